@@ -1,0 +1,7 @@
+//! pgcellar keeps PostgreSQL backups on a systemd host.
+//!
+//! The library is the house that the `pgcellar` binary lives in; its rooms are described in each module. Imports go
+//! one way: `cli -> task -> {postgres, pipeline, store, catalogue, host} -> {config, secret, error}`.
+
+pub mod pipeline;
+pub mod postgres;

@@ -1,0 +1,2 @@
+//! The `pgcellar` command.
+fn main() {}
