@@ -81,11 +81,6 @@ impl<W: Write> DigestWriter<W> {
         }
     }
 
-    /// Number of bytes that the inner writer took.
-    pub fn bytes(&self) -> u64 {
-        self.running.bytes()
-    }
-
     /// The inner writer, and the digest of what it took. Does not flush.
     pub fn finish(self) -> (W, Digest) {
         (self.inner, self.running.digest())
@@ -117,11 +112,6 @@ impl<R: Read> DigestReader<R> {
             inner,
             running: Running::new(),
         }
-    }
-
-    /// Number of bytes read so far.
-    pub fn bytes(&self) -> u64 {
-        self.running.bytes()
     }
 
     /// The digest of what has been read so far; that of the whole stream only once a read returned 0.

@@ -1,0 +1,144 @@
+//! From stored bytes back to plain ones.
+
+use std::io::{self, BufRead, Read};
+use std::sync::{Arc, Mutex};
+
+use super::compress::Method;
+use super::decompress::{self, Decoder};
+use super::digest::{Digest, DigestReader, Running};
+use super::encrypt::Identities;
+
+/// Size and hash of a stream on both sides of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// Of the plain bytes.
+    pub plain: Digest,
+    /// Of the stored bytes.
+    pub stored: Digest,
+}
+
+/// The plain bytes of a stored stream, decrypted and decompressed on a thread of its own ahead of the reader.
+///
+/// Errors are those of [`Decoder`] and [`encrypt::Decryptor`](super::encrypt::Decryptor), and are given again by each
+/// further read. An end without an error says that all checks of the formats held; that nothing is missing only the
+/// digests can say.
+pub struct Source<R> {
+    plain: Running,
+    decoder: Decoder,
+    stored: Arc<Mutex<DigestReader<R>>>,
+    locate: Box<dyn Fn(u64) -> u64 + Send>,
+}
+
+impl<R: Read + Send + 'static> Source<R> {
+    /// Reads the header of an age file when identities are given, and starts the thread.
+    ///
+    /// # Errors
+    /// Those of [`Identities::decrypt`] and [`decompress::decoder`].
+    pub fn open(method: Method, identities: Option<&Identities>, stored: R) -> io::Result<Self> {
+        let stored = Arc::new(Mutex::new(DigestReader::new(stored)));
+        let shared = Shared(Arc::clone(&stored));
+        let (decoder, locate): (_, Box<dyn Fn(u64) -> u64 + Send>) = match identities {
+            None => (
+                decompress::decoder(method, shared)?,
+                Box::new(|offset| offset),
+            ),
+            Some(identities) => {
+                let file = identities.decrypt(shared)?;
+                let locate = file.layout();
+                (decompress::decoder(method, file)?, Box::new(locate))
+            }
+        };
+        Ok(Self {
+            plain: Running::new(),
+            decoder,
+            stored,
+            locate,
+        })
+    }
+
+    /// Number of plain bytes that were read so far.
+    pub fn plain_bytes(&self) -> u64 {
+        self.plain.bytes()
+    }
+
+    /// How many bytes of the stored stream the decoder has used; after an error, about where the damage is, as
+    /// [`Decoder::stored_offset`] says. In an encrypted stream it is the age chunk of 64 KiB that begins there.
+    pub fn stored_offset(&self) -> u64 {
+        (self.locate)(self.decoder.stored_offset())
+    }
+
+    /// Reads to the end what was not read yet, and gives the digests of everything.
+    ///
+    /// # Errors
+    /// Those of the reads, also one that was given before; `InvalidData` for stored bytes after the end.
+    pub fn finish(mut self) -> io::Result<Digests> {
+        loop {
+            let length = self.fill_buf()?.len();
+            if length == 0 {
+                break;
+            }
+            self.consume(length);
+        }
+        let plain = self.plain.digest();
+        let before = self.stored_bytes()?;
+        let stored = self.finish_stored()?;
+        if stored.bytes != before {
+            let extra = stored.bytes - before;
+            let message = format!("{extra} bytes follow the end of the data, at byte {before}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(Digests { plain, stored })
+    }
+
+    /// Gives up the plain bytes, and reads the stored ones to their end for their digest alone. After an error it tells
+    /// damage done in the store (the digest is not the recorded one) from a stream that was written so.
+    ///
+    /// # Errors
+    /// Those of the stored stream.
+    pub fn finish_stored(self) -> io::Result<Digest> {
+        self.decoder.close();
+        let mut stored = self.stored.lock().map_err(|_| broken())?;
+        io::copy(&mut *stored, &mut io::sink())?;
+        Ok(stored.digest())
+    }
+
+    fn stored_bytes(&self) -> io::Result<u64> {
+        Ok(self.stored.lock().map_err(|_| broken())?.digest().bytes)
+    }
+}
+
+impl<R: Read + Send + 'static> BufRead for Source<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.decoder.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let data = self.decoder.buffer();
+        self.plain.update(data.get(..amount).unwrap_or(data));
+        self.decoder.consume(amount);
+    }
+}
+
+impl<R: Read + Send + 'static> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// The stored stream, used by the decoding thread and, when that has ended, by `finish`.
+struct Shared<R>(Arc<Mutex<DigestReader<R>>>);
+
+impl<R: Read> Read for Shared<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().map_err(|_| broken())?.read(buffer)
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("the thread that reads the stored data broke down")
+}
