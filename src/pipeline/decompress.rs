@@ -162,11 +162,6 @@ fn decode(
         }
         let last = match outcome {
             Ok(false) => continue,
-            Ok(true) if method != Method::None && watch.offset.load(Ordering::Relaxed) == 0 => {
-                let message =
-                    format!("the {method} data is empty, not even an empty {method} file");
-                Chunk::Failed(io::Error::new(io::ErrorKind::UnexpectedEof, message))
-            }
             Ok(true) => Chunk::End,
             Err(error) => Chunk::Failed(explain(method, error, watch)),
         };

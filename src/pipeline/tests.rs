@@ -23,7 +23,8 @@ fn key() -> (Identities, Recipients) {
 }
 
 fn store(method: Method, recipients: Option<&Recipients>, plain: &[u8]) -> Finished<Vec<u8>> {
-    let mut sink = Sink::new(method, None, TWO, recipients, Vec::new()).unwrap();
+    let level = Some(*method.levels().start());
+    let mut sink = Sink::new(method, level, TWO, recipients, Vec::new()).unwrap();
     sink.write_all(plain).unwrap();
     assert_eq!(sink.plain_bytes(), plain.len() as u64);
     sink.finish().unwrap()
@@ -205,8 +206,9 @@ fn a_full_disk_fails_at_every_place() {
                     room,
                     ..Disk::default()
                 };
+                let level = Some(*method.levels().start());
                 let outcome =
-                    Sink::new(method, None, TWO, recipients, disk).and_then(|mut sink| {
+                    Sink::new(method, level, TWO, recipients, disk).and_then(|mut sink| {
                         sink.write_all(&plain)?;
                         sink.finish().map(drop)
                     });
