@@ -1,0 +1,399 @@
+//! The table of contents: `WriteToc` and `ReadToc` of pg_backup_archiver.c.
+
+use std::fmt;
+
+use super::header::{Format, Header};
+use super::primitive::{Input, Int, Str};
+use super::{Malformed, Version};
+
+/// Bytes kept of a tag. Names of PostgreSQL have at most 63; a function's tag lists the types of all its arguments.
+pub const TAG_LIMIT: usize = 8 << 10;
+const NAME_LIMIT: usize = 1024;
+/// Descriptions are PostgreSQL's own words, the longest so far "TEXT SEARCH CONFIGURATION".
+const DESC_LIMIT: usize = 64;
+/// What is looked at of a definition: enough for the ENCODING entry's.
+const DEFN_LIMIT: usize = 128;
+
+/// The head of a string of the archive, in the encoding of the dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Text<'a> {
+    /// The bytes as they are.
+    pub bytes: &'a [u8],
+    /// Whether the string went on beyond what is kept.
+    pub truncated: bool,
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.bytes))?;
+        f.write_str(if self.truncated { "…" } else { "" })
+    }
+}
+
+/// One entry of the table of contents. Strings that are NULL in the archive are empty here.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The archive's own number of the entry.
+    pub dump_id: u32,
+    /// OID of the catalogue that the object is a row of; 0 for what is no row.
+    pub catalog: u32,
+    /// OID of the object in the database that was dumped. For TABLE DATA it is the table's in pg_class.
+    pub oid: u32,
+    /// What kind of object: `TABLE`, `TABLE DATA`, `INDEX`, …
+    pub desc: Text<'a>,
+    /// Schema of the object, empty if it has none.
+    pub namespace: Text<'a>,
+    /// Name of the object; up to [`TAG_LIMIT`] bytes are kept.
+    pub tag: Text<'a>,
+    /// Owner of the object, empty if it has none.
+    pub owner: Text<'a>,
+    /// Tablespace of the object, empty for the database's own.
+    pub tablespace: Text<'a>,
+    /// Whether the archive holds data for it.
+    pub has_data: bool,
+    /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
+    pub file: Text<'a>,
+    pub(super) copy: bool,
+    pub(super) defn: Text<'a>,
+    pub(super) defn_lines: u64,
+    pub(super) position: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Count,
+    DumpId,
+    HadDumper,
+    Catalog,
+    Oid,
+    Tag,
+    Desc,
+    Section,
+    Defn,
+    DropStmt,
+    CopyStmt,
+    Namespace,
+    Tablespace,
+    TableAm,
+    RelKind,
+    Owner,
+    WithOids,
+    Dependency,
+    Offset,
+    File,
+}
+
+impl Field {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Count => "number of entries",
+            Self::DumpId => "dump id",
+            Self::HadDumper => "mark of data",
+            Self::Catalog => "catalogue's OID",
+            Self::Oid => "OID",
+            Self::Tag => "tag",
+            Self::Desc => "description",
+            Self::Section => "section",
+            Self::Defn => "definition",
+            Self::DropStmt => "drop statement",
+            Self::CopyStmt => "COPY statement",
+            Self::Namespace => "schema",
+            Self::Tablespace => "tablespace",
+            Self::TableAm => "access method",
+            Self::RelKind => "relation kind",
+            Self::Owner => "owner",
+            Self::WithOids => "WITH OIDS flag",
+            Self::Dependency => "dependencies",
+            Self::Offset => "data offset",
+            Self::File => "file name",
+        }
+    }
+
+    fn limit(self) -> usize {
+        match self {
+            Self::Tag => TAG_LIMIT,
+            Self::Namespace | Self::Tablespace | Self::Owner | Self::File => NAME_LIMIT,
+            Self::Desc => DESC_LIMIT,
+            Self::Defn => DEFN_LIMIT,
+            Self::Catalog | Self::Oid | Self::Dependency | Self::WithOids => 16,
+            _ => 0,
+        }
+    }
+
+    fn next(self, version: Version, format: Format) -> Self {
+        match self {
+            Self::Count | Self::Offset | Self::File => Self::DumpId,
+            Self::DumpId => Self::HadDumper,
+            Self::HadDumper => Self::Catalog,
+            Self::Catalog => Self::Oid,
+            Self::Oid => Self::Tag,
+            Self::Tag => Self::Desc,
+            Self::Desc => Self::Section,
+            Self::Section => Self::Defn,
+            Self::Defn => Self::DropStmt,
+            Self::DropStmt => Self::CopyStmt,
+            Self::CopyStmt => Self::Namespace,
+            Self::Namespace => Self::Tablespace,
+            Self::Tablespace => Self::TableAm,
+            Self::TableAm if version.minor >= 16 => Self::RelKind,
+            Self::TableAm | Self::RelKind => Self::Owner,
+            Self::Owner => Self::WithOids,
+            Self::WithOids => Self::Dependency,
+            Self::Dependency if format == Format::Custom => Self::Offset,
+            Self::Dependency => Self::File,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+impl Kept {
+    fn text(&self) -> Text<'_> {
+        Text {
+            bytes: &self.bytes,
+            truncated: self.truncated,
+        }
+    }
+}
+
+/// The entry being read; its buffers are used again for the next one.
+#[derive(Default)]
+struct Draft {
+    dump_id: u32,
+    catalog: u32,
+    oid: u32,
+    has_data: bool,
+    copy: bool,
+    position: Option<u64>,
+    defn_lines: u64,
+    tag: Kept,
+    desc: Kept,
+    defn: Kept,
+    namespace: Kept,
+    tablespace: Kept,
+    owner: Kept,
+    file: Kept,
+}
+
+impl Draft {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            dump_id: self.dump_id,
+            catalog: self.catalog,
+            oid: self.oid,
+            desc: self.desc.text(),
+            namespace: self.namespace.text(),
+            tag: self.tag.text(),
+            owner: self.owner.text(),
+            tablespace: self.tablespace.text(),
+            has_data: self.has_data,
+            file: self.file.text(),
+            copy: self.copy,
+            defn: self.defn.text(),
+            defn_lines: self.defn_lines,
+            position: self.position,
+        }
+    }
+}
+
+/// A table of contents in the making.
+pub(super) struct Toc {
+    version: Version,
+    format: Format,
+    offset_size: usize,
+    field: Field,
+    int: Int,
+    string: Str,
+    offset: Vec<u8>,
+    draft: Draft,
+    /// Entries that the archive says it has.
+    count: u32,
+    /// Entries that have passed.
+    read: u32,
+}
+
+impl Toc {
+    pub(super) fn new(header: &Header) -> Self {
+        Self {
+            version: header.version,
+            format: header.format,
+            offset_size: header.offset_size,
+            field: Field::Count,
+            int: Int::default(),
+            string: Str::default(),
+            offset: Vec::with_capacity(9),
+            draft: Draft::default(),
+            count: 0,
+            read: 0,
+        }
+    }
+
+    pub(super) fn part(&self) -> String {
+        match self.field {
+            Field::Count => "the number of entries of the table of contents".to_owned(),
+            field => format!(
+                "the {} of entry {} of {}",
+                field.name(),
+                u64::from(self.read) + 1,
+                self.count
+            ),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.field == Field::DumpId && self.read == self.count
+    }
+
+    /// Whether the whole table of contents has passed; `each` is called for each entry.
+    pub(super) fn read(
+        &mut self,
+        input: &mut Input<'_>,
+        mut each: impl FnMut(&Entry<'_>) -> Result<(), String>,
+    ) -> Result<bool, Malformed> {
+        while !self.is_done() {
+            let start = input.offset();
+            let whole = self
+                .step(input)
+                .map_err(|error| error.reading(self.part()))?;
+            if !whole {
+                return Ok(false);
+            }
+            if matches!(self.field, Field::Offset | Field::File) {
+                each(&self.draft.entry())
+                    .map_err(|what| Malformed::new(start, what).reading(self.part()))?;
+                self.read += 1;
+            }
+            // The list of dependencies goes on until a NULL.
+            if self.field != Field::Dependency || self.string.null {
+                self.field = self.field.next(self.version, self.format);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the whole field has passed; then it is in the draft.
+    fn step(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+        match self.field {
+            Field::Count | Field::DumpId | Field::HadDumper | Field::Section | Field::RelKind => {
+                let Some(value) = self.int.read(input)? else {
+                    return Ok(false);
+                };
+                self.integer(value)
+                    .ok_or_else(|| Malformed::new(input.offset() - 5, format!("found {value}")))?;
+                Ok(true)
+            }
+            Field::Offset => self.data_offset(input),
+            field => {
+                if !self.string.read(input, field.limit())? {
+                    return Ok(false);
+                }
+                self.text(field)
+                    .map_err(|what| Malformed::new(input.offset(), what))?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn integer(&mut self, value: i64) -> Option<()> {
+        match self.field {
+            Field::Count => self.count = u32::try_from(value).ok()?,
+            Field::DumpId => self.draft.dump_id = u32::try_from(value).ok().filter(|&id| id > 0)?,
+            Field::HadDumper => {
+                self.draft.has_data = [false, true]
+                    .into_iter()
+                    .nth(usize::try_from(value).ok()?)?
+            }
+            // SECTION_NONE to SECTION_POST_DATA of pg_backup.h.
+            Field::Section => (1..=4).contains(&value).then_some(())?,
+            // A C `char`, which may be signed.
+            _ => (-128..=255).contains(&value).then_some(())?,
+        }
+        Some(())
+    }
+
+    /// `ReadOffset`: a flag, then an offset that counts only if the flag says so.
+    fn data_offset(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+        self.offset
+            .extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
+        if self.offset.len() <= self.offset_size {
+            return Ok(false);
+        }
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(self.offset.iter().skip(1)) {
+            *to = *from;
+        }
+        self.draft.position = match self.offset.first() {
+            // K_OFFSET_POS_SET; K_OFFSET_POS_NOT_SET and K_OFFSET_NO_DATA of pg_backup_archiver.h.
+            Some(2) => Some(u64::from_le_bytes(bytes)),
+            Some(1 | 3) => None,
+            flag => {
+                let what = format!(
+                    "flag {} is not known (1 to 3 are)",
+                    flag.copied().unwrap_or_default()
+                );
+                return Err(Malformed::new(
+                    input.offset() - self.offset.len() as u64,
+                    what,
+                ));
+            }
+        };
+        self.offset.clear();
+        Ok(true)
+    }
+
+    fn text(&mut self, field: Field) -> Result<(), String> {
+        if self.string.truncated
+            && !matches!(field, Field::Tag)
+            && field.limit() > 0
+            && field != Field::Defn
+        {
+            return Err(format!("more than {} bytes", field.limit()));
+        }
+        let draft = &mut self.draft;
+        let kept = match field {
+            Field::Catalog => return number(&self.string.kept).map(|oid| draft.catalog = oid),
+            Field::Oid => return number(&self.string.kept).map(|oid| draft.oid = oid),
+            Field::Dependency if self.string.null => return Ok(()),
+            Field::Dependency => return number(&self.string.kept).map(drop),
+            Field::WithOids => {
+                let known = matches!(self.string.kept.as_slice(), b"true" | b"false");
+                return if known {
+                    Ok(())
+                } else {
+                    Err("neither true nor false".to_owned())
+                };
+            }
+            Field::CopyStmt => {
+                draft.copy = !self.string.null;
+                return Ok(());
+            }
+            Field::Tag => &mut draft.tag,
+            Field::Desc => &mut draft.desc,
+            Field::Defn => {
+                draft.defn_lines = self.string.lines;
+                &mut draft.defn
+            }
+            Field::Namespace => &mut draft.namespace,
+            Field::Tablespace => &mut draft.tablespace,
+            Field::Owner => &mut draft.owner,
+            Field::File => &mut draft.file,
+            _ => return Ok(()),
+        };
+        std::mem::swap(&mut kept.bytes, &mut self.string.kept);
+        kept.truncated = self.string.truncated;
+        Ok(())
+    }
+}
+
+/// A number that pg_dump wrote as a string, "for historical reasons".
+fn number(digits: &[u8]) -> Result<u32, String> {
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("{:?} is no number", String::from_utf8_lossy(digits)))
+}
