@@ -166,6 +166,8 @@ fn for_each_piece<R: Read>(
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,13 @@
 use std::io::Write;
 
-use proptest::prelude::*;
-
 use super::sample::{Archive, Block, rows, shop};
 use super::*;
 
-fn walk_all(bytes: &[u8]) -> io::Result<Contents> {
+pub(super) fn walk_all(bytes: &[u8]) -> io::Result<Contents> {
     walk(bytes, |_| ())
 }
 
-fn joined(pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Contents)> {
+pub(super) fn joined(pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Contents)> {
     let mut joiner = Joiner::new(Vec::new());
     for piece in pieces {
         joiner.write_all(piece)?;
@@ -24,7 +22,7 @@ fn malformed(result: io::Result<impl fmt::Debug>) -> Malformed {
 }
 
 /// The archive as the joiner should write it.
-fn with_long_chunks(archive: &Archive) -> Archive {
+pub(super) fn with_long_chunks(archive: &Archive) -> Archive {
     let long = |chunks: &[Vec<u8>]| chunks.concat().chunks(CHUNK).map(<[u8]>::to_vec).collect();
     let blocks = archive.blocks.iter().map(|block| match block {
         Block::Table(id, data) => Block::Table(*id, long(data)),
@@ -43,17 +41,12 @@ fn with_long_chunks(archive: &Archive) -> Archive {
 }
 
 /// The shop without its long strings and objects, for tests that look at each byte.
-fn small(minor: u8) -> Archive {
+pub(super) fn small(minor: u8) -> Archive {
     let mut archive = shop(minor);
     archive.items[3].defn.truncate(10);
     archive.items[4].tag.truncate(20);
     archive.blocks[3] = Block::LargeObjects(13, vec![(20_001, vec![vec![7; 10]]), (9, Vec::new())]);
     archive
-}
-
-fn flip(bytes: &mut [u8], at: prop::sample::Index, bits: u8) {
-    let at = at.index(bytes.len());
-    bytes[at] ^= bits;
 }
 
 #[test]
@@ -373,85 +366,4 @@ fn read_toc_leaves_the_data_of_a_custom_archive_unread() {
             .large_objects,
         2
     );
-}
-
-fn any_archive() -> impl Strategy<Value = Archive> {
-    let chunk = prop::collection::vec(any::<u8>(), 1..300);
-    let row = prop_oneof![20 => chunk, 1 => (1usize..600_000).prop_map(|n| vec![b'r'; n])];
-    let data = prop::collection::vec(row, 0..12);
-    let objects = prop::collection::vec(
-        (
-            prop_oneof![1i64..=0x7fff_ffff, -0x8000_0000i64..=-1],
-            data.clone(),
-        ),
-        0..4,
-    );
-    (14u8..=16, prop::collection::vec(data, 3), objects).prop_map(|(minor, tables, objects)| {
-        let mut archive = shop(minor);
-        for (block, (mut data, id)) in archive.blocks.iter_mut().zip(tables.into_iter().zip(10..)) {
-            data.extend(rows(&["\n"]));
-            *block = Block::Table(id, data);
-        }
-        archive.blocks[3] = Block::LargeObjects(13, objects);
-        archive
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn pieces_make_no_difference(archive in any_archive(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40)) {
-        let bytes = archive.bytes();
-        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).chain([0, bytes.len()]).collect();
-        cuts.sort_unstable();
-        let pieces: Vec<_> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-        let (out, contents) = joined(&pieces).expect("whole");
-        prop_assert!(out == with_long_chunks(&archive).bytes());
-        prop_assert!(contents == walk_all(&bytes).expect("whole"));
-    }
-
-    #[test]
-    fn single_bytes_make_no_difference(minor in 14u8..=16) {
-        let archive = small(minor);
-        let bytes = archive.bytes();
-        let (out, _) = joined(&bytes.chunks(1).collect::<Vec<_>>()).expect("whole");
-        prop_assert!(out == with_long_chunks(&archive).bytes());
-    }
-
-    #[test]
-    fn joining_again_changes_nothing(archive in any_archive()) {
-        let (once, _) = joined(&[&archive.bytes()]).expect("whole");
-        let (twice, _) = joined(&[&once]).expect("whole");
-        prop_assert!(once == twice);
-    }
-
-    #[test]
-    fn damage_is_survived(
-        minor in 14u8..=16,
-        flips in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
-    ) {
-        let mut bytes = small(minor).front();
-        let front = bytes.len();
-        bytes.extend(small(minor).data());
-        for (n, (at, bits)) in flips.into_iter().enumerate() {
-            // One of them in the header or the table of contents.
-            let end = if n == 0 { front } else { bytes.len() };
-            flip(&mut bytes[..end], at, bits);
-        }
-        let walked = walk_all(&bytes);
-        prop_assert_eq!(walked.is_ok(), joined(&[&bytes]).is_ok());
-        let _ = read_toc(bytes.as_slice(), |_| ());
-    }
-
-    #[test]
-    fn garbage_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        prop_assert!(walk_all(&bytes).is_err());
-        let mut archive = shop(16).front();
-        archive.extend(&bytes);
-        prop_assert!(walk_all(&archive).is_err());
-        let mut archive = shop(16).header();
-        archive.extend(&bytes);
-        prop_assert!(walk_all(&archive).is_err());
-    }
 }

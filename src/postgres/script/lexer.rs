@@ -1,0 +1,349 @@
+//! Splits a script as psql does, byte by byte, across pieces.
+
+mod quoted;
+mod word;
+
+use super::statement::{First, Statement};
+use word::{Prefix, Run, is_word_start};
+
+use super::{FINDINGS, Finding, Kind, Part, Place, Script, fingerprint};
+
+/// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
+const WORD: usize = 32;
+/// Bytes kept of a comment: [`COMPLETE`] fits.
+const COMMENT: usize = 48;
+const COMPLETE: &[u8] = b"-- PostgreSQL database dump complete";
+const TAG: usize = 1000;
+const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
+/// [`State::Rows`] for a line that cannot be `\.` any more.
+const NO_END: u8 = 255;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Statements, outside of all that follows.
+    Sql,
+    /// A `-` that may begin a comment.
+    Dash,
+    /// A `/` that may begin a comment.
+    Slash,
+    LineComment,
+    BlockComment {
+        depth: u32,
+        last: u8,
+    },
+    /// `'…'`; in one with escapes a backslash takes the next byte with it.
+    Quote {
+        escapes: bool,
+        escaped: bool,
+    },
+    /// `"…"`.
+    Name,
+    /// `$` and what may become the tag of a dollar quote.
+    Tag,
+    DollarQuote,
+    /// A `$` in a dollar quote, and how much of the tag has followed it.
+    TagEnd {
+        matched: usize,
+    },
+    /// A backslash that is no string's.
+    Backslash,
+    /// The name of a psql command.
+    Command,
+    /// What follows the command's name on its line.
+    Arguments,
+    /// A line of COPY data, and how much of it is `\.` so far.
+    Rows {
+        matched: u8,
+    },
+}
+
+pub(super) struct Lexer {
+    state: State,
+    /// What goes on after COPY data.
+    resume: State,
+    /// COPY statements whose data comes after this line.
+    pending: u32,
+    run: Run,
+    word: Vec<u8>,
+    word_len: u64,
+    prefix: Prefix,
+    /// Dots just before, of which two make one token.
+    dots: u32,
+    /// Whether the string that the byte before closed had escapes: a quote now would be a doubled one.
+    closed: Option<bool>,
+    comment: Vec<u8>,
+    tag: Vec<u8>,
+    command: Vec<u8>,
+    standard_strings: bool,
+    /// What `standard_strings` becomes: psql looks at it only once a line.
+    next_strings: bool,
+    statement: Statement,
+    place: Place,
+    /// Where the current quote, comment or command began.
+    start: Place,
+    rows_start: Place,
+    nul: bool,
+    script: Script,
+}
+
+impl Lexer {
+    pub(super) fn new() -> Self {
+        let place = Place { offset: 0, line: 1 };
+        Self {
+            state: State::Sql,
+            resume: State::Sql,
+            pending: 0,
+            run: Run::None,
+            word: Vec::with_capacity(WORD),
+            word_len: 0,
+            prefix: Prefix::None,
+            dots: 0,
+            closed: None,
+            comment: Vec::with_capacity(COMMENT),
+            tag: Vec::new(),
+            command: Vec::with_capacity(WORD),
+            standard_strings: true,
+            next_strings: true,
+            statement: Statement::new(),
+            place,
+            start: place,
+            rows_start: place,
+            nul: false,
+            script: Script::default(),
+        }
+    }
+
+    pub(super) fn feed(&mut self, mut piece: &[u8]) {
+        self.look_for_nul(piece);
+        while let Some((&byte, rest)) = piece.split_first() {
+            let skipped = self.skip(piece);
+            if skipped > 0 {
+                self.place.offset += skipped as u64;
+                piece = piece.get(skipped..).unwrap_or_default();
+                continue;
+            }
+            let mark = usize::try_from(self.place.offset)
+                .ok()
+                .and_then(|at| BYTE_ORDER_MARK.get(at));
+            if mark != Some(&byte) {
+                self.byte(byte);
+            }
+            self.place.offset += 1;
+            if byte == b'\n' {
+                self.place.line += 1;
+                self.line_feed();
+            }
+            piece = rest;
+        }
+    }
+
+    fn look_for_nul(&mut self, piece: &[u8]) {
+        if self.nul || !piece.contains(&0) {
+            return;
+        }
+        self.nul = true;
+        let before = piece.split(|byte| *byte == 0).next().unwrap_or_default();
+        let lines = before.iter().filter(|&&byte| byte == b'\n').count();
+        let Place { offset, line } = self.place;
+        self.find(
+            Kind::Nul,
+            Place {
+                offset: offset + before.len() as u64,
+                line: line + lines as u64,
+            },
+        );
+    }
+
+    /// How many bytes of the piece change nothing here.
+    #[inline]
+    fn skip(&self, piece: &[u8]) -> usize {
+        let until = |stop: fn(u8) -> bool| {
+            piece
+                .iter()
+                .position(|&byte| stop(byte))
+                .unwrap_or(piece.len())
+        };
+        match self.state {
+            State::Rows { matched: NO_END } => until(|byte| byte == b'\n'),
+            State::Quote { escaped: false, .. } => {
+                until(|byte| matches!(byte, b'\'' | b'\\' | b'\n'))
+            }
+            State::DollarQuote => until(|byte| matches!(byte, b'$' | b'\n')),
+            _ => 0,
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        match self.state {
+            State::Sql => self.sql(byte),
+            State::Dash => self.dash(byte),
+            State::Slash => self.slash(byte),
+            State::LineComment => self.line_comment(byte),
+            State::BlockComment { depth, last } => self.block_comment(byte, depth, last),
+            State::Quote { escapes, escaped } => self.quote(byte, escapes, escaped),
+            State::Name => {
+                self.statement.text(byte);
+                if byte == b'"' {
+                    self.state = State::Sql;
+                }
+            }
+            State::Tag => self.tag(byte),
+            State::DollarQuote if byte == b'$' => self.state = State::TagEnd { matched: 0 },
+            State::DollarQuote => {}
+            State::TagEnd { matched } => self.tag_end(byte, matched),
+            State::Backslash => self.backslash(byte),
+            State::Command => self.command(byte),
+            State::Arguments => match byte {
+                b'\n' => self.state = State::Sql,
+                b'\\' => self.begin_command(),
+                _ => {}
+            },
+            State::Rows { matched } => self.rows(byte, matched),
+        }
+    }
+
+    /// Rows of a COPY follow the line that its statement ends on, whatever else that line has.
+    fn line_feed(&mut self) {
+        self.standard_strings = self.next_strings;
+        if self.pending > 0 && !matches!(self.state, State::Rows { .. }) {
+            self.pending -= 1;
+            self.resume = self.state;
+            self.state = State::Rows { matched: 0 };
+            self.rows_start = self.place;
+        }
+    }
+
+    fn find(&mut self, kind: Kind, place: Place) {
+        if self.script.findings.len() < FINDINGS {
+            self.script.findings.push(Finding { kind, place });
+        }
+    }
+
+    /// A byte of a statement, whatever it is.
+    fn token(&mut self, byte: u8) {
+        if self.statement.start.is_none() {
+            self.statement.start = Some(self.place);
+        }
+        self.script.complete = false;
+        self.statement.text(byte);
+    }
+
+    fn sql(&mut self, byte: u8) {
+        if self.continue_run(byte) {
+            return;
+        }
+        self.end_run();
+        let prefix = std::mem::take(&mut self.prefix);
+        let dots = std::mem::take(&mut self.dots);
+        let closed = self.closed.take();
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
+                self.statement.text(b' ');
+                return;
+            }
+            b'-' => return self.state = State::Dash,
+            b'/' => return self.state = State::Slash,
+            b'\\' => return self.state = State::Backslash,
+            _ => {}
+        }
+        self.start = self.place;
+        if byte == b';' && self.statement.is_top() {
+            return self.end_statement();
+        }
+        self.token(byte);
+        match byte {
+            b'\'' => {
+                self.state = State::Quote {
+                    escapes: self.has_escapes(prefix, closed),
+                    escaped: false,
+                }
+            }
+            b'"' => self.state = State::Name,
+            b'$' => {
+                self.tag.clear();
+                self.state = State::Tag;
+            }
+            b'(' => self.statement.parens = self.statement.parens.saturating_add(1),
+            b')' => self.statement.parens = self.statement.parens.saturating_sub(1),
+            b'.' => self.dots = dots.saturating_add(1),
+            b'&' if prefix == Prefix::U => self.prefix = Prefix::Plain,
+            b'0'..=b'9' => self.begin_run(
+                Run::Number {
+                    dotted: dots % 2 == 1,
+                },
+                byte,
+            ),
+            _ if is_word_start(byte) => self.begin_run(Run::Word, byte),
+            _ => {}
+        }
+    }
+
+    fn has_escapes(&self, prefix: Prefix, closed: Option<bool>) -> bool {
+        match (closed, prefix) {
+            (Some(escapes), _) => escapes,
+            (None, Prefix::Escapes) => true,
+            (None, Prefix::Plain) => false,
+            (None, Prefix::None | Prefix::U) => !self.standard_strings,
+        }
+    }
+
+    fn end_statement(&mut self) {
+        self.find_statement();
+        match self.statement.first() {
+            First::LargeObject => self.script.large_objects += 1,
+            First::StringsOff => self.next_strings = false,
+            First::StringsOn => self.next_strings = true,
+            _ => {}
+        }
+        if self.statement.is_copy_from_stdin() {
+            self.script.copies += 1;
+            self.pending = self.pending.saturating_add(1);
+            if let Some((schema, table)) = self.statement.copy_target() {
+                self.script.tables.push(fingerprint(&schema, &table));
+            }
+        }
+        self.script.complete = false;
+        self.statement.clear();
+    }
+
+    fn find_statement(&mut self) {
+        let Some(start) = self.statement.start else {
+            return;
+        };
+        match self.statement.first() {
+            First::CreateDatabase => self.find(Kind::CreateDatabase, start),
+            First::DropDatabase => self.find(Kind::DropDatabase, start),
+            _ => {}
+        }
+    }
+
+    /// What the script holds, now that it has ended.
+    pub(super) fn finish(mut self) -> Script {
+        match self.state {
+            State::Sql => self.end_run(),
+            State::LineComment => self.end_comment(),
+            State::Backslash | State::Command => self.end_command(),
+            State::Dash | State::Slash | State::Tag => self.token(b' '),
+            _ => {}
+        }
+        // psql sends what it has at the end of a script.
+        self.find_statement();
+        self.script.unfinished = self.unfinished();
+        self.script.complete &= self.script.unfinished.is_none();
+        self.script.tables.sort_unstable();
+        self.script.tables.dedup();
+        self.script
+    }
+
+    fn unfinished(&self) -> Option<(Part, Place)> {
+        match self.state {
+            State::Rows { matched: 2 | 3 } if self.pending == 0 => None,
+            State::Rows { .. } => Some((Part::CopyData, self.rows_start)),
+            _ if self.pending > 0 => Some((Part::CopyData, self.place)),
+            State::Quote { .. } | State::Name => Some((Part::Quote, self.start)),
+            State::DollarQuote | State::TagEnd { .. } => Some((Part::DollarQuote, self.start)),
+            State::BlockComment { .. } => Some((Part::Comment, self.start)),
+            _ => self.statement.start.map(|start| (Part::Statement, start)),
+        }
+    }
+}

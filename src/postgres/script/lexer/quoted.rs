@@ -1,0 +1,182 @@
+//! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
+
+use super::word::{Run, is_word_start};
+use super::{COMMENT, COMPLETE, Kind, Lexer, NO_END, State, TAG, WORD};
+
+impl Lexer {
+    pub(super) fn dash(&mut self, byte: u8) {
+        if byte == b'-' {
+            self.state = State::LineComment;
+            self.comment.clear();
+            self.comment.extend_from_slice(b"--");
+            self.statement.text(b' ');
+            return;
+        }
+        self.state = State::Sql;
+        self.token(b'-');
+        self.byte(byte);
+    }
+
+    pub(super) fn slash(&mut self, byte: u8) {
+        self.state = State::Sql;
+        if byte == b'*' {
+            self.state = State::BlockComment { depth: 0, last: 0 };
+            self.start = self.place;
+            self.statement.text(b' ');
+            return;
+        }
+        self.token(b'/');
+        self.byte(byte);
+    }
+
+    pub(super) fn line_comment(&mut self, byte: u8) {
+        if matches!(byte, b'\n' | b'\r') {
+            self.state = State::Sql;
+            self.end_comment();
+            self.byte(byte);
+        } else if self.comment.len() < COMMENT {
+            self.comment.push(byte);
+        }
+    }
+
+    pub(super) fn end_comment(&mut self) {
+        match self.comment.as_slice() {
+            b"--" => {}
+            COMPLETE => self.script.complete = self.statement.start.is_none(),
+            _ => self.script.complete = false,
+        }
+    }
+
+    pub(super) fn block_comment(&mut self, byte: u8, depth: u32, last: u8) {
+        self.state = match (last, byte) {
+            (b'*', b'/') if depth == 0 => State::Sql,
+            (b'*', b'/') => State::BlockComment {
+                depth: depth - 1,
+                last: 0,
+            },
+            (b'/', b'*') => State::BlockComment {
+                depth: depth.saturating_add(1),
+                last: 0,
+            },
+            _ => State::BlockComment { depth, last: byte },
+        };
+    }
+
+    pub(super) fn quote(&mut self, byte: u8, escapes: bool, escaped: bool) {
+        match byte {
+            b'\'' if !escaped => {
+                self.closed = Some(escapes);
+                self.state = State::Sql;
+            }
+            b'\\' if escapes && !escaped => {
+                self.state = State::Quote {
+                    escapes,
+                    escaped: true,
+                }
+            }
+            _ => {
+                self.state = State::Quote {
+                    escapes,
+                    escaped: false,
+                }
+            }
+        }
+    }
+
+    pub(super) fn tag(&mut self, byte: u8) {
+        if byte == b'$' {
+            self.state = State::DollarQuote;
+        } else if is_word_start(byte) || byte.is_ascii_digit() && !self.tag.is_empty() {
+            self.tag.push(byte);
+            if self.tag.len() > TAG {
+                self.find(Kind::LongDollarTag, self.start);
+                self.no_tag();
+            }
+        } else if byte.is_ascii_digit() {
+            self.state = State::Sql;
+            // A parameter such as $1 ends like a number that has had its dot.
+            self.begin_run(Run::Number { dotted: true }, byte);
+        } else {
+            self.no_tag();
+            self.byte(byte);
+        }
+    }
+
+    /// What looked like a tag is a word.
+    fn no_tag(&mut self) {
+        self.state = State::Sql;
+        let tag = std::mem::take(&mut self.tag);
+        if let Some((&first, rest)) = tag.split_first() {
+            self.begin_run(Run::Word, first);
+            rest.iter().for_each(|&byte| self.push_word(byte));
+        }
+    }
+
+    pub(super) fn tag_end(&mut self, byte: u8, matched: usize) {
+        self.state = match self.tag.get(matched) {
+            None if byte == b'$' => State::Sql,
+            _ if byte == b'$' => State::TagEnd { matched: 0 },
+            Some(&expected) if byte == expected => State::TagEnd {
+                matched: matched + 1,
+            },
+            _ => State::DollarQuote,
+        };
+    }
+
+    pub(super) fn backslash(&mut self, byte: u8) {
+        if matches!(byte, b';' | b':') {
+            // psql puts the bare byte into the statement.
+            self.state = State::Sql;
+            if byte == b';' && self.statement.is_top() {
+                self.end_statement();
+            } else {
+                self.token(byte);
+            }
+            return;
+        }
+        self.begin_command();
+        self.start.offset = self.start.offset.saturating_sub(1);
+        self.command(byte);
+    }
+
+    pub(super) fn begin_command(&mut self) {
+        self.start = self.place;
+        self.command.clear();
+        self.state = State::Command;
+    }
+
+    pub(super) fn command(&mut self, byte: u8) {
+        match byte {
+            // Two backslashes go back to statements on the same line.
+            b'\\' if self.command.is_empty() => self.state = State::Sql,
+            b'\\' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
+                self.end_command();
+                self.state = State::Arguments;
+                self.byte(byte);
+            }
+            _ if self.command.len() < WORD => self.command.push(byte),
+            _ => {}
+        }
+    }
+
+    pub(super) fn end_command(&mut self) {
+        match self.command.as_slice() {
+            b"unrestrict" => return,
+            b"restrict" => {}
+            b"connect" | b"c" => self.find(Kind::Connect, self.start),
+            _ => self.find(Kind::Command, self.start),
+        }
+        self.script.complete = false;
+    }
+
+    pub(super) fn rows(&mut self, byte: u8, matched: u8) {
+        self.state = match (matched, byte) {
+            (2 | 3, b'\n') => self.resume,
+            (_, b'\n') => State::Rows { matched: 0 },
+            (0, b'\\') => State::Rows { matched: 1 },
+            (1, b'.') => State::Rows { matched: 2 },
+            (2, b'\r') => State::Rows { matched: 3 },
+            _ => State::Rows { matched: NO_END },
+        };
+    }
+}

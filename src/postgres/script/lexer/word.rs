@@ -1,0 +1,76 @@
+//! Words and numbers: where they end decides whether a quote has escapes and whether a dollar quotes.
+
+use super::{Lexer, WORD};
+
+/// A token of several bytes that is neither quoted nor an operator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    None,
+    Word,
+    Number {
+        dotted: bool,
+    },
+    /// A number with letters at its end.
+    Junk,
+}
+
+/// What the token just before a quote makes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Prefix {
+    #[default]
+    None,
+    /// `E'…'`.
+    Escapes,
+    /// `B'…'`, `X'…'`, `U&'…'`.
+    Plain,
+    /// `U`, which needs its `&` still.
+    U,
+}
+
+impl Lexer {
+    pub(super) fn begin_run(&mut self, run: Run, byte: u8) {
+        self.run = run;
+        self.word.clear();
+        self.word_len = 0;
+        self.push_word(byte);
+    }
+
+    pub(super) fn push_word(&mut self, byte: u8) {
+        self.word_len += 1;
+        if self.word.len() < WORD {
+            self.word.push(byte.to_ascii_lowercase());
+        }
+    }
+
+    /// Whether the byte belongs to the token before it. The longest token wins, as in a scanner made by flex.
+    pub(super) fn continue_run(&mut self, byte: u8) -> bool {
+        let is_start = is_word_start(byte);
+        self.run = match self.run {
+            Run::Word | Run::Junk if is_start || byte.is_ascii_digit() || byte == b'$' => self.run,
+            Run::Number { .. } if byte.is_ascii_digit() => self.run,
+            Run::Number { dotted: false } if byte == b'.' => Run::Number { dotted: true },
+            Run::Number { .. } if is_start => Run::Junk,
+            _ => return false,
+        };
+        self.statement.text(byte);
+        self.push_word(byte);
+        true
+    }
+
+    pub(super) fn end_run(&mut self) {
+        if std::mem::replace(&mut self.run, Run::None) != Run::Word {
+            return;
+        }
+        self.prefix = match (self.word_len, self.word.first()) {
+            (1, Some(b'e')) => Prefix::Escapes,
+            (1, Some(b'b' | b'x')) => Prefix::Plain,
+            (1, Some(b'u')) => Prefix::U,
+            _ => Prefix::None,
+        };
+        self.statement.word(&self.word);
+    }
+}
+
+pub(super) fn is_word_start(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+}

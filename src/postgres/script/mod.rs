@@ -1,0 +1,194 @@
+//! Looks through the SQL script of a plain pg_dump while it passes: which tables it fills, whether it is whole, and
+//! whether it does what a restore into one database must not.
+//!
+//! The script is split into quotes, comments, commands and COPY data as psql splits it: `src/fe_utils/psqlscan.l`
+//! (quotes, dollar quotes, nested comments, where a statement ends, which COPY reads from the script),
+//! `src/bin/psql/psqlscanslash.l` and `mainloop.c` (backslash commands), `copy.c` (the `\.` that ends COPY data), as
+//! of PostgreSQL 18.6 (numbers with letters at their end are read as 15 and later do). What the script says last, pg_dump writes in `RestoreArchive` of
+//! `src/bin/pg_dump/pg_backup_archiver.c`.
+//!
+//! What cannot be told from the text alone: a script that changes `standard_conforming_strings` in another way than
+//! pg_dump does (`SET standard_conforming_strings = off;`), and one in a client encoding whose characters contain
+//! ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030, JOHAB), which psql would read with that encoding's help.
+//!
+//! Memory is bounded however long lines, quotes and rows are; each table with COPY data takes 16 bytes.
+
+mod lexer;
+mod statement;
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Write};
+
+use lexer::Lexer;
+
+/// Findings that are kept; a script with more of them is as unfit as one with these.
+pub const FINDINGS: usize = 64;
+
+/// A place in the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from the start.
+    pub offset: u64,
+    /// Line, from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} (byte {})", self.line, self.offset)
+    }
+}
+
+/// What a script should not have that is restored into one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `\connect` or `\c`: what follows goes to another database.
+    Connect,
+    /// A CREATE DATABASE statement.
+    CreateDatabase,
+    /// A DROP DATABASE statement.
+    DropDatabase,
+    /// A backslash command that pg_dump does not write: it may run programs and read files.
+    Command,
+    /// A zero byte, which text of PostgreSQL never has and at which psql cuts a line.
+    Nul,
+    /// A dollar quote with a tag of more than a thousand bytes, whose end is not looked for.
+    LongDollarTag,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "\\connect",
+            Self::CreateDatabase => "CREATE DATABASE",
+            Self::DropDatabase => "DROP DATABASE",
+            Self::Command => "a psql command that pg_dump does not write",
+            Self::Nul => "a zero byte",
+            Self::LongDollarTag => "an overlong dollar quote",
+        })
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    /// What was found.
+    pub kind: Kind,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// What a script ends in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The rows after COPY … FROM stdin, before their `\.`.
+    CopyData,
+    /// A string or a quoted name.
+    Quote,
+    /// A dollar-quoted string.
+    DollarQuote,
+    /// A `/* … */` comment.
+    Comment,
+    /// A statement without its semicolon.
+    Statement,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CopyData => "the rows of a COPY",
+            Self::Quote => "a quoted string or name",
+            Self::DollarQuote => "a dollar-quoted string",
+            Self::Comment => "a comment",
+            Self::Statement => "a statement",
+        })
+    }
+}
+
+/// What a script holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Script {
+    tables: Vec<u128>,
+    /// Calls of `lo_create`: large objects.
+    pub large_objects: u64,
+    /// COPY … FROM stdin statements, those with a table name that cannot be read among them.
+    pub copies: u64,
+    /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
+    pub complete: bool,
+    /// What the script ends in the middle of, and where that began.
+    pub unfinished: Option<(Part, Place)>,
+    /// The first [`FINDINGS`] of what a restore refuses, in their order.
+    pub findings: Vec<Finding>,
+}
+
+impl Script {
+    /// Whether the script has COPY data for this table, by its names as PostgreSQL has them (without quotes).
+    #[must_use]
+    pub fn has_table(&self, schema: &str, table: &str) -> bool {
+        self.tables
+            .binary_search(&fingerprint(schema.as_bytes(), table.as_bytes()))
+            .is_ok()
+    }
+
+    /// Tables with COPY data.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.tables.len()
+    }
+}
+
+/// 128 bits that stand for a table: two tables never share them in practice.
+fn fingerprint(schema: &[u8], table: &[u8]) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(salt);
+        hasher.write_usize(schema.len());
+        hasher.write(schema);
+        hasher.write(table);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}
+
+/// Passes a script on unchanged and looks through it.
+pub struct ScriptScanner<W: Write> {
+    out: W,
+    lexer: Lexer,
+}
+
+impl<W: Write> ScriptScanner<W> {
+    /// A scanner that writes to `out`; [`io::sink`] if the script is only to be looked at.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            lexer: Lexer::new(),
+        }
+    }
+
+    /// Flushes the writer and tells what the script holds. A script that is not whole is no error here: see
+    /// [`Script::complete`] and [`Script::unfinished`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the writer.
+    pub fn finish(mut self) -> io::Result<(W, Script)> {
+        self.out.flush()?;
+        Ok((self.out, self.lexer.finish()))
+    }
+}
+
+impl<W: Write> Write for ScriptScanner<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(piece)?;
+        self.lexer.feed(piece.get(..written).unwrap_or(piece));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;
