@@ -1,0 +1,31 @@
+//! The ground that the integration tests stand on.
+//!
+//! - [`cluster`]: real PostgreSQL servers. [`Cluster::shared`] for everything that only needs its own databases;
+//!   [`Cluster::start`] for a server that the test kills, fills up or reconfigures.
+//! - [`everything`]: a database with one of everything that PostgreSQL can keep.
+//! - [`compare`]: whether two databases hold the same, and what differs if not.
+//! - [`pgcellar`]: runs the built program in a clean environment over a backup folder of the test's own.
+//! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
+//!
+//! ```ignore
+//! let cluster = Cluster::shared(Version::V15);
+//! let shop = everything::database(cluster, "shop");
+//! let cellar = Cellar::new(cluster);
+//! cellar.run(["backup"]).env("DB_NAME", shop.name()).succeeds();
+//! let restored = cluster.name_for("restored");
+//! cellar.run(["restore", "latest", "--target-database", &restored]).env("DB_NAME", shop.name()).succeeds();
+//! compare::assert_same(&shop, &cluster.database(&restored));
+//! ```
+
+pub mod cluster;
+pub mod compare;
+pub mod everything;
+pub mod pgcellar;
+pub mod process;
+pub mod tls;
+pub mod tree;
+pub mod version;
+
+pub use cluster::{Cluster, Database};
+pub use pgcellar::{Cellar, Outcome, exit};
+pub use version::Version;

@@ -1,0 +1,72 @@
+//! Running programs: as the right user, with an environment that nothing leaks into, and with a time limit.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The user that servers run as when the tests run as root. Debian's server package makes it.
+pub const UNPRIVILEGED: &str = "postgres";
+
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that runs as [`UNPRIVILEGED`] when the tests run as root, and as the tests' user otherwise. Its environment
+/// holds nothing but PATH.
+pub fn unprivileged(program: impl AsRef<OsStr>) -> Command {
+    let mut command = if is_root() {
+        let mut setpriv = Command::new("setpriv");
+        setpriv
+            .arg(format!("--reuid={UNPRIVILEGED}"))
+            .arg(format!("--regid={UNPRIVILEGED}"));
+        setpriv.args(["--clear-groups", "--"]).arg(program);
+        setpriv
+    } else {
+        Command::new(program)
+    };
+    clear_environment(&mut command);
+    command
+}
+
+/// A command as the tests' own user, with nothing but PATH in its environment.
+pub fn plain(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    clear_environment(&mut command);
+    command
+}
+
+fn clear_environment(command: &mut Command) {
+    command
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("LANG", "C.UTF-8");
+}
+
+/// Runs a command to its end and returns its stdout; fails the test, with what it said, unless it exited 0.
+pub fn must(command: &mut Command) -> String {
+    attempt(command).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+/// Runs a command to its end: its stdout, or what went wrong.
+pub fn attempt(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}\n{stderr}", output.status))
+}
+
+/// Gives a path to [`UNPRIVILEGED`] when the tests run as root.
+pub fn hand_over(path: &Path) {
+    if is_root() {
+        must(plain("chown").arg(UNPRIVILEGED).arg(path));
+    }
+}
