@@ -10,6 +10,10 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+#[allow(dead_code, reason = "the ground offers whole tools, and a capability takes what it needs")]
 mod common;
 
 mod ground;
+mod round_trip;
+mod settings;
+mod tools;

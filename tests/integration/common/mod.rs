@@ -20,6 +20,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod everything;
+pub mod keys;
 pub mod pgcellar;
 pub mod process;
 pub mod tls;
