@@ -3,5 +3,14 @@
 //! The library is the house that the `pgcellar` binary lives in; its rooms are described in each module. Imports go
 //! one way: `cli -> task -> {postgres, pipeline, store, catalogue, host} -> {config, secret, error}`.
 
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod environment;
+pub mod error;
+pub mod host;
 pub mod pipeline;
 pub mod postgres;
+pub mod secret;
+pub mod store;
+pub mod task;

@@ -1,2 +1,58 @@
 //! The `pgcellar` command.
-fn main() {}
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pgcellar::cli::{Cli, Verb};
+use pgcellar::error::{Error, Kind, Result};
+use pgcellar::host::stop::Stop;
+use pgcellar::host::{journal, progress};
+use pgcellar::{environment, task};
+
+/// How long threads that are still busy may keep a process alive that is done.
+const GRACE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    journal::start(cli.voice.quiet, cli.voice.verbose);
+    progress::start(cli.voice.quiet);
+    // Whatever we and PostgreSQL's programs write is for our own user alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    environment::warn(&Cli::variables());
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Help and version are no errors; everything else is one of usage.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nothing can be said where standard output or standard error is closed.
+    drop(error.print());
+    match error.use_stderr() {
+        true => ExitCode::from(Kind::Usage.exit_status()),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::System, format!("cannot start threads: {error}")))?;
+    let done = runtime.block_on(async {
+        let stop = Stop::listen()?;
+        match &cli.verb {
+            Verb::Backup(args) => task::backup::run(args, &stop).await,
+            _ => Err(Error::new(Kind::Internal, "not yet")),
+        }
+    });
+    runtime.shutdown_timeout(GRACE);
+    done
+}

@@ -47,8 +47,7 @@ pub(super) fn encoder(method: Method, level: i32) -> io::Result<Option<Encoder>>
 }
 
 fn gzip(level: i32) -> io::Result<Encoder> {
-    let level = CompressionLvl::new(level)
-        .map_err(|_| io::Error::other("libdeflate does not take this level"))?;
+    let level = CompressionLvl::new(level).map_err(|_| io::Error::other("libdeflate does not take this level"))?;
     let mut compressor = libdeflater::Compressor::new(level);
     Ok(Box::new(move |input, output| {
         let bound = compressor.gzip_compress_bound(input.len());
@@ -95,9 +94,7 @@ fn xz(level: i32) -> io::Result<Encoder> {
             output.reserve(input.len() / 4 + KIB);
             let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
             let rest = input.get(taken..).unwrap_or_default();
-            if stream.process_vec(rest, output, xz2::stream::Action::Finish)?
-                == xz2::stream::Status::StreamEnd
-            {
+            if stream.process_vec(rest, output, xz2::stream::Action::Finish)? == xz2::stream::Status::StreamEnd {
                 return Ok(());
             }
         }

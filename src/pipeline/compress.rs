@@ -42,11 +42,7 @@ struct Pool(Mutex<Vec<Vec<u8>>>);
 
 impl Pool {
     fn take(&self) -> Vec<u8> {
-        self.0
-            .lock()
-            .ok()
-            .and_then(|mut free| free.pop())
-            .unwrap_or_default()
+        self.0.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default()
     }
 
     fn give(&self, buffer: Vec<u8>) {
@@ -80,12 +76,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
     ///
     /// # Errors
     /// `InvalidInput` for a level that the method does not have; what the system says when it gives no thread.
-    pub fn new(
-        method: Method,
-        level: Option<i32>,
-        threads: NonZeroUsize,
-        output: W,
-    ) -> io::Result<Self> {
+    pub fn new(method: Method, level: Option<i32>, threads: NonZeroUsize, output: W) -> io::Result<Self> {
         let level = method.level(level)?;
         let mut encoders = Vec::new();
         for _ in 0..threads.get() {
@@ -94,12 +85,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         Self::with_encoders(encoders, block::block_size(method, level), threads, output)
     }
 
-    fn with_encoders(
-        encoders: Vec<Encoder>,
-        block_size: usize,
-        threads: NonZeroUsize,
-        output: W,
-    ) -> io::Result<Self> {
+    fn with_encoders(encoders: Vec<Encoder>, block_size: usize, threads: NonZeroUsize, output: W) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (order, blocks) = sync_channel(2 * threads.get());
         let (jobs, queue) = channel();
@@ -108,9 +94,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
             .into_iter()
             .map(|encoder| {
                 let (shared, queue) = (Arc::clone(&shared), Arc::clone(&queue));
-                Builder::new()
-                    .name("compress".into())
-                    .spawn(move || compress_blocks(encoder, &queue, &shared))
+                Builder::new().name("compress".into()).spawn(move || compress_blocks(encoder, &queue, &shared))
             })
             .collect::<io::Result<Vec<_>>>()?;
         let writer = Builder::new().name("write".into()).spawn({
@@ -157,10 +141,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         };
         // Blocks while enough is under way. Fails only when the writer is gone, and then it has a reason to tell; a job
         // that no worker takes is noticed by the writer.
-        let sent = self
-            .order
-            .as_ref()
-            .is_some_and(|order| order.send(block).is_ok());
+        let sent = self.order.as_ref().is_some_and(|order| order.send(block).is_ok());
         if let (Some(jobs), Some(job)) = (&self.jobs, job) {
             let _ = jobs.send(job);
         }
@@ -192,9 +173,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         self.order = None;
         let result = match self.writer.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            _ => Err(io::Error::other(
-                "the thread that writes the compressed data broke down",
-            )),
+            _ => Err(io::Error::other("the thread that writes the compressed data broke down")),
         };
         for worker in self.workers.drain(..) {
             // A worker that broke down has left a block undone, and the writer has said so.
@@ -256,14 +235,8 @@ fn compress_blocks(mut encoder: Encoder, queue: &Mutex<Receiver<Job>>, shared: &
 }
 
 /// The writer thread: the blocks in their order, as far as the output takes them.
-fn write_blocks<W: Write>(
-    blocks: &Receiver<Block>,
-    mut output: W,
-    shared: &Shared,
-) -> io::Result<W> {
-    let written = blocks
-        .iter()
-        .try_for_each(|block| write_block(block, &mut output, shared));
+fn write_blocks<W: Write>(blocks: &Receiver<Block>, mut output: W, shared: &Shared) -> io::Result<W> {
+    let written = blocks.iter().try_for_each(|block| write_block(block, &mut output, shared));
     if written.is_err() {
         shared.stop.store(true, Ordering::Relaxed);
     }

@@ -39,9 +39,7 @@ pub fn sniff(beginning: &[u8]) -> Option<Method> {
         return Some(Method::Zstd);
     }
     match beginning.strip_prefix(b"BZh") {
-        Some([b'1'..=b'9', rest @ ..]) if rest.starts_with(BLOCK) || rest.starts_with(END) => {
-            Some(Method::Bzip2)
-        }
+        Some([b'1'..=b'9', rest @ ..]) if rest.starts_with(BLOCK) || rest.starts_with(END) => Some(Method::Bzip2),
         _ => None,
     }
 }
@@ -52,10 +50,7 @@ pub fn sniff(beginning: &[u8]) -> Option<Method> {
 /// What the system says when it gives no thread, `OutOfMemory` when a library finds none. Damage is told by the reads.
 pub fn decoder<R: Read + Send + 'static>(method: Method, stored: R) -> io::Result<Decoder> {
     let watch = Arc::new(Watch::default());
-    let input = Input {
-        inner: BufReader::with_capacity(STORED_CHUNK, stored),
-        watch: Arc::clone(&watch),
-    };
+    let input = Input { inner: BufReader::with_capacity(STORED_CHUNK, stored), watch: Arc::clone(&watch) };
     let plain = open(method, input)?;
     let (filled, chunks) = sync_channel(CHUNKS);
     let (used, free) = channel();
@@ -63,28 +58,16 @@ pub fn decoder<R: Read + Send + 'static>(method: Method, stored: R) -> io::Resul
         let watch = Arc::clone(&watch);
         move || decode(method, plain, &watch, &filled, &free)
     })?;
-    Ok(Decoder {
-        chunks,
-        used,
-        chunk: Vec::new(),
-        position: 0,
-        state: State::Reading,
-        watch,
-        thread: Some(thread),
-    })
+    Ok(Decoder { chunks, used, chunk: Vec::new(), position: 0, state: State::Reading, watch, thread: Some(thread) })
 }
 
-fn open<R: Read + Send + 'static>(
-    method: Method,
-    input: Input<R>,
-) -> io::Result<Box<dyn Read + Send>> {
+fn open<R: Read + Send + 'static>(method: Method, input: Input<R>) -> io::Result<Box<dyn Read + Send>> {
     Ok(match method {
         Method::None => Box::new(input),
         Method::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Method::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         Method::Xz => {
-            let stream =
-                xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED)?;
+            let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED)?;
             Box::new(xz2::bufread::XzDecoder::new_stream(input, stream))
         }
         Method::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
@@ -122,9 +105,7 @@ impl<R: Read> BufRead for Input<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.watch
-            .offset
-            .fetch_add(amount as u64, Ordering::Relaxed);
+        self.watch.offset.fetch_add(amount as u64, Ordering::Relaxed);
         self.inner.consume(amount);
     }
 }
@@ -189,15 +170,11 @@ fn explain(method: Method, error: io::Error, watch: &Watch) -> io::Error {
         return error;
     }
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("the {method} data ends in the middle"),
-        ),
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(io::ErrorKind::UnexpectedEof, format!("the {method} data ends in the middle"))
+        }
         io::ErrorKind::OutOfMemory => error,
-        _ => io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the {method} data is corrupt: {error}"),
-        ),
+        _ => io::Error::new(io::ErrorKind::InvalidData, format!("the {method} data is corrupt: {error}")),
     }
 }
 

@@ -24,9 +24,7 @@ impl Identities {
     /// # Errors
     /// `InvalidInput` that names the line, never its contents.
     pub fn parse(text: &str) -> io::Result<Self> {
-        if text.starts_with("age-encryption.org/")
-            || text.contains("-----BEGIN AGE ENCRYPTED FILE-----")
-        {
+        if text.starts_with("age-encryption.org/") || text.contains("-----BEGIN AGE ENCRYPTED FILE-----") {
             return Err(invalid(
                 "the age identity file is itself encrypted with a passphrase: decrypt it first (age -d), nobody is there to be asked",
             ));
@@ -60,22 +58,15 @@ impl Identities {
         let mut stored = BufReader::with_capacity(64 << 10, stored);
         let header = read_header(&mut stored)?;
         let length = header.len() as u64 + NONCE;
-        let file =
-            age::Decryptor::new_buffered(Cursor::new(header).chain(stored)).map_err(explain)?;
+        let file = age::Decryptor::new_buffered(Cursor::new(header).chain(stored)).map_err(explain)?;
         if file.is_scrypt() {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the age file is encrypted with a passphrase, not to a key",
             ));
         }
-        let identities = self
-            .0
-            .iter()
-            .map(|identity| identity.as_ref() as &dyn age::Identity);
-        Ok(Decryptor {
-            header: length,
-            plain: file.decrypt(identities).map_err(explain)?,
-        })
+        let identities = self.0.iter().map(|identity| identity.as_ref() as &dyn age::Identity);
+        Ok(Decryptor { header: length, plain: file.decrypt(identities).map_err(explain)? })
     }
 }
 
@@ -88,17 +79,11 @@ fn age_identity(line: &str, number: usize) -> io::Result<AnyIdentity> {
         Err(_) if line.starts_with("age1") || line.starts_with("ssh-") => Err(invalid(format!(
             "line {number} of the age identity file is a public key: the private one is needed to decrypt"
         ))),
-        Err(_) => Err(invalid(format!(
-            "line {number} of the age identity file is not a private key"
-        ))),
+        Err(_) => Err(invalid(format!("line {number} of the age identity file is not a private key"))),
     }
 }
 
-fn ssh_identity<'a>(
-    begin: &str,
-    rest: impl Iterator<Item = &'a str>,
-    number: usize,
-) -> io::Result<AnyIdentity> {
+fn ssh_identity<'a>(begin: &str, rest: impl Iterator<Item = &'a str>, number: usize) -> io::Result<AnyIdentity> {
     let mut lines = vec![begin];
     for line in rest {
         lines.push(line);
@@ -113,14 +98,10 @@ fn ssh_identity<'a>(
         Ok(age::ssh::Identity::Encrypted(_)) => {
             "has a passphrase, and nobody is there to be asked (make a copy without one: ssh-keygen -p)"
         }
-        Ok(age::ssh::Identity::Unsupported(_)) => {
-            "is of a type that age does not take (ssh-ed25519 and ssh-rsa)"
-        }
+        Ok(age::ssh::Identity::Unsupported(_)) => "is of a type that age does not take (ssh-ed25519 and ssh-rsa)",
         Err(_) => "cannot be read: it is damaged, or not an OpenSSH private key",
     };
-    Err(invalid(format!(
-        "the SSH key at line {number} of the age identity file {why}"
-    )))
+    Err(invalid(format!("the SSH key at line {number} of the age identity file {why}")))
 }
 
 /// The file is encrypted to other keys than those at hand.
@@ -137,9 +118,7 @@ impl std::error::Error for NoMatchingKey {}
 
 /// True for the error that says that the file is whole as far as one can see, but is for other keys.
 pub fn is_no_matching_key(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<NoMatchingKey>())
+    error.get_ref().is_some_and(|inner| inner.is::<NoMatchingKey>())
 }
 
 /// The nonce that follows the header, in bytes.
@@ -163,30 +142,21 @@ fn read_header(stored: &mut impl BufRead) -> io::Result<Vec<u8>> {
             return Err(corrupt("its header does not end"));
         }
         if read == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the age file ends within its header",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the age file ends within its header"));
         }
     }
 }
 
 fn corrupt(why: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the age file is corrupt: {why}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("the age file is corrupt: {why}"))
 }
 
 fn explain(error: DecryptError) -> io::Error {
     match error {
-        DecryptError::NoMatchingKeys => {
-            io::Error::new(io::ErrorKind::PermissionDenied, NoMatchingKey)
+        DecryptError::NoMatchingKeys => io::Error::new(io::ErrorKind::PermissionDenied, NoMatchingKey),
+        DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            io::Error::new(io::ErrorKind::UnexpectedEof, "the age file ends within its header")
         }
-        DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the age file ends within its header",
-        ),
         DecryptError::Io(error) => error,
         DecryptError::InvalidMac => corrupt("its header was changed"),
         _ => corrupt("its header cannot be read"),
@@ -217,13 +187,10 @@ impl<R: Read> Decryptor<R> {
 impl<R: Read> Read for Decryptor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.plain.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(
-                error.kind(),
-                format!("the age file ends in the middle ({error})"),
-            ),
-            io::ErrorKind::InvalidData => corrupt(&format!(
-                "a chunk was changed, or the file was cut ({error})"
-            )),
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), format!("the age file ends in the middle ({error})"))
+            }
+            io::ErrorKind::InvalidData => corrupt(&format!("a chunk was changed, or the file was cut ({error})")),
             _ => error,
         })
     }

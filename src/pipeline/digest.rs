@@ -26,9 +26,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sha256
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.sha256.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -41,10 +39,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new() -> Self {
-        Self {
-            bytes: 0,
-            context: Context::new(&SHA256),
-        }
+        Self { bytes: 0, context: Context::new(&SHA256) }
     }
 
     pub(crate) fn update(&mut self, data: &[u8]) {
@@ -59,10 +54,7 @@ impl Running {
     pub(crate) fn digest(&self) -> Digest {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.context.clone().finish().as_ref());
-        Digest {
-            bytes: self.bytes,
-            sha256,
-        }
+        Digest { bytes: self.bytes, sha256 }
     }
 }
 
@@ -75,10 +67,7 @@ pub struct DigestWriter<W> {
 impl<W: Write> DigestWriter<W> {
     /// Digests everything that is written to `inner` from here on.
     pub fn new(inner: W) -> Self {
-        Self {
-            inner,
-            running: Running::new(),
-        }
+        Self { inner, running: Running::new() }
     }
 
     /// The inner writer, and the digest of what it took. Does not flush.
@@ -108,10 +97,7 @@ pub struct DigestReader<R> {
 impl<R: Read> DigestReader<R> {
     /// Digests everything that is read from `inner` from here on.
     pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            running: Running::new(),
-        }
+        Self { inner, running: Running::new() }
     }
 
     /// The digest of what has been read so far; that of the whole stream only once a read returned 0.
@@ -134,14 +120,8 @@ mod tests {
 
     /// Test vectors of FIPS 180-4 as NIST publishes them.
     const KNOWN: [(&str, &str); 3] = [
-        (
-            "",
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        ),
-        (
-            "abc",
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        ),
+        ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         (
             "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
@@ -161,10 +141,7 @@ mod tests {
             let mut reader = DigestReader::new(text.as_bytes());
             io::copy(&mut reader, &mut io::sink()).unwrap();
             assert_eq!(reader.digest(), written);
-            assert_eq!(
-                (written.bytes, written.hex().as_str()),
-                (text.len() as u64, hex)
-            );
+            assert_eq!((written.bytes, written.hex().as_str()), (text.len() as u64, hex));
         }
     }
 

@@ -41,15 +41,8 @@ impl Recipients {
             ));
         }
         let mut recipients = Vec::new();
-        for line in text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'))
-        {
-            for item in line
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-            {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            for item in line.split(',').map(str::trim).filter(|item| !item.is_empty()) {
                 recipients.push(recipient(item)?);
             }
         }
@@ -75,16 +68,11 @@ impl Recipients {
     /// # Errors
     /// When age cannot encrypt to these recipients. The output is not written to yet.
     pub fn encrypt<W: Write>(&self, output: W) -> io::Result<Encryptor<W>> {
-        let recipients = self
-            .0
-            .iter()
-            .map(|(_, recipient)| recipient.as_ref() as &dyn age::Recipient);
+        let recipients = self.0.iter().map(|(_, recipient)| recipient.as_ref() as &dyn age::Recipient);
         age::Encryptor::with_recipients(recipients)
             .map_err(|error| match error {
                 EncryptError::Io(error) => error,
-                error => {
-                    io::Error::other(format!("cannot encrypt to these age recipients: {error}"))
-                }
+                error => io::Error::other(format!("cannot encrypt to these age recipients: {error}")),
             })?
             // age hides the cause when it cannot write its header, so the header waits in a buffer.
             .wrap_output(BufWriter::with_capacity(HEADER_LIMIT, output))
@@ -120,39 +108,25 @@ fn recipient(item: &str) -> io::Result<(String, AnyRecipient)> {
 fn ssh_recipient(item: &str) -> io::Result<age::ssh::Recipient> {
     use age::ssh::ParseRecipientKeyError as Problem;
     let mut words = item.split_ascii_whitespace();
-    let (kind, key) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
+    let (kind, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let bare = format!("{kind} {key}");
     let why = match bare.parse::<age::ssh::Recipient>() {
         // The parser ignores what follows a key that is long enough.
-        Ok(recipient)
-            if recipient.to_string().trim_end_matches('=') == bare.trim_end_matches('=') =>
-        {
+        Ok(recipient) if recipient.to_string().trim_end_matches('=') == bare.trim_end_matches('=') => {
             return Ok(recipient);
         }
-        Err(Problem::RsaModulusTooLarge) => {
-            "its RSA key has more than 4096 bits, which age does not take".to_owned()
-        }
-        Err(Problem::RsaModulusTooSmall) => {
-            "its RSA key has fewer than 2048 bits, which is too weak".to_owned()
-        }
+        Err(Problem::RsaModulusTooLarge) => "its RSA key has more than 4096 bits, which age does not take".to_owned(),
+        Err(Problem::RsaModulusTooSmall) => "its RSA key has fewer than 2048 bits, which is too weak".to_owned(),
         Err(Problem::Unsupported(kind)) => format!("age does not take keys of type {kind}"),
         Ok(_) | Err(_) => "its key is incomplete or mistyped".to_owned(),
     };
-    Err(invalid(format!(
-        "{} is not an age recipient: {why}",
-        shorten(item)
-    )))
+    Err(invalid(format!("{} is not an age recipient: {why}", shorten(item))))
 }
 
 /// True for anything that may hold a private key: of age, of its plugins, or PEM.
 fn looks_private(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
-    ["SECRET-KEY", "AGE-PLUGIN-", "PRIVATE KEY"]
-        .iter()
-        .any(|mark| text.contains(mark))
+    ["SECRET-KEY", "AGE-PLUGIN-", "PRIVATE KEY"].iter().any(|mark| text.contains(mark))
 }
 
 /// Enough of a recipient to find it by, and too little to be of use to anybody.

@@ -81,11 +81,7 @@ impl Method {
         }
         let message = match self {
             Self::None => format!("compression none takes no level, but level {level} is set"),
-            _ => format!(
-                "{self} has no compression level {level} (it has {} to {})",
-                levels.start(),
-                levels.end()
-            ),
+            _ => format!("{self} has no compression level {level} (it has {} to {})", levels.start(), levels.end()),
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
@@ -104,10 +100,6 @@ impl FromStr for Method {
         Self::ALL
             .into_iter()
             .find(|method| method.name() == name)
-            .ok_or_else(|| {
-                format!(
-                    "no compression is called {name:?} (there are none, gzip, bzip2, xz and zstd)"
-                )
-            })
+            .ok_or_else(|| format!("no compression is called {name:?} (there are none, gzip, bzip2, xz and zstd)"))
     }
 }

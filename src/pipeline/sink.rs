@@ -45,10 +45,7 @@ impl<W: Write + Send + 'static> Sink<W> {
             None => Layer::Open(stored),
             Some(recipients) => Layer::Sealed(recipients.encrypt(stored)?),
         };
-        Ok(Self {
-            plain: Running::new(),
-            compressor: Compressor::new(method, level, threads, layer)?,
-        })
+        Ok(Self { plain: Running::new(), compressor: Compressor::new(method, level, threads, layer)? })
     }
 
     /// Number of plain bytes that were written so far.
@@ -66,11 +63,7 @@ impl<W: Write + Send + 'static> Sink<W> {
             Layer::Sealed(encryptor) => encryptor.finish()?,
         };
         let (inner, stored) = stored.finish();
-        Ok(Finished {
-            inner,
-            plain: self.plain.digest(),
-            stored,
-        })
+        Ok(Finished { inner, plain: self.plain.digest(), stored })
     }
 }
 

@@ -38,22 +38,14 @@ impl<R: Read + Send + 'static> Source<R> {
         let stored = Arc::new(Mutex::new(DigestReader::new(stored)));
         let shared = Shared(Arc::clone(&stored));
         let (decoder, locate): (_, Box<dyn Fn(u64) -> u64 + Send>) = match identities {
-            None => (
-                decompress::decoder(method, shared)?,
-                Box::new(|offset| offset),
-            ),
+            None => (decompress::decoder(method, shared)?, Box::new(|offset| offset)),
             Some(identities) => {
                 let file = identities.decrypt(shared)?;
                 let locate = file.layout();
                 (decompress::decoder(method, file)?, Box::new(locate))
             }
         };
-        Ok(Self {
-            plain: Running::new(),
-            decoder,
-            stored,
-            locate,
-        })
+        Ok(Self { plain: Running::new(), decoder, stored, locate })
     }
 
     /// Number of plain bytes that were read so far.

@@ -30,11 +30,7 @@ fn store(method: Method, recipients: Option<&Recipients>, plain: &[u8]) -> Finis
     sink.finish().unwrap()
 }
 
-fn open(
-    method: Method,
-    identities: Option<&Identities>,
-    stored: Vec<u8>,
-) -> Source<io::Cursor<Vec<u8>>> {
+fn open(method: Method, identities: Option<&Identities>, stored: Vec<u8>) -> Source<io::Cursor<Vec<u8>>> {
     Source::open(method, identities, io::Cursor::new(stored)).unwrap()
 }
 
@@ -62,16 +58,10 @@ fn what_is_stored_comes_back_with_the_same_digests() {
                 let mut source = open(method, encrypted.then_some(&identities), finished.inner);
                 let mut back = Vec::new();
                 source.read_to_end(&mut back).unwrap();
-                assert!(
-                    back == plain,
-                    "{method}, encrypted {encrypted}, {size} bytes"
-                );
+                assert!(back == plain, "{method}, encrypted {encrypted}, {size} bytes");
                 assert_eq!(source.plain_bytes(), size as u64);
                 let digests = source.finish().unwrap();
-                assert_eq!(
-                    (digests.plain, digests.stored),
-                    (finished.plain, finished.stored)
-                );
+                assert_eq!((digests.plain, digests.stored), (finished.plain, finished.stored));
             }
         }
     }
@@ -110,10 +100,7 @@ fn damage_in_an_encrypted_file_is_placed_in_its_chunk() {
         let error = io::copy(&mut source, &mut io::sink()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         let offset = source.stored_offset();
-        assert!(
-            (offset..offset + (64 << 10) + 16).contains(&(at as u64)),
-            "{offset} for {at}"
-        );
+        assert!((offset..offset + (64 << 10) + 16).contains(&(at as u64)), "{offset} for {at}");
         // The rest is still hashed, so that damage in the store can be told.
         let stored = source.finish_stored().unwrap();
         assert_eq!(stored.hex(), sha256sum(&finished.inner));
@@ -126,29 +113,18 @@ fn an_error_is_not_forgotten_by_finish() {
     let mut stored = store(Method::Gzip, None, &rows(3_000_000)).inner;
     stored.truncate(stored.len() - 1);
     let mut source = open(Method::Gzip, None, stored.clone());
-    assert_eq!(
-        io::copy(&mut source, &mut io::sink()).unwrap_err().kind(),
-        io::ErrorKind::UnexpectedEof
-    );
+    assert_eq!(io::copy(&mut source, &mut io::sink()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     assert_eq!(source.stored_offset(), stored.len() as u64);
-    assert_eq!(
-        source.finish().unwrap_err().kind(),
-        io::ErrorKind::UnexpectedEof
-    );
+    assert_eq!(source.finish().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     let unread = open(Method::Gzip, None, stored);
-    assert_eq!(
-        unread.finish().unwrap_err().kind(),
-        io::ErrorKind::UnexpectedEof
-    );
+    assert_eq!(unread.finish().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[test]
 fn the_wrong_key_is_told_before_anything_is_read() {
     let (_, recipients) = key();
     let stored = store(Method::Gzip, Some(&recipients), b"rows").inner;
-    let error = Source::open(Method::Gzip, Some(&key().0), io::Cursor::new(stored))
-        .map(drop)
-        .unwrap_err();
+    let error = Source::open(Method::Gzip, Some(&key().0), io::Cursor::new(stored)).map(drop).unwrap_err();
     assert!(is_no_matching_key(&error), "{error}");
 }
 
@@ -156,13 +132,7 @@ fn the_wrong_key_is_told_before_anything_is_read() {
 fn an_encrypted_file_without_identities_is_no_gzip() {
     let (_, recipients) = key();
     let stored = store(Method::Gzip, Some(&recipients), b"rows").inner;
-    assert_eq!(
-        open(Method::Gzip, None, stored)
-            .finish()
-            .unwrap_err()
-            .kind(),
-        io::ErrorKind::InvalidData
-    );
+    assert_eq!(open(Method::Gzip, None, stored).finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
 /// A file in memory with little room, that others can look at.
@@ -196,28 +166,16 @@ fn a_full_disk_fails_at_every_place() {
         for recipients in [None, Some(&recipients)] {
             let whole = store(method, recipients, &plain).inner.len();
             // The header of an age file varies in length: the library adds a stanza of random size.
-            let near = if recipients.is_some() {
-                whole - 2000
-            } else {
-                whole - 1
-            };
+            let near = if recipients.is_some() { whole - 2000 } else { whole - 1 };
             for room in [0, 100, 5000, whole / 2, near] {
-                let disk = Disk {
-                    room,
-                    ..Disk::default()
-                };
+                let disk = Disk { room, ..Disk::default() };
                 let level = Some(*method.levels().start());
-                let outcome =
-                    Sink::new(method, level, TWO, recipients, disk).and_then(|mut sink| {
-                        sink.write_all(&plain)?;
-                        sink.finish().map(drop)
-                    });
+                let outcome = Sink::new(method, level, TWO, recipients, disk).and_then(|mut sink| {
+                    sink.write_all(&plain)?;
+                    sink.finish().map(drop)
+                });
                 let error = outcome.unwrap_err();
-                assert_eq!(
-                    error.raw_os_error(),
-                    Some(28),
-                    "{method} with room for {room} of {whole}"
-                );
+                assert_eq!(error.raw_os_error(), Some(28), "{method} with room for {room} of {whole}");
             }
         }
     }
@@ -227,30 +185,19 @@ fn a_full_disk_fails_at_every_place() {
 fn an_abandoned_encrypted_file_cannot_be_read_to_its_end() {
     let (identities, recipients) = key();
     for size in [0, 10, 5_000_000] {
-        let disk = Disk {
-            room: usize::MAX,
-            ..Disk::default()
-        };
+        let disk = Disk { room: usize::MAX, ..Disk::default() };
         let mut sink = Sink::new(Method::Gzip, None, TWO, Some(&recipients), disk.clone()).unwrap();
         sink.write_all(&rows(size)).unwrap();
         drop(sink);
         let stored = disk.bytes.lock().unwrap().clone();
-        assert!(
-            open(Method::Gzip, Some(&identities), stored)
-                .finish()
-                .is_err(),
-            "{size} bytes"
-        );
+        assert!(open(Method::Gzip, Some(&identities), stored).finish().is_err(), "{size} bytes");
     }
 }
 
 /// The peak of this process's memory in KiB, from proc_pid_status(5).
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -260,14 +207,7 @@ fn memory_of_a_long_stream() {
     let (identities, recipients) = key();
     let before = peak_memory();
     let piece = rows(1 << 20);
-    let mut sink = Sink::new(
-        Method::Gzip,
-        None,
-        TWO,
-        Some(&recipients),
-        tempfile::tempfile().unwrap(),
-    )
-    .unwrap();
+    let mut sink = Sink::new(Method::Gzip, None, TWO, Some(&recipients), tempfile::tempfile().unwrap()).unwrap();
     for _ in 0..150 {
         sink.write_all(&piece).unwrap();
     }
@@ -275,33 +215,19 @@ fn memory_of_a_long_stream() {
     let sink = peak_memory();
     let mut file = finished.inner;
     io::Seek::rewind(&mut file).unwrap();
-    let digests = Source::open(Method::Gzip, Some(&identities), file)
-        .unwrap()
-        .finish()
-        .unwrap();
+    let digests = Source::open(Method::Gzip, Some(&identities), file).unwrap().finish().unwrap();
     assert_eq!(digests.plain, finished.plain);
     let source = peak_memory();
-    println!(
-        "peak memory: {before} KiB before, {sink} KiB after storing, {source} KiB after reading back"
-    );
+    println!("peak memory: {before} KiB before, {sink} KiB after storing, {source} KiB after reading back");
     assert!(source < 25 << 10, "{source} KiB");
 }
 
 #[test]
 fn memory_stays_below_25_mib_however_long_the_stream() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "--nocapture",
-            "pipeline::tests::memory_of_a_long_stream",
-        ])
+        .args(["--ignored", "--exact", "--nocapture", "pipeline::tests::memory_of_a_long_stream"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }

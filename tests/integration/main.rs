@@ -3,17 +3,13 @@
 //!
 //! PostgreSQL 15, 17 and 18 are needed; `make test` brings them. A version that is missing fails its tests.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test says what went wrong by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 #[allow(dead_code, reason = "the ground offers whole tools, and a capability takes what it needs")]
 mod common;
 
 mod ground;
+mod readme;
 mod round_trip;
 mod settings;
 mod tools;

@@ -23,23 +23,13 @@ fn round_trip(cellar: &Cellar, what: &str) {
     let manifest = cellar.back_up(original.name());
     let id = manifest["id"].as_str().unwrap();
     assert_eq!(manifest["partial"], false, "{what}");
-    assert_eq!(
-        manifest["warnings"].as_array().map(Vec::len),
-        Some(0),
-        "{what}: {manifest:#}"
-    );
+    assert_eq!(manifest["warnings"].as_array().map(Vec::len), Some(0), "{what}: {manifest:#}");
     cellar.run(["verify", id]).succeeds();
     let restored = original.cluster().name_for("restored");
-    cellar
-        .run(["restore", id, "--target-database", &restored])
-        .succeeds();
+    cellar.run(["restore", id, "--target-database", &restored]).succeeds();
     let found = compare::contents(&original.cluster().database(&restored));
     let differences = compare::differences(expected, &found);
-    assert!(
-        differences.is_empty(),
-        "{what}:\n{}",
-        differences.join("\n")
-    );
+    assert!(differences.is_empty(), "{what}:\n{}", differences.join("\n"));
 }
 
 fn every_compression(format: &str, compressions: &[&str]) {
@@ -50,14 +40,10 @@ fn every_compression(format: &str, compressions: &[&str]) {
                 .with("BACKUP_COMPRESSION", compression);
             if encrypted {
                 let key = keys::age(cellar.scratch(), "key");
-                cellar = cellar
-                    .with("BACKUP_AGE_RECIPIENTS", key.recipient)
-                    .with("BACKUP_AGE_IDENTITY_FILE", key.identity);
+                cellar =
+                    cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
             }
-            round_trip(
-                &cellar,
-                &format!("{format}, {compression}, encrypted: {encrypted}"),
-            );
+            round_trip(&cellar, &format!("{format}, {compression}, encrypted: {encrypted}"));
         }
     }
 }
@@ -88,18 +74,12 @@ fn tar_archives() {
     }
     let cellar = Cellar::new(Cluster::shared(Version::V15)).with("BACKUP_FORMAT", "tar");
     let key = keys::age(cellar.scratch(), "key");
-    let cellar = cellar
-        .with("BACKUP_AGE_RECIPIENTS", key.recipient)
-        .with("BACKUP_AGE_IDENTITY_FILE", key.identity);
+    let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
     if is_memory("/tmp") {
         round_trip(&cellar, "tar, encrypted, /tmp in memory");
     } else {
         let (original, _) = shared_original();
-        cellar
-            .run(["backup"])
-            .env("DB_NAME", original.name())
-            .fails(exit::CONFIG)
-            .says("/tmp");
+        cellar.run(["backup"]).env("DB_NAME", original.name()).fails(exit::CONFIG).says("/tmp");
         assert!(cellar.list().is_empty());
     }
 }
@@ -121,19 +101,14 @@ fn directory_archives() {
 fn encrypted_directory_archives_are_staged_in_memory_only() {
     let cellar = Cellar::new(Cluster::shared(Version::V15)).with("BACKUP_FORMAT", "directory");
     let key = keys::age(cellar.scratch(), "key");
-    let cellar = cellar
-        .with("BACKUP_AGE_RECIPIENTS", key.recipient)
-        .with("BACKUP_AGE_IDENTITY_FILE", key.identity);
+    let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
     let (original, _) = shared_original();
     if is_memory("/dev/shm") {
         round_trip(&cellar, "directory, encrypted");
     }
     let disk = env!("CARGO_TARGET_TMPDIR");
     if !is_memory(disk) {
-        let run = cellar
-            .run(["backup"])
-            .env("DB_NAME", original.name())
-            .env("BACKUP_STAGING_DIR", disk);
+        let run = cellar.run(["backup"]).env("DB_NAME", original.name()).env("BACKUP_STAGING_DIR", disk);
         run.fails(exit::CONFIG).says(disk);
     }
 }
@@ -143,14 +118,9 @@ fn encrypted_directory_archives_are_staged_in_memory_only() {
 fn a_compression_that_pg_dump_lacks_is_refused_for_directories() {
     let (original, _) = shared_original();
     for compression in ["bzip2", "xz", "zstd"] {
-        let cellar = Cellar::new(original.cluster())
-            .with("BACKUP_FORMAT", "directory")
-            .with("BACKUP_COMPRESSION", compression);
-        cellar
-            .run(["backup"])
-            .env("DB_NAME", original.name())
-            .fails(exit::CONFIG)
-            .says(compression);
+        let cellar =
+            Cellar::new(original.cluster()).with("BACKUP_FORMAT", "directory").with("BACKUP_COMPRESSION", compression);
+        cellar.run(["backup"]).env("DB_NAME", original.name()).fails(exit::CONFIG).says(compression);
         assert!(cellar.list().is_empty());
     }
 }
@@ -160,9 +130,7 @@ fn ssh_keys_encrypt_and_decrypt() {
     for kind in ["ed25519", "rsa"] {
         let cellar = Cellar::new(Cluster::shared(Version::V15));
         let key = keys::ssh(cellar.scratch(), "key", kind);
-        let cellar = cellar
-            .with("BACKUP_AGE_RECIPIENTS", key.recipient)
-            .with("BACKUP_AGE_IDENTITY_FILE", key.identity);
+        let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient).with("BACKUP_AGE_IDENTITY_FILE", key.identity);
         round_trip(&cellar, kind);
     }
 }
@@ -170,14 +138,8 @@ fn ssh_keys_encrypt_and_decrypt() {
 #[test]
 fn each_of_several_recipients_can_restore() {
     let cellar = Cellar::new(Cluster::shared(Version::V15));
-    let (age, ssh) = (
-        keys::age(cellar.scratch(), "age"),
-        keys::ssh(cellar.scratch(), "ssh", "ed25519"),
-    );
-    let cellar = cellar.with(
-        "BACKUP_AGE_RECIPIENTS",
-        format!("{},{}", age.recipient, ssh.recipient),
-    );
+    let (age, ssh) = (keys::age(cellar.scratch(), "age"), keys::ssh(cellar.scratch(), "ssh", "ed25519"));
+    let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", format!("{},{}", age.recipient, ssh.recipient));
     let database = cellar_sample(Cluster::shared(Version::V15));
     cellar.back_up(database.name());
     for identity in [age.identity, ssh.identity] {
@@ -196,18 +158,10 @@ fn on_version(version: Version) {
     let cellar = Cellar::new(original.cluster());
     let manifest = cellar.back_up(original.name());
     let id = manifest["id"].as_str().unwrap();
-    assert!(
-        manifest["server"]["version"]
-            .as_str()
-            .unwrap()
-            .starts_with(&version.0.to_string()),
-        "{manifest:#}"
-    );
+    assert!(manifest["server"]["version"].as_str().unwrap().starts_with(&version.0.to_string()), "{manifest:#}");
     cellar.run(["verify", id]).succeeds();
     let restored = original.cluster().name_for("restored");
-    cellar
-        .run(["restore", id, "--target-database", &restored])
-        .succeeds();
+    cellar.run(["restore", id, "--target-database", &restored]).succeeds();
     assert_same(&original, &original.cluster().database(&restored));
 }
 
@@ -228,18 +182,14 @@ fn a_value_of_a_hundred_megabytes() {
     cellar.back_up(original.name());
     cellar.run(["verify", "latest"]).succeeds();
     let restored = original.cluster().name_for("restored");
-    cellar
-        .run(["restore", "latest", "--target-database", &restored])
-        .succeeds();
+    cellar.run(["restore", "latest", "--target-database", &restored]).succeeds();
     assert_same(&original, &original.cluster().database(&restored));
 }
 
 /// A small database for tests of something else than its contents.
 fn cellar_sample(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("sample");
-    database.sql(
-        "CREATE TABLE wine AS SELECT n, md5(n::text) AS label FROM generate_series(1, 1000) n",
-    );
+    database.sql("CREATE TABLE wine AS SELECT n, md5(n::text) AS label FROM generate_series(1, 1000) n");
     database
 }
 
@@ -264,51 +214,26 @@ const ODD_NAMES: [&str; 14] = [
 fn databases_with_odd_names() {
     let cluster = Cluster::start(Version::V15);
     for (n, name) in ODD_NAMES.iter().enumerate() {
-        cluster
-            .create_named(name)
-            .sql(&format!("CREATE TABLE which AS SELECT {n} AS n"));
+        cluster.create_named(name).sql(&format!("CREATE TABLE which AS SELECT {n} AS n"));
     }
     let cellar = Cellar::new(&cluster).with("DB_NAME", "*");
     cellar.run(["backup"]).succeeds();
     let manifests = cellar.list();
-    let mut found: Vec<&str> = manifests
-        .iter()
-        .map(|manifest| manifest["database"].as_str().unwrap())
-        .collect();
+    let mut found: Vec<&str> = manifests.iter().map(|manifest| manifest["database"].as_str().unwrap()).collect();
     let mut expected: Vec<&str> = ODD_NAMES.into_iter().chain(["postgres"]).collect();
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
     for file in crate::common::tree::files(cellar.scratch()) {
-        let name = file
-            .file_name()
-            .unwrap()
-            .to_str()
-            .expect("a name that every system can have");
-        assert!(
-            file.parent() == Some(&cellar.backup_dir()),
-            "{} lies elsewhere",
-            file.display()
-        );
-        assert!(
-            name.is_ascii() && !name.starts_with('-') && !name.contains([' ', '\'', '"', '\\']),
-            "{name}"
-        );
+        let name = file.file_name().unwrap().to_str().expect("a name that every system can have");
+        assert!(file.parent() == Some(&cellar.backup_dir()), "{} lies elsewhere", file.display());
+        assert!(name.is_ascii() && !name.starts_with('-') && !name.contains([' ', '\'', '"', '\\']), "{name}");
     }
-    for manifest in manifests
-        .iter()
-        .filter(|manifest| manifest["database"] != "postgres")
-    {
-        let (id, name) = (
-            manifest["id"].as_str().unwrap(),
-            manifest["database"].as_str().unwrap(),
-        );
+    for manifest in manifests.iter().filter(|manifest| manifest["database"] != "postgres") {
+        let (id, name) = (manifest["id"].as_str().unwrap(), manifest["database"].as_str().unwrap());
         // The first bytes are changed, so that the target's name is as odd, and as long.
         let target = format!("=?{}", name.chars().skip(2).collect::<String>());
-        cellar
-            .run(["restore", id])
-            .arguments([format!("--target-database={target}")])
-            .succeeds();
+        cellar.run(["restore", id]).arguments([format!("--target-database={target}")]).succeeds();
         assert_same(&cluster.database(name), &cluster.database(&target));
     }
 }
@@ -322,11 +247,8 @@ fn a_list_of_databases_and_what_the_star_leaves_out() {
     cluster.sql("postgres", "ALTER DATABASE four ALLOW_CONNECTIONS false");
     cluster.sql("postgres", "CREATE DATABASE template IS_TEMPLATE true");
     let databases = |cellar: &Cellar| {
-        let mut names: Vec<String> = cellar
-            .list()
-            .iter()
-            .map(|manifest| manifest["database"].as_str().unwrap().to_owned())
-            .collect();
+        let mut names: Vec<String> =
+            cellar.list().iter().map(|manifest| manifest["database"].as_str().unwrap().to_owned()).collect();
         names.sort_unstable();
         names
     };
@@ -335,9 +257,7 @@ fn a_list_of_databases_and_what_the_star_leaves_out() {
     listed.run(["backup"]).succeeds();
     assert_eq!(databases(&listed), ["one", "three"]);
 
-    let starred = Cellar::new(&cluster)
-        .with("DB_NAME", "*")
-        .with("BACKUP_EXCLUDE_DATABASES", "two,postgres");
+    let starred = Cellar::new(&cluster).with("DB_NAME", "*").with("BACKUP_EXCLUDE_DATABASES", "two,postgres");
     starred.run(["backup"]).succeeds();
     assert_eq!(databases(&starred), ["one", "three"]);
 }
@@ -368,19 +288,13 @@ fn properties_of_the_database_come_back() {
     ] {
         original.sql(&format!("ALTER DATABASE {name} {statement}"));
     }
-    original.sql(&format!(
-        "COMMENT ON DATABASE {name} IS 'it''s a \\ comment'"
-    ));
+    original.sql(&format!("COMMENT ON DATABASE {name} IS 'it''s a \\ comment'"));
     original.sql(&format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"));
-    original.sql(&format!(
-        "ALTER ROLE postgres IN DATABASE {name} SET statement_timeout = '1h'"
-    ));
+    original.sql(&format!("ALTER ROLE postgres IN DATABASE {name} SET statement_timeout = '1h'"));
     let cellar = Cellar::new(cluster);
     cellar.back_up(name);
     let restored = cluster.name_for("restored");
-    cellar
-        .run(["restore", "latest", "--target-database", &restored])
-        .succeeds();
+    cellar.run(["restore", "latest", "--target-database", &restored]).succeeds();
     assert_same(&original, &cluster.database(&restored));
 }
 
@@ -392,9 +306,7 @@ fn an_existing_database_is_left_as_it_is() {
     let before = compare::contents(&existing);
     let cellar = Cellar::new(cluster);
     cellar.back_up(original.name());
-    let outcome = cellar
-        .run(["restore", "latest", "--target-database", existing.name()])
-        .finish();
+    let outcome = cellar.run(["restore", "latest", "--target-database", existing.name()]).finish();
     assert_ne!(outcome.code(), Some(0), "{outcome}");
     let _ = outcome.says(existing.name());
     assert_eq!(compare::contents(&existing), before);

@@ -13,17 +13,9 @@ pub(crate) fn rows(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut text = Vec::with_capacity(length + 64);
     while text.len() < length {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         text.extend_from_slice(
-            format!(
-                "{}\tcustomer#{:09}\t{}.42\tN\n",
-                state >> 40,
-                state >> 52,
-                state >> 56
-            )
-            .as_bytes(),
+            format!("{}\tcustomer#{:09}\t{}.42\tN\n", state >> 40, state >> 52, state >> 56).as_bytes(),
         );
     }
     text.truncate(length);
@@ -51,12 +43,7 @@ fn stock(method: Method, stored: &[u8]) -> Vec<u8> {
     let stored = stored.to_vec();
     let feeder = std::thread::spawn(move || stdin.write_all(&stored));
     let mut plain = Vec::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_end(&mut plain)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_end(&mut plain).unwrap();
     feeder.join().unwrap().unwrap();
     assert!(child.wait().unwrap().success(), "{method} -d failed");
     plain
@@ -74,14 +61,8 @@ fn names_and_suffixes() {
         assert_eq!(method.to_string(), name);
         assert_eq!(method.suffix(), suffix);
         assert_eq!(name.parse::<Method>().unwrap(), method);
-        assert_eq!(
-            serde_json::to_string(&method).unwrap(),
-            format!("\"{name}\"")
-        );
-        assert_eq!(
-            serde_json::from_str::<Method>(&format!("\"{name}\"")).unwrap(),
-            method
-        );
+        assert_eq!(serde_json::to_string(&method).unwrap(), format!("\"{name}\""));
+        assert_eq!(serde_json::from_str::<Method>(&format!("\"{name}\"")).unwrap(), method);
         assert!(method.levels().contains(&method.default_level()));
     }
     assert!("GZIP".parse::<Method>().unwrap_err().contains("\"GZIP\""));
@@ -109,15 +90,8 @@ fn stock_commands_read_every_size_around_a_block() {
         let plain = rows(2 * block + 1);
         for size in [0, 1, block - 1, block, block + 1, 2 * block, 2 * block + 1] {
             let stored = compress(method, Some(level), TWO, &plain[..size]);
-            assert!(
-                stock(method, &stored) == plain[..size],
-                "{method}, {size} bytes"
-            );
-            assert_eq!(
-                stored.is_empty(),
-                method == Method::None && size == 0,
-                "{method}, {size} bytes"
-            );
+            assert!(stock(method, &stored) == plain[..size], "{method}, {size} bytes");
+            assert_eq!(stored.is_empty(), method == Method::None && size == 0, "{method}, {size} bytes");
         }
     }
 }
@@ -185,31 +159,18 @@ impl Write for SmallDisk {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.flushes {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(5))
-        }
+        if self.flushes { Ok(()) } else { Err(io::Error::from_raw_os_error(5)) }
     }
 }
 
 #[test]
 fn a_full_disk_is_told_by_its_number_and_at_once() {
-    let noise: Vec<u8> = (0..1_u32 << 21)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
+    let noise: Vec<u8> = (0..1_u32 << 21).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for method in Method::ALL {
         for room in [0, 1, 100_000] {
-            let mut compressor = Compressor::new(
-                method,
-                Some(*method.levels().start()),
-                TWO,
-                SmallDisk {
-                    room,
-                    flushes: true,
-                },
-            )
-            .unwrap();
+            let mut compressor =
+                Compressor::new(method, Some(*method.levels().start()), TWO, SmallDisk { room, flushes: true })
+                    .unwrap();
             let mut written = 0_u64;
             let error = loop {
                 match compressor.write_all(&noise) {
@@ -219,73 +180,27 @@ fn a_full_disk_is_told_by_its_number_and_at_once() {
             };
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{method}");
             assert!(written < 200 << 20, "{method} went on for {written} bytes");
-            assert_eq!(
-                compressor.write(b"more").unwrap_err().raw_os_error(),
-                Some(28)
-            );
+            assert_eq!(compressor.write(b"more").unwrap_err().raw_os_error(), Some(28));
             assert_eq!(compressor.flush().unwrap_err().raw_os_error(), Some(28));
-            assert_eq!(
-                compressor.finish().map(drop).unwrap_err().raw_os_error(),
-                Some(28)
-            );
+            assert_eq!(compressor.finish().map(drop).unwrap_err().raw_os_error(), Some(28));
         }
     }
 }
 
 #[test]
 fn a_full_disk_at_the_end_fails_finish() {
-    for method in [
-        Method::None,
-        Method::Gzip,
-        Method::Bzip2,
-        Method::Xz,
-        Method::Zstd,
-    ] {
-        let mut compressor = Compressor::new(
-            method,
-            None,
-            TWO,
-            SmallDisk {
-                room: 3,
-                flushes: true,
-            },
-        )
-        .unwrap();
+    for method in [Method::None, Method::Gzip, Method::Bzip2, Method::Xz, Method::Zstd] {
+        let mut compressor = Compressor::new(method, None, TWO, SmallDisk { room: 3, flushes: true }).unwrap();
         compressor.write_all(b"a few bytes").unwrap();
-        assert_eq!(
-            compressor.finish().map(drop).unwrap_err().kind(),
-            io::ErrorKind::StorageFull,
-            "{method}"
-        );
+        assert_eq!(compressor.finish().map(drop).unwrap_err().kind(), io::ErrorKind::StorageFull, "{method}");
     }
-    let unflushed = Compressor::new(
-        Method::Gzip,
-        None,
-        TWO,
-        SmallDisk {
-            room: 1 << 20,
-            flushes: false,
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        unflushed.finish().map(drop).unwrap_err().raw_os_error(),
-        Some(5)
-    );
+    let unflushed = Compressor::new(Method::Gzip, None, TWO, SmallDisk { room: 1 << 20, flushes: false }).unwrap();
+    assert_eq!(unflushed.finish().map(drop).unwrap_err().raw_os_error(), Some(5));
 }
 
 #[test]
 fn a_failed_output_is_noticed_while_a_block_fills() {
-    let mut compressor = Compressor::new(
-        Method::None,
-        None,
-        TWO,
-        SmallDisk {
-            room: 0,
-            flushes: true,
-        },
-    )
-    .unwrap();
+    let mut compressor = Compressor::new(Method::None, None, TWO, SmallDisk { room: 0, flushes: true }).unwrap();
     let block = rows(compressor.block_size);
     compressor.write_all(&block).unwrap();
     let error = loop {
@@ -295,10 +210,7 @@ fn a_failed_output_is_noticed_while_a_block_fills() {
         std::thread::yield_now();
     };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(
-        compressor.write(b"x").unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
+    assert_eq!(compressor.write(b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
 
 #[test]
@@ -307,12 +219,8 @@ fn a_worker_that_panics_or_fails_is_an_error() {
         || Box::new(|_, _| panic!("a defect in an encoder")),
         || Box::new(|_, _| Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory"))),
     ];
-    for (make, kind) in broken
-        .into_iter()
-        .zip([io::ErrorKind::Other, io::ErrorKind::OutOfMemory])
-    {
-        let mut compressor =
-            Compressor::with_encoders(vec![make(), make()], 10, TWO, Vec::new()).unwrap();
+    for (make, kind) in broken.into_iter().zip([io::ErrorKind::Other, io::ErrorKind::OutOfMemory]) {
+        let mut compressor = Compressor::with_encoders(vec![make(), make()], 10, TWO, Vec::new()).unwrap();
         let error = loop {
             if let Err(error) = compressor.write_all(&[7; 10]) {
                 break error;
@@ -372,11 +280,8 @@ fn dropped_without_finish_the_rest_is_not_written_and_the_output_is_let_go() {
         for size in [0, 1, block - 1, 4 * block + 1] {
             let taken = Arc::new(AtomicUsize::new(0));
             let (flushed, dropped) = (Arc::default(), Arc::default());
-            let watched = Watched {
-                taken: Arc::clone(&taken),
-                flushed: Arc::clone(&flushed),
-                dropped: Arc::clone(&dropped),
-            };
+            let watched =
+                Watched { taken: Arc::clone(&taken), flushed: Arc::clone(&flushed), dropped: Arc::clone(&dropped) };
             let plain = rows(size);
             let mut compressor = Compressor::new(method, Some(level), TWO, watched).unwrap();
             compressor.write_all(&plain).unwrap();
@@ -423,17 +328,11 @@ fn few_blocks_are_under_way_when_the_output_stands_still() {
     });
     // For each block let through, one more may come in: the distance never exceeds the bound.
     for through in 0..1000 {
-        assert!(
-            sent.load(Ordering::SeqCst) <= through + 2 * TWO.get() + 2,
-            "after {through} blocks"
-        );
+        assert!(sent.load(Ordering::SeqCst) <= through + 2 * TWO.get() + 2, "after {through} blocks");
         open.send(()).unwrap();
     }
     drop(open);
     source.join().unwrap().unwrap();
     let buffers = shared.plain_buffers.0.lock().unwrap().len();
-    assert!(
-        buffers <= 2 * TWO.get() + 3,
-        "{buffers} buffers for plain blocks"
-    );
+    assert!(buffers <= 2 * TWO.get() + 3, "{buffers} buffers for plain blocks");
 }

@@ -28,12 +28,7 @@ fn stock(method: Method, plain: &[u8]) -> Vec<u8> {
     let plain = plain.to_vec();
     let feeder = std::thread::spawn(move || stdin.write_all(&plain));
     let mut stored = Vec::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_end(&mut stored)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_end(&mut stored).unwrap();
     feeder.join().unwrap().unwrap();
     assert!(child.wait().unwrap().success());
     stored
@@ -47,10 +42,7 @@ fn read(method: Method, stored: Vec<u8>) -> (Vec<u8>, io::Result<()>, u64) {
     if let Err(error) = &outcome {
         for _ in 0..3 {
             let again = decoder.read(&mut [0; 10]).unwrap_err();
-            assert_eq!(
-                (again.kind(), again.to_string()),
-                (error.kind(), error.to_string())
-            );
+            assert_eq!((again.kind(), again.to_string()), (error.kind(), error.to_string()));
         }
         assert!(!decoder.ended());
     } else {
@@ -93,11 +85,7 @@ fn files_of_the_stock_commands_are_read() {
 #[test]
 fn each_method_is_known_by_its_beginning() {
     for method in COMPRESSED {
-        assert_eq!(
-            sniff(&compress(method, b"")),
-            Some(method),
-            "{method}, empty"
-        );
+        assert_eq!(sniff(&compress(method, b"")), Some(method), "{method}, empty");
         assert_eq!(sniff(&compress(method, b"row")), Some(method), "{method}");
         assert_eq!(sniff(&compress(method, b"row")[..2]), None);
     }
@@ -128,11 +116,7 @@ fn a_truncated_stream_is_never_a_clean_end() {
                 continue;
             }
             let error = outcome.expect_err(&format!("{method} cut at {cut} of {}", whole.len()));
-            assert_eq!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof,
-                "{method} cut at {cut}: {error}"
-            );
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{method} cut at {cut}: {error}");
             assert!(offset <= cut as u64);
             assert!(parts.concat().starts_with(&plain), "{method} cut at {cut}");
         }
@@ -145,13 +129,9 @@ fn bytes_after_the_end_are_an_error() {
     for method in COMPRESSED {
         let stored = compress(method, &plain);
         // Zeros by fours are stream padding in an xz file, and belong to it (section 2.2 of its file format).
-        for (garbage, padding) in [
-            (&b"x"[..], false),
-            (b"garbage after the end", false),
-            (&[0], false),
-            (&[0; 3], false),
-            (&[0; 512], true),
-        ] {
+        for (garbage, padding) in
+            [(&b"x"[..], false), (b"garbage after the end", false), (&[0], false), (&[0; 3], false), (&[0; 512], true)]
+        {
             let (back, outcome, offset) = read(method, [&stored[..], garbage].concat());
             // liblzma keeps what it made in the call that came upon the garbage.
             assert!(plain.starts_with(&back), "{method}");
@@ -160,20 +140,9 @@ fn bytes_after_the_end_are_an_error() {
                 assert!(back == plain, "{method}");
                 continue;
             }
-            let kind = outcome
-                .expect_err(&format!("{method} with {garbage:?}"))
-                .kind();
-            assert!(
-                matches!(
-                    kind,
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ),
-                "{method}: {kind}"
-            );
-            assert!(
-                offset + STORED_CHUNK as u64 >= stored.len() as u64,
-                "{method}: {offset}"
-            );
+            let kind = outcome.expect_err(&format!("{method} with {garbage:?}")).kind();
+            assert!(matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof), "{method}: {kind}");
+            assert!(offset + STORED_CHUNK as u64 >= stored.len() as u64, "{method}: {offset}");
         }
     }
 }
@@ -187,21 +156,11 @@ fn damage_is_told_with_its_place() {
         stored[middle..middle + 16].fill(0xa5);
         let (back, outcome, offset) = read(method, stored);
         let error = outcome.unwrap_err();
-        assert_eq!(
-            error.kind(),
-            io::ErrorKind::InvalidData,
-            "{method}: {error}"
-        );
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{method}: {error}");
         assert!(error.to_string().contains(method.name()), "{error}");
-        assert!(
-            offset + STORED_CHUNK as u64 >= middle as u64 && back.len() < plain.len(),
-            "{method}: {offset}"
-        );
+        assert!(offset + STORED_CHUNK as u64 >= middle as u64 && back.len() < plain.len(), "{method}: {offset}");
         // At the latest the check at the end of the block finds it.
-        assert!(
-            offset < middle as u64 + (4 << 20),
-            "{method}: {offset} for {middle}"
-        );
+        assert!(offset < middle as u64 + (4 << 20), "{method}: {offset} for {middle}");
     }
 }
 
@@ -257,18 +216,11 @@ fn an_error_of_the_source_keeps_its_number() {
     for method in Method::ALL {
         let stored = compress(method, &plain);
         for length in [0, 1, 3, stored.len() / 2, stored.len()] {
-            let source = Failing {
-                bytes: io::Cursor::new(stored[..length].to_vec()),
-                calls: 0,
-            };
+            let source = Failing { bytes: io::Cursor::new(stored[..length].to_vec()), calls: 0 };
             let mut decoder = decoder(method, source).unwrap();
             let mut back = Vec::new();
             let error = decoder.read_to_end(&mut back).unwrap_err();
-            assert_eq!(
-                error.raw_os_error(),
-                Some(5),
-                "{method} after {length}: {error}"
-            );
+            assert_eq!(error.raw_os_error(), Some(5), "{method} after {length}: {error}");
             assert!(plain.starts_with(&back));
         }
     }
@@ -292,10 +244,7 @@ fn a_source_that_panics_is_an_error() {
 #[test]
 fn it_reads_no_further_ahead_than_its_buffers_and_lets_the_source_go() {
     let (alive, gone) = channel::<()>();
-    struct Endless(
-        Arc<AtomicU64>,
-        #[expect(dead_code, reason = "dropped with the source")] Sender<()>,
-    );
+    struct Endless(Arc<AtomicU64>, #[expect(dead_code, reason = "dropped with the source")] Sender<()>);
     impl Read for Endless {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.0.fetch_add(buffer.len() as u64, Ordering::SeqCst);
@@ -309,10 +258,7 @@ fn it_reads_no_further_ahead_than_its_buffers_and_lets_the_source_go() {
     for _ in 0..500 {
         taken += decoder.read(&mut buffer).unwrap() as u64;
         let ahead = given.load(Ordering::SeqCst).saturating_sub(taken);
-        assert!(
-            ahead <= ((CHUNKS + 3) * CHUNK) as u64,
-            "{ahead} bytes ahead"
-        );
+        assert!(ahead <= ((CHUNKS + 3) * CHUNK) as u64, "{ahead} bytes ahead");
     }
     drop(decoder);
     // Ends when the thread has dropped the source, and the sender with it.

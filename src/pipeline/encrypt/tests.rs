@@ -12,10 +12,7 @@ const BOUNDARY: usize = CHUNK as usize;
 /// A fresh age key: private and public part.
 fn age_key() -> (String, String) {
     let identity = age::x25519::Identity::generate();
-    (
-        identity.to_string().expose_secret().to_owned(),
-        identity.to_public().to_string(),
-    )
+    (identity.to_string().expose_secret().to_owned(), identity.to_public().to_string())
 }
 
 /// A fresh key of ssh-keygen: private and public part.
@@ -23,34 +20,17 @@ fn ssh_key(kind: &str, bits: &str, passphrase: &str) -> (String, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("key");
     let status = Command::new("ssh-keygen")
-        .args([
-            "-q",
-            "-t",
-            kind,
-            "-b",
-            bits,
-            "-N",
-            passphrase,
-            "-C",
-            "backup@host, the second one",
-            "-f",
-        ])
+        .args(["-q", "-t", kind, "-b", bits, "-N", passphrase, "-C", "backup@host, the second one", "-f"])
         .arg(&path)
         .status()
         .unwrap();
     assert!(status.success());
     let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
-    (
-        std::fs::read_to_string(path).unwrap(),
-        public.trim().replace(", the second one", ""),
-    )
+    (std::fs::read_to_string(path).unwrap(), public.trim().replace(", the second one", ""))
 }
 
 fn encrypt(recipients: &str, plain: &[u8]) -> Vec<u8> {
-    let mut encryptor = Recipients::parse(recipients)
-        .unwrap()
-        .encrypt(Vec::new())
-        .unwrap();
+    let mut encryptor = Recipients::parse(recipients).unwrap().encrypt(Vec::new()).unwrap();
     encryptor.write_all(plain).unwrap();
     encryptor.finish().unwrap()
 }
@@ -65,19 +45,12 @@ fn decrypt(identities: &str, stored: &[u8]) -> (Vec<u8>, io::Result<()>) {
 }
 
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8)
-        .collect()
+    (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
 }
 
 #[test]
 fn each_kind_of_key_reads_what_was_encrypted_to_all() {
-    let keys = [
-        age_key(),
-        ssh_key("ed25519", "256", ""),
-        ssh_key("rsa", "2048", ""),
-        age_key(),
-    ];
+    let keys = [age_key(), ssh_key("ed25519", "256", ""), ssh_key("rsa", "2048", ""), age_key()];
     let publics: Vec<&str> = keys.iter().map(|(_, public)| public.as_str()).collect();
     let text = format!(
         "# the office\n{},{}\n\n  # the safe, closed\n {} , \r\n{}\n",
@@ -96,27 +69,14 @@ fn each_kind_of_key_reads_what_was_encrypted_to_all() {
         assert!(back == plain);
     }
     // Several identities in one file, the right one last, with Windows line ends.
-    let file = format!(
-        "# created: today\n{}\n\n{}\n{}",
-        age_key().0,
-        ssh_key("ed25519", "256", "").0,
-        keys[1].0
-    );
+    let file = format!("# created: today\n{}\n\n{}\n{}", age_key().0, ssh_key("ed25519", "256", "").0, keys[1].0);
     decrypt(&file.replace('\n', "\r\n"), &stored).1.unwrap();
 }
 
 #[test]
 fn every_size_around_a_chunk_comes_back() {
     let (private, public) = age_key();
-    for size in [
-        0,
-        1,
-        BOUNDARY - 1,
-        BOUNDARY,
-        BOUNDARY + 1,
-        2 * BOUNDARY,
-        2 * BOUNDARY + 1,
-    ] {
+    for size in [0, 1, BOUNDARY - 1, BOUNDARY, BOUNDARY + 1, 2 * BOUNDARY, 2 * BOUNDARY + 1] {
         let plain = bytes(size);
         let (back, outcome) = decrypt(&private, &encrypt(&public, &plain));
         outcome.unwrap();
@@ -154,9 +114,7 @@ fn a_file_that_was_cut_is_never_a_clean_end() {
         let stored = encrypt(&public, &plain);
         let header = stored.len() - size - size.div_ceil(BOUNDARY).max(1) * TAG as usize;
         let chunk = (CHUNK + TAG) as usize;
-        let ends = (0..)
-            .map(|n| header + n * chunk)
-            .take_while(|end| *end < stored.len());
+        let ends = (0..).map(|n| header + n * chunk).take_while(|end| *end < stored.len());
         let cuts = ends
             .flat_map(|end| end.saturating_sub(17)..end + 18)
             .chain(0..header)
@@ -165,13 +123,7 @@ fn a_file_that_was_cut_is_never_a_clean_end() {
             let (back, outcome) = decrypt(&private, &stored[..cut]);
             let error = outcome.expect_err(&format!("cut at {cut} of {}", stored.len()));
             let kind = error.kind();
-            assert!(
-                matches!(
-                    kind,
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ),
-                "{cut}: {error}"
-            );
+            assert!(matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof), "{cut}: {error}");
             assert!(plain.starts_with(&back));
         }
     }
@@ -182,10 +134,7 @@ fn without_finish_the_file_cannot_be_read_to_its_end() {
     let (private, public) = age_key();
     for size in [0, 1, BOUNDARY, BOUNDARY + 1] {
         let mut stored = Vec::new();
-        let mut encryptor = Recipients::parse(&public)
-            .unwrap()
-            .encrypt(&mut stored)
-            .unwrap();
+        let mut encryptor = Recipients::parse(&public).unwrap().encrypt(&mut stored).unwrap();
         encryptor.write_all(&bytes(size)).unwrap();
         encryptor.flush().unwrap();
         drop(encryptor);
@@ -200,11 +149,7 @@ fn bytes_after_the_end_are_an_error() {
         for extra in [1, 16, BOUNDARY + 16] {
             let stored = [encrypt(&public, &bytes(size)), vec![0; extra]].concat();
             let error = decrypt(&private, &stored).1.unwrap_err();
-            assert_eq!(
-                error.kind(),
-                io::ErrorKind::InvalidData,
-                "{size} and {extra}"
-            );
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{size} and {extra}");
         }
     }
 }
@@ -212,19 +157,10 @@ fn bytes_after_the_end_are_an_error() {
 #[test]
 fn a_header_without_end_is_refused_in_bounded_memory() {
     let endless = io::Cursor::new(b"age-encryption.org/v1\n").chain(io::repeat(b'a'));
-    let error = Identities::parse(&age_key().0)
-        .unwrap()
-        .decrypt(endless)
-        .map(drop)
-        .unwrap_err();
+    let error = Identities::parse(&age_key().0).unwrap().decrypt(endless).map(drop).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     let lines = b"-> X25519 abc\nabc\n".repeat(HEADER_LIMIT);
-    let error = decrypt(
-        &age_key().0,
-        &[b"age-encryption.org/v1\n", &lines[..]].concat(),
-    )
-    .1
-    .unwrap_err();
+    let error = decrypt(&age_key().0, &[b"age-encryption.org/v1\n", &lines[..]].concat()).1.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
 }
 
@@ -253,19 +189,11 @@ proptest! {
 #[test]
 fn a_private_key_given_as_recipient_is_told_and_not_repeated() {
     let plugin = "AGE-PLUGIN-YUBIKEY-1QQQQQQQQQQQQ".to_owned();
-    for private in [
-        age_key().0,
-        age_key().0.to_lowercase(),
-        ssh_key("ed25519", "256", "").0,
-        plugin,
-    ] {
+    for private in [age_key().0, age_key().0.to_lowercase(), ssh_key("ed25519", "256", "").0, plugin] {
         for text in [private.clone(), format!("{},{private}", age_key().1)] {
             let message = Recipients::parse(&text).unwrap_err().to_string();
             assert!(message.contains("private key"), "{message}");
-            for line in private
-                .lines()
-                .filter(|line| line.len() > 16 && !line.starts_with('-'))
-            {
+            for line in private.lines().filter(|line| line.len() > 16 && !line.starts_with('-')) {
                 assert!(!message.contains(&line[..16]), "{message}");
             }
         }
@@ -277,9 +205,7 @@ fn as_many_recipients_as_are_taken_can_be_read_back() {
     let (private, public) = ssh_key("rsa", "4096", "");
     let most = vec![public.as_str(); MOST_RECIPIENTS].join("\n");
     decrypt(&private, &encrypt(&most, b"rows")).1.unwrap();
-    let message = Recipients::parse(&format!("{most},{public}"))
-        .unwrap_err()
-        .to_string();
+    let message = Recipients::parse(&format!("{most},{public}")).unwrap_err().to_string();
     assert!(message.contains("101"), "{message}");
 }
 
@@ -294,36 +220,21 @@ fn wrong_recipients_are_named() {
     for (text, named, why) in [
         (mistyped.as_str(), &mistyped[..16], "not an age recipient"),
         ("age1yubikey1qqqqqqqqqqqqqqqq", "age1yubikey1", "plugins"),
-        (
-            "alice@example.org",
-            "\"alice@example.org\"",
-            "must begin with",
-        ),
-        (
-            &format!("{good} {good}"),
-            &good[..16],
-            "not an age recipient",
-        ),
+        ("alice@example.org", "\"alice@example.org\"", "must begin with"),
+        (&format!("{good} {good}"), &good[..16], "not an age recipient"),
         (&ed25519[..40], "ssh-ed25519 AAAA", "incomplete"),
         (&longer, "ssh-ed25519 AAAA", "incomplete"),
         ("ssh-ed25519", "\"ssh-ed25519\"", "incomplete"),
         (&rsa, "ssh-rsa AAAA", "2048"),
         (&ecdsa, "ecdsa-sha2", "must begin with"),
-        (
-            "ssh-dss AAAAB3NzaC1kc3MAAACBAP1/U4EddRIpUt9KnC7s5Of2EbdSPO9EAMMeP4C2",
-            "ssh-dss",
-            "ssh-dss",
-        ),
+        ("ssh-dss AAAAB3NzaC1kc3MAAACBAP1/U4EddRIpUt9KnC7s5Of2EbdSPO9EAMMeP4C2", "ssh-dss", "ssh-dss"),
         ("", "", "no age recipient"),
         ("# only words\n\n,,", "", "no age recipient"),
     ] {
         let error = Recipients::parse(&format!("{text}\n")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let message = error.to_string();
-        assert!(
-            message.contains(named) && message.contains(why),
-            "{text}: {message}"
-        );
+        assert!(message.contains(named) && message.contains(why), "{text}: {message}");
         assert!(message.len() < 200, "{message}");
     }
 }
@@ -338,33 +249,18 @@ fn wrong_identities_are_named_by_line_and_not_repeated() {
     let unended = open.replace("-----END OPENSSH PRIVATE KEY-----", "");
     for (text, why) in [
         (format!("# comment\n{cut}\n"), "line 2"),
-        (
-            format!("{private}\n{public}\n"),
-            "line 2 of the age identity file is a public key",
-        ),
-        (
-            format!("\n{locked}"),
-            "line 2 of the age identity file has a passphrase",
-        ),
+        (format!("{private}\n{public}\n"), "line 2 of the age identity file is a public key"),
+        (format!("\n{locked}"), "line 2 of the age identity file has a passphrase"),
         (ecdsa, "type that age does not take"),
         (unended, "cannot be read"),
         ("AGE-PLUGIN-YUBIKEY-1QQQQ".to_owned(), "plugin"),
         ("# nothing\n".to_owned(), "no key"),
-        (
-            "-----BEGIN AGE ENCRYPTED FILE-----\nabc\n".to_owned(),
-            "passphrase",
-        ),
-        (
-            "age-encryption.org/v1\n-> scrypt abc 18\n".to_owned(),
-            "passphrase",
-        ),
+        ("-----BEGIN AGE ENCRYPTED FILE-----\nabc\n".to_owned(), "passphrase"),
+        ("age-encryption.org/v1\n-> scrypt abc 18\n".to_owned(), "passphrase"),
     ] {
         let message = Identities::parse(&text).map(drop).unwrap_err().to_string();
         assert!(message.contains(why), "{message} for {why}");
-        for line in text
-            .lines()
-            .filter(|line| line.len() > 20 && !line.starts_with('-'))
-        {
+        for line in text.lines().filter(|line| line.len() > 20 && !line.starts_with('-')) {
             assert!(!message.contains(&line[..20]), "{message}");
         }
     }

@@ -72,30 +72,24 @@ impl Claims {
 
     pub(super) fn get_mut(&mut self, dump_id: i64) -> Option<&mut Claim> {
         let dump_id = u32::try_from(dump_id).ok()?;
-        let at = self
-            .0
-            .binary_search_by_key(&dump_id, |claim| claim.dump_id)
-            .ok()?;
+        let at = self.0.binary_search_by_key(&dump_id, |claim| claim.dump_id).ok()?;
         self.0.get_mut(at)
     }
 
     fn begin(&mut self, kind: u8, dump_id: i64, position: u64) -> Result<bool, String> {
-        let claim = self.get_mut(dump_id).ok_or_else(|| {
-            format!("a block for dump id {dump_id}, for which the table of contents has no data")
-        })?;
+        let claim = self
+            .get_mut(dump_id)
+            .ok_or_else(|| format!("a block for dump id {dump_id}, for which the table of contents has no data"))?;
         if claim.kind != kind {
-            return Err(format!(
-                "a block of type {kind} for dump id {dump_id}, whose type should be {}",
-                claim.kind
-            ));
+            return Err(format!("a block of type {kind} for dump id {dump_id}, whose type should be {}", claim.kind));
         }
         if std::mem::replace(&mut claim.seen, true) {
             return Err(format!("a second block for dump id {dump_id}"));
         }
         match claim.position.replace(position) {
-            Some(promised) if promised != position => Err(format!(
-                "the block for dump id {dump_id}, which should begin at byte {promised}"
-            )),
+            Some(promised) if promised != position => {
+                Err(format!("the block for dump id {dump_id}, which should begin at byte {promised}"))
+            }
             _ => Ok(claim.copy),
         }
     }
@@ -183,11 +177,7 @@ impl Blocks {
                         .map_err(|what| Malformed::new(self.start, what))?
                         && self.plain;
                     self.tail = Tail::default();
-                    self.state = if self.kind == TABLE {
-                        State::Length
-                    } else {
-                        State::LargeObject
-                    };
+                    self.state = if self.kind == TABLE { State::Length } else { State::LargeObject };
                     sink.block(self.kind, dump_id)?;
                 }
                 State::LargeObject => {
@@ -221,9 +211,7 @@ impl Blocks {
 
     #[inline]
     fn int(&mut self, input: &mut Input<'_>) -> Result<Option<i64>, Malformed> {
-        self.int
-            .read(input)
-            .map_err(|error| error.reading(self.part()))
+        self.int.read(input).map_err(|error| error.reading(self.part()))
     }
 
     fn kind(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {
@@ -231,10 +219,7 @@ impl Blocks {
         match input.byte() {
             Some(kind @ (TABLE | LARGE_OBJECTS)) => self.kind = kind,
             Some(kind) => {
-                return Err(Malformed::new(
-                    self.start,
-                    format!("block type {kind} is not known (1 and 3 are)"),
-                ));
+                return Err(Malformed::new(self.start, format!("block type {kind} is not known (1 and 3 are)")));
             }
             None => return Ok(()),
         }
@@ -251,10 +236,7 @@ impl Blocks {
                 Ok(())
             }
             Err(_) => {
-                let what = format!(
-                    "a chunk of length {length} in the block for dump id {}",
-                    self.dump_id
-                );
+                let what = format!("a chunk of length {length} in the block for dump id {}", self.dump_id);
                 Err(Malformed::new(input.offset() - 5, what).into())
             }
         }
@@ -262,17 +244,10 @@ impl Blocks {
 
     fn end<S: Sink>(&mut self, input: &Input<'_>, sink: &mut S) -> io::Result<()> {
         if self.copy && !self.tail.is_terminator() {
-            let what = format!(
-                "the COPY data for dump id {} does not end with pg_dump's \\. line",
-                self.dump_id
-            );
+            let what = format!("the COPY data for dump id {} does not end with pg_dump's \\. line", self.dump_id);
             return Err(Malformed::new(input.offset() - 5, what).into());
         }
-        self.state = if self.kind == TABLE {
-            State::Kind
-        } else {
-            State::LargeObject
-        };
+        self.state = if self.kind == TABLE { State::Kind } else { State::LargeObject };
         sink.end()
     }
 }
@@ -304,8 +279,7 @@ impl Tail {
     /// Whether the data ends with a line of its own that has the terminator.
     fn is_terminator(&self) -> bool {
         let [before, end @ ..] = self.bytes;
-        end == TERMINATOR
-            && (self.len == TERMINATOR.len() || self.len > TERMINATOR.len() && before == b'\n')
+        end == TERMINATOR && (self.len == TERMINATOR.len() || self.len > TERMINATOR.len() && before == b'\n')
     }
 }
 

@@ -125,10 +125,7 @@ impl Header {
     /// Whether the whole header has passed.
     pub(super) fn read(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
         while self.field != Field::Done {
-            if !self
-                .step(input)
-                .map_err(|error| error.reading(self.field.name()))?
-            {
+            if !self.step(input).map_err(|error| error.reading(self.field.name()))? {
                 return Ok(false);
             }
         }
@@ -141,11 +138,7 @@ impl Header {
                 if !self.fixed(input)? {
                     return Ok(false);
                 }
-                if self.version.minor < 15 {
-                    Field::CompressionLevel
-                } else {
-                    Field::CompressionAlgorithm
-                }
+                if self.version.minor < 15 { Field::CompressionLevel } else { Field::CompressionAlgorithm }
             }
             Field::CompressionLevel => {
                 let Some(level) = self.int.read(input)? else {
@@ -155,10 +148,7 @@ impl Header {
                     0 => Compression::None,
                     -1 | 1..=9 => Compression::Gzip,
                     _ => {
-                        return Err(Malformed::new(
-                            input.offset() - 5,
-                            format!("level {level} is not known"),
-                        ));
+                        return Err(Malformed::new(input.offset() - 5, format!("level {level} is not known")));
                     }
                 };
                 Field::Time(0)
@@ -167,20 +157,15 @@ impl Header {
                 let Some(byte) = input.byte() else {
                     return Ok(false);
                 };
-                self.compression = algorithm(byte).ok_or_else(|| {
-                    Malformed::new(input.offset() - 1, format!("algorithm {byte} is not known"))
-                })?;
+                self.compression = algorithm(byte)
+                    .ok_or_else(|| Malformed::new(input.offset() - 1, format!("algorithm {byte} is not known")))?;
                 Field::Time(0)
             }
             Field::Time(n) => {
                 let Some(_) = self.int.read(input)? else {
                     return Ok(false);
                 };
-                if n < 6 {
-                    Field::Time(n + 1)
-                } else {
-                    Field::DbName
-                }
+                if n < 6 { Field::Time(n + 1) } else { Field::DbName }
             }
             Field::DbName | Field::ServerVersion | Field::DumpVersion => {
                 if !self.string.read(input, NAME_LIMIT)? {
@@ -195,10 +180,7 @@ impl Header {
 
     fn name(&mut self, input: &Input<'_>) -> Result<Field, Malformed> {
         if self.string.truncated {
-            return Err(Malformed::new(
-                input.offset(),
-                format!("a string of more than {NAME_LIMIT} bytes"),
-            ));
+            return Err(Malformed::new(input.offset(), format!("a string of more than {NAME_LIMIT} bytes")));
         }
         let text = String::from_utf8_lossy(&self.string.kept).into_owned();
         Ok(match self.field {
@@ -218,64 +200,33 @@ impl Header {
     }
 
     fn fixed(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
-        self.fixed
-            .extend_from_slice(input.take(FIXED - self.fixed.len()));
+        self.fixed.extend_from_slice(input.take(FIXED - self.fixed.len()));
         let magic = self.fixed.len().min(MAGIC.len());
         if self.fixed.get(..magic) != MAGIC.get(..magic) {
-            return Err(Malformed::new(
-                0,
-                "no PGDMP at its start: not a custom-format archive or toc.dat of pg_dump",
-            ));
+            return Err(Malformed::new(0, "no PGDMP at its start: not a custom-format archive or toc.dat of pg_dump"));
         }
-        let Ok(
-            [
-                _,
-                _,
-                _,
-                _,
-                _,
-                major,
-                minor,
-                revision,
-                int_size,
-                offset_size,
-                format,
-            ],
-        ) = <[u8; FIXED]>::try_from(self.fixed.as_slice())
+        let Ok([_, _, _, _, _, major, minor, revision, int_size, offset_size, format]) =
+            <[u8; FIXED]>::try_from(self.fixed.as_slice())
         else {
             return Ok(false);
         };
-        self.version = Version {
-            major,
-            minor,
-            revision,
-        };
+        self.version = Version { major, minor, revision };
         if major != 1 || !(14..=16).contains(&minor) {
-            let what =
-                format!("archive format version {major}.{minor} is not known (1.14 to 1.16 are)");
+            let what = format!("archive format version {major}.{minor} is not known (1.14 to 1.16 are)");
             return Err(Malformed::new(5, what));
         }
         if int_size != 4 {
-            return Err(Malformed::new(
-                8,
-                format!("integer size {int_size} is not known (4 is)"),
-            ));
+            return Err(Malformed::new(8, format!("integer size {int_size} is not known (4 is)")));
         }
         if offset_size != 4 && offset_size != 8 {
-            return Err(Malformed::new(
-                9,
-                format!("offset size {offset_size} is not known (4 and 8 are)"),
-            ));
+            return Err(Malformed::new(9, format!("offset size {offset_size} is not known (4 and 8 are)")));
         }
         self.offset_size = usize::from(offset_size);
         self.format = match format {
             1 => Format::Custom,
             3 => Format::Toc,
             _ => {
-                return Err(Malformed::new(
-                    10,
-                    format!("format {format} is not known (1 and 3 are)"),
-                ));
+                return Err(Malformed::new(10, format!("format {format} is not known (1 and 3 are)")));
             }
         };
         Ok(true)

@@ -34,16 +34,8 @@ pub struct Joiner<W: Write> {
 impl<W: Write> Joiner<W> {
     /// A joiner that writes to `out`.
     pub fn new(out: W) -> Self {
-        let chunks = Chunks {
-            out,
-            buffer: Vec::with_capacity(BATCH + CHUNK + 4 * LENGTH),
-            chunk: None,
-        };
-        Self {
-            parser: Parser::new(Expect::Custom),
-            chunks,
-            failed: false,
-        }
+        let chunks = Chunks { out, buffer: Vec::with_capacity(BATCH + CHUNK + 4 * LENGTH), chunk: None };
+        Self { parser: Parser::new(Expect::Custom), chunks, failed: false }
     }
 
     /// Ends the archive, checked as [`walk`](super::walk) does.
@@ -125,11 +117,7 @@ impl<W: Write> Chunks<W> {
     }
 
     fn between_chunks(&mut self) -> io::Result<()> {
-        if self.buffer.len() >= BATCH {
-            self.write_out()
-        } else {
-            Ok(())
-        }
+        if self.buffer.len() >= BATCH { self.write_out() } else { Ok(()) }
     }
 }
 

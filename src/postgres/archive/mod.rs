@@ -60,17 +60,11 @@ pub struct Malformed {
 
 impl Malformed {
     fn new(offset: u64, what: impl Into<String>) -> Self {
-        Self {
-            offset,
-            what: what.into(),
-        }
+        Self { offset, what: what.into() }
     }
 
     fn reading(self, part: impl fmt::Display) -> Self {
-        Self {
-            offset: self.offset,
-            what: format!("{part}: {}", self.what),
-        }
+        Self { offset: self.offset, what: format!("{part}: {}", self.what) }
     }
 
     /// The [`Malformed`] that an I/O error carries, if the error is about the bytes and not about reading them.
@@ -129,11 +123,7 @@ pub fn read_toc<R: Read>(from: R, visit: impl FnMut(&Entry<'_>)) -> io::Result<C
     read_toc_of(from, Expect::Either, visit)
 }
 
-fn read_toc_of<R: Read>(
-    from: R,
-    expect: Expect,
-    mut visit: impl FnMut(&Entry<'_>),
-) -> io::Result<Contents> {
+fn read_toc_of<R: Read>(from: R, expect: Expect, mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Contents> {
     let mut parser = Parser::new(expect);
     for_each_piece(from, |piece| {
         let front = parser.front(piece, &mut visit)?;
@@ -146,10 +136,7 @@ fn read_toc_of<R: Read>(
 }
 
 /// Hands the stream on in pieces, until it ends or `take` has had enough.
-fn for_each_piece<R: Read>(
-    mut from: R,
-    mut take: impl FnMut(&[u8]) -> io::Result<bool>,
-) -> io::Result<()> {
+fn for_each_piece<R: Read>(mut from: R, mut take: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         match from.read(&mut buffer) {

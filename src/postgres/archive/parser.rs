@@ -74,11 +74,7 @@ impl Parser {
     }
 
     /// Takes what `piece` has of header and table of contents and tells how many bytes that were.
-    pub(super) fn front(
-        &mut self,
-        piece: &[u8],
-        visit: &mut dyn FnMut(&Entry<'_>),
-    ) -> io::Result<usize> {
+    pub(super) fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&Entry<'_>)) -> io::Result<usize> {
         let mut input = Input::new(piece, self.offset);
         if matches!(self.stage, Stage::Header) && self.header.read(&mut input)? {
             self.check_format()?;
@@ -87,8 +83,7 @@ impl Parser {
             self.blocks.plain = self.contents.compression == Compression::None;
         }
         if let Stage::Toc(toc) = &mut self.stage {
-            let (contents, claims, digest) =
-                (&mut self.contents, &mut self.claims, &mut self.digest);
+            let (contents, claims, digest) = (&mut self.contents, &mut self.claims, &mut self.digest);
             let done = toc.read(&mut input, |entry| {
                 contents.add(entry)?;
                 identify(entry, digest);
@@ -101,9 +96,7 @@ impl Parser {
             })?;
             if done {
                 self.contents.seal();
-                self.claims
-                    .seal()
-                    .map_err(|what| Malformed::new(input.offset(), what))?;
+                self.claims.seal().map_err(|what| Malformed::new(input.offset(), what))?;
                 self.stage = Stage::Blocks;
             }
         }
@@ -114,14 +107,12 @@ impl Parser {
 
     fn check_format(&self) -> Result<(), Malformed> {
         match (self.expect, self.header.format) {
-            (Expect::Custom, Format::Toc) => Err(Malformed::new(
-                10,
-                "tar or directory format where the custom format is expected",
-            )),
-            (Expect::Toc, Format::Custom) => Err(Malformed::new(
-                10,
-                "custom format where the tar or directory format is expected",
-            )),
+            (Expect::Custom, Format::Toc) => {
+                Err(Malformed::new(10, "tar or directory format where the custom format is expected"))
+            }
+            (Expect::Toc, Format::Custom) => {
+                Err(Malformed::new(10, "custom format where the tar or directory format is expected"))
+            }
             _ => Ok(()),
         }
     }
@@ -129,9 +120,7 @@ impl Parser {
     /// Takes a piece of what follows the table of contents.
     pub(super) fn back<S: Sink>(&mut self, piece: &[u8], sink: &mut S) -> io::Result<()> {
         let mut input = Input::new(piece, self.offset);
-        if matches!(self.stage, Stage::Blocks)
-            && !self.blocks.read(&mut input, &mut self.claims, sink)?
-        {
+        if matches!(self.stage, Stage::Blocks) && !self.blocks.read(&mut input, &mut self.claims, sink)? {
             self.stage = self.after_blocks();
         }
         if let Stage::Again(toc) = &mut self.stage {
@@ -178,16 +167,12 @@ impl Parser {
             Stage::Header | Stage::Toc(_) => return self.finish_toc(),
             Stage::Again(toc) => {
                 if !toc.is_done() {
-                    return Err(self
-                        .ends_in(&format!("the second table of contents, {}", toc.part()))
-                        .into());
+                    return Err(self.ends_in(&format!("the second table of contents, {}", toc.part())).into());
                 }
                 if self.digest.finish() != self.again.finish() {
-                    return Err(Malformed::new(
-                        self.offset,
-                        "the second table of contents is not like the first",
-                    )
-                    .into());
+                    return Err(
+                        Malformed::new(self.offset, "the second table of contents is not like the first").into()
+                    );
                 }
             }
             Stage::Blocks if !self.blocks.is_between() => {
@@ -196,10 +181,7 @@ impl Parser {
             Stage::Blocks | Stage::Unread => {}
         }
         if let Some(claim) = self.claims.0.iter().find(|claim| !claim.seen) {
-            let what = format!(
-                "the stream ends before the data for dump id {}",
-                claim.dump_id
-            );
+            let what = format!("the stream ends before the data for dump id {}", claim.dump_id);
             return Err(Malformed::new(self.offset, what).into());
         }
         self.contents.large_objects_with_data = self.blocks.large_objects;
@@ -215,55 +197,22 @@ impl Parser {
 const AFTER_END: &str = "bytes after the end";
 
 fn claim(entry: &Entry<'_>) -> Claim {
-    let kind = if entry.desc.bytes == b"BLOBS" {
-        LARGE_OBJECTS
-    } else {
-        TABLE
-    };
-    Claim {
-        dump_id: entry.dump_id,
-        kind,
-        copy: entry.copy && kind == TABLE,
-        seen: false,
-        position: entry.position,
-    }
+    let kind = if entry.desc.bytes == b"BLOBS" { LARGE_OBJECTS } else { TABLE };
+    Claim { dump_id: entry.dump_id, kind, copy: entry.copy && kind == TABLE, seen: false, position: entry.position }
 }
 
 fn identify(entry: &Entry<'_>, digest: &mut DefaultHasher) {
-    (
-        entry.dump_id,
-        entry.catalog,
-        entry.oid,
-        entry.has_data,
-        entry.copy,
-        entry.defn_lines,
-    )
-        .hash(digest);
-    (
-        entry.desc.bytes,
-        entry.namespace.bytes,
-        entry.tag.bytes,
-        entry.owner.bytes,
-        entry.defn.bytes,
-    )
-        .hash(digest);
+    (entry.dump_id, entry.catalog, entry.oid, entry.has_data, entry.copy, entry.defn_lines).hash(digest);
+    (entry.desc.bytes, entry.namespace.bytes, entry.tag.bytes, entry.owner.bytes, entry.defn.bytes).hash(digest);
 }
 
-fn repeat(
-    entry: &Entry<'_>,
-    claims: &mut Claims,
-    digest: &mut DefaultHasher,
-) -> Result<(), String> {
+fn repeat(entry: &Entry<'_>, claims: &mut Claims, digest: &mut DefaultHasher) -> Result<(), String> {
     identify(entry, digest);
-    let seen = claims
-        .get_mut(i64::from(entry.dump_id))
-        .filter(|claim| claim.seen)
-        .and_then(|claim| claim.position);
+    let seen = claims.get_mut(i64::from(entry.dump_id)).filter(|claim| claim.seen).and_then(|claim| claim.position);
     match entry.position {
-        Some(position) if entry.has_data && seen != Some(position) => Err(format!(
-            "the second table of contents says byte {position} for the data of dump id {}",
-            entry.dump_id
-        )),
+        Some(position) if entry.has_data && seen != Some(position) => {
+            Err(format!("the second table of contents says byte {position} for the data of dump id {}", entry.dump_id))
+        }
         _ => Ok(()),
     }
 }

@@ -85,14 +85,8 @@ fn decode([sign, bytes @ ..]: [u8; 5], end: u64) -> Result<i64, Malformed> {
     match sign {
         0 if magnitude <= i64::from(i32::MAX) => Ok(magnitude),
         1 if (1..=1 << 31).contains(&magnitude) => Ok(-magnitude),
-        0 | 1 => Err(Malformed::new(
-            end - 5,
-            format!("an integer with sign {sign} and magnitude {magnitude}"),
-        )),
-        _ => Err(Malformed::new(
-            end - 5,
-            format!("an integer with sign byte {sign} (0 or 1 expected)"),
-        )),
+        0 | 1 => Err(Malformed::new(end - 5, format!("an integer with sign {sign} and magnitude {magnitude}"))),
+        _ => Err(Malformed::new(end - 5, format!("an integer with sign byte {sign} (0 or 1 expected)"))),
     }
 }
 
@@ -127,10 +121,7 @@ impl Str {
                     return Ok(false);
                 };
                 self.start(len).ok_or_else(|| {
-                    Malformed::new(
-                        input.offset() - 5,
-                        format!("a string of length {len} (-1 or more expected)"),
-                    )
+                    Malformed::new(input.offset() - 5, format!("a string of length {len} (-1 or more expected)"))
                 })?
             }
         };
@@ -149,11 +140,7 @@ impl Str {
         self.truncated = false;
         self.lines = 0;
         self.null = len == -1;
-        if self.null {
-            Some(0)
-        } else {
-            usize::try_from(len).ok()
-        }
+        if self.null { Some(0) } else { usize::try_from(len).ok() }
     }
 }
 
@@ -163,47 +150,23 @@ mod tests {
 
     #[test]
     fn integers_are_read_back_as_written() {
-        for value in [
-            0,
-            1,
-            255,
-            256,
-            65_536,
-            i64::from(i32::MAX),
-            -1,
-            -16_384,
-            i64::from(i32::MIN),
-        ] {
+        for value in [0, 1, 255, 256, 65_536, i64::from(i32::MAX), -1, -16_384, i64::from(i32::MIN)] {
             let bytes = encode(value);
             let mut int = Int::default();
             let mut got = None;
             for (i, byte) in bytes.iter().enumerate() {
                 assert_eq!(got, None);
-                got = int
-                    .read(&mut Input::new(&[*byte], i as u64))
-                    .expect("valid");
+                got = int.read(&mut Input::new(&[*byte], i as u64)).expect("valid");
             }
             assert_eq!(got, Some(value));
-            assert_eq!(
-                Int::default()
-                    .read(&mut Input::new(&bytes, 0))
-                    .expect("valid"),
-                Some(value)
-            );
+            assert_eq!(Int::default().read(&mut Input::new(&bytes, 0)).expect("valid"), Some(value));
         }
     }
 
     #[test]
     fn integers_that_pg_dump_cannot_write_are_refused() {
-        for bytes in [
-            [2, 0, 0, 0, 0],
-            [0, 0, 0, 0, 0x80],
-            [1, 0, 0, 0, 0],
-            [1, 1, 0, 0, 0x80],
-        ] {
-            let error = Int::default()
-                .read(&mut Input::new(&bytes, 7))
-                .expect_err("refused");
+        for bytes in [[2, 0, 0, 0, 0], [0, 0, 0, 0, 0x80], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0x80]] {
+            let error = Int::default().read(&mut Input::new(&bytes, 7)).expect_err("refused");
             assert_eq!(error.offset, 7);
         }
     }
@@ -215,10 +178,7 @@ mod tests {
         let mut string = Str::default();
         let mut input = Input::new(&bytes, 0);
         assert!(string.read(&mut input, 4).expect("valid"));
-        assert_eq!(
-            (string.kept.as_slice(), string.truncated, string.lines),
-            (&b"ab\nc"[..], true, 2)
-        );
+        assert_eq!((string.kept.as_slice(), string.truncated, string.lines), (&b"ab\nc"[..], true, 2));
         assert!(input.is_empty());
     }
 }

@@ -13,13 +13,7 @@ fn any_archive() -> impl Strategy<Value = Archive> {
     let chunk = prop::collection::vec(any::<u8>(), 1..300);
     let row = prop_oneof![20 => chunk, 1 => (1usize..600_000).prop_map(|n| vec![b'r'; n])];
     let data = prop::collection::vec(row, 0..12);
-    let objects = prop::collection::vec(
-        (
-            prop_oneof![1i64..=0x7fff_ffff, -0x8000_0000i64..=-1],
-            data.clone(),
-        ),
-        0..4,
-    );
+    let objects = prop::collection::vec((prop_oneof![1i64..=0x7fff_ffff, -0x8000_0000i64..=-1], data.clone()), 0..4);
     (14u8..=16, prop::collection::vec(data, 3), objects).prop_map(|(minor, tables, objects)| {
         let mut archive = shop(minor);
         for (block, (mut data, id)) in archive.blocks.iter_mut().zip(tables.into_iter().zip(10..)) {

@@ -142,12 +142,7 @@ impl Archive {
             for item in self.items.iter_mut().filter(|item| item.dump_id == *id) {
                 item.offset = (2, at as u64);
             }
-            at += Self {
-                blocks: vec![self.blocks[n].clone()],
-                ..self.clone()
-            }
-            .data()
-            .len();
+            at += Self { blocks: vec![self.blocks[n].clone()], ..self.clone() }.data().len();
         }
         self
     }
@@ -162,11 +157,7 @@ fn chunks(out: &mut Vec<u8>, data: &[Vec<u8>]) {
 }
 
 pub fn rows(rows: &[&str]) -> Vec<Vec<u8>> {
-    rows.iter()
-        .copied()
-        .chain(["\\.\n\n\n"])
-        .map(|row| row.as_bytes().to_vec())
-        .collect()
+    rows.iter().copied().chain(["\\.\n\n\n"]).map(|row| row.as_bytes().to_vec()).collect()
 }
 
 /// A database with a bit of everything.
@@ -195,62 +186,28 @@ pub fn shop(minor: u8) -> Archive {
         vec![item(30, "BLOB", "20001"), item(31, "BLOB", "3000000000")]
     } else {
         let defn = "20001\n3000000000\n".to_owned();
-        vec![Item {
-            defn,
-            ..item(30, "BLOB METADATA", "BLOBS 20001..3000000000")
-        }]
+        vec![Item { defn, ..item(30, "BLOB METADATA", "BLOBS 20001..3000000000") }]
     };
     let mut items = vec![
-        Item {
-            defn: "SET client_encoding = 'UTF8';\n".to_owned(),
-            ..item(1, "ENCODING", "ENCODING")
-        },
+        Item { defn: "SET client_encoding = 'UTF8';\n".to_owned(), ..item(1, "ENCODING", "ENCODING") },
         item(2, "EXTENSION", "pg_trgm"),
-        Item {
-            owner: "clerk".to_owned(),
-            tablespace: Some("fast".to_owned()),
-            ..item(4, "TABLE", "t")
-        },
-        Item {
-            owner: "Ünder".to_owned(),
-            defn: "x".repeat(5000),
-            ..item(5, "TABLE", "e")
-        },
-        Item {
-            tag: format!("f({})", "integer, ".repeat(2000)),
-            ..item(6, "FUNCTION", "")
-        },
+        Item { owner: "clerk".to_owned(), tablespace: Some("fast".to_owned()), ..item(4, "TABLE", "t") },
+        Item { owner: "Ünder".to_owned(), defn: "x".repeat(5000), ..item(5, "TABLE", "e") },
+        Item { tag: format!("f({})", "integer, ".repeat(2000)), ..item(6, "FUNCTION", "") },
         data(10, 16_004, &copy, "10.dat"),
         data(11, 16_005, &copy, "11.dat"),
         data(12, 16_006, &None, "12.dat"),
-        Item {
-            oid: 0,
-            copy: None,
-            file: "blobs.toc".to_owned(),
-            ..data(13, 0, &None, "")
-        },
+        Item { oid: 0, copy: None, file: "blobs.toc".to_owned(), ..data(13, 0, &None, "") },
     ];
     items[8].desc = "BLOBS".to_owned();
     items.extend(large);
     items.push(item(40, "INDEX", "t_pkey"));
-    let objects = vec![
-        (20_001, vec![vec![7; 16_384], vec![8; 100]]),
-        (3_000_000_000_u32 as i32 as i64, Vec::new()),
-    ];
+    let objects = vec![(20_001, vec![vec![7; 16_384], vec![8; 100]]), (3_000_000_000_u32 as i32 as i64, Vec::new())];
     let blocks = vec![
         Block::Table(10, rows(&["1\tone\n", "2\ttwo\n"])),
         Block::Table(11, rows(&[])),
-        Block::Table(
-            12,
-            vec![b"INSERT INTO s.u VALUES (1);\n".to_vec(), b"\n\n".to_vec()],
-        ),
+        Block::Table(12, vec![b"INSERT INTO s.u VALUES (1);\n".to_vec(), b"\n\n".to_vec()]),
         Block::LargeObjects(13, objects),
     ];
-    Archive {
-        minor,
-        format: 1,
-        compression: 0,
-        items,
-        blocks,
-    }
+    Archive { minor, format: 1, compression: 0, items, blocks }
 }

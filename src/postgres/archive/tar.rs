@@ -37,13 +37,7 @@ impl<W: Write> TocSniffer<W> {
     /// A sniffer that writes to `out`.
     pub fn new(out: W) -> Self {
         let header = Vec::with_capacity(BLOCK);
-        Self {
-            out,
-            header,
-            left: None,
-            parser: Parser::new(Expect::Toc),
-            failed: false,
-        }
+        Self { out, header, left: None, parser: Parser::new(Expect::Toc), failed: false }
     }
 
     /// Flushes the writer and gives the contents.
@@ -53,9 +47,7 @@ impl<W: Write> TocSniffer<W> {
     /// [`Malformed`] if the stream did not begin with a whole `toc.dat`; those of the writer.
     pub fn finish(mut self) -> io::Result<(W, Contents)> {
         if self.failed {
-            return Err(io::Error::other(
-                "the archive has already failed to be read or written",
-            ));
+            return Err(io::Error::other("the archive has already failed to be read or written"));
         }
         if self.left.is_none() {
             toc_size(&self.header)?;
@@ -85,9 +77,7 @@ impl<W: Write> TocSniffer<W> {
 
 impl<W: Write> Write for TocSniffer<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.look(piece)
-            .and_then(|()| self.out.write_all(piece))
-            .inspect_err(|_| self.failed = true)?;
+        self.look(piece).and_then(|()| self.out.write_all(piece)).inspect_err(|_| self.failed = true)?;
         Ok(piece.len())
     }
 
@@ -98,18 +88,10 @@ impl<W: Write> Write for TocSniffer<W> {
 
 /// Size of the `toc.dat` whose tar header this is (src/port/tar.c; POSIX ustar).
 fn toc_size(header: &[u8]) -> Result<u64, Malformed> {
-    let refuse = |what: &str| {
-        Malformed::new(
-            0,
-            format!("the header of the tar archive's first member: {what}"),
-        )
-    };
-    let header: &[u8; BLOCK] = header.try_into().map_err(|_| {
-        Malformed::new(
-            header.len() as u64,
-            "the stream ends in the first tar header",
-        )
-    })?;
+    let refuse = |what: &str| Malformed::new(0, format!("the header of the tar archive's first member: {what}"));
+    let header: &[u8; BLOCK] = header
+        .try_into()
+        .map_err(|_| Malformed::new(header.len() as u64, "the stream ends in the first tar header"))?;
     let field = |at: usize, len: usize| header.get(at..at + len).unwrap_or_default();
     if !field(0, 100).starts_with(b"toc.dat\0") {
         return Err(refuse("its name is not toc.dat"));

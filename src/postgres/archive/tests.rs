@@ -26,18 +26,11 @@ pub(super) fn with_long_chunks(archive: &Archive) -> Archive {
     let long = |chunks: &[Vec<u8>]| chunks.concat().chunks(CHUNK).map(<[u8]>::to_vec).collect();
     let blocks = archive.blocks.iter().map(|block| match block {
         Block::Table(id, data) => Block::Table(*id, long(data)),
-        Block::LargeObjects(id, objects) => Block::LargeObjects(
-            *id,
-            objects
-                .iter()
-                .map(|(oid, data)| (*oid, long(data)))
-                .collect(),
-        ),
+        Block::LargeObjects(id, objects) => {
+            Block::LargeObjects(*id, objects.iter().map(|(oid, data)| (*oid, long(data))).collect())
+        }
     });
-    Archive {
-        blocks: blocks.collect(),
-        ..archive.clone()
-    }
+    Archive { blocks: blocks.collect(), ..archive.clone() }
 }
 
 /// The shop without its long strings and objects, for tests that look at each byte.
@@ -54,12 +47,7 @@ fn every_version_is_read() {
     for minor in 14..=16 {
         let mut seen = Vec::new();
         let contents = walk(shop(minor).bytes().as_slice(), |entry| {
-            seen.push((
-                entry.dump_id,
-                entry.desc.to_string(),
-                entry.tag.truncated,
-                entry.has_data,
-            ));
+            seen.push((entry.dump_id, entry.desc.to_string(), entry.tag.truncated, entry.has_data));
         })
         .expect("whole");
         assert_eq!((contents.version.major, contents.version.minor), (1, minor));
@@ -72,20 +60,11 @@ fn every_version_is_read() {
         assert_eq!(contents.entries as usize, seen.len());
         assert_eq!(contents.tables(), 2);
         assert_eq!(contents.count_of("INDEX"), 1);
-        assert_eq!(
-            contents.table_data.iter().collect::<Vec<_>>(),
-            [16_004, 16_005, 16_006]
-        );
+        assert_eq!(contents.table_data.iter().collect::<Vec<_>>(), [16_004, 16_005, 16_006]);
         assert!(contents.table_data.contains(16_005) && !contents.table_data.contains(16_007));
-        assert_eq!(
-            (contents.large_objects, contents.large_objects_with_data),
-            (2, 2)
-        );
+        assert_eq!((contents.large_objects, contents.large_objects_with_data), (2, 2));
         assert_eq!(contents.extensions.iter().collect::<Vec<_>>(), ["pg_trgm"]);
-        assert_eq!(
-            contents.owners.iter().collect::<Vec<_>>(),
-            ["clerk", "Ünder"]
-        );
+        assert_eq!(contents.owners.iter().collect::<Vec<_>>(), ["clerk", "Ünder"]);
         assert_eq!(contents.tablespaces.iter().collect::<Vec<_>>(), ["fast"]);
         assert!(seen.contains(&(6, "FUNCTION".to_owned(), true, false)));
         assert!(seen.contains(&(13, "BLOBS".to_owned(), false, true)));
@@ -96,10 +75,7 @@ fn every_version_is_read() {
 fn chunks_are_joined_and_split() {
     for minor in 14..=16 {
         let mut archive = shop(minor);
-        archive.blocks[0] = Block::Table(
-            10,
-            rows(&["1\tx\n", &"y".repeat(2 * CHUNK), "\n", "2\tz\n"]),
-        );
+        archive.blocks[0] = Block::Table(10, rows(&["1\tx\n", &"y".repeat(2 * CHUNK), "\n", "2\tz\n"]));
         let (bytes, contents) = joined(&[&archive.bytes()]).expect("whole");
         assert!(bytes == with_long_chunks(&archive).bytes());
         assert_eq!(walk_all(&bytes).expect("whole"), contents);
@@ -110,11 +86,7 @@ fn chunks_are_joined_and_split() {
 #[test]
 fn chunks_that_pg_dump_compressed_pass_as_they_are() {
     for (minor, compression) in [(14, -1), (14, 9), (15, 1), (16, 1), (16, 2), (16, 3)] {
-        let bytes = Archive {
-            compression,
-            ..shop(minor)
-        }
-        .bytes();
+        let bytes = Archive { compression, ..shop(minor) }.bytes();
         let (out, contents) = joined(&[&bytes]).expect("whole");
         assert!(out == bytes);
         assert_ne!(contents.compression, Compression::None);
@@ -125,11 +97,7 @@ fn chunks_that_pg_dump_compressed_pass_as_they_are() {
 fn compressed_rows_need_no_terminator_and_plain_ones_do() {
     let mut archive = shop(16);
     archive.blocks[0] = Block::Table(10, vec![b"1\tone\n".to_vec()]);
-    assert!(
-        malformed(walk_all(&archive.bytes()))
-            .what
-            .contains("dump id 10 does not end")
-    );
+    assert!(malformed(walk_all(&archive.bytes())).what.contains("dump id 10 does not end"));
     archive.compression = 1;
     assert!(walk_all(&archive.bytes()).is_ok());
 }
@@ -142,11 +110,7 @@ fn offsets_are_checked_and_keep_chunks_as_they_are() {
     assert!(joined(&[&bytes]).expect("whole").0 == bytes);
     let mut wrong = archive;
     wrong.items[5].offset.1 += 1;
-    assert!(
-        malformed(walk_all(&wrong.bytes()))
-            .what
-            .contains("should begin at byte")
-    );
+    assert!(malformed(walk_all(&wrong.bytes())).what.contains("should begin at byte"));
 }
 
 #[test]
@@ -154,26 +118,15 @@ fn a_second_table_of_contents_is_accepted_and_checked() {
     let archive = small(16);
     let with = |toc: Vec<u8>| [archive.bytes(), toc].concat();
     let right = small(16).with_offsets();
-    assert_eq!(
-        walk_all(&with(right.toc())).expect("whole"),
-        walk_all(&archive.bytes()).expect("whole")
-    );
+    assert_eq!(walk_all(&with(right.toc())).expect("whole"), walk_all(&archive.bytes()).expect("whole"));
     assert!(joined(&[&with(right.toc())]).expect("whole").0 == with_long_chunks(&archive).bytes());
 
     let mut other = right.clone();
     other.items[3].owner = "nobody".to_owned();
-    assert!(
-        malformed(walk_all(&with(other.toc())))
-            .what
-            .contains("not like the first")
-    );
+    assert!(malformed(walk_all(&with(other.toc()))).what.contains("not like the first"));
     let mut moved = right.clone();
     moved.items[5].offset.1 += 1;
-    assert!(
-        malformed(walk_all(&with(moved.toc())))
-            .what
-            .contains("second table of contents says byte")
-    );
+    assert!(malformed(walk_all(&with(moved.toc()))).what.contains("second table of contents says byte"));
     let more = [right.toc(), vec![0]].concat();
     assert_eq!(malformed(walk_all(&with(more))).what, "bytes after the end");
     for len in 1..right.toc().len() {
@@ -201,17 +154,7 @@ fn what_is_not_known_is_refused_by_name() {
         assert!(error.what.contains(what), "{error}");
         assert!(error.offset <= at as u64);
     }
-    assert!(
-        malformed(walk_all(
-            &Archive {
-                compression: 77,
-                ..shop(14)
-            }
-            .bytes()
-        ))
-        .what
-        .contains("level 77")
-    );
+    assert!(malformed(walk_all(&Archive { compression: 77, ..shop(14) }.bytes())).what.contains("level 77"));
 }
 
 #[test]
@@ -221,27 +164,15 @@ fn blocks_must_fit_the_table_of_contents() {
         change(&mut archive);
         malformed(walk_all(&archive.bytes())).what
     };
-    assert!(
-        change(|a| a.blocks.push(Block::Table(99, rows(&[]))))
-            .contains("for which the table of contents has no")
-    );
-    assert!(
-        change(|a| a.blocks.push(Block::Table(40, rows(&[]))))
-            .contains("for which the table of contents has no")
-    );
-    assert!(
-        change(|a| a.blocks.push(Block::Table(10, rows(&[]))))
-            .contains("a second block for dump id 10")
-    );
+    assert!(change(|a| a.blocks.push(Block::Table(99, rows(&[])))).contains("for which the table of contents has no"));
+    assert!(change(|a| a.blocks.push(Block::Table(40, rows(&[])))).contains("for which the table of contents has no"));
+    assert!(change(|a| a.blocks.push(Block::Table(10, rows(&[])))).contains("a second block for dump id 10"));
     assert!(change(|a| a.blocks[3] = Block::Table(13, rows(&[]))).contains("type should be 3"));
     assert!(change(|a| drop(a.blocks.remove(1))).contains("before the data for dump id 11"));
     assert!(change(|a| a.items[6].dump_id = 10).contains("two entries with dump id 10"));
     let mut bytes = shop(15).bytes();
     bytes.push(7);
-    assert_eq!(
-        malformed(walk_all(&bytes)).what,
-        "block type 7 is not known (1 and 3 are)"
-    );
+    assert_eq!(malformed(walk_all(&bytes)).what, "block type 7 is not known (1 and 3 are)");
 }
 
 #[test]
@@ -252,10 +183,7 @@ fn an_archive_cut_anywhere_is_refused() {
             let cut = &bytes[..len];
             let error = malformed(walk_all(cut));
             assert_eq!(error, malformed(joined(&[cut])));
-            assert!(
-                error.offset <= len as u64 && error.what.contains("the stream ends"),
-                "{len}: {error}"
-            );
+            assert!(error.offset <= len as u64 && error.what.contains("the stream ends"), "{len}: {error}");
         }
     }
 }
@@ -273,19 +201,11 @@ fn a_definition_of_any_size_passes_without_being_held() {
 fn lengths_that_the_stream_does_not_have_take_no_memory() {
     let mut bytes = shop(16).header();
     bytes.extend(primitive::encode(i64::from(i32::MAX)));
-    assert!(
-        malformed(walk_all(&bytes))
-            .what
-            .contains("the dump id of entry 1 of 2147483647")
-    );
+    assert!(malformed(walk_all(&bytes)).what.contains("the dump id of entry 1 of 2147483647"));
     let mut bytes = shop(16).front();
     bytes.extend([1, 0, 10, 0, 0, 0]);
     bytes.extend(primitive::encode(i64::from(i32::MAX)));
-    assert!(
-        malformed(walk_all(&bytes))
-            .what
-            .contains("a chunk in the block for dump id 10")
-    );
+    assert!(malformed(walk_all(&bytes)).what.contains("a chunk in the block for dump id 10"));
 }
 
 #[test]
@@ -298,34 +218,22 @@ fn after_an_error_nothing_more_is_taken() {
 
 #[test]
 fn toc_dat_is_read_alone_and_in_tar() {
-    let archive = Archive {
-        format: 3,
-        ..small(16)
-    };
+    let archive = Archive { format: 3, ..small(16) };
     let toc = archive.front();
     let mut files = Vec::new();
-    let contents =
-        read_toc(toc.as_slice(), |entry| files.push(entry.file.to_string())).expect("whole");
+    let contents = read_toc(toc.as_slice(), |entry| files.push(entry.file.to_string())).expect("whole");
     assert_eq!(contents.format, Format::Toc);
     assert_eq!(contents.table_data.len(), 3);
     assert!(files.contains(&"10.dat".to_owned()));
     let longer = [toc.as_slice(), b"x"].concat();
-    assert_eq!(
-        malformed(read_toc(longer.as_slice(), |_| ())).what,
-        "bytes after the end"
-    );
-    assert!(
-        malformed(walk_all(&toc))
-            .what
-            .contains("where the custom format is expected")
-    );
+    assert_eq!(malformed(read_toc(longer.as_slice(), |_| ())).what, "bytes after the end");
+    assert!(malformed(walk_all(&toc)).what.contains("where the custom format is expected"));
 
     let tar = [tar_member(&toc), b"and so on".to_vec()].concat();
     assert_eq!(tar_toc(tar.as_slice(), |_| ()).expect("whole"), contents);
     for step in [1, 7, 511, 512, 513, 100_000] {
         let mut sniffer = TocSniffer::new(Vec::new());
-        tar.chunks(step)
-            .for_each(|piece| sniffer.write_all(piece).expect("taken"));
+        tar.chunks(step).for_each(|piece| sniffer.write_all(piece).expect("taken"));
         let (out, sniffed) = sniffer.finish().expect("whole");
         assert!(out == tar && sniffed == contents);
     }
@@ -337,11 +245,7 @@ fn toc_dat_is_read_alone_and_in_tar() {
     }
     let mut renamed = tar;
     renamed[0] = b'T';
-    assert!(
-        malformed(tar_toc(renamed.as_slice(), |_| ()))
-            .what
-            .contains("name is not toc.dat")
-    );
+    assert!(malformed(tar_toc(renamed.as_slice(), |_| ())).what.contains("name is not toc.dat"));
 }
 
 fn tar_member(content: &[u8]) -> Vec<u8> {
@@ -360,10 +264,5 @@ fn tar_member(content: &[u8]) -> Vec<u8> {
 fn read_toc_leaves_the_data_of_a_custom_archive_unread() {
     let mut bytes = shop(14).front();
     bytes.extend(b"\x07 no blocks at all");
-    assert_eq!(
-        read_toc(bytes.as_slice(), |_| ())
-            .expect("table of contents")
-            .large_objects,
-        2
-    );
+    assert_eq!(read_toc(bytes.as_slice(), |_| ()).expect("table of contents").large_objects, 2);
 }

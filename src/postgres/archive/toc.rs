@@ -153,10 +153,7 @@ struct Kept {
 
 impl Kept {
     fn text(&self) -> Text<'_> {
-        Text {
-            bytes: &self.bytes,
-            truncated: self.truncated,
-        }
+        Text { bytes: &self.bytes, truncated: self.truncated }
     }
 }
 
@@ -235,12 +232,7 @@ impl Toc {
     pub(super) fn part(&self) -> String {
         match self.field {
             Field::Count => "the number of entries of the table of contents".to_owned(),
-            field => format!(
-                "the {} of entry {} of {}",
-                field.name(),
-                u64::from(self.read) + 1,
-                self.count
-            ),
+            field => format!("the {} of entry {} of {}", field.name(), u64::from(self.read) + 1, self.count),
         }
     }
 
@@ -256,15 +248,12 @@ impl Toc {
     ) -> Result<bool, Malformed> {
         while !self.is_done() {
             let start = input.offset();
-            let whole = self
-                .step(input)
-                .map_err(|error| error.reading(self.part()))?;
+            let whole = self.step(input).map_err(|error| error.reading(self.part()))?;
             if !whole {
                 return Ok(false);
             }
             if matches!(self.field, Field::Offset | Field::File) {
-                each(&self.draft.entry())
-                    .map_err(|what| Malformed::new(start, what).reading(self.part()))?;
+                each(&self.draft.entry()).map_err(|what| Malformed::new(start, what).reading(self.part()))?;
                 self.read += 1;
             }
             // The list of dependencies goes on until a NULL.
@@ -282,8 +271,7 @@ impl Toc {
                 let Some(value) = self.int.read(input)? else {
                     return Ok(false);
                 };
-                self.integer(value)
-                    .ok_or_else(|| Malformed::new(input.offset() - 5, format!("found {value}")))?;
+                self.integer(value).ok_or_else(|| Malformed::new(input.offset() - 5, format!("found {value}")))?;
                 Ok(true)
             }
             Field::Offset => self.data_offset(input),
@@ -291,8 +279,7 @@ impl Toc {
                 if !self.string.read(input, field.limit())? {
                     return Ok(false);
                 }
-                self.text(field)
-                    .map_err(|what| Malformed::new(input.offset(), what))?;
+                self.text(field).map_err(|what| Malformed::new(input.offset(), what))?;
                 Ok(true)
             }
         }
@@ -302,11 +289,7 @@ impl Toc {
         match self.field {
             Field::Count => self.count = u32::try_from(value).ok()?,
             Field::DumpId => self.draft.dump_id = u32::try_from(value).ok().filter(|&id| id > 0)?,
-            Field::HadDumper => {
-                self.draft.has_data = [false, true]
-                    .into_iter()
-                    .nth(usize::try_from(value).ok()?)?
-            }
+            Field::HadDumper => self.draft.has_data = [false, true].into_iter().nth(usize::try_from(value).ok()?)?,
             // SECTION_NONE to SECTION_POST_DATA of pg_backup.h.
             Field::Section => (1..=4).contains(&value).then_some(())?,
             // A C `char`, which may be signed.
@@ -317,8 +300,7 @@ impl Toc {
 
     /// `ReadOffset`: a flag, then an offset that counts only if the flag says so.
     fn data_offset(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
-        self.offset
-            .extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
+        self.offset.extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
         if self.offset.len() <= self.offset_size {
             return Ok(false);
         }
@@ -331,14 +313,8 @@ impl Toc {
             Some(2) => Some(u64::from_le_bytes(bytes)),
             Some(1 | 3) => None,
             flag => {
-                let what = format!(
-                    "flag {} is not known (1 to 3 are)",
-                    flag.copied().unwrap_or_default()
-                );
-                return Err(Malformed::new(
-                    input.offset() - self.offset.len() as u64,
-                    what,
-                ));
+                let what = format!("flag {} is not known (1 to 3 are)", flag.copied().unwrap_or_default());
+                return Err(Malformed::new(input.offset() - self.offset.len() as u64, what));
             }
         };
         self.offset.clear();
@@ -346,11 +322,7 @@ impl Toc {
     }
 
     fn text(&mut self, field: Field) -> Result<(), String> {
-        if self.string.truncated
-            && !matches!(field, Field::Tag)
-            && field.limit() > 0
-            && field != Field::Defn
-        {
+        if self.string.truncated && !matches!(field, Field::Tag) && field.limit() > 0 && field != Field::Defn {
             return Err(format!("more than {} bytes", field.limit()));
         }
         let draft = &mut self.draft;
@@ -361,11 +333,7 @@ impl Toc {
             Field::Dependency => return number(&self.string.kept).map(drop),
             Field::WithOids => {
                 let known = matches!(self.string.kept.as_slice(), b"true" | b"false");
-                return if known {
-                    Ok(())
-                } else {
-                    Err("neither true nor false".to_owned())
-                };
+                return if known { Ok(()) } else { Err("neither true nor false".to_owned()) };
             }
             Field::CopyStmt => {
                 draft.copy = !self.string.null;

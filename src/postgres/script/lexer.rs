@@ -13,6 +13,8 @@ const WORD: usize = 32;
 /// Bytes kept of a comment: [`COMPLETE`] fits.
 const COMMENT: usize = 48;
 const COMPLETE: &[u8] = b"-- PostgreSQL database dump complete";
+/// The same line of pg_dumpall.
+const CLUSTER_COMPLETE: &[u8] = b"-- PostgreSQL database cluster dump complete";
 const TAG: usize = 1000;
 const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
 /// [`State::Rows`] for a line that cannot be `\.` any more.
@@ -122,9 +124,7 @@ impl Lexer {
                 piece = piece.get(skipped..).unwrap_or_default();
                 continue;
             }
-            let mark = usize::try_from(self.place.offset)
-                .ok()
-                .and_then(|at| BYTE_ORDER_MARK.get(at));
+            let mark = usize::try_from(self.place.offset).ok().and_then(|at| BYTE_ORDER_MARK.get(at));
             if mark != Some(&byte) {
                 self.byte(byte);
             }
@@ -145,29 +145,16 @@ impl Lexer {
         let before = piece.split(|byte| *byte == 0).next().unwrap_or_default();
         let lines = before.iter().filter(|&&byte| byte == b'\n').count();
         let Place { offset, line } = self.place;
-        self.find(
-            Kind::Nul,
-            Place {
-                offset: offset + before.len() as u64,
-                line: line + lines as u64,
-            },
-        );
+        self.find(Kind::Nul, Place { offset: offset + before.len() as u64, line: line + lines as u64 });
     }
 
     /// How many bytes of the piece change nothing here.
     #[inline]
     fn skip(&self, piece: &[u8]) -> usize {
-        let until = |stop: fn(u8) -> bool| {
-            piece
-                .iter()
-                .position(|&byte| stop(byte))
-                .unwrap_or(piece.len())
-        };
+        let until = |stop: fn(u8) -> bool| piece.iter().position(|&byte| stop(byte)).unwrap_or(piece.len());
         match self.state {
             State::Rows { matched: NO_END } => until(|byte| byte == b'\n'),
-            State::Quote { escaped: false, .. } => {
-                until(|byte| matches!(byte, b'\'' | b'\\' | b'\n'))
-            }
+            State::Quote { escaped: false, .. } => until(|byte| matches!(byte, b'\'' | b'\\' | b'\n')),
             State::DollarQuote => until(|byte| matches!(byte, b'$' | b'\n')),
             _ => 0,
         }
@@ -213,6 +200,12 @@ impl Lexer {
         }
     }
 
+    /// More follows a completion line.
+    fn incomplete(&mut self) {
+        self.script.complete = false;
+        self.script.cluster_complete = false;
+    }
+
     fn find(&mut self, kind: Kind, place: Place) {
         if self.script.findings.len() < FINDINGS {
             self.script.findings.push(Finding { kind, place });
@@ -224,7 +217,7 @@ impl Lexer {
         if self.statement.start.is_none() {
             self.statement.start = Some(self.place);
         }
-        self.script.complete = false;
+        self.incomplete();
         self.statement.text(byte);
     }
 
@@ -252,12 +245,7 @@ impl Lexer {
         }
         self.token(byte);
         match byte {
-            b'\'' => {
-                self.state = State::Quote {
-                    escapes: self.has_escapes(prefix, closed),
-                    escaped: false,
-                }
-            }
+            b'\'' => self.state = State::Quote { escapes: self.has_escapes(prefix, closed), escaped: false },
             b'"' => self.state = State::Name,
             b'$' => {
                 self.tag.clear();
@@ -267,12 +255,7 @@ impl Lexer {
             b')' => self.statement.parens = self.statement.parens.saturating_sub(1),
             b'.' => self.dots = dots.saturating_add(1),
             b'&' if prefix == Prefix::U => self.prefix = Prefix::Plain,
-            b'0'..=b'9' => self.begin_run(
-                Run::Number {
-                    dotted: dots % 2 == 1,
-                },
-                byte,
-            ),
+            b'0'..=b'9' => self.begin_run(Run::Number { dotted: dots % 2 == 1 }, byte),
             _ if is_word_start(byte) => self.begin_run(Run::Word, byte),
             _ => {}
         }
@@ -302,7 +285,7 @@ impl Lexer {
                 self.script.tables.push(fingerprint(&schema, &table));
             }
         }
-        self.script.complete = false;
+        self.incomplete();
         self.statement.clear();
     }
 
@@ -330,6 +313,7 @@ impl Lexer {
         self.find_statement();
         self.script.unfinished = self.unfinished();
         self.script.complete &= self.script.unfinished.is_none();
+        self.script.cluster_complete &= self.script.unfinished.is_none();
         self.script.tables.sort_unstable();
         self.script.tables.dedup();
         self.script

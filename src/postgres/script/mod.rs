@@ -116,6 +116,8 @@ pub struct Script {
     pub copies: u64,
     /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
     pub complete: bool,
+    /// pg_dumpall's completion line stands at the end.
+    pub cluster_complete: bool,
     /// What the script ends in the middle of, and where that began.
     pub unfinished: Option<(Part, Place)>,
     /// The first [`FINDINGS`] of what a restore refuses, in their order.
@@ -126,9 +128,7 @@ impl Script {
     /// Whether the script has COPY data for this table, by its names as PostgreSQL has them (without quotes).
     #[must_use]
     pub fn has_table(&self, schema: &str, table: &str) -> bool {
-        self.tables
-            .binary_search(&fingerprint(schema.as_bytes(), table.as_bytes()))
-            .is_ok()
+        self.tables.binary_search(&fingerprint(schema.as_bytes(), table.as_bytes())).is_ok()
     }
 
     /// Tables with COPY data.
@@ -160,10 +160,7 @@ pub struct ScriptScanner<W: Write> {
 impl<W: Write> ScriptScanner<W> {
     /// A scanner that writes to `out`; [`io::sink`] if the script is only to be looked at.
     pub fn new(out: W) -> Self {
-        Self {
-            out,
-            lexer: Lexer::new(),
-        }
+        Self { out, lexer: Lexer::new() }
     }
 
     /// Flushes the writer and tells what the script holds. A script that is not whole is no error here: see

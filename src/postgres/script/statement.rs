@@ -102,9 +102,7 @@ impl Statement {
             (copy, _) => copy,
         };
         self.routine = match (self.routine, self.words, word) {
-            (Routine::Open, 1, b"create")
-            | (Routine::Open, 2, b"or")
-            | (Routine::Open, 3, b"replace") => Routine::Open,
+            (Routine::Open, 1, b"create") | (Routine::Open, 2, b"or") | (Routine::Open, 3, b"replace") => Routine::Open,
             (Routine::Open, 2 | 4, b"function" | b"procedure") => Routine::Yes,
             (Routine::Open, ..) => Routine::No,
             (routine, ..) => routine,
@@ -170,10 +168,7 @@ impl First {
 /// A name as `fmtId` of src/fe_utils/string_utils.c writes it, and what follows it.
 fn identifier(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some((b'"', mut rest)) = text.split_first() else {
-        let end = text
-            .iter()
-            .position(|byte| !is_name_byte(*byte))
-            .unwrap_or(text.len());
+        let end = text.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         return (end > 0).then(|| (name.to_ascii_lowercase(), rest));
     };

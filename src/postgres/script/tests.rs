@@ -11,11 +11,7 @@ fn scan(script: impl AsRef<[u8]>) -> Script {
 }
 
 fn kinds(script: &str) -> Vec<Kind> {
-    scan(script)
-        .findings
-        .iter()
-        .map(|finding| finding.kind)
-        .collect()
+    scan(script).findings.iter().map(|finding| finding.kind).collect()
 }
 
 const DUMP: &str = r#"--
@@ -80,10 +76,7 @@ fn a_dump_is_understood() {
     assert_eq!(script.findings, []);
     assert_eq!(script.unfinished, None);
     assert!(script.complete);
-    assert_eq!(
-        (script.copies, script.tables(), script.large_objects),
-        (4, 3, 2)
-    );
+    assert_eq!((script.copies, script.tables(), script.large_objects), (4, 3, 2));
     assert!(script.has_table("public", "a") && script.has_table("public", "nocol"));
     assert!(script.has_table("Schema, odd", "t \"able\""));
     assert!(!script.has_table("public", "A") && !script.has_table("publica", ""));
@@ -95,18 +88,13 @@ fn the_completion_line_must_be_the_last_thing() {
     let end = DUMP.rfind("--\n\n\\unrestrict").expect("there");
     assert!(scan(&DUMP[..end]).complete);
     assert!(!scan(&DUMP[..end - 5]).complete);
-    for more in [
-        "SELECT 1;\n",
-        "x",
-        "-- more\n",
-        "\\restrict x\n",
-        "/* open",
-        ";",
-    ] {
+    for more in ["SELECT 1;\n", "x", "-- more\n", "\\restrict x\n", "/* open", ";"] {
         assert!(!scan(format!("{DUMP}{more}")).complete, "{more}");
     }
     assert!(!scan("SELECT '\n-- PostgreSQL database dump complete\n").complete);
-    assert!(!scan("-- PostgreSQL database cluster dump complete\n--\n").complete);
+    let cluster = scan("-- PostgreSQL database cluster dump complete\n--\n");
+    assert!(!cluster.complete && cluster.cluster_complete);
+    assert!(!scan("-- PostgreSQL database cluster dump complete\nSELECT 1;\n").cluster_complete);
     assert!(!scan("").complete);
     assert!(scan(DUMP.replace('\n', "\r\n")).complete);
 }
@@ -122,29 +110,16 @@ fn every_truncated_dump_is_told_from_a_whole_one() {
 
 #[test]
 fn a_script_that_ends_in_the_middle_says_of_what() {
-    let part = |script: &str| {
-        scan(script)
-            .unfinished
-            .map(|(part, place)| (part, place.line, place.offset))
-    };
-    assert_eq!(
-        part("COPY a.b FROM stdin;\n1\n"),
-        Some((Part::CopyData, 2, 21))
-    );
-    assert_eq!(
-        part("COPY a.b FROM stdin;\n1\n\\"),
-        Some((Part::CopyData, 2, 21))
-    );
+    let part = |script: &str| scan(script).unfinished.map(|(part, place)| (part, place.line, place.offset));
+    assert_eq!(part("COPY a.b FROM stdin;\n1\n"), Some((Part::CopyData, 2, 21)));
+    assert_eq!(part("COPY a.b FROM stdin;\n1\n\\"), Some((Part::CopyData, 2, 21)));
     assert_eq!(part("COPY a.b FROM stdin;"), Some((Part::CopyData, 1, 20)));
     assert_eq!(part("COPY a.b FROM stdin;\n1\n\\."), None);
     assert_eq!(part("\nSELECT 'a\nb"), Some((Part::Quote, 2, 8)));
     assert_eq!(part("SELECT \"a"), Some((Part::Quote, 1, 7)));
     assert_eq!(part("SELECT $x$ a $x"), Some((Part::DollarQuote, 1, 7)));
     assert_eq!(part(" /* a /* b */ "), Some((Part::Comment, 1, 2)));
-    assert_eq!(
-        part("SELECT 1;\n  SELECT 2"),
-        Some((Part::Statement, 2, 12))
-    );
+    assert_eq!(part("SELECT 1;\n  SELECT 2"), Some((Part::Statement, 2, 12)));
     assert_eq!(part("SELECT 1; -- end"), None);
 }
 
@@ -165,14 +140,8 @@ fn what_goes_to_another_database_is_found() {
         ("\\.\n", vec![Command]),
         ("\\", vec![Command]),
         ("CREATE DATABASE x;", vec![CreateDatabase]),
-        (
-            "create\n/* now */ -- then\ndatabase\n x",
-            vec![CreateDatabase],
-        ),
-        (
-            "DROP DATABASE IF EXISTS x;\nCREATE DATABASE x;\n\\connect x\n",
-            vec![DropDatabase, CreateDatabase, Connect],
-        ),
+        ("create\n/* now */ -- then\ndatabase\n x", vec![CreateDatabase]),
+        ("DROP DATABASE IF EXISTS x;\nCREATE DATABASE x;\n\\connect x\n", vec![DropDatabase, CreateDatabase, Connect]),
         ("\u{feff}DROP DATABASE x;", vec![DropDatabase]),
         ("SELECT 1\\; DROP DATABASE x;", vec![DropDatabase]),
         ("SELECT 1\\;;DROP DATABASE x;", vec![DropDatabase]),
@@ -186,27 +155,9 @@ fn what_goes_to_another_database_is_found() {
         assert_eq!(kinds(script), found, "{script:?}");
     }
     let found = scan("SELECT 1;\nSELECT 2; \\connect x\n").findings;
-    assert_eq!(
-        found,
-        [Finding {
-            kind: Connect,
-            place: Place {
-                offset: 20,
-                line: 2
-            }
-        }]
-    );
+    assert_eq!(found, [Finding { kind: Connect, place: Place { offset: 20, line: 2 } }]);
     let found = scan("SELECT 1;\n\n  drop database x;\n").findings;
-    assert_eq!(
-        found,
-        [Finding {
-            kind: DropDatabase,
-            place: Place {
-                offset: 13,
-                line: 3
-            }
-        }]
-    );
+    assert_eq!(found, [Finding { kind: DropDatabase, place: Place { offset: 13, line: 3 } }]);
     assert_eq!(scan("\\c\n".repeat(1000)).findings.len(), FINDINGS);
 }
 
@@ -290,31 +241,21 @@ fn what_only_looks_quoted_is_found() {
 
 #[test]
 fn a_function_body_without_quotes_is_one_statement() {
-    let body =
-        "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; DELETE FROM t; END;\n";
+    let body = "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; DELETE FROM t; END;\n";
     let script = scan(format!("{body}COPY t FROM stdin;\n\\c\n\\.\n"));
-    assert_eq!(
-        (script.findings.len(), script.copies, script.unfinished),
-        (0, 1, None)
-    );
+    assert_eq!((script.findings.len(), script.copies, script.unfinished), (0, 1, None));
 }
 
 #[test]
 fn an_overlong_dollar_tag_is_named() {
     let tag = "a".repeat(5000);
-    assert_eq!(
-        kinds(&format!("SELECT ${tag}$ x ${tag}$;"))[0],
-        Kind::LongDollarTag
-    );
+    assert_eq!(kinds(&format!("SELECT ${tag}$ x ${tag}$;"))[0], Kind::LongDollarTag);
 }
 
 #[test]
 fn a_line_of_any_length_is_passed() {
     let row = "x".repeat(3 << 20);
-    let script = scan(format!(
-        "COPY a.b FROM stdin;\n{row}\n\\.\nINSERT INTO t VALUES ('{row}');\n{}",
-        &DUMP
-    ));
+    let script = scan(format!("COPY a.b FROM stdin;\n{row}\n\\.\nINSERT INTO t VALUES ('{row}');\n{}", &DUMP));
     assert!(script.complete && script.has_table("a", "b"));
 }
 

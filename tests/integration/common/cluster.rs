@@ -67,13 +67,8 @@ impl Cluster {
     /// works in databases of its own, and leaves roles and settings of the cluster alone.
     pub fn shared(version: Version) -> &'static Cluster {
         static CLUSTERS: OnceLock<Mutex<HashMap<Version, &'static Cluster>>> = OnceLock::new();
-        let mut clusters = CLUSTERS
-            .get_or_init(Mutex::default)
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        clusters
-            .entry(version)
-            .or_insert_with(|| Box::leak(Box::new(Cluster::start(version))))
+        let mut clusters = CLUSTERS.get_or_init(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        clusters.entry(version).or_insert_with(|| Box::leak(Box::new(Cluster::start(version))))
     }
 
     /// A cluster of the test's own.
@@ -91,39 +86,17 @@ impl Cluster {
         Cluster::start_with(version, Some(Certificates::make()), &[])
     }
 
-    fn start_with(
-        version: Version,
-        certificates: Option<Certificates>,
-        settings: &[&str],
-    ) -> Cluster {
+    fn start_with(version: Version, certificates: Option<Certificates>, settings: &[&str]) -> Cluster {
         for _ in 0..10 {
             let folder = new_folder();
             let data = folder.join("data");
             initdb(version, &folder);
-            fs::write(
-                data.join("pg_hba.conf"),
-                access_rules(certificates.is_some()),
-            )
-            .unwrap();
-            let mut settings: Vec<String> = settings
-                .iter()
-                .map(|setting| (*setting).to_owned())
-                .collect();
-            settings.extend(
-                certificates
-                    .iter()
-                    .flat_map(|certificates| certificates.server_settings(&data)),
-            );
+            fs::write(data.join("pg_hba.conf"), access_rules(certificates.is_some())).unwrap();
+            let mut settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            settings.extend(certificates.iter().flat_map(|certificates| certificates.server_settings(&data)));
             let port = free_port();
             let guard = spawn_guarded(version, &folder, port, &settings);
-            let mut cluster = Cluster {
-                version,
-                folder,
-                port,
-                certificates: None,
-                guard,
-                names: AtomicUsize::new(0),
-            };
+            let mut cluster = Cluster { version, folder, port, certificates: None, guard, names: AtomicUsize::new(0) };
             match cluster.wait_until_ready() {
                 Ok(()) => {
                     cluster.certificates = certificates;
@@ -141,13 +114,8 @@ impl Cluster {
     fn wait_until_ready(&self) -> Result<(), String> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            let state =
-                fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
-            if state
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-            {
+            let state = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
+            if state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             let log = self.log();
@@ -180,9 +148,7 @@ impl Cluster {
 
     /// What the server has logged.
     pub fn log(&self) -> String {
-        fs::read(self.folder.join("log"))
-            .map(|log| String::from_utf8_lossy(&log).into_owned())
-            .unwrap_or_default()
+        fs::read(self.folder.join("log")).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
     /// The certificates of a cluster started by [`Cluster::start_with_tls`].
@@ -193,11 +159,7 @@ impl Cluster {
     /// The process ID of the postmaster.
     pub fn postmaster(&self) -> rustix::process::Pid {
         let state = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap();
-        let pid = state
-            .lines()
-            .next()
-            .and_then(|line| line.trim().parse().ok())
-            .expect("a process ID");
+        let pid = state.lines().next().and_then(|line| line.trim().parse().ok()).expect("a process ID");
         rustix::process::Pid::from_raw(pid).expect("a process ID")
     }
 
@@ -210,9 +172,7 @@ impl Cluster {
     /// may be any name: it is handed over where nothing parses it.
     pub fn client(&self, program: &str, database: &str) -> Command {
         let mut command = plain(self.version.bin_dir().join(program));
-        command
-            .env("PGHOST", &self.folder)
-            .env("PGPORT", self.port.to_string());
+        command.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string());
         command.env("PGUSER", SUPERUSER).env("PGDATABASE", database);
         command
     }
@@ -220,25 +180,13 @@ impl Cluster {
     /// Runs SQL by psql and returns its unaligned output, without the last line end; stops at the first error and fails
     /// the test with it.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        self.try_sql(database, sql)
-            .unwrap_or_else(|complaint| panic!("{complaint}"))
+        self.try_sql(database, sql).unwrap_or_else(|complaint| panic!("{complaint}"))
     }
 
     /// Runs SQL by psql: its unaligned output, or the error.
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut psql = self.client("psql", database);
-        psql.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-v",
-            "VERBOSITY=verbose",
-            "-c",
-            sql,
-        ]);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-c", sql]);
         attempt(&mut psql).map(|output| output.strip_suffix('\n').unwrap_or(&output).to_owned())
     }
 
@@ -254,22 +202,13 @@ impl Cluster {
 
     /// Makes an empty database with exactly this name.
     pub fn create_named(&self, name: &str) -> Database<'_> {
-        self.sql(
-            "postgres",
-            &format!(
-                "CREATE DATABASE {} TEMPLATE template0",
-                quote_identifier(name)
-            ),
-        );
+        self.sql("postgres", &format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(name)));
         self.database(name)
     }
 
     /// A database that exists already.
     pub fn database(&self, name: &str) -> Database<'_> {
-        Database {
-            cluster: self,
-            name: name.to_owned(),
-        }
+        Database { cluster: self, name: name.to_owned() }
     }
 }
 
@@ -277,10 +216,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
         if let Err(error) = self.guard.wait() {
-            eprintln!(
-                "cannot wait for the guard of {}: {error}",
-                self.folder.display()
-            );
+            eprintln!("cannot wait for the guard of {}: {error}", self.folder.display());
         }
     }
 }
@@ -310,10 +246,7 @@ impl<'a> Database<'a> {
 
     /// A connection string that names this database and nothing else, for programs that parse their `-d`.
     pub fn connection_string(&self) -> String {
-        format!(
-            "dbname='{}'",
-            self.name.replace('\\', "\\\\").replace('\'', "\\'")
-        )
+        format!("dbname='{}'", self.name.replace('\\', "\\\\").replace('\'', "\\'"))
     }
 }
 
@@ -324,51 +257,25 @@ pub fn quote_identifier(name: &str) -> String {
 
 /// A port of 127.0.0.1 on which nothing listens at the moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port()
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
 /// A new folder for a cluster, in memory where there is room for it.
 fn new_folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let has_room = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize > 2 << 30);
-    let parent = if has_room {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    tempfile::Builder::new()
-        .prefix("pgcellar-test-")
-        .tempdir_in(parent)
-        .unwrap()
-        .keep()
+    let parent = if has_room { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in(parent).unwrap().keep()
 }
 
 fn initdb(version: Version, folder: &Path) {
     hand_over(folder);
-    let password = tempfile::Builder::new()
-        .prefix("pgcellar-test-")
-        .tempfile()
-        .unwrap();
+    let password = tempfile::Builder::new().prefix("pgcellar-test-").tempfile().unwrap();
     fs::write(password.path(), PASSWORD).unwrap();
     hand_over(password.path());
     let mut initdb = unprivileged(version.bin_dir().join("initdb"));
-    initdb
-        .current_dir("/")
-        .arg("--pgdata")
-        .arg(folder.join("data"))
-        .arg("--pwfile")
-        .arg(password.path());
-    initdb.args([
-        "--username",
-        SUPERUSER,
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
-        "--no-sync",
-        "--auth=trust",
-    ]);
+    initdb.current_dir("/").arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(password.path());
+    initdb.args(["--username", SUPERUSER, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--auth=trust"]);
     must(&mut initdb);
 }
 
@@ -393,24 +300,13 @@ fn spawn_guarded(version: Version, folder: &Path, port: u16, settings: &[String]
         "shared_buffers=64MB",
         "timezone=UTC",
     ];
-    for setting in ours
-        .into_iter()
-        .chain([socket.as_str(), port.as_str()])
-        .chain(settings.iter().map(String::as_str))
-    {
+    for setting in ours.into_iter().chain([socket.as_str(), port.as_str()]).chain(settings.iter().map(String::as_str)) {
         server.arg("-c").arg(setting);
     }
     let mut guard = plain("sh");
-    guard
-        .current_dir("/")
-        .args(["-c", GUARD, "guard"])
-        .arg(folder);
+    guard.current_dir("/").args(["-c", GUARD, "guard"]).arg(folder);
     guard.arg(server.get_program()).args(server.get_args());
     // A group of its own: Ctrl-C ends the tests, and the guard cleans up behind them.
-    guard
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    guard.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     guard.spawn().expect("sh")
 }

@@ -26,20 +26,14 @@ pub fn assert_same(expected: &Database<'_>, found: &Database<'_>) {
 
 /// One line or more for each part that is missing, added or different. Empty when all is the same.
 pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
-    let missing = expected
-        .iter()
-        .filter(|(part, _)| !found.contains_key(*part))
-        .map(|(part, _)| format!("missing: {part}"));
-    let added = found
-        .iter()
-        .filter(|(part, _)| !expected.contains_key(*part))
-        .map(|(part, _)| format!("added: {part}"));
-    let changed = expected
-        .iter()
-        .filter_map(|(part, was)| match found.get(part) {
-            Some(is) if is != was => Some(format!("different: {part}\n  was {was}\n  is  {is}")),
-            _ => None,
-        });
+    let missing =
+        expected.iter().filter(|(part, _)| !found.contains_key(*part)).map(|(part, _)| format!("missing: {part}"));
+    let added =
+        found.iter().filter(|(part, _)| !expected.contains_key(*part)).map(|(part, _)| format!("added: {part}"));
+    let changed = expected.iter().filter_map(|(part, was)| match found.get(part) {
+        Some(is) if is != was => Some(format!("different: {part}\n  was {was}\n  is  {is}")),
+        _ => None,
+    });
     missing.chain(added).chain(changed).collect()
 }
 
@@ -64,10 +58,7 @@ fn entries(script: &str) -> Contents {
     let mut settings = BTreeMap::new();
     let mut entries = Contents::new();
     let mut header = "schema: settings".to_owned();
-    for line in script
-        .lines()
-        .filter(|line| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict "))
-    {
+    for line in script.lines().filter(|line| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ")) {
         if let Some(name) = line.strip_prefix("-- Name: ") {
             header = format!("schema: {name}");
             let place: Vec<String> = settings.values().cloned().collect();
@@ -75,18 +66,12 @@ fn entries(script: &str) -> Contents {
             let _ = writeln!(entry, "{}", place.join(" "));
         } else if let Some(setting) = line.strip_prefix("SET default_") {
             // Written only when the value changes, so it may stand before any entry; it belongs to all that follow.
-            settings.insert(
-                setting.split(' ').next().unwrap_or_default().to_owned(),
-                line.to_owned(),
-            );
+            settings.insert(setting.split(' ').next().unwrap_or_default().to_owned(), line.to_owned());
         } else if !line.is_empty() && line != "--" {
             let _ = writeln!(entries.entry(header.clone()).or_default(), "{line}");
         }
     }
-    entries
-        .into_iter()
-        .map(|(name, text)| (name, without_column_order(&text)))
-        .collect()
+    entries.into_iter().map(|(name, text)| (name, without_column_order(&text))).collect()
 }
 
 /// The columns of a table that inherits come back in another order: sorted, both sides agree.
@@ -100,10 +85,7 @@ fn without_column_order(text: &str) -> String {
     if !head.contains("CREATE TABLE") || !tail.starts_with("INHERITS") {
         return text.to_owned();
     }
-    let mut columns: Vec<&str> = columns
-        .lines()
-        .map(|line| line.trim_end_matches(','))
-        .collect();
+    let mut columns: Vec<&str> = columns.lines().map(|line| line.trim_end_matches(',')).collect();
     columns.sort_unstable();
     format!("{head} (\n{}\n)\n{tail}", columns.join("\n"))
 }
@@ -111,23 +93,15 @@ fn without_column_order(text: &str) -> String {
 /// The rows of every table and filled materialised view, as their number and a hash that does not depend on their order.
 fn rows(database: &Database<'_>) -> Contents {
     let mut script = tempfile::NamedTempFile::new().unwrap();
-    std::io::Write::write_all(
-        &mut script,
-        format!("SET row_security = off;\n{TABLES} \\gexec\n").as_bytes(),
-    )
-    .unwrap();
+    std::io::Write::write_all(&mut script, format!("SET row_security = off;\n{TABLES} \\gexec\n").as_bytes()).unwrap();
     let mut psql = database.cluster().client("psql", database.name());
-    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(script.path());
+    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script.path());
     named_values(&must(&mut psql))
 }
 
 /// Lines of a JSON array of two: the name of a part and its value.
 fn named_values(output: &str) -> Contents {
-    output
-        .lines()
-        .map(|line| serde_json::from_str::<(String, String)>(line).unwrap())
-        .collect()
+    output.lines().map(|line| serde_json::from_str::<(String, String)>(line).unwrap()).collect()
 }
 
 /// A query for each table that returns its columns, the number of its rows and a hash of them. Generated columns are not
@@ -186,8 +160,7 @@ mod tests {
     #[test]
     fn entries_know_the_settings_that_they_stand_under() {
         let plain = entries("-- Name: a; Type: TABLE\nCREATE TABLE a;\n");
-        let moved =
-            entries("SET default_tablespace = other;\n-- Name: a; Type: TABLE\nCREATE TABLE a;\n");
+        let moved = entries("SET default_tablespace = other;\n-- Name: a; Type: TABLE\nCREATE TABLE a;\n");
         assert_ne!(plain, moved);
     }
 
@@ -196,9 +169,6 @@ mod tests {
         let one = "CREATE TABLE c (\n    a integer,\n    b text\n)\nINHERITS (p);\n";
         let other = "CREATE TABLE c (\n    b text,\n    a integer\n)\nINHERITS (p);\n";
         assert_eq!(without_column_order(one), without_column_order(other));
-        assert_ne!(
-            without_column_order(one),
-            without_column_order(&one.replace("INHERITS", "PARTITION OF"))
-        );
+        assert_ne!(without_column_order(one), without_column_order(&one.replace("INHERITS", "PARTITION OF")));
     }
 }

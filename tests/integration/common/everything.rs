@@ -38,19 +38,8 @@ fn make_roles(cluster: &Cluster) {
 }
 
 fn load(database: &Database<'_>, file: &str, big: usize) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/integration/everything")
-        .join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/integration/everything").join(file);
     let mut psql = database.cluster().client("psql", database.name());
-    psql.args([
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-v",
-        &format!("big={big}"),
-    ])
-    .arg("-f")
-    .arg(path);
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", &format!("big={big}")]).arg("-f").arg(path);
     must(&mut psql);
 }

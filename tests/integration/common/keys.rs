@@ -17,29 +17,14 @@ pub struct Key {
 pub fn age(folder: &Path, name: &str) -> Key {
     let identity = folder.join(name);
     must(plain("age-keygen").arg("-o").arg(&identity));
-    let recipient = must(plain("age-keygen").arg("-y").arg(&identity))
-        .trim()
-        .to_owned();
-    Key {
-        identity,
-        recipient,
-    }
+    let recipient = must(plain("age-keygen").arg("-y").arg(&identity)).trim().to_owned();
+    Key { identity, recipient }
 }
 
 /// An SSH key of the type `ed25519` or `rsa`.
 pub fn ssh(folder: &Path, name: &str, kind: &str) -> Key {
     let identity = folder.join(name);
-    must(
-        plain("ssh-keygen")
-            .args(["-q", "-N", "", "-C", "", "-t", kind, "-f"])
-            .arg(&identity),
-    );
-    let recipient = std::fs::read_to_string(identity.with_extension("pub"))
-        .unwrap()
-        .trim()
-        .to_owned();
-    Key {
-        identity,
-        recipient,
-    }
+    must(plain("ssh-keygen").args(["-q", "-N", "", "-C", "", "-t", kind, "-f"]).arg(&identity));
+    let recipient = std::fs::read_to_string(identity.with_extension("pub")).unwrap().trim().to_owned();
+    Key { identity, recipient }
 }

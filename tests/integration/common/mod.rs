@@ -28,5 +28,5 @@ pub mod tree;
 pub mod version;
 
 pub use cluster::{Cluster, Database};
-pub use pgcellar::{Cellar, Outcome, exit};
+pub use pgcellar::{Cellar, exit};
 pub use version::Version;

@@ -62,19 +62,11 @@ impl Cellar {
 
     /// An empty backup folder, and no server.
     pub fn unconnected() -> Cellar {
-        let folder = tempfile::Builder::new()
-            .prefix("pgcellar-test-")
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
         let backups = folder.path().join("backups");
         std::fs::create_dir(&backups).unwrap();
         let home = folder.path().to_owned();
-        Cellar {
-            folder,
-            settings: BTreeMap::new(),
-        }
-        .with("BACKUP_DIR", backups)
-        .with("HOME", home)
+        Cellar { folder, settings: BTreeMap::new() }.with("BACKUP_DIR", backups).with("HOME", home)
     }
 
     /// Adds a setting for all runs.
@@ -88,6 +80,11 @@ impl Cellar {
         self.folder.path().join("backups")
     }
 
+    /// The environment of all runs.
+    pub fn settings(&self) -> &BTreeMap<OsString, OsString> {
+        &self.settings
+    }
+
     /// A place for further files of the test, beside the backups.
     pub fn scratch(&self) -> &Path {
         self.folder.path()
@@ -96,10 +93,7 @@ impl Cellar {
     /// A run of the program, not started yet.
     pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
         Run {
-            arguments: arguments
-                .into_iter()
-                .map(|argument| argument.as_ref().to_owned())
-                .collect(),
+            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             settings: self.settings.clone(),
             limit: USUAL_LIMIT,
             unprivileged: false,
@@ -108,27 +102,15 @@ impl Cellar {
 
     /// Backs up one database, which must succeed, and returns the manifest that `backup --json` printed.
     pub fn back_up(&self, database: &str) -> Value {
-        let outcome = self
-            .run(["backup", "--json"])
-            .env("DB_NAME", database)
-            .succeeds();
-        let mut manifests = outcome
-            .json()
-            .as_array()
-            .cloned()
-            .expect("an array of manifests");
+        let outcome = self.run(["backup", "--json"]).env("DB_NAME", database).succeeds();
+        let mut manifests = outcome.json().as_array().cloned().expect("an array of manifests");
         assert_eq!(manifests.len(), 1, "{outcome}");
         manifests.remove(0)
     }
 
     /// What `list --json` prints.
     pub fn list(&self) -> Vec<Value> {
-        self.run(["list", "--json"])
-            .succeeds()
-            .json()
-            .as_array()
-            .cloned()
-            .expect("an array")
+        self.run(["list", "--json"]).succeeds().json().as_array().cloned().expect("an array")
     }
 }
 
@@ -145,11 +127,7 @@ pub struct Run {
 impl Run {
     /// Adds arguments.
     pub fn arguments<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Run {
-        self.arguments.extend(
-            arguments
-                .into_iter()
-                .map(|argument| argument.as_ref().to_owned()),
-        );
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
@@ -196,36 +174,19 @@ impl Run {
     pub fn fails(self, code: i32) -> Outcome {
         let outcome = self.finish();
         assert_eq!(outcome.code(), Some(code), "{outcome}");
-        assert!(
-            !outcome.stderr.trim().is_empty(),
-            "a failure without a word: {outcome}"
-        );
+        assert!(!outcome.stderr.trim().is_empty(), "a failure without a word: {outcome}");
         assert!(!outcome.stderr.contains("panicked at"), "{outcome}");
-        assert!(
-            !outcome.stderr.contains(PASSWORD) && !outcome.stdout.contains(PASSWORD),
-            "{outcome}"
-        );
+        assert!(!outcome.stderr.contains(PASSWORD) && !outcome.stdout.contains(PASSWORD), "{outcome}");
         outcome
     }
 
     /// Starts the run.
     pub fn start(self) -> Running {
         let program = env!("CARGO_BIN_EXE_pgcellar");
-        let mut command = if self.unprivileged {
-            unprivileged(program)
-        } else {
-            plain(program)
-        };
-        command
-            .args(&self.arguments)
-            .envs(&self.settings)
-            .current_dir("/");
+        let mut command = if self.unprivileged { unprivileged(program) } else { plain(program) };
+        command.args(&self.arguments).envs(&self.settings).current_dir("/");
         // A group of its own, so that a run that hangs can be ended with all its children.
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::of(command, self.limit)
     }
 }
@@ -244,21 +205,10 @@ pub struct Running {
 impl Running {
     fn of(mut command: Command, limit: Duration) -> Running {
         let what = format!("{:?} {:?}", command.get_program(), command.get_args());
-        let mut child = Group(
-            command
-                .spawn()
-                .unwrap_or_else(|error| panic!("{what}: {error}")),
-        );
+        let mut child = Group(command.spawn().unwrap_or_else(|error| panic!("{what}: {error}")));
         let stdout = Collected::from(child.0.stdout.take().expect("a pipe"));
         let stderr = Collected::from(child.0.stderr.take().expect("a pipe"));
-        Running {
-            what,
-            child,
-            started: Instant::now(),
-            limit,
-            stdout,
-            stderr,
-        }
+        Running { what, child, started: Instant::now(), limit, stdout, stderr }
     }
 
     /// The process ID of pgcellar.
@@ -275,12 +225,7 @@ impl Running {
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) {
         let seen = self.stderr.wait_for(text, self.remaining());
-        assert!(
-            seen,
-            "{text:?} never came on stderr of {}:\n{}",
-            self.what,
-            self.stderr.text()
-        );
+        assert!(seen, "{text:?} never came on stderr of {}:\n{}", self.what, self.stderr.text());
     }
 
     /// Waits until `condition` holds, while the run goes on. Fails the test when the run ends or its time is over before.
@@ -288,17 +233,8 @@ impl Running {
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         while !condition() {
             let ended = self.child.0.try_wait().unwrap().is_some();
-            assert!(
-                !ended,
-                "{} ended before {what}:\n{}",
-                self.what,
-                self.stderr.text()
-            );
-            assert!(
-                !self.remaining().is_zero(),
-                "{what} never came to be in {}",
-                self.what
-            );
+            assert!(!ended, "{} ended before {what}:\n{}", self.what, self.stderr.text());
+            assert!(!self.remaining().is_zero(), "{what} never came to be in {}", self.what);
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -312,21 +248,12 @@ impl Running {
             }
             if self.remaining().is_zero() {
                 let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
-                panic!(
-                    "{} did not end within {:?}\n{stdout}\n{stderr}",
-                    self.what, self.limit
-                );
+                panic!("{} did not end within {:?}\n{stdout}\n{stderr}", self.what, self.limit);
             }
             thread::sleep(Duration::from_millis(2));
         };
         let took = self.started.elapsed();
-        Outcome {
-            what: self.what,
-            status,
-            took,
-            stdout: self.stdout.finish(),
-            stderr: self.stderr.finish(),
-        }
+        Outcome { what: self.what, status, took, stdout: self.stdout.finish(), stderr: self.stderr.finish() }
     }
 
     fn remaining(&self) -> Duration {
@@ -374,8 +301,7 @@ impl Outcome {
     /// Stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
     /// Fails the test unless stderr has this text in it.
@@ -388,17 +314,8 @@ impl Outcome {
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Outcome {
-            what,
-            status,
-            took,
-            stdout,
-            stderr,
-        } = self;
-        write!(
-            formatter,
-            "{what}: {status} after {took:?}\nstdout:\n{stdout}\nstderr:\n{stderr}"
-        )
+        let Outcome { what, status, took, stdout, stderr } = self;
+        write!(formatter, "{what}: {status} after {took:?}\nstdout:\n{stdout}\nstderr:\n{stderr}")
     }
 }
 
@@ -439,22 +356,14 @@ impl Collected {
         let has_text = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
         let collected = self.state.0.lock().unwrap();
         let waiting = |collected: &mut Progress| !collected.1 && !has_text(&collected.0);
-        let (collected, _) = self
-            .state
-            .1
-            .wait_timeout_while(collected, limit, waiting)
-            .unwrap();
+        let (collected, _) = self.state.1.wait_timeout_while(collected, limit, waiting).unwrap();
         has_text(&collected.0)
     }
 
     /// All of it. Children of a program that was killed may hold the stream open for a while; they do not count.
     fn finish(self) -> String {
         let collected = self.state.0.lock().unwrap();
-        drop(
-            self.state
-                .1
-                .wait_timeout_while(collected, Duration::from_secs(2), |collected| !collected.1),
-        );
+        drop(self.state.1.wait_timeout_while(collected, Duration::from_secs(2), |collected| !collected.1));
         self.text()
     }
 }

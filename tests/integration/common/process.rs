@@ -17,9 +17,7 @@ pub fn is_root() -> bool {
 pub fn unprivileged(program: impl AsRef<OsStr>) -> Command {
     let mut command = if is_root() {
         let mut setpriv = Command::new("setpriv");
-        setpriv
-            .arg(format!("--reuid={UNPRIVILEGED}"))
-            .arg(format!("--regid={UNPRIVILEGED}"));
+        setpriv.arg(format!("--reuid={UNPRIVILEGED}")).arg(format!("--regid={UNPRIVILEGED}"));
         setpriv.args(["--clear-groups", "--"]).arg(program);
         setpriv
     } else {
@@ -39,10 +37,7 @@ pub fn plain(program: impl AsRef<OsStr>) -> Command {
 fn clear_environment(command: &mut Command) {
     command
         .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8");
 }
 
@@ -53,10 +48,7 @@ pub fn must(command: &mut Command) -> String {
 
 /// Runs a command to its end: its stdout, or what went wrong.
 pub fn attempt(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -16,68 +16,22 @@ impl Certificates {
     /// Makes an authority, another one that signed nothing here, a server certificate for `localhost` (not for
     /// 127.0.0.1, so that the name matters), and a client certificate for the role `certified`.
     pub fn make() -> Certificates {
-        let certificates = Certificates {
-            folder: tempfile::Builder::new()
-                .prefix("pgcellar-test-")
-                .tempdir()
-                .unwrap(),
-        };
-        certificates.sign(
-            "authority",
-            "pgcellar test authority",
-            None,
-            "basicConstraints=critical,CA:TRUE",
-        );
-        certificates.sign(
-            "stranger",
-            "another authority",
-            None,
-            "basicConstraints=critical,CA:TRUE",
-        );
-        certificates.sign(
-            "server",
-            "localhost",
-            Some("authority"),
-            "subjectAltName=DNS:localhost",
-        );
-        certificates.sign(
-            "client",
-            "certified",
-            Some("authority"),
-            "extendedKeyUsage=clientAuth",
-        );
+        let certificates =
+            Certificates { folder: tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap() };
+        certificates.sign("authority", "pgcellar test authority", None, "basicConstraints=critical,CA:TRUE");
+        certificates.sign("stranger", "another authority", None, "basicConstraints=critical,CA:TRUE");
+        certificates.sign("server", "localhost", Some("authority"), "subjectAltName=DNS:localhost");
+        certificates.sign("client", "certified", Some("authority"), "extendedKeyUsage=clientAuth");
         certificates
     }
 
     fn sign(&self, name: &str, subject: &str, authority: Option<&str>, extension: &str) {
         let mut openssl = plain("openssl");
-        openssl.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-noenc",
-            "-days",
-            "30",
-        ]);
-        openssl
-            .arg("-subj")
-            .arg(format!("/CN={subject}"))
-            .arg("-keyout")
-            .arg(self.key(name));
-        openssl
-            .arg("-out")
-            .arg(self.certificate(name))
-            .arg("-addext")
-            .arg(extension);
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "30"]);
+        openssl.arg("-subj").arg(format!("/CN={subject}")).arg("-keyout").arg(self.key(name));
+        openssl.arg("-out").arg(self.certificate(name)).arg("-addext").arg(extension);
         if let Some(authority) = authority {
-            openssl
-                .arg("-CA")
-                .arg(self.certificate(authority))
-                .arg("-CAkey")
-                .arg(self.key(authority));
+            openssl.arg("-CA").arg(self.certificate(authority)).arg("-CAkey").arg(self.key(authority));
             openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         }
         must(&mut openssl);
@@ -104,8 +58,6 @@ impl Certificates {
             fs::set_permissions(data.join(to), fs::Permissions::from_mode(0o600)).unwrap();
             hand_over(&data.join(to));
         }
-        ["ssl=on", "ssl_ca_file=authority.crt"]
-            .map(str::to_owned)
-            .to_vec()
+        ["ssl=on", "ssl_ca_file=authority.crt"].map(str::to_owned).to_vec()
     }
 }

@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A hash of each file's bytes by its path within the folder. Folders count only through the files in them.
 pub fn hashes(folder: &Path) -> BTreeMap<PathBuf, u64> {
-    files(folder)
-        .into_iter()
-        .map(|file| (file.strip_prefix(folder).unwrap().to_owned(), hash(&file)))
-        .collect()
+    files(folder).into_iter().map(|file| (file.strip_prefix(folder).unwrap().to_owned(), hash(&file))).collect()
 }
 
 /// The paths of all files below a folder, sorted.
@@ -43,16 +40,8 @@ fn hash(file: &Path) -> u64 {
 
 /// Inverts every bit of the byte at `offset`; a negative offset counts from the end.
 pub fn flip_byte(file: &Path, offset: i64) {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let from = if offset < 0 {
-        SeekFrom::End(offset)
-    } else {
-        SeekFrom::Start(offset.unsigned_abs())
-    };
+    let mut file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let from = if offset < 0 { SeekFrom::End(offset) } else { SeekFrom::Start(offset.unsigned_abs()) };
     let place = file.seek(from).unwrap();
     let mut byte = [0];
     file.read_exact(&mut byte).unwrap();
@@ -62,20 +51,13 @@ pub fn flip_byte(file: &Path, offset: i64) {
 
 /// Cuts a file to `length` bytes.
 pub fn truncate(file: &Path, length: u64) {
-    OpenOptions::new()
-        .write(true)
-        .open(file)
-        .unwrap()
-        .set_len(length)
-        .unwrap();
+    OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
 /// Whether any file below the folder has these bytes in it.
 pub fn holds_text(folder: &Path, text: &str) -> bool {
     files(folder).iter().any(|file| {
         let bytes = fs::read(file).unwrap();
-        bytes
-            .windows(text.len())
-            .any(|window| window == text.as_bytes())
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
     })
 }

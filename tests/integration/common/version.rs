@@ -25,34 +25,20 @@ impl Version {
     /// that was asked for is never skipped.
     pub fn bin_dir(self) -> PathBuf {
         let folder = match named_folders() {
-            Some(folders) => folders
-                .into_iter()
-                .find(|(version, _)| *version == self)
-                .map(|(_, folder)| folder),
-            None => self
-                .usual_folders()
-                .into_iter()
-                .find(|folder| folder.join("postgres").exists()),
+            Some(folders) => folders.into_iter().find(|(version, _)| *version == self).map(|(_, folder)| folder),
+            None => self.usual_folders().into_iter().find(|folder| folder.join("postgres").exists()),
         };
         match folder {
             Some(folder) if folder.join("postgres").exists() => folder,
-            Some(folder) => panic!(
-                "no PostgreSQL server in {} (PGCELLAR_TEST_PG names it)",
-                folder.display()
-            ),
-            None => panic!(
-                "PostgreSQL {} is not here (scripts/postgres-root {} brings it)",
-                self.0, self.0
-            ),
+            Some(folder) => panic!("no PostgreSQL server in {} (PGCELLAR_TEST_PG names it)", folder.display()),
+            None => panic!("PostgreSQL {} is not here (scripts/postgres-root {} brings it)", self.0, self.0),
         }
     }
 
     fn usual_folders(self) -> [PathBuf; 3] {
         let wrappers = format!("pgcellar-test/pg{}-bin", self.0);
-        let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
-            || Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"),
-            PathBuf::from,
-        );
+        let cache = env::var_os("XDG_CACHE_HOME")
+            .map_or_else(|| Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"), PathBuf::from);
         [
             PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.0)),
             Path::new("/var/cache").join(&wrappers),
@@ -62,17 +48,10 @@ impl Version {
 }
 
 fn named_folders() -> Option<Vec<(Version, PathBuf)>> {
-    let list = env::var("PGCELLAR_TEST_PG")
-        .ok()
-        .filter(|list| !list.trim().is_empty())?;
+    let list = env::var("PGCELLAR_TEST_PG").ok().filter(|list| !list.trim().is_empty())?;
     let folders = list.split_whitespace().map(|entry| {
-        let (major, folder) = entry
-            .split_once('=')
-            .expect("PGCELLAR_TEST_PG is a list of MAJOR=FOLDER");
-        (
-            Version(major.parse().expect("a major version in PGCELLAR_TEST_PG")),
-            PathBuf::from(folder),
-        )
+        let (major, folder) = entry.split_once('=').expect("PGCELLAR_TEST_PG is a list of MAJOR=FOLDER");
+        (Version(major.parse().expect("a major version in PGCELLAR_TEST_PG")), PathBuf::from(folder))
     });
     Some(folders.collect())
 }

@@ -1,7 +1,7 @@
 //! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
 
 use super::word::{Run, is_word_start};
-use super::{COMMENT, COMPLETE, Kind, Lexer, NO_END, State, TAG, WORD};
+use super::{CLUSTER_COMPLETE, COMMENT, COMPLETE, Kind, Lexer, NO_END, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {
@@ -43,21 +43,16 @@ impl Lexer {
         match self.comment.as_slice() {
             b"--" => {}
             COMPLETE => self.script.complete = self.statement.start.is_none(),
-            _ => self.script.complete = false,
+            CLUSTER_COMPLETE => self.script.cluster_complete = self.statement.start.is_none(),
+            _ => self.incomplete(),
         }
     }
 
     pub(super) fn block_comment(&mut self, byte: u8, depth: u32, last: u8) {
         self.state = match (last, byte) {
             (b'*', b'/') if depth == 0 => State::Sql,
-            (b'*', b'/') => State::BlockComment {
-                depth: depth - 1,
-                last: 0,
-            },
-            (b'/', b'*') => State::BlockComment {
-                depth: depth.saturating_add(1),
-                last: 0,
-            },
+            (b'*', b'/') => State::BlockComment { depth: depth - 1, last: 0 },
+            (b'/', b'*') => State::BlockComment { depth: depth.saturating_add(1), last: 0 },
             _ => State::BlockComment { depth, last: byte },
         };
     }
@@ -68,18 +63,8 @@ impl Lexer {
                 self.closed = Some(escapes);
                 self.state = State::Sql;
             }
-            b'\\' if escapes && !escaped => {
-                self.state = State::Quote {
-                    escapes,
-                    escaped: true,
-                }
-            }
-            _ => {
-                self.state = State::Quote {
-                    escapes,
-                    escaped: false,
-                }
-            }
+            b'\\' if escapes && !escaped => self.state = State::Quote { escapes, escaped: true },
+            _ => self.state = State::Quote { escapes, escaped: false },
         }
     }
 
@@ -116,9 +101,7 @@ impl Lexer {
         self.state = match self.tag.get(matched) {
             None if byte == b'$' => State::Sql,
             _ if byte == b'$' => State::TagEnd { matched: 0 },
-            Some(&expected) if byte == expected => State::TagEnd {
-                matched: matched + 1,
-            },
+            Some(&expected) if byte == expected => State::TagEnd { matched: matched + 1 },
             _ => State::DollarQuote,
         };
     }
@@ -166,7 +149,7 @@ impl Lexer {
             b"connect" | b"c" => self.find(Kind::Connect, self.start),
             _ => self.find(Kind::Command, self.start),
         }
-        self.script.complete = false;
+        self.incomplete();
     }
 
     pub(super) fn rows(&mut self, byte: u8, matched: u8) {

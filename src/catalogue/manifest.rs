@@ -1,0 +1,317 @@
+//! The manifest: what a backup is, in JSON beside its files. `doc/manifest.md` describes each field.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Format;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::compress::Method;
+
+/// Version of the manifest that this pgcellar writes. A reader refuses newer ones.
+pub const VERSION: u32 = 1;
+
+/// What follows a backup's id in the name of its manifest.
+pub const MANIFEST: &str = ".manifest.json";
+
+/// What follows a backup's id in the name of its last verify's result.
+pub const VERIFY: &str = ".verify.json";
+
+/// Everything that is known of one backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this document.
+    pub manifest_version: u32,
+    /// `DB_YYYYMMDD_HHMMSS`.
+    pub id: String,
+    /// The database's name, as the server has it.
+    pub database: String,
+    /// Configuration that made the backup.
+    pub instance: String,
+    /// Host that made the backup.
+    pub host: String,
+    /// When the backup began, UTC. Its data are those of the snapshot that was taken then.
+    pub started: Timestamp,
+    /// When its archive and globals were whole, UTC.
+    pub ended: Timestamp,
+    /// Version of the pgcellar that wrote this.
+    pub pgcellar: String,
+    /// The server.
+    pub server: Server,
+    /// Version of pg_dump.
+    pub pg_dump: String,
+    /// Format of the archive.
+    pub format: Format,
+    /// Compression of the archive and the globals.
+    pub compression: Compression,
+    /// Encryption, if there is one.
+    pub encryption: Option<Encryption>,
+    /// Whether options left data out.
+    pub partial: bool,
+    /// Options of pg_dump that the user passed.
+    pub dump_options: Vec<String>,
+    /// The files of the backup: the archive first, then the globals.
+    pub files: Vec<StoredFile>,
+    /// What the archive has.
+    pub contents: Contents,
+    /// What belongs to the database and is in no archive.
+    pub properties: Properties,
+    /// Whether the globals have the roles' passwords.
+    pub role_passwords: bool,
+    /// What the archive does not have, and why.
+    pub omitted: Vec<Omission>,
+    /// What pg_dump and pg_dumpall warned of.
+    pub warnings: Vec<String>,
+}
+
+/// The server that was backed up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// `server_version`.
+    pub version: String,
+    /// `server_version_num`.
+    pub version_num: u32,
+    /// Name of the role with OID 10, which initdb made.
+    pub bootstrap_role: String,
+    /// Whether it was a standby.
+    pub standby: bool,
+}
+
+/// Compression of a backup's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compression {
+    /// Method.
+    pub method: Method,
+    /// Level, where the method has levels.
+    pub level: Option<i32>,
+}
+
+/// Encryption of a backup's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// Always `age`.
+    pub method: String,
+    /// Public keys of those who can decrypt.
+    pub recipients: Vec<String>,
+}
+
+/// What a file of a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// What pg_dump wrote, or one of the files of a directory archive.
+    Archive,
+    /// Roles and tablespaces.
+    Globals,
+}
+
+/// One file of a backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// What it is.
+    pub role: Role,
+    /// Key in the store.
+    pub key: String,
+    /// Size in the store, in bytes.
+    pub stored_bytes: u64,
+    /// SHA-256 of the bytes in the store, hexadecimal.
+    pub stored_sha256: String,
+    /// Size before our compression and encryption, in bytes.
+    pub plain_bytes: u64,
+    /// SHA-256 of the bytes before our compression and encryption, hexadecimal.
+    pub plain_sha256: String,
+}
+
+/// What an archive has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Tables whose rows are in the archive.
+    pub tables: u64,
+    /// Large objects in the snapshot.
+    pub large_objects: u64,
+    /// Extensions of the database.
+    pub extensions: Vec<Extension>,
+    /// `pg_database_size()` in bytes.
+    pub database_bytes: u64,
+}
+
+/// An extension of the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Schema.
+    pub schema: String,
+}
+
+/// Properties of a database, which `pg_dump` without `--create` leaves out (`pg_database`, `pg_db_role_setting`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Properties {
+    /// Owner.
+    pub owner: String,
+    /// Encoding, by the server's name.
+    pub encoding: String,
+    /// `libc`, `icu` or `builtin`.
+    pub locale_provider: String,
+    /// LC_COLLATE.
+    pub collate: String,
+    /// LC_CTYPE.
+    pub ctype: String,
+    /// Locale of the provider, where it is not libc.
+    pub locale: Option<String>,
+    /// Rules of ICU's collation.
+    pub icu_rules: Option<String>,
+    /// Default tablespace.
+    pub tablespace: String,
+    /// Connection limit; -1 is none.
+    pub connection_limit: i32,
+    /// Whether it is a template.
+    pub is_template: bool,
+    /// Privileges in the server's text form; none means the defaults.
+    pub acl: Option<Vec<String>>,
+    /// Comment.
+    pub comment: Option<String>,
+    /// Security labels.
+    pub security_labels: Vec<SecurityLabel>,
+    /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
+    pub settings: Vec<Setting>,
+}
+
+/// A security label of the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecurityLabel {
+    /// Label provider.
+    pub provider: String,
+    /// Label.
+    pub label: String,
+}
+
+/// A configuration parameter set for the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Role it is set for; none means every role.
+    pub role: Option<String>,
+    /// Parameter.
+    pub name: String,
+    /// Value, as `pg_db_role_setting` has it.
+    pub value: String,
+}
+
+/// Something that the archive does not have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Omission {
+    /// `table data`, `subscription`, `user mapping`, `large objects` …
+    pub kind: String,
+    /// What it is called, quoted as in SQL.
+    pub name: String,
+    /// Why it is not in the archive.
+    pub reason: String,
+}
+
+/// The result of the last verify, in `ID.verify.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Id of the backup.
+    pub id: String,
+    /// When it ended, UTC.
+    pub at: Timestamp,
+    /// Whether every check that could be made passed.
+    pub passed: bool,
+    /// `full`, or `stored` where only the stored bytes could be read.
+    pub depth: Depth,
+    /// What is damaged; empty if it passed.
+    pub damage: Vec<String>,
+}
+
+/// How far a verify went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Stored bytes, plain bytes and the archive's structure.
+    Full,
+    /// Stored bytes only, for want of the private key.
+    Stored,
+}
+
+/// Only the fields that say whether the rest can be read.
+#[derive(Deserialize)]
+struct Header {
+    manifest_version: u32,
+}
+
+impl Manifest {
+    /// Key of the manifest of the backup `id`.
+    pub fn key(id: &str) -> String {
+        format!("{id}{MANIFEST}")
+    }
+
+    /// Reads a manifest and checks that it is one that can be trusted: its version is known, its id is that of its own
+    /// name, and its files lie beside it.
+    pub fn parse(key: &str, bytes: &[u8]) -> Result<Self> {
+        let bad = |why: String| Error::new(Kind::Data, format!("the manifest {key} cannot be used: {why}"));
+        let header: Header = serde_json::from_slice(bytes)
+            .map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
+        if header.manifest_version > VERSION {
+            let why =
+                format!("it has version {}, and this pgcellar knows versions up to {VERSION}", header.manifest_version);
+            return Err(bad(why).hint("use the pgcellar that made the backup, or a newer one"));
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+        if Manifest::key(&manifest.id) != key {
+            return Err(bad(format!("it is the manifest of {}", manifest.id)));
+        }
+        match manifest.files.iter().find(|file| !manifest.owns(&file.key)) {
+            Some(file) => Err(bad(format!("it names the file '{}', which is none of its backup's", file.key))),
+            None if manifest.files.is_empty() => Err(bad("it names no file".to_owned())),
+            None => Ok(manifest),
+        }
+    }
+
+    /// Whether a key can belong to this backup: `ID.…`, or `ID/…` with no further folder.
+    fn owns(&self, key: &str) -> bool {
+        let Some(rest) = key.strip_prefix(&self.id) else { return false };
+        let name = rest.strip_prefix('/').unwrap_or(rest);
+        let beside = rest.starts_with('.') || rest.starts_with('/');
+        beside
+            && !name.is_empty()
+            && !name.contains(['/', '\0'])
+            && name != ".."
+            && name != "."
+            && !rest.ends_with(MANIFEST)
+    }
+
+    /// The document, as it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        to_json(self)
+    }
+
+    /// Files with this role.
+    pub fn files(&self, role: Role) -> impl Iterator<Item = &StoredFile> {
+        self.files.iter().filter(move |file| file.role == role)
+    }
+
+    /// Size of all files in the store, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stored_bytes).sum()
+    }
+}
+
+impl Verification {
+    /// Key of the result for the backup `id`.
+    pub fn key(id: &str) -> String {
+        format!("{id}{VERIFY}")
+    }
+
+    /// The document, as it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        to_json(self)
+    }
+}
+
+fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(document)
+        .map_err(|error| Error::new(Kind::Internal, format!("cannot write a document as JSON: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,77 @@
+//! Names of backups: `DB_YYYYMMDD_HHMMSS`, with the database's name made safe for a file.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A database's name as a part of a file name or an S3 key.
+///
+/// ASCII letters, digits, `_`, `-` and `.` stay; each other byte, and a `-` or `.` at the beginning, becomes `%XX`, as in
+/// RFC 3986, section 2.1. Different databases have different names, and 63 bytes become 189 at the most.
+pub fn escape(database: &str) -> String {
+    let mut name = String::with_capacity(database.len());
+    for (at, byte) in database.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || byte == b'_' || (at > 0 && matches!(byte, b'-' | b'.'));
+        match plain {
+            true => name.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            false => drop(write!(name, "%{byte:02X}")),
+        }
+    }
+    name
+}
+
+/// The id of a backup of this database that began at this second: `DB_YYYYMMDD_HHMMSS`, in UTC.
+pub fn id(database: &str, started: Timestamp) -> String {
+    let utc = started.to_zoned(TimeZone::UTC);
+    format!("{}_{}", escape(database), utc.strftime("%Y%m%d_%H%M%S"))
+}
+
+/// The beginning of a file name that is a backup's id, if it has that form.
+pub fn leading_id(file_name: &str) -> Option<&str> {
+    // The id ends before the first dot behind a date and a time; escaped names may have dots of their own.
+    let ends = file_name.match_indices('.').map(|(at, _)| at).chain([file_name.len()]);
+    ends.map(|end| &file_name[..end]).find(|start| has_time(start))
+}
+
+fn has_time(name: &str) -> bool {
+    let Some((rest, time)) = name.rsplit_once('_') else { return false };
+    let Some((database, date)) = rest.rsplit_once('_') else { return false };
+    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    !database.is_empty() && digits(date, 8) && digits(time, 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        let cases = [
+            ("nestjs_starter_db", "nestjs_starter_db"),
+            ("my db", "my%20db"),
+            ("-f", "%2Df"),
+            ("..", "%2E."),
+            ("a/b", "a%2Fb"),
+            ("50%", "50%25"),
+            ("ü\"'", "%C3%BC%22%27"),
+        ];
+        for (database, name) in cases {
+            assert_eq!(escape(database), name);
+        }
+        let longest = format!("{}_20231231_020000.globals.sql.zst.age.partial", escape(&"\u{1}".repeat(63)));
+        assert!(longest.len() <= 255);
+    }
+
+    #[test]
+    fn ids_are_found_in_file_names() {
+        let started: Timestamp = "2023-12-31T02:00:00.9Z".parse().unwrap();
+        assert_eq!(id("nestjs_starter_db", started), "nestjs_starter_db_20231231_020000");
+        assert_eq!(leading_id("a.b_20231231_020000.dump.gz"), Some("a.b_20231231_020000"));
+        assert_eq!(leading_id("a_20231231_020000"), Some("a_20231231_020000"));
+        for foreign in ["a.dump", "a_2023_020000.dump", "_20231231_020000.dump", "a_20231231_02000x.dump", ""] {
+            assert_eq!(leading_id(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The command line: each option is declared here once, with its flag, its environment variable and its help.
+//!
+//! Values stay texts here, because most of them come from a configuration file: `config` checks them and names the
+//! variable and the flag in its errors. Secrets have a variable and a file, and never a flag.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgcellar",
+    version,
+    about = "Backs up PostgreSQL databases, keeps the backups, and restores them",
+    long_about = "Backs up PostgreSQL databases, keeps the backups, and restores them.\n\n\
+        Every option can be given as a flag or as the environment variable beside it; a flag wins.",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+    max_term_width = 110,
+    after_help = EXIT_CODES
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// How much to say.
+    #[command(flatten)]
+    pub voice: Voice,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
+    71 system, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
+    Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password.";
+
+impl Cli {
+    /// Reads the command line and the environment. An empty variable counts as one that is not set, as in a compose
+    /// file's `DB_HOST=`; only an empty BACKUP_DIR says something.
+    pub fn read() -> Result<Self, clap::Error> {
+        let command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
+            Some(value) if value.is_empty() && arg.get_id() != "backup_dir" => arg.env(None),
+            _ => arg,
+        });
+        Cli::from_arg_matches(&command.try_get_matches()?)
+    }
+
+    /// Every environment variable that is declared here.
+    pub fn variables() -> BTreeSet<String> {
+        let mut variables = BTreeSet::new();
+        each_option(Cli::command(), &mut |arg| {
+            variables.extend(arg.get_env().map(|name| name.to_string_lossy().into_owned()));
+            arg
+        });
+        variables
+    }
+}
+
+fn each_option(command: Command, change: &mut dyn FnMut(Arg) -> Arg) -> Command {
+    let command = command.mut_args(&mut *change);
+    command.mut_subcommands(|verb| each_option(verb, change))
+}
+
+/// The verbs, one file each in `task/`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Back up the configured databases
+    Backup(BackupArgs),
+    /// Show which backups there are
+    List(ListArgs),
+    /// Read a backup's bytes back and check them
+    Verify(VerifyArgs),
+    /// Restore a backup into a database
+    Restore(RestoreArgs),
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Voice {
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Print help
+    #[arg(short = '?', long, global = true, action = ArgAction::Help)]
+    pub help: Option<bool>,
+}
+
+/// Which server, and as whom; the flags are those of psql.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Server's host name, or the folder of its socket [default: the local socket]
+    #[arg(short = 'h', long, env = "DB_HOST", hide_env_values = true)]
+    pub host: Option<String>,
+    /// Server's port
+    #[arg(short, long, env = "DB_PORT", hide_env_values = true, default_value = "5432")]
+    pub port: String,
+    /// Role to connect as [default: the name of the user that runs pgcellar]
+    #[arg(short = 'U', long, env = "DB_USER", hide_env_values = true, value_name = "ROLE")]
+    pub username: Option<String>,
+    /// File that holds the password
+    #[arg(long, env = "DB_PASSWORD_FILE", hide_env_values = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// disable, prefer, require, verify-ca or verify-full
+    #[arg(long, env = "DB_SSLMODE", hide_env_values = true, value_name = "MODE", default_value = "prefer")]
+    pub sslmode: String,
+    /// Certificates of the authorities that may sign the server's certificate (PEM)
+    #[arg(long, env = "DB_SSLROOTCERT", hide_env_values = true, value_name = "FILE")]
+    pub sslrootcert: Option<PathBuf>,
+    /// Client certificate (PEM)
+    #[arg(long, env = "DB_SSLCERT", hide_env_values = true, value_name = "FILE")]
+    pub sslcert: Option<PathBuf>,
+    /// Key of the client certificate (PEM, unencrypted)
+    #[arg(long, env = "DB_SSLKEY", hide_env_values = true, value_name = "FILE")]
+    pub sslkey: Option<PathBuf>,
+    /// Folder of pg_dump and pg_restore [default: the one that fits the server, in /usr/lib/postgresql and PATH]
+    #[arg(long, env = "PG_BINDIR", hide_env_values = true, value_name = "FOLDER")]
+    pub pg_bindir: Option<PathBuf>,
+}
+
+/// Which configuration, and where its backups are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Backups")]
+pub struct PlaceArgs {
+    /// Name of this configuration; backups carry it
+    #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
+    pub instance: String,
+    /// Folder of the backups [default: /var/backups/pgcellar/INSTANCE]
+    #[arg(long, env = "BACKUP_DIR", hide_env_values = true, value_name = "FOLDER")]
+    pub backup_dir: Option<PathBuf>,
+}
+
+/// `pgcellar backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Database, several with commas between, or * for every database that allows connections
+    #[arg(short, long, env = "DB_NAME", hide_env_values = true, value_name = "NAMES")]
+    pub dbname: Option<String>,
+    /// Databases that * leaves out, with commas between
+    #[arg(long, env = "BACKUP_EXCLUDE_DATABASES", hide_env_values = true, value_name = "NAMES")]
+    pub exclude_databases: Option<String>,
+    /// custom, directory, tar or plain
+    #[arg(short = 'F', long, env = "BACKUP_FORMAT", hide_env_values = true, default_value = "custom")]
+    pub format: String,
+    /// gzip, bzip2, xz, zstd or none
+    #[arg(
+        short = 'Z',
+        long,
+        env = "BACKUP_COMPRESSION",
+        hide_env_values = true,
+        value_name = "METHOD",
+        default_value = "gzip"
+    )]
+    pub compression: String,
+    /// Level of the compression [default: a quick one]
+    #[arg(long, env = "BACKUP_COMPRESSION_LEVEL", hide_env_values = true, value_name = "LEVEL")]
+    pub compression_level: Option<String>,
+    /// Tables that the directory format dumps at once [default: number of processors]
+    #[arg(short, long, env = "BACKUP_JOBS", hide_env_values = true)]
+    pub jobs: Option<String>,
+    /// Encrypt to these age1…, ssh-ed25519 or ssh-rsa keys, with commas between
+    #[arg(long, env = "BACKUP_AGE_RECIPIENTS", hide_env_values = true, value_name = "KEYS")]
+    pub age_recipients: Option<String>,
+    /// File with recipients, one a line
+    #[arg(long, env = "BACKUP_AGE_RECIPIENTS_FILE", hide_env_values = true, value_name = "FILE")]
+    pub age_recipients_file: Option<PathBuf>,
+    /// Folder in memory where a directory archive waits for its encryption
+    #[arg(long, env = "BACKUP_STAGING_DIR", hide_env_values = true, value_name = "FOLDER", default_value = "/dev/shm")]
+    pub staging_dir: PathBuf,
+    /// Further options of pg_dump, by their long names
+    #[arg(
+        long,
+        env = "BACKUP_DUMP_OPTIONS",
+        hide_env_values = true,
+        value_name = "OPTIONS",
+        allow_hyphen_values = true
+    )]
+    pub dump_options: Option<String>,
+    /// Longest wait for a table's lock, in seconds
+    #[arg(
+        long,
+        env = "BACKUP_LOCK_WAIT_TIMEOUT",
+        hide_env_values = true,
+        value_name = "SECONDS",
+        default_value = "600"
+    )]
+    pub lock_wait_timeout: String,
+    /// Print the manifests as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `pgcellar list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only backups of this database
+    #[arg(short, long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Only backups in this store (local)
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// The private keys of encrypted backups.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct IdentityArgs {
+    /// File with the age or SSH private keys that decrypt backups (or the systemd credential age-identity)
+    #[arg(long, env = "BACKUP_AGE_IDENTITY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub age_identity_file: Option<PathBuf>,
+}
+
+/// `pgcellar verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Backup's id, the unique beginning of one, or latest
+    #[arg(value_name = "ID", default_value = "latest", conflicts_with = "all")]
+    pub id: String,
+    /// Every backup
+    #[arg(long)]
+    pub all: bool,
+    /// Only backups of this database
+    #[arg(short, long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// Folder of pg_restore, for tar archives [default: the newest in /usr/lib/postgresql and PATH]
+    #[arg(long, env = "PG_BINDIR", hide_env_values = true, value_name = "FOLDER")]
+    pub pg_bindir: Option<PathBuf>,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `pgcellar restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Backup's id, the unique beginning of one, or latest
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Only backups of this database, for latest
+    #[arg(short, long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Database to make [default: the one that was backed up]
+    #[arg(short, long, value_name = "NAME")]
+    pub target_database: Option<String>,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// The server.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}

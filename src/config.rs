@@ -1,0 +1,472 @@
+//! Settings, checked and typed: what the command line and the environment said, made into what the tasks use.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::{BackupArgs, ConnectionArgs, IdentityArgs, PlaceArgs};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::compress::Method;
+use crate::pipeline::encrypt::{Identities, Recipients};
+use crate::postgres::dump_options::DumpOptions;
+use crate::secret::{Secret, Sources};
+
+/// How the server is reached. The same for our own connection and for PostgreSQL's programs.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where the server listens.
+    pub host: Host,
+    /// Port; it is a part of the socket's name too.
+    pub port: u16,
+    /// Role, or the name of the operating system's user.
+    pub user: Option<String>,
+    /// Password, if it is in our settings; else the server asks for none, or the password file has it.
+    pub password: Option<Secret>,
+    /// TLS.
+    pub tls: Tls,
+    /// Folder of PostgreSQL's programs, if it is set.
+    pub bindir: Option<PathBuf>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The folder of a Unix socket.
+    Socket(PathBuf),
+    /// A host name or address.
+    Name(String),
+}
+
+/// libpq's TLS settings (PostgreSQL documentation, "SSL Support").
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// How much is asked of the server.
+    pub mode: SslMode,
+    /// Trusted authorities; the system's where none are given.
+    pub root_cert: Option<PathBuf>,
+    /// Our certificate.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// libpq's `sslmode`, but for `allow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS if the server has it.
+    Prefer,
+    /// TLS; who the server is, is not asked, unless a root certificate is set.
+    Require,
+    /// TLS with a certificate that a trusted authority signed.
+    VerifyCa,
+    /// The same, and the certificate is the host's own.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// libpq's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            SslMode::Disable => "disable",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        }
+    }
+}
+
+/// Format of an archive (`pg_dump --format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// pg_dump's own archive in one file.
+    Custom,
+    /// A folder with one file a table.
+    Directory,
+    /// The directory format in a tar file.
+    Tar,
+    /// An SQL script.
+    Plain,
+}
+
+impl Format {
+    /// pg_dump's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Custom => "custom",
+            Format::Directory => "directory",
+            Format::Tar => "tar",
+            Format::Plain => "plain",
+        }
+    }
+
+    /// What an archive's file name ends in before the compression, as in the seed.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Custom => ".dump",
+            Format::Directory => "",
+            Format::Tar => ".tar",
+            Format::Plain => ".sql",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which databases `backup` takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Databases {
+    /// These.
+    Named(Vec<String>),
+    /// All that allow connections, without templates and these.
+    AllBut(Vec<String>),
+}
+
+/// Settings of a backup.
+#[derive(Debug)]
+pub struct BackupSettings {
+    /// Which databases.
+    pub databases: Databases,
+    /// Format of the archive.
+    pub format: Format,
+    /// Compression of the archive and the globals.
+    pub compression: Method,
+    /// Level, or the method's default.
+    pub level: Option<i32>,
+    /// Jobs of the directory format.
+    pub jobs: NonZeroUsize,
+    /// Who can decrypt; none means no encryption.
+    pub recipients: Option<Arc<Recipients>>,
+    /// Where plain bytes may wait for their encryption.
+    pub staging: PathBuf,
+    /// Further options of pg_dump.
+    pub options: DumpOptions,
+    /// `pg_dump --lock-wait-timeout`.
+    pub lock_wait: Duration,
+}
+
+/// Where the backups are.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Name of the configuration.
+    pub instance: String,
+    /// Folder of the local store.
+    pub directory: PathBuf,
+}
+
+/// `$CREDENTIALS_DIRECTORY`, where systemd puts a unit's credentials.
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// A secret's variable, if it is set and not empty.
+fn secret_variable(name: &str) -> Result<Option<Secret>> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(Kind::Config, format!("{name} is not UTF-8"))),
+    }
+}
+
+fn wrong(setting: &str, value: &str, expected: &str) -> Error {
+    Error::new(Kind::Config, format!("{setting} is '{value}', and should be {expected}"))
+}
+
+/// Names with commas between; a name that has a comma or quotes itself is written in double quotes, as in SQL.
+pub fn names(setting: &str, text: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_name(quoted)
+                .ok_or_else(|| Error::new(Kind::Config, format!("{setting} has a double quote that is not closed")))?,
+            None => {
+                let (name, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
+                (name.trim_end().to_owned(), after)
+            }
+        };
+        if !name.is_empty() && !found.contains(&name) {
+            found.push(name);
+        }
+        rest = match after.trim_start() {
+            "" => "",
+            more => more
+                .strip_prefix(',')
+                .ok_or_else(|| Error::new(Kind::Config, format!("{setting} has no comma after a quoted name")))?
+                .trim_start(),
+        };
+    }
+    Ok(found)
+}
+
+fn quoted_name(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' if matches!(letters.peek(), Some((_, '"'))) => {
+                letters.next();
+                name.push('"');
+            }
+            '"' => return Some((name, &text[at + 1..])),
+            _ => name.push(letter),
+        }
+    }
+    None
+}
+
+impl Connection {
+    /// Checks the connection's settings and reads its password.
+    pub fn new(args: &ConnectionArgs) -> Result<Self> {
+        let port = match args.port.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(wrong("DB_PORT (--port)", &args.port, "a number from 1 to 65535")),
+        };
+        let value = secret_variable("DB_PASSWORD")?;
+        let sources = Sources {
+            credential: "db-password",
+            variable: "DB_PASSWORD",
+            file: args.password_file.as_deref(),
+            value: value.as_ref(),
+        };
+        Ok(Connection {
+            host: Host::new(args.host.as_deref(), port),
+            port,
+            user: args.username.clone(),
+            password: sources.find(credentials().as_deref())?,
+            tls: Tls::new(args)?,
+            bindir: args.pg_bindir.clone(),
+        })
+    }
+}
+
+impl Host {
+    fn new(host: Option<&str>, port: u16) -> Self {
+        match host {
+            Some(folder) if folder.starts_with('/') => Host::Socket(PathBuf::from(folder)),
+            Some(name) => Host::Name(name.to_owned()),
+            None => Host::Socket(local_socket(port)),
+        }
+    }
+}
+
+/// Folder of the local server's socket: Debian's, or the one that PostgreSQL is built with.
+fn local_socket(port: u16) -> PathBuf {
+    let folders = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
+    let has_socket = |folder: &&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
+    PathBuf::from(folders.iter().find(|folder| has_socket(folder)).unwrap_or(&folders[0]))
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Socket(folder) => write!(f, "{}/.s.PGSQL.{}", folder.display(), self.port),
+            Host::Name(name) if name.contains(':') => write!(f, "[{name}]:{}", self.port),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl Tls {
+    fn new(args: &ConnectionArgs) -> Result<Self> {
+        let mode = match args.sslmode.as_str() {
+            "disable" => SslMode::Disable,
+            "prefer" => SslMode::Prefer,
+            "require" => SslMode::Require,
+            "verify-ca" => SslMode::VerifyCa,
+            "verify-full" => SslMode::VerifyFull,
+            other => {
+                let expected = "disable, prefer, require, verify-ca or verify-full";
+                return Err(wrong("DB_SSLMODE (--sslmode)", other, expected));
+            }
+        };
+        if args.sslcert.is_some() != args.sslkey.is_some() {
+            return Err(Error::new(Kind::Config, "only one of DB_SSLCERT and DB_SSLKEY is set")
+                .hint("a client certificate needs its key"));
+        }
+        let files = [&args.sslrootcert, &args.sslcert, &args.sslkey];
+        for (variable, file) in ["DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY"].iter().zip(files) {
+            if let Some(path) = file {
+                std::fs::File::open(path).map_err(|error| {
+                    let read = Error::read(path.display(), &error).context(variable);
+                    Error::new(Kind::Config, read.message())
+                })?;
+            }
+        }
+        Ok(Tls { mode, root_cert: args.sslrootcert.clone(), cert: args.sslcert.clone(), key: args.sslkey.clone() })
+    }
+}
+
+impl Place {
+    /// Checks the instance's name and finds the folder.
+    pub fn new(args: &PlaceArgs) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if args.instance.is_empty() || args.instance.starts_with(['.', '-']) || !args.instance.chars().all(plain) {
+            let expected = "letters, digits, '_', '-' and '.'";
+            return Err(wrong("PGCELLAR_INSTANCE (--instance)", &args.instance, expected));
+        }
+        let default = || Path::new("/var/backups/pgcellar").join(&args.instance);
+        let directory = args.backup_dir.clone().unwrap_or_else(default);
+        if !directory.is_absolute() {
+            let path = directory.display().to_string();
+            return Err(wrong("BACKUP_DIR (--backup-dir)", &path, "an absolute path"));
+        }
+        Ok(Place { instance: args.instance.clone(), directory })
+    }
+}
+
+impl BackupSettings {
+    /// Checks a backup's settings, one by one and against each other.
+    pub fn new(args: &BackupArgs) -> Result<Self> {
+        let format = format(&args.format)?;
+        let compression: Method = args.compression.parse().map_err(|_| {
+            wrong("BACKUP_COMPRESSION (--compression)", &args.compression, "gzip, bzip2, xz, zstd or none")
+        })?;
+        let settings = BackupSettings {
+            databases: databases(args)?,
+            format,
+            compression,
+            level: level(args.compression_level.as_deref(), compression)?,
+            jobs: jobs(args.jobs.as_deref())?,
+            recipients: recipients(args)?,
+            staging: args.staging_dir.clone(),
+            options: DumpOptions::parse(args.dump_options.as_deref().unwrap_or_default())?,
+            lock_wait: lock_wait(&args.lock_wait_timeout)?,
+        };
+        if format == Format::Directory && matches!(compression, Method::Bzip2 | Method::Xz) {
+            return Err(Error::new(
+                Kind::Config,
+                format!("BACKUP_COMPRESSION={compression} cannot be had with BACKUP_FORMAT=directory"),
+            )
+            .hint("pg_dump compresses a directory's files itself, and knows gzip, and zstd since version 16"));
+        }
+        Ok(settings)
+    }
+}
+
+fn databases(args: &BackupArgs) -> Result<Databases> {
+    let excluded = names("BACKUP_EXCLUDE_DATABASES", args.exclude_databases.as_deref().unwrap_or_default())?;
+    let named = match args.dbname.as_deref().map(str::trim) {
+        Some("*") => return Ok(Databases::AllBut(excluded)),
+        Some(text) => names("DB_NAME", text)?,
+        None => Vec::new(),
+    };
+    if named.is_empty() {
+        return Err(Error::new(Kind::Config, "no database is named")
+            .hint("set DB_NAME to a database's name, several with commas between, or * for all"));
+    }
+    Ok(Databases::Named(named.into_iter().filter(|name| !excluded.contains(name)).collect()))
+}
+
+fn format(text: &str) -> Result<Format> {
+    match text {
+        "custom" => Ok(Format::Custom),
+        "directory" => Ok(Format::Directory),
+        "tar" => Ok(Format::Tar),
+        "plain" => Ok(Format::Plain),
+        other => Err(wrong("BACKUP_FORMAT (--format)", other, "custom, directory, tar or plain")),
+    }
+}
+
+fn level(text: Option<&str>, method: Method) -> Result<Option<i32>> {
+    let Some(text) = text else { return Ok(None) };
+    let setting = "BACKUP_COMPRESSION_LEVEL (--compression-level)";
+    if method == Method::None {
+        return Err(Error::new(Kind::Config, format!("{setting} is set, and BACKUP_COMPRESSION is none")));
+    }
+    let levels = method.levels();
+    match text.parse() {
+        Ok(level) if levels.contains(&level) => Ok(Some(level)),
+        _ => Err(wrong(setting, text, &format!("{} to {} for {method}", levels.start(), levels.end()))),
+    }
+}
+
+/// How many things can be done at once on this machine.
+pub fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn jobs(text: Option<&str>) -> Result<NonZeroUsize> {
+    match text {
+        None => Ok(processors()),
+        Some(text) => match text.parse() {
+            Ok(jobs) if (1..=1000).contains(&jobs) => Ok(NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN)),
+            _ => Err(wrong("BACKUP_JOBS (--jobs)", text, "a number from 1 to 1000")),
+        },
+    }
+}
+
+fn lock_wait(text: &str) -> Result<Duration> {
+    match text.parse() {
+        Ok(seconds @ 1..=1_000_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong("BACKUP_LOCK_WAIT_TIMEOUT (--lock-wait-timeout)", text, "a number of seconds from 1")),
+    }
+}
+
+fn recipients(args: &BackupArgs) -> Result<Option<Arc<Recipients>>> {
+    let (setting, text) = match (&args.age_recipients, &args.age_recipients_file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(Error::new(Kind::Config, "BACKUP_AGE_RECIPIENTS and BACKUP_AGE_RECIPIENTS_FILE are both set")
+                .hint("keep one of them, so that it is clear who can decrypt"));
+        }
+        (Some(text), None) => ("BACKUP_AGE_RECIPIENTS", text.clone()),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                let read = Error::read(path.display(), &error).context("BACKUP_AGE_RECIPIENTS_FILE");
+                Error::new(Kind::Config, read.message())
+            })?;
+            ("BACKUP_AGE_RECIPIENTS_FILE", text)
+        }
+    };
+    Recipients::parse(&text)
+        .map(|recipients| Some(Arc::new(recipients)))
+        .map_err(|error| Error::new(Kind::Config, format!("{setting}: {error}")))
+}
+
+/// The private keys, if there are any here: the credential `age-identity`, or the file that is named.
+pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
+    let sources = Sources {
+        credential: "age-identity",
+        variable: "BACKUP_AGE_IDENTITY",
+        file: args.age_identity_file.as_deref(),
+        value: None,
+    };
+    let Some(text) = sources.find(credentials().as_deref())? else { return Ok(None) };
+    Identities::parse(text.expose())
+        .map(Some)
+        .map_err(|error| Error::new(Kind::Config, format!("the age identity cannot be used: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_names() {
+        let read = |text| names("DB_NAME", text).unwrap();
+        assert_eq!(read("a"), ["a"]);
+        assert_eq!(read(" a , b c,,a"), ["a", "b c"]);
+        assert_eq!(read(r#""a,b", "say ""hi""",c"#), ["a,b", r#"say "hi""#, "c"]);
+        assert_eq!(read(""), Vec::<String>::new());
+        assert!(names("DB_NAME", r#""a"#).is_err());
+        assert!(names("DB_NAME", r#""a"b"#).is_err());
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(Host::new(Some("/tmp/x"), 1), Host::Socket("/tmp/x".into()));
+        assert_eq!(Host::new(Some("db"), 1), Host::Name("db".into()));
+        assert!(matches!(Host::new(None, 1), Host::Socket(_)));
+    }
+}

@@ -1,0 +1,77 @@
+//! Variables that look like ours and are not: most are misspelt, and a misspelt setting is one that does not hold.
+
+use std::collections::BTreeSet;
+
+/// What our variables' names begin with.
+const PREFIXES: &[&str] = &["BACKUP_", "DB_", "PGCELLAR_"];
+
+/// Secrets, which have no flag.
+const SECRETS: &[&str] = &["DB_PASSWORD"];
+
+/// Variables that a configuration shares with services and tasks that are not this command's.
+const ELSEWHERE: &[&str] = &["BACKUP_SCHEDULE", "BACKUP_RETENTION_DAYS"];
+
+/// How alike a name must be to be suggested (Jaro-Winkler).
+const ALIKE: f64 = 0.85;
+
+/// Warns of each variable of the environment that looks like ours and that nothing reads.
+pub fn warn(declared: &BTreeSet<String>) {
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, nearest) in unknown(set, declared) {
+        match nearest {
+            Some(nearest) => log::warn!("{name} is set, and pgcellar does not know it: is {nearest} meant?"),
+            None => log::warn!("{name} is set, and pgcellar does not know it"),
+        }
+    }
+}
+
+fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
+    let known: BTreeSet<&str> =
+        declared.iter().map(String::as_str).chain(SECRETS.iter().chain(ELSEWHERE).copied()).collect();
+    let ours = |name: &String| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !known.contains(name.as_str());
+    let mut found: Vec<_> =
+        set.filter(ours).map(|name| (nearest(&name, &known), name)).map(|(near, name)| (name, near)).collect();
+    found.sort();
+    found
+}
+
+fn nearest(name: &str, known: &BTreeSet<&str>) -> Option<String> {
+    let likeness = |known: &&str| (strsim::jaro_winkler(name, known), (*known).to_owned());
+    let best = known.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str) -> Vec<(String, Option<String>)> {
+        let declared = ["BACKUP_DIR", "BACKUP_COMPRESSION", "BACKUP_COMPRESSION_LEVEL", "DB_HOST"];
+        unknown([name.to_owned()].into_iter(), &declared.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn misspelt_names_are_told_with_the_nearest() {
+        let cases = [
+            ("BACKUP_COMPRESION", Some("BACKUP_COMPRESSION")),
+            ("BACKUP_DIRECTORY", Some("BACKUP_DIR")),
+            ("DB_HOSTNAME", Some("DB_HOST")),
+            ("DB_PASWORD", Some("DB_PASSWORD")),
+            ("PGCELLAR_XYZZY", None),
+        ];
+        for (name, nearest) in cases {
+            assert_eq!(check(name), [(name.to_owned(), nearest.map(str::to_owned))]);
+        }
+        for known in ["BACKUP_DIR", "DB_PASSWORD", "BACKUP_RETENTION_DAYS", "PGHOST", "HOME"] {
+            assert_eq!(check(known), []);
+        }
+    }
+
+    #[test]
+    fn all_variables_of_the_command_line_are_collected() {
+        let declared = crate::cli::Cli::variables();
+        for name in ["DB_HOST", "DB_NAME", "BACKUP_FORMAT", "BACKUP_DIR", "BACKUP_AGE_IDENTITY_FILE", "PG_BINDIR"] {
+            assert!(declared.contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Being told to stop: SIGINT and SIGTERM end a task cleanly.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+
+/// Set once the process was told to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(CancellationToken);
+
+impl Stop {
+    /// Begins to listen for SIGINT and SIGTERM.
+    pub fn listen() -> Result<Self> {
+        let stop = Stop::default();
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::new(Kind::System, format!("cannot listen for signals: {error}")))
+        };
+        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let token = stop.0.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            token.cancel();
+        });
+        Ok(stop)
+    }
+
+    /// Whether the process was told to stop.
+    pub fn requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until the process is told to stop.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// The error of a task that was told to stop.
+    pub fn error(&self) -> Error {
+        Error::new(Kind::TryAgain, "interrupted").hint("nothing half-made was left; run it again")
+    }
+
+    /// Runs a step, unless the process is told to stop first: then the step is dropped.
+    pub async fn or<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.0.cancelled() => Err(self.error()),
+            done = step => done,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! PostgreSQL's programs as children: their output counts only once they have exited with 0.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Kind, Result};
+
+/// How many lines of a child's messages are kept, first and last each.
+const KEPT_LINES: usize = 100;
+
+/// Longest line that is kept, in bytes.
+const KEPT_LINE: u64 = 4096;
+
+/// How long a child has to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A running program.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    child: tokio::process::Child,
+    messages: JoinHandle<Messages>,
+}
+
+/// What a program said on standard error.
+#[derive(Clone, Debug, Default)]
+pub struct Messages {
+    first: Vec<String>,
+    last: VecDeque<String>,
+    left_out: u64,
+}
+
+impl Messages {
+    /// All lines that were kept.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.first.iter().chain(&self.last).map(String::as_str)
+    }
+
+    /// Warnings, without the program's name. Some lines may have been left out in between.
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |line: &str| line.split_once(": warning: ").map(|(_, text)| text.to_owned());
+        let mut warnings: Vec<String> = self.lines().filter_map(warning).collect();
+        if self.left_out > 0 {
+            warnings.push(format!("{} further lines were left out", self.left_out));
+        }
+        warnings
+    }
+
+    /// The first line that says what went wrong, and what followed it.
+    pub fn failure(&self) -> Option<String> {
+        let lines: Vec<&str> = self.lines().filter(|line| !line.trim().is_empty()).collect();
+        let bad = lines.iter().position(|line| line.contains("error: ") || line.contains("fatal: "));
+        let from = bad.unwrap_or(lines.len().saturating_sub(2));
+        let told: Vec<&str> = lines.get(from..)?.iter().take(3).copied().collect();
+        (!told.is_empty()).then(|| told.join(" | "))
+    }
+
+    fn keep(&mut self, line: String) {
+        if self.first.len() < KEPT_LINES {
+            return self.first.push(line);
+        }
+        if self.last.len() == KEPT_LINES {
+            self.last.pop_front();
+            self.left_out += 1;
+        }
+        self.last.push_back(line);
+    }
+}
+
+impl Child {
+    /// Starts a program that `Programs::command` made ready.
+    pub fn start(name: &str, mut command: Command) -> Result<Self> {
+        let name = name.to_owned();
+        // Ctrl-C at a terminal reaches pgcellar, which ends its children in order.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| {
+            Error::new(Kind::System, format!("cannot start {name}: {}", crate::error::reason(&error)))
+        })?;
+        let stderr = child.stderr.take();
+        let messages = tokio::spawn(async move {
+            match stderr {
+                Some(stderr) => collect(stderr).await,
+                None => Messages::default(),
+            }
+        });
+        Ok(Child { name, child, messages })
+    }
+
+    /// The program's standard output, to be read on a thread of its own.
+    pub fn stdout(&mut self) -> Result<File> {
+        let fd = self.child.stdout.take().map(tokio::process::ChildStdout::into_owned_fd);
+        self.pipe(fd)
+    }
+
+    /// The program's standard input, to be written on a thread of its own.
+    pub fn stdin(&mut self) -> Result<File> {
+        let fd = self.child.stdin.take().map(tokio::process::ChildStdin::into_owned_fd);
+        self.pipe(fd)
+    }
+
+    fn pipe(&self, fd: Option<std::io::Result<std::os::fd::OwnedFd>>) -> Result<File> {
+        match fd {
+            Some(Ok(fd)) => Ok(File::from(fd)),
+            Some(Err(error)) => Err(Error::new(Kind::System, format!("cannot use the pipe of {}: {error}", self.name))),
+            None => Err(Error::new(Kind::Internal, format!("{} has no such pipe", self.name))),
+        }
+    }
+
+    /// Waits for the program's end, and gives its messages and its exit status.
+    pub async fn wait(&mut self) -> Result<(ExitStatus, Messages)> {
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(|error| Error::new(Kind::System, format!("cannot wait for {}: {error}", self.name)))?;
+        let messages = (&mut self.messages).await.unwrap_or_default();
+        Ok((status, messages))
+    }
+
+    /// Waits for the program's end; any exit status but 0 is an error with its messages.
+    pub async fn succeed(&mut self) -> Result<Messages> {
+        match self.wait().await? {
+            (status, messages) if status.success() => Ok(messages),
+            (status, messages) => Err(failed(&self.name, status, &messages)),
+        }
+    }
+
+    /// Ends the program: SIGTERM, and SIGKILL if it does not listen.
+    pub async fn end(&mut self) {
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            // It may have ended by itself in this moment.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+            drop(self.child.kill().await);
+        }
+    }
+
+    /// Ends the program at once, so that it can draw no conclusion from the end of its input.
+    pub async fn kill(&mut self) {
+        drop(self.child.kill().await);
+    }
+}
+
+async fn collect(stderr: tokio::process::ChildStderr) -> Messages {
+    let mut messages = Messages::default();
+    let mut reader = BufReader::new(stderr);
+    loop {
+        let mut line = Vec::new();
+        match (&mut reader).take(KEPT_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return messages,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                log::debug!("{text}");
+                messages.keep(text);
+            }
+        }
+    }
+}
+
+fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("{name} failed with exit status {code}"),
+        (None, signal) => format!("{name} was killed by signal {}", signal.unwrap_or_default()),
+    };
+    let Some(why) = messages.failure() else { return Error::new(Kind::Unavailable, how) };
+    let error = |kind| Error::new(kind, format!("{how}: {why}"));
+    let says = |text: &str| why.contains(text);
+    if says("permission denied") || says("must be superuser") || says("row-level security") {
+        return error(Kind::NotPermitted)
+            .hint("grant the role pg_read_all_data, and BYPASSRLS where tables have row security");
+    }
+    if says("lock timeout") || says("could not obtain lock") {
+        return error(Kind::TryAgain)
+            .hint("another session holds a lock on a table; BACKUP_LOCK_WAIT_TIMEOUT sets how long to wait");
+    }
+    if says("No space left on device") {
+        return error(Kind::CannotWrite).hint("free space there");
+    }
+    if says("connection") || says("terminating") || says("shutting down") {
+        return error(Kind::Unavailable).hint("the server broke off; look at its log");
+    }
+    error(Kind::Unavailable)
+}

@@ -1,0 +1,148 @@
+//! pg_dump and pg_dumpall: how they are called, and how their output becomes files.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::config::{BackupSettings, Connection, Format};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::compress::Method;
+use crate::postgres::archive::Contents;
+use crate::postgres::dump_options::DumpOptions;
+use crate::postgres::programs::Programs;
+use crate::postgres::script::Script;
+
+pub mod directory;
+pub mod stream;
+
+/// Parameters that would change how values are written, whatever the database or the role has set.
+const PGOPTIONS: &str = "-c TimeZone=UTC -c bytea_output=hex";
+
+/// What a dump has, as its own bytes tell.
+#[derive(Debug)]
+pub struct Dumped {
+    tables: Tables,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Subscriptions; a script is not asked for them.
+    pub subscriptions: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Tables {
+    Archive(Contents),
+    Script(Script),
+}
+
+impl Dumped {
+    /// Whether the table's rows are in the dump.
+    pub fn has_table(&self, oid: u32, schema: &str, table: &str) -> bool {
+        match &self.tables {
+            Tables::Archive(contents) => contents.table_data.contains(oid),
+            Tables::Script(script) => script.has_table(schema, table),
+        }
+    }
+
+    /// Number of tables whose rows are in the dump.
+    pub fn tables(&self) -> u64 {
+        match &self.tables {
+            Tables::Archive(contents) => contents.table_data.len() as u64,
+            Tables::Script(script) => script.tables() as u64,
+        }
+    }
+}
+
+impl From<Contents> for Dumped {
+    fn from(contents: Contents) -> Self {
+        Dumped {
+            large_objects: contents.large_objects,
+            subscriptions: Some(contents.count_of("SUBSCRIPTION")),
+            tables: Tables::Archive(contents),
+        }
+    }
+}
+
+impl From<Script> for Dumped {
+    fn from(script: Script) -> Self {
+        Dumped { large_objects: script.large_objects, subscriptions: None, tables: Tables::Script(script) }
+    }
+}
+
+/// How pg_dump is called for a snapshot.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Programs of the right version.
+    pub programs: &'a Programs,
+    /// The server.
+    pub connection: &'a Connection,
+    /// The database.
+    pub database: &'a str,
+    /// Name of the exported snapshot.
+    pub snapshot: &'a str,
+    /// Longest wait for a lock.
+    pub lock_wait: Duration,
+    /// The user's options.
+    pub options: &'a DumpOptions,
+}
+
+impl Call<'_> {
+    fn command(&self, format: Format) -> Command {
+        let mut command = self.programs.client("pg_dump", self.connection, self.database);
+        command.env("PGOPTIONS", PGOPTIONS);
+        command.arg(format!("--format={format}")).arg("--no-password");
+        command.arg(format!("--snapshot={}", self.snapshot));
+        command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis()));
+        command.args(&self.options.arguments);
+        command
+    }
+
+    /// pg_dump that writes to its standard output, uncompressed.
+    pub fn stream(&self, format: Format) -> Command {
+        let mut command = self.command(format);
+        if format == Format::Custom {
+            command.arg("--compress=0");
+        }
+        command
+    }
+
+    /// pg_dump that writes a folder with several jobs, and compresses its files itself.
+    pub fn directory(&self, folder: &Path, jobs: NonZeroUsize, settings: &BackupSettings) -> Result<Command> {
+        let mut command = self.command(Format::Directory);
+        command.arg(format!("--jobs={jobs}")).arg("--no-sync");
+        command.arg(self.compression(settings)?).arg("--file").arg(folder);
+        Ok(command)
+    }
+
+    /// `--compress` in the form of this pg_dump: a level for zlib before version 16, a method and a level since.
+    fn compression(&self, settings: &BackupSettings) -> Result<String> {
+        let level = settings.compression.level(settings.level).unwrap_or_default();
+        match settings.compression {
+            Method::None => Ok("--compress=0".to_owned()),
+            Method::Gzip => Ok(format!("--compress={}", level.min(9))),
+            Method::Zstd if self.programs.major >= 16 => Ok(format!("--compress=zstd:{level}")),
+            method => Err(Error::new(
+                Kind::Config,
+                format!(
+                    "BACKUP_COMPRESSION={method} cannot be had with BACKUP_FORMAT=directory and pg_dump {}",
+                    self.programs.version
+                ),
+            )
+            .hint("pg_dump compresses a directory's files itself; it knows gzip, and zstd since version 16")),
+        }
+    }
+}
+
+/// pg_dumpall for roles and tablespaces; without passwords where our role may not read them.
+pub fn globals(programs: &Programs, connection: &Connection, database: &str, passwords: bool) -> Command {
+    let mut command = programs.client("pg_dumpall", connection, database);
+    command.arg("--globals-only").arg("--no-password");
+    // pg_dumpall would connect to `postgres`. It takes a connection string here, in which a name can be quoted.
+    let name = database.replace('\\', "\\\\").replace('\'', "\\'");
+    command.arg(format!("--database=dbname='{name}'"));
+    if !passwords {
+        command.arg("--no-role-passwords");
+    }
+    command
+}

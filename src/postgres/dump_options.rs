@@ -1,0 +1,163 @@
+//! Further options of pg_dump that a user may pass: an allow-list of exact long names.
+//!
+//! The names are those of pg_dump's reference page, versions 13 to 18. An option that decides what pgcellar itself
+//! decides (files, formats, connection, snapshot), or that makes an archive which cannot be restored to the same
+//! database (row security, INSERT commands, --clean, --create), is refused.
+
+use crate::error::{Error, Kind, Result};
+
+/// Options that leave out no data: names, and whether they take a value.
+const WHOLE: &[(&str, bool)] = &[
+    ("disable-dollar-quoting", false),
+    ("extra-float-digits", true),
+    ("include-foreign-data", true),
+    ("large-objects", false),
+    ("blobs", false),
+    ("load-via-partition-root", false),
+    ("no-acl", false),
+    ("no-comments", false),
+    ("no-owner", false),
+    ("no-policies", false),
+    ("no-privileges", false),
+    ("no-publications", false),
+    ("no-security-labels", false),
+    ("no-statistics", false),
+    ("no-subscriptions", false),
+    ("no-table-access-method", false),
+    ("no-tablespaces", false),
+    ("no-toast-compression", false),
+    ("quote-all-identifiers", false),
+    ("statistics", false),
+    ("strict-names", false),
+];
+
+/// Options that leave data out: a backup made with one is partial.
+const PARTIAL: &[(&str, bool)] = &[
+    ("data-only", false),
+    ("exclude-extension", true),
+    ("exclude-schema", true),
+    ("exclude-table", true),
+    ("exclude-table-and-children", true),
+    ("exclude-table-data", true),
+    ("exclude-table-data-and-children", true),
+    ("extension", true),
+    ("no-blobs", false),
+    ("no-data", false),
+    ("no-large-objects", false),
+    ("no-schema", false),
+    ("no-unlogged-table-data", false),
+    ("schema", true),
+    ("schema-only", false),
+    ("section", true),
+    ("statistics-only", false),
+    ("table", true),
+    ("table-and-children", true),
+];
+
+/// Checked options, ready for pg_dump's command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DumpOptions {
+    /// `--name` or `--name=value`, one an argument.
+    pub arguments: Vec<String>,
+    /// Whether one of them leaves data out.
+    pub partial: bool,
+}
+
+impl DumpOptions {
+    /// Reads `BACKUP_DUMP_OPTIONS`, split as a shell splits words; a value comes after `=` or as the next word.
+    pub fn parse(text: &str) -> Result<Self> {
+        let words = shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?;
+        let mut options = DumpOptions::default();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let Some(long) = word.strip_prefix("--") else {
+                return Err(refuse(&word, "is not the long name of an option"));
+            };
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (long.to_owned(), None),
+            };
+            let (takes_value, partial) = known(&name).ok_or_else(|| refuse(&word, "cannot be used in a backup"))?;
+            let argument = match (takes_value, value.or_else(|| if takes_value { words.next() } else { None })) {
+                (true, Some(value)) => format!("--{name}={value}"),
+                (false, None) => format!("--{name}"),
+                (true, None) => return Err(refuse(&word, "needs a value")),
+                (false, Some(_)) => return Err(refuse(&word, "takes no value")),
+            };
+            options.arguments.push(argument);
+            options.partial |= partial;
+        }
+        Ok(options)
+    }
+}
+
+fn known(name: &str) -> Option<(bool, bool)> {
+    let find = |list: &[(&str, bool)]| list.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    find(WHOLE).map(|value| (value, false)).or_else(|| find(PARTIAL).map(|value| (value, true)))
+}
+
+fn refuse(word: &str, why: &str) -> Error {
+    let names: Vec<&str> = WHOLE.iter().chain(PARTIAL).map(|(name, _)| *name).collect();
+    Error::new(Kind::Config, format!("BACKUP_DUMP_OPTIONS: '{word}' {why}"))
+        .hint(format!("options that can be passed: {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_quotes() {
+        let options = DumpOptions::parse(r#"--exclude-table-data='"my log"' --no-owner --schema app"#).unwrap();
+        assert_eq!(options.arguments, [r#"--exclude-table-data="my log""#, "--no-owner", "--schema=app"]);
+        assert!(options.partial);
+        assert!(!DumpOptions::parse("--no-owner").unwrap().partial);
+        assert_eq!(DumpOptions::parse("  ").unwrap(), DumpOptions::default());
+    }
+
+    #[test]
+    fn refused() {
+        let refused = [
+            "--file=/x",
+            "--format=plain",
+            "-Fp",
+            "--enable-row-security",
+            "--inserts",
+            "--column-inserts",
+            "--create",
+            "--clean",
+            "--role=x",
+            "--snapshot=1",
+            "--encoding=latin1",
+            "--host=x",
+            "--dbname=x",
+            "--compress=9",
+            "--jobs=3",
+            "--password",
+            "--filter=/x",
+            "--no-own",
+            "--no-owner=yes",
+            "--table",
+            "'",
+            "public",
+            "--rows-per-insert=3",
+            "--if-exists",
+            "--exclude-table-",
+            "--exclude_table=x",
+            "--",
+            "--binary-upgrade",
+        ];
+        for text in refused {
+            let error = DumpOptions::parse(text).expect_err(text);
+            assert_eq!(error.kind(), Kind::Config, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_option_that_leaves_data_out_marks_the_backup() {
+        for (name, value) in PARTIAL {
+            let text = if *value { format!("--{name}=x") } else { format!("--{name}") };
+            assert!(DumpOptions::parse(&text).unwrap().partial, "{text}");
+        }
+    }
+}

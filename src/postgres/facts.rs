@@ -1,0 +1,134 @@
+//! What a manifest tells of a database: asked in the same snapshot as the dump.
+
+use tokio_postgres::Row;
+
+use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
+use crate::error::Result;
+use crate::postgres::client::failed;
+use crate::postgres::snapshot::{Snapshot, get, text};
+
+/// Facts of one database.
+#[derive(Debug)]
+pub struct Facts {
+    /// The server.
+    pub server: Server,
+    /// What a plain dump leaves out of the database's own definition.
+    pub properties: Properties,
+    /// Extensions.
+    pub extensions: Vec<Extension>,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Size on the server's disk, in bytes.
+    pub bytes: u64,
+    /// Whether our role is a superuser.
+    pub superuser: bool,
+    /// Whether our role may read the roles' passwords.
+    pub reads_passwords: bool,
+}
+
+impl Snapshot {
+    /// Asks for everything but the tables.
+    pub async fn facts(&self) -> Result<Facts> {
+        let database = self.one(&database_query(self.version_num)).await?;
+        let server = self
+            .one(
+                "SELECT current_setting('server_version'), pg_get_userbyid(10), pg_is_in_recovery(), \
+                 current_setting('is_superuser') = 'on', has_table_privilege('pg_authid', 'SELECT'), \
+                 (SELECT count(*) FROM pg_largeobject_metadata)",
+            )
+            .await?;
+        let large_objects: i64 = get(&server, 5)?;
+        let bytes: i64 = get(&database, 12)?;
+        Ok(Facts {
+            server: Server {
+                version: text(&server, 0)?.split(' ').next().unwrap_or_default().to_owned(),
+                version_num: self.version_num,
+                bootstrap_role: text(&server, 1)?,
+                standby: get(&server, 2)?,
+            },
+            properties: Properties {
+                security_labels: self.security_labels().await?,
+                settings: self.settings().await?,
+                ..properties(&database)?
+            },
+            extensions: self.extensions().await?,
+            large_objects: u64::try_from(large_objects).unwrap_or_default(),
+            bytes: u64::try_from(bytes).unwrap_or_default(),
+            superuser: get(&server, 3)?,
+            reads_passwords: get(&server, 4)?,
+        })
+    }
+
+    async fn one(&self, query: &str) -> Result<Row> {
+        self.client().query_one(query, &[]).await.map_err(failed("facts of the database cannot be read"))
+    }
+
+    async fn all(&self, query: &str) -> Result<Vec<Row>> {
+        self.client().query(query, &[]).await.map_err(failed("facts of the database cannot be read"))
+    }
+
+    async fn extensions(&self) -> Result<Vec<Extension>> {
+        let query = "SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e \
+             JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1";
+        let extension =
+            |row: &Row| Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? });
+        self.all(query).await?.iter().map(extension).collect()
+    }
+
+    async fn security_labels(&self) -> Result<Vec<SecurityLabel>> {
+        let query = "SELECT l.provider, l.label FROM pg_shseclabel l JOIN pg_database d ON d.oid = l.objoid \
+             WHERE l.classoid = 'pg_database'::regclass AND d.datname = current_database() ORDER BY 1";
+        let label = |row: &Row| Ok(SecurityLabel { provider: text(row, 0)?, label: text(row, 1)? });
+        self.all(query).await?.iter().map(label).collect()
+    }
+
+    async fn settings(&self) -> Result<Vec<Setting>> {
+        let query = "SELECT r.rolname::text, split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) \
+             FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
+             LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY u(c, position) \
+             WHERE d.datname = current_database() ORDER BY r.rolname NULLS FIRST, position";
+        let setting = |row: &Row| Ok(Setting { role: get(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
+        self.all(query).await?.iter().map(setting).collect()
+    }
+}
+
+/// `pg_database` has its locale in other columns in each of the versions 15, 16 and 17.
+fn database_query(version_num: u32) -> String {
+    let (provider, locale, rules) = match version_num {
+        ..150_000 => ("'c'", "NULL", "NULL"),
+        150_000..160_000 => ("d.datlocprovider", "d.daticulocale", "NULL"),
+        160_000..170_000 => ("d.datlocprovider", "d.daticulocale", "d.daticurules"),
+        _ => ("d.datlocprovider", "d.datlocale", "d.daticurules"),
+    };
+    format!(
+        "SELECT pg_get_userbyid(d.datdba)::text, pg_encoding_to_char(d.encoding)::text, d.datcollate::text, \
+         d.datctype::text, t.spcname::text, d.datconnlimit, d.datistemplate, d.datacl::text[], \
+         shobj_description(d.oid, 'pg_database'), {provider}::text, {locale}::text, {rules}::text, \
+         pg_database_size(d.oid) \
+         FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = current_database()"
+    )
+}
+
+fn properties(row: &Row) -> Result<Properties> {
+    let provider = match text(row, 9)?.as_str() {
+        "i" => "icu",
+        "b" => "builtin",
+        _ => "libc",
+    };
+    Ok(Properties {
+        owner: text(row, 0)?,
+        encoding: text(row, 1)?,
+        locale_provider: provider.to_owned(),
+        collate: text(row, 2)?,
+        ctype: text(row, 3)?,
+        locale: get(row, 10)?,
+        icu_rules: get(row, 11)?,
+        tablespace: text(row, 4)?,
+        connection_limit: get(row, 5)?,
+        is_template: get(row, 6)?,
+        acl: get(row, 7)?,
+        comment: get(row, 8)?,
+        security_labels: Vec::new(),
+        settings: Vec::new(),
+    })
+}

@@ -1,0 +1,99 @@
+//! What a dump leaves out, found by comparing the snapshot's catalogue with the archive's table of contents.
+
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+
+use crate::catalogue::manifest::Omission;
+use crate::error::Result;
+use crate::postgres::client::{failed, identifier};
+use crate::postgres::dump::Dumped;
+use crate::postgres::facts::Facts;
+use crate::postgres::snapshot::{Snapshot, get, text};
+
+const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, x.extname::text \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
+       AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass \
+     LEFT JOIN pg_extension x ON x.oid = d.refobjid \
+     WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+       AND n.nspname <> 'information_schema'";
+
+impl Snapshot {
+    /// Everything of the database that the archive does not have, with the reason. `options` says whether the user's own
+    /// options left data out.
+    pub async fn omitted(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
+        let mut omitted = self.omitted_tables(facts, dumped, options).await?;
+        omitted.extend(self.omitted_subscriptions(facts, dumped, options).await?);
+        omitted.extend(self.omitted_user_mappings(facts).await?);
+        if dumped.large_objects < facts.large_objects {
+            omitted.push(Omission {
+                kind: "large objects".to_owned(),
+                name: format!("{} of {}", facts.large_objects - dumped.large_objects, facts.large_objects),
+                reason: because(options, "pg_dump did not write them").to_owned(),
+            });
+        }
+        Ok(omitted)
+    }
+
+    async fn omitted_tables(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
+        let no_parameters: [&str; 0] = [];
+        let what = "the tables cannot be listed";
+        let mut rows = pin!(self.client().query_raw(TABLES, no_parameters).await.map_err(failed(what))?);
+        let mut omitted = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(failed(what))? {
+            let (schema, table) = (text(&row, 1)?, text(&row, 2)?);
+            if dumped.has_table(get(&row, 0)?, &schema, &table) {
+                continue;
+            }
+            let extension: Option<String> = get(&row, 5)?;
+            let reason = match (text(&row, 3)?.as_str(), text(&row, 4)?.as_str(), extension) {
+                ("f", _, _) => "foreign table: its rows are on another server".to_owned(),
+                (_, _, Some(extension)) => format!("belongs to the extension {extension}, which brings its own rows"),
+                (_, "u", _) if facts.server.standby => "unlogged: a standby does not have its rows".to_owned(),
+                _ => because(options, "pg_dump did not write its rows").to_owned(),
+            };
+            let name = format!("{}.{}", identifier(&schema), identifier(&table));
+            omitted.push(Omission { kind: "table data".to_owned(), name, reason });
+        }
+        omitted.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(omitted)
+    }
+
+    async fn omitted_subscriptions(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
+        let query = "SELECT s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname = current_database() ORDER BY 1";
+        let rows = self.client().query(query, &[]).await.map_err(failed("the subscriptions cannot be listed"))?;
+        let all = match dumped.subscriptions {
+            Some(dumped) => dumped >= rows.len() as u64,
+            None => facts.superuser && !options,
+        };
+        if all {
+            return Ok(Vec::new());
+        }
+        let reason = because(options, "only a superuser may dump subscriptions");
+        let omission = |name| Omission { kind: "subscription".to_owned(), name, reason: reason.to_owned() };
+        rows.iter().map(|row| Ok(omission(identifier(&text(row, 0)?)))).collect()
+    }
+
+    /// User mappings whose options our role may not see are dumped without them (`src/backend/catalog/
+    /// system_views.sql`, `pg_user_mappings`).
+    async fn omitted_user_mappings(&self, facts: &Facts) -> Result<Vec<Omission>> {
+        if facts.superuser {
+            return Ok(Vec::new());
+        }
+        let query =
+            "SELECT format('%I on %I', usename, srvname) FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY 1";
+        let rows = self.client().query(query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
+        let reason = "its options, if it has any, may be read by a superuser and the server's owner only";
+        let omission = |name| Omission { kind: "user mapping options".to_owned(), name, reason: reason.to_owned() };
+        rows.iter().map(|row| Ok(omission(text(row, 0)?))).collect()
+    }
+}
+
+fn because(options: bool, otherwise: &'static str) -> &'static str {
+    match options {
+        true => "left out by BACKUP_DUMP_OPTIONS",
+        false => otherwise,
+    }
+}

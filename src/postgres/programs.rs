@@ -1,0 +1,175 @@
+//! PostgreSQL's own programs: which one fits a server, and how it is started.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::config::{Connection, Host};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::passfile;
+
+/// Folders of packaged PostgreSQL versions: Debian's and Red Hat's.
+const PACKAGED: &[(&str, &str, &str)] = &[("/usr/lib/postgresql", "", "bin"), ("/usr", "pgsql-", "bin")];
+
+/// `setpriv --pdeathsig` (`PR_SET_PDEATHSIG` of `prctl(2)`), on Debian and on NixOS.
+const SETPRIV: &[&str] = &["/usr/bin/setpriv", "/run/current-system/sw/bin/setpriv"];
+
+/// Variables that children keep: none of them holds a secret.
+const KEPT: &[&str] =
+    &["PATH", "HOME", "TZ", "TMPDIR", "USER", "LOGNAME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH"];
+
+/// A folder with the programs of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Version, as pg_dump prints it: `15.18`.
+    pub version: String,
+    /// Major version.
+    pub major: u32,
+}
+
+impl Programs {
+    /// The programs for a server of this major version: its own if they are installed, else the oldest newer ones, with
+    /// a warning. A pg_dump refuses servers that are newer than itself.
+    pub async fn for_server(bindir: Option<&Path>, server: u32) -> Result<Self> {
+        let installed = installed(bindir).await;
+        if let Some(own) = installed.iter().find(|programs| programs.major == server) {
+            return Ok(own.clone());
+        }
+        if let Some(newer) =
+            installed.iter().filter(|programs| programs.major > server).min_by_key(|programs| programs.major)
+        {
+            log::warn!(
+                "pg_dump {} is used for a server of version {server}: its archive may not restore into a server that old \
+                 (postgresql-client-{server} has the one that fits)",
+                newer.version
+            );
+            return Ok(newer.clone());
+        }
+        let hint = format!("install postgresql-client-{server}, or set PG_BINDIR to the folder that has its pg_dump");
+        match installed.iter().max_by_key(|programs| programs.major) {
+            Some(older) => Err(Error::new(
+                Kind::System,
+                format!(
+                    "pg_dump {} in {} is too old for a server of version {server}",
+                    older.version,
+                    older.folder.display()
+                ),
+            )
+            .hint(hint)),
+            None => Err(Error::new(Kind::System, format!("pg_dump is not installed{}", place(bindir))).hint(hint)),
+        }
+    }
+
+    /// The newest programs, for work that needs no server.
+    pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
+        installed(bindir).await.into_iter().max_by_key(|programs| programs.major).ok_or_else(|| {
+            Error::new(Kind::System, format!("pg_restore is not installed{}", place(bindir)))
+                .hint("install postgresql-client, or set PG_BINDIR")
+        })
+    }
+
+    /// A program of this version, with a clean environment and no input. Where the system has setpriv(1), the program
+    /// is killed when pgcellar dies, however that happens: it then never takes a broken pipe for the end of its input.
+    pub fn command(&self, program: &str) -> Command {
+        let path = self.folder.join(program);
+        let mut command = match SETPRIV.iter().find(|setpriv| Path::new(setpriv).exists()) {
+            Some(setpriv) => {
+                let mut bound = Command::new(setpriv);
+                bound.args(["--pdeathsig", "KILL", "--"]).arg(path);
+                bound
+            }
+            None => Command::new(path),
+        };
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        for name in KEPT {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// A program that connects to a database: everything libpq needs is in its environment (PostgreSQL documentation,
+    /// "Environment Variables"), so no name can be taken for an option or a connection string, and no password is in
+    /// its arguments.
+    pub fn client(&self, program: &str, connection: &Connection, database: &str) -> Command {
+        let mut command = self.command(program);
+        let host: OsString = match &connection.host {
+            Host::Socket(folder) => folder.into(),
+            Host::Name(name) => name.into(),
+        };
+        command.env("PGHOST", host).env("PGPORT", connection.port.to_string()).env("PGDATABASE", database);
+        command.env("PGSSLMODE", connection.tls.mode.name()).env("PGAPPNAME", format!("pgcellar {program}"));
+        command.env("PGCONNECT_TIMEOUT", "30");
+        let files = [
+            ("PGSSLROOTCERT", connection.tls.roots()),
+            ("PGSSLCERT", connection.tls.cert.as_deref()),
+            ("PGSSLKEY", connection.tls.key.as_deref()),
+        ];
+        for (name, path) in files {
+            if let Some(path) = path {
+                command.env(name, path);
+            }
+        }
+        if let Some(user) = &connection.user {
+            command.env("PGUSER", user);
+        }
+        match (&connection.password, passfile::path()) {
+            (Some(password), _) => command.env("PGPASSWORD", password.expose()),
+            (None, Some(path)) => command.env("PGPASSFILE", path),
+            (None, None) => &mut command,
+        };
+        command
+    }
+}
+
+fn place(bindir: Option<&Path>) -> String {
+    bindir.map(|folder| format!(" in PG_BINDIR={}", folder.display())).unwrap_or_default()
+}
+
+/// Every version that is installed; `PG_BINDIR` alone where it is set.
+async fn installed(bindir: Option<&Path>) -> Vec<Programs> {
+    let folders = match bindir {
+        Some(folder) => vec![folder.to_owned()],
+        None => folders(),
+    };
+    let mut found = Vec::new();
+    for folder in folders {
+        if let Some(version) = version(&folder).await {
+            let major = version.split(['.', ' ']).next().unwrap_or_default();
+            let major: String = major.chars().take_while(char::is_ascii_digit).collect();
+            if let Ok(major) = major.parse() {
+                found.push(Programs { folder, version, major });
+            }
+        }
+    }
+    found
+}
+
+fn folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for (parent, prefix, leaf) in PACKAGED {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let versions = entries.filter(|entry| {
+            let name = entry.file_name();
+            let version = name.to_str().and_then(|name| name.strip_prefix(prefix));
+            version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        folders.extend(versions.map(|entry| entry.path().join(leaf)));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    folders.extend(std::env::split_paths(&path).filter(|folder| folder.is_absolute()));
+    folders.retain(|folder| folder.join("pg_dump").is_file());
+    folders
+}
+
+async fn version(folder: &Path) -> Option<String> {
+    let output = Command::new(folder.join("pg_dump")).arg("--version").stdin(Stdio::null()).output().await.ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    text.trim().strip_prefix("pg_dump (PostgreSQL) ")?.split_whitespace().next().map(str::to_owned)
+}

@@ -1,0 +1,104 @@
+//! One snapshot for a dump and for the facts that its manifest tells.
+
+use tokio_postgres::{Client, Row};
+
+use crate::config::Connection;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{connect, failed};
+
+/// Timeouts that could end the session that holds the snapshot; a version has those of them that it knows.
+const TIMEOUTS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
+     'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+
+/// Ordinary tables with the file they had in the snapshot and another one, or none, now.
+///
+/// `relfilenode` comes from the snapshot, `pg_relation_filenode()` looks at what is committed (`src/backend/utils/adt/
+/// dbsize.c`). TRUNCATE and rewrites give a table a new file, and are not MVCC-safe: a dump by this snapshot would see
+/// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats").
+const REWRITTEN: &str = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c \
+     JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
+     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 1 LIMIT 10";
+
+/// A session whose transaction holds an exported snapshot. It must live until pg_dump has exited.
+#[derive(Debug)]
+pub struct Snapshot {
+    client: Client,
+    /// What `pg_dump --snapshot` takes.
+    pub name: String,
+    /// `server_version_num`.
+    pub version_num: u32,
+}
+
+/// What is known of a server before a snapshot is taken.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    /// `server_version_num`.
+    pub version_num: u32,
+}
+
+impl Session {
+    /// Connects, and makes the session last.
+    pub async fn open(connection: &Connection, database: &str) -> Result<Self> {
+        let client = connect(connection, database).await?;
+        let what = "the server's version cannot be read";
+        client.batch_execute(TIMEOUTS).await.map_err(failed("timeouts cannot be switched off"))?;
+        let row =
+            client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await.map_err(failed(what))?;
+        let version_num = u32::try_from(number(&row, 0)?).unwrap_or_default();
+        if version_num < 130_000 {
+            let version = version_num / 10_000;
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("the server has version {version}, and pgcellar needs 13 or newer"),
+            )
+            .hint("use pg_dump by hand to move to a supported version"));
+        }
+        Ok(Session { client, version_num })
+    }
+
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.version_num / 10_000
+    }
+
+    /// Begins the transaction and exports its snapshot. pg_dump has to be started right after.
+    pub async fn export(self) -> Result<Snapshot> {
+        let what = "a snapshot cannot be exported";
+        self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(failed(what))?;
+        let row = self.client.query_one("SELECT pg_export_snapshot()", &[]).await.map_err(failed(what))?;
+        Ok(Snapshot { name: text(&row, 0)?, client: self.client, version_num: self.version_num })
+    }
+}
+
+impl Snapshot {
+    /// The session, for questions in the snapshot.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Up to ten tables that were truncated, rewritten or dropped since the snapshot was taken. Asked once pg_dump holds
+    /// its locks, so that no more can come.
+    pub async fn rewritten(&self) -> Result<Vec<String>> {
+        let rows =
+            self.client.query(REWRITTEN, &[]).await.map_err(failed("tables cannot be compared with the snapshot"))?;
+        rows.iter().map(|row| text(row, 0)).collect()
+    }
+}
+
+/// A column that is a text.
+pub fn text(row: &Row, column: usize) -> Result<String> {
+    get(row, column)
+}
+
+/// A column that is an int4.
+pub fn number(row: &Row, column: usize) -> Result<i32> {
+    get(row, column)
+}
+
+/// A column of any type that the client knows.
+pub fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+    row.try_get(column)
+        .map_err(|error| Error::new(Kind::Internal, format!("the server's answer cannot be read: {error}")))
+}

@@ -1,0 +1,116 @@
+//! Where secrets come from, and how they are kept from being printed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+
+/// A secret text. It has no `Display`, and `Debug` shows that it is there and nothing else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text into keeping.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The secret itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The three places of one secret, in the order in which they are asked.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// File name in `$CREDENTIALS_DIRECTORY` (`systemd.exec(5)`, "Credentials").
+    pub credential: &'a str,
+    /// Name of the environment variable, for messages; `…_FILE` names the file variant.
+    pub variable: &'a str,
+    /// The value of `VARIABLE_FILE`.
+    pub file: Option<&'a Path>,
+    /// The value of `VARIABLE`.
+    pub value: Option<&'a Secret>,
+}
+
+impl Sources<'_> {
+    /// The secret: the credential file if it exists, else the file named by `…_FILE`, else the variable, else none.
+    ///
+    /// One line end at the end of a file is taken off. A file that is named and cannot be read is an error, and so are
+    /// a plain and an encrypted credential side by side.
+    pub fn find(&self, credentials: Option<&Path>) -> Result<Option<Secret>> {
+        if let Some(path) = self.credential_path(credentials)? {
+            return read(&path, self.credential).map(Some);
+        }
+        match (self.file, self.value) {
+            (Some(path), _) => read(path, &format!("{}_FILE", self.variable)).map(Some),
+            (None, value) => Ok(value.cloned()),
+        }
+    }
+
+    fn credential_path(&self, credentials: Option<&Path>) -> Result<Option<PathBuf>> {
+        let Some(directory) = credentials else { return Ok(None) };
+        let plain = directory.join(self.credential);
+        let encrypted = directory.join(format!("{}.encrypted", self.credential));
+        match (plain.exists(), encrypted.exists()) {
+            (true, true) => Err(Error::new(
+                Kind::Config,
+                format!("both a plain and an encrypted credential {} are set", self.credential),
+            )
+            .hint("remove one of the two, so that it is clear which secret is used")),
+            (true, false) => Ok(Some(plain)),
+            (false, true) => Ok(Some(encrypted)),
+            (false, false) => Ok(None),
+        }
+    }
+}
+
+fn read(path: &Path, what: &str) -> Result<Secret> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let read = Error::read(path.display(), &error).context(what);
+        Error::new(Kind::Config, read.message())
+            .hint("the file must exist and be readable for the user pgcellar runs as")
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(credentials: &Path, file: Option<&Path>, value: Option<&Secret>) -> Result<Option<Secret>> {
+        Sources { credential: "db-password", variable: "DB_PASSWORD", file, value }.find(Some(credentials))
+    }
+
+    #[test]
+    fn credential_then_file_then_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let value = Secret::new("from variable");
+        assert_eq!(find(folder.path(), None, None).unwrap(), None);
+        assert_eq!(find(folder.path(), None, Some(&value)).unwrap().unwrap().expose(), "from variable");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "from file\n").unwrap();
+        assert_eq!(find(folder.path(), Some(&file), Some(&value)).unwrap().unwrap().expose(), "from file");
+        std::fs::write(folder.path().join("db-password"), " from credential \n\n").unwrap();
+        let found = find(folder.path(), Some(&file), Some(&value)).unwrap().unwrap();
+        assert_eq!(found.expose(), " from credential \n");
+        std::fs::write(folder.path().join("db-password.encrypted"), "x").unwrap();
+        assert_eq!(find(folder.path(), None, None).unwrap_err().kind(), Kind::Config);
+    }
+
+    #[test]
+    fn never_printed() {
+        assert_eq!(format!("{:?}", Some(Secret::new("hush"))), "Some(Secret(…))");
+        let missing = Path::new("/nonexistent/file");
+        let error = find(missing, Some(missing), Some(&Secret::new("hush"))).unwrap_err();
+        assert!(!error.to_string().contains("hush"));
+    }
+}

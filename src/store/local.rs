@@ -1,0 +1,320 @@
+//! A directory as a store: temporary name, fsync, rename, fsync of the folder.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::store::{Entry, Store, Upload};
+
+/// What a name ends in until its bytes are whole.
+pub const PARTIAL: &str = ".partial";
+
+/// A directory of the local machine.
+#[derive(Clone, Debug)]
+pub struct LocalStore {
+    directory: PathBuf,
+}
+
+impl LocalStore {
+    /// A store in this directory, which need not exist yet.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        LocalStore { directory: directory.into() }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes the directory itself (0700) if its parent is there.
+    ///
+    /// Parents are not made: a missing one is more often a disk that is not mounted.
+    pub fn prepare(&self) -> Result<()> {
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.cannot_write(&error)),
+            _ if !self.directory.is_dir() => Err(self.cannot_write(&io::Error::from(io::ErrorKind::NotADirectory))),
+            _ => Ok(()),
+        }
+    }
+
+    fn cannot_write(&self, error: &io::Error) -> Error {
+        Error::write(format!("the backup directory {}", self.directory.display()), error)
+    }
+
+    /// Path of a key. A key that would lead out of the directory is refused, wherever it came from.
+    pub fn path(&self, key: &str) -> Result<PathBuf> {
+        let relative = Path::new(key);
+        let inside = !key.is_empty() && relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside || key.contains('\0') {
+            return Err(Error::new(Kind::Data, format!("the file name '{key}' points outside the backup directory")));
+        }
+        Ok(self.directory.join(relative))
+    }
+
+    /// Path of a key while its bytes are not whole.
+    pub fn partial_path(&self, key: &str) -> Result<PathBuf> {
+        self.path(&format!("{key}{PARTIAL}"))
+    }
+
+    /// Keys of the temporary files and folders at the top of the directory.
+    pub fn partials(&self) -> Result<Vec<String>> {
+        let mut keys = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
+            let entry = entry.map_err(|error| self.cannot_read(&error))?;
+            if let Some(key) = entry.file_name().to_str().and_then(|name| name.strip_suffix(PARTIAL)) {
+                keys.push(key.to_owned());
+            }
+        }
+        keys.sort();
+        Ok(keys)
+    }
+
+    fn cannot_read(&self, error: &io::Error) -> Error {
+        Error::read(format!("the backup directory {}", self.directory.display()), error)
+    }
+
+    /// Begins a folder under a temporary name; its files are written there by others.
+    pub fn create_folder(&self, key: &str) -> Result<LocalFolder> {
+        let (path, partial) = (self.path(key)?, self.partial_path(key)?);
+        DirBuilder::new().mode(0o700).create(&partial).map_err(|error| Error::write(partial.display(), &error))?;
+        Ok(LocalFolder { path, partial, committed: false })
+    }
+
+    /// Removes a key's temporary file or folder.
+    pub fn discard(&self, key: &str) -> Result<()> {
+        let path = self.partial_path(key)?;
+        let removed = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&path),
+            Ok(_) => std::fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path.display(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a temporary file.
+    pub fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
+        let path = self.partial_path(key)?;
+        std::fs::read(&path).map_err(|error| Error::read(path.display(), &error))
+    }
+
+    /// Removes a folder if nothing is in it.
+    pub fn remove_empty_folder(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        match std::fs::remove_dir(&path) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                Err(Error::write(path.display(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<Entry>) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.ends_with(PARTIAL) || name.starts_with('.') {
+                continue;
+            }
+            let key = format!("{prefix}{name}");
+            // A file can vanish between the listing and the look at it.
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() && prefix.is_empty() => {
+                    self.walk(&entry.path(), &format!("{key}/"), entries)?;
+                }
+                Ok(metadata) if metadata.is_file() => entries.push(Entry { key, bytes: metadata.len() }),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for LocalStore {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn location(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn create(&self, key: &str) -> Result<Box<dyn Upload>> {
+        let path = self.path(key)?;
+        let partial = self.partial_path(key)?;
+        if let Some((folder, _)) = key.rsplit_once('/') {
+            let folder = self.path(folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(|error| Error::write(folder.display(), &error))?;
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)
+            .map_err(|error| Error::write(partial.display(), &error))?;
+        Ok(Box::new(LocalUpload { file, path, partial, committed: false }))
+    }
+
+    fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let path = self.path(key)?;
+        let open = || -> io::Result<File> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        };
+        Ok(Box::new(open().map_err(|error| Error::read(path.display(), &error))?))
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>> {
+        let path = self.path(key)?;
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::read(path.display(), &error)),
+        }
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.walk(&self.directory, "", &mut entries).map_err(|error| self.cannot_read(&error))?;
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path.display(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(key)?;
+        self.discard(key)?;
+        let partial = self.partial_path(key)?;
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&partial, &path)?;
+            sync_parent(&path)
+        };
+        write().map_err(|error| Error::write(path.display(), &error))
+    }
+}
+
+/// A file under its temporary name.
+struct LocalUpload {
+    file: File,
+    path: PathBuf,
+    partial: PathBuf,
+    committed: bool,
+}
+
+impl Write for LocalUpload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Upload for LocalUpload {
+    fn seal(&mut self) -> Result<()> {
+        self.file.sync_all().map_err(|error| Error::write(self.partial.display(), &error))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<()> {
+        publish(&self.partial, &self.path)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for LocalUpload {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = std::fs::remove_file(&self.partial)
+        {
+            log::warn!("cannot remove {}: {error}", self.partial.display());
+        }
+    }
+}
+
+/// A folder under its temporary name. Dropping it removes it with all that is in it.
+#[derive(Debug)]
+pub struct LocalFolder {
+    path: PathBuf,
+    partial: PathBuf,
+    committed: bool,
+}
+
+impl LocalFolder {
+    /// Where its files are written.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Makes its files durable, one level deep.
+    pub fn seal(&self) -> Result<()> {
+        let sync = || -> io::Result<()> {
+            for entry in std::fs::read_dir(&self.partial)? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            File::open(&self.partial)?.sync_all()
+        };
+        sync().map_err(|error| Error::write(self.partial.display(), &error))
+    }
+
+    /// Gives it its name, durably.
+    pub fn commit(mut self) -> Result<()> {
+        publish(&self.partial, &self.path)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for LocalFolder {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = std::fs::remove_dir_all(&self.partial)
+        {
+            log::warn!("cannot remove {}: {error}", self.partial.display());
+        }
+    }
+}
+
+/// Renames without replacing (`renameat2(2)`, RENAME_NOREPLACE), and makes the new name durable.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let rename = || -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Some network file systems do not know the flag; the lock of the directory keeps other runs away.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to)?,
+            Err(error) => return Err(error.into()),
+            Ok(()) => {}
+        }
+        sync_parent(to)
+    };
+    rename().map_err(|error| Error::write(to.display(), &error))
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

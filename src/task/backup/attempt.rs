@@ -1,0 +1,384 @@
+//! One attempt at a dump: snapshot, pg_dump, a look at the tables once its locks are held, facts, globals.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::catalogue::manifest::{Manifest, Omission, Role, StoredFile};
+use crate::catalogue::name;
+use crate::config::Format;
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::host::staging::Staging;
+use crate::postgres::child::{Child, Messages};
+use crate::postgres::dump::stream::{Recipe, Stored, pump};
+use crate::postgres::dump::{Call, Dumped, directory, globals};
+use crate::postgres::facts::Facts;
+use crate::postgres::programs::Programs;
+use crate::postgres::snapshot::{Session, Snapshot};
+use crate::store::local::LocalFolder;
+use crate::store::{Store, Upload};
+use crate::task::backup::Run;
+
+/// How an attempt ended.
+pub enum Attempt {
+    /// Everything is stored, durable, and still without its name.
+    Whole(Box<Whole>),
+    /// These tables were rewritten before pg_dump held its locks.
+    Rewritten(Vec<String>),
+}
+
+/// A backup that waits for its name.
+pub struct Whole {
+    /// Id.
+    pub id: String,
+    /// Database.
+    pub database: String,
+    /// When the snapshot was taken.
+    pub started: Timestamp,
+    /// The archive.
+    pub archive: Sealed,
+    /// The globals.
+    pub globals: Box<dyn Upload>,
+    /// All files, the archive's first.
+    pub files: Vec<StoredFile>,
+    /// What the archive has.
+    pub dumped: Dumped,
+    /// What the snapshot told.
+    pub facts: Facts,
+    /// What the archive does not have.
+    pub omitted: Vec<Omission>,
+    /// What pg_dump and pg_dumpall warned of.
+    pub warnings: Vec<String>,
+    /// Version of pg_dump.
+    pub pg_dump: String,
+}
+
+/// An archive that is durable under its temporary name.
+pub enum Sealed {
+    /// One file.
+    File(Box<dyn Upload>),
+    /// A folder.
+    Folder(LocalFolder),
+}
+
+/// An archive with what is known of it.
+struct Archive {
+    sealed: Sealed,
+    files: Vec<StoredFile>,
+    dumped: Dumped,
+    facts: Facts,
+    messages: Messages,
+}
+
+/// What a look at a dump that has begun finds.
+enum Look {
+    Same(Box<Facts>),
+    Rewritten(Vec<String>),
+}
+
+/// Makes one attempt. Whatever goes wrong, no partial file is left.
+pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
+    let session = run.stop.or(Session::open(&run.connection, database)).await?;
+    let programs = Programs::for_server(run.connection.bindir.as_deref(), session.major()).await?;
+    let (id, started) = run.stop.or(free_id(run, database)).await?;
+    let snapshot = run.stop.or(session.export()).await?;
+    let call = Call {
+        programs: &programs,
+        connection: &run.connection,
+        database,
+        snapshot: &snapshot.name,
+        lock_wait: run.settings.lock_wait,
+        options: &run.settings.options,
+    };
+    let dumped = match run.settings.format {
+        Format::Directory => dump_directory(run, &call, &snapshot, &id).await?,
+        _ => dump_stream(run, &call, &snapshot, &id).await?,
+    };
+    let archive = match dumped {
+        Ok(archive) => archive,
+        Err(tables) => return Ok(Attempt::Rewritten(tables)),
+    };
+    let omitted = run.stop.or(snapshot.omitted(&archive.facts, &archive.dumped, run.settings.options.partial)).await?;
+    drop(snapshot);
+    let (upload, file, messages) = dump_globals(run, &programs, database, &id, archive.facts.reads_passwords).await?;
+
+    let mut warnings = archive.messages.warnings();
+    warnings.extend(messages.warnings());
+    if !archive.facts.reads_passwords {
+        warnings
+            .push("the globals have no passwords, because this role may not read them (a superuser may)".to_owned());
+    }
+    Ok(Attempt::Whole(Box::new(Whole {
+        id,
+        database: database.to_owned(),
+        started,
+        archive: archive.sealed,
+        globals: upload,
+        files: archive.files.into_iter().chain([file]).collect(),
+        dumped: archive.dumped,
+        facts: archive.facts,
+        omitted,
+        warnings,
+        pg_dump: programs.version,
+    })))
+}
+
+/// The id of a backup that begins now; if the second is taken, that of a later one.
+async fn free_id(run: &Run<'_>, database: &str) -> Result<(String, Timestamp)> {
+    loop {
+        let started = super::now();
+        let id = name::id(database, started);
+        let taken =
+            |name: &str| name.strip_prefix(id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let names = std::fs::read_dir(run.store.directory())
+            .map_err(|error| Error::read(format!("the backup directory {}", run.store.location()), &error))?;
+        if !names.flatten().any(|entry| entry.file_name().to_str().is_some_and(taken)) {
+            return Ok((id, started));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Key of a file that is compressed and encrypted as the settings say.
+fn key(run: &Run<'_>, id: &str, extension: &str) -> String {
+    let age = if run.settings.recipients.is_some() { ".age" } else { "" };
+    format!("{id}{extension}{}{age}", run.settings.compression.suffix())
+}
+
+fn recipe(run: &Run<'_>) -> Recipe {
+    let settings = &run.settings;
+    Recipe { method: settings.compression, level: settings.level, recipients: settings.recipients.clone() }
+}
+
+/// pg_dump holds its locks now: compares the tables, then asks for the facts.
+async fn look(snapshot: &Snapshot) -> Result<Look> {
+    let rewritten = snapshot.rewritten().await?;
+    match rewritten.is_empty() {
+        true => snapshot.facts().await.map(|facts| Look::Same(Box::new(facts))),
+        false => Ok(Look::Rewritten(rewritten)),
+    }
+}
+
+async fn dump_stream(
+    run: &Run<'_>,
+    call: &Call<'_>,
+    snapshot: &Snapshot,
+    id: &str,
+) -> Result<std::result::Result<Archive, Vec<String>>> {
+    let format = run.settings.format;
+    let key = key(run, id, format.extension());
+    let upload = run.store.create(&key)?;
+    let mut child = Child::start("pg_dump", call.stream(format))?;
+    let stdout = child.stdout()?;
+    let progress = Progress::begin(call.database, None);
+    let (first, begun) = oneshot::channel();
+    let (recipe, moved) = (recipe(run), progress.counter());
+    let mut pump = tokio::task::spawn_blocking(move || pump(stdout, format, &recipe, upload, &moved, first));
+
+    let looked = async {
+        // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
+        let _ = begun.await;
+        look(snapshot).await
+    };
+    let facts = match run.stop.or(looked).await {
+        Ok(Look::Same(facts)) => *facts,
+        other => {
+            child.end().await;
+            drop(pump.await);
+            return match other? {
+                Look::Rewritten(tables) => Ok(Err(tables)),
+                Look::Same(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
+            };
+        }
+    };
+    let pumped = tokio::select! {
+        biased;
+        () = run.stop.wait() => {
+            child.end().await;
+            drop(pump.await);
+            return Err(run.stop.error());
+        }
+        pumped = &mut pump => flatten(pumped),
+    };
+    let (stored, messages) = agree(pumped, &mut child).await?;
+    let file = stored_file(Role::Archive, key, &stored);
+    Ok(Ok(Archive {
+        sealed: Sealed::File(stored.finished.inner),
+        files: vec![file],
+        dumped: stored.dumped,
+        facts,
+        messages,
+    }))
+}
+
+/// A stream counts only if the store has it, it is whole, and its program exited with 0. Where several went wrong, the
+/// first of these tells why.
+async fn agree(pumped: Result<Stored>, child: &mut Child) -> Result<(Stored, Messages)> {
+    match pumped {
+        Err(error) if error.kind() != Kind::Data => {
+            child.end().await;
+            Err(error)
+        }
+        pumped => {
+            let messages = child.succeed().await?;
+            Ok((pumped?, messages))
+        }
+    }
+}
+
+fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+}
+
+fn stored_file(role: Role, key: String, stored: &Stored) -> StoredFile {
+    let finished = &stored.finished;
+    StoredFile {
+        role,
+        key,
+        stored_bytes: finished.stored.bytes,
+        stored_sha256: finished.stored.hex(),
+        plain_bytes: finished.plain.bytes,
+        plain_sha256: finished.plain.hex(),
+    }
+}
+
+async fn dump_directory(
+    run: &Run<'_>,
+    call: &Call<'_>,
+    snapshot: &Snapshot,
+    id: &str,
+) -> Result<std::result::Result<Archive, Vec<String>>> {
+    let settings = &run.settings;
+    let folder = run.store.create_folder(id)?;
+    let staging = match &settings.recipients {
+        Some(_) => Some(Staging::create(&settings.staging, "BACKUP_STAGING_DIR")?),
+        None => None,
+    };
+    let target = staging.as_ref().map_or(folder.path(), Staging::path).to_owned();
+    let mut child = Child::start("pg_dump", call.directory(&target, settings.jobs, settings)?)?;
+    let progress = Progress::begin(call.database, None);
+
+    let dumping = async {
+        tokio::select! {
+            () = directory::begun(&target) => {}
+            exited = child.succeed() => {
+                exited.map_err(|error| (error, true))?;
+                return Err((Error::new(Kind::Data, "pg_dump wrote no table of contents"), false));
+            }
+        }
+        let facts = match look(snapshot).await.map_err(|error| (error, false))? {
+            Look::Same(facts) => *facts,
+            Look::Rewritten(tables) => return Ok(Err(tables)),
+        };
+        let messages = tokio::select! {
+            exited = child.succeed() => exited.map_err(|error| (error, false))?,
+            () = directory::follow(target.clone(), progress.counter()) => Messages::default(),
+        };
+        Ok(Ok((facts, messages)))
+    };
+    let dumped = tokio::select! {
+        biased;
+        () = run.stop.wait() => Err((run.stop.error(), false)),
+        dumped = dumping => dumped,
+    };
+    let (facts, messages) = match dumped {
+        Ok(Ok(dumped)) => dumped,
+        Ok(Err(tables)) => {
+            child.end().await;
+            return Ok(Err(tables));
+        }
+        Err((error, before_locks)) => {
+            child.end().await;
+            let rewritten = if before_locks { snapshot.rewritten().await? } else { Vec::new() };
+            return if rewritten.is_empty() { Err(error) } else { Ok(Err(rewritten)) };
+        }
+    };
+    let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
+    let (owned_id, recipients, moved) = (id.to_owned(), settings.recipients.clone(), progress.counter());
+    let collected = tokio::task::spawn_blocking(move || {
+        let dumped = directory::dumped(&target)?;
+        let files = directory::collect(&owned_id, &target, &folder, recipients.as_deref(), &moved)?;
+        folder.seal()?;
+        drop(staging);
+        Ok((folder, files, dumped))
+    });
+    let (folder, files, dumped) = flatten(collected.await)?;
+    if run.stop.requested() {
+        return Err(run.stop.error());
+    }
+    Ok(Ok(Archive { sealed: Sealed::Folder(folder), files, dumped, facts, messages }))
+}
+
+async fn dump_globals(
+    run: &Run<'_>,
+    programs: &Programs,
+    database: &str,
+    id: &str,
+    passwords: bool,
+) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
+    let key = key(run, id, ".globals.sql");
+    let upload = run.store.create(&key)?;
+    let mut child = Child::start("pg_dumpall", globals(programs, &run.connection, database, passwords))?;
+    let stdout = child.stdout()?;
+    let (first, _) = oneshot::channel();
+    let recipe = recipe(run);
+    let mut pump = tokio::task::spawn_blocking(move || {
+        pump(stdout, Format::Plain, &recipe, upload, &crate::host::progress::Counter::default(), first)
+    });
+    let pumped = tokio::select! {
+        biased;
+        () = run.stop.wait() => {
+            child.end().await;
+            drop(pump.await);
+            return Err(run.stop.error());
+        }
+        pumped = &mut pump => flatten(pumped),
+    };
+    let (stored, messages) = agree(pumped, &mut child).await.map_err(|error| error.context("the globals"))?;
+    let file = stored_file(Role::Globals, key, &stored);
+    Ok((stored.finished.inner, file, messages))
+}
+
+impl Whole {
+    /// The manifest, but for what only the instance knows.
+    pub fn manifest(&self, run: &Run<'_>, host: String) -> Manifest {
+        let settings = &run.settings;
+        let facts = &self.facts;
+        Manifest {
+            manifest_version: crate::catalogue::manifest::VERSION,
+            id: self.id.clone(),
+            database: self.database.clone(),
+            instance: run.place.instance.clone(),
+            host,
+            started: self.started,
+            ended: super::now(),
+            pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
+            server: facts.server.clone(),
+            pg_dump: self.pg_dump.clone(),
+            format: settings.format,
+            compression: crate::catalogue::manifest::Compression {
+                method: settings.compression,
+                level: settings.compression.level(settings.level).ok().filter(|_| settings.compression.suffix() != ""),
+            },
+            encryption: settings.recipients.as_ref().map(|recipients| crate::catalogue::manifest::Encryption {
+                method: "age".to_owned(),
+                recipients: recipients.names(),
+            }),
+            partial: settings.options.partial,
+            dump_options: settings.options.arguments.clone(),
+            files: self.files.clone(),
+            contents: crate::catalogue::manifest::Contents {
+                tables: self.dumped.tables(),
+                large_objects: self.dumped.large_objects,
+                extensions: facts.extensions.clone(),
+                database_bytes: facts.bytes,
+            },
+            properties: facts.properties.clone(),
+            role_passwords: facts.reads_passwords,
+            omitted: self.omitted.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}

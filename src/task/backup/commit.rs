@@ -1,0 +1,49 @@
+//! How a backup comes to exist: the files get their names, and the manifest gets its name last.
+
+use crate::catalogue::manifest::{Manifest, StoredFile};
+use crate::error::{Error, Kind, Result};
+use crate::store::local::LocalStore;
+use crate::store::{Store, Upload};
+use crate::task::backup::Run;
+use crate::task::backup::attempt::{Sealed, Whole};
+
+/// Writes the manifest, and gives everything its name. Blocks only for the moment that the file system takes.
+pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
+    if run.stop.requested() {
+        return Err(run.stop.error());
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let manifest = whole.manifest(run, host);
+    let store = run.store.clone();
+    let committed = tokio::task::spawn_blocking(move || {
+        let named = name_all(&store, whole, &manifest);
+        named.map(|()| manifest)
+    });
+    committed.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+}
+
+fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()> {
+    let mut upload = store.create(&Manifest::key(&manifest.id))?;
+    upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
+    // From here on a sweep finds in the manifest under its temporary name which files are ours.
+    upload.seal()?;
+    name_files(whole.archive, whole.globals, upload).inspect_err(|_| withdraw(store, &manifest.files))
+}
+
+fn name_files(archive: Sealed, globals: Box<dyn Upload>, manifest: Box<dyn Upload>) -> Result<()> {
+    match archive {
+        Sealed::File(upload) => upload.commit()?,
+        Sealed::Folder(folder) => folder.commit()?,
+    }
+    globals.commit()?;
+    manifest.commit()
+}
+
+/// Takes away the files of a backup that did not get its manifest.
+fn withdraw(store: &LocalStore, files: &[StoredFile]) {
+    for file in files {
+        if let Err(error) = store.delete(&file.key) {
+            log::warn!("{error}");
+        }
+    }
+}
