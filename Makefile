@@ -23,7 +23,6 @@ test-unit: ## Run the tests that need no PostgreSQL
 	$(CARGO) test --lib --bins
 
 bench: ## Measure backups against pg_dump's own ways
-	@scripts/install-test-deps
 	@scripts/bench
 
 lint: ## Check formatting, clippy, shell scripts, and what the dependencies may be

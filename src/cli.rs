@@ -79,13 +79,13 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Voice {
     /// Say only what went wrong
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     pub quiet: bool,
     /// Say more
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     pub verbose: bool,
     /// Print help
-    #[arg(short = '?', long, global = true, action = ArgAction::Help)]
+    #[arg(short = '?', long, global = true, display_order = 902, action = ArgAction::Help)]
     pub help: Option<bool>,
 }
 

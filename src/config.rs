@@ -6,79 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{BackupArgs, ConnectionArgs, IdentityArgs, PlaceArgs};
+use crate::cli::{BackupArgs, IdentityArgs, PlaceArgs};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, Recipients};
 use crate::postgres::dump_options::DumpOptions;
 use crate::secret::{Secret, Sources};
 
-/// How the server is reached. The same for our own connection and for PostgreSQL's programs.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// Where the server listens.
-    pub host: Host,
-    /// Port; it is a part of the socket's name too.
-    pub port: u16,
-    /// Role, or the name of the operating system's user.
-    pub user: Option<String>,
-    /// Password, if it is in our settings; else the server asks for none, or the password file has it.
-    pub password: Option<Secret>,
-    /// TLS.
-    pub tls: Tls,
-    /// Folder of PostgreSQL's programs, if it is set.
-    pub bindir: Option<PathBuf>,
-}
+mod connection;
 
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// The folder of a Unix socket.
-    Socket(PathBuf),
-    /// A host name or address.
-    Name(String),
-}
-
-/// libpq's TLS settings (PostgreSQL documentation, "SSL Support").
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// How much is asked of the server.
-    pub mode: SslMode,
-    /// Trusted authorities; the system's where none are given.
-    pub root_cert: Option<PathBuf>,
-    /// Our certificate.
-    pub cert: Option<PathBuf>,
-    /// Its key.
-    pub key: Option<PathBuf>,
-}
-
-/// libpq's `sslmode`, but for `allow`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    /// No TLS.
-    Disable,
-    /// TLS if the server has it.
-    Prefer,
-    /// TLS; who the server is, is not asked, unless a root certificate is set.
-    Require,
-    /// TLS with a certificate that a trusted authority signed.
-    VerifyCa,
-    /// The same, and the certificate is the host's own.
-    VerifyFull,
-}
-
-impl SslMode {
-    /// libpq's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            SslMode::Disable => "disable",
-            SslMode::Prefer => "prefer",
-            SslMode::Require => "require",
-            SslMode::VerifyCa => "verify-ca",
-            SslMode::VerifyFull => "verify-full",
-        }
-    }
-}
+pub use connection::{Connection, Host, SslMode, Tls};
 
 /// Format of an archive (`pg_dump --format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -223,88 +160,6 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
         }
     }
     None
-}
-
-impl Connection {
-    /// Checks the connection's settings and reads its password.
-    pub fn new(args: &ConnectionArgs) -> Result<Self> {
-        let port = match args.port.parse() {
-            Ok(port) if port > 0 => port,
-            _ => return Err(wrong("DB_PORT (--port)", &args.port, "a number from 1 to 65535")),
-        };
-        let value = secret_variable("DB_PASSWORD")?;
-        let sources = Sources {
-            credential: "db-password",
-            variable: "DB_PASSWORD",
-            file: args.password_file.as_deref(),
-            value: value.as_ref(),
-        };
-        Ok(Connection {
-            host: Host::new(args.host.as_deref(), port),
-            port,
-            user: args.username.clone(),
-            password: sources.find(credentials().as_deref())?,
-            tls: Tls::new(args)?,
-            bindir: args.pg_bindir.clone(),
-        })
-    }
-}
-
-impl Host {
-    fn new(host: Option<&str>, port: u16) -> Self {
-        match host {
-            Some(folder) if folder.starts_with('/') => Host::Socket(PathBuf::from(folder)),
-            Some(name) => Host::Name(name.to_owned()),
-            None => Host::Socket(local_socket(port)),
-        }
-    }
-}
-
-/// Folder of the local server's socket: Debian's, or the one that PostgreSQL is built with.
-fn local_socket(port: u16) -> PathBuf {
-    let folders = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
-    let has_socket = |folder: &&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
-    PathBuf::from(folders.iter().find(|folder| has_socket(folder)).unwrap_or(&folders[0]))
-}
-
-impl fmt::Display for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Socket(folder) => write!(f, "{}/.s.PGSQL.{}", folder.display(), self.port),
-            Host::Name(name) if name.contains(':') => write!(f, "[{name}]:{}", self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
-        }
-    }
-}
-
-impl Tls {
-    fn new(args: &ConnectionArgs) -> Result<Self> {
-        let mode = match args.sslmode.as_str() {
-            "disable" => SslMode::Disable,
-            "prefer" => SslMode::Prefer,
-            "require" => SslMode::Require,
-            "verify-ca" => SslMode::VerifyCa,
-            "verify-full" => SslMode::VerifyFull,
-            other => {
-                let expected = "disable, prefer, require, verify-ca or verify-full";
-                return Err(wrong("DB_SSLMODE (--sslmode)", other, expected));
-            }
-        };
-        if args.sslcert.is_some() != args.sslkey.is_some() {
-            return Err(Error::new(Kind::Config, "only one of DB_SSLCERT and DB_SSLKEY is set")
-                .hint("a client certificate needs its key"));
-        }
-        let files = [&args.sslrootcert, &args.sslcert, &args.sslkey];
-        for (variable, file) in ["DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY"].iter().zip(files) {
-            if let Some(path) = file {
-                std::fs::File::open(path).map_err(|error| {
-                    let read = Error::read(path.display(), &error).context(variable);
-                    Error::new(Kind::Config, read.message())
-                })?;
-            }
-        }
-        Ok(Tls { mode, root_cert: args.sslrootcert.clone(), cert: args.sslcert.clone(), key: args.sslkey.clone() })
-    }
 }
 
 impl Place {
@@ -461,12 +316,5 @@ mod tests {
         assert_eq!(read(""), Vec::<String>::new());
         assert!(names("DB_NAME", r#""a"#).is_err());
         assert!(names("DB_NAME", r#""a"b"#).is_err());
-    }
-
-    #[test]
-    fn hosts() {
-        assert_eq!(Host::new(Some("/tmp/x"), 1), Host::Socket("/tmp/x".into()));
-        assert_eq!(Host::new(Some("db"), 1), Host::Name("db".into()));
-        assert!(matches!(Host::new(None, 1), Host::Socket(_)));
     }
 }

@@ -134,6 +134,13 @@ pub struct Contents {
     pub database_bytes: u64,
 }
 
+impl Contents {
+    /// `1 table`, `12 tables`.
+    pub fn tables_in_words(&self) -> String {
+        format!("{} table{}", self.tables, if self.tables == 1 { "" } else { "s" })
+    }
+}
+
 /// An extension of the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Extension {

@@ -58,7 +58,7 @@ pub fn must_be_in_memory(path: &Path, setting: &str) -> Result<()> {
             format!("{setting}: {} cannot be used: {}", path.display(), crate::error::reason(&error.into())),
         )
     })?;
-    match IN_MEMORY.contains(&i64::from(found.f_type)) {
+    match IN_MEMORY.contains(&found.f_type) {
         true => Ok(()),
         false => Err(Error::new(
             Kind::Config,

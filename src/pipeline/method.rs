@@ -63,7 +63,9 @@ impl Method {
     pub fn default_level(self) -> i32 {
         match self {
             Self::None => 0,
-            Self::Gzip | Self::Xz => 6,
+            // libdeflate's 5 makes files about as large as zlib's 6 does, in a third of its time.
+            Self::Gzip => 5,
+            Self::Xz => 6,
             Self::Bzip2 => 9,
             Self::Zstd => 3,
         }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
@@ -133,20 +133,25 @@ impl Child {
         }
     }
 
-    /// Ends the program: SIGTERM, and SIGKILL if it does not listen.
+    /// Ends the program and what it has started: SIGTERM, and SIGKILL if it does not listen.
     pub async fn end(&mut self) {
-        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            // It may have ended by itself in this moment.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
-            drop(self.child.kill().await);
+            self.kill().await;
         }
     }
 
     /// Ends the program at once, so that it can draw no conclusion from the end of its input.
     pub async fn kill(&mut self) {
-        drop(self.child.kill().await);
+        self.signal(Signal::KILL);
+        drop(self.child.wait().await);
+    }
+
+    /// Signals the program's process group, which is its own. It may have ended by itself in this moment.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process_group(pid, signal);
+        }
     }
 }
 

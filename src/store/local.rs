@@ -264,7 +264,7 @@ pub struct LocalFolder {
 
 impl LocalFolder {
     /// Where its files are written.
-    pub fn path(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.partial
     }
 

@@ -125,15 +125,15 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
 }
 
 fn tell(manifest: &Manifest) {
-    let seconds = (manifest.ended.as_second() - manifest.started.as_second()).max(0);
+    let seconds = manifest.ended.duration_since(manifest.started).as_secs_f64();
     let plain: u64 = manifest.files.iter().map(|file| file.plain_bytes).sum();
     log::info!(
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
         PGCELLAR_BYTES = manifest.stored_bytes();
-        "backed up '{}' as {} in {seconds} s: {} tables, {} stored from {}{}",
+        "backed up '{}' as {} in {seconds:.1} s: {}, {} stored from {}{}",
         manifest.database.escape_debug(),
         manifest.id,
-        manifest.contents.tables,
+        manifest.contents.tables_in_words(),
         indicatif::HumanBytes(manifest.stored_bytes()),
         indicatif::HumanBytes(plain),
         if manifest.partial { " (partial: options left data out)" } else { "" },

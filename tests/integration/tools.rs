@@ -41,11 +41,19 @@ fn sha256sum(file: &Path) -> String {
         .to_owned()
 }
 
-/// `pg_restore`, from a file of its formats.
+/// `pg_restore`, from a file of its formats. With several jobs, one section after the other: workers that take all of them
+/// at once give out rights in any order, one of which may need another, and make the triggers of a partitioned table while
+/// the rows of its partitions still arrive, and fire them.
 fn pg_restore(from: &Path, into: &Database<'_>, jobs: &str) {
-    let mut command = into.cluster().client("pg_restore", "");
-    command.args(["--exit-on-error", "--jobs", jobs, "--dbname", &into.connection_string()]).arg(from);
-    must(&mut command);
+    let sections: &[&[&str]] = match jobs {
+        "1" => &[&[]],
+        _ => &[&["--section=pre-data"], &["--section=data", "--jobs", jobs], &["--section=post-data", "--jobs", jobs]],
+    };
+    for section in sections {
+        let mut command = into.cluster().client("pg_restore", "");
+        command.args(["--exit-on-error", "--dbname", &into.connection_string()]).args(*section).arg(from);
+        must(&mut command);
+    }
 }
 
 #[test]

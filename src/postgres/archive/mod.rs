@@ -22,7 +22,7 @@
 //!
 //! # Bounds
 //!
-//! Nothing here panics on any input, and memory grows only with what is kept of the table of contents: 20 bytes for
+//! Nothing here panics on any input, and memory grows only with what is kept of the table of contents: 28 bytes for
 //! each table with data, and each distinct owner, tablespace and extension name once. Definitions, rows and large
 //! objects pass by in whatever pieces they arrive.
 

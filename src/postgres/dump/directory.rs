@@ -70,8 +70,12 @@ pub fn collect(
         match recipients {
             None => hash(&format!("{id}/{name}"), from, &path),
             Some(recipients) => {
-                let stored =
-                    encrypt(&format!("{id}/{name}.age"), from, &folder.path().join(format!("{name}.age")), recipients);
+                let stored = encrypt(
+                    &format!("{id}/{name}.age"),
+                    from,
+                    &folder.folder().join(format!("{name}.age")),
+                    recipients,
+                );
                 // The plain bytes lie in memory; they go as soon as they can.
                 std::fs::remove_file(&path).map_err(|error| Error::write(path.display(), &error))?;
                 stored

@@ -256,7 +256,7 @@ async fn dump_directory(
         Some(_) => Some(Staging::create(&settings.staging, "BACKUP_STAGING_DIR")?),
         None => None,
     };
-    let target = staging.as_ref().map_or(folder.path(), Staging::path).to_owned();
+    let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
     let mut child = Child::start("pg_dump", call.directory(&target, settings.jobs, settings)?)?;
     let progress = Progress::begin(call.database, None);
 

@@ -16,6 +16,9 @@ use serde_json::Value;
 use super::cluster::{Cluster, PASSWORD, SUPERUSER};
 use super::process::{hand_over, plain, unprivileged};
 
+/// The program that cargo built for these tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
+
 /// No run of these tests takes nearly as long; one that does hangs.
 const USUAL_LIMIT: Duration = Duration::from_secs(120);
 
@@ -96,7 +99,8 @@ impl Cellar {
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             settings: self.settings.clone(),
             limit: USUAL_LIMIT,
-            unprivileged: false,
+            unprivileged_copy: None,
+            scratch: self.folder.path().to_owned(),
         }
     }
 
@@ -121,7 +125,8 @@ pub struct Run {
     arguments: Vec<OsString>,
     settings: BTreeMap<OsString, OsString>,
     limit: Duration,
-    unprivileged: bool,
+    unprivileged_copy: Option<PathBuf>,
+    scratch: PathBuf,
 }
 
 impl Run {
@@ -145,7 +150,12 @@ impl Run {
 
     /// Runs as the unprivileged user where the tests run as root.
     pub fn by_unprivileged_user(mut self) -> Run {
-        self.unprivileged = true;
+        // The build folder may lie where only its owner may look.
+        let copy = self.scratch.join("pgcellar");
+        if !copy.exists() {
+            std::fs::copy(PROGRAM, &copy).unwrap();
+        }
+        self.unprivileged_copy = Some(copy);
         self
     }
 
@@ -182,8 +192,7 @@ impl Run {
 
     /// Starts the run.
     pub fn start(self) -> Running {
-        let program = env!("CARGO_BIN_EXE_pgcellar");
-        let mut command = if self.unprivileged { unprivileged(program) } else { plain(program) };
+        let mut command = self.unprivileged_copy.map_or_else(|| plain(PROGRAM), unprivileged);
         command.args(&self.arguments).envs(&self.settings).current_dir("/");
         // A group of its own, so that a run that hangs can be ended with all its children.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
