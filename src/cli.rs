@@ -264,6 +264,15 @@ pub struct RestoreArgs {
     /// Database to make [default: the one that was backed up]
     #[arg(short, long, value_name = "NAME")]
     pub target_database: Option<String>,
+    /// Folder in memory where an encrypted directory archive is decrypted
+    #[arg(
+        long,
+        env = "RESTORE_STAGING_DIR",
+        hide_env_values = true,
+        value_name = "FOLDER",
+        default_value = "/dev/shm"
+    )]
+    pub staging_dir: PathBuf,
     /// Private keys.
     #[command(flatten)]
     pub identity: IdentityArgs,

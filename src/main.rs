@@ -50,7 +50,9 @@ fn run(cli: &Cli) -> Result<()> {
         let stop = Stop::listen()?;
         match &cli.verb {
             Verb::Backup(args) => task::backup::run(args, &stop).await,
-            _ => Err(Error::new(Kind::Internal, "not yet")),
+            Verb::List(args) => task::list::run(args).await,
+            Verb::Verify(args) => task::verify::run(args, &stop).await,
+            Verb::Restore(args) => task::restore::run(args, &stop).await,
         }
     });
     runtime.shutdown_timeout(GRACE);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::name;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
@@ -280,12 +281,10 @@ impl Manifest {
         let Some(rest) = key.strip_prefix(&self.id) else { return false };
         let name = rest.strip_prefix('/').unwrap_or(rest);
         let beside = rest.starts_with('.') || rest.starts_with('/');
-        beside
-            && !name.is_empty()
-            && !name.contains(['/', '\0'])
-            && name != ".."
-            && name != "."
-            && !rest.ends_with(MANIFEST)
+        let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != ".." && name != ".";
+        // `a_20231231_020000.b_20240101_020000.dump` belongs to a database with a strange name, not to the first id.
+        let anothers = name::leading_id(name.trim_start_matches('.')).is_some();
+        beside && plain && !anothers && !rest.ends_with(MANIFEST) && rest != VERIFY
     }
 
     /// The document, as it is stored.
@@ -300,7 +299,16 @@ impl Manifest {
 
     /// Size of all files in the store, in bytes.
     pub fn stored_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.stored_bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stored_bytes))
+    }
+
+    /// The compression that pgcellar itself put on this file: none for the files of a directory archive, which pg_dump
+    /// compresses.
+    pub fn method(&self, file: &StoredFile) -> Method {
+        match (self.format, file.role) {
+            (Format::Directory, Role::Archive) => Method::None,
+            _ => self.compression.method,
+        }
     }
 }
 
@@ -322,3 +330,6 @@ fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
     bytes.push(b'\n');
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

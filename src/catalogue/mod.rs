@@ -1,6 +1,7 @@
 //! The catalogue: the manifests of a store, read, checked against its files, and selected from.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use serde::Serialize;
@@ -73,7 +74,7 @@ pub struct Catalogue {
     pub backups: Vec<Backup>,
     /// Manifests that cannot be used.
     pub unusable: Vec<Unusable>,
-    /// Files that are named like a backup's and that no manifest names.
+    /// Files and folders that are named like a backup's and that no manifest names.
     pub unmanaged: Vec<String>,
 }
 
@@ -100,21 +101,15 @@ impl Catalogue {
     }
 
     fn find_unmanaged(&mut self, sizes: &HashMap<String, u64>) {
-        let managed: std::collections::HashSet<&str> = self
-            .backups
-            .iter()
-            .flat_map(|backup| backup.manifest.files.iter().map(|file| file.key.as_str()))
-            .chain(self.unusable.iter().map(|unusable| unusable.key.as_str()))
-            .collect();
-        let ids: std::collections::HashSet<&str> =
-            self.backups.iter().map(|backup| backup.manifest.id.as_str()).collect();
-        let record =
-            |key: &str| [MANIFEST, VERIFY].iter().any(|end| key.strip_suffix(end).is_some_and(|id| ids.contains(id)));
+        let files = self.backups.iter().flat_map(|backup| &backup.manifest.files);
+        let mut managed: HashSet<Cow<'_, str>> = files.map(|file| Cow::from(&file.key)).collect();
+        managed.extend(self.backups.iter().map(|backup| Cow::from(Manifest::key(&backup.manifest.id))));
+        let unusable: HashSet<&str> = self.unusable.iter().filter_map(|bad| name::leading_id(&bad.key)).collect();
         self.unmanaged = sizes
             .keys()
-            .filter(|key| !managed.contains(key.as_str()) && !record(key))
+            .filter(|key| !managed.contains(key.as_str()) && !key.ends_with(VERIFY))
             .map(|key| key.split_once('/').map_or(key.as_str(), |(folder, _)| folder))
-            .filter(|name| name::leading_id(name).is_some())
+            .filter(|name| name::leading_id(name).is_some_and(|id| !unusable.contains(id)))
             .map(str::to_owned)
             .collect();
         self.unmanaged.sort();
@@ -123,7 +118,8 @@ impl Catalogue {
 
     /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one.
     ///
-    /// `latest` needs `database` where the store has backups of several.
+    /// `latest` needs `database` where the store has backups of several. A beginning must have the whole name of the
+    /// database, so that `foo` is never taken for a backup of `foobar`.
     pub fn resolve(&self, wanted: &str, database: Option<&str>) -> Result<&Backup> {
         let of_database = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
         let candidates: Vec<&Backup> = self.backups.iter().filter(of_database).collect();
@@ -132,7 +128,7 @@ impl Catalogue {
         }
         let matching: Vec<&Backup> = match candidates.iter().find(|backup| backup.manifest.id == wanted) {
             Some(exact) => vec![exact],
-            None => candidates.into_iter().filter(|backup| backup.manifest.id.starts_with(wanted)).collect(),
+            None => candidates.into_iter().filter(|backup| begins(&backup.manifest.id, wanted)).collect(),
         };
         match matching.as_slice() {
             [one] => Ok(one),
@@ -149,10 +145,16 @@ impl Catalogue {
         let manifest = Manifest::key(wanted);
         match self.unusable.iter().find(|unusable| unusable.key == manifest) {
             Some(unusable) => Error::new(unusable.error.kind(), unusable.error.to_string()),
-            None => Error::new(Kind::Missing, format!("there is no backup '{wanted}'"))
+            None => Error::new(Kind::Missing, format!("there is no backup '{}'", name::printable(wanted)))
                 .hint("pgcellar list shows what there is"),
         }
     }
+}
+
+/// Whether `wanted` is the beginning of this id, and not only of its database's name.
+fn begins(id: &str, wanted: &str) -> bool {
+    let rest = wanted.strip_prefix(name::escaped_database(id));
+    id.starts_with(wanted) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 fn latest<'a>(candidates: &[&'a Backup], database: Option<&str>) -> Result<&'a Backup> {
@@ -212,3 +214,6 @@ fn document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
         .map_err(|error| Error::read(format!("{key} in {}", store.location()), &error))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

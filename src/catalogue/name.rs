@@ -35,6 +35,33 @@ pub fn leading_id(file_name: &str) -> Option<&str> {
     ends.map(|end| &file_name[..end]).find(|start| has_time(start))
 }
 
+/// Whether a backup with this id is one of this database, as far as the id tells.
+pub fn is_of(id: &str, database: &str) -> bool {
+    has_time(id) && escaped_database(id) == escape(database)
+}
+
+/// The part of an id that is the database's name.
+pub fn escaped_database(id: &str) -> &str {
+    let mut parts = id.rsplitn(3, '_');
+    parts.nth(2).unwrap_or(id)
+}
+
+/// A name of unknown origin as it is shown to people: what would move the cursor, colour the terminal, or turn or hide
+/// letters (Unicode's controls and its invisible format characters) is written as `\u{…}`.
+pub fn printable(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        let hidden = c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        match hidden {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 fn has_time(name: &str) -> bool {
     let Some((rest, time)) = name.rsplit_once('_') else { return false };
     let Some((database, date)) = rest.rsplit_once('_') else { return false };
@@ -73,5 +100,27 @@ mod tests {
         for foreign in ["a.dump", "a_2023_020000.dump", "_20231231_020000.dump", "a_20231231_02000x.dump", ""] {
             assert_eq!(leading_id(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn ids_tell_their_database() {
+        let cases = [
+            ("foo_20231231_020000", "foo", true),
+            ("foobar_20231231_020000", "foo", false),
+            ("foo_bar_20231231_020000", "foo", false),
+            ("foo_bar_20231231_020000", "foo_bar", true),
+            ("my%20db_20231231_020000", "my db", true),
+            ("my%20db_20231231_020000", "my%20db", false),
+            ("foo", "foo", false),
+        ];
+        for (id, database, expected) in cases {
+            assert_eq!(is_of(id, database), expected, "{id} {database}");
+        }
+    }
+
+    #[test]
+    fn shown_names_cannot_touch_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c\u{9b}"), r"a\u{1b}[31m\u{a}b\u{202e}c\u{9b}");
+        assert_eq!(printable("Größe \"ö\" 日本 e\u{301}"), "Größe \"ö\" 日本 e\u{301}");
     }
 }

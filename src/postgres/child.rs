@@ -77,17 +77,22 @@ impl Messages {
 
 impl Child {
     /// Starts a program that `Programs::command` made ready.
-    pub fn start(name: &str, mut command: Command) -> Result<Self> {
+    pub fn start(name: &str, command: Command) -> Result<Self> {
+        Child::start_heard(name, command, |_| {})
+    }
+
+    /// The same, with somebody who hears each line of its messages as it comes.
+    pub fn start_heard(name: &str, mut command: Command, hear: impl FnMut(&str) + Send + 'static) -> Result<Self> {
         let name = name.to_owned();
         // Ctrl-C at a terminal reaches pgcellar, which ends its children in order.
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| {
             Error::new(Kind::System, format!("cannot start {name}: {}", crate::error::reason(&error)))
         })?;
-        let stderr = child.stderr.take();
+        let (stderr, program) = (child.stderr.take(), name.clone());
         let messages = tokio::spawn(async move {
             match stderr {
-                Some(stderr) => collect(stderr).await,
+                Some(stderr) => collect(&program, stderr, hear).await,
                 None => Messages::default(),
             }
         });
@@ -155,7 +160,7 @@ impl Child {
     }
 }
 
-async fn collect(stderr: tokio::process::ChildStderr) -> Messages {
+async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut hear: impl FnMut(&str)) -> Messages {
     let mut messages = Messages::default();
     let mut reader = BufReader::new(stderr);
     loop {
@@ -164,7 +169,11 @@ async fn collect(stderr: tokio::process::ChildStderr) -> Messages {
             Ok(0) | Err(_) => return messages,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                log::debug!("{text}");
+                // Other lines can be a command that failed, with a password in it.
+                if text.starts_with(name) {
+                    log::debug!("{text}");
+                }
+                hear(&text);
                 messages.keep(text);
             }
         }

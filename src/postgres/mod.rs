@@ -1,5 +1,6 @@
 //! What pgcellar knows of PostgreSQL: servers, its own tools and its archive format.
 
+pub mod acl;
 pub mod archive;
 pub mod child;
 pub mod client;
@@ -9,6 +10,8 @@ pub mod facts;
 pub mod omitted;
 pub mod passfile;
 pub mod programs;
+pub mod properties;
+pub mod restore;
 pub mod script;
 pub mod snapshot;
 pub mod tls;

@@ -64,6 +64,29 @@ impl Programs {
         }
     }
 
+    /// The programs that restore an archive of pg_dump `archive` (major version) into a server of version `server`: the
+    /// server's own where they can read the archive, else the oldest newer ones, else the newest. No pg_restore reads the
+    /// archives of a newer pg_dump.
+    pub async fn for_archive(bindir: Option<&Path>, server: u32, archive: u32) -> Result<Self> {
+        let installed = installed(bindir).await;
+        let able = || installed.iter().filter(|programs| programs.major >= archive);
+        let newer = able().filter(|programs| programs.major >= server).min_by_key(|programs| programs.major);
+        if let Some(fit) = newer.or_else(|| able().rev().max_by_key(|programs| programs.major)) {
+            return Ok(fit.clone());
+        }
+        let wanted = server.max(archive);
+        let hint =
+            format!("install postgresql-client-{wanted}, or set PG_BINDIR to the folder that has its pg_restore");
+        let message = match installed.iter().rev().max_by_key(|programs| programs.major) {
+            Some(older) => {
+                let (version, folder) = (&older.version, older.folder.display());
+                format!("pg_restore {version} in {folder} cannot read what pg_dump {archive} wrote")
+            }
+            None => format!("pg_restore is not installed{}", place(bindir)),
+        };
+        Err(Error::new(Kind::System, message).hint(hint))
+    }
+
     /// The newest programs, for work that needs no server.
     pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
         installed(bindir).await.into_iter().max_by_key(|programs| programs.major).ok_or_else(|| {

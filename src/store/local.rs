@@ -3,7 +3,8 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, Store, Upload};
@@ -45,12 +46,12 @@ impl LocalStore {
 
     /// Path of a key. A key that would lead out of the directory is refused, wherever it came from.
     pub fn path(&self, key: &str) -> Result<PathBuf> {
-        let relative = Path::new(key);
-        let inside = !key.is_empty() && relative.components().all(|part| matches!(part, Component::Normal(_)));
+        // Every part is a name: an empty one or a dot would make a second spelling of another key.
+        let inside = key.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if !inside || key.contains('\0') {
             return Err(Error::new(Kind::Data, format!("the file name '{key}' points outside the backup directory")));
         }
-        Ok(self.directory.join(relative))
+        Ok(self.directory.join(key))
     }
 
     /// Path of a key while its bytes are not whole.
@@ -72,7 +73,13 @@ impl LocalStore {
     }
 
     fn cannot_read(&self, error: &io::Error) -> Error {
-        Error::read(format!("the backup directory {}", self.directory.display()), error)
+        let error = Error::read(format!("the backup directory {}", self.directory.display()), error);
+        match error.kind() {
+            Kind::Missing => {
+                error.hint("BACKUP_DIR (--backup-dir) says where backups are; the first backup makes the folder")
+            }
+            _ => error,
+        }
     }
 
     /// Begins a folder under a temporary name; its files are written there by others.
@@ -124,7 +131,10 @@ impl LocalStore {
             // A file can vanish between the listing and the look at it.
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() && prefix.is_empty() => {
-                    self.walk(&entry.path(), &format!("{key}/"), entries)?;
+                    match self.walk(&entry.path(), &format!("{key}/"), entries) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
                 }
                 Ok(metadata) if metadata.is_file() => entries.push(Entry { key, bytes: metadata.len() }),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -200,17 +210,23 @@ impl Store for LocalStore {
     }
 
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
         let path = self.path(key)?;
-        self.discard(key)?;
-        let partial = self.partial_path(key)?;
+        // Each writer has a temporary file of its own, so that none takes another's half-written one for its own.
+        let number = REPLACEMENTS.fetch_add(1, Ordering::Relaxed);
+        let partial = self.partial_path(&format!("{key}.{}-{number}", std::process::id()))?;
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             std::fs::rename(&partial, &path)?;
             sync_parent(&path)
         };
-        write().map_err(|error| Error::write(path.display(), &error))
+        write().map_err(|error| {
+            // It may not have been made, or have got its name already.
+            let _ = std::fs::remove_file(&partial);
+            Error::write(path.display(), &error)
+        })
     }
 }
 

@@ -13,6 +13,10 @@ const NAME_LIMIT: usize = 1024;
 const DESC_LIMIT: usize = 64;
 /// What is looked at of a definition: enough for the ENCODING entry's.
 const DEFN_LIMIT: usize = 128;
+/// What is looked at of a definition that names roles.
+const GRANTS_LIMIT: usize = 1 << 20;
+/// Entries whose definitions name roles that are nobody's owner.
+const GRANTS: [&[u8]; 3] = [b"ACL", b"DEFAULT ACL", b"POLICY"];
 
 /// The head of a string of the archive, in the encoding of the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,8 +57,9 @@ pub struct Entry<'a> {
     pub has_data: bool,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
     pub file: Text<'a>,
+    /// The definition's first bytes; of ACL, DEFAULT ACL and POLICY all of it, up to 1 MiB.
+    pub defn: Text<'a>,
     pub(super) copy: bool,
-    pub(super) defn: Text<'a>,
     pub(super) defn_lines: u64,
     pub(super) position: Option<u64>,
 }
@@ -276,7 +281,11 @@ impl Toc {
             }
             Field::Offset => self.data_offset(input),
             field => {
-                if !self.string.read(input, field.limit())? {
+                let limit = match field {
+                    Field::Defn if GRANTS.contains(&self.draft.desc.bytes.as_slice()) => GRANTS_LIMIT,
+                    field => field.limit(),
+                };
+                if !self.string.read(input, limit)? {
                     return Ok(false);
                 }
                 self.text(field).map_err(|what| Malformed::new(input.offset(), what))?;

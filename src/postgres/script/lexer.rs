@@ -84,7 +84,7 @@ pub(super) struct Lexer {
     /// Where the current quote, comment or command began.
     start: Place,
     rows_start: Place,
-    nul: bool,
+    nul: Option<Place>,
     script: Script,
 }
 
@@ -110,7 +110,7 @@ impl Lexer {
             place,
             start: place,
             rows_start: place,
-            nul: false,
+            nul: None,
             script: Script::default(),
         }
     }
@@ -138,14 +138,13 @@ impl Lexer {
     }
 
     fn look_for_nul(&mut self, piece: &[u8]) {
-        if self.nul || !piece.contains(&0) {
+        if self.nul.is_some() || !piece.contains(&0) {
             return;
         }
-        self.nul = true;
         let before = piece.split(|byte| *byte == 0).next().unwrap_or_default();
         let lines = before.iter().filter(|&&byte| byte == b'\n').count();
         let Place { offset, line } = self.place;
-        self.find(Kind::Nul, Place { offset: offset + before.len() as u64, line: line + lines as u64 });
+        self.nul = Some(Place { offset: offset + before.len() as u64, line: line + lines as u64 });
     }
 
     /// How many bytes of the piece change nothing here.
@@ -311,6 +310,11 @@ impl Lexer {
         }
         // psql sends what it has at the end of a script.
         self.find_statement();
+        if let Some(place) = self.nul {
+            self.script.findings.push(Finding { kind: Kind::Nul, place });
+        }
+        self.script.findings.sort_by_key(|finding| finding.place.offset);
+        self.script.findings.truncate(FINDINGS);
         self.script.unfinished = self.unfinished();
         self.script.complete &= self.script.unfinished.is_none();
         self.script.cluster_complete &= self.script.unfinished.is_none();

@@ -120,7 +120,7 @@ pub struct Script {
     pub cluster_complete: bool,
     /// What the script ends in the middle of, and where that began.
     pub unfinished: Option<(Part, Place)>,
-    /// The first [`FINDINGS`] of what a restore refuses, in their order.
+    /// What a restore refuses, by its place; at most [`FINDINGS`] of it.
     pub findings: Vec<Finding>,
 }
 

@@ -1,0 +1,186 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
+const RECORD: &str = include_str!("../../../tests/golden/verify.json");
+const DOCUMENT: &str = include_str!("../../../doc/manifest.md");
+const KEY: &str = "my%20shop_20231231_020000.manifest.json";
+
+/// The sample with one part changed.
+fn changed(pointer: &str, value: Value) -> Result<Manifest> {
+    let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+    *sample.pointer_mut(pointer).unwrap() = value;
+    Manifest::parse(KEY, sample.to_string().as_bytes())
+}
+
+#[test]
+fn a_stored_manifest_is_read_and_written_byte_for_byte() {
+    let manifest = Manifest::parse(KEY, SAMPLE.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(manifest.to_json().unwrap()).unwrap(), SAMPLE);
+    let record: Verification = serde_json::from_str(RECORD).unwrap();
+    assert_eq!(String::from_utf8(record.to_json().unwrap()).unwrap(), RECORD);
+}
+
+/// The fields of the tables below this heading.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let section = DOCUMENT.split("\n## ").find_map(|section| section.strip_prefix(heading)).unwrap();
+    let field = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    section.lines().filter_map(field).collect()
+}
+
+/// The paths of all fields of a document.
+fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                fields(value, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(array) => {
+            let path = format!("{path}[]");
+            array.iter().for_each(|value| fields(value, &path, found));
+        }
+        Value::Null => panic!("{path} is null in the sample, which then may hide fields"),
+        _ => {}
+    }
+}
+
+#[test]
+fn each_field_is_documented() {
+    for (heading, sample) in [("Manifest\n", SAMPLE), ("Verify record\n", RECORD)] {
+        let mut there = BTreeSet::new();
+        fields(&serde_json::from_str(sample).unwrap(), "", &mut there);
+        assert_eq!(documented(heading), there);
+    }
+}
+
+#[test]
+fn what_is_no_manifest_is_refused() {
+    let refused = |bytes: &[u8]| Manifest::parse(KEY, bytes).unwrap_err();
+    for bytes in ["", "{", "[]", "null", "{}", "not JSON", r#"{"manifest_version": 1}"#, r#"{"manifest_version": -1}"#]
+    {
+        let error = refused(bytes.as_bytes());
+        assert_eq!(error.kind(), Kind::Data, "{bytes}");
+        assert!(error.message().starts_with(&format!("the manifest {KEY} cannot be used: ")), "{error}");
+    }
+    assert_eq!(refused(&SAMPLE.as_bytes()[..SAMPLE.len() / 2]).kind(), Kind::Data);
+    assert_eq!(refused(b"\xff\xfe").kind(), Kind::Data);
+}
+
+#[test]
+fn a_newer_version_is_refused_whatever_else_it_has() {
+    let error = Manifest::parse(KEY, br#"{"manifest_version": 2, "surprise": []}"#).unwrap_err();
+    assert!(error.to_string().contains("version 2") && error.to_string().contains("newer"), "{error}");
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    let sample = SAMPLE.replacen('{', "{ \"later\": 1,", 1);
+    assert!(Manifest::parse(KEY, sample.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_manifest_of_another_backup_is_refused() {
+    let error = Manifest::parse("shop_20231231_020000.manifest.json", SAMPLE.as_bytes()).unwrap_err();
+    assert!(error.message().contains("my%20shop_20231231_020000"), "{error}");
+}
+
+#[test]
+fn files_must_be_the_backups_own() {
+    const ID: &str = "my%20shop_20231231_020000";
+    for own in [".dump", ".dump.gz.age", ".globals.sql", "/toc.dat", "/1.dat.gz.age", "/blobs.toc"] {
+        assert!(changed("/files/0/key", json!(format!("{ID}{own}"))).is_ok(), "{own}");
+    }
+    let outside = [
+        "",
+        "x",
+        "/etc/passwd",
+        "../x",
+        "./x",
+        "shop_20231231_020000.dump",
+        "my%20shop_20231231_0200001.dump",
+        "my%20shop_20231231_020000",
+        "my%20shop_20231231_020000/",
+        "my%20shop_20231231_020000/..",
+        "my%20shop_20231231_020000/../x",
+        "my%20shop_20231231_020000/a/b",
+        "my%20shop_20231231_020000//b",
+        "my%20shop_20231231_020000/\0",
+        "my%20shop_20231231_020000.dump/../../x",
+        "my%20shop_20231231_020000.manifest.json",
+        "my%20shop_20231231_020000.verify.json",
+        "my%20shop_20231231_020000.b_20240101_020000.dump",
+    ];
+    for key in outside {
+        let error = changed("/files/0/key", json!(key)).unwrap_err();
+        assert!(error.message().contains("none of its backup's"), "{key}: {error}");
+    }
+    assert!(changed("/files", json!([])).unwrap_err().message().contains("names no file"));
+}
+
+#[test]
+fn sizes_that_cannot_be_do_not_overflow() {
+    assert_eq!(changed("/files/0/stored_bytes", json!(u64::MAX)).unwrap().stored_bytes(), u64::MAX);
+    assert!(changed("/files/0/stored_bytes", json!(-1)).is_err());
+}
+
+#[test]
+fn a_directory_archive_has_no_compression_of_ours() {
+    let mut manifest = Manifest::parse(KEY, SAMPLE.as_bytes()).unwrap();
+    let methods = |manifest: &Manifest| manifest.files.iter().map(|file| manifest.method(file)).collect::<Vec<_>>();
+    assert_eq!(methods(&manifest), [Method::Gzip, Method::Gzip]);
+    manifest.format = Format::Directory;
+    assert_eq!(methods(&manifest), [Method::None, Method::Gzip]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_break_the_reader(
+        flips in proptest::collection::vec((0..SAMPLE.len(), any::<u8>()), 0..8),
+        cut in 0..=SAMPLE.len(),
+    ) {
+        let mut bytes = SAMPLE.as_bytes()[..cut].to_vec();
+        for (at, byte) in flips {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if let Ok(manifest) = Manifest::parse(KEY, &bytes) {
+            // What is accepted can be used.
+            prop_assert_eq!(Manifest::key(&manifest.id), KEY);
+            let _ = (manifest.stored_bytes(), manifest.to_json().unwrap());
+        }
+    }
+
+    #[test]
+    fn no_value_in_any_place_breaks_the_reader(at in any::<prop::sample::Index>(), which in 0..8_usize) {
+        let values = [json!(null), json!(-1), json!(u64::MAX), json!(1e300), json!("\u{0}/.."), json!([[]]), json!({}), json!(true)];
+        let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+        let mut pointers = Vec::new();
+        pointers_of(&sample, "", &mut pointers);
+        *sample.pointer_mut(&pointers[at.index(pointers.len())]).unwrap() = values[which].clone();
+        if let Ok(manifest) = Manifest::parse(KEY, sample.to_string().as_bytes()) {
+            let _ = (manifest.stored_bytes(), manifest.to_json().unwrap());
+        }
+    }
+}
+
+/// JSON pointers (RFC 6901) to everything in a value; no name here needs escaping.
+fn pointers_of(value: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(object) => {
+            object.iter().for_each(|(name, value)| pointers_of(value, &format!("{path}/{name}"), found));
+        }
+        Value::Array(array) => {
+            array.iter().enumerate().for_each(|(at, value)| pointers_of(value, &format!("{path}/{at}"), found));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,258 @@
+//! A database's own properties as SQL: how it is made, and what is set on it once its data are there.
+//!
+//! The statements are those of `dumpDatabase` in `src/bin/pg_dump/pg_dump.c`, and of `buildACLCommands` and
+//! `makeAlterConfigCommand` in `src/bin/pg_dump/dumputils.c`.
+
+use crate::catalogue::manifest::{Properties, Setting};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::acl::{self, Item};
+use crate::postgres::client::{identifier, literal};
+
+/// Parameters whose value is a list of names, each quoted by itself (`GUC_LIST_QUOTE`, `variable_is_guc_list_quote` in
+/// `src/bin/pg_dump/dumputils.c`).
+const LISTS: &[&str] = &[
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// A statement about the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// What it sets, for messages.
+    pub what: String,
+    /// The SQL, one or more statements.
+    pub sql: String,
+    /// Whether it sets a configuration parameter, which another version of the server may not know.
+    pub parameter: bool,
+}
+
+/// `CREATE DATABASE` with the properties that cannot be changed later. `server` is the major version that it is for;
+/// without a tablespace the server's default is used.
+pub fn create_database(name: &str, of: &Properties, server: u32, tablespace: Option<&str>) -> Result<String> {
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
+    let mut add = |option: &str, value: &str| {
+        sql.push_str(&format!(" {option} {}", literal(value)));
+    };
+    add("ENCODING", &of.encoding);
+    match (of.locale_provider.as_str(), server) {
+        ("libc", ..15) => {}
+        (provider @ ("libc" | "icu"), 15..) | (provider @ "builtin", 17..) => add("LOCALE_PROVIDER", provider),
+        (provider, _) => return Err(too_old(&format!("the locale provider {provider}"), server)),
+    }
+    add("LC_COLLATE", &of.collate);
+    add("LC_CTYPE", &of.ctype);
+    if let Some(locale) = &of.locale {
+        match of.locale_provider.as_str() {
+            "icu" => add("ICU_LOCALE", locale),
+            "builtin" => add("BUILTIN_LOCALE", locale),
+            _ => {}
+        }
+    }
+    if let Some(rules) = &of.icu_rules {
+        match server {
+            16.. => add("ICU_RULES", rules),
+            _ => return Err(too_old("collation rules of ICU", server)),
+        }
+    }
+    if let Some(tablespace) = tablespace {
+        sql.push_str(&format!(" TABLESPACE {}", identifier(tablespace)));
+    }
+    Ok(sql)
+}
+
+fn too_old(what: &str, server: u32) -> Error {
+    Error::new(
+        Kind::Unavailable,
+        format!("the database was made with {what}, which a server of version {server} does not have"),
+    )
+    .hint("restore into a server of the version that was backed up, or a newer one")
+}
+
+/// Everything that can be set on a database that exists already, in the order in which it has to be. The caller runs it
+/// in one transaction.
+pub fn statements(name: &str, of: &Properties) -> Result<Vec<Statement>> {
+    let database = identifier(name);
+    let mut all: Vec<Statement> = of.settings.iter().map(|setting| parameter(&database, setting)).collect();
+    let mut add = |what: &str, sql: String| all.push(Statement { what: what.to_owned(), sql, parameter: false });
+    if let Some(comment) = &of.comment {
+        add("the comment", format!("COMMENT ON DATABASE {database} IS {}", literal(comment)));
+    }
+    if of.connection_limit != -1 {
+        add("the connection limit", format!("ALTER DATABASE {database} CONNECTION LIMIT = {}", of.connection_limit));
+    }
+    if of.is_template {
+        add("that it is a template", format!("ALTER DATABASE {database} IS_TEMPLATE = true"));
+    }
+    for label in &of.security_labels {
+        let (provider, label) = (identifier(&label.provider), literal(&label.label));
+        add("a security label", format!("SECURITY LABEL FOR {provider} ON DATABASE {database} IS {label}"));
+    }
+    // Rights are granted in the owner's name, so the owner comes first.
+    add("the owner", format!("ALTER DATABASE {database} OWNER TO {}", identifier(&of.owner)));
+    if let Some(items) = &of.acl {
+        add("the privileges", acl::on_database(&database, &of.owner, &acl::parse(items)?)?);
+    }
+    Ok(all)
+}
+
+fn parameter(database: &str, setting: &Setting) -> Statement {
+    let (whose, what) = match &setting.role {
+        Some(role) => (
+            format!("ALTER ROLE {} IN DATABASE {database}", identifier(role)),
+            format!("the parameter {} of the role '{role}'", setting.name),
+        ),
+        None => (format!("ALTER DATABASE {database}"), format!("the parameter {}", setting.name)),
+    };
+    let value = match LISTS.contains(&setting.name.to_ascii_lowercase().as_str()) {
+        true => list(&setting.value).iter().map(|element| literal(element)).collect::<Vec<_>>().join(", "),
+        false => literal(&setting.value),
+    };
+    Statement { what, sql: format!("{whose} SET {} TO {value}", identifier(&setting.name)), parameter: true }
+}
+
+/// Takes a list of names apart: commas between, double quotes around a name and twice within it, blanks around
+/// (`SplitGUCList` in `src/bin/pg_dump/dumputils.c`).
+fn list(value: &str) -> Vec<String> {
+    let mut elements = vec![String::new()];
+    let mut quoted = false;
+    let mut letters = value.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let Some(element) = elements.last_mut() else { break };
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => {
+                letters.next();
+                element.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => elements.push(String::new()),
+            letter if letter.is_ascii_whitespace() && !quoted => {}
+            letter => element.push(letter),
+        }
+    }
+    elements
+}
+
+/// Roles that the properties name: owner, those with privileges, those with settings.
+pub fn roles(of: &Properties) -> Result<Vec<String>> {
+    let items = acl::parse(of.acl.as_deref().unwrap_or_default())?;
+    let mut roles = vec![of.owner.clone()];
+    roles.extend(items.into_iter().flat_map(|Item { grantee, grantor, .. }| grantee.into_iter().chain([grantor])));
+    roles.extend(of.settings.iter().filter_map(|setting| setting.role.clone()));
+    roles.sort();
+    roles.dedup();
+    Ok(roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::manifest::SecurityLabel;
+
+    fn properties() -> Properties {
+        Properties {
+            owner: "o'ne".into(),
+            encoding: "UTF8".into(),
+            locale_provider: "libc".into(),
+            collate: "C.UTF-8".into(),
+            ctype: "en_US.UTF-8".into(),
+            locale: None,
+            icu_rules: None,
+            tablespace: "pg_default".into(),
+            connection_limit: -1,
+            is_template: false,
+            acl: None,
+            comment: None,
+            security_labels: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    fn icu(rules: Option<&str>) -> Properties {
+        Properties {
+            locale_provider: "icu".into(),
+            locale: Some("de-DE".into()),
+            icu_rules: rules.map(str::to_owned),
+            ..properties()
+        }
+    }
+
+    #[test]
+    fn databases_for_each_version() {
+        let builtin = Properties { locale_provider: "builtin".into(), locale: Some("C.UTF-8".into()), ..properties() };
+        let libc = "LC_COLLATE 'C.UTF-8' LC_CTYPE 'en_US.UTF-8'";
+        let cases = [
+            (&properties(), 13, libc.to_owned()),
+            (&properties(), 14, libc.to_owned()),
+            (&properties(), 15, format!("LOCALE_PROVIDER 'libc' {libc}")),
+            (&icu(None), 15, format!("LOCALE_PROVIDER 'icu' {libc} ICU_LOCALE 'de-DE'")),
+            (&icu(Some("&a < b")), 16, format!("LOCALE_PROVIDER 'icu' {libc} ICU_LOCALE 'de-DE' ICU_RULES '&a < b'")),
+            (&builtin, 17, format!("LOCALE_PROVIDER 'builtin' {libc} BUILTIN_LOCALE 'C.UTF-8'")),
+            (&builtin, 18, format!("LOCALE_PROVIDER 'builtin' {libc} BUILTIN_LOCALE 'C.UTF-8'")),
+        ];
+        for (of, server, rest) in cases {
+            let sql = create_database("a\"b", of, server, None).unwrap();
+            assert_eq!(sql, format!("CREATE DATABASE \"a\"\"b\" TEMPLATE template0 ENCODING 'UTF8' {rest}"));
+        }
+        for (of, server) in [(&icu(None), 14), (&icu(Some("x")), 15), (&builtin, 16), (&builtin, 14)] {
+            assert_eq!(create_database("a", of, server, None).unwrap_err().kind(), Kind::Unavailable);
+        }
+        let elsewhere = create_database("a", &properties(), 15, Some("fast \"disk")).unwrap();
+        assert!(elsewhere.ends_with(r#" TABLESPACE "fast ""disk""#.to_owned().as_str()), "{elsewhere}");
+    }
+
+    #[test]
+    fn lists_of_names() {
+        let cases: &[(&str, &[&str])] = &[
+            ("\"$user\", public", &["$user", "public"]),
+            ("\"\"", &[""]),
+            ("", &[""]),
+            ("a,\"B b\",\"say \"\"hi\"\", you\"", &["a", "B b", "say \"hi\", you"]),
+        ];
+        for (value, elements) in cases {
+            assert_eq!(list(value), *elements, "{value}");
+        }
+    }
+
+    #[test]
+    fn statements_in_their_order() {
+        let setting = |role: Option<&str>, name: &str, value: &str| Setting {
+            role: role.map(str::to_owned),
+            name: name.into(),
+            value: value.into(),
+        };
+        let of = Properties {
+            comment: Some("it's \\ a".into()),
+            connection_limit: 5,
+            is_template: true,
+            acl: Some(vec!["=c/\"o'ne\"".into()]),
+            security_labels: vec![SecurityLabel { provider: "dummy".into(), label: "secret".into() }],
+            settings: vec![
+                setting(None, "search_path", "\"$user\", \"My Schema\""),
+                setting(Some("r"), "work_mem", "8MB"),
+                setting(None, "my.text", "a, 'b'"),
+            ],
+            ..properties()
+        };
+        let sql: Vec<String> = statements("d", &of).unwrap().into_iter().map(|statement| statement.sql).collect();
+        assert_eq!(
+            sql,
+            [
+                "ALTER DATABASE \"d\" SET \"search_path\" TO '$user', 'My Schema'",
+                "ALTER ROLE \"r\" IN DATABASE \"d\" SET \"work_mem\" TO '8MB'",
+                "ALTER DATABASE \"d\" SET \"my.text\" TO 'a, ''b'''",
+                "COMMENT ON DATABASE \"d\" IS E'it''s \\\\ a'",
+                "ALTER DATABASE \"d\" CONNECTION LIMIT = 5",
+                "ALTER DATABASE \"d\" IS_TEMPLATE = true",
+                "SECURITY LABEL FOR \"dummy\" ON DATABASE \"d\" IS 'secret'",
+                "ALTER DATABASE \"d\" OWNER TO \"o'ne\"",
+                "REVOKE ALL ON DATABASE \"d\" FROM PUBLIC, \"o'ne\"; GRANT CONNECT ON DATABASE \"d\" TO PUBLIC",
+            ]
+        );
+        assert_eq!(statements("d", &properties()).unwrap().len(), 1, "the owner alone");
+        assert_eq!(roles(&of).unwrap(), ["o'ne", "r"]);
+    }
+}

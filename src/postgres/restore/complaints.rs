@@ -1,0 +1,217 @@
+//! What pg_restore and psql complain of, and what that means for a restore.
+
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind};
+use crate::postgres::child::Messages;
+
+/// The one error that a pg_restore which is newer than the server makes by itself: since version 17 it sets a parameter
+/// that older servers do not know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`).
+const KNOWN: &str =
+    "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeout\"";
+
+/// pg_restore's last line after errors that it went on after: it has reached the end.
+const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
+
+/// Hears pg_restore's messages where it must go on after the known error, and says stop at any other one.
+#[derive(Clone, Debug, Default)]
+pub struct Judge {
+    heard: Arc<Mutex<Heard>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    known: u64,
+    others: u64,
+    reached_end: bool,
+}
+
+impl Judge {
+    /// Hears a line.
+    pub fn hear(&self, line: &str) {
+        // A thread that broke down while it held the lock has left numbers that are right.
+        let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        heard.reached_end |= line.starts_with(REACHED_END);
+        if line == KNOWN {
+            heard.known += 1;
+        } else if line.starts_with("pg_restore: error: ") {
+            heard.others += 1;
+            self.stop.cancel();
+        }
+    }
+
+    /// Waits for an error that is not the known one.
+    pub async fn condemned(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether a pg_restore that exited so has done all that it should.
+    pub fn accepts(&self, status: ExitStatus) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match status.code() {
+            Some(0) => heard.others == 0,
+            Some(1) => heard.others == 0 && heard.known > 0 && heard.reached_end,
+            _ => false,
+        }
+    }
+}
+
+/// The error of a program that failed: what it said first that is an error, its kind, and what to do.
+pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> Error {
+    let Some(why) = first_error(messages) else {
+        return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
+    };
+    let (kind, hint) = meaning(program, version, &why);
+    let error = Error::new(kind, format!("{program} {how}: {why}"));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The first line that is an error, with the lines that explain it.
+fn first_error(messages: &Messages) -> Option<String> {
+    let lines: Vec<&str> = messages.lines().filter(|line| !line.trim().is_empty() && *line != KNOWN).collect();
+    let is_error =
+        |line: &&str| ["error: ", "ERROR: ", "FATAL: ", "fatal: ", "PANIC: "].iter().any(|word| line.contains(word));
+    let from = lines.iter().position(is_error).unwrap_or(lines.len().saturating_sub(1));
+    let explains = |line: &&&str| ["DETAIL: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
+    let first = lines.get(from)?;
+    let rest = lines.get(from + 1..)?.iter().take(3).take_while(explains);
+    Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(" | "))
+}
+
+/// How pg_restore shows the command that failed.
+const COMMAND: &str = "Command was: ";
+
+/// Enough of a line to know what it is about. Of a command nothing from its first text on: that of a subscription or a
+/// user mapping has a password in it.
+fn shorten(line: &str) -> String {
+    const ENOUGH: usize = 300;
+    let shown = match line.starts_with(COMMAND) {
+        true => line.find(['\'', '$']).map_or(line, |text| &line[..text]),
+        false => line,
+    };
+    match shown.char_indices().nth(ENOUGH) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None if shown.len() < line.len() => format!("{shown}…"),
+        None => shown.to_owned(),
+    }
+}
+
+/// The kind of an error and what to do, by the words that the programs use for it.
+fn meaning(program: &str, version: &str, why: &str) -> (Kind, Option<String>) {
+    let says = |text: &str| why.contains(text);
+    if says("invalid command \\restrict") || says("invalid command \\unrestrict") {
+        let hint = format!(
+            "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
+        );
+        return (Kind::System, Some(hint));
+    }
+    if says("No space left on device") {
+        return (Kind::CannotWrite, Some("free space on the server, and restore again".to_owned()));
+    }
+    if says("permission denied")
+        || says("must be owner")
+        || says("must be superuser")
+        || says("must be able to SET ROLE")
+    {
+        return (Kind::NotPermitted, Some("name a superuser with --username".to_owned()));
+    }
+    if says("unsupported version")
+        || says("unsupported compression")
+        || says("not built with support")
+        || says("does not support compression")
+    {
+        return (
+            Kind::System,
+            Some("install the PostgreSQL client of the version that made the backup, or set PG_BINDIR".to_owned()),
+        );
+    }
+    let gone = [
+        "server closed the connection",
+        "terminating connection",
+        "connection to server",
+        "could not connect",
+        "no connection to the server",
+        "the database system is",
+        "SSL SYSCALL error",
+        "could not receive data",
+    ];
+    if gone.into_iter().any(says) {
+        return (Kind::Unavailable, Some("the server broke off; look at its log".to_owned()));
+    }
+    (Kind::Data, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn judge(lines: &[&str]) -> Judge {
+        let judge = Judge::default();
+        lines.iter().for_each(|line| judge.hear(line));
+        judge
+    }
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn only_the_known_error_is_accepted() {
+        let end = "pg_restore: warning: errors ignored on restore: 1";
+        let near = "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeouts\"";
+        assert!(judge(&[]).accepts(exited(0)));
+        assert!(
+            judge(&["pg_restore: while INITIALIZING:", KNOWN, "Command was: SET transaction_timeout = 0;", end])
+                .accepts(exited(1))
+        );
+        for lines in [
+            &[KNOWN][..],
+            &[end],
+            &[],
+            &[KNOWN, near, end],
+            &[near, end],
+            &[KNOWN, "pg_restore: error: COPY failed", end],
+        ] {
+            assert!(!judge(lines).accepts(exited(1)), "{lines:?}");
+        }
+        assert!(!judge(&[KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
+        assert!(judge(&[near]).stop.is_cancelled() && !judge(&[KNOWN, end]).stop.is_cancelled());
+    }
+
+    #[test]
+    fn meanings() {
+        let cases = [
+            ("psql:<stdin>:5: error: invalid command \\restrict", Kind::System),
+            ("pg_restore: error: could not execute query: ERROR:  permission denied for schema x", Kind::NotPermitted),
+            ("ERROR:  could not extend file \"base/1/2\": No space left on device", Kind::CannotWrite),
+            (
+                "pg_restore: error: COPY failed for table \"t\": server closed the connection unexpectedly",
+                Kind::Unavailable,
+            ),
+            ("pg_restore: error: unsupported version (1.16) in file header", Kind::System),
+            ("pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist", Kind::Data),
+        ];
+        for (why, kind) in cases {
+            assert_eq!(meaning("psql", "15.1", why).0, kind, "{why}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let line = "ö".repeat(400);
+        assert_eq!(shorten(&line).chars().count(), 301);
+        assert_eq!(shorten("ERROR:  it's short"), "ERROR:  it's short");
+        assert_eq!(
+            shorten("Command was: CREATE SUBSCRIPTION s CONNECTION 'password=x' y"),
+            "Command was: CREATE SUBSCRIPTION s CONNECTION …"
+        );
+    }
+}

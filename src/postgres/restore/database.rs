@@ -1,0 +1,279 @@
+//! The database that a restore makes: under a name of its own until it is whole, so that nobody can take it for the one
+//! that was backed up. Whatever goes wrong before that, it is dropped again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::catalogue::manifest::Properties;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{failed, identifier, reason};
+use crate::postgres::properties::{Statement, create_database, statements};
+use crate::postgres::restore::server::{Server, exists, session};
+use crate::postgres::snapshot::{get, text};
+
+/// What stands between the target's name and the time in the name of a database that is not whole yet.
+const MARK: &str = "_restoring_";
+
+/// How long dropping may take: a task that is told to stop has ten seconds.
+const DROP_LIMIT: Duration = Duration::from_secs(7);
+
+/// A database in the making.
+#[derive(Debug)]
+pub struct NewDatabase {
+    name: String,
+    oid: u32,
+    target: String,
+}
+
+/// The name of a database that is made for `target` now: its beginning, the mark, the second.
+fn beside(target: &str, now: Timestamp, longest: usize) -> String {
+    let time = now.strftime("%Y%m%d_%H%M%S").to_string();
+    let room = longest.saturating_sub(MARK.len() + time.len());
+    format!("{}{MARK}{time}", &target[..target.floor_char_boundary(room)])
+}
+
+impl NewDatabase {
+    /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
+    /// tablespace is replaced by the server's default, with a warning.
+    pub async fn create(server: &mut Server, target: &str, properties: &Properties) -> Result<Self> {
+        warn_of_leftovers(server, target).await?;
+        let tablespace = tablespace(server, properties).await?;
+        let name = beside(target, Timestamp::now(), server.name_bytes());
+        let sql = create_database(&name, properties, server.major, tablespace)?;
+        let row = match server.client().batch_execute(&sql).await {
+            Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
+            Err(error) => Err(error),
+        };
+        let row = row.map_err(|error| cannot_create(target, &error))?;
+        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned() };
+        match database.rehearse(server, properties).await {
+            Ok(()) => Ok(database),
+            Err(error) => Err(database.discard(server, error).await),
+        }
+    }
+
+    /// Its name until it is whole.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size on the server's disk, in bytes.
+    pub async fn bytes(&self, server: &Server) -> Result<u64> {
+        let query = "SELECT pg_database_size($1::oid)";
+        let row = server
+            .client()
+            .query_one(query, &[&self.oid])
+            .await
+            .map_err(failed("the database's size cannot be read"))?;
+        Ok(u64::try_from(get::<i64>(&row, 0)?).unwrap_or_default())
+    }
+
+    /// Sets the properties and takes them back: what the server refuses shows before hours of loading.
+    async fn rehearse(&self, server: &Server, properties: &Properties) -> Result<()> {
+        let all = statements(&self.name, properties)?;
+        begin(server.client()).await?;
+        let applied = apply(server.client(), &all, true).await;
+        server.client().batch_execute("ROLLBACK").await.map_err(failed("the properties cannot be taken back"))?;
+        applied
+    }
+
+    /// Gives the whole database its name and its properties, in one transaction. If that fails, it is dropped.
+    pub async fn publish(self, server: &mut Server, properties: &Properties) -> Result<()> {
+        match self.rename(server, properties).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // The transaction may still be open.
+                drop(server.client().batch_execute("ROLLBACK").await);
+                // Or it was committed, and the answer was lost.
+                match self.name_now(server).await {
+                    Ok(Some(name)) if name == self.target => Ok(()),
+                    _ => Err(self.discard(server, error).await),
+                }
+            }
+        }
+    }
+
+    async fn rename(&self, server: &mut Server, properties: &Properties) -> Result<()> {
+        server.revive().await?;
+        let client = server.client();
+        let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datid = $1::oid AND backend_type = 'client backend'";
+        // Nobody has any business in it. Who cannot be ended, the renaming complains of.
+        drop(client.query(query, &[&self.oid]).await);
+        begin(client).await?;
+        let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
+        client.batch_execute(&sql).await.map_err(|error| match error.code() {
+            Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
+            _ => failed("the new database cannot be given its name")(error),
+        })?;
+        apply(client, &statements(&self.target, properties)?, false).await?;
+        client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
+    }
+
+    /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
+    pub async fn discard(self, server: &mut Server, error: Error) -> Error {
+        let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_it(server)).await;
+        let why = match dropped {
+            Ok(Ok(())) => return error,
+            Ok(Err(failure)) => failure.message().to_owned(),
+            Err(_) => "the server takes too long".to_owned(),
+        };
+        let message = format!(
+            "{}; the unfinished database '{}' is left, because it could not be dropped: {why}",
+            error.message(),
+            self.name
+        );
+        Error::new(error.kind(), message)
+            .hint(format!("drop it: DROP DATABASE {} WITH (FORCE)", identifier(&self.name)))
+    }
+
+    async fn drop_it(&self, server: &mut Server) -> Result<()> {
+        // Only what we made: somebody else may have dropped it, and made another one of that name.
+        if self.name_now(server).await?.as_ref() != Some(&self.name) {
+            return Ok(());
+        }
+        let what = "the unfinished database cannot be dropped";
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", identifier(&self.name));
+        match server.client().batch_execute(&sql).await {
+            // Not even FORCE drops a database that has a subscription.
+            Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
+                self.drop_subscriptions(server).await?;
+                server.client().batch_execute(&sql).await.map_err(failed(what))
+            }
+            dropped => dropped.map_err(failed(what)),
+        }
+    }
+
+    /// The name that our database has now, if it is still there.
+    async fn name_now(&self, server: &mut Server) -> Result<Option<String>> {
+        server.revive().await?;
+        let query = "SELECT datname::text FROM pg_database WHERE oid = $1";
+        let row =
+            server.client().query_opt(query, &[&self.oid]).await.map_err(failed("the databases cannot be listed"))?;
+        row.map(|row| text(&row, 0)).transpose()
+    }
+
+    /// Drops the subscriptions that the archive brought. They were never connected, and their slots on other servers
+    /// belong to the database that was backed up.
+    async fn drop_subscriptions(&self, server: &Server) -> Result<()> {
+        let what = "the subscriptions of the unfinished database cannot be dropped";
+        let client = session(server.connection(), &self.name).await?;
+        let query = "SELECT subname::text FROM pg_subscription WHERE subdbid = $1";
+        for row in client.query(query, &[&self.oid]).await.map_err(failed(what))? {
+            let name = identifier(&text(&row, 0)?);
+            let sql = [
+                format!("ALTER SUBSCRIPTION {name} DISABLE"),
+                format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"),
+                format!("DROP SUBSCRIPTION {name}"),
+            ];
+            for statement in sql {
+                client.batch_execute(&statement).await.map_err(failed(what))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn begin(client: &Client) -> Result<()> {
+    client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
+}
+
+/// Runs the statements in the transaction that is open. A parameter that this server does not know is left out, and
+/// told of if `tell` says so.
+async fn apply(client: &Client, all: &[Statement], tell: bool) -> Result<()> {
+    for statement in all {
+        let what = format!("{} of the database cannot be set", statement.what);
+        let sql = match statement.parameter {
+            true => format!("SAVEPOINT parameter; {}; RELEASE parameter", statement.sql),
+            false => statement.sql.clone(),
+        };
+        match client.batch_execute(&sql).await {
+            Ok(()) => {}
+            Err(error) if statement.parameter && error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+                client.batch_execute("ROLLBACK TO parameter").await.map_err(failed(&what))?;
+                if tell {
+                    log::warn!("{} of the database is left out: {}", statement.what, reason(&error));
+                }
+            }
+            Err(error) => return Err(cannot_set(&what, error)),
+        }
+    }
+    Ok(())
+}
+
+fn cannot_set(what: &str, error: tokio_postgres::Error) -> Error {
+    let label = error.as_db_error().is_some_and(|db| db.message().contains("security label provider"));
+    match failed(what)(error) {
+        error if label => error.hint("load the provider on the server: shared_preload_libraries"),
+        error if error.kind() == Kind::NotPermitted => error.hint("name a superuser with --username"),
+        error => error,
+    }
+}
+
+fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
+    let why = reason(error);
+    let message = format!("a database for '{}' cannot be made: {why}", target.escape_debug());
+    match error.code() {
+        Some(code) if *code == SqlState::DUPLICATE_DATABASE => {
+            Error::new(Kind::TryAgain, message).hint("another restore was begun in the same second")
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            Error::new(Kind::NotPermitted, message).hint("name another role with --username")
+        }
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            Error::new(Kind::NotPermitted, message).hint("a standby takes no restore: connect to its primary")
+        }
+        Some(code) if *code == SqlState::DISK_FULL => {
+            Error::new(Kind::CannotWrite, message).hint("free space on the server")
+        }
+        Some(_) if why.contains("locale") => {
+            Error::new(Kind::Missing, message).hint("install the locale on the server's host, and restart the server")
+        }
+        _ => Error::new(Kind::Unavailable, message),
+    }
+}
+
+/// The tablespace to make the database in; none is the server's default.
+async fn tablespace<'a>(server: &Server, properties: &'a Properties) -> Result<Option<&'a str>> {
+    let wanted = properties.tablespace.as_str();
+    if wanted == "pg_default" {
+        return Ok(None);
+    }
+    match server.lacks_tablespaces(&[wanted.to_owned()]).await?.is_empty() {
+        true => Ok(Some(wanted)),
+        false => {
+            log::warn!("the server has no tablespace '{wanted}': the database is made in the server's default one");
+            Ok(None)
+        }
+    }
+}
+
+/// Databases that killed restores of the same target have left. They are never dropped here: only their names tell what
+/// they are.
+async fn warn_of_leftovers(server: &Server, target: &str) -> Result<()> {
+    let name = beside(target, Timestamp::now(), server.name_bytes());
+    let stem = name.rfind(MARK).map_or(name.as_str(), |at| &name[..at + MARK.len()]);
+    let query = "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1) ORDER BY 1";
+    for row in server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))? {
+        log::warn!("the database '{}' is left from a restore that was killed: look at it, and drop it", text(&row, 0)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beside_the_target() {
+        let now: Timestamp = "2023-12-31T02:00:00.9Z".parse().unwrap();
+        assert_eq!(beside("shop", now, 63), "shop_restoring_20231231_020000");
+        let long = "ö".repeat(31) + "x";
+        let name = beside(&long, now, 63);
+        assert_eq!(name, format!("{}_restoring_20231231_020000", "ö".repeat(18)));
+        assert!(name.len() <= 63);
+    }
+}

@@ -1,0 +1,243 @@
+//! pg_restore and psql: how they are called, fed and judged.
+
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::process::Command;
+
+use crate::config::{Connection, Format};
+use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
+use crate::pipeline::{Digests, Source};
+use crate::postgres::child::{Child, Messages};
+use crate::postgres::programs::Programs;
+use crate::postgres::restore::complaints::{Judge, failure};
+use crate::postgres::restore::feed::{Fed, GiveUp, feed};
+
+/// What pg_dump 17 and newer write into a script, and older servers do not know.
+const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
+
+/// First version of the server that knows it.
+const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
+
+/// How an archive gets into a new database.
+#[derive(Debug)]
+pub struct Load<'a> {
+    /// Programs that can read the archive.
+    pub programs: &'a Programs,
+    /// The server.
+    pub connection: &'a Connection,
+    /// The server's major version.
+    pub server: u32,
+    /// The new database.
+    pub database: &'a str,
+    /// Format of the archive.
+    pub format: Format,
+    /// Whether tables and indexes go to the database's own tablespace.
+    pub no_tablespaces: bool,
+    /// Being told to stop.
+    pub stop: &'a Stop,
+}
+
+/// How a load ended, with all that can be said of it. Only `Ok` is a loaded database.
+#[derive(Debug)]
+pub enum Failure {
+    /// The stream was not what it should be: the task knows its name and digests.
+    Stream(std::io::Error),
+    /// Everything else.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Other(error)
+    }
+}
+
+/// A program at work.
+struct Running {
+    child: Child,
+    judge: Judge,
+}
+
+impl Load<'_> {
+    /// The program's name.
+    fn program(&self) -> &'static str {
+        match self.format {
+            Format::Plain => "psql",
+            Format::Custom | Format::Directory | Format::Tar => "pg_restore",
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.programs.client(self.program(), self.connection, self.database);
+        command.env("PGOPTIONS", options(self.server)).stdout(Stdio::null()).arg("--no-password");
+        if self.format == Format::Plain {
+            command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]);
+            return command;
+        }
+        command.arg(format!("--format={}", self.format)).arg(format!("--dbname={}", connection_string(self.database)));
+        if !self.outlives_known_error() {
+            command.arg("--exit-on-error");
+        }
+        if self.no_tablespaces {
+            command.arg("--no-tablespaces");
+        }
+        command
+    }
+
+    /// pg_restore would stop at the error that it makes itself.
+    fn outlives_known_error(&self) -> bool {
+        self.server < KNOWS_TRANSACTION_TIMEOUT && self.programs.major >= KNOWS_TRANSACTION_TIMEOUT
+    }
+
+    fn start(&self, command: Command) -> Result<Running> {
+        let judge = Judge::default();
+        let ear = judge.clone();
+        let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
+        Ok(Running { child, judge })
+    }
+
+    /// Loads a folder that pg_restore reads itself, with several jobs.
+    pub async fn folder(&self, folder: &Path, jobs: NonZeroUsize) -> Result<Messages> {
+        let mut command = self.command();
+        command.arg(format!("--jobs={jobs}")).arg(folder);
+        let mut running = self.start(command)?;
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => {
+                running.child.kill().await;
+                Err(self.stop.error())
+            }
+            () = running.judge.condemned() => Err(self.condemn(&mut running).await),
+            exited = running.child.wait() => self.conclude(&running.judge, exited?),
+        }
+    }
+
+    /// Loads a stream. The program gets the end of its input only when the stream was read to its end and `whole` says
+    /// that its digests are right; in any other case it is killed.
+    pub async fn stream<R: Read + Send + 'static>(
+        &self,
+        source: Source<R>,
+        whole: impl FnOnce(&Digests) -> Result<()>,
+    ) -> std::result::Result<Messages, Failure> {
+        let mut command = self.command();
+        command.stdin(Stdio::piped());
+        let mut running = self.start(command)?;
+        let pipe = running.child.stdin()?;
+        let give_up = GiveUp::default();
+        let (theirs, without) = (give_up.clone(), self.without());
+        let mut feeding = tokio::task::spawn_blocking(move || feed(source, pipe, without, &theirs));
+
+        let mut exited = None;
+        let fed = loop {
+            tokio::select! {
+                biased;
+                () = self.stop.wait() => break Err(self.stop.error()),
+                () = running.judge.condemned() => break Err(self.condemn(&mut running).await),
+                fed = &mut feeding => break fed.map_err(|error| Error::new(Kind::Internal, format!("a thread broke down: {error}"))),
+                end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.conclude(&running.judge, end)) {
+                    Ok(messages) => exited = Some(messages),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        give_up.now();
+        let Fed { pipe, outcome, taken } = match fed {
+            Ok(fed) => fed,
+            Err(error) => {
+                running.child.kill().await;
+                return Err(error.into());
+            }
+        };
+        let verdict = match outcome {
+            // pg_restore stops behind the last block of an archive; psql has no reason to stop before the end.
+            Ok(_) if self.format == Format::Plain && !taken && exited.is_some() => Err(Failure::Other(ended_early())),
+            Ok(digests) => whole(&digests).map_err(Failure::Other),
+            Err(error) => Err(Failure::Stream(error)),
+        };
+        if verdict.is_err() {
+            running.child.kill().await;
+        }
+        // Not before this: a program that still lives takes a closed pipe for the end of its input.
+        drop(pipe);
+        verdict?;
+        match exited {
+            Some(messages) => Ok(messages),
+            None => self.finish(running).await.map_err(Failure::Other),
+        }
+    }
+
+    /// The line that this server's psql must not see.
+    fn without(&self) -> Option<&'static [u8]> {
+        (self.format == Format::Plain && self.server < KNOWS_TRANSACTION_TIMEOUT).then_some(TRANSACTION_TIMEOUT)
+    }
+
+    /// Waits for a program that has all its input.
+    async fn finish(&self, mut running: Running) -> Result<Messages> {
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => {
+                running.child.kill().await;
+                Err(self.stop.error())
+            }
+            () = running.judge.condemned() => Err(self.condemn(&mut running).await),
+            exited = running.child.wait() => self.conclude(&running.judge, exited?),
+        }
+    }
+
+    /// Ends a program that goes on after an error.
+    async fn condemn(&self, running: &mut Running) -> Error {
+        running.child.kill().await;
+        match running.child.wait().await {
+            Ok((_, messages)) => failure(self.program(), &self.programs.version, "failed", &messages),
+            Err(error) => error,
+        }
+    }
+
+    fn conclude(&self, judge: &Judge, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
+        if judge.accepts(status) {
+            return Ok(messages);
+        }
+        Err(failure(self.program(), &self.programs.version, &how(status), &messages))
+    }
+}
+
+fn ended_early() -> Error {
+    Error::new(Kind::Data, "psql ended before the end of the script").hint("does the script have a \\q in it?")
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("failed with exit status {code}"),
+        (None, signal) => format!("was killed by signal {}", signal.unwrap_or_default()),
+    }
+}
+
+/// Parameters that a role or a server may have set, and that would stop a load half-way.
+fn options(server: u32) -> &'static str {
+    match server {
+        ..14 => "-c default_transaction_read_only=off",
+        _ => "-c default_transaction_read_only=off -c idle_session_timeout=0",
+    }
+}
+
+/// A connection string that names this database and nothing else: a bare name with `=` in it would be taken for one
+/// (PostgreSQL documentation, "Connection Strings").
+fn connection_string(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_no_connection_strings() {
+        assert_eq!(connection_string("host=evil"), "dbname='host=evil'");
+        assert_eq!(connection_string("it's \\"), "dbname='it\\'s \\\\'");
+    }
+}

@@ -1,0 +1,10 @@
+//! A restore: a database that is made beside the one it will be, loaded by pg_restore or psql, looked at, and given its
+//! name only when it is whole.
+
+pub mod check;
+pub mod complaints;
+pub mod database;
+pub mod feed;
+pub mod load;
+pub mod roles;
+pub mod server;

@@ -1,0 +1,240 @@
+//! The server that a restore goes to: what it has of what the backup needs, asked before anything starts.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use crate::config::Connection;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{connect, failed, identifier};
+use crate::postgres::snapshot::{get, number, text};
+
+/// Databases that exist on every server, to make others from.
+const MAINTENANCE: &[&str] = &["postgres", "template1"];
+
+/// Nothing may end a session that waits for hours, and nothing may keep it from writing. A version has those of these
+/// parameters that it knows.
+const SETTINGS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
+     'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'); \
+     SET default_transaction_read_only = off; SELECT set_config('search_path', '', false)";
+
+/// First half of the advisory lock's key, so that the lock is not somebody else's.
+const LOCK: i32 = 0x7067_6365;
+
+/// A session in a database that is not the one to be made.
+#[derive(Debug)]
+pub struct Server {
+    client: Client,
+    connection: Connection,
+    /// Major version.
+    pub major: u32,
+    /// Our role.
+    pub role: String,
+    superuser: bool,
+    creates_databases: bool,
+    name_bytes: usize,
+}
+
+/// What a backup needs.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// Roles that own something, or that rights, policies and settings name.
+    pub roles: Vec<String>,
+    /// Those of them that own something.
+    pub owners: Vec<String>,
+    /// Extensions.
+    pub extensions: Vec<String>,
+    /// Tablespaces of tables and indexes.
+    pub tablespaces: Vec<String>,
+}
+
+/// Connects to a database, and makes the session last.
+pub async fn session(connection: &Connection, database: &str) -> Result<Client> {
+    let client = connect(connection, database).await?;
+    client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
+    Ok(client)
+}
+
+async fn maintenance(connection: &Connection) -> Result<Client> {
+    match session(connection, MAINTENANCE[0]).await {
+        Err(error) if error.kind() == Kind::Missing => session(connection, MAINTENANCE[1]).await,
+        other => other,
+    }
+}
+
+impl Server {
+    /// Connects, and asks who we are.
+    pub async fn open(connection: &Connection) -> Result<Self> {
+        let client = maintenance(connection).await?;
+        let query = "SELECT current_setting('server_version_num')::int4 / 10000, rolname::text, rolsuper, rolcreatedb, \
+             current_setting('max_identifier_length')::int4 FROM pg_roles WHERE rolname = current_user";
+        let row = client.query_one(query, &[]).await.map_err(failed("the server's version cannot be read"))?;
+        let major = u32::try_from(number(&row, 0)?).unwrap_or_default();
+        if major < 13 {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("the server has version {major}, and pgcellar needs 13 or newer"),
+            ));
+        }
+        Ok(Server {
+            client,
+            connection: connection.clone(),
+            major,
+            role: text(&row, 1)?,
+            superuser: get(&row, 2)?,
+            creates_databases: get(&row, 3)?,
+            name_bytes: usize::try_from(number(&row, 4)?).unwrap_or(63),
+        })
+    }
+
+    /// The session.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How the server is reached.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Connects anew if the session has ended.
+    pub async fn revive(&mut self) -> Result<()> {
+        if self.client.is_closed() {
+            self.client = maintenance(&self.connection).await?;
+        }
+        Ok(())
+    }
+
+    /// The longest name that a database can have, in bytes.
+    pub fn name_bytes(&self) -> usize {
+        self.name_bytes
+    }
+
+    /// Keeps other restores away from this name until the session ends, and refuses a database that exists.
+    pub async fn reserve(&self, target: &str) -> Result<()> {
+        if target.is_empty() || target.len() > self.name_bytes || target.contains('\0') {
+            let message = format!("'{}' cannot be a database's name", target.escape_debug());
+            return Err(Error::new(Kind::Usage, message).hint(format!("it has 1 to {} bytes", self.name_bytes)));
+        }
+        if !self.creates_databases && !self.superuser {
+            return Err(Error::new(Kind::NotPermitted, format!("the role '{}' may not create databases", self.role))
+                .hint("ALTER ROLE … CREATEDB, or name another role with --username"));
+        }
+        let row = self
+            .client
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text), pg_try_advisory_lock($2, hashtext($1::text))",
+                &[&target, &LOCK],
+            )
+            .await
+            .map_err(failed("the databases cannot be listed"))?;
+        match (get(&row, 0)?, get(&row, 1)?) {
+            (true, _) => Err(exists(target)),
+            (false, false) => Err(Error::new(
+                Kind::TryAgain,
+                format!("another pgcellar restores into '{}' now", target.escape_debug()),
+            )
+            .hint("wait until it has ended")),
+            (false, true) => Ok(()),
+        }
+    }
+
+    /// Names everything that the server lacks and the restore would stop at. `owner` is that of the database.
+    pub async fn check(&self, needs: &Needs) -> Result<()> {
+        self.check_roles(&needs.roles).await?;
+        if !self.superuser {
+            self.check_memberships(&needs.owners).await?;
+        }
+        self.check_extensions(&needs.extensions).await
+    }
+
+    async fn check_roles(&self, roles: &[String]) -> Result<()> {
+        let query =
+            "SELECT r FROM unnest($1::text[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) ORDER BY 1";
+        let missing = self.names(query, &[&known(roles)], "the roles cannot be listed").await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let create: Vec<String> = missing.iter().map(|role| format!("CREATE ROLE {};", identifier(role))).collect();
+        Err(Error::new(
+            Kind::Missing,
+            format!("the server lacks {} that the backup needs: {}", roles_of(&missing), quoted(&missing)),
+        )
+        .hint(format!("create them first ({}), or take them from the backup's globals", create.join(" "))))
+    }
+
+    /// A role that is no superuser can give an object only to roles that it is a member of.
+    async fn check_memberships(&self, owners: &[String]) -> Result<()> {
+        let privilege = if self.major >= 16 { "SET" } else { "MEMBER" };
+        let query = format!("SELECT r FROM unnest($1::text[]) r WHERE NOT pg_has_role(r, '{privilege}') ORDER BY 1");
+        let strange = self.names(&query, &[&known(owners)], "memberships cannot be looked up").await?;
+        match strange.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::NotPermitted,
+                format!("the role '{}' may not give objects to their owners: {}", self.role, quoted(&strange)),
+            )
+            .hint("make it a member of them, or name a superuser with --username")),
+        }
+    }
+
+    async fn check_extensions(&self, extensions: &[String]) -> Result<()> {
+        let query = "SELECT e FROM unnest($1::text[]) e \
+             WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = e) ORDER BY 1";
+        let missing = self.names(query, &[&known(extensions)], "the extensions cannot be listed").await?;
+        if !missing.is_empty() {
+            let message = format!("the server lacks extensions that the backup needs: {}", quoted(&missing));
+            return Err(Error::new(Kind::Missing, message).hint("install their packages on the server's host"));
+        }
+        if self.superuser {
+            return Ok(());
+        }
+        let query = "SELECT e FROM unnest($1::text[]) e JOIN pg_available_extensions a ON a.name = e \
+             JOIN pg_available_extension_versions v ON v.name = e AND v.version = a.default_version \
+             WHERE v.superuser AND NOT v.trusted ORDER BY 1";
+        let closed = self.names(query, &[&known(extensions)], "the extensions cannot be listed").await?;
+        match closed.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::NotPermitted,
+                format!("only a superuser can create these extensions of the backup: {}", quoted(&closed)),
+            )
+            .hint("name a superuser with --username")),
+        }
+    }
+
+    /// Those of these tablespaces that the server lacks.
+    pub async fn lacks_tablespaces(&self, tablespaces: &[String]) -> Result<Vec<String>> {
+        let query = "SELECT t FROM unnest($1::text[]) t WHERE NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = t) ORDER BY 1";
+        self.names(query, &[&tablespaces], "the tablespaces cannot be listed").await
+    }
+
+    async fn names(&self, query: &str, parameters: &[&(dyn ToSql + Sync)], what: &str) -> Result<Vec<String>> {
+        let rows = self.client.query(query, parameters).await.map_err(failed(what))?;
+        rows.iter().map(|row| text(row, 0)).collect()
+    }
+}
+
+/// Names that can be asked for: those of a dump in another encoding have lost letters here.
+fn known(names: &[String]) -> Vec<&String> {
+    names.iter().filter(|name| !name.contains(char::REPLACEMENT_CHARACTER)).collect()
+}
+
+fn roles_of(missing: &[String]) -> &'static str {
+    match missing {
+        [_] => "a role",
+        _ => "roles",
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The error of a target that is there already.
+pub fn exists(target: &str) -> Error {
+    Error::new(
+        Kind::CannotWrite,
+        format!("the database '{}' exists already, and is left as it is", target.escape_debug()),
+    )
+    .hint("name another one with --target-database")
+}

@@ -1,0 +1,220 @@
+//! `pgcellar restore`: a backup becomes a database again.
+//!
+//! The database is made under a name of its own, loaded, looked at, and only then given the target's name and
+//! properties. Until then nothing of the target exists; whatever fails, the unfinished database is dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::HumanBytes;
+
+use crate::catalogue::manifest::{Manifest, Role};
+use crate::catalogue::{Backup, Catalogue, Status};
+use crate::cli::RestoreArgs;
+use crate::config::{Connection, Format, Place, processors};
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::host::stop::Stop;
+use crate::postgres::programs::Programs;
+use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::server::Server;
+use crate::store::local::LocalStore;
+
+mod archive;
+mod folder;
+mod look;
+mod script;
+
+use archive::Archive;
+use folder::Folder;
+
+/// How long making the empty database may go on after the task was told to stop: an older server writes everything to
+/// its disk first.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How many of a program's warnings are shown.
+const SHOWN: usize = 20;
+
+/// What a run works with.
+struct Run<'a> {
+    args: &'a RestoreArgs,
+    archive: Arc<Archive>,
+    target: String,
+    programs: Programs,
+    no_tablespaces: bool,
+    stop: &'a Stop,
+}
+
+/// Restores one backup into a database that does not exist yet.
+pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
+    let begun = Instant::now();
+    let place = Place::new(&args.place)?;
+    let connection = Connection::new(&args.connection)?;
+    let store = LocalStore::new(&place.directory);
+    let manifest = choose(&Catalogue::read(&store)?, args)?;
+    let target = args.target_database.clone().unwrap_or_else(|| manifest.database.clone());
+    let archive = Arc::new(Archive::new(store, manifest, &args.identity)?);
+    let mut server = stop.or(Server::open(&connection)).await?;
+    stop.or(server.reserve(&target)).await?;
+
+    let run = prepare(args, archive, target, &server, stop).await?;
+    let folder = match run.archive.manifest.format {
+        Format::Directory => Some(folder::ready(&run.archive, &args.staging_dir, stop).await?),
+        Format::Plain => {
+            script::must_be_fit(&run.archive, stop).await?;
+            None
+        }
+        Format::Custom | Format::Tar => None,
+    };
+    let database = make(&run, &mut server).await?;
+    let bytes = match fill(&run, &server, &database, folder).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(database.discard(&mut server, error).await),
+    };
+    database.publish(&mut server, &run.archive.manifest.properties).await?;
+    tell(&run, bytes, begun.elapsed());
+    Ok(())
+}
+
+/// The backup that is wanted. One that is known to be damaged is refused.
+fn choose(catalogue: &Catalogue, args: &RestoreArgs) -> Result<Manifest> {
+    let Backup { manifest, status, damage, verification, .. } =
+        catalogue.resolve(&args.id, args.database.as_deref())?;
+    if *status != Status::Damaged {
+        return Ok(manifest.clone());
+    }
+    let found =
+        verification.iter().filter(|verification| !verification.passed).flat_map(|verification| &verification.damage);
+    let damage: Vec<&str> = damage.iter().chain(found).map(String::as_str).take(5).collect();
+    Err(Error::new(Kind::Data, format!("the backup {} is damaged: {}", manifest.id, damage.join("; ")))
+        .hint("pgcellar list shows the others; verify it again if it was mended"))
+}
+
+/// Finds the programs, and asks whether the server has what the backup needs.
+async fn prepare<'a>(
+    args: &'a RestoreArgs,
+    archive: Arc<Archive>,
+    target: String,
+    server: &Server,
+    stop: &'a Stop,
+) -> Result<Run<'a>> {
+    let manifest = &archive.manifest;
+    let made_by = manifest.server.version_num / 10_000;
+    if made_by > server.major {
+        log::warn!(
+            "{} was made on PostgreSQL {made_by}; a server of version {} may refuse parts of it",
+            manifest.id,
+            server.major
+        );
+    }
+    let bindir = server.connection().bindir.as_deref();
+    let programs = Programs::for_archive(bindir, server.major, major(&manifest.pg_dump)).await?;
+    let needs = look::needs(&archive).await?;
+    stop.or(server.check(&needs)).await?;
+    let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
+    if !lacking.is_empty() {
+        log::warn!(
+            "the server lacks the tablespace {}: all tables and indexes go to the database's own",
+            lacking.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(Run { args, archive: Arc::clone(&archive), target, programs, no_tablespaces: !lacking.is_empty(), stop })
+}
+
+/// The major version in `15.18` or `18beta1`.
+fn major(version: &str) -> u32 {
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_default()
+}
+
+/// Makes the empty database. It is not simply dropped half-way when the task is told to stop: the server would go on.
+async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
+    let told_long_ago = async {
+        run.stop.wait().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    let made = tokio::select! {
+        made = NewDatabase::create(server, &run.target, &run.archive.manifest.properties) => made?,
+        () = told_long_ago => {
+            let message = format!("interrupted while the server made a database for '{}'", run.target);
+            return Err(Error::new(Kind::TryAgain, message)
+                .hint(format!("an empty database {}_restoring_… may be left: drop it", run.target)));
+        }
+    };
+    match run.stop.requested() {
+        true => Err(made.discard(server, run.stop.error()).await),
+        false => Ok(made),
+    }
+}
+
+/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
+async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Option<Folder>) -> Result<u64> {
+    let load = Load {
+        programs: &run.programs,
+        connection: server.connection(),
+        server: server.major,
+        database: database.name(),
+        format: run.archive.manifest.format,
+        no_tablespaces: run.no_tablespaces,
+        stop: run.stop,
+    };
+    let messages = match folder {
+        Some(folder) => load.folder(folder.path(), processors()).await?,
+        None => stream(run, &load).await?,
+    };
+    // The number of errors that pg_restore went on after: none but the known one, or the load had failed.
+    let warnings = messages.warnings();
+    for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
+        log::warn!("{warning}");
+    }
+    run.stop.or(look::all_there(&run.archive, server.connection(), database.name())).await?;
+    run.stop.or(look::analyze(server.connection(), database.name())).await?;
+    run.stop.or(database.bytes(server)).await
+}
+
+async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child::Messages> {
+    let archive = &run.archive;
+    let file = archive.file()?.clone();
+    let progress = Progress::begin(&run.target, Some(file.stored_bytes));
+    let source = archive.open(&file, &progress.counter())?;
+    match load.stream(source, |digests| archive::whole(&file, digests)).await {
+        Ok(messages) => Ok(messages),
+        Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
+        Err(Failure::Other(error)) => Err(error),
+    }
+}
+
+fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
+    let manifest = &run.archive.manifest;
+    log::info!(
+        PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = run.args.place.instance,
+        PGCELLAR_BYTES = bytes;
+        "restored {} into '{}' in {} s: {} tables, {}{}",
+        manifest.id,
+        run.target.escape_debug(),
+        took.as_secs(),
+        manifest.contents.tables,
+        HumanBytes(bytes),
+        if manifest.partial { " (a partial backup: options left data out)" } else { "" },
+    );
+    let omitted = manifest.omitted.len();
+    if omitted > 0 {
+        log::warn!("{omitted} things were not in the archive: the manifest {} names them", Manifest::key(&manifest.id));
+    }
+    if manifest.files(Role::Globals).next().is_some() {
+        log::debug!("roles and tablespaces are not restored; they are in the backup's globals");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major;
+
+    #[test]
+    fn major_versions() {
+        for (version, number) in [("15.18", 15), ("18beta1", 18), ("17.2 (Debian 17.2-1)", 17), ("", 0)] {
+            assert_eq!(major(version), number);
+        }
+    }
+}

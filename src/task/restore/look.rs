@@ -1,0 +1,167 @@
+//! What an archive needs of a server, and whether all that it has has arrived.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_postgres::Client;
+
+use crate::config::Connection;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::archive::{Contents, Entry};
+use crate::postgres::client::failed;
+use crate::postgres::properties;
+use crate::postgres::restore::check::{self, Gatherer, Wanted};
+use crate::postgres::restore::roles::named_in;
+use crate::postgres::restore::server::{Needs, session};
+use crate::task::restore::archive::Archive;
+
+/// How many missing objects are named.
+const NAMED: usize = 20;
+
+/// Batches of objects that may wait to be looked up.
+const WAITING: usize = 2;
+
+/// Roles, extensions and tablespaces that the archive and the manifest name. What only a script names is not found.
+pub async fn needs(archive: &Arc<Archive>) -> Result<Needs> {
+    let manifest = &archive.manifest;
+    let ours = Arc::clone(archive);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut roles = BTreeSet::new();
+        let contents = ours.contents(|entry| {
+            if matches!(entry.desc.bytes, b"ACL" | b"DEFAULT ACL" | b"POLICY") {
+                roles.extend(named_in(&String::from_utf8_lossy(entry.defn.bytes)));
+            }
+        })?;
+        Ok((roles, contents))
+    });
+    let (mut roles, contents) = flatten(read.await)?;
+    let properties = &manifest.properties;
+    roles.extend(properties::roles(properties)?);
+    let (mut owners, extensions, tablespaces) = match contents {
+        Some(contents) => {
+            let Contents { owners, extensions, tablespaces, .. } = contents;
+            (owners, extensions, tablespaces)
+        }
+        None => {
+            let extensions = manifest.contents.extensions.iter().map(|extension| extension.name.clone()).collect();
+            (BTreeSet::new(), extensions, BTreeSet::new())
+        }
+    };
+    owners.insert(properties.owner.clone());
+    roles.extend(owners.iter().cloned());
+    Ok(Needs {
+        roles: roles.into_iter().collect(),
+        owners: owners.into_iter().collect(),
+        extensions: extensions.into_iter().collect(),
+        tablespaces: tablespaces.into_iter().collect(),
+    })
+}
+
+fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+}
+
+/// Names what the new database lacks of the archive's contents.
+pub async fn all_there(archive: &Arc<Archive>, connection: &Connection, database: &str) -> Result<()> {
+    let client = session(connection, database).await?;
+    let mut missing = missing_objects(archive, &client).await?;
+    missing.extend(missing_numbers(archive, &client).await?);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
+    let more = match missing.len() - named.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let message =
+        format!("the archive was loaded without an error, and yet the new database lacks {}{more}", named.join(", "));
+    Err(Error::new(Kind::Data, message)
+        .hint("does an event trigger or a hook on the server keep them from being made?"))
+}
+
+async fn missing_objects(archive: &Arc<Archive>, client: &Client) -> Result<Vec<String>> {
+    // Its first entry names the encoding of all others, so it is known before a batch is full.
+    let (batches, mut wanted) = mpsc::channel::<(Wanted, String)>(WAITING);
+    let ours = Arc::clone(archive);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut gatherer = Gatherer::default();
+        let mut encoding = String::from("UTF8");
+        let contents = ours.contents(|entry: &Entry<'_>| {
+            if let Some(named) = encoding_of(entry) {
+                encoding = named;
+            }
+            if let Some(batch) = gatherer.add(entry) {
+                // Nobody receives any more after an error, which is then the one that is told.
+                drop(batches.blocking_send((batch, encoding.clone())));
+            }
+        })?;
+        for batch in gatherer.rest() {
+            drop(batches.blocking_send((batch, encoding.clone())));
+        }
+        Ok(contents)
+    });
+    let mut missing = Vec::new();
+    while let Some((batch, encoding)) = wanted.recv().await {
+        let found = batch.missing(client, &encoding).await?;
+        missing.extend(found);
+        missing.truncate(NAMED * NAMED);
+    }
+    flatten(reading.await)?;
+    Ok(missing)
+}
+
+/// `SET client_encoding = 'UTF8';` of the ENCODING entry.
+fn encoding_of(entry: &Entry<'_>) -> Option<String> {
+    let definition = (entry.desc.bytes == b"ENCODING").then(|| String::from_utf8_lossy(entry.defn.bytes))?;
+    definition.split('\'').nth(1).map(str::to_owned)
+}
+
+/// What can be counted without a table of contents.
+async fn missing_numbers(archive: &Archive, client: &Client) -> Result<Vec<String>> {
+    let contents = &archive.manifest.contents;
+    let names: Vec<&str> = contents.extensions.iter().map(|extension| extension.name.as_str()).collect();
+    let mut missing = match archive.manifest.partial {
+        true => Vec::new(),
+        false => check::missing_extensions(client, &names).await?,
+    };
+    let numbers = [
+        ("tables", contents.tables, check::tables(client).await?),
+        ("large objects", contents.large_objects, check::large_objects(client).await?),
+    ];
+    for (what, wanted, found) in numbers {
+        if found < wanted {
+            missing.push(format!("{} of {wanted} {what}", wanted - found));
+        }
+    }
+    Ok(missing)
+}
+
+/// Gathers statistics for the planner. A database without them is slow and whole, so a failure is a warning: a partition
+/// on another server that does not answer, for one.
+pub async fn analyze(connection: &Connection, database: &str) -> Result<()> {
+    let client = session(connection, database).await?;
+    let mut last = 0;
+    loop {
+        let tables = check::analyzable(&client, last).await?;
+        let Some((oid, _)) = tables.last() else { return Ok(()) };
+        last = *oid;
+        let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
+        if client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.is_err() {
+            one_by_one(&client, &names).await?;
+        }
+    }
+}
+
+async fn one_by_one(client: &Client, names: &[&str]) -> Result<()> {
+    for name in names {
+        let what = format!("statistics of {name} could not be gathered");
+        match client.batch_execute(&format!("ANALYZE {name}")).await {
+            Ok(()) => {}
+            Err(error) if error.is_closed() => return Err(failed(&what)(error)),
+            Err(error) => log::warn!("{}: run ANALYZE {name} in the restored database", failed(&what)(error)),
+        }
+    }
+    Ok(())
+}

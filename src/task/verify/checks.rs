@@ -1,0 +1,244 @@
+//! What the plain bytes of a backup's files must be: a whole archive of pg_dump, with what the manifest says.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use crate::catalogue::manifest::{Manifest, Role};
+use crate::pipeline::compress::Method;
+use crate::pipeline::decompress::decoder;
+use crate::postgres::archive::{Contents, Entry, read_toc, tar_toc, walk};
+use crate::postgres::script::ScriptScanner;
+use crate::task::verify::reading::{Findings, Plain};
+use crate::task::verify::tar;
+
+/// What pg_dumpall writes last (`main` in `src/bin/pg_dump/pg_dumpall.c`).
+const GLOBALS_END: &[u8] = b"\n-- PostgreSQL database cluster dump complete\n";
+
+/// What pg_dump writes after the rows of a table (`dumpTableData_copy` in `src/bin/pg_dump/pg_dump.c`).
+const ROWS_END: &[u8] = b"\\.\n\n\n";
+
+/// How much of the end of a script is looked at: its last comment, and an `\unrestrict` with its key.
+const TAIL: usize = 4096;
+
+/// Names in a directory archive; the longest line of a `blobs.toc` is far shorter.
+const LINE: u64 = 1024;
+
+/// A custom archive, walked to its end.
+pub fn custom(plain: Plain, manifest: &Manifest) -> Findings {
+    Ok(table_count(walk(plain, |_| {})?.table_data.len() as u64, manifest))
+}
+
+/// A script of pg_dump, to its completion line.
+pub fn script(mut plain: Plain, manifest: &Manifest) -> Findings {
+    let mut scanner = ScriptScanner::new(io::sink());
+    io::copy(&mut plain, &mut scanner)?;
+    let (_, script) = scanner.finish()?;
+    if let Some((part, place)) = script.unfinished {
+        return Ok(vec![format!("the script ends in the middle of {part}, which begins at {place}")]);
+    }
+    if !script.complete {
+        return Ok(vec!["the script does not end with pg_dump's completion line".to_owned()]);
+    }
+    Ok(table_count(script.tables() as u64, manifest))
+}
+
+/// A script of pg_dumpall, to its completion line.
+pub fn globals(mut plain: Plain) -> Findings {
+    let mut tail = Tail::new(TAIL);
+    io::copy(&mut plain, &mut tail)?;
+    let complete = tail.bytes.windows(GLOBALS_END.len()).any(|window| window == GLOBALS_END);
+    Ok(finding(complete, "the script does not end with pg_dumpall's completion line"))
+}
+
+/// A tar archive: its table of contents, then each member to its end; all that the table names must be there.
+///
+/// `listing` is the standard input of a pg_restore that lists the same archive.
+pub fn tar(plain: Plain, manifest: &Manifest, listing: Option<File>) -> Findings {
+    let mut plain = Tee { plain, listing, bytes: 0 };
+    let mut files = HashSet::new();
+    let contents = tar_toc(&mut plain, |entry| {
+        files.extend(data_file(entry));
+    })?;
+    let at = plain.bytes;
+    let mut found = match tar::walk(&mut plain, at, |name| {
+        files.remove(name);
+    })? {
+        Some(what) => vec![what],
+        None => Vec::new(),
+    };
+    found.extend(missing(files));
+    found.extend(table_count(contents.table_data.len() as u64, manifest));
+    Ok(found)
+}
+
+/// The files of a directory archive, as the manifest names them.
+pub struct Directory<'a> {
+    /// Names without the folder and without what compression and encryption add.
+    names: HashSet<&'a str>,
+}
+
+impl<'a> Directory<'a> {
+    /// Of a manifest.
+    pub fn new(manifest: &'a Manifest) -> Self {
+        Directory { names: manifest.files(Role::Archive).map(|file| split(&file.key).0).collect() }
+    }
+
+    /// Whether the table of contents is among them.
+    pub fn has_toc(&self) -> bool {
+        self.names.contains("toc.dat")
+    }
+
+    /// One file, to its end.
+    pub fn check(&self, plain: Plain, key: &str, manifest: &Manifest) -> Findings {
+        match split(key) {
+            ("toc.dat", _) => self.toc(plain, manifest),
+            (name, _) if name.starts_with("blobs") && name.ends_with(".toc") => self.blobs(plain),
+            (name, packing) => data(plain, name, packing),
+        }
+    }
+
+    fn toc(&self, plain: Plain, manifest: &Manifest) -> Findings {
+        let mut lacking = HashSet::new();
+        let contents: Contents = read_toc(plain, |entry| {
+            lacking.extend(data_file(entry).filter(|name| !self.names.contains(name.as_str())));
+        })?;
+        let mut found = missing(lacking);
+        found.extend(table_count(contents.table_data.len() as u64, manifest));
+        Ok(found)
+    }
+
+    /// A list of large objects: a line with the OID and the file's name each (`EndLO` in `pg_backup_directory.c`).
+    fn blobs(&self, plain: Plain) -> Findings {
+        let mut lines = BufReader::new(plain);
+        let (mut lacking, mut at) = (HashSet::new(), 0);
+        loop {
+            let mut line = Vec::new();
+            let bytes = lines.by_ref().take(LINE).read_until(b'\n', &mut line)? as u64;
+            if bytes == 0 {
+                return Ok(missing(lacking));
+            }
+            let text = String::from_utf8_lossy(&line);
+            let Some(("", name)) = text
+                .strip_suffix('\n')
+                .and_then(|line| line.split_once(' '))
+                .map(|(oid, name)| (oid.trim_start_matches(|c: char| c.is_ascii_digit()), name))
+            else {
+                return Ok(vec![format!("is no list of large objects: its line at plain byte {at} is malformed")]);
+            };
+            if !self.names.contains(name) {
+                lacking.insert(name.to_owned());
+            }
+            at += bytes;
+        }
+    }
+}
+
+/// A data file of a directory archive: decompressed to its end, and, where it has rows, ended as pg_dump ends them.
+fn data(mut plain: Plain, name: &str, packing: Packing) -> Findings {
+    let mut tail = Tail::new(ROWS_END.len());
+    match packing {
+        Packing::Lz4 => return Ok(Vec::new()),
+        Packing::Plain => drop(io::copy(&mut plain, &mut tail)?),
+        Packing::By(method) => {
+            let mut decoder = decoder(method, plain.clone())?;
+            if let Err(error) = io::copy(&mut decoder, &mut tail) {
+                let own = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                return match own && !plain.failed() {
+                    true => Ok(vec![format!("{error}, at about plain byte {}", decoder.stored_offset())]),
+                    false => Err(error),
+                };
+            }
+        }
+    }
+    let rows = name.starts_with(|c: char| c.is_ascii_digit());
+    Ok(finding(!rows || tail.bytes == ROWS_END, "its rows do not end as pg_dump ends them"))
+}
+
+/// How pg_dump compressed a file of a directory archive, as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    By(Method),
+    /// pgcellar never asks for it; such a file is compared by its hash alone.
+    Lz4,
+}
+
+/// A key's file name without what encryption and compression added, and the compression.
+fn split(key: &str) -> (&str, Packing) {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    let name = name.strip_suffix(".age").unwrap_or(name);
+    let suffixes = [(".gz", Packing::By(Method::Gzip)), (".zst", Packing::By(Method::Zstd)), (".lz4", Packing::Lz4)];
+    let found = suffixes.into_iter().find_map(|(suffix, packing)| Some((name.strip_suffix(suffix)?, packing)));
+    found.unwrap_or((name, Packing::Plain))
+}
+
+/// The file in which a table of contents says that an entry's data is.
+fn data_file(entry: &Entry<'_>) -> Option<String> {
+    (!entry.file.bytes.is_empty()).then(|| entry.file.to_string())
+}
+
+fn missing(files: HashSet<String>) -> Vec<String> {
+    let mut files: Vec<String> = files.into_iter().collect();
+    files.sort();
+    files.into_iter().map(|file| format!("it names {file}, which is not in the archive")).collect()
+}
+
+fn table_count(found: u64, manifest: &Manifest) -> Vec<String> {
+    let expected = manifest.contents.tables;
+    finding(found == expected, &format!("has the rows of {found} tables instead of {expected}"))
+}
+
+fn finding(good: bool, what: &str) -> Vec<String> {
+    if good { Vec::new() } else { vec![what.to_owned()] }
+}
+
+/// The last bytes of what is written to it.
+struct Tail {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Tail {
+    fn new(length: usize) -> Self {
+        Tail { bytes: Vec::new(), length }
+    }
+}
+
+impl Write for Tail {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let new = bytes.get(bytes.len().saturating_sub(self.length)..).unwrap_or(bytes);
+        let excess = (self.bytes.len() + new.len()).saturating_sub(self.length);
+        self.bytes.drain(..excess);
+        self.bytes.extend_from_slice(new);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Plain bytes that a program reads too, for as long as it wants to.
+struct Tee {
+    plain: Plain,
+    listing: Option<File>,
+    bytes: u64,
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.plain.read(buffer)?;
+        self.bytes += read as u64;
+        let piece = buffer.get(..read).unwrap_or_default();
+        if let Some(Err(error)) = self.listing.as_mut().map(|listing| listing.write_all(piece)) {
+            // It has what it wanted, or has failed, which its exit status says.
+            log::debug!("pg_restore reads no further: {error}");
+            self.listing = None;
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The result of a verify, for people and for machines.
+
+use indicatif::HumanBytes;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::catalogue::manifest::Depth;
+use crate::catalogue::name::printable;
+use crate::error::Error;
+
+/// What a verify of one backup came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Id of the backup.
+    pub id: String,
+    /// Store that has it.
+    pub store: &'static str,
+    /// How far the verify went; none if it did not come to an end.
+    pub depth: Option<Depth>,
+    /// What is damaged.
+    pub damage: Vec<String>,
+    /// What is strange and no damage.
+    pub notes: Vec<String>,
+    /// Why the backup could not be verified, or the result not be recorded.
+    pub error: Option<Error>,
+    /// Tables whose rows the archive has.
+    pub tables: Option<u64>,
+    /// Stored bytes that were read.
+    pub bytes: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// A report that says nothing yet.
+    pub fn new(id: &str, store: &'static str) -> Self {
+        Report {
+            id: id.to_owned(),
+            store,
+            depth: None,
+            damage: Vec::new(),
+            notes: Vec::new(),
+            error: None,
+            tables: None,
+            bytes: 0,
+            seconds: 0.0,
+        }
+    }
+
+    /// `good`, `damaged`, or `unfinished`.
+    pub fn result(&self) -> &'static str {
+        match (self.depth, self.damage.is_empty()) {
+            (_, false) => "damaged",
+            (Some(_), true) => "good",
+            (None, true) => "unfinished",
+        }
+    }
+
+    /// Tells people: a line if it is good, a line for each damage.
+    pub fn tell(&self) {
+        let id = printable(&self.id);
+        for damage in &self.damage {
+            log::error!(PGCELLAR_BACKUP = self.id; "{id}: damaged: {}", printable(damage));
+        }
+        for note in &self.notes {
+            log::warn!(PGCELLAR_BACKUP = self.id; "{id}: {}", printable(note));
+        }
+        if let Some(good) = self.good() {
+            log::info!(PGCELLAR_BACKUP = self.id, PGCELLAR_BYTES = self.bytes; "{id}: {good}");
+        }
+        if let Some(error) = &self.error {
+            log::error!(PGCELLAR_BACKUP = self.id; "{id}: not verified: {}", printable(&error.to_string()));
+        }
+    }
+
+    fn good(&self) -> Option<String> {
+        let read = format!("{} read in {:.0} s", HumanBytes(self.bytes), self.seconds);
+        let tables = self.tables.unwrap_or_default();
+        match (self.result(), self.depth) {
+            ("good", Some(Depth::Full)) => Some(format!("good, {tables} tables, {read}")),
+            ("good", _) => {
+                Some(format!("stored bytes only are good, {read}: without the age identity no more can be checked"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut report = serializer.serialize_struct("Report", 9)?;
+        report.serialize_field("id", &self.id)?;
+        report.serialize_field("store", self.store)?;
+        report.serialize_field("result", self.result())?;
+        report.serialize_field("depth", &self.depth)?;
+        report.serialize_field("damage", &self.damage)?;
+        report.serialize_field("notes", &self.notes)?;
+        report.serialize_field("error", &self.error.as_ref().map(ToString::to_string))?;
+        report.serialize_field("bytes_read", &self.bytes)?;
+        report.serialize_field("seconds", &self.seconds)?;
+        report.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn what_was_not_checked_is_not_called_good() {
+        let mut report = Report::new("a_20231231_020000", "local");
+        assert_eq!((report.result(), report.good()), ("unfinished", None));
+        report.depth = Some(Depth::Stored);
+        report.bytes = 1024;
+        assert!(report.good().is_some_and(|good| good.starts_with("stored bytes only")));
+        report.depth = Some(Depth::Full);
+        report.tables = Some(12);
+        assert_eq!(report.good().as_deref(), Some("good, 12 tables, 1.00 KiB read in 0 s"));
+        report.damage.push("x: is missing".to_owned());
+        assert_eq!((report.result(), report.good()), ("damaged", None));
+    }
+
+    #[test]
+    fn machines_get_every_part() {
+        let mut report = Report::new("a_20231231_020000", "local");
+        report.error = Some(Error::new(Kind::NotPermitted, "no").hint("ask"));
+        let expected = serde_json::json!({
+            "id": "a_20231231_020000", "store": "local", "result": "unfinished", "depth": null, "damage": [],
+            "notes": [], "error": "no (ask)", "bytes_read": 0, "seconds": 0.0,
+        });
+        assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    }
+}

@@ -1,0 +1,314 @@
+//! What every store must do. The suite takes a `&dyn Store` that is empty; each kind of store runs all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use pgcellar::error::Kind;
+use pgcellar::store::Store;
+use pgcellar::store::local::LocalStore;
+
+/// Keys as backups have them, with everything that an escaped name may have.
+const KEYS: &[&str] = &[
+    "shop_20231231_020000.dump.gz",
+    "shop_20231231_020000.manifest.json",
+    "shop_20231231_020000/toc.dat",
+    "shop_20231231_020000/3456.dat.gz.age",
+    "my%20shop_20231231_020000.dump",
+    "%2Df%2F%2E%2E%22%27_20231231_020000.dump",
+    "%C3%BC.x-y_20231231_020000.tar.zst",
+];
+
+/// Keys that must not lead anywhere.
+const OUTSIDE: &[&str] = &["", "/", "/etc/passwd", "..", "../x", "a/../x", "a/../../x", "./a", "a/./b", "a\0b"];
+
+/// Every rule, in an order in which each finds the store as it needs it.
+fn conforms(store: &dyn Store) {
+    assert_eq!(keys(store), Vec::<String>::new(), "the suite begins with an empty store");
+    written_bytes_are_read_back(store);
+    any_part_is_read(store);
+    nothing_is_seen_before_commit(store);
+    what_is_not_committed_leaves_nothing(store);
+    nothing_is_overwritten(store);
+    small_objects_are_replaced_whole(store);
+    missing_objects_are_told(store);
+    keys_that_lead_outside_are_refused(store);
+    writers_do_not_disturb_each_other(store);
+    deleted_objects_are_gone(store);
+    assert_eq!(keys(store), Vec::<String>::new(), "the suite leaves nothing behind");
+}
+
+fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
+    let mut upload = store.create(key).unwrap();
+    upload.write_all(bytes).unwrap();
+    upload.seal().unwrap();
+    upload.commit().unwrap();
+}
+
+fn get(store: &dyn Store, key: &str, offset: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.read(key, offset).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn keys(store: &dyn Store) -> Vec<String> {
+    store.list().unwrap().into_iter().map(|entry| entry.key).collect()
+}
+
+fn delete_all(store: &dyn Store) {
+    keys(store).iter().for_each(|key| store.delete(key).unwrap());
+}
+
+/// Bytes in which each place can be told from its neighbours.
+fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    (0..length as u64).map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 7) as u8).collect()
+}
+
+fn written_bytes_are_read_back(store: &dyn Store) {
+    for (seed, key) in (0..).zip(KEYS) {
+        // Several megabytes, an empty object, and sizes around those of blocks.
+        let length = [0, 1, 4096, 65_537, 9 << 20][seed as usize % 5];
+        put(store, key, &pattern(length, seed));
+    }
+    let mut sorted = KEYS.to_vec();
+    sorted.sort_unstable();
+    assert_eq!(keys(store), sorted);
+    for (seed, key) in (0..).zip(KEYS) {
+        let length = [0, 1, 4096, 65_537, 9 << 20][seed as usize % 5];
+        assert!(get(store, key, 0) == pattern(length, seed), "{key}");
+        assert_eq!(store.size(key).unwrap(), Some(length as u64), "{key}");
+    }
+    let sizes: u64 = store.list().unwrap().iter().map(|entry| entry.bytes).sum();
+    assert_eq!(sizes, KEYS.iter().map(|key| store.size(key).unwrap().unwrap()).sum::<u64>());
+    delete_all(store);
+}
+
+fn any_part_is_read(store: &dyn Store) {
+    let bytes = pattern(100_000, 7);
+    put(store, KEYS[0], &bytes);
+    for offset in [0, 1, 65_536, 99_999, 100_000] {
+        assert!(get(store, KEYS[0], offset) == bytes[offset as usize..], "{offset}");
+    }
+    let mut beginning = [0; 10];
+    store.read(KEYS[0], 5).unwrap().read_exact(&mut beginning).unwrap();
+    assert_eq!(beginning, bytes[5..15]);
+    delete_all(store);
+}
+
+fn nothing_is_seen_before_commit(store: &dyn Store) {
+    for key in KEYS {
+        let unseen = || store.size(key).unwrap().is_none() && !keys(store).iter().any(|listed| listed == key);
+        let mut upload = store.create(key).unwrap();
+        assert!(unseen(), "{key} is seen before its first byte");
+        upload.write_all(&pattern(100_000, 1)).unwrap();
+        upload.flush().unwrap();
+        assert!(unseen(), "{key} is seen while it is written");
+        upload.seal().unwrap();
+        assert!(unseen(), "{key} is seen when it is sealed");
+        assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");
+        upload.commit().unwrap();
+        assert!(!unseen(), "{key} is not seen when it is committed");
+    }
+    delete_all(store);
+}
+
+fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
+    drop(store.create(KEYS[0]).unwrap());
+    let mut upload = store.create(KEYS[0]).unwrap();
+    upload.write_all(b"half").unwrap();
+    drop(upload);
+    let mut upload = store.create(KEYS[0]).unwrap();
+    upload.write_all(b"all of it").unwrap();
+    upload.seal().unwrap();
+    drop(upload);
+    assert_eq!(keys(store), Vec::<String>::new());
+    // The key is free: nothing of the earlier ones is in its way or in it.
+    put(store, KEYS[0], b"new");
+    assert_eq!(get(store, KEYS[0], 0), b"new");
+    delete_all(store);
+}
+
+fn nothing_is_overwritten(store: &dyn Store) {
+    put(store, KEYS[0], b"old");
+    // A store may refuse at the beginning or at the end.
+    let refused = match store.create(KEYS[0]) {
+        Err(error) => error,
+        Ok(mut upload) => {
+            upload.write_all(b"new").unwrap();
+            upload.seal().unwrap();
+            upload.commit().unwrap_err()
+        }
+    };
+    assert_eq!(refused.kind(), Kind::CannotWrite, "{refused}");
+    assert_eq!(get(store, KEYS[0], 0), b"old");
+    assert_eq!(keys(store), [KEYS[0]]);
+    delete_all(store);
+}
+
+fn small_objects_are_replaced_whole(store: &dyn Store) {
+    const KEY: &str = "shop_20231231_020000.verify.json";
+    store.replace(KEY, b"first").unwrap();
+    assert_eq!(get(store, KEY, 0), b"first");
+    store.replace(KEY, b"2").unwrap();
+    assert_eq!(get(store, KEY, 0), b"2");
+    // Two writers and a reader: the reader never sees a mixture or a part.
+    let versions: [Vec<u8>; 2] = [vec![b'a'; 200_000], vec![b'b'; 100_000]];
+    store.replace(KEY, &versions[0]).unwrap();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = versions
+            .iter()
+            .map(|version| scope.spawn(move || (0..20).for_each(|_| store.replace(KEY, version).unwrap())))
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            let seen = get(store, KEY, 0);
+            assert!(versions.contains(&seen), "{} bytes, beginning with {:?}", seen.len(), seen.first());
+        }
+    });
+    assert_eq!(keys(store), [KEY]);
+    delete_all(store);
+}
+
+fn missing_objects_are_told(store: &dyn Store) {
+    for key in KEYS {
+        assert_eq!(store.size(key).unwrap(), None, "{key}");
+        assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");
+        store.delete(key).unwrap();
+    }
+}
+
+fn keys_that_lead_outside_are_refused(store: &dyn Store) {
+    for key in OUTSIDE {
+        assert!(store.create(key).is_err(), "{key:?} was created");
+        assert!(store.read(key, 0).is_err(), "{key:?} was read");
+        assert!(store.size(key).is_err(), "{key:?} was looked at");
+        assert!(store.delete(key).is_err(), "{key:?} was deleted");
+        assert!(store.replace(key, b"x").is_err(), "{key:?} was replaced");
+    }
+}
+
+fn writers_do_not_disturb_each_other(store: &dyn Store) {
+    std::thread::scope(|scope| {
+        for (seed, key) in (0..).zip(KEYS) {
+            scope.spawn(move || put(store, key, &pattern(300_000, seed)));
+        }
+    });
+    for (seed, key) in (0..).zip(KEYS) {
+        assert!(get(store, key, 0) == pattern(300_000, seed), "{key}");
+    }
+    delete_all(store);
+    // Of several writers of one key one wins, whole.
+    let won: Vec<u64> = std::thread::scope(|scope| {
+        let write = |seed| {
+            let mut upload = store.create(KEYS[0]).ok()?;
+            upload.write_all(&pattern(300_000, seed)).ok()?;
+            upload.seal().ok()?;
+            upload.commit().ok().map(|()| seed)
+        };
+        let writers: Vec<_> = (0..4).map(|seed| scope.spawn(move || write(seed))).collect();
+        writers.into_iter().filter_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(won.len(), 1, "{won:?}");
+    assert!(get(store, KEYS[0], 0) == pattern(300_000, won[0]));
+    delete_all(store);
+}
+
+fn deleted_objects_are_gone(store: &dyn Store) {
+    KEYS.iter().for_each(|key| put(store, key, b"x"));
+    for (at, key) in KEYS.iter().enumerate() {
+        store.delete(key).unwrap();
+        assert_eq!(store.size(key).unwrap(), None, "{key}");
+        assert_eq!(keys(store).len(), KEYS.len() - at - 1);
+        store.delete(key).unwrap();
+    }
+}
+
+#[test]
+fn local() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(folder.path().join("backups"));
+    store.prepare().unwrap();
+    conforms(&store);
+    assert_eq!(store.name(), "local");
+    let temporary = |path: &Path| path.to_string_lossy().ends_with(".partial");
+    let left: Vec<_> = std::fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!left.iter().any(|path| temporary(path)), "{left:?}");
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn local_files_are_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("backups");
+    let store = LocalStore::new(&directory);
+    store.prepare().unwrap();
+    assert_eq!(mode(&directory), 0o700);
+    let mut upload = store.create("shop_20231231_020000.dump").unwrap();
+    upload.write_all(b"x").unwrap();
+    assert_eq!(mode(directory.join("shop_20231231_020000.dump.partial")), 0o600);
+    upload.commit().unwrap();
+    put(&store, "shop_20231231_020000/toc.dat", b"x");
+    store.replace("shop_20231231_020000.verify.json", b"x").unwrap();
+    let held = store.create_folder("shop_20231231_030000").unwrap();
+    assert_eq!(mode(held.folder()), 0o700);
+    assert_eq!(mode(directory.join("shop_20231231_020000")), 0o700);
+    for file in ["shop_20231231_020000.dump", "shop_20231231_020000/toc.dat", "shop_20231231_020000.verify.json"] {
+        assert_eq!(mode(directory.join(file)), 0o600, "{file}");
+    }
+}
+
+#[test]
+fn local_lists_backups_files_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(folder.path());
+    put(&store, "a_20231231_020000.dump", b"x");
+    put(&store, "a_20231231_020000/toc.dat", b"x");
+    for hidden in [".pgcellar.lock", "b_20231231_020000.dump.partial", "a_20231231_020000/.x"] {
+        std::fs::write(folder.path().join(hidden), "x").unwrap();
+    }
+    std::fs::create_dir(folder.path().join("c_20231231_020000.partial")).unwrap();
+    std::fs::write(folder.path().join("c_20231231_020000.partial/toc.dat"), "x").unwrap();
+    std::fs::create_dir_all(folder.path().join("a_20231231_020000/deep")).unwrap();
+    std::fs::write(folder.path().join("a_20231231_020000/deep/x"), "x").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("d_20231231_020000.dump")).unwrap();
+    assert_eq!(keys(&store), ["a_20231231_020000.dump", "a_20231231_020000/toc.dat"]);
+}
+
+#[test]
+fn local_folders_come_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(folder.path());
+    let begin = || {
+        let begun = store.create_folder("a_20231231_020000").unwrap();
+        std::fs::write(begun.folder().join("toc.dat"), "x").unwrap();
+        begun.seal().unwrap();
+        begun
+    };
+    drop(begin());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let begun = begin();
+    assert_eq!(keys(&store), Vec::<String>::new());
+    begun.commit().unwrap();
+    assert_eq!(keys(&store), ["a_20231231_020000/toc.dat"]);
+    assert_eq!(begin().commit().unwrap_err().kind(), Kind::CannotWrite);
+    assert_eq!(get(&store, "a_20231231_020000/toc.dat", 0), b"x");
+}
+
+#[test]
+fn a_local_directory_whose_parent_is_missing_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("disk/backups");
+    let error = LocalStore::new(&directory).prepare().unwrap_err();
+    assert_eq!(error.kind(), Kind::CannotWrite);
+    assert!(error.to_string().contains("mounted"), "{error}");
+    assert!(!folder.path().join("disk").exists());
+    let error = LocalStore::new(&directory).list().unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("BACKUP_DIR")), "{error}");
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    assert_eq!(LocalStore::new(folder.path().join("file")).prepare().unwrap_err().kind(), Kind::CannotWrite);
+}
