@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The whole command line.
@@ -255,16 +256,46 @@ pub struct VerifyArgs {
 /// `pgcellar restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// Backup's id, the unique beginning of one, or latest
-    #[arg(value_name = "ID")]
-    pub id: String,
+    /// Backup's id, the unique beginning of one, latest, or the path of an archive [default: asks at a terminal]
+    #[arg(value_name = "ID|latest|PATH")]
+    pub id: Option<String>,
     /// Only backups of this database, for latest
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
     /// Database to make [default: the one that was backed up]
     #[arg(short, long, value_name = "NAME")]
     pub target_database: Option<String>,
-    /// Folder in memory where an encrypted directory archive is decrypted
+    /// Replace the target if it exists; it is kept as NAME_replaced_TIME
+    #[arg(short, long, env = "FORCE_RESTORE", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub force: bool,
+    /// With --force: drop the replaced database once the new one is in its place
+    #[arg(long, requires = "force")]
+    pub drop_replaced: bool,
+    /// Restore with this many jobs; an archive in one file is first unpacked into the staging folder
+    #[arg(short, long, value_name = "JOBS")]
+    pub jobs: Option<String>,
+    /// Only this schema, with what belongs to it; may be given several times
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub schema: Vec<String>,
+    /// Only this table, without its indexes and constraints; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub table: Vec<String>,
+    /// First make the roles of the backup's globals that the server lacks
+    #[arg(long)]
+    pub globals: bool,
+    /// Show what the backup contains, and restore nothing
+    #[arg(short, long, conflicts_with_all = ["dry_run", "recipe"])]
+    pub list: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with = "recipe")]
+    pub dry_run: bool,
+    /// Print the commands that restore this backup without pgcellar
+    #[arg(long)]
+    pub recipe: bool,
+    /// Go on after errors, into a new database; every error is listed, and the exit code is 65
+    #[arg(long, conflicts_with = "force")]
+    pub keep_going: bool,
+    /// Folder for what has to be unpacked first; in memory, if the backup is encrypted [default: /dev/shm]
     #[arg(
         long,
         env = "RESTORE_STAGING_DIR",

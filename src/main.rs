@@ -19,8 +19,7 @@ fn main() -> ExitCode {
     };
     journal::start(cli.voice.quiet, cli.voice.verbose);
     progress::start(cli.voice.quiet);
-    // Whatever we and PostgreSQL's programs write is for our own user alone.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    keep_to_ourselves();
     environment::warn(&Cli::variables());
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,6 +27,16 @@ fn main() -> ExitCode {
             log::error!("{error}");
             error.exit_code()
         }
+    }
+}
+
+/// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has
+/// passwords and rows in it.
+fn keep_to_ourselves() {
+    use rustix::process::{Resource, Rlimit, setrlimit, umask};
+    umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        log::debug!("core dumps cannot be switched off: {error}");
     }
 }
 

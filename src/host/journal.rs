@@ -18,9 +18,34 @@ pub fn start(quiet: bool, verbose: bool) {
     // A second logger cannot be: this is the only place that sets one.
     let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
     drop(match journal {
-        Some(journal) => journal.with_syslog_identifier("pgcellar".to_owned()).install(),
+        Some(journal) => {
+            log::set_boxed_logger(Box::new(Journal(journal.with_syslog_identifier("pgcellar".to_owned()))))
+        }
         None => log::set_logger(&Words),
     });
+}
+
+/// Whether a line is ours. Libraries have nothing to say to a person, and the client of PostgreSQL would log statements,
+/// in which there may be passwords.
+fn ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("pgcellar")
+}
+
+/// Log lines for the journal, with their fields.
+struct Journal(JournalLog);
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        ours(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if ours(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Log lines for people.
@@ -28,12 +53,11 @@ struct Words;
 
 impl Log for Words {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries have nothing to say to a person.
-        metadata.target().starts_with("pgcellar")
+        ours(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        if !ours(record.metadata()) {
             return;
         }
         let prefix = match record.level() {

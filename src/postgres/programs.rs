@@ -50,7 +50,7 @@ impl Programs {
             return Ok(newer.clone());
         }
         let hint = format!("install postgresql-client-{server}, or set PG_BINDIR to the folder that has its pg_dump");
-        match installed.iter().max_by_key(|programs| programs.major) {
+        match installed.iter().rev().max_by_key(|programs| programs.major) {
             Some(older) => Err(Error::new(
                 Kind::System,
                 format!(
@@ -89,7 +89,7 @@ impl Programs {
 
     /// The newest programs, for work that needs no server.
     pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
-        installed(bindir).await.into_iter().max_by_key(|programs| programs.major).ok_or_else(|| {
+        installed(bindir).await.into_iter().rev().max_by_key(|programs| programs.major).ok_or_else(|| {
             Error::new(Kind::System, format!("pg_restore is not installed{}", place(bindir)))
                 .hint("install postgresql-client, or set PG_BINDIR")
         })

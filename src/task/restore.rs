@@ -79,8 +79,10 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 
 /// The backup that is wanted. One that is known to be damaged is refused.
 fn choose(catalogue: &Catalogue, args: &RestoreArgs) -> Result<Manifest> {
-    let Backup { manifest, status, damage, verification, .. } =
-        catalogue.resolve(&args.id, args.database.as_deref())?;
+    let id = args.id.as_deref().ok_or_else(|| {
+        Error::new(Kind::Usage, "no backup is named").hint("name one by its id, or latest; pgcellar list shows them")
+    })?;
+    let Backup { manifest, status, damage, verification, .. } = catalogue.resolve(id, args.database.as_deref())?;
     if *status != Status::Damaged {
         return Ok(manifest.clone());
     }

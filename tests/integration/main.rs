@@ -10,6 +10,7 @@ mod common;
 
 mod ground;
 mod readme;
+mod restore;
 mod round_trip;
 mod settings;
 mod tools;

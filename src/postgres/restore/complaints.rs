@@ -66,11 +66,7 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> 
         return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
     };
     let (kind, hint) = meaning(program, version, &why);
-    let error = Error::new(kind, format!("{program} {how}: {why}"));
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
 }
 
 /// The first line that is an error, with the lines that explain it.
@@ -104,23 +100,23 @@ fn shorten(line: &str) -> String {
 }
 
 /// The kind of an error and what to do, by the words that the programs use for it.
-fn meaning(program: &str, version: &str, why: &str) -> (Kind, Option<String>) {
+fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     let says = |text: &str| why.contains(text);
     if says("invalid command \\restrict") || says("invalid command \\unrestrict") {
         let hint = format!(
             "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
         );
-        return (Kind::System, Some(hint));
+        return (Kind::System, hint);
     }
     if says("No space left on device") {
-        return (Kind::CannotWrite, Some("free space on the server, and restore again".to_owned()));
+        return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
     }
     if says("permission denied")
         || says("must be owner")
         || says("must be superuser")
         || says("must be able to SET ROLE")
     {
-        return (Kind::NotPermitted, Some("name a superuser with --username".to_owned()));
+        return (Kind::NotPermitted, "name a superuser with --username".to_owned());
     }
     if says("unsupported version")
         || says("unsupported compression")
@@ -129,7 +125,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, Option<String>) {
     {
         return (
             Kind::System,
-            Some("install the PostgreSQL client of the version that made the backup, or set PG_BINDIR".to_owned()),
+            "install the PostgreSQL client of the version that made the backup, or set PG_BINDIR".to_owned(),
         );
     }
     let gone = [
@@ -143,9 +139,9 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, Option<String>) {
         "could not receive data",
     ];
     if gone.into_iter().any(says) {
-        return (Kind::Unavailable, Some("the server broke off; look at its log".to_owned()));
+        return (Kind::Unavailable, "the server broke off; look at its log".to_owned());
     }
-    (Kind::Data, None)
+    (Kind::Data, "pgcellar verify tells whether the archive is whole".to_owned())
 }
 
 #[cfg(test)]

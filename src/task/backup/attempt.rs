@@ -261,20 +261,21 @@ async fn dump_directory(
     let progress = Progress::begin(call.database, None);
 
     let dumping = async {
-        tokio::select! {
-            () = directory::begun(&target) => {}
-            exited = child.succeed() => {
-                exited.map_err(|error| (error, true))?;
-                return Err((Error::new(Kind::Data, "pg_dump wrote no table of contents"), false));
-            }
-        }
+        // A small database is dumped before the folder is looked at for the first time.
+        let done = tokio::select! {
+            () = directory::begun(&target) => None,
+            exited = child.succeed() => Some(exited.map_err(|error| (error, true))?),
+        };
         let facts = match look(snapshot).await.map_err(|error| (error, false))? {
             Look::Same(facts) => *facts,
             Look::Rewritten(tables) => return Ok(Err(tables)),
         };
-        let messages = tokio::select! {
-            exited = child.succeed() => exited.map_err(|error| (error, false))?,
-            () = directory::follow(target.clone(), progress.counter()) => Messages::default(),
+        let messages = match done {
+            Some(messages) => messages,
+            None => tokio::select! {
+                exited = child.succeed() => exited.map_err(|error| (error, false))?,
+                () = directory::follow(target.clone(), progress.counter()) => Messages::default(),
+            },
         };
         Ok(Ok((facts, messages)))
     };

@@ -32,6 +32,8 @@ pub mod exit {
     pub const NOINPUT: i32 = 66;
     /// The server is out of reach.
     pub const UNAVAILABLE: i32 = 69;
+    /// The system refuses a resource, or a program is missing.
+    pub const SYSTEM: i32 = 71;
     /// A file cannot be written.
     pub const CANTCREAT: i32 = 73;
     /// Somebody else holds the lock.
