@@ -11,6 +11,7 @@ pub mod error;
 pub mod host;
 pub mod pipeline;
 pub mod postgres;
+pub mod printable;
 pub mod secret;
 pub mod store;
 pub mod task;

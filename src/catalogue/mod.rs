@@ -145,7 +145,7 @@ impl Catalogue {
         let manifest = Manifest::key(wanted);
         match self.unusable.iter().find(|unusable| unusable.key == manifest) {
             Some(unusable) => Error::new(unusable.error.kind(), unusable.error.to_string()),
-            None => Error::new(Kind::Missing, format!("there is no backup '{}'", name::printable(wanted)))
+            None => Error::new(Kind::Missing, format!("there is no backup '{}'", crate::printable::printable(wanted)))
                 .hint("pgcellar list shows what there is"),
         }
     }

@@ -46,22 +46,6 @@ pub fn escaped_database(id: &str) -> &str {
     parts.nth(2).unwrap_or(id)
 }
 
-/// A name of unknown origin as it is shown to people: what would move the cursor, colour the terminal, or turn or hide
-/// letters (Unicode's controls and its invisible format characters) is written as `\u{…}`.
-pub fn printable(name: &str) -> String {
-    let mut shown = String::with_capacity(name.len());
-    for c in name.chars() {
-        let hidden = c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-        match hidden {
-            true => shown.extend(c.escape_unicode()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
 fn has_time(name: &str) -> bool {
     let Some((rest, time)) = name.rsplit_once('_') else { return false };
     let Some((database, date)) = rest.rsplit_once('_') else { return false };
@@ -116,11 +100,5 @@ mod tests {
         for (id, database, expected) in cases {
             assert_eq!(is_of(id, database), expected, "{id} {database}");
         }
-    }
-
-    #[test]
-    fn shown_names_cannot_touch_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c\u{9b}"), r"a\u{1b}[31m\u{a}b\u{202e}c\u{9b}");
-        assert_eq!(printable("Größe \"ö\" 日本 e\u{301}"), "Größe \"ö\" 日本 e\u{301}");
     }
 }

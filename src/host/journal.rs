@@ -6,6 +6,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::host::progress;
+use crate::printable::printable;
 
 /// Starts logging. Called once.
 pub fn start(quiet: bool, verbose: bool) {
@@ -66,7 +67,9 @@ impl Log for Words {
             Level::Info | Level::Debug | Level::Trace => "",
         };
         // Standard error that is closed is no reason to stop a backup.
-        progress::above_bars(|| drop(writeln!(std::io::stderr(), "{prefix}{}", record.args())));
+        progress::above_bars(|| {
+            drop(writeln!(std::io::stderr(), "{prefix}{}", printable(&record.args().to_string())));
+        });
     }
 
     fn flush(&self) {}

@@ -8,11 +8,12 @@ use indicatif::HumanBytes;
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::name::{escaped_database, is_of, leading_id, printable};
+use crate::catalogue::name::{escaped_database, is_of, leading_id};
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::ListArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 

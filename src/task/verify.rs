@@ -1,5 +1,6 @@
 //! `pgcellar verify`: reads a backup's bytes back, checks them, and records the result beside the manifest.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Depth, Manifest, Role, StoredFile, Verification};
+use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
 use crate::catalogue::name::{is_of, leading_id};
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::VerifyArgs;
@@ -42,6 +43,8 @@ struct Found {
     depth: Depth,
     damage: Vec<String>,
     notes: Vec<String>,
+    /// Why a file could not be read: then nothing but damage can be said.
+    error: Option<Error>,
 }
 
 /// Verifies the backups one after the other. Damage in one does not keep the others from being verified; the error is
@@ -65,6 +68,9 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
             return Err(stop.error());
         }
         report.tell();
+        if args.all || !report.damage.is_empty() {
+            report.tell_error();
+        }
         reports.push(report);
     }
     if args.json {
@@ -100,6 +106,7 @@ fn unusable(catalogue: &Catalogue, database: Option<&str>, run: &Run<'_>) -> Vec
             kind => report.error = Some(Error::new(kind, bad.error.to_string())),
         }
         report.tell();
+        report.tell_error();
         reports.push(report);
     }
     reports
@@ -115,16 +122,22 @@ async fn verify(run: &Run<'_>, backup: &Backup) -> Report {
     report.bytes = progress.counter().get();
     drop(progress);
     report.seconds = started.elapsed().as_secs_f64();
-    let recorded = match looked {
+    match looked {
+        Err(error) => report.error = Some(error),
         Ok(found) => {
-            report.depth = Some(found.depth);
+            report.depth = match (&found.error, found.damage.is_empty()) {
+                (None, _) => Some(found.depth),
+                (Some(_), false) => Some(Depth::Stored),
+                (Some(_), true) => None,
+            };
             report.damage = found.damage;
             report.notes = found.notes;
-            record(run, &report).await
+            report.error = found.error;
         }
-        Err(error) => Err(error),
-    };
-    report.error = recorded.err();
+    }
+    if let Err(error) = record(run, &report).await {
+        report.error.get_or_insert(error);
+    }
     report
 }
 
@@ -149,6 +162,7 @@ async fn look(run: &Run<'_>, manifest: &Manifest, progress: &Progress) -> Result
     let mut found = off_thread(move || read_files(&reading, &read, depth, input)).await?;
     if let Some(listing) = listing
         && found.damage.is_empty()
+        && found.error.is_none()
     {
         let damage = run.stop.or(listing.end()).await?;
         let archive = manifest.files(Role::Archive).next();
@@ -164,7 +178,7 @@ fn read_files(
     mut listing: Option<std::fs::File>,
 ) -> Result<Found> {
     let directory = checks::Directory::new(manifest);
-    let mut found = Found { depth, damage: Vec::new(), notes: Vec::new() };
+    let mut found = Found { depth, damage: Vec::new(), notes: Vec::new(), error: None };
     let archives = manifest.files(Role::Archive).count();
     let whole = match manifest.format {
         Format::Directory => directory.has_toc(),
@@ -175,13 +189,19 @@ fn read_files(
     }
     for file in &manifest.files {
         let listing = &mut listing;
-        found.damage.extend(reading.read(manifest, file, |plain| match (file.role, manifest.format) {
+        let read = reading.read(manifest, file, |plain| match (file.role, manifest.format) {
             (Role::Globals, _) => checks::globals(plain),
             (Role::Archive, Format::Custom) => checks::custom(plain, manifest),
             (Role::Archive, Format::Plain) => checks::script(plain, manifest),
             (Role::Archive, Format::Tar) => checks::tar(plain, manifest, listing.take()),
             (Role::Archive, Format::Directory) => directory.check(plain, &file.key, manifest),
-        })?);
+        });
+        match read {
+            Ok(damage) => found.damage.extend(damage),
+            Err(error) if reading.stop.requested() || error.kind() == Kind::Missing => return Err(error),
+            // The other files may be damaged all the same.
+            Err(error) => drop(found.error.get_or_insert(error)),
+        }
     }
     if manifest.format == Format::Directory {
         found.notes = strangers(reading.store.as_ref(), manifest)?;
@@ -192,8 +212,7 @@ fn read_files(
 /// Files in the folder of a directory archive that its manifest does not name. A restore does not look at them.
 fn strangers(store: &dyn Store, manifest: &Manifest) -> Result<Vec<String>> {
     let folder = format!("{}/", manifest.id);
-    let own: std::collections::HashSet<&str> =
-        manifest.files.iter().map(|file: &StoredFile| file.key.as_str()).collect();
+    let own: HashSet<&str> = manifest.files.iter().map(|file| file.key.as_str()).collect();
     let entries = store.list()?;
     let keys = entries.into_iter().map(|entry| entry.key);
     let strange = keys.filter(|key| key.starts_with(&folder) && !own.contains(key.as_str()));

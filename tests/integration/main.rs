@@ -9,8 +9,10 @@
 mod common;
 
 mod ground;
+mod list;
 mod readme;
 mod restore;
 mod round_trip;
 mod settings;
 mod tools;
+mod verify;

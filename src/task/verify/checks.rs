@@ -58,11 +58,14 @@ pub fn tar(plain: Plain, manifest: &Manifest, listing: Option<File>) -> Findings
     let mut plain = Tee { plain, listing, bytes: 0 };
     let mut files = HashSet::new();
     let contents = tar_toc(&mut plain, |entry| {
-        files.extend(data_file(entry));
+        files.extend(tar_file(entry));
     })?;
     let at = plain.bytes;
     let mut found = match tar::walk(&mut plain, at, |name| {
         files.remove(name);
+        if name == "blobs.toc" {
+            files.retain(|file| !file.starts_with("blobs_"));
+        }
     })? {
         Some(what) => vec![what],
         None => Vec::new(),
@@ -176,6 +179,13 @@ fn split(key: &str) -> (&str, Packing) {
 /// The file in which a table of contents says that an entry's data is.
 fn data_file(entry: &Entry<'_>) -> Option<String> {
     (!entry.file.bytes.is_empty()).then(|| entry.file.to_string())
+}
+
+/// The member of a tar archive that has an entry's data. For large objects that is not the file that the entry names,
+/// but a list of them: `blobs.toc`, and from version 17 on one for each entry (`_StartLOs` in `pg_backup_tar.c`).
+fn tar_file(entry: &Entry<'_>) -> Option<String> {
+    let file = data_file(entry)?;
+    Some(if entry.desc.bytes == b"BLOBS" { format!("blobs_{}.toc", entry.dump_id) } else { file })
 }
 
 fn missing(files: HashSet<String>) -> Vec<String> {

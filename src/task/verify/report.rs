@@ -4,8 +4,8 @@ use indicatif::HumanBytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::catalogue::manifest::Depth;
-use crate::catalogue::name::printable;
 use crate::error::Error;
+use crate::printable::printable;
 
 /// What a verify of one backup came to.
 #[derive(Debug)]
@@ -67,7 +67,12 @@ impl Report {
         if let Some(good) = self.good() {
             log::info!(PGCELLAR_BACKUP = self.id, PGCELLAR_BYTES = self.bytes; "{id}: {good}");
         }
+    }
+
+    /// Tells people why the backup could not be verified, where it is not the error of the whole run.
+    pub fn tell_error(&self) {
         if let Some(error) = &self.error {
+            let id = printable(&self.id);
             log::error!(PGCELLAR_BACKUP = self.id; "{id}: not verified: {}", printable(&error.to_string()));
         }
     }
@@ -76,7 +81,10 @@ impl Report {
         let read = format!("{} read in {:.0} s", HumanBytes(self.bytes), self.seconds);
         let tables = self.tables.unwrap_or_default();
         match (self.result(), self.depth) {
-            ("good", Some(Depth::Full)) => Some(format!("good, {tables} tables, {read}")),
+            ("good", Some(Depth::Full)) => {
+                let plural = if tables == 1 { "" } else { "s" };
+                Some(format!("good, {tables} table{plural}, {read}"))
+            }
             ("good", _) => {
                 Some(format!("stored bytes only are good, {read}: without the age identity no more can be checked"))
             }

@@ -1,0 +1,176 @@
+use std::io::Write;
+
+use super::*;
+use crate::store::local::LocalStore;
+use crate::store::{Entry, Upload};
+
+const SAMPLE: &str = include_str!("../../../../tests/golden/manifest.json");
+
+/// What a disk does while a file is read.
+#[derive(Clone, Copy, PartialEq)]
+enum Disk {
+    Healthy,
+    /// Gives EIO once, behind the first bytes.
+    Failing,
+    /// The backup is deleted while it is read.
+    Emptied,
+}
+
+/// A local store on such a disk. No real one can be made to fail at a known byte without rights over the machine.
+struct Shelf {
+    folder: tempfile::TempDir,
+    store: LocalStore,
+    disk: Disk,
+}
+
+struct Broken<R> {
+    inner: R,
+    /// Bytes until the error, which comes once.
+    left: Option<usize>,
+}
+
+impl<R: Read> Read for Broken<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.left {
+            Some(0) => {
+                self.left = None;
+                Err(io::Error::from_raw_os_error(5))
+            }
+            Some(left) => {
+                let room = buffer.len().min(left);
+                let bytes = self.inner.read(&mut buffer[..room])?;
+                self.left = Some(left - bytes);
+                Ok(bytes)
+            }
+            None => self.inner.read(buffer),
+        }
+    }
+}
+
+impl Store for Shelf {
+    fn name(&self) -> &'static str {
+        self.store.name()
+    }
+
+    fn location(&self) -> String {
+        self.store.location()
+    }
+
+    fn create(&self, key: &str) -> Result<Box<dyn Upload>> {
+        self.store.create(key)
+    }
+
+    fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
+        if self.disk == Disk::Emptied {
+            for file in std::fs::read_dir(self.folder.path()).unwrap() {
+                std::fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
+        let file = self.store.read(key, offset)?;
+        Ok(if self.disk == Disk::Failing { Box::new(Broken { inner: file, left: Some(1000) }) } else { file })
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.store.size(key)
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        self.store.list()
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(key)
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.store.replace(key, bytes)
+    }
+}
+
+/// A backup with one file that has the bytes of `plain`, uncompressed, on such a disk.
+fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(folder.path());
+    let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
+    manifest.encryption = None;
+    manifest.compression.method = crate::pipeline::compress::Method::None;
+    let mut digest = DigestReader::new(plain);
+    io::copy(&mut digest, &mut io::sink()).unwrap();
+    let (sha256, bytes) = (digest.digest().hex(), plain.len() as u64);
+    let key = manifest.files[0].key.clone();
+    manifest.files = vec![StoredFile {
+        role: crate::catalogue::manifest::Role::Archive,
+        key: key.clone(),
+        stored_bytes: bytes,
+        stored_sha256: sha256.clone(),
+        plain_bytes: bytes,
+        plain_sha256: sha256,
+    }];
+    for (key, bytes) in [(key, plain), (Manifest::key(&manifest.id), SAMPLE.as_bytes())] {
+        let mut upload = store.create(&key).unwrap();
+        upload.write_all(bytes).unwrap();
+        upload.commit().unwrap();
+    }
+    let shelf = Arc::new(Shelf { folder, store, disk });
+    (Reading { store: shelf, identities: None, moved: Counter::default(), stop: Stop::default() }, manifest)
+}
+
+fn read(reading: &Reading, manifest: &Manifest, check: impl FnOnce(Plain) -> Findings) -> Result<Vec<String>> {
+    reading.read(manifest, &manifest.files[0], check)
+}
+
+/// A check that finds nothing.
+fn content(mut plain: Plain) -> Findings {
+    io::copy(&mut plain, &mut io::sink()).map(|_| Vec::new())
+}
+
+#[test]
+fn whole_bytes_are_read_once_and_found_good() {
+    let (reading, manifest) = backup(&[7; 5000], Disk::Healthy);
+    assert_eq!(read(&reading, &manifest, content).unwrap(), Vec::<String>::new());
+    assert_eq!(reading.moved.get(), 5000);
+}
+
+#[test]
+fn a_check_that_reads_nothing_does_not_spare_the_bytes() {
+    let (reading, mut manifest) = backup(&[7; 5000], Disk::Healthy);
+    assert_eq!(read(&reading, &manifest, |_| Ok(Vec::new())).unwrap(), Vec::<String>::new());
+    manifest.files[0].stored_sha256 = "0".repeat(64);
+    let found = read(&reading, &manifest, |_| Ok(Vec::new())).unwrap();
+    assert!(found[0].contains("the SHA-256 of the stored bytes is "), "{found:?}");
+}
+
+#[test]
+fn a_failing_disk_is_no_damage() {
+    let checks: [fn(Plain) -> Findings; 2] = [content, |plain| {
+        // A check that makes its own conclusion of the end that it saw.
+        let mut plain = plain;
+        let _ = io::copy(&mut plain, &mut io::sink());
+        Ok(vec!["is cut".to_owned()])
+    }];
+    for check in checks {
+        let (reading, manifest) = backup(&[7; 5000], Disk::Failing);
+        let error = read(&reading, &manifest, check).unwrap_err();
+        assert_eq!(error.kind(), Kind::System, "{error}");
+        assert!(error.to_string().contains("input/output error") && error.hint_text().is_some(), "{error}");
+    }
+}
+
+#[test]
+fn a_backup_that_is_deleted_meanwhile_is_no_damage() {
+    let (reading, manifest) = backup(&[7; 5000], Disk::Emptied);
+    let error = read(&reading, &manifest, content).unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert!(error.message().contains("was deleted while it was verified"), "{error}");
+}
+
+#[test]
+fn what_a_check_finds_is_told_with_whose_fault_it_is() {
+    let (reading, mut manifest) = backup(&[7; 5000], Disk::Healthy);
+    let key = manifest.files[0].key.clone();
+    let found = read(&reading, &manifest, |_| Ok(vec!["is odd".to_owned()])).unwrap();
+    assert_eq!(found, [format!("{key}: is odd (the stored bytes are the ones that were written)")]);
+    manifest.files[0].stored_sha256 = "0".repeat(64);
+    let found = read(&reading, &manifest, |_| Ok(vec!["is odd".to_owned()])).unwrap();
+    assert_eq!(found, [format!("{key}: is odd")]);
+}

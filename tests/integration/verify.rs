@@ -1,0 +1,401 @@
+//! Verify: what is whole is called good, and each kind of damage is found, named, and recorded.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flate2::bufread::GzDecoder;
+use pgcellar::pipeline::digest::DigestReader;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::pgcellar::Outcome;
+use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
+
+/// A database whose dump takes several blocks of each compression.
+fn sample(cluster: &'static Cluster) -> Database<'static> {
+    let database = cluster.create("verify");
+    database.sql(
+        "CREATE TABLE wine AS SELECT n, string_agg(md5(n::text || m), '') AS label
+           FROM generate_series(1, 500) n, generate_series(1, 400) m GROUP BY n;
+         CREATE TABLE empty_shelf (n int);
+         SELECT lo_from_bytea(4711, 'a large object');",
+    );
+    database
+}
+
+/// A backup and where it lies.
+struct Kept {
+    cellar: Cellar,
+    manifest: Value,
+}
+
+impl Kept {
+    fn new(cellar: Cellar, database: &Database<'_>) -> Kept {
+        let manifest = cellar.back_up(database.name());
+        Kept { cellar, manifest }
+    }
+
+    fn id(&self) -> &str {
+        self.manifest["id"].as_str().unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.cellar.backup_dir().join(name)
+    }
+
+    /// The key of the first file of this role.
+    fn key(&self, role: &str) -> &str {
+        let files = self.manifest["files"].as_array().unwrap();
+        files.iter().find(|file| file["role"] == role).unwrap()["key"].as_str().unwrap()
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.path(self.key("archive"))
+    }
+
+    fn record(&self) -> Option<Value> {
+        let bytes = fs::read(self.path(&format!("{}.verify.json", self.id()))).ok()?;
+        Some(serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// Verifies, and looks whether the backup is called good, and to which depth.
+    #[track_caller]
+    fn is_good(&self, depth: &str) -> Outcome {
+        let outcome = self.cellar.run(["verify", self.id()]).succeeds();
+        let record = self.record().unwrap_or_else(|| panic!("nothing is recorded: {outcome}"));
+        assert_eq!((&record["passed"], &record["depth"]), (&json!(true), &json!(depth)), "{outcome}");
+        assert_eq!(record["damage"], json!([]));
+        outcome
+    }
+
+    /// Verifies, and looks whether the damage is told and recorded in these words and the backup no longer offered.
+    #[track_caller]
+    fn is_damaged(&self, words: &[&str]) -> Outcome {
+        let outcome = self.cellar.run(["verify", self.id()]).fails(exit::DATAERR);
+        let record = self.record().unwrap_or_else(|| panic!("nothing is recorded: {outcome}"));
+        assert_eq!(record["passed"], json!(false), "{outcome}");
+        let damage: Vec<&str> =
+            record["damage"].as_array().unwrap().iter().map(|damage| damage.as_str().unwrap()).collect();
+        for word in words {
+            assert!(damage.iter().any(|damage| damage.contains(word)), "{word:?} is not in {damage:?}");
+        }
+        for damage in damage {
+            assert!(outcome.stderr.contains(damage), "{damage:?} is not told: {outcome}");
+        }
+        assert_eq!(self.cellar.list()[0]["status"], "damaged");
+        self.cellar.run(["verify"]).fails(exit::NOINPUT).says("no good whole backup");
+        outcome
+    }
+
+    /// Changes the manifest on the disk.
+    fn rewrite(&self, change: impl FnOnce(&mut Value)) {
+        let mut manifest = self.manifest.clone();
+        change(&mut manifest);
+        fs::write(self.path(&format!("{}.manifest.json", self.id())), manifest.to_string()).unwrap();
+    }
+
+    /// Makes the manifest say of a file what the disk now has, as if it had been written so.
+    fn accept(&self, key: &str) {
+        let mut file = DigestReader::new(File::open(self.path(key)).unwrap());
+        std::io::copy(&mut file, &mut std::io::sink()).unwrap();
+        let digest = file.digest();
+        self.rewrite(|manifest| {
+            let files = manifest["files"].as_array_mut().unwrap();
+            let file = files.iter_mut().find(|file| file["key"] == key).unwrap();
+            file["stored_bytes"] = digest.bytes.into();
+            file["stored_sha256"] = digest.hex().into();
+        });
+    }
+}
+
+fn middle(path: &Path) -> i64 {
+    i64::try_from(fs::metadata(path).unwrap().len() / 2).unwrap()
+}
+
+const KINDS: [(&str, &str); 11] = [
+    ("custom", "gzip"),
+    ("custom", "bzip2"),
+    ("custom", "xz"),
+    ("custom", "zstd"),
+    ("custom", "none"),
+    ("plain", "gzip"),
+    ("plain", "none"),
+    ("tar", "zstd"),
+    ("tar", "none"),
+    ("directory", "gzip"),
+    ("directory", "none"),
+];
+
+#[test]
+fn every_kind_of_backup_is_good_and_a_flipped_byte_is_found_in_each() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = sample(cluster);
+    for (format, compression) in KINDS {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", compression);
+        let kept = Kept::new(cellar, &database);
+        kept.is_good("full").says("good, 2 tables");
+        assert_eq!(kept.cellar.list()[0]["status"], "verified", "{format} {compression}");
+        // The largest file is the archive, or the table with rows.
+        let file = tree::files(&kept.cellar.backup_dir()).into_iter().max_by_key(|file| file.metadata().unwrap().len());
+        let file = file.unwrap();
+        tree::flip_byte(&file, middle(&file));
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let how = if compression == "none" { "SHA-256 of the stored bytes" } else { "at about " };
+        kept.is_damaged(&[name, how]);
+        // Mended, it is good again.
+        tree::flip_byte(&file, middle(&file));
+        kept.is_good("full");
+    }
+}
+
+#[test]
+fn everything_in_it_is_good_in_every_version_and_format() {
+    for version in [Version::V15, Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
+        let cluster = Cluster::shared(version);
+        let database = everything::database(cluster, "verify_all");
+        for format in ["custom", "plain", "tar", "directory"] {
+            let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", format), &database);
+            kept.is_good("full");
+        }
+    }
+}
+
+#[test]
+fn damage_is_placed_and_all_of_it_is_told() {
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
+    let (archive, globals) = (kept.archive(), kept.path(kept.key("globals")));
+    let at = middle(&archive);
+    tree::flip_byte(&archive, at);
+    fs::remove_file(&globals).unwrap();
+    let outcome = kept.is_damaged(&[kept.key("archive"), "gzip", &format!("{}: is missing", kept.key("globals"))]);
+    let place: i64 =
+        outcome.stderr.split("stored byte ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    // As late as the end of the gzip member, as early as a piece that was read at once.
+    assert!((at - (64 << 10)..at + (2 << 20)).contains(&place), "{place} for {at}: {outcome}");
+}
+
+#[test]
+fn a_truncated_file_is_told_with_both_sizes() {
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
+    let length = fs::metadata(kept.archive()).unwrap().len();
+    tree::truncate(&kept.archive(), length - 1);
+    kept.is_damaged(&[&format!("has {} of {length} bytes", length - 1)]);
+}
+
+/// Where the first gzip member of a file ends.
+fn end_of_first_member(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap();
+    let mut member = GzDecoder::new(bytes.as_slice());
+    std::io::copy(&mut member, &mut std::io::sink()).unwrap();
+    let rest = member.into_inner().len();
+    assert!(rest > 0, "the file has one member only");
+    (bytes.len() - rest) as u64
+}
+
+#[test]
+fn a_file_cut_where_a_gzip_member_ends_is_not_whole() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = sample(cluster);
+    for (format, words) in
+        [("custom", "not a whole archive"), ("plain", "the script ends in the middle"), ("tar", "tar archive ends")]
+    {
+        let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", format), &database);
+        let end = end_of_first_member(&kept.archive());
+        let length = fs::metadata(kept.archive()).unwrap().len();
+        tree::truncate(&kept.archive(), end);
+        kept.is_damaged(&[&format!("has {end} of {length} bytes")]);
+        // Even if the manifest knew no better, the archive's own end is missing.
+        kept.accept(kept.key("archive"));
+        kept.is_damaged(&[words, "the stored bytes are the ones that were written"]);
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_damage() {
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster).with("BACKUP_COMPRESSION", "none"), &sample(cluster));
+    let mut bytes = fs::read(kept.archive()).unwrap();
+    bytes.extend_from_slice(b"more");
+    fs::write(kept.archive(), bytes).unwrap();
+    kept.is_damaged(&["bytes instead of"]);
+    kept.accept(kept.key("archive"));
+    kept.is_damaged(&["not a whole archive"]);
+}
+
+#[test]
+fn a_manifest_with_other_contents_is_damage() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = sample(cluster);
+    for format in ["custom", "plain", "tar", "directory"] {
+        let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", format), &database);
+        kept.rewrite(|manifest| manifest["contents"]["tables"] = json!(3));
+        kept.is_damaged(&["the rows of 2 tables instead of 3"]);
+        kept.rewrite(|manifest| manifest["files"][0]["plain_sha256"] = json!("00"));
+        kept.is_damaged(&["SHA-256 of the plain bytes"]);
+    }
+}
+
+#[test]
+fn the_files_of_a_folder_are_those_of_its_table_of_contents() {
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", "directory"), &sample(cluster));
+    fs::write(kept.path(kept.id()).join("9999.dat.gz"), "x").unwrap();
+    kept.is_good("full").says("9999.dat.gz: is in the archive's folder, and the manifest does not name it");
+    fs::remove_file(kept.path(kept.id()).join("9999.dat.gz")).unwrap();
+
+    let named = |text: &str| {
+        let files = kept.manifest["files"].as_array().unwrap();
+        files.iter().map(|file| file["key"].as_str().unwrap()).find(|key| key.contains(text)).unwrap().to_owned()
+    };
+    for lost in [named(".dat.gz"), named("blob_4711.dat"), named("blobs.toc"), named("toc.dat")] {
+        let bytes = fs::read(kept.path(&lost)).unwrap();
+        fs::remove_file(kept.path(&lost)).unwrap();
+        kept.is_damaged(&[&format!("{lost}: is missing")]);
+        // A manifest that does not name it either.
+        kept.rewrite(|manifest| manifest["files"].as_array_mut().unwrap().retain(|file| file["key"] != lost.as_str()));
+        let words = if lost.ends_with("/toc.dat") { "cannot be a whole one" } else { "which is not in the archive" };
+        kept.is_damaged(&[words]);
+        kept.rewrite(|_| {});
+        fs::write(kept.path(&lost), bytes).unwrap();
+    }
+    kept.is_good("full");
+
+    // A data file that is whole in itself, and without its last rows.
+    let rows = named(".dat.gz");
+    let whole = fs::read(kept.path(&rows)).unwrap();
+    let mut plain = Vec::new();
+    std::io::copy(&mut GzDecoder::new(whole.as_slice()), &mut plain).unwrap();
+    let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut cut, &plain[..plain.len() - 1]).unwrap();
+    fs::write(kept.path(&rows), cut.finish().unwrap()).unwrap();
+    kept.accept(&rows);
+    kept.is_damaged(&[&format!("{rows}: its rows do not end as pg_dump ends them")]);
+}
+
+#[test]
+fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = sample(cluster);
+    for format in ["custom", "plain", "directory"] {
+        let cellar = Cellar::new(cluster);
+        let (ours, theirs) = (keys::age(cellar.scratch(), "ours"), keys::age(cellar.scratch(), "theirs"));
+        let kept =
+            Kept::new(cellar.with("BACKUP_FORMAT", format).with("BACKUP_AGE_RECIPIENTS", &ours.recipient), &database);
+        let with =
+            |key: &keys::Key| kept.cellar.run(["verify", kept.id()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity);
+        let outcome = kept.is_good("stored").says("stored bytes only");
+        assert!(!outcome.stderr.contains(": good"), "{outcome}");
+        assert_eq!(kept.cellar.list()[0]["status"], "good");
+        let before = kept.record();
+        let outcome = with(&theirs).fails(exit::NOPERM).says(&ours.recipient).says("BACKUP_AGE_IDENTITY_FILE");
+        assert!(!outcome.stderr.contains("damaged"), "{outcome}");
+        assert_eq!(kept.record(), before, "a wrong key says nothing of the bytes");
+        with(&ours).succeeds().says(": good, 2 tables");
+        assert_eq!(kept.record().unwrap()["depth"], "full");
+
+        let archive = kept.archive();
+        tree::flip_byte(&archive, 30);
+        kept.is_damaged(&["SHA-256 of the stored bytes"]);
+        with(&theirs).fails(exit::DATAERR).says("damaged");
+        with(&ours).fails(exit::DATAERR).says("damaged").says(kept.key("archive"));
+        tree::flip_byte(&archive, 30);
+        tree::flip_byte(&archive, -1);
+        with(&ours).fails(exit::DATAERR).says("the age file is corrupt").says("stored byte");
+    }
+}
+
+#[test]
+fn all_goes_on_behind_damage_and_counts_manifests_that_cannot_be_used() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = sample(cluster);
+    let other = cluster.create("verify_other");
+    let kept = Kept::new(Cellar::new(cluster), &database);
+    kept.cellar.back_up(other.name());
+    let all = |arguments: &[&str]| kept.cellar.run(["verify", "--all"]).arguments(arguments);
+    all(&[]).succeeds().says("all 2 backups are good");
+
+    tree::flip_byte(&kept.archive(), middle(&kept.archive()));
+    let folder = kept.cellar.backup_dir();
+    fs::write(folder.join("a_20231231_020000.manifest.json"), "not JSON").unwrap();
+    fs::write(folder.join("b_20231231_020000.manifest.json"), r#"{"manifest_version": 99}"#).unwrap();
+    let mut outside = kept.manifest.clone();
+    outside["id"] = json!("c_20231231_020000");
+    outside["files"][0]["key"] = json!("../../../etc/passwd");
+    fs::write(folder.join("c_20231231_020000.manifest.json"), outside.to_string()).unwrap();
+
+    let outcome = all(&["--json"]).fails(exit::DATAERR).says("4 of 5 backups are damaged").says("../../../etc/passwd");
+    let results: Vec<(String, String)> = outcome
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|report| (report["id"].as_str().unwrap().to_owned(), report["result"].as_str().unwrap().to_owned()))
+        .collect();
+    for id in ["a_20231231_020000", "b_20231231_020000", "c_20231231_020000", kept.id()] {
+        assert!(results.contains(&(id.to_owned(), "damaged".to_owned())), "{id} in {results:?}");
+    }
+    assert_eq!(results.iter().filter(|(_, result)| result == "good").count(), 1, "{results:?}");
+    all(&["--database", other.name()]).succeeds().says("all 1 backups are good");
+    for (id, word) in [("a", "not JSON"), ("b", "version 99"), ("c", "none of its backup's")] {
+        kept.cellar.run(["verify", &format!("{id}_20231231_020000")]).fails(exit::DATAERR).says(word);
+    }
+    kept.cellar.run(["verify", "x_20231231_020000"]).fails(exit::NOINPUT).says("no backup 'x_20231231_020000'");
+    Cellar::unconnected().run(["verify", "--all"]).fails(exit::NOINPUT).says("no backup to verify");
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_no_damage() {
+    use std::os::unix::fs::PermissionsExt;
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
+    kept.is_good("full");
+    let before = kept.record();
+    for file in tree::files(&kept.cellar.backup_dir()) {
+        let open = if file == kept.archive() { 0o000 } else { 0o644 };
+        fs::set_permissions(&file, fs::Permissions::from_mode(open)).unwrap();
+    }
+    let run = kept.cellar.run(["verify", kept.id()]).by_unprivileged_user();
+    let outcome = run.fails(exit::NOPERM).says(kept.key("archive")).says("permission denied");
+    assert!(!outcome.stderr.contains("damaged"), "{outcome}");
+    assert_eq!(kept.record(), before);
+    assert_eq!(kept.cellar.list()[0]["status"], "verified");
+}
+
+#[test]
+fn a_verify_that_is_told_to_stop_records_nothing() {
+    const HUGE: u64 = 64 << 30;
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
+    // A hole of many gigabytes takes long to read and no room on the disk.
+    File::options().write(true).open(kept.archive()).unwrap().set_len(HUGE).unwrap();
+    kept.rewrite(|manifest| manifest["files"][0]["stored_bytes"] = json!(HUGE));
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut running = kept.cellar.run(["verify", kept.id()]).start();
+        let io = format!("/proc/{}/io", running.pid().as_raw_nonzero());
+        let read = move || {
+            let text = fs::read_to_string(&io).unwrap_or_default();
+            text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        running.wait_until("much is read", || read() > 256 << 20);
+        let told = std::time::Instant::now();
+        running.signal(signal);
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
+        assert!(told.elapsed() < Duration::from_secs(5), "{outcome}");
+        assert!(outcome.stderr.contains("interrupted"), "{outcome}");
+        assert_eq!(kept.record(), None);
+    }
+}
+
+#[test]
+fn a_tar_archive_needs_pg_restore_to_be_called_good() {
+    let cluster = Cluster::shared(Version::V15);
+    let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", "tar"), &sample(cluster));
+    let outcome = kept.cellar.run(["verify"]).env("PG_BINDIR", kept.cellar.scratch()).finish();
+    assert_eq!(outcome.code(), Some(71), "{outcome}");
+    assert!(outcome.stderr.contains("pg_restore is not installed"), "{outcome}");
+    assert_eq!(kept.record(), None);
+}
