@@ -220,7 +220,12 @@ fn databases(args: &BackupArgs) -> Result<Databases> {
         return Err(Error::new(Kind::Config, "no database is named")
             .hint("set DB_NAME to a database's name, several with commas between, or * for all"));
     }
-    Ok(Databases::Named(named.into_iter().filter(|name| !excluded.contains(name)).collect()))
+    match named.into_iter().filter(|name| !excluded.contains(name)).collect::<Vec<_>>() {
+        left if left.is_empty() => {
+            Err(Error::new(Kind::Config, "BACKUP_EXCLUDE_DATABASES leaves no database of those in DB_NAME"))
+        }
+        left => Ok(Databases::Named(left)),
+    }
 }
 
 fn format(text: &str) -> Result<Format> {

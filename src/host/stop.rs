@@ -1,5 +1,7 @@
 //! Being told to stop: SIGINT and SIGTERM end a task cleanly.
 
+use std::io::{self, Read};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,12 +45,33 @@ impl Stop {
         Error::new(Kind::TryAgain, "interrupted").hint("nothing half-made was left; run it again")
     }
 
+    /// Reads from `inner` for as long as the process is not told to stop: the way out of long work on a thread.
+    pub fn reader<R: Read>(&self, inner: R) -> StoppableReader<R> {
+        StoppableReader { inner, stop: self.clone() }
+    }
+
     /// Runs a step, unless the process is told to stop first: then the step is dropped.
     pub async fn or<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
             () = self.0.cancelled() => Err(self.error()),
             done = step => done,
+        }
+    }
+}
+
+/// A reader that fails once the process was told to stop.
+#[derive(Debug)]
+pub struct StoppableReader<R> {
+    inner: R,
+    stop: Stop,
+}
+
+impl<R: Read> Read for StoppableReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stop.requested() {
+            true => Err(io::Error::other("interrupted")),
+            false => self.inner.read(buffer),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
@@ -22,11 +22,18 @@ const KEPT_LINE: u64 = 4096;
 /// How long a child has to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long what a program has started may outlive it.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A running program.
 #[derive(Debug)]
 pub struct Child {
     name: String,
     child: tokio::process::Child,
+    group: Option<Pid>,
     messages: JoinHandle<Messages>,
 }
 
@@ -96,7 +103,8 @@ impl Child {
                 None => Messages::default(),
             }
         });
-        Ok(Child { name, child, messages })
+        let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(Child { name, child, group, messages })
     }
 
     /// The program's standard output, to be read on a thread of its own.
@@ -126,6 +134,13 @@ impl Child {
             .wait()
             .await
             .map_err(|error| Error::new(Kind::System, format!("cannot wait for {}: {error}", self.name)))?;
+        // Jobs of a program that was killed know nothing of it, and hold its standard error open.
+        if !status.success() {
+            self.signal(Signal::TERM);
+            if !self.left().await {
+                self.signal(Signal::KILL);
+            }
+        }
         let messages = (&mut self.messages).await.unwrap_or_default();
         Ok((status, messages))
     }
@@ -141,7 +156,7 @@ impl Child {
     /// Ends the program and what it has started: SIGTERM, and SIGKILL if it does not listen.
     pub async fn end(&mut self) {
         self.signal(Signal::TERM);
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() || !self.left().await {
             self.kill().await;
         }
     }
@@ -150,12 +165,24 @@ impl Child {
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         drop(self.child.wait().await);
+        self.left().await;
+    }
+
+    /// Waits for what the program has started, parallel jobs for one: they may outlive it by a moment, and still write.
+    /// Whether they ended in time.
+    async fn left(&self) -> bool {
+        let gone = async {
+            while self.group.is_some_and(|group| test_kill_process_group(group).is_ok()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(STRAGGLERS, gone).await.is_ok()
     }
 
     /// Signals the program's process group, which is its own. It may have ended by itself in this moment.
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            let _ = kill_process_group(pid, signal);
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, signal);
         }
     }
 }
@@ -181,18 +208,27 @@ async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut hear: impl
 }
 
 fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("{name} failed with exit status {code}"),
-        (None, signal) => format!("{name} was killed by signal {}", signal.unwrap_or_default()),
-    };
+    if let Some(signal) = status.signal() {
+        return Error::new(Kind::System, format!("{name} was killed by signal {signal}"))
+            .hint("somebody ended it, or memory ran out; the kernel's log tells");
+    }
+    let how = format!("{name} failed with exit status {}", status.code().unwrap_or_default());
     let Some(why) = messages.failure() else { return Error::new(Kind::Unavailable, how) };
     let error = |kind| Error::new(kind, format!("{how}: {why}"));
     let says = |text: &str| why.contains(text);
+    if says("permission denied for large object") {
+        return error(Kind::NotPermitted).hint(
+            "GRANT SELECT ON LARGE OBJECT … to the role, because pg_read_all_data does not hold for them, or dump as their \
+             owner",
+        );
+    }
     if says("permission denied") || says("must be superuser") || says("row-level security") {
         return error(Kind::NotPermitted)
             .hint("grant the role pg_read_all_data, and BYPASSRLS where tables have row security");
     }
-    if says("lock timeout") || says("could not obtain lock") {
+    // pg_dump waits for its locks under a statement_timeout (`getTables` in `src/bin/pg_dump/pg_dump.c`).
+    let waited = says("statement timeout") && says("LOCK TABLE");
+    if waited || says("lock timeout") || says("could not obtain lock") {
         return error(Kind::TryAgain)
             .hint("another session holds a lock on a table; BACKUP_LOCK_WAIT_TIMEOUT sets how long to wait");
     }

@@ -13,6 +13,10 @@ use crate::postgres::passfile;
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Timeouts of every supported version, switched off where a session begins: what a database or a role has set would
+/// else hold from its first statement on (PostgreSQL documentation, "Parameter Interaction via the Shell").
+pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
+
 /// Connects to a database. The connection ends when the client is dropped.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
     let mut config = tokio_postgres::Config::new();
@@ -23,6 +27,7 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
         })?,
     };
     config.port(connection.port).dbname(database).user(&user).application_name("pgcellar");
+    config.options(NO_TIMEOUTS);
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),

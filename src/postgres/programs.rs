@@ -96,24 +96,11 @@ impl Programs {
     }
 
     /// A program of this version, with a clean environment and no input. Where the system has setpriv(1), the program
-    /// is killed when pgcellar dies, however that happens: it then never takes a broken pipe for the end of its input.
+    /// is ended when pgcellar dies, however that happens: it then never takes a broken pipe for the end of its input. The
+    /// signal is SIGTERM, which pg_dump and pg_restore hand on to their parallel jobs and to the server.
     pub fn command(&self, program: &str) -> Command {
-        let path = self.folder.join(program);
-        let mut command = match SETPRIV.iter().find(|setpriv| Path::new(setpriv).exists()) {
-            Some(setpriv) => {
-                let mut bound = Command::new(setpriv);
-                bound.args(["--pdeathsig", "KILL", "--"]).arg(path);
-                bound
-            }
-            None => Command::new(path),
-        };
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        for name in KEPT {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command.env("LC_ALL", "C.UTF-8");
+        let mut command = bound(&self.folder.join(program));
+        clean(&mut command);
         command
     }
 
@@ -149,6 +136,29 @@ impl Programs {
         };
         command
     }
+}
+
+/// A program that does not outlive pgcellar.
+fn bound(program: &Path) -> Command {
+    match SETPRIV.iter().find(|setpriv| Path::new(setpriv).exists()) {
+        Some(setpriv) => {
+            let mut bound = Command::new(setpriv);
+            bound.args(["--pdeathsig", "TERM", "--"]).arg(program);
+            bound
+        }
+        None => Command::new(program),
+    }
+}
+
+/// Takes our variables and our standard input from a program.
+fn clean(command: &mut Command) -> &mut Command {
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for name in KEPT {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("LC_ALL", "C.UTF-8")
 }
 
 fn place(bindir: Option<&Path>) -> String {
@@ -192,7 +202,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 async fn version(folder: &Path) -> Option<String> {
-    let output = Command::new(folder.join("pg_dump")).arg("--version").stdin(Stdio::null()).output().await.ok()?;
+    let output = clean(&mut bound(&folder.join("pg_dump"))).arg("--version").output().await.ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     text.trim().strip_prefix("pg_dump (PostgreSQL) ")?.split_whitespace().next().map(str::to_owned)
 }

@@ -6,10 +6,6 @@ use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
 
-/// Timeouts that could end the session that holds the snapshot; a version has those of them that it knows.
-const TIMEOUTS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
-     'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
-
 /// Ordinary tables with the file they had in the snapshot and another one, or none, now.
 ///
 /// `relfilenode` comes from the snapshot, `pg_relation_filenode()` looks at what is committed (`src/backend/utils/adt/
@@ -30,6 +26,14 @@ pub struct Snapshot {
     pub version_num: u32,
 }
 
+/// Further timeouts that could end a session, by the server's major version.
+pub fn later_timeouts(major: u32) -> impl Iterator<Item = &'static str> {
+    [(14, "idle_session_timeout"), (17, "transaction_timeout")]
+        .into_iter()
+        .filter(move |(since, _)| major >= *since)
+        .map(|(_, timeout)| timeout)
+}
+
 /// What is known of a server before a snapshot is taken.
 #[derive(Debug)]
 pub struct Session {
@@ -43,7 +47,6 @@ impl Session {
     pub async fn open(connection: &Connection, database: &str) -> Result<Self> {
         let client = connect(connection, database).await?;
         let what = "the server's version cannot be read";
-        client.batch_execute(TIMEOUTS).await.map_err(failed("timeouts cannot be switched off"))?;
         let row =
             client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await.map_err(failed(what))?;
         let version_num = u32::try_from(number(&row, 0)?).unwrap_or_default();
@@ -54,6 +57,10 @@ impl Session {
                 format!("the server has version {version}, and pgcellar needs 13 or newer"),
             )
             .hint("use pg_dump by hand to move to a supported version"));
+        }
+        for timeout in later_timeouts(version_num / 10_000) {
+            let set = format!("SET {timeout} = 0");
+            client.batch_execute(&set).await.map_err(failed("timeouts cannot be switched off"))?;
         }
         Ok(Session { client, version_num })
     }

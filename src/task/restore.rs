@@ -192,10 +192,10 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
     log::info!(
         PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = run.args.place.instance,
         PGCELLAR_BYTES = bytes;
-        "restored {} into '{}' in {} s: {}, {}{}",
+        "restored {} into '{}' in {:.1} s: {}, {}{}",
         manifest.id,
         run.target.escape_debug(),
-        took.as_secs(),
+        took.as_secs_f64(),
         manifest.contents.tables_in_words(),
         HumanBytes(bytes),
         if manifest.partial { " (a partial backup: options left data out)" } else { "" },

@@ -8,11 +8,17 @@
 #[allow(dead_code, reason = "the ground offers whole tools, and a capability takes what it needs")]
 mod common;
 
+mod bad_input;
+mod disk;
 mod ground;
+mod killed;
 mod list;
+mod omissions;
 mod readme;
 mod restore;
+mod rewritten;
 mod round_trip;
+mod secrets;
 mod settings;
 mod tools;
 mod verify;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::catalogue::manifest::{Role, StoredFile};
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
+use crate::host::stop::Stop;
 use crate::pipeline::Sink;
 use crate::pipeline::compress::Method;
 use crate::pipeline::digest::DigestWriter;
@@ -26,10 +27,14 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Waits until pg_dump has begun its table of contents, and so holds its locks.
 pub async fn begun(folder: &Path) {
-    let toc = folder.join(TOC);
-    while !toc.metadata().is_ok_and(|toc| toc.len() > 0) {
+    while !has_begun(folder) {
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether there is something of a table of contents.
+pub fn has_begun(folder: &Path) -> bool {
+    folder.join(TOC).metadata().is_ok_and(|toc| toc.len() > 0)
 }
 
 /// Keeps a counter at the size of a folder, for as long as it is awaited.
@@ -48,13 +53,15 @@ pub fn dumped(folder: &Path) -> Result<Dumped> {
     read().map(Dumped::from).map_err(|error| Error::read(path.display(), &error))
 }
 
-/// Hashes every file where it is, or encrypts it into the folder if it was staged elsewhere. Blocks.
+/// Hashes every file where it is, or encrypts it into the folder if it was staged elsewhere. Blocks,
+/// but not for long once the process was told to stop.
 pub fn collect(
     id: &str,
     staged: &Path,
     folder: &LocalFolder,
     recipients: Option<&Recipients>,
     moved: &Counter,
+    stop: &Stop,
 ) -> Result<Vec<StoredFile>> {
     let mut names: Vec<String> = Vec::new();
     let entries = std::fs::read_dir(staged).map_err(|error| Error::read(staged.display(), &error))?;
@@ -66,7 +73,7 @@ pub fn collect(
     let file = |name: &String| {
         let path = staged.join(name);
         let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
-        let from = moved.reader(from);
+        let from = stop.reader(moved.reader(from));
         match recipients {
             None => hash(&format!("{id}/{name}"), from, &path),
             Some(recipients) => {

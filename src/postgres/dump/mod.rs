@@ -10,15 +10,20 @@ use crate::config::{BackupSettings, Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::postgres::archive::Contents;
+use crate::postgres::client::NO_TIMEOUTS;
 use crate::postgres::dump_options::DumpOptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::script::Script;
+use crate::postgres::snapshot::later_timeouts;
 
 pub mod directory;
 pub mod stream;
 
-/// Parameters that would change how values are written, whatever the database or the role has set.
-const PGOPTIONS: &str = "-c TimeZone=UTC -c bytea_output=hex";
+/// Parameters that would change how values are written, or end the session, whatever the database or the role has set.
+fn parameters(server: u32) -> String {
+    let later: String = later_timeouts(server).map(|timeout| format!(" -c {timeout}=0")).collect();
+    format!("-c TimeZone=UTC -c bytea_output=hex {NO_TIMEOUTS}{later}")
+}
 
 /// What a dump has, as its own bytes tell.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ impl From<Script> for Dumped {
 pub struct Call<'a> {
     /// Programs of the right version.
     pub programs: &'a Programs,
+    /// The server's major version.
+    pub server: u32,
     /// The server.
     pub connection: &'a Connection,
     /// The database.
@@ -90,7 +97,7 @@ pub struct Call<'a> {
 impl Call<'_> {
     fn command(&self, format: Format) -> Command {
         let mut command = self.programs.client("pg_dump", self.connection, self.database);
-        command.env("PGOPTIONS", PGOPTIONS);
+        command.env("PGOPTIONS", parameters(self.server));
         command.arg(format!("--format={format}")).arg("--no-password");
         command.arg(format!("--snapshot={}", self.snapshot));
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis()));
@@ -135,8 +142,10 @@ impl Call<'_> {
 }
 
 /// pg_dumpall for roles and tablespaces; without passwords where our role may not read them.
-pub fn globals(programs: &Programs, connection: &Connection, database: &str, passwords: bool) -> Command {
-    let mut command = programs.client("pg_dumpall", connection, database);
+pub fn globals(call: &Call<'_>, passwords: bool) -> Command {
+    let Call { connection, database, .. } = call;
+    let mut command = call.programs.client("pg_dumpall", connection, database);
+    command.env("PGOPTIONS", parameters(call.server));
     command.arg("--globals-only").arg("--no-password");
     // pg_dumpall would connect to `postgres`. It takes a connection string here, in which a name can be quoted.
     let name = database.replace('\\', "\\\\").replace('\'', "\\'");

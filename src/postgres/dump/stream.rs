@@ -95,8 +95,9 @@ impl<W: Write> Write for Observer<W> {
 }
 
 /// Moves a program's output into the store, and makes it durable. Blocks until the output ends; `first` is told of its
-/// first byte. That the output is whole, only the program's exit status can say.
+/// first byte, and `program` is what errors call the program. That the output is whole, only the program's exit status can say.
 pub fn pump(
+    program: &str,
     mut from: File,
     format: Format,
     recipe: &Recipe,
@@ -114,15 +115,15 @@ pub fn pump(
             Ok(0) => break,
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::read("the output of pg_dump", &error)),
+            Err(error) => return Err(Error::read(format!("the output of {program}"), &error)),
         };
         // Nobody may be waiting for the first byte any more.
         let _ = first.take().map(|first| first.send(()));
-        observer.write_all(&piece[..bytes]).map_err(|error| broken(&error))?;
+        observer.write_all(&piece[..bytes]).map_err(|error| broken(program, &error))?;
         moved.add(bytes as u64);
     }
-    let (sink, dumped) = observer.finish().map_err(|error| broken(&error))?;
-    let mut finished = sink.finish().map_err(|error| broken(&error))?;
+    let (sink, dumped) = observer.finish().map_err(|error| broken(program, &error))?;
+    let mut finished = sink.finish().map_err(|error| broken(program, &error))?;
     finished.inner.seal()?;
     Ok(Stored { finished, dumped })
 }
@@ -136,11 +137,11 @@ fn threads(method: Method) -> NonZeroUsize {
 }
 
 /// A failed write is the store's fault, unless the bytes themselves were not an archive.
-fn broken(error: &io::Error) -> Error {
+fn broken(program: &str, error: &io::Error) -> Error {
     let incomplete = error.get_ref().is_some_and(|inner| inner.is::<Incomplete>());
     match Malformed::in_error(error) {
         None if !incomplete => Error::write("the archive", error),
-        _ => Error::new(Kind::Data, format!("the output of pg_dump is not whole: {error}"))
-            .hint("pg_dump broke off, or it is of a version that this pgcellar does not know"),
+        _ => Error::new(Kind::Data, format!("the output of {program} is not whole: {error}"))
+            .hint(format!("{program} broke off, or it is of a version that this pgcellar does not know")),
     }
 }

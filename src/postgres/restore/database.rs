@@ -41,7 +41,7 @@ impl NewDatabase {
     pub async fn create(server: &mut Server, target: &str, properties: &Properties) -> Result<Self> {
         warn_of_leftovers(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
-        let name = beside(target, Timestamp::now(), server.name_bytes());
+        let name = free_name(server, target).await?;
         let sql = create_database(&name, properties, server.major, tablespace)?;
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
@@ -261,6 +261,19 @@ async fn warn_of_leftovers(server: &Server, target: &str) -> Result<()> {
         log::warn!("the database '{}' is left from a restore that was killed: look at it, and drop it", text(&row, 0)?);
     }
     Ok(())
+}
+
+/// The name of this second; if a killed run began in it too, that of a later one.
+async fn free_name(server: &Server, target: &str) -> Result<String> {
+    loop {
+        let name = beside(target, Timestamp::now(), server.name_bytes());
+        let query = "SELECT FROM pg_database WHERE datname = $1";
+        let taken = server.client().query_opt(query, &[&name]).await;
+        if taken.map_err(failed("the databases cannot be listed"))?.is_none() {
+            return Ok(name);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[cfg(test)]

@@ -81,14 +81,17 @@ enum Look {
 /// Makes one attempt. Whatever goes wrong, no partial file is left.
 pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
     let session = run.stop.or(Session::open(&run.connection, database)).await?;
-    let programs = Programs::for_server(run.connection.bindir.as_deref(), session.major()).await?;
+    let server = session.major();
+    let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), server)).await?;
     let (id, started) = run.stop.or(free_id(run, database)).await?;
     let snapshot = run.stop.or(session.export()).await?;
+    let name = snapshot.name.clone();
     let call = Call {
         programs: &programs,
+        server,
         connection: &run.connection,
         database,
-        snapshot: &snapshot.name,
+        snapshot: &name,
         lock_wait: run.settings.lock_wait,
         options: &run.settings.options,
     };
@@ -102,7 +105,7 @@ pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
     };
     let omitted = run.stop.or(snapshot.omitted(&archive.facts, &archive.dumped, run.settings.options.partial)).await?;
     drop(snapshot);
-    let (upload, file, messages) = dump_globals(run, &programs, database, &id, archive.facts.reads_passwords).await?;
+    let (upload, file, messages) = dump_globals(run, &call, &id, archive.facts.reads_passwords).await?;
 
     let mut warnings = archive.messages.warnings();
     warnings.extend(messages.warnings());
@@ -175,7 +178,7 @@ async fn dump_stream(
     let progress = Progress::begin(call.database, None);
     let (first, begun) = oneshot::channel();
     let (recipe, moved) = (recipe(run), progress.counter());
-    let mut pump = tokio::task::spawn_blocking(move || pump(stdout, format, &recipe, upload, &moved, first));
+    let mut pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
 
     let looked = async {
         // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
@@ -266,6 +269,9 @@ async fn dump_directory(
             () = directory::begun(&target) => None,
             exited = child.succeed() => Some(exited.map_err(|error| (error, true))?),
         };
+        if done.is_some() && !directory::has_begun(&target) {
+            return Err((Error::new(Kind::Data, "pg_dump wrote no table of contents"), false));
+        }
         let facts = match look(snapshot).await.map_err(|error| (error, false))? {
             Look::Same(facts) => *facts,
             Look::Rewritten(tables) => return Ok(Err(tables)),
@@ -298,35 +304,36 @@ async fn dump_directory(
     };
     let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
     let (owned_id, recipients, moved) = (id.to_owned(), settings.recipients.clone(), progress.counter());
+    let stop = run.stop.clone();
     let collected = tokio::task::spawn_blocking(move || {
         let dumped = directory::dumped(&target)?;
-        let files = directory::collect(&owned_id, &target, &folder, recipients.as_deref(), &moved)?;
+        let files = directory::collect(&owned_id, &target, &folder, recipients.as_deref(), &moved, &stop)?;
         folder.seal()?;
         drop(staging);
         Ok((folder, files, dumped))
     });
-    let (folder, files, dumped) = flatten(collected.await)?;
+    let collected = flatten(collected.await);
     if run.stop.requested() {
         return Err(run.stop.error());
     }
+    let (folder, files, dumped) = collected?;
     Ok(Ok(Archive { sealed: Sealed::Folder(folder), files, dumped, facts, messages }))
 }
 
 async fn dump_globals(
     run: &Run<'_>,
-    programs: &Programs,
-    database: &str,
+    call: &Call<'_>,
     id: &str,
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
     let key = key(run, id, ".globals.sql");
     let upload = run.store.create(&key)?;
-    let mut child = Child::start("pg_dumpall", globals(programs, &run.connection, database, passwords))?;
+    let mut child = Child::start("pg_dumpall", globals(call, passwords))?;
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();
     let recipe = recipe(run);
     let mut pump = tokio::task::spawn_blocking(move || {
-        pump(stdout, Format::Plain, &recipe, upload, &crate::host::progress::Counter::default(), first)
+        pump("pg_dumpall", stdout, Format::Plain, &recipe, upload, &crate::host::progress::Counter::default(), first)
     });
     let pumped = tokio::select! {
         biased;

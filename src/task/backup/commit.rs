@@ -1,9 +1,9 @@
 //! How a backup comes to exist: the files get their names, and the manifest gets its name last.
 
-use crate::catalogue::manifest::{Manifest, StoredFile};
+use crate::catalogue::manifest::{Manifest, Role, StoredFile};
 use crate::error::{Error, Kind, Result};
+use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::store::{Store, Upload};
 use crate::task::backup::Run;
 use crate::task::backup::attempt::{Sealed, Whole};
 
@@ -27,23 +27,24 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
     upload.seal()?;
-    name_files(whole.archive, whole.globals, upload).inspect_err(|_| withdraw(store, &manifest.files))
+    name_archive(whole.archive)?;
+    let archive = manifest.files(Role::Archive);
+    whole.globals.commit().inspect_err(|_| withdraw(store, &manifest.id, archive))?;
+    upload.commit().inspect_err(|_| withdraw(store, &manifest.id, &manifest.files))
 }
 
-fn name_files(archive: Sealed, globals: Box<dyn Upload>, manifest: Box<dyn Upload>) -> Result<()> {
+fn name_archive(archive: Sealed) -> Result<()> {
     match archive {
-        Sealed::File(upload) => upload.commit()?,
-        Sealed::Folder(folder) => folder.commit()?,
+        Sealed::File(upload) => upload.commit(),
+        Sealed::Folder(folder) => folder.commit(),
     }
-    globals.commit()?;
-    manifest.commit()
 }
 
-/// Takes away the files of a backup that did not get its manifest.
-fn withdraw(store: &LocalStore, files: &[StoredFile]) {
-    for file in files {
-        if let Err(error) = store.delete(&file.key) {
-            log::warn!("{error}");
-        }
+/// Takes away those files of a backup that got their names, where it did not get its manifest. A name that could not be
+/// given may be that of somebody else's file.
+fn withdraw<'a>(store: &LocalStore, id: &str, named: impl IntoIterator<Item = &'a StoredFile>) {
+    let deleted = named.into_iter().try_for_each(|file| store.delete(&file.key));
+    if let Err(error) = deleted.and_then(|()| store.remove_empty_folder(id)) {
+        log::warn!("{error}");
     }
 }

@@ -78,7 +78,7 @@ impl Report {
     }
 
     fn good(&self) -> Option<String> {
-        let read = format!("{} read in {:.0} s", HumanBytes(self.bytes), self.seconds);
+        let read = format!("{} read in {:.1} s", HumanBytes(self.bytes), self.seconds);
         let tables = self.tables.unwrap_or_default();
         match (self.result(), self.depth) {
             ("good", Some(Depth::Full)) => {
@@ -123,7 +123,7 @@ mod tests {
         assert!(report.good().is_some_and(|good| good.starts_with("stored bytes only")));
         report.depth = Some(Depth::Full);
         report.tables = Some(12);
-        assert_eq!(report.good().as_deref(), Some("good, 12 tables, 1.00 KiB read in 0 s"));
+        assert_eq!(report.good().as_deref(), Some("good, 12 tables, 1.00 KiB read in 0.0 s"));
         report.damage.push("x: is missing".to_owned());
         assert_eq!((report.result(), report.good()), ("damaged", None));
     }

@@ -4,7 +4,12 @@
 //!   [`Cluster::start`] for a server that the test kills, fills up or reconfigures.
 //! - [`everything`]: a database with one of everything that PostgreSQL can keep.
 //! - [`compare`]: whether two databases hold the same, and what differs if not.
+//! - [`memory`]: a disk that is soon full.
 //! - [`pgcellar`]: runs the built program in a clean environment over a backup folder of the test's own.
+//! - [`before`]: what a backup folder held before something went wrong, to see afterwards that nothing was lost.
+//! - [`family`]: the children of a run, to see that they end with it.
+//! - [`held`] and [`programs`]: runs that stand still where the test wants them to.
+//! - [`session`]: a session that holds a lock.
 //! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
 //!
 //! ```ignore
@@ -17,12 +22,18 @@
 //! compare::assert_same(&shop, &cluster.database(&restored));
 //! ```
 
+pub mod before;
 pub mod cluster;
 pub mod compare;
 pub mod everything;
+pub mod family;
+pub mod held;
 pub mod keys;
+pub mod memory;
 pub mod pgcellar;
 pub mod process;
+pub mod programs;
+pub mod session;
 pub mod tls;
 pub mod tree;
 pub mod version;

@@ -17,7 +17,7 @@ use super::cluster::{Cluster, PASSWORD, SUPERUSER};
 use super::process::{hand_over, plain, unprivileged};
 
 /// The program that cargo built for these tests.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
 
 /// No run of these tests takes nearly as long; one that does hangs.
 const USUAL_LIMIT: Duration = Duration::from_secs(120);
@@ -102,6 +102,7 @@ impl Cellar {
             settings: self.settings.clone(),
             limit: USUAL_LIMIT,
             unprivileged_copy: None,
+            umask: None,
             scratch: self.folder.path().to_owned(),
         }
     }
@@ -128,6 +129,7 @@ pub struct Run {
     settings: BTreeMap<OsString, OsString>,
     limit: Duration,
     unprivileged_copy: Option<PathBuf>,
+    umask: Option<&'static str>,
     scratch: PathBuf,
 }
 
@@ -158,6 +160,12 @@ impl Run {
             std::fs::copy(PROGRAM, &copy).unwrap();
         }
         self.unprivileged_copy = Some(copy);
+        self
+    }
+
+    /// Runs with this umask(2), as the shell writes it.
+    pub fn with_umask(mut self, mask: &'static str) -> Run {
+        self.umask = Some(mask);
         self
     }
 
@@ -194,7 +202,15 @@ impl Run {
 
     /// Starts the run.
     pub fn start(self) -> Running {
-        let mut command = self.unprivileged_copy.map_or_else(|| plain(PROGRAM), unprivileged);
+        let mut command = match (self.umask, self.unprivileged_copy) {
+            (Some(mask), _) => {
+                let mut shell = plain("sh");
+                shell.arg("-c").arg(format!("umask {mask} && exec \"$@\"")).arg("sh").arg(PROGRAM);
+                shell
+            }
+            (None, Some(copy)) => unprivileged(copy),
+            (None, None) => plain(PROGRAM),
+        };
         command.args(&self.arguments).envs(&self.settings).current_dir("/");
         // A group of its own, so that a run that hangs can be ended with all its children.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

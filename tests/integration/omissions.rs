@@ -1,0 +1,223 @@
+//! What a dump leaves out is said, with the reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::common::cluster::{PASSWORD, free_port};
+use crate::common::process::{hand_over, must, unprivileged};
+use crate::common::{Cellar, Cluster, Version, exit};
+
+/// A standby of a cluster. It ends when it is dropped.
+struct Standby {
+    folder: tempfile::TempDir,
+    port: u16,
+    server: Child,
+}
+
+impl Standby {
+    fn of(cluster: &Cluster) -> Standby {
+        let rules = cluster.data_dir().join("pg_hba.conf");
+        let text = fs::read_to_string(&rules).unwrap();
+        fs::write(&rules, format!("local replication all trust\n{text}")).unwrap();
+        cluster.sql("postgres", "SELECT pg_reload_conf()");
+
+        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        hand_over(folder.path());
+        let data = folder.path().join("data");
+        let mut copy = unprivileged(cluster.version().bin_dir().join("pg_basebackup"));
+        copy.current_dir("/").args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]);
+        copy.arg("--host").arg(cluster.socket_dir()).arg(format!("--port={}", cluster.port()));
+        must(copy.arg("--pgdata").arg(&data));
+        let port = free_port();
+        // Ends with the thread of the test, however that ends.
+        let mut server = unprivileged("setpriv");
+        server.args(["--pdeathsig", "QUIT", "--"]).arg(cluster.version().bin_dir().join("postgres"));
+        server.current_dir("/").arg("-D").arg(&data).arg("-c").arg(format!("port={port}"));
+        server.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let server = server.stdin(Stdio::null()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let standby = Standby { folder, port, server };
+        standby.wait_until_ready(&data);
+        standby
+    }
+
+    fn wait_until_ready(&self, data: &Path) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let is_ready = || {
+            let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+            state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        };
+        while !is_ready() {
+            let log = || fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(Instant::now() < deadline && !log().contains("FATAL:"), "the standby did not start:\n{}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.server), Signal::QUIT);
+        let _ = self.server.wait();
+    }
+}
+
+/// `kind name: reason` of everything that was left out.
+fn omitted(manifest: &Value) -> Vec<String> {
+    let text = |omission: &Value, field: &str| omission[field].as_str().unwrap().to_owned();
+    let omissions = manifest["omitted"].as_array().unwrap().iter();
+    omissions.map(|one| format!("{} {}: {}", text(one, "kind"), text(one, "name"), text(one, "reason"))).collect()
+}
+
+const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
+
+#[test]
+fn unlogged_rows_on_a_standby() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("copied");
+    database.sql("CREATE TABLE wine AS SELECT 1 AS n; CREATE UNLOGGED TABLE cache AS SELECT 1 AS n");
+    let standby = Standby::of(&cluster);
+    let cellar = Cellar::new(&cluster);
+    assert_eq!(omitted(&cellar.back_up(database.name())), [""; 0], "the primary has all rows");
+    let cellar = cellar.with("DB_HOST", standby.folder.path()).with("DB_PORT", standby.port.to_string());
+    for format in FORMATS {
+        let outcome = cellar.run(["backup", "--json"]).env("DB_NAME", database.name()).env("BACKUP_FORMAT", format);
+        let outcome = outcome.succeeds().says("\"public\".\"cache\"");
+        let manifest = &outcome.json()[0];
+        assert_eq!(
+            omitted(manifest),
+            ["table data \"public\".\"cache\": unlogged: a standby does not have its rows"],
+            "{format}"
+        );
+        assert_eq!(manifest["contents"]["tables"], 1);
+        assert_eq!(manifest["server"]["standby"], true);
+        assert_eq!(manifest["partial"], false);
+    }
+}
+
+#[test]
+fn rows_of_others() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("borrowed");
+    database.sql(
+        "CREATE TABLE wine AS SELECT 1 AS n; \
+         CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER there FOREIGN DATA WRAPPER elsewhere; \
+         CREATE FOREIGN TABLE \"far \"\"away\"\"\" (n int) SERVER there; \
+         CREATE EXTENSION citext; CREATE TABLE rules AS SELECT 1 AS n; ALTER EXTENSION citext ADD TABLE rules",
+    );
+    for format in FORMATS {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+        let manifest = cellar.back_up(database.name());
+        assert_eq!(
+            omitted(&manifest),
+            [
+                "table data \"public\".\"far \"\"away\"\"\": foreign table: its rows are on another server",
+                "table data \"public\".\"rules\": belongs to the extension citext, which brings its own rows",
+            ],
+            "{format}"
+        );
+        assert_eq!(manifest["contents"]["tables"], 1, "{format}");
+        assert_eq!(manifest["partial"], false);
+    }
+}
+
+#[test]
+fn options_that_leave_rows_out() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("narrowed");
+    database.sql("CREATE TABLE wine AS SELECT 1 AS n; CREATE TABLE log AS SELECT 1 AS n; SELECT lo_create(0)");
+    let reason = "left out by BACKUP_DUMP_OPTIONS";
+    let (table, large) =
+        (format!("table data \"public\".\"log\": {reason}"), format!("large objects 1 of 1: {reason}"));
+    let cases: [(&str, Vec<&str>); 4] = [
+        ("--exclude-table-data=log", vec![&table]),
+        ("--exclude-table=public.log", vec![&table]),
+        ("--no-blobs", vec![&large]),
+        ("--table=wine", vec![&table, &large]),
+    ];
+    for format in FORMATS {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+        assert_eq!(cellar.back_up(database.name())["partial"], false);
+        for (options, left_out) in &cases {
+            let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("BACKUP_DUMP_OPTIONS", *options);
+            let manifest = cellar.back_up(database.name());
+            assert_eq!(manifest["partial"], true, "{format} {options}");
+            assert_eq!(omitted(&manifest), *left_out, "{format} {options}");
+            assert_eq!(manifest["dump_options"][0], *options);
+        }
+    }
+}
+
+#[test]
+fn what_only_a_superuser_may_dump() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("restricted");
+    database.sql(&format!(
+        "CREATE TABLE wine AS SELECT 1 AS n; \
+         CREATE SUBSCRIPTION \"to all\" CONNECTION 'dbname=nothing' PUBLICATION p WITH (connect = false); \
+         CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER there FOREIGN DATA WRAPPER elsewhere; \
+         CREATE USER MAPPING FOR postgres SERVER there OPTIONS (password 'x'); \
+         CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON wine TO reader; \
+         CREATE ROLE member LOGIN PASSWORD '{PASSWORD}'; GRANT pg_read_all_data TO member"
+    ));
+    let cellar = Cellar::new(&cluster);
+    assert_eq!(omitted(&cellar.back_up(database.name())), [""; 0], "a superuser dumps everything");
+    for role in ["reader", "member"] {
+        for format in FORMATS {
+            let run = cellar.run(["backup", "--json"]).env("DB_NAME", database.name()).env("BACKUP_FORMAT", format);
+            let outcome = run.env("DB_USER", role).succeeds();
+            let manifest = &outcome.json()[0];
+            assert_eq!(
+                omitted(manifest),
+                [
+                    "subscription \"to all\": only a superuser may dump subscriptions",
+                    "user mapping options postgres on there: its options, if it has any, may be read by a superuser \
+                     and the server's owner only",
+                ],
+                "{format} as {role}"
+            );
+        }
+    }
+    // Rights on a large object are its own, and pg_read_all_data does not help.
+    database.sql("SELECT lo_create(4711)");
+    let member = cellar.with("DB_USER", "member").with("DB_NAME", database.name());
+    let _ = member
+        .run(["backup"])
+        .fails(exit::NOPERM)
+        .says("permission denied for large object")
+        .says("GRANT SELECT ON LARGE OBJECT");
+    let manifest = member.run(["backup", "--json"]).env("BACKUP_DUMP_OPTIONS", "--no-blobs").succeeds().json();
+    assert!(omitted(&manifest[0]).contains(&"large objects 1 of 1: left out by BACKUP_DUMP_OPTIONS".to_owned()));
+}
+
+#[test]
+fn globals_without_passwords() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("globals");
+    database.sql(&format!("CREATE TABLE wine AS SELECT 1 AS n; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'"));
+    database.sql("GRANT SELECT ON wine TO reader");
+    let cellar = Cellar::new(&cluster).with("BACKUP_COMPRESSION", "none").with("DB_NAME", database.name());
+    let globals = |role: &str| {
+        let outcome = cellar.run(["backup", "--json"]).env("DB_USER", role).succeeds();
+        let manifest = outcome.json()[0].clone();
+        let name = format!("{}.globals.sql", manifest["id"].as_str().unwrap());
+        (outcome, manifest, fs::read_to_string(cellar.backup_dir().join(name)).unwrap())
+    };
+    let (_, manifest, script) = globals("postgres");
+    assert_eq!((&manifest["role_passwords"], &manifest["warnings"]), (&Value::Bool(true), &Value::Array(Vec::new())));
+    assert!(script.contains("CREATE ROLE reader") && script.contains("SCRAM-SHA-256"), "{script}");
+    let (outcome, manifest, script) = globals("reader");
+    assert_eq!(manifest["role_passwords"], false);
+    assert!(manifest["warnings"][0].as_str().unwrap().contains("the globals have no passwords"), "{manifest}");
+    assert!(outcome.stderr.contains("warning: ") && outcome.stderr.contains("no passwords"), "{outcome}");
+    assert!(script.contains("CREATE ROLE reader") && !script.contains("PASSWORD"), "{script}");
+}

@@ -1,0 +1,168 @@
+//! No secret is anywhere where others can see it, and no file of a backup is for others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::common::cluster::{PASSWORD, SUPERUSER};
+use crate::common::programs::Programs;
+use crate::common::{Cellar, Cluster, Version, exit, keys, tree};
+
+/// Secrets of other parts, which PostgreSQL's programs have no use for.
+const OTHERS: [(&str, &str); 5] = [
+    ("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket"),
+    ("SMTP_PASS", "s3cr3t-of-the-mail"),
+    ("BACKUP_AGE_IDENTITY", "s3cr3t-of-the-key"),
+    ("DB_PASSWORD_OF_SOMETHING", "s3cr3t-of-something"),
+    ("PGCELLAR_TOKEN", "s3cr3t-of-a-token"),
+];
+
+/// Programs that write their environment and their arguments down, also when they are asked for their version.
+fn observed(cellar: &Cellar) -> Programs {
+    let programs = Programs::of(Version::V15);
+    for program in ["pg_dump", "pg_dumpall"] {
+        let folder = cellar.scratch().display();
+        let record = format!(
+            "tr '\\0' '\\n' </proc/$$/environ >'{folder}/{program}.environment'\n\
+             tr '\\0' '\\n' </proc/$$/environ >>'{folder}/all.environment'\n\
+             tr '\\0' '\\n' </proc/$$/cmdline >>'{folder}/all.arguments'"
+        );
+        programs.before_all(program, &record);
+    }
+    programs
+}
+
+fn environment(cellar: &Cellar, program: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(cellar.scratch().join(format!("{program}.environment"))).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The command lines of all processes of the machine that have the text in them.
+fn command_lines_with(text: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(text)).collect()
+}
+
+#[test]
+fn a_password_is_nowhere_to_be_seen() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("guarded");
+    database.sql("CREATE TABLE wine AS SELECT 1 AS n");
+    let password = format!("s3cr3t-{}", std::process::id());
+    cluster.sql("postgres", &format!("CREATE ROLE keeper SUPERUSER LOGIN PASSWORD '{password}'"));
+    let cellar = Cellar::new(&cluster).with("DB_NAME", database.name()).with("DB_USER", "keeper");
+    let cellar = cellar.with("DB_PASSWORD", &password);
+    let cellar = OTHERS.into_iter().fold(cellar, |cellar, (name, value)| cellar.with(name, value));
+    for program in ["pg_dump", "pg_dumpall"] {
+        let programs = Programs::of(Version::V15);
+        let gate = programs.gate(program);
+        let mut running = cellar.run(["backup", "-v", "--json"]).env("PG_BINDIR", programs.path()).start();
+        running.wait_until("the program waits at the gate", || gate.reached().is_some());
+        assert_eq!(command_lines_with("s3cr3t-"), [""; 0], "on a command line");
+        assert!(!tree::holds_text(&cellar.backup_dir(), "s3cr3t-"), "in the lock or an unfinished file");
+        gate.open();
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), Some(0), "{outcome}");
+        assert!(!outcome.stderr.contains("s3cr3t-") && !outcome.stdout.contains("s3cr3t-"), "{outcome}");
+    }
+    assert!(!tree::holds_text(&cellar.backup_dir(), "s3cr3t-"), "in a file of the backup");
+    for wrong in ["s3cr3t-wrong", "s3cr3t-wrong\nand more"] {
+        let outcome = cellar.run(["backup", "-v"]).env("DB_PASSWORD", wrong).fails(exit::NOPERM);
+        assert!(!outcome.stderr.contains("s3cr3t-") && !outcome.stdout.contains("s3cr3t-"), "{outcome}");
+    }
+}
+
+#[test]
+fn programs_get_what_they_need_and_no_secret_of_others() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("guarded");
+    let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
+    let cellar = OTHERS.into_iter().fold(cellar, |cellar, (name, value)| cellar.with(name, value));
+    let programs = observed(&cellar);
+    cellar.run(["backup"]).env("PG_BINDIR", programs.path()).succeeds();
+    for program in ["pg_dump", "pg_dumpall"] {
+        let environment = environment(&cellar, program);
+        assert_eq!(environment.get("PGPASSWORD").map(String::as_str), Some(PASSWORD));
+        assert_eq!(environment.get("PGUSER").map(String::as_str), Some(SUPERUSER));
+        let ours: Vec<&String> = environment
+            .keys()
+            .filter(|name| {
+                ["DB_", "BACKUP_", "AWS_", "SMTP_", "PGCELLAR_"].iter().any(|prefix| name.starts_with(prefix))
+            })
+            .collect();
+        assert!(ours.is_empty(), "{program} has {ours:?}");
+    }
+    let all = fs::read_to_string(cellar.scratch().join("all.environment")).unwrap();
+    for (name, value) in OTHERS {
+        assert!(!all.contains(name) && !all.contains(value), "a program has {name}:\n{all}");
+    }
+    assert!(!all.contains("DB_PASSWORD"), "{all}");
+    let arguments = fs::read_to_string(cellar.scratch().join("all.arguments")).unwrap();
+    assert!(arguments.contains("--version") && arguments.contains("--globals-only"), "{arguments}");
+    assert!(!arguments.contains(PASSWORD), "{arguments}");
+}
+
+#[test]
+fn pg_dump_connects_as_pgcellar_does() {
+    let cluster = Cluster::start_with_tls(Version::V15);
+    let database = cluster.create("guarded");
+    let certificates = cluster.certificates();
+    let settings = [
+        ("DB_SSLROOTCERT", "PGSSLROOTCERT", certificates.certificate("authority")),
+        ("DB_SSLCERT", "PGSSLCERT", certificates.certificate("client")),
+        ("DB_SSLKEY", "PGSSLKEY", certificates.key("client")),
+    ];
+    let cellar = Cellar::new(&cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
+    let cellar = cellar.with("DB_USER", "certified").with("DB_SSLMODE", "verify-full");
+    let cellar = settings.iter().fold(cellar, |cellar, (name, _, value)| cellar.with(*name, value));
+    let programs = observed(&cellar);
+    cellar.run(["backup"]).env("PG_BINDIR", programs.path()).without("DB_PASSWORD").succeeds();
+    for program in ["pg_dump", "pg_dumpall"] {
+        let environment = environment(&cellar, program);
+        assert_eq!(environment.get("PGSSLMODE").map(String::as_str), Some("verify-full"));
+        for (_, name, value) in &settings {
+            assert_eq!(environment.get(*name).map(Path::new), Some(value.as_path()), "{program}");
+        }
+        assert_eq!(environment.get("PGPASSWORD"), None);
+    }
+}
+
+#[test]
+fn files_are_for_their_owner_only() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("private");
+    database.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 10) n");
+    let staging = tempfile::tempdir_in("/dev/shm").unwrap();
+    for format in ["custom", "directory", "tar", "plain"] {
+        for encrypted in [false, true] {
+            if encrypted && format == "tar" {
+                continue;
+            }
+            let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+            let folder = cellar.scratch().join("made by pgcellar");
+            let key = keys::age(cellar.scratch(), "key");
+            let run = cellar.run(["backup"]).env("DB_NAME", database.name()).env("BACKUP_DIR", &folder);
+            let run = if encrypted { run.env("BACKUP_AGE_RECIPIENTS", key.recipient) } else { run };
+            run.env("BACKUP_STAGING_DIR", staging.path()).with_umask("022").succeeds();
+            assert!(tree::files(&folder).len() >= 4);
+            are_private(&folder);
+        }
+    }
+}
+
+fn are_private(folder: &Path) {
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => are_private(&path),
+            false => assert_eq!(mode(&path), 0o600, "{}", path.display()),
+        }
+    }
+}
