@@ -269,7 +269,7 @@ pub struct RestoreArgs {
     #[arg(short, long, env = "FORCE_RESTORE", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub force: bool,
     /// With --force: drop the replaced database once the new one is in its place
-    #[arg(long, requires = "force")]
+    #[arg(long)]
     pub drop_replaced: bool,
     /// Restore with this many jobs; an archive in one file is first unpacked into the staging folder
     #[arg(short, long, value_name = "JOBS")]
@@ -293,7 +293,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub recipe: bool,
     /// Go on after errors, into a new database; every error is listed, and the exit code is 65
-    #[arg(long, conflicts_with = "force")]
+    #[arg(long)]
     pub keep_going: bool,
     /// Folder for what has to be unpacked first; in memory, if the backup is encrypted [default: /dev/shm]
     #[arg(

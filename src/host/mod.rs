@@ -2,6 +2,7 @@
 
 pub mod journal;
 pub mod lock;
+pub mod process;
 pub mod progress;
 pub mod staging;
 pub mod stop;

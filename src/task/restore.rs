@@ -17,13 +17,16 @@ use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::store::local::LocalStore;
 
 mod archive;
 mod folder;
 mod look;
+mod replace;
 mod script;
 
 use archive::Archive;
@@ -43,10 +46,12 @@ struct Run<'a> {
     target: String,
     programs: Programs,
     no_tablespaces: bool,
+    /// Errors that were gone on after, if that is wanted.
+    faults: Option<Faults>,
     stop: &'a Stop,
 }
 
-/// Restores one backup into a database that does not exist yet.
+/// Restores one backup into a database that does not exist yet, or that it takes the place of.
 pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let begun = Instant::now();
     let place = Place::new(&args.place)?;
@@ -54,9 +59,10 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let store = LocalStore::new(&place.directory);
     let manifest = choose(&Catalogue::read(&store)?, args)?;
     let target = args.target_database.clone().unwrap_or_else(|| manifest.database.clone());
+    replace::must_be_meant(args, &manifest)?;
     let archive = Arc::new(Archive::new(store, manifest, &args.identity)?);
     let mut server = stop.or(Server::open(&connection)).await?;
-    stop.or(server.reserve(&target)).await?;
+    let replaced = stop.or(Replaced::reserve(&mut server, &target, args.force)).await?;
 
     let run = prepare(args, archive, target, &server, stop).await?;
     let folder = match run.archive.manifest.format {
@@ -72,9 +78,9 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
         Ok(bytes) => bytes,
         Err(error) => return Err(database.discard(&mut server, error).await),
     };
-    database.publish(&mut server, &run.archive.manifest.properties).await?;
+    let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());
-    Ok(())
+    replace::conclude(&run, &mut server, replaced.zip(kept)).await
 }
 
 /// The backup that is wanted. One that is known to be damaged is refused.
@@ -121,7 +127,8 @@ async fn prepare<'a>(
             lacking.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
         );
     }
-    Ok(Run { args, archive: Arc::clone(&archive), target, programs, no_tablespaces: !lacking.is_empty(), stop })
+    let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
+    Ok(Run { args, archive: Arc::clone(&archive), target, programs, no_tablespaces, faults, stop })
 }
 
 /// The major version in `15.18` or `18beta1`.
@@ -159,6 +166,7 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Op
         database: database.name(),
         format: run.archive.manifest.format,
         no_tablespaces: run.no_tablespaces,
+        going_on: run.faults.as_ref(),
         stop: run.stop,
     };
     let messages = match folder {
@@ -170,7 +178,8 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Op
     for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
         log::warn!("{warning}");
     }
-    run.stop.or(look::all_there(&run.archive, server.connection(), database.name())).await?;
+    let looked = run.stop.or(look::all_there(&run.archive, server.connection(), database.name())).await;
+    replace::go_on(run, looked)?;
     run.stop.or(look::analyze(server.connection(), database.name())).await?;
     run.stop.or(database.bytes(server)).await
 }

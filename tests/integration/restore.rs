@@ -17,7 +17,7 @@ const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A database that is not slow to back up, and takes a minute to restore once it is armed.
-fn slow(cluster: &Cluster) -> Database<'_> {
+pub fn slow(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("slow");
     database.sql("CREATE TABLE naps (seconds int); CREATE TABLE wine AS SELECT generate_series(1, 1000) AS n");
     database
@@ -25,7 +25,7 @@ fn slow(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-fn databases(cluster: &Cluster) -> BTreeSet<String> {
+pub fn databases(cluster: &Cluster) -> BTreeSet<String> {
     cluster.sql("postgres", "SELECT datname FROM pg_database").lines().map(str::to_owned).collect()
 }
 
@@ -40,7 +40,7 @@ fn napping(cellar: &Cellar, cluster: &Cluster, target: &str) -> Running {
 }
 
 /// The child of a run that has this name.
-fn child(of: &Running, name: &str) -> Pid {
+pub fn child(of: &Running, name: &str) -> Pid {
     let parent = of.pid().as_raw_nonzero().to_string();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
@@ -54,7 +54,7 @@ fn child(of: &Running, name: &str) -> Pid {
 }
 
 /// The files of a backup's archive.
-fn archive(cellar: &Cellar, id: &str) -> Vec<PathBuf> {
+pub fn archive(cellar: &Cellar, id: &str) -> Vec<PathBuf> {
     let mut files = tree::files(&cellar.backup_dir());
     files.retain(|file| {
         let path = file.to_str().unwrap();
@@ -212,7 +212,7 @@ fn a_killed_run_is_told_of_by_the_next() {
     second.wait_for_stderr(&left[0]);
     second.signal(Signal::TERM);
     second.wait();
-    assert!(databases(cluster).contains(&left[0]), "only its name says what it is");
+    assert!(!databases(cluster).contains(&left[0]), "it bears the mark of a process that has ended");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind};
 use crate::postgres::child::Messages;
+use crate::postgres::restore::faults::Faults;
 
 /// The one error that a pg_restore which is newer than the server makes by itself: since version 17 it sets a parameter
 /// that older servers do not know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`).
@@ -16,9 +17,11 @@ const KNOWN: &str =
 /// pg_restore's last line after errors that it went on after: it has reached the end.
 const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
 
-/// Hears pg_restore's messages where it must go on after the known error, and says stop at any other one.
+/// Hears pg_restore's messages where it must go on after the known error, and says stop at any other one; where it was
+/// told to go on after all of them, only at one that comes from the server's state.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
+    going_on: Option<Faults>,
     heard: Arc<Mutex<Heard>>,
     stop: CancellationToken,
 }
@@ -31,16 +34,33 @@ struct Heard {
 }
 
 impl Judge {
+    /// One who lets pg_restore go on, if there is somebody to tell the errors to.
+    pub fn new(going_on: Option<Faults>) -> Self {
+        Judge { going_on, ..Judge::default() }
+    }
+
     /// Hears a line.
     pub fn hear(&self, line: &str) {
         // A thread that broke down while it held the lock has left numbers that are right.
         let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         heard.reached_end |= line.starts_with(REACHED_END);
+        if let (Some(faults), true) = (&self.going_on, line.starts_with(COMMAND)) {
+            faults.explain(&shorten(line));
+        }
         if line == KNOWN {
             heard.known += 1;
-        } else if line.starts_with("pg_restore: error: ") {
-            heard.others += 1;
-            self.stop.cancel();
+            self.going_on.iter().for_each(Faults::explained);
+        } else if let Some(error) = line.strip_prefix("pg_restore: error: ") {
+            match &self.going_on {
+                // A server that is gone or full would spoil everything that follows.
+                Some(faults) if meaning("pg_restore", "", error).0 == Kind::Data => {
+                    faults.add(shorten(error.strip_prefix("could not execute query: ").unwrap_or(error)));
+                }
+                _ => {
+                    heard.others += 1;
+                    self.stop.cancel();
+                }
+            }
         }
     }
 
@@ -54,7 +74,7 @@ impl Judge {
         let heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match status.code() {
             Some(0) => heard.others == 0,
-            Some(1) => heard.others == 0 && heard.known > 0 && heard.reached_end,
+            Some(1) => heard.others == 0 && (heard.known > 0 || self.going_on.is_some()) && heard.reached_end,
             _ => false,
         }
     }
@@ -180,6 +200,26 @@ mod tests {
         }
         assert!(!judge(&[KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
         assert!(judge(&[near]).stop.is_cancelled() && !judge(&[KNOWN, end]).stop.is_cancelled());
+    }
+
+    #[test]
+    fn going_on_after_errors() {
+        let error = "pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist";
+        let end = "pg_restore: warning: errors ignored on restore: 2";
+        let faults = Faults::default();
+        let judge = Judge::new(Some(faults.clone()));
+        let command = "Command was: REFRESH MATERIALIZED VIEW nap;";
+        for line in [error, "LINE 1: x", command, error, KNOWN, "Command was: SET transaction_timeout = 0;", end] {
+            judge.hear(line);
+        }
+        let error = "ERROR:  relation \"x\" does not exist";
+        let told = [format!("{error} | {command}"), error.to_owned()];
+        assert_eq!(faults.told(), (told.to_vec(), 2));
+        assert!(judge.accepts(exited(1)) && judge.accepts(exited(0)) && !judge.stop.is_cancelled());
+        judge
+            .hear("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
+        assert!(judge.stop.is_cancelled() && !judge.accepts(exited(1)));
+        assert!(!Judge::new(Some(faults)).accepts(exited(1)), "it did not reach the end");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The database that a restore makes: under a name of its own until it is whole, so that nobody can take it for the one
 //! that was backed up. Whatever goes wrong before that, it is dropped again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio_postgres::Client;
@@ -14,11 +14,19 @@ use crate::postgres::properties::{Statement, create_database, statements};
 use crate::postgres::restore::server::{Server, exists, session};
 use crate::postgres::snapshot::{get, text};
 
+mod leftover;
+mod swap;
+
 /// What stands between the target's name and the time in the name of a database that is not whole yet.
 const MARK: &str = "_restoring_";
 
 /// How long dropping may take: a task that is told to stop has ten seconds.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
+
+/// How long a server that has gone away may take to come back before dropping is given up, and how often it is asked: a
+/// crash of one of its processes restarts it.
+const RECOVERY: Duration = Duration::from_secs(4);
+const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// A database in the making.
 #[derive(Debug)]
@@ -28,18 +36,18 @@ pub struct NewDatabase {
     target: String,
 }
 
-/// The name of a database that is made for `target` now: its beginning, the mark, the second.
-fn beside(target: &str, now: Timestamp, longest: usize) -> String {
+/// A name that is made from the target's: its beginning, a mark, the second (UTC).
+fn beside(target: &str, mark: &str, now: Timestamp, longest: usize) -> String {
     let time = now.strftime("%Y%m%d_%H%M%S").to_string();
-    let room = longest.saturating_sub(MARK.len() + time.len());
-    format!("{}{MARK}{time}", &target[..target.floor_char_boundary(room)])
+    let room = longest.saturating_sub(mark.len() + time.len());
+    format!("{}{mark}{time}", &target[..target.floor_char_boundary(room)])
 }
 
 impl NewDatabase {
     /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
     /// tablespace is replaced by the server's default, with a warning.
     pub async fn create(server: &mut Server, target: &str, properties: &Properties) -> Result<Self> {
-        warn_of_leftovers(server, target).await?;
+        leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
         let name = free_name(server, target).await?;
         let sql = create_database(&name, properties, server.major, tablespace)?;
@@ -49,6 +57,7 @@ impl NewDatabase {
         };
         let row = row.map_err(|error| cannot_create(target, &error))?;
         let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned() };
+        leftover::mark(server, &database).await;
         match database.rehearse(server, properties).await {
             Ok(()) => Ok(database),
             Err(error) => Err(database.discard(server, error).await),
@@ -84,16 +93,25 @@ impl NewDatabase {
     pub async fn publish(self, server: &mut Server, properties: &Properties) -> Result<()> {
         match self.rename(server, properties).await {
             Ok(()) => Ok(()),
-            Err(error) => {
-                // The transaction may still be open.
-                drop(server.client().batch_execute("ROLLBACK").await);
-                // Or it was committed, and the answer was lost.
-                match self.name_now(server).await {
-                    Ok(Some(name)) if name == self.target => Ok(()),
-                    _ => Err(self.discard(server, error).await),
-                }
-            }
+            Err(error) => match self.was_published(server).await {
+                true => Ok(()),
+                false => Err(self.discard(server, error).await),
+            },
         }
+    }
+
+    /// Ends a transaction that failed. It may have been committed, and only the answer was lost.
+    async fn was_published(&self, server: &mut Server) -> bool {
+        drop(server.client().batch_execute("ROLLBACK").await);
+        matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target)
+    }
+
+    /// What is set on the whole database, under the name that it has then. The comment has been our mark until now.
+    fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
+        let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
+        let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
+        all.extend(statements(name, properties)?);
+        Ok(all)
     }
 
     async fn rename(&self, server: &mut Server, properties: &Properties) -> Result<()> {
@@ -109,13 +127,13 @@ impl NewDatabase {
             Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
             _ => failed("the new database cannot be given its name")(error),
         })?;
-        apply(client, &statements(&self.target, properties)?, false).await?;
+        apply(client, &self.properties(&self.target, properties)?, false).await?;
         client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
     }
 
     /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
     pub async fn discard(self, server: &mut Server, error: Error) -> Error {
-        let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_it(server)).await;
+        let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_patiently(server)).await;
         let why = match dropped {
             Ok(Ok(())) => return error,
             Ok(Err(failure)) => failure.message().to_owned(),
@@ -128,6 +146,19 @@ impl NewDatabase {
         );
         Error::new(error.kind(), message)
             .hint(format!("drop it: DROP DATABASE {} WITH (FORCE)", identifier(&self.name)))
+    }
+
+    /// Drops it, if need be when the server is back.
+    async fn drop_patiently(&self, server: &mut Server) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.drop_it(server).await {
+                Err(error) if error.kind() == Kind::Unavailable && begun.elapsed() < RECOVERY => {
+                    tokio::time::sleep(ASKED_EVERY).await;
+                }
+                dropped => return dropped,
+            }
+        }
     }
 
     async fn drop_it(&self, server: &mut Server) -> Result<()> {
@@ -150,10 +181,7 @@ impl NewDatabase {
     /// The name that our database has now, if it is still there.
     async fn name_now(&self, server: &mut Server) -> Result<Option<String>> {
         server.revive().await?;
-        let query = "SELECT datname::text FROM pg_database WHERE oid = $1";
-        let row =
-            server.client().query_opt(query, &[&self.oid]).await.map_err(failed("the databases cannot be listed"))?;
-        row.map(|row| text(&row, 0)).transpose()
+        server.name_of(self.oid).await
     }
 
     /// Drops the subscriptions that the archive brought. They were never connected, and their slots on other servers
@@ -251,22 +279,10 @@ async fn tablespace<'a>(server: &Server, properties: &'a Properties) -> Result<O
     }
 }
 
-/// Databases that killed restores of the same target have left. They are never dropped here: only their names tell what
-/// they are.
-async fn warn_of_leftovers(server: &Server, target: &str) -> Result<()> {
-    let name = beside(target, Timestamp::now(), server.name_bytes());
-    let stem = name.rfind(MARK).map_or(name.as_str(), |at| &name[..at + MARK.len()]);
-    let query = "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1) ORDER BY 1";
-    for row in server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))? {
-        log::warn!("the database '{}' is left from a restore that was killed: look at it, and drop it", text(&row, 0)?);
-    }
-    Ok(())
-}
-
 /// The name of this second; if a killed run began in it too, that of a later one.
 async fn free_name(server: &Server, target: &str) -> Result<String> {
     loop {
-        let name = beside(target, Timestamp::now(), server.name_bytes());
+        let name = beside(target, MARK, Timestamp::now(), server.name_bytes());
         let query = "SELECT FROM pg_database WHERE datname = $1";
         let taken = server.client().query_opt(query, &[&name]).await;
         if taken.map_err(failed("the databases cannot be listed"))?.is_none() {
@@ -283,9 +299,9 @@ mod tests {
     #[test]
     fn names_beside_the_target() {
         let now: Timestamp = "2023-12-31T02:00:00.9Z".parse().unwrap();
-        assert_eq!(beside("shop", now, 63), "shop_restoring_20231231_020000");
+        assert_eq!(beside("shop", MARK, now, 63), "shop_restoring_20231231_020000");
         let long = "ö".repeat(31) + "x";
-        let name = beside(&long, now, 63);
+        let name = beside(&long, MARK, now, 63);
         assert_eq!(name, format!("{}_restoring_20231231_020000", "ö".repeat(18)));
         assert!(name.len() <= 63);
     }

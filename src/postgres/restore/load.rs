@@ -15,6 +15,7 @@ use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::complaints::{Judge, failure};
+use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
 
 /// What pg_dump 17 and newer write into a script, and older servers do not know.
@@ -38,6 +39,8 @@ pub struct Load<'a> {
     pub format: Format,
     /// Whether tables and indexes go to the database's own tablespace.
     pub no_tablespaces: bool,
+    /// Where pg_restore goes on after errors: who is told of them.
+    pub going_on: Option<&'a Faults>,
     /// Being told to stop.
     pub stop: &'a Stop,
 }
@@ -80,7 +83,7 @@ impl Load<'_> {
             return command;
         }
         command.arg(format!("--format={}", self.format)).arg(format!("--dbname={}", connection_string(self.database)));
-        if !self.outlives_known_error() {
+        if !self.outlives_known_error() && self.going_on.is_none() {
             command.arg("--exit-on-error");
         }
         if self.no_tablespaces {
@@ -95,7 +98,7 @@ impl Load<'_> {
     }
 
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::default();
+        let judge = Judge::new(self.going_on.cloned());
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })

@@ -4,7 +4,9 @@
 pub mod check;
 pub mod complaints;
 pub mod database;
+pub mod faults;
 pub mod feed;
 pub mod load;
+pub mod replaced;
 pub mod roles;
 pub mod server;

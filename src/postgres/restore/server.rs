@@ -24,6 +24,8 @@ const LOCK: i32 = 0x7067_6365;
 #[derive(Debug)]
 pub struct Server {
     client: Client,
+    /// The session's database.
+    database: &'static str,
     connection: Connection,
     /// Major version.
     pub major: u32,
@@ -54,17 +56,17 @@ pub async fn session(connection: &Connection, database: &str) -> Result<Client> 
     Ok(client)
 }
 
-async fn maintenance(connection: &Connection) -> Result<Client> {
+async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
     match session(connection, MAINTENANCE[0]).await {
-        Err(error) if error.kind() == Kind::Missing => session(connection, MAINTENANCE[1]).await,
-        other => other,
+        Err(error) if error.kind() == Kind::Missing => Ok((session(connection, MAINTENANCE[1]).await?, MAINTENANCE[1])),
+        other => Ok((other?, MAINTENANCE[0])),
     }
 }
 
 impl Server {
     /// Connects, and asks who we are.
     pub async fn open(connection: &Connection) -> Result<Self> {
-        let client = maintenance(connection).await?;
+        let (client, database) = maintenance(connection).await?;
         let query = "SELECT current_setting('server_version_num')::int4 / 10000, rolname::text, rolsuper, rolcreatedb, \
              current_setting('max_identifier_length')::int4 FROM pg_roles WHERE rolname = current_user";
         let row = client.query_one(query, &[]).await.map_err(failed("the server's version cannot be read"))?;
@@ -77,6 +79,7 @@ impl Server {
         }
         Ok(Server {
             client,
+            database,
             connection: connection.clone(),
             major,
             role: text(&row, 1)?,
@@ -99,9 +102,33 @@ impl Server {
     /// Connects anew if the session has ended.
     pub async fn revive(&mut self) -> Result<()> {
         if self.client.is_closed() {
-            self.client = maintenance(&self.connection).await?;
+            self.client = self.another().await?;
         }
         Ok(())
+    }
+
+    /// One more session in the same database.
+    pub async fn another(&self) -> Result<Client> {
+        session(&self.connection, self.database).await
+    }
+
+    /// Whether our role is a superuser.
+    pub fn is_superuser(&self) -> bool {
+        self.superuser
+    }
+
+    /// The OID of the database that has this name now.
+    pub async fn oid(&self, database: &str) -> Result<Option<u32>> {
+        let query = "SELECT oid FROM pg_database WHERE datname = $1";
+        let row = self.client.query_opt(query, &[&database]).await.map_err(failed("the databases cannot be listed"))?;
+        row.map(|row| get(&row, 0)).transpose()
+    }
+
+    /// The name that the database with this OID has now.
+    pub async fn name_of(&self, oid: u32) -> Result<Option<String>> {
+        let query = "SELECT datname::text FROM pg_database WHERE oid = $1";
+        let row = self.client.query_opt(query, &[&oid]).await.map_err(failed("the databases cannot be listed"))?;
+        row.map(|row| text(&row, 0)).transpose()
     }
 
     /// The longest name that a database can have, in bytes.
@@ -109,8 +136,9 @@ impl Server {
         self.name_bytes
     }
 
-    /// Keeps other restores away from this name until the session ends, and refuses a database that exists.
-    pub async fn reserve(&self, target: &str) -> Result<()> {
+    /// Keeps other restores away from this name until the session ends, and gives the OID of the database that has it
+    /// already. A session in that very database goes to another one, so that it can be renamed.
+    pub async fn reserve(&mut self, target: &str) -> Result<Option<u32>> {
         if target.is_empty() || target.len() > self.name_bytes || target.contains('\0') {
             let message = format!("'{}' cannot be a database's name", target.escape_debug());
             return Err(Error::new(Kind::Usage, message).hint(format!("it has 1 to {} bytes", self.name_bytes)));
@@ -119,23 +147,21 @@ impl Server {
             return Err(Error::new(Kind::NotPermitted, format!("the role '{}' may not create databases", self.role))
                 .hint("ALTER ROLE … CREATEDB, or name another role with --username"));
         }
+        if target == self.database {
+            let other = MAINTENANCE.iter().find(|name| **name != target).copied().unwrap_or(MAINTENANCE[1]);
+            self.client = session(&self.connection, other).await?;
+            self.database = other;
+        }
         let row = self
             .client
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text), pg_try_advisory_lock($2, hashtext($1::text))",
-                &[&target, &LOCK],
-            )
+            .query_one("SELECT pg_try_advisory_lock($1, hashtext($2::text))", &[&LOCK, &target])
             .await
-            .map_err(failed("the databases cannot be listed"))?;
-        match (get(&row, 0)?, get(&row, 1)?) {
-            (true, _) => Err(exists(target)),
-            (false, false) => Err(Error::new(
-                Kind::TryAgain,
-                format!("another pgcellar restores into '{}' now", target.escape_debug()),
-            )
-            .hint("wait until it has ended")),
-            (false, true) => Ok(()),
+            .map_err(failed("the target's name cannot be locked"))?;
+        if !get::<bool>(&row, 0)? {
+            let message = format!("another pgcellar restores into '{}' now", target.escape_debug());
+            return Err(Error::new(Kind::TryAgain, message).hint("wait until it has ended"));
         }
+        self.oid(target).await
     }
 
     /// Names everything that the server lacks and the restore would stop at. `owner` is that of the database.
@@ -236,5 +262,5 @@ pub fn exists(target: &str) -> Error {
         Kind::CannotWrite,
         format!("the database '{}' exists already, and is left as it is", target.escape_debug()),
     )
-    .hint("name another one with --target-database")
+    .hint("name another one with --target-database, or have it replaced with --force")
 }

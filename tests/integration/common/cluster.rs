@@ -73,20 +73,30 @@ impl Cluster {
 
     /// A cluster of the test's own.
     pub fn start(version: Version) -> Cluster {
-        Cluster::start_with(version, None, &[])
+        Cluster::start_with(version, None, &[], None)
     }
 
     /// A cluster of the test's own, with further settings (`name=value`) of postgresql.conf.
     pub fn start_configured(version: Version, settings: &[&str]) -> Cluster {
-        Cluster::start_with(version, None, settings)
+        Cluster::start_with(version, None, settings, None)
     }
 
     /// A cluster whose TCP port speaks TLS only: with the password, or as role `certified` with its client certificate.
     pub fn start_with_tls(version: Version) -> Cluster {
-        Cluster::start_with(version, Some(Certificates::make()), &[])
+        Cluster::start_with(version, Some(Certificates::make()), &[], None)
     }
 
-    fn start_with(version: Version, certificates: Option<Certificates>, settings: &[&str]) -> Cluster {
+    /// A cluster with one more disk, [`Cluster::small_disk`], that has room for this many bytes. Only the server sees it.
+    pub fn start_with_small_disk(version: Version, bytes: u64) -> Cluster {
+        Cluster::start_with(version, None, &[], Some(bytes))
+    }
+
+    fn start_with(
+        version: Version,
+        certificates: Option<Certificates>,
+        settings: &[&str],
+        small_disk: Option<u64>,
+    ) -> Cluster {
         for _ in 0..10 {
             let folder = new_folder();
             let data = folder.join("data");
@@ -95,7 +105,7 @@ impl Cluster {
             let mut settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
             settings.extend(certificates.iter().flat_map(|certificates| certificates.server_settings(&data)));
             let port = free_port();
-            let guard = spawn_guarded(version, &folder, port, &settings);
+            let guard = spawn_guarded(version, &folder, port, &settings, small_disk);
             let mut cluster = Cluster { version, folder, port, certificates: None, guard, names: AtomicUsize::new(0) };
             match cluster.wait_until_ready() {
                 Ok(()) => {
@@ -144,6 +154,32 @@ impl Cluster {
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Where a server sees its small disk.
+    pub fn small_disk(&self) -> PathBuf {
+        self.folder.join("small")
+    }
+
+    /// Starts the server again after its postmaster's death, with the settings that it had.
+    pub fn start_again(&self) {
+        let data = self.data_dir();
+        let deadline = Instant::now() + START_LIMIT;
+        // The dead postmaster has nobody who looks for its end, so its ID is in use, and its lock files have to go. That
+        // is safe once its last process has left the data directory.
+        while processes_in(&data) {
+            assert!(Instant::now() < deadline, "processes of the dead server live on");
+            thread::sleep(Duration::from_millis(10));
+        }
+        fs::remove_file(data.join("postmaster.pid")).unwrap();
+        fs::remove_file(self.folder.join(format!(".s.PGSQL.{}.lock", self.port))).unwrap();
+        let call = fs::read_to_string(data.join("postmaster.opts")).unwrap();
+        let (_, options) = call.trim().split_once(' ').expect("the server's options");
+        let mut pg_ctl = unprivileged(self.version.bin_dir().join("pg_ctl"));
+        pg_ctl.current_dir("/").args(["start", "--silent", "--wait", "--options", options]);
+        let log = self.folder.join("second_log");
+        let started = attempt(pg_ctl.arg("--pgdata").arg(&data).arg("--log").arg(&log));
+        assert!(started.is_ok(), "{started:?}\n{}", fs::read_to_string(&log).unwrap_or_default());
     }
 
     /// What the server has logged.
@@ -255,6 +291,12 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Whether a process runs in this folder.
+fn processes_in(folder: &Path) -> bool {
+    let mut processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder))
+}
+
 /// A port of 127.0.0.1 on which nothing listens at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
@@ -287,8 +329,20 @@ fn access_rules(tls: bool) -> &'static str {
     }
 }
 
-fn spawn_guarded(version: Version, folder: &Path, port: u16, settings: &[String]) -> Child {
-    let mut server = unprivileged(version.bin_dir().join("postgres"));
+fn spawn_guarded(version: Version, folder: &Path, port: u16, settings: &[String], small_disk: Option<u64>) -> Child {
+    let postgres = version.bin_dir().join("postgres");
+    let mut server = match small_disk {
+        None => unprivileged(postgres),
+        Some(bytes) => {
+            let disk = folder.join("small");
+            fs::create_dir(&disk).unwrap();
+            hand_over(&disk);
+            let mut bwrap = unprivileged("bwrap");
+            bwrap.args(["--dev-bind", "/", "/", "--size", &bytes.to_string(), "--tmpfs"]).arg(disk);
+            bwrap.arg("--").arg(postgres);
+            bwrap
+        }
+    };
     server.arg("-D").arg(folder.join("data"));
     let socket = format!("unix_socket_directories={}", folder.display());
     let port = format!("port={port}");

@@ -1,0 +1,98 @@
+//! Which process did something, told so that another process can find out later whether that one has ended.
+
+use std::fs;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// A process: on which running kernel, in which PID namespace, its ID there and when it was started. IDs are used again;
+/// the time of the start tells two processes of one ID apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The host's name, for people.
+    pub host: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    boot: String,
+    /// What `/proc/self/ns/pid` points to.
+    namespace: String,
+    /// Process ID.
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`, in clock ticks since the boot (`proc_pid_stat(5)`).
+    started: u64,
+}
+
+impl Process {
+    /// This process.
+    pub fn own() -> io::Result<Self> {
+        let pid = std::process::id();
+        Ok(Process {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            boot: boot()?,
+            namespace: namespace()?,
+            pid,
+            started: started(pid)?,
+        })
+    }
+
+    /// Whether it has certainly ended. One on another host, before another boot or in another container cannot be looked
+    /// at from here, and counts as one that lives.
+    pub fn has_ended(&self) -> bool {
+        let here = boot().is_ok_and(|boot| boot == self.boot) && namespace().is_ok_and(|own| own == self.namespace);
+        here && match started(self.pid) {
+            Ok(started) => started != self.started,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+fn namespace() -> io::Result<String> {
+    Ok(fs::read_link("/proc/self/ns/pid")?.to_string_lossy().into_owned())
+}
+
+fn started(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has another form"))
+}
+
+/// The start's time. The second field, the program's name, stands in parentheses, and may have blanks and parentheses in
+/// it.
+fn field(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_stands_behind_the_name() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(field(&format!("12 (a) b) {rest}")), Some(4711));
+        assert_eq!(field("12 (a) S 1"), None);
+        assert_eq!(field(""), None);
+    }
+
+    #[test]
+    fn only_what_can_be_looked_at_has_ended() {
+        let own = Process::own().unwrap();
+        assert!(!own.has_ended());
+        assert!(Process { started: own.started + 1, ..own.clone() }.has_ended());
+        assert!(!Process { started: own.started + 1, boot: "another".into(), ..own.clone() }.has_ended());
+        assert!(!Process { started: own.started + 1, namespace: "pid:[1]".into(), ..own }.has_ended());
+    }
+
+    #[test]
+    fn an_ended_child_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process { pid: child.id(), started: started(child.id()).unwrap(), ..Process::own().unwrap() };
+        assert!(!process.has_ended());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(process.has_ended());
+    }
+}
