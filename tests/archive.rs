@@ -285,7 +285,7 @@ fn plain_dumps_are_understood() {
         }
         let create = succeed(cluster.run_from(&bin, "pg_dump").args(["--create", "--clean", "sample"])).stdout;
         let kinds: Vec<_> = scan(&create).findings.iter().map(|finding| finding.kind).collect();
-        assert_eq!(kinds, [Kind::DropDatabase, Kind::CreateDatabase, Kind::Connect]);
+        assert_eq!(kinds, [Kind::DropDatabase, Kind::CreateDatabase, Kind::Database, Kind::Connect]);
     }
 }
 

@@ -138,8 +138,13 @@ pub struct Contents {
 impl Contents {
     /// `1 table`, `12 tables`.
     pub fn tables_in_words(&self) -> String {
-        format!("{} table{}", self.tables, if self.tables == 1 { "" } else { "s" })
+        tables_in_words(self.tables)
     }
+}
+
+/// `1 table`, `12 tables`.
+pub fn tables_in_words(tables: u64) -> String {
+    format!("{tables} table{}", if tables == 1 { "" } else { "s" })
 }
 
 /// An extension of the database.

@@ -46,6 +46,31 @@ pub fn escaped_database(id: &str) -> &str {
     parts.nth(2).unwrap_or(id)
 }
 
+/// The database that an id names. One that was not made by [`escape`] is taken as it stands.
+pub fn database(id: &str) -> String {
+    let escaped = escaped_database(id);
+    match unescape(escaped) {
+        Some(name) if escape(&name) == escaped => name,
+        _ => escaped.to_owned(),
+    }
+}
+
+fn unescape(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 fn has_time(name: &str) -> bool {
     let Some((rest, time)) = name.rsplit_once('_') else { return false };
     let Some((database, date)) = rest.rsplit_once('_') else { return false };
@@ -99,6 +124,17 @@ mod tests {
         ];
         for (id, database, expected) in cases {
             assert_eq!(is_of(id, database), expected, "{id} {database}");
+        }
+    }
+
+    #[test]
+    fn databases_are_read_back_from_ids() {
+        let started: Timestamp = "2023-12-31T02:00:00Z".parse().unwrap();
+        for database in ["shop", "my db", "50%", "a_b.c", "-f", "ü\"'"] {
+            assert_eq!(super::database(&id(database, started)), database);
+        }
+        for (name, database) in [("my db_20231231_020000", "my db"), ("50%_20231231_020000", "50%"), ("%zz", "%zz")] {
+            assert_eq!(super::database(name), database);
         }
     }
 }

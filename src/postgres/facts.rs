@@ -1,6 +1,6 @@
 //! What a manifest tells of a database: asked in the same snapshot as the dump.
 
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 
 use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
 use crate::error::Result;
@@ -29,7 +29,8 @@ pub struct Facts {
 impl Snapshot {
     /// Asks for everything but the tables.
     pub async fn facts(&self) -> Result<Facts> {
-        let database = self.one(&database_query(self.version_num)).await?;
+        let database = self.one(&database_query(self.version_num, "current_database()")).await?;
+        let size = self.one("SELECT pg_database_size(current_database())").await?;
         let server = self
             .one(
                 "SELECT current_setting('server_version'), pg_get_userbyid(10), pg_is_in_recovery(), \
@@ -38,7 +39,7 @@ impl Snapshot {
             )
             .await?;
         let large_objects: i64 = get(&server, 5)?;
-        let bytes: i64 = get(&database, 12)?;
+        let bytes: i64 = get(&size, 0)?;
         Ok(Facts {
             server: Server {
                 version: text(&server, 0)?.split(' ').next().unwrap_or_default().to_owned(),
@@ -92,8 +93,23 @@ impl Snapshot {
     }
 }
 
+/// The properties of a database that `owner` makes on this server and says nothing of (`CREATE DATABASE` with the template
+/// `template0`). `server` is the major version.
+pub async fn defaults(client: &Client, server: u32, owner: &str) -> Result<Properties> {
+    let query = database_query(server.saturating_mul(10_000), "'template0'");
+    let row = client.query_one(&query, &[]).await.map_err(failed("the server's defaults cannot be read"))?;
+    Ok(Properties {
+        owner: owner.to_owned(),
+        connection_limit: -1,
+        is_template: false,
+        acl: None,
+        comment: None,
+        ..properties(&row)?
+    })
+}
+
 /// `pg_database` has its locale in other columns in each of the versions 15, 16 and 17.
-fn database_query(version_num: u32) -> String {
+fn database_query(version_num: u32, name: &str) -> String {
     let (provider, locale, rules) = match version_num {
         ..150_000 => ("'c'", "NULL", "NULL"),
         150_000..160_000 => ("d.datlocprovider", "d.daticulocale", "NULL"),
@@ -103,9 +119,8 @@ fn database_query(version_num: u32) -> String {
     format!(
         "SELECT pg_get_userbyid(d.datdba)::text, pg_encoding_to_char(d.encoding)::text, d.datcollate::text, \
          d.datctype::text, t.spcname::text, d.datconnlimit, d.datistemplate, d.datacl::text[], \
-         shobj_description(d.oid, 'pg_database'), {provider}::text, {locale}::text, {rules}::text, \
-         pg_database_size(d.oid) \
-         FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = current_database()"
+         shobj_description(d.oid, 'pg_database'), {provider}::text, {locale}::text, {rules}::text \
+         FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = {name}"
     )
 }
 

@@ -107,11 +107,16 @@ fn parameter(database: &str, setting: &Setting) -> Statement {
         ),
         None => (format!("ALTER DATABASE {database}"), format!("the parameter {}", setting.name)),
     };
-    let value = match LISTS.contains(&setting.name.to_ascii_lowercase().as_str()) {
+    let value = match is_list(&setting.name) {
         true => list(&setting.value).iter().map(|element| literal(element)).collect::<Vec<_>>().join(", "),
         false => literal(&setting.value),
     };
     Statement { what, sql: format!("{whose} SET {} TO {value}", identifier(&setting.name)), parameter: true }
+}
+
+/// Whether the value of this parameter is a list of names.
+pub fn is_list(parameter: &str) -> bool {
+    LISTS.contains(&parameter.to_ascii_lowercase().as_str())
 }
 
 /// Takes a list of names apart: commas between, double quotes around a name and twice within it, blanks around

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
 
-use crate::catalogue::manifest::{Manifest, Role};
-use crate::catalogue::{Backup, Catalogue, Status};
+use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, Place, processors};
 use crate::error::{Error, Kind, Result};
@@ -21,16 +20,18 @@ use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
-use crate::store::local::LocalStore;
 
 mod archive;
 mod folder;
+mod foreign;
 mod look;
 mod replace;
 mod script;
+mod wanted;
 
-use archive::Archive;
+use archive::{Archive, major};
 use folder::Folder;
+use wanted::Wanted;
 
 /// How long making the empty database may go on after the task was told to stop: an older server writes everything to
 /// its disk first.
@@ -56,17 +57,17 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let begun = Instant::now();
     let place = Place::new(&args.place)?;
     let connection = Connection::new(&args.connection)?;
-    let store = LocalStore::new(&place.directory);
-    let manifest = choose(&Catalogue::read(&store)?, args)?;
-    let target = args.target_database.clone().unwrap_or_else(|| manifest.database.clone());
-    replace::must_be_meant(args, &manifest)?;
-    let archive = Arc::new(Archive::new(store, manifest, &args.identity)?);
+    let wanted = Wanted::find(args, &place)?;
+    replace::must_be_meant(args, &wanted)?;
+    let target = wanted.target(args)?;
     let mut server = stop.or(Server::open(&connection)).await?;
     let replaced = stop.or(Replaced::reserve(&mut server, &target, args.force)).await?;
+    let archive = Arc::new(wanted.archive(args, &server, stop).await?);
 
     let run = prepare(args, archive, target, &server, stop).await?;
-    let folder = match run.archive.manifest.format {
+    let folder = match run.archive.format {
         Format::Directory => Some(folder::ready(&run.archive, &args.staging_dir, stop).await?),
+        Format::Plain if run.archive.checked => None,
         Format::Plain => {
             script::must_be_fit(&run.archive, stop).await?;
             None
@@ -83,22 +84,6 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     replace::conclude(&run, &mut server, replaced.zip(kept)).await
 }
 
-/// The backup that is wanted. One that is known to be damaged is refused.
-fn choose(catalogue: &Catalogue, args: &RestoreArgs) -> Result<Manifest> {
-    let id = args.id.as_deref().ok_or_else(|| {
-        Error::new(Kind::Usage, "no backup is named").hint("name one by its id, or latest; pgcellar list shows them")
-    })?;
-    let Backup { manifest, status, damage, verification, .. } = catalogue.resolve(id, args.database.as_deref())?;
-    if *status != Status::Damaged {
-        return Ok(manifest.clone());
-    }
-    let found =
-        verification.iter().filter(|verification| !verification.passed).flat_map(|verification| &verification.damage);
-    let damage: Vec<&str> = damage.iter().chain(found).map(String::as_str).take(5).collect();
-    Err(Error::new(Kind::Data, format!("the backup {} is damaged: {}", manifest.id, damage.join("; ")))
-        .hint("pgcellar list shows the others; verify it again if it was mended"))
-}
-
 /// Finds the programs, and asks whether the server has what the backup needs.
 async fn prepare<'a>(
     args: &'a RestoreArgs,
@@ -107,17 +92,16 @@ async fn prepare<'a>(
     server: &Server,
     stop: &'a Stop,
 ) -> Result<Run<'a>> {
-    let manifest = &archive.manifest;
-    let made_by = manifest.server.version_num / 10_000;
-    if made_by > server.major {
+    if archive.made_by > server.major {
         log::warn!(
-            "{} was made on PostgreSQL {made_by}; a server of version {} may refuse parts of it",
-            manifest.id,
+            "{} was made on PostgreSQL {}; a server of version {} may refuse parts of it",
+            archive.name,
+            archive.made_by,
             server.major
         );
     }
     let bindir = server.connection().bindir.as_deref();
-    let programs = Programs::for_archive(bindir, server.major, major(&manifest.pg_dump)).await?;
+    let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
     let needs = look::needs(&archive).await?;
     stop.or(server.check(&needs)).await?;
     let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
@@ -131,12 +115,6 @@ async fn prepare<'a>(
     Ok(Run { args, archive: Arc::clone(&archive), target, programs, no_tablespaces, faults, stop })
 }
 
-/// The major version in `15.18` or `18beta1`.
-fn major(version: &str) -> u32 {
-    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap_or_default()
-}
-
 /// Makes the empty database. It is not simply dropped half-way when the task is told to stop: the server would go on.
 async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
     let told_long_ago = async {
@@ -144,7 +122,7 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
         tokio::time::sleep(PATIENCE).await;
     };
     let made = tokio::select! {
-        made = NewDatabase::create(server, &run.target, &run.archive.manifest.properties) => made?,
+        made = NewDatabase::create(server, &run.target, &run.archive.properties) => made?,
         () = told_long_ago => {
             let message = format!("interrupted while the server made a database for '{}'", run.target);
             return Err(Error::new(Kind::TryAgain, message)
@@ -164,7 +142,7 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Op
         connection: server.connection(),
         server: server.major,
         database: database.name(),
-        format: run.archive.manifest.format,
+        format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
         going_on: run.faults.as_ref(),
         stop: run.stop,
@@ -197,35 +175,24 @@ async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child
 }
 
 fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
-    let manifest = &run.archive.manifest;
+    let archive = &run.archive;
     log::info!(
-        PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = run.args.place.instance,
+        PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = archive.name, PGCELLAR_INSTANCE = run.args.place.instance,
         PGCELLAR_BYTES = bytes;
         "restored {} into '{}' in {:.1} s: {}, {}{}",
-        manifest.id,
+        archive.name,
         run.target.escape_debug(),
         took.as_secs_f64(),
-        manifest.contents.tables_in_words(),
+        tables_in_words(archive.expected.tables),
         HumanBytes(bytes),
-        if manifest.partial { " (a partial backup: options left data out)" } else { "" },
+        if archive.partial { " (a partial backup: options left data out)" } else { "" },
     );
+    let Some(manifest) = &archive.manifest else { return };
     let omitted = manifest.omitted.len();
     if omitted > 0 {
         log::warn!("{omitted} things were not in the archive: the manifest {} names them", Manifest::key(&manifest.id));
     }
     if manifest.files(Role::Globals).next().is_some() {
         log::debug!("roles and tablespaces are not restored; they are in the backup's globals");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::major;
-
-    #[test]
-    fn major_versions() {
-        for (version, number) in [("15.18", 15), ("18beta1", 18), ("17.2 (Debian 17.2-1)", 17), ("", 0)] {
-            assert_eq!(major(version), number);
-        }
     }
 }

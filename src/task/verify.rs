@@ -24,7 +24,6 @@ mod checks;
 mod listing;
 mod reading;
 mod report;
-mod tar;
 
 use listing::Listing;
 use reading::Reading;

@@ -16,6 +16,7 @@ mod list;
 mod omissions;
 mod readme;
 mod restore;
+mod restore_foreign;
 mod restore_swap;
 mod rewritten;
 mod round_trip;

@@ -28,8 +28,10 @@
 
 mod blocks;
 mod contents;
+pub mod data_file;
 mod header;
 mod joiner;
+mod members;
 mod parser;
 mod primitive;
 mod tar;
@@ -41,6 +43,7 @@ use std::io::{self, Read};
 pub use contents::{Contents, Oids};
 pub use header::{Compression, Format, Version};
 pub use joiner::{CHUNK, Joiner};
+pub use members::{Promised, tar_members};
 pub use tar::{TocSniffer, tar_toc};
 pub use toc::{Entry, TAG_LIMIT, Text};
 

@@ -13,10 +13,14 @@ const NAME_LIMIT: usize = 1024;
 const DESC_LIMIT: usize = 64;
 /// What is looked at of a definition: enough for the ENCODING entry's.
 const DEFN_LIMIT: usize = 128;
-/// What is looked at of a definition that names roles.
-const GRANTS_LIMIT: usize = 1 << 20;
-/// Entries whose definitions name roles that are nobody's owner.
-const GRANTS: [&[u8]; 3] = [b"ACL", b"DEFAULT ACL", b"POLICY"];
+/// What is looked at of a definition that counts.
+const WHOLE_LIMIT: usize = 1 << 20;
+/// Entries whose definitions count: some name roles that are nobody's owner, some are the database's own.
+const WHOLE: [&[u8]; 5] = [b"ACL", b"DEFAULT ACL", b"POLICY", b"DATABASE", b"DATABASE PROPERTIES"];
+/// Entries whose definitions count if they are about the database, which their tag says.
+const OF_DATABASE: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
+/// How the tag of an entry about the database begins.
+const DATABASE_TAG: &[u8] = b"DATABASE ";
 
 /// The head of a string of the archive, in the encoding of the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +29,15 @@ pub struct Text<'a> {
     pub bytes: &'a [u8],
     /// Whether the string went on beyond what is kept.
     pub truncated: bool,
+}
+
+impl Entry<'_> {
+    /// Whether it is the database itself, or says something about it.
+    #[must_use]
+    pub fn is_of_database(&self) -> bool {
+        matches!(self.desc.bytes, b"DATABASE" | b"DATABASE PROPERTIES")
+            || self.namespace.bytes.is_empty() && self.tag.bytes.starts_with(DATABASE_TAG)
+    }
 }
 
 impl fmt::Display for Text<'_> {
@@ -57,7 +70,8 @@ pub struct Entry<'a> {
     pub has_data: bool,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
     pub file: Text<'a>,
-    /// The definition's first bytes; of ACL, DEFAULT ACL and POLICY all of it, up to 1 MiB.
+    /// The definition's first bytes; of ACL, DEFAULT ACL and POLICY, and of what is the database's own, all of it, up to
+    /// 1 MiB.
     pub defn: Text<'a>,
     pub(super) copy: bool,
     pub(super) defn_lines: u64,
@@ -182,6 +196,12 @@ struct Draft {
 }
 
 impl Draft {
+    /// Whether the definition that comes next is kept whole.
+    fn counts(&self) -> bool {
+        let desc = self.desc.bytes.as_slice();
+        WHOLE.contains(&desc) || OF_DATABASE.contains(&desc) && self.tag.bytes.starts_with(DATABASE_TAG)
+    }
+
     fn entry(&self) -> Entry<'_> {
         Entry {
             dump_id: self.dump_id,
@@ -282,7 +302,7 @@ impl Toc {
             Field::Offset => self.data_offset(input),
             field => {
                 let limit = match field {
-                    Field::Defn if GRANTS.contains(&self.draft.desc.bytes.as_slice()) => GRANTS_LIMIT,
+                    Field::Defn if self.draft.counts() => WHOLE_LIMIT,
                     field => field.limit(),
                 };
                 if !self.string.read(input, limit)? {

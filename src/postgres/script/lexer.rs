@@ -295,7 +295,11 @@ impl Lexer {
         match self.statement.first() {
             First::CreateDatabase => self.find(Kind::CreateDatabase, start),
             First::DropDatabase => self.find(Kind::DropDatabase, start),
-            _ => {}
+            _ => {
+                if let Some(kind) = self.statement.reach.found() {
+                    self.find(kind, start);
+                }
+            }
         }
     }
 

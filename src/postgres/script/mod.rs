@@ -14,6 +14,7 @@
 //! Memory is bounded however long lines, quotes and rows are; each table with COPY data takes 16 bytes.
 
 mod lexer;
+mod reach;
 mod statement;
 
 use std::fmt;
@@ -49,6 +50,10 @@ pub enum Kind {
     CreateDatabase,
     /// A DROP DATABASE statement.
     DropDatabase,
+    /// A statement about a database itself, this one or another: `ALTER DATABASE`, `GRANT … ON DATABASE`.
+    Database,
+    /// A statement about roles, tablespaces or the settings of the whole server.
+    Server,
     /// A backslash command that pg_dump does not write: it may run programs and read files.
     Command,
     /// A zero byte, which text of PostgreSQL never has and at which psql cuts a line.
@@ -63,6 +68,8 @@ impl fmt::Display for Kind {
             Self::Connect => "\\connect",
             Self::CreateDatabase => "CREATE DATABASE",
             Self::DropDatabase => "DROP DATABASE",
+            Self::Database => "a statement about a database itself",
+            Self::Server => "a statement about the server's roles, tablespaces or settings",
             Self::Command => "a psql command that pg_dump does not write",
             Self::Nul => "a zero byte",
             Self::LongDollarTag => "an overlong dollar quote",

@@ -1,6 +1,7 @@
 //! The words of a statement, as far as they matter.
 
 use super::Place;
+use super::reach::Reach;
 
 /// `COPY`, two names of 63 bytes with every byte a doubled quote, and some room for longer names.
 const HEAD: usize = 1024;
@@ -27,6 +28,8 @@ pub(super) struct Statement {
     first: First,
     copy: Copy,
     routine: Routine,
+    /// How far it reaches beyond its database.
+    pub(super) reach: Reach,
 }
 
 /// The words that a statement begins with.
@@ -76,6 +79,7 @@ impl Statement {
             first: First::None,
             copy: Copy::No,
             routine: Routine::Open,
+            reach: Reach::default(),
         }
     }
 
@@ -93,6 +97,7 @@ impl Statement {
             return;
         }
         self.words = self.words.saturating_add(1);
+        self.reach.word(word);
         self.first = self.first.then(self.words, word);
         self.copy = match (self.copy, word) {
             (Copy::No, b"copy") if self.words == 1 => Copy::To,

@@ -145,11 +145,8 @@ fn what_goes_to_another_database_is_found() {
         ("\u{feff}DROP DATABASE x;", vec![DropDatabase]),
         ("SELECT 1\\; DROP DATABASE x;", vec![DropDatabase]),
         ("SELECT 1\\;;DROP DATABASE x;", vec![DropDatabase]),
-        ("COMMENT ON DATABASE x IS 'CREATE DATABASE';", vec![]),
         ("CREATE TABLE database (x int);", vec![]),
         ("CREATE \"database\" x;", vec![]),
-        ("ALTER DATABASE x SET work_mem = 1;", vec![]),
-        ("GRANT CREATE ON DATABASE x TO y;", vec![]),
         ("\0", vec![Kind::Nul]),
         ("\\c\n\0\n\\c\n", vec![Connect, Kind::Nul, Connect]),
     ] {
@@ -160,6 +157,37 @@ fn what_goes_to_another_database_is_found() {
     let found = scan("SELECT 1;\n\n  drop database x;\n").findings;
     assert_eq!(found, [Finding { kind: DropDatabase, place: Place { offset: 13, line: 3 } }]);
     assert_eq!(scan("\\c\n".repeat(1000)).findings.len(), FINDINGS);
+}
+
+#[test]
+fn what_reaches_beyond_the_database_is_found() {
+    use Kind::{Database, Server};
+    for (script, found) in [
+        ("ALTER DATABASE x SET work_mem = 1;", Some(Database)),
+        ("COMMENT ON DATABASE x IS 'CREATE DATABASE';", Some(Database)),
+        ("GRANT CREATE, CONNECT ON DATABASE x TO y;", Some(Database)),
+        ("REVOKE ALL ON /* the */ DATABASE \"x\" FROM y;", Some(Database)),
+        ("SECURITY LABEL FOR p ON DATABASE x IS 'l';", Some(Database)),
+        ("UPDATE pg_catalog.pg_database SET datistemplate = false;", Some(Database)),
+        ("ALTER ROLE r IN DATABASE x SET work_mem = 1;", Some(Server)),
+        ("ALTER ROLE postgres WITH PASSWORD 'x'", Some(Server)),
+        ("CREATE USER x;", Some(Server)),
+        ("DROP USER \"x\";", Some(Server)),
+        ("ALTER USER \"x\" PASSWORD 'mapping';", Some(Server)),
+        ("CREATE TABLESPACE t LOCATION '/x';", Some(Server)),
+        ("ALTER SYSTEM SET fsync = off;", Some(Server)),
+        ("CREATE USER MAPPING FOR x SERVER s;", None),
+        ("DROP USER MAPPING IF EXISTS FOR x SERVER s;", None),
+        ("ALTER DEFAULT PRIVILEGES FOR ROLE r GRANT SELECT ON TABLES TO y;", None),
+        ("GRANT SELECT ON TABLE public.database TO y;", None),
+        ("COMMENT ON COLUMN a.database IS 'on database';", None),
+        ("GRANT ALL ON TABLE \"on database\" TO y;", None),
+        ("CREATE TABLE role (x int);", None),
+        ("CREATE FUNCTION f() BEGIN ATOMIC UPDATE pg_database SET x = 1; END;", None),
+        ("UPDATE t SET x = 'pg_database';", None),
+    ] {
+        assert_eq!(kinds(script), Vec::from_iter(found), "{script:?}");
+    }
 }
 
 /// In each of them psql sees the `\c` as part of a quote, a comment or a row.

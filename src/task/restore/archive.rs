@@ -1,8 +1,10 @@
-//! The archive of a backup: its files opened, and compared with what the manifest says of them.
+//! An archive: its files opened, and compared with what the manifest says of them, or with what they were when they were
+//! read first.
 
 use std::io::{self, BufRead, Read, Write};
+use std::path::PathBuf;
 
-use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::catalogue::manifest::{Contents, Manifest, Properties, Role, StoredFile};
 use crate::cli::IdentityArgs;
 use crate::config::{Format, identities};
 use crate::error::{Error, Kind, Result};
@@ -11,79 +13,159 @@ use crate::host::stop::Stop;
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, is_no_matching_key};
 use crate::pipeline::{Digests, Source};
-use crate::postgres::archive::{Contents, Entry, Malformed, read_toc, tar_toc};
+use crate::postgres::archive::{self, Entry, Malformed, read_toc, tar_toc};
+use crate::postgres::foreign::{Dump, Whole};
 use crate::store::Store;
 use crate::store::local::LocalStore;
 
 /// Plain bytes of a stored file.
 pub type Plain = Source<CountedReader<Box<dyn Read + Send>>>;
 
-/// A backup's archive, and the keys to read it.
+/// An archive, with or without a manifest, and the keys to read it.
 pub struct Archive {
     /// Where it is.
     pub store: LocalStore,
-    /// What it is.
-    pub manifest: Manifest,
+    /// The backup's id, or what the person called the file.
+    pub name: String,
+    /// Format.
+    pub format: Format,
+    /// Its files. Those of an archive without a manifest were read once, so their digests are known too.
+    pub files: Vec<StoredFile>,
+    /// Version of the pg_dump that made it; empty if nobody knows.
+    pub pg_dump: String,
+    /// Major version of the server that was dumped; 0 if nobody knows.
+    pub made_by: u32,
+    /// What belongs to the database and is in no archive.
+    pub properties: Properties,
+    /// What the restored database must have.
+    pub expected: Expected,
+    /// Whether options left data out.
+    pub partial: bool,
+    /// Whether this run has read every byte of it already, and found it fit to be restored.
+    pub checked: bool,
+    /// All that pgcellar noted when it made the backup; none for the archive of another tool.
+    pub manifest: Option<Manifest>,
+    /// Name of the folder, if it is one.
+    folder: String,
+    method: Method,
     identities: Option<Identities>,
+    recipients: Vec<String>,
+}
+
+/// What an archive has.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Tables whose rows it has.
+    pub tables: u64,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Extensions, as far as they are known without its table of contents.
+    pub extensions: Vec<String>,
 }
 
 impl Archive {
-    /// Finds the private keys if the backup is encrypted.
-    pub fn new(store: LocalStore, manifest: Manifest, args: &IdentityArgs) -> Result<Self> {
-        let identities = match &manifest.encryption {
+    /// The archive of a backup. Finds the private keys if it is encrypted.
+    pub fn of_backup(store: LocalStore, manifest: Manifest, args: &IdentityArgs) -> Result<Self> {
+        let recipients = manifest.encryption.as_ref().map(|encryption| encryption.recipients.clone());
+        let identities = match &recipients {
             None => None,
-            Some(encryption) => Some(identities(args)?.ok_or_else(|| {
+            Some(recipients) => Some(identities(args)?.ok_or_else(|| {
                 Error::new(
                     Kind::NotPermitted,
-                    format!(
-                        "{} is encrypted to {}, and there is no private key",
-                        manifest.id,
-                        encryption.recipients.join(", ")
-                    ),
+                    format!("{} is encrypted to {}, and there is no private key", manifest.id, recipients.join(", ")),
                 )
                 .hint("name the file of one of these keys' owners with --age-identity-file")
             })?),
         };
-        Ok(Archive { store, manifest, identities })
+        let Contents { tables, large_objects, .. } = manifest.contents;
+        let extensions = manifest.contents.extensions.iter().map(|extension| extension.name.clone()).collect();
+        Ok(Archive {
+            store,
+            name: manifest.id.clone(),
+            format: manifest.format,
+            files: manifest.files(Role::Archive).cloned().collect(),
+            pg_dump: manifest.pg_dump.clone(),
+            made_by: manifest.server.version_num / 10_000,
+            properties: manifest.properties.clone(),
+            expected: Expected { tables, large_objects, extensions },
+            partial: manifest.partial,
+            checked: false,
+            folder: manifest.id.clone(),
+            method: manifest.compression.method,
+            identities,
+            recipients: recipients.unwrap_or_default(),
+            manifest: Some(manifest),
+        })
+    }
+
+    /// The archive of another tool, which was read to its end.
+    pub fn of_dump(dump: Dump, whole: Whole, properties: Properties) -> Self {
+        let Whole { files, tables, large_objects, extensions, .. } = whole;
+        Archive {
+            store: dump.store,
+            name: dump.name,
+            format: dump.format,
+            files,
+            pg_dump: dump.pg_dump,
+            made_by: major(&dump.server_version),
+            properties,
+            expected: Expected { tables, large_objects, extensions },
+            partial: false,
+            checked: true,
+            folder: dump.key,
+            method: dump.method,
+            identities: dump.identities,
+            recipients: Vec::new(),
+            manifest: None,
+        }
     }
 
     /// The one file of an archive that is no folder.
     pub fn file(&self) -> Result<&StoredFile> {
-        let first = self.manifest.files(Role::Archive).next();
-        first.ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", self.manifest.id)))
+        self.files
+            .first()
+            .ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", self.name)))
+    }
+
+    /// Where the folder of a directory archive is.
+    pub fn folder(&self) -> Result<PathBuf> {
+        self.store.path(&self.folder)
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.identities.is_some()
     }
 
     /// The name of a folder's file before its encryption.
     pub fn plain_name<'a>(&self, file: &'a StoredFile) -> &'a str {
         let name = file.key.rsplit('/').next().unwrap_or(&file.key);
-        match &self.manifest.encryption {
-            Some(_) => name.strip_suffix(".age").unwrap_or(name),
-            None => name,
+        match self.is_encrypted() {
+            true => name.strip_suffix(".age").unwrap_or(name),
+            false => name,
         }
     }
 
     /// Begins to read a file's plain bytes; `moved` counts the stored ones.
     pub fn open(&self, file: &StoredFile, moved: &Counter) -> Result<Plain> {
         // pg_dump compresses the files of a folder itself.
-        let method = match (self.manifest.format, file.role) {
+        let method = match (self.format, file.role) {
             (Format::Directory, Role::Archive) => Method::None,
-            _ => self.manifest.compression.method,
+            _ => self.method,
         };
         let stored = moved.reader(self.store.read(&file.key, 0)?);
         Source::open(method, self.identities.as_ref(), stored).map_err(|error| self.unreadable(&file.key, &error))
     }
 
     /// The table of contents, entry by entry; a script has none. Blocks.
-    pub fn contents(&self, visit: impl FnMut(&Entry<'_>)) -> Result<Option<Contents>> {
-        let format = self.manifest.format;
+    pub fn contents(&self, visit: impl FnMut(&Entry<'_>)) -> Result<Option<archive::Contents>> {
+        let format = self.format;
         let file = match format {
             Format::Plain => return Ok(None),
             Format::Custom | Format::Tar => self.file()?,
             Format::Directory => {
-                let toc = self.manifest.files(Role::Archive).find(|file| self.plain_name(file) == "toc.dat");
-                toc.ok_or_else(|| {
-                    Error::new(Kind::Data, format!("the manifest of {} names no toc.dat", self.manifest.id))
-                })?
+                let toc = self.files.iter().find(|file| self.plain_name(file) == "toc.dat");
+                toc.ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no toc.dat", self.name)))?
             }
         };
         let plain = self.open(file, &Counter::default())?;
@@ -116,13 +198,13 @@ impl Archive {
 
     /// The error of a file whose bytes cannot be had.
     pub fn unreadable(&self, key: &str, error: &io::Error) -> Error {
-        let recipients = || match &self.manifest.encryption {
-            Some(encryption) => encryption.recipients.join(", "),
-            None => "nobody".to_owned(),
-        };
         if is_no_matching_key(error) {
-            return Error::new(Kind::NotPermitted, format!("{key} cannot be decrypted with this private key"))
-                .hint(format!("it is encrypted to {}", recipients()));
+            return Error::new(Kind::NotPermitted, format!("{key} cannot be decrypted with this private key")).hint(
+                match self.recipients.as_slice() {
+                    [] => "it is encrypted to other keys".to_owned(),
+                    recipients => format!("it is encrypted to {}", recipients.join(", ")),
+                },
+            );
         }
         if let Some(malformed) = Malformed::in_error(error) {
             return damaged(key, &malformed.to_string());
@@ -132,6 +214,12 @@ impl Archive {
             read => read,
         }
     }
+}
+
+/// The major version in `15.18` or `18beta1`; 0 if there is none.
+pub fn major(version: &str) -> u32 {
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_default()
 }
 
 /// Compares the digests of a stream that was read to its end with those in the manifest.
@@ -155,4 +243,16 @@ pub fn whole(file: &StoredFile, digests: &Digests) -> Result<()> {
 pub fn damaged(key: &str, why: &str) -> Error {
     Error::new(Kind::Data, format!("{key} is damaged: {why}"))
         .hint("restore another backup; pgcellar verify --all tells which are whole")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major;
+
+    #[test]
+    fn major_versions() {
+        for (version, number) in [("15.18", 15), ("18beta1", 18), ("17.2 (Debian 17.2-1)", 17), ("", 0)] {
+            assert_eq!(major(version), number);
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! The files of a directory archive, made ready for pg_restore, which reads them itself and in any order. Every file is
-//! compared with the manifest before pg_restore sees one.
+//! compared with the manifest before pg_restore sees one, or was read to its end already.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -7,7 +7,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalogue::manifest::Role;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{Counter, Progress};
 use crate::host::staging::Staging;
@@ -35,34 +34,35 @@ impl Folder {
 /// Checks every file where it is, or decrypts it into memory while it is checked.
 pub async fn ready(archive: &Arc<Archive>, parent: &Path, stop: &Stop) -> Result<Folder> {
     let (archive, parent, stop) = (Arc::clone(archive), parent.to_owned(), stop.clone());
-    let files: u64 = archive.manifest.files(Role::Archive).map(|file| file.stored_bytes).sum();
-    let progress = Progress::begin(&format!("{} (checking)", archive.manifest.id), Some(files));
+    let files: u64 = archive.files.iter().map(|file| file.stored_bytes).sum();
+    let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(files));
     let moved = progress.counter();
-    let work = tokio::task::spawn_blocking(move || match archive.manifest.encryption {
-        None => check(&archive, &moved, &stop),
-        Some(_) => stage(&archive, &parent, &moved, &stop),
+    let work = tokio::task::spawn_blocking(move || match archive.is_encrypted() {
+        false if archive.checked => Ok(Folder::InPlace(archive.folder()?)),
+        false => check(&archive, &moved, &stop),
+        true => stage(&archive, &parent, &moved, &stop),
     });
     work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
 fn check(archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Folder> {
-    for file in archive.manifest.files(Role::Archive) {
+    for file in &archive.files {
         archive.read(file, &mut io::sink(), "nowhere", moved, stop)?;
     }
-    Ok(Folder::InPlace(archive.store.path(&archive.manifest.id)?))
+    Ok(Folder::InPlace(archive.folder()?))
 }
 
 fn stage(archive: &Archive, parent: &Path, moved: &Counter, stop: &Stop) -> Result<Folder> {
     const SETTING: &str = "RESTORE_STAGING_DIR";
     let staging = Staging::create(parent, SETTING)?;
-    let needed: u64 = archive.manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+    let needed: u64 = archive.files.iter().map(|file| file.plain_bytes).sum();
     let space = rustix::fs::statvfs(parent).map_err(|error| Error::read(parent.display(), &error.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free < needed {
         let message = format!("{} has {free} bytes free, and the decrypted archive takes {needed}", parent.display());
         return Err(Error::new(Kind::CannotWrite, message).hint(format!("set {SETTING} to a larger tmpfs")));
     }
-    for file in archive.manifest.files(Role::Archive) {
+    for file in &archive.files {
         let path = staging.path().join(archive.plain_name(file));
         let cannot_write = |error: io::Error| Error::write(path.display(), &error);
         let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(cannot_write)?;

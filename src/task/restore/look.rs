@@ -22,9 +22,8 @@ const NAMED: usize = 20;
 /// Batches of objects that may wait to be looked up.
 const WAITING: usize = 2;
 
-/// Roles, extensions and tablespaces that the archive and the manifest name. What only a script names is not found.
+/// Roles, extensions and tablespaces that the archive and the properties name. What only a script names is not found.
 pub async fn needs(archive: &Arc<Archive>) -> Result<Needs> {
-    let manifest = &archive.manifest;
     let ours = Arc::clone(archive);
     let read = tokio::task::spawn_blocking(move || {
         let mut roles = BTreeSet::new();
@@ -36,17 +35,14 @@ pub async fn needs(archive: &Arc<Archive>) -> Result<Needs> {
         Ok((roles, contents))
     });
     let (mut roles, contents) = flatten(read.await)?;
-    let properties = &manifest.properties;
+    let properties = &archive.properties;
     roles.extend(properties::roles(properties)?);
     let (mut owners, extensions, tablespaces) = match contents {
         Some(contents) => {
             let Contents { owners, extensions, tablespaces, .. } = contents;
             (owners, extensions, tablespaces)
         }
-        None => {
-            let extensions = manifest.contents.extensions.iter().map(|extension| extension.name.clone()).collect();
-            (BTreeSet::new(), extensions, BTreeSet::new())
-        }
+        None => (BTreeSet::new(), archive.expected.extensions.iter().cloned().collect(), BTreeSet::new()),
     };
     owners.insert(properties.owner.clone());
     roles.extend(owners.iter().cloned());
@@ -120,15 +116,15 @@ fn encoding_of(entry: &Entry<'_>) -> Option<String> {
 
 /// What can be counted without a table of contents.
 async fn missing_numbers(archive: &Archive, client: &Client) -> Result<Vec<String>> {
-    let contents = &archive.manifest.contents;
-    let names: Vec<&str> = contents.extensions.iter().map(|extension| extension.name.as_str()).collect();
-    let mut missing = match archive.manifest.partial {
+    let expected = &archive.expected;
+    let names: Vec<&str> = expected.extensions.iter().map(String::as_str).collect();
+    let mut missing = match archive.partial {
         true => Vec::new(),
         false => check::missing_extensions(client, &names).await?,
     };
     let numbers = [
-        ("tables", contents.tables, check::tables(client).await?),
-        ("large objects", contents.large_objects, check::large_objects(client).await?),
+        ("tables", expected.tables, check::tables(client).await?),
+        ("large objects", expected.large_objects, check::large_objects(client).await?),
     ];
     for (what, wanted, found) in numbers {
         if found < wanted {

@@ -1,6 +1,5 @@
 //! What replacing a database, and going on after errors, mean for a restore.
 
-use crate::catalogue::manifest::Manifest;
 use crate::cli::RestoreArgs;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
@@ -9,11 +8,12 @@ use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::task::restore::Run;
+use crate::task::restore::wanted::Wanted;
 
 /// Refuses combinations of options that would put something less than a whole database into another one's place.
 ///
 /// Not left to the command line's parser: a FORCE_RESTORE=false in the environment would count as a given option there.
-pub fn must_be_meant(args: &RestoreArgs, manifest: &Manifest) -> Result<()> {
+pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
     let usage = |message: &str, hint: &str| Err(Error::new(Kind::Usage, message).hint(hint));
     let elsewhere = "leave --force (FORCE_RESTORE) out, and name a new database with --target-database";
     if args.force && args.keep_going {
@@ -28,7 +28,8 @@ pub fn must_be_meant(args: &RestoreArgs, manifest: &Manifest) -> Result<()> {
             elsewhere,
         );
     }
-    if args.force && manifest.partial {
+    let partial = wanted.manifest().filter(|manifest| manifest.partial);
+    if let (true, Some(manifest)) = (args.force, partial) {
         let options = manifest.dump_options.join(" ");
         let message = format!(
             "the backup {} is partial, since pg_dump's options left data out ({options}), and cannot be restored with \
@@ -40,7 +41,7 @@ pub fn must_be_meant(args: &RestoreArgs, manifest: &Manifest) -> Result<()> {
     if args.drop_replaced && !args.force {
         return usage("--drop-replaced needs --force (FORCE_RESTORE)", "without it no database is replaced");
     }
-    if args.keep_going && manifest.format == Format::Plain {
+    if args.keep_going && wanted.format() == Format::Plain {
         return usage(
             "an SQL script cannot be restored with --keep-going: where a table could not be made, psql would run its \
              rows as commands",
@@ -75,7 +76,7 @@ pub async fn publish(
     database: NewDatabase,
     replaced: Option<&Replaced>,
 ) -> Result<Option<String>> {
-    let properties = &run.archive.manifest.properties;
+    let properties = &run.archive.properties;
     match replaced {
         Some(old) => database.replace(server, properties, old).await,
         None => database.publish(server, properties).await.map(|()| None),
@@ -113,7 +114,7 @@ pub async fn conclude(run: &Run<'_>, server: &mut Server, kept: Option<(Replaced
         0 => String::new(),
         more => format!(", {more} of them not shown"),
     };
-    let (id, target) = (&run.archive.manifest.id, run.target.escape_debug());
+    let (id, target) = (&run.archive.name, run.target.escape_debug());
     let errors = if all == 1 { "error" } else { "errors" };
     Err(Error::new(Kind::Data, format!("{id} was restored into '{target}' with {all} {errors}{more}"))
         .hint("what the errors name is missing or empty there: make it by hand"))

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
-use crate::postgres::script::{Script, ScriptScanner};
+use crate::postgres::script::{Kind as Found, Script, ScriptScanner};
 use crate::task::restore::archive::{Archive, damaged};
 
-/// Reads the whole script, compares it with the manifest, and refuses one that is not whole or that does more than fill
-/// one database.
+/// Reads the whole script, compares it with the manifest, and refuses one that is not fit.
 pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
     let (archive, stop) = (Arc::clone(archive), stop.clone());
     let file = archive.file()?.clone();
-    let progress = Progress::begin(&format!("{} (checking)", archive.manifest.id), Some(file.stored_bytes));
+    let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(file.stored_bytes));
     let moved = progress.counter();
     let work = tokio::task::spawn_blocking(move || {
         let mut scanner = ScriptScanner::new(io::sink());
@@ -26,19 +25,35 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
     work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
-fn judge(key: &str, script: &Script) -> Result<()> {
+/// Refuses a script that is not whole, or that does more than fill one database.
+pub fn judge(name: &str, script: &Script) -> Result<()> {
+    // What psql would do comes before what it would lack: a script with \connect has more than one end.
+    if let Some(finding) = script.findings.first() {
+        let message = format!("{name} is not restored: it has {} at {}", finding.kind, finding.place);
+        return Err(Error::new(Kind::Data, message).hint(remedy(finding.kind)));
+    }
     if let Some((part, place)) = &script.unfinished {
-        return Err(damaged(key, &format!("the script ends in the middle of {part}, which begins at {place}")));
+        return Err(damaged(name, &format!("the script ends in the middle of {part}, which begins at {place}")));
     }
-    if !script.complete {
-        return Err(damaged(key, "the script does not end with pg_dump's completion line"));
+    match script.complete {
+        true => Ok(()),
+        false => Err(damaged(name, "the script does not end with pg_dump's completion line")),
     }
-    match script.findings.first() {
-        None => Ok(()),
-        Some(finding) => {
-            Err(Error::new(Kind::Data, format!("{key} is not restored: it has {} at {}", finding.kind, finding.place))
-                .hint("make a backup without it (pg_dump without --create), or read the script and run it by hand"))
+}
+
+/// What to do about a script that has this.
+fn remedy(finding: Found) -> &'static str {
+    match finding {
+        Found::Connect | Found::CreateDatabase | Found::DropDatabase => {
+            "it was made with pg_dump --create (-C), and would leave the new database, or drop the old one: dump without \
+             --create, or take out of it what is about the database itself, and restore the rest"
         }
+        Found::Database => {
+            "pg_dump --create (-C) wrote it, and it would change a database that exists: take it out of the script"
+        }
+        Found::Server => "it would change the whole server: run it by hand, and take it out of the script",
+        Found::Command => "psql would run it: read the script, and take it out",
+        Found::Nul | Found::LongDollarTag => "pg_dump writes no such thing: is there another copy, or an older dump?",
     }
 }
 
@@ -63,6 +78,8 @@ mod tests {
             ("SELECT 1;\n".to_owned(), "completion line"),
             (format!("\\connect other\n{end}"), "\\connect at line 1"),
             (format!("DROP DATABASE live;\n{end}"), "DROP DATABASE at line 1"),
+            (format!("ALTER DATABASE live RENAME TO dead;\n{end}"), "about a database itself at line 1"),
+            (format!("ALTER ROLE postgres NOSUPERUSER;\n{end}"), "roles"),
             (format!("\\! rm -r /\n{end}"), "psql command"),
             ("COPY t (a) FROM stdin;\n1\n".to_owned(), "rows of a COPY"),
         ];

@@ -5,18 +5,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use crate::catalogue::manifest::{Manifest, Role};
-use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::decoder;
-use crate::postgres::archive::{Contents, Entry, read_toc, tar_toc, walk};
+use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
+use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
 use crate::postgres::script::ScriptScanner;
 use crate::task::verify::reading::{Findings, Plain};
-use crate::task::verify::tar;
 
 /// What pg_dumpall writes last (`main` in `src/bin/pg_dump/pg_dumpall.c`).
 const GLOBALS_END: &[u8] = b"\n-- PostgreSQL database cluster dump complete\n";
-
-/// What pg_dump writes after the rows of a table (`dumpTableData_copy` in `src/bin/pg_dump/pg_dump.c`).
-const ROWS_END: &[u8] = b"\\.\n\n\n";
 
 /// How much of the end of a script is looked at: its last comment, and an `\unrestrict` with its key.
 const TAIL: usize = 4096;
@@ -47,7 +43,7 @@ pub fn script(mut plain: Plain, manifest: &Manifest) -> Findings {
 pub fn globals(mut plain: Plain) -> Findings {
     let mut tail = Tail::new(TAIL);
     io::copy(&mut plain, &mut tail)?;
-    let complete = tail.bytes.windows(GLOBALS_END.len()).any(|window| window == GLOBALS_END);
+    let complete = tail.bytes().windows(GLOBALS_END.len()).any(|window| window == GLOBALS_END);
     Ok(finding(complete, "the script does not end with pg_dumpall's completion line"))
 }
 
@@ -56,21 +52,18 @@ pub fn globals(mut plain: Plain) -> Findings {
 /// `listing` is the standard input of a pg_restore that lists the same archive.
 pub fn tar(plain: Plain, manifest: &Manifest, listing: Option<File>) -> Findings {
     let mut plain = Tee { plain, listing, bytes: 0 };
-    let mut files = HashSet::new();
+    let mut promised = Promised::default();
     let contents = tar_toc(&mut plain, |entry| {
-        files.extend(tar_file(entry));
+        promised.add(entry);
     })?;
     let at = plain.bytes;
-    let mut found = match tar::walk(&mut plain, at, |name| {
-        files.remove(name);
-        if name == "blobs.toc" {
-            files.retain(|file| !file.starts_with("blobs_"));
-        }
+    let mut found = match tar_members(&mut plain, at, |name| {
+        promised.came(name);
     })? {
         Some(what) => vec![what],
         None => Vec::new(),
     };
-    found.extend(missing(files));
+    found.extend(missing(promised.rest()));
     found.extend(table_count(contents.table_data.len() as u64, manifest));
     Ok(found)
 }
@@ -104,7 +97,7 @@ impl<'a> Directory<'a> {
     fn toc(&self, plain: Plain, manifest: &Manifest) -> Findings {
         let mut lacking = HashSet::new();
         let contents: Contents = read_toc(plain, |entry| {
-            lacking.extend(data_file(entry).filter(|name| !self.names.contains(name.as_str())));
+            lacking.extend(named_in(entry).filter(|name| !self.names.contains(name.as_str())));
         })?;
         let mut found = missing(lacking);
         found.extend(table_count(contents.table_data.len() as u64, manifest));
@@ -154,38 +147,7 @@ fn data(mut plain: Plain, name: &str, packing: Packing) -> Findings {
             }
         }
     }
-    let rows = name.starts_with(|c: char| c.is_ascii_digit());
-    Ok(finding(!rows || tail.bytes == ROWS_END, "its rows do not end as pg_dump ends them"))
-}
-
-/// How pg_dump compressed a file of a directory archive, as its name tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    By(Method),
-    /// pgcellar never asks for it; such a file is compared by its hash alone.
-    Lz4,
-}
-
-/// A key's file name without what encryption and compression added, and the compression.
-fn split(key: &str) -> (&str, Packing) {
-    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    let name = name.strip_suffix(".age").unwrap_or(name);
-    let suffixes = [(".gz", Packing::By(Method::Gzip)), (".zst", Packing::By(Method::Zstd)), (".lz4", Packing::Lz4)];
-    let found = suffixes.into_iter().find_map(|(suffix, packing)| Some((name.strip_suffix(suffix)?, packing)));
-    found.unwrap_or((name, Packing::Plain))
-}
-
-/// The file in which a table of contents says that an entry's data is.
-fn data_file(entry: &Entry<'_>) -> Option<String> {
-    (!entry.file.bytes.is_empty()).then(|| entry.file.to_string())
-}
-
-/// The member of a tar archive that has an entry's data. For large objects that is not the file that the entry names,
-/// but a list of them: `blobs.toc`, and from version 17 on one for each entry (`_StartLOs` in `pg_backup_tar.c`).
-fn tar_file(entry: &Entry<'_>) -> Option<String> {
-    let file = data_file(entry)?;
-    Some(if entry.desc.bytes == b"BLOBS" { format!("blobs_{}.toc", entry.dump_id) } else { file })
+    Ok(finding(!has_rows(name) || tail.bytes() == ROWS_END, "its rows do not end as pg_dump ends them"))
 }
 
 fn missing(files: HashSet<String>) -> Vec<String> {
@@ -201,32 +163,6 @@ fn table_count(found: u64, manifest: &Manifest) -> Vec<String> {
 
 fn finding(good: bool, what: &str) -> Vec<String> {
     if good { Vec::new() } else { vec![what.to_owned()] }
-}
-
-/// The last bytes of what is written to it.
-struct Tail {
-    bytes: Vec<u8>,
-    length: usize,
-}
-
-impl Tail {
-    fn new(length: usize) -> Self {
-        Tail { bytes: Vec::new(), length }
-    }
-}
-
-impl Write for Tail {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let new = bytes.get(bytes.len().saturating_sub(self.length)..).unwrap_or(bytes);
-        let excess = (self.bytes.len() + new.len()).saturating_sub(self.length);
-        self.bytes.drain(..excess);
-        self.bytes.extend_from_slice(new);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Plain bytes that a program reads too, for as long as it wants to.
@@ -249,6 +185,3 @@ impl Read for Tee {
         Ok(read)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,15 +1,50 @@
 //! The members of a tar archive of pg_dump, followed to its end (POSIX ustar, as `src/port/tar.c` writes it).
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 
+use super::Entry;
+use super::data_file::named_in;
+
 const BLOCK: usize = 512;
+
+/// How the name of a list of large objects begins.
+const LISTS: &str = "blobs_";
+
+/// Members that a table of contents promises, and that have not come yet.
+#[derive(Debug, Default)]
+pub struct Promised(HashSet<String>);
+
+impl Promised {
+    /// Takes an entry of the table of contents.
+    ///
+    /// The data of large objects are not in the member that their entry names, but in several: `blobs.toc` lists them,
+    /// and from version 17 on a list for each entry (`_StartLOs` in `pg_backup_tar.c`).
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        let lists = || format!("{LISTS}{}.toc", entry.dump_id);
+        self.0.extend(named_in(entry).map(|file| if entry.desc.bytes == b"BLOBS" { lists() } else { file }));
+    }
+
+    /// A member has come.
+    pub fn came(&mut self, name: &str) {
+        self.0.remove(name);
+        if name == "blobs.toc" {
+            self.0.retain(|file| !file.starts_with(LISTS));
+        }
+    }
+
+    /// Those that have not come.
+    pub fn rest(self) -> HashSet<String> {
+        self.0
+    }
+}
 
 /// Follows an archive from `at` on, a byte behind the end of a member, and tells the name of each further member. Gives
 /// what is wrong with the archive, and at which of its bytes; nothing if it is whole.
 ///
 /// # Errors
 /// Those of `from`.
-pub fn walk(from: &mut impl Read, mut at: u64, mut member: impl FnMut(&str)) -> io::Result<Option<String>> {
+pub fn tar_members(from: &mut impl Read, mut at: u64, mut member: impl FnMut(&str)) -> io::Result<Option<String>> {
     let padding = at.next_multiple_of(BLOCK as u64) - at;
     if !skip(from, padding)? {
         return Ok(Some(format!("the tar archive ends behind byte {at}, in the padding of its first member")));
@@ -106,7 +141,7 @@ mod tests {
 
     fn walked(archive: &[u8]) -> (Option<String>, Vec<String>) {
         let mut names = Vec::new();
-        let found = walk(&mut &archive[3..], 3, |name| names.push(name.to_owned())).unwrap();
+        let found = tar_members(&mut &archive[3..], 3, |name| names.push(name.to_owned())).unwrap();
         (found, names)
     }
 

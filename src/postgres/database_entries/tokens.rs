@@ -1,0 +1,108 @@
+//! SQL as pg_dump writes it, split into tokens.
+
+/// A part of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A key word, a number or a name without quotes.
+    Word(String),
+    /// A name in double quotes.
+    Name(String),
+    /// A text in single quotes.
+    Text(String),
+    /// Anything else.
+    Symbol(char),
+}
+
+impl Token {
+    /// Whether it is this key word.
+    pub fn is(&self, word: &str) -> bool {
+        matches!(self, Token::Word(text) if text.eq_ignore_ascii_case(word))
+    }
+
+    /// A word as it stands.
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Token::Word(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The name that it is; pg_dump leaves quotes out only where the name is in lower case.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Token::Word(text) | Token::Name(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A name or a text.
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Token::Word(text) | Token::Name(text) | Token::Text(text) => Some(text),
+            Token::Symbol(_) => None,
+        }
+    }
+}
+
+/// The statements of a definition, each with its own text; nothing if a quote is not closed or has an escape that pg_dump
+/// does not write. With `old_strings` a backslash in any text stands for itself only if it is doubled.
+pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<Token>, &str)>> {
+    let mut all = Vec::new();
+    let (mut tokens, mut begin, mut rest) = (Vec::new(), 0, definition);
+    loop {
+        rest = rest.trim_start();
+        let Some(first) = rest.chars().next() else { break };
+        let (token, after) = token(first, rest, old_strings)?;
+        rest = after;
+        if token == Token::Symbol(';') {
+            let end = definition.len() - rest.len();
+            all.push((std::mem::take(&mut tokens), definition.get(begin..end)?));
+            begin = end;
+        } else {
+            tokens.push(token);
+        }
+    }
+    if !tokens.is_empty() {
+        all.push((tokens, definition.get(begin..)?));
+    }
+    all.retain(|(tokens, _)| !tokens.is_empty());
+    Some(all)
+}
+
+fn token(first: char, text: &str, old_strings: bool) -> Option<(Token, &str)> {
+    if let Some(rest) = text.strip_prefix("E'") {
+        return quoted(rest, '\'', true).map(|(text, rest)| (Token::Text(text), rest));
+    }
+    let rest = text.get(first.len_utf8()..)?;
+    match first {
+        '"' => quoted(rest, '"', false).map(|(name, rest)| (Token::Name(name), rest)),
+        '\'' => quoted(rest, '\'', old_strings).map(|(text, rest)| (Token::Text(text), rest)),
+        letter if is_word(letter) => {
+            let end = text.find(|letter| !is_word(letter)).unwrap_or(text.len());
+            let (word, rest) = text.split_at(end);
+            Some((Token::Word(word.to_owned()), rest))
+        }
+        symbol => Some((Token::Symbol(symbol), rest)),
+    }
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_' || letter == '$'
+}
+
+/// A text up to the quote that ends it, which stands twice within it, and what follows.
+fn quoted(text: &str, quote: char, escapes: bool) -> Option<(String, &str)> {
+    let mut plain = String::new();
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        if letter == quote {
+            if letters.next_if(|(_, next)| *next == quote).is_none() {
+                return Some((plain, text.get(at + 1..)?));
+            }
+        } else if letter == '\\' && escapes {
+            letters.next_if(|(_, next)| *next == '\\')?;
+        }
+        plain.push(letter);
+    }
+    None
+}

@@ -1,0 +1,168 @@
+//! A dump without a manifest, read to its end: nothing but its own bytes can tell whether it is whole.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::{Dump, damaged, magic};
+use crate::catalogue::manifest::{Role, StoredFile};
+use crate::config::Format;
+use crate::error::Result;
+use crate::host::progress::Counter;
+use crate::host::stop::Stop;
+use crate::pipeline::Digests;
+use crate::pipeline::compress::Method;
+use crate::pipeline::decompress::decoder;
+use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
+use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
+use crate::postgres::script::{Script, ScriptScanner};
+
+/// What a whole dump holds.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its files, as they are now.
+    pub files: Vec<StoredFile>,
+    /// Tables whose rows it has.
+    pub tables: u64,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Extensions; a script's are not known.
+    pub extensions: Vec<String>,
+    /// What was found in a script.
+    pub script: Option<Script>,
+}
+
+impl Whole {
+    fn of_archive(files: Vec<StoredFile>, contents: Contents) -> Self {
+        Whole {
+            files,
+            tables: contents.table_data.len() as u64,
+            large_objects: contents.large_objects,
+            extensions: contents.extensions.into_iter().collect(),
+            script: None,
+        }
+    }
+}
+
+impl Dump {
+    /// Reads every byte: an archive to its end, each file that a table of contents names, a script to its last line.
+    /// `moved` counts stored bytes. Blocks.
+    ///
+    /// # Errors
+    /// `Data` for what is damaged, cut, or missing. What a script does is not judged here.
+    pub fn read(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+        let whole = match self.format {
+            Format::Custom => self.custom(moved, stop),
+            Format::Tar => self.tar(moved, stop),
+            Format::Plain => self.script(moved, stop),
+            Format::Directory => self.folder(moved, stop),
+        };
+        match stop.requested() {
+            true => Err(stop.error()),
+            false => whole,
+        }
+    }
+
+    fn custom(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+        let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
+        let contents = walk(&mut plain, |_| {}).map_err(|error| self.unreadable(&self.key, &error))?;
+        let digests = plain.finish().map_err(|error| self.unreadable(&self.key, &error))?;
+        Ok(Whole::of_archive(vec![stored(&self.key, &digests)], contents))
+    }
+
+    fn tar(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+        let failed = |error: io::Error| self.unreadable(&self.key, &error);
+        let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
+        let mut promised = Promised::default();
+        let contents = tar_toc(&mut plain, |entry| promised.add(entry)).map_err(failed)?;
+        let at = plain.plain_bytes();
+        let fault = tar_members(&mut plain, at, |name| promised.came(name));
+        match fault.map_err(failed)? {
+            Some(fault) => return Err(damaged(&self.name, &fault)),
+            None => self.nothing_lacks(promised.rest())?,
+        }
+        let digests = plain.finish().map_err(failed)?;
+        Ok(Whole::of_archive(vec![stored(&self.key, &digests)], contents))
+    }
+
+    fn script(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+        let failed = |error: io::Error| self.unreadable(&self.key, &error);
+        let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
+        let mut scanner = ScriptScanner::new(io::sink());
+        io::copy(&mut plain, &mut scanner).map_err(failed)?;
+        let (_, script) = scanner.finish().map_err(failed)?;
+        let digests = plain.finish().map_err(failed)?;
+        if script.cluster_complete {
+            return Err(magic::cluster(&self.name));
+        }
+        Ok(Whole {
+            files: vec![stored(&self.key, &digests)],
+            tables: script.tables() as u64,
+            large_objects: script.large_objects,
+            extensions: Vec::new(),
+            script: Some(script),
+        })
+    }
+
+    fn folder(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+        let mut files = Vec::new();
+        let mut contents = None;
+        for key in &self.files {
+            let failed = |error: io::Error| self.unreadable(key, &error);
+            files.push(stored(key, &self.open_watched(key, Method::None, moved, stop)?.finish().map_err(failed)?));
+            let (name, packing) = split(key);
+            if name != super::TOC {
+                self.data_file(key, name, packing, stop)?;
+                continue;
+            }
+            let mut lacking = HashSet::new();
+            let plain = self.open_watched(key, Method::None, &Counter::default(), stop)?;
+            contents = Some(read_toc(plain, |entry| lacking.extend(named_in(entry))).map_err(failed)?);
+            for key in &self.files {
+                lacking.remove(split(key).0);
+            }
+            self.nothing_lacks(lacking)?;
+        }
+        let lost = || damaged(&self.name, "its toc.dat is gone");
+        Ok(Whole::of_archive(files, contents.ok_or_else(lost)?))
+    }
+
+    /// A data file of a folder: unpacked to its end, and, where it has rows, ended as pg_dump ends them.
+    fn data_file(&self, key: &str, name: &str, packing: Packing, stop: &Stop) -> Result<()> {
+        let failed = |error: io::Error| self.unreadable(key, &error);
+        let mut tail = Tail::new(ROWS_END.len());
+        let mut plain = self.open_watched(key, Method::None, &Counter::default(), stop)?;
+        match packing {
+            // Only pg_restore can read it, and does.
+            Packing::Lz4 => return Ok(()),
+            Packing::Plain => io::copy(&mut plain, &mut tail).map_err(failed)?,
+            Packing::By(method) => {
+                let mut decoder = decoder(method, plain).map_err(failed)?;
+                io::copy(&mut decoder, &mut tail).map_err(failed)?
+            }
+        };
+        match has_rows(name) && tail.bytes() != ROWS_END {
+            true => Err(damaged(&self.called(key), "its rows do not end as pg_dump ends them")),
+            false => Ok(()),
+        }
+    }
+
+    fn nothing_lacks(&self, lacking: HashSet<String>) -> Result<()> {
+        match lacking.into_iter().min() {
+            Some(first) => {
+                Err(damaged(&self.name, &format!("its table of contents names {first}, which it does not have")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn stored(key: &str, digests: &Digests) -> StoredFile {
+    StoredFile {
+        role: Role::Archive,
+        key: key.to_owned(),
+        stored_bytes: digests.stored.bytes,
+        stored_sha256: digests.stored.hex(),
+        plain_bytes: digests.plain.bytes,
+        plain_sha256: digests.plain.hex(),
+    }
+}

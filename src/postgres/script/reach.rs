@@ -1,0 +1,73 @@
+//! Whether a statement reaches beyond what is in one database. pg_dump writes such statements only with `--create`
+//! (`dumpDatabase` in `src/bin/pg_dump/pg_dump.c`), pg_dumpall many of them.
+
+use super::Kind;
+
+/// What a statement begins with, as far as it can reach beyond its database.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Verb {
+    #[default]
+    None,
+    Alter,
+    /// CREATE or DROP.
+    Make,
+    /// COMMENT, GRANT, REVOKE, SECURITY LABEL: what they are about follows ON.
+    About,
+    Update,
+    Other,
+}
+
+/// How far a statement reaches, by its words so far.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reach {
+    verb: Verb,
+    words: u32,
+    /// The word before was ON.
+    on: bool,
+    /// USER was the second word: MAPPING makes it one of the database's own things.
+    user: bool,
+    found: Option<Kind>,
+}
+
+impl Reach {
+    /// An unquoted word, in lower case.
+    pub(super) fn word(&mut self, word: &[u8]) {
+        self.words = self.words.saturating_add(1);
+        let user = std::mem::take(&mut self.user);
+        let found = match (self.words, self.verb, word) {
+            (1, ..) => {
+                self.verb = verb(word);
+                None
+            }
+            (2, Verb::Alter, b"database") => Some(Kind::Database),
+            (2, Verb::Alter, b"system") | (2, Verb::Alter | Verb::Make, b"role" | b"group" | b"tablespace") => {
+                Some(Kind::Server)
+            }
+            (2, Verb::Alter | Verb::Make, b"user") => {
+                self.user = true;
+                None
+            }
+            (3, _, word) if user && word != b"mapping" => Some(Kind::Server),
+            (_, Verb::About, b"database") if self.on => Some(Kind::Database),
+            (_, Verb::Update, b"pg_database") => Some(Kind::Database),
+            _ => None,
+        };
+        self.on = word == b"on";
+        self.found = self.found.or(found);
+    }
+
+    /// What it is about, if that is not in the database.
+    pub(super) fn found(self) -> Option<Kind> {
+        self.found.or(self.user.then_some(Kind::Server))
+    }
+}
+
+fn verb(word: &[u8]) -> Verb {
+    match word {
+        b"alter" => Verb::Alter,
+        b"create" | b"drop" => Verb::Make,
+        b"comment" | b"grant" | b"revoke" | b"security" => Verb::About,
+        b"update" => Verb::Update,
+        _ => Verb::Other,
+    }
+}
