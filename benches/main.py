@@ -13,9 +13,10 @@ from pathlib import Path
 import backup
 import levels
 import memory
+import restore
 from report import warn_if_busy
 
-BENCHES = {"backup": backup.run, "levels": levels.run, "memory": memory.run}
+BENCHES = {"backup": backup.run, "levels": levels.run, "memory": memory.run, "restore": restore.run}
 
 
 @dataclass

@@ -91,7 +91,7 @@ pub struct Voice {
 }
 
 /// Which server, and as whom; the flags are those of psql.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Server's host name, or the folder of its socket [default: the local socket]
@@ -124,7 +124,7 @@ pub struct ConnectionArgs {
 }
 
 /// Which configuration, and where its backups are.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Backups")]
 pub struct PlaceArgs {
     /// Name of this configuration; backups carry it
@@ -219,7 +219,7 @@ pub struct ListArgs {
 }
 
 /// The private keys of encrypted backups.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Encryption")]
 pub struct IdentityArgs {
     /// File with the age or SSH private keys that decrypt backups (or the systemd credential age-identity)
@@ -254,7 +254,7 @@ pub struct VerifyArgs {
 }
 
 /// `pgcellar restore`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
     /// Backup's id, the unique beginning of one, latest, or the path of an archive [default: asks at a terminal]
     #[arg(value_name = "ID|latest|PATH")]
@@ -271,13 +271,15 @@ pub struct RestoreArgs {
     /// With --force: drop the replaced database once the new one is in its place
     #[arg(long)]
     pub drop_replaced: bool,
-    /// Restore with this many jobs; an archive in one file is first unpacked into the staging folder
+    /// Load this many tables at once, and build as many indexes; a compressed or encrypted custom archive is unpacked
+    /// into the staging folder first. Tar and plain archives load serially [default: 1; directory: number of processors]
     #[arg(short, long, value_name = "JOBS")]
     pub jobs: Option<String>,
-    /// Only this schema, with what belongs to it; may be given several times
+    /// Only this schema, with all that is in it, into a new database; may be given several times
     #[arg(short = 'n', long, value_name = "NAME")]
     pub schema: Vec<String>,
-    /// Only this table, without its indexes and constraints; may be given several times
+    /// Only this table (or view, or sequence; SCHEMA.TABLE, if one name is in several schemas), without its indexes,
+    /// constraints, defaults and triggers, into a new database; may be given several times
     #[arg(long, value_name = "NAME")]
     pub table: Vec<String>,
     /// First make the roles of the backup's globals that the server lacks
@@ -295,15 +297,10 @@ pub struct RestoreArgs {
     /// Go on after errors, into a new database; every error is listed, and the exit code is 65
     #[arg(long)]
     pub keep_going: bool,
-    /// Folder for what has to be unpacked first; in memory, if the backup is encrypted [default: /dev/shm]
-    #[arg(
-        long,
-        env = "RESTORE_STAGING_DIR",
-        hide_env_values = true,
-        value_name = "FOLDER",
-        default_value = "/dev/shm"
-    )]
-    pub staging_dir: PathBuf,
+    /// Folder for what has to be unpacked first; must be in memory if the backup is encrypted [default: /dev/shm; TMPDIR
+    /// or /var/tmp for an unencrypted backup that would fill a quarter of the free memory]
+    #[arg(long, env = "RESTORE_STAGING_DIR", hide_env_values = true, value_name = "FOLDER")]
+    pub staging_dir: Option<PathBuf>,
     /// Private keys.
     #[command(flatten)]
     pub identity: IdentityArgs,

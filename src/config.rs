@@ -192,7 +192,7 @@ impl BackupSettings {
             format,
             compression,
             level: level(args.compression_level.as_deref(), compression)?,
-            jobs: jobs(args.jobs.as_deref())?,
+            jobs: jobs("BACKUP_JOBS (--jobs)", args.jobs.as_deref())?.unwrap_or_else(processors),
             recipients: recipients(args)?,
             staging: args.staging_dir.clone(),
             options: DumpOptions::parse(args.dump_options.as_deref().unwrap_or_default())?,
@@ -256,13 +256,12 @@ pub fn processors() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn jobs(text: Option<&str>) -> Result<NonZeroUsize> {
-    match text {
-        None => Ok(processors()),
-        Some(text) => match text.parse() {
-            Ok(jobs) if (1..=1000).contains(&jobs) => Ok(NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN)),
-            _ => Err(wrong("BACKUP_JOBS (--jobs)", text, "a number from 1 to 1000")),
-        },
+/// A number of things to do at once. `setting` is what a user would change.
+pub fn jobs(setting: &str, text: Option<&str>) -> Result<Option<NonZeroUsize>> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse::<NonZeroUsize>() {
+        Ok(jobs) if jobs.get() <= 1000 => Ok(Some(jobs)),
+        _ => Err(wrong(setting, text, "a number from 1 to 1000")),
     }
 }
 

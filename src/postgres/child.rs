@@ -70,6 +70,12 @@ impl Messages {
         (!told.is_empty()).then(|| told.join(" | "))
     }
 
+    /// Adds what was said later.
+    pub fn append(&mut self, later: Messages) {
+        self.left_out += later.left_out;
+        later.first.into_iter().chain(later.last).for_each(|line| self.keep(line));
+    }
+
     fn keep(&mut self, line: String) {
         if self.first.len() < KEPT_LINES {
             return self.first.push(line);

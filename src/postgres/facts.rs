@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
 use crate::error::Result;
-use crate::postgres::client::failed;
+use crate::postgres::client::{failed, literal};
 use crate::postgres::snapshot::{Snapshot, get, text};
 
 /// Facts of one database.
@@ -48,8 +48,8 @@ impl Snapshot {
                 standby: get(&server, 2)?,
             },
             properties: Properties {
-                security_labels: self.security_labels().await?,
-                settings: self.settings().await?,
+                security_labels: security_labels(self.client(), "current_database()").await?,
+                settings: settings(self.client(), "current_database()").await?,
                 ..properties(&database)?
             },
             extensions: self.extensions().await?,
@@ -75,22 +75,40 @@ impl Snapshot {
             |row: &Row| Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? });
         self.all(query).await?.iter().map(extension).collect()
     }
+}
 
-    async fn security_labels(&self) -> Result<Vec<SecurityLabel>> {
-        let query = "SELECT l.provider, l.label FROM pg_shseclabel l JOIN pg_database d ON d.oid = l.objoid \
-             WHERE l.classoid = 'pg_database'::regclass AND d.datname = current_database() ORDER BY 1";
-        let label = |row: &Row| Ok(SecurityLabel { provider: text(row, 0)?, label: text(row, 1)? });
-        self.all(query).await?.iter().map(label).collect()
-    }
+/// The properties of a database on this server. `server` is the major version.
+pub async fn properties_of(client: &Client, server: u32, database: &str) -> Result<Properties> {
+    let name = literal(database);
+    let query = database_query(server.saturating_mul(10_000), &name);
+    let row = client.query_one(&query, &[]).await.map_err(failed("the database's properties cannot be read"))?;
+    Ok(Properties {
+        security_labels: security_labels(client, &name).await?,
+        settings: settings(client, &name).await?,
+        ..properties(&row)?
+    })
+}
 
-    async fn settings(&self) -> Result<Vec<Setting>> {
-        let query = "SELECT r.rolname::text, split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) \
-             FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
-             LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY u(c, position) \
-             WHERE d.datname = current_database() ORDER BY r.rolname NULLS FIRST, position";
-        let setting = |row: &Row| Ok(Setting { role: get(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
-        self.all(query).await?.iter().map(setting).collect()
-    }
+async fn security_labels(client: &Client, name: &str) -> Result<Vec<SecurityLabel>> {
+    let query = format!(
+        "SELECT l.provider, l.label FROM pg_shseclabel l JOIN pg_database d ON d.oid = l.objoid \
+         WHERE l.classoid = 'pg_database'::regclass AND d.datname = {name} ORDER BY 1"
+    );
+    let rows = client.query(&query, &[]).await.map_err(failed("facts of the database cannot be read"))?;
+    let label = |row: &Row| Ok(SecurityLabel { provider: text(row, 0)?, label: text(row, 1)? });
+    rows.iter().map(label).collect()
+}
+
+async fn settings(client: &Client, name: &str) -> Result<Vec<Setting>> {
+    let query = format!(
+        "SELECT r.rolname::text, split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) \
+         FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
+         LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY u(c, position) \
+         WHERE d.datname = {name} ORDER BY r.rolname NULLS FIRST, position"
+    );
+    let rows = client.query(&query, &[]).await.map_err(failed("facts of the database cannot be read"))?;
+    let setting = |row: &Row| Ok(Setting { role: get(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
+    rows.iter().map(setting).collect()
 }
 
 /// The properties of a database that `owner` makes on this server and says nothing of (`CREATE DATABASE` with the template

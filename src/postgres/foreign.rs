@@ -220,7 +220,7 @@ impl Dump {
 }
 
 /// The error of a dump that is not whole.
-fn damaged(name: &str, why: &str) -> Error {
+pub fn damaged(name: &str, why: &str) -> Error {
     Error::new(Kind::Data, format!("{name} is damaged: {why}")).hint("is there another copy, or an older dump?")
 }
 

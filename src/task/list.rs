@@ -52,7 +52,8 @@ fn json(backups: &[&Backup]) -> Result<String> {
     Ok(text + "\n")
 }
 
-fn table(backups: &[&Backup], now: Timestamp) -> String {
+/// The backups as a table: a line of headings, then one line each.
+pub fn table(backups: &[&Backup], now: Timestamp) -> String {
     // A name that says all is not written twice.
     let strange = backups.iter().any(|backup| escaped_database(&backup.manifest.id) != backup.manifest.database);
     let mut table = Table::new();
@@ -95,7 +96,7 @@ fn row(backup: &Backup, now: Timestamp, strange: bool) -> Vec<String> {
 }
 
 /// How the archive is made: `custom gzip`, `tar zstd age`, `plain`.
-fn format(manifest: &Manifest) -> String {
+pub fn format(manifest: &Manifest) -> String {
     let method = manifest.compression.method;
     let mut words = vec![manifest.format.name()];
     words.extend((!method.suffix().is_empty()).then(|| method.name()));

@@ -3,6 +3,7 @@
 //! The database is made under a name of its own, loaded, looked at, and only then given the target's name and
 //! properties. Until then nothing of the target exists; whatever fails, the unfinished database is dropped.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use indicatif::HumanBytes;
 
 use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
-use crate::config::{Connection, Format, Place, processors};
+use crate::config::{Connection, Format, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
@@ -22,15 +23,25 @@ use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 
 mod archive;
+mod ask;
 mod folder;
 mod foreign;
+mod globals;
+mod listing;
+mod lists;
 mod look;
+mod part;
+mod plan;
+mod recipe;
 mod replace;
 mod script;
+mod stage;
 mod wanted;
 
 use archive::{Archive, major};
-use folder::Folder;
+use folder::Files;
+use lists::{List, Turns};
+use part::Part;
 use wanted::Wanted;
 
 /// How long making the empty database may go on after the task was told to stop: an older server writes everything to
@@ -44,6 +55,8 @@ const SHOWN: usize = 20;
 struct Run<'a> {
     args: &'a RestoreArgs,
     archive: Arc<Archive>,
+    part: Option<Part>,
+    jobs: NonZeroUsize,
     target: String,
     programs: Programs,
     no_tablespaces: bool,
@@ -57,16 +70,38 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let begun = Instant::now();
     let place = Place::new(&args.place)?;
     let connection = Connection::new(&args.connection)?;
+    let completed;
+    let args = match args.id {
+        Some(_) => args,
+        None => {
+            completed = ask::complete(args, &place, &connection, stop).await?;
+            &completed
+        }
+    };
+    let asked = part::asked_for(args)?;
     let wanted = Wanted::find(args, &place)?;
-    replace::must_be_meant(args, &wanted)?;
+    if args.list {
+        return listing::show(wanted, args, stop).await;
+    }
     let target = wanted.target(args)?;
+    if args.recipe {
+        return recipe::show(&wanted, &target);
+    }
+    replace::must_be_meant(args, &wanted)?;
+    if args.dry_run {
+        return plan::show(args, wanted, &target, &connection, stop).await;
+    }
+    stage::sweep_up(args.staging_dir.as_deref());
     let mut server = stop.or(Server::open(&connection)).await?;
-    let replaced = stop.or(Replaced::reserve(&mut server, &target, args.force)).await?;
-    let archive = Arc::new(wanted.archive(args, &server, stop).await?);
+    let replaced = stop.or(Replaced::reserve(&server, &target, args.force)).await?;
+    let archive = Arc::new(wanted.archive(args, &server, replaced.as_ref(), stop).await?);
 
-    let run = prepare(args, archive, target, &server, stop).await?;
-    let folder = match run.archive.format {
-        Format::Directory => Some(folder::ready(&run.archive, &args.staging_dir, stop).await?),
+    let part = part::find(&archive, asked).await?;
+    let run = prepare(args, (archive, part), target, &server, stop).await?;
+    let staging = args.staging_dir.as_deref();
+    let files = match run.archive.format {
+        Format::Directory => Some(folder::ready(&run.archive, staging, stop).await?),
+        Format::Custom if run.jobs > NonZeroUsize::MIN => Some(stage::ready(&run.archive, staging, stop).await?),
         Format::Plain if run.archive.checked => None,
         Format::Plain => {
             script::must_be_fit(&run.archive, stop).await?;
@@ -75,9 +110,9 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
         Format::Custom | Format::Tar => None,
     };
     let database = make(&run, &mut server).await?;
-    let bytes = match fill(&run, &server, &database, folder).await {
+    let bytes = match fill(&run, &server, &database, files).await {
         Ok(bytes) => bytes,
-        Err(error) => return Err(database.discard(&mut server, error).await),
+        Err(error) => return Err(database.discard(&mut server, part::explain(run.part.as_ref(), error)).await),
     };
     let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());
@@ -87,11 +122,12 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 /// Finds the programs, and asks whether the server has what the backup needs.
 async fn prepare<'a>(
     args: &'a RestoreArgs,
-    archive: Arc<Archive>,
+    (archive, part): (Arc<Archive>, Option<Part>),
     target: String,
     server: &Server,
     stop: &'a Stop,
 ) -> Result<Run<'a>> {
+    let jobs = stage::wanted_jobs(args, archive.format)?;
     if archive.made_by > server.major {
         log::warn!(
             "{} was made on PostgreSQL {}; a server of version {} may refuse parts of it",
@@ -102,8 +138,11 @@ async fn prepare<'a>(
     }
     let bindir = server.connection().bindir.as_deref();
     let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
-    let needs = look::needs(&archive).await?;
-    stop.or(server.check(&needs)).await?;
+    let needs = look::needs(&archive, part.as_ref()).await?;
+    match args.globals {
+        true => globals::make(&archive, server, &needs, stop).await?,
+        false => stop.or(server.check(&needs)).await?,
+    }
     let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
     if !lacking.is_empty() {
         log::warn!(
@@ -112,7 +151,7 @@ async fn prepare<'a>(
         );
     }
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
-    Ok(Run { args, archive: Arc::clone(&archive), target, programs, no_tablespaces, faults, stop })
+    Ok(Run { args, archive: Arc::clone(&archive), part, jobs, target, programs, no_tablespaces, faults, stop })
 }
 
 /// Makes the empty database. It is not simply dropped half-way when the task is told to stop: the server would go on.
@@ -136,7 +175,12 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
 }
 
 /// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
-async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Option<Folder>) -> Result<u64> {
+async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, files: Option<Files>) -> Result<u64> {
+    let list = run.part.as_ref().map(Part::list).transpose()?;
+    let turns = match &files {
+        Some(_) if run.jobs > NonZeroUsize::MIN => Some(Turns::plan(&run.archive, run.part.as_ref()).await?),
+        _ => None,
+    };
     let load = Load {
         programs: &run.programs,
         connection: server.connection(),
@@ -144,11 +188,15 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Op
         database: database.name(),
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
+        list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),
         stop: run.stop,
     };
-    let messages = match folder {
-        Some(folder) => load.folder(folder.path(), processors()).await?,
+    let messages = match &files {
+        Some(files) => match &turns {
+            Some(turns) => load.in_turns(files.path(), run.jobs, turns.paths()).await?,
+            None => load.file(files.path()).await?,
+        },
         None => stream(run, &load).await?,
     };
     // The number of errors that pg_restore went on after: none but the known one, or the load had failed.
@@ -156,9 +204,10 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, folder: Op
     for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
         log::warn!("{warning}");
     }
-    let looked = run.stop.or(look::all_there(&run.archive, server.connection(), database.name())).await;
+    let looked =
+        run.stop.or(look::all_there(&run.archive, run.part.as_ref(), server.connection(), database.name())).await;
     replace::go_on(run, looked)?;
-    run.stop.or(look::analyze(server.connection(), database.name())).await?;
+    run.stop.or(look::analyze(server.connection(), database.name(), run.jobs)).await?;
     run.stop.or(database.bytes(server)).await
 }
 
@@ -183,7 +232,7 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
         archive.name,
         run.target.escape_debug(),
         took.as_secs_f64(),
-        tables_in_words(archive.expected.tables),
+        run.part.as_ref().map_or_else(|| tables_in_words(archive.expected.tables), Part::words),
         HumanBytes(bytes),
         if archive.partial { " (a partial backup: options left data out)" } else { "" },
     );
@@ -193,6 +242,6 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
         log::warn!("{omitted} things were not in the archive: the manifest {} names them", Manifest::key(&manifest.id));
     }
     if manifest.files(Role::Globals).next().is_some() {
-        log::debug!("roles and tablespaces are not restored; they are in the backup's globals");
+        log::debug!("tablespaces, and roles unless --globals asks for them, are not restored; they are in the globals");
     }
 }

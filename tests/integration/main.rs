@@ -17,6 +17,8 @@ mod omissions;
 mod readme;
 mod restore;
 mod restore_foreign;
+mod restore_jobs;
+mod restore_people;
 mod restore_swap;
 mod rewritten;
 mod round_trip;

@@ -45,7 +45,9 @@ fn piped(command: &Command, filter: &str, path: &Path) {
 
 fn restored<'a>(cellar: &Cellar, cluster: &'a Cluster, path: &Path) -> Database<'a> {
     let target = cluster.name_for("back");
-    cellar.run(["restore".as_ref(), path.as_os_str()]).arguments(["--target-database", &target]).succeeds();
+    let run = cellar.run(["restore".as_ref(), path.as_os_str()]).arguments(["--target-database", &target]);
+    let outcome = run.succeeds();
+    assert!(!outcome.stderr.contains("not understood"), "{outcome}");
     cluster.database(&target)
 }
 
@@ -184,8 +186,10 @@ fn properties_come_from_the_archives_own_entries() {
             "CREATE DATABASE \"It's \"\"a\"\" d\" OWNER \"foreign owner\" TEMPLATE template0 {locale} IS_TEMPLATE true"
         );
         cluster.sql("postgres", &create);
-        cluster.sql("postgres", PROPERTIES);
         let original = cluster.database("It's \"a\" d");
+        // Named like the entries of the database.
+        original.sql("CREATE SCHEMA \"DATABASE x\"");
+        cluster.sql("postgres", PROPERTIES);
         let cellar = Cellar::new(&cluster);
         for format in ["-Fc", "-Ft", "-Fd"] {
             let path = cellar.scratch().join(format);
@@ -387,7 +391,8 @@ fn a_file_of_our_own_is_its_backup() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "own");
     cluster.sql("postgres", &format!("COMMENT ON DATABASE {} IS 'ours'", original.name()));
-    let key = keys::age(&std::env::temp_dir(), &cluster.name_for("pgcellar-test-key"));
+    let ours = Cellar::unconnected();
+    let key = keys::age(ours.scratch(), "key");
     for format in ["plain", "directory"] {
         let cellar = Cellar::new(cluster)
             .with("BACKUP_FORMAT", format)
@@ -415,4 +420,27 @@ fn a_file_of_our_own_is_its_backup() {
         assert_eq!(back.sql("SELECT count(*) FROM wine"), "2000");
     }
     fs::remove_file(key.identity).unwrap();
+}
+
+#[test]
+fn a_dump_takes_a_databases_place_only_if_it_has_rows() {
+    let cluster = Cluster::shared(Version::V15);
+    let live = small(cluster, "replaced");
+    let cellar = Cellar::new(cluster);
+    let path = cellar.scratch().join("x.dump");
+    let before = compare::contents(&live);
+    let restore = || cellar.run(["restore".as_ref(), path.as_os_str(), "--force".as_ref()]);
+    must(pg_dump(&live, &["-Fc", "-s", "-f"]).arg(&path));
+    restore().fails(exit::USAGE).says("no rows");
+    // A cut one is found before anything is made.
+    must(pg_dump(&live, &["-Fc", "-f"]).arg(&path));
+    tree::truncate(&path, path.metadata().unwrap().len() - 1);
+    restore().fails(exit::DATAERR).says("is damaged");
+    assert_eq!(compare::contents(&live), before);
+    must(pg_dump(&live, &["-Fc", "-f"]).arg(&path));
+    live.sql("DROP TABLE wine");
+    restore().succeeds();
+    assert_eq!(compare::contents(&live), before);
+    let kept = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{}_replaced_')", live.name());
+    assert_eq!(cluster.sql("postgres", &kept), "1");
 }

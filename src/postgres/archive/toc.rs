@@ -13,6 +13,8 @@ const NAME_LIMIT: usize = 1024;
 const DESC_LIMIT: usize = 64;
 /// What is looked at of a definition: enough for the ENCODING entry's.
 const DEFN_LIMIT: usize = 128;
+/// What is kept of an entry's dependencies.
+const DEPENDENCIES: usize = 64;
 /// What is looked at of a definition that counts.
 const WHOLE_LIMIT: usize = 1 << 20;
 /// Entries whose definitions count: some name roles that are nobody's owner, some are the database's own.
@@ -35,8 +37,11 @@ impl Entry<'_> {
     /// Whether it is the database itself, or says something about it.
     #[must_use]
     pub fn is_of_database(&self) -> bool {
-        matches!(self.desc.bytes, b"DATABASE" | b"DATABASE PROPERTIES")
-            || self.namespace.bytes.is_empty() && self.tag.bytes.starts_with(DATABASE_TAG)
+        match self.desc.bytes {
+            b"DATABASE" | b"DATABASE PROPERTIES" => true,
+            b"ACL" | b"COMMENT" | b"SECURITY LABEL" => self.tag.bytes.starts_with(DATABASE_TAG),
+            _ => false,
+        }
     }
 }
 
@@ -66,6 +71,10 @@ pub struct Entry<'a> {
     pub owner: Text<'a>,
     /// Tablespace of the object, empty for the database's own.
     pub tablespace: Text<'a>,
+    /// Section: 1 for none, 2 for pre-data, 3 for data, 4 for post-data (`teSection` of pg_backup.h).
+    pub section: u8,
+    /// Dump ids of the first entries that it depends on; of ACL, COMMENT and SECURITY LABEL the first is the object itself.
+    pub dependencies: &'a [u32],
     /// Whether the archive holds data for it.
     pub has_data: bool,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
@@ -182,6 +191,8 @@ struct Draft {
     dump_id: u32,
     catalog: u32,
     oid: u32,
+    section: u8,
+    dependencies: Vec<u32>,
     has_data: bool,
     copy: bool,
     position: Option<u64>,
@@ -212,6 +223,8 @@ impl Draft {
             tag: self.tag.text(),
             owner: self.owner.text(),
             tablespace: self.tablespace.text(),
+            section: self.section,
+            dependencies: &self.dependencies,
             has_data: self.has_data,
             file: self.file.text(),
             copy: self.copy,
@@ -317,10 +330,15 @@ impl Toc {
     fn integer(&mut self, value: i64) -> Option<()> {
         match self.field {
             Field::Count => self.count = u32::try_from(value).ok()?,
-            Field::DumpId => self.draft.dump_id = u32::try_from(value).ok().filter(|&id| id > 0)?,
+            Field::DumpId => {
+                self.draft.dump_id = u32::try_from(value).ok().filter(|&id| id > 0)?;
+                self.draft.dependencies.clear();
+            }
             Field::HadDumper => self.draft.has_data = [false, true].into_iter().nth(usize::try_from(value).ok()?)?,
             // SECTION_NONE to SECTION_POST_DATA of pg_backup.h.
-            Field::Section => (1..=4).contains(&value).then_some(())?,
+            Field::Section => {
+                self.draft.section = u8::try_from(value).ok().filter(|section| (1..=4).contains(section))?
+            }
             // A C `char`, which may be signed.
             _ => (-128..=255).contains(&value).then_some(())?,
         }
@@ -359,7 +377,13 @@ impl Toc {
             Field::Catalog => return number(&self.string.kept).map(|oid| draft.catalog = oid),
             Field::Oid => return number(&self.string.kept).map(|oid| draft.oid = oid),
             Field::Dependency if self.string.null => return Ok(()),
-            Field::Dependency => return number(&self.string.kept).map(drop),
+            Field::Dependency => {
+                let dump_id = number(&self.string.kept)?;
+                if draft.dependencies.len() < DEPENDENCIES {
+                    draft.dependencies.push(dump_id);
+                }
+                return Ok(());
+            }
             Field::WithOids => {
                 let known = matches!(self.string.kept.as_slice(), b"true" | b"false");
                 return if known { Ok(()) } else { Err("neither true nor false".to_owned()) };

@@ -157,6 +157,7 @@ pub fn no_dump(name: &str, seen: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn refused(head: &[u8]) -> String {
         let error = tell("x", head).unwrap_err();
@@ -180,6 +181,16 @@ mod tests {
         };
         assert_eq!(tell("x", text.as_bytes()).unwrap(), script("15.18 (Debian 15.18-0)", "17.2"));
         assert_eq!(tell("x", b"\xef\xbb\xbfSELECT '\xe4';\n").unwrap(), script("", ""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_beginning_is_told(head in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Err(error) = tell("x", &head) {
+                prop_assert_eq!(error.kind(), Kind::Data);
+                prop_assert!(error.hint_text().is_some());
+            }
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Whole {
     pub tables: u64,
     /// Large objects.
     pub large_objects: u64,
+    /// Whether it has tables, and the rows of none (`pg_dump --schema-only`). Of a script that is not known.
+    pub schema_only: bool,
     /// Extensions; a script's are not known.
     pub extensions: Vec<String>,
     /// What was found in a script.
@@ -35,6 +37,7 @@ impl Whole {
     fn of_archive(files: Vec<StoredFile>, contents: Contents) -> Self {
         Whole {
             files,
+            schema_only: contents.tables() > 0 && contents.table_data.is_empty(),
             tables: contents.table_data.len() as u64,
             large_objects: contents.large_objects,
             extensions: contents.extensions.into_iter().collect(),
@@ -96,6 +99,7 @@ impl Dump {
         }
         Ok(Whole {
             files: vec![stored(&self.key, &digests)],
+            schema_only: false,
             tables: script.tables() as u64,
             large_objects: script.large_objects,
             extensions: Vec::new(),

@@ -39,6 +39,8 @@ pub struct Load<'a> {
     pub format: Format,
     /// Whether tables and indexes go to the database's own tablespace.
     pub no_tablespaces: bool,
+    /// The dump ids of the entries that are wanted, one a line; none means all.
+    pub list: Option<&'a Path>,
     /// Where pg_restore goes on after errors: who is told of them.
     pub going_on: Option<&'a Faults>,
     /// Being told to stop.
@@ -75,7 +77,7 @@ impl Load<'_> {
         }
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, list: Option<&Path>) -> Command {
         let mut command = self.programs.client(self.program(), self.connection, self.database);
         command.env("PGOPTIONS", options(self.server)).stdout(Stdio::null()).arg("--no-password");
         if self.format == Format::Plain {
@@ -88,6 +90,9 @@ impl Load<'_> {
         }
         if self.no_tablespaces {
             command.arg("--no-tablespaces");
+        }
+        if let Some(list) = list {
+            command.arg("--use-list").arg(list);
         }
         command
     }
@@ -104,20 +109,34 @@ impl Load<'_> {
         Ok(Running { child, judge })
     }
 
-    /// Loads a folder that pg_restore reads itself, with several jobs.
-    pub async fn folder(&self, folder: &Path, jobs: NonZeroUsize) -> Result<Messages> {
-        let mut command = self.command();
-        command.arg(format!("--jobs={jobs}")).arg(folder);
-        let mut running = self.start(command)?;
-        tokio::select! {
-            biased;
-            () = self.stop.wait() => {
-                running.child.kill().await;
-                Err(self.stop.error())
-            }
-            () = running.judge.condemned() => Err(self.condemn(&mut running).await),
-            exited = running.child.wait() => self.conclude(&running.judge, exited?),
-        }
+    /// Loads a file or folder that pg_restore reads itself.
+    pub async fn file(&self, path: &Path) -> Result<Messages> {
+        self.call(path, self.list, &[]).await
+    }
+
+    /// Loads a file or folder that pg_restore reads itself, in any order and with several jobs, by three calls: what comes
+    /// before the data, serially; the data, and of what comes after it the entries in the list `second`; then what the list
+    /// `third` has of it.
+    ///
+    /// In one parallel call for all sections grants can get lost, and triggers fire on partitions that are still being
+    /// loaded. An entry of no section belongs to the section in which it stands (`ProcessArchiveRestoreOptions` in
+    /// `src/bin/pg_dump/pg_backup_archiver.c`), so that the sections together leave nothing out.
+    pub async fn in_turns(&self, path: &Path, jobs: NonZeroUsize, [second, third]: [&Path; 2]) -> Result<Messages> {
+        const PRE_DATA: &str = "--section=pre-data";
+        const DATA: &str = "--section=data";
+        const POST_DATA: &str = "--section=post-data";
+        let jobs = format!("--jobs={jobs}");
+        let mut all = self.call(path, self.list, &[PRE_DATA]).await?;
+        all.append(self.call(path, Some(second), &[DATA, POST_DATA, &jobs]).await?);
+        all.append(self.call(path, Some(third), &[POST_DATA, &jobs]).await?);
+        Ok(all)
+    }
+
+    async fn call(&self, path: &Path, list: Option<&Path>, options: &[&str]) -> Result<Messages> {
+        let mut command = self.command(list);
+        command.args(options).arg(path);
+        let running = self.start(command)?;
+        self.finish(running).await
     }
 
     /// Loads a stream. The program gets the end of its input only when the stream was read to its end and `whole` says
@@ -127,7 +146,7 @@ impl Load<'_> {
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
     ) -> std::result::Result<Messages, Failure> {
-        let mut command = self.command();
+        let mut command = self.command(self.list);
         command.stdin(Stdio::piped());
         let mut running = self.start(command)?;
         let pipe = running.child.stdin()?;

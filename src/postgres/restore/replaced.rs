@@ -3,8 +3,10 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
+use crate::postgres::facts::properties_of;
 use crate::postgres::restore::server::{Server, exists};
 use crate::postgres::snapshot::{get, text};
 
@@ -36,7 +38,7 @@ pub struct Replaced {
 impl Replaced {
     /// Keeps other restores away from the target's name. A database that has this name is refused unless `force` says
     /// that it is to be replaced; then it is given, if it can be replaced at all.
-    pub async fn reserve(server: &mut Server, target: &str, force: bool) -> Result<Option<Self>> {
+    pub async fn reserve(server: &Server, target: &str, force: bool) -> Result<Option<Self>> {
         let Some(oid) = server.reserve(target).await? else { return Ok(None) };
         if !force {
             return Err(exists(target));
@@ -123,7 +125,11 @@ impl Replaced {
         // Only what was replaced, and not a newer one that somebody gave this name.
         match self.name_now(server).await? {
             Some(name) if name == kept => {}
-            _ => return Ok(()),
+            Some(name) => {
+                let message = format!("somebody has renamed it to '{}'", name.escape_debug());
+                return Err(Error::new(Kind::CannotWrite, message));
+            }
+            None => return Ok(()),
         }
         self.must_be_free(server.client()).await?;
         let client = server.client();
@@ -138,6 +144,11 @@ impl Replaced {
             }
             dropped => dropped.map_err(failed("it cannot be dropped")),
         }
+    }
+
+    /// Its properties, for a dump that tells none.
+    pub async fn properties(&self, server: &Server) -> Result<Properties> {
+        properties_of(server.client(), server.major, &self.name).await
     }
 
     /// Its name in quotes.

@@ -107,6 +107,18 @@ impl Server {
         Ok(())
     }
 
+    /// Goes to another database if the session is in this one, which would keep it from being renamed. Not earlier than
+    /// needed: a session in template1 keeps everybody from making databases.
+    pub async fn leave(&mut self, database: &str) -> Result<()> {
+        if database != self.database {
+            return self.revive().await;
+        }
+        let other = MAINTENANCE.iter().find(|name| **name != database).copied().unwrap_or(MAINTENANCE[1]);
+        self.client = session(&self.connection, other).await?;
+        self.database = other;
+        Ok(())
+    }
+
     /// One more session in the same database.
     pub async fn another(&self) -> Result<Client> {
         session(&self.connection, self.database).await
@@ -137,8 +149,8 @@ impl Server {
     }
 
     /// Keeps other restores away from this name until the session ends, and gives the OID of the database that has it
-    /// already. A session in that very database goes to another one, so that it can be renamed.
-    pub async fn reserve(&mut self, target: &str) -> Result<Option<u32>> {
+    /// already.
+    pub async fn reserve(&self, target: &str) -> Result<Option<u32>> {
         if target.is_empty() || target.len() > self.name_bytes || target.contains('\0') {
             let message = format!("'{}' cannot be a database's name", target.escape_debug());
             return Err(Error::new(Kind::Usage, message).hint(format!("it has 1 to {} bytes", self.name_bytes)));
@@ -146,11 +158,6 @@ impl Server {
         if !self.creates_databases && !self.superuser {
             return Err(Error::new(Kind::NotPermitted, format!("the role '{}' may not create databases", self.role))
                 .hint("ALTER ROLE … CREATEDB, or name another role with --username"));
-        }
-        if target == self.database {
-            let other = MAINTENANCE.iter().find(|name| **name != target).copied().unwrap_or(MAINTENANCE[1]);
-            self.client = session(&self.connection, other).await?;
-            self.database = other;
         }
         let row = self
             .client
@@ -185,7 +192,7 @@ impl Server {
             Kind::Missing,
             format!("the server lacks {} that the backup needs: {}", roles_of(&missing), quoted(&missing)),
         )
-        .hint(format!("create them first ({}), or take them from the backup's globals", create.join(" "))))
+        .hint(format!("create them first ({}), or let --globals make them as they were", create.join(" "))))
     }
 
     /// A role that is no superuser can give an object only to roles that it is a member of.

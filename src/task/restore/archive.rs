@@ -100,7 +100,7 @@ impl Archive {
 
     /// The archive of another tool, which was read to its end.
     pub fn of_dump(dump: Dump, whole: Whole, properties: Properties) -> Self {
-        let Whole { files, tables, large_objects, extensions, .. } = whole;
+        let Whole { files, tables, large_objects, extensions, schema_only, .. } = whole;
         Archive {
             store: dump.store,
             name: dump.name,
@@ -110,7 +110,7 @@ impl Archive {
             made_by: major(&dump.server_version),
             properties,
             expected: Expected { tables, large_objects, extensions },
-            partial: false,
+            partial: schema_only,
             checked: true,
             folder: dump.key,
             method: dump.method,
@@ -135,6 +135,11 @@ impl Archive {
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.identities.is_some()
+    }
+
+    /// Whether pg_restore can read its files as they are stored.
+    pub fn is_plain(&self) -> bool {
+        !self.is_encrypted() && self.method == Method::None
     }
 
     /// The name of a folder's file before its encryption.

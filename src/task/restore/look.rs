@@ -1,20 +1,23 @@
 //! What an archive needs of a server, and whether all that it has has arrived.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::archive::{Contents, Entry};
+use crate::postgres::archive::{Contents, Entry, Text};
 use crate::postgres::client::failed;
 use crate::postgres::properties;
 use crate::postgres::restore::check::{self, Gatherer, Wanted};
 use crate::postgres::restore::roles::named_in;
 use crate::postgres::restore::server::{Needs, session};
 use crate::task::restore::archive::Archive;
+use crate::task::restore::part::Part;
 
 /// How many missing objects are named.
 const NAMED: usize = 20;
@@ -23,15 +26,31 @@ const NAMED: usize = 20;
 const WAITING: usize = 2;
 
 /// Roles, extensions and tablespaces that the archive and the properties name. What only a script names is not found.
-pub async fn needs(archive: &Arc<Archive>) -> Result<Needs> {
+pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Needs> {
+    let part = part.cloned();
     let ours = Arc::clone(archive);
     let read = tokio::task::spawn_blocking(move || {
         let mut roles = BTreeSet::new();
+        let (mut owners, mut extensions, mut tablespaces) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let contents = ours.contents(|entry| {
+            if part.as_ref().is_some_and(|part| !part.holds(entry)) {
+                return;
+            }
+            if part.is_some() {
+                add(&mut owners, entry.owner);
+                add(&mut tablespaces, entry.tablespace);
+                if entry.desc.bytes == b"EXTENSION" {
+                    add(&mut extensions, entry.tag);
+                }
+            }
             if matches!(entry.desc.bytes, b"ACL" | b"DEFAULT ACL" | b"POLICY") {
                 roles.extend(named_in(&String::from_utf8_lossy(entry.defn.bytes)));
             }
         })?;
+        let contents = match part {
+            Some(_) => contents.map(|_| Contents { owners, extensions, tablespaces, ..Contents::default() }),
+            None => contents,
+        };
         Ok((roles, contents))
     });
     let (mut roles, contents) = flatten(read.await)?;
@@ -54,15 +73,28 @@ pub async fn needs(archive: &Arc<Archive>) -> Result<Needs> {
     })
 }
 
+fn add(names: &mut BTreeSet<String>, name: Text<'_>) {
+    if !name.bytes.is_empty() {
+        names.insert(name.to_string());
+    }
+}
+
 fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
     joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
 /// Names what the new database lacks of the archive's contents.
-pub async fn all_there(archive: &Arc<Archive>, connection: &Connection, database: &str) -> Result<()> {
+pub async fn all_there(
+    archive: &Arc<Archive>,
+    part: Option<&Part>,
+    connection: &Connection,
+    database: &str,
+) -> Result<()> {
     let client = session(connection, database).await?;
-    let mut missing = missing_objects(archive, &client).await?;
-    missing.extend(missing_numbers(archive, &client).await?);
+    let mut missing = missing_objects(archive, part, &client).await?;
+    if part.is_none() {
+        missing.extend(missing_numbers(archive, &client).await?);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -77,16 +109,19 @@ pub async fn all_there(archive: &Arc<Archive>, connection: &Connection, database
         .hint("does an event trigger or a hook on the server keep them from being made?"))
 }
 
-async fn missing_objects(archive: &Arc<Archive>, client: &Client) -> Result<Vec<String>> {
+async fn missing_objects(archive: &Arc<Archive>, part: Option<&Part>, client: &Client) -> Result<Vec<String>> {
     // Its first entry names the encoding of all others, so it is known before a batch is full.
     let (batches, mut wanted) = mpsc::channel::<(Wanted, String)>(WAITING);
-    let ours = Arc::clone(archive);
+    let (ours, part) = (Arc::clone(archive), part.cloned());
     let reading = tokio::task::spawn_blocking(move || {
         let mut gatherer = Gatherer::default();
         let mut encoding = String::from("UTF8");
         let contents = ours.contents(|entry: &Entry<'_>| {
             if let Some(named) = encoding_of(entry) {
                 encoding = named;
+            }
+            if part.as_ref().is_some_and(|part| !part.holds(entry)) {
+                return;
             }
             if let Some(batch) = gatherer.add(entry) {
                 // Nobody receives any more after an error, which is then the one that is told.
@@ -134,23 +169,36 @@ async fn missing_numbers(archive: &Archive, client: &Client) -> Result<Vec<Strin
     Ok(missing)
 }
 
-/// Gathers statistics for the planner. A database without them is slow and whole, so a failure is a warning: a partition
-/// on another server that does not answer, for one.
-pub async fn analyze(connection: &Connection, database: &str) -> Result<()> {
+/// Gathers statistics for the planner, of as many tables at once as there are jobs. A database without them is slow and
+/// whole, so a failure is a warning: a partition on another server that does not answer, for one.
+pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize) -> Result<()> {
     let client = session(connection, database).await?;
+    let mut others = Vec::new();
+    for _ in 1..jobs.get() {
+        others.push(session(connection, database).await?);
+    }
     let mut last = 0;
     loop {
         let tables = check::analyzable(&client, last).await?;
         let Some((oid, _)) = tables.last() else { return Ok(()) };
         last = *oid;
         let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
-        if client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.is_err() {
-            one_by_one(&client, &names).await?;
+        if others.is_empty() {
+            if client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.is_err() {
+                one_by_one(&client, names.into_iter()).await?;
+            }
+            continue;
         }
+        let next = Mutex::new(names.into_iter());
+        try_join_all(std::iter::once(&client).chain(&others).map(|client| {
+            let next = &next;
+            one_by_one(client, std::iter::from_fn(move || next.lock().unwrap_or_else(PoisonError::into_inner).next()))
+        }))
+        .await?;
     }
 }
 
-async fn one_by_one(client: &Client, names: &[&str]) -> Result<()> {
+async fn one_by_one(client: &Client, names: impl Iterator<Item = &str>) -> Result<()> {
     for name in names {
         let what = format!("statistics of {name} could not be gathered");
         match client.batch_execute(&format!("ANALYZE {name}")).await {

@@ -78,7 +78,7 @@ pub async fn publish(
 ) -> Result<Option<String>> {
     let properties = &run.archive.properties;
     match replaced {
-        Some(old) => database.replace(server, properties, old).await,
+        Some(old) => database.replace(server, properties, old, run.stop).await,
         None => database.publish(server, properties).await.map(|()| None),
     }
 }

@@ -20,13 +20,14 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
         let mut scanner = ScriptScanner::new(io::sink());
         archive.read(&file, &mut scanner, "nowhere", &moved, &stop)?;
         let (_, script) = scanner.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
-        judge(&file.key, &script)
+        judge(&file.key, &script, damaged)
     });
     work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
-/// Refuses a script that is not whole, or that does more than fill one database.
-pub fn judge(name: &str, script: &Script) -> Result<()> {
+/// Refuses a script that is not whole, or that does more than fill one database. `damaged` makes the error of one that is
+/// not whole, from its name and the reason.
+pub fn judge(name: &str, script: &Script, damaged: impl Fn(&str, &str) -> Error) -> Result<()> {
     // What psql would do comes before what it would lack: a script with \connect has more than one end.
     if let Some(finding) = script.findings.first() {
         let message = format!("{name} is not restored: it has {} at {}", finding.kind, finding.place);
@@ -66,7 +67,7 @@ mod tests {
     fn verdict(text: &str) -> Result<()> {
         let mut scanner = ScriptScanner::new(io::sink());
         scanner.write_all(text.as_bytes()).unwrap();
-        judge("x.sql", &scanner.finish().unwrap().1)
+        judge("x.sql", &scanner.finish().unwrap().1, damaged)
     }
 
     #[test]

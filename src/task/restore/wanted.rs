@@ -9,6 +9,7 @@ use crate::config::{Format, Place, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::postgres::foreign::Dump;
+use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
@@ -78,10 +79,16 @@ impl Wanted {
     }
 
     /// Its archive, ready to be restored.
-    pub async fn archive(self, args: &RestoreArgs, server: &Server, stop: &Stop) -> Result<Archive> {
+    pub async fn archive(
+        self,
+        args: &RestoreArgs,
+        server: &Server,
+        replaced: Option<&Replaced>,
+        stop: &Stop,
+    ) -> Result<Archive> {
         match self {
             Wanted::Backup(store, manifest) => Archive::of_backup(store, *manifest, &args.identity),
-            Wanted::Dump(dump) => foreign::archive(*dump, server, stop).await,
+            Wanted::Dump(dump) => foreign::archive(*dump, server, replaced, stop).await,
         }
     }
 }

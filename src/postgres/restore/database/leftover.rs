@@ -44,7 +44,7 @@ pub async fn clear(server: &mut Server, target: &str) -> Result<()> {
     let stem = name.rfind(MARK).map_or(name.as_str(), |at| &name[..at + MARK.len()]);
     let query = "SELECT oid, datname::text, coalesce(shobj_description(oid, 'pg_database'), ''), \
          pg_has_role(datdba, 'USAGE'), \
-         EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid AND a.backend_type IS DISTINCT FROM 'autovacuum worker') \
+         EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usename IS NOT NULL) \
          FROM pg_database d WHERE starts_with(datname, $1) ORDER BY 2";
     let rows = server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))?;
     for row in rows {

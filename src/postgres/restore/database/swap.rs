@@ -9,14 +9,14 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
-
 use jiff::Timestamp;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::{NewDatabase, apply, begin, beside};
 use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
@@ -25,11 +25,15 @@ use crate::postgres::snapshot::{get, text};
 /// What stands between the target's name and the time in the name of a database that was replaced.
 const KEPT: &str = "_replaced_";
 
-/// How often the swap is tried. New clients wait for up to ten seconds each time, so it is not often.
+/// How often the swap is tried. New clients wait for up to eight seconds each time, so it is not often, and a task
+/// that is told to stop has ten.
 const TRIES: u32 = 3;
 
+/// How long clients are let in between two tries. The name that the old database gets changes every second.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the swap waits for somebody else's lock on the old database: somebody copies it, or changes its properties.
-const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '5s'";
+const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '3s'";
 
 /// How often sessions are looked for while the renaming waits for their end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -52,8 +56,14 @@ impl NewDatabase {
     /// Puts the whole database into the place of `old`, with its properties, in one transaction. Gives the name that the
     /// old one has now; none if somebody has dropped it meanwhile. If it fails, the old one is as it was, but for its
     /// sessions, and the new one is dropped.
-    pub async fn replace(self, server: &mut Server, properties: &Properties, old: &Replaced) -> Result<Option<String>> {
-        if let Err(error) = self.swap(server, properties, old).await
+    pub async fn replace(
+        self,
+        server: &mut Server,
+        properties: &Properties,
+        old: &Replaced,
+        stop: &Stop,
+    ) -> Result<Option<String>> {
+        if let Err(error) = self.swap(server, properties, old, stop).await
             && !self.was_published(server).await
         {
             return Err(self.discard(server, error).await);
@@ -61,8 +71,8 @@ impl NewDatabase {
         old.name_now(server).await
     }
 
-    async fn swap(&self, server: &mut Server, properties: &Properties, old: &Replaced) -> Result<()> {
-        server.revive().await?;
+    async fn swap(&self, server: &mut Server, properties: &Properties, old: &Replaced, stop: &Stop) -> Result<()> {
+        server.leave(&self.target).await?;
         match server.oid(&self.target).await? {
             Some(oid) if oid == old.oid => {}
             Some(_) => return Err(another(old)),
@@ -74,10 +84,11 @@ impl NewDatabase {
         loop {
             match self.try_swap(server, &ender, properties, old).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Passing(error)) if tries < TRIES => {
+                Err(Failure::Passing(error)) if tries < TRIES && !stop.requested() => {
                     log::warn!("{}; trying again", error.message());
                     let rollback = server.client().batch_execute("ROLLBACK").await;
                     rollback.map_err(failed("the swap cannot be taken back"))?;
+                    tokio::time::sleep(PAUSE).await;
                     tries += 1;
                 }
                 Err(Failure::Passing(error) | Failure::Final(error)) => return Err(error),
@@ -95,8 +106,6 @@ impl NewDatabase {
         let client = server.client();
         begin(client).await?;
         client.batch_execute(LOCK_LIMIT).await.map_err(failed("a time limit cannot be set"))?;
-        // Before the renaming, while nobody waits yet.
-        apply(client, &self.properties(&self.name, properties)?, false).await?;
         let kept = beside(&self.target, KEPT, Timestamp::now(), server.name_bytes());
         let (new, target) = (identifier(&self.name), identifier(&self.target));
         let sql =
@@ -107,6 +116,8 @@ impl NewDatabase {
             return Err(Failure::Final(another(old)));
         }
         old.must_be_free(client).await?;
+        // Not before the renaming: a role that gave the database to its owner may not be allowed to rename it.
+        apply(client, &self.properties(&self.target, properties)?, false).await?;
         Ok(client.batch_execute("COMMIT").await.map_err(failed("the databases cannot be swapped"))?)
     }
 
@@ -172,8 +183,8 @@ fn another(old: &Replaced) -> Error {
 
 /// Ends everything that is connected to these databases, and waits a moment.
 async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
-    let query = "SELECT pid, coalesce(usename, backend_type)::text FROM pg_stat_activity WHERE datid = ANY ($1::oid[]) \
-         AND backend_type IS DISTINCT FROM 'autovacuum worker'";
+    // A session without a role is autovacuum's, which the renaming ends itself.
+    let query = "SELECT pid, usename::text FROM pg_stat_activity WHERE datid = ANY ($1::oid[]) AND usename IS NOT NULL";
     let rows = ender.query(query, &[&databases]).await.map_err(failed("sessions cannot be listed"))?;
     for row in rows {
         let (pid, who): (i32, String) = (get(&row, 0)?, text(&row, 1)?);
@@ -189,7 +200,7 @@ async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
 
 /// Who has not ended, for a message.
 async fn who_stays(ender: &Client, old: &Replaced) -> String {
-    let query = "SELECT string_agg(format('process %s (%s)', pid, coalesce(usename::text, backend_type)), ', ') FROM \
+    let query = "SELECT string_agg(format('process %s (%s)', pid, usename), ', ') FROM \
          (SELECT * FROM pg_stat_activity WHERE datid = $1 LIMIT 10) a";
     match ender.query_one(query, &[&old.oid]).await.map(|row| row.try_get::<_, String>(0)) {
         Ok(Ok(processes)) => format!("; still in it: {processes}"),

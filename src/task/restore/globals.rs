@@ -1,0 +1,76 @@
+//! `restore --globals`: the roles of the backup's globals that the server lacks are made before the restore begins.
+
+use std::sync::Arc;
+
+use crate::catalogue::manifest::{Role, StoredFile};
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Counter;
+use crate::host::stop::Stop;
+use crate::postgres::client::{failed, identifier};
+use crate::postgres::restore::globals::{Globals, encoding};
+use crate::postgres::restore::server::{Needs, Server};
+use crate::postgres::snapshot::text;
+use crate::task::restore::archive::{Archive, damaged};
+
+/// Largest script of roles that is read, in bytes: a hundred thousand roles take a quarter of it.
+const LARGEST: u64 = 128 << 20;
+
+/// How many statements are named.
+const NAMED: usize = 20;
+
+/// Makes the roles that the server lacks, if it then has all that the backup needs.
+pub async fn make(archive: &Arc<Archive>, server: &Server, needs: &Needs, stop: &Stop) -> Result<()> {
+    let globals = read(archive, server, stop).await?;
+    tell_unknown(&globals);
+    let made = stop.or(globals.make(server, needs)).await?;
+    match made.is_empty() {
+        true => log::info!("the server has every role of the globals already"),
+        false => {
+            log::info!("made the roles {}", made.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", "))
+        }
+    }
+    Ok(())
+}
+
+fn tell_unknown(globals: &Globals) {
+    for words in globals.unknown().iter().take(NAMED) {
+        log::warn!("left out of the globals, because it is not about roles alone: {words} …");
+    }
+    if let more @ 1.. = globals.unknown().len().saturating_sub(NAMED) {
+        log::warn!("and {more} more statements of the globals");
+    }
+}
+
+/// The backup's globals, read and compared with the manifest.
+pub async fn read(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Globals> {
+    let file = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Globals).next()).cloned();
+    let file = file.ok_or_else(|| {
+        Error::new(Kind::Missing, format!("{} has no globals", archive.name))
+            .hint("make the roles by hand, and leave out --globals")
+    })?;
+    if file.plain_bytes > LARGEST {
+        let message = format!("{} has {} bytes, and {LARGEST} are read", file.key, file.plain_bytes);
+        return Err(Error::new(Kind::Data, message).hint("make the roles with psql, and leave out --globals"));
+    }
+    let (ours, theirs, stopped) = (Arc::clone(archive), file.clone(), stop.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut script = Vec::new();
+        ours.read(&theirs, &mut script, "memory", &Counter::default(), &stopped)?;
+        Ok(script)
+    });
+    let script =
+        work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))?;
+    let script = stop.or(decoded(&file, script, server)).await?;
+    Globals::parse(&script).ok_or_else(|| damaged(&file.key, "a statement of it does not end"))
+}
+
+/// The script as UTF-8; the server knows the other encodings.
+async fn decoded(file: &StoredFile, script: Vec<u8>, server: &Server) -> Result<String> {
+    let encoding = encoding(&script).unwrap_or_else(|| "UTF8".to_owned());
+    if encoding == "UTF8" || script.is_ascii() {
+        return String::from_utf8(script).map_err(|_| damaged(&file.key, "it is not UTF-8"));
+    }
+    let what = format!("{} cannot be read in its encoding {encoding}", file.key);
+    let query = "SELECT convert_from($1::bytea, $2::text)";
+    text(&server.client().query_one(query, &[&script, &encoding]).await.map_err(failed(&what))?, 0)
+}

@@ -1,0 +1,215 @@
+//! `restore --dry-run`: what a restore would do, and what would be in its way. The server is asked and left as it is.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use indicatif::HumanBytes;
+
+use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
+use crate::cli::RestoreArgs;
+use crate::config::{Connection, Format};
+use crate::error::{Error, Result};
+use crate::host::stop::Stop;
+use crate::postgres::client::identifier;
+use crate::postgres::programs::Programs;
+use crate::postgres::restore::globals::may_make;
+use crate::postgres::restore::replaced::Replaced;
+use crate::postgres::restore::server::{Needs, Server};
+use crate::printable::printable;
+use crate::task::list;
+use crate::task::restore::archive::Archive;
+use crate::task::restore::wanted::Wanted;
+use crate::task::restore::{globals, look, major, part, stage};
+
+/// The plan in the making: what is known so far, and what stands against it.
+#[derive(Default)]
+struct Plan {
+    lines: Vec<(&'static str, String)>,
+    problems: Vec<Error>,
+}
+
+impl Plan {
+    fn line(&mut self, label: &'static str, text: impl Into<String>) {
+        self.lines.push((label, text.into()));
+    }
+
+    /// What is there, or one problem more.
+    fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.problems.push(error)).ok()
+    }
+
+    /// Prints the plan; gives the error with which the restore would end.
+    fn print(self) -> Result<()> {
+        let mut text = String::new();
+        let problems = self.problems.iter().map(|error| ("problem", error.to_string()));
+        for (label, line) in self.lines.into_iter().chain(problems) {
+            text.push_str(&format!("{label:<12} {}\n", printable(&line)));
+        }
+        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        match self.problems.into_iter().next() {
+            None => Ok(()),
+            Some(problem) => Err(problem),
+        }
+    }
+}
+
+/// Prints the plan of this restore, and fails as the restore would. A backup's bytes are not read to their end: that is
+/// what verify does.
+pub async fn show(
+    args: &RestoreArgs,
+    wanted: Wanted,
+    target: &str,
+    connection: &Connection,
+    stop: &Stop,
+) -> Result<()> {
+    let mut plan = Plan::default();
+    match &wanted {
+        Wanted::Backup(_, manifest) => backup(&mut plan, args, manifest),
+        Wanted::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
+    }
+    if let Some(server) = plan.keep(stop.or(Server::open(connection)).await) {
+        let replaced = place(&mut plan, args, &server, target, stop).await;
+        let archive = wanted.archive(args, &server, replaced.as_ref(), stop).await;
+        if let Some(archive) = plan.keep(archive).map(Arc::new) {
+            programs(&mut plan, &archive, &server).await;
+            needs(&mut plan, args, &archive, &server, stop).await;
+            staging(&mut plan, args, &archive);
+        }
+    }
+    plan.print()
+}
+
+fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
+    let contents = &manifest.contents;
+    let plain: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+    plan.line("backup", format!("{}, {}", manifest.id, list::format(manifest)));
+    plan.line(
+        "made",
+        format!("{} on PostgreSQL {}", manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC"), manifest.server.version),
+    );
+    plan.line(
+        "size",
+        format!(
+            "{} stored, {} in pg_dump's form, {} on the server that was backed up",
+            HumanBytes(manifest.stored_bytes()),
+            HumanBytes(plain),
+            HumanBytes(contents.database_bytes)
+        ),
+    );
+    let objects = match contents.large_objects {
+        0 => String::new(),
+        1 => ", 1 large object".to_owned(),
+        number => format!(", {number} large objects"),
+    };
+    plan.line("contents", format!("rows of {}{objects}", tables_in_words(contents.tables)));
+    for (label, names) in [("only schema", &args.schema), ("only table", &args.table)] {
+        for name in names {
+            plan.line(label, name);
+        }
+    }
+    if manifest.partial {
+        plan.line("partial", "options left data out");
+    }
+    if !manifest.omitted.is_empty() {
+        plan.line("not in it", format!("{} things, which restore --list names", manifest.omitted.len()));
+    }
+}
+
+/// Where the archive waits, if pg_restore has to read it from a file.
+fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
+    let encrypted = archive.is_encrypted();
+    let several = args.jobs.as_deref().is_some_and(|jobs| jobs != "1");
+    let staged = match archive.format {
+        Format::Directory => encrypted,
+        Format::Custom => several && !archive.is_plain(),
+        Format::Tar | Format::Plain => false,
+    };
+    if !staged {
+        let note = if several && matches!(archive.format, Format::Tar | Format::Plain) {
+            format!("none: the {} format is restored by one job", archive.format)
+        } else {
+            "none".to_owned()
+        };
+        return plan.line("staging", note);
+    }
+    let needed: u64 = archive.files.iter().map(|file| file.plain_bytes).sum();
+    let Some((folder, free)) = plan.keep(stage::place(archive, args.staging_dir.as_deref(), needed)) else { return };
+    plan.line(
+        "staging",
+        format!("{} in {}, which has {} free", HumanBytes(needed), folder.display(), HumanBytes(free)),
+    );
+}
+
+async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &str, stop: &Stop) -> Option<Replaced> {
+    let version = plan.keep(stop.or(server.version()).await).unwrap_or_default();
+    plan.line("server", format!("{}, PostgreSQL {version}, as '{}'", server.connection(), server.role));
+    let existing = plan.keep(stop.or(server.existing(target)).await).flatten();
+    let name = identifier(target);
+    plan.line(
+        "database",
+        match existing {
+            None => format!("{name}, which is made"),
+            Some(old) if !args.force => format!("{name}, which exists ({old}), and is not replaced without --force"),
+            Some(old) if args.drop_replaced => format!("{name}, which exists ({old}), and is replaced and dropped"),
+            Some(old) => format!("{name}, which exists ({old}), and is replaced; it is kept under another name"),
+        },
+    );
+    plan.keep(stop.or(Replaced::reserve(server, target, args.force)).await).flatten()
+}
+
+async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {
+    let bindir = server.connection().bindir.as_deref();
+    let made_by = archive.made_by;
+    if made_by > server.major {
+        plan.line(
+            "older",
+            format!("the server is older than PostgreSQL {made_by}, and may refuse parts of the backup"),
+        );
+    }
+    if let Some(found) = plan.keep(Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await) {
+        let program = if archive.format == Format::Plain { "psql" } else { "pg_restore" };
+        plan.line("program", format!("{program} {} in {}", found.version, found.folder.display()));
+    }
+}
+
+/// What the server lacks of what the backup needs.
+async fn needs(plan: &mut Plan, args: &RestoreArgs, archive: &Arc<Archive>, server: &Server, stop: &Stop) {
+    let part = async { part::find(archive, part::asked_for(args)?).await };
+    let Some(part) = plan.keep(stop.or(part).await) else { return };
+    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref())).await) else { return };
+    let made = match args.globals {
+        true => plan.keep(stop.or(roles_to_make(archive, server, stop)).await).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    if args.globals {
+        plan.line("new roles", listed(&made));
+    }
+    let without_made = |names: &[String]| names.iter().filter(|name| !made.contains(name)).cloned().collect();
+    let roles = Needs { roles: without_made(&needs.roles), owners: without_made(&needs.owners), ..Needs::default() };
+    let extensions = Needs { extensions: needs.extensions, ..Needs::default() };
+    let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
+    plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
+    plan.keep(stop.or(server.check(&roles)).await);
+    plan.line("extensions", listed(&extensions.extensions));
+    plan.keep(stop.or(server.check(&extensions)).await);
+    let mut tablespaces = needs.tablespaces;
+    tablespaces.push(archive.properties.tablespace.clone());
+    tablespaces.dedup();
+    let lacking = plan.keep(stop.or(server.lacks_tablespaces(&tablespaces)).await).unwrap_or_default();
+    if !lacking.is_empty() {
+        plan.line("tablespaces", format!("lacking: {}; what is in them goes to the default one", listed(&lacking)));
+    }
+}
+
+async fn roles_to_make(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Vec<String>> {
+    let lacking = globals::read(archive, server, stop).await?.lacking(server).await?;
+    may_make(server, &lacking).await?;
+    Ok(lacking)
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", "),
+    }
+}

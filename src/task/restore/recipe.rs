@@ -1,0 +1,274 @@
+//! `restore --recipe`: the commands that restore one backup with stock programs alone, as a bash script that runs as it
+//! stands. It is made of the manifest: neither a server nor a private key is needed to print it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::config::Format;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::compress::Method;
+use crate::postgres::properties::{create_database, statements};
+use crate::printable::printable;
+use crate::task::restore::wanted::Wanted;
+
+/// How psql is called: no settings of the person's own, an error ends it, and our texts are UTF-8.
+const PSQL: &str = "PGCLIENTENCODING=UTF8 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1";
+
+/// Prints the script.
+pub fn show(wanted: &Wanted, target: &str) -> Result<()> {
+    let manifest = wanted.manifest().ok_or_else(|| {
+        Error::new(Kind::Usage, "a file without a manifest has no recipe")
+            .hint("decompress it, and give it to pg_restore or psql")
+    })?;
+    let script = script(manifest, target)?;
+    std::io::stdout().write_all(script.as_bytes()).map_err(|error| Error::write("standard output", &error))
+}
+
+/// The script that restores this backup into a new database `target`.
+fn script(manifest: &Manifest, target: &str) -> Result<String> {
+    let parts = [
+        head(manifest, target),
+        settings(manifest, target)?,
+        hashes(manifest)?,
+        globals(manifest)?,
+        creation(manifest, target)?,
+        contents(manifest)?,
+        properties(manifest, target)?,
+    ];
+    Ok(parts.join("\n"))
+}
+
+fn head(manifest: &Manifest, target: &str) -> String {
+    let key = match &manifest.encryption {
+        None => String::new(),
+        Some(encryption) => format!(
+            " KEY\n# where KEY is the file with a private key of one of these:\n#   {}",
+            encryption.recipients.iter().map(|key| printable(key)).collect::<Vec<_>>().join("\n#   ")
+        ),
+    };
+    let partial = match manifest.partial {
+        true => "# The backup is partial: options left data out.\n",
+        false => "",
+    };
+    format!(
+        "#!/usr/bin/env bash\n\
+         # Restores {id}, a backup of the database '{database}', into a new database '{target}',\n\
+         # with stock programs alone. Made on PostgreSQL {server} by pg_dump {pg_dump}, in the {format} format.\n\
+         {partial}#\n\
+         # Run it in the folder that has the backup:  bash THIS_FILE{key}\n\
+         # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs the rights of a superuser.\n\
+         # Take psql and pg_restore of the server's own version, which should be {major} or newer.\n\
+         # It stops at the first error; drop the unfinished database before you run it again.\n",
+        id = printable(&manifest.id),
+        database = printable(&manifest.database),
+        target = printable(target),
+        server = printable(&manifest.server.version),
+        pg_dump = printable(&manifest.pg_dump),
+        format = manifest.format,
+        major = manifest.server.version_num / 10_000,
+    )
+}
+
+fn settings(manifest: &Manifest, target: &str) -> Result<String> {
+    // A name with an equals sign would be taken for a connection string.
+    let database = format!("dbname='{}'", target.replace('\\', "\\\\").replace('\'', "\\'"));
+    let mut text = format!("set -euo pipefail\numask 077\ndatabase={}\n", quoted(&database)?);
+    if manifest.encryption.is_some() {
+        text.push_str("key=${1:-${KEY:?is not set: name the file of the private key as the first argument}}\n");
+    }
+    Ok(text)
+}
+
+/// The files are compared with the hashes in the manifest, in the form that `sha256sum --check` reads: a name with a
+/// backslash or a line end in it is escaped, and a backslash before the hash says so.
+fn hashes(manifest: &Manifest) -> Result<String> {
+    let mut lines = String::new();
+    for StoredFile { key, stored_sha256, .. } in &manifest.files {
+        if stored_sha256.len() != 64 || !stored_sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let message = format!("the manifest of {} has no SHA-256 of {}", printable(&manifest.id), printable(key));
+            return Err(Error::new(Kind::Data, message));
+        }
+        let escaped = key.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        let mark = if escaped == *key { "" } else { "\\" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{mark}{stored_sha256}  {escaped}");
+    }
+    Ok(format!("# The files are what was written.\nsha256sum --check --strict {}", here(&lines)))
+}
+
+fn globals(manifest: &Manifest) -> Result<String> {
+    let Some(file) = manifest.files(Role::Globals).next() else { return Ok(String::new()) };
+    let script = printable(&plain(manifest, file, "less")?);
+    let applied = printable(&plain(manifest, file, "psql --no-psqlrc --dbname=postgres")?);
+    Ok(format!(
+        "# Roles that the server lacks are made before. Read the globals first: applied, they also change the roles that\n\
+         # are there, with passwords and rights.\n#   {script}\n#   {applied}\n"
+    ))
+}
+
+fn creation(manifest: &Manifest, target: &str) -> Result<String> {
+    let properties = &manifest.properties;
+    let tablespace = Some(properties.tablespace.as_str()).filter(|name| *name != "pg_default");
+    let sql = create_database(target, properties, manifest.server.version_num / 10_000, tablespace)?;
+    Ok(format!(
+        "# The database, with what cannot be changed later.\n{PSQL} --dbname=postgres {}",
+        here(&format!("{sql};\n"))
+    ))
+}
+
+fn contents(manifest: &Manifest) -> Result<String> {
+    let load = match manifest.format {
+        Format::Directory => folder(manifest)?,
+        Format::Plain => {
+            let psql = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=\"$database\" > /dev/null";
+            plain(manifest, archive(manifest)?, psql)?
+        }
+        format => {
+            // pg_restore stops behind the last block of an archive, and who writes to it would fail.
+            let pg_restore = format!(
+                "{{ pg_restore --format={format} --exit-on-error --dbname=\"$database\" && cat > /dev/null; }}"
+            );
+            plain(manifest, archive(manifest)?, &pg_restore)?
+        }
+    };
+    Ok(format!(
+        "# What is in it, and statistics for the planner; without these it is slow and whole.\n{load}\n\
+         {PSQL} --dbname=\"$database\" --command=ANALYZE || echo 'run ANALYZE again later' >&2\n"
+    ))
+}
+
+fn archive(manifest: &Manifest) -> Result<&StoredFile> {
+    let first = manifest.files(Role::Archive).next();
+    first.ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", printable(&manifest.id))))
+}
+
+/// With several jobs one section comes after the other: jobs that take all of them at once give out rights in any order,
+/// and make the triggers of a partitioned table while the rows of its partitions still arrive.
+fn folder(manifest: &Manifest) -> Result<String> {
+    let folder = quoted(&format!("./{}", manifest.id))?;
+    let ready = match &manifest.encryption {
+        None => format!("archive={folder}"),
+        Some(_) => {
+            let bytes: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+            format!(
+                "# The decrypted archive, {bytes} bytes, lies in memory until the end.\n\
+                 archive=$(mktemp --directory --tmpdir=\"${{TMPDIR:-/dev/shm}}\")\n\
+                 trap 'rm -r \"$archive\"' EXIT\n\
+                 for file in {folder}/*.age; do\n    \
+                     age --decrypt --identity \"$key\" < \"$file\" > \"$archive/$(basename \"$file\" .age)\"\n\
+                 done"
+            )
+        }
+    };
+    let pg_restore = "pg_restore --format=directory --exit-on-error --dbname=\"$database\"";
+    Ok(format!(
+        "{ready}\n\
+         {pg_restore} --section=pre-data \"$archive\"\n\
+         {pg_restore} --section=data --jobs=\"$(nproc)\" \"$archive\"\n\
+         {pg_restore} --section=post-data --jobs=\"$(nproc)\" \"$archive\""
+    ))
+}
+
+/// The settings of the database come last: some would be in the way of its data.
+fn properties(manifest: &Manifest, target: &str) -> Result<String> {
+    let sql: String =
+        statements(target, &manifest.properties)?.into_iter().map(|statement| statement.sql + ";\n").collect();
+    Ok(format!("# Its owner, settings and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
+}
+
+/// A stored file decrypted, decompressed, and handed to a program.
+fn plain(manifest: &Manifest, file: &StoredFile, program: &str) -> Result<String> {
+    let mut programs: Vec<&str> = Vec::new();
+    if manifest.encryption.is_some() {
+        programs.push("age --decrypt --identity \"$key\"");
+    }
+    programs.extend(match manifest.method(file) {
+        Method::None => None,
+        Method::Gzip => Some("gunzip"),
+        Method::Bzip2 => Some("bunzip2"),
+        Method::Xz => Some("unxz"),
+        Method::Zstd => Some("unzstd"),
+    });
+    programs.push(program);
+    let mut stages = programs.into_iter();
+    let first = stages.next().unwrap_or(program);
+    let rest: String = stages.map(|program| format!(" | {program}")).collect();
+    Ok(format!("{first} < {}{rest}", quoted(&file.key)?))
+}
+
+/// A here-document; its end is a line that the text does not have.
+fn here(text: &str) -> String {
+    let mut end = "END".to_owned();
+    while text.lines().any(|line| line == end) {
+        end.push('_');
+    }
+    format!("<<'{end}'\n{text}{end}\n")
+}
+
+fn quoted(text: &str) -> Result<String> {
+    shlex::try_quote(text).map(std::borrow::Cow::into_owned).map_err(|_| {
+        Error::new(Kind::Data, format!("'{}' has a zero byte, which no shell can have", text.escape_debug()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
+
+    fn sample() -> Manifest {
+        let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
+        manifest.properties.icu_rules = None;
+        manifest
+    }
+
+    #[test]
+    fn a_recipe_reads_as_a_list_of_steps() {
+        let text = script(&sample(), "nestjs_starter_db").unwrap();
+        let steps = [
+            "sha256sum --check --strict <<'END'",
+            "CREATE DATABASE \"nestjs_starter_db\" TEMPLATE template0",
+            "pg_restore --format=custom --exit-on-error --dbname=\"$database\"",
+            "--command=ANALYZE",
+            "ALTER DATABASE \"nestjs_starter_db\" OWNER TO",
+        ];
+        let places: Vec<usize> = steps.iter().map(|step| text.find(step).expect(step)).collect();
+        assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn here_documents_end_where_they_should() {
+        assert_eq!(here("a\n"), "<<'END'\na\nEND\n");
+        assert_eq!(here("a\nEND\nEND_\n"), "<<'END__'\na\nEND\nEND_\nEND__\n");
+    }
+
+    #[test]
+    fn hashes_are_hashes_and_odd_names_are_escaped() {
+        let mut manifest = sample();
+        manifest.files[0].key = "a\\b\nc".to_owned();
+        let hash = manifest.files[0].stored_sha256.clone();
+        assert!(hashes(&manifest).unwrap().contains(&format!("\n\\{hash}  a\\\\b\\nc\n")));
+        manifest.files[0].stored_sha256 = "$(rm -r /)".to_owned();
+        assert_eq!(hashes(&manifest).unwrap_err().kind(), Kind::Data);
+    }
+
+    #[test]
+    fn comments_stay_comments() {
+        let mut manifest = sample();
+        let evil = "x\nrm -r /\r#\u{85}y";
+        manifest.database = evil.to_owned();
+        manifest.pg_dump = evil.to_owned();
+        manifest.server.version = evil.to_owned();
+        for line in head(&manifest, evil).lines() {
+            assert!(line.starts_with('#'), "{line}");
+        }
+        for file in &mut manifest.files {
+            file.key = evil.to_owned();
+        }
+        for line in globals(&manifest).unwrap().lines() {
+            assert!(line.starts_with('#'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! An archive in one file, made ready for several jobs of pg_restore, each of which reads it where it wants. It is compared
+//! with the manifest before pg_restore sees it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::HumanBytes;
+
+use crate::catalogue::manifest::StoredFile;
+use crate::cli::RestoreArgs;
+use crate::config::{Format, jobs, processors};
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::{Counter, Progress};
+use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory, sweep};
+use crate::host::stop::Stop;
+use crate::task::restore::archive::Archive;
+use crate::task::restore::folder::Files;
+
+/// What a user would change.
+const SETTING: &str = "RESTORE_STAGING_DIR";
+
+/// The usual place in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// How many jobs a restore has: more than one only where pg_restore can read the archive in any order.
+pub fn wanted_jobs(args: &RestoreArgs, format: Format) -> Result<NonZeroUsize> {
+    let wanted = jobs("--jobs", args.jobs.as_deref()).map_err(|error| Error::new(Kind::Usage, error.message()))?;
+    match (format, wanted) {
+        (Format::Directory, None) => Ok(processors()),
+        (Format::Custom, None) => {
+            log::debug!("the archive is restored serially: --jobs would load several tables at once");
+            Ok(NonZeroUsize::MIN)
+        }
+        (Format::Custom | Format::Directory, Some(jobs)) => Ok(jobs),
+        (Format::Tar | Format::Plain, wanted) => {
+            if wanted.is_some_and(|jobs| jobs > NonZeroUsize::MIN) {
+                log::warn!(
+                    "the archive is restored serially: --jobs needs the custom or directory format, not {format}"
+                );
+            }
+            Ok(NonZeroUsize::MIN)
+        }
+    }
+}
+
+/// Removes what killed runs left in the places that a run like this one uses.
+pub fn sweep_up(wanted: Option<&Path>) {
+    match wanted {
+        Some(parent) => sweep(parent),
+        None => [PathBuf::from(MEMORY), disk()].iter().for_each(|parent| sweep(parent)),
+    }
+}
+
+/// Checks a plain archive where it is, or unpacks any other one while it is checked.
+pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -> Result<Files> {
+    let (archive, wanted, stop) = (Arc::clone(archive), wanted.map(Path::to_owned), stop.clone());
+    let file = archive.file()?.clone();
+    let in_place = archive.is_plain();
+    let what = if in_place { "checking" } else { "unpacking" };
+    let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
+    let moved = progress.counter();
+    let work = tokio::task::spawn_blocking(move || {
+        if in_place {
+            if !archive.checked {
+                archive.read(&file, &mut io::sink(), "nowhere", &moved, &stop)?;
+            }
+            return Ok(Files::InPlace(archive.store.path(&file.key)?));
+        }
+        let staging = reserve(&archive, wanted.as_deref(), file.plain_bytes)?;
+        let path = staging.path().join("archive");
+        write(&archive, &file, &path, &moved, &stop)?;
+        Ok(Files::Staged { _staging: staging, path })
+    });
+    work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+}
+
+/// Where there is room for this many plain bytes of the archive, and how many are free there.
+pub fn place(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<(PathBuf, u64)> {
+    let encrypted = archive.is_encrypted();
+    let parent = wanted.map_or_else(|| usual_place(encrypted, needed), Path::to_owned);
+    if encrypted {
+        must_be_in_memory(&parent, SETTING).map_err(advise)?;
+    }
+    let free = free_bytes(&parent)?;
+    if free < needed {
+        let (has, takes) = (HumanBytes(free), HumanBytes(needed));
+        let message = format!(
+            "{} has {free} bytes ({has}) free, and the unpacked archive takes {needed} ({takes})",
+            parent.display()
+        );
+        return Err(advise(Error::new(Kind::CannotWrite, message)));
+    }
+    Ok((parent, free))
+}
+
+/// Makes a folder for this many plain bytes of the archive, if there is room for them.
+pub fn reserve(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<Staging> {
+    let (parent, _) = place(archive, wanted, needed)?;
+    Staging::anywhere(&parent).map_err(advise)
+}
+
+/// Unpacks one file of the archive to `path`, which must not exist.
+pub fn write(archive: &Archive, file: &StoredFile, path: &Path, moved: &Counter, stop: &Stop) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut to = opened.map_err(|error| advise(Error::write(path.display(), &error)))?;
+    archive.read(file, &mut to, &path.display().to_string(), moved, stop).map_err(|error| match error.kind() {
+        Kind::CannotWrite => advise(error),
+        _ => error,
+    })
+}
+
+/// What to do about a place that does not take the archive.
+fn advise(error: Error) -> Error {
+    let place = match error.kind() {
+        Kind::Config => "a tmpfs",
+        _ => "a folder with more space",
+    };
+    Error::new(error.kind(), error.message())
+        .hint(format!("set {SETTING} to {place}; a custom archive needs none without --jobs"))
+}
+
+/// Memory for what is stored encrypted. For the rest too, as long as that leaves three quarters of what is free to the
+/// server; else a disk.
+fn usual_place(encrypted: bool, needed: u64) -> PathBuf {
+    let memory = PathBuf::from(MEMORY);
+    let fits = || {
+        let free = free_bytes(&memory).unwrap_or_default().min(available_memory());
+        is_in_memory(&memory) && needed <= free / 4
+    };
+    match encrypted || fits() {
+        true => memory,
+        false => disk(),
+    }
+}
+
+/// A place that is usually on a disk, and usually large.
+fn disk() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+}
+
+/// `MemAvailable` of proc_meminfo(5), in bytes.
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kibibytes.unwrap_or_default().saturating_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_not_filled() {
+        assert!(available_memory() > 1 << 20);
+        assert_eq!(usual_place(true, u64::MAX), Path::new(MEMORY));
+        assert_ne!(usual_place(false, u64::MAX), Path::new(MEMORY));
+    }
+}
