@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
+use tokio_postgres::Row;
 
 use crate::catalogue::manifest::Omission;
 use crate::error::Result;
@@ -11,11 +12,14 @@ use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
 use crate::postgres::snapshot::{Snapshot, get, text};
 
-const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, x.extname::text \
+const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, x.extname::text, \
+     rn.nspname::text, r.relname::text \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
        AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass \
      LEFT JOIN pg_extension x ON x.oid = d.refobjid \
+     LEFT JOIN pg_class r ON c.relispartition AND r.oid = pg_partition_root(c.oid) \
+     LEFT JOIN pg_namespace rn ON rn.oid = r.relnamespace \
      WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
        AND n.nspname <> 'information_schema'";
 
@@ -43,7 +47,7 @@ impl Snapshot {
         let mut omitted = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(failed(what))? {
             let (schema, table) = (text(&row, 1)?, text(&row, 2)?);
-            if dumped.has_table(get(&row, 0)?, &schema, &table) {
+            if dumped.has_table(get(&row, 0)?, &schema, &table) || through_root(dumped, &row)? {
                 continue;
             }
             let extension: Option<String> = get(&row, 5)?;
@@ -89,6 +93,13 @@ impl Snapshot {
         let omission = |name| Omission { kind: "user mapping options".to_owned(), name, reason: reason.to_owned() };
         rows.iter().map(|row| Ok(omission(text(row, 0)?))).collect()
     }
+}
+
+/// Whether a partition's rows stand in a script under its root's name: pg_dump loads hash partitions on an enum so
+/// (`dumpTableData` in `src/bin/pg_dump/pg_dump.c`).
+fn through_root(dumped: &Dumped, row: &Row) -> Result<bool> {
+    let (schema, root): (Option<String>, Option<String>) = (get(row, 6)?, get(row, 7)?);
+    Ok(schema.zip(root).is_some_and(|(schema, root)| dumped.has_table_named(&schema, &root)))
 }
 
 fn because(options: bool, otherwise: &'static str) -> &'static str {

@@ -221,3 +221,20 @@ fn globals_without_passwords() {
     assert!(outcome.stderr.contains("warning: ") && outcome.stderr.contains("no passwords"), "{outcome}");
     assert!(script.contains("CREATE ROLE reader") && !script.contains("PASSWORD"), "{script}");
 }
+
+#[test]
+fn rows_that_are_dumped_through_their_root_are_not_missing() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("through_root");
+    database.sql(
+        "CREATE TYPE colour AS ENUM ('red', 'white'); \
+         CREATE TABLE wine (id int, colour colour) PARTITION BY HASH (colour); \
+         CREATE TABLE wine_0 PARTITION OF wine FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+         CREATE TABLE wine_1 PARTITION OF wine FOR VALUES WITH (MODULUS 2, REMAINDER 1); \
+         INSERT INTO wine SELECT i, (ARRAY['red', 'white']::colour[])[1 + i % 2] FROM generate_series(1, 10) i",
+    );
+    for format in ["custom", "directory", "tar", "plain"] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+        assert_eq!(omitted(&cellar.back_up(database.name())), [""; 0], "{format}");
+    }
+}

@@ -50,6 +50,14 @@ impl Dumped {
         }
     }
 
+    /// Whether a script fills a table of this name; archives know their tables by their OIDs.
+    pub fn has_table_named(&self, schema: &str, table: &str) -> bool {
+        match &self.tables {
+            Tables::Archive(_) => false,
+            Tables::Script(script) => script.has_table(schema, table),
+        }
+    }
+
     /// Number of tables whose rows are in the dump.
     pub fn tables(&self) -> u64 {
         match &self.tables {

@@ -75,6 +75,8 @@ pub async fn show(
             needs(&mut plan, args, &archive, &server, stop).await;
             staging(&mut plan, args, &archive);
         }
+        // The server may take a moment to notice that we are gone, and the name is free for the restore at once.
+        drop(server.client().batch_execute("SELECT pg_advisory_unlock_all()").await);
     }
     plan.print()
 }

@@ -43,6 +43,11 @@ fn a_plan_says_what_a_run_does() {
     assert!(plan.contains("and is replaced; it is kept"), "{plan}");
     assert_eq!(existing.sql("SELECT n FROM precious"), "1");
 
+    let new = cluster.name_for("planned");
+    let plan = planned(&cellar, cluster, &[id, "-t", &new, "--table", "bottle"], 0);
+    assert!(plan.contains("only table   bottle\n"), "{plan}");
+    planned(&cellar, cluster, &[id, "-t", "unused", "--schema", "nowhere"], exit::NOINPUT);
+
     let small = cellar.scratch().join("missing");
     let jobs = ["--jobs=2", "--staging-dir", small.to_str().unwrap()];
     cellar.run(["restore", id, "--dry-run", "-t", "unused"]).arguments(jobs).fails(exit::NOINPUT).says("missing");
