@@ -6,3 +6,4 @@ pub mod process;
 pub mod progress;
 pub mod staging;
 pub mod stop;
+pub mod thread;

@@ -13,6 +13,7 @@ use crate::catalogue::{Backup, Catalogue};
 use crate::cli::ListArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
+use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::Store;
 use crate::store::local::LocalStore;
@@ -26,9 +27,7 @@ pub async fn run(args: &ListArgs) -> Result<()> {
             .hint(format!("the only one is {}", store.name())));
     }
     let location = store.location();
-    let catalogue = tokio::task::spawn_blocking(move || Catalogue::read(&store))
-        .await
-        .unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))?;
+    let catalogue = joined(tokio::task::spawn_blocking(move || Catalogue::read(&store)).await)?;
     let database = args.database.as_deref();
     let wanted = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
     let backups: Vec<&Backup> = catalogue.backups.iter().filter(wanted).collect();

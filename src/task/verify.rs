@@ -16,6 +16,7 @@ use crate::config::{Format, Place, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::store::Store;
 use crate::store::local::LocalStore;
@@ -80,7 +81,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(done)
 }
 
 /// The backups that are asked for; of `--all` there may be none.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::catalogue::manifest::{Manifest, Omission, Role, StoredFile};
 use crate::catalogue::name;
@@ -11,6 +12,7 @@ use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::staging::Staging;
+use crate::host::thread::joined;
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
 use crate::postgres::dump::{Call, Dumped, directory, globals};
@@ -178,7 +180,7 @@ async fn dump_stream(
     let progress = Progress::begin(call.database, None);
     let (first, begun) = oneshot::channel();
     let (recipe, moved) = (recipe(run), progress.counter());
-    let mut pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
+    let pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
 
     let looked = async {
         // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
@@ -196,16 +198,7 @@ async fn dump_stream(
             };
         }
     };
-    let pumped = tokio::select! {
-        biased;
-        () = run.stop.wait() => {
-            child.end().await;
-            drop(pump.await);
-            return Err(run.stop.error());
-        }
-        pumped = &mut pump => flatten(pumped),
-    };
-    let (stored, messages) = agree(pumped, &mut child).await?;
+    let (stored, messages) = finish(run, &mut child, pump).await?;
     let file = stored_file(Role::Archive, key, &stored);
     Ok(Ok(Archive {
         sealed: Sealed::File(stored.finished.inner),
@@ -218,7 +211,16 @@ async fn dump_stream(
 
 /// A stream counts only if the store has it, it is whole, and its program exited with 0. Where several went wrong, the
 /// first of these tells why.
-async fn agree(pumped: Result<Stored>, child: &mut Child) -> Result<(Stored, Messages)> {
+async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<Stored>>) -> Result<(Stored, Messages)> {
+    let pumped = tokio::select! {
+        biased;
+        () = run.stop.wait() => {
+            child.end().await;
+            drop(pump.await);
+            return Err(run.stop.error());
+        }
+        pumped = &mut pump => joined(pumped),
+    };
     match pumped {
         Err(error) if error.kind() != Kind::Data => {
             child.end().await;
@@ -229,10 +231,6 @@ async fn agree(pumped: Result<Stored>, child: &mut Child) -> Result<(Stored, Mes
             Ok((pumped?, messages))
         }
     }
-}
-
-fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
-    joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
 fn stored_file(role: Role, key: String, stored: &Stored) -> StoredFile {
@@ -312,7 +310,7 @@ async fn dump_directory(
         drop(staging);
         Ok((folder, files, dumped))
     });
-    let collected = flatten(collected.await);
+    let collected = joined(collected.await);
     if run.stop.requested() {
         return Err(run.stop.error());
     }
@@ -332,19 +330,11 @@ async fn dump_globals(
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();
     let recipe = recipe(run);
-    let mut pump = tokio::task::spawn_blocking(move || {
+    let pump = tokio::task::spawn_blocking(move || {
         pump("pg_dumpall", stdout, Format::Plain, &recipe, upload, &crate::host::progress::Counter::default(), first)
     });
-    let pumped = tokio::select! {
-        biased;
-        () = run.stop.wait() => {
-            child.end().await;
-            drop(pump.await);
-            return Err(run.stop.error());
-        }
-        pumped = &mut pump => flatten(pumped),
-    };
-    let (stored, messages) = agree(pumped, &mut child).await.map_err(|error| error.context("the globals"))?;
+    let finished = finish(run, &mut child, pump).await;
+    let (stored, messages) = finished.map_err(|error| error.context("the globals"))?;
     let file = stored_file(Role::Globals, key, &stored);
     Ok((stored.finished.inner, file, messages))
 }

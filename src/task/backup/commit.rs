@@ -1,7 +1,8 @@
 //! How a backup comes to exist: the files get their names, and the manifest gets its name last.
 
 use crate::catalogue::manifest::{Manifest, Role, StoredFile};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::host::thread::joined;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::Run;
@@ -19,7 +20,7 @@ pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
         let named = name_all(&store, whole, &manifest);
         named.map(|()| manifest)
     });
-    committed.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(committed.await)
 }
 
 fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()> {

@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::host::progress::{Counter, Progress};
 use crate::host::staging::Staging;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::stage;
 
@@ -40,7 +41,7 @@ pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -
         false => check(&archive, &moved, &stop),
         true => stage(&archive, wanted.as_deref(), &moved, &stop),
     });
-    work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(work.await)
 }
 
 fn check(archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Files> {

@@ -6,6 +6,7 @@ use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::facts::defaults;
 use crate::postgres::foreign::{Dump, Whole, damaged};
 use crate::postgres::restore::replaced::Replaced;
@@ -80,8 +81,7 @@ async fn read(dump: Dump, stop: &Stop) -> Result<(Dump, Whole)> {
     let (dump, moved, stop) = (Arc::new(dump), progress.counter(), stop.clone());
     let ours = Arc::clone(&dump);
     let work = tokio::task::spawn_blocking(move || ours.read(&moved, &stop));
-    let whole =
-        work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))?;
+    let whole = joined(work.await)?;
     let dump = Arc::into_inner(dump).ok_or_else(|| Error::new(Kind::Internal, "a thread still reads the dump"))?;
     Ok((dump, whole))
 }

@@ -6,6 +6,7 @@ use crate::catalogue::manifest::{Role, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::restore::globals::{Globals, encoding};
 use crate::postgres::restore::server::{Needs, Server};
@@ -58,8 +59,7 @@ pub async fn read(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Resul
         ours.read(&theirs, &mut script, "memory", &Counter::default(), &stopped)?;
         Ok(script)
     });
-    let script =
-        work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))?;
+    let script = joined(work.await)?;
     let script = stop.or(decoded(&file, script, server)).await?;
     Globals::parse(&script).ok_or_else(|| damaged(&file.key, "a statement of it does not end"))
 }

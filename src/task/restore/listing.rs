@@ -10,8 +10,9 @@ use indicatif::HumanBytes;
 use crate::catalogue::manifest::{Extension, Manifest, Omission, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::Format;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::archive::{Entry, Oids};
 use crate::postgres::client::identifier;
 use crate::printable::printable;
@@ -74,9 +75,7 @@ pub async fn show(wanted: Wanted, args: &RestoreArgs, stop: &Stop) -> Result<()>
         objects(&archive, &stopped, &mut out)?;
         tail(&archive, &mut out).and_then(|()| out.flush()).map_err(cannot_write)
     });
-    let done = stop.or(async {
-        work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
-    });
+    let done = stop.or(async { joined(work.await) });
     done.await
 }
 

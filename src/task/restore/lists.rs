@@ -6,8 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::host::staging::Staging;
+use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::part::Part;
@@ -82,7 +83,7 @@ impl Turns {
             let list = |ids: Vec<u32>| List::write(|line| ids.iter().try_for_each(|id| line(*id)));
             Ok(Turns { second: list(second)?, third: list(third)? })
         });
-        work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+        joined(work.await)
     }
 
     /// The lists of the second call and of the third.

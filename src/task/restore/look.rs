@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
+use crate::host::thread::joined;
 use crate::postgres::archive::{Contents, Entry, Text};
 use crate::postgres::client::failed;
 use crate::postgres::properties;
@@ -53,7 +54,7 @@ pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Needs>
         };
         Ok((roles, contents))
     });
-    let (mut roles, contents) = flatten(read.await)?;
+    let (mut roles, contents) = joined(read.await)?;
     let properties = &archive.properties;
     roles.extend(properties::roles(properties)?);
     let (mut owners, extensions, tablespaces) = match contents {
@@ -77,10 +78,6 @@ fn add(names: &mut BTreeSet<String>, name: Text<'_>) {
     if !name.bytes.is_empty() {
         names.insert(name.to_string());
     }
-}
-
-fn flatten<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
-    joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
 }
 
 /// Names what the new database lacks of the archive's contents.
@@ -139,7 +136,7 @@ async fn missing_objects(archive: &Arc<Archive>, part: Option<&Part>, client: &C
         missing.extend(found);
         missing.truncate(NAMED * NAMED);
     }
-    flatten(reading.await)?;
+    joined(reading.await)?;
     Ok(missing)
 }
 

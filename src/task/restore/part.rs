@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::cli::RestoreArgs;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
+use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::lists::List;
@@ -75,7 +76,7 @@ pub async fn find(archive: &Arc<Archive>, wanted: Option<Wanted>) -> Result<Opti
             tables: wanted.is_tables(),
         }))
     });
-    work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(work.await)
 }
 
 impl Wanted {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::script::{Kind as Found, Script, ScriptScanner};
 use crate::task::restore::archive::{Archive, damaged};
 
@@ -22,7 +23,7 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
         let (_, script) = scanner.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
         judge(&file.key, &script, damaged)
     });
-    work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(work.await)
 }
 
 /// Refuses a script that is not whole, or that does more than fill one database. `damaged` makes the error of one that is

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::{Counter, Progress};
 use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory, sweep};
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::folder::Files;
 
@@ -75,7 +76,7 @@ pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -
         write(&archive, &file, &path, &moved, &stop)?;
         Ok(Files::Staged { _staging: staging, path })
     });
-    work.await.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("a thread broke down: {error}"))))
+    joined(work.await)
 }
 
 /// Where there is room for this many plain bytes of the archive, and how many are free there.
