@@ -180,10 +180,7 @@ fn latest<'a>(candidates: &[&'a Backup], database: Option<&str>) -> Result<&'a B
 
 impl Backup {
     fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Self {
-        let verification = document(store, &Verification::key(&manifest.id))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Verification>(&bytes).ok())
-            .filter(|record| record.id == manifest.id);
+        let verification = verification(store, &manifest.id);
         let damage: Vec<String> = manifest
             .files
             .iter()
@@ -202,6 +199,12 @@ impl Backup {
         };
         Backup { manifest, store: store.name(), status, verification, damage }
     }
+}
+
+/// Result of the last verify of a backup, if there is one that can be read.
+pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
+    let bytes = document(store, &Verification::key(id)).ok()?;
+    serde_json::from_slice::<Verification>(&bytes).ok().filter(|record| record.id == id)
 }
 
 /// Reads a small object whole.

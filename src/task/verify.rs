@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::{Backup, Catalogue};
+use crate::catalogue::{Backup, Catalogue, verification};
 use crate::cli::VerifyArgs;
 use crate::config::{Format, Place, identities};
 use crate::error::{Error, Kind, Result};
@@ -219,7 +219,8 @@ fn strangers(store: &dyn Store, manifest: &Manifest) -> Result<Vec<String>> {
     Ok(strange.map(|key| format!("{key}: is in the archive's folder, and the manifest does not name it")).collect())
 }
 
-/// Writes the result beside the manifest, unless the backup has been deleted meanwhile.
+/// Writes the result beside the manifest, unless the backup has been deleted meanwhile. That the stored bytes are those
+/// that were written takes nothing back of what a full verify found in them.
 async fn record(run: &Run<'_>, report: &Report) -> Result<()> {
     let Some(depth) = report.depth else { return Ok(()) };
     let record = Verification {
@@ -231,11 +232,16 @@ async fn record(run: &Run<'_>, report: &Report) -> Result<()> {
     };
     let store = Arc::clone(&run.store);
     off_thread(move || match store.size(&Manifest::key(&record.id))? {
+        Some(_) if record.passed && record.depth == Depth::Stored && knows_more(&*store, &record.id) => Ok(()),
         Some(_) => store.replace(&Verification::key(&record.id), &record.to_json()?),
         None => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", record.id))),
     })
     .await
     .map_err(|error| error.context("the result cannot be recorded"))
+}
+
+fn knows_more(store: &dyn Store, id: &str) -> bool {
+    verification(store, id).is_some_and(|earlier| earlier.depth == Depth::Full)
 }
 
 fn print(reports: &[Report]) -> Result<()> {

@@ -295,6 +295,8 @@ fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
         assert_eq!(kept.record(), before, "a wrong key says nothing of the bytes");
         with(&ours).succeeds().says(": good, 2 tables");
         assert_eq!(kept.record().unwrap()["depth"], "full");
+        kept.is_good("full").says("stored bytes only");
+        assert_eq!(kept.cellar.list()[0]["status"], "verified", "what a full verify found still holds");
 
         let archive = kept.archive();
         tree::flip_byte(&archive, 30);
@@ -304,6 +306,12 @@ fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
         tree::flip_byte(&archive, 30);
         tree::flip_byte(&archive, -1);
         with(&ours).fails(exit::DATAERR).says("the age file is corrupt").says("stored byte");
+
+        // What is stored is what the manifest says, and still no archive.
+        kept.accept(kept.key("archive"));
+        with(&ours).fails(exit::DATAERR).says("the age file is corrupt");
+        kept.cellar.run(["verify", kept.id()]).succeeds().says("stored bytes only");
+        assert_eq!(kept.cellar.list()[0]["status"], "damaged", "{format}");
     }
 }
 
