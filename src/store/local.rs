@@ -250,7 +250,8 @@ impl Write for LocalUpload {
 
 impl Upload for LocalUpload {
     fn seal(&mut self) -> Result<()> {
-        self.file.sync_all().map_err(|error| Error::write(self.partial.display(), &error))
+        let sealed = self.file.sync_all().and_then(|()| sync_parent(&self.partial));
+        sealed.map_err(|error| Error::write(self.partial.display(), &error))
     }
 
     fn commit(mut self: Box<Self>) -> Result<()> {
@@ -323,7 +324,12 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
             Err(error) => return Err(error.into()),
             Ok(()) => {}
         }
-        sync_parent(to)
+        // A name that may not last is taken back: its owner is told that it was never given.
+        sync_parent(to).inspect_err(|_| {
+            if let Err(error) = std::fs::rename(to, from) {
+                log::warn!("cannot take the name {} back: {error}", to.display());
+            }
+        })
     };
     rename().map_err(|error| Error::write(to.display(), &error))
 }

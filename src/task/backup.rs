@@ -12,6 +12,7 @@ use crate::host::lock::Lock;
 use crate::host::staging::must_be_in_memory;
 use crate::host::stop::Stop;
 use crate::postgres::client::{connect, failed};
+use crate::postgres::snapshot::text;
 use crate::store::local::LocalStore;
 
 mod attempt;
@@ -98,7 +99,7 @@ async fn databases(run: &Run<'_>) -> Result<Vec<String>> {
     };
     let query = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
     let rows = client.query(query, &[]).await.map_err(failed("the databases cannot be listed"))?;
-    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let mut names = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<_>>>()?;
     names.retain(|name| !excluded.contains(name));
     match names.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),
