@@ -14,8 +14,10 @@ use crate::postgres::dump_options::DumpOptions;
 use crate::secret::{Secret, Sources};
 
 mod connection;
+mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls};
+pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
 
 /// Format of an archive (`pg_dump --format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -96,8 +98,12 @@ pub struct BackupSettings {
 pub struct Place {
     /// Name of the configuration.
     pub instance: String,
-    /// Folder of the local store.
-    pub directory: PathBuf,
+    /// Name of this host; backups carry it.
+    pub host: String,
+    /// Folder of the local store; none if backups go straight to the bucket.
+    pub directory: Option<PathBuf>,
+    /// The bucket.
+    pub s3: Option<S3Settings>,
 }
 
 /// `$CREDENTIALS_DIRECTORY`, where systemd puts a unit's credentials.
@@ -171,12 +177,26 @@ impl Place {
             return Err(wrong("PGCELLAR_INSTANCE (--instance)", &args.instance, expected));
         }
         let default = || Path::new("/var/backups/pgcellar").join(&args.instance);
-        let directory = args.backup_dir.clone().unwrap_or_else(default);
-        if !directory.is_absolute() {
-            let path = directory.display().to_string();
-            return Err(wrong("BACKUP_DIR (--backup-dir)", &path, "an absolute path"));
-        }
-        Ok(Place { instance: args.instance.clone(), directory })
+        let s3 = S3Settings::new(&args.s3)?;
+        let directory = match args.backup_dir.clone().unwrap_or_else(default) {
+            empty if empty.as_os_str().is_empty() && s3.is_some() => None,
+            empty if empty.as_os_str().is_empty() => {
+                return Err(Error::new(Kind::Config, "BACKUP_DIR is empty, and no bucket is named")
+                    .hint("set BACKUP_DIR to a folder, or AWS_S3_BUCKET to a bucket"));
+            }
+            directory if !directory.is_absolute() => {
+                let path = directory.display().to_string();
+                return Err(wrong("BACKUP_DIR (--backup-dir)", &path, "an absolute path"));
+            }
+            directory => Some(directory),
+        };
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Ok(Place { instance: args.instance.clone(), host, directory, s3 })
+    }
+
+    /// The folder of the local store, for what cannot be done without one.
+    pub fn local(&self) -> Result<&Path> {
+        self.directory.as_deref().ok_or_else(|| Error::new(Kind::Config, "BACKUP_DIR is empty").hint("name a folder"))
     }
 }
 

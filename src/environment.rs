@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// What our variables' names begin with.
-const PREFIXES: &[&str] = &["BACKUP_", "DB_", "PGCELLAR_"];
+const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "PGCELLAR_"];
 
 /// Secrets, which have no flag.
 const SECRETS: &[&str] = &["DB_PASSWORD"];

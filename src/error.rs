@@ -101,9 +101,18 @@ impl Error {
         ExitCode::from(self.kind.exit_status())
     }
 
+    /// The error of ours that an I/O error carries: it has said already what failed, on what and why.
+    pub fn within(error: &std::io::Error) -> Option<Self> {
+        let Error { kind, message, hint } = error.get_ref()?.downcast_ref()?;
+        Some(Error { kind: *kind, message: message.clone(), hint: hint.clone() })
+    }
+
     /// A failed read of `what`: damaged data, a missing file or a lack of rights, by the kind of `error`.
     pub fn read(what: impl fmt::Display, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
+        if let Some(error) = Error::within(error) {
+            return error;
+        }
         let kind = match error.kind() {
             Io::NotFound => Kind::Missing,
             Io::PermissionDenied => Kind::NotPermitted,
@@ -116,6 +125,9 @@ impl Error {
     /// A failed write of `what`; says what to do about a full disk, missing folders and rights.
     pub fn write(what: impl fmt::Display, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
+        if let Some(error) = Error::within(error) {
+            return error;
+        }
         let plain = Error::new(Kind::CannotWrite, format!("cannot write {what}: {}", reason(error)));
         match error.kind() {
             Io::StorageFull | Io::QuotaExceeded => plain.hint("free space there, or set BACKUP_DIR to a larger disk"),
@@ -154,6 +166,20 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// An error of ours on its way through `Read` and `Write`; [`Error::within`] takes it out again.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind {
+            Kind::Missing => Io::NotFound,
+            Kind::NotPermitted => Io::PermissionDenied,
+            Kind::Data => Io::InvalidData,
+            _ => Io::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +190,15 @@ mod tests {
             Error::new(Kind::Unavailable, "connection refused").context("cannot reach db:5432").hint("is it running?");
         assert_eq!(error.to_string(), "cannot reach db:5432: connection refused (is it running?)");
         assert_eq!(error.kind().exit_status(), 69);
+    }
+
+    #[test]
+    fn errors_of_ours_pass_through_reading_and_writing() {
+        let ours = || Error::new(Kind::NotPermitted, "cannot read s3://b/k: no").hint("permit it");
+        let through = std::io::Error::from(ours());
+        assert_eq!(Error::read("/x", &through).to_string(), ours().to_string());
+        assert_eq!(Error::write("/x", &through).kind(), Kind::NotPermitted);
+        assert!(Error::within(&std::io::Error::other("x")).is_none());
     }
 
     #[test]

@@ -9,6 +9,11 @@ use std::path::Path;
 use pgcellar::error::Kind;
 use pgcellar::store::Store;
 use pgcellar::store::local::LocalStore;
+use pgcellar::store::s3::S3Store;
+
+mod s3_server;
+
+use s3_server::S3Server;
 
 /// Keys as backups have them, with everything that an escaped name may have.
 const KEYS: &[&str] = &[
@@ -41,7 +46,7 @@ fn conforms(store: &dyn Store) {
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
-    let mut upload = store.create(key).unwrap();
+    let mut upload = store.create(key, None).unwrap();
     upload.write_all(bytes).unwrap();
     upload.seal().unwrap();
     upload.commit().unwrap();
@@ -100,7 +105,7 @@ fn any_part_is_read(store: &dyn Store) {
 fn nothing_is_seen_before_commit(store: &dyn Store) {
     for key in KEYS {
         let unseen = || store.size(key).unwrap().is_none() && !keys(store).iter().any(|listed| listed == key);
-        let mut upload = store.create(key).unwrap();
+        let mut upload = store.create(key, None).unwrap();
         assert!(unseen(), "{key} is seen before its first byte");
         upload.write_all(&pattern(100_000, 1)).unwrap();
         upload.flush().unwrap();
@@ -115,11 +120,11 @@ fn nothing_is_seen_before_commit(store: &dyn Store) {
 }
 
 fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
-    drop(store.create(KEYS[0]).unwrap());
-    let mut upload = store.create(KEYS[0]).unwrap();
+    drop(store.create(KEYS[0], None).unwrap());
+    let mut upload = store.create(KEYS[0], None).unwrap();
     upload.write_all(b"half").unwrap();
     drop(upload);
-    let mut upload = store.create(KEYS[0]).unwrap();
+    let mut upload = store.create(KEYS[0], None).unwrap();
     upload.write_all(b"all of it").unwrap();
     upload.seal().unwrap();
     drop(upload);
@@ -133,7 +138,7 @@ fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
 fn nothing_is_overwritten(store: &dyn Store) {
     put(store, KEYS[0], b"old");
     // A store may refuse at the beginning or at the end.
-    let refused = match store.create(KEYS[0]) {
+    let refused = match store.create(KEYS[0], None) {
         Err(error) => error,
         Ok(mut upload) => {
             upload.write_all(b"new").unwrap();
@@ -180,7 +185,7 @@ fn missing_objects_are_told(store: &dyn Store) {
 
 fn keys_that_lead_outside_are_refused(store: &dyn Store) {
     for key in OUTSIDE {
-        assert!(store.create(key).is_err(), "{key:?} was created");
+        assert!(store.create(key, None).is_err(), "{key:?} was created");
         assert!(store.read(key, 0).is_err(), "{key:?} was read");
         assert!(store.size(key).is_err(), "{key:?} was looked at");
         assert!(store.delete(key).is_err(), "{key:?} was deleted");
@@ -201,7 +206,7 @@ fn writers_do_not_disturb_each_other(store: &dyn Store) {
     // Of several writers of one key one wins, whole.
     let won: Vec<u64> = std::thread::scope(|scope| {
         let write = |seed| {
-            let mut upload = store.create(KEYS[0]).ok()?;
+            let mut upload = store.create(KEYS[0], None).ok()?;
             upload.write_all(&pattern(300_000, seed)).ok()?;
             upload.seal().ok()?;
             upload.commit().ok().map(|()| seed)
@@ -236,6 +241,21 @@ fn local() {
     assert!(!left.iter().any(|path| temporary(path)), "{left:?}");
 }
 
+/// A runtime as the program has it.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn s3() {
+    let server = S3Server::shared();
+    let runtime = runtime();
+    let settings = server.settings(&server.bucket());
+    let store = runtime.block_on(S3Store::open(&settings, "main", "host")).unwrap();
+    conforms(&store);
+    assert_eq!(store.name(), "s3");
+}
+
 fn mode(path: impl AsRef<Path>) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
@@ -247,7 +267,7 @@ fn local_files_are_for_their_owner_alone() {
     let store = LocalStore::new(&directory);
     store.prepare().unwrap();
     assert_eq!(mode(&directory), 0o700);
-    let mut upload = store.create("shop_20231231_020000.dump").unwrap();
+    let mut upload = store.create("shop_20231231_020000.dump", None).unwrap();
     upload.write_all(b"x").unwrap();
     assert_eq!(mode(directory.join("shop_20231231_020000.dump.partial")), 0o600);
     upload.commit().unwrap();

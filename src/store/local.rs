@@ -1,13 +1,15 @@
 //! A directory as a store: temporary name, fsync, rename, fsync of the folder.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
+
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Store, Upload};
+use crate::store::{Entry, Store, Upload, is_inside};
 
 /// What a name ends in until its bytes are whole.
 pub const PARTIAL: &str = ".partial";
@@ -46,9 +48,7 @@ impl LocalStore {
 
     /// Path of a key. A key that would lead out of the directory is refused, wherever it came from.
     pub fn path(&self, key: &str) -> Result<PathBuf> {
-        // Every part is a name: an empty one or a dot would make a second spelling of another key.
-        let inside = key.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if !inside || key.contains('\0') {
+        if !is_inside(key) {
             return Err(Error::new(Kind::Data, format!("the file name '{key}' points outside the backup directory")));
         }
         Ok(self.directory.join(key))
@@ -57,19 +57,6 @@ impl LocalStore {
     /// Path of a key while its bytes are not whole.
     pub fn partial_path(&self, key: &str) -> Result<PathBuf> {
         self.path(&format!("{key}{PARTIAL}"))
-    }
-
-    /// Keys of the temporary files and folders at the top of the directory.
-    pub fn partials(&self) -> Result<Vec<String>> {
-        let mut keys = Vec::new();
-        for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
-            let entry = entry.map_err(|error| self.cannot_read(&error))?;
-            if let Some(key) = entry.file_name().to_str().and_then(|name| name.strip_suffix(PARTIAL)) {
-                keys.push(key.to_owned());
-            }
-        }
-        keys.sort();
-        Ok(keys)
     }
 
     fn cannot_read(&self, error: &io::Error) -> Error {
@@ -87,26 +74,6 @@ impl LocalStore {
         let (path, partial) = (self.path(key)?, self.partial_path(key)?);
         DirBuilder::new().mode(0o700).create(&partial).map_err(|error| Error::write(partial.display(), &error))?;
         Ok(LocalFolder { path, partial, committed: false })
-    }
-
-    /// Removes a key's temporary file or folder.
-    pub fn discard(&self, key: &str) -> Result<()> {
-        let path = self.partial_path(key)?;
-        let removed = match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&path),
-            Ok(_) => std::fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path.display(), &error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads a temporary file.
-    pub fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
-        let path = self.partial_path(key)?;
-        std::fs::read(&path).map_err(|error| Error::read(path.display(), &error))
     }
 
     /// Removes a folder if nothing is in it.
@@ -136,7 +103,9 @@ impl LocalStore {
                         _ => {}
                     }
                 }
-                Ok(metadata) if metadata.is_file() => entries.push(Entry { key, bytes: metadata.len() }),
+                Ok(metadata) if metadata.is_file() => {
+                    entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) })
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -154,7 +123,7 @@ impl Store for LocalStore {
         self.directory.display().to_string()
     }
 
-    fn create(&self, key: &str) -> Result<Box<dyn Upload>> {
+    fn create(&self, key: &str, _bytes: Option<u64>) -> Result<Box<dyn Upload>> {
         let path = self.path(key)?;
         let partial = self.partial_path(key)?;
         if let Some((folder, _)) = key.rsplit_once('/') {
@@ -228,6 +197,75 @@ impl Store for LocalStore {
             Error::write(path.display(), &error)
         })
     }
+
+    fn withdraw(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        let withdrawn = std::fs::rename(&path, self.partial_path(key)?).and_then(|()| sync_parent(&path));
+        match withdrawn {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path.display(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.partial_path(key)?;
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            sync_parent(&path)
+        };
+        write().map_err(|error| Error::write(path.display(), &error))
+    }
+
+    fn partials(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
+            let entry = entry.map_err(|error| self.cannot_read(&error))?;
+            let Some(key) = entry.file_name().to_str().and_then(|name| name.strip_suffix(PARTIAL)).map(str::to_owned)
+            else {
+                continue;
+            };
+            match entry.metadata() {
+                Ok(metadata) => entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.cannot_read(&error)),
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
+        let path = self.partial_path(key)?;
+        std::fs::read(&path).map_err(|error| Error::read(path.display(), &error))
+    }
+
+    fn discard(&self, key: &str) -> Result<()> {
+        let path = self.partial_path(key)?;
+        let removed = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&path),
+            Ok(_) => std::fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path.display(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_labelled(&self, _key: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn locked_until(&self, _key: &str) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+}
+
+/// When a file was written last; the beginning of time where nobody can tell.
+fn modified(metadata: &Metadata) -> Timestamp {
+    metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MIN)
 }
 
 /// A file under its temporary name.

@@ -1,10 +1,17 @@
 //! Where backups live: keys and bytes, and no idea of what they mean.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use crate::config::Place;
 use crate::error::Result;
+use crate::store::local::LocalStore;
+use crate::store::s3::S3Store;
 
 pub mod local;
+pub mod s3;
 
 /// A file of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +20,8 @@ pub struct Entry {
     pub key: String,
     /// Stored size in bytes.
     pub bytes: u64,
+    /// When it was written last, by the store's clock.
+    pub modified: Timestamp,
 }
 
 /// A new object on its way into the store. Nothing can be seen under its key before `commit`; dropping it leaves
@@ -33,8 +42,8 @@ pub trait Store: Send + Sync {
     /// Where it is, for messages.
     fn location(&self) -> String;
 
-    /// Begins a new object.
-    fn create(&self, key: &str) -> Result<Box<dyn Upload>>;
+    /// Begins a new object; `bytes` is its size where that is known.
+    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>>;
 
     /// Reads an object from `offset` on. An object that is not there is `Kind::Missing`.
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>>;
@@ -50,4 +59,60 @@ pub trait Store: Send + Sync {
 
     /// Replaces a small object as a whole: readers see the old bytes or the new ones.
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Takes an object out of sight, durably: it is not listed any more. Its bytes may be kept under its temporary name,
+    /// until [`Store::discard`] removes them. One that is not there is no error.
+    fn withdraw(&self, key: &str) -> Result<()>;
+
+    /// Puts a small object under the temporary name of `key`, durably. One that is there already is an error and is left
+    /// alone.
+    fn announce(&self, key: &str, bytes: &[u8]) -> Result<()>;
+
+    /// What is not whole: the keys of temporary objects, of folders that are being filled, and of uploads that were begun
+    /// and neither committed nor dropped. `bytes` is what is known of their size.
+    fn partials(&self) -> Result<Vec<Entry>>;
+
+    /// Reads the temporary object of a key; one that is not there is `Kind::Missing`.
+    fn read_partial(&self, key: &str) -> Result<Vec<u8>>;
+
+    /// Removes what is there of a key that is not whole: its temporary object or folder, and its begun uploads.
+    fn discard(&self, key: &str) -> Result<()>;
+
+    /// Whether the object itself tells that this instance wrote it. Never so in a store whose objects have no metadata.
+    fn is_labelled(&self, key: &str) -> Result<bool>;
+
+    /// Until when the store refuses to delete the object, if it does.
+    fn locked_until(&self, key: &str) -> Result<Option<Timestamp>>;
+}
+
+/// Whether a key stays within its store. Every part must be a name: an empty one or a dot would make a second spelling of
+/// another key.
+fn is_inside(key: &str) -> bool {
+    !key.contains('\0') && key.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// The stores of an instance.
+#[derive(Clone)]
+pub struct Stores {
+    /// The directory, unless backups go straight to the bucket.
+    pub local: Option<LocalStore>,
+    /// The bucket, if one is configured.
+    pub s3: Option<Arc<S3Store>>,
+}
+
+impl Stores {
+    /// The stores that the settings name. Nothing is asked of them yet.
+    pub async fn open(place: &Place) -> Result<Self> {
+        let s3 = match &place.s3 {
+            Some(settings) => Some(Arc::new(S3Store::open(settings, &place.instance, &place.host).await?)),
+            None => None,
+        };
+        Ok(Stores { local: place.directory.as_ref().map(LocalStore::new), s3 })
+    }
+
+    /// All of them, the local one first.
+    pub fn all(&self) -> Vec<Arc<dyn Store>> {
+        let local = self.local.iter().map(|store| Arc::new(store.clone()) as Arc<dyn Store>);
+        local.chain(self.s3.iter().map(|store| Arc::clone(store) as Arc<dyn Store>)).collect()
+    }
 }

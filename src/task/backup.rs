@@ -45,12 +45,12 @@ pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
     let run = Run {
         settings,
         connection: Connection::new(&args.connection)?,
-        store: LocalStore::new(&place.directory),
+        store: LocalStore::new(place.local()?),
         place,
         stop,
     };
     run.store.prepare()?;
-    let _lock = Lock::take(&run.place.directory, "backup")?;
+    let _lock = Lock::take(run.place.local()?, "backup")?;
     sweep::sweep(&run.store)?;
     let databases = stop.or(databases(&run)).await?;
 

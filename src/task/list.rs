@@ -21,7 +21,7 @@ use crate::store::local::LocalStore;
 /// Prints the backups, the oldest first, so that the newest stand where the reader is; what cannot be used is told on
 /// standard error.
 pub async fn run(args: &ListArgs) -> Result<()> {
-    let store = LocalStore::new(Place::new(&args.place)?.directory);
+    let store = LocalStore::new(Place::new(&args.place)?.local()?);
     if let Some(other) = args.store.as_deref().filter(|name| *name != store.name()) {
         return Err(Error::new(Kind::Usage, format!("there is no store '{}'", printable(other)))
             .hint(format!("the only one is {}", store.name())));

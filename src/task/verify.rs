@@ -50,7 +50,7 @@ struct Found {
 /// Verifies the backups one after the other. Damage in one does not keep the others from being verified; the error is
 /// then that of the damage, or else of the first backup that could not be verified.
 pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
-    let store: Arc<dyn Store> = Arc::new(LocalStore::new(Place::new(&args.place)?.directory));
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(Place::new(&args.place)?.local()?));
     let run = Run {
         store: Arc::clone(&store),
         identities: identities(&args.identity)?.map(Arc::new),

@@ -174,7 +174,7 @@ async fn dump_stream(
 ) -> Result<std::result::Result<Archive, Vec<String>>> {
     let format = run.settings.format;
     let key = key(run, id, format.extension());
-    let upload = run.store.create(&key)?;
+    let upload = run.store.create(&key, None)?;
     let mut child = Child::start("pg_dump", call.stream(format))?;
     let stdout = child.stdout()?;
     let progress = Progress::begin(call.database, None);
@@ -325,7 +325,7 @@ async fn dump_globals(
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
     let key = key(run, id, ".globals.sql");
-    let upload = run.store.create(&key)?;
+    let upload = run.store.create(&key, None)?;
     let mut child = Child::start("pg_dumpall", globals(call, passwords))?;
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();

@@ -13,8 +13,7 @@ pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
     if run.stop.requested() {
         return Err(run.stop.error());
     }
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let manifest = whole.manifest(run, host);
+    let manifest = whole.manifest(run, run.place.host.clone());
     let store = run.store.clone();
     let committed = tokio::task::spawn_blocking(move || {
         let named = name_all(&store, whole, &manifest);
@@ -24,7 +23,7 @@ pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
 }
 
 fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()> {
-    let mut upload = store.create(&Manifest::key(&manifest.id))?;
+    let mut upload = store.create(&Manifest::key(&manifest.id), None)?;
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
     upload.seal()?;

@@ -14,7 +14,7 @@ const RECORDING: Duration = Duration::from_secs(600);
 /// Removes temporary files of ours, and the files that an unfinished manifest names. A file with a backup's name that no
 /// manifest names is left alone: it may be somebody's last copy.
 pub fn sweep(store: &LocalStore) -> Result<()> {
-    let partials = store.partials()?;
+    let partials: Vec<String> = store.partials()?.into_iter().map(|entry| entry.key).collect();
     let (manifests, others): (Vec<_>, Vec<_>) = partials.iter().partition(|key| key.ends_with(MANIFEST));
     for key in manifests {
         sweep_unfinished(store, key)?;
@@ -76,7 +76,13 @@ mod tests {
             lay(&store, file);
         }
         sweep(&store).unwrap();
-        store.list().unwrap().into_iter().map(|entry| entry.key).chain(store.partials().unwrap()).collect()
+        store
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.key)
+            .chain(store.partials().unwrap().into_iter().map(|entry| entry.key))
+            .collect()
     }
 
     fn write(path: std::path::PathBuf, bytes: u64) {

@@ -33,7 +33,7 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
         Error::new(Kind::Usage, "no backup is named, and there is no terminal to ask at")
             .hint("name one by its id, or latest; pgcellar list shows them")
     })?;
-    let store = LocalStore::new(&place.directory);
+    let store = LocalStore::new(place.local()?);
     let catalogue = Catalogue::read(&store)?;
     let manifest = which(&mut terminal, &catalogue, args, &store).await?;
     let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };

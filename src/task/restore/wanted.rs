@@ -35,7 +35,7 @@ impl Wanted {
         if id.contains('/') {
             return by_path(id, Path::new(id), args);
         }
-        let store = LocalStore::new(&place.directory);
+        let store = LocalStore::new(place.local()?);
         let found = Catalogue::read(&store).and_then(|catalogue| choose(&catalogue, id, args.database.as_deref()));
         match found {
             Ok(manifest) => Ok(Wanted::Backup(store, Box::new(manifest))),
@@ -109,7 +109,7 @@ fn choose(catalogue: &Catalogue, id: &str, database: Option<&str>) -> Result<Man
 /// The file of this name in the current folder or among the backups.
 fn file_named(file: &str, place: &Place) -> Result<Option<PathBuf>> {
     let here = std::fs::canonicalize(file).ok();
-    let there = std::fs::canonicalize(place.directory.join(file)).ok().filter(|path| Some(path) != here.as_ref());
+    let there = std::fs::canonicalize(place.local()?.join(file)).ok().filter(|path| Some(path) != here.as_ref());
     match (here, there) {
         (Some(_), Some(there)) => {
             let message = format!("'{}' is in the current folder and among the backups", printable(file));

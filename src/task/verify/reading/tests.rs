@@ -56,8 +56,8 @@ impl Store for Shelf {
         self.store.location()
     }
 
-    fn create(&self, key: &str) -> Result<Box<dyn Upload>> {
-        self.store.create(key)
+    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
+        self.store.create(key, bytes)
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
@@ -85,6 +85,34 @@ impl Store for Shelf {
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
         self.store.replace(key, bytes)
     }
+
+    fn withdraw(&self, key: &str) -> Result<()> {
+        self.store.withdraw(key)
+    }
+
+    fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.store.announce(key, bytes)
+    }
+
+    fn partials(&self) -> Result<Vec<Entry>> {
+        self.store.partials()
+    }
+
+    fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
+        self.store.read_partial(key)
+    }
+
+    fn discard(&self, key: &str) -> Result<()> {
+        self.store.discard(key)
+    }
+
+    fn is_labelled(&self, key: &str) -> Result<bool> {
+        self.store.is_labelled(key)
+    }
+
+    fn locked_until(&self, key: &str) -> Result<Option<jiff::Timestamp>> {
+        self.store.locked_until(key)
+    }
 }
 
 /// A backup with one file that has the bytes of `plain`, uncompressed, on such a disk.
@@ -107,7 +135,7 @@ fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
         plain_sha256: sha256,
     }];
     for (key, bytes) in [(key, plain), (Manifest::key(&manifest.id), SAMPLE.as_bytes())] {
-        let mut upload = store.create(&key).unwrap();
+        let mut upload = store.create(&key, None).unwrap();
         upload.write_all(bytes).unwrap();
         upload.commit().unwrap();
     }

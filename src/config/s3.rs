@@ -1,0 +1,186 @@
+//! Settings of the bucket.
+
+use std::path::PathBuf;
+
+use crate::cli::S3Args;
+use crate::config::{credentials, secret_variable, wrong};
+use crate::error::{Error, Kind, Result};
+use crate::secret::{Secret, Sources};
+
+/// The bucket, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct S3Settings {
+    /// Bucket.
+    pub bucket: String,
+    /// Prefix of every key, without slashes at its ends; empty for the bucket's top.
+    pub prefix: String,
+    /// Region.
+    pub region: String,
+    /// URL of a server that is not Amazon's; keys are then sent in the path.
+    pub endpoint: Option<String>,
+    /// The access key; without one, the SDK's chain finds it: profile, web identity, container, instance.
+    pub keys: Option<Keys>,
+    /// Storage class of archives.
+    pub storage_class: Option<String>,
+    /// Encryption by the server.
+    pub encryption: Option<Encryption>,
+    /// Object Lock of new objects.
+    pub lock: Option<ObjectLock>,
+    /// Certificates of the authorities that may sign the server's certificate (PEM).
+    pub ca_bundle: Option<PathBuf>,
+    /// Upper bound of uploads, in bytes a second.
+    pub rate_limit: Option<u64>,
+}
+
+/// An access key.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Its id.
+    pub id: Secret,
+    /// The secret part.
+    pub secret: Secret,
+}
+
+/// Encryption by the server (`x-amz-server-side-encryption`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// With keys of S3.
+    Aes256,
+    /// With a key of KMS, or the account's default one.
+    Kms(Option<String>),
+}
+
+/// Object Lock (`x-amz-object-lock-mode`, `x-amz-object-lock-retain-until-date`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// Days from the upload.
+    pub days: u32,
+    /// COMPLIANCE, which nobody can lift, instead of GOVERNANCE.
+    pub compliance: bool,
+}
+
+impl S3Settings {
+    /// Checks the settings; none if no bucket is named.
+    pub fn new(args: &S3Args) -> Result<Option<Self>> {
+        let Some(bucket) = args.bucket.clone() else { return Ok(None) };
+        Ok(Some(S3Settings {
+            bucket: bucket_name(bucket)?,
+            prefix: args.prefix.trim_matches('/').to_owned(),
+            region: args.region.clone(),
+            endpoint: args.endpoint_url.clone().map(endpoint).transpose()?,
+            keys: keys(args)?,
+            storage_class: args.storage_class.clone(),
+            encryption: encryption(args)?,
+            lock: lock(args)?,
+            ca_bundle: args.ca_bundle.clone(),
+            rate_limit: args.rate_limit.as_deref().map(rate).transpose()?,
+        }))
+    }
+}
+
+fn bucket_name(name: String) -> Result<String> {
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; other servers also allow more.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    match !name.is_empty() && name.chars().all(plain) {
+        true => Ok(name),
+        false => {
+            Err(wrong("AWS_S3_BUCKET (--s3-bucket)", &name, "the name of a bucket, without s3:// and without a path"))
+        }
+    }
+}
+
+fn endpoint(url: String) -> Result<String> {
+    match url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) {
+        Some(host) if !host.is_empty() => Ok(url),
+        _ => Err(wrong("AWS_ENDPOINT_URL (--s3-endpoint-url)", &url, "a URL that begins with https:// or http://")),
+    }
+}
+
+fn keys(args: &S3Args) -> Result<Option<Keys>> {
+    let find = |credential, variable, file: &Option<PathBuf>| {
+        let value = secret_variable(variable)?;
+        Sources { credential, variable, file: file.as_deref(), value: value.as_ref() }.find(credentials().as_deref())
+    };
+    let id = find("aws-access-key-id", "AWS_ACCESS_KEY_ID", &args.access_key_id_file)?;
+    let secret = find("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", &args.secret_access_key_file)?;
+    match (id, secret) {
+        (Some(id), Some(secret)) => Ok(Some(Keys { id, secret })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(one_key("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+        (None, Some(_)) => Err(one_key("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")),
+    }
+}
+
+fn one_key(set: &str, missing: &str) -> Error {
+    Error::new(Kind::Config, format!("{set} is set, and {missing} is not")).hint("an access key has both parts")
+}
+
+fn encryption(args: &S3Args) -> Result<Option<Encryption>> {
+    let key = args.sse_kms_key_id.clone();
+    match (args.sse.as_deref(), key) {
+        (None, None) => Ok(None),
+        (Some("AES256"), None) => Ok(Some(Encryption::Aes256)),
+        (Some("aws:kms"), key) => Ok(Some(Encryption::Kms(key))),
+        (None | Some("AES256"), Some(_)) => {
+            Err(Error::new(Kind::Config, "AWS_S3_SSE_KMS_KEY_ID is set, and AWS_S3_SSE is not aws:kms"))
+        }
+        (Some(other), _) => Err(wrong("AWS_S3_SSE (--s3-sse)", other, "AES256 or aws:kms")),
+    }
+}
+
+fn lock(args: &S3Args) -> Result<Option<ObjectLock>> {
+    let compliance = match args.object_lock_mode.as_str() {
+        "GOVERNANCE" => false,
+        "COMPLIANCE" => true,
+        other => {
+            return Err(wrong("AWS_S3_OBJECT_LOCK_MODE (--s3-object-lock-mode)", other, "GOVERNANCE or COMPLIANCE"));
+        }
+    };
+    let Some(text) = args.object_lock_days.as_deref() else { return Ok(None) };
+    match text.parse() {
+        Ok(days @ 1..=36_500) => Ok(Some(ObjectLock { days, compliance })),
+        _ => Err(wrong("AWS_S3_OBJECT_LOCK_DAYS (--s3-object-lock-days)", text, "a number of days from 1 to 36500")),
+    }
+}
+
+/// `500K`, `10M`, `1G` (1024 each), or bytes.
+fn rate(text: &str) -> Result<u64> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => match text.strip_suffix(['M', 'm']) {
+            Some(digits) => (digits, 1 << 20),
+            None => text.strip_suffix(['G', 'g']).map_or((text, 1), |digits| (digits, 1 << 30)),
+        },
+    };
+    let bytes = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| *bytes >= 1 << 10).ok_or_else(|| {
+        wrong("BACKUP_S3_RATE_LIMIT (--s3-rate-limit)", text, "bytes a second from 1K on, such as 500K, 10M or 1G")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        for (text, bytes) in [("1024", 1024), ("500K", 512_000), ("10M", 10 << 20), ("1g", 1 << 30), ("2 M", 2 << 20)] {
+            assert_eq!(rate(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "M", "10", "-1M", "1.5M", "10MB", "99999999999G"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn buckets_and_endpoints() {
+        assert!(bucket_name("my-backups.example".to_owned()).is_ok());
+        for wrong in ["", "s3://bucket", "bucket/path", "a b"] {
+            assert!(bucket_name(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        assert!(endpoint("http://127.0.0.1:9000".to_owned()).is_ok());
+        for wrong in ["", "minio:9000", "https://", "ftp://x"] {
+            assert!(endpoint(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A bucket as a store: parts that come together at commit, and conditional writes.
+//!
+//! All keys are under the prefix of the settings. What is not whole is either an upload that was begun or, under the
+//! temporary name of its key, an announcement.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::config::S3Settings;
+use crate::error::{Error, Result};
+use crate::store::local::PARTIAL;
+use crate::store::{Entry, Store, Upload};
+
+mod bucket;
+mod client;
+mod download;
+mod errors;
+mod list;
+mod upload;
+
+use bucket::Bucket;
+use download::S3Reader;
+use upload::S3Upload;
+
+/// A bucket, or what is under a prefix of it.
+#[derive(Debug)]
+pub struct S3Store {
+    bucket: Arc<Bucket>,
+}
+
+impl S3Store {
+    /// Makes the client; nothing is asked of the server yet. What is written carries the instance and the host as
+    /// metadata. Requests run on the runtime of the caller, which must have several threads.
+    pub async fn open(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
+        let client = client::connect(settings).await?;
+        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), instance, host)) })
+    }
+
+    fn partial_key(&self, key: &str) -> Result<String> {
+        Ok(format!("{}{PARTIAL}", self.bucket.full_key(key)?))
+    }
+}
+
+impl Store for S3Store {
+    fn name(&self) -> &'static str {
+        "s3"
+    }
+
+    fn location(&self) -> String {
+        self.bucket.address(&self.bucket.settings.prefix)
+    }
+
+    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes)?))
+    }
+
+    fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(S3Reader::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, offset)?))
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>> {
+        let full = self.bucket.full_key(key)?;
+        let head = self.bucket.wait(self.bucket.head(&full))?;
+        Ok(head.map(|head| head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default()))
+    }
+
+    fn list(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.bucket.wait(self.bucket.objects())?;
+        entries.retain(|entry| list::is_listed(&entry.key));
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        let full = self.bucket.full_key(key)?;
+        self.bucket.wait(self.bucket.delete(&full))
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let full = self.bucket.full_key(key)?;
+        self.bucket.wait(self.bucket.replace(&full, Bytes::copy_from_slice(bytes)))
+    }
+
+    fn withdraw(&self, key: &str) -> Result<()> {
+        self.delete(key)
+    }
+
+    fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let full = self.partial_key(key)?;
+        self.bucket.wait(self.bucket.put_new(&full, Bytes::copy_from_slice(bytes), &upload::mark()))
+    }
+
+    fn partials(&self) -> Result<Vec<Entry>> {
+        self.bucket.wait(self.bucket.partials())
+    }
+
+    fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
+        let full = self.partial_key(key)?;
+        let mut bytes = Vec::new();
+        let mut reader = S3Reader::begin(Arc::clone(&self.bucket), full.clone(), 0)?;
+        reader.read_to_end(&mut bytes).map_err(|error| Error::read(self.bucket.address(&full), &error))?;
+        Ok(bytes)
+    }
+
+    fn discard(&self, key: &str) -> Result<()> {
+        let full = self.partial_key(key)?;
+        self.bucket.wait(async {
+            self.bucket.delete(&full).await?;
+            self.bucket.abort_uploads(key).await
+        })
+    }
+
+    fn is_labelled(&self, key: &str) -> Result<bool> {
+        let full = self.bucket.full_key(key)?;
+        let head = self.bucket.wait(self.bucket.head(&full))?;
+        Ok(head.is_some_and(|head| self.bucket.is_ours(&head)))
+    }
+
+    fn locked_until(&self, key: &str) -> Result<Option<Timestamp>> {
+        let full = self.bucket.full_key(key)?;
+        let Some(head) = self.bucket.wait(self.bucket.head(&full))? else { return Ok(None) };
+        if head.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On) {
+            return Ok(Some(Timestamp::MAX));
+        }
+        let until = head.object_lock_retain_until_date().map(|until| bucket::timestamp(Some(until)));
+        Ok(until.filter(|until| *until > Timestamp::now()))
+    }
+}

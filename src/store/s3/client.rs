@@ -1,0 +1,125 @@
+//! The client of the S3 API: keys, endpoint, TLS, proxy, time-outs and retries.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::imds;
+use aws_config::provider_config::ProviderConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder as HttpBuilder, ConnectorBuilder};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::{Keys, S3Settings};
+use crate::error::{Error, Kind, Result};
+
+/// How often a request is made before it counts as failed.
+pub const ATTEMPTS: u32 = 5;
+
+/// How long one attempt at a request that carries few bytes may take.
+pub const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// How long putting parts together may take: some servers copy them.
+pub const COMPLETE: Duration = Duration::from_secs(600);
+
+/// How long a body may stand still before the attempt counts as failed.
+pub const STALL: Duration = Duration::from_secs(20);
+
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A host of Amazon answers at once; any other has nobody there.
+const INSTANCE: Duration = Duration::from_secs(1);
+
+/// Makes the client. Nothing is asked of the server yet; without keys in the settings, files of the SDK are read.
+pub async fn connect(settings: &S3Settings) -> Result<Client> {
+    let http = http_client(settings.ca_bundle.as_deref())?;
+    let region = Region::new(settings.region.clone());
+    let credentials = match &settings.keys {
+        Some(keys) => SharedCredentialsProvider::new(given(keys)),
+        None => SharedCredentialsProvider::new(chain(&http, &region).await),
+    };
+    let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .region(region)
+        .credentials_provider(credentials)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts(ATTEMPT))
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
+        .load()
+        .await;
+    let mut config = Builder::from(&shared);
+    if let Some(endpoint) = &settings.endpoint {
+        // Other servers may know neither names of buckets as hosts nor the newer checksums.
+        config = config
+            .endpoint_url(endpoint)
+            .force_path_style(true)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    }
+    Ok(Client::from_conf(config.build()))
+}
+
+/// Time-outs for requests whose single attempts may take this long. There is none for reading: it would count from the
+/// beginning of a request, and bodies that stand still are noticed as such.
+pub fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build()
+}
+
+fn given(keys: &Keys) -> Credentials {
+    Credentials::new(keys.id.expose(), keys.secret.expose(), None, None, "settings")
+}
+
+/// The SDK's chain: variables, profile, web identity, container, instance.
+async fn chain(http: &SharedHttpClient, region: &Region) -> DefaultCredentialsChain {
+    let provider = ProviderConfig::default().with_http_client(http.clone()).with_region(Some(region.clone()));
+    let instance = imds::Client::builder()
+        .configure(&provider)
+        .connect_timeout(INSTANCE)
+        .read_timeout(INSTANCE)
+        .max_attempts(2)
+        .build();
+    DefaultCredentialsChain::builder().configure(provider).imds_client(instance).build().await
+}
+
+/// HTTP over rustls with ring, through the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+fn http_client(ca_bundle: Option<&Path>) -> Result<SharedHttpClient> {
+    let trust = match ca_bundle {
+        Some(path) => TrustStore::empty().with_pem_certificate(certificates(path)?),
+        None => TrustStore::default(),
+    };
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| Error::new(Kind::Internal, format!("TLS cannot be used: {error}")))?;
+    Ok(HttpBuilder::new().build_with_connector_fn(move |settings, _| {
+        let mut connector = ConnectorBuilder::default().proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(context.clone()).build()
+    }))
+}
+
+/// Reads a file of certificates, and makes sure that each can be used: the HTTP client takes that for granted.
+fn certificates(path: &Path) -> Result<Vec<u8>> {
+    let refuse =
+        |why: String| Error::new(Kind::Config, format!("AWS_CA_BUNDLE {} cannot be used: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| refuse(crate::error::reason(&error)))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+    }
+    match roots.is_empty() {
+        true => Err(refuse("there is no certificate in it".to_owned())),
+        false => Ok(pem),
+    }
+}

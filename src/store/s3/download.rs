@@ -1,0 +1,182 @@
+//! Reading an object in ranges: some are on their way at once, each is asked for again where it broke.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::{Error, Kind, Result};
+use crate::store::s3::bucket::Bucket;
+use crate::store::s3::{client, errors};
+
+/// The first range is small: often a beginning is all that is wanted.
+const FIRST: u64 = 1 << 20;
+
+/// Size of the other ranges.
+const RANGE: u64 = 8 << 20;
+
+/// How many ranges are on their way at once.
+const PARALLEL: usize = 5;
+
+/// How often in a row a range may bring no byte.
+const ATTEMPTS: u32 = client::ATTEMPTS;
+
+/// How long is waited before a range is asked for again; doubled each time.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// An object that is being read.
+pub struct S3Reader {
+    source: Arc<Source>,
+    next: u64,
+    window: usize,
+    coming: VecDeque<AbortOnDropHandle<Result<Bytes>>>,
+    current: Bytes,
+}
+
+/// The object, as it was when reading began.
+struct Source {
+    bucket: Arc<Bucket>,
+    full: String,
+    size: u64,
+    tag: Option<String>,
+}
+
+impl S3Reader {
+    /// Reads an object from `offset` on.
+    pub fn begin(bucket: Arc<Bucket>, full: String, offset: u64) -> Result<Self> {
+        let begun = bucket.wait(begin(&bucket, &full, offset))?;
+        let (size, tag) = begun.as_ref().map_or((0, None), |(answer, size)| (*size, answer.e_tag.clone()));
+        let source = Arc::new(Source { bucket, full, size, tag });
+        let next = size.min(offset + FIRST);
+        let mut reader = S3Reader { source, next, window: 1, coming: VecDeque::new(), current: Bytes::new() };
+        if let Some((answer, _)) = begun {
+            reader.spawn(offset, next, Some(answer));
+        }
+        Ok(reader)
+    }
+
+    fn spawn(&mut self, start: u64, end: u64, begun: Option<GetObjectOutput>) {
+        let source = Arc::clone(&self.source);
+        let task = self.source.bucket.handle().spawn(async move { source.range(start, end, begun).await });
+        self.coming.push_back(AbortOnDropHandle::new(task));
+    }
+
+    /// Asks for ranges until as many as may be are on their way.
+    fn ask(&mut self) {
+        while self.coming.len() < self.window && self.next < self.source.size {
+            let (start, end) = (self.next, self.source.size.min(self.next + RANGE));
+            self.spawn(start, end, None);
+            self.next = end;
+        }
+    }
+}
+
+impl Read for S3Reader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !bytes.is_empty() {
+            let Some(range) = self.coming.front_mut() else { return Ok(0) };
+            let broke_down = |_| Error::new(Kind::Internal, "the download of a range broke down");
+            self.current = self.source.bucket.wait(range).map_err(broke_down)??;
+            self.coming.pop_front();
+            self.window = (self.window + 1).min(PARALLEL);
+            self.ask();
+        }
+        let length = bytes.len().min(self.current.len());
+        self.current.copy_to_slice(&mut bytes[..length]);
+        Ok(length)
+    }
+}
+
+/// Asks for the first range, and learns the size from the answer; none if the object ends at `offset` or before.
+async fn begin(bucket: &Bucket, full: &str, offset: u64) -> Result<Option<(GetObjectOutput, u64)>> {
+    let range = format!("bytes={offset}-{}", offset + FIRST - 1);
+    let request = bucket.client.get_object().bucket(&bucket.settings.bucket).key(full).range(range);
+    let answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) if errors::status(&error) == Some(416) => return Ok(None),
+        Err(error) => return Err(bucket.explain(errors::READ, full, &error)),
+    };
+    let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+    let size = match answer.content_range() {
+        Some(range) => range.rsplit_once('/').and_then(|(_, size)| size.parse().ok()),
+        None => length.filter(|_| offset == 0),
+    };
+    match size {
+        Some(0) => Ok(None),
+        Some(size) => Ok(Some((answer, size))),
+        None => {
+            let what = bucket.address(full);
+            Err(Error::new(Kind::Unavailable, format!("cannot read {what}: the server does not tell its size")))
+        }
+    }
+}
+
+impl Source {
+    /// The bytes from `start` up to `end`.
+    async fn range(&self, start: u64, end: u64, mut begun: Option<GetObjectOutput>) -> Result<Bytes> {
+        let mut bytes = BytesMut::with_capacity((end - start) as usize);
+        let mut failures = 0;
+        loop {
+            let before = bytes.len();
+            let filled = match begun.take() {
+                Some(answer) => self.fill(&mut bytes, start, end, answer).await,
+                None => match self.ask(start + bytes.len() as u64, end).await {
+                    Ok(answer) => self.fill(&mut bytes, start, end, answer).await,
+                    Err(error) => Err(error),
+                },
+            };
+            let Err(error) = filled else { return Ok(bytes.freeze()) };
+            failures = if bytes.len() > before { 1 } else { failures + 1 };
+            if failures >= ATTEMPTS || error.kind() != Kind::Unavailable {
+                return Err(error);
+            }
+            log::debug!("asking again from byte {}: {error}", start + bytes.len() as u64);
+            tokio::time::sleep(PAUSE * (1 << failures)).await;
+        }
+    }
+
+    /// Asks for the bytes from `from` up to `end` of the object as it was.
+    async fn ask(&self, from: u64, end: u64) -> Result<GetObjectOutput> {
+        let request = self.bucket.client.get_object().bucket(&self.bucket.settings.bucket).key(&self.full);
+        let request = request.range(format!("bytes={from}-{}", end - 1)).set_if_match(self.tag.clone());
+        request.send().await.map_err(|error| match errors::status(&error) {
+            Some(412 | 416) => {
+                let what = self.bucket.address(&self.full);
+                Error::new(Kind::Data, format!("{what} was changed while it was read"))
+            }
+            _ => self.bucket.explain(errors::READ, &self.full, &error),
+        })
+    }
+
+    /// Keeps what comes of an answer that goes on where `bytes` ends.
+    async fn fill(&self, bytes: &mut BytesMut, start: u64, end: u64, mut answer: GetObjectOutput) -> Result<()> {
+        let from = start + bytes.len() as u64;
+        let what = || self.bucket.address(&self.full);
+        let is_it =
+            answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {from}-{}/", end - 1)));
+        if !is_it && (from, end) != (0, self.size) {
+            return Err(Error::new(Kind::Data, format!("cannot read {}: the server sent another range", what())));
+        }
+        let broken = |why: String| Error::new(Kind::Unavailable, format!("cannot read {} to its end: {why}", what()));
+        loop {
+            let chunk = tokio::time::timeout(client::STALL * 2, answer.body.next()).await;
+            match chunk.map_err(|_| broken("the server stopped sending".to_owned()))? {
+                Some(Ok(chunk)) => bytes.extend_from_slice(&chunk),
+                Some(Err(error)) => return Err(broken(errors::innermost(&error))),
+                None => break,
+            }
+            if bytes.len() as u64 > end - start {
+                bytes.clear();
+                return Err(Error::new(Kind::Data, format!("cannot read {}: the server sent too much", what())));
+            }
+        }
+        match bytes.len() as u64 == end - start {
+            true => Ok(()),
+            false => Err(broken("the answer is too short".to_owned())),
+        }
+    }
+}

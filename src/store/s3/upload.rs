@@ -1,0 +1,345 @@
+//! A new object on its way into the bucket: in one request if it is small, else in parts.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Kind, Result};
+use crate::store::Upload;
+use crate::store::s3::bucket::Bucket;
+use crate::store::s3::{client, errors};
+
+/// Size of a part, in bytes; an object up to this goes in one request.
+const PART: u64 = 16 << 20;
+
+/// Most parts of an upload ("Amazon S3 multipart upload limits").
+const PARTS: u64 = 10_000;
+
+/// Parts of unknown sizes double after so many of them…
+const STEP: usize = 1_000;
+
+/// …so many times: 10,000 parts have room for 5.3 TB then.
+const STEPS: usize = 6;
+
+/// How many parts are sent at once, and how many bytes, unless a single part has more.
+const PARALLEL: u64 = 4;
+const IN_FLIGHT: u64 = PARALLEL * PART;
+
+/// An object that is being written.
+pub struct S3Upload {
+    bucket: Arc<Bucket>,
+    full: String,
+    mark: String,
+    expected: Option<u64>,
+    written: u64,
+    buffer: Vec<u8>,
+    parts: Option<Parts>,
+    is_sealed: bool,
+    is_committed: bool,
+}
+
+/// The parts of a begun upload.
+struct Parts {
+    id: String,
+    begun: usize,
+    running: JoinSet<Result<CompletedPart>>,
+    done: Vec<CompletedPart>,
+}
+
+impl S3Upload {
+    /// Begins an object. What is large is not sent at all if its key is taken.
+    pub fn begin(bucket: Arc<Bucket>, full: String, expected: Option<u64>) -> Result<Self> {
+        if expected.is_none_or(|bytes| bytes > PART) {
+            bucket.wait(bucket.must_be_free(&full))?;
+        }
+        Ok(S3Upload {
+            bucket,
+            full,
+            mark: mark(),
+            expected,
+            written: 0,
+            buffer: Vec::new(),
+            parts: None,
+            is_sealed: false,
+            is_committed: false,
+        })
+    }
+
+    fn part_size(&self) -> u64 {
+        part_size(self.expected, self.parts.as_ref().map_or(0, |parts| parts.begun))
+    }
+
+    /// Sends what is buffered as a part, as soon as there is room for one more on its way.
+    fn send_part(&mut self) -> Result<()> {
+        let size = self.part_size();
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let bucket = Arc::clone(&self.bucket);
+        bucket.wait(async {
+            let parts = match &mut self.parts {
+                Some(parts) => parts,
+                none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark).await?),
+            };
+            let most = (IN_FLIGHT / size).clamp(1, PARALLEL);
+            while parts.running.len() as u64 >= most {
+                parts.take_one().await?;
+            }
+            parts.send(Arc::clone(&self.bucket), self.full.clone(), bytes)
+        })
+    }
+
+    fn finish_parts(&mut self) -> Result<()> {
+        if self.parts.is_some() && !self.buffer.is_empty() {
+            self.send_part()?;
+        }
+        match &mut self.parts {
+            Some(parts) => self.bucket.wait(async {
+                while !parts.running.is_empty() {
+                    parts.take_one().await?;
+                }
+                parts.done.sort_unstable_by_key(CompletedPart::part_number);
+                Ok(())
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the parts their name, and looks what came of it.
+    async fn complete(&self, id: &str, parts: Vec<CompletedPart>) -> Result<()> {
+        self.bucket.look_first(&self.full).await?;
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        loop {
+            let slow = client::timeouts(client::COMPLETE);
+            let request = self
+                .bucket
+                .client
+                .complete_multipart_upload()
+                .bucket(&self.bucket.settings.bucket)
+                .key(&self.full)
+                .upload_id(id)
+                .multipart_upload(parts.clone())
+                .set_if_none_match(self.bucket.condition());
+            let Err(error) = request.customize().config_override(Builder::new().timeout_config(slow)).send().await
+            else {
+                return self.compare_size().await;
+            };
+            let is_gone = errors::code(&error) == Some("NoSuchUpload");
+            let may_be_there = is_gone || errors::status(&error) == Some(412) || errors::is_in_doubt(&error);
+            match errors::status(&error) {
+                // An answer that got lost makes the request be sent again, and then the object is in its own way.
+                _ if may_be_there && self.bucket.is_marked(&self.full, &self.mark).await => {
+                    return self.compare_size().await;
+                }
+                Some(409 | 412) => return Err(self.bucket.taken(&self.full)),
+                _ if errors::is_unknown_there(&error) && self.bucket.goes_without_condition() => {
+                    self.bucket.must_be_free(&self.full).await?;
+                }
+                _ => return Err(self.bucket.explain(errors::WRITE, &self.full, &error)),
+            }
+        }
+    }
+
+    /// An object that is not as long as what was sent is taken away again.
+    async fn compare_size(&self) -> Result<()> {
+        let length = match self.bucket.head(&self.full).await {
+            Ok(Some(head)) => head.content_length().and_then(|length| u64::try_from(length).ok()),
+            Ok(None) => None,
+            Err(error) => {
+                log::warn!("what was uploaded cannot be looked at: {error}");
+                return Ok(());
+            }
+        };
+        if length == Some(self.written) {
+            return Ok(());
+        }
+        let has = length.map_or("no object".to_owned(), |length| format!("{length} bytes"));
+        let what = self.bucket.address(&self.full);
+        let error = Error::new(
+            Kind::Unavailable,
+            format!("{what} is not what was uploaded: the server has {has} instead of {} bytes", self.written),
+        );
+        if length.is_some() {
+            self.bucket.delete(&self.full).await?;
+        }
+        Err(error)
+    }
+}
+
+impl Parts {
+    async fn begin(bucket: &Bucket, full: &str, mark: &str) -> Result<Self> {
+        let carried = bucket.carried(full, Some(mark));
+        let (mode, until) = carried.lock.unzip();
+        let begun = bucket
+            .client
+            .create_multipart_upload()
+            .bucket(&bucket.settings.bucket)
+            .key(full)
+            .set_metadata(Some(carried.metadata))
+            .set_storage_class(carried.storage_class)
+            .set_server_side_encryption(carried.encryption)
+            .set_ssekms_key_id(carried.encryption_key)
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .send()
+            .await
+            .map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
+        match begun.upload_id() {
+            Some(id) => Ok(Parts { id: id.to_owned(), begun: 0, running: JoinSet::new(), done: Vec::new() }),
+            None => Err(Error::new(
+                Kind::Unavailable,
+                format!("cannot write {}: the server gave the upload no name", bucket.address(full)),
+            )),
+        }
+    }
+
+    fn send(&mut self, bucket: Arc<Bucket>, full: String, bytes: Bytes) -> Result<()> {
+        self.begun += 1;
+        if self.begun as u64 > PARTS {
+            let what = bucket.address(&full);
+            return Err(Error::new(Kind::CannotWrite, format!("cannot write {what}: it is larger than S3 can hold")));
+        }
+        let (number, id) = (self.begun as i32, self.id.clone());
+        let handle = bucket.handle().clone();
+        self.running.spawn_on(async move { send_part(&bucket, &full, &id, number, bytes).await }, &handle);
+        Ok(())
+    }
+
+    async fn take_one(&mut self) -> Result<()> {
+        match self.running.join_next().await {
+            Some(Ok(part)) => self.done.push(part?),
+            Some(Err(_)) => return Err(Error::new(Kind::Internal, "the upload of a part broke down")),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+async fn send_part(bucket: &Bucket, full: &str, id: &str, number: i32, bytes: Bytes) -> Result<CompletedPart> {
+    let slow = client::timeouts(bucket.patience(bytes.len() as u64));
+    let sent = bucket
+        .client
+        .upload_part()
+        .bucket(&bucket.settings.bucket)
+        .key(full)
+        .upload_id(id)
+        .part_number(number)
+        .body(ByteStream::from(bytes))
+        .customize()
+        .config_override(Builder::new().timeout_config(slow))
+        .send()
+        .await
+        .map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
+    // The checksums are only there where they were sent.
+    Ok(CompletedPart::builder()
+        .part_number(number)
+        .set_e_tag(sent.e_tag)
+        .set_checksum_crc32(sent.checksum_crc32)
+        .set_checksum_crc32_c(sent.checksum_crc32_c)
+        .set_checksum_crc64_nvme(sent.checksum_crc64_nvme)
+        .set_checksum_sha1(sent.checksum_sha1)
+        .set_checksum_sha256(sent.checksum_sha256)
+        .build())
+}
+
+impl Write for S3Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() as u64 >= self.part_size() {
+            self.send_part()?;
+        }
+        let room = self.part_size() - self.buffer.len() as u64;
+        let taken = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        if self.buffer.capacity() == 0 && (self.parts.is_some() || self.expected.is_some()) {
+            let rest = self.expected.map_or(u64::MAX, |expected| expected.saturating_sub(self.written));
+            self.buffer.reserve_exact(room.min(rest.max(taken as u64)) as usize);
+        }
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        self.written += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Upload for S3Upload {
+    fn seal(&mut self) -> Result<()> {
+        if let Some(expected) = self.expected.filter(|expected| *expected != self.written) {
+            let what = self.bucket.address(&self.full);
+            let text = format!("cannot write {what}: there were {} bytes instead of {expected}", self.written);
+            return Err(Error::new(Kind::Data, text));
+        }
+        self.finish_parts()?;
+        self.is_sealed = true;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<()> {
+        if !self.is_sealed {
+            self.seal()?;
+        }
+        match &mut self.parts {
+            Some(parts) => {
+                let (id, done) = (parts.id.clone(), std::mem::take(&mut parts.done));
+                self.bucket.wait(self.complete(&id, done))?;
+            }
+            None => {
+                let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+                self.bucket.wait(self.bucket.put_new(&self.full, bytes, &self.mark))?;
+            }
+        }
+        self.is_committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for S3Upload {
+    fn drop(&mut self) {
+        let Some(mut parts) = self.parts.take().filter(|_| !self.is_committed) else { return };
+        let aborted = self.bucket.wait(async {
+            // A part that comes after the end of its upload would stay.
+            parts.running.shutdown().await;
+            self.bucket.abort(&self.full, &parts.id).await
+        });
+        if let Err(error) = aborted {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// Size of the next part, after so many.
+fn part_size(expected: Option<u64>, begun: usize) -> u64 {
+    match expected {
+        Some(bytes) => bytes.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART),
+        None => PART << (begun / STEP).min(STEPS),
+    }
+}
+
+/// A text that no other upload has.
+pub fn mark() -> String {
+    static UPLOADS: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{now:x}-{:x}-{:x}", std::process::id(), UPLOADS.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_fits_into_the_parts() {
+        const LARGEST: u64 = 5_000_000_000_000;
+        for bytes in [0, 1, PART, PART + 1, PART * PARTS, PART * PARTS + 1, LARGEST] {
+            assert!(part_size(Some(bytes), 0) * PARTS >= bytes, "{bytes}");
+        }
+        assert_eq!(part_size(Some(100 << 30), 0), PART);
+        let unknown: u64 = (0..PARTS as usize).map(|begun| part_size(None, begun)).sum();
+        assert!(unknown >= LARGEST, "{unknown}");
+    }
+}
