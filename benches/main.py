@@ -14,9 +14,16 @@ import backup
 import levels
 import memory
 import restore
+import retention
 from report import warn_if_busy
 
-BENCHES = {"backup": backup.run, "levels": levels.run, "memory": memory.run, "restore": restore.run}
+BENCHES = {
+    "backup": backup.run,
+    "levels": levels.run,
+    "memory": memory.run,
+    "restore": restore.run,
+    "retention": retention.run,
+}
 
 
 @dataclass
@@ -28,6 +35,7 @@ class Bench:
     scale: str
     rounds: int
     tables: int
+    backups: int
 
 
 def main():
@@ -47,6 +55,7 @@ def main():
                 scale=environ.get("SCALE", "1"),
                 rounds=int(environ.get("ROUNDS", "3")),
                 tables=int(environ.get("TABLES", "100000")),
+                backups=int(environ.get("BACKUPS", "10000")),
             )
         )
 

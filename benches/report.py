@@ -24,19 +24,26 @@ def seconds(number):
     return f"{number:.2f} s" if number < 10 else f"{number:.1f} s"
 
 
-def setting(bench, cluster, programs):
-    """A paragraph on the machine, the server and the versions of what took part."""
+def machine(bench):
+    """The day, and what the bench ran on."""
     release = read_keys("/etc/os-release", "=").get("PRETTY_NAME", "").strip('"')
     model = read_keys("/proc/cpuinfo", ":").get("model name", os.uname().machine)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)
     cores = len(os.sched_getaffinity(0))
+    return (
+        f"{datetime.now(timezone.utc):%Y-%m-%d}, {release}, {model}, {cores} cores, {memory:.0f} GiB of memory, "
+        f"backups on {file_system(bench.folder)}"
+    )
+
+
+def setting(bench, cluster, programs):
+    """A paragraph on the machine, the server and the versions of what took part."""
     settings = ", ".join(f"`{name}={value}`" for name, value in cluster.settings.items() if value)
     programs = [bench.pgcellar, cluster.bindir / "pg_dump", *programs]
     versions = ", ".join(version([program, "--version"]) for program in programs)
     return (
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {release}, {model}, {cores} cores, {memory:.0f} GiB of memory; "
-        f"PostgreSQL {cluster.version()} on the same machine, reached by its socket, with {settings}; "
-        f"its data and the backups on {file_system(bench.folder)}. {versions}."
+        f"{machine(bench)}; PostgreSQL {cluster.version()} on the same machine and file system, reached by its socket, "
+        f"with {settings}. {versions}."
     )
 
 

@@ -6,8 +6,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+mod adopt;
+mod retention;
+
+pub use adopt::AdoptArgs;
+pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, UnpinArgs};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -74,6 +80,14 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Restore a backup into a database
     Restore(RestoreArgs),
+    /// Make backups of the dumps that other scripts have left: check them, and write their manifests
+    Adopt(AdoptArgs),
+    /// Remove backups that are old enough, and what killed runs have left
+    Retention(RetentionArgs),
+    /// Keep a backup until it is unpinned
+    Pin(PinArgs),
+    /// Let a backup that was pinned grow old again
+    Unpin(UnpinArgs),
 }
 
 /// Options of every verb.
@@ -131,7 +145,13 @@ pub struct PlaceArgs {
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
     pub instance: String,
     /// Folder of the backups [default: /var/backups/pgcellar/INSTANCE]
-    #[arg(long, env = "BACKUP_DIR", hide_env_values = true, value_name = "FOLDER")]
+    #[arg(
+        long,
+        env = "BACKUP_DIR",
+        hide_env_values = true,
+        value_name = "FOLDER",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     pub backup_dir: Option<PathBuf>,
     /// The bucket.
     #[command(flatten)]
@@ -261,7 +281,7 @@ pub struct BackupArgs {
         default_value = "600"
     )]
     pub lock_wait_timeout: String,
-    /// Print the manifests as JSON
+    /// Print the manifests as JSON, each with the stores that have it
     #[arg(long)]
     pub json: bool,
     /// The server.
@@ -278,9 +298,12 @@ pub struct ListArgs {
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Only backups in this store (local)
+    /// Only what is in this store: local or s3
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+    /// The backups of other instances and hosts too
+    #[arg(long)]
+    pub all_instances: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -301,8 +324,9 @@ pub struct IdentityArgs {
 /// `pgcellar verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Backup's id, the unique beginning of one, or latest
-    #[arg(value_name = "ID", default_value = "latest", conflicts_with = "all")]
+    /// Backup's id, the unique beginning of one, latest, or the path or address s3://BUCKET/KEY of an archive, of which
+    /// nothing is recorded if it has no manifest
+    #[arg(value_name = "ID|latest|PATH", default_value = "latest", conflicts_with = "all")]
     pub id: String,
     /// Every backup
     #[arg(long)]
@@ -310,6 +334,9 @@ pub struct VerifyArgs {
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
+    /// Only what is in this store: local or s3
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
@@ -327,7 +354,8 @@ pub struct VerifyArgs {
 /// `pgcellar restore`.
 #[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
-    /// Backup's id, the unique beginning of one, latest, or the path of an archive [default: asks at a terminal]
+    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY [default: asks at
+    /// a terminal]
     #[arg(value_name = "ID|latest|PATH")]
     pub id: Option<String>,
     /// Only backups of this database, for latest

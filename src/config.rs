@@ -14,9 +14,11 @@ use crate::postgres::dump_options::DumpOptions;
 use crate::secret::{Secret, Sources};
 
 mod connection;
+mod retention;
 mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls};
+pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, policies};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
 
 /// Format of an archive (`pg_dump --format`).

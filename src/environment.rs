@@ -9,7 +9,7 @@ const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "PGCELLAR_"];
 const SECRETS: &[&str] = &["DB_PASSWORD"];
 
 /// Variables that a configuration shares with services and tasks that are not this command's.
-const ELSEWHERE: &[&str] = &["BACKUP_SCHEDULE", "BACKUP_RETENTION_DAYS"];
+const ELSEWHERE: &[&str] = &["BACKUP_SCHEDULE"];
 
 /// How alike a name must be to be suggested (Jaro-Winkler).
 const ALIKE: f64 = 0.85;
@@ -62,7 +62,7 @@ mod tests {
         for (name, nearest) in cases {
             assert_eq!(check(name), [(name.to_owned(), nearest.map(str::to_owned))]);
         }
-        for known in ["BACKUP_DIR", "DB_PASSWORD", "BACKUP_RETENTION_DAYS", "PGHOST", "HOME"] {
+        for known in ["BACKUP_DIR", "DB_PASSWORD", "BACKUP_SCHEDULE", "PGHOST", "HOME"] {
             assert_eq!(check(known), []);
         }
     }
@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn all_variables_of_the_command_line_are_collected() {
         let declared = crate::cli::Cli::variables();
-        for name in ["DB_HOST", "DB_NAME", "BACKUP_FORMAT", "BACKUP_DIR", "BACKUP_AGE_IDENTITY_FILE", "PG_BINDIR"] {
+        for name in
+            ["DB_HOST", "DB_NAME", "BACKUP_DIR", "BACKUP_RETENTION_DAYS", "BACKUP_AGE_IDENTITY_FILE", "PG_BINDIR"]
+        {
             assert!(declared.contains(name), "{name}");
         }
     }

@@ -59,9 +59,13 @@ fn run(cli: &Cli) -> Result<()> {
         let stop = Stop::listen()?;
         match &cli.verb {
             Verb::Backup(args) => task::backup::run(args, &stop).await,
-            Verb::List(args) => task::list::run(args).await,
+            Verb::List(args) => task::list::run(args, &stop).await,
             Verb::Verify(args) => task::verify::run(args, &stop).await,
             Verb::Restore(args) => task::restore::run(args, &stop).await,
+            Verb::Adopt(args) => task::adopt::run(args, &stop).await,
+            Verb::Retention(args) => task::retention::run(args, &stop).await,
+            Verb::Pin(args) => task::pin::pin(args, &stop).await,
+            Verb::Unpin(args) => task::pin::unpin(args, &stop).await,
         }
     });
     runtime.shutdown_timeout(GRACE);

@@ -42,6 +42,7 @@ fn conforms(store: &dyn Store) {
     keys_that_lead_outside_are_refused(store);
     writers_do_not_disturb_each_other(store);
     deleted_objects_are_gone(store);
+    a_folder_has_its_own_objects(store);
     assert_eq!(keys(store), Vec::<String>::new(), "the suite leaves nothing behind");
 }
 
@@ -227,6 +228,19 @@ fn deleted_objects_are_gone(store: &dyn Store) {
         assert_eq!(keys(store).len(), KEYS.len() - at - 1);
         store.delete(key).unwrap();
     }
+}
+
+fn a_folder_has_its_own_objects(store: &dyn Store) {
+    for key in ["my%20shop/toc.dat", "my%20shop/1 +%2.dat", "my%20shopping/toc.dat", "z"] {
+        put(store, key, key.as_bytes());
+    }
+    let found: Vec<(String, u64)> =
+        store.folder("my%20shop").unwrap().into_iter().map(|entry| (entry.key, entry.bytes)).collect();
+    assert_eq!(found, [("my%20shop/1 +%2.dat".to_owned(), 19), ("my%20shop/toc.dat".to_owned(), 17)]);
+    for nothing in ["z", "missing", "my%20"] {
+        assert_eq!(store.folder(nothing).unwrap(), [], "{nothing}");
+    }
+    delete_all(store);
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub const MANIFEST: &str = ".manifest.json";
 /// What follows a backup's id in the name of its last verify's result.
 pub const VERIFY: &str = ".verify.json";
 
+/// What follows a backup's id in the name of what pins it.
+pub const PIN: &str = ".pin.json";
+
 /// Everything that is known of one backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -26,9 +29,9 @@ pub struct Manifest {
     pub id: String,
     /// The database's name, as the server has it.
     pub database: String,
-    /// Configuration that made the backup.
+    /// Configuration that made the backup, or adopted it.
     pub instance: String,
-    /// Host that made the backup.
+    /// Host that made the backup, or adopted it.
     pub host: String,
     /// When the backup began, UTC. Its data are those of the snapshot that was taken then.
     pub started: Timestamp,
@@ -36,6 +39,9 @@ pub struct Manifest {
     pub ended: Timestamp,
     /// Version of the pgcellar that wrote this.
     pub pgcellar: String,
+    /// When the archive of another tool was given this manifest, UTC; none if pgcellar made the backup.
+    #[serde(default)]
+    pub adopted: Option<Timestamp>,
     /// The server.
     pub server: Server,
     /// Version of pg_dump.
@@ -93,6 +99,16 @@ pub struct Encryption {
     pub method: String,
     /// Public keys of those who can decrypt.
     pub recipients: Vec<String>,
+}
+
+impl Encryption {
+    /// Who can decrypt, for messages. Nobody knows for whom another tool encrypted.
+    pub fn whom(&self) -> String {
+        match self.recipients.as_slice() {
+            [] => "keys that are not known".to_owned(),
+            recipients => recipients.join(", "),
+        }
+    }
 }
 
 /// What a file of a backup is.
@@ -191,6 +207,55 @@ pub struct Properties {
     pub settings: Vec<Setting>,
 }
 
+impl Properties {
+    /// Of a database of which nobody knows anything: what is not known is empty.
+    pub fn unknown() -> Self {
+        Properties {
+            owner: String::new(),
+            encoding: String::new(),
+            locale_provider: String::new(),
+            collate: String::new(),
+            ctype: String::new(),
+            locale: None,
+            icu_rules: None,
+            tablespace: String::new(),
+            connection_limit: -1,
+            is_template: false,
+            acl: None,
+            comment: None,
+            security_labels: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// Whether it is known how the database was made.
+    pub fn are_known(&self) -> bool {
+        !self.encoding.is_empty()
+    }
+
+    /// These, and the defaults for what is not known.
+    pub fn complete(self, defaults: Properties) -> Self {
+        let known = |ours: String, default: String| if ours.is_empty() { default } else { ours };
+        // A locale is meant for its provider: either both are known or neither.
+        let (locale_provider, locale, icu_rules) = match self.locale_provider.is_empty() {
+            true => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
+            false => (self.locale_provider, self.locale, self.icu_rules),
+        };
+        Properties {
+            owner: known(self.owner, defaults.owner),
+            encoding: known(self.encoding, defaults.encoding),
+            locale_provider,
+            collate: known(self.collate, defaults.collate),
+            ctype: known(self.ctype, defaults.ctype),
+            locale,
+            icu_rules,
+            tablespace: known(self.tablespace, defaults.tablespace),
+            acl: self.acl.or(defaults.acl),
+            ..self
+        }
+    }
+}
+
 /// A security label of the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecurityLabel {
@@ -247,6 +312,17 @@ pub enum Depth {
     Stored,
 }
 
+/// What keeps a backup until it is unpinned, in `ID.pin.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Id of the backup.
+    pub id: String,
+    /// When it was pinned, UTC.
+    pub at: Timestamp,
+    /// Why, in the words of whoever pinned it.
+    pub reason: Option<String>,
+}
+
 /// Only the fields that say whether the rest can be read.
 #[derive(Deserialize)]
 struct Header {
@@ -282,14 +358,14 @@ impl Manifest {
     }
 
     /// Whether a key can belong to this backup: `ID.…`, or `ID/…` with no further folder.
-    fn owns(&self, key: &str) -> bool {
+    pub fn owns(&self, key: &str) -> bool {
         let Some(rest) = key.strip_prefix(&self.id) else { return false };
         let name = rest.strip_prefix('/').unwrap_or(rest);
         let beside = rest.starts_with('.') || rest.starts_with('/');
         let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != ".." && name != ".";
         // `a_20231231_020000.b_20240101_020000.dump` belongs to a database with a strange name, not to the first id.
         let anothers = name::leading_id(name.trim_start_matches('.')).is_some();
-        beside && plain && !anothers && !rest.ends_with(MANIFEST) && rest != VERIFY
+        beside && plain && !anothers && !rest.ends_with(MANIFEST) && rest != VERIFY && rest != PIN
     }
 
     /// The document, as it is stored.
@@ -321,6 +397,18 @@ impl Verification {
     /// Key of the result for the backup `id`.
     pub fn key(id: &str) -> String {
         format!("{id}{VERIFY}")
+    }
+
+    /// The document, as it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        to_json(self)
+    }
+}
+
+impl Pin {
+    /// Key of what pins the backup `id`.
+    pub fn key(id: &str) -> String {
+        format!("{id}{PIN}")
     }
 
     /// The document, as it is stored.

@@ -6,15 +6,23 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, VERIFY, Verification};
+use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
 use crate::error::{Error, Kind, Result};
+use crate::parallel;
 use crate::store::Store;
 
+pub mod claim;
+pub mod copied;
 pub mod manifest;
+pub mod merged;
 pub mod name;
+pub mod retention;
 
 /// Largest manifest that is read, in bytes: far above what 100,000 omitted tables take.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
+
+/// How many faults of a backup are told.
+const FAULTS: usize = 5;
 
 /// A backup in a store.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +36,8 @@ pub struct Backup {
     pub status: Status,
     /// Result of the last verify.
     pub verification: Option<Verification>,
+    /// What keeps it from retention.
+    pub pin: Option<Pin>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
@@ -83,13 +93,17 @@ impl Catalogue {
     pub fn read(store: &dyn Store) -> Result<Self> {
         let sizes: HashMap<String, u64> = store.list()?.into_iter().map(|entry| (entry.key, entry.bytes)).collect();
         let mut catalogue = Catalogue::default();
-        for key in sizes.keys().filter(|key| key.ends_with(MANIFEST) && !key.contains('/')) {
-            let read = document(store, key).and_then(|bytes| Manifest::parse(key, &bytes));
+        let keys: Vec<&String> = sizes.keys().filter(|key| key.ends_with(MANIFEST) && !key.contains('/')).collect();
+        let read = |key: &&String| {
+            let manifest = document(store, key).and_then(|bytes| Manifest::parse(key, &bytes))?;
+            Backup::new(manifest, store, &sizes)
+        };
+        for (key, read) in keys.iter().zip(parallel::map(&keys, read)) {
             match read {
-                Ok(manifest) => catalogue.backups.push(Backup::new(manifest, store, &sizes)),
+                Ok(backup) => catalogue.backups.push(backup),
                 // Deleted between the listing and the reading.
                 Err(error) if error.kind() == Kind::Missing => {}
-                Err(error) => catalogue.unusable.push(Unusable { key: key.clone(), error }),
+                Err(error) => catalogue.unusable.push(Unusable { key: (*key).clone(), error }),
             }
         }
         catalogue
@@ -107,7 +121,7 @@ impl Catalogue {
         let unusable: HashSet<&str> = self.unusable.iter().filter_map(|bad| name::leading_id(&bad.key)).collect();
         self.unmanaged = sizes
             .keys()
-            .filter(|key| !managed.contains(key.as_str()) && !key.ends_with(VERIFY))
+            .filter(|key| !managed.contains(key.as_str()) && !key.ends_with(VERIFY) && !key.ends_with(PIN))
             .map(|key| key.split_once('/').map_or(key.as_str(), |(folder, _)| folder))
             .filter(|name| name::leading_id(name).is_some_and(|id| !unusable.contains(id)))
             .map(str::to_owned)
@@ -115,72 +129,18 @@ impl Catalogue {
         self.unmanaged.sort();
         self.unmanaged.dedup();
     }
-
-    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one.
-    ///
-    /// `latest` needs `database` where the store has backups of several. A beginning must have the whole name of the
-    /// database, so that `foo` is never taken for a backup of `foobar`.
-    pub fn resolve(&self, wanted: &str, database: Option<&str>) -> Result<&Backup> {
-        let of_database = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
-        let candidates: Vec<&Backup> = self.backups.iter().filter(of_database).collect();
-        if wanted == "latest" {
-            return latest(&candidates, database);
-        }
-        let matching: Vec<&Backup> = match candidates.iter().find(|backup| backup.manifest.id == wanted) {
-            Some(exact) => vec![exact],
-            None => candidates.into_iter().filter(|backup| begins(&backup.manifest.id, wanted)).collect(),
-        };
-        match matching.as_slice() {
-            [one] => Ok(one),
-            [] => Err(self.nothing(wanted)),
-            several => {
-                let ids: Vec<&str> = several.iter().map(|backup| backup.manifest.id.as_str()).take(5).collect();
-                let message = format!("'{wanted}' is the beginning of {} backups: {}", several.len(), ids.join(", "));
-                Err(Error::new(Kind::Usage, message).hint("write more of the id"))
-            }
-        }
-    }
-
-    fn nothing(&self, wanted: &str) -> Error {
-        let manifest = Manifest::key(wanted);
-        match self.unusable.iter().find(|unusable| unusable.key == manifest) {
-            Some(unusable) => Error::new(unusable.error.kind(), unusable.error.to_string()),
-            None => Error::new(Kind::Missing, format!("there is no backup '{}'", crate::printable::printable(wanted)))
-                .hint("pgcellar list shows what there is"),
-        }
-    }
-}
-
-/// Whether `wanted` is the beginning of this id, and not only of its database's name.
-fn begins(id: &str, wanted: &str) -> bool {
-    let rest = wanted.strip_prefix(name::escaped_database(id));
-    id.starts_with(wanted) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-}
-
-fn latest<'a>(candidates: &[&'a Backup], database: Option<&str>) -> Result<&'a Backup> {
-    let good: Vec<&&Backup> =
-        candidates.iter().filter(|backup| matches!(backup.status, Status::Good | Status::Verified)).collect();
-    let mut databases: Vec<&str> = good.iter().map(|backup| backup.manifest.database.as_str()).collect();
-    databases.sort_unstable();
-    databases.dedup();
-    match (good.last(), databases.as_slice()) {
-        (Some(newest), [_]) => Ok(newest),
-        (Some(_), several) => Err(Error::new(
-            Kind::Usage,
-            format!("'latest' could be a backup of {} databases: {}", several.len(), several.join(", ")),
-        )
-        .hint("name one with --database")),
-        (None, _) => {
-            let of = database.map(|name| format!(" of '{name}'")).unwrap_or_default();
-            Err(Error::new(Kind::Missing, format!("there is no good whole backup{of}"))
-                .hint("pgcellar list shows what there is"))
-        }
-    }
 }
 
 impl Backup {
-    fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Self {
-        let verification = verification(store, &manifest.id);
+    /// A result of a verify that is there and cannot be read is an error: it may say that the backup is damaged.
+    fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Result<Self> {
+        let has = |key: &String| sizes.contains_key(key);
+        let verification = match Some(Verification::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
+            Some(Ok(bytes)) => recorded(&bytes, &manifest.id),
+            Some(Err(error)) if error.kind() != Kind::Missing => return Err(error),
+            _ => None,
+        };
+        let pin = Some(Pin::key(&manifest.id)).filter(has).map(|key| pin(store, &key, &manifest));
         let damage: Vec<String> = manifest
             .files
             .iter()
@@ -197,18 +157,66 @@ impl Backup {
             Some(record) if record.depth == Depth::Full => Status::Verified,
             _ => Status::Good,
         };
-        Backup { manifest, store: store.name(), status, verification, damage }
+        Ok(Backup { manifest, store: store.name(), status, verification, pin, damage })
     }
+
+    /// Reads the backup with this id, if its manifest is there. Nothing is asked of the store but its own files.
+    pub fn read(store: &dyn Store, id: &str) -> Result<Option<Self>> {
+        let Some(manifest) = manifest(store, id)? else { return Ok(None) };
+        let mut sizes: HashMap<String, u64> = HashMap::new();
+        if manifest.files.iter().any(|file| file.key.contains('/')) {
+            sizes.extend(store.folder(id)?.into_iter().map(|entry| (entry.key, entry.bytes)));
+        }
+        for file in manifest.files.iter().filter(|file| !file.key.contains('/')) {
+            sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
+        }
+        for record in [Verification::key(id), Pin::key(id)] {
+            sizes.extend(store.size(&record)?.map(|bytes| (record, bytes)));
+        }
+        Backup::new(manifest, store, &sizes).map(Some)
+    }
+
+    /// What is damaged: as its files show, and as the last verify found.
+    pub fn faults(&self) -> Vec<&str> {
+        let failed = self.verification.iter().filter(|verification| !verification.passed);
+        let found = failed.flat_map(|verification| &verification.damage);
+        self.damage.iter().chain(found).map(String::as_str).take(FAULTS).collect()
+    }
+}
+
+/// The manifest of a backup, if there is one.
+///
+/// # Errors
+/// `Data` for one that cannot be used.
+pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
+    let key = Manifest::key(id);
+    match document(store, &key) {
+        Err(error) if error.kind() == Kind::Missing => Ok(None),
+        bytes => Manifest::parse(&key, &bytes?).map(Some),
+    }
+}
+
+/// What pins a backup. That there is something says that it is pinned; nothing less than a deletion unpins it.
+fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
+    let read = document(store, key).ok().and_then(|bytes| serde_json::from_slice::<Pin>(&bytes).ok());
+    read.filter(|pin| pin.id == manifest.id).unwrap_or_else(|| Pin {
+        id: manifest.id.clone(),
+        at: manifest.ended,
+        reason: None,
+    })
 }
 
 /// Result of the last verify of a backup, if there is one that can be read.
 pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
-    let bytes = document(store, &Verification::key(id)).ok()?;
-    serde_json::from_slice::<Verification>(&bytes).ok().filter(|record| record.id == id)
+    recorded(&document(store, &Verification::key(id)).ok()?, id)
+}
+
+fn recorded(bytes: &[u8], id: &str) -> Option<Verification> {
+    serde_json::from_slice::<Verification>(bytes).ok().filter(|record| record.id == id)
 }
 
 /// Reads a small object whole.
-fn document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
+pub fn document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store
         .read(key, 0)?

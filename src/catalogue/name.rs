@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// A database's name as a part of a file name or an S3 key.
@@ -44,6 +45,14 @@ pub fn is_of(id: &str, database: &str) -> bool {
 pub fn escaped_database(id: &str) -> &str {
     let mut parts = id.rsplitn(3, '_');
     parts.nth(2).unwrap_or(id)
+}
+
+/// The date and time in an id, if there is such a one in the calendar; of which zone, the id does not tell.
+pub fn time(id: &str) -> Option<DateTime> {
+    let digits = id.get(id.len().checked_sub("YYYYMMDD_HHMMSS".len())?..).filter(|_| has_time(id))?;
+    let part = |from: usize| digits.get(from..from + 2)?.parse::<i8>().ok();
+    let year = digits.get(..4)?.parse().ok()?;
+    DateTime::new(year, part(4)?, part(6)?, part(9)?, part(11)?, part(13)?, 0).ok()
 }
 
 /// The database that an id names. One that was not made by [`escape`] is taken as it stands.
@@ -124,6 +133,22 @@ mod tests {
         ];
         for (id, database, expected) in cases {
             assert_eq!(is_of(id, database), expected, "{id} {database}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_back_from_ids() {
+        for (id, found) in [
+            ("a_b_20231231_020000", Some("2023-12-31T02:00:00")),
+            ("a_20240229_235959", Some("2024-02-29T23:59:59")),
+            ("a_20230229_000000", None),
+            ("a_20231301_000000", None),
+            ("a_20231231_240000", None),
+            ("a_20231231_235960", None),
+            ("a_2023123_1020000", None),
+            ("a", None),
+        ] {
+            assert_eq!(time(id).map(|time| time.to_string()).as_deref(), found, "{id}");
         }
     }
 

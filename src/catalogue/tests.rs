@@ -56,13 +56,16 @@ impl Shelf {
         Catalogue::read(&LocalStore::new(self.path())).unwrap()
     }
 
-    fn status(&self, id: &str) -> Status {
-        self.read().resolve(id, None).unwrap().status
+    fn backup(&self, id: &str) -> Backup {
+        let all = self.read().backups.into_iter().find(|backup| backup.manifest.id == id).unwrap();
+        let alone = Backup::read(&LocalStore::new(self.path()), id).unwrap().unwrap();
+        assert_eq!((alone.status, &alone.damage), (all.status, &all.damage), "read alone and with the others");
+        all
     }
-}
 
-fn id_of(found: Result<&Backup>) -> String {
-    found.unwrap().manifest.id.clone()
+    fn status(&self, id: &str) -> Status {
+        self.backup(id).status
+    }
 }
 
 #[test]
@@ -76,58 +79,7 @@ fn oldest_first() {
 }
 
 #[test]
-fn found_by_id_and_by_unique_beginning() {
-    let shelf = Shelf::new();
-    let (first, second) = (shelf.back_up("foo", 1), shelf.back_up("foo", 2));
-    let bar = shelf.back_up("foobar", 3);
-    let catalogue = shelf.read();
-    assert_eq!(id_of(catalogue.resolve(&first, None)), first);
-    assert_eq!(id_of(catalogue.resolve("foo_20231231_020002", None)), second);
-    assert_eq!(id_of(catalogue.resolve("foobar", None)), bar);
-    assert_eq!(id_of(catalogue.resolve("foobar_2023", None)), bar);
-    let several = catalogue.resolve("foo", None).unwrap_err();
-    assert_eq!(several.kind(), Kind::Usage);
-    assert!(several.message().contains("2 backups") && several.message().contains(&first), "{several}");
-}
-
-#[test]
-fn a_part_of_a_databases_name_is_no_beginning() {
-    let shelf = Shelf::new();
-    shelf.back_up("foobar", 1);
-    let bar = shelf.back_up("foo_bar", 2);
-    let catalogue = shelf.read();
-    for wanted in ["foo", "foo_", "foob", "f", "", "foobar_20231231_020009", "foo_bar_20231231_0200021"] {
-        assert_eq!(catalogue.resolve(wanted, None).unwrap_err().kind(), Kind::Missing, "{wanted}");
-    }
-    assert_eq!(id_of(catalogue.resolve("foo_bar_", None)), bar);
-}
-
-#[test]
-fn latest_of_one_database() {
-    let shelf = Shelf::new();
-    shelf.back_up("foo", 1);
-    let newest = shelf.back_up("foo", 2);
-    assert_eq!(id_of(shelf.read().resolve("latest", None)), newest);
-    let bar = shelf.back_up("foobar", 3);
-    let catalogue = shelf.read();
-    assert_eq!(id_of(catalogue.resolve("latest", Some("foo"))), newest);
-    assert_eq!(id_of(catalogue.resolve("latest", Some("foobar"))), bar);
-    let which = catalogue.resolve("latest", None).unwrap_err();
-    assert_eq!(which.kind(), Kind::Usage);
-    assert!(which.message().contains("foo, foobar"), "{which}");
-    assert_eq!(catalogue.resolve("latest", Some("fo")).unwrap_err().kind(), Kind::Missing);
-    assert_eq!(Shelf::new().read().resolve("latest", None).unwrap_err().kind(), Kind::Missing);
-}
-
-#[test]
-fn a_database_selects_among_ids_too() {
-    let shelf = Shelf::new();
-    let id = shelf.back_up("foo", 1);
-    assert_eq!(shelf.read().resolve(&id, Some("bar")).unwrap_err().kind(), Kind::Missing);
-}
-
-#[test]
-fn latest_is_whole_and_good() {
+fn what_is_damaged_is_told() {
     let shelf = Shelf::new();
     let good = shelf.back_up("foo", 1);
     let partial = shelf.back_up_with("foo", 2, |manifest| manifest.partial = true);
@@ -136,14 +88,14 @@ fn latest_is_whole_and_good() {
     std::fs::remove_file(shelf.path().join(format!("{missing}.globals.sql"))).unwrap();
     let failed = shelf.back_up("foo", 5);
     shelf.record(&failed, false, Depth::Full);
-    assert_eq!(id_of(shelf.read().resolve("latest", None)), good);
+    assert_eq!(shelf.status(&good), Status::Good);
     assert_eq!(shelf.status(&partial), Status::Partial);
     for damaged in [&cut, &missing, &failed] {
         assert_eq!(shelf.status(damaged), Status::Damaged, "{damaged}");
     }
-    let catalogue = shelf.read();
-    assert_eq!(catalogue.resolve(&cut, None).unwrap().damage, [format!("{cut}.dump has 3 bytes instead of 4")]);
-    assert_eq!(catalogue.resolve(&missing, None).unwrap().damage, [format!("{missing}.globals.sql is missing")]);
+    assert_eq!(shelf.backup(&cut).damage, [format!("{cut}.dump has 3 bytes instead of 4")]);
+    assert_eq!(shelf.backup(&missing).faults(), [format!("{missing}.globals.sql is missing")]);
+    assert!(Backup::read(&LocalStore::new(shelf.path()), "foo_20240101_000000").unwrap().is_none());
 }
 
 #[test]
@@ -155,11 +107,28 @@ fn a_full_verify_shows() {
     assert_eq!(shelf.status(&id), Status::Good);
     shelf.record(&id, true, Depth::Full);
     assert_eq!(shelf.status(&id), Status::Verified);
-    assert_eq!(id_of(shelf.read().resolve("latest", None)), id);
     let other = shelf.back_up("foo", 2);
     let record = std::fs::read(shelf.path().join(Verification::key(&id))).unwrap();
     shelf.put(&Verification::key(&other), record);
     assert_eq!(shelf.status(&other), Status::Good, "another backup's record");
+}
+
+#[test]
+fn pins_are_read_and_one_that_cannot_be_read_pins_too() {
+    let shelf = Shelf::new();
+    let (pinned, broken) = (shelf.back_up("foo", 1), shelf.back_up("foo", 2));
+    shelf.back_up("foo", 3);
+    let at = "2024-01-01T00:00:00Z".parse().unwrap();
+    let pin = Pin { id: pinned.clone(), at, reason: Some("before the move".to_owned()) };
+    shelf.put(&Pin::key(&pinned), pin.to_json().unwrap());
+    shelf.put(&Pin::key(&broken), "");
+    shelf.put("gone_20231231_020000.pin.json", "{}");
+    let catalogue = shelf.read();
+    let pins: Vec<Option<&Pin>> = catalogue.backups.iter().map(|backup| backup.pin.as_ref()).collect();
+    assert_eq!(pins[0], Some(&pin));
+    assert_eq!(pins[1].map(|pin| pin.id.as_str()), Some(broken.as_str()));
+    assert_eq!(pins[2], None);
+    assert!(catalogue.unmanaged.is_empty(), "{:?}", catalogue.unmanaged);
 }
 
 #[test]
@@ -176,7 +145,7 @@ fn manifests_that_cannot_be_used_are_named() {
         catalogue.unusable.iter().map(|bad| (bad.key.as_str(), bad.error.kind() == Kind::Data)).collect();
     let keys = ["a_20231231_020000", "b_20231231_020000", "c_20231231_020000", "foo_20240101_020000"];
     assert_eq!(why, keys.map(Manifest::key).each_ref().map(|key| (key.as_str(), true)));
-    let asked = catalogue.resolve("a_20231231_020000", None).unwrap_err();
+    let asked = Backup::read(&LocalStore::new(shelf.path()), "a_20231231_020000").unwrap_err();
     assert!(asked.kind() == Kind::Data && asked.message().contains("not JSON"), "{asked}");
 }
 

@@ -78,6 +78,15 @@ impl S3Settings {
     }
 }
 
+impl S3Settings {
+    /// Another place, reached in the same way.
+    pub fn of_address(args: &S3Args, bucket: &str, prefix: &str) -> Result<Self> {
+        let args = S3Args { bucket: Some(bucket.to_owned()), prefix: prefix.to_owned(), ..args.clone() };
+        let settings = S3Settings::new(&args)?;
+        settings.ok_or_else(|| Error::new(Kind::Internal, format!("the address of the bucket {bucket} was lost")))
+    }
+}
+
 fn bucket_name(name: String) -> Result<String> {
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; other servers also allow more.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

@@ -1,38 +1,54 @@
-//! One writer at a time in a backup directory.
+//! One writer at a time in a backup directory, or of an instance that has none.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
 
 use crate::error::{Error, Kind, Result};
 
-/// Name of the lock file. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
+/// Name of the lock file in a directory. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
 const NAME: &str = ".pgcellar.lock";
 
-/// The lock of a directory; it is released when it is dropped, or by the kernel when the process ends.
+/// A lock; it is released when it is dropped, or by the kernel when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock, or says who holds it.
+    /// Takes the lock of a backup directory, or says who holds it.
     pub fn take(directory: &Path, task: &str) -> Result<Self> {
-        let path = directory.join(NAME);
+        Lock::of_file(&directory.join(NAME), &directory.display().to_string(), task)
+    }
+
+    /// Takes the lock of an instance whose backups go straight to a bucket, or says who holds it.
+    ///
+    /// It spares the server a second dump of the same instance on this host, and no more: what keeps two runs from
+    /// writing the same object, on this host or on others, is the announcement in the bucket. So it does not matter that
+    /// a unit and a person may have runtime folders of their own.
+    pub fn take_for_bucket(instance: &str, bucket: &str, task: &str) -> Result<Self> {
+        let hash = digest(&SHA256, bucket.as_bytes());
+        let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let path = runtime_folder()?.join(format!("pgcellar-{instance}-{hash}.lock"));
+        Lock::of_file(&path, &format!("the instance '{instance}' for {bucket}"), task)
+    }
+
+    fn of_file(path: &Path, what: &str, task: &str) -> Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
+            .open(path)
             .map_err(|error| Error::write(path.display(), &error))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(&mut file, directory)),
+            Err(TryLockError::WouldBlock) => return Err(held(&mut file, what)),
             Err(TryLockError::Error(error)) => {
                 return Err(Error::new(Kind::System, format!("cannot lock {}: {error}", path.display()))
                     .hint("the file system must know flock(2); NFS does since version 4"));
@@ -45,7 +61,7 @@ impl Lock {
     }
 }
 
-fn held(file: &mut File, directory: &Path) -> Error {
+fn held(file: &mut File, what: &str) -> Error {
     let mut holder = String::new();
     let read = Read::by_ref(file).take(200).read_to_string(&mut holder);
     let holder = match holder.trim() {
@@ -53,6 +69,77 @@ fn held(file: &mut File, directory: &Path) -> Error {
         _ if read.is_err() => "another run",
         text => text,
     };
-    Error::new(Kind::TryAgain, format!("{} is locked by {holder}", directory.display()))
+    Error::new(Kind::TryAgain, format!("{what} is locked by {holder}"))
         .hint("wait until that run has ended, and try again")
+}
+
+/// A folder that is ours alone and goes with the boot: the unit's, the user's, or one of our own in /tmp.
+fn runtime_folder() -> Result<PathBuf> {
+    // Several folders stand there with colons between (`systemd.exec(5)`).
+    let named = |variable: &str| {
+        let value = std::env::var(variable).ok()?;
+        let first = value.split(':').next().map(PathBuf::from)?;
+        (first.is_absolute() && first.is_dir()).then_some(first)
+    };
+    match named("RUNTIME_DIRECTORY").or_else(|| named("XDG_RUNTIME_DIR")) {
+        Some(folder) => Ok(folder),
+        None => private_folder(&Path::new("/tmp").join(format!("pgcellar-{}", rustix::process::geteuid().as_raw()))),
+    }
+}
+
+/// Makes a folder where everybody may write, or takes the one that is there if nobody else can have put anything in it.
+fn private_folder(path: &Path) -> Result<PathBuf> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::write(path.display(), &error)),
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(path).map_err(|error| Error::read(path.display(), &error))?;
+    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    match ours {
+        true => Ok(path.to_owned()),
+        false => Err(Error::new(Kind::CannotWrite, format!("{} is not a folder of ours alone", path.display()))
+            .hint("set XDG_RUNTIME_DIR to one, for the lock")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_the_holder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Lock::take(folder.path(), "backup").unwrap();
+        let error = Lock::take(folder.path(), "retention").unwrap_err();
+        assert_eq!(error.kind(), Kind::TryAgain);
+        assert!(error.message().contains(&format!("pgcellar backup, process {}", std::process::id())), "{error}");
+        drop(held);
+        Lock::take(folder.path(), "retention").unwrap();
+    }
+
+    #[test]
+    fn instances_and_buckets_do_not_wait_for_each_other() {
+        let held = Lock::take_for_bucket("lock-test", "s3://a/b", "backup").unwrap();
+        assert_eq!(Lock::take_for_bucket("lock-test", "s3://a/b", "backup").unwrap_err().kind(), Kind::TryAgain);
+        for (instance, bucket) in [("lock-test", "s3://a/c"), ("lock-test-2", "s3://a/b")] {
+            Lock::take_for_bucket(instance, bucket, "backup").unwrap();
+        }
+        drop(held);
+    }
+
+    #[test]
+    fn a_folder_of_others_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("pgcellar");
+        assert_eq!(private_folder(&path).unwrap(), path);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        private_folder(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(private_folder(&path).unwrap_err().kind(), Kind::CannotWrite);
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
+        assert_eq!(private_folder(&link).unwrap_err().kind(), Kind::CannotWrite);
+    }
 }

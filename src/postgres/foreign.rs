@@ -5,8 +5,8 @@
 mod magic;
 mod whole;
 
-use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use crate::config::Format;
 use crate::error::{Error, Kind, Result, reason};
@@ -16,10 +16,9 @@ use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::sniff;
 use crate::pipeline::encrypt::{Identities, is_age, is_no_matching_key};
-use crate::postgres::archive::{Contents, Malformed, read_toc, tar_toc};
+use crate::postgres::archive::{Compression, Contents, Malformed, read_toc, tar_toc};
 use crate::postgres::database_entries::Told;
-use crate::store::Store;
-use crate::store::local::LocalStore;
+use crate::store::{Entry, Store};
 use magic::Beginning;
 pub use whole::Whole;
 
@@ -32,7 +31,7 @@ const AGE: &str = ".age";
 /// A dump without a manifest, as its beginning tells.
 pub struct Dump {
     /// Where it is.
-    pub store: LocalStore,
+    pub store: Arc<dyn Store>,
     /// What messages call it.
     pub name: String,
     /// Key of the file or the folder.
@@ -45,6 +44,8 @@ pub struct Dump {
     pub format: Format,
     /// What compresses the file as a whole. What pg_dump itself compressed does not count.
     pub method: Method,
+    /// How pg_dump itself compressed the data.
+    pub packed: Compression,
     /// Private keys, if it is encrypted.
     pub identities: Option<Identities>,
     /// The database that was dumped, if the dump tells.
@@ -64,7 +65,7 @@ impl Dump {
     /// # Errors
     /// `Data` for what is no dump of one database, or is damaged at its beginning, with what was seen.
     pub fn look(
-        store: LocalStore,
+        store: Arc<dyn Store>,
         key: &str,
         name: &str,
         identities: impl FnOnce() -> Result<Option<Identities>>,
@@ -77,42 +78,44 @@ impl Dump {
             bytes: 0,
             format: Format::Directory,
             method: Method::None,
+            packed: Compression::None,
             identities: None,
             database: None,
             server_version: String::new(),
             pg_dump: String::new(),
             told: Told::default(),
         };
-        match dump.store.path(key)?.is_dir() {
-            true => dump.look_into_folder(identities)?,
-            false => dump.look_into_file(identities)?,
+        match dump.store.size(key)? {
+            Some(bytes) => dump.look_into_file(bytes, identities)?,
+            None => dump.look_into_folder(identities)?,
         }
         Ok(dump)
     }
 
     fn look_into_folder(&mut self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
-        let path = self.store.path(&self.key)?;
-        let cannot_read = |error: io::Error| Error::read(&self.name, &error);
-        let mut names = BTreeSet::new();
-        for entry in std::fs::read_dir(&path).map_err(cannot_read)? {
-            let name = entry.map_err(cannot_read)?.file_name();
-            let is_file = path.join(&name).is_file();
-            names.extend(name.into_string().ok().filter(|name| is_file && !name.starts_with('.')));
+        let mut entries = self.store.folder(&self.key)?;
+        if entries.is_empty() && self.store.path_of(&self.key)?.is_none() {
+            return Err(Error::new(
+                Kind::Missing,
+                format!("there is no object {}, and no folder of this name", self.name),
+            ));
         }
-        let encrypted = format!("{TOC}{AGE}");
-        if !names.contains(TOC) && !names.contains(&encrypted) {
-            return Err(magic::no_dump(&self.name, "it is a folder without a toc.dat")
-                .hint("name a file, or the folder that pg_dump --format=directory made"));
-        }
-        if !names.contains(TOC) {
-            names.retain(|name| name.ends_with(AGE));
-            self.identities = Some(self.keys(identities)?);
-        }
-        self.files = names.iter().map(|name| format!("{}/{name}", self.key)).collect();
-        for file in &self.files {
-            self.bytes += self.store.size(file)?.unwrap_or_default();
-        }
-        let toc = format!("{}/{}", self.key, if names.contains(TOC) { TOC } else { &encrypted });
+        let (plain, encrypted) = (format!("{}/{TOC}", self.key), format!("{}/{TOC}{AGE}", self.key));
+        let has = |entries: &[Entry], key: &str| entries.iter().any(|entry| entry.key == key);
+        let toc = match (has(&entries, &plain), has(&entries, &encrypted)) {
+            (true, _) => plain,
+            (false, true) => {
+                entries.retain(|entry| entry.key.ends_with(AGE));
+                self.identities = Some(self.keys(identities)?);
+                encrypted
+            }
+            (false, false) => {
+                return Err(magic::no_dump(&self.name, "it is a folder without a toc.dat")
+                    .hint("name a file, or the folder that pg_dump --format=directory made"));
+            }
+        };
+        self.bytes = entries.iter().map(|entry| entry.bytes).sum();
+        self.files = entries.into_iter().map(|entry| entry.key).collect();
         let head = self.head(&toc, Method::None)?;
         magic::known_version(&self.name, &head)?;
         let mut told = Told::default();
@@ -123,11 +126,11 @@ impl Dump {
         Ok(())
     }
 
-    fn look_into_file(&mut self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
+    fn look_into_file(&mut self, bytes: u64, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
         let key = self.key.clone();
         self.files = vec![key.clone()];
-        self.bytes = self.store.size(&key)?.unwrap_or_default();
-        if self.bytes == 0 {
+        self.bytes = bytes;
+        if bytes == 0 {
             return Err(
                 magic::no_dump(&self.name, "it is empty").hint("whatever wrote it has failed: is there an older one?")
             );
@@ -168,6 +171,7 @@ impl Dump {
         self.database = known.then(|| contents.dbname.clone());
         self.server_version.clone_from(&contents.server_version);
         self.pg_dump.clone_from(&contents.dump_version);
+        self.packed = contents.compression;
     }
 
     fn keys(&self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<Identities> {

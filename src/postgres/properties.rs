@@ -31,15 +31,17 @@ pub struct Statement {
 }
 
 /// `CREATE DATABASE` with the properties that cannot be changed later. `server` is the major version that it is for;
-/// without a tablespace the server's default is used.
+/// without a tablespace, and for what is not known, the server's default is used.
 pub fn create_database(name: &str, of: &Properties, server: u32, tablespace: Option<&str>) -> Result<String> {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
-        sql.push_str(&format!(" {option} {}", literal(value)));
+        if !value.is_empty() {
+            sql.push_str(&format!(" {option} {}", literal(value)));
+        }
     };
     add("ENCODING", &of.encoding);
     match (of.locale_provider.as_str(), server) {
-        ("libc", ..15) => {}
+        ("", _) | ("libc", ..15) => {}
         (provider @ ("libc" | "icu"), 15..) | (provider @ "builtin", 17..) => add("LOCALE_PROVIDER", provider),
         (provider, _) => return Err(too_old(&format!("the locale provider {provider}"), server)),
     }
@@ -92,7 +94,9 @@ pub fn statements(name: &str, of: &Properties) -> Result<Vec<Statement>> {
         add("a security label", format!("SECURITY LABEL FOR {provider} ON DATABASE {database} IS {label}"));
     }
     // Rights are granted in the owner's name, so the owner comes first.
-    add("the owner", format!("ALTER DATABASE {database} OWNER TO {}", identifier(&of.owner)));
+    if !of.owner.is_empty() {
+        add("the owner", format!("ALTER DATABASE {database} OWNER TO {}", identifier(&of.owner)));
+    }
     if let Some(items) = &of.acl {
         add("the privileges", acl::on_database(&database, &of.owner, &acl::parse(items)?)?);
     }
@@ -207,6 +211,15 @@ mod tests {
         }
         let elsewhere = create_database("a", &properties(), 15, Some("fast \"disk")).unwrap();
         assert!(elsewhere.ends_with(r#" TABLESPACE "fast ""disk""#.to_owned().as_str()), "{elsewhere}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_to_the_server() {
+        let nothing = Properties::unknown();
+        assert_eq!(create_database("a", &nothing, 0, None).unwrap(), "CREATE DATABASE \"a\" TEMPLATE template0");
+        assert_eq!(statements("a", &nothing).unwrap(), []);
+        assert_eq!(nothing.complete(icu(Some("x"))), icu(Some("x")));
+        assert_eq!(properties().complete(icu(Some("x"))), properties());
     }
 
     #[test]

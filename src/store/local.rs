@@ -170,6 +170,40 @@ impl Store for LocalStore {
         Ok(entries)
     }
 
+    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
+        let path = self.path(key)?;
+        let read = || -> io::Result<Vec<Entry>> {
+            let mut entries = Vec::new();
+            for entry in std::fs::read_dir(&path)? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                if name.starts_with('.') || name.ends_with(PARTIAL) {
+                    continue;
+                }
+                match std::fs::metadata(entry.path()) {
+                    Ok(metadata) if metadata.is_file() => {
+                        let key = format!("{key}/{name}");
+                        entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            Ok(entries)
+        };
+        match read() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Vec::new())
+            }
+            entries => entries.map_err(|error| Error::read(path.display(), &error)),
+        }
+    }
+
+    fn path_of(&self, key: &str) -> Result<Option<PathBuf>> {
+        self.path(key).map(Some)
+    }
+
     fn delete(&self, key: &str) -> Result<()> {
         let path = self.path(key)?;
         match std::fs::remove_file(&path) {

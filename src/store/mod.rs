@@ -1,12 +1,14 @@
 //! Where backups live: keys and bytes, and no idea of what they mean.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::config::Place;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
 use crate::store::local::LocalStore;
 use crate::store::s3::S3Store;
 
@@ -53,6 +55,20 @@ pub trait Store: Send + Sync {
 
     /// All objects, in the order of their keys; temporary ones are not among them.
     fn list(&self) -> Result<Vec<Entry>>;
+
+    /// The objects directly in a folder, in the order of their keys; none if there is no such folder.
+    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
+        let inside = |entry: &Entry| {
+            let name = entry.key.strip_prefix(key).and_then(|rest| rest.strip_prefix('/'));
+            name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+        };
+        Ok(self.list()?.into_iter().filter(inside).collect())
+    }
+
+    /// Where a program can read the object or the folder itself, if this store keeps it as one.
+    fn path_of(&self, _key: &str) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
 
     /// Deletes an object; one that is not there is no error.
     fn delete(&self, key: &str) -> Result<()>;
@@ -114,5 +130,18 @@ impl Stores {
     pub fn all(&self) -> Vec<Arc<dyn Store>> {
         let local = self.local.iter().map(|store| Arc::new(store.clone()) as Arc<dyn Store>);
         local.chain(self.s3.iter().map(|store| Arc::clone(store) as Arc<dyn Store>)).collect()
+    }
+
+    /// The one of this name, or all of them.
+    pub fn selected(&self, name: Option<&str>) -> Result<Vec<Arc<dyn Store>>> {
+        let mut stores = self.all();
+        let Some(name) = name else { return Ok(stores) };
+        let known: Vec<&str> = stores.iter().map(|store| store.name()).collect();
+        let hint = format!("--store can be {}", known.join(" or "));
+        stores.retain(|store| store.name() == name);
+        match stores.is_empty() {
+            true => Err(Error::new(Kind::Usage, format!("there is no store '{}'", printable(name))).hint(hint)),
+            false => Ok(stores),
+        }
     }
 }

@@ -40,6 +40,14 @@ impl S3Store {
         Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), instance, host)) })
     }
 
+    /// What is listed of the keys that begin so.
+    fn listed(&self, begin: &str) -> Result<Vec<Entry>> {
+        let mut entries = self.bucket.wait(self.bucket.objects(begin))?;
+        entries.retain(|entry| list::is_listed(&entry.key));
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
     fn partial_key(&self, key: &str) -> Result<String> {
         Ok(format!("{}{PARTIAL}", self.bucket.full_key(key)?))
     }
@@ -69,10 +77,11 @@ impl Store for S3Store {
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
-        let mut entries = self.bucket.wait(self.bucket.objects())?;
-        entries.retain(|entry| list::is_listed(&entry.key));
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(entries)
+        self.listed("")
+    }
+
+    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
+        self.listed(&format!("{key}/"))
     }
 
     fn delete(&self, key: &str) -> Result<()> {

@@ -1,8 +1,12 @@
-//! `pgcellar backup`: a backup of each configured database.
+//! `pgcellar backup`: a backup of each configured database, and a copy of each in the bucket.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::catalogue::manifest::Manifest;
 use crate::cli::BackupArgs;
@@ -14,12 +18,18 @@ use crate::host::stop::Stop;
 use crate::postgres::client::{connect, failed};
 use crate::postgres::snapshot::text;
 use crate::store::local::LocalStore;
+use crate::store::{Store, Stores};
+use crate::task::sweep::sweep;
 
 mod attempt;
+mod claim;
 mod commit;
-mod sweep;
+mod copies;
+mod copy;
+mod whole;
 
 use attempt::Attempt;
+use copies::Copies;
 
 /// How often a dump is begun again when tables were rewritten under it.
 const ATTEMPTS: u32 = 3;
@@ -27,56 +37,128 @@ const ATTEMPTS: u32 = 3;
 /// Databases that exist on every server, to ask for the others.
 const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
+/// How long a run that was told to stop waits for a bucket.
+const PROMPT: Duration = Duration::from_secs(3);
+
 /// What a run works with.
 struct Run<'a> {
     settings: BackupSettings,
     connection: Connection,
     place: Place,
-    store: LocalStore,
+    /// The directory, unless backups go straight to the bucket.
+    local: Option<LocalStore>,
+    /// The bucket, if there is one.
+    bucket: Option<Arc<dyn Store>>,
+    /// Where backups are made: the directory, or else the bucket.
+    store: Arc<dyn Store>,
+    /// Whether the bucket did not answer when a backup in the directory began.
+    bucket_fails: AtomicBool,
     stop: &'a Stop,
 }
 
-/// Backs up each database, one after the other. One that fails does not keep the others from being backed up; the
-/// error is then the first one's.
+/// What was made of the databases.
+#[derive(Default)]
+struct Made {
+    manifests: Vec<Manifest>,
+    failure: Option<Error>,
+}
+
+/// A backup, and the stores that have it.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    stores: Vec<&'static str>,
+}
+
+/// Backs up each database, one after the other, and then copies what the bucket lacks. One database that fails does not
+/// keep the others from being backed up, and none of that keeps what is there from being copied; the error is the first
+/// one's.
 pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
+    let run = open(args, stop).await?;
+    let _lock = lock(&run)?;
+    if let Some(local) = &run.local {
+        sweep(local, &run.place.instance, Duration::ZERO)?;
+    }
+    let made = back_up_all(&run).await;
+    let copies = match (&run.local, &run.bucket) {
+        (Some(local), Some(bucket)) if !stop.requested() => copies::copy(&run, local, bucket).await,
+        _ => Copies::default(),
+    };
+    if args.json {
+        print(&run, &made.manifests, &copies)?;
+    }
+    match (made.failure, copies.failure) {
+        (None, None) => Ok(()),
+        (None, Some(error)) => Err(error),
+        (Some(error), None) => Err(error),
+        (Some(error), Some(copies)) => {
+            log::error!("{copies}");
+            Err(error)
+        }
+    }
+}
+
+/// Checks the settings. Nothing is asked of the server or the bucket yet.
+async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<Run<'a>> {
     let settings = BackupSettings::new(args)?;
     no_plain_bytes_on_disk(&settings)?;
     let place = Place::new(&args.place)?;
-    let run = Run {
+    if settings.format == Format::Directory && place.directory.is_none() {
+        return Err(Error::new(Kind::Config, "BACKUP_FORMAT=directory cannot be had with an empty BACKUP_DIR").hint(
+            "pg_dump writes a directory's files itself: set BACKUP_DIR to a folder, or choose the custom format",
+        ));
+    }
+    let connection = Connection::new(&args.connection)?;
+    let stores = Stores::open(&place).await?;
+    let store = stores.all().into_iter().next();
+    Ok(Run {
         settings,
-        connection: Connection::new(&args.connection)?,
-        store: LocalStore::new(place.local()?),
+        connection,
+        store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
+        local: stores.local,
+        bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
+        bucket_fails: AtomicBool::new(false),
         place,
         stop,
-    };
-    run.store.prepare()?;
-    let _lock = Lock::take(run.place.local()?, "backup")?;
-    sweep::sweep(&run.store)?;
-    let databases = stop.or(databases(&run)).await?;
+    })
+}
 
-    let mut manifests = Vec::new();
-    let mut failure: Option<Error> = None;
+fn lock(run: &Run<'_>) -> Result<Lock> {
+    match &run.local {
+        Some(local) => {
+            local.prepare()?;
+            Lock::take(local.directory(), "backup")
+        }
+        None => Lock::take_for_bucket(&run.place.instance, &run.store.location(), "backup"),
+    }
+}
+
+async fn back_up_all(run: &Run<'_>) -> Made {
+    let mut made = Made::default();
+    let databases = match run.stop.or(databases(run)).await {
+        Ok(databases) => databases,
+        Err(error) => return Made { failure: Some(error), ..made },
+    };
     for database in &databases {
-        match back_up(&run, database).await {
-            Ok(manifest) => manifests.push(manifest),
-            Err(error) if stop.requested() || databases.len() == 1 => return Err(error),
+        match back_up(run, database).await {
+            Ok(manifest) => made.manifests.push(manifest),
+            Err(error) if run.stop.requested() || databases.len() == 1 => {
+                made.failure = Some(error);
+                return made;
+            }
             Err(error) => {
                 let error = error.context(format!("database '{database}'"));
                 log::error!("{error}");
-                failure.get_or_insert(error);
+                made.failure.get_or_insert(error);
             }
         }
     }
-    if args.json {
-        print(&manifests)?;
-    }
-    match failure {
-        None => Ok(()),
-        Some(first) => {
-            let failed = databases.len() - manifests.len();
-            Err(Error::new(first.kind(), format!("{failed} of {} databases could not be backed up", databases.len())))
-        }
-    }
+    made.failure = made.failure.map(|first| {
+        let failed = databases.len() - made.manifests.len();
+        Error::new(first.kind(), format!("{failed} of {} databases could not be backed up", databases.len()))
+    });
+    made
 }
 
 /// pg_dump writes a directory's files itself, and spools a tar's in /tmp (`src/bin/pg_dump/pg_backup_tar.c`, `tmpfile()`).
@@ -112,7 +194,7 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
         match attempt::attempt(run, database).await? {
             Attempt::Whole(whole) => {
                 let manifest = commit::commit(run, *whole).await?;
-                tell(&manifest);
+                tell(run, &manifest);
                 return Ok(manifest);
             }
             Attempt::Rewritten(tables) => log::warn!(
@@ -125,12 +207,12 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
         .hint("run the backup when nothing truncates or alters tables"))
 }
 
-fn tell(manifest: &Manifest) {
+fn tell(run: &Run<'_>, manifest: &Manifest) {
     let seconds = manifest.ended.duration_since(manifest.started).as_secs_f64();
     let plain: u64 = manifest.files.iter().map(|file| file.plain_bytes).sum();
     log::info!(
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
-        PGCELLAR_BYTES = manifest.stored_bytes();
+        PGCELLAR_BYTES = manifest.stored_bytes(), PGCELLAR_STORE = run.store.name();
         "backed up '{}' as {} in {seconds:.1} s: {}, {} stored from {}{}",
         manifest.database.escape_debug(),
         manifest.id,
@@ -151,8 +233,12 @@ fn tell(manifest: &Manifest) {
     }
 }
 
-fn print(manifests: &[Manifest]) -> Result<()> {
-    let text = serde_json::to_string_pretty(manifests)
+fn print(run: &Run<'_>, manifests: &[Manifest], copies: &Copies) -> Result<()> {
+    let printed = manifests.iter().map(|manifest| {
+        let copied = run.bucket.iter().filter(|_| copies.there.contains(&manifest.id)).map(|bucket| bucket.name());
+        Printed { manifest, stores: std::iter::once(run.store.name()).chain(copied).collect() }
+    });
+    let text = serde_json::to_string_pretty(&printed.collect::<Vec<_>>())
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the manifests as JSON: {error}")))?;
     writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
 }

@@ -1,48 +1,79 @@
 //! `pgcellar list`: which backups there are.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::merged::{Group, Merged, Owner};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
-use crate::catalogue::{Backup, Catalogue};
+use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
-use crate::store::Store;
-use crate::store::local::LocalStore;
+use crate::store::{Store, Stores};
+use crate::task::table;
+
+/// How many makers of others' backups are named.
+const NAMED: usize = 3;
 
 /// Prints the backups, the oldest first, so that the newest stand where the reader is; what cannot be used is told on
-/// standard error.
-pub async fn run(args: &ListArgs) -> Result<()> {
-    let store = LocalStore::new(Place::new(&args.place)?.local()?);
-    if let Some(other) = args.store.as_deref().filter(|name| *name != store.name()) {
-        return Err(Error::new(Kind::Usage, format!("there is no store '{}'", printable(other)))
-            .hint(format!("the only one is {}", store.name())));
-    }
-    let location = store.location();
-    let catalogue = joined(tokio::task::spawn_blocking(move || Catalogue::read(&store)).await)?;
+/// standard error. A store that cannot be read does not hide what the other one has.
+pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
+    let mut merged = read(stores, &place, stop).await?;
     let database = args.database.as_deref();
-    let wanted = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
-    let backups: Vec<&Backup> = catalogue.backups.iter().filter(wanted).collect();
-    let text = match args.json {
-        true => json(&backups)?,
-        false if backups.is_empty() => String::new(),
-        false => table(&backups, Timestamp::now()),
-    };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
-    if backups.is_empty() {
-        let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
-        log::info!("no backups{of} in {location}");
+    let mut groups: Vec<&Group> = merged.own(database).collect();
+    if args.all_instances {
+        // Our own stand where the reader is.
+        groups.splice(0..0, by_maker(merged.others(database).collect()));
     }
-    tell_others(&catalogue, database);
-    Ok(())
+    if !merged.locations.is_empty() {
+        let text = match args.json {
+            true => json(&groups.iter().flat_map(|group| group.copies()).collect::<Vec<_>>())?,
+            false if groups.is_empty() => String::new(),
+            false => table(&groups, args.all_instances, Timestamp::now()),
+        };
+        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        if groups.is_empty() {
+            let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
+            log::info!("no backups{of} in {}", merged.locations.join(" and "));
+        }
+        tell_strange(&merged, database, args.all_instances);
+        if !args.all_instances {
+            tell_others(&merged, database);
+        }
+    }
+    let last = merged.unread.pop();
+    for unread in merged.unread {
+        log::error!("{}", unread.error);
+    }
+    last.map_or(Ok(()), |unread| Err(unread.error))
+}
+
+/// Reads the stores, off the async threads.
+pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Merged> {
+    let owner = Owner::of(place);
+    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner)));
+    let done = stop.or(async { joined(work.await) });
+    done.await
+}
+
+/// In the order of their instances and hosts.
+fn by_maker(mut groups: Vec<&Group>) -> Vec<&Group> {
+    groups.sort_by_key(|group| maker(group));
+    groups
+}
+
+fn maker(group: &Group) -> (&str, &str) {
+    let Manifest { instance, host, .. } = group.manifest();
+    (instance, host)
 }
 
 fn json(backups: &[&Backup]) -> Result<String> {
@@ -52,46 +83,56 @@ fn json(backups: &[&Backup]) -> Result<String> {
 }
 
 /// The backups as a table: a line of headings, then one line each.
-pub fn table(backups: &[&Backup], now: Timestamp) -> String {
+pub fn table(groups: &[&Group], makers: bool, now: Timestamp) -> String {
     // A name that says all is not written twice.
-    let strange = backups.iter().any(|backup| escaped_database(&backup.manifest.id) != backup.manifest.database);
-    let mut table = Table::new();
-    // Lines are never broken: an id must stay one word that can be copied.
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let strange = groups.iter().any(|group| escaped_database(&group.manifest().id) != group.manifest().database);
     let mut header = vec!["ID", "AGE", "SIZE", "FORMAT", "TABLES", "STATUS", "STORE"];
+    if makers {
+        header.extend(["INSTANCE", "HOST"]);
+    }
     if strange {
         header.push("DATABASE");
     }
-    table.set_header(header);
-    for backup in backups {
-        table.add_row(row(backup, now, strange));
-    }
-    for right in [1, 2, 4] {
-        if let Some(column) = table.column_mut(right) {
-            column.set_cell_alignment(CellAlignment::Right);
+    let rows = groups.iter().map(|group| {
+        let mut row = row(group, now);
+        if makers {
+            let (instance, host) = maker(group);
+            row.extend([printable(instance), printable(host)]);
         }
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        if strange {
+            row.push(printable(&group.manifest().database));
+        }
+        row
+    });
+    table::table(header, rows, &[1, 2, 4])
 }
 
-fn row(backup: &Backup, now: Timestamp, strange: bool) -> Vec<String> {
-    let manifest = &backup.manifest;
-    let mut row = vec![
+fn row(group: &Group, now: Timestamp) -> Vec<String> {
+    let manifest = group.manifest();
+    let stores: Vec<&str> = group.copies().map(|copy| copy.store).collect();
+    vec![
         printable(&manifest.id),
         age(manifest.started, now),
         HumanBytes(manifest.stored_bytes()).to_string(),
         format(manifest),
         manifest.contents.tables.to_string(),
-        backup.status.name().to_owned(),
-        backup.store.to_owned(),
-    ];
-    if strange {
-        row.push(printable(&manifest.database));
-    }
-    row
+        status(group),
+        stores.join(", "),
+    ]
+}
+
+/// The status that all copies have, or that of each; and whether one of them is pinned, which keeps them all.
+fn status(group: &Group) -> String {
+    let first = group.copies().next().map_or(Status::Good, |copy| copy.status);
+    let status = match group.copies().all(|copy| copy.status == first) {
+        true => first.name().to_owned(),
+        false => {
+            let each = group.copies().map(|copy| format!("{} {}", copy.store, copy.status.name()));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let pinned = if group.copies().any(|copy| copy.pin.is_some()) { " (pinned)" } else { "" };
+    status + pinned
 }
 
 /// How the archive is made: `custom gzip`, `tar zstd age`, `plain`.
@@ -104,7 +145,7 @@ pub fn format(manifest: &Manifest) -> String {
 }
 
 /// Time since then in its largest unit, or a dash where the clocks disagree.
-fn age(then: Timestamp, now: Timestamp) -> String {
+pub fn age(then: Timestamp, now: Timestamp) -> String {
     match now.as_second() - then.as_second() {
         ..0 => "-".to_owned(),
         seconds @ 0..60 => format!("{seconds} s"),
@@ -114,27 +155,63 @@ fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn tell_others(catalogue: &Catalogue, database: Option<&str>) {
+fn tell_strange(merged: &Merged, database: Option<&str>, all: bool) {
     let of_database =
         |name: &str| database.is_none_or(|database| leading_id(name).is_some_and(|id| is_of(id, database)));
-    for unusable in catalogue.unusable.iter().filter(|unusable| of_database(&unusable.key)) {
-        log::warn!("{}", printable(&unusable.error.to_string()));
+    let strange = merged.strange.iter().filter(|strange| of_database(&strange.unusable.key));
+    let (hidden, told): (Vec<_>, Vec<_>) = strange.partition(|strange| strange.others && !all);
+    for strange in told {
+        log::warn!("{}: {}", strange.store, printable(&strange.unusable.error.to_string()));
     }
-    let foreign: Vec<String> =
-        catalogue.unmanaged.iter().filter(|name| of_database(name)).map(|name| printable(name)).collect();
-    if let [first, rest @ ..] = foreign.as_slice() {
-        let more = match rest.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        log::info!("{first}{more}: named like a backup, without a manifest: restore takes such a file by its path");
+    if let [first, rest @ ..] = hidden.as_slice() {
+        let (first, more) = (printable(&first.unusable.key), and_more(rest.len()));
+        log::info!("{first}{more} cannot be used, and may be another instance's: --all-instances tells why");
+    }
+    for location in &merged.locations {
+        let unmanaged = merged.unmanaged.iter().filter(|file| file.location == *location && of_database(&file.name));
+        if let [first, rest @ ..] = unmanaged.collect::<Vec<_>>().as_slice() {
+            let way = match first.store {
+                "local" => "path".to_owned(),
+                _ => format!("address {}/…", location.trim_end_matches('/')),
+            };
+            let (first, more) = (printable(&first.name), and_more(rest.len()));
+            log::info!(
+                "{first}{more}: named like a backup, without a manifest: pgcellar adopt makes it a backup, restore and \
+                 verify take it by its {way}"
+            );
+        }
+    }
+}
+
+fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
+}
+
+fn tell_others(merged: &Merged, database: Option<&str>) {
+    let others = by_maker(merged.others(database).collect());
+    let mut makers: Vec<(&str, &str)> = others.iter().map(|group| maker(group)).collect();
+    makers.dedup();
+    let named: Vec<String> = makers
+        .iter()
+        .take(NAMED)
+        .map(|(instance, host)| format!("instance '{}' on host '{}'", printable(instance), printable(host)))
+        .collect();
+    let (plural, are) = if others.len() == 1 { ("", "is") } else { ("s", "are") };
+    if !others.is_empty() {
+        let (number, more) = (others.len(), and_more(makers.len() - named.len()));
+        log::info!("{number} backup{plural} of {}{more} {are} not shown: --all-instances shows all", named.join(", "));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Status;
+    use crate::catalogue::Catalogue;
+    use crate::catalogue::manifest::Pin;
+    use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
@@ -143,34 +220,69 @@ mod tests {
         let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
         manifest.id = id.to_owned();
         manifest.database = database.to_owned();
-        Backup { manifest, store: "local", status: Status::Good, verification: None, damage: Vec::new() }
+        Backup { manifest, store: "local", status: Status::Good, verification: None, pin: None, damage: Vec::new() }
     }
 
-    fn lines(backups: &[&Backup]) -> Vec<String> {
-        let text = table(backups, "2023-12-31T05:00:00Z".parse().unwrap());
+    /// Backups as the stores have them, by the store's name.
+    fn merged(shelves: Vec<(&'static str, Vec<Backup>)>) -> Merged {
+        let shelf = |(store, mut backups): (_, Vec<Backup>)| {
+            backups.iter_mut().for_each(|backup| backup.store = store);
+            let found = Ok(Catalogue { backups, ..Catalogue::default() });
+            Shelf { store, location: store.to_owned(), found, others: Vec::new() }
+        };
+        let place = Place { instance: "main".to_owned(), host: "db1".to_owned(), directory: None, s3: None };
+        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place))
+    }
+
+    fn lines(merged: &Merged, makers: bool) -> Vec<String> {
+        let groups: Vec<&Group> = merged.groups.iter().collect();
+        let text = table(&groups, makers, "2023-12-31T05:00:00Z".parse().unwrap());
         text.lines().map(str::to_owned).collect()
     }
 
     #[test]
     fn a_usual_table_is_narrow_and_plain() {
-        let backup = backup("nestjs_starter_db_20231231_020000", "nestjs_starter_db");
-        let lines = lines(&[&backup, &backup]);
+        let one = |second| backup(&format!("nestjs_starter_db_20231231_02000{second}"), "nestjs_starter_db");
+        let lines = lines(&merged(vec![("local", vec![one(0), one(1)]), ("s3", vec![one(1)])]), false);
         assert_eq!(
-            lines[..2],
+            lines,
             [
                 "ID                                 AGE       SIZE  FORMAT           TABLES  STATUS  STORE",
                 "nestjs_starter_db_20231231_020000  3 h  10.00 MiB  custom gzip age      12  good    local",
+                "nestjs_starter_db_20231231_020001  3 h  10.00 MiB  custom gzip age      12  good    local, s3",
             ]
         );
-        assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.len() <= 100));
+    }
+
+    #[test]
+    fn copies_that_differ_say_so() {
+        let statuses = [Status::Damaged, Status::Verified].map(|status| {
+            let mut backup = backup("shop_20231231_020000", "shop");
+            backup.status = status;
+            backup.manifest.host = "db7".to_owned();
+            vec![backup]
+        });
+        let [local, bucket] = statuses;
+        let lines = lines(&merged(vec![("local", local), ("s3", bucket)]), true);
+        let (row, heading) = (lines[1].split("  ").collect::<Vec<_>>(), &lines[0]);
+        assert!(heading.ends_with("STATUS                      STORE      INSTANCE  HOST"), "{heading}");
+        assert!(row.contains(&"local damaged, s3 verified") && row.contains(&"local, s3"), "{row:?}");
+        assert_eq!(row.last(), Some(&"db7"));
+    }
+
+    #[test]
+    fn a_pin_shows() {
+        let mut backup = backup("shop_20231231_020000", "shop");
+        backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
+        let lines = lines(&merged(vec![("local", vec![backup])]), false);
+        assert!(lines[1].ends_with("good (pinned)  local"), "{lines:?}");
     }
 
     #[test]
     fn strange_names_stand_in_a_column_of_their_own_and_cannot_break_the_table() {
         let database = "my\nshop\u{1b}[2J\u{202e}";
         let backup = backup(&format!("{}_20231231_020000", escape(database)), database);
-        let lines = lines(&[&backup]);
+        let lines = lines(&merged(vec![("local", vec![backup])]), false);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("DATABASE"));
         assert!(lines[1].ends_with(r"my\u{a}shop\u{1b}[2J\u{202e}"), "{}", lines[1]);

@@ -1,6 +1,11 @@
 //! The verbs, one file each.
 
+pub mod adopt;
 pub mod backup;
 pub mod list;
+pub mod pin;
 pub mod restore;
+pub mod retention;
+pub mod sweep;
+pub mod table;
 pub mod verify;

@@ -15,6 +15,7 @@ use crate::config::{Connection, Format, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::faults::Faults;
@@ -25,7 +26,7 @@ use crate::postgres::restore::server::Server;
 mod archive;
 mod ask;
 mod folder;
-mod foreign;
+pub mod foreign;
 mod globals;
 mod listing;
 mod lists;
@@ -36,7 +37,7 @@ mod recipe;
 mod replace;
 mod script;
 mod stage;
-mod wanted;
+pub mod wanted;
 
 use archive::{Archive, major};
 use folder::Files;
@@ -79,13 +80,13 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
         }
     };
     let asked = part::asked_for(args)?;
-    let wanted = Wanted::find(args, &place)?;
+    let wanted = Wanted::find(args, &place, stop).await?;
     if args.list {
         return listing::show(wanted, args, stop).await;
     }
     let target = wanted.target(args)?;
     if args.recipe {
-        return recipe::show(&wanted, &target);
+        return recipe::show(&wanted, &target, &args.place.s3);
     }
     replace::must_be_meant(args, &wanted)?;
     if args.dry_run {
@@ -215,7 +216,9 @@ async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
-    let source = archive.open(&file, &progress.counter())?;
+    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
+    let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
+    let source = run.stop.or(async { joined(source.await) }).await?;
     match load.stream(source, |digests| archive::whole(&file, digests)).await {
         Ok(messages) => Ok(messages),
         Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),

@@ -9,8 +9,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
+use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::{Backup, Catalogue, verification};
+use crate::catalogue::{Backup, verification};
 use crate::cli::VerifyArgs;
 use crate::config::{Format, Place, identities};
 use crate::error::{Error, Kind, Result};
@@ -18,10 +19,13 @@ use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
-use crate::store::Store;
-use crate::store::local::LocalStore;
+use crate::printable::printable;
+use crate::store::{Store, Stores};
+use crate::task::list;
+use crate::task::restore::wanted::Named;
 
 mod checks;
+mod dump;
 mod listing;
 mod reading;
 mod report;
@@ -32,7 +36,6 @@ use report::Report;
 
 /// What a run works with.
 struct Run<'a> {
-    store: Arc<dyn Store>,
     identities: Option<Arc<Identities>>,
     bindir: Option<&'a Path>,
     stop: &'a Stop,
@@ -47,36 +50,75 @@ struct Found {
     error: Option<Error>,
 }
 
-/// Verifies the backups one after the other. Damage in one does not keep the others from being verified; the error is
-/// then that of the damage, or else of the first backup that could not be verified.
+/// Verifies every copy, one after the other. Damage in one does not keep the others from being verified; the error is
+/// then that of the damage, or else of the first copy that could not be verified, or of a store that could not be read.
 pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
-    let store: Arc<dyn Store> = Arc::new(LocalStore::new(Place::new(&args.place)?.local()?));
-    let run = Run {
-        store: Arc::clone(&store),
-        identities: identities(&args.identity)?.map(Arc::new),
-        bindir: args.pg_bindir.as_deref(),
-        stop,
+    let place = Place::new(&args.place)?;
+    let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
+    let identities = identities(&args.identity)?.map(Arc::new);
+    let run = Run { identities, bindir: args.pg_bindir.as_deref(), stop };
+    if let Some(named) = Named::find(&args.id, &args.place.s3, &place).await? {
+        return verify_named(&run, named, args).await;
+    }
+    let merged = list::read(stores.clone(), &place, stop).await?;
+    let groups = match chosen(&merged, args) {
+        Ok(groups) => groups,
+        Err(error) if error.kind() == Kind::Missing && !args.all && args.id != "latest" => {
+            return match Named::among(&args.id, &place)? {
+                Some(named) => verify_named(&run, named, args).await,
+                None => Err(merged.or_unread(error)),
+            };
+        }
+        Err(error) => return Err(merged.or_unread(error)),
     };
-    let catalogue = off_thread(move || Catalogue::read(store.as_ref())).await?;
+    let copies: Vec<&Backup> = groups.iter().flat_map(|group| group.copies()).collect();
+    let tell_all = args.all || copies.len() > 1;
     let mut reports = Vec::new();
     if args.all {
-        reports.extend(unusable(&catalogue, args.database.as_deref(), &run));
+        reports.extend(unusable(&merged, args.database.as_deref()));
     }
-    for backup in chosen(&catalogue, args)? {
-        let report = verify(&run, backup).await;
+    for backup in copies {
+        let Some(store) = stores.iter().find(|store| store.name() == backup.store) else { continue };
+        let report = verify(&run, store, backup).await;
         if stop.requested() {
             return Err(stop.error());
         }
         report.tell();
-        if args.all || !report.damage.is_empty() {
+        if tell_all || !report.damage.is_empty() {
             report.tell_error();
         }
         reports.push(report);
     }
+    if args.json && !merged.locations.is_empty() {
+        print(&reports)?;
+    }
+    conclude(reports, args.all, stores.len() > 1, unread(merged))
+}
+
+/// Verifies the backup that a file is of, or else the file itself, of which nothing is recorded.
+async fn verify_named(run: &Run<'_>, named: Named, args: &VerifyArgs) -> Result<()> {
+    if args.database.is_some() {
+        return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
+            .hint("leave --database out"));
+    }
+    let named = Arc::new(named);
+    let ours = Arc::clone(&named);
+    let report = match run.stop.or(off_thread(move || ours.backup())).await? {
+        Some(backup) => verify(run, &named.store, &backup).await,
+        None => dump::verify(&named, &args.identity, run.stop).await,
+    };
+    if run.stop.requested() {
+        return Err(run.stop.error());
+    }
+    report.tell();
+    if !report.damage.is_empty() {
+        report.tell_error();
+    }
+    let reports = vec![report];
     if args.json {
         print(&reports)?;
     }
-    conclude(reports, args.all)
+    conclude(reports, false, false, None)
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -84,23 +126,36 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
     joined(done)
 }
 
-/// The backups that are asked for; of `--all` there may be none.
-fn chosen<'a>(catalogue: &'a Catalogue, args: &VerifyArgs) -> Result<Vec<&'a Backup>> {
+/// The backups that are asked for; of `--all` there may be none. Those of others are verified by their makers.
+fn chosen<'a>(merged: &'a Merged, args: &'a VerifyArgs) -> Result<Vec<&'a Group>> {
     let database = args.database.as_deref();
     if !args.all {
-        return catalogue.resolve(&args.id, database).map(|backup| vec![backup]);
+        let choice = merged.resolve(Asked { id: &args.id, database, verb: "verify" })?;
+        return Ok(vec![choice.group]);
     }
-    let of_database = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
-    Ok(catalogue.backups.iter().filter(of_database).collect())
+    if let others @ 1.. = merged.others(database).count() {
+        log::info!("{others} backups of other instances or hosts are left to these");
+    }
+    Ok(merged.own(database).collect())
+}
+
+/// Why a store could not be read; the last of the reasons, and the others are told.
+fn unread(mut merged: Merged) -> Option<Error> {
+    let last = merged.unread.pop();
+    for unread in merged.unread {
+        log::error!("{}", printable(&unread.error.to_string()));
+    }
+    last.map(|unread| unread.error)
 }
 
 /// Manifests that cannot be used: nothing behind them can be checked.
-fn unusable(catalogue: &Catalogue, database: Option<&str>, run: &Run<'_>) -> Vec<Report> {
+fn unusable(merged: &Merged, database: Option<&str>) -> Vec<Report> {
     let of_database = |key: &str| database.is_none_or(|name| leading_id(key).is_some_and(|id| is_of(id, name)));
     let mut reports = Vec::new();
-    for bad in catalogue.unusable.iter().filter(|bad| of_database(&bad.key)) {
+    for strange in merged.strange.iter().filter(|strange| !strange.others && of_database(&strange.unusable.key)) {
+        let bad = &strange.unusable;
         let id = leading_id(&bad.key).unwrap_or(&bad.key);
-        let mut report = Report::new(id, run.store.name());
+        let mut report = Report::new(id, strange.store);
         match bad.error.kind() {
             Kind::Data => report.damage.push(bad.error.to_string()),
             kind => report.error = Some(Error::new(kind, bad.error.to_string())),
@@ -112,13 +167,13 @@ fn unusable(catalogue: &Catalogue, database: Option<&str>, run: &Run<'_>) -> Vec
     reports
 }
 
-async fn verify(run: &Run<'_>, backup: &Backup) -> Report {
+async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Report {
     let manifest = &backup.manifest;
     let mut report = Report::new(&manifest.id, backup.store);
     report.tables = Some(manifest.contents.tables);
     let started = Instant::now();
     let progress = Progress::begin(&format!("verify {}", manifest.id), Some(manifest.stored_bytes()));
-    let looked = look(run, manifest, &progress).await;
+    let looked = look(run, store, manifest, &progress).await;
     report.bytes = progress.counter().get();
     drop(progress);
     report.seconds = started.elapsed().as_secs_f64();
@@ -135,14 +190,14 @@ async fn verify(run: &Run<'_>, backup: &Backup) -> Report {
             report.error = found.error;
         }
     }
-    if let Err(error) = record(run, &report).await {
+    if let Err(error) = record(store, &report).await {
         report.error.get_or_insert(error);
     }
     report
 }
 
 /// Reads all files. For a tar archive whose contents can be seen, a pg_restore reads along.
-async fn look(run: &Run<'_>, manifest: &Manifest, progress: &Progress) -> Result<Found> {
+async fn look(run: &Run<'_>, store: &Arc<dyn Store>, manifest: &Manifest, progress: &Progress) -> Result<Found> {
     let depth = match (&manifest.encryption, &run.identities) {
         (Some(_), None) => Depth::Stored,
         _ => Depth::Full,
@@ -152,14 +207,16 @@ async fn look(run: &Run<'_>, manifest: &Manifest, progress: &Progress) -> Result
         _ => None,
     };
     let reading = Reading {
-        store: Arc::clone(&run.store),
+        store: Arc::clone(store),
         identities: run.identities.clone(),
         moved: progress.counter(),
         stop: run.stop.clone(),
     };
     let input = listing.as_mut().map(Listing::input).transpose()?;
     let read = manifest.clone();
-    let mut found = off_thread(move || read_files(&reading, &read, depth, input)).await?;
+    let reading = off_thread(move || read_files(&reading, &read, depth, input));
+    // A store that does not answer keeps its thread for longer than a person waits.
+    let mut found = run.stop.or(reading).await?;
     if let Some(listing) = listing
         && found.damage.is_empty()
         && found.error.is_none()
@@ -211,17 +268,15 @@ fn read_files(
 
 /// Files in the folder of a directory archive that its manifest does not name. A restore does not look at them.
 fn strangers(store: &dyn Store, manifest: &Manifest) -> Result<Vec<String>> {
-    let folder = format!("{}/", manifest.id);
     let own: HashSet<&str> = manifest.files.iter().map(|file| file.key.as_str()).collect();
-    let entries = store.list()?;
-    let keys = entries.into_iter().map(|entry| entry.key);
-    let strange = keys.filter(|key| key.starts_with(&folder) && !own.contains(key.as_str()));
+    let keys = store.folder(&manifest.id)?.into_iter().map(|entry| entry.key);
+    let strange = keys.filter(|key| !own.contains(key.as_str()));
     Ok(strange.map(|key| format!("{key}: is in the archive's folder, and the manifest does not name it")).collect())
 }
 
 /// Writes the result beside the manifest, unless the backup has been deleted meanwhile. That the stored bytes are those
 /// that were written takes nothing back of what a full verify found in them.
-async fn record(run: &Run<'_>, report: &Report) -> Result<()> {
+async fn record(store: &Arc<dyn Store>, report: &Report) -> Result<()> {
     let Some(depth) = report.depth else { return Ok(()) };
     let record = Verification {
         id: report.id.clone(),
@@ -230,7 +285,7 @@ async fn record(run: &Run<'_>, report: &Report) -> Result<()> {
         depth,
         damage: report.damage.clone(),
     };
-    let store = Arc::clone(&run.store);
+    let store = Arc::clone(store);
     off_thread(move || match store.size(&Manifest::key(&record.id))? {
         Some(_) if record.passed && record.depth == Depth::Stored && knows_more(&*store, &record.id) => Ok(()),
         Some(_) => store.replace(&Verification::key(&record.id), &record.to_json()?),
@@ -250,32 +305,46 @@ fn print(reports: &[Report]) -> Result<()> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
 }
 
-fn conclude(mut reports: Vec<Report>, all: bool) -> Result<()> {
-    let damaged = reports.iter().filter(|report| !report.damage.is_empty()).count();
-    let total = reports.len();
-    match (reports.iter().position(|report| report.error.is_some()), total) {
-        (_, 0) => {
-            Err(Error::new(Kind::Missing, "there is no backup to verify").hint("pgcellar list shows what there is"))
+fn conclude(mut reports: Vec<Report>, all: bool, several: bool, unread: Option<Error>) -> Result<()> {
+    let damaged: Vec<&Report> = reports.iter().filter(|report| !report.damage.is_empty()).collect();
+    let (total, what) = (reports.len(), if several { "copies" } else { "backups" });
+    let failed = reports.iter().position(|report| report.error.is_some());
+    if let Some(error) = unread {
+        if damaged.is_empty() && failed.is_none() {
+            return Err(error);
         }
-        _ if damaged > 0 => {
-            let which = if all { format!("{damaged} of {total} backups are") } else { format!("{} is", reports[0].id) };
-            Err(Error::new(Kind::Data, format!("{which} damaged"))
-                .hint("make a new backup, and keep the damaged one until it is there"))
-        }
-        (None, _) => {
-            if all {
-                log::info!("all {total} backups are good");
+        log::error!("{}", printable(&error.to_string()));
+    }
+    if let [first, ..] = damaged.as_slice() {
+        let which = match all {
+            true => format!("{} of {total} {what} are", damaged.len()),
+            false if several => {
+                let stores: Vec<&str> = damaged.iter().map(|report| report.store).collect();
+                format!("{} in {} is", first.id, stores.join(" and "))
             }
-            Ok(())
-        }
-        (Some(first), _) => {
+            false => format!("{} is", first.id),
+        };
+        return Err(Error::new(Kind::Data, format!("{which} damaged"))
+            .hint("make a new backup, and keep the damaged one until it is there"));
+    }
+    match failed {
+        Some(first) => {
             let failed = reports.iter().filter(|report| report.error.is_some()).count();
             let error = reports.swap_remove(first).error;
             let error = error.unwrap_or_else(|| Error::new(Kind::Internal, "an error was lost"));
             match all {
                 false => Err(error),
-                true => Err(Error::new(error.kind(), format!("{failed} of {total} backups could not be verified"))),
+                true => Err(Error::new(error.kind(), format!("{failed} of {total} {what} could not be verified"))),
             }
+        }
+        None if total == 0 => {
+            Err(Error::new(Kind::Missing, "there is no backup to verify").hint("pgcellar list shows what there is"))
+        }
+        None => {
+            if all {
+                log::info!("all {total} {what} are good");
+            }
+            Ok(())
         }
     }
 }

@@ -44,7 +44,10 @@ fn backups_are_shown_oldest_first_with_what_is_strange_about_the_folder() {
     assert!(outcome.stdout.contains("custom gzip") && outcome.stdout.contains(" good "), "{outcome}");
     assert!(outcome.stdout.lines().any(|line| line.ends_with(shop.name())), "no column for the name: {outcome}");
     assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stdout.contains('\u{1b}'), "{outcome}");
-    let outcome = outcome.says(r"bad\u{1b}[31m_20231231_020000.manifest.json").says("seed_20231231_020000.dump.gz");
+    let outcome = outcome
+        .says(r"bad\u{1b}[31m_20231231_020000.manifest.json")
+        .says("seed_20231231_020000.dump.gz")
+        .says("pgcellar adopt");
     assert!(!outcome.stdout.contains("seed"), "{outcome}");
 
     let json = cellar.list();

@@ -7,8 +7,13 @@
 
 #[allow(dead_code, reason = "the ground offers whole tools, and a capability takes what it needs")]
 mod common;
+#[path = "../s3_server/mod.rs"]
+mod s3_server;
 
+mod adopt;
 mod bad_input;
+mod bucket;
+mod copies;
 mod disk;
 mod ground;
 mod killed;
@@ -20,6 +25,7 @@ mod restore_foreign;
 mod restore_jobs;
 mod restore_people;
 mod restore_swap;
+mod retention;
 mod rewritten;
 mod round_trip;
 mod secrets;

@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::common::compare::{self, Contents, assert_same};
+use crate::common::dumps::{pg_dump, piped, small};
 use crate::common::process::{must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 
@@ -19,28 +19,6 @@ fn original() -> (&'static Database<'static>, &'static Contents) {
         (database, contents)
     });
     (database, contents)
-}
-
-/// A small one, with a table, a function and large objects.
-fn small<'a>(cluster: &'a Cluster, purpose: &str) -> Database<'a> {
-    let database = cluster.create(purpose);
-    database.sql("CREATE TABLE wine AS SELECT n, 'bottle ' || n AS name FROM generate_series(1, 2000) AS n");
-    database.sql("ALTER TABLE wine ADD PRIMARY KEY (n); SELECT lo_from_bytea(0, 'cork')");
-    database
-}
-
-fn pg_dump(database: &Database<'_>, arguments: &[&str]) -> Command {
-    let mut command = database.cluster().client("pg_dump", database.name());
-    command.args(arguments);
-    command
-}
-
-/// Runs `command | filter > path`, as people do.
-fn piped(command: &Command, filter: &str, path: &Path) {
-    let mut shell = plain("bash");
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.env("OUT", path).args(["-c", &format!("set -o pipefail; \"$0\" \"$@\" | {filter} > \"$OUT\"")]);
-    must(shell.arg(command.get_program()).args(command.get_args()));
 }
 
 fn restored<'a>(cellar: &Cellar, cluster: &'a Cluster, path: &Path) -> Database<'a> {

@@ -85,7 +85,7 @@ impl S3Server {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         weed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir(folder.path());
         let child = spawn_for_the_process(weed);
-        let mut server = S3Server { child, port: ports[6], folder: folder };
+        let mut server = S3Server { child, port: ports[6], folder };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
             if server.child.try_wait().unwrap().is_some() {

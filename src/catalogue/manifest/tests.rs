@@ -7,6 +7,7 @@ use super::*;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const RECORD: &str = include_str!("../../../tests/golden/verify.json");
+const PIN_RECORD: &str = include_str!("../../../tests/golden/pin.json");
 const DOCUMENT: &str = include_str!("../../../doc/manifest.md");
 const KEY: &str = "my%20shop_20231231_020000.manifest.json";
 
@@ -23,6 +24,8 @@ fn a_stored_manifest_is_read_and_written_byte_for_byte() {
     assert_eq!(String::from_utf8(manifest.to_json().unwrap()).unwrap(), SAMPLE);
     let record: Verification = serde_json::from_str(RECORD).unwrap();
     assert_eq!(String::from_utf8(record.to_json().unwrap()).unwrap(), RECORD);
+    let pin: Pin = serde_json::from_str(PIN_RECORD).unwrap();
+    assert_eq!(String::from_utf8(pin.to_json().unwrap()).unwrap(), PIN_RECORD);
 }
 
 /// The fields of the tables below this heading.
@@ -53,7 +56,7 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn each_field_is_documented() {
-    for (heading, sample) in [("Manifest\n", SAMPLE), ("Verify record\n", RECORD)] {
+    for (heading, sample) in [("Manifest\n", SAMPLE), ("Verify record\n", RECORD), ("Pin\n", PIN_RECORD)] {
         let mut there = BTreeSet::new();
         fields(&serde_json::from_str(sample).unwrap(), "", &mut there);
         assert_eq!(documented(heading), there);
@@ -115,6 +118,7 @@ fn files_must_be_the_backups_own() {
         "my%20shop_20231231_020000.dump/../../x",
         "my%20shop_20231231_020000.manifest.json",
         "my%20shop_20231231_020000.verify.json",
+        "my%20shop_20231231_020000.pin.json",
         "my%20shop_20231231_020000.b_20240101_020000.dump",
     ];
     for key in outside {

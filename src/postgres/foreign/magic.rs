@@ -144,7 +144,7 @@ fn script(name: &str, head: &str) -> Result<Beginning> {
 pub fn cluster(name: &str) -> Error {
     Error::new(
         Kind::Data,
-        format!("{name} is not restored: it is a script of pg_dumpall, with all databases and roles of a server"),
+        format!("{name} cannot be restored: it is a script of pg_dumpall, with all databases and roles of a server"),
     )
     .hint("run it with psql on a new, empty server, and dump the database from there")
 }

@@ -25,8 +25,10 @@ pub struct Whole {
     pub tables: u64,
     /// Large objects.
     pub large_objects: u64,
-    /// Whether it has tables, and the rows of none (`pg_dump --schema-only`). Of a script that is not known.
+    /// Whether it has tables, and the rows of none (`pg_dump --schema-only`).
     pub schema_only: bool,
+    /// Whether it has rows, and makes no tables for them (`pg_dump --data-only`).
+    pub data_only: bool,
     /// Extensions; a script's are not known.
     pub extensions: Vec<String>,
     /// What was found in a script.
@@ -38,6 +40,8 @@ impl Whole {
         Whole {
             files,
             schema_only: contents.tables() > 0 && contents.table_data.is_empty(),
+            // An extension makes tables of its own, whose rows may be in the archive.
+            data_only: contents.tables() == 0 && contents.extensions.is_empty() && !contents.table_data.is_empty(),
             tables: contents.table_data.len() as u64,
             large_objects: contents.large_objects,
             extensions: contents.extensions.into_iter().collect(),
@@ -99,7 +103,8 @@ impl Dump {
         }
         Ok(Whole {
             files: vec![stored(&self.key, &digests)],
-            schema_only: false,
+            schema_only: script.is_schema_only(),
+            data_only: script.is_data_only(),
             tables: script.tables() as u64,
             large_objects: script.large_objects,
             extensions: Vec::new(),

@@ -15,6 +15,8 @@ const COMMENT: usize = 48;
 const COMPLETE: &[u8] = b"-- PostgreSQL database dump complete";
 /// The same line of pg_dumpall.
 const CLUSTER_COMPLETE: &[u8] = b"-- PostgreSQL database cluster dump complete";
+/// How pg_dump heads the rows of a table, also of an empty one (`_printTocEntry`).
+const DATA: &[u8] = b"-- Data for Name: ";
 const TAG: usize = 1000;
 const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
 /// [`State::Rows`] for a line that cannot be `\.` any more.
@@ -272,6 +274,11 @@ impl Lexer {
     fn end_statement(&mut self) {
         self.find_statement();
         match self.statement.first() {
+            First::CreateTable => {
+                self.script.tables_made += 1;
+                self.script.made += 1;
+            }
+            First::CreateAnother => self.script.made += 1,
             First::LargeObject => self.script.large_objects += 1,
             First::StringsOff => self.next_strings = false,
             First::StringsOn => self.next_strings = true,

@@ -121,6 +121,12 @@ pub struct Script {
     pub large_objects: u64,
     /// COPY … FROM stdin statements, those with a table name that cannot be read among them.
     pub copies: u64,
+    /// CREATE TABLE statements.
+    pub tables_made: u64,
+    /// CREATE statements, those of tables among them.
+    pub made: u64,
+    /// pg_dump's comments that head data, also where a table has no rows.
+    pub data_headings: u64,
     /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
     pub complete: bool,
     /// pg_dumpall's completion line stands at the end.
@@ -136,6 +142,22 @@ impl Script {
     #[must_use]
     pub fn has_table(&self, schema: &str, table: &str) -> bool {
         self.tables.binary_search(&fingerprint(schema.as_bytes(), table.as_bytes())).is_ok()
+    }
+
+    /// Whether it makes tables, and fills none (`pg_dump --schema-only`).
+    #[must_use]
+    pub fn is_schema_only(&self) -> bool {
+        self.tables_made > 0 && !self.has_data()
+    }
+
+    /// Whether it fills tables, and makes nothing (`pg_dump --data-only`).
+    #[must_use]
+    pub fn is_data_only(&self) -> bool {
+        self.made == 0 && self.has_data()
+    }
+
+    fn has_data(&self) -> bool {
+        self.copies > 0 || self.data_headings > 0
     }
 
     /// Tables with COPY data.

@@ -41,6 +41,8 @@ pub(super) enum First {
     Set,
     Select,
     CreateDatabase,
+    CreateTable,
+    CreateAnother,
     DropDatabase,
     /// `SET standard_conforming_strings`, before its value.
     SetStrings,
@@ -157,6 +159,8 @@ impl First {
             (1, _, b"set") => Self::Set,
             (1, _, b"select") => Self::Select,
             (2, Self::Create, b"database") => Self::CreateDatabase,
+            (2, Self::Create, b"table" | b"unlogged") => Self::CreateTable,
+            (2, Self::Create, _) => Self::CreateAnother,
             (2, Self::Drop, b"database") => Self::DropDatabase,
             (2, Self::Set, b"standard_conforming_strings") => Self::SetStrings,
             (2, Self::Select, b"pg_catalog") => Self::Select,

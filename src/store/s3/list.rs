@@ -11,8 +11,8 @@ use crate::store::s3::errors;
 use crate::store::{Entry, is_inside};
 
 impl Bucket {
-    /// Every object under the prefix that has a key of the store, temporary ones too, in no order.
-    pub async fn objects(&self) -> Result<Vec<Entry>> {
+    /// Every object under the prefix that has a key of the store which begins so, temporary ones too, in no order.
+    pub async fn objects(&self, begin: &str) -> Result<Vec<Entry>> {
         let prefix = self.prefix();
         let explain = |error| self.explain(errors::LIST, &prefix, &error);
         let mut entries = Vec::new();
@@ -22,7 +22,7 @@ impl Bucket {
                 .client
                 .list_objects_v2()
                 .bucket(&self.settings.bucket)
-                .prefix(&prefix)
+                .prefix(format!("{prefix}{begin}"))
                 .encoding_type(EncodingType::Url)
                 .set_continuation_token(next.clone())
                 .send()
@@ -88,7 +88,7 @@ impl Bucket {
             }
             None => drop(entries.insert(entry.key.clone(), entry)),
         };
-        for entry in self.objects().await? {
+        for entry in self.objects("").await? {
             if let Some(key) = entry.key.strip_suffix(PARTIAL).filter(|key| is_inside(key)) {
                 add(Entry { key: key.to_owned(), ..entry });
             }

@@ -1,13 +1,11 @@
 //! One attempt at a dump: snapshot, pg_dump, a look at the tables once its locks are held, facts, globals.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::catalogue::manifest::{Manifest, Omission, Role, StoredFile};
-use crate::catalogue::name;
+use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
@@ -19,9 +17,10 @@ use crate::postgres::dump::{Call, Dumped, directory, globals};
 use crate::postgres::facts::Facts;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Session, Snapshot};
-use crate::store::local::LocalFolder;
-use crate::store::{Store, Upload};
-use crate::task::backup::Run;
+use crate::store::Upload;
+use crate::task::backup::claim::{self, Name};
+use crate::task::backup::whole::{Sealed, Whole};
+use crate::task::backup::{PROMPT, Run};
 
 /// How an attempt ended.
 pub enum Attempt {
@@ -29,40 +28,6 @@ pub enum Attempt {
     Whole(Box<Whole>),
     /// These tables were rewritten before pg_dump held its locks.
     Rewritten(Vec<String>),
-}
-
-/// A backup that waits for its name.
-pub struct Whole {
-    /// Id.
-    pub id: String,
-    /// Database.
-    pub database: String,
-    /// When the snapshot was taken.
-    pub started: Timestamp,
-    /// The archive.
-    pub archive: Sealed,
-    /// The globals.
-    pub globals: Box<dyn Upload>,
-    /// All files, the archive's first.
-    pub files: Vec<StoredFile>,
-    /// What the archive has.
-    pub dumped: Dumped,
-    /// What the snapshot told.
-    pub facts: Facts,
-    /// What the archive does not have.
-    pub omitted: Vec<Omission>,
-    /// What pg_dump and pg_dumpall warned of.
-    pub warnings: Vec<String>,
-    /// Version of pg_dump.
-    pub pg_dump: String,
-}
-
-/// An archive that is durable under its temporary name.
-pub enum Sealed {
-    /// One file.
-    File(Box<dyn Upload>),
-    /// A folder.
-    Folder(LocalFolder),
 }
 
 /// An archive with what is known of it.
@@ -83,9 +48,24 @@ enum Look {
 /// Makes one attempt. Whatever goes wrong, no partial file is left.
 pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
     let session = run.stop.or(Session::open(&run.connection, database)).await?;
+    let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
+    let name = run.stop.or(claim::take(run, database)).await?;
+    let id = name.id.clone();
+    let attempted = dump(run, database, session, programs, name).await;
+    if !matches!(attempted, Ok(Attempt::Whole(_))) {
+        claim::give_back(run, &id).await;
+    }
+    attempted
+}
+
+async fn dump(
+    run: &Run<'_>,
+    database: &str,
+    session: Session,
+    programs: Programs,
+    Name { id, started }: Name,
+) -> Result<Attempt> {
     let server = session.major();
-    let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), server)).await?;
-    let (id, started) = run.stop.or(free_id(run, database)).await?;
     let snapshot = run.stop.or(session.export()).await?;
     let name = snapshot.name.clone();
     let call = Call {
@@ -130,20 +110,24 @@ pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
     })))
 }
 
-/// The id of a backup that begins now; if the second is taken, that of a later one.
-async fn free_id(run: &Run<'_>, database: &str) -> Result<(String, Timestamp)> {
-    loop {
-        let started = super::now();
-        let id = name::id(database, started);
-        let taken =
-            |name: &str| name.strip_prefix(id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let names = std::fs::read_dir(run.store.directory())
-            .map_err(|error| Error::read(format!("the backup directory {}", run.store.location()), &error))?;
-        if !names.flatten().any(|entry| entry.file_name().to_str().is_some_and(taken)) {
-            return Ok((id, started));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// Key of the archive; of a directory archive, its folder.
+pub fn archive_key(run: &Run<'_>, id: &str) -> String {
+    match run.settings.format {
+        Format::Directory => id.to_owned(),
+        format => key(run, id, format.extension()),
     }
+}
+
+/// Key of the globals.
+pub fn globals_key(run: &Run<'_>, id: &str) -> String {
+    key(run, id, ".globals.sql")
+}
+
+/// Begins a file of the backup, whose size nobody knows yet.
+async fn create(run: &Run<'_>, key: &str) -> Result<Box<dyn Upload>> {
+    let (store, key) = (Arc::clone(&run.store), key.to_owned());
+    let create = async { joined(tokio::task::spawn_blocking(move || store.create(&key, None)).await) };
+    run.stop.or(create).await
 }
 
 /// Key of a file that is compressed and encrypted as the settings say.
@@ -173,8 +157,8 @@ async fn dump_stream(
     id: &str,
 ) -> Result<std::result::Result<Archive, Vec<String>>> {
     let format = run.settings.format;
-    let key = key(run, id, format.extension());
-    let upload = run.store.create(&key, None)?;
+    let key = archive_key(run, id);
+    let upload = create(run, &key).await?;
     let mut child = Child::start("pg_dump", call.stream(format))?;
     let stdout = child.stdout()?;
     let progress = Progress::begin(call.database, None);
@@ -191,7 +175,7 @@ async fn dump_stream(
         Ok(Look::Same(facts)) => *facts,
         other => {
             child.end().await;
-            drop(pump.await);
+            abandon(pump).await;
             return match other? {
                 Look::Rewritten(tables) => Ok(Err(tables)),
                 Look::Same(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
@@ -216,7 +200,7 @@ async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<St
         biased;
         () = run.stop.wait() => {
             child.end().await;
-            drop(pump.await);
+            abandon(pump).await;
             return Err(run.stop.error());
         }
         pumped = &mut pump => joined(pumped),
@@ -231,6 +215,12 @@ async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<St
             Ok((pumped?, messages))
         }
     }
+}
+
+/// Waits for a pump whose program was ended, so that nothing of its file is left. One that a bucket keeps waiting is left
+/// alone: what it began there is announced, and retention removes it.
+async fn abandon(pump: JoinHandle<Result<Stored>>) {
+    drop(tokio::time::timeout(PROMPT, pump).await);
 }
 
 fn stored_file(role: Role, key: String, stored: &Stored) -> StoredFile {
@@ -252,7 +242,10 @@ async fn dump_directory(
     id: &str,
 ) -> Result<std::result::Result<Archive, Vec<String>>> {
     let settings = &run.settings;
-    let folder = run.store.create_folder(id)?;
+    let folder = match &run.local {
+        Some(local) => local.create_folder(id)?,
+        None => return Err(Error::new(Kind::Internal, "a bucket has no folders")),
+    };
     let staging = match &settings.recipients {
         Some(_) => Some(Staging::create(&settings.staging, "BACKUP_STAGING_DIR")?),
         None => None,
@@ -324,8 +317,8 @@ async fn dump_globals(
     id: &str,
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
-    let key = key(run, id, ".globals.sql");
-    let upload = run.store.create(&key, None)?;
+    let key = globals_key(run, id);
+    let upload = create(run, &key).await?;
     let mut child = Child::start("pg_dumpall", globals(call, passwords))?;
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();
@@ -337,46 +330,4 @@ async fn dump_globals(
     let (stored, messages) = finished.map_err(|error| error.context("the globals"))?;
     let file = stored_file(Role::Globals, key, &stored);
     Ok((stored.finished.inner, file, messages))
-}
-
-impl Whole {
-    /// The manifest, but for what only the instance knows.
-    pub fn manifest(&self, run: &Run<'_>, host: String) -> Manifest {
-        let settings = &run.settings;
-        let facts = &self.facts;
-        Manifest {
-            manifest_version: crate::catalogue::manifest::VERSION,
-            id: self.id.clone(),
-            database: self.database.clone(),
-            instance: run.place.instance.clone(),
-            host,
-            started: self.started,
-            ended: super::now(),
-            pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
-            server: facts.server.clone(),
-            pg_dump: self.pg_dump.clone(),
-            format: settings.format,
-            compression: crate::catalogue::manifest::Compression {
-                method: settings.compression,
-                level: settings.compression.level(settings.level).ok().filter(|_| settings.compression.suffix() != ""),
-            },
-            encryption: settings.recipients.as_ref().map(|recipients| crate::catalogue::manifest::Encryption {
-                method: "age".to_owned(),
-                recipients: recipients.names(),
-            }),
-            partial: settings.options.partial,
-            dump_options: settings.options.arguments.clone(),
-            files: self.files.clone(),
-            contents: crate::catalogue::manifest::Contents {
-                tables: self.dumped.tables(),
-                large_objects: self.dumped.large_objects,
-                extensions: facts.extensions.clone(),
-                database_bytes: facts.bytes,
-            },
-            properties: facts.properties.clone(),
-            role_passwords: facts.reads_passwords,
-            omitted: self.omitted.clone(),
-            warnings: self.warnings.clone(),
-        }
-    }
 }

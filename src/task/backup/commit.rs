@@ -5,21 +5,29 @@ use crate::error::{Error, Result};
 use crate::host::thread::joined;
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::task::backup::Run;
-use crate::task::backup::attempt::{Sealed, Whole};
+use crate::task::backup::whole::{Sealed, Whole};
+use crate::task::backup::{Run, claim};
 
-/// Writes the manifest, and gives everything its name. Blocks only for the moment that the file system takes.
+/// Writes the manifest, and gives everything its name, in the store that the backup was made in.
 pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
-    if run.stop.requested() {
-        return Err(run.stop.error());
-    }
     let manifest = whole.manifest(run, run.place.host.clone());
-    let store = run.store.clone();
+    let (store, local, stop) = (run.store.clone(), run.local.clone(), run.stop.clone());
+    let id = manifest.id.clone();
     let committed = tokio::task::spawn_blocking(move || {
-        let named = name_all(&store, whole, &manifest);
-        named.map(|()| manifest)
+        if stop.requested() {
+            return Err(stop.error());
+        }
+        match local {
+            Some(local) => name_all(&local, whole, &manifest)?,
+            None => name_all_in_bucket(store.as_ref(), whole, &manifest)?,
+        }
+        Ok(manifest)
     });
-    joined(committed.await)
+    let committed = joined(committed.await);
+    if committed.is_err() && (run.local.is_some() || run.stop.requested()) {
+        claim::give_back(run, &id).await;
+    }
+    committed
 }
 
 fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()> {
@@ -31,6 +39,32 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
     let archive = manifest.files(Role::Archive);
     whole.globals.commit().inspect_err(|_| withdraw(store, &manifest.id, archive))?;
     upload.commit().inspect_err(|_| withdraw(store, &manifest.id, &manifest.files))
+}
+
+/// Nothing is taken back of what got its name: an answer that was lost does not say whether the object is there, and a
+/// manifest may arrive late. The announcement stays then, and says whose the objects are until retention removes them.
+fn name_all_in_bucket(store: &dyn Store, whole: Whole, manifest: &Manifest) -> Result<()> {
+    let (key, document) = (Manifest::key(&manifest.id), manifest.to_json()?);
+    name_archive(whole.archive)?;
+    whole.globals.commit()?;
+    write(store, &key, &document)?;
+    forget_announcement(store, &key);
+    Ok(())
+}
+
+/// Writes a small object whole.
+pub fn write(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<()> {
+    let mut upload = store.create(key, Some(bytes.len() as u64))?;
+    upload.write_all(bytes).map_err(|error| Error::write(format!("{key} to {}", store.location()), &error))?;
+    upload.seal()?;
+    upload.commit()
+}
+
+/// The backup exists. An announcement that stays says nothing any more, and retention removes it.
+pub fn forget_announcement(store: &dyn Store, key: &str) {
+    if let Err(error) = store.discard(key) {
+        log::warn!("the announcement of {key} stays in {} for now: {error}", store.location());
+    }
 }
 
 fn name_archive(archive: Sealed) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::catalogue::manifest::{Contents, Manifest, Properties, Role, StoredFile};
 use crate::cli::IdentityArgs;
@@ -16,7 +17,6 @@ use crate::pipeline::{Digests, Source};
 use crate::postgres::archive::{self, Entry, Malformed, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, Whole};
 use crate::store::Store;
-use crate::store::local::LocalStore;
 
 /// Plain bytes of a stored file.
 pub type Plain = Source<CountedReader<Box<dyn Read + Send>>>;
@@ -24,7 +24,7 @@ pub type Plain = Source<CountedReader<Box<dyn Read + Send>>>;
 /// An archive, with or without a manifest, and the keys to read it.
 pub struct Archive {
     /// Where it is.
-    pub store: LocalStore,
+    pub store: Arc<dyn Store>,
     /// The backup's id, or what the person called the file.
     pub name: String,
     /// Format.
@@ -65,14 +65,14 @@ pub struct Expected {
 
 impl Archive {
     /// The archive of a backup. Finds the private keys if it is encrypted.
-    pub fn of_backup(store: LocalStore, manifest: Manifest, args: &IdentityArgs) -> Result<Self> {
+    pub fn of_backup(store: Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<Self> {
         let recipients = manifest.encryption.as_ref().map(|encryption| encryption.recipients.clone());
-        let identities = match &recipients {
+        let identities = match &manifest.encryption {
             None => None,
-            Some(recipients) => Some(identities(args)?.ok_or_else(|| {
+            Some(encryption) => Some(identities(args)?.ok_or_else(|| {
                 Error::new(
                     Kind::NotPermitted,
-                    format!("{} is encrypted to {}, and there is no private key", manifest.id, recipients.join(", ")),
+                    format!("{} is encrypted to {}, and there is no private key", manifest.id, encryption.whom()),
                 )
                 .hint("name the file of one of these keys' owners with --age-identity-file")
             })?),
@@ -100,7 +100,7 @@ impl Archive {
 
     /// The archive of another tool, which was read to its end.
     pub fn of_dump(dump: Dump, whole: Whole, properties: Properties) -> Self {
-        let Whole { files, tables, large_objects, extensions, schema_only, .. } = whole;
+        let Whole { files, tables, large_objects, extensions, schema_only, data_only, .. } = whole;
         Archive {
             store: dump.store,
             name: dump.name,
@@ -110,7 +110,7 @@ impl Archive {
             made_by: major(&dump.server_version),
             properties,
             expected: Expected { tables, large_objects, extensions },
-            partial: schema_only,
+            partial: schema_only || data_only,
             checked: true,
             folder: dump.key,
             method: dump.method,
@@ -127,19 +127,21 @@ impl Archive {
             .ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", self.name)))
     }
 
-    /// Where the folder of a directory archive is.
-    pub fn folder(&self) -> Result<PathBuf> {
-        self.store.path(&self.folder)
+    /// Where pg_restore can read the archive as it is stored: none if it is encrypted, compressed as a whole, or in a store
+    /// that has no files.
+    pub fn in_place(&self) -> Result<Option<PathBuf>> {
+        match self.format {
+            Format::Directory if !self.is_encrypted() => self.store.path_of(&self.folder),
+            Format::Custom | Format::Tar | Format::Plain if !self.is_encrypted() && self.method == Method::None => {
+                self.store.path_of(&self.file()?.key)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.identities.is_some()
-    }
-
-    /// Whether pg_restore can read its files as they are stored.
-    pub fn is_plain(&self) -> bool {
-        !self.is_encrypted() && self.method == Method::None
     }
 
     /// The name of a folder's file before its encryption.

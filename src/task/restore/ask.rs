@@ -7,8 +7,9 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::{Backup, Catalogue, Status};
+use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Place};
 use crate::error::{Error, Kind, Result};
@@ -17,8 +18,7 @@ use crate::postgres::client::identifier;
 use crate::postgres::restore::server::Server;
 use crate::postgres::restore::survey::Existing;
 use crate::printable::printable;
-use crate::store::Store;
-use crate::store::local::LocalStore;
+use crate::store::Stores;
 use crate::task::list;
 
 /// What a person types to have a database replaced. A letter would be typed too easily.
@@ -33,9 +33,8 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
         Error::new(Kind::Usage, "no backup is named, and there is no terminal to ask at")
             .hint("name one by its id, or latest; pgcellar list shows them")
     })?;
-    let store = LocalStore::new(place.local()?);
-    let catalogue = Catalogue::read(&store)?;
-    let manifest = which(&mut terminal, &catalogue, args, &store).await?;
+    let merged = list::read(Stores::open(place).await?.all(), place, stop).await?;
+    let manifest = which(&mut terminal, &merged, args).await?;
     let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };
     if !args.list && !args.recipe {
         let mut server = stop.or(Server::open(connection)).await?;
@@ -44,29 +43,32 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
     Ok(args)
 }
 
-async fn which<'a>(
-    terminal: &mut Terminal,
-    catalogue: &'a Catalogue,
-    args: &RestoreArgs,
-    store: &LocalStore,
-) -> Result<&'a Manifest> {
+async fn which<'a>(terminal: &mut Terminal, merged: &'a Merged, args: &RestoreArgs) -> Result<&'a Manifest> {
     let database = args.database.as_deref();
-    let of_database = |backup: &&Backup| database.is_none_or(|name| backup.manifest.database == name);
-    let backups: Vec<&Backup> = catalogue.backups.iter().filter(of_database).collect();
-    if backups.is_empty() {
-        return Err(Error::new(Kind::Missing, format!("there are no backups in {}", store.location()))
-            .hint("look at BACKUP_DIR and --instance"));
+    for unread in &merged.unread {
+        terminal.say(&format!("{}\n", unread.error))?;
     }
-    let good = |backup: &&Backup| matches!(backup.status, Status::Good | Status::Verified);
-    let newest = backups.iter().rposition(good).unwrap_or(backups.len() - 1);
-    terminal.say(&numbered(&list::table(&backups, Timestamp::now())))?;
+    // After a disaster the host is a new one, and has made none itself.
+    let own: Vec<&Group> = merged.own(database).collect();
+    let (groups, makers) = match own.is_empty() {
+        true => (merged.others(database).collect(), true),
+        false => (own, false),
+    };
+    if groups.is_empty() {
+        let places = merged.locations.join(" and ");
+        return Err(Error::new(Kind::Missing, format!("there are no backups in {places}"))
+            .hint("look at BACKUP_DIR, AWS_S3_BUCKET and --instance"));
+    }
+    let good = |group: &&Group| matches!(group.best().status, Status::Good | Status::Verified);
+    let newest = groups.iter().rposition(good).unwrap_or(groups.len() - 1);
+    terminal.say(&numbered(&list::table(&groups, makers, Timestamp::now())))?;
     loop {
         let answer = terminal.ask(&format!("Which backup? Its number or id [{}]: ", newest + 1)).await?;
         let found = match (answer.as_str(), answer.parse::<usize>()) {
-            ("", _) => backups.get(newest).copied(),
-            (_, Ok(number)) => number.checked_sub(1).and_then(|at| backups.get(at)).copied(),
-            (id, Err(_)) => match catalogue.resolve(id, database) {
-                Ok(backup) => Some(backup),
+            ("", _) => groups.get(newest).copied(),
+            (_, Ok(number)) => number.checked_sub(1).and_then(|at| groups.get(at)).copied(),
+            (id, Err(_)) => match merged.resolve(Asked { id, database, verb: "restore" }) {
+                Ok(choice) => Some(choice.group),
                 Err(error) => {
                     terminal.say(&format!("{error}\n"))?;
                     continue;
@@ -74,11 +76,11 @@ async fn which<'a>(
             },
         };
         match found {
-            None => terminal.say(&format!("The numbers are 1 to {}.\n", backups.len()))?,
-            Some(backup) if backup.status == Status::Damaged => {
-                terminal.say(&format!("{} is damaged.\n", backup.manifest.id))?;
+            None => terminal.say(&format!("The numbers are 1 to {}.\n", groups.len()))?,
+            Some(group) if group.best().status == Status::Damaged => {
+                terminal.say(&format!("{} is damaged.\n", group.manifest().id))?;
             }
-            Some(backup) => return Ok(&backup.manifest),
+            Some(group) => return Ok(group.manifest()),
         }
     }
 }

@@ -14,8 +14,7 @@ use crate::postgres::restore::server::Server;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::script::judge;
 
-/// Reads the dump whole, before anything is made on the server: without a manifest nothing else can tell that it is. What
-/// it does not tell of its database, the server's defaults do; if it tells nothing, the database that it replaces does.
+/// Reads the dump whole, before anything is made on the server: without a manifest nothing else can tell that it is.
 pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
     let (mut dump, whole) = read(dump, stop).await?;
     if replaced.is_some() && whole.schema_only {
@@ -27,53 +26,53 @@ pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, s
         return Err(Error::new(Kind::Usage, message)
             .hint("leave --force (FORCE_RESTORE) out, and name a new database with --target-database"));
     }
-    if let Some(script) = &whole.script {
-        judge(&dump.name, script, damaged)?;
-    }
+    fit(&dump, &whole)?;
     let told = std::mem::take(&mut dump.told);
     for statement in &told.not_understood {
         log::warn!("{} says something of its database that is not understood, and is left out: {statement}", dump.name);
     }
-    if let (false, Some(old)) = (told.described, replaced) {
+    let properties = complete(&dump.name, told.complete(Properties::unknown()), server, replaced, stop).await?;
+    Ok(Archive::of_dump(dump, whole, properties))
+}
+
+/// What an archive does not tell of its database, the server's defaults do; if it tells nothing, the database that it
+/// replaces does.
+pub async fn complete(
+    name: &str,
+    told: Properties,
+    server: &Server,
+    replaced: Option<&Replaced>,
+    stop: &Stop,
+) -> Result<Properties> {
+    if let (false, Some(old)) = (told.are_known(), replaced) {
         log::info!(
-            "{} does not tell the database's encoding, locale, owner, privileges and settings: those of {} are kept",
-            dump.name,
+            "{name} does not tell the database's encoding, locale, owner, privileges and settings: those of {} are kept",
             old.shown()
         );
-        let properties = stop.or(old.properties(server)).await?;
-        return Ok(Archive::of_dump(dump, whole, properties));
+        return stop.or(old.properties(server)).await;
     }
-    if !told.described {
+    if !told.are_known() {
         log::warn!(
-            "{} does not tell the database's encoding, locale, owner, privileges and settings: the server's defaults are used",
-            dump.name
+            "{name} does not tell the database's encoding, locale, owner, privileges and settings: the server's defaults are used"
         );
     }
-    let defaults = stop.or(defaults(server.client(), server.major, &server.role)).await?;
-    let properties = told.complete(defaults);
-    Ok(Archive::of_dump(dump, whole, properties))
+    Ok(told.complete(stop.or(defaults(server.client(), server.major, &server.role)).await?))
 }
 
 /// The dump as it is, to be looked at and not to be restored.
 pub async fn only_to_show(dump: Dump, stop: &Stop) -> Result<Archive> {
     let (dump, whole) = read(dump, stop).await?;
-    let nothing = Properties {
-        owner: String::new(),
-        encoding: String::new(),
-        locale_provider: String::new(),
-        collate: String::new(),
-        ctype: String::new(),
-        locale: None,
-        icu_rules: None,
-        tablespace: String::new(),
-        connection_limit: -1,
-        is_template: false,
-        acl: None,
-        comment: None,
-        security_labels: Vec::new(),
-        settings: Vec::new(),
-    };
-    Ok(Archive::of_dump(dump, whole, nothing))
+    Ok(Archive::of_dump(dump, whole, Properties::unknown()))
+}
+
+/// Reads the dump whole, and refuses a script that does more than fill one database.
+pub async fn checked(dump: Dump, stop: &Stop) -> Result<(Dump, Whole)> {
+    let (dump, whole) = read(dump, stop).await?;
+    fit(&dump, &whole).map(|()| (dump, whole))
+}
+
+fn fit(dump: &Dump, whole: &Whole) -> Result<()> {
+    whole.script.as_ref().map_or(Ok(()), |script| judge(&dump.name, script, damaged))
 }
 
 async fn read(dump: Dump, stop: &Stop) -> Result<(Dump, Whole)> {

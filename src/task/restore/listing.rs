@@ -106,11 +106,14 @@ fn head(archive: &Archive, roles: &[String], out: &mut impl Write) -> io::Result
 
 fn of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let partial = if manifest.partial { ", partial: options left data out" } else { "" };
-    let size = HumanBytes(manifest.contents.database_bytes);
+    let size = match manifest.contents.database_bytes {
+        0 => String::new(),
+        bytes => format!(", {} on the server", HumanBytes(bytes)),
+    };
     let made = manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC");
     vec![
         ("backup", format!("{}, {}{partial}", manifest.id, list::format(manifest))),
-        ("database", format!("{}, {size} on the server", identifier(&manifest.database))),
+        ("database", format!("{}{size}", identifier(&manifest.database))),
         ("made", format!("{made} on PostgreSQL {}, by pg_dump {}", manifest.server.version, manifest.pg_dump)),
         ("size", format!("{} stored", HumanBytes(manifest.stored_bytes()))),
     ]

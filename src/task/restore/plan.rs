@@ -64,7 +64,10 @@ pub async fn show(
 ) -> Result<()> {
     let mut plan = Plan::default();
     match &wanted {
-        Wanted::Backup(_, manifest) => backup(&mut plan, args, manifest),
+        Wanted::Backup(store, manifest) => {
+            backup(&mut plan, args, manifest);
+            plan.line("from", store.location());
+        }
         Wanted::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
     }
     if let Some(server) = plan.keep(stop.or(Server::open(connection)).await) {
@@ -92,10 +95,13 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     plan.line(
         "size",
         format!(
-            "{} stored, {} in pg_dump's form, {} on the server that was backed up",
+            "{} stored, {} in pg_dump's form{}",
             HumanBytes(manifest.stored_bytes()),
             HumanBytes(plain),
-            HumanBytes(contents.database_bytes)
+            match contents.database_bytes {
+                0 => String::new(),
+                bytes => format!(", {} on the server that was backed up", HumanBytes(bytes)),
+            }
         ),
     );
     let objects = match contents.large_objects {
@@ -119,11 +125,11 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
 
 /// Where the archive waits, if pg_restore has to read it from a file.
 fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
-    let encrypted = archive.is_encrypted();
     let several = args.jobs.as_deref().is_some_and(|jobs| jobs != "1");
+    let Some(in_place) = plan.keep(archive.in_place()) else { return };
     let staged = match archive.format {
-        Format::Directory => encrypted,
-        Format::Custom => several && !archive.is_plain(),
+        Format::Directory => in_place.is_none(),
+        Format::Custom => several && in_place.is_none(),
         Format::Tar | Format::Plain => false,
     };
     if !staged {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::cli::S3Args;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
@@ -15,33 +16,70 @@ use crate::task::restore::wanted::Wanted;
 /// How psql is called: no settings of the person's own, an error ends it, and our texts are UTF-8.
 const PSQL: &str = "PGCLIENTENCODING=UTF8 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1";
 
-/// Prints the script.
-pub fn show(wanted: &Wanted, target: &str) -> Result<()> {
-    let manifest = wanted.manifest().ok_or_else(|| {
-        Error::new(Kind::Usage, "a file without a manifest has no recipe")
-            .hint("decompress it, and give it to pg_restore or psql")
-    })?;
-    let script = script(manifest, target)?;
+/// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
+pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
+    let Wanted::Backup(store, manifest) = wanted else {
+        return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
+            .hint("decompress it, and give it to pg_restore or psql"));
+    };
+    let bucket = match store.path_of(&manifest.id)? {
+        Some(_) => None,
+        None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
+    };
+    let script = script(manifest, target, bucket.as_ref())?;
     std::io::stdout().write_all(script.as_bytes()).map_err(|error| Error::write("standard output", &error))
 }
 
+/// Where the files have to be fetched from.
+struct Bucket<'a> {
+    /// `s3://BUCKET/PREFIX`.
+    location: String,
+    region: &'a str,
+    endpoint: Option<&'a str>,
+}
+
 /// The script that restores this backup into a new database `target`.
-fn script(manifest: &Manifest, target: &str) -> Result<String> {
+fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>) -> Result<String> {
     let parts = [
-        head(manifest, target),
+        head(manifest, target, bucket.is_some()),
         settings(manifest, target)?,
+        bucket.map_or(Ok(String::new()), |bucket| download(manifest, bucket))?,
         hashes(manifest)?,
         globals(manifest)?,
         creation(manifest, target)?,
         contents(manifest)?,
         properties(manifest, target)?,
     ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     Ok(parts.join("\n"))
 }
 
-fn head(manifest: &Manifest, target: &str) -> String {
+/// The files, from the bucket into the folder in which the script runs.
+fn download(manifest: &Manifest, bucket: &Bucket<'_>) -> Result<String> {
+    let mut aws = format!("aws s3 cp --only-show-errors --region {}", quoted(bucket.region)?);
+    if let Some(url) = bucket.endpoint {
+        aws.push_str(&format!(" --endpoint-url {}", quoted(url)?));
+    }
+    let from = |key: &str| quoted(&format!("{}/{key}", bucket.location.trim_end_matches('/')));
+    let mut lines = String::from("# The files, from the bucket; aws finds its keys in AWS_ACCESS_KEY_ID and so on.\n");
+    let folder = format!("{}/", manifest.id);
+    if manifest.files.iter().any(|file| file.key.starts_with(&folder)) {
+        let to = quoted(&format!("./{folder}"))?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{aws} --recursive {} {to}", from(&folder)?);
+    }
+    for file in manifest.files.iter().filter(|file| !file.key.starts_with(&folder)) {
+        let _ = writeln!(lines, "{aws} {} {}", from(&file.key)?, quoted(&format!("./{}", file.key))?);
+    }
+    Ok(lines)
+}
+
+fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
     let key = match &manifest.encryption {
         None => String::new(),
+        Some(encryption) if encryption.recipients.is_empty() => {
+            " KEY\n# where KEY is the file with a private key of those that it is encrypted to.".to_owned()
+        }
         Some(encryption) => format!(
             " KEY\n# where KEY is the file with a private key of one of these:\n#   {}",
             encryption.recipients.iter().map(|key| printable(key)).collect::<Vec<_>>().join("\n#   ")
@@ -51,23 +89,35 @@ fn head(manifest: &Manifest, target: &str) -> String {
         true => "# The backup is partial: options left data out.\n",
         false => "",
     };
+    let place = match in_bucket {
+        true => "a folder with room for the backup, which is fetched from a bucket",
+        false => "the folder that has the backup",
+    };
     format!(
         "#!/usr/bin/env bash\n\
          # Restores {id}, a backup of the database '{database}', into a new database '{target}',\n\
-         # with stock programs alone. Made on PostgreSQL {server} by pg_dump {pg_dump}, in the {format} format.\n\
+         # with stock programs alone. Made{server}{pg_dump}, in the {format} format.\n\
          {partial}#\n\
-         # Run it in the folder that has the backup:  bash THIS_FILE{key}\n\
+         # Run it in {place}:  bash THIS_FILE{key}\n\
          # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs the rights of a superuser.\n\
-         # Take psql and pg_restore of the server's own version, which should be {major} or newer.\n\
+         # Take psql and pg_restore of the server's own version{major}.\n\
          # It stops at the first error; drop the unfinished database before you run it again.\n",
         id = printable(&manifest.id),
         database = printable(&manifest.database),
         target = printable(target),
-        server = printable(&manifest.server.version),
-        pg_dump = printable(&manifest.pg_dump),
+        server = told(" on PostgreSQL ", &manifest.server.version),
+        pg_dump = told(" by pg_dump ", &manifest.pg_dump),
         format = manifest.format,
-        major = manifest.server.version_num / 10_000,
+        major = match manifest.server.version_num / 10_000 {
+            0 => String::new(),
+            major => format!(", which should be {major} or newer"),
+        },
     )
+}
+
+/// A text that an adopted archive may not tell.
+fn told(before: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{before}{}", printable(text)) }
 }
 
 fn settings(manifest: &Manifest, target: &str) -> Result<String> {
@@ -109,7 +159,7 @@ fn globals(manifest: &Manifest) -> Result<String> {
 
 fn creation(manifest: &Manifest, target: &str) -> Result<String> {
     let properties = &manifest.properties;
-    let tablespace = Some(properties.tablespace.as_str()).filter(|name| *name != "pg_default");
+    let tablespace = Some(properties.tablespace.as_str()).filter(|name| !matches!(*name, "" | "pg_default"));
     let sql = create_database(target, properties, manifest.server.version_num / 10_000, tablespace)?;
     Ok(format!(
         "# The database, with what cannot be changed later.\n{PSQL} --dbname=postgres {}",
@@ -215,6 +265,7 @@ fn quoted(text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::manifest::{Encryption, Properties, Server};
 
     const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
@@ -226,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_recipe_reads_as_a_list_of_steps() {
-        let text = script(&sample(), "nestjs_starter_db").unwrap();
+        let text = script(&sample(), "nestjs_starter_db", None).unwrap();
         let steps = [
             "sha256sum --check --strict <<'END'",
             "CREATE DATABASE \"nestjs_starter_db\" TEMPLATE template0",
@@ -236,6 +287,30 @@ mod tests {
         ];
         let places: Vec<usize> = steps.iter().map(|step| text.find(step).expect(step)).collect();
         assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn what_an_adopted_archive_does_not_tell_is_left_out() {
+        let mut manifest = sample();
+        manifest.server = Server { version: String::new(), version_num: 0, ..manifest.server };
+        manifest.pg_dump = String::new();
+        manifest.properties = Properties::unknown();
+        manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
+        let text = script(&manifest, "shop", None).unwrap();
+        assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");
+        assert!(text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("OWNER"), "{text}");
+    }
+
+    #[test]
+    fn what_is_in_a_bucket_is_fetched_first() {
+        let location = "s3://my-bucket/its path".to_owned();
+        let bucket = Bucket { location, region: "eu-central-1", endpoint: Some("http://127.0.0.1:9000") };
+        let mut manifest = sample();
+        manifest.files[0].key = "shop.dump.gz".to_owned();
+        let text = script(&manifest, "shop", Some(&bucket)).unwrap();
+        let line = "aws s3 cp --only-show-errors --region eu-central-1 --endpoint-url http://127.0.0.1:9000 \
+                    's3://my-bucket/its path/shop.dump.gz' ./shop.dump.gz\n";
+        assert!(text.find(line).expect(&text) < text.find("sha256sum").unwrap(), "{text}");
     }
 
     #[test]
@@ -261,7 +336,7 @@ mod tests {
         manifest.database = evil.to_owned();
         manifest.pg_dump = evil.to_owned();
         manifest.server.version = evil.to_owned();
-        for line in head(&manifest, evil).lines() {
+        for line in head(&manifest, evil, true).lines() {
             assert!(line.starts_with('#'), "{line}");
         }
         for file in &mut manifest.files {

@@ -31,7 +31,7 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
 pub fn judge(name: &str, script: &Script, damaged: impl Fn(&str, &str) -> Error) -> Result<()> {
     // What psql would do comes before what it would lack: a script with \connect has more than one end.
     if let Some(finding) = script.findings.first() {
-        let message = format!("{name} is not restored: it has {} at {}", finding.kind, finding.place);
+        let message = format!("{name} cannot be restored: it has {} at {}", finding.kind, finding.place);
         return Err(Error::new(Kind::Data, message).hint(remedy(finding.kind)));
     }
     if let Some((part, place)) = &script.unfinished {

@@ -60,16 +60,16 @@ pub fn sweep_up(wanted: Option<&Path>) {
 pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -> Result<Files> {
     let (archive, wanted, stop) = (Arc::clone(archive), wanted.map(Path::to_owned), stop.clone());
     let file = archive.file()?.clone();
-    let in_place = archive.is_plain();
-    let what = if in_place { "checking" } else { "unpacking" };
+    let in_place = archive.in_place()?;
+    let what = if in_place.is_some() { "checking" } else { "unpacking" };
     let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
     let moved = progress.counter();
     let work = tokio::task::spawn_blocking(move || {
-        if in_place {
+        if let Some(path) = in_place {
             if !archive.checked {
                 archive.read(&file, &mut io::sink(), "nowhere", &moved, &stop)?;
             }
-            return Ok(Files::InPlace(archive.store.path(&file.key)?));
+            return Ok(Files::InPlace(path));
         }
         let staging = reserve(&archive, wanted.as_deref(), file.plain_bytes)?;
         let path = staging.path().join("archive");

@@ -1,50 +1,54 @@
-//! What is to be restored: a backup by its id, or a file or folder by its path.
+//! What is to be restored: a backup by its id, a file or folder by its path, or an object by its address.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::catalogue::manifest::{MANIFEST, Manifest, Role};
-use crate::catalogue::{Backup, Catalogue, Status, name};
-use crate::cli::RestoreArgs;
-use crate::config::{Format, Place, identities};
+use crate::catalogue::manifest::{MANIFEST, Manifest, Role, StoredFile};
+use crate::catalogue::merged::{Asked, Merged, Owner};
+use crate::catalogue::{Backup, Status, name};
+use crate::cli::{RestoreArgs, S3Args};
+use crate::config::{Format, Place, S3Settings, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
+use crate::store::s3::S3Store;
+use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::foreign;
+
+/// What the address of an object begins with.
+const ADDRESS: &str = "s3://";
+
+/// The files that begin a directory archive.
+const TOCS: [&str; 2] = ["toc.dat", "toc.dat.age"];
 
 /// What is to be restored.
 pub enum Wanted {
     /// A backup, and the store that has it.
-    Backup(LocalStore, Box<Manifest>),
+    Backup(Arc<dyn Store>, Box<Manifest>),
     /// A dump without a manifest.
     Dump(Box<Dump>),
 }
 
 impl Wanted {
-    /// Finds it. An argument with a slash is a path. Any other is an id; only if there is no such backup, it may be the
-    /// name of a file in the current folder or among the backups.
-    pub fn find(args: &RestoreArgs, place: &Place) -> Result<Self> {
+    /// Finds it. An argument that begins with s3:// is an address, and another one with a slash a path. Any other is an
+    /// id; only if there is no such backup, it may be the name of a file in the current folder or among the backups.
+    pub async fn find(args: &RestoreArgs, place: &Place, stop: &Stop) -> Result<Self> {
         let id = args.id.as_deref().ok_or_else(|| {
             Error::new(Kind::Usage, "no backup is named")
                 .hint("name one by its id, or latest; pgcellar list shows them")
         })?;
-        if id.contains('/') {
-            return by_path(id, Path::new(id), args);
+        let (ours, id) = (args.clone(), id.to_owned());
+        if let Some(named) = Named::find(&id, &args.place.s3, place).await? {
+            return off_thread(stop, move || by_name(named, &ours)).await;
         }
-        let store = LocalStore::new(place.local()?);
-        let found = Catalogue::read(&store).and_then(|catalogue| choose(&catalogue, id, args.database.as_deref()));
-        match found {
-            Ok(manifest) => Ok(Wanted::Backup(store, Box::new(manifest))),
-            Err(error) if error.kind() == Kind::Missing && id != "latest" => match file_named(id, place)? {
-                Some(path) => by_path(id, &path, args),
-                None => Err(error),
-            },
-            Err(error) => Err(error),
-        }
+        let (stores, place) = (Stores::open(place).await?.all(), place.clone());
+        off_thread(stop, move || by_id(&id, &stores, &place, &ours)).await
     }
 
     /// The manifest, if it is a backup of ours.
@@ -87,29 +91,139 @@ impl Wanted {
         stop: &Stop,
     ) -> Result<Archive> {
         match self {
-            Wanted::Backup(store, manifest) => Archive::of_backup(store, *manifest, &args.identity),
+            Wanted::Backup(store, manifest) => {
+                let mut archive = Archive::of_backup(store, *manifest, &args.identity)?;
+                if archive.manifest.as_ref().is_some_and(|manifest| manifest.adopted.is_some()) {
+                    archive.properties =
+                        foreign::complete(&archive.name, archive.properties, server, replaced, stop).await?;
+                }
+                Ok(archive)
+            }
             Wanted::Dump(dump) => foreign::archive(*dump, server, replaced, stop).await,
         }
     }
 }
 
-/// The backup that is wanted. One that is known to be damaged is refused.
-fn choose(catalogue: &Catalogue, id: &str, database: Option<&str>) -> Result<Manifest> {
-    let Backup { manifest, status, damage, verification, .. } = catalogue.resolve(id, database)?;
-    if *status != Status::Damaged {
+/// A file, folder or object that a person names.
+pub struct Named {
+    /// Store that has it.
+    pub store: Arc<dyn Store>,
+    /// Its key, or that of the folder.
+    pub key: String,
+    /// What messages call it.
+    pub called: String,
+}
+
+impl Named {
+    /// What an address or a path names; none for an argument that is neither.
+    pub async fn find(argument: &str, s3: &S3Args, place: &Place) -> Result<Option<Self>> {
+        if let Some(address) = argument.strip_prefix(ADDRESS) {
+            let (bucket, prefix, key) = parts(address)?;
+            let settings = S3Settings::of_address(s3, bucket, prefix)?;
+            let store = Arc::new(S3Store::open(&settings, &place.instance, &place.host).await?);
+            return Ok(Some(Named { store, key: key.to_owned(), called: printable(argument) }));
+        }
+        argument.contains('/').then(|| Named::at(argument, Path::new(argument))).transpose()
+    }
+
+    /// The file of this name in the current folder or among the backups, if there is one.
+    pub fn among(name: &str, place: &Place) -> Result<Option<Self>> {
+        file_named(name, place)?.map(|path| Named::at(name, &path)).transpose()
+    }
+
+    /// What the file or folder at `path` is; `called` is what the person wrote.
+    fn at(called: &str, path: &Path) -> Result<Self> {
+        let called = printable(called);
+        let cannot_read = |error: std::io::Error| Error::read(&called, &error);
+        let mut path = std::fs::canonicalize(path).map_err(cannot_read)?;
+        let metadata = path.metadata().map_err(cannot_read)?;
+        if !metadata.is_file() && !metadata.is_dir() {
+            return Err(Error::new(Kind::Usage, format!("{called} is neither a file nor a folder"))
+                .hint("a dump is read more than once: put it into a file first"));
+        }
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| TOCS.contains(&name)) {
+            path.pop();
+        }
+        let (Some(parent), Some(key)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Err(Error::new(Kind::Usage, format!("{called} cannot be the name of a dump")));
+        };
+        Ok(Named { store: Arc::new(LocalStore::new(parent)), key: key.to_owned(), called })
+    }
+
+    /// The backup whose manifest lies beside it and names it. Blocks.
+    pub fn backup(&self) -> Result<Option<Backup>> {
+        let key = self.key.as_str();
+        let Some(id) = name::leading_id(key) else { return Ok(None) };
+        let Some(backup) = Backup::read(self.store.as_ref(), id).map_err(|error| self.explain(error))? else {
+            return Ok(None);
+        };
+        let inside = format!("{key}/");
+        let its = |file: &&StoredFile| file.key == key || file.key.starts_with(&inside);
+        match backup.manifest.files.iter().find(its) {
+            Some(file) if file.role == Role::Globals => {
+                Err(Error::new(Kind::Usage, format!("{key} has the roles of the backup {id}, and no database"))
+                    .hint(format!("name {id}; restore --globals makes the roles that are missing")))
+            }
+            None if key != Manifest::key(id) => Ok(None),
+            _ => Ok(Some(backup)),
+        }
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        match (error.kind(), name::leading_id(&self.key)) {
+            (Kind::Data, Some(id)) => {
+                error.hint(format!("to take {} as it is, move it away from its manifest {id}{MANIFEST}", self.key))
+            }
+            _ => error,
+        }
+    }
+}
+
+async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let work = tokio::task::spawn_blocking(work);
+    stop.or(async { joined(work.await) }).await
+}
+
+/// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
+fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<Wanted> {
+    let merged = Merged::read(stores, &Owner::of(place));
+    let asked = Asked { id, database: args.database.as_deref(), verb: "restore" };
+    let choice = match merged.resolve(asked) {
+        Ok(choice) => choice,
+        Err(error) => {
+            let sought = error.kind() == Kind::Missing && id != "latest";
+            let named = if sought { Named::among(id, place)? } else { None };
+            return named.map_or_else(|| Err(merged.or_unread(error)), |named| by_name(named, args));
+        }
+    };
+    let manifest = whole(choice.copy)?;
+    for unread in &merged.unread {
+        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+    }
+    for remark in &choice.remarks {
+        log::warn!("{}", printable(remark));
+    }
+    let store = stores.iter().find(|store| store.name() == choice.copy.store);
+    let store =
+        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
+    Ok(Wanted::Backup(Arc::clone(store), Box::new(manifest)))
+}
+
+/// The manifest of a backup that is not known to be damaged.
+fn whole(backup: &Backup) -> Result<Manifest> {
+    let manifest = &backup.manifest;
+    if backup.status != Status::Damaged {
         return Ok(manifest.clone());
     }
-    let found =
-        verification.iter().filter(|verification| !verification.passed).flat_map(|verification| &verification.damage);
-    let damage: Vec<&str> = damage.iter().chain(found).map(String::as_str).take(5).collect();
-    Err(Error::new(Kind::Data, format!("the backup {} is damaged: {}", manifest.id, damage.join("; ")))
-        .hint("pgcellar list shows the others; verify it again if it was mended"))
+    let message = format!("the backup {} is damaged: {}", manifest.id, backup.faults().join("; "));
+    Err(Error::new(Kind::Data, message).hint("pgcellar list shows the others; verify it again if it was mended"))
 }
 
 /// The file of this name in the current folder or among the backups.
 fn file_named(file: &str, place: &Place) -> Result<Option<PathBuf>> {
     let here = std::fs::canonicalize(file).ok();
-    let there = std::fs::canonicalize(place.local()?.join(file)).ok().filter(|path| Some(path) != here.as_ref());
+    let there = place.directory.as_ref().and_then(|directory| std::fs::canonicalize(directory.join(file)).ok());
+    let there = there.filter(|path| Some(path) != here.as_ref());
     match (here, there) {
         (Some(_), Some(there)) => {
             let message = format!("'{}' is in the current folder and among the backups", printable(file));
@@ -119,60 +233,60 @@ fn file_named(file: &str, place: &Place) -> Result<Option<PathBuf>> {
     }
 }
 
-/// What the file or folder at `path` is; `called` is what the person wrote.
-fn by_path(called: &str, path: &Path, args: &RestoreArgs) -> Result<Wanted> {
+/// Bucket, prefix and key of an address without its `s3://`. The table of contents stands for its folder.
+fn parts(address: &str) -> Result<(&str, &str, &str)> {
+    let wrong = |why: &str| {
+        Error::new(Kind::Usage, format!("{ADDRESS}{} {why}", printable(address)))
+            .hint("write s3://BUCKET/KEY, or s3://BUCKET/FOLDER/ for a directory archive")
+    };
+    let (bucket, path) = address.split_once('/').ok_or_else(|| wrong("names no object"))?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let of_folder = TOCS.iter().find_map(|toc| path.strip_suffix(toc)?.strip_suffix('/'));
+    let path = of_folder.unwrap_or(path);
+    if bucket.is_empty() || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(wrong("is not the address of an object"));
+    }
+    let (prefix, key) = path.rsplit_once('/').unwrap_or(("", path));
+    Ok((bucket, prefix, key))
+}
+
+/// What is there: a backup that its manifest names, or a dump.
+fn by_name(named: Named, args: &RestoreArgs) -> Result<Wanted> {
     if args.database.is_some() {
-        return Err(Error::new(Kind::Usage, "--database selects among backups, and a path is given")
+        return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
             .hint("the database to make is named with --target-database"));
     }
-    let called = printable(called);
-    let cannot_read = |error: std::io::Error| Error::read(&called, &error);
-    let mut path = std::fs::canonicalize(path).map_err(cannot_read)?;
-    let metadata = path.metadata().map_err(cannot_read)?;
-    if !metadata.is_file() && !metadata.is_dir() {
-        return Err(Error::new(Kind::Usage, format!("{called} is neither a file nor a folder"))
-            .hint("a dump is read more than once: put it into a file first"));
-    }
-    // The table of contents stands for its folder.
-    if matches!(path.file_name().and_then(|name| name.to_str()), Some("toc.dat" | "toc.dat.age")) {
-        path.pop();
-    }
-    let (Some(parent), Some(key)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(Error::new(Kind::Usage, format!("{called} cannot be the name of a dump")));
-    };
-    let store = LocalStore::new(parent);
-    if let Some(manifest) = manifest_of(&store, key, args)? {
-        return Ok(Wanted::Backup(store, Box::new(manifest)));
+    if let Some(backup) = named.backup()? {
+        let manifest = whole(&backup).map_err(|error| named.explain(error))?;
+        return Ok(Wanted::Backup(named.store, Box::new(manifest)));
     }
     if args.globals {
-        return Err(Error::new(Kind::Usage, format!("{called} has no manifest, and so no globals"))
+        return Err(Error::new(Kind::Usage, format!("{} has no manifest, and so no globals", named.called))
             .hint("run the script of pg_dumpall --globals-only by hand, if there is one"));
     }
-    let dump = Dump::look(store, key, &called, || identities(&args.identity))?;
+    let dump = Dump::look(named.store, &named.key, &named.called, || identities(&args.identity))?;
     Ok(Wanted::Dump(Box::new(dump)))
 }
 
-/// The manifest that lies beside a file or folder and names it.
-fn manifest_of(store: &LocalStore, key: &str, args: &RestoreArgs) -> Result<Option<Manifest>> {
-    let Some(id) = name::leading_id(key) else { return Ok(None) };
-    if !store.path(&Manifest::key(id))?.is_file() {
-        return Ok(None);
-    }
-    let manifest =
-        choose(&Catalogue::read(store)?, id, args.database.as_deref()).map_err(|error| match error.kind() {
-            Kind::Data => {
-                error.hint(format!("to restore {key} as it is, move it away from its manifest {id}{MANIFEST}"))
-            }
-            _ => error,
-        })?;
-    let inside = format!("{key}/");
-    let its = |file: &&crate::catalogue::manifest::StoredFile| file.key == key || file.key.starts_with(&inside);
-    match manifest.files.iter().find(its) {
-        Some(file) if file.role == Role::Globals => {
-            Err(Error::new(Kind::Usage, format!("{key} has the roles of the backup {id}, and no database"))
-                .hint(format!("restore {id}; --globals makes the roles that are missing")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let known = [
+            ("b/x.dump.gz", ("b", "", "x.dump.gz")),
+            ("b/p/q/x.dump", ("b", "p/q", "x.dump")),
+            ("b/p/folder/", ("b", "p", "folder")),
+            ("b/p/folder/toc.dat", ("b", "p", "folder")),
+            ("b/folder/toc.dat.age", ("b", "", "folder")),
+            ("b/toc.dat", ("b", "", "toc.dat")),
+        ];
+        for (address, expected) in known {
+            assert_eq!(parts(address).unwrap(), expected, "{address}");
         }
-        None if key != Manifest::key(id) => Ok(None),
-        _ => Ok(Some(manifest)),
+        for address in ["", "b", "b/", "/x", "b//x", "b/../x", "b/x//"] {
+            assert_eq!(parts(address).unwrap_err().kind(), Kind::Usage, "{address}");
+        }
     }
 }

@@ -201,11 +201,10 @@ fn remark(file: &StoredFile, stored: &Digest) -> &'static str {
 }
 
 fn wrong_identity(manifest: &Manifest, error: &io::Error) -> Error {
-    let recipients = manifest.encryption.iter().flat_map(|encryption| &encryption.recipients);
-    let recipients: Vec<&str> = recipients.map(String::as_str).collect();
+    let recipients = manifest.encryption.as_ref().map(crate::catalogue::manifest::Encryption::whom);
     Error::new(Kind::NotPermitted, format!("{} cannot be decrypted: {error}", manifest.id)).hint(format!(
         "it is encrypted to {}: BACKUP_AGE_IDENTITY_FILE must have one of their private keys",
-        recipients.join(", ")
+        recipients.unwrap_or_default()
     ))
 }
 
@@ -234,9 +233,10 @@ impl Read for Input {
             Ok(bytes) => self.moved.add(bytes as u64),
             Err(ref error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(ref error) => {
-                let copy = match error.raw_os_error() {
-                    Some(code) => io::Error::from_raw_os_error(code),
-                    None => io::Error::new(error.kind(), error.to_string()),
+                let copy = match (error.raw_os_error(), Error::within(error)) {
+                    (Some(code), _) => io::Error::from_raw_os_error(code),
+                    (None, Some(ours)) => ours.into(),
+                    (None, None) => io::Error::new(error.kind(), error.to_string()),
                 };
                 lock(&self.failure).get_or_insert(copy);
             }

@@ -55,9 +55,17 @@ impl Report {
         }
     }
 
+    /// What messages call it.
+    fn label(&self) -> String {
+        match self.store {
+            "local" => printable(&self.id),
+            store => format!("{} in {store}", printable(&self.id)),
+        }
+    }
+
     /// Tells people: a line if it is good, a line for each damage.
     pub fn tell(&self) {
-        let id = printable(&self.id);
+        let id = self.label();
         for damage in &self.damage {
             log::error!(PGCELLAR_BACKUP = self.id; "{id}: damaged: {}", printable(damage));
         }
@@ -72,7 +80,7 @@ impl Report {
     /// Tells people why the backup could not be verified, where it is not the error of the whole run.
     pub fn tell_error(&self) {
         if let Some(error) = &self.error {
-            let id = printable(&self.id);
+            let id = self.label();
             log::error!(PGCELLAR_BACKUP = self.id; "{id}: not verified: {}", printable(&error.to_string()));
         }
     }

@@ -4,12 +4,15 @@
 //!   [`Cluster::start`] for a server that the test kills, fills up or reconfigures.
 //! - [`everything`]: a database with one of everything that PostgreSQL can keep.
 //! - [`compare`]: whether two databases hold the same, and what differs if not.
+//! - [`dumps`]: dumps as people make them without pgcellar.
 //! - [`memory`]: a disk that is soon full.
 //! - [`pgcellar`]: runs the built program in a clean environment over a backup folder of the test's own.
 //! - [`before`]: what a backup folder held before something went wrong, to see afterwards that nothing was lost.
+//! - [`bucket`]: a bucket on a real S3 server; [`stalled`] and [`cut`]: ways to it that stand still or break.
 //! - [`family`]: the children of a run, to see that they end with it.
 //! - [`held`] and [`programs`]: runs that stand still where the test wants them to.
 //! - [`session`]: a session that holds a lock.
+//! - [`shelf`]: many backups in no time, copies of a real one.
 //! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
 //!
 //! ```ignore
@@ -23,8 +26,11 @@
 //! ```
 
 pub mod before;
+pub mod bucket;
 pub mod cluster;
 pub mod compare;
+pub mod cut;
+pub mod dumps;
 pub mod everything;
 pub mod family;
 pub mod held;
@@ -34,6 +40,8 @@ pub mod pgcellar;
 pub mod process;
 pub mod programs;
 pub mod session;
+pub mod shelf;
+pub mod stalled;
 pub mod tls;
 pub mod tree;
 pub mod version;

@@ -7,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{databases, shop};
+use crate::bucket::moved_to_another_host;
+use crate::common::bucket::Bucket;
 use crate::common::compare::assert_same;
 use crate::common::process::plain;
 use crate::common::{Cellar, Cluster, Version, exit};
@@ -224,4 +226,26 @@ fn what_is_shown_can_be_chosen_too() {
         assert_eq!(code, Some(0), "{screen}");
         assert!(screen.contains(shown) && screen.contains(manifest["id"].as_str().unwrap()), "{screen}");
     }
+}
+
+/// After a disaster: the host is a new one, its directory is empty, and the bucket has what another host made.
+#[test]
+fn a_bucket_is_offered_to_a_new_host() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = shop(cluster);
+    let bucket = Bucket::new();
+    let old = Cellar::new(cluster);
+    let id = old.back_up(original.name())["id"].as_str().unwrap().to_owned();
+    moved_to_another_host(&old, &bucket, "main", "lost");
+    let (cellar, target) = (bucket.copies(Cellar::new(cluster)), cluster.name_for("asked"));
+    let mut dialogue = Dialogue::begin(&cellar, &["restore", "--target-database", &target]);
+    dialogue.shows("HOST");
+    dialogue.shows(&id);
+    dialogue.shows("s3");
+    dialogue.shows("lost");
+    dialogue.shows("[1]: ");
+    dialogue.types("\n");
+    let (code, screen) = dialogue.ends();
+    assert_eq!(code, Some(0), "{screen}");
+    assert_same(&original, &cluster.database(&target));
 }

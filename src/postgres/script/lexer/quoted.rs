@@ -1,7 +1,7 @@
 //! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
 
 use super::word::{Run, is_word_start};
-use super::{CLUSTER_COMPLETE, COMMENT, COMPLETE, Kind, Lexer, NO_END, State, TAG, WORD};
+use super::{CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Kind, Lexer, NO_END, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {
@@ -44,7 +44,10 @@ impl Lexer {
             b"--" => {}
             COMPLETE => self.script.complete = self.statement.start.is_none(),
             CLUSTER_COMPLETE => self.script.cluster_complete = self.statement.start.is_none(),
-            _ => self.incomplete(),
+            comment => {
+                self.script.data_headings += u64::from(comment.starts_with(DATA));
+                self.incomplete();
+            }
         }
     }
 

@@ -1,0 +1,358 @@
+//! The catalogues of all stores as one: a backup stands in it once, with every copy of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
+use crate::config::Place;
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
+use crate::store::Store;
+
+/// How many backups an error names.
+const NAMED: usize = 5;
+
+/// Whose backups an instance may call its own.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    instance: String,
+    host: String,
+}
+
+impl Owner {
+    /// The instance on this host.
+    pub fn of(place: &Place) -> Self {
+        Owner { instance: place.instance.clone(), host: place.host.clone() }
+    }
+
+    /// Whether it made this backup. A directory is of one host, whatever that was called when the backup was made; a bucket may be of several.
+    pub fn owns(&self, backup: &Backup) -> bool {
+        let Manifest { instance, host, .. } = &backup.manifest;
+        *instance == self.instance && (backup.store == "local" || *host == self.host)
+    }
+}
+
+/// What reading one store came to.
+#[derive(Debug)]
+pub struct Shelf {
+    /// Name of the store.
+    pub store: &'static str,
+    /// Where it is.
+    pub location: String,
+    /// Its catalogue, or why it cannot be read.
+    pub found: Result<Catalogue>,
+    /// Keys of the manifests that cannot be used and that others may have written.
+    pub others: Vec<String>,
+}
+
+impl Shelf {
+    /// Reads a store. Files of a backup that is just being made are not unmanaged.
+    pub fn read(store: &dyn Store) -> Self {
+        let mut shelf = Shelf {
+            store: store.name(),
+            location: store.location(),
+            found: Catalogue::read(store),
+            others: Vec::new(),
+        };
+        let Ok(catalogue) = &mut shelf.found else { return shelf };
+        if shelf.store != "local" {
+            let ours = |key: &str| matches!(store.is_labelled(key), Ok(true));
+            shelf.others.extend(catalogue.unusable.iter().map(|bad| bad.key.clone()).filter(|key| !ours(key)));
+        }
+        // Who may not see what is begun is told too much rather than nothing.
+        let partials = if catalogue.unmanaged.is_empty() { Vec::new() } else { store.partials().unwrap_or_default() };
+        let begun = |id: &str| partials.iter().any(|entry| name::leading_id(&entry.key) == Some(id));
+        catalogue.unmanaged.retain(|name| !name::leading_id(name).is_some_and(begun));
+        shelf
+    }
+}
+
+/// A backup with all its copies.
+#[derive(Debug)]
+pub struct Group {
+    first: Backup,
+    others: Vec<Backup>,
+    /// Whether the instance on this host made it.
+    pub own: bool,
+}
+
+impl Group {
+    /// What the backup is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.first.manifest
+    }
+
+    /// Its copies, the local one first.
+    pub fn copies(&self) -> impl Iterator<Item = &Backup> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The first copy that is not damaged, or else the first.
+    pub fn best(&self) -> &Backup {
+        self.copies().find(|copy| copy.status != Status::Damaged).unwrap_or(&self.first)
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self.best().status, Status::Good | Status::Verified)
+    }
+
+    fn is_of(&self, database: Option<&str>) -> bool {
+        database.is_none_or(|name| self.manifest().database == name)
+    }
+
+    fn whose(&self) -> String {
+        let Manifest { instance, host, .. } = self.manifest();
+        format!("instance '{}' on host '{}'", printable(instance), printable(host))
+    }
+}
+
+/// A manifest that cannot be used, and where it is.
+#[derive(Debug)]
+pub struct Strange {
+    /// Name of the store.
+    pub store: &'static str,
+    /// The manifest.
+    pub unusable: Unusable,
+    /// Whether others may have written it.
+    pub others: bool,
+}
+
+/// What is named like a backup and has no manifest, and where it is.
+#[derive(Debug)]
+pub struct Unmanaged {
+    /// Name of the store.
+    pub store: &'static str,
+    /// Where that is.
+    pub location: String,
+    /// Name of the file or folder.
+    pub name: String,
+}
+
+/// A store that cannot be read.
+#[derive(Debug)]
+pub struct Unread {
+    /// Name of the store.
+    pub store: &'static str,
+    /// Why.
+    pub error: Error,
+}
+
+/// What is asked for by a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// An id, the unique beginning of one, or `latest`.
+    pub id: &'a str,
+    /// Only backups of this database.
+    pub database: Option<&'a str>,
+    /// The verb that asks, for a hint that can be typed.
+    pub verb: &'static str,
+}
+
+/// A backup that was asked for.
+#[derive(Debug)]
+pub struct Choice<'a> {
+    /// The backup with all its copies.
+    pub group: &'a Group,
+    /// The copy to take.
+    pub copy: &'a Backup,
+    /// Why it is not the first one.
+    pub remarks: Vec<String>,
+}
+
+/// The backups of all stores.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Backups, the oldest first.
+    pub groups: Vec<Group>,
+    /// Manifests that cannot be used.
+    pub strange: Vec<Strange>,
+    /// What has no manifest.
+    pub unmanaged: Vec<Unmanaged>,
+    /// Stores that cannot be read.
+    pub unread: Vec<Unread>,
+    /// Where the stores are that can be read.
+    pub locations: Vec<String>,
+}
+
+impl Merged {
+    /// Reads the stores, the local one first. Blocks.
+    pub fn read(stores: &[Arc<dyn Store>], owner: &Owner) -> Self {
+        Merged::of(stores.iter().map(|store| Shelf::read(store.as_ref())).collect(), owner)
+    }
+
+    /// Puts together what was read. Copies are of one backup if they have its id and its maker: two hosts may back up
+    /// databases of one name in the same second.
+    pub fn of(shelves: Vec<Shelf>, owner: &Owner) -> Self {
+        let mut merged = Merged::default();
+        let mut places: HashMap<[String; 3], usize> = HashMap::new();
+        for Shelf { store, location, found, others } in shelves {
+            let Catalogue { backups, unusable, unmanaged } = match found {
+                Ok(catalogue) => catalogue,
+                Err(error) => {
+                    merged.unread.push(Unread { store, error });
+                    continue;
+                }
+            };
+            for backup in backups {
+                let Manifest { id, instance, host, .. } = &backup.manifest;
+                let (next, own) = (merged.groups.len(), owner.owns(&backup));
+                let at = *places.entry([id.clone(), instance.clone(), host.clone()]).or_insert(next);
+                match merged.groups.get_mut(at) {
+                    Some(group) => {
+                        group.own |= own;
+                        group.others.push(backup);
+                    }
+                    None => merged.groups.push(Group { first: backup, others: Vec::new(), own }),
+                }
+            }
+            merged.strange.extend(unusable.into_iter().map(|unusable| {
+                let others = others.contains(&unusable.key);
+                Strange { store, unusable, others }
+            }));
+            let unmanaged = unmanaged.into_iter();
+            merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
+            merged.locations.push(location);
+        }
+        merged.groups.sort_by(|a, b| order(a).cmp(&order(b)));
+        merged
+    }
+
+    /// The instance's own backups of this database, or of all; the oldest first.
+    pub fn own<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a Group> {
+        self.groups.iter().filter(move |group| group.own && group.is_of(database))
+    }
+
+    /// The backups of other instances and hosts.
+    pub fn others<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a Group> {
+        self.groups.iter().filter(move |group| !group.own && group.is_of(database))
+    }
+
+    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one. Only a whole
+    /// id finds a backup of another instance or host.
+    ///
+    /// `latest` needs a database where there are backups of several. A beginning must have the whole name of the database,
+    /// so that `foo` is never taken for a backup of `foobar`.
+    pub fn resolve(&self, asked: Asked<'_>) -> Result<Choice<'_>> {
+        let group = match asked.id {
+            "latest" => self.latest(asked)?,
+            _ => self.named(asked)?,
+        };
+        let copy = group.best();
+        let id = printable(&group.manifest().id);
+        let taken = format!("the copy in {} is taken", copy.store);
+        let better = |other: &&Backup| other.store == "local" && copy.store != "local";
+        let mut remarks: Vec<String> = group
+            .copies()
+            .filter(better)
+            .map(|other| format!("{id} is damaged in {}: {}; {taken}", other.store, other.faults().join("; ")))
+            .collect();
+        let key = Manifest::key(&group.manifest().id);
+        let unusable = self.strange.iter().filter(|strange| strange.store == "local" && strange.unusable.key == key);
+        remarks.extend(unusable.map(|strange| format!("{}; {taken}", strange.unusable.error)));
+        Ok(Choice { group, copy, remarks })
+    }
+
+    fn named(&self, asked: Asked<'_>) -> Result<&Group> {
+        let exact = |group: &&Group| group.manifest().id == asked.id;
+        let mut matching: Vec<&Group> = self.own(asked.database).filter(exact).collect();
+        if matching.is_empty() {
+            matching = self.others(asked.database).filter(exact).collect();
+        }
+        if matching.is_empty() {
+            matching = self.own(asked.database).filter(|group| begins(&group.manifest().id, asked.id)).collect();
+        }
+        match matching.as_slice() {
+            [one] => Ok(one),
+            [] => Err(self.nothing(asked)),
+            [first, ..] if first.manifest().id == asked.id => {
+                let whose: Vec<String> = matching.iter().map(|group| group.whose()).take(NAMED).collect();
+                let message = format!("'{}' is the id of several backups: of {}", asked.id, whose.join(", of "));
+                Err(Error::new(Kind::Usage, message).hint("name a file of it by its path, or by its address s3://…"))
+            }
+            several => {
+                let ids: Vec<&str> = several.iter().map(|group| group.manifest().id.as_str()).take(NAMED).collect();
+                let message =
+                    format!("'{}' is the beginning of {} backups: {}", asked.id, several.len(), ids.join(", "));
+                Err(Error::new(Kind::Usage, message).hint("write more of the id"))
+            }
+        }
+    }
+
+    fn nothing(&self, asked: Asked<'_>) -> Error {
+        let manifest = Manifest::key(asked.id);
+        if let Some(Strange { unusable, .. }) = self.strange.iter().find(|strange| strange.unusable.key == manifest) {
+            return Error::new(unusable.error.kind(), unusable.error.to_string());
+        }
+        let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(asked.id));
+        let hint = match self.others(asked.database).any(|group| begins(&group.manifest().id, asked.id)) {
+            true => {
+                "others have some that begin so, and these need the whole id: pgcellar list --all-instances".to_owned()
+            }
+            false => match dump.map(|name| printable(name)) {
+                Some(name) => format!("there is {name} without a manifest: pgcellar adopt {name} makes it a backup"),
+                None => "pgcellar list shows what there is".to_owned(),
+            },
+        };
+        Error::new(Kind::Missing, format!("there is no backup '{}'", printable(asked.id))).hint(hint)
+    }
+
+    fn latest(&self, asked: Asked<'_>) -> Result<&Group> {
+        let good: Vec<&Group> = self.own(asked.database).filter(|group| group.is_good()).collect();
+        let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
+        databases.sort_unstable();
+        databases.dedup();
+        match (good.last(), databases.as_slice()) {
+            (Some(newest), [_]) => Ok(newest),
+            (Some(_), several) => Err(Error::new(
+                Kind::Usage,
+                format!("'latest' could be a backup of {} databases: {}", several.len(), several.join(", ")),
+            )
+            .hint("name one with --database")),
+            (None, _) => Err(self.no_latest(asked)),
+        }
+    }
+
+    /// After a disaster the host is a new one: the backups that it needs are those of another.
+    fn no_latest(&self, asked: Asked<'_>) -> Error {
+        let of = asked.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
+        match self.others(asked.database).filter(|group| group.is_good()).last() {
+            Some(newest) => {
+                let id = printable(&newest.manifest().id);
+                let message = format!("there is no good whole backup{of} that this instance made on this host");
+                Error::new(Kind::Missing, message).hint(format!(
+                    "the newest of others is of {}: pgcellar {} {id}; pgcellar list --all-instances shows all",
+                    newest.whose(),
+                    asked.verb
+                ))
+            }
+            None => Error::new(Kind::Missing, format!("there is no good whole backup{of}"))
+                .hint("pgcellar list shows what there is"),
+        }
+    }
+
+    /// The error of a search that found nothing: what was sought may be in a store that cannot be read. A directory that
+    /// is not there yet has nothing.
+    pub fn or_unread(mut self, error: Error) -> Error {
+        let nothing_read = self.locations.is_empty();
+        let matters = |unread: &Unread| nothing_read || unread.store != "local" || unread.error.kind() != Kind::Missing;
+        match self.unread.iter().rposition(matters) {
+            Some(at) if error.kind() == Kind::Missing => self.unread.swap_remove(at).error,
+            _ => error,
+        }
+    }
+}
+
+fn order(group: &Group) -> impl Ord {
+    let Manifest { started, id, instance, host, .. } = group.manifest();
+    (*started, id.as_str(), instance.as_str(), host.as_str())
+}
+
+/// Whether `wanted` is the beginning of this id, and not only of its database's name.
+fn begins(id: &str, wanted: &str) -> bool {
+    let rest = wanted.strip_prefix(name::escaped_database(id));
+    id.starts_with(wanted) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+#[cfg(test)]
+mod tests;

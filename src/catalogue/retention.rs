@@ -1,0 +1,184 @@
+//! Which backups stay: facts, a policy, the time and a zone in, and for each backup keep or remove with the reasons out.
+//!
+//! The facts are those of one database in one store. The rules go by the good whole backups alone; days count back from
+//! the newest of them, so that a service that fails deletes nothing more. Whatever the rules say, these stay: the newest
+//! good backup, one that is pinned or locked, one whose time is yet to come (a clock was wrong), and one that another
+//! store is still waiting for, for as long again.
+//!
+//! Partial and damaged backups are nobody's reason to remove a good one. They go when they are older, before the newest
+//! good backup, than the policy's days; no other rule keeps them. Where options leave data out of every backup of a
+//! database, the rules go by its partial ones, and where nothing but damaged ones is left, all of them stay.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::catalogue::Status;
+use crate::config::{DEFAULT_DAYS, Policy, Within};
+
+mod period;
+mod reason;
+
+use period::Period;
+pub use reason::Reason;
+
+/// What is known of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// When it began.
+    pub started: Timestamp,
+    /// What can be said of it.
+    pub status: Status,
+    /// Whether it is pinned, in whatever store.
+    pub pinned: bool,
+    /// Until when the store refuses to delete it.
+    pub locked_until: Option<Timestamp>,
+    /// Whether another store does not have it yet and should.
+    pub awaited: bool,
+}
+
+/// What becomes of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it stays.
+    pub keep: bool,
+    /// All that keeps it, or why nothing does.
+    pub reasons: Vec<Reason>,
+}
+
+/// Decides on each backup of one database in one store, in their order. The order itself does not matter.
+pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
+    let view = View::new(backups, now, zone);
+    let mut reasons = view.rules(policy);
+    let twice = if backups.iter().any(|backup| backup.awaited) { view.rules(&policy.doubled()) } else { Vec::new() };
+    for (at, backup) in backups.iter().enumerate() {
+        let reasons = &mut reasons[at];
+        if view.counted.first() == Some(&at) {
+            reasons.push(if view.fallback { Reason::NewestPartial } else { Reason::NewestGood });
+        }
+        if backup.started > now {
+            reasons.push(Reason::NotYet);
+        } else if view.is_last_resort(backup) {
+            reasons.push(Reason::NoGoodOne);
+        }
+        if backup.pinned {
+            reasons.push(Reason::Pinned);
+        }
+        if let Some(until) = backup.locked_until.filter(|until| *until > now) {
+            reasons.push(Reason::Locked(until));
+        }
+        if reasons.is_empty() && backup.awaited && !twice[at].is_empty() {
+            reasons.push(Reason::Awaited);
+        }
+    }
+    let decision = |(reasons, backup): (Vec<Reason>, &Facts<'_>)| match reasons.is_empty() {
+        false => Decision { keep: true, reasons },
+        true => Decision { keep: false, reasons: vec![Reason::expired(backup.status)] },
+    };
+    reasons.into_iter().zip(backups).map(decision).collect()
+}
+
+/// The backups of a database, as the rules see them.
+struct View<'a> {
+    backups: &'a [Facts<'a>],
+    zone: &'a TimeZone,
+    /// Those that the rules go by, the newest first.
+    counted: Vec<usize>,
+    /// Whether there is no good whole one, so that these are partial ones.
+    fallback: bool,
+}
+
+fn is_good(status: Status) -> bool {
+    matches!(status, Status::Good | Status::Verified)
+}
+
+/// Whether the rules go by a backup of this status.
+fn counts(status: Status, fallback: bool) -> bool {
+    if fallback { status == Status::Partial } else { is_good(status) }
+}
+
+impl<'a> View<'a> {
+    fn new(backups: &'a [Facts<'a>], now: Timestamp, zone: &'a TimeZone) -> Self {
+        let fallback = !backups.iter().any(|backup| is_good(backup.status));
+        let counted = |at: &usize| counts(backups[*at].status, fallback) && backups[*at].started <= now;
+        let mut counted: Vec<usize> = (0..backups.len()).filter(counted).collect();
+        counted.sort_by(|a, b| {
+            let (a, b) = (&backups[*a], &backups[*b]);
+            (b.started, b.id).cmp(&(a.started, a.id))
+        });
+        View { backups, zone, counted, fallback }
+    }
+
+    /// Whether nothing better may be left of the database than this one.
+    fn is_last_resort(&self, backup: &Facts<'_>) -> bool {
+        self.counted.is_empty() || (self.fallback && backup.status == Status::Damaged)
+    }
+
+    /// For each backup the rules of the policy that keep it.
+    fn rules(&self, policy: &Policy) -> Vec<Vec<Reason>> {
+        let mut reasons = vec![Vec::new(); self.backups.len()];
+        let Some(newest) = self.counted.first().map(|at| self.backups[*at].started) else { return reasons };
+        let ages = self.ages(policy, newest);
+        // Without a rule of age, the days that hold by default hold for what is not good.
+        let ages_of_others = match ages.is_empty() {
+            true => self.ages(&Policy { days: DEFAULT_DAYS, ..*policy }, newest),
+            false => ages.clone(),
+        };
+        for (at, backup) in self.backups.iter().enumerate() {
+            let applied = if counts(backup.status, self.fallback) { &ages } else { &ages_of_others };
+            let keeping = applied.iter().filter(|(since, _)| backup.started >= *since);
+            reasons[at].extend(keeping.map(|(_, reason)| reason.clone()));
+        }
+        for (place, at) in self.counted.iter().enumerate().take(policy.last as usize) {
+            reasons[*at].push(Reason::Last(place + 1));
+        }
+        let periods = [
+            (Period::Hour, policy.hourly),
+            (Period::Day, policy.daily),
+            (Period::Week, policy.weekly),
+            (Period::Month, policy.monthly),
+            (Period::Year, policy.yearly),
+        ];
+        for (period, number) in periods {
+            self.keep_newest_of_each(period, number, &mut reasons);
+        }
+        reasons
+    }
+
+    /// The rules of age: from when on each keeps everything.
+    fn ages(&self, policy: &Policy, newest: Timestamp) -> Vec<(Timestamp, Reason)> {
+        let mut ages = Vec::new();
+        if policy.days > 0 {
+            let days = Within { days: policy.days, ..Within::default() };
+            ages.push((period::before(newest, &days, self.zone), Reason::Days(policy.days)));
+        }
+        if policy.within != Within::default() {
+            ages.push((period::before(newest, &policy.within, self.zone), Reason::Within(policy.within)));
+        }
+        ages
+    }
+
+    /// As restic does: the newest backup of each of the last periods that have one; and while they are not as many as they
+    /// should be, the oldest backup of all, which the periods to come grow from.
+    fn keep_newest_of_each(&self, period: Period, number: u32, reasons: &mut [Vec<Reason>]) {
+        let mut left = number;
+        let mut last = None;
+        for (place, at) in self.counted.iter().enumerate() {
+            if left == 0 {
+                return;
+            }
+            let within = Some(period.of(self.backups[*at].started, self.zone));
+            if within != last {
+                reasons[*at].push(Reason::NewestOf(period));
+                last = within;
+                left -= 1;
+            } else if place + 1 == self.counted.len() {
+                reasons[*at].push(Reason::OldestFor(period));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,429 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const BERLIN: &str = "Europe/Berlin";
+
+fn facts<'a>(id: &'a str, started: &str) -> Facts<'a> {
+    let started = started.parse().unwrap();
+    Facts { id, started, status: Status::Good, pinned: false, locked_until: None, awaited: false }
+}
+
+/// Good backups that began at these times, and the same texts as their ids.
+fn backups<'a>(times: &[&'a str]) -> Vec<Facts<'a>> {
+    times.iter().map(|time| facts(time, time)).collect()
+}
+
+fn with<'a>(mut facts: Facts<'a>, change: impl FnOnce(&mut Facts<'a>)) -> Facts<'a> {
+    change(&mut facts);
+    facts
+}
+
+fn decide_in(backups: &[Facts<'_>], policy: &Policy, zone: &str) -> Vec<Decision> {
+    decide(backups, policy, "2100-01-01T00:00:00Z".parse().unwrap(), &TimeZone::get(zone).unwrap())
+}
+
+fn kept<'a>(backups: &[Facts<'a>], policy: &Policy, zone: &str) -> Vec<&'a str> {
+    let decisions = decide_in(backups, policy, zone);
+    backups.iter().zip(decisions).filter(|(_, decision)| decision.keep).map(|(backup, _)| backup.id).collect()
+}
+
+fn days(days: u32) -> Policy {
+    Policy { days, ..Policy::default() }
+}
+
+#[test]
+fn days_count_back_from_the_newest_good_backup_and_not_from_the_clock() {
+    let all =
+        backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-05T02:00:00Z", "2024-01-09T02:00:00Z"]);
+    assert_eq!(kept(&all, &days(7), "UTC"), ["2024-01-02T02:00:00Z", "2024-01-05T02:00:00Z", "2024-01-09T02:00:00Z"]);
+    // The service has been failing ever since: what is kept does not change with the clock.
+    let zone = TimeZone::UTC;
+    let at = |now: &str| decide(&all, &days(7), now.parse().unwrap(), &zone);
+    assert_eq!(at("2024-01-09T03:00:00Z"), at("2044-01-01T00:00:00Z"));
+}
+
+#[test]
+fn damaged_and_partial_backups_take_nobodys_place() {
+    let good = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z"]);
+    let mut all = good.clone();
+    for (id, time, status) in [
+        ("damaged", "2024-03-01T02:00:00Z", Status::Damaged),
+        ("partial", "2024-03-02T02:00:00Z", Status::Partial),
+        ("old damaged", "2023-12-01T02:00:00Z", Status::Damaged),
+        ("old partial", "2023-12-01T02:00:01Z", Status::Partial),
+        ("young partial", "2023-12-31T02:00:00Z", Status::Partial),
+    ] {
+        all.push(with(facts(id, time), |facts| facts.status = status));
+    }
+    let expected = ["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "damaged", "partial", "young partial"];
+    assert_eq!(kept(&all, &days(7), "UTC"), expected);
+    // No rule but age keeps them, and without a rule of age the default days do.
+    let last = Policy { last: 1, yearly: 10, ..Policy::default() };
+    assert_eq!(
+        kept(&all, &last, "UTC"),
+        ["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "damaged", "partial", "young partial"]
+    );
+    let decisions = decide_in(&all, &last, "UTC");
+    assert_eq!(decisions[4].reasons, [Reason::ExpiredDamaged]);
+    assert_eq!(decisions[5].reasons, [Reason::ExpiredPartial]);
+    assert_eq!(decisions[6].reasons, [Reason::Days(7)]);
+}
+
+#[test]
+fn where_there_is_no_good_one_nothing_damaged_goes() {
+    let status = |id, time, status| with(facts(id, time), |facts| facts.status = status);
+    let damaged = status("damaged", "2020-01-01T02:00:00Z", Status::Damaged);
+    let newer = status("newer", "2024-01-01T02:00:00Z", Status::Damaged);
+    let both = [damaged.clone(), newer.clone()];
+    assert_eq!(kept(&both, &days(7), "UTC"), ["damaged", "newer"]);
+    assert_eq!(decide_in(&both, &days(7), "UTC")[0].reasons, [Reason::NoGoodOne]);
+    // Options that leave data out of every backup are no reason to fill the disk.
+    let partial = |id, time| status(id, time, Status::Partial);
+    let all = [
+        damaged,
+        partial("old", "2024-01-01T02:00:00Z"),
+        partial("young", "2024-02-01T02:00:00Z"),
+        partial("newest", "2024-02-02T02:00:00Z"),
+    ];
+    assert_eq!(kept(&all, &days(7), "UTC"), ["damaged", "young", "newest"]);
+    assert!(decide_in(&all, &days(7), "UTC")[3].reasons.contains(&Reason::NewestPartial));
+}
+
+#[test]
+fn a_clock_that_was_wrong_removes_nothing() {
+    let now: Timestamp = "2024-01-09T02:00:00Z".parse().unwrap();
+    let all = backups(&["2024-01-07T02:00:00Z", "2024-01-08T02:00:00Z", "2036-01-01T00:00:00Z"]);
+    let decisions = decide(&all, &days(7), now, &TimeZone::UTC);
+    assert!(decisions.iter().all(|decision| decision.keep));
+    assert!(decisions[2].reasons.contains(&Reason::NotYet) && decisions[1].reasons.contains(&Reason::NewestGood));
+    // The host has woken up in 1970.
+    let decisions = decide(&all, &days(7), Timestamp::UNIX_EPOCH, &TimeZone::UTC);
+    assert!(decisions.iter().all(|decision| decision.keep && decision.reasons.contains(&Reason::NotYet)));
+}
+
+#[test]
+fn pinned_and_locked_backups_stay_and_count_like_others() {
+    let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    all[0].pinned = true;
+    all[1].locked_until = Some("2100-01-01T00:00:01Z".parse().unwrap());
+    let decisions = decide_in(&all, &days(7), "UTC");
+    assert_eq!(decisions[0].reasons, [Reason::Pinned]);
+    assert_eq!(decisions[1].reasons, [Reason::Locked("2100-01-01T00:00:01Z".parse().unwrap())]);
+    all[1].locked_until = Some("2100-01-01T00:00:00Z".parse().unwrap());
+    assert!(!decide_in(&all, &days(7), "UTC")[1].keep, "a lock that has ended");
+    all[2].pinned = true;
+    let last = Policy { last: 2, ..Policy::default() };
+    assert!(decide_in(&all, &last, "UTC")[1].keep, "a pinned one takes its place among the last");
+    assert_eq!(decide_in(&all, &Policy { last: 1, ..last }, "UTC")[1].reasons, [Reason::Expired]);
+}
+
+#[test]
+fn what_the_bucket_waits_for_stays_for_as_long_again() {
+    let awaited = |id, time| with(facts(id, time), |facts| facts.awaited = true);
+    let all = [
+        awaited("15 days", "2024-01-01T01:59:59Z"),
+        awaited("14 days", "2024-01-02T02:00:00Z"),
+        facts("copied", "2024-01-03T02:00:00Z"),
+        awaited("young", "2024-01-15T02:00:00Z"),
+        awaited("newest", "2024-01-16T02:00:00Z"),
+    ];
+    let decisions = decide_in(&all, &days(7), "UTC");
+    let keep: Vec<bool> = decisions.iter().map(|decision| decision.keep).collect();
+    assert_eq!(keep, [false, true, false, true, true]);
+    assert_eq!(decisions[1].reasons, [Reason::Awaited]);
+    assert!(!decisions[3].reasons.contains(&Reason::Awaited));
+    // Rules that count keep twice as many.
+    assert_eq!(kept(&all, &Policy { last: 1, ..Policy::default() }, "UTC"), ["young", "newest"]);
+}
+
+#[test]
+fn rules_that_count_name_the_newest_of_each_period() {
+    let times = [
+        "2024-02-27T23:00:00Z",
+        "2024-02-28T01:00:00Z",
+        "2024-02-28T23:59:59Z",
+        "2024-02-29T12:00:00Z",
+        "2024-03-01T00:00:00Z",
+    ];
+    let daily = |daily| Policy { daily, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &daily(2), "UTC"), times[3..]);
+    assert_eq!(kept(&backups(&times), &daily(3), "UTC"), times[2..]);
+    assert_eq!(kept(&backups(&times), &daily(4), "UTC"), [times[0], times[2], times[3], times[4]], "a leap day");
+    // In Berlin 23:00 UTC is the next day.
+    assert_eq!(kept(&backups(&times), &daily(2), BERLIN), times[3..], "29 February and 1 March");
+    assert_eq!(kept(&backups(&times[..3]), &daily(2), BERLIN), times[1..3], "28 and 29 February");
+    let several = Policy { last: 1, monthly: 2, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &several, "UTC"), times[3..]);
+    let decisions = decide_in(&backups(&times), &several, "UTC");
+    let all = [Reason::Last(1), Reason::NewestOf(Period::Month), Reason::NewestGood];
+    assert_eq!(decisions[4].reasons, all);
+}
+
+#[test]
+fn the_oldest_stays_until_there_are_enough_periods() {
+    let times = ["2024-01-03T00:00:00Z", "2024-01-04T00:00:00Z", "2024-01-20T00:00:00Z", "2024-02-01T00:00:00Z"];
+    let monthly = |monthly| Policy { monthly, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &monthly(2), "UTC"), times[2..]);
+    assert_eq!(kept(&backups(&times), &monthly(3), "UTC"), [times[0], times[2], times[3]]);
+    let decisions = decide_in(&backups(&times), &monthly(3), "UTC");
+    assert_eq!(decisions[0].reasons, [Reason::OldestFor(Period::Month)]);
+}
+
+#[test]
+fn weeks_begin_on_monday_and_belong_to_the_year_of_their_thursday() {
+    // Monday 30 December 2024 to Sunday 5 January 2025 is week 1 of 2025.
+    let times = ["2024-12-29T12:00:00Z", "2024-12-30T12:00:00Z", "2025-01-05T12:00:00Z", "2025-01-06T12:00:00Z"];
+    let weekly = Policy { weekly: 2, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &weekly, "UTC"), times[2..]);
+    let weekly = Policy { weekly: 3, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &weekly, "UTC"), [times[0], times[2], times[3]]);
+    // 2020 has a week 53, which ends on 3 January 2021.
+    let times = ["2020-12-27T12:00:00Z", "2020-12-28T12:00:00Z", "2021-01-03T12:00:00Z", "2021-01-04T12:00:00Z"];
+    assert_eq!(kept(&backups(&times), &weekly, "UTC"), [times[0], times[2], times[3]]);
+    let yearly = Policy { yearly: 2, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &yearly, "UTC"), [times[1], times[3]]);
+}
+
+#[test]
+fn an_hour_that_comes_twice_is_two_hours() {
+    // In Berlin 02:30 came twice on 27 October 2024, and did not come on 31 March.
+    let times = ["2024-10-27T00:10:00Z", "2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z", "2024-10-27T02:30:00Z"];
+    let hourly = |hourly| Policy { hourly, ..Policy::default() };
+    assert_eq!(kept(&backups(&times), &hourly(2), BERLIN), times[2..]);
+    assert_eq!(kept(&backups(&times), &hourly(3), BERLIN), times[1..]);
+    let spring = ["2024-03-31T00:30:00Z", "2024-03-31T01:30:00Z"];
+    assert_eq!(kept(&backups(&spring), &hourly(2), BERLIN), spring);
+    // Half an hour beside UTC.
+    let times = ["2024-01-01T00:10:00Z", "2024-01-01T00:20:00Z", "2024-01-01T00:40:00Z"];
+    assert_eq!(kept(&backups(&times), &hourly(2), "Asia/Kolkata"), times[1..]);
+}
+
+#[test]
+fn days_of_23_and_25_hours_are_days() {
+    // 02:00 in Berlin on both days, 167 and 169 hours apart.
+    for times in [["2024-03-30T01:00:00Z", "2024-04-06T00:00:00Z"], ["2024-10-26T00:00:00Z", "2024-11-02T01:00:00Z"]] {
+        assert_eq!(kept(&backups(&times), &days(7), BERLIN), times);
+        assert_eq!(kept(&backups(&times), &days(6), BERLIN), times[1..]);
+    }
+    let late = ["2024-10-25T23:59:59Z", "2024-11-02T01:00:00Z"];
+    assert_eq!(kept(&backups(&late), &days(7), BERLIN), late[1..]);
+}
+
+#[test]
+fn durations_go_by_the_calendar() {
+    let within = |within| Policy { within, ..Policy::default() };
+    let month = within(Within { months: 1, ..Within::default() });
+    let times = ["2024-02-28T12:00:00Z", "2024-02-29T12:00:00Z", "2024-03-31T12:00:00Z"];
+    assert_eq!(kept(&backups(&times), &month, "UTC"), times[1..], "31 March less a month is 29 February");
+    let mixed = within(Within { years: 1, months: 1, days: 1, hours: 1 });
+    let times = ["2023-02-27T10:59:59Z", "2023-02-27T11:00:00Z", "2024-03-31T12:00:00Z"];
+    assert_eq!(kept(&backups(&times), &mixed, "UTC"), times[1..]);
+    let longest = within(Within { years: 100_000, ..Within::default() });
+    assert_eq!(kept(&backups(&times), &longest, "UTC"), times);
+}
+
+#[test]
+fn several_backups_in_one_second_are_told_apart() {
+    let times = ["2024-01-01T02:00:00.1Z", "2024-01-01T02:00:00.2Z", "2024-01-01T02:00:00.9Z"];
+    assert_eq!(kept(&backups(&times), &Policy { last: 2, ..Policy::default() }, "UTC"), times[1..]);
+    let same: Vec<Facts<'_>> = ["a", "b", "c"].iter().map(|id| facts(id, times[0])).collect();
+    assert_eq!(kept(&same, &Policy { last: 1, ..Policy::default() }, "UTC"), ["c"]);
+}
+
+#[test]
+fn reasons_are_words() {
+    let cases = [
+        (Reason::Days(1), "within 1 day"),
+        (Reason::Days(7), "within 7 days"),
+        (Reason::Last(1), "newest"),
+        (Reason::Last(3), "newest but 2"),
+        (Reason::NewestOf(Period::Week), "newest of its week"),
+        (Reason::OldestFor(Period::Year), "oldest, until there are enough years"),
+        (Reason::Locked("2024-01-01T00:00:00.5Z".parse().unwrap()), "locked until 2024-01-01T00:00:00Z"),
+    ];
+    for (reason, words) in cases {
+        assert_eq!(reason.to_string(), words);
+    }
+}
+
+/// A backup of these properties, some minutes after the beginning of 2023.
+#[derive(Clone, Debug)]
+struct Drawn {
+    minute: i64,
+    status: Status,
+    pinned: bool,
+    awaited: bool,
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    let status = prop_oneof![
+        5 => Just(Status::Good), 2 => Just(Status::Verified), 1 => Just(Status::Partial), 2 => Just(Status::Damaged)
+    ];
+    // Near each other, days apart and years apart.
+    let minute = prop_oneof![0..300_i64, 0..60_000_i64, 0..3_000_000_i64];
+    (minute, status, prop::bool::weighted(0.1), prop::bool::weighted(0.2))
+        .prop_map(|(minute, status, pinned, awaited)| Drawn { minute, status, pinned, awaited })
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let small = || prop_oneof![2 => Just(0), 1 => 1..6_u32];
+    let within = (small(), small(), small(), small()).prop_map(|(years, months, days, hours)| Within {
+        years: years / 4,
+        months,
+        days,
+        hours,
+    });
+    let within = prop_oneof![Just(Within::default()), within];
+    (small(), small(), small(), small(), small(), small(), small(), within).prop_map(
+        |(days, last, hourly, daily, weekly, monthly, yearly, within)| Policy {
+            days,
+            last,
+            hourly,
+            daily,
+            weekly,
+            monthly,
+            yearly,
+            within,
+        },
+    )
+}
+
+fn zones() -> impl Strategy<Value = TimeZone> {
+    let names = ["UTC", BERLIN, "America/St_Johns", "Pacific/Apia"];
+    prop::sample::select(names.to_vec()).prop_map(|name| TimeZone::get(name).unwrap())
+}
+
+const NAMES: [&str; 41] = [
+    "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18",
+    "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35", "36", "37",
+    "38", "39", "40",
+];
+
+fn shelf(drawn: &[Drawn]) -> Vec<Facts<'static>> {
+    let begin: Timestamp = "2023-01-01T00:00:00Z".parse().unwrap();
+    let facts = |(backup, id): (&Drawn, &&'static str)| Facts {
+        id,
+        started: begin + jiff::SignedDuration::from_mins(backup.minute),
+        status: backup.status,
+        pinned: backup.pinned,
+        locked_until: None,
+        awaited: backup.awaited,
+    };
+    drawn.iter().zip(&NAMES).map(facts).collect()
+}
+
+/// Whether a rule names a good backup, told from the words of the rule alone: backup by backup, in no order.
+fn named(at: usize, all: &[Facts<'_>], policy: &Policy, zone: &TimeZone) -> bool {
+    let good: Vec<&Facts<'_>> = all.iter().filter(|other| is_good(other.status)).collect();
+    let this = &all[at];
+    let age = |facts: &Facts<'_>| (facts.started, facts.id.to_owned());
+    let newer = |other: &&&Facts<'_>| age(other) > age(this);
+    let newest = good.iter().map(|other| other.started).max().unwrap();
+    let is_young =
+        |within: Within| within != Within::default() && this.started >= period::before(newest, &within, zone);
+    let of_period = |period: Period, number: u32| {
+        let within = |facts: &Facts<'_>| period.of(facts.started, zone);
+        let mut later: Vec<_> = good.iter().filter(newer).map(|other| within(other)).collect();
+        let is_newest = !later.contains(&within(this));
+        later.sort_unstable();
+        later.dedup();
+        let is_oldest = !good.iter().any(|other| age(other) < age(this));
+        later.len() < number as usize && (is_newest || is_oldest)
+    };
+    good.iter().filter(newer).count() < policy.last as usize
+        || is_young(Within { days: policy.days, ..Within::default() })
+        || is_young(policy.within)
+        || of_period(Period::Hour, policy.hourly)
+        || of_period(Period::Day, policy.daily)
+        || of_period(Period::Week, policy.weekly)
+        || of_period(Period::Month, policy.monthly)
+        || of_period(Period::Year, policy.yearly)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_last_good_backup_is_never_removed(
+        drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones(), minute in 0..3_000_000_i64
+    ) {
+        let all = shelf(&drawn);
+        let now = "2023-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute);
+        let decisions = decide(&all, &policy, now, &zone);
+        let stays = |wanted: &dyn Fn(Status) -> bool| {
+            let of_status: Vec<_> = all.iter().zip(&decisions).filter(|(facts, _)| wanted(facts.status)).collect();
+            let newest = of_status.iter().max_by_key(|(facts, _)| (facts.started, facts.id));
+            newest.is_none_or(|(_, decision)| decision.keep)
+        };
+        prop_assert!(stays(&is_good));
+        let good = all.iter().any(|facts| is_good(facts.status));
+        prop_assert!(good || stays(&|status| status == Status::Partial));
+        prop_assert!(good || all.iter().zip(&decisions).all(|(facts, decision)| facts.status != Status::Damaged || decision.keep));
+        for (facts, decision) in all.iter().zip(&decisions) {
+            prop_assert!(decision.keep || !facts.pinned && facts.started <= now);
+            prop_assert!(!decision.reasons.is_empty());
+        }
+    }
+
+    #[test]
+    fn good_backups_stay_if_and_only_if_a_rule_names_them(
+        drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones()
+    ) {
+        let drawn: Vec<Drawn> = drawn.into_iter().map(|backup| Drawn { pinned: false, awaited: false, ..backup }).collect();
+        let all = shelf(&drawn);
+        let decisions = decide(&all, &policy, "2100-01-01T00:00:00Z".parse().unwrap(), &zone);
+        let newest = all.iter().filter(|facts| is_good(facts.status)).max_by_key(|facts| (facts.started, facts.id));
+        for (at, decision) in decisions.iter().enumerate().filter(|(at, _)| is_good(all[*at].status)) {
+            let last = newest.is_some_and(|newest| newest.id == all[at].id);
+            prop_assert_eq!(decision.keep, last || named(at, &all, &policy, &zone), "{:?}", all[at]);
+        }
+    }
+
+    #[test]
+    fn one_more_backup_removes_none_that_the_rules_still_name(
+        drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones(), more in drawn()
+    ) {
+        let now = "2100-01-01T00:00:00Z".parse().unwrap();
+        let before = shelf(&drawn);
+        let first = decide(&before, &policy, now, &zone);
+        let after = shelf(&drawn.iter().cloned().chain([more.clone()]).collect::<Vec<_>>());
+        let second = decide(&after, &policy, now, &zone);
+        for at in 0..before.len() {
+            let still = is_good(before[at].status) && named(at, &after, &policy, &zone);
+            prop_assert!(!first[at].keep || second[at].keep || !still, "{:?}", before[at]);
+            // One that is no good backup pushes no good one out.
+            let pushed = is_good(before[at].status) && !is_good(more.status) && first[at].keep && !second[at].keep;
+            prop_assert!(!pushed, "{:?}", before[at]);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_backups_does_not_matter(
+        (drawn, shuffled) in prop::collection::vec(drawn(), 1..40).prop_flat_map(|drawn| {
+            let places: Vec<usize> = (0..drawn.len()).collect();
+            (Just(drawn), Just(places).prop_shuffle())
+        }),
+        policy in policies(), zone in zones()
+    ) {
+        let now = "2025-01-01T00:00:00Z".parse().unwrap();
+        let all = shelf(&drawn);
+        let decisions = decide(&all, &policy, now, &zone);
+        let other: Vec<Facts<'_>> = shuffled.iter().map(|at| all[*at].clone()).collect();
+        for (at, decision) in shuffled.iter().zip(decide(&other, &policy, now, &zone)) {
+            prop_assert_eq!(&decisions[*at], &decision);
+        }
+        prop_assert_eq!(&decisions, &decide(&all, &policy, now, &zone));
+    }
+
+    #[test]
+    fn what_is_removed_now_changes_nothing_of_what_is_decided_next(
+        drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones()
+    ) {
+        let now = "2100-01-01T00:00:00Z".parse().unwrap();
+        let all = shelf(&drawn);
+        let rest: Vec<Facts<'_>> =
+            all.iter().zip(decide(&all, &policy, now, &zone)).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts.clone()).collect();
+        prop_assert!(decide(&rest, &policy, now, &zone).iter().all(|decision| decision.keep));
+    }
+}

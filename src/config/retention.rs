@@ -1,0 +1,339 @@
+//! What stays of the backups, and the time zone that days begin in.
+
+use std::fmt;
+
+use jiff::tz::TimeZone;
+
+use crate::cli::{KeepArgs, KeepS3Args, RetentionArgs};
+use crate::config::wrong;
+use crate::error::{Error, Kind, Result};
+
+/// Days for which backups stay where nothing else is set.
+pub const DEFAULT_DAYS: u32 = 7;
+
+/// The largest number that a rule takes.
+const LARGEST: u32 = 100_000;
+
+/// Settings of `retention`.
+#[derive(Clone, Debug)]
+pub struct RetentionSettings {
+    /// What stays in the folder.
+    pub local: Policy,
+    /// What stays in the bucket.
+    pub s3: Policy,
+    /// The zone of hours, days, weeks, months and years.
+    pub zone: TimeZone,
+}
+
+/// What stays: a backup that any rule keeps. Rules that are 0 keep nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Days back from the newest good backup.
+    pub days: u32,
+    /// The newest ones.
+    pub last: u32,
+    /// The newest one of each of so many hours.
+    pub hourly: u32,
+    /// The newest one of each of so many days.
+    pub daily: u32,
+    /// The newest one of each of so many ISO weeks.
+    pub weekly: u32,
+    /// The newest one of each of so many months.
+    pub monthly: u32,
+    /// The newest one of each of so many years.
+    pub yearly: u32,
+    /// As long back from the newest good backup.
+    pub within: Within,
+}
+
+/// A duration in restic's form, such as `1y5m7d2h`; its parts are those of the calendar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Years.
+    pub years: u32,
+    /// Months.
+    pub months: u32,
+    /// Days.
+    pub days: u32,
+    /// Hours.
+    pub hours: u32,
+}
+
+/// What follows `BACKUP_` or `BACKUP_S3_` in the name of each rule but that of a duration.
+const COUNTS: [&str; 7] =
+    ["RETENTION_DAYS", "KEEP_LAST", "KEEP_HOURLY", "KEEP_DAILY", "KEEP_WEEKLY", "KEEP_MONTHLY", "KEEP_YEARLY"];
+
+/// What was set for one store.
+struct Rules {
+    counts: [Option<u32>; 7],
+    within: Option<Within>,
+}
+
+impl RetentionSettings {
+    /// Checks the settings. A policy that keeps nothing is refused.
+    pub fn new(args: &RetentionArgs) -> Result<Self> {
+        let (local, s3) = policies(&args.keep, &args.keep_s3)?;
+        Ok(RetentionSettings { local, s3, zone: zone(args.timezone.as_deref())? })
+    }
+}
+
+/// The policies of the folder and of the bucket. The default days hold only where no rule is set, and each rule of the
+/// bucket that is not set is that of the folder.
+pub fn policies(keep: &KeepArgs, keep_s3: &KeepS3Args) -> Result<(Policy, Policy)> {
+    let mut rules = local(keep)?;
+    if rules.within.is_none() && rules.counts.iter().all(Option::is_none) {
+        rules.counts[0] = Some(DEFAULT_DAYS);
+    }
+    let of_bucket = s3(keep_s3)?;
+    let mut counts = of_bucket.counts;
+    for (own, local) in counts.iter_mut().zip(rules.counts) {
+        *own = own.or(local);
+    }
+    let policy = Policy::from(&rules);
+    let policy_s3 = Policy::from(&Rules { counts, within: of_bucket.within.or(rules.within) });
+    for (policy, name) in [(policy, "BACKUP_"), (policy_s3, "BACKUP_S3_")] {
+        if policy == Policy::default() {
+            return Err(Error::new(Kind::Config, "the retention policy keeps nothing: every rule of it is 0")
+                .hint(format!("set {name}RETENTION_DAYS or one of {name}KEEP_… to 1 or more")));
+        }
+    }
+    Ok((policy, policy_s3))
+}
+
+fn local(args: &KeepArgs) -> Result<Rules> {
+    let texts = [
+        &args.retention_days,
+        &args.keep_last,
+        &args.keep_hourly,
+        &args.keep_daily,
+        &args.keep_weekly,
+        &args.keep_monthly,
+        &args.keep_yearly,
+    ];
+    rules(("", ""), texts, &args.keep_within)
+}
+
+fn s3(args: &KeepS3Args) -> Result<Rules> {
+    let texts = [
+        &args.s3_retention_days,
+        &args.s3_keep_last,
+        &args.s3_keep_hourly,
+        &args.s3_keep_daily,
+        &args.s3_keep_weekly,
+        &args.s3_keep_monthly,
+        &args.s3_keep_yearly,
+    ];
+    rules(("S3_", "s3-"), texts, &args.s3_keep_within)
+}
+
+fn rules(store: (&str, &str), texts: [&Option<String>; 7], within: &Option<String>) -> Result<Rules> {
+    let setting = |rule: &str| {
+        let flag = rule.to_ascii_lowercase().replace('_', "-");
+        format!("BACKUP_{}{rule} (--{}{flag})", store.0, store.1)
+    };
+    let mut counts = [None; 7];
+    for ((count, text), rule) in counts.iter_mut().zip(texts).zip(COUNTS) {
+        let Some(text) = text else { continue };
+        match text.parse::<u32>() {
+            Ok(number) if number <= LARGEST => *count = Some(number),
+            _ => return Err(wrong(&setting(rule), text, &format!("a number from 0 to {LARGEST}"))),
+        }
+    }
+    let within = match within {
+        None => None,
+        Some(text) => Some(Within::parse(text).ok_or_else(|| {
+            let expected = "a duration of years, months, days and hours such as 1y5m7d2h";
+            wrong(&setting("KEEP_WITHIN"), text, expected)
+        })?),
+    };
+    Ok(Rules { counts, within })
+}
+
+impl From<&Rules> for Policy {
+    fn from(rules: &Rules) -> Self {
+        let [days, last, hourly, daily, weekly, monthly, yearly] = rules.counts.map(Option::unwrap_or_default);
+        let within = rules.within.unwrap_or_default();
+        Policy { days, last, hourly, daily, weekly, monthly, yearly, within }
+    }
+}
+
+impl Policy {
+    /// The policy that keeps for twice as long.
+    pub fn doubled(&self) -> Policy {
+        let Within { years, months, days, hours } = self.within;
+        Policy {
+            days: self.days.saturating_mul(2),
+            last: self.last.saturating_mul(2),
+            hourly: self.hourly.saturating_mul(2),
+            daily: self.daily.saturating_mul(2),
+            weekly: self.weekly.saturating_mul(2),
+            monthly: self.monthly.saturating_mul(2),
+            yearly: self.yearly.saturating_mul(2),
+            within: Within {
+                years: years.saturating_mul(2),
+                months: months.saturating_mul(2),
+                days: days.saturating_mul(2),
+                hours: hours.saturating_mul(2),
+            },
+        }
+    }
+}
+
+impl Within {
+    /// Reads restic's form: numbers, each with its unit `y`, `m`, `d` or `h`, and each unit at most once. `0` is no
+    /// duration.
+    fn parse(text: &str) -> Option<Self> {
+        let mut within = Within::default();
+        let mut seen = String::new();
+        let mut rest = if text == "0" { "" } else { text };
+        if rest.is_empty() && text != "0" {
+            return None;
+        }
+        while !rest.is_empty() {
+            let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+            let number = digits.parse().ok().filter(|number| *number <= LARGEST)?;
+            let unit = after.chars().next()?;
+            let part = match unit {
+                'y' => &mut within.years,
+                'm' => &mut within.months,
+                'd' => &mut within.days,
+                'h' => &mut within.hours,
+                _ => return None,
+            };
+            *part = number;
+            if seen.contains(unit) {
+                return None;
+            }
+            seen.push(unit);
+            rest = &after[1..];
+        }
+        Some(within)
+    }
+}
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, unit) in [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')] {
+            if number > 0 {
+                write!(f, "{number}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The zone that `TZ` names (`tzset(3)`): a name of the time zone database, a path, or a rule such as `CET-1CEST`; without
+/// it, the system's. A wrong one is refused: to take UTC instead would be to keep other backups than those that are meant.
+fn zone(text: Option<&str>) -> Result<TimeZone> {
+    let Some(text) = text else { return Ok(TimeZone::try_system().unwrap_or(TimeZone::UTC)) };
+    let name = text.strip_prefix(':').unwrap_or(text);
+    let found = match name.starts_with('/') {
+        true => std::fs::read(name).ok().and_then(|bytes| TimeZone::tzif(name, &bytes).ok()),
+        false => TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok(),
+    };
+    found.ok_or_else(|| {
+        wrong("TZ (--timezone)", text, "a time zone such as Europe/Berlin")
+            .hint("is the package tzdata installed? timedatectl list-timezones has the names")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn seven_days_are_the_default_until_a_rule_is_named() {
+        let none = KeepS3Args::default();
+        let week = Policy { days: 7, ..Policy::default() };
+        assert_eq!(policies(&KeepArgs::default(), &none).unwrap(), (week, week));
+        let keep = KeepArgs { keep_last: text("3"), ..KeepArgs::default() };
+        let three = Policy { last: 3, ..Policy::default() };
+        assert_eq!(policies(&keep, &none).unwrap(), (three, three));
+        let keep = KeepArgs { keep_within: text("1m"), ..KeepArgs::default() };
+        assert_eq!(policies(&keep, &none).unwrap().0.days, 0);
+        let keep = KeepArgs { keep_monthly: text("12"), retention_days: text("30"), ..KeepArgs::default() };
+        let both = Policy { days: 30, monthly: 12, ..Policy::default() };
+        assert_eq!(policies(&keep, &none).unwrap(), (both, both));
+    }
+
+    #[test]
+    fn the_bucket_has_rules_of_its_own_and_the_others_from_the_folder() {
+        let keep = KeepArgs { keep_monthly: text("12"), keep_within: text("3d"), ..KeepArgs::default() };
+        let s3 = KeepS3Args { s3_retention_days: text("90"), s3_keep_monthly: text("0"), ..KeepS3Args::default() };
+        let (_, policy) = policies(&keep, &s3).unwrap();
+        assert_eq!(policy, Policy { days: 90, within: Within { days: 3, ..Within::default() }, ..Policy::default() });
+        let s3 = KeepS3Args { s3_keep_yearly: text("10"), ..KeepS3Args::default() };
+        let (local, policy) = policies(&KeepArgs::default(), &s3).unwrap();
+        assert_eq!((local.yearly, policy), (0, Policy { days: 7, yearly: 10, ..Policy::default() }));
+    }
+
+    #[test]
+    fn a_policy_that_keeps_nothing_is_refused() {
+        let none = KeepS3Args::default();
+        for keep in [
+            KeepArgs { retention_days: text("0"), ..KeepArgs::default() },
+            KeepArgs { keep_last: text("0"), ..KeepArgs::default() },
+            KeepArgs { keep_within: text("0d"), retention_days: text("0"), ..KeepArgs::default() },
+        ] {
+            assert_eq!(policies(&keep, &none).unwrap_err().kind(), Kind::Config, "{keep:?}");
+        }
+        let s3 = KeepS3Args { s3_retention_days: text("0"), ..KeepS3Args::default() };
+        let error = policies(&KeepArgs::default(), &s3).unwrap_err();
+        assert!(error.to_string().contains("BACKUP_S3_RETENTION_DAYS"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_with_the_setting() {
+        for wrong in ["", "-1", "7d", "1.5", "100001", "seven"] {
+            let keep = KeepArgs { retention_days: text(wrong), ..KeepArgs::default() };
+            let error = policies(&keep, &KeepS3Args::default()).unwrap_err();
+            assert!(error.message().contains("BACKUP_RETENTION_DAYS (--retention-days)"), "{error}");
+        }
+        let s3 = KeepS3Args { s3_keep_within: text("5w"), ..KeepS3Args::default() };
+        let error = policies(&KeepArgs::default(), &s3).unwrap_err();
+        assert!(error.message().contains("BACKUP_S3_KEEP_WITHIN (--s3-keep-within) is '5w'"), "{error}");
+    }
+
+    #[test]
+    fn durations_have_restics_form() {
+        let within = |years, months, days, hours| Some(Within { years, months, days, hours });
+        let cases = [
+            ("1y5m7d2h", within(1, 5, 7, 2)),
+            ("36h", within(0, 0, 0, 36)),
+            ("2h1d", within(0, 0, 1, 2)),
+            ("0", within(0, 0, 0, 0)),
+            ("", None),
+            ("7", None),
+            ("d", None),
+            ("1d2d", None),
+            ("1w", None),
+            ("-1d", None),
+            ("1 d", None),
+            ("1D", None),
+            ("1ü", None),
+            ("99999999999y", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Within::parse(text), expected, "{text}");
+        }
+        assert_eq!(Within::parse("2h7d5m1y").unwrap().to_string(), "1y5m7d2h");
+    }
+
+    #[test]
+    fn zones() {
+        for text in ["Europe/Berlin", ":Europe/Berlin", "UTC", "CET-1CEST,M3.5.0,M10.5.0/3"] {
+            assert!(zone(Some(text)).is_ok(), "{text}");
+        }
+        let file = "/usr/share/zoneinfo/Europe/Berlin";
+        let when: jiff::Timestamp = "2024-07-01T00:00:00Z".parse().unwrap();
+        assert_eq!(zone(Some(file)).unwrap().to_offset(when), zone(Some("Europe/Berlin")).unwrap().to_offset(when));
+        for wrong in ["Europe/Berlim", "/etc/passwd", "/nonexistent", "+"] {
+            let error = zone(Some(wrong)).unwrap_err();
+            assert!(error.kind() == Kind::Config && error.message().contains("TZ"), "{error}");
+        }
+    }
+}

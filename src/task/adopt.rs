@@ -1,0 +1,170 @@
+//! `pgcellar adopt`: the dumps that other scripts have left become backups. Each is read to its end, as a restore would
+//! read it, and given a manifest; the dump itself is never touched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use indicatif::HumanBytes;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::name;
+use crate::cli::AdoptArgs;
+use crate::config::{Place, identities};
+use crate::error::{Error, Kind, Result};
+use crate::host::lock::Lock;
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::postgres::foreign::Dump;
+use crate::printable::printable;
+use crate::store::Stores;
+use crate::task::restore::foreign::checked;
+
+mod candidate;
+mod description;
+mod moment;
+mod record;
+
+use candidate::{Candidate, Shelves};
+use description::Named;
+
+/// What a run works with.
+struct Run<'a> {
+    args: &'a AdoptArgs,
+    zone: TimeZone,
+    place: Place,
+    stores: Stores,
+    stop: &'a Stop,
+}
+
+/// Adopts one after the other. One that cannot be adopted does not keep the others from it; the error is then that of the
+/// damage, or else of the first.
+pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let stores = Stores::open(&place).await?;
+    let run = Run { args, zone: moment::zone(&args.timezone)?, place, stores, stop };
+    if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
+        // Whether it can be had is told before hours of reading. While these last, a backup may take it.
+        drop(Lock::take(directory, "adopt")?);
+    }
+    let mut shelves = stop.or(Shelves::read(args, &run.place, &run.stores)).await?;
+    let mut failures = Failures { several: args.files.len() > 1, all: Vec::new() };
+    shelves.unread.drain(..).for_each(|error| failures.add(error));
+    for file in &args.files {
+        let found = shelves.find(file).unwrap_or_else(|error| {
+            failures.add(error);
+            Vec::new()
+        });
+        for candidate in found {
+            match adopt(&run, candidate).await {
+                Ok(()) => {}
+                Err(error) if stop.requested() || error.kind() == Kind::TryAgain => return Err(error),
+                Err(error) => failures.add(error),
+            }
+        }
+    }
+    failures.conclude()
+}
+
+/// What went wrong so far.
+struct Failures {
+    several: bool,
+    all: Vec<Error>,
+}
+
+impl Failures {
+    fn add(&mut self, error: Error) {
+        if self.several {
+            log::error!("{error}");
+        }
+        self.all.push(error);
+    }
+
+    /// The only error, or that of the worst kind.
+    fn conclude(mut self) -> Result<()> {
+        let Some(first) = self.all.first() else { return Ok(()) };
+        let kind = if self.all.iter().any(|error| error.kind() == Kind::Data) { Kind::Data } else { first.kind() };
+        match (self.all.pop(), self.all.len()) {
+            (Some(only), 0) if !self.several => Err(only),
+            (last, before) => {
+                if !self.several {
+                    self.all.iter().chain(&last).for_each(|error| log::error!("{error}"));
+                }
+                Err(Error::new(kind, format!("{} could not be adopted", before + 1)))
+            }
+        }
+    }
+}
+
+async fn adopt(run: &Run<'_>, candidate: Candidate) -> Result<()> {
+    let begun = Instant::now();
+    let (key, called) = (candidate.key.clone(), printable(&candidate.called));
+    let id = candidate.id()?.to_owned();
+    if let Some(manifest) = off_thread(run, candidate.manifest()).await? {
+        return record::belongs_to(&manifest, &key, &called).map(|()| log::info!("{called} is a backup already: {id}"));
+    }
+    let moment = moment::of_id(&id, &run.zone, Timestamp::now())?;
+    let (dump, whole) = checked(look(run, &candidate).await?, run.stop).await?;
+    let database = database(run.args.database.as_deref(), &id, &dump)?;
+    let named = Named { id, database, started: moment.at };
+    let manifest = description::manifest(named, &run.place, dump, whole);
+    if let Some(note) = moment.note {
+        log::warn!("{called}: {note}");
+    }
+    if !run.args.dry_run {
+        let (place, ours) = (run.place.clone(), manifest.clone());
+        off_thread(run, move || record::write(&place, &candidate, &ours)).await?;
+    }
+    tell(run, &manifest, &called, begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn off_thread<T: Send + 'static>(run: &Run<'_>, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let work = tokio::task::spawn_blocking(work);
+    run.stop.or(async { joined(work.await) }).await
+}
+
+async fn look(run: &Run<'_>, candidate: &Candidate) -> Result<Dump> {
+    let (store, key) = (Arc::clone(&candidate.store), candidate.key.clone());
+    let (called, identity) = (printable(&candidate.called), run.args.identity.clone());
+    off_thread(run, move || Dump::look(store, &key, &called, || identities(&identity))).await
+}
+
+/// The database that the dump is of: the one that is asked for, or the one that the archive and the name agree upon.
+fn database(asked: Option<&str>, id: &str, dump: &Dump) -> Result<String> {
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
+    let by_name = name::database(id);
+    match &dump.database {
+        Some(by_archive) if *by_archive != by_name => {
+            let (one, other) = (printable(by_archive), printable(&by_name));
+            let message =
+                format!("{} cannot be adopted: it is a dump of '{one}', and named after '{other}'", dump.name);
+            Err(Error::new(Kind::Usage, message).hint("say with --database of which of them it is a backup"))
+        }
+        _ => Ok(by_name),
+    }
+}
+
+fn tell(run: &Run<'_>, manifest: &Manifest, called: &str, seconds: f64) {
+    let (did, partial) = (
+        if run.args.dry_run { "would adopt" } else { "adopted" },
+        if manifest.partial { format!(", partial ({})", manifest.dump_options.join(" ")) } else { String::new() },
+    );
+    log::info!(
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_BYTES = manifest.stored_bytes();
+        "{did} {called} as a backup of '{}' at {}: {} {}, {}, {} read in {seconds:.1} s{partial}",
+        manifest.database.escape_debug(),
+        manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        manifest.format,
+        manifest.compression.method,
+        manifest.contents.tables_in_words(),
+        HumanBytes(manifest.stored_bytes()),
+    );
+    for warning in &manifest.warnings {
+        log::debug!("{called}: {warning}");
+    }
+}

@@ -1,0 +1,140 @@
+//! The manifest of a dump that another tool made: what its bytes and its name tell, and nothing else.
+
+use jiff::Timestamp;
+
+use crate::catalogue::manifest::{
+    Compression, Contents, Encryption, Extension, Manifest, Omission, Properties, Server, VERSION,
+};
+use crate::config::{Format, Place};
+use crate::pipeline::compress::Method;
+use crate::postgres::archive::Compression as Packed;
+use crate::postgres::foreign::{Dump, Whole};
+
+/// What its name and the person tell.
+pub struct Named {
+    /// Id.
+    pub id: String,
+    /// Database.
+    pub database: String,
+    /// When it was made.
+    pub started: Timestamp,
+}
+
+/// The manifest of a dump that was read to its end.
+pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manifest {
+    let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
+    warnings.extend(dump.told.not_understood.iter().map(|statement| {
+        format!("it says something of its database that is not understood, and was left out: {statement}")
+    }));
+    let (method, warning) = method(&dump);
+    warnings.extend(warning);
+    let properties = dump.told.complete(Properties::unknown());
+    if !properties.are_known() {
+        warnings.push("it does not tell the database's encoding, locale, owner, privileges and settings".to_owned());
+    }
+    let (options, omitted) = left_out(&whole);
+    Manifest {
+        manifest_version: VERSION,
+        id: named.id,
+        database: named.database,
+        instance: place.instance.clone(),
+        host: place.host.clone(),
+        started: named.started,
+        ended: named.started,
+        pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
+        adopted: Some(Timestamp::now()),
+        server: Server {
+            version: number(&dump.server_version).to_owned(),
+            version_num: version_num(&dump.server_version),
+            bootstrap_role: String::new(),
+            standby: false,
+        },
+        pg_dump: number(&dump.pg_dump).to_owned(),
+        format: dump.format,
+        compression: Compression { method, level: None },
+        encryption: dump.identities.map(|_| Encryption { method: "age".to_owned(), recipients: Vec::new() }),
+        partial: !options.is_empty(),
+        dump_options: options,
+        files: whole.files,
+        contents: Contents {
+            tables: whole.tables,
+            large_objects: whole.large_objects,
+            extensions: whole.extensions.into_iter().map(extension).collect(),
+            database_bytes: 0,
+        },
+        properties,
+        role_passwords: false,
+        omitted,
+        warnings,
+    }
+}
+
+/// The compression, and what is to be said of it. That of a folder is pg_dump's own.
+fn method(dump: &Dump) -> (Method, Option<String>) {
+    match (dump.format, dump.packed) {
+        (Format::Directory, Packed::None) => (Method::None, None),
+        (Format::Directory, Packed::Gzip) => (Method::Gzip, None),
+        (Format::Directory, Packed::Zstd) => (Method::Zstd, None),
+        (Format::Directory, Packed::Lz4) => {
+            let warning = "pg_dump compressed its files with lz4: a verify reads them, and does not unpack them";
+            (Method::None, Some(warning.to_owned()))
+        }
+        (Format::Custom | Format::Tar | Format::Plain, _) => (dump.method, None),
+    }
+}
+
+fn extension(name: String) -> Extension {
+    Extension { name, version: String::new(), schema: String::new() }
+}
+
+/// The options of pg_dump that left data out, as far as the dump shows them.
+fn left_out(whole: &Whole) -> (Vec<String>, Vec<Omission>) {
+    let (option, kind, name) = match (whole.schema_only, whole.data_only) {
+        (true, _) => ("--schema-only", "table data", "every table"),
+        (false, true) => ("--data-only", "definition", "every object"),
+        (false, false) => return (Vec::new(), Vec::new()),
+    };
+    let omission = Omission {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        reason: format!("{option} left it out, as the dump shows"),
+    };
+    (vec![option.to_owned()], vec![omission])
+}
+
+/// `15.18` of `15.18 (Debian 15.18-0+deb12u1)`.
+fn number(version: &str) -> &str {
+    version.split(' ').next().unwrap_or_default()
+}
+
+/// `server_version_num` of a version; 0 if there is none.
+fn version_num(version: &str) -> u32 {
+    let digits = |part: &str| {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).take(4).collect();
+        digits.parse::<u32>().unwrap_or_default()
+    };
+    let mut parts = number(version).split('.').map(digits);
+    let mut part = || parts.next().unwrap_or_default();
+    match part() {
+        major @ 10.. => major * 10_000 + part(),
+        major => major * 10_000 + part() * 100 + part(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (version, name, num) in [
+            ("15.18 (Debian 15.18-0+deb12u1)", "15.18", 150_018),
+            ("18beta1", "18beta1", 180_000),
+            ("9.6.24", "9.6.24", 90_624),
+            ("99999999999.1", "99999999999.1", 99_990_001),
+            ("", "", 0),
+        ] {
+            assert_eq!((number(version), version_num(version)), (name, num));
+        }
+    }
+}

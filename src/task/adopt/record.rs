@@ -1,0 +1,105 @@
+//! The manifest of an adopted dump, written beside it.
+//!
+//! It is never announced under the temporary name that a backup's manifest has: whatever an unfinished manifest names is
+//! swept, and these files are somebody's only copy.
+
+use std::io::Write;
+
+use crate::catalogue;
+use crate::catalogue::manifest::{Manifest, Pin, Role, Verification};
+use crate::config::Place;
+use crate::error::{Error, Kind, Result};
+use crate::host::lock::Lock;
+use crate::store::Store;
+use crate::task::adopt::candidate::Candidate;
+
+/// Whether the manifest of this id is already that of this file or folder.
+///
+/// # Errors
+/// `CannotWrite` if it is that of another one: two dumps of the same second cannot both be the backup.
+pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
+    let inside = format!("{key}/");
+    let its = |file: &str| file == key || file.starts_with(&inside);
+    let id = &manifest.id;
+    let records = [Manifest::key(id), Verification::key(id), Pin::key(id)];
+    if records.iter().any(|record| record == key) || manifest.files.iter().any(|file| its(&file.key)) {
+        return Ok(());
+    }
+    let first = manifest.files.first().map_or("another file", |file| file.key.as_str());
+    let message = format!("{called} cannot be adopted: the backup {} is {first} already", manifest.id);
+    Err(Error::new(Kind::CannotWrite, message)
+        .hint("there is one backup of a database in a second: if it is needed too, rename it by a second"))
+}
+
+/// Writes the manifest, durably, under the directory's lock. Nothing is written where anything of this id has changed since
+/// it was looked at. Blocks.
+pub fn write(place: &Place, candidate: &Candidate, manifest: &Manifest) -> Result<()> {
+    let store = candidate.store.as_ref();
+    let _lock = match &place.directory {
+        Some(directory) if directory.is_dir() => Some(Lock::take(directory, "adopt")?),
+        _ => None,
+    };
+    nothing_changed(store, manifest)?;
+    let mut copied = None;
+    for other in &candidate.others {
+        copied = same_elsewhere(other.as_ref(), manifest)?.or(copied);
+    }
+    // Copies of one backup have one manifest.
+    let manifest = copied.as_ref().unwrap_or(manifest);
+    let (key, bytes) = (Manifest::key(&manifest.id), manifest.to_json()?);
+    // Whatever its files are called: a manifest that nobody can read again is not written.
+    Manifest::parse(&key, &bytes)?;
+    if store.name() == "local" {
+        return store.replace(&key, &bytes);
+    }
+    let mut upload = store.create(&key, Some(bytes.len() as u64))?;
+    upload.write_all(&bytes).map_err(|error| Error::write(&key, &error))?;
+    upload.seal()?;
+    upload.commit()
+}
+
+fn nothing_changed(store: &dyn Store, manifest: &Manifest) -> Result<()> {
+    let id = &manifest.id;
+    if catalogue::manifest(store, id)?.is_some() {
+        return Err(Error::new(Kind::CannotWrite, format!("{id} has been given a manifest meanwhile")));
+    }
+    match store.read_partial(&Manifest::key(id)) {
+        Err(error) if error.kind() == Kind::Missing => {}
+        Err(error) => return Err(error),
+        Ok(_) => {
+            let message = format!("{id} cannot be adopted: it is what a backup that was not finished has left");
+            return Err(
+                Error::new(Kind::CannotWrite, message).hint("the next backup removes it; move it away to keep it")
+            );
+        }
+    }
+    for file in &manifest.files {
+        match store.size(&file.key)? {
+            Some(bytes) if bytes == file.stored_bytes => {}
+            _ => {
+                let message = format!("{} cannot be adopted: it changed while it was read", file.key);
+                return Err(Error::new(Kind::Data, message).hint("is something still writing it? try again later"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What has the same id in another store is taken for a copy, so it must be one. Gives the manifest that it was adopted
+/// with.
+fn same_elsewhere(other: &dyn Store, manifest: &Manifest) -> Result<Option<Manifest>> {
+    let Some(there) = catalogue::manifest(other, &manifest.id)? else { return Ok(None) };
+    let archive = |manifest: &Manifest| -> Vec<(String, String)> {
+        manifest.files(Role::Archive).map(|file| (file.key.clone(), file.stored_sha256.clone())).collect()
+    };
+    let same_maker = there.instance == manifest.instance && there.host == manifest.host;
+    match (archive(&there) == archive(manifest), same_maker && there.adopted.is_some()) {
+        (true, adopted) => Ok(Some(there).filter(|_| adopted)),
+        (false, _) => {
+            let (id, place) = (&manifest.id, other.location());
+            let message = format!("{id} cannot be adopted: the backup {id} in {place} is another one");
+            Err(Error::new(Kind::CannotWrite, message)
+                .hint("there is one backup of a database in a second: if it is needed too, rename it by a second"))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The name of a backup that begins: free in the directory, and announced in the bucket, so that no other instance or
+//! host that shares the bucket takes it meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::catalogue::claim::Claim;
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::name;
+use crate::error::{Error, Kind, Result};
+use crate::host::thread::joined;
+use crate::store::Store;
+use crate::store::local::LocalStore;
+use crate::task::backup::{PROMPT, Run, attempt};
+
+/// How long a bucket that will only get a copy may keep a dump from beginning.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A name that nobody else takes.
+pub struct Name {
+    /// The id.
+    pub id: String,
+    /// The second that it tells.
+    pub started: Timestamp,
+}
+
+/// The name of a backup that begins now; if the second is taken, that of a later one.
+pub async fn take(run: &Run<'_>, database: &str) -> Result<Name> {
+    loop {
+        let started = super::now();
+        let name = Name { id: name::id(database, started), started };
+        let local = run.local.as_ref().map_or(Ok(true), |local| is_free(local, &name.id))?;
+        if local && is_ours(run, &name.id).await? {
+            return Ok(name);
+        }
+        let nanoseconds = super::now().subsec_nanosecond();
+        tokio::time::sleep(Duration::from_secs(1) - Duration::from_nanos(nanoseconds.unsigned_abs().into())).await;
+    }
+}
+
+fn is_free(local: &LocalStore, id: &str) -> Result<bool> {
+    let taken = |name: &str| name.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let names = std::fs::read_dir(local.directory())
+        .map_err(|error| Error::read(format!("the backup directory {}", local.location()), &error))?;
+    Ok(!names.flatten().any(|entry| entry.file_name().to_str().is_some_and(taken)))
+}
+
+/// Whether the bucket gives us this name. One that does not answer keeps no backup from the directory: its copy then
+/// finds out later whether the name was free.
+async fn is_ours(run: &Run<'_>, id: &str) -> Result<bool> {
+    let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else {
+        return Ok(true);
+    };
+    let claim = Claim { id: id.to_owned(), instance: run.place.instance.clone(), host: run.place.host.clone() };
+    let keys = [attempt::archive_key(run, id), attempt::globals_key(run, id), Manifest::key(id)];
+    let location = bucket.location();
+    let announced = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));
+    if run.local.is_none() {
+        return joined(announced.await);
+    }
+    let slow = || Error::new(Kind::Unavailable, format!("{location} does not answer"));
+    match tokio::time::timeout(PATIENCE, announced).await.map_or_else(|_| Err(slow()), joined) {
+        Ok(ours) => Ok(ours),
+        Err(error) => {
+            run.bucket_fails.store(true, Ordering::Relaxed);
+            log::warn!("{error}: backups are made in the directory all the same");
+            // Time has passed: the name is to tell when the dump began.
+            Ok(false)
+        }
+    }
+}
+
+fn announce(bucket: &dyn Store, claim: &Claim, keys: &[String]) -> Result<bool> {
+    let manifest = Manifest::key(&claim.id);
+    if let Err(error) = bucket.announce(&manifest, &claim.to_json()?) {
+        return match Claim::read(bucket, &claim.id)? {
+            Some(_) => Ok(false),
+            None => Err(error),
+        };
+    }
+    for key in keys {
+        if bucket.size(key)?.is_some() {
+            bucket.discard(&manifest)?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Gives a name back whose backup came to nothing.
+pub async fn give_back(run: &Run<'_>, id: &str) {
+    let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else { return };
+    // The announcement goes last: while it is there, it tells whose the others are.
+    let keys = match run.local {
+        Some(_) => vec![Manifest::key(id)],
+        None => vec![attempt::archive_key(run, id), attempt::globals_key(run, id), Manifest::key(id)],
+    };
+    let discard = move |bucket: Arc<dyn Store>| keys.iter().try_for_each(|key| bucket.discard(key));
+    let discarded = tokio::task::spawn_blocking(move || discard(bucket));
+    match tokio::time::timeout(PROMPT, discarded).await.map(joined) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            log::warn!("what was announced of {id} stays in the bucket until retention removes it: {error}")
+        }
+        Err(_) => log::warn!("what was announced of {id} stays in the bucket until retention removes it"),
+    }
+}

@@ -1,0 +1,182 @@
+//! Copies of the finished backups of the directory in the bucket: those of this run, and those that earlier runs could not
+//! make, the oldest first.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::catalogue::copied::{self, Copied, ids, is_there};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::{Backup, Catalogue, Status};
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::{Counter, Progress};
+use crate::host::thread::joined;
+use crate::store::Store;
+use crate::store::local::LocalStore;
+use crate::task::backup::copy::Copier;
+use crate::task::backup::{PROMPT, Run};
+
+/// What became of the copies.
+#[derive(Default)]
+pub struct Copies {
+    /// Ids of the own backups that are in the bucket now.
+    pub there: HashSet<String>,
+    /// What kept others from getting there.
+    pub failure: Option<Error>,
+}
+
+/// What is known before the first copy.
+struct Survey {
+    copied: Copied,
+    /// Own backups that are in the bucket.
+    there: HashSet<String>,
+    /// Own backups to be copied, the oldest first, and what is wrong with them already.
+    missing: Vec<(Manifest, Option<Error>)>,
+}
+
+/// Copies what the bucket lacks. A backup that cannot be copied does not keep the others from being copied, unless it is
+/// the bucket that does not answer.
+pub async fn copy(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Copies {
+    let location = bucket.location();
+    let survey = run.stop.or(survey(run, local, bucket)).await;
+    let Survey { mut copied, mut there, missing } = match survey {
+        Ok(survey) => survey,
+        Err(error) => {
+            let error = error.context(format!("backups are not copied to {location}"));
+            return Copies { failure: Some(error), ..Copies::default() };
+        }
+    };
+    let (mut lacking, mut failure) = (missing.len(), None);
+    for (manifest, problem) in missing {
+        let one = match problem {
+            Some(problem) => Err(problem),
+            None => copy_one(run, local, bucket, &manifest).await,
+        };
+        match one {
+            Ok(()) => {
+                lacking -= 1;
+                copied.add(&address(run), &manifest.id);
+                record(local, &copied).await;
+                there.insert(manifest.id);
+            }
+            Err(error) => {
+                let error = error.context(format!("{} is not copied", manifest.id));
+                let ends = error.kind() == Kind::Unavailable || run.stop.requested();
+                log::error!(
+                    PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
+                    PGCELLAR_INSTANCE = manifest.instance, PGCELLAR_STORE = bucket.name();
+                    "{error}"
+                );
+                failure.get_or_insert(error);
+                if ends {
+                    break;
+                }
+            }
+        }
+    }
+    Copies { there, failure: failure.map(|first| conclude(&first, lacking, &location)) }
+}
+
+fn conclude(first: &Error, lacking: usize, location: &str) -> Error {
+    let backups = if lacking == 1 { "1 backup is".to_owned() } else { format!("{lacking} backups are") };
+    Error::new(first.kind(), format!("{backups} not in {location} yet")).hint("the next backup copies what is missing")
+}
+
+/// What a record calls the bucket.
+fn address(run: &Run<'_>) -> String {
+    run.place.s3.as_ref().map(copied::address).unwrap_or_default()
+}
+
+/// Looks what is in the directory and in the bucket.
+async fn survey(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
+    let (local, bucket, instance) = (local.clone(), Arc::clone(bucket), run.place.instance.clone());
+    let address = address(run);
+    joined(tokio::task::spawn_blocking(move || look(&local, bucket.as_ref(), &instance, &address)).await)
+}
+
+fn look(local: &LocalStore, bucket: &dyn Store, instance: &str, address: &str) -> Result<Survey> {
+    let catalogue = Catalogue::read(local)?;
+    let own: Vec<&Backup> = catalogue.backups.iter().filter(|backup| backup.manifest.instance == instance).collect();
+    let entries = bucket.list()?;
+    let in_bucket = ids(&entries);
+    let before = Copied::read(local);
+    let mut copied = before.clone();
+    copied.keep(&catalogue.backups);
+    copied.forget_emptied(address, &own, &in_bucket);
+    let lacking = copied.lacking(address, &own, &in_bucket);
+    if lacking.deleted > 0 {
+        log::debug!("{} backups were copied to {address} and deleted there since", lacking.deleted);
+    }
+    let problem = |backup: &Backup| (backup.status == Status::Damaged).then(|| damaged(backup));
+    let mut missing: Vec<(Manifest, Option<Error>)> =
+        lacking.missing.iter().map(|backup| (backup.manifest.clone(), problem(backup))).collect();
+    for backup in lacking.unknown {
+        match is_there(bucket, &backup.manifest)? {
+            true => copied.add(address, &backup.manifest.id),
+            false => missing.push((backup.manifest.clone(), Some(another(bucket, &backup.manifest.id)))),
+        }
+    }
+    if copied != before {
+        copied.write(local)?;
+    }
+    let there = own.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| in_bucket.contains(id));
+    let there = there.filter(|id| copied.has(address, id)).map(str::to_owned).collect();
+    Ok(Survey { copied, there, missing })
+}
+
+fn damaged(backup: &Backup) -> Error {
+    let record = backup.verification.iter().flat_map(|record| &record.damage);
+    let what = backup.damage.iter().chain(record).next().map_or("the last verify failed", String::as_str);
+    Error::new(Kind::Data, format!("it is damaged: {what}")).hint("pgcellar verify tells more")
+}
+
+fn another(bucket: &dyn Store, id: &str) -> Error {
+    Error::new(Kind::CannotWrite, format!("{} has another backup of the name {id}", bucket.location()))
+        .hint("give each instance and host an AWS_S3_PREFIX of its own")
+}
+
+async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, manifest: &Manifest) -> Result<()> {
+    let bytes = manifest.stored_bytes();
+    let progress = Progress::begin(&format!("{} to {}", manifest.id, bucket.location()), Some(bytes));
+    let began = std::time::Instant::now();
+    let (copier, copied) = (copier(run, local, bucket, progress.counter()), manifest.clone());
+    let mut copying = tokio::task::spawn_blocking(move || copier.copy(&copied));
+    let done = tokio::select! {
+        biased;
+        done = &mut copying => joined(done),
+        () = run.stop.wait() => {
+            // A bucket that does not answer keeps nobody waiting: what was begun there stays announced.
+            drop(tokio::time::timeout(PROMPT, copying).await);
+            Err(run.stop.error())
+        }
+    };
+    done?;
+    log::info!(
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_BYTES = bytes, PGCELLAR_STORE = bucket.name();
+        "copied {} to {} in {:.1} s: {}",
+        manifest.id,
+        bucket.location(),
+        began.elapsed().as_secs_f64(),
+        indicatif::HumanBytes(bytes),
+    );
+    Ok(())
+}
+
+fn copier(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Counter) -> Copier {
+    Copier {
+        from: Arc::new(local.clone()),
+        to: Arc::clone(bucket),
+        instance: run.place.instance.clone(),
+        host: run.place.host.clone(),
+        moved,
+        stop: run.stop.clone(),
+    }
+}
+
+/// Writes the record down. The copy is there without it, and the next run finds it.
+async fn record(local: &LocalStore, copied: &Copied) {
+    let (local, copied) = (local.clone(), copied.clone());
+    if let Err(error) = joined(tokio::task::spawn_blocking(move || copied.write(&local)).await) {
+        log::warn!("{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! A backup that is stored and has no name yet.
+
+use jiff::Timestamp;
+
+use crate::catalogue::manifest::{Compression, Contents, Encryption, Manifest, Omission, StoredFile, VERSION};
+use crate::postgres::dump::Dumped;
+use crate::postgres::facts::Facts;
+use crate::store::Upload;
+use crate::store::local::LocalFolder;
+use crate::task::backup::Run;
+
+/// A backup that waits for its name.
+pub struct Whole {
+    /// Id.
+    pub id: String,
+    /// Database.
+    pub database: String,
+    /// When the snapshot was taken.
+    pub started: Timestamp,
+    /// The archive.
+    pub archive: Sealed,
+    /// The globals.
+    pub globals: Box<dyn Upload>,
+    /// All files, the archive's first.
+    pub files: Vec<StoredFile>,
+    /// What the archive has.
+    pub dumped: Dumped,
+    /// What the snapshot told.
+    pub facts: Facts,
+    /// What the archive does not have.
+    pub omitted: Vec<Omission>,
+    /// What pg_dump and pg_dumpall warned of.
+    pub warnings: Vec<String>,
+    /// Version of pg_dump.
+    pub pg_dump: String,
+}
+
+/// An archive that is durable under its temporary name.
+pub enum Sealed {
+    /// One file.
+    File(Box<dyn Upload>),
+    /// A folder.
+    Folder(LocalFolder),
+}
+
+impl Whole {
+    /// The manifest, but for what only the instance knows.
+    pub fn manifest(&self, run: &Run<'_>, host: String) -> Manifest {
+        let settings = &run.settings;
+        let facts = &self.facts;
+        Manifest {
+            manifest_version: VERSION,
+            id: self.id.clone(),
+            database: self.database.clone(),
+            instance: run.place.instance.clone(),
+            host,
+            started: self.started,
+            ended: crate::task::backup::now(),
+            pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
+            adopted: None,
+            server: facts.server.clone(),
+            pg_dump: self.pg_dump.clone(),
+            format: settings.format,
+            compression: Compression {
+                method: settings.compression,
+                level: settings.compression.level(settings.level).ok().filter(|_| settings.compression.suffix() != ""),
+            },
+            encryption: settings
+                .recipients
+                .as_ref()
+                .map(|recipients| Encryption { method: "age".to_owned(), recipients: recipients.names() }),
+            partial: settings.options.partial,
+            dump_options: settings.options.arguments.clone(),
+            files: self.files.clone(),
+            contents: Contents {
+                tables: self.dumped.tables(),
+                large_objects: self.dumped.large_objects,
+                extensions: facts.extensions.clone(),
+                database_bytes: facts.bytes,
+            },
+            properties: facts.properties.clone(),
+            role_passwords: facts.reads_passwords,
+            omitted: self.omitted.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}

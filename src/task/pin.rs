@@ -1,0 +1,91 @@
+//! `pgcellar pin` and `unpin`: what keeps a backup from retention.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::catalogue::manifest::{Manifest, Pin};
+use crate::catalogue::merged::Asked;
+use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
+use crate::config::Place;
+use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::printable::printable;
+use crate::store::{Store, Stores};
+use crate::task::list;
+
+/// The backup, and the stores that have it.
+struct Found {
+    id: String,
+    stores: Vec<Arc<dyn Store>>,
+    /// Why a store could not be asked.
+    failure: Option<Error>,
+}
+
+/// Pins a backup in every store that has it. One store suffices to keep it in all; the error is that of a store that could
+/// not be asked.
+pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
+    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "pin" };
+    let found = find(asked, &args.place, stop).await?;
+    let pin = Pin { id: found.id.clone(), at: Timestamp::now(), reason: args.reason.clone() };
+    let work = move || {
+        found.each(|store| pin_in(store, &pin))?;
+        log::info!(PGCELLAR_BACKUP = pin.id; "{} is pinned: it stays until it is unpinned", printable(&pin.id));
+        found.failure.map_or(Ok(()), |error| Err(error.hint("it is pinned in the other store, which keeps it in both")))
+    };
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+fn pin_in(store: &dyn Store, pin: &Pin) -> Result<()> {
+    store.replace(&Pin::key(&pin.id), &pin.to_json()?)?;
+    // A retention looks for a pin just before it removes a backup, and may have been quicker.
+    if store.size(&Manifest::key(&pin.id))?.is_some() {
+        return Ok(());
+    }
+    store.delete(&Pin::key(&pin.id))?;
+    let message = format!("{} was removed from {} meanwhile", printable(&pin.id), store.location());
+    Err(Error::new(Kind::Missing, message))
+}
+
+/// Unpins a backup in every store that has it.
+pub async fn unpin(args: &UnpinArgs, stop: &Stop) -> Result<()> {
+    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "unpin" };
+    let found = find(asked, &args.place, stop).await?;
+    let work = move || {
+        found.each(|store| store.delete(&Pin::key(&found.id)))?;
+        log::info!(PGCELLAR_BACKUP = found.id; "{} is not pinned", printable(&found.id));
+        found.failure.map_or(Ok(()), |error| Err(error.hint("if it is pinned there, it stays pinned")))
+    };
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// Looks for the backup in all stores. Only one of this instance is found: nobody else's is ever removed by it.
+async fn find(asked: Asked<'_>, place: &PlaceArgs, stop: &Stop) -> Result<Found> {
+    let place = Place::new(place)?;
+    let stores = Stores::open(&place).await?.all();
+    let mut merged = list::read(stores.clone(), &place, stop).await?;
+    let group = match merged.resolve(asked) {
+        Ok(choice) => choice.group,
+        Err(error) => return Err(merged.or_unread(error)),
+    };
+    let id = group.manifest().id.clone();
+    if !group.own {
+        let message = format!("{} is not of this instance on this host", printable(&id));
+        return Err(Error::new(Kind::Missing, message).hint("only whoever made a backup removes it, and pins it"));
+    }
+    let has = |store: &Arc<dyn Store>| group.copies().any(|copy| copy.store == store.name());
+    let stores = stores.into_iter().filter(has).collect();
+    Ok(Found { id, stores, failure: merged.unread.pop().map(|unread| unread.error) })
+}
+
+impl Found {
+    /// Does the same in each store, as far as it can be done; the error is the first one.
+    fn each(&self, work: impl Fn(&dyn Store) -> Result<()>) -> Result<()> {
+        let mut done = Ok(());
+        for store in &self.stores {
+            done = done.and(work(store.as_ref()));
+        }
+        done
+    }
+}

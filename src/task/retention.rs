@@ -1,0 +1,155 @@
+//! `pgcellar retention`: removes the backups that no rule keeps, and what killed runs have left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::catalogue::merged::Owner;
+use crate::catalogue::{Backup, Catalogue};
+use crate::cli::RetentionArgs;
+use crate::config::{Place, Policy, RetentionSettings};
+use crate::error::{Error, Result};
+use crate::host::lock::Lock;
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::printable::printable;
+use crate::store::local::LocalStore;
+use crate::store::{Store, Stores};
+use crate::task::sweep;
+
+mod plan;
+mod remove;
+mod report;
+
+use plan::Planned;
+
+/// How old what a killed run has left must be to be removed.
+const DEBRIS: Duration = Duration::from_secs(24 * 3600);
+
+/// What a run works with.
+struct Run {
+    settings: RetentionSettings,
+    place: Place,
+    database: Option<String>,
+    dry_run: bool,
+    json: bool,
+    now: Timestamp,
+    stop: Stop,
+}
+
+/// A store with what is ours in it.
+struct Shelf {
+    store: Arc<dyn Store>,
+    /// The store, if it is a folder.
+    folder: Option<LocalStore>,
+    policy: Policy,
+    backups: Vec<Backup>,
+    /// Why nothing can be done here.
+    failure: Option<Error>,
+}
+
+/// Decides, and does it. A store that fails does not keep the other from being cleaned; the error is then the first one's.
+pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
+    let run = Run {
+        settings: RetentionSettings::new(args)?,
+        place: Place::new(&args.place)?,
+        database: args.database.clone(),
+        dry_run: args.dry_run,
+        json: args.json,
+        now: Timestamp::now(),
+        stop: stop.clone(),
+    };
+    let stores = Stores::open(&run.place).await?;
+    let _lock = match run.dry_run {
+        true => None,
+        false => Some(lock(&run.place, &stores)?),
+    };
+    joined(tokio::task::spawn_blocking(move || clean(&run, &stores)).await)
+}
+
+/// Keeps backups and other runs of this away, which would be in the middle of something.
+fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
+    match (&stores.local, &stores.s3) {
+        (None, Some(bucket)) => Lock::take_for_bucket(&place.instance, &bucket.location(), "retention"),
+        _ => Lock::take(place.local()?, "retention"),
+    }
+}
+
+fn clean(run: &Run, stores: &Stores) -> Result<()> {
+    let mut shelves = read(run, stores);
+    let mut planned = plan::plan(run, &mut shelves);
+    if !run.dry_run {
+        for (shelf, planned) in shelves.iter_mut().zip(&mut planned) {
+            remove::remove(run, shelf, planned)?;
+        }
+    }
+    report::print(run, &shelves, &planned)?;
+    for (shelf, planned) in shelves.iter().zip(&planned) {
+        report::tell(run, shelf, planned);
+    }
+    let swept: Vec<Error> = match run.dry_run {
+        true => Vec::new(),
+        false => shelves.iter().filter_map(|shelf| sweep(run, shelf).err()).collect(),
+    };
+    conclude(shelves.into_iter().filter_map(|shelf| shelf.failure).chain(swept))
+}
+
+/// Reads the stores, the local one first.
+fn read(run: &Run, stores: &Stores) -> Vec<Shelf> {
+    let shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
+        let read = own(run, store.as_ref());
+        let (backups, failure) = match read {
+            Ok(backups) => (backups, None),
+            Err(error) => (Vec::new(), Some(error.context(format!("{} is not cleaned", store.location())))),
+        };
+        Shelf { store, folder, policy, backups, failure }
+    };
+    let mut shelves = Vec::new();
+    if let Some(local) = &stores.local {
+        shelves.push(shelf(Arc::new(local.clone()), Some(local.clone()), run.settings.local));
+    }
+    if let Some(s3) = &stores.s3 {
+        shelves.push(shelf(Arc::clone(s3) as Arc<dyn Store>, None, run.settings.s3));
+    }
+    shelves
+}
+
+/// The backups of this instance, the oldest first. Those of others are none of our business.
+fn own(run: &Run, store: &dyn Store) -> Result<Vec<Backup>> {
+    let catalogue = Catalogue::read(store)?;
+    for unusable in &catalogue.unusable {
+        log::warn!("{}: it is left alone", printable(&unusable.error.to_string()));
+    }
+    let mut backups = catalogue.backups;
+    let owner = Owner::of(&run.place);
+    backups.retain(|backup| {
+        let wanted = run.database.as_ref().is_none_or(|name| backup.manifest.database == *name);
+        wanted && owner.owns(backup)
+    });
+    Ok(backups)
+}
+
+fn sweep(run: &Run, shelf: &Shelf) -> Result<()> {
+    if shelf.failure.is_some() {
+        return Ok(());
+    }
+    let swept = match &shelf.folder {
+        Some(folder) => sweep::sweep(folder, &run.place.instance, DEBRIS),
+        None => sweep::bucket::sweep(shelf.store.as_ref(), &run.place, DEBRIS),
+    };
+    swept.map_err(|error| error.context(format!("what killed runs have left in {} stays", shelf.store.location())))
+}
+
+/// The first error is the run's; the others are told.
+fn conclude(failures: impl Iterator<Item = Error>) -> Result<()> {
+    let mut failures = failures.collect::<Vec<_>>().into_iter();
+    let Some(first) = failures.next() else { return Ok(()) };
+    failures.for_each(|error| log::error!("{error}"));
+    Err(first)
+}
+
+/// What is removed of a shelf.
+fn removals(planned: &[Planned]) -> impl Iterator<Item = &Planned> {
+    planned.iter().filter(|planned| !planned.decision.keep)
+}

@@ -1,0 +1,124 @@
+//! What becomes of each backup: the facts of the stores, put before the rules.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::{Run, Shelf};
+use crate::catalogue::copied::{Copied, address};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::retention::{Decision, Facts, decide};
+use crate::catalogue::{Backup, Status};
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::store::Store;
+
+/// What becomes of a backup of a shelf; in the order of its backups.
+#[derive(Debug)]
+pub struct Planned {
+    /// What the rules say.
+    pub decision: Decision,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// Why it could not be removed.
+    pub error: Option<Error>,
+}
+
+/// Decides for each database and each store on its own. A store that does not tell whether it would delete a backup fails.
+pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
+    let pinned: HashSet<String> =
+        shelves.iter().flat_map(|shelf| &shelf.backups).filter(|backup| backup.pin.is_some()).map(id).collect();
+    let awaited = awaited(run, shelves);
+    let mut planned = Vec::new();
+    for shelf in shelves {
+        let mut facts: Vec<Facts<'_>> = shelf
+            .backups
+            .iter()
+            .map(|backup| Facts {
+                id: &backup.manifest.id,
+                started: backup.manifest.started,
+                status: backup.status,
+                pinned: pinned.contains(&backup.manifest.id),
+                locked_until: None,
+                awaited: shelf.folder.is_some() && awaited.contains(&backup.manifest.id),
+            })
+            .collect();
+        let decisions = match shelf.folder {
+            Some(_) => Ok(decide_all(run, shelf, &facts)),
+            None => decide_with_locks(run, shelf, &mut facts),
+        };
+        let decisions = decisions.unwrap_or_else(|error| {
+            shelf.failure = Some(error.context(format!("{} is not cleaned", shelf.store.location())));
+            shelf.backups.clear();
+            Vec::new()
+        });
+        let plan = |decision| Planned { decision, removed: false, error: None };
+        planned.push(decisions.into_iter().map(plan).collect());
+    }
+    planned
+}
+
+/// Ids of the folder's backups that the bucket should have and does not have yet, as far as one can tell. One that retention,
+/// or somebody, has deleted there is not waited for; a copy that is damaged is none.
+fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
+    let (local, bucket) = match shelves {
+        [local, bucket] => (local, bucket),
+        _ => return HashSet::new(),
+    };
+    let whole: Vec<&Backup> = local.backups.iter().filter(|backup| backup.status != Status::Damaged).collect();
+    let there: HashMap<&str, Status> =
+        bucket.backups.iter().map(|backup| (backup.manifest.id.as_str(), backup.status)).collect();
+    let address = run.place.s3.as_ref().map(address).unwrap_or_default();
+    let mut copied = Copied::read(local.store.as_ref());
+    if bucket.failure.is_none() {
+        copied.forget_emptied(&address, &whole, &there.keys().copied().collect());
+    }
+    let lacks = |backup: &&&Backup| match there.get(backup.manifest.id.as_str()) {
+        Some(status) => *status == Status::Damaged,
+        None => !copied.has(&address, &backup.manifest.id),
+    };
+    whole.iter().filter(lacks).map(|backup| id(backup)).collect()
+}
+
+fn id(backup: &Backup) -> String {
+    backup.manifest.id.clone()
+}
+
+/// Decides database by database; by the names in the manifests, so that `foo` is never `foobar`.
+fn decide_all(run: &Run, shelf: &Shelf, facts: &[Facts<'_>]) -> Vec<Decision> {
+    let mut databases: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, backup) in shelf.backups.iter().enumerate() {
+        databases.entry(&backup.manifest.database).or_default().push(at);
+    }
+    let mut decisions = Vec::new();
+    for places in databases.into_values() {
+        let of_database: Vec<Facts<'_>> = places.iter().map(|at| facts[*at].clone()).collect();
+        let decided = decide(&of_database, &shelf.policy, run.now, &run.settings.zone);
+        decisions.extend(places.into_iter().zip(decided));
+    }
+    decisions.sort_by_key(|(at, _)| *at);
+    decisions.into_iter().map(|(_, decision)| decision).collect()
+}
+
+/// Asks the store about locks, but only of what would be removed: a lock keeps its backup, and changes nothing else.
+fn decide_with_locks<'a>(run: &Run, shelf: &'a Shelf, facts: &mut [Facts<'a>]) -> Result<Vec<Decision>> {
+    let decisions = decide_all(run, shelf, facts);
+    let removed: Vec<usize> = (0..decisions.len()).filter(|at| !decisions[*at].keep).collect();
+    let locks = parallel::map(&removed, |at| locked_until(shelf.store.as_ref(), &shelf.backups[*at].manifest));
+    for (at, lock) in removed.into_iter().zip(locks) {
+        facts[at].locked_until = lock?;
+    }
+    Ok(decide_all(run, shelf, facts))
+}
+
+/// Until when the store refuses to delete any of a backup's objects. The manifest was written last, and so tells it soonest.
+fn locked_until(store: &dyn Store, manifest: &Manifest) -> Result<Option<Timestamp>> {
+    let key = Manifest::key(&manifest.id);
+    let keys = [&key].into_iter().chain(manifest.files.iter().map(|file| &file.key));
+    for key in keys {
+        if let Some(until) = store.locked_until(key)? {
+            return Ok(Some(until));
+        }
+    }
+    Ok(None)
+}

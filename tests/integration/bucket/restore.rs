@@ -1,0 +1,137 @@
+//! Restores of backups that only the bucket has, or has better.
+
+use std::fs;
+
+use super::*;
+use crate::common::compare::assert_same;
+use crate::common::{everything, keys};
+
+/// A folder in memory, which goes with the test.
+fn memory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in("/dev/shm").unwrap()
+}
+
+#[test]
+fn every_format_comes_back_to_a_host_that_has_nothing() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = everything::database(cluster, "from_bucket");
+    let ways = [
+        ("custom", "gzip", false, &[][..]),
+        ("custom", "zstd", true, &[]),
+        ("custom", "gzip", false, &["--jobs", "2"]),
+        ("custom", "none", false, &["--jobs", "2"]),
+        ("custom", "gzip", true, &["--jobs", "2"]),
+        ("tar", "gzip", false, &[]),
+        ("plain", "xz", true, &[]),
+        ("directory", "gzip", false, &[]),
+        ("directory", "none", true, &["--jobs", "3"]),
+    ];
+    for (format, compression, encrypted, arguments) in ways {
+        let bucket = Bucket::new();
+        let cellar = bucket.copies(Cellar::new(cluster));
+        let cellar = cellar.with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", compression);
+        let key = keys::age(cellar.scratch(), "key");
+        let cellar = match encrypted {
+            true => {
+                let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient);
+                cellar.with("BACKUP_AGE_IDENTITY_FILE", key.identity)
+            }
+            false => cellar,
+        };
+        cellar.back_up(original.name());
+        lose_directory(&cellar);
+        let (staging, target) = (memory(), cluster.name_for("from_bucket"));
+        let run = cellar.run(["restore", "latest", "--target-database", &target]).arguments(arguments);
+        run.env("RESTORE_STAGING_DIR", staging.path()).succeeds();
+        assert_same(&original, &cluster.database(&target));
+        assert!(is_empty(staging.path()), "{format} {compression}: {:?}", tree::files(staging.path()));
+        assert!(is_empty(&cellar.backup_dir()), "a restore keeps nothing");
+        // To look at it takes no staging.
+        let outcome = cellar.run(["restore", "latest", "--list"]).succeeds();
+        assert!(outcome.stdout.contains("rows of"), "{outcome}");
+    }
+}
+
+#[test]
+fn roles_of_the_globals_come_from_the_bucket_too() {
+    let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
+    from.sql("postgres", "CREATE ROLE vintner");
+    let original = from.create_named("owned");
+    original.sql("ALTER DATABASE owned OWNER TO vintner; CREATE TABLE t AS SELECT 1 AS n");
+    let bucket = Bucket::new();
+    let cellar = bucket.copies(Cellar::new(&to));
+    cellar.run(["backup"]).env("DB_NAME", "owned").env("DB_PORT", from.port().to_string()).succeeds();
+    lose_directory(&cellar);
+    let plan = cellar.run(["restore", "latest", "--dry-run"]).fails(exit::NOINPUT);
+    assert!(plan.stdout.contains("vintner"), "{plan}");
+    cellar.run(["restore", "latest", "--globals"]).succeeds();
+    assert_same(&original, &to.database("owned"));
+}
+
+#[test]
+fn a_new_host_is_told_what_to_type_and_types_it() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let old = Cellar::new(cluster);
+    let id = id_of(&old.back_up(database.name()));
+    moved_to_another_host(&old, &bucket, "main", "lost");
+    let cellar = bucket.copies(Cellar::new(cluster));
+    let typed = format!("pgcellar restore {id}");
+    cellar.run(["restore", "latest"]).fails(exit::NOINPUT).says(&typed).says("on host 'lost'");
+    // Its directory is not there yet either.
+    let nowhere = cellar.scratch().join("new");
+    cellar.run(["restore"]).arguments(["latest"]).env("BACKUP_DIR", &nowhere).fails(exit::NOINPUT).says(&typed);
+    for (number, directory) in [nowhere, cellar.backup_dir()].iter().enumerate() {
+        let target = cluster.name_for(&format!("new_host_{number}"));
+        let run = cellar.run(["restore", &id, "--target-database", &target]).env("BACKUP_DIR", directory);
+        run.succeeds();
+        assert_same(&database, &cluster.database(&target));
+    }
+}
+
+#[test]
+fn a_backup_that_is_damaged_here_is_taken_from_the_bucket() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let cellar = bucket.copies(Cellar::new(cluster));
+    let manifest = cellar.back_up(database.name());
+    let archive = cellar.backup_dir().join(archive_of(&manifest));
+    let restored = || {
+        let target = cluster.name_for("taken");
+        let outcome = cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+        assert_same(&database, &cluster.database(&target));
+        outcome
+    };
+    let outcome = restored();
+    assert!(!outcome.stderr.contains("s3"), "the local one is good: {outcome}");
+    tree::truncate(&archive, archive.metadata().unwrap().len() - 1);
+    let _ = restored().says("is damaged in local").says("the copy in s3 is taken");
+    fs::remove_file(&archive).unwrap();
+    let _ = restored().says("is missing").says("the copy in s3 is taken");
+    fs::write(cellar.backup_dir().join(format!("{}.manifest.json", id_of(&manifest))), "{").unwrap();
+    let _ = restored().says("the copy in s3 is taken");
+    // With no good copy at all nothing is restored.
+    bucket.store().delete(&archive_of(&manifest)).unwrap();
+    cellar.run(["restore", &id_of(&manifest)]).fails(exit::DATAERR).says("is missing");
+}
+
+#[test]
+fn a_bucket_out_of_reach_is_in_nobodys_way() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let cellar = bucket.copies(Cellar::new(cluster));
+    let id = id_of(&cellar.back_up(database.name()));
+    let target = cluster.name_for("bucket_down");
+    let down = nobody();
+    let run = cellar.run(["restore", "latest", "--target-database", &target]).env("AWS_ENDPOINT_URL", &down);
+    let _ = run.succeeds().says(&down).says("going on");
+    assert_same(&database, &cluster.database(&target));
+    lose_directory(&cellar);
+    for wanted in ["latest", &id] {
+        cellar.run(["restore", wanted]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
+    }
+    cellar.run(["restore", "latest"]).env("AWS_SECRET_ACCESS_KEY", "wrong").fails(exit::NOPERM);
+}

@@ -1,0 +1,369 @@
+//! The same in a bucket, and between the folder and the bucket.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use pgcellar::cli::{PlaceArgs, S3Args};
+use pgcellar::config::Place;
+use pgcellar::store::Store;
+use pgcellar::store::s3::S3Store;
+use pgcellar::task::sweep;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::ids;
+use crate::common::bucket::Bucket;
+use crate::common::exit;
+use crate::common::shelf::Shelf;
+use crate::s3_server::{OWNER, READER, wait};
+
+/// Name of this host, as backups have it.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A folder and a bucket.
+struct Both {
+    shelf: Shelf,
+    bucket: Bucket,
+}
+
+impl Both {
+    fn new() -> Both {
+        let bucket = Bucket::new();
+        let cellar = bucket.copies(Shelf::new().cellar);
+        Both { shelf: Shelf { cellar }, bucket }
+    }
+
+    /// The bucket as the store of the instance that these tests run.
+    fn store(&self) -> S3Store {
+        self.bucket.store_of("main", &host())
+    }
+
+    /// Copies backups of the folder into the bucket, as that store does.
+    fn copy(&self, ids: &[String], store: &S3Store) {
+        for id in ids {
+            let names = fs::read_dir(self.shelf.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+            names.retain(|name| name.starts_with(&format!("{id}.")));
+            // The manifest last.
+            names.sort_by_key(|name| name.ends_with(".manifest.json"));
+            for name in names {
+                put(store, &name, &fs::read(self.shelf.folder().join(&name)).unwrap());
+            }
+        }
+    }
+
+    /// Deletes backups in the folder.
+    fn forget(&self, ids: &[String]) {
+        for entry in fs::read_dir(self.shelf.folder()).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            if ids.iter().any(|id| name.starts_with(&format!("{id}."))) {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+
+    /// Ids of the backups in the folder.
+    fn local(&self) -> Vec<String> {
+        let cellar = crate::common::Cellar::unconnected().with("BACKUP_DIR", self.shelf.folder());
+        cellar.list().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Keys in the bucket that belong to none of these backups.
+    fn others(&self, ids: &[String]) -> Vec<String> {
+        let mut keys = self.bucket.keys();
+        keys.retain(|key| !ids.iter().any(|id| key.starts_with(&format!("{id}."))));
+        keys
+    }
+}
+
+fn put(store: &S3Store, key: &str, bytes: &[u8]) {
+    let mut upload = store.create(key, Some(bytes.len() as u64)).unwrap();
+    upload.write_all(bytes).unwrap();
+    upload.seal().unwrap();
+    upload.commit().unwrap();
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
+#[test]
+fn each_store_has_its_own_rules() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=12);
+    both.shelf.record(&all[0], true);
+    both.copy(&all, &both.store());
+    let run = |arguments: &[&str]| {
+        let run = both.shelf.cellar.run(["retention", "--json"]).arguments(arguments);
+        run.env("BACKUP_S3_RETENTION_DAYS", "10").env("BACKUP_RETENTION_DAYS", "3").succeeds()
+    };
+    let dry = run(&["--dry-run"]).json();
+    assert_eq!((both.local().len(), both.bucket.ids().len()), (12, 12));
+    let outcome = run(&[]);
+    let real = outcome.json();
+    assert_eq!(ids(&dry, "keep"), ids(&real, "keep"));
+    assert_eq!(both.local(), all[8..]);
+    assert_eq!(both.bucket.ids(), all[1..]);
+    assert_eq!(both.others(&all[1..]), [""; 0]);
+    assert_eq!(both.bucket.unfinished(), [""; 0]);
+    let of_bucket = real.as_array().unwrap().iter().filter(|backup| backup["store"] == "s3");
+    assert_eq!(of_bucket.filter(|backup| backup["removed"] == true).count(), 1, "{real:#}");
+}
+
+#[test]
+fn what_the_bucket_does_not_have_yet_stays_for_as_long_again() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=20);
+    both.copy(&all[10..], &both.store());
+    both.shelf.cellar.run(["retention"]).succeeds().says("not in the bucket yet").says(&all[5]);
+    // 1 to 5 January are too old even so, and the 11th and 12th are in the bucket.
+    let kept: Vec<String> = [&all[5..10], &all[12..]].concat();
+    assert_eq!(both.local(), kept);
+    assert_eq!(both.bucket.ids(), all[12..]);
+
+    // One that was copied, and deleted from the bucket since, is not waited for.
+    let address = format!("{} at {}", both.bucket.store().location(), both.bucket.server().endpoint());
+    let record = json!({ "buckets": { address: [all[5], all[19]] } });
+    fs::write(both.shelf.folder().join(".pgcellar.copied.json"), record.to_string()).unwrap();
+    both.shelf.cellar.run(["retention"]).succeeds();
+    assert_eq!(both.local(), kept[1..]);
+    // A copy that is damaged is none.
+    let damaged = both.shelf.lay("shop", "2024-01-07T03:00:00Z");
+    both.copy(std::slice::from_ref(&damaged), &both.store());
+    both.store().replace(&format!("{damaged}.dump.gz"), b"cut").unwrap();
+    both.shelf.cellar.run(["retention"]).succeeds();
+    assert!(both.local().contains(&damaged));
+}
+
+#[test]
+fn a_bucket_out_of_reach_does_not_keep_the_folder_from_being_cleaned() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=20);
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run = both.shelf.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    run.fails(exit::UNAVAILABLE).says("is not cleaned");
+    assert_eq!(both.local(), all[5..], "nobody knows what the bucket has");
+}
+
+#[test]
+fn keys_that_may_not_delete() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=10);
+    both.copy(&all, &both.store());
+    let run = both.shelf.cellar.run(["retention"]);
+    let run = run.env("AWS_ACCESS_KEY_ID", READER.id).env("AWS_SECRET_ACCESS_KEY", READER.secret);
+    run.fails(exit::NOPERM).says("2 of 2 backups could not be removed from s3://").says(&all[1]);
+    assert_eq!(both.local(), all[2..]);
+    assert_eq!(both.bucket.ids(), all);
+    let run = both.shelf.cellar.run(["retention"]).env("AWS_SECRET_ACCESS_KEY", "wrong");
+    run.fails(exit::NOPERM);
+    assert_eq!(both.bucket.ids(), all);
+}
+
+#[test]
+fn what_is_others_in_the_bucket_stays() {
+    let both = Both::new();
+    let own = both.shelf.lay_daily("shop", 1..=3);
+    both.copy(&own, &both.store());
+    let mut others = Vec::new();
+    for (day, instance, other_host) in [(11, "main", "elsewhere"), (21, "other", host().as_str())] {
+        for day in day..day + 3 {
+            let change = |manifest: &mut Value| {
+                manifest["instance"] = json!(instance);
+                manifest["host"] = json!(other_host);
+            };
+            others.push(both.shelf.lay_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change));
+            both.copy(&others[others.len() - 1..], &both.bucket.store_of(instance, other_host));
+        }
+    }
+    both.forget(&others);
+    let client = both.bucket.server().client(OWNER);
+    for key in ["shop_20200101_000000.dump.gz", "notes.txt", "shop_20240101_020000.sql.gz"] {
+        let key = format!("database-backups/{key}");
+        wait(client.put_object().bucket(both.bucket.name()).key(key).body(ByteStream::from_static(b"x")).send())
+            .unwrap();
+    }
+    both.shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    let expected: Vec<String> = own[2..].iter().chain(&others).cloned().collect();
+    assert_eq!(sorted(both.bucket.ids()), sorted(expected.clone()));
+    assert_eq!(both.others(&expected).len(), 3);
+}
+
+#[test]
+fn straight_to_the_bucket() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=10);
+    both.copy(&all, &both.store());
+    both.forget(&all);
+    let runtime = tempfile::tempdir().unwrap();
+    let run = |verb: &[&str]| both.shelf.cellar.run(verb).env("BACKUP_DIR", "").env("XDG_RUNTIME_DIR", runtime.path());
+    run(&["pin", &all[0]]).succeeds();
+    run(&["retention"]).succeeds().says("removed 1 backup");
+    assert_eq!(both.bucket.ids(), [&all[..1], &all[2..]].concat());
+    run(&["unpin", &all[0]]).succeeds();
+    run(&["retention"]).succeeds();
+    assert_eq!(both.bucket.ids(), all[2..]);
+    assert_eq!(both.others(&all[2..]), [""; 0]);
+}
+
+#[test]
+fn a_pin_in_one_store_pins_in_both() {
+    let both = Both::new();
+    let all = both.shelf.lay_daily("shop", 1..=10);
+    both.copy(&all, &both.store());
+    both.shelf.cellar.run(["pin", &all[0], "--reason", "évidence"]).succeeds();
+    let pin = format!("{}.pin.json", all[0]);
+    assert!(both.bucket.keys().contains(&pin) && both.shelf.folder().join(&pin).exists());
+    fs::remove_file(both.shelf.folder().join(&pin)).unwrap();
+    both.shelf.cellar.run(["retention"]).succeeds();
+    let kept = [&all[..1], &all[2..]].concat();
+    assert_eq!((both.local(), both.bucket.ids()), (kept.clone(), kept));
+    both.shelf.cellar.run(["unpin", &all[0]]).succeeds();
+    assert!(!both.bucket.keys().contains(&pin));
+    // A store that cannot be asked is told, and the other one is pinned all the same.
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run = both.shelf.cellar.run(["pin", &all[0]]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    run.fails(exit::UNAVAILABLE).says("is pinned");
+    both.shelf.cellar.run(["retention"]).succeeds();
+    assert!(both.bucket.ids().contains(&all[0]));
+}
+
+#[test]
+fn kill_9_in_the_middle_of_deletions_in_the_bucket() {
+    let both = Both::new();
+    let all: Vec<String> = (0..48)
+        .map(|hour| both.shelf.lay("shop", &format!("2024-01-{:02}T{:02}:00:00Z", 1 + hour / 24, hour % 24)))
+        .collect();
+    both.copy(&all, &both.store());
+    both.forget(&all);
+    let run = || both.shelf.cellar.run(["retention", "--keep-last", "1"]);
+    let running = run().start();
+    running.wait_for_stderr(&format!("removed {}", all[1]));
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().signal(), Some(9));
+    let (left, keys) = (both.bucket.ids(), both.bucket.keys());
+    assert!(left.len() > 1, "the kill came too late");
+    for id in &left {
+        assert_eq!(keys.iter().filter(|key| key.starts_with(&format!("{id}."))).count(), 3, "{id} is half");
+    }
+    run().succeeds();
+    assert_eq!(both.bucket.ids(), all[47..]);
+    // What is left is too young for this run.
+    let half: BTreeSet<String> = both.others(&all[47..]).into_iter().collect();
+    assert!(half.len() <= 3, "{half:?}");
+    sweep::bucket::sweep(&both.store(), &place(&both), Duration::ZERO).unwrap();
+    assert_eq!(both.others(&all[47..]), [""; 0]);
+}
+
+/// The place of these tests, as the settings make it.
+fn place(both: &Both) -> Place {
+    let args = PlaceArgs {
+        instance: "main".to_owned(),
+        backup_dir: Some(both.shelf.folder()),
+        s3: S3Args {
+            bucket: None,
+            prefix: String::new(),
+            region: String::new(),
+            endpoint_url: None,
+            access_key_id_file: None,
+            secret_access_key_file: None,
+            storage_class: None,
+            sse: None,
+            sse_kms_key_id: None,
+            object_lock_days: None,
+            object_lock_mode: "GOVERNANCE".to_owned(),
+            ca_bundle: None,
+            rate_limit: None,
+        },
+    };
+    Place::new(&args).unwrap()
+}
+
+#[test]
+fn only_what_is_provably_ours_and_old_is_swept() {
+    let both = Both::new();
+    let whole = both.shelf.lay_daily("shop", 1..=1);
+    both.copy(&whole, &both.store());
+    let announce = |store: &S3Store, id: &str, instance: &str, host: &str| {
+        let claim = json!({ "id": id, "instance": instance, "host": host });
+        store.announce(&format!("{id}.manifest.json"), claim.to_string().as_bytes()).unwrap();
+    };
+    // Uploads of three megabytes more than a part, which are neither committed nor dropped.
+    let begin = |store: &S3Store, key: &str| {
+        let mut upload = store.create(key, Some(40 << 20)).unwrap();
+        upload.write_all(&vec![7; 20 << 20]).unwrap();
+        std::mem::forget(upload);
+    };
+    let (ours, elsewhere) = (both.store(), both.bucket.store_of("main", "elsewhere"));
+    put(&ours, "a_20240102_020000.dump.gz", b"deleted by half, or never finished");
+    put(&ours, "a_20240103_020000/toc.dat", b"the same of a directory");
+    announce(&ours, "a_20240104_020000", "main", &host());
+    begin(&ours, "a_20240104_020000.dump.gz");
+    put(&ours, "a_20240104_020000.globals.sql.gz", b"x");
+    let others = ["b_20240102_020000.dump.gz", "b_20240103_020000.dump.gz", "notes.txt"];
+    put(&elsewhere, others[0], b"x");
+    announce(&elsewhere, "b_20240105_020000", "main", "elsewhere");
+    begin(&elsewhere, "b_20240105_020000.dump.gz");
+    begin(&ours, "unannounced_20240105_020000.dump.gz");
+    put(&ours, others[2], b"not named like a backup");
+    let client = both.bucket.server().client(OWNER);
+    let plain = format!("database-backups/{}", others[1]);
+    wait(client.put_object().bucket(both.bucket.name()).key(plain).body(ByteStream::from_static(b"x")).send()).unwrap();
+    let (keys, unfinished) = (both.bucket.keys(), both.bucket.unfinished());
+    let expected = [
+        "a_20240104_020000.dump.gz",
+        "a_20240104_020000.manifest.json",
+        "b_20240105_020000.dump.gz",
+        "b_20240105_020000.manifest.json",
+        "unannounced_20240105_020000.dump.gz",
+    ];
+    assert_eq!(sorted(unfinished.clone()), expected);
+
+    both.shelf.cellar.run(["retention"]).succeeds();
+    assert_eq!((both.bucket.keys(), both.bucket.unfinished()), (keys, unfinished), "it is too young");
+    sweep::bucket::sweep(&ours, &place(&both), Duration::ZERO).unwrap();
+    assert_eq!(both.others(&whole), others);
+    assert_eq!(sorted(both.bucket.unfinished()), expected[2..]);
+    assert_eq!(both.bucket.ids(), whole);
+}
+
+#[test]
+fn what_the_bucket_locks_stays_and_is_no_failure() {
+    let both = Both::new();
+    let server = both.bucket.server();
+    let client = server.client(OWNER);
+    let name = format!("{}-locked", both.bucket.name());
+    wait(client.create_bucket().bucket(&name).object_lock_enabled_for_bucket(true).send()).unwrap();
+    let all = both.shelf.lay_daily("shop", 1..=3);
+    let settings = pgcellar::config::S3Settings {
+        lock: Some(pgcellar::config::ObjectLock { days: 1, compliance: false }),
+        ..server.settings(&name)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let open =
+        |settings: &pgcellar::config::S3Settings| runtime.block_on(S3Store::open(settings, "main", &host())).unwrap();
+    both.copy(&all[..1], &open(&settings));
+    both.copy(&all[1..], &open(&server.settings(&name)));
+    let run = |arguments: &[&str]| {
+        let run = both.shelf.cellar.run(["retention", "--keep-last", "1", "--json"]).arguments(arguments);
+        run.env("AWS_S3_BUCKET", &name).succeeds()
+    };
+    let dry = run(&["--dry-run"]);
+    let real = run(&[]).says("locked by the store").says(&all[0]);
+    for outcome in [dry, real] {
+        let decisions = outcome.json();
+        let of_bucket: Vec<&Value> =
+            decisions.as_array().unwrap().iter().filter(|backup| backup["store"] == "s3").collect();
+        let kept: Vec<bool> = of_bucket.iter().map(|backup| backup["decision"] == "keep").collect();
+        assert_eq!(kept, [true, false, true], "{outcome}");
+        assert!(of_bucket[0]["reasons"][0].as_str().unwrap().starts_with("locked until "), "{outcome}");
+    }
+    let keys = open(&server.settings(&name)).list().unwrap();
+    assert_eq!(keys.len(), 6);
+}
