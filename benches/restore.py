@@ -112,6 +112,6 @@ def report(bench, cluster, both, files):
     print(
         f"TPC-H at scale {bench.scale}, medians of {bench.rounds} runs, interleaved, archives in the page cache; "
         f"{megabytes(stored)} stored, {megabytes(plain)} plain. pgcellar's time includes making the database, checking and "
-        "unpacking the archive before anything is loaded, looking for every object, and ANALYZE; pg_restore's is the load "
+        "unpacking the archive, looking for every object, and ANALYZE; pg_restore's is the load "
         f"alone. CPU is the command's own, without the server's. {setting(bench, cluster, [])}"
     )

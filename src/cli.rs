@@ -370,8 +370,9 @@ pub struct RestoreArgs {
     /// With --force: drop the replaced database once the new one is in its place
     #[arg(long)]
     pub drop_replaced: bool,
-    /// Load this many tables at once, and build as many indexes; a compressed or encrypted custom archive is unpacked
-    /// into the staging folder first. Tar and plain archives load serially [default: 1; directory: number of processors]
+    /// Load this many tables, or parts of a large one, at once, and build as many indexes; a compressed or encrypted custom
+    /// archive is unpacked into the staging folder meanwhile. Tar and plain archives load serially [default: 1; directory:
+    /// number of processors]
     #[arg(short, long, value_name = "JOBS")]
     pub jobs: Option<String>,
     /// Only this schema, with all that is in it, into a new database; may be given several times
@@ -396,7 +397,7 @@ pub struct RestoreArgs {
     /// Go on after errors, into a new database; every error is listed, and the exit code is 65
     #[arg(long)]
     pub keep_going: bool,
-    /// Folder for what has to be unpacked first; must be in memory if the backup is encrypted [default: /dev/shm; TMPDIR
+    /// Folder for what has to be unpacked; must be in memory if the backup is encrypted [default: /dev/shm; TMPDIR
     /// or /var/tmp for an unencrypted backup that would fill a quarter of the free memory]
     #[arg(long, env = "RESTORE_STAGING_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub staging_dir: Option<PathBuf>,

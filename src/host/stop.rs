@@ -30,6 +30,16 @@ impl Stop {
         Ok(stop)
     }
 
+    /// One that is set with this one, and can be set alone: for what runs side by side, and ends together.
+    pub fn child(&self) -> Self {
+        Stop(self.0.child_token())
+    }
+
+    /// Sets it.
+    pub fn now(&self) {
+        self.0.cancel();
+    }
+
     /// Whether the process was told to stop.
     pub fn requested(&self) -> bool {
         self.0.is_cancelled()

@@ -31,6 +31,7 @@ mod globals;
 mod listing;
 mod lists;
 mod look;
+mod parallel;
 mod part;
 mod plan;
 mod recipe;
@@ -42,6 +43,7 @@ pub mod wanted;
 use archive::{Archive, major};
 use folder::Files;
 use lists::{List, Turns};
+use parallel::Unpacking;
 use part::Part;
 use wanted::Wanted;
 
@@ -64,6 +66,16 @@ struct Run<'a> {
     /// Errors that were gone on after, if that is wanted.
     faults: Option<Faults>,
     stop: &'a Stop,
+}
+
+/// How the archive gets to the programs that load it.
+enum Input {
+    /// As it is read.
+    Stream,
+    /// As files that are ready.
+    Files(Files),
+    /// As a file that is being made.
+    Unpacking(Unpacking),
 }
 
 /// Restores one backup into a database that does not exist yet, or that it takes the place of.
@@ -100,18 +112,23 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let part = part::find(&archive, asked).await?;
     let run = prepare(args, (archive, part), target, &server, stop).await?;
     let staging = args.staging_dir.as_deref();
-    let files = match run.archive.format {
-        Format::Directory => Some(folder::ready(&run.archive, staging, stop).await?),
-        Format::Custom if run.jobs > NonZeroUsize::MIN => Some(stage::ready(&run.archive, staging, stop).await?),
-        Format::Plain if run.archive.checked => None,
+    let input = match run.archive.format {
+        Format::Directory => Input::Files(folder::ready(&run.archive, staging, stop).await?),
+        // What was checked already, pg_restore's own jobs can begin with at once.
+        Format::Custom if run.jobs > NonZeroUsize::MIN => match run.archive.in_place()?.filter(|_| run.archive.checked)
+        {
+            Some(path) => Input::Files(Files::InPlace(path)),
+            None => Input::Unpacking(parallel::begin(&run)?),
+        },
+        Format::Plain if run.archive.checked => Input::Stream,
         Format::Plain => {
             script::must_be_fit(&run.archive, stop).await?;
-            None
+            Input::Stream
         }
-        Format::Custom | Format::Tar => None,
+        Format::Custom | Format::Tar => Input::Stream,
     };
     let database = make(&run, &mut server).await?;
-    let bytes = match fill(&run, &server, &database, files).await {
+    let bytes = match fill(&run, &server, &database, input).await {
         Ok(bytes) => bytes,
         Err(error) => return Err(database.discard(&mut server, part::explain(run.part.as_ref(), error)).await),
     };
@@ -176,12 +193,8 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
 }
 
 /// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
-async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, files: Option<Files>) -> Result<u64> {
+async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
     let list = run.part.as_ref().map(Part::list).transpose()?;
-    let turns = match &files {
-        Some(_) if run.jobs > NonZeroUsize::MIN => Some(Turns::plan(&run.archive, run.part.as_ref()).await?),
-        _ => None,
-    };
     let load = Load {
         programs: &run.programs,
         connection: server.connection(),
@@ -193,12 +206,14 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, files: Opt
         going_on: run.faults.as_ref(),
         stop: run.stop,
     };
-    let messages = match &files {
-        Some(files) => match &turns {
-            Some(turns) => load.in_turns(files.path(), run.jobs, turns.paths()).await?,
-            None => load.file(files.path()).await?,
-        },
-        None => stream(run, &load).await?,
+    let messages = match input {
+        Input::Stream => stream(run, &load).await?,
+        Input::Unpacking(unpacking) => parallel::load(run, &load, unpacking).await?,
+        Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
+            let turns = Turns::plan(&run.archive, run.part.as_ref()).await?;
+            load.in_turns(files.path(), run.jobs, turns.paths()).await?
+        }
+        Input::Files(files) => load.file(files.path()).await?,
     };
     // The number of errors that pg_restore went on after: none but the known one, or the load had failed.
     let warnings = messages.warnings();

@@ -203,9 +203,12 @@ fn a_killed_run_is_told_of_by_the_next() {
     first.wait();
     let left: Vec<String> = databases(cluster).into_iter().filter(|name| name.starts_with(&target)).collect();
     assert!(matches!(left.as_slice(), [one] if one.starts_with(&format!("{target}_restoring_"))), "{left:?}");
-    // Its session ends when the server notices, and only then the name is free again.
-    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-    while cluster.sql("postgres", held) != "0" {
+    // Its sessions end when the server notices, and only then the name is free again, and nobody in the database.
+    let held = format!(
+        "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') + (SELECT count(*) FROM pg_stat_activity WHERE datname = '{}')",
+        left[0]
+    );
+    while cluster.sql("postgres", &held) != "0" {
         std::thread::sleep(Duration::from_millis(20));
     }
     let second = napping(&cellar, cluster, &target);

@@ -75,7 +75,7 @@ impl S3Server {
         weed.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-filer", "-s3"]);
         weed.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"]);
         // Each bucket takes several volumes.
-        weed.args(["-volume.max=500", "-master.volumeSizeLimitMB=1024"]);
+        weed.args(["-volume.max=5000", "-master.volumeSizeLimitMB=1024"]);
         let names = ["master", "master.port.grpc", "volume", "volume.port.grpc", "filer", "filer.port.grpc", "s3"];
         for (name, port) in names.iter().zip(&ports) {
             let name = if name.contains('.') { (*name).to_owned() } else { format!("{name}.port") };

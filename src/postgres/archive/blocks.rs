@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Malformed;
+use super::places::{Block, Mark};
 use super::primitive::{Input, Int};
 
 /// `BLK_DATA` of pg_backup_archiver.h: the rows of a table.
@@ -11,7 +12,7 @@ pub(super) const TABLE: u8 = 1;
 pub(super) const LARGE_OBJECTS: u8 = 3;
 
 /// What ends the rows that COPY gave (`dumpTableData_copy` of pg_dump.c).
-const TERMINATOR: [u8; 5] = *b"\\.\n\n\n";
+pub(super) const TERMINATOR: [u8; 5] = *b"\\.\n\n\n";
 
 /// Takes the parts of the blocks in their order.
 pub(super) trait Sink {
@@ -22,6 +23,8 @@ pub(super) trait Sink {
     fn data(&mut self, piece: &[u8]) -> io::Result<()>;
     /// The end of a table's rows or of one large object.
     fn end(&mut self) -> io::Result<()>;
+    /// Where a block begins or ends.
+    fn place(&mut self, _: Mark) {}
 }
 
 /// Takes everything and does nothing.
@@ -179,12 +182,17 @@ impl Blocks {
                     self.tail = Tail::default();
                     self.state = if self.kind == TABLE { State::Length } else { State::LargeObject };
                     sink.block(self.kind, dump_id)?;
+                    let dump_id = u32::try_from(dump_id).unwrap_or_default();
+                    sink.place(Mark::Begins(Block { dump_id, start: self.start, rows: self.copy }));
                 }
                 State::LargeObject => {
                     let Some(oid) = self.int(input)? else { break };
                     self.large_objects += u64::from(oid != 0);
                     self.state = if oid == 0 { State::Kind } else { State::Length };
                     sink.large_object(oid)?;
+                    if oid == 0 {
+                        sink.place(Mark::Ends(input.offset()));
+                    }
                 }
                 State::Length => {
                     let Some(length) = self.int(input)? else {
@@ -247,8 +255,14 @@ impl Blocks {
             let what = format!("the COPY data for dump id {} does not end with pg_dump's \\. line", self.dump_id);
             return Err(Malformed::new(input.offset() - 5, what).into());
         }
-        self.state = if self.kind == TABLE { State::Kind } else { State::LargeObject };
-        sink.end()
+        sink.end()?;
+        if self.kind == TABLE {
+            self.state = State::Kind;
+            sink.place(Mark::Ends(input.offset()));
+        } else {
+            self.state = State::LargeObject;
+        }
+        Ok(())
     }
 }
 

@@ -33,7 +33,9 @@ mod header;
 mod joiner;
 mod members;
 mod parser;
+mod places;
 mod primitive;
+mod rows;
 mod tar;
 mod toc;
 
@@ -44,6 +46,8 @@ pub use contents::{Contents, Oids};
 pub use header::{Compression, Format, Version};
 pub use joiner::{CHUNK, Joiner};
 pub use members::{Promised, tar_members};
+pub use places::{Block, Mark, Places};
+pub use rows::{Piece, Rows};
 pub use tar::{TocSniffer, tar_toc};
 pub use toc::{Entry, TAG_LIMIT, Text};
 

@@ -28,11 +28,11 @@ impl GiveUp {
 
 /// What came of feeding. As long as the pipe is kept, the program waits for more.
 #[derive(Debug)]
-pub struct Fed {
+pub struct Fed<T> {
     /// The program's standard input.
     pub pipe: File,
-    /// Digests of the whole stream.
-    pub outcome: io::Result<Digests>,
+    /// What is known of the stream that was read to its end, such as its digests.
+    pub outcome: io::Result<T>,
     /// Whether the program took every byte.
     pub taken: bool,
 }
@@ -46,7 +46,7 @@ pub fn feed<R: Read + Send + 'static>(
     mut pipe: File,
     without: Option<&[u8]>,
     give_up: &GiveUp,
-) -> Fed {
+) -> Fed<Digests> {
     let mut open = true;
     let outcome = pour(source, &mut pipe, &mut open, without, give_up);
     Fed { pipe, outcome, taken: open }

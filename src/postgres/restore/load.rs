@@ -1,6 +1,7 @@
 //! pg_restore and psql: how they are called, fed and judged.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -24,8 +25,12 @@ const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
 /// First version of the server that knows it.
 const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
 
+const PRE_DATA: &str = "--section=pre-data";
+const DATA: &str = "--section=data";
+const POST_DATA: &str = "--section=post-data";
+
 /// How an archive gets into a new database.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// Programs that can read the archive.
     pub programs: &'a Programs,
@@ -122,14 +127,21 @@ impl Load<'_> {
     /// loaded. An entry of no section belongs to the section in which it stands (`ProcessArchiveRestoreOptions` in
     /// `src/bin/pg_dump/pg_backup_archiver.c`), so that the sections together leave nothing out.
     pub async fn in_turns(&self, path: &Path, jobs: NonZeroUsize, [second, third]: [&Path; 2]) -> Result<Messages> {
-        const PRE_DATA: &str = "--section=pre-data";
-        const DATA: &str = "--section=data";
-        const POST_DATA: &str = "--section=post-data";
+        let mut all = self.before_data(path).await?;
+        all.append(self.after_data(path, second, jobs).await?);
         let jobs = format!("--jobs={jobs}");
-        let mut all = self.call(path, self.list, &[PRE_DATA]).await?;
-        all.append(self.call(path, Some(second), &[DATA, POST_DATA, &jobs]).await?);
         all.append(self.call(path, Some(third), &[POST_DATA, &jobs]).await?);
         Ok(all)
+    }
+
+    /// Loads what comes before the data. Of an archive in one file that may lack the data.
+    pub async fn before_data(&self, path: &Path) -> Result<Messages> {
+        self.call(path, self.list, &[PRE_DATA]).await
+    }
+
+    /// Loads what the list has of the data and of what comes after it.
+    pub async fn after_data(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
+        self.call(path, Some(list), &[DATA, POST_DATA, &format!("--jobs={jobs}")]).await
     }
 
     async fn call(&self, path: &Path, list: Option<&Path>, options: &[&str]) -> Result<Messages> {
@@ -146,13 +158,42 @@ impl Load<'_> {
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
     ) -> std::result::Result<Messages, Failure> {
-        let mut command = self.command(self.list);
+        let without = self.without();
+        // pg_restore stops behind the last block of an archive; psql has no reason to stop before the end.
+        let takes_all = self.format == Format::Plain;
+        let feed = move |pipe, give_up: &GiveUp| feed(source, pipe, without, give_up);
+        self.fed(self.command(self.list), feed, takes_all, whole).await
+    }
+
+    /// Loads the data in the list, which `pour` writes as an archive that has that data and no other. The program gets the
+    /// end of its input only when `pour` came to its end.
+    pub async fn data(
+        &self,
+        list: &Path,
+        pour: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
+    ) -> std::result::Result<Messages, Failure> {
+        let mut command = self.command(Some(list));
+        command.arg(DATA);
+        let feed = move |mut pipe: File, _: &GiveUp| match pour(&mut pipe) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Fed { pipe, outcome: Ok(()), taken: false },
+            outcome => Fed { pipe, outcome, taken: true },
+        };
+        self.fed(command, feed, true, |()| Ok(())).await
+    }
+
+    async fn fed<T: Send + 'static>(
+        &self,
+        mut command: Command,
+        feed: impl FnOnce(File, &GiveUp) -> Fed<T> + Send + 'static,
+        takes_all: bool,
+        whole: impl FnOnce(&T) -> Result<()>,
+    ) -> std::result::Result<Messages, Failure> {
         command.stdin(Stdio::piped());
         let mut running = self.start(command)?;
         let pipe = running.child.stdin()?;
         let give_up = GiveUp::default();
-        let (theirs, without) = (give_up.clone(), self.without());
-        let mut feeding = tokio::task::spawn_blocking(move || feed(source, pipe, without, &theirs));
+        let theirs = give_up.clone();
+        let mut feeding = tokio::task::spawn_blocking(move || feed(pipe, &theirs));
 
         let mut exited = None;
         let fed = loop {
@@ -176,9 +217,7 @@ impl Load<'_> {
             }
         };
         let verdict = match outcome {
-            // pg_restore stops behind the last block of an archive; psql has no reason to stop before the end.
-            Ok(_) if self.format == Format::Plain && !taken && exited.is_some() => Err(Failure::Other(ended_early())),
-            Ok(digests) => whole(&digests).map_err(Failure::Other),
+            Ok(told) => whole(&told).map_err(Failure::Other),
             Err(error) => Err(Failure::Stream(error)),
         };
         if verdict.is_err() {
@@ -187,9 +226,13 @@ impl Load<'_> {
         // Not before this: a program that still lives takes a closed pipe for the end of its input.
         drop(pipe);
         verdict?;
-        match exited {
-            Some(messages) => Ok(messages),
-            None => self.finish(running).await.map_err(Failure::Other),
+        let messages = match exited {
+            Some(messages) => messages,
+            None => self.finish(running).await?,
+        };
+        match takes_all && !taken {
+            true => Err(self.ended_early().into()),
+            false => Ok(messages),
         }
     }
 
@@ -220,16 +263,20 @@ impl Load<'_> {
         }
     }
 
+    fn ended_early(&self) -> Error {
+        match self.format {
+            Format::Plain => Error::new(Kind::Data, "psql ended before the end of the script")
+                .hint("does the script have a \\q in it?"),
+            _ => Error::new(Kind::Internal, "pg_restore ended before the end of the data that it was given"),
+        }
+    }
+
     fn conclude(&self, judge: &Judge, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
         if judge.accepts(status) {
             return Ok(messages);
         }
         Err(failure(self.program(), &self.programs.version, &how(status), &messages))
     }
-}
-
-fn ended_early() -> Error {
-    Error::new(Kind::Data, "psql ended before the end of the script").hint("does the script have a \\q in it?")
 }
 
 fn how(status: ExitStatus) -> String {

@@ -38,6 +38,21 @@ impl List {
         Ok(List { _staging: staging, path })
     }
 
+    /// The entries of the archive, or of the part of it, that are not the rows of a table.
+    pub async fn without_rows(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Self> {
+        let (archive, part) = (Arc::clone(archive), part.cloned());
+        let work = tokio::task::spawn_blocking(move || {
+            let mut ids = Vec::new();
+            archive.contents(|entry| {
+                if !is_rows(entry) && part.as_ref().is_none_or(|part| part.holds(entry)) {
+                    ids.push(entry.dump_id);
+                }
+            })?;
+            List::write(|line| ids.iter().try_for_each(|id| line(*id)))
+        });
+        joined(work.await)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -90,6 +105,12 @@ impl Turns {
     pub fn paths(&self) -> [&Path; 2] {
         [self.second.path(), self.third.path()]
     }
+}
+
+/// Whether it is the rows of a table, which need nothing but what comes before the data; large objects have need of what
+/// stands among it.
+pub fn is_rows(entry: &Entry<'_>) -> bool {
+    entry.has_data && entry.desc.bytes == b"TABLE DATA"
 }
 
 fn is_index(entry: &Entry<'_>) -> bool {

@@ -1,12 +1,9 @@
-//! An archive in one file, made ready for several jobs of pg_restore, each of which reads it where it wants. It is compared
-//! with the manifest before pg_restore sees it.
+//! How many jobs a restore has, and where what they read waits for them unpacked.
 
 use std::fs::OpenOptions;
-use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
@@ -14,12 +11,10 @@ use crate::catalogue::manifest::StoredFile;
 use crate::cli::RestoreArgs;
 use crate::config::{Format, jobs, processors};
 use crate::error::{Error, Kind, Result};
-use crate::host::progress::{Counter, Progress};
+use crate::host::progress::Counter;
 use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory, sweep};
 use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::task::restore::archive::Archive;
-use crate::task::restore::folder::Files;
 
 /// What a user would change.
 const SETTING: &str = "RESTORE_STAGING_DIR";
@@ -54,29 +49,6 @@ pub fn sweep_up(wanted: Option<&Path>) {
         Some(parent) => sweep(parent),
         None => [PathBuf::from(MEMORY), disk()].iter().for_each(|parent| sweep(parent)),
     }
-}
-
-/// Checks a plain archive where it is, or unpacks any other one while it is checked.
-pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -> Result<Files> {
-    let (archive, wanted, stop) = (Arc::clone(archive), wanted.map(Path::to_owned), stop.clone());
-    let file = archive.file()?.clone();
-    let in_place = archive.in_place()?;
-    let what = if in_place.is_some() { "checking" } else { "unpacking" };
-    let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
-    let moved = progress.counter();
-    let work = tokio::task::spawn_blocking(move || {
-        if let Some(path) = in_place {
-            if !archive.checked {
-                archive.read(&file, &mut io::sink(), "nowhere", &moved, &stop)?;
-            }
-            return Ok(Files::InPlace(path));
-        }
-        let staging = reserve(&archive, wanted.as_deref(), file.plain_bytes)?;
-        let path = staging.path().join("archive");
-        write(&archive, &file, &path, &moved, &stop)?;
-        Ok(Files::Staged { _staging: staging, path })
-    });
-    joined(work.await)
 }
 
 /// Where there is room for this many plain bytes of the archive, and how many are free there.
@@ -115,8 +87,8 @@ pub fn write(archive: &Archive, file: &StoredFile, path: &Path, moved: &Counter,
     })
 }
 
-/// What to do about a place that does not take the archive.
-fn advise(error: Error) -> Error {
+/// Adds what to do about a place that does not take the archive.
+pub fn advise(error: Error) -> Error {
     let place = match error.kind() {
         Kind::Config => "a tmpfs",
         _ => "a folder with more space",

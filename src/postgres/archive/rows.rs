@@ -1,0 +1,222 @@
+//! The rows of one table, shared out among several that load them at once.
+
+use std::io;
+
+use super::Malformed;
+use super::blocks::TERMINATOR;
+use super::places::Block;
+use super::primitive::encode;
+
+/// How many bytes of the archive are looked at at once. What a holder of [`Rows`] keeps is not much more.
+const LOOK: usize = 256 << 10;
+
+/// The type of a block and its dump id, as they stand before the first chunk.
+const HEAD: u64 = 6;
+
+/// An integer, as a chunk's length is.
+const LENGTH: usize = 5;
+
+/// What a taker got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// Whole rows: somebody else may take the next ones.
+    Rows,
+    /// The beginning, or something from the middle, of a row that is longer than a piece. The same taker must go on.
+    Unfinished,
+    /// The last rows, and what COPY ends with.
+    Last,
+    /// Nothing: somebody took the last rows before.
+    None,
+}
+
+/// A place in a table's block that goes forward by whole rows.
+///
+/// pg_dump has every row of COPY's text format end with a line feed, and one inside of a value as `\n` (PostgreSQL
+/// documentation, "COPY", "Text Format"), so that rows end where lines do, in every encoding: no server encoding, and no
+/// encoding that pg_dump can be told to write, has a character with that byte in it.
+#[derive(Debug)]
+pub struct Rows {
+    /// Where in the archive the bytes that were not looked at begin.
+    at: u64,
+    /// How many of them belong to the chunk that was begun.
+    left: usize,
+    /// Rows that were looked at, and not taken.
+    kept: Vec<u8>,
+    /// What was looked at last; kept to be used again.
+    stored: Vec<u8>,
+    ended: bool,
+}
+
+impl Rows {
+    /// The rows of a block that can be shared out.
+    #[must_use]
+    pub fn new(block: &Block) -> Self {
+        Self { at: block.start + HEAD, left: 0, kept: Vec::new(), stored: vec![0; LOOK], ended: false }
+    }
+
+    /// Where in the archive the bytes begin that nobody has looked at.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Takes the next rows into `rows`, whose former contents are replaced.
+    ///
+    /// `read` reads the archive from an offset on. It must give at least as many bytes as it is asked for, and can give
+    /// more, up to the length of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and [`Malformed`] for bytes that are no chunks of COPY text.
+    pub fn take(
+        &mut self,
+        rows: &mut Vec<u8>,
+        mut read: impl FnMut(u64, usize, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<Piece> {
+        rows.clear();
+        if self.ended {
+            return Ok(Piece::None);
+        }
+        rows.append(&mut self.kept);
+        let least = if self.left == 0 { LENGTH } else { 1 };
+        let mut stored = std::mem::take(&mut self.stored);
+        let length = read(self.at, least, &mut stored)?;
+        self.unchain(stored.get(..length).unwrap_or_default(), rows)?;
+        self.stored = stored;
+        if self.ended {
+            if !rows.ends_with(&TERMINATOR) {
+                return Err(Malformed::new(self.at, "COPY data that does not end with pg_dump's \\. line").into());
+            }
+            return Ok(Piece::Last);
+        }
+        // The terminator has line feeds that end no row, and must not be cut: it may be the last thing that is there.
+        let sure = rows.len().saturating_sub(TERMINATOR.len());
+        let end = rows.get(..sure).and_then(|sure| sure.iter().rposition(|&byte| byte == b'\n'));
+        self.kept.extend(rows.drain(end.map_or(sure, |end| end + 1)..));
+        Ok(if end.is_some() { Piece::Rows } else { Piece::Unfinished })
+    }
+
+    /// Adds what the chunks in `stored` hold to `rows`, up to the end of the block or of `stored`.
+    fn unchain(&mut self, mut stored: &[u8], rows: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            let (piece, rest) = stored.split_at(self.left.min(stored.len()));
+            rows.extend_from_slice(piece);
+            self.left -= piece.len();
+            self.at += piece.len() as u64;
+            let Some((length, rest)) = rest.split_first_chunk::<LENGTH>().filter(|_| self.left == 0) else {
+                return Ok(());
+            };
+            let [sign, bytes @ ..] = *length;
+            self.left = usize::try_from(i32::from_le_bytes(bytes))
+                .ok()
+                .filter(|_| sign == 0)
+                .ok_or_else(|| Malformed::new(self.at, "a chunk whose length cannot be"))?;
+            self.at += LENGTH as u64;
+            self.ended = self.left == 0;
+            if self.ended {
+                return Ok(());
+            }
+            stored = rest;
+        }
+    }
+
+    /// How a table's block begins.
+    #[must_use]
+    pub fn head(dump_id: u32) -> Vec<u8> {
+        [&[super::blocks::TABLE][..], &encode(i64::from(dump_id))].concat()
+    }
+
+    /// What stands before so many bytes of rows.
+    #[must_use]
+    pub fn chunk(length: usize) -> [u8; 5] {
+        encode(i64::try_from(length).unwrap_or(i64::MAX))
+    }
+
+    /// How a table's block ends after [`Piece::Last`].
+    #[must_use]
+    pub fn tail() -> Vec<u8> {
+        encode(0).to_vec()
+    }
+
+    /// How it ends for those who did not get the last rows.
+    #[must_use]
+    pub fn terminator() -> Vec<u8> {
+        [&Self::chunk(TERMINATOR.len())[..], &TERMINATOR, &Self::tail()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block with these chunks, some bytes into an archive, taken by reads of at most `step` bytes.
+    fn taken(chunks: &[&[u8]], step: usize) -> io::Result<Vec<(Piece, Vec<u8>)>> {
+        let block = Block { dump_id: 7, start: 11, rows: true };
+        let mut archive = vec![0xff; 11];
+        archive.extend(Rows::head(7));
+        for chunk in chunks {
+            archive.extend(Rows::chunk(chunk.len()));
+            archive.extend_from_slice(chunk);
+        }
+        archive.extend(Rows::tail());
+        archive.extend([0xff; 20]);
+        let (mut rows, mut pieces) = (Rows::new(&block), Vec::new());
+        loop {
+            let mut piece = Vec::new();
+            let kind = rows.take(&mut piece, |at, least, buffer| {
+                let there = &archive[usize::try_from(at).unwrap()..];
+                let length = step.max(least).min(there.len()).min(buffer.len());
+                buffer[..length].copy_from_slice(&there[..length]);
+                Ok(length)
+            })?;
+            pieces.push((kind, piece));
+            match kind {
+                Piece::None => return Ok(pieces),
+                Piece::Last => assert_eq!(rows.at(), archive.len() as u64 - 20),
+                Piece::Rows | Piece::Unfinished => {}
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_whole_rows_and_together_all() {
+        let text: Vec<u8> = (0..200).flat_map(|n| format!("{n}\t{}\n", "x".repeat(n % 37)).into_bytes()).collect();
+        let text = [&text, &b"\n\nlonger\\n\n"[..], &[b'y'; 300], b"\n\\.\n\n\n"].concat();
+        let cuts: Vec<Vec<&[u8]>> = vec![
+            vec![&text],
+            text.chunks(3).collect(),
+            text.chunks(100).collect(),
+            text.split_inclusive(|byte| *byte == b'\n').collect(),
+        ];
+        for chunks in cuts {
+            for step in [1, 2, 6, 50, 1000, 1 << 20] {
+                let pieces = taken(&chunks, step).unwrap();
+                let all: Vec<u8> = pieces.iter().flat_map(|(_, rows)| rows.clone()).collect();
+                assert!(all == text, "{step}");
+                let mut whole = true;
+                for (kind, rows) in pieces {
+                    match kind {
+                        Piece::Rows => assert!(rows.ends_with(b"\n") && !rows.ends_with(b"\\.\n")),
+                        Piece::Last => assert!(rows.ends_with(&TERMINATOR)),
+                        Piece::Unfinished => assert!(!rows.contains(&b'\n')),
+                        Piece::None => assert!(whole && rows.is_empty()),
+                    }
+                    whole = kind != Piece::Unfinished;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_at_all() {
+        assert_eq!(taken(&[&TERMINATOR], 4).unwrap().last().unwrap(), &(Piece::None, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_copy_text_is_told() {
+        for chunks in [&[&b"1\n"[..]][..], &[], &[b"1\n\\.\n"]] {
+            let error = taken(chunks, 100).unwrap_err();
+            assert!(Malformed::in_error(&error).is_some(), "{error}");
+        }
+    }
+}

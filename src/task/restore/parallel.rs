@@ -1,0 +1,114 @@
+//! A custom archive restored by several jobs at once, while it is unpacked.
+//!
+//! pg_restore's own jobs need the whole archive before they begin, load each table by one of them, and begin with the
+//! table that pg_dump numbered first. So a call of pg_restore makes what comes before the data; then each job feeds
+//! calls of pg_restore with what is there of the tables' rows; then one call with jobs makes all else. That all tables
+//! have their rows before an index, a trigger or a foreign key is made also leaves nothing to go wrong between them.
+//!
+//! Several jobs load a large table, in pieces of some hundred kilobytes each: its rows come to lie in nearly the order
+//! that they had, and no longer in exactly that.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::thread::joined;
+use crate::postgres::child::Messages;
+use crate::postgres::restore::load::{Failure, Load};
+use crate::task::restore::Run;
+use crate::task::restore::lists::List;
+
+mod share;
+mod unpack;
+mod work;
+
+pub use unpack::Unpacking;
+use work::{Share, Work};
+
+/// Begins to unpack the archive, if there is room for it.
+pub fn begin(run: &Run<'_>) -> Result<Unpacking> {
+    // Where errors are gone on after, a table is loaded or not, and never the half of it.
+    let sharing = run.faults.is_none();
+    Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
+}
+
+/// Loads the archive while it is unpacked.
+pub async fn load(run: &Run<'_>, load: &Load<'_>, mut unpacking: Unpacking) -> Result<Messages> {
+    let work = Arc::clone(&unpacking.work);
+    let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
+    let loaded = async {
+        let toc = Arc::clone(&work);
+        joined(tokio::task::spawn_blocking(move || Ok(toc.front())).await)?.map_err(Failure::Stream)?;
+        let mut all = load.before_data(&path).await?;
+        all.append(rows(load, &work, jobs).await?);
+        Ok(all)
+    };
+    let mut all = match loaded.await {
+        Ok(all) => all,
+        Err(failure) => return Err(blame(failure, &mut unpacking).await),
+    };
+    unpacking.finish().await?;
+    let rest = List::without_rows(&run.archive, run.part.as_ref()).await?;
+    all.append(load.after_data(&path, rest.path(), jobs).await?);
+    Ok(all)
+}
+
+/// An archive that is damaged is told so, rather than what came of it in the database; that can take as long as
+/// unpacking it does.
+async fn blame(failure: Failure, unpacking: &mut Unpacking) -> Error {
+    match failure {
+        Failure::Stream(error) => match unpacking.finish().await {
+            Err(reason) => reason,
+            Ok(()) => Error::new(Kind::Internal, format!("the unpacked archive cannot be read: {error}")),
+        },
+        Failure::Other(error) if error.kind() == Kind::Data => match unpacking.finish().await {
+            Err(reason) if reason.kind() == Kind::Data => reason,
+            _ => error,
+        },
+        Failure::Other(error) => error,
+    }
+}
+
+/// Loads the rows of all tables, by so many jobs. The first failure ends them all.
+async fn rows(load: &Load<'_>, work: &Arc<Work>, jobs: NonZeroUsize) -> std::result::Result<Messages, Failure> {
+    let halt = load.stop.child();
+    let load = &Load { stop: &halt, ..*load };
+    let failure = Mutex::new(None);
+    let all = join_all((0..jobs.get()).map(async |_| match job(load, work).await {
+        Ok(messages) => messages,
+        Err(error) => {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            halt.now();
+            Messages::default()
+        }
+    }))
+    .await;
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(failure) => Err(failure),
+        None => Ok(all.into_iter().fold(Messages::default(), |mut all, later| {
+            all.append(later);
+            all
+        })),
+    }
+}
+
+async fn job(load: &Load<'_>, work: &Arc<Work>) -> std::result::Result<Messages, Failure> {
+    let mut all = Messages::default();
+    while let Some(share) = next(load, work).await? {
+        let ids = share.dump_ids();
+        let list = List::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
+        let work = Arc::clone(work);
+        let poured = load.data(list.path(), move |pipe| share::pour(&work, &share, pipe));
+        all.append(poured.await?);
+    }
+    Ok(all)
+}
+
+async fn next(load: &Load<'_>, work: &Arc<Work>) -> std::result::Result<Option<Share>, Failure> {
+    let waiting = Arc::clone(work);
+    let share = tokio::task::spawn_blocking(move || Ok(waiting.take()));
+    let share = load.stop.or(async { joined(share.await) }).await?;
+    share.map_err(Failure::Stream)
+}

@@ -1,0 +1,159 @@
+//! An archive in one file, unpacked into a file that can be read in any order, while what is there already is loaded. It
+//! is compared with the manifest meanwhile: until that has come to its end, nothing that was loaded counts.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use crate::catalogue::manifest::StoredFile;
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::{Counter, Progress};
+use crate::host::staging::Staging;
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::postgres::archive::{Entry, Malformed, Mark, Places};
+use crate::task::restore::archive::Archive;
+use crate::task::restore::lists::is_rows;
+use crate::task::restore::parallel::work::Work;
+use crate::task::restore::part::Part;
+use crate::task::restore::stage;
+
+/// An archive that is being unpacked. Dropped, it ends that, and removes what was unpacked.
+pub struct Unpacking {
+    /// What of it waits to be loaded.
+    pub work: Arc<Work>,
+    path: PathBuf,
+    thread: JoinHandle<Result<()>>,
+    _staging: Option<Staging>,
+    _progress: Progress,
+}
+
+impl Unpacking {
+    /// Begins, if there is room. A plain archive is read where it is. Blocks only for a moment.
+    pub fn begin(
+        archive: &Arc<Archive>,
+        part: Option<&Part>,
+        (staging, sharing): (Option<&Path>, bool),
+        stop: &Stop,
+    ) -> Result<Self> {
+        let file = archive.file()?.clone();
+        let in_place = archive.in_place()?;
+        let what = if in_place.is_some() { "checking" } else { "unpacking" };
+        let (staging, path, to) = match in_place {
+            Some(path) => (None, path, None),
+            None => {
+                let staging = stage::reserve(archive, staging, file.plain_bytes)?;
+                let path = staging.path().join("archive");
+                let mut options = OpenOptions::new();
+                let opened = options.write(true).create_new(true).mode(0o600).open(&path);
+                let to = opened.map_err(|error| stage::advise(Error::write(path.display(), &error)))?;
+                (Some(staging), path, Some(to))
+            }
+        };
+        let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
+        let work = Arc::new(Work::new(from, sharing));
+        let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
+        let (archive, part, stop, moved) = (Arc::clone(archive), part.cloned(), stop.clone(), progress.counter());
+        let (follower, name) = (Follower::new(to, Arc::clone(&work), part), path.display().to_string());
+        let thread = tokio::task::spawn_blocking(move || follower.follow(&archive, &file, &name, (&moved, &stop)));
+        Ok(Unpacking { work, path, thread, _staging: staging, _progress: progress })
+    }
+
+    /// Where the archive is, as far as it is there.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for the end: whether the archive is what it was when it was made.
+    pub async fn finish(&mut self) -> Result<()> {
+        joined((&mut self.thread).await)
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        self.work.abandon();
+    }
+}
+
+/// Takes the plain bytes, and tells of what is in them.
+struct Follower {
+    to: Option<File>,
+    work: Arc<Work>,
+    part: Option<Part>,
+    places: Places,
+    marks: Vec<Mark>,
+    /// Entries whose rows are wanted.
+    wanted: HashSet<u32>,
+    there: u64,
+    malformed: Option<io::Error>,
+}
+
+impl Follower {
+    fn new(to: Option<File>, work: Arc<Work>, part: Option<Part>) -> Self {
+        let (marks, wanted) = (Vec::new(), HashSet::new());
+        Follower { to, work, part, places: Places::default(), marks, wanted, there: 0, malformed: None }
+    }
+
+    fn follow(
+        mut self,
+        archive: &Archive,
+        file: &StoredFile,
+        name: &str,
+        (moved, stop): (&Counter, &Stop),
+    ) -> Result<()> {
+        let read = archive.read(file, &mut self, name, moved, stop);
+        if let Some(malformed) = self.malformed.take() {
+            return Err(archive.unreadable(&file.key, &malformed));
+        }
+        read.map_err(|error| match error.kind() {
+            Kind::CannotWrite => stage::advise(error),
+            _ => error,
+        })?;
+        let places = std::mem::take(&mut self.places);
+        places.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
+        self.work.whole();
+        Ok(())
+    }
+}
+
+impl Write for Follower {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.work.is_abandoned() {
+            return Err(io::Error::other("nobody wants the rest"));
+        }
+        if let Some(to) = &mut self.to {
+            to.write_all(piece)?;
+        }
+        let (part, wanted, marks) = (&self.part, &mut self.wanted, &mut self.marks);
+        let mut visit = |entry: &Entry<'_>| {
+            if is_rows(entry) && part.as_ref().is_none_or(|part| part.holds(entry)) {
+                wanted.insert(entry.dump_id);
+            }
+        };
+        if let Err(error) = self.places.take(piece, &mut visit, &mut |mark| marks.push(mark)) {
+            let told = io::Error::other("not an archive");
+            self.malformed = Malformed::in_error(&error).is_some().then_some(error);
+            return Err(told);
+        }
+        self.there += piece.len() as u64;
+        self.work.add(self.marks.drain(..), self.there, |dump_id| self.wanted.contains(&dump_id));
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Follower {
+    /// Also if this thread broke down: nobody waits for what will not come.
+    fn drop(&mut self) {
+        self.work.abandon();
+    }
+}
