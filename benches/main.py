@@ -15,6 +15,7 @@ import levels
 import memory
 import restore
 import retention
+import s3
 from report import warn_if_busy
 
 BENCHES = {
@@ -23,6 +24,7 @@ BENCHES = {
     "memory": memory.run,
     "restore": restore.run,
     "retention": retention.run,
+    "s3": s3.run,
 }
 
 

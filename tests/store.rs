@@ -43,7 +43,13 @@ fn conforms(store: &dyn Store) {
     writers_do_not_disturb_each_other(store);
     deleted_objects_are_gone(store);
     a_folder_has_its_own_objects(store);
+    large_objects_are_read_from_anywhere(store);
+    long_lists_are_whole(store);
+    withdrawn_objects_are_out_of_sight(store);
+    announcements_are_not_listed(store);
+    what_was_left_behind_can_be_discarded(store);
     assert_eq!(keys(store), Vec::<String>::new(), "the suite leaves nothing behind");
+    assert_eq!(partials(store), Vec::<String>::new(), "the suite leaves nothing behind");
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
@@ -61,6 +67,10 @@ fn get(store: &dyn Store, key: &str, offset: u64) -> Vec<u8> {
 
 fn keys(store: &dyn Store) -> Vec<String> {
     store.list().unwrap().into_iter().map(|entry| entry.key).collect()
+}
+
+fn partials(store: &dyn Store) -> Vec<String> {
+    store.partials().unwrap().into_iter().map(|entry| entry.key).collect()
 }
 
 fn delete_all(store: &dyn Store) {
@@ -191,6 +201,10 @@ fn keys_that_lead_outside_are_refused(store: &dyn Store) {
         assert!(store.size(key).is_err(), "{key:?} was looked at");
         assert!(store.delete(key).is_err(), "{key:?} was deleted");
         assert!(store.replace(key, b"x").is_err(), "{key:?} was replaced");
+        assert!(store.withdraw(key).is_err(), "{key:?} was withdrawn");
+        assert!(store.announce(key, b"x").is_err(), "{key:?} was announced");
+        assert!(store.read_partial(key).is_err(), "{key:?} was read");
+        assert!(store.discard(key).is_err(), "{key:?} was discarded");
     }
 }
 
@@ -243,6 +257,113 @@ fn a_folder_has_its_own_objects(store: &dyn Store) {
     delete_all(store);
 }
 
+/// Larger than what a store sends or asks for at once.
+const LARGE: usize = (40 << 20) + 4321;
+
+fn large_objects_are_read_from_anywhere(store: &dyn Store) {
+    let bytes = pattern(LARGE, 3);
+    for size in [None, Some(LARGE as u64)] {
+        let mut upload = store.create(KEYS[0], size).unwrap();
+        // In pieces that fit to nothing.
+        bytes.chunks(1_000_003).for_each(|piece| upload.write_all(piece).unwrap());
+        upload.seal().unwrap();
+        upload.commit().unwrap();
+        for offset in [0, 1 << 20, (9 << 20) - 1, (9 << 20) + 1, 16 << 20, LARGE - 1, LARGE] {
+            assert!(get(store, KEYS[0], offset as u64) == bytes[offset..], "{offset}");
+        }
+        // A reader that is dropped early is no trouble.
+        let mut reader = store.read(KEYS[0], 100).unwrap();
+        let mut some = vec![0; 2 << 20];
+        reader.read_exact(&mut some).unwrap();
+        assert!(some == bytes[100..100 + (2 << 20)]);
+        drop(reader);
+        delete_all(store);
+    }
+}
+
+fn long_lists_are_whole(store: &dyn Store) {
+    // More than a server lists at once.
+    let names: Vec<String> = (0..1_203).map(|at| format!("shop_20231231_{at:06}.verify.json")).collect();
+    std::thread::scope(|scope| {
+        for some in names.chunks(names.len().div_ceil(8)) {
+            scope.spawn(|| some.iter().for_each(|name| store.replace(name, name.as_bytes()).unwrap()));
+        }
+    });
+    assert!(keys(store) == names);
+    let now = jiff::Timestamp::now().as_second();
+    let entry = &store.list().unwrap()[1_100];
+    assert_eq!((entry.key.as_str(), entry.bytes), (names[1_100].as_str(), names[1_100].len() as u64));
+    assert!((now - 600..now + 60).contains(&entry.modified.as_second()), "{}", entry.modified);
+    std::thread::scope(|scope| {
+        for some in names.chunks(names.len().div_ceil(8)) {
+            scope.spawn(|| some.iter().for_each(|name| store.delete(name).unwrap()));
+        }
+    });
+    assert_eq!(keys(store), Vec::<String>::new());
+}
+
+fn withdrawn_objects_are_out_of_sight(store: &dyn Store) {
+    for key in KEYS {
+        put(store, key, b"x");
+        store.withdraw(key).unwrap();
+        assert_eq!(store.size(key).unwrap(), None, "{key}");
+        assert!(!keys(store).iter().any(|listed| listed == key), "{key}");
+        assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");
+        store.discard(key).unwrap();
+        // What is not there is no error, and the key is free.
+        store.withdraw(key).unwrap();
+        store.discard(key).unwrap();
+        put(store, key, b"y");
+    }
+    delete_all(store);
+}
+
+fn announcements_are_not_listed(store: &dyn Store) {
+    const KEY: &str = "my%20shop_20231231_020000.manifest.json";
+    assert_eq!(store.read_partial(KEY).unwrap_err().kind(), Kind::Missing);
+    store.announce(KEY, b"first").unwrap();
+    assert_eq!(store.announce(KEY, b"second").unwrap_err().kind(), Kind::CannotWrite);
+    assert_eq!(store.read_partial(KEY).unwrap(), b"first");
+    assert_eq!(store.size(KEY).unwrap(), None);
+    assert_eq!(keys(store), Vec::<String>::new());
+    let entries = store.partials().unwrap();
+    assert_eq!(entries.iter().map(|entry| (entry.key.as_str(), entry.bytes)).collect::<Vec<_>>(), [(KEY, 5)]);
+    assert!((jiff::Timestamp::now().as_second() - entries[0].modified.as_second()).abs() < 600);
+    store.discard(KEY).unwrap();
+    assert_eq!(store.read_partial(KEY).unwrap_err().kind(), Kind::Missing);
+    // Of several that announce at once, one does.
+    let announced = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| store.announce(KEY, b"mine"))).collect();
+        all.into_iter().filter_map(|one| one.join().unwrap().ok()).count()
+    });
+    assert_eq!(announced, 1);
+    store.discard(KEY).unwrap();
+}
+
+/// What a writer leaves that is killed.
+fn what_was_left_behind_can_be_discarded(store: &dyn Store) {
+    let bytes = pattern(LARGE, 9);
+    for key in [KEYS[0], KEYS[5]] {
+        let mut upload = store.create(key, None).unwrap();
+        upload.write_all(&bytes).unwrap();
+        upload.seal().unwrap();
+        std::mem::forget(upload);
+        // A key that only begins alike is another one.
+        let mut other = store.create(&format!("{key}.age"), None).unwrap();
+        other.write_all(&bytes).unwrap();
+        assert_eq!(partials(store), [key.to_owned(), format!("{key}.age")]);
+        assert_eq!(keys(store), Vec::<String>::new());
+        store.discard(key).unwrap();
+        assert_eq!(partials(store), [format!("{key}.age")]);
+        other.seal().unwrap();
+        other.commit().unwrap();
+        assert_eq!(partials(store), Vec::<String>::new());
+        assert!(get(store, &format!("{key}.age"), 0) == bytes);
+        put(store, key, b"new");
+        delete_all(store);
+    }
+}
+
 #[test]
 fn local() {
     let folder = tempfile::tempdir().unwrap();
@@ -250,6 +371,9 @@ fn local() {
     store.prepare().unwrap();
     conforms(&store);
     assert_eq!(store.name(), "local");
+    put(&store, KEYS[0], b"x");
+    assert!(!store.is_labelled(KEYS[0]).unwrap());
+    assert_eq!(store.locked_until(KEYS[0]).unwrap(), None);
     let temporary = |path: &Path| path.to_string_lossy().ends_with(".partial");
     let left: Vec<_> = std::fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!left.iter().any(|path| temporary(path)), "{left:?}");
@@ -267,7 +391,12 @@ fn s3() {
     let settings = server.settings(&server.bucket());
     let store = runtime.block_on(S3Store::open(&settings, "main", "host")).unwrap();
     conforms(&store);
-    assert_eq!(store.name(), "s3");
+    assert_eq!((store.name(), store.location()), ("s3", format!("s3://{}/database-backups", settings.bucket)));
+    // The same at the top of a bucket, and from a thread of the runtime.
+    let mut settings = server.settings(&server.bucket());
+    settings.prefix = String::new();
+    let conform = async move { conforms(&S3Store::open(&settings, "main", "host").await.unwrap()) };
+    runtime.block_on(runtime.spawn(conform)).unwrap();
 }
 
 fn mode(path: impl AsRef<Path>) -> u32 {

@@ -39,6 +39,8 @@ pub struct Keys {
     pub id: Secret,
     /// The secret part.
     pub secret: Secret,
+    /// What a temporary key needs beside them.
+    pub token: Option<Secret>,
 }
 
 /// Encryption by the server (`x-amz-server-side-encryption`).
@@ -113,7 +115,10 @@ fn keys(args: &S3Args) -> Result<Option<Keys>> {
     let id = find("aws-access-key-id", "AWS_ACCESS_KEY_ID", &args.access_key_id_file)?;
     let secret = find("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", &args.secret_access_key_file)?;
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok(Some(Keys { id, secret })),
+        (Some(id), Some(secret)) => {
+            let token = find("aws-session-token", "AWS_SESSION_TOKEN", &None)?;
+            Ok(Some(Keys { id, secret, token }))
+        }
         (None, None) => Ok(None),
         (Some(_), None) => Err(one_key("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
         (None, Some(_)) => Err(one_key("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")),

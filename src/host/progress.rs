@@ -12,8 +12,8 @@ use sd_notify::NotifyState;
 const BEAT: Duration = Duration::from_millis(250);
 
 /// By how much a moving task moves its unit's time limit: long enough for one slow beat, and short enough that a hung
-/// task is stopped soon. Microseconds.
-const EXTENSION_USEC: u32 = 120_000_000;
+/// task is stopped soon.
+const EXTENSION: Duration = Duration::from_secs(120);
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 static WANTED: OnceLock<bool> = OnceLock::new();
@@ -83,9 +83,14 @@ pub struct Progress {
 impl Progress {
     /// Begins a step. `total` is its size in bytes where it is known, or guessed.
     pub fn begin(what: &str, total: Option<u64>) -> Self {
+        Progress::begin_slow(what, total, EXTENSION)
+    }
+
+    /// Begins a step whose bytes may stand still for as long as `pause` and move on.
+    pub fn begin_slow(what: &str, total: Option<u64>, pause: Duration) -> Self {
         let counter = Counter::default();
         let bar = bar(what, total);
-        let beat = tokio::spawn(beat(what.to_owned(), counter.clone(), bar.clone()));
+        let beat = tokio::spawn(beat(what.to_owned(), counter.clone(), bar.clone(), pause));
         Progress { counter, bar, beat }
     }
 
@@ -104,7 +109,8 @@ impl Drop for Progress {
     }
 }
 
-async fn beat(what: String, counter: Counter, bar: Option<ProgressBar>) {
+async fn beat(what: String, counter: Counter, bar: Option<ProgressBar>, extension: Duration) {
+    let extension = u32::try_from(extension.as_micros()).unwrap_or(u32::MAX);
     let mut last = 0;
     let mut ticks = tokio::time::interval(BEAT);
     loop {
@@ -117,7 +123,7 @@ async fn beat(what: String, counter: Counter, bar: Option<ProgressBar>) {
             last = now;
             let status = format!("{what}: {}", HumanBytes(now));
             // Nobody listens outside systemd, and progress is never a reason to fail.
-            drop(sd_notify::notify(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(EXTENSION_USEC)]));
+            drop(sd_notify::notify(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(extension)]));
         }
     }
 }

@@ -56,6 +56,7 @@ impl LocalStore {
 
     /// Path of a key while its bytes are not whole.
     pub fn partial_path(&self, key: &str) -> Result<PathBuf> {
+        self.path(key)?;
         self.path(&format!("{key}{PARTIAL}"))
     }
 

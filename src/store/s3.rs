@@ -20,6 +20,7 @@ mod client;
 mod download;
 mod errors;
 mod list;
+mod rate;
 mod upload;
 
 use bucket::Bucket;

@@ -40,6 +40,10 @@ const MAINTENANCE: &[&str] = &["postgres", "template1"];
 /// How long a run that was told to stop waits for a bucket.
 const PROMPT: Duration = Duration::from_secs(3);
 
+/// Most bytes that are on their way to a bucket at once, and the slowest way that is thought of, in bytes a second.
+const ON_ITS_WAY: u64 = 64 << 20;
+const SLOWEST: u64 = 64 << 10;
+
 /// What a run works with.
 struct Run<'a> {
     settings: BackupSettings,
@@ -51,7 +55,7 @@ struct Run<'a> {
     bucket: Option<Arc<dyn Store>>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
-    /// Whether the bucket did not answer when a backup in the directory began.
+    /// Whether the bucket did not answer: then nothing is announced there, or taken back.
     bucket_fails: AtomicBool,
     stop: &'a Stop,
 }
@@ -75,7 +79,7 @@ struct Printed<'a> {
 /// keep the others from being backed up, and none of that keeps what is there from being copied; the error is the first
 /// one's.
 pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
-    let run = open(args, stop).await?;
+    let (run, unopened) = open(args, stop).await?;
     let _lock = lock(&run)?;
     if let Some(local) = &run.local {
         sweep(local, &run.place.instance, Duration::ZERO)?;
@@ -83,7 +87,7 @@ pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
     let made = back_up_all(&run).await;
     let copies = match (&run.local, &run.bucket) {
         (Some(local), Some(bucket)) if !stop.requested() => copies::copy(&run, local, bucket).await,
-        _ => Copies::default(),
+        _ => Copies { failure: unopened, ..Copies::default() },
     };
     if args.json {
         print(&run, &made.manifests, &copies)?;
@@ -99,8 +103,9 @@ pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
     }
 }
 
-/// Checks the settings. Nothing is asked of the server or the bucket yet.
-async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<Run<'a>> {
+/// Checks the settings. Nothing is asked of the server or the bucket yet. A client of the bucket that cannot be made, for
+/// want of a file, costs the copies and no backup in the directory.
+async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<Error>)> {
     let settings = BackupSettings::new(args)?;
     no_plain_bytes_on_disk(&settings)?;
     let place = Place::new(&args.place)?;
@@ -110,9 +115,12 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<Run<'a>> {
         ));
     }
     let connection = Connection::new(&args.connection)?;
-    let stores = Stores::open(&place).await?;
+    let (stores, unopened) = match (Stores::open(&place).await, &place.directory) {
+        (Err(error), Some(directory)) => (Stores { local: Some(LocalStore::new(directory)), s3: None }, Some(error)),
+        (stores, _) => (stores?, None),
+    };
     let store = stores.all().into_iter().next();
-    Ok(Run {
+    let run = Run {
         settings,
         connection,
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
@@ -121,7 +129,16 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<Run<'a>> {
         bucket_fails: AtomicBool::new(false),
         place,
         stop,
-    })
+    };
+    Ok((run, unopened))
+}
+
+impl Run<'_> {
+    /// How long a bucket may take for what is on its way to it before anything can be seen to move.
+    fn pause(&self) -> Duration {
+        let rate = self.place.s3.as_ref().and_then(|settings| settings.rate_limit).unwrap_or(SLOWEST).max(1);
+        Duration::from_secs(ON_ITS_WAY.div_ceil(rate.min(SLOWEST)))
+    }
 }
 
 fn lock(run: &Run<'_>) -> Result<Lock> {

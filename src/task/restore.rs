@@ -111,22 +111,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 
     let part = part::find(&archive, asked).await?;
     let run = prepare(args, (archive, part), target, &server, stop).await?;
-    let staging = args.staging_dir.as_deref();
-    let input = match run.archive.format {
-        Format::Directory => Input::Files(folder::ready(&run.archive, staging, stop).await?),
-        // What was checked already, pg_restore's own jobs can begin with at once.
-        Format::Custom if run.jobs > NonZeroUsize::MIN => match run.archive.in_place()?.filter(|_| run.archive.checked)
-        {
-            Some(path) => Input::Files(Files::InPlace(path)),
-            None => Input::Unpacking(parallel::begin(&run)?),
-        },
-        Format::Plain if run.archive.checked => Input::Stream,
-        Format::Plain => {
-            script::must_be_fit(&run.archive, stop).await?;
-            Input::Stream
-        }
-        Format::Custom | Format::Tar => Input::Stream,
-    };
+    let input = input(&run).await?;
     let database = make(&run, &mut server).await?;
     let bytes = match fill(&run, &server, &database, input).await {
         Ok(bytes) => bytes,
@@ -170,6 +155,23 @@ async fn prepare<'a>(
     }
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
     Ok(Run { args, archive: Arc::clone(&archive), part, jobs, target, programs, no_tablespaces, faults, stop })
+}
+
+/// How the archive comes to the program that loads it. What has to be read whole before, is read here.
+async fn input(run: &Run<'_>) -> Result<Input> {
+    let (staging, several) = (run.args.staging_dir.as_deref(), run.jobs > NonZeroUsize::MIN);
+    Ok(match (run.archive.format, run.archive.in_place()?) {
+        (Format::Directory, _) => Input::Files(folder::ready(&run.archive, staging, run.stop).await?),
+        // What was checked already, pg_restore's own jobs can begin with at once.
+        (Format::Custom, Some(path)) if several && run.archive.checked => Input::Files(Files::InPlace(path)),
+        (Format::Custom, _) if several => Input::Unpacking(parallel::begin(run)?),
+        (Format::Plain, _) if run.archive.checked => Input::Stream,
+        (Format::Plain, _) => {
+            script::must_be_fit(&run.archive, run.stop).await?;
+            Input::Stream
+        }
+        (Format::Custom | Format::Tar, _) => Input::Stream,
+    })
 }
 
 /// Makes the empty database. It is not simply dropped half-way when the task is told to stop: the server would go on.

@@ -46,10 +46,10 @@ fn local_files(cellar: &Cellar) -> BTreeMap<String, Vec<u8>> {
     files.filter(|(name, _)| !name.starts_with('.') && !name.ends_with(".verify.json")).collect()
 }
 
+/// Ids of the backups in the directory, the oldest first.
 fn ids(cellar: &Cellar) -> Vec<String> {
-    let mut ids: Vec<String> = cellar.list().iter().map(|copy| copy["id"].as_str().unwrap().to_owned()).collect();
-    ids.dedup();
-    ids
+    let listed = cellar.run(["list", "--json", "--store", "local"]).succeeds().json();
+    listed.as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The bucket has what the directory has, and nothing is unfinished.
@@ -111,6 +111,48 @@ fn every_format_is_copied_byte_by_byte() {
 }
 
 #[test]
+fn a_directory_of_many_files_is_copied_whole_or_not_at_all() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("many");
+    let tables = "SELECT format('CREATE TABLE t%s AS SELECT %s AS n', n, n) FROM generate_series(1, 60) n";
+    database.sql(&format!("DO $$ DECLARE t text; BEGIN FOR t IN {tables} LOOP EXECUTE t; END LOOP; END $$"));
+    database.sql("CREATE TABLE big AS SELECT n, repeat('x', 1000000) FROM generate_series(1, 3) n");
+    let bucket = Bucket::new();
+    let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", "directory");
+    let cellar = cellar.with("BACKUP_COMPRESSION", "none");
+    cellar.run(["backup"]).succeeds();
+    cellar.run(["backup"]).succeeds();
+    let (first, second) = (ids(&cellar).remove(0), ids(&cellar).remove(1));
+    let data = tree::files(&cellar.backup_dir().join(&first));
+    let some = data.iter().find(|path| path.to_string_lossy().ends_with(".dat") && !path.ends_with("toc.dat")).unwrap();
+    tree::flip_byte(some, 0);
+    let cellar = bucket.copies(cellar);
+    let outcome = cellar.run(["backup"]).env("DB_NAME", "no such database").fails(exit::NOINPUT);
+    assert_eq!(told_copies(&outcome), [second]);
+    assert!(outcome.stderr.contains(&format!("error: {first} is not copied")), "{outcome}");
+    assert!(bucket.keys().iter().all(|key| !key.starts_with(&first)), "{:?}", bucket.keys());
+    assert_eq!(bucket.unfinished(), [""; 0]);
+    tree::flip_byte(some, 0);
+    cellar.run(["backup"]).succeeds();
+    assert!(bucket.keys().len() > 3 * 60);
+    all_is_copied(&cellar, &bucket);
+}
+
+#[test]
+fn a_pin_goes_with_the_copy() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
+    cellar.run(["backup"]).succeeds();
+    cellar.run(["pin", "latest"]).succeeds();
+    let cellar = bucket.copies(cellar);
+    cellar.run(["backup"]).succeeds();
+    assert_eq!(bucket.keys().iter().filter(|key| key.ends_with(".pin.json")).count(), 1);
+    all_is_copied(&cellar, &bucket);
+}
+
+#[test]
 fn a_bucket_that_was_down_catches_up_oldest_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
@@ -144,7 +186,7 @@ fn a_bucket_that_goes_away_in_the_middle_costs_only_the_copies() {
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
     assert!(outcome.stderr.contains("1 backup is not in s3://"), "{outcome}");
-    assert_eq!(bucket.keys(), [""; 0]);
+    assert_eq!(bucket.ids(), [""; 0]);
     cellar.run(["verify", "latest"]).succeeds();
     let outcome = cellar.run(["backup"]).succeeds();
     assert_eq!(told_copies(&outcome), ids(&cellar));
@@ -179,6 +221,19 @@ fn keys_that_may_not_write_cost_only_the_copy() {
 }
 
 #[test]
+fn a_file_of_the_bucket_that_is_missing_costs_only_the_copy() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
+    let missing = cellar.scratch().join("authorities.pem");
+    let _ = cellar.run(["backup"]).env("AWS_CA_BUNDLE", &missing).fails(exit::CONFIG).says("authorities.pem");
+    assert_eq!((ids(&cellar).len(), bucket.keys().len()), (1, 0));
+    cellar.run(["backup"]).succeeds();
+    all_is_copied(&cellar, &bucket);
+}
+
+#[test]
 fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
@@ -190,7 +245,7 @@ fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
     let killed = ids(&cellar);
-    assert_eq!((killed.len(), bucket.keys()), (1, Vec::new()));
+    assert_eq!((killed.len(), bucket.ids()), (1, Vec::new()));
     let manifest = format!("{}.manifest.json", killed[0]);
     assert!(bucket.unfinished().contains(&manifest), "it is announced: {:?}", bucket.unfinished());
     let outcome = cellar.run(["backup"]).succeeds();
@@ -246,7 +301,7 @@ fn a_signal_in_the_middle_of_a_copy() {
         assert!(asked.elapsed() < PROMPT, "{outcome}");
         assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
         assert!(outcome.stderr.contains("interrupted"), "{outcome}");
-        assert_eq!(bucket.keys(), [""; 0]);
+        assert_eq!(bucket.ids(), [""; 0]);
     }
     cellar.run(["verify", "--all"]).succeeds();
     cellar.run(["backup"]).succeeds();

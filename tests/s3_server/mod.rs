@@ -22,6 +22,8 @@ use pgcellar::config::{Keys, S3Settings};
 use pgcellar::secret::Secret;
 use tokio::runtime::Runtime;
 
+pub mod faults;
+
 /// An access key of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
@@ -43,6 +45,7 @@ pub const WRITER: Identity = Identity { id: "WRITERKEY", secret: "writer+secret/
 pub struct S3Server {
     child: Child,
     port: u16,
+    tls_port: u16,
     // Goes after the child.
     folder: tempfile::TempDir,
 }
@@ -65,7 +68,8 @@ impl S3Server {
         let identities = folder.path().join("identities.json");
         std::fs::write(&identities, identities_json()).unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
-        let ports = free_ports(8);
+        let ports = free_ports(9);
+        make_certificates(folder.path());
         let mut weed = Command::new("setpriv");
         weed.args(["--pdeathsig", "KILL"]).arg(program()).arg("server");
         weed.arg(format!("-dir={}", folder.path().join("data").display()));
@@ -81,11 +85,13 @@ impl S3Server {
             let name = if name.contains('.') { (*name).to_owned() } else { format!("{name}.port") };
             weed.arg(format!("-{name}={port}"));
         }
-        weed.arg(format!("-s3.port.grpc={}", ports[7]));
+        weed.arg(format!("-s3.port.grpc={}", ports[7])).arg(format!("-s3.port.https={}", ports[8]));
+        weed.arg(format!("-s3.cert.file={}", folder.path().join("server.crt").display()));
+        weed.arg(format!("-s3.key.file={}", folder.path().join("server.key").display()));
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         weed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir(folder.path());
         let child = spawn_for_the_process(weed);
-        let mut server = S3Server { child, port: ports[6], folder };
+        let mut server = S3Server { child, port: ports[6], tls_port: ports[8], folder };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
             if server.child.try_wait().unwrap().is_some() {
@@ -116,6 +122,16 @@ impl S3Server {
     /// `AWS_ENDPOINT_URL`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// `AWS_ENDPOINT_URL` for the same with TLS, which needs [`S3Server::authority`].
+    pub fn tls_endpoint(&self) -> String {
+        format!("https://localhost:{}", self.tls_port)
+    }
+
+    /// `AWS_CA_BUNDLE`.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.crt")
     }
 
     /// The port of the S3 API.
@@ -174,7 +190,7 @@ pub fn settings(endpoint: &str, bucket: &str, identity: Identity) -> S3Settings 
         prefix: "database-backups".to_owned(),
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint.to_owned()),
-        keys: Some(Keys { id: Secret::new(identity.id), secret: Secret::new(identity.secret) }),
+        keys: Some(Keys { id: Secret::new(identity.id), secret: Secret::new(identity.secret), token: None }),
         storage_class: None,
         encryption: None,
         lock: None,
@@ -220,6 +236,24 @@ fn program() -> &'static Path {
         assert!(output.status.success(), "scripts/seaweedfs failed");
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
+}
+
+/// Makes an authority and a certificate for `localhost` that it signed.
+fn make_certificates(folder: &Path) {
+    let make = |name: &str, subject: &str, extension: &str, signed: bool| {
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "30"]);
+        openssl.args(["-subj", subject, "-addext", extension, "-keyout", &format!("{name}.key")]);
+        openssl.args(["-out", &format!("{name}.crt")]);
+        if signed {
+            openssl.args(["-CA", "authority.crt", "-CAkey", "authority.key"]);
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        }
+        assert!(openssl.status().expect("openssl cannot be started").success(), "openssl failed");
+    };
+    make("authority", "/CN=pgcellar test authority", "basicConstraints=critical,CA:TRUE", false);
+    make("server", "/CN=localhost", "subjectAltName=DNS:localhost", true);
 }
 
 /// Different ports that nobody listens on now.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ObjectLockMode, ServerSideEncryption, StorageClass};
+use aws_smithy_types::base64;
 use bytes::Bytes;
 use jiff::Timestamp;
+use md5::{Digest, Md5};
 use tokio::runtime::Handle;
 
 use crate::config::{Encryption, ObjectLock, S3Settings};
 use crate::error::{Error, Kind, Result};
+use crate::store::s3::rate::{Pace, Rate};
 use crate::store::s3::{client, errors};
 use crate::store::{is_inside, local::PARTIAL};
 
@@ -26,8 +30,8 @@ const HOST: &str = "pgcellar-host";
 /// Metadata: the one upload that made the object.
 const UPLOAD: &str = "pgcellar-upload";
 
-/// How often a write is made again that another one was in the way of.
-const CONFLICTS: usize = 5;
+/// How long is waited when another write was in the way.
+const CONFLICT: Duration = Duration::from_millis(200);
 
 /// The slowest upload that is waited for, in bytes a second.
 const SLOWEST: u64 = 32 << 10;
@@ -41,6 +45,7 @@ pub struct Bucket {
     pub settings: S3Settings,
     labels: HashMap<String, String>,
     handle: Handle,
+    rate: Option<Arc<Rate>>,
     /// Whether the server said that it knows no conditional writes.
     unconditional: AtomicBool,
 }
@@ -58,8 +63,10 @@ impl Bucket {
     /// The bucket that the settings name, for objects of this instance and host.
     pub fn new(client: Client, settings: S3Settings, instance: &str, host: &str) -> Self {
         let labels = [(INSTANCE, instance), (HOST, host)].map(|(name, value)| (name.to_owned(), label(value)));
+        let rate = settings.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
         Bucket {
             client,
+            rate,
             settings,
             labels: HashMap::from(labels),
             handle: Handle::current(),
@@ -107,8 +114,9 @@ impl Bucket {
     }
 
     /// How long one attempt may take that sends so many bytes while others send, too.
-    pub fn patience(&self, bytes: u64) -> Duration {
-        client::ATTEMPT + Duration::from_secs(bytes / SLOWEST)
+    fn patience(&self, bytes: u64) -> Duration {
+        let slowest = self.settings.rate_limit.map_or(SLOWEST, |rate| SLOWEST.min(rate / 8)).max(1);
+        client::ATTEMPT + Duration::from_secs(bytes / slowest)
     }
 
     /// What a new object carries; `mark` tells this upload from every other.
@@ -203,7 +211,15 @@ impl Bucket {
         !self.unconditional.swap(true, Ordering::Relaxed)
     }
 
-    fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>) -> PutObjectFluentBuilder {
+    /// `Content-MD5`, by which any server sees that bytes were garbled on their way; Amazon gets the SDK's checksums.
+    pub async fn digest(&self, bytes: &Bytes) -> Option<String> {
+        self.settings.endpoint.as_ref()?;
+        let bytes = bytes.clone();
+        let digest = tokio::task::spawn_blocking(move || base64::encode(Md5::digest(&bytes))).await;
+        digest.ok()
+    }
+
+    async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>) -> PutObjectFluentBuilder {
         let carried = self.carried(full, mark);
         let (mode, until) = carried.lock.unzip();
         self.client
@@ -216,36 +232,70 @@ impl Bucket {
             .set_ssekms_key_id(carried.encryption_key)
             .set_object_lock_mode(mode)
             .set_object_lock_retain_until_date(until)
+            .set_content_md5(self.digest(&bytes).await)
             .body(ByteStream::from(bytes))
     }
 
     /// Writes a small object, whatever is there.
     pub async fn replace(&self, full: &str, bytes: Bytes) -> Result<()> {
-        let slow =
-            aws_sdk_s3::config::Builder::new().timeout_config(client::timeouts(self.patience(bytes.len() as u64)));
-        let sent = self.put(full, bytes, None).customize().config_override(slow).send().await;
-        sent.map(drop).map_err(|error| self.explain(errors::WRITE, full, &error))
+        let mut attempts = 0;
+        loop {
+            let request = self.put(full, bytes.clone(), None).await;
+            let pace = self.pace();
+            let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
+            attempts += 1;
+            match pace.watch(request.send()).await {
+                None if attempts < client::ATTEMPTS => {}
+                None => return Err(self.stuck(full)),
+                Some(Err(error)) if errors::is_garbled(&error) && attempts < client::ATTEMPTS => {}
+                Some(sent) => return sent.map(drop).map_err(|error| self.explain(errors::WRITE, full, &error)),
+            }
+        }
     }
 
     /// Writes an object in one request, unless there is one.
     pub async fn put_new(&self, full: &str, bytes: Bytes, mark: &str) -> Result<()> {
-        for _ in 0..CONFLICTS {
+        let mut attempts = 0;
+        loop {
             self.look_first(full).await?;
-            let slow = client::timeouts(self.patience(bytes.len() as u64));
-            let slow = aws_sdk_s3::config::Builder::new().timeout_config(slow);
-            let request = self.put(full, bytes.clone(), Some(mark)).set_if_none_match(self.condition());
-            let Err(error) = request.customize().config_override(slow).send().await else { return Ok(()) };
+            let request = self.put(full, bytes.clone(), Some(mark)).await.set_if_none_match(self.condition());
+            let pace = self.pace();
+            let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
+            attempts += 1;
+            let is_last = attempts >= client::ATTEMPTS;
+            let error = match pace.watch(request.send()).await {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) => error,
+                None if self.is_marked(full, mark).await => return Ok(()),
+                None if is_last => return Err(self.stuck(full)),
+                None => continue,
+            };
             match errors::status(&error) {
                 // An answer that got lost makes the request be sent again, and then the object is in its own way.
                 Some(412) if self.is_marked(full, mark).await => return Ok(()),
                 Some(412) => return Err(self.taken(full)),
-                Some(409) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Some(409) if !is_last => tokio::time::sleep(CONFLICT).await,
+                _ if errors::is_garbled(&error) && !is_last => {}
                 _ if errors::is_unknown_there(&error) && self.goes_without_condition() => {}
                 _ if errors::is_in_doubt(&error) && self.is_marked(full, mark).await => return Ok(()),
                 _ => return Err(self.explain(errors::WRITE, full, &error)),
             }
         }
-        Err(Error::new(Kind::CannotWrite, format!("cannot write {}: others write it, too", self.address(full))))
+    }
+
+    /// For the sending of one body.
+    pub fn pace(&self) -> Pace {
+        Pace::new(self.rate.clone())
+    }
+
+    /// The error that says that nothing moves.
+    pub fn stuck(&self, full: &str) -> Error {
+        Error::new(Kind::Unavailable, format!("cannot write {}: the server takes no more bytes", self.address(full)))
+    }
+
+    /// Time-outs for a request that sends these bytes.
+    pub fn patient(&self, bytes: &Bytes) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::config::Builder::new().timeout_config(client::timeouts(self.patience(bytes.len() as u64)))
     }
 
     /// Deletes an object; one that is not there is no error.

@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 pub const ATTEMPTS: u32 = 5;
 
 /// How long one attempt at a request that carries few bytes may take.
-pub const ATTEMPT: Duration = Duration::from_secs(60);
+pub const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// How long putting parts together may take: some servers copy them.
 pub const COMPLETE: Duration = Duration::from_secs(600);
@@ -76,7 +76,8 @@ pub fn timeouts(attempt: Duration) -> TimeoutConfig {
 }
 
 fn given(keys: &Keys) -> Credentials {
-    Credentials::new(keys.id.expose(), keys.secret.expose(), None, None, "settings")
+    let token = keys.token.as_ref().map(|token| token.expose().to_owned());
+    Credentials::new(keys.id.expose(), keys.secret.expose(), token, None, "settings")
 }
 
 /// The SDK's chain: variables, profile, web identity, container, instance.

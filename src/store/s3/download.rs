@@ -144,9 +144,9 @@ impl Source {
         let request = self.bucket.client.get_object().bucket(&self.bucket.settings.bucket).key(&self.full);
         let request = request.range(format!("bytes={from}-{}", end - 1)).set_if_match(self.tag.clone());
         request.send().await.map_err(|error| match errors::status(&error) {
-            Some(412 | 416) => {
+            Some(404 | 412 | 416) => {
                 let what = self.bucket.address(&self.full);
-                Error::new(Kind::Data, format!("{what} was changed while it was read"))
+                Error::new(Kind::Data, format!("{what} was changed or removed while it was read"))
             }
             _ => self.bucket.explain(errors::READ, &self.full, &error),
         })

@@ -1,6 +1,6 @@
 //! What a failed request means: which object, why, and what to do.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::config::S3Settings;
@@ -58,6 +58,11 @@ pub fn is_unknown_there<E: ProvideErrorMetadata>(error: &Refused<E>) -> bool {
     matches!(status(error), Some(405 | 501)) || matches!(code(error), Some("NotImplemented" | "MethodNotAllowed"))
 }
 
+/// Whether the server got other bytes than were sent.
+pub fn is_garbled<E: ProvideErrorMetadata>(error: &Refused<E>) -> bool {
+    matches!(code(error), Some("BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch"))
+}
+
 /// Says what a failed request means.
 pub fn explain<E>(settings: &S3Settings, doing: Doing, what: &str, error: &Refused<E>) -> Error
 where
@@ -66,7 +71,7 @@ where
     let (kind, why, hint) = match error {
         SdkError::ServiceError(_) => refused(settings, doing, error),
         SdkError::TimeoutError(_) => (Kind::Unavailable, "no answer in time".to_owned(), Some(REACH.to_owned())),
-        _ => broken(&chain(error)),
+        _ => broken(error),
     };
     let at = match &settings.endpoint {
         Some(url) => url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host).to_owned(),
@@ -84,19 +89,20 @@ const REACH: &str = "is the server up, and are AWS_ENDPOINT_URL and the proxy ri
 type Meaning = (Kind, String, Option<String>);
 
 /// No answer came, or none that could be read.
-fn broken(words: &str) -> Meaning {
-    let lower = words.to_lowercase();
-    if lower.contains("credential") || lower.contains("identity") {
-        let why = format!("no access key was found: {}", cut(words));
-        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE variables or credentials; also looked \
-                    for: profile in ~/.aws, web identity, container role, instance role";
+fn broken(error: &(dyn std::error::Error + 'static)) -> Meaning {
+    let words = innermost(error);
+    let mentions = |word| causes(error).any(|cause| cause.to_string().to_lowercase().contains(word));
+    if mentions("credential") {
+        let why = format!("no access key was found: {}", cut(&words));
+        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their _FILE variables or their credentials; looked for \
+                    a profile in ~/.aws, a web identity, a container role and an instance role, too";
         return (Kind::NotPermitted, why, Some(hint.to_owned()));
     }
-    if lower.contains("certificate") || lower.contains("tls") {
-        let hint = "AWS_CA_BUNDLE names the authorities to trust instead of the system's";
-        return (Kind::Unavailable, cut(words), Some(hint.to_owned()));
-    }
-    (Kind::Unavailable, cut(words), Some(REACH.to_owned()))
+    let hint = match mentions("certificate") || mentions("tls") {
+        true => "AWS_CA_BUNDLE names the authorities to trust instead of the system's",
+        false => REACH,
+    };
+    (Kind::Unavailable, cut(&words), Some(hint.to_owned()))
 }
 
 /// The server said no.
@@ -185,18 +191,16 @@ fn quoted_region(told: &str) -> Option<String> {
     rest.split_once('\'').map(|(region, _)| region.to_owned())
 }
 
-/// The first cause of an error; the others only name the layers of the SDK.
-fn chain<E: std::error::Error + 'static>(error: &Refused<E>) -> String {
-    log::debug!("{}", DisplayErrorContext(error));
-    innermost(error)
+/// An error and its causes. Those in the middle mostly name the layers of the SDK.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// The first cause of an error.
 pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
+    let cause = causes(error).last().unwrap_or(error);
     match cause.downcast_ref::<std::io::Error>() {
         Some(error) => crate::error::reason(error),
         None => cause.to_string(),

@@ -44,7 +44,7 @@ impl Bucket {
     }
 
     /// The uploads that were begun under a prefix of keys in the bucket, as key of the store and upload. A server that
-    /// cannot tell has none.
+    /// cannot tell has none. Keys come as they are: SeaweedFS says that it encodes them, and does not.
     pub async fn uploads(&self, begin: &str) -> Result<Vec<(String, MultipartUpload)>> {
         let prefix = self.prefix();
         let mut uploads = Vec::new();
@@ -55,7 +55,6 @@ impl Bucket {
                 .list_multipart_uploads()
                 .bucket(&self.settings.bucket)
                 .prefix(begin)
-                .encoding_type(EncodingType::Url)
                 .set_key_marker(next.0.clone())
                 .set_upload_id_marker(next.1.clone());
             let page = match request.send().await {
@@ -63,13 +62,12 @@ impl Bucket {
                 Err(error) => return Err(self.explain(errors::UPLOADS, begin, &error)),
                 Ok(page) => page,
             };
-            let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
             for upload in page.uploads() {
-                let Some(key) = upload.key().and_then(|key| relative(key, is_encoded, &prefix)) else { continue };
+                let Some(key) = upload.key().and_then(|key| relative(key, false, &prefix)) else { continue };
                 uploads.push((key, upload.clone()));
             }
-            let marker = page.next_key_marker().map(|key| if is_encoded { decoded(key) } else { key.to_owned() });
-            let following = (marker, page.next_upload_id_marker().map(str::to_owned));
+            let following =
+                (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
             match page.is_truncated() == Some(true) {
                 false => return Ok(uploads),
                 true if following.0.is_none() || following == next => return Err(self.circles()),

@@ -17,19 +17,19 @@ use crate::store::s3::bucket::Bucket;
 use crate::store::s3::{client, errors};
 
 /// Size of a part, in bytes; an object up to this goes in one request.
-const PART: u64 = 16 << 20;
+const PART: u64 = 8 << 20;
 
 /// Most parts of an upload ("Amazon S3 multipart upload limits").
 const PARTS: u64 = 10_000;
 
 /// Parts of unknown sizes double after so many of them…
-const STEP: usize = 1_000;
+const STEP: usize = 850;
 
-/// …so many times: 10,000 parts have room for 5.3 TB then.
-const STEPS: usize = 6;
+/// …so many times: 10,000 parts have room for 5.2 TB then.
+const STEPS: usize = 7;
 
 /// How many parts are sent at once, and how many bytes, unless a single part has more.
-const PARALLEL: u64 = 4;
+const PARALLEL: u64 = 5;
 const IN_FLIGHT: u64 = PARALLEL * PART;
 
 /// An object that is being written.
@@ -41,6 +41,8 @@ pub struct S3Upload {
     written: u64,
     buffer: Vec<u8>,
     parts: Option<Parts>,
+    /// Whether bytes are missing: a part could not be sent.
+    is_broken: bool,
     is_sealed: bool,
     is_committed: bool,
 }
@@ -67,6 +69,7 @@ impl S3Upload {
             written: 0,
             buffer: Vec::new(),
             parts: None,
+            is_broken: false,
             is_sealed: false,
             is_committed: false,
         })
@@ -81,7 +84,7 @@ impl S3Upload {
         let size = self.part_size();
         let bytes = Bytes::from(std::mem::take(&mut self.buffer));
         let bucket = Arc::clone(&self.bucket);
-        bucket.wait(async {
+        let sent = bucket.wait(async {
             let parts = match &mut self.parts {
                 Some(parts) => parts,
                 none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark).await?),
@@ -91,7 +94,9 @@ impl S3Upload {
                 parts.take_one().await?;
             }
             parts.send(Arc::clone(&self.bucket), self.full.clone(), bytes)
-        })
+        });
+        self.is_broken |= sent.is_err();
+        sent
     }
 
     fn finish_parts(&mut self) -> Result<()> {
@@ -221,20 +226,22 @@ impl Parts {
 }
 
 async fn send_part(bucket: &Bucket, full: &str, id: &str, number: i32, bytes: Bytes) -> Result<CompletedPart> {
-    let slow = client::timeouts(bucket.patience(bytes.len() as u64));
-    let sent = bucket
-        .client
-        .upload_part()
-        .bucket(&bucket.settings.bucket)
-        .key(full)
-        .upload_id(id)
-        .part_number(number)
-        .body(ByteStream::from(bytes))
-        .customize()
-        .config_override(Builder::new().timeout_config(slow))
-        .send()
-        .await
-        .map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
+    let digest = bucket.digest(&bytes).await;
+    let mut attempts = 0;
+    let sent = loop {
+        let request = bucket.client.upload_part().bucket(&bucket.settings.bucket).key(full).upload_id(id);
+        let request = request.part_number(number).set_content_md5(digest.clone()).body(ByteStream::from(bytes.clone()));
+        let pace = bucket.pace();
+        let request = request.customize().config_override(bucket.patient(&bytes)).interceptor(pace.clone());
+        attempts += 1;
+        match pace.watch(request.send()).await {
+            Some(Ok(sent)) => break sent,
+            None if attempts < client::ATTEMPTS => {}
+            None => return Err(bucket.stuck(full)),
+            Some(Err(error)) if errors::is_garbled(&error) && attempts < client::ATTEMPTS => {}
+            Some(Err(error)) => return Err(bucket.explain(errors::WRITE, full, &error)),
+        }
+    };
     // The checksums are only there where they were sent.
     Ok(CompletedPart::builder()
         .part_number(number)
@@ -270,14 +277,19 @@ impl Write for S3Upload {
 
 impl Upload for S3Upload {
     fn seal(&mut self) -> Result<()> {
+        if self.is_broken {
+            let what = self.bucket.address(&self.full);
+            return Err(Error::new(Kind::Unavailable, format!("cannot write {what}: a part of it could not be sent")));
+        }
         if let Some(expected) = self.expected.filter(|expected| *expected != self.written) {
             let what = self.bucket.address(&self.full);
             let text = format!("cannot write {what}: there were {} bytes instead of {expected}", self.written);
             return Err(Error::new(Kind::Data, text));
         }
-        self.finish_parts()?;
-        self.is_sealed = true;
-        Ok(())
+        let finished = self.finish_parts();
+        self.is_broken |= finished.is_err();
+        self.is_sealed = finished.is_ok();
+        finished
     }
 
     fn commit(mut self: Box<Self>) -> Result<()> {
@@ -338,7 +350,7 @@ mod tests {
         for bytes in [0, 1, PART, PART + 1, PART * PARTS, PART * PARTS + 1, LARGEST] {
             assert!(part_size(Some(bytes), 0) * PARTS >= bytes, "{bytes}");
         }
-        assert_eq!(part_size(Some(100 << 30), 0), PART);
+        assert_eq!(part_size(Some(70 << 30), 0), PART);
         let unknown: u64 = (0..PARTS as usize).map(|begun| part_size(None, begun)).sum();
         assert!(unknown >= LARGEST, "{unknown}");
     }

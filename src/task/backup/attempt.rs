@@ -1,6 +1,7 @@
 //! One attempt at a dump: snapshot, pg_dump, a look at the tables once its locks are held, facts, globals.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -161,7 +162,10 @@ async fn dump_stream(
     let upload = create(run, &key).await?;
     let mut child = Child::start("pg_dump", call.stream(format))?;
     let stdout = child.stdout()?;
-    let progress = Progress::begin(call.database, None);
+    let progress = match run.local {
+        Some(_) => Progress::begin(call.database, None),
+        None => Progress::begin_slow(call.database, None, run.pause()),
+    };
     let (first, begun) = oneshot::channel();
     let (recipe, moved) = (recipe(run), progress.counter());
     let pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
@@ -175,7 +179,7 @@ async fn dump_stream(
         Ok(Look::Same(facts)) => *facts,
         other => {
             child.end().await;
-            abandon(pump).await;
+            abandon(run, pump).await;
             return match other? {
                 Look::Rewritten(tables) => Ok(Err(tables)),
                 Look::Same(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
@@ -200,7 +204,7 @@ async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<St
         biased;
         () = run.stop.wait() => {
             child.end().await;
-            abandon(pump).await;
+            abandon(run, pump).await;
             return Err(run.stop.error());
         }
         pumped = &mut pump => joined(pumped),
@@ -219,8 +223,10 @@ async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<St
 
 /// Waits for a pump whose program was ended, so that nothing of its file is left. One that a bucket keeps waiting is left
 /// alone: what it began there is announced, and retention removes it.
-async fn abandon(pump: JoinHandle<Result<Stored>>) {
-    drop(tokio::time::timeout(PROMPT, pump).await);
+async fn abandon(run: &Run<'_>, pump: JoinHandle<Result<Stored>>) {
+    if tokio::time::timeout(PROMPT, pump).await.is_err() {
+        run.bucket_fails.store(true, Ordering::Relaxed);
+    }
 }
 
 fn stored_file(role: Role, key: String, stored: &Stored) -> StoredFile {

@@ -19,6 +19,9 @@ use crate::task::backup::{PROMPT, Run, attempt};
 /// How long a bucket that will only get a copy may keep a dump from beginning.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a name is announced that something unknown is in the way of.
+const TRIES: u32 = 3;
+
 /// A name that nobody else takes.
 pub struct Name {
     /// The id.
@@ -75,11 +78,16 @@ async fn is_ours(run: &Run<'_>, id: &str) -> Result<bool> {
 
 fn announce(bucket: &dyn Store, claim: &Claim, keys: &[String]) -> Result<bool> {
     let manifest = Manifest::key(&claim.id);
-    if let Err(error) = bucket.announce(&manifest, &claim.to_json()?) {
-        return match Claim::read(bucket, &claim.id)? {
-            Some(_) => Ok(false),
-            None => Err(error),
-        };
+    let announcement = claim.to_json()?;
+    let mut tries = 0;
+    while let Err(error) = bucket.announce(&manifest, &announcement) {
+        tries += 1;
+        match Claim::read(bucket, &claim.id)? {
+            Some(_) => return Ok(false),
+            // It may have been in the way, and be gone by now.
+            None if error.kind() == Kind::CannotWrite && tries < TRIES => {}
+            None => return Err(error),
+        }
     }
     for key in keys {
         if bucket.size(key)?.is_some() {

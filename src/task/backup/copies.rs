@@ -115,8 +115,10 @@ fn look(local: &LocalStore, bucket: &dyn Store, instance: &str, address: &str) -
             false => missing.push((backup.manifest.clone(), Some(another(bucket, &backup.manifest.id)))),
         }
     }
-    if copied != before {
-        copied.write(local)?;
+    if copied != before
+        && let Err(error) = copied.write(local)
+    {
+        log::warn!("{error}");
     }
     let there = own.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| in_bucket.contains(id));
     let there = there.filter(|id| copied.has(address, id)).map(str::to_owned).collect();
@@ -136,7 +138,7 @@ fn another(bucket: &dyn Store, id: &str) -> Error {
 
 async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, manifest: &Manifest) -> Result<()> {
     let bytes = manifest.stored_bytes();
-    let progress = Progress::begin(&format!("{} to {}", manifest.id, bucket.location()), Some(bytes));
+    let progress = Progress::begin_slow(&format!("{} to {}", manifest.id, bucket.location()), Some(bytes), run.pause());
     let began = std::time::Instant::now();
     let (copier, copied) = (copier(run, local, bucket, progress.counter()), manifest.clone());
     let mut copying = tokio::task::spawn_blocking(move || copier.copy(&copied));

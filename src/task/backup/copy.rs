@@ -2,19 +2,24 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalogue::claim::Claim;
 use crate::catalogue::document;
-use crate::catalogue::manifest::{Manifest, StoredFile};
+use crate::catalogue::manifest::{Manifest, Pin, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
+use crate::parallel;
 use crate::pipeline::digest::DigestReader;
 use crate::store::Store;
 use crate::task::backup::commit::{forget_announcement, write};
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
+
+/// Largest file that is copied beside others, in bytes: so that little memory is taken by all of them.
+const SMALL: u64 = 1 << 20;
 
 /// Copies backups of one instance on one host.
 #[derive(Clone)]
@@ -60,15 +65,34 @@ impl Copier {
         }
         self.names_are_free(manifest)?;
         let left = self.announce(manifest, &document)?;
-        for file in &manifest.files {
-            match self.is_left(file, &left)? {
-                true => self.moved.add(file.stored_bytes),
-                false => self.file(file)?,
-            }
-        }
+        self.files(manifest, left)?;
+        self.pin(&manifest.id)?;
         write(self.to.as_ref(), &key, &document)?;
         forget_announcement(self.to.as_ref(), &key);
         Ok(())
+    }
+
+    /// Copies the files: small ones, of which a directory archive may have thousands, several at once.
+    fn files(&self, manifest: &Manifest, left: Left) -> Result<()> {
+        let (small, large): (Vec<&StoredFile>, Vec<&StoredFile>) =
+            manifest.files.iter().partition(|file| file.stored_bytes <= SMALL);
+        let failed = AtomicBool::new(false);
+        let copied = parallel::map(&small, |file| match failed.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.file(file, left).inspect_err(|_| failed.store(true, Ordering::Relaxed)),
+        });
+        copied.into_iter().collect::<Result<()>>()?;
+        large.into_iter().try_for_each(|file| self.file(file, left))
+    }
+
+    /// A backup that is pinned is never in the bucket without its pin.
+    fn pin(&self, id: &str) -> Result<()> {
+        let key = Pin::key(id);
+        match document(self.from.as_ref(), &key) {
+            Ok(pin) => self.to.replace(&key, &pin),
+            Err(error) if error.kind() == Kind::Missing => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whoever made an adopted dump may have uploaded it too. What is announced may be swept, so that is asked before.
@@ -121,8 +145,8 @@ impl Copier {
     }
 
     /// Whether a run that announced this very manifest has left this file whole. What else of ours has its name goes.
-    fn is_left(&self, file: &StoredFile, left: &Left) -> Result<bool> {
-        if *left == Left::Nothing {
+    fn is_left(&self, file: &StoredFile, left: Left) -> Result<bool> {
+        if left == Left::Nothing {
             return Ok(false);
         }
         match self.to.size(&file.key)? {
@@ -131,7 +155,7 @@ impl Copier {
                 Kind::CannotWrite,
                 format!("{} has an object {} that is somebody else's", self.to.location(), file.key),
             )),
-            Some(bytes) if *left == Left::Files && bytes == file.stored_bytes => Ok(true),
+            Some(bytes) if left == Left::Files && bytes == file.stored_bytes => Ok(true),
             Some(_) => self.to.delete(&file.key).map(|()| false),
         }
     }
@@ -159,7 +183,11 @@ impl Copier {
     }
 
     /// Copies a file while its bytes are compared with what the manifest says of them.
-    fn file(&self, file: &StoredFile) -> Result<()> {
+    fn file(&self, file: &StoredFile, left: Left) -> Result<()> {
+        if self.is_left(file, left)? {
+            self.moved.add(file.stored_bytes);
+            return Ok(());
+        }
         let from = self.from.read(&file.key, 0)?;
         let mut from = DigestReader::new(self.stop.reader(self.moved.reader(from)));
         let mut upload = self.to.create(&file.key, Some(file.stored_bytes))?;

@@ -240,7 +240,7 @@ pub fn whole(file: &StoredFile, digests: &Digests) -> Result<()> {
             return Err(damaged(&file.key, &format!("it has {} {side} bytes instead of {bytes}", found.bytes)));
         }
         if found.hex() != *sha256 {
-            return Err(damaged(&file.key, &format!("the SHA-256 of its {side} bytes is not that in the manifest")));
+            return Err(damaged(&file.key, &format!("the SHA-256 of its {side} bytes is not the recorded one")));
         }
     }
     Ok(())

@@ -42,9 +42,7 @@ impl Unpacking {
         stop: &Stop,
     ) -> Result<Self> {
         let file = archive.file()?.clone();
-        let in_place = archive.in_place()?;
-        let what = if in_place.is_some() { "checking" } else { "unpacking" };
-        let (staging, path, to) = match in_place {
+        let (staging, path, to) = match archive.in_place()? {
             Some(path) => (None, path, None),
             None => {
                 let staging = stage::reserve(archive, staging, file.plain_bytes)?;
@@ -57,6 +55,7 @@ impl Unpacking {
         };
         let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
         let work = Arc::new(Work::new(from, sharing));
+        let what = if to.is_none() { "checking" } else { "unpacking" };
         let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
         let (archive, part, stop, moved) = (Arc::clone(archive), part.cloned(), stop.clone(), progress.counter());
         let (follower, name) = (Follower::new(to, Arc::clone(&work), part), path.display().to_string());
