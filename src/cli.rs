@@ -10,10 +10,14 @@ use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod adopt;
+mod mail;
+mod monitor;
 mod retention;
 
 pub use adopt::AdoptArgs;
-pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, UnpinArgs};
+pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
+pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
+pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -40,7 +44,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
     71 system, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
-    Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password.";
+    Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password; SMTP_PASS alike.";
 
 impl Cli {
     /// Reads the command line and the environment. An empty variable counts as one that is not set, as in a compose
@@ -82,12 +86,16 @@ pub enum Verb {
     Restore(RestoreArgs),
     /// Make backups of the dumps that other scripts have left: check them, and write their manifests
     Adopt(AdoptArgs),
+    /// Check whether the backups are as they should be, and report their state
+    Monitor(Box<MonitorArgs>),
     /// Remove backups that are old enough, and what killed runs have left
     Retention(RetentionArgs),
     /// Keep a backup until it is unpinned
     Pin(PinArgs),
     /// Let a backup that was pinned grow old again
     Unpin(UnpinArgs),
+    /// Mail that a task has failed; alert units and schedulers call it
+    Alert(Box<AlertArgs>),
 }
 
 /// Options of every verb.
@@ -226,15 +234,34 @@ pub struct S3Args {
     pub rate_limit: Option<String>,
 }
 
-/// `pgcellar backup`.
-#[derive(Debug, Args)]
-pub struct BackupArgs {
+/// Which databases are backed up.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseArgs {
     /// Database, several with commas between, or * for every database that allows connections
     #[arg(short, long, env = "DB_NAME", hide_env_values = true, value_name = "NAMES")]
     pub dbname: Option<String>,
     /// Databases that * leaves out, with commas between
     #[arg(long, env = "BACKUP_EXCLUDE_DATABASES", hide_env_values = true, value_name = "NAMES")]
     pub exclude_databases: Option<String>,
+}
+
+/// Who can decrypt the backups.
+#[derive(Clone, Debug, Args)]
+pub struct RecipientArgs {
+    /// Encrypt to these age1…, ssh-ed25519 or ssh-rsa keys, with commas between
+    #[arg(long, env = "BACKUP_AGE_RECIPIENTS", hide_env_values = true, value_name = "KEYS")]
+    pub age_recipients: Option<String>,
+    /// File with recipients, one a line
+    #[arg(long, env = "BACKUP_AGE_RECIPIENTS_FILE", hide_env_values = true, value_name = "FILE")]
+    pub age_recipients_file: Option<PathBuf>,
+}
+
+/// `pgcellar backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Which databases.
+    #[command(flatten)]
+    pub databases: DatabaseArgs,
     /// custom, directory, tar or plain
     #[arg(short = 'F', long, env = "BACKUP_FORMAT", hide_env_values = true, default_value = "custom")]
     pub format: String,
@@ -254,12 +281,9 @@ pub struct BackupArgs {
     /// Tables that the directory format dumps at once [default: number of processors]
     #[arg(short, long, env = "BACKUP_JOBS", hide_env_values = true)]
     pub jobs: Option<String>,
-    /// Encrypt to these age1…, ssh-ed25519 or ssh-rsa keys, with commas between
-    #[arg(long, env = "BACKUP_AGE_RECIPIENTS", hide_env_values = true, value_name = "KEYS")]
-    pub age_recipients: Option<String>,
-    /// File with recipients, one a line
-    #[arg(long, env = "BACKUP_AGE_RECIPIENTS_FILE", hide_env_values = true, value_name = "FILE")]
-    pub age_recipients_file: Option<PathBuf>,
+    /// Who can decrypt.
+    #[command(flatten)]
+    pub recipients: RecipientArgs,
     /// Folder in memory where a directory archive waits for its encryption
     #[arg(long, env = "BACKUP_STAGING_DIR", hide_env_values = true, value_name = "FOLDER", default_value = "/dev/shm")]
     pub staging_dir: PathBuf,
@@ -284,6 +308,9 @@ pub struct BackupArgs {
     /// Print the manifests as JSON, each with the stores that have it
     #[arg(long)]
     pub json: bool,
+    /// The dead man's switch.
+    #[command(flatten)]
+    pub ping: PingArgs,
     /// The server.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{BackupArgs, IdentityArgs, PlaceArgs};
+use crate::cli::{BackupArgs, DatabaseArgs, IdentityArgs, PlaceArgs, RecipientArgs};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, Recipients};
@@ -14,10 +14,14 @@ use crate::postgres::dump_options::DumpOptions;
 use crate::secret::{Secret, Sources};
 
 mod connection;
+mod mail;
+mod monitor;
 mod retention;
 mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls};
+pub use mail::{Login, MailSettings, Period, PingUrl, Security};
+pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, policies};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
 
@@ -170,6 +174,28 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     None
 }
 
+impl Databases {
+    /// Checks the names.
+    pub fn new(args: &DatabaseArgs) -> Result<Self> {
+        let excluded = names("BACKUP_EXCLUDE_DATABASES", args.exclude_databases.as_deref().unwrap_or_default())?;
+        let named = match args.dbname.as_deref().map(str::trim) {
+            Some("*") => return Ok(Databases::AllBut(excluded)),
+            Some(text) => names("DB_NAME", text)?,
+            None => Vec::new(),
+        };
+        if named.is_empty() {
+            return Err(Error::new(Kind::Config, "no database is named")
+                .hint("set DB_NAME to a database's name, several with commas between, or * for all"));
+        }
+        match named.into_iter().filter(|name| !excluded.contains(name)).collect::<Vec<_>>() {
+            left if left.is_empty() => {
+                Err(Error::new(Kind::Config, "BACKUP_EXCLUDE_DATABASES leaves no database of those in DB_NAME"))
+            }
+            left => Ok(Databases::Named(left)),
+        }
+    }
+}
+
 impl Place {
     /// Checks the instance's name and finds the folder.
     pub fn new(args: &PlaceArgs) -> Result<Self> {
@@ -210,12 +236,12 @@ impl BackupSettings {
             wrong("BACKUP_COMPRESSION (--compression)", &args.compression, "gzip, bzip2, xz, zstd or none")
         })?;
         let settings = BackupSettings {
-            databases: databases(args)?,
+            databases: Databases::new(&args.databases)?,
             format,
             compression,
             level: level(args.compression_level.as_deref(), compression)?,
             jobs: jobs("BACKUP_JOBS (--jobs)", args.jobs.as_deref())?.unwrap_or_else(processors),
-            recipients: recipients(args)?,
+            recipients: recipients(&args.recipients)?,
             staging: args.staging_dir.clone(),
             options: DumpOptions::parse(args.dump_options.as_deref().unwrap_or_default())?,
             lock_wait: lock_wait(&args.lock_wait_timeout)?,
@@ -228,25 +254,6 @@ impl BackupSettings {
             .hint("pg_dump compresses a directory's files itself, and knows gzip, and zstd since version 16"));
         }
         Ok(settings)
-    }
-}
-
-fn databases(args: &BackupArgs) -> Result<Databases> {
-    let excluded = names("BACKUP_EXCLUDE_DATABASES", args.exclude_databases.as_deref().unwrap_or_default())?;
-    let named = match args.dbname.as_deref().map(str::trim) {
-        Some("*") => return Ok(Databases::AllBut(excluded)),
-        Some(text) => names("DB_NAME", text)?,
-        None => Vec::new(),
-    };
-    if named.is_empty() {
-        return Err(Error::new(Kind::Config, "no database is named")
-            .hint("set DB_NAME to a database's name, several with commas between, or * for all"));
-    }
-    match named.into_iter().filter(|name| !excluded.contains(name)).collect::<Vec<_>>() {
-        left if left.is_empty() => {
-            Err(Error::new(Kind::Config, "BACKUP_EXCLUDE_DATABASES leaves no database of those in DB_NAME"))
-        }
-        left => Ok(Databases::Named(left)),
     }
 }
 
@@ -294,7 +301,8 @@ fn lock_wait(text: &str) -> Result<Duration> {
     }
 }
 
-fn recipients(args: &BackupArgs) -> Result<Option<Arc<Recipients>>> {
+/// Who can decrypt; none means no encryption.
+pub fn recipients(args: &RecipientArgs) -> Result<Option<Arc<Recipients>>> {
     let (setting, text) = match (&args.age_recipients, &args.age_recipients_file) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 /// What our variables' names begin with.
-const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "PGCELLAR_"];
+const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
 
 /// Secrets, which have no flag.
-const SECRETS: &[&str] = &["DB_PASSWORD"];
+const SECRETS: &[&str] = &["DB_PASSWORD", "MONITOR_PING_URL", "SMTP_PASS"];
 
-/// Variables that a configuration shares with services and tasks that are not this command's.
-const ELSEWHERE: &[&str] = &["BACKUP_SCHEDULE"];
+/// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
+/// Triggered Units").
+const SYSTEMD: &[&str] =
+    &["MONITOR_SERVICE_RESULT", "MONITOR_EXIT_CODE", "MONITOR_EXIT_STATUS", "MONITOR_INVOCATION_ID", "MONITOR_UNIT"];
 
 /// How alike a name must be to be suggested (Jaro-Winkler).
 const ALIKE: f64 = 0.85;
@@ -26,11 +28,15 @@ pub fn warn(declared: &BTreeSet<String>) {
 }
 
 fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
-    let known: BTreeSet<&str> =
-        declared.iter().map(String::as_str).chain(SECRETS.iter().chain(ELSEWHERE).copied()).collect();
-    let ours = |name: &String| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !known.contains(name.as_str());
+    let known: BTreeSet<&str> = declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).collect();
+    // What systemd sets, nobody means to.
+    let meant = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
+    let ours = |name: &String| {
+        let known = known.contains(name.as_str()) || SYSTEMD.contains(&name.as_str());
+        PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !known
+    };
     let mut found: Vec<_> =
-        set.filter(ours).map(|name| (nearest(&name, &known), name)).map(|(near, name)| (name, near)).collect();
+        set.filter(ours).map(|name| (nearest(&name, &meant), name)).map(|(near, name)| (name, near)).collect();
     found.sort();
     found
 }
@@ -57,12 +63,13 @@ mod tests {
             ("BACKUP_DIRECTORY", Some("BACKUP_DIR")),
             ("DB_HOSTNAME", Some("DB_HOST")),
             ("DB_PASWORD", Some("DB_PASSWORD")),
+            ("MONITOR_XYZZY", None),
             ("PGCELLAR_XYZZY", None),
         ];
         for (name, nearest) in cases {
             assert_eq!(check(name), [(name.to_owned(), nearest.map(str::to_owned))]);
         }
-        for known in ["BACKUP_DIR", "DB_PASSWORD", "BACKUP_SCHEDULE", "PGHOST", "HOME"] {
+        for known in ["BACKUP_DIR", "DB_PASSWORD", "MONITOR_UNIT", "PGHOST", "HOME"] {
             assert_eq!(check(known), []);
         }
     }

@@ -3,6 +3,7 @@
 //! The library is the house that the `pgcellar` binary lives in; its rooms are described in each module. Imports go
 //! one way: `cli -> task -> {postgres, pipeline, store, catalogue, host} -> {config, secret, error}`.
 
+pub mod calendar;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
@@ -17,3 +18,4 @@ pub mod printable;
 pub mod secret;
 pub mod store;
 pub mod task;
+pub mod tls;

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     keep_to_ourselves();
     environment::warn(&Cli::variables());
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::error!("{error}");
             error.exit_code()
@@ -50,27 +50,35 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: &Cli) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::System, format!("cannot start threads: {error}")))?;
     let done = runtime.block_on(async {
         let stop = Stop::listen()?;
-        match &cli.verb {
-            Verb::Backup(args) => task::backup::run(args, &stop).await,
-            Verb::List(args) => task::list::run(args, &stop).await,
-            Verb::Verify(args) => task::verify::run(args, &stop).await,
-            Verb::Restore(args) => task::restore::run(args, &stop).await,
-            Verb::Adopt(args) => task::adopt::run(args, &stop).await,
-            Verb::Retention(args) => task::retention::run(args, &stop).await,
-            Verb::Pin(args) => task::pin::pin(args, &stop).await,
-            Verb::Unpin(args) => task::pin::unpin(args, &stop).await,
-        }
+        carry_out(&cli.verb, &stop).await
     });
     // A thread that waits for a server which does not answer breaks down when the runtime goes. That changes nothing any
     // more, and nobody is to be told.
     std::panic::set_hook(Box::new(|_| {}));
     runtime.shutdown_timeout(GRACE);
     done
+}
+
+async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
+    match verb {
+        Verb::Backup(args) => task::backup::run(args, stop).await?,
+        Verb::List(args) => task::list::run(args, stop).await?,
+        Verb::Verify(args) => task::verify::run(args, stop).await?,
+        Verb::Restore(args) => task::restore::run(args, stop).await?,
+        Verb::Adopt(args) => task::adopt::run(args, stop).await?,
+        Verb::Retention(args) => task::retention::run(args, stop).await?,
+        Verb::Pin(args) => task::pin::pin(args, stop).await?,
+        Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
+        Verb::Alert(args) => task::alert::run(args, stop).await?,
+        // Its exit status is a verdict.
+        Verb::Monitor(args) => return task::monitor::run(args, stop).await,
+    }
+    Ok(ExitCode::SUCCESS)
 }

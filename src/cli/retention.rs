@@ -16,7 +16,19 @@ pub struct RetentionArgs {
     /// Print every backup with keep or remove and the reasons, as JSON
     #[arg(long)]
     pub json: bool,
-    /// Zone of hours, days, weeks, months and years, such as Europe/Berlin [default: the system's]
+    /// What stays.
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// What stays, and by which clock.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Retention")]
+pub struct RuleArgs {
+    /// Zone of schedules, hours, days, weeks, months and years, such as Europe/Berlin [default: the system's]
     #[arg(long, env = "TZ", hide_env_values = true, value_name = "ZONE")]
     pub timezone: Option<String>,
     /// What stays.
@@ -25,9 +37,6 @@ pub struct RetentionArgs {
     /// What stays in the bucket.
     #[command(flatten)]
     pub keep_s3: KeepS3Args,
-    /// The store.
-    #[command(flatten)]
-    pub place: PlaceArgs,
 }
 
 /// What stays. A backup stays if any of these keeps it.

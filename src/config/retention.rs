@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 
-use crate::cli::{KeepArgs, KeepS3Args, RetentionArgs};
+use crate::cli::{KeepArgs, KeepS3Args, RuleArgs};
 use crate::config::wrong;
 use crate::error::{Error, Kind, Result};
 
@@ -71,7 +71,7 @@ struct Rules {
 
 impl RetentionSettings {
     /// Checks the settings. A policy that keeps nothing is refused.
-    pub fn new(args: &RetentionArgs) -> Result<Self> {
+    pub fn new(args: &RuleArgs) -> Result<Self> {
         let (local, s3) = policies(&args.keep, &args.keep_s3)?;
         Ok(RetentionSettings { local, s3, zone: zone(args.timezone.as_deref())? })
     }

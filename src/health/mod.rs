@@ -1,18 +1,28 @@
 //! The health of an instance: findings, which are pure functions of facts and thresholds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub mod notified;
+
+pub mod checks;
+pub mod facts;
+pub mod protection;
+pub mod report;
+#[cfg(test)]
+mod sample;
+pub mod words;
 
 /// How bad a finding is, in the order and with the exit codes of the Monitoring Plugins
 /// (<https://www.monitoring-plugins.org/doc/guidelines.html>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
     /// Nothing to do.
     Ok,
-    /// Something should be looked at.
-    Warning,
     /// It could not be found out.
     Unknown,
+    /// Something should be looked at.
+    Warning,
     /// Data are in danger.
     Critical,
 }

@@ -1,12 +1,42 @@
 //! Where log lines go: to the journal with fields under systemd, else to standard error in plain words.
 
+use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::host::progress;
 use crate::printable::printable;
+
+/// How many of the last lines are remembered, and how much of each, in letters.
+const REMEMBERED: usize = 30;
+const LONGEST: usize = 1000;
+
+static LAST: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// The last lines that were logged, for those who are told of a failure.
+pub fn last_lines() -> Vec<String> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+fn remember(record: &Record<'_>) {
+    let line = printable(&format!("{}{}", prefix(record.level()), record.args()));
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.len() == REMEMBERED {
+        last.pop_front();
+    }
+    last.push_back(line.chars().take(LONGEST).collect());
+}
+
+fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Info | Level::Debug | Level::Trace => "",
+    }
+}
 
 /// Starts logging. Called once.
 pub fn start(quiet: bool, verbose: bool) {
@@ -42,6 +72,7 @@ impl Log for Journal {
 
     fn log(&self, record: &Record<'_>) {
         if ours(record.metadata()) {
+            remember(record);
             self.0.log(record);
         }
     }
@@ -61,14 +92,10 @@ impl Log for Words {
         if !ours(record.metadata()) {
             return;
         }
-        let prefix = match record.level() {
-            Level::Error => "error: ",
-            Level::Warn => "warning: ",
-            Level::Info | Level::Debug | Level::Trace => "",
-        };
+        remember(record);
         // Standard error that is closed is no reason to stop a backup.
         progress::above_bars(|| {
-            drop(writeln!(std::io::stderr(), "{prefix}{}", printable(&record.args().to_string())));
+            drop(writeln!(std::io::stderr(), "{}{}", prefix(record.level()), printable(&record.args().to_string())));
         });
     }
 

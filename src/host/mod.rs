@@ -2,8 +2,13 @@
 
 pub mod journal;
 pub mod lock;
+pub mod logged;
+pub mod mail;
+pub mod ping;
 pub mod process;
 pub mod progress;
+pub mod replace_file;
 pub mod staging;
+pub mod state;
 pub mod stop;
 pub mod thread;

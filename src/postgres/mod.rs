@@ -5,6 +5,7 @@ pub mod archive;
 pub mod child;
 pub mod client;
 pub mod database_entries;
+pub mod databases;
 pub mod dump;
 pub mod dump_options;
 pub mod facts;

@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use crate::catalogue::manifest::Manifest;
 use crate::cli::BackupArgs;
-use crate::config::{BackupSettings, Connection, Databases, Format, Place};
+use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
+use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
 use crate::host::stop::Stop;
-use crate::postgres::client::{connect, failed};
-use crate::postgres::snapshot::text;
+use crate::postgres::databases;
 use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
 use crate::task::sweep::sweep;
@@ -33,9 +33,6 @@ use copies::Copies;
 
 /// How often a dump is begun again when tables were rewritten under it.
 const ATTEMPTS: u32 = 3;
-
-/// Databases that exist on every server, to ask for the others.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
 /// How long a run that was told to stop waits for a bucket.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -75,12 +72,21 @@ struct Printed<'a> {
     stores: Vec<&'static str>,
 }
 
+/// Makes the backups, and pings the dead man's switch before and after.
+pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
+    let ping = Ping::new(PingUrl::new(&args.ping));
+    let done = all(args, &ping, stop).await;
+    ping.end(&done, stop.requested()).await;
+    done
+}
+
 /// Backs up each database, one after the other, and then copies what the bucket lacks. One database that fails does not
 /// keep the others from being backed up, and none of that keeps what is there from being copied; the error is the first
 /// one's.
-pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
+async fn all(args: &BackupArgs, ping: &Ping, stop: &Stop) -> Result<()> {
     let (run, unopened) = open(args, stop).await?;
     let _lock = lock(&run)?;
+    ping.start().await;
     if let Some(local) = &run.local {
         sweep(local, &run.place.instance, Duration::ZERO)?;
     }
@@ -153,7 +159,7 @@ fn lock(run: &Run<'_>) -> Result<Lock> {
 
 async fn back_up_all(run: &Run<'_>) -> Made {
     let mut made = Made::default();
-    let databases = match run.stop.or(databases(run)).await {
+    let databases = match run.stop.or(wanted(run)).await {
         Ok(databases) => databases,
         Err(error) => return Made { failure: Some(error), ..made },
     };
@@ -187,18 +193,12 @@ fn no_plain_bytes_on_disk(settings: &BackupSettings) -> Result<()> {
     }
 }
 
-async fn databases(run: &Run<'_>) -> Result<Vec<String>> {
+async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
     let excluded = match &run.settings.databases {
         Databases::Named(names) => return Ok(names.clone()),
         Databases::AllBut(excluded) => excluded,
     };
-    let client = match connect(&run.connection, MAINTENANCE[0]).await {
-        Err(error) if error.kind() == Kind::Missing => connect(&run.connection, MAINTENANCE[1]).await?,
-        other => other?,
-    };
-    let query = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let rows = client.query(query, &[]).await.map_err(failed("the databases cannot be listed"))?;
-    let mut names = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<_>>>()?;
+    let mut names = databases::all(&run.connection).await?;
     names.retain(|name| !excluded.contains(name));
     match names.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),

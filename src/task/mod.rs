@@ -1,8 +1,10 @@
 //! The verbs, one file each.
 
 pub mod adopt;
+pub mod alert;
 pub mod backup;
 pub mod list;
+pub mod monitor;
 pub mod pin;
 pub mod restore;
 pub mod retention;

@@ -1,5 +1,6 @@
 //! `pgcellar retention`: removes the backups that no rule keeps, and what killed runs have left.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::catalogue::merged::Owner;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
 use crate::config::{Place, Policy, RetentionSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -52,7 +53,7 @@ struct Shelf {
 /// Decides, and does it. A store that fails does not keep the other from being cleaned; the error is then the first one's.
 pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     let run = Run {
-        settings: RetentionSettings::new(args)?,
+        settings: RetentionSettings::new(&args.rules)?,
         place: Place::new(&args.place)?,
         database: args.database.clone(),
         dry_run: args.dry_run,
@@ -77,7 +78,7 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 }
 
 fn clean(run: &Run, stores: &Stores) -> Result<()> {
-    let mut shelves = read(run, stores);
+    let mut shelves = shelves(run, stores, |store| own(run, store));
     let mut planned = plan::plan(run, &mut shelves);
     if !run.dry_run {
         for (shelf, planned) in shelves.iter_mut().zip(&mut planned) {
@@ -95,11 +96,35 @@ fn clean(run: &Run, stores: &Stores) -> Result<()> {
     conclude(shelves.into_iter().filter_map(|shelf| shelf.failure).chain(swept))
 }
 
-/// Reads the stores, the local one first.
-fn read(run: &Run, stores: &Stores) -> Vec<Shelf> {
+/// What a run at this moment would remove of these backups, which are all of this instance in each store that could be read:
+/// the names of the stores and the backups.
+pub fn foresee(
+    settings: &RetentionSettings,
+    place: &Place,
+    stores: &Stores,
+    backups: &HashMap<&'static str, Vec<Backup>>,
+    now: Timestamp,
+) -> Vec<(&'static str, Backup)> {
+    let (settings, place, stop) = (settings.clone(), place.clone(), Stop::default());
+    let run = Run { settings, place, database: None, dry_run: true, json: false, now, stop };
+    let known = |store: &dyn Store| {
+        let found = backups.get(store.name()).cloned();
+        found.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))
+    };
+    let mut shelves = shelves(&run, stores, known);
+    let planned = plan::plan(&run, &mut shelves);
+    let removed = shelves.into_iter().zip(planned).flat_map(|(shelf, planned)| {
+        let name = shelf.store.name();
+        let gone = shelf.backups.into_iter().zip(planned).filter(|(_, planned)| !planned.decision.keep);
+        gone.map(move |(backup, _)| (name, backup)).collect::<Vec<_>>()
+    });
+    removed.collect()
+}
+
+/// The stores with what `read` finds in them, the local one first.
+fn shelves(run: &Run, stores: &Stores, read: impl Fn(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
     let shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
-        let read = own(run, store.as_ref());
-        let (backups, failure) = match read {
+        let (backups, failure) = match read(store.as_ref()) {
             Ok(backups) => (backups, None),
             Err(error) => (Vec::new(), Some(error.context(format!("{} is not cleaned", store.location())))),
         };

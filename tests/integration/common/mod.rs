@@ -7,9 +7,11 @@
 //! - [`dumps`]: dumps as people make them without pgcellar.
 //! - [`memory`]: a disk that is soon full.
 //! - [`pgcellar`]: runs the built program in a clean environment over a backup folder of the test's own.
+//! - [`mailbox`]: a real mail server, and what came to it.
 //! - [`before`]: what a backup folder held before something went wrong, to see afterwards that nothing was lost.
 //! - [`bucket`]: a bucket on a real S3 server; [`stalled`] and [`cut`]: ways to it that stand still or break.
 //! - [`family`]: the children of a run, to see that they end with it.
+//! - [`forged`]: manifests that no backup has written, with files of the right sizes, as many and as old as a test needs.
 //! - [`held`] and [`programs`]: runs that stand still where the test wants them to.
 //! - [`session`]: a session that holds a lock.
 //! - [`shelf`]: many backups in no time, copies of a real one.
@@ -33,8 +35,10 @@ pub mod cut;
 pub mod dumps;
 pub mod everything;
 pub mod family;
+pub mod forged;
 pub mod held;
 pub mod keys;
+pub mod mailbox;
 pub mod memory;
 pub mod pgcellar;
 pub mod process;

@@ -37,7 +37,42 @@ impl Certificates {
         must(&mut openssl);
     }
 
-    /// The certificate of `authority`, `stranger`, `server` or `client`.
+    /// Adds a certificate for `localhost` that signs itself: `lonely`.
+    pub fn add_self_signed(&self) {
+        self.sign("lonely", "localhost", None, "subjectAltName=DNS:localhost");
+    }
+
+    /// Adds a certificate for `localhost` of the authority that was good for one month in 2020: `expired`.
+    pub fn add_expired(&self) {
+        let folder = self.folder.path();
+        let config = format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index\nnew_certs_dir={0}\nrand_serial=yes\ndefault_md=sha256\n\
+             policy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=DNS:localhost\n\
+             basicConstraints=critical,CA:FALSE\n",
+            folder.display()
+        );
+        fs::write(folder.join("ca.conf"), config).unwrap();
+        fs::write(folder.join("index"), "").unwrap();
+        let mut request = plain("openssl");
+        request.args([
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-noenc",
+            "-subj",
+            "/CN=localhost",
+        ]);
+        must(request.arg("-keyout").arg(self.key("expired")).arg("-out").arg(folder.join("request")));
+        let mut sign = plain("openssl");
+        sign.args(["ca", "-batch", "-notext", "-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]);
+        sign.arg("-config").arg(folder.join("ca.conf")).arg("-in").arg(folder.join("request"));
+        sign.arg("-cert").arg(self.certificate("authority")).arg("-keyfile").arg(self.key("authority"));
+        must(sign.arg("-out").arg(self.certificate("expired")));
+    }
+
+    /// The certificate of `authority`, `stranger`, `server`, `client` or what was added.
     pub fn certificate(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.crt"))
     }

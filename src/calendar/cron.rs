@@ -1,0 +1,245 @@
+//! Cron lines as Debian's cron reads them (`crontab(5)`; `load_entry` in `entry.c`, `find_jobs` in `cron.c`).
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+
+use crate::error::{Error, Kind, Result};
+
+/// Days in which every line that comes at all has come: 29 February of a given weekday is 40 years apart at the most
+/// (around 2100).
+const SEARCHED_DAYS: usize = 41 * 366;
+
+/// Days over which gaps are measured: over eight years, the longest time between two 29 February.
+const MEASURED_DAYS: usize = 8 * 366 + 62;
+
+const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// The times of a cron line. Bit N of a field stands for its value N.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cron {
+    minutes: u64,
+    hours: u64,
+    days: u64,
+    months: u64,
+    weekdays: u64,
+    /// Whether a day has to fit both the day of the month and the weekday, instead of one of them: so it is where one of
+    /// the fields begins with `*`.
+    both: bool,
+}
+
+/// A field of a line.
+struct Field {
+    name: &'static str,
+    first: u32,
+    last: u32,
+    /// Names of the values from `first` on.
+    names: &'static [&'static str],
+}
+
+const FIELDS: [Field; 5] = [
+    Field { name: "minute", first: 0, last: 59, names: &[] },
+    Field { name: "hour", first: 0, last: 23, names: &[] },
+    Field { name: "day of the month", first: 1, last: 31, names: &[] },
+    Field { name: "month", first: 1, last: 12, names: MONTHS },
+    Field { name: "day of the week", first: 0, last: 7, names: WEEKDAYS },
+];
+
+/// The line without what stands behind ` #`, which in a configuration file is meant as a comment.
+pub fn without_comment(text: &str) -> &str {
+    let at = text.match_indices('#').map(|(at, _)| at).find(|at| text[..*at].ends_with([' ', '\t']) || *at == 0);
+    text[..at.unwrap_or(text.len())].trim()
+}
+
+impl Cron {
+    /// Reads the five fields of a line, or one of cron's names such as `@daily`. A line that never comes is refused.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = without_comment(text);
+        let wrong = |why: String| Error::new(Kind::Config, format!("the cron line '{text}' cannot be used: {why}"));
+        let line = match text.strip_prefix('@') {
+            Some(name) => named(name).map_err(|why| wrong(why.to_owned()))?,
+            None => text,
+        };
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [minute, hour, day, month, weekday] = fields[..] else {
+            return Err(wrong(format!(
+                "it has {} fields instead of five: minute, hour, day of the month, month, day of the week",
+                fields.len()
+            )));
+        };
+        let read = |text: &str, field: &Field| set(text, field).map_err(&wrong);
+        let weekdays = read(weekday, &FIELDS[4])?;
+        let cron = Cron {
+            minutes: read(minute, &FIELDS[0])?,
+            hours: read(hour, &FIELDS[1])?,
+            days: read(day, &FIELDS[2])?,
+            months: read(month, &FIELDS[3])?,
+            // Sunday is 0 and 7.
+            weekdays: (weekdays | weekdays >> 7) & 0x7f,
+            both: day.starts_with('*') || weekday.starts_with('*'),
+        };
+        let start = Date::constant(2000, 1, 1);
+        match days_from(start, 1).take(SEARCHED_DAYS).any(|day| cron.has_day(day)) {
+            true => Ok(cron),
+            false => Err(wrong("it never comes: no such day is in its months".to_owned())),
+        }
+    }
+
+    /// The first run after this moment, by the clocks of a zone.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // Where a clock is put forward, a run of the day before may come later than it is written.
+        let from = after.to_zoned(zone.clone()).date().yesterday().ok()?;
+        self.days(from, 1).find_map(|day| self.runs(day, zone).into_iter().find(|run| *run > after))
+    }
+
+    /// The last run before this moment.
+    pub fn previous(&self, before: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let from = before.to_zoned(zone.clone()).date().tomorrow().ok()?;
+        self.days(from, -1).find_map(|day| self.runs(day, zone).into_iter().rev().find(|run| *run < before))
+    }
+
+    /// The longest time between two runs that follow each other, in the eight years from this moment on.
+    pub fn longest_gap(&self, from: Timestamp, zone: &TimeZone) -> SignedDuration {
+        let start = from.to_zoned(zone.clone()).date();
+        let mut longest = SignedDuration::ZERO;
+        let mut last: Option<Timestamp> = None;
+        // A usual day's gaps are always the same; only those of days with another length are looked at one by one.
+        let usual = self.gap_within(Date::constant(2000, 1, 1), &TimeZone::UTC);
+        for day in days_from(start, 1).take(MEASURED_DAYS).filter(|day| self.has_day(*day)) {
+            let within = match is_usual(day, zone) {
+                true => usual,
+                false => self.gap_within(day, zone),
+            };
+            let (Some(first), Some(end)) = (self.edge(day, zone, false), self.edge(day, zone, true)) else { continue };
+            let before = last.map_or(SignedDuration::ZERO, |last| first.duration_since(last));
+            longest = longest.max(within).max(before);
+            last = Some(end);
+        }
+        longest
+    }
+
+    fn gap_within(&self, day: Date, zone: &TimeZone) -> SignedDuration {
+        let runs = self.runs(day, zone);
+        let gaps = runs.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+        gaps.max().unwrap_or(SignedDuration::ZERO)
+    }
+
+    /// The days on which there are runs, from this one on.
+    fn days(&self, from: Date, step: i32) -> impl Iterator<Item = Date> {
+        days_from(from, step).take(SEARCHED_DAYS).filter(|day| self.has_day(*day))
+    }
+
+    fn has_day(&self, day: Date) -> bool {
+        let bit = |field: u64, value: i8| u32::try_from(value).is_ok_and(|value| field >> value & 1 == 1);
+        let of_month = bit(self.days, day.day());
+        let of_week = bit(self.weekdays, day.weekday().to_sunday_zero_offset());
+        let fits = if self.both { of_month && of_week } else { of_month || of_week };
+        bit(self.months, day.month()) && fits
+    }
+
+    /// The runs of a day in their order. Where the clock is put forward, what is skipped comes as much later; where it is
+    /// put back, what comes twice counts once.
+    fn runs(&self, day: Date, zone: &TimeZone) -> Vec<Timestamp> {
+        let times = values(self.hours).flat_map(|hour| values(self.minutes).map(move |minute| (hour, minute)));
+        let mut runs: Vec<Timestamp> = times.filter_map(|(hour, minute)| moment(day, hour, minute, zone)).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    }
+
+    /// The first or the last run of a day.
+    fn edge(&self, day: Date, zone: &TimeZone, last: bool) -> Option<Timestamp> {
+        let pick = |field: u64| if last { values(field).last() } else { values(field).next() };
+        moment(day, pick(self.hours)?, pick(self.minutes)?, zone)
+    }
+}
+
+fn is_usual(day: Date, zone: &TimeZone) -> bool {
+    let midnight = |day: Date| zone.to_timestamp(day.to_datetime(jiff::civil::Time::midnight())).ok();
+    match (midnight(day), day.tomorrow().ok().and_then(midnight)) {
+        (Some(start), Some(end)) => end.duration_since(start) == SignedDuration::from_hours(24),
+        _ => false,
+    }
+}
+
+fn moment(day: Date, hour: i8, minute: i8, zone: &TimeZone) -> Option<Timestamp> {
+    let civil = DateTime::new(day.year(), day.month(), day.day(), hour, minute, 0, 0).ok()?;
+    zone.to_timestamp(civil).ok()
+}
+
+fn days_from(from: Date, step: i32) -> impl Iterator<Item = Date> {
+    std::iter::successors(Some(from), move |day| day.checked_add(step.days()).ok())
+}
+
+fn values(field: u64) -> impl Iterator<Item = i8> {
+    (0..60_i8).filter(move |value| field >> value & 1 == 1)
+}
+
+fn named(name: &str) -> std::result::Result<&'static str, &'static str> {
+    match name.to_ascii_lowercase().as_str() {
+        "yearly" | "annually" => Ok("0 0 1 1 *"),
+        "monthly" => Ok("0 0 1 * *"),
+        "weekly" => Ok("0 0 * * 0"),
+        "daily" | "midnight" => Ok("0 0 * * *"),
+        "hourly" => Ok("0 * * * *"),
+        "reboot" => Err("a start of the machine is no time at which a backup is due"),
+        _ => Err("the names are @hourly, @daily, @weekly, @monthly and @yearly"),
+    }
+}
+
+/// Reads a field: a list of values, ranges, `*`, and steps through the latter two.
+fn set(text: &str, field: &Field) -> std::result::Result<u64, String> {
+    let wrong = |why: &str| format!("'{text}' as {}: {why}", field.name);
+    let mut bits = 0;
+    for item in text.split(',') {
+        let (range, step) = match item.split_once('/') {
+            Some((range, step)) => (range, Some(step)),
+            None => (item, None),
+        };
+        let (first, last) = match range.split_once('-') {
+            _ if range == "*" => (field.first, field.last),
+            Some((first, last)) => {
+                (value(first, field).map_err(wrong_of(&wrong))?, value(last, field).map_err(wrong_of(&wrong))?)
+            }
+            None => {
+                let value = value(range, field).map_err(wrong_of(&wrong))?;
+                if step.is_some() {
+                    return Err(wrong(&format!("a step needs a range, such as {range}-{}", field.last)));
+                }
+                (value, value)
+            }
+        };
+        if first > last {
+            return Err(wrong("a range ends before it begins"));
+        }
+        let step = match step.map(number) {
+            None => 1,
+            Some(Some(step @ 1..)) => step,
+            Some(_) => return Err(wrong("a step is a number from 1 on")),
+        };
+        bits |= (first..=last).step_by(step as usize).fold(0_u64, |bits, value| bits | 1 << value);
+    }
+    Ok(bits)
+}
+
+fn wrong_of<'a>(wrong: &'a impl Fn(&str) -> String) -> impl Fn(String) -> String + 'a {
+    move |why| wrong(&why)
+}
+
+fn value(text: &str, field: &Field) -> std::result::Result<u32, String> {
+    let named = field.names.iter().zip(field.first..).find(|(name, _)| text.eq_ignore_ascii_case(name));
+    let found = named.map(|(_, value)| value).or_else(|| number(text));
+    found.filter(|value| (field.first..=field.last).contains(value)).ok_or_else(|| {
+        let names = if field.names.is_empty() { "" } else { ", or a name of three letters" };
+        format!("'{text}' is no number from {} to {}{names}", field.first, field.last)
+    })
+}
+
+/// Digits alone: no sign, no blanks.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

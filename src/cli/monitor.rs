@@ -1,0 +1,110 @@
+//! Options of `pgcellar monitor`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::{
+    ConnectionArgs, DatabaseArgs, IdentityArgs, NotifyArgs, PlaceArgs, RecipientArgs, RuleArgs, TestMailArgs,
+};
+
+/// `pgcellar monitor`.
+#[derive(Debug, Args)]
+pub struct MonitorArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: MonitorAction,
+}
+
+/// The actions of `pgcellar monitor`.
+#[derive(Debug, Subcommand)]
+pub enum MonitorAction {
+    /// Say whether the backups are as they should be: the exit code is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN)
+    Check(CheckArgs),
+    /// Show the state of the backups
+    Report(ReportArgs),
+    /// Send a mail, and tell each step on its way
+    TestMail(Box<TestMailArgs>),
+}
+
+/// `pgcellar monitor check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What is mailed.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+    /// What is looked at.
+    #[command(flatten)]
+    pub health: HealthArgs,
+}
+
+/// `pgcellar monitor report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// text, json, html, or prometheus for node_exporter's textfile collector
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
+    /// File to write, which is replaced as a whole and can be read by everybody [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What is looked at.
+    #[command(flatten)]
+    pub health: HealthArgs,
+}
+
+/// What is looked at, and what is too much, too little or too late.
+#[derive(Clone, Debug, Args)]
+pub struct HealthArgs {
+    /// The databases that backups are made of.
+    #[command(flatten)]
+    pub databases: DatabaseArgs,
+    /// Who can decrypt.
+    #[command(flatten)]
+    pub recipients: RecipientArgs,
+    /// Thresholds.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
+    /// What retention keeps, and the zone of the schedule.
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// The server.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// What is too much, too little or too late.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Thresholds")]
+pub struct ThresholdArgs {
+    /// When backups are made: a cron line or a systemd calendar expression
+    #[arg(long, env = "BACKUP_SCHEDULE", hide_env_values = true, value_name = "SCHEDULE", default_value = "0 2 * * *")]
+    pub schedule: String,
+    /// Longest age of the newest good backup of each database, in hours; twice as long is critical [default: the longest
+    /// gap of the schedule and 2 hours]
+    #[arg(long, env = "MONITOR_RECENT_HOURS", hide_env_values = true, value_name = "HOURS")]
+    pub recent_hours: Option<String>,
+    /// Fewest good backups of each database
+    #[arg(long, env = "MONITOR_MIN_BACKUPS", hide_env_values = true, value_name = "NUMBER", default_value = "1")]
+    pub min_backups: String,
+    /// Largest size of a backup, such as 500M or 10G; 0 is no limit
+    #[arg(long, env = "MONITOR_MAX_SIZE", hide_env_values = true, value_name = "SIZE", default_value = "100G")]
+    pub max_size: String,
+    /// Longest age of the oldest backup, in days; 0 is no limit [default: what retention keeps]
+    #[arg(long, env = "MONITOR_MAX_AGE_DAYS", hide_env_values = true, value_name = "DAYS")]
+    pub max_age_days: Option<String>,
+    /// Least free space of the backup directory's disk: a part of it, such as 5%, or a size, such as 20G
+    #[arg(long, env = "MONITOR_MIN_FREE", hide_env_values = true, value_name = "PERCENT|SIZE", default_value = "5%")]
+    pub min_free: String,
+    /// How many times its usual spread a size or a duration may be away from the usual; 0 is no limit
+    #[arg(long, env = "MONITOR_MAX_DEVIATION", hide_env_values = true, value_name = "NUMBER", default_value = "8")]
+    pub max_deviation: String,
+}

@@ -1,0 +1,324 @@
+//! Settings of mail and of the dead man's switch.
+
+use std::path::PathBuf;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+
+use crate::cli::{MailArgs, PingArgs};
+use crate::config::{credentials, secret_variable, wrong};
+use crate::error::{Error, Kind, Result};
+use crate::secret::{Secret, Sources};
+
+/// How mail gets out, and to whom.
+#[derive(Clone, Debug)]
+pub struct MailSettings {
+    /// Server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub security: Security,
+    /// Name and password.
+    pub login: Option<Login>,
+    /// Certificates that may sign the server's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Sender.
+    pub from: Mailbox,
+    /// Recipients.
+    pub to: Vec<Mailbox>,
+    /// What we call ourselves (EHLO, Message-ID).
+    pub hello: String,
+}
+
+/// How the connection to a mail server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// It begins in the clear, and must change to TLS before anything is told (RFC 3207).
+    StartTls,
+    /// TLS from the first byte on (RFC 8314).
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// Who we are for a mail server.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// How often a status report is mailed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// Each day.
+    Daily,
+    /// Each Monday.
+    Weekly,
+}
+
+impl MailSettings {
+    /// Checks the settings; none if no mail is configured. `host` is this host's name.
+    pub fn new(args: &MailArgs, host: &str) -> Result<Option<Self>> {
+        let (server, to) = match (&args.smtp_host, &args.notification_email) {
+            (None, None) => return Ok(None),
+            (Some(server), Some(to)) => (server.trim().to_owned(), to),
+            (Some(_), None) => return Err(half("SMTP_HOST", "NOTIFICATION_EMAIL")),
+            (None, Some(_)) => return Err(half("NOTIFICATION_EMAIL", "SMTP_HOST")),
+        };
+        if server.is_empty() || server.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@')) {
+            return Err(wrong("SMTP_HOST (--smtp-host)", &server, "the name or address of a mail server"));
+        }
+        let port = port(&args.smtp_port)?;
+        let login = login(args)?;
+        Ok(Some(MailSettings {
+            security: security(args.smtp_tls.as_deref(), &server, port, login.is_some())?,
+            from: sender(args.smtp_from.as_deref(), login.as_ref(), host)?,
+            to: recipients(to)?,
+            host: server,
+            port,
+            login,
+            ca_file: args.smtp_ca_file.clone(),
+            hello: host.to_owned(),
+        }))
+    }
+}
+
+fn half(set: &str, missing: &str) -> Error {
+    Error::new(Kind::Config, format!("{set} is set, and {missing} is not")).hint("mail needs both, or neither")
+}
+
+fn port(text: &str) -> Result<u16> {
+    match text.trim().parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err(wrong("SMTP_PORT (--smtp-port)", text, "a number from 1 to 65535")),
+    }
+}
+
+fn login(args: &MailArgs) -> Result<Option<Login>> {
+    let value = secret_variable("SMTP_PASS")?;
+    let sources = Sources {
+        credential: "smtp-password",
+        variable: "SMTP_PASS",
+        file: args.smtp_pass_file.as_deref(),
+        value: value.as_ref(),
+    };
+    match (args.smtp_user.clone(), sources.find(credentials().as_deref())?) {
+        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::new(Kind::Config, "SMTP_USER is set, and there is no password")
+            .hint("set SMTP_PASS or SMTP_PASS_FILE, or the credential smtp-password; or leave SMTP_USER out")),
+        (None, Some(_)) => {
+            Err(Error::new(Kind::Config, "there is a password for the mail server, and SMTP_USER is not set"))
+        }
+    }
+}
+
+/// The name of `SMTP_TLS`, or what the port tells. A password goes out in the clear only to this very machine, or if it
+/// is said so by a word that nobody writes by accident.
+fn security(text: Option<&str>, server: &str, port: u16, password: bool) -> Result<Security> {
+    match text {
+        None if port == 465 => Ok(Security::Tls),
+        None | Some("starttls") => Ok(Security::StartTls),
+        Some("tls") => Ok(Security::Tls),
+        Some("insecure") => Ok(Security::None),
+        Some("none") if !password || is_this_machine(server) => Ok(Security::None),
+        Some("none") => Err(Error::new(
+            Kind::Config,
+            format!("SMTP_TLS is none, and the password would go to {server} for everybody on the way to read"),
+        )
+        .hint("set SMTP_TLS=starttls or tls; SMTP_TLS=insecure says that this is meant")),
+        Some(other) => Err(wrong("SMTP_TLS (--smtp-tls)", other, "starttls, tls, none or insecure")),
+    }
+}
+
+fn is_this_machine(server: &str) -> bool {
+    server.eq_ignore_ascii_case("localhost")
+        || server.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn sender(text: Option<&str>, login: Option<&Login>, host: &str) -> Result<Mailbox> {
+    if let Some(text) = text {
+        return mailbox("SMTP_FROM (--smtp-from)", text);
+    }
+    // Servers that want a login mostly want its address as the sender.
+    if let Some(address) = login.and_then(|login| login.user.parse::<Address>().ok()) {
+        return Ok(Mailbox::new(Some("pgcellar".to_owned()), address));
+    }
+    let address = Address::new("pgcellar", host).map_err(|_| {
+        Error::new(Kind::Config, format!("'pgcellar@{host}' is no address that mail can come from"))
+            .hint("set SMTP_FROM")
+    })?;
+    Ok(Mailbox::new(None, address))
+}
+
+fn recipients(text: &str) -> Result<Vec<Mailbox>> {
+    let setting = "NOTIFICATION_EMAIL (--notification-email)";
+    let mut quoted = false;
+    let parts = text.split(|c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    });
+    let found: Vec<Mailbox> = parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| mailbox(setting, part))
+        .collect::<Result<_>>()?;
+    match found.is_empty() {
+        true => Err(wrong(setting, text, "addresses with commas between")),
+        false => Ok(found),
+    }
+}
+
+/// `a@example.org` or `Name <a@example.org>`.
+fn mailbox(setting: &str, text: &str) -> Result<Mailbox> {
+    let text = text.trim();
+    let (name, address) = match text.strip_suffix('>').and_then(|text| text.rsplit_once('<')) {
+        Some((name, address)) => (name.trim().trim_matches('"'), address.trim()),
+        None => ("", text),
+    };
+    let shown = crate::printable::printable(text);
+    let address: Address = address
+        .parse()
+        .map_err(|_| wrong(setting, &shown, "an address such as admin@example.com or Admin <admin@example.com>"))?;
+    Ok(Mailbox::new(Some(name.to_owned()).filter(|name| !name.is_empty()), address))
+}
+
+impl Period {
+    /// Checks `MONITOR_REPORT`; none means never.
+    pub fn new(text: &str) -> Result<Option<Self>> {
+        match text.trim() {
+            "daily" => Ok(Some(Period::Daily)),
+            "weekly" => Ok(Some(Period::Weekly)),
+            "never" => Ok(None),
+            other => Err(wrong("MONITOR_REPORT (--report)", other, "daily, weekly or never")),
+        }
+    }
+}
+
+/// The URL of the dead man's switch. Whoever knows it can keep the switch quiet, so only its host is ever shown.
+#[derive(Clone, Debug)]
+pub struct PingUrl {
+    url: Secret,
+    /// Its host, for messages.
+    pub host: String,
+}
+
+impl PingUrl {
+    /// Finds and checks the URL; none if there is none.
+    pub fn new(args: &PingArgs) -> Result<Option<Self>> {
+        let value = secret_variable("MONITOR_PING_URL")?;
+        let sources = Sources {
+            credential: "ping-url",
+            variable: "MONITOR_PING_URL",
+            file: args.ping_url_file.as_deref(),
+            value: value.as_ref(),
+        };
+        sources.find(credentials().as_deref())?.map(PingUrl::parse).transpose()
+    }
+
+    fn parse(url: Secret) -> Result<Self> {
+        let text = url.expose();
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let authority = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default().to_owned();
+        let printable = text.chars().all(|c| c.is_ascii_graphic() && c != '#');
+        match host.is_empty() || !printable || authority.contains('@') {
+            true => Err(Error::new(Kind::Config, "MONITOR_PING_URL is no URL that can be pinged")
+                .hint("it begins with https:// or http://, as in https://hc-ping.com/UUID")),
+            false => Ok(PingUrl { url, host }),
+        }
+    }
+
+    /// The URL with this behind its path: `/start`, `/fail` or nothing.
+    pub fn with(&self, action: &str) -> Secret {
+        let text = self.url.expose();
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (text, String::new()),
+        };
+        match action {
+            "" => self.url.clone(),
+            _ => Secret::new(format!("{}{action}{query}", path.trim_end_matches('/'))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_go_out_in_the_clear_only_when_it_is_said() {
+        let cases = [
+            (None, "mail", 587, true, Some(Security::StartTls)),
+            (None, "mail", 25, false, Some(Security::StartTls)),
+            (None, "mail", 465, true, Some(Security::Tls)),
+            (Some("starttls"), "mail", 465, true, Some(Security::StartTls)),
+            (Some("tls"), "mail", 2525, true, Some(Security::Tls)),
+            (Some("none"), "mail", 25, false, Some(Security::None)),
+            (Some("none"), "mail", 25, true, None),
+            (Some("none"), "localhost", 25, true, Some(Security::None)),
+            (Some("none"), "127.0.0.1", 25, true, Some(Security::None)),
+            (Some("none"), "::1", 25, true, Some(Security::None)),
+            (Some("none"), "localhost.example.org", 25, true, None),
+            (Some("insecure"), "mail", 25, true, Some(Security::None)),
+            (Some("ssl"), "mail", 25, false, None),
+        ];
+        for (text, server, port, password, expected) in cases {
+            let found = security(text, server, port, password);
+            assert_eq!(found.as_ref().ok().copied(), expected, "{text:?} {server} {port} {password}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn recipients_are_addresses_with_or_without_names() {
+        let read = |text| recipients(text).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read("a@example.org").unwrap(), ["a@example.org"]);
+        assert_eq!(read(" a@example.org , ,b@localhost,").unwrap(), ["a@example.org", "b@localhost"]);
+        let named = r#""Doe, Jörg" <j@example.org>, Ops <ops@example.org>"#;
+        let found = recipients(named).unwrap();
+        assert_eq!(found[0].name.as_deref(), Some("Doe, Jörg"));
+        assert_eq!(found[1].email.to_string(), "ops@example.org");
+        for wrong in ["", ",", "root", "a@example.org b@example.org", "a@b@c", "<a@example.org", "a@exam ple.org"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_sender_is_who_logs_in_or_this_host() {
+        let login = |user: &str| Login { user: user.to_owned(), password: Secret::new("x") };
+        let from = |text, login: Option<Login>, host| sender(text, login.as_ref(), host).map(|found| found.to_string());
+        assert_eq!(from(None, Some(login("me@gmail.com")), "db1").unwrap(), "pgcellar <me@gmail.com>");
+        assert_eq!(from(None, Some(login("apikey")), "db1.example.org").unwrap(), "pgcellar@db1.example.org");
+        assert_eq!(from(Some("x@y.example"), Some(login("me@gmail.com")), "db1").unwrap(), "x@y.example");
+        assert!(from(None, None, "no host").is_err());
+    }
+
+    #[test]
+    fn ping_addresses() {
+        let parse = |text: &str| PingUrl::parse(Secret::new(text));
+        let url = parse("https://hc-ping.com/key/slug?create=1").unwrap();
+        assert_eq!(url.host, "hc-ping.com");
+        assert_eq!(url.with("/start").expose(), "https://hc-ping.com/key/slug/start?create=1");
+        assert_eq!(url.with("").expose(), "https://hc-ping.com/key/slug?create=1");
+        let url = parse("http://[::1]:8000/ping/abc/").unwrap();
+        assert_eq!((url.host.as_str(), url.with("/fail").expose()), ("[::1]:8000", "http://[::1]:8000/ping/abc/fail"));
+        for wrong in ["", "hc-ping.com/abc", "ftp://x/", "https://", "https:///abc", "http://a b/", "http://u:p@h/"] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(!error.contains("abc") && !error.contains("u:p"), "{error}");
+        }
+        assert!(!format!("{:?}", parse("https://hc-ping.com/s3cr3t").unwrap()).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn periods() {
+        assert_eq!(Period::new("daily").unwrap(), Some(Period::Daily));
+        assert_eq!(Period::new("weekly").unwrap(), Some(Period::Weekly));
+        assert_eq!(Period::new("never").unwrap(), None);
+        assert!(Period::new("hourly").is_err());
+    }
+}

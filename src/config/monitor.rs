@@ -1,0 +1,180 @@
+//! Thresholds of the checks.
+
+use std::time::Duration;
+
+use crate::cli::{HealthArgs, ThresholdArgs};
+use crate::config::wrong;
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
+
+/// What is too much, too little or too late.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MonitorSettings {
+    /// When backups are made, as it is written: a cron line or a systemd calendar expression.
+    pub schedule: String,
+    /// Longest age of the newest good backup; none means that the schedule tells.
+    pub recent: Option<Duration>,
+    /// Fewest good backups of each database.
+    pub min_backups: u64,
+    /// Largest size of a backup, in bytes.
+    pub max_bytes: Option<u64>,
+    /// Longest age of the oldest backup.
+    pub max_age: MaxAge,
+    /// Least free space.
+    pub min_free: MinFree,
+    /// How many times its usual spread a size or a duration may be away from the usual.
+    pub max_deviation: Option<f64>,
+}
+
+/// Longest age of the oldest backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxAge {
+    /// What retention keeps is not too old.
+    Retention,
+    /// This many days.
+    Days(u32),
+    /// None is too old.
+    Unlimited,
+}
+
+/// Least free space of a disk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MinFree {
+    /// A part of its size.
+    Percent(f64),
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl MonitorSettings {
+    /// Checks the thresholds.
+    pub fn new(args: &HealthArgs) -> Result<Self> {
+        let ThresholdArgs { schedule, recent_hours, min_backups, max_size, max_age_days, min_free, max_deviation } =
+            &args.thresholds;
+        Ok(MonitorSettings {
+            schedule: schedule.trim().to_owned(),
+            recent: recent_hours.as_deref().map(hours).transpose()?,
+            min_backups: count(min_backups)?,
+            max_bytes: size(max_size)
+                .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0))
+                .ok_or_else(|| wrong("MONITOR_MAX_SIZE (--max-size)", max_size, "a size such as 500M or 10G, or 0"))?,
+            max_age: max_age_days.as_deref().map_or(Ok(MaxAge::Retention), max_age)?,
+            min_free: free(min_free)?,
+            max_deviation: deviation(max_deviation)?,
+        })
+    }
+}
+
+/// Format of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// For a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For a browser.
+    Html,
+    /// For node_exporter's textfile collector.
+    Prometheus,
+}
+
+impl ReportFormat {
+    /// Checks the name.
+    pub fn new(name: &str) -> Result<Self> {
+        match name {
+            "text" => Ok(ReportFormat::Text),
+            "json" => Ok(ReportFormat::Json),
+            "html" => Ok(ReportFormat::Html),
+            "prometheus" => Ok(ReportFormat::Prometheus),
+            other => Err(Error::new(Kind::Usage, format!("there is no format '{}'", printable(other)))
+                .hint("--format is text, json, html or prometheus")),
+        }
+    }
+}
+
+fn hours(text: &str) -> Result<Duration> {
+    match text.trim().parse::<f64>() {
+        Ok(hours) if (0.1..=100_000.0).contains(&hours) => Ok(Duration::from_secs_f64(hours * 3600.0)),
+        _ => Err(wrong("MONITOR_RECENT_HOURS (--recent-hours)", text, "a number of hours from 0.1 to 100000")),
+    }
+}
+
+fn count(text: &str) -> Result<u64> {
+    text.trim().parse().map_err(|_| wrong("MONITOR_MIN_BACKUPS (--min-backups)", text, "a number of backups"))
+}
+
+fn max_age(text: &str) -> Result<MaxAge> {
+    match text.trim().parse() {
+        Ok(0) => Ok(MaxAge::Unlimited),
+        Ok(days @ 1..=36_500) => Ok(MaxAge::Days(days)),
+        _ => Err(wrong("MONITOR_MAX_AGE_DAYS (--max-age-days)", text, "a number of days up to 36500")),
+    }
+}
+
+fn free(text: &str) -> Result<MinFree> {
+    let percent = |text: &str| text.trim().parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    let found = match text.trim().strip_suffix('%') {
+        Some(text) => percent(text).map(MinFree::Percent),
+        None => size(text).map(MinFree::Bytes),
+    };
+    let expected = "a part of the disk such as 5%, or a size such as 20G";
+    found.ok_or_else(|| wrong("MONITOR_MIN_FREE (--min-free)", text, expected))
+}
+
+fn deviation(text: &str) -> Result<Option<f64>> {
+    match text.trim().parse::<f64>() {
+        Ok(spreads) if (0.0..=1e6).contains(&spreads) => Ok(Some(spreads).filter(|spreads| *spreads > 0.0)),
+        _ => Err(wrong("MONITOR_MAX_DEVIATION (--max-deviation)", text, "a number from 0 on, such as 8")),
+    }
+}
+
+/// `500K`, `1.5G`, `2T` (1024 each), or bytes.
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = |letter: char| units.iter().find(|(name, _)| letter.eq_ignore_ascii_case(name));
+    let (digits, shift) = match text.chars().last().and_then(unit) {
+        Some((_, shift)) => (&text[..text.len() - 1], *shift),
+        None => (text, 0),
+    };
+    let number: f64 = digits.trim_end().parse().ok().filter(|number| (0.0..1e15).contains(number))?;
+    let bytes = number * f64::from(1_u32 << (shift / 2)) * f64::from(1_u32 << (shift / 2));
+    // Below 2^63, and no part of a byte.
+    (bytes < 9e18 && (shift > 0 || number.fract() == 0.0)).then_some(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let cases =
+            [("0", 0), ("1024", 1024), ("500M", 500 << 20), ("1.5g", 3 << 29), (" 2 T ", 2 << 40), ("1K", 1024)];
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "10MB", "1.5", "1e400G", "nan", "inf", "99999999999999T"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn thresholds() {
+        assert_eq!(free("5%").unwrap(), MinFree::Percent(5.0));
+        assert_eq!(free("20G").unwrap(), MinFree::Bytes(20 << 30));
+        assert_eq!(hours("26").unwrap(), Duration::from_secs(26 * 3600));
+        assert_eq!(hours("0.5").unwrap(), Duration::from_secs(1800));
+        assert_eq!(max_age("0").unwrap(), MaxAge::Unlimited);
+        assert_eq!(max_age("9").unwrap(), MaxAge::Days(9));
+        assert_eq!(deviation("0").unwrap(), None);
+        assert_eq!(deviation("4.5").unwrap(), Some(4.5));
+        for text in ["", "5 %x", "101%", "-1%", "x"] {
+            assert!(free(text).is_err(), "{text}");
+        }
+        for text in ["", "0", "-5", "nan", "many"] {
+            assert!(hours(text).is_err(), "{text}");
+        }
+        assert!(count("-1").is_err() && max_age("-1").is_err() && deviation("-1").is_err() && deviation("x").is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! Checks of each database: whether it has backups, enough of them, new ones, and none that is too large or too old.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::config::{MaxAge, MonitorSettings};
+use crate::health::checks::finding;
+use crate::health::facts::{Backup, Expected, Facts, State};
+use crate::health::protection::{Protection, is_from_future};
+use crate::health::words::{bytes, count, quoted, some, span, time};
+use crate::health::{Finding, Level};
+
+/// How long a backup may take that has begun when it was due.
+const RUNNING: SignedDuration = SignedDuration::from_hours(2);
+
+/// How many names a finding shows.
+const SHOWN: usize = 3;
+
+pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+    // Of stores that cannot be read nothing is known; that itself is a finding.
+    if facts.stores.iter().all(|store| store.contents.is_err()) {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    if protections.is_empty() {
+        findings.push(finding(
+            Level::Critical,
+            "no_backup",
+            "",
+            format!("there is no backup, and no database is configured for {}", quoted(&facts.instance)),
+            "set DB_NAME to the databases to back up, and run pgcellar backup",
+        ));
+    }
+    for protection in protections {
+        let expected = protection.expected.into_iter();
+        findings.extend(expected.filter_map(|expected| recent(facts, protection, expected)));
+        findings.extend(protection.expected.and_then(|_| few(facts, protection, settings)));
+        findings.extend(large(protection, settings));
+        findings.extend(old(facts, protection, settings));
+    }
+    findings.extend(overdue(facts, settings));
+    findings.extend(clock(facts, protections));
+    findings
+}
+
+fn recent(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
+    let Some(newest) = protection.newest(facts.now) else { return none(facts, protection, expected) };
+    let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
+    let limit = facts.schedule.recent;
+    let level = match age {
+        _ if age > limit.saturating_mul(2) => Level::Critical,
+        _ if age > limit => Level::Warning,
+        _ => return None,
+    };
+    Some(finding(
+        level,
+        "not_recent",
+        protection.database,
+        format!(
+            "the newest good backup of {} is {} old: {}; {} are allowed ({})",
+            quoted(protection.database),
+            span(age),
+            newest.id,
+            span(limit),
+            facts.schedule.because
+        ),
+        look(facts),
+    ))
+}
+
+/// What to do where a backup is missing.
+fn look(facts: &Facts) -> String {
+    format!("run pgcellar backup; journalctl -u pgcellar-backup@{} tells how the last run ended", facts.instance)
+}
+
+fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
+    let name = quoted(protection.database);
+    let future = protection.backups.iter().any(|kept| kept.backup.is_good() && is_from_future(kept.backup, facts.now));
+    if future {
+        // Whether it is recent cannot be told; the check of the clock says so.
+        return None;
+    }
+    if let Some(due) = expected.first_due
+        && protection.backups.is_empty()
+        && facts.now.duration_since(due) < RUNNING
+    {
+        let message = format!("there is no backup of {name} yet: the first one is due at {}", time(due));
+        return Some(finding(Level::Ok, "pending", protection.database, message, ""));
+    }
+    let number =
+        |wanted: fn(&State) -> bool| protection.backups.iter().filter(|kept| wanted(&kept.backup.state)).count();
+    let (damaged, partial) =
+        (number(|state| matches!(state, State::Damaged(_))), number(|state| *state == State::Partial));
+    let others = match (damaged, partial) {
+        (0, 0) => String::new(),
+        (0, partial) => format!(" ({partial} without all data)"),
+        (damaged, 0) => format!(" ({damaged} damaged)"),
+        (damaged, partial) => format!(" ({damaged} damaged, {partial} without all data)"),
+    };
+    let message = format!("there is no good backup of {name}{others}");
+    Some(finding(Level::Critical, "no_backup", protection.database, message, look(facts)))
+}
+
+fn few(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+    let number = protection.good(facts.now).count();
+    // None at all is another finding.
+    (number > 0 && (number as u64) < settings.min_backups).then(|| {
+        finding(
+            Level::Warning,
+            "few_backups",
+            protection.database,
+            format!(
+                "{} has {}, fewer than MONITOR_MIN_BACKUPS={}",
+                quoted(protection.database),
+                count(number, "good backup"),
+                settings.min_backups
+            ),
+            "does retention keep so many, and did the last backups succeed? pgcellar list shows them",
+        )
+    })
+}
+
+fn large(protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+    let limit = settings.max_bytes?;
+    let large: Vec<&Backup> =
+        protection.backups.iter().map(|kept| kept.backup).filter(|backup| backup.bytes > limit).collect();
+    let newest = large.last()?;
+    let others = match large.len() {
+        1 => String::new(),
+        several => format!(", and so have {} more", several - 1),
+    };
+    Some(finding(
+        Level::Warning,
+        "too_large",
+        protection.database,
+        format!("{} has {}, more than MONITOR_MAX_SIZE ({}){others}", newest.id, bytes(newest.bytes), bytes(limit)),
+        "look which table grew (pgcellar restore --list), or set MONITOR_MAX_SIZE to what is usual now",
+    ))
+}
+
+fn old(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+    let MaxAge::Days(days) = settings.max_age else { return None };
+    let limit = SignedDuration::from_hours(24 * i64::from(days));
+    // Retention never takes the last good one.
+    let last = protection.newest(facts.now).map(|backup| &backup.id);
+    let old = |backup: &&Backup| facts.now.duration_since(backup.started) > limit && Some(&backup.id) != last;
+    let old: Vec<&Backup> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
+    let oldest = old.first()?;
+    Some(finding(
+        Level::Warning,
+        "too_old",
+        protection.database,
+        format!(
+            "{} of {} older than MONITOR_MAX_AGE_DAYS={days}, the oldest {} ({})",
+            count(old.len(), "backup"),
+            quoted(protection.database),
+            oldest.id,
+            span(facts.now.duration_since(oldest.started).unsigned_abs())
+        ),
+        "does retention run? pgcellar retention --dry-run says what it would remove",
+    ))
+}
+
+/// Backups that retention should have removed.
+fn overdue(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
+    if settings.max_age != MaxAge::Retention {
+        return Vec::new();
+    }
+    let removals = facts.removals.as_deref().unwrap_or_default();
+    let each = facts.stores.iter().filter_map(|store| {
+        let overdue = removals.iter().filter(|removal| removal.store == store.name && removal.overdue);
+        let ids: Vec<&str> = overdue.map(|removal| removal.id.as_str()).collect();
+        (!ids.is_empty()).then(|| {
+            finding(
+                Level::Warning,
+                "retention_behind",
+                store.name,
+                format!(
+                    "{} in {} should have been removed two days ago: {}",
+                    count(ids.len(), "backup"),
+                    store.location,
+                    some(&ids, SHOWN)
+                ),
+                "does retention run? pgcellar retention --dry-run says what it would remove, and why",
+            )
+        })
+    });
+    each.collect()
+}
+
+fn clock(facts: &Facts, protections: &[Protection<'_>]) -> Option<Finding> {
+    let all = protections.iter().flat_map(|protection| &protection.backups).map(|kept| kept.backup);
+    let future: Vec<&Backup> = all.filter(|backup| is_from_future(backup, facts.now)).collect();
+    let latest = future.iter().max_by_key(|backup| backup.started)?;
+    Some(finding(
+        Level::Warning,
+        "clock",
+        "",
+        format!(
+            "{} in the future, the latest {}: the clock went back, or was ahead then",
+            if future.len() == 1 { "a backup began".to_owned() } else { format!("{} backups began", future.len()) },
+            latest.id
+        ),
+        "look at the clock (timedatectl); how recent such a backup is cannot be told, so it counts for nothing here",
+    ))
+}

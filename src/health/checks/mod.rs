@@ -1,0 +1,47 @@
+//! The checks: facts and thresholds in, findings out. Nothing here knows a clock, a disk or a network.
+
+use crate::config::MonitorSettings;
+use crate::health::facts::Facts;
+use crate::health::protection::Protection;
+use crate::health::{Finding, Level};
+
+mod databases;
+mod host;
+mod learned;
+mod stores;
+
+pub use stores::least_free;
+
+/// Of findings of one level, what comes first: what explains the others, then what is nearest to a loss of data.
+const ORDER: &[&str] =
+    &["store_unreadable", "no_backup", "damaged", "not_recent", "storage_full", "next_backup_fits", "key"];
+
+/// Everything that is found, the worst first.
+pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
+    let protections = Protection::all(facts);
+    let mut findings = stores::findings(facts, settings);
+    findings.extend(databases::findings(facts, &protections, settings));
+    findings.extend(learned::findings(facts, &protections, settings));
+    findings.extend(host::findings(facts));
+    let place = |finding: &Finding| ORDER.iter().position(|check| *check == finding.check).unwrap_or(ORDER.len());
+    findings.sort_by(|a, b| b.level.cmp(&a.level).then(place(a).cmp(&place(b))).then(a.subject.cmp(&b.subject)));
+    findings
+}
+
+/// The worst level of some findings.
+pub fn verdict(findings: &[Finding]) -> Level {
+    findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+}
+
+fn finding(
+    level: Level,
+    check: &'static str,
+    subject: impl Into<String>,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> Finding {
+    Finding { level, check, subject: subject.into(), message: message.into(), hint: hint.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! Each check on both sides of its threshold.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::config::{MaxAge, MinFree};
+use crate::health::facts::{
+    Backup, Contents, Disk, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
+};
+use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
+
+/// Level, check and subject of what is found.
+fn found(facts: &Facts, settings: &MonitorSettings) -> Vec<(Level, &'static str, String)> {
+    findings(facts, settings).into_iter().map(|finding| (finding.level, finding.check, finding.subject)).collect()
+}
+
+#[track_caller]
+fn is_silent(facts: &Facts, settings: &MonitorSettings) {
+    assert_eq!(findings(facts, settings), []);
+}
+
+#[track_caller]
+fn finds(facts: &Facts, settings: &MonitorSettings, level: Level, check: &str, subject: &str) {
+    let found = found(facts, settings);
+    assert_eq!(
+        found.iter().map(|(level, check, subject)| (*level, *check, subject.as_str())).collect::<Vec<_>>(),
+        [(level, check, subject)]
+    );
+    for finding in findings(facts, settings) {
+        assert!(!finding.message.is_empty() && !finding.message.ends_with('.'), "{finding:?}");
+        assert_eq!(finding.hint.is_empty(), level == Level::Ok, "{finding:?}");
+    }
+}
+
+fn trouble() -> Trouble {
+    Trouble { message: "cannot read it: permission denied".to_owned(), hint: "let it be read".to_owned() }
+}
+
+fn with(backups: Vec<Backup>) -> Facts {
+    Facts { stores: vec![store("local", backups)], ..facts() }
+}
+
+fn contents(store: &mut StoreFacts) -> &mut Contents {
+    store.contents.as_mut().unwrap()
+}
+
+#[test]
+fn nothing_is_wrong_with_the_sample() {
+    is_silent(&facts(), &settings());
+    assert_eq!(verdict(&[]), Level::Ok);
+}
+
+#[test]
+fn the_worst_level_is_the_verdict() {
+    assert!(Level::Ok < Level::Unknown && Level::Unknown < Level::Warning && Level::Warning < Level::Critical);
+    let mut facts = with(vec![backup("shop", 60)]);
+    facts.server = Server::Unreachable(trouble());
+    let findings = findings(&facts, &settings());
+    assert_eq!(findings.iter().map(|finding| finding.check).collect::<Vec<_>>(), ["not_recent", "server_unreachable"]);
+    assert_eq!(verdict(&findings), Level::Critical);
+}
+
+#[test]
+fn recent_backups() {
+    for (hours, level) in
+        [(26, None), (27, Some(Level::Warning)), (52, Some(Level::Warning)), (53, Some(Level::Critical))]
+    {
+        let facts = with(vec![backup("shop", hours)]);
+        match level {
+            None => is_silent(&facts, &settings()),
+            Some(level) => finds(&facts, &settings(), level, "not_recent", "shop"),
+        }
+    }
+    // Neither a damaged nor a partial one makes it recent, but an intact copy in the bucket does.
+    let mut damaged = backup("shop", 10);
+    damaged.state = State::Partial;
+    finds(&with(vec![backup("shop", 30), damaged.clone()]), &settings(), Level::Warning, "not_recent", "shop");
+    let mut facts = with(vec![backup("shop", 30)]);
+    facts.stores.push(store("s3", vec![backup("shop", 30), backup("shop", 10)]));
+    is_silent(&facts, &settings());
+    // What is not configured any more need not be recent.
+    let mut facts = with([daily("shop"), vec![backup("gone", 9000)]].concat());
+    is_silent(&facts, &settings());
+    facts.databases.push(expected("gone"));
+    finds(&facts, &settings(), Level::Critical, "not_recent", "gone");
+}
+
+#[test]
+fn a_weekly_and_a_monthly_schedule_do_not_alarm() {
+    for (hours, gap) in [(7 * 24 + 1, 7 * 24 + 2), (31 * 24 + 1, 31 * 24 + 2)] {
+        let mut facts = with(vec![backup("shop", hours)]);
+        facts.schedule.recent = Duration::from_secs(gap * 3600);
+        is_silent(&facts, &settings());
+    }
+}
+
+#[test]
+fn databases_without_a_backup() {
+    finds(&with(Vec::new()), &settings(), Level::Critical, "no_backup", "shop");
+    let mut nothing = with(Vec::new());
+    nothing.databases.clear();
+    finds(&nothing, &settings(), Level::Critical, "no_backup", "");
+    // A partial one is none.
+    let mut partial = backup("shop", 10);
+    partial.state = State::Partial;
+    finds(&with(vec![partial]), &settings(), Level::Critical, "no_backup", "shop");
+    // Before the first one was due, and two hours more, none is missed.
+    for (due, level) in [(14, Level::Ok), (-1, Level::Ok), (-2, Level::Critical)] {
+        let mut facts = with(Vec::new());
+        facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(due));
+        let check = if level == Level::Ok { "pending" } else { "no_backup" };
+        finds(&facts, &settings(), level, check, "shop");
+    }
+    // Where there were backups, all of them damaged, it is no question of patience.
+    let mut damaged = backup("shop", 10);
+    damaged.state = State::Damaged(vec!["x is missing".to_owned()]);
+    let mut facts = with(vec![damaged]);
+    facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(14));
+    let found: Vec<_> = findings(&facts, &settings()).iter().map(|finding| finding.check).collect();
+    assert_eq!(found, ["no_backup", "damaged"]);
+}
+
+#[test]
+fn few_backups() {
+    for (least, silent) in [(7, true), (8, false)] {
+        let settings = MonitorSettings { min_backups: least, ..settings() };
+        match silent {
+            true => is_silent(&facts(), &settings),
+            false => finds(&facts(), &settings, Level::Warning, "few_backups", "shop"),
+        }
+    }
+    // The same backup in two stores is one.
+    let mut facts = facts();
+    facts.stores.push(store("s3", daily("shop")));
+    finds(&facts, &MonitorSettings { min_backups: 8, ..settings() }, Level::Warning, "few_backups", "shop");
+}
+
+#[test]
+fn large_backups() {
+    for (limit, silent) in [(None, true), (Some(10 << 20), true), (Some((10 << 20) - 1), false)] {
+        let settings = MonitorSettings { max_bytes: limit, ..settings() };
+        match silent {
+            true => is_silent(&facts(), &settings),
+            false => finds(&facts(), &settings, Level::Warning, "too_large", "shop"),
+        }
+    }
+}
+
+#[test]
+fn old_backups() {
+    let facts = with(vec![backup("shop", 7 * 24), backup("shop", 10)]);
+    for (age, silent) in [(MaxAge::Days(7), true), (MaxAge::Days(6), false), (MaxAge::Unlimited, true)] {
+        let settings = MonitorSettings { max_age: age, ..settings() };
+        match silent {
+            true => is_silent(&facts, &settings),
+            false => finds(&facts, &settings, Level::Warning, "too_old", "shop"),
+        }
+    }
+    // The last good one stays, however old.
+    let mut last = with(vec![backup("shop", 9000)]);
+    last.databases.clear();
+    is_silent(&last, &MonitorSettings { max_age: MaxAge::Days(7), ..settings() });
+}
+
+#[test]
+fn retention_that_does_not_run() {
+    let mut facts = facts();
+    let removal = |overdue| Removal { store: "local", id: "shop_1".to_owned(), bytes: 1, overdue };
+    facts.removals = Some(vec![removal(false)]);
+    is_silent(&facts, &settings());
+    facts.removals = Some(vec![removal(false), removal(true)]);
+    finds(&facts, &settings(), Level::Warning, "retention_behind", "local");
+    is_silent(&facts, &MonitorSettings { max_age: MaxAge::Unlimited, ..settings() });
+}
+
+#[test]
+fn backups_from_the_future() {
+    let mut ahead = backup("shop", 0);
+    ahead.started = now() + SignedDuration::from_mins(5);
+    is_silent(&with([daily("shop"), vec![ahead.clone()]].concat()), &settings());
+    ahead.started = now() + SignedDuration::from_mins(6);
+    finds(&with([daily("shop"), vec![ahead.clone()]].concat()), &settings(), Level::Warning, "clock", "");
+    // It hides nothing: how recent the others are counts.
+    let facts = with(vec![backup("shop", 30), ahead.clone()]);
+    let found: Vec<_> = findings(&facts, &settings()).iter().map(|finding| finding.check).collect();
+    assert_eq!(found, ["not_recent", "clock"]);
+    finds(&with(vec![ahead]), &settings(), Level::Warning, "clock", "");
+}
+
+#[test]
+fn stores_that_cannot_be_read() {
+    let mut facts = facts();
+    facts.stores[0].contents = Err(trouble());
+    finds(&facts, &settings(), Level::Critical, "store_unreadable", "local");
+    facts.stores.push(store("s3", daily("shop")));
+    finds(&facts, &settings(), Level::Critical, "store_unreadable", "local");
+    facts.stores.reverse();
+    finds(&facts, &settings(), Level::Warning, "store_unreadable", "local");
+    facts.stores.remove(0);
+    facts.stores[0] = StoreFacts { name: "s3", ..facts.stores[0].clone() };
+    finds(&facts, &settings(), Level::Critical, "store_unreadable", "s3");
+}
+
+#[test]
+fn damaged_backups() {
+    let mut backups = daily("shop");
+    backups[0].state = State::Damaged(vec!["shop.dump.gz is missing".to_owned()]);
+    finds(&with(backups.clone()), &settings(), Level::Critical, "damaged", "shop in local");
+    backups[1].state = State::Damaged(vec!["shop.dump.gz has 1 bytes instead of 2".to_owned()]);
+    let found = findings(&with(backups.clone()), &settings());
+    assert!(found[0].message.contains("instead of 2") && found[0].message.contains("1 more"), "{found:?}");
+    backups[0].state = State::Good;
+    backups[1].state = State::Good;
+    is_silent(&with(backups), &settings());
+}
+
+#[test]
+fn manifests_that_cannot_be_used() {
+    let mut facts = facts();
+    contents(&mut facts.stores[0]).unusable = vec![("shop_1.manifest.json".to_owned(), "it is not JSON".to_owned())];
+    finds(&facts, &settings(), Level::Warning, "unusable_manifest", "local");
+    let found = findings(&facts, &settings());
+    assert!(found[0].message.contains("shop_1.manifest.json") && found[0].message.contains("not JSON"), "{found:?}");
+}
+
+#[test]
+fn what_killed_runs_left() {
+    let mut facts = facts();
+    for (hours, silent) in [(24, true), (25, false)] {
+        let then = now() - SignedDuration::from_hours(hours);
+        contents(&mut facts.stores[0]).debris = vec![("shop_1.dump.gz".to_owned(), 5, then)];
+        match silent {
+            true => is_silent(&facts, &settings()),
+            false => finds(&facts, &settings(), Level::Warning, "debris", "local"),
+        }
+    }
+}
+
+#[test]
+fn a_bucket_that_is_behind() {
+    let mut facts = facts();
+    facts.stores.push(store("s3", daily("shop")));
+    is_silent(&facts, &settings());
+    contents(&mut facts.stores[1]).backups.pop();
+    finds(&facts, &settings(), Level::Warning, "copies_behind", "shop in s3");
+    contents(&mut facts.stores[1]).backups.pop();
+    finds(&facts, &settings(), Level::Critical, "copies_behind", "shop in s3");
+    contents(&mut facts.stores[1]).backups.clear();
+    finds(&facts, &settings(), Level::Critical, "copies_behind", "shop in s3");
+    // What is not copied of old ones is a question of retention; the newest has two hours.
+    contents(&mut facts.stores[1]).backups = vec![backup("shop", 10)];
+    is_silent(&facts, &settings());
+    for (hours, silent) in [(2, true), (3, false)] {
+        contents(&mut facts.stores[0]).backups.push(backup("shop", hours));
+        match silent {
+            true => is_silent(&facts, &settings()),
+            false => finds(&facts, &settings(), Level::Warning, "copies_behind", "shop in s3"),
+        }
+        contents(&mut facts.stores[0]).backups.pop();
+    }
+}
+
+#[test]
+fn disks_that_fill_up() {
+    let disk = |free_bytes| Some(Disk { bytes: 100 << 30, free_bytes, free_files: Some(100) });
+    let cases = [
+        (MinFree::Percent(5.0), 5 << 30, None),
+        (MinFree::Percent(5.0), (5 << 30) - 1, Some("storage_full")),
+        (MinFree::Bytes(1 << 30), 1 << 30, None),
+        (MinFree::Bytes(1 << 30), (1 << 30) - 1, Some("storage_full")),
+        (MinFree::Bytes(0), 0, Some("next_backup_fits")),
+        // The last ones had 10 MiB: 11 are needed.
+        (MinFree::Bytes(0), 11 << 20, None),
+        (MinFree::Bytes(0), (11 << 20) - 1, Some("next_backup_fits")),
+    ];
+    for (min_free, free, check) in cases {
+        let facts = Facts { disk: disk(free), ..facts() };
+        let settings = MonitorSettings { min_free, ..settings() };
+        match check {
+            None => is_silent(&facts, &settings),
+            Some(check) => finds(&facts, &settings, Level::Critical, check, "local"),
+        }
+    }
+    let mut facts = facts();
+    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(99) });
+    finds(&facts, &settings(), Level::Critical, "storage_full", "local");
+    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: None });
+    is_silent(&facts, &settings());
+}
+
+#[test]
+fn unusual_sizes() {
+    // Spread: a twentieth of 10 MiB. Eight times that is 4 MiB.
+    for (bytes, silent) in [(14 << 20, true), ((14 << 20) + 1, false), (6 << 20, true), ((6 << 20) - 1, false)] {
+        let mut backups = daily("shop");
+        backups[6].bytes = bytes;
+        match silent {
+            true => is_silent(&with(backups), &settings()),
+            false => finds(&with(backups), &settings(), Level::Warning, "unusual_size", "shop"),
+        }
+    }
+    let mut backups = daily("shop");
+    backups[6].bytes = 1;
+    is_silent(&with(backups.clone()), &MonitorSettings { max_deviation: None, ..settings() });
+    is_silent(&with(backups[2..].to_vec()), &settings());
+    finds(&with(backups[1..].to_vec()), &settings(), Level::Warning, "unusual_size", "shop");
+    // Another format or compression makes other sizes.
+    backups[6].kind = "custom zstd".to_owned();
+    is_silent(&with(backups.clone()), &settings());
+    // What varies anyway may vary more.
+    let mut backups = daily("shop");
+    for (number, backup) in backups.iter_mut().enumerate() {
+        backup.bytes = (10 + 5 * (number as u64 % 3)) << 20;
+    }
+    backups[6].bytes = 30 << 20;
+    is_silent(&with(backups), &settings());
+}
+
+#[test]
+fn unusual_durations() {
+    // Usually 100 s, with a spread of 25 s: 300 s are allowed.
+    for (seconds, silent) in [(300, true), (301, false), (1, true)] {
+        let mut backups = daily("shop");
+        backups[6].ended = backups[6].started + SignedDuration::from_secs(seconds);
+        match silent {
+            true => is_silent(&with(backups), &settings()),
+            false => finds(&with(backups), &settings(), Level::Warning, "unusual_duration", "shop"),
+        }
+    }
+}
+
+#[test]
+fn what_is_usual_follows_a_lasting_change() {
+    let mut backups: Vec<Backup> = (0..20).rev().map(|day| backup("shop", 10 + 24 * day)).collect();
+    for backup in &mut backups[15..] {
+        backup.bytes = 100 << 20;
+    }
+    finds(&with(backups.clone()), &settings(), Level::Warning, "unusual_size", "shop");
+    for backup in &mut backups[14..] {
+        backup.bytes = 100 << 20;
+    }
+    is_silent(&with(backups), &settings());
+}
+
+#[test]
+fn the_server() {
+    let asked = |server| Facts { server, ..facts() };
+    is_silent(&asked(Server::NotAsked), &settings());
+    finds(&asked(Server::Unreachable(trouble())), &settings(), Level::Warning, "server_unreachable", "");
+    finds(&asked(Server::Uncovered(vec!["new".to_owned()])), &settings(), Level::Warning, "not_covered", "new");
+}
+
+#[test]
+fn units_keys_and_the_schedule() {
+    let unit =
+        |trouble| Facts { units: vec![Unit { name: "pgcellar-backup@main.timer".to_owned(), trouble }], ..facts() };
+    finds(&unit(UnitTrouble::NoNextRun), &settings(), Level::Warning, "timer", "pgcellar-backup@main.timer");
+    let failed = UnitTrouble::Failed("exit-code".to_owned());
+    finds(&unit(failed), &settings(), Level::Warning, "unit_failed", "pgcellar-backup@main.timer");
+    for (for_backups, level) in [(true, Level::Critical), (false, Level::Warning)] {
+        let key = UnusableKey { setting: "DB_PASSWORD", for_backups, trouble: trouble() };
+        finds(&Facts { unusable_keys: vec![key], ..facts() }, &settings(), level, "key", "DB_PASSWORD");
+    }
+    let mut facts = facts();
+    facts.schedule.trouble = Some(trouble());
+    finds(&facts, &settings(), Level::Warning, "schedule", "");
+}

@@ -1,0 +1,227 @@
+//! What is known of an instance: plain data, which the tasks gather and the checks judge.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Everything that the checks and the reports look at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    /// When the facts were gathered.
+    pub now: Timestamp,
+    /// Name of the configuration.
+    pub instance: String,
+    /// Name of this host.
+    pub host: String,
+    /// The stores, the local one first.
+    pub stores: Vec<StoreFacts>,
+    /// Databases that should have backups, in the order of their names.
+    pub databases: Vec<Expected>,
+    /// The server.
+    pub server: Server,
+    /// When backups are due.
+    pub schedule: Schedule,
+    /// The disk of the backup directory, where it is known.
+    pub disk: Option<Disk>,
+    /// Timers and services of this instance.
+    pub units: Vec<Unit>,
+    /// Keys and credentials that cannot be used.
+    pub unusable_keys: Vec<UnusableKey>,
+    /// What retention will remove when it runs next, the oldest first; none where nothing tells.
+    pub removals: Option<Vec<Removal>>,
+}
+
+/// A store.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreFacts {
+    /// `local` or `s3`.
+    pub name: &'static str,
+    /// Where it is.
+    pub location: String,
+    /// What is in it, or why it cannot be read.
+    pub contents: Result<Contents, Trouble>,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What failed, on what, and why.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What is in a store.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Contents {
+    /// Backups of this instance, the oldest first.
+    pub backups: Vec<Backup>,
+    /// Manifests that cannot be used: their keys, and why.
+    pub unusable: Vec<(String, String)>,
+    /// What is not whole: its key, its size in bytes, and when it was written last.
+    pub debris: Vec<(String, u64, Timestamp)>,
+}
+
+/// A backup.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Backup {
+    /// Id.
+    pub id: String,
+    /// Database.
+    pub database: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When its archive was whole.
+    pub ended: Timestamp,
+    /// Size of its files in the store, in bytes.
+    pub bytes: u64,
+    /// How it is made: format, compression, encryption. Sizes of backups that are made alike can be compared.
+    pub kind: String,
+    /// What can be said of it.
+    pub state: State,
+    /// When every byte of it was read and found right, if that was its last verify.
+    pub verified: Option<Timestamp>,
+}
+
+/// What can be said of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Whole, and with the right sizes.
+    Good,
+    /// Options left data out.
+    Partial,
+    /// What is wrong with its files.
+    Damaged(Vec<String>),
+}
+
+/// A database that should have backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// Name.
+    pub name: String,
+    /// When its first backup is due; none where nobody knows since when it has been configured.
+    pub first_due: Option<Timestamp>,
+}
+
+/// What the server tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Server {
+    /// No database is configured, so no server was asked.
+    NotAsked,
+    /// Databases that have something in them and that the configuration neither takes nor leaves out.
+    Uncovered(Vec<String>),
+    /// It could not be asked.
+    Unreachable(Trouble),
+}
+
+/// When backups are due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Schedule {
+    /// As it is configured.
+    pub text: String,
+    /// Why it cannot be used, if it cannot.
+    pub trouble: Option<Trouble>,
+    /// Longest age that the newest good backup of a database may have.
+    pub recent: Duration,
+    /// Where `recent` comes from, in words.
+    pub because: String,
+    /// The next run, where it is known.
+    pub next: Option<Timestamp>,
+}
+
+/// A disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Free for us, in bytes.
+    pub free_bytes: u64,
+    /// Files that can still be made; none where the file system does not count them.
+    pub free_files: Option<u64>,
+}
+
+/// A unit of systemd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Name.
+    pub name: String,
+    /// What is wrong with it.
+    pub trouble: UnitTrouble,
+}
+
+/// What is wrong with a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitTrouble {
+    /// A timer that will not elapse.
+    NoNextRun,
+    /// A service whose last run failed: systemd's result of it.
+    Failed(String),
+}
+
+/// A key or credential that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnusableKey {
+    /// What it is: the name of its setting.
+    pub setting: &'static str,
+    /// Whether the next backup needs it.
+    pub for_backups: bool,
+    /// Why.
+    pub trouble: Trouble,
+}
+
+/// A backup that retention will remove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// Store.
+    pub store: &'static str,
+    /// Id.
+    pub id: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Whether it would have gone two days ago already.
+    pub overdue: bool,
+}
+
+impl Backup {
+    /// Whether it is whole, and nothing wrong is known of it.
+    pub fn is_good(&self) -> bool {
+        self.state == State::Good
+    }
+
+    /// What can be said of it, in one word.
+    pub fn status(&self) -> &'static str {
+        match (&self.state, self.verified) {
+            (State::Good, Some(_)) => "verified",
+            (State::Good, None) => "good",
+            (State::Partial, _) => "partial",
+            (State::Damaged(_), _) => "damaged",
+        }
+    }
+
+    /// How long it took.
+    pub fn duration(&self) -> Duration {
+        Duration::try_from(self.ended.duration_since(self.started)).unwrap_or_default()
+    }
+}
+
+impl StoreFacts {
+    /// Its backups; of a store that cannot be read, none.
+    pub fn backups(&self) -> &[Backup] {
+        self.contents.as_ref().map_or(&[], |contents| &contents.backups)
+    }
+
+    /// Size of its backups in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.backups().iter().fold(0, |sum, backup| sum.saturating_add(backup.bytes))
+    }
+}
+
+impl From<&crate::error::Error> for Trouble {
+    fn from(error: &crate::error::Error) -> Self {
+        Trouble { message: error.message().to_owned(), hint: error.hint_text().unwrap_or_default().to_owned() }
+    }
+}

@@ -1,0 +1,245 @@
+//! What people have been told, and what they are to be told now: a function of what was found, what was told and the
+//! time. Nothing counts as told before its mail was sent.
+
+use jiff::civil::Time;
+use jiff::{Span, Timestamp, ToSpan, Zoned};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Period;
+use crate::health::{Finding, Level};
+use crate::host::mail::Letter;
+
+/// The check that finds that a unit's last run has failed; its subject is the unit.
+pub const UNIT_FAILED: &str = "unit_failed";
+
+/// What is found of a server, and so is out of sight while the server is.
+const OF_SERVER: [&str; 2] = ["not_covered", "no_backup"];
+
+/// How long nothing more is said of a finding that lasts, in seconds.
+const REMINDER: i64 = 24 * 60 * 60;
+
+/// How long a letter is tried, in seconds: then it is no news any more.
+const STALE: i64 = 7 * 24 * 60 * 60;
+
+/// How many letters wait; older ones give way.
+const WAITING: usize = 20;
+
+/// When on its day a status report is due.
+const REPORT_TIME: Time = Time::constant(6, 0, 0, 0);
+
+/// All that is remembered from one run to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notified {
+    /// Findings that people know of.
+    pub told: Vec<Told>,
+    /// Letters that could not be sent yet, the oldest first.
+    pub waiting: Vec<Letter>,
+    /// When the last status report was sent.
+    pub reported: Option<Timestamp>,
+}
+
+/// A finding that people know of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its check.
+    pub check: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its level when it was looked at last.
+    pub level: Level,
+    /// What was so.
+    pub message: String,
+    /// When people were told first.
+    pub since: Timestamp,
+    /// When they were told last.
+    pub mailed: Timestamp,
+    /// An alert told it. It told all, once; whether a check finds the same is not known yet.
+    #[serde(default)]
+    pub alert: Option<Seen>,
+}
+
+/// Whether a check has found what an alert told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seen {
+    /// Not yet.
+    No,
+    /// It has.
+    Yes,
+}
+
+/// What people are to be told now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// Findings that are new, or worse than they were.
+    pub new: Vec<Finding>,
+    /// Findings that last, with the time since when.
+    pub lasting: Vec<(Finding, Timestamp)>,
+    /// What is over.
+    pub over: Vec<Told>,
+    /// What people know of once they have been told.
+    pub told: Vec<Told>,
+}
+
+impl News {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.lasting.is_empty() && self.over.is_empty()
+    }
+}
+
+impl Told {
+    fn is(&self, check: &str, subject: &str) -> bool {
+        self.check == check && self.subject == subject
+    }
+
+    /// A clock that went back makes a time that has not come yet: then it counts as long ago.
+    fn is_long_ago(&self, now: Timestamp) -> bool {
+        !(0..REMINDER).contains(&seconds(self.mailed, now))
+    }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    to.as_second() - from.as_second()
+}
+
+impl Notified {
+    /// Name of the file that keeps it.
+    pub const NAME: &str = "notified";
+
+    /// Compares what is found now with what people know.
+    ///
+    /// A finding is told when it is new or worse, again after a day, and once when it is over. What may only be out of
+    /// sight, because something could not be found out, is not over.
+    pub fn compare(&self, findings: &[Finding], now: Timestamp) -> News {
+        let mut news = News::default();
+        for finding in worst_of_each(findings) {
+            match self.told.iter().find(|told| told.is(finding.check, &finding.subject)) {
+                Some(told) => again(told, finding, now, &mut news),
+                None => {
+                    news.told.push(told(finding, now));
+                    news.new.push(finding.clone());
+                }
+            }
+        }
+        for told in &self.told {
+            let there = news.told.iter().any(|now| now.is(&told.check, &told.subject));
+            match told.alert {
+                _ if there => {}
+                _ if findings.iter().any(|finding| hides(finding, told)) => news.told.push(told.clone()),
+                // Nothing here looks at units, or the next run was good already: no word was promised.
+                Some(Seen::No) => {}
+                _ => news.over.push(told.clone()),
+            }
+        }
+        news
+    }
+
+    /// An alert has told, or will tell by a letter that waits, that a run of `unit` failed.
+    pub fn record_run(&mut self, unit: &str, message: &str, now: Timestamp) {
+        self.told.retain(|told| !told.is(UNIT_FAILED, unit));
+        self.told.push(Told {
+            check: UNIT_FAILED.to_owned(),
+            subject: unit.to_owned(),
+            level: Level::Warning,
+            message: message.to_owned(),
+            since: now,
+            mailed: now,
+            alert: Some(Seen::No),
+        });
+    }
+
+    /// Keeps a letter that could not be sent.
+    pub fn keep(&mut self, letter: Letter) {
+        self.waiting.push(letter);
+        let surplus = self.waiting.len().saturating_sub(WAITING);
+        self.waiting.drain(..surplus);
+    }
+
+    /// Gives up letters that have waited too long, and returns them.
+    pub fn give_up(&mut self, now: Timestamp) -> Vec<Letter> {
+        let (stale, fresh) = self.waiting.drain(..).partition(|letter| seconds(letter.written, now) > STALE);
+        self.waiting = fresh;
+        stale
+    }
+
+    /// Whether a status report is due: the first one at once, then one each day or each Monday, in the morning.
+    pub fn is_report_due(&self, period: Period, now: &Zoned) -> bool {
+        let Some(last) = self.reported else { return true };
+        // A clock that went back must not silence the reports.
+        last > now.timestamp() || latest_date(period, now).is_none_or(|due| last < due)
+    }
+}
+
+/// The last time that a report was due.
+fn latest_date(period: Period, now: &Zoned) -> Option<Timestamp> {
+    let days = match period {
+        Period::Daily => 0,
+        Period::Weekly => now.date().weekday().to_monday_zero_offset(),
+    };
+    let back =
+        |days: Span| now.date().checked_sub(days).ok()?.to_datetime(REPORT_TIME).to_zoned(now.time_zone().clone()).ok();
+    let due = back(i64::from(days).days())?;
+    let step = match period {
+        Period::Daily => 1,
+        Period::Weekly => 7,
+    };
+    match due > *now {
+        true => back((i64::from(days) + step).days()).map(|due| due.timestamp()),
+        false => Some(due.timestamp()),
+    }
+}
+
+/// Whether something may still be so, and only cannot be seen.
+fn hides(finding: &Finding, told: &Told) -> bool {
+    match finding.check {
+        _ if finding.level == Level::Unknown => true,
+        "store_unreadable" => true,
+        "server_unreachable" => OF_SERVER.contains(&told.check.as_str()),
+        _ => false,
+    }
+}
+
+fn told(finding: &Finding, now: Timestamp) -> Told {
+    Told {
+        check: finding.check.to_owned(),
+        subject: finding.subject.clone(),
+        level: finding.level,
+        message: finding.message.clone(),
+        since: now,
+        mailed: now,
+        alert: None,
+    }
+}
+
+fn again(told: &Told, finding: &Finding, now: Timestamp, news: &mut News) {
+    let mut after = Told { level: finding.level, message: finding.message.clone(), ..told.clone() };
+    if told.alert.is_some() {
+        after.alert = Some(Seen::Yes);
+    } else if finding.level > told.level {
+        after.mailed = now;
+        news.new.push(finding.clone());
+    } else if told.is_long_ago(now) {
+        after.mailed = now;
+        news.lasting.push((finding.clone(), told.since));
+    }
+    news.told.push(after);
+}
+
+/// One finding for each identity, in the order in which they were found.
+fn worst_of_each(findings: &[Finding]) -> Vec<&Finding> {
+    let mut found: Vec<&Finding> = Vec::new();
+    for finding in findings.iter().filter(|finding| finding.level != Level::Ok) {
+        let same = |other: &&mut &Finding| other.check == finding.check && other.subject == finding.subject;
+        match found.iter_mut().find(same) {
+            Some(other) if other.level < finding.level => *other = finding,
+            Some(_) => {}
+            None => found.push(finding),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

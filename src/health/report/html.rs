@@ -1,0 +1,256 @@
+//! The report as one page that needs nothing from elsewhere, for a browser, a phone and a mail client.
+//!
+//! A mail client may drop the plots and the second style sheet: everything stands in the tables too, and the badges carry
+//! their colours themselves.
+
+use jiff::Timestamp;
+
+use crate::health::Level;
+use crate::health::facts::StoreFacts;
+use crate::health::protection::{Kept, Protection};
+use crate::health::report::plot::{Point, draw};
+use crate::health::report::text::{class, numbers};
+use crate::health::report::{Overview, positive};
+use crate::health::words::{ago, bytes, count, span, time, took};
+use crate::printable::printable;
+
+/// Backups that are listed, the newest first.
+const LISTED: usize = 25;
+
+/// Databases that have plots.
+const PLOTTED: usize = 24;
+
+/// Backups that are named of those that retention removes.
+const REMOVED: usize = 20;
+
+/// The page.
+pub fn render(overview: &Overview<'_>) -> String {
+    let facts = overview.facts;
+    let title = format!("Backups of {} on {}", escaped(&facts.instance), escaped(&facts.host));
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}: {title}</title>\n\
+         <style>\n{}</style>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
+        overview.level.name(),
+        include_str!("page.css"),
+        include_str!("dark.css")
+    );
+    page += &format!(
+        "<h1>{} {title}</h1>\n<p>{}</p>\n<p class=\"quiet\">{}</p>\n",
+        badge(overview.level),
+        escaped(&overview.summary()),
+        time(facts.now)
+    );
+    for (title, body) in [
+        ("Findings", findings(overview)),
+        ("Databases", databases(overview)),
+        ("Size and duration", plots(overview)),
+        ("Stores", stores(overview)),
+        ("What comes next", next(overview)),
+        ("Backups", backups(overview)),
+    ] {
+        if !body.is_empty() {
+            page += &format!("<section>\n<h2>{title}</h2>\n{body}</section>\n");
+        }
+    }
+    page + "</main>\n</body>\n</html>\n"
+}
+
+/// Text of unknown origin, fit for a page and for an attribute.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in printable(text).chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\'' => safe += "&#39;",
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+fn badge(level: Level) -> String {
+    let colour = match level {
+        Level::Ok => "#1e7d45",
+        Level::Warning => "#9a6200",
+        Level::Critical => "#b3261e",
+        Level::Unknown => "#5b6672",
+    };
+    let (class, name) = (class(level), level.name());
+    format!("<span class=\"badge {class}\" style=\"background-color:{colour};color:#fff\">{name}</span>")
+}
+
+fn findings(overview: &Overview<'_>) -> String {
+    let mut text = String::new();
+    for finding in overview.findings {
+        text += &format!("<div class=\"card\">{} {}", badge(finding.level), escaped(&finding.message));
+        if !finding.hint.is_empty() {
+            text += &format!("<p class=\"quiet\">What to do: {}</p>", escaped(&finding.hint));
+        }
+        text += "</div>\n";
+    }
+    text
+}
+
+/// A table: its headings, and rows of cells that are pages' text already. The columns `names` have names, which may be
+/// longer than a line; columns from `numbers` on have numbers.
+fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let class = |column: usize| match (names.contains(&column), column >= numbers) {
+        (true, _) => " class=\"name\"",
+        (false, true) => " class=\"number\"",
+        (false, false) => "",
+    };
+    let mut text = "<table class=\"cards\">\n<thead><tr>".to_owned();
+    for (column, heading) in headings.iter().enumerate() {
+        text += &format!("<th{}>{heading}</th>", class(column));
+    }
+    text += "</tr></thead>\n<tbody>\n";
+    for row in rows {
+        text += "<tr>";
+        for (column, (cell, heading)) in row.iter().zip(headings).enumerate() {
+            text += &format!("<td{} data-label=\"{heading}\"><span>{cell}</span></td>", class(column));
+        }
+        text += "</tr>\n";
+    }
+    text + "</tbody>\n</table>\n"
+}
+
+/// A time that stays on one line.
+fn moment(at: Timestamp) -> String {
+    format!("<span class=\"time\">{}</span>", time(at))
+}
+
+fn databases(overview: &Overview<'_>) -> String {
+    if overview.protections.is_empty() {
+        return String::new();
+    }
+    let headings = ["Database", "Protected since", "Until", "Last good backup", "Size", "Took", "Backups"];
+    table(&headings, &[0, 3], 4, overview.protections.iter().map(|protection| database(overview, protection)))
+}
+
+fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
+    let now = overview.facts.now;
+    let dash = || "\u{2013}".to_owned();
+    let mut row = vec![match protection.expected {
+        Some(_) => escaped(protection.database),
+        None => format!("{} <span class=\"quiet\">(not configured)</span>", escaped(protection.database)),
+    }];
+    row.push(protection.oldest(now).map_or_else(dash, |backup| moment(backup.started)));
+    match protection.newest(now) {
+        Some(newest) => row.extend([
+            format!("{} <span class=\"quiet time\">({})</span>", moment(newest.started), ago(newest.started, now)),
+            format!("{} <span class=\"quiet\">{}</span>", escaped(&newest.id), newest.status()),
+            bytes(newest.bytes),
+            took(newest),
+        ]),
+        None => row.extend([dash(), "none".to_owned(), dash(), dash()]),
+    }
+    row.push(numbers(overview, protection));
+    row
+}
+
+fn plots(overview: &Overview<'_>) -> String {
+    let all: Vec<&Protection<'_>> =
+        overview.protections.iter().filter(|protection| protection.backups.len() > 1).collect();
+    let mut text = String::new();
+    for protection in all.iter().take(PLOTTED) {
+        let point = |kept: &Kept<'_>, value: f64| Point { at: kept.backup.started, value, good: kept.backup.is_good() };
+        let sizes: Vec<Point> = protection.backups.iter().map(|kept| point(kept, kept.backup.bytes as f64)).collect();
+        let timed = protection.backups.iter().filter(|kept| kept.backup.ended > kept.backup.started);
+        let durations: Vec<Point> = timed.map(|kept| point(kept, kept.backup.duration().as_secs_f64())).collect();
+        let name = escaped(protection.database);
+        text += &format!(
+            "<div class=\"card\"><h3>{name}</h3><div class=\"plots\"><div><p class=\"quiet\">Size</p>{}</div>\
+             <div><p class=\"quiet\">Duration</p>{}</div></div></div>\n",
+            draw(&sizes, &format!("Size of the backups of {name} over time"), |value| bytes(value as u64)),
+            draw(&durations, &format!("Duration of the backups of {name} over time"), |value| {
+                span(std::time::Duration::from_secs_f64(value))
+            }),
+        );
+    }
+    let drawn = || all.iter().take(PLOTTED).flat_map(|protection| &protection.backups);
+    if drawn().any(|kept| !kept.backup.is_good()) {
+        text += "<p class=\"quiet\">A red dot is a backup that is damaged or does not have all data.</p>\n";
+    }
+    if all.len() > PLOTTED {
+        text += &format!("<p class=\"quiet\">{} are not drawn.</p>\n", count(all.len() - PLOTTED, "further database"));
+    }
+    text
+}
+
+fn stores(overview: &Overview<'_>) -> String {
+    let row = |store: &StoreFacts| {
+        let disk = overview.facts.disk.filter(|_| store.name == "local");
+        let free = disk.map_or_else(
+            || "\u{2013}".to_owned(),
+            |disk| format!("{} of {}", bytes(disk.free_bytes), bytes(disk.bytes)),
+        );
+        let mut row = vec![store.name.to_owned(), escaped(&store.location)];
+        match &store.contents {
+            Ok(contents) => row.extend([contents.backups.len().to_string(), bytes(store.bytes()), free]),
+            Err(trouble) => row.extend([escaped(&trouble.message), "\u{2013}".to_owned(), free]),
+        }
+        row
+    };
+    table(&["Store", "Where", "Backups", "Size", "Free"], &[1], 2, overview.facts.stores.iter().map(row))
+}
+
+fn next(overview: &Overview<'_>) -> String {
+    let facts = overview.facts;
+    let schedule = escaped(&facts.schedule.text);
+    let mut text = match facts.schedule.next {
+        Some(next) => {
+            let until = span(positive(next.duration_since(facts.now)));
+            format!("<p>The next backup is due at {} (in {until}; schedule <code>{schedule}</code>).</p>\n", time(next))
+        }
+        None => format!("<p>The schedule is <code>{schedule}</code>.</p>\n"),
+    };
+    match facts.removals.as_deref() {
+        None => {}
+        Some([]) => text += "<p>Retention will remove nothing.</p>\n",
+        Some(removals) => {
+            let size = removals.iter().fold(0_u64, |sum, removal| sum.saturating_add(removal.bytes));
+            text +=
+                &format!("<p>Retention will remove {} ({}):</p>\n<ul>\n", count(removals.len(), "backup"), bytes(size));
+            for removal in removals.iter().take(REMOVED) {
+                text +=
+                    &format!("<li>{} <span class=\"quiet\">from {}</span></li>\n", escaped(&removal.id), removal.store);
+            }
+            text += "</ul>\n";
+            if removals.len() > REMOVED {
+                text += &format!("<p class=\"quiet\">and {} more.</p>\n", removals.len() - REMOVED);
+            }
+        }
+    }
+    text
+}
+
+fn backups(overview: &Overview<'_>) -> String {
+    let mut all: Vec<&Kept<'_>> = overview.protections.iter().flat_map(|protection| &protection.backups).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    all.sort_by_key(|kept| std::cmp::Reverse((kept.backup.started, &kept.backup.id)));
+    let row = |kept: &&Kept<'_>| {
+        let backup = kept.backup;
+        vec![
+            escaped(&backup.id),
+            moment(backup.started),
+            backup.status().to_owned(),
+            kept.stores.join(", "),
+            bytes(backup.bytes),
+            took(backup),
+        ]
+    };
+    let headings = ["Backup", "Began", "Status", "Store", "Size", "Took"];
+    let mut text = table(&headings, &[0], 4, all.iter().take(LISTED).map(row));
+    if all.len() > LISTED {
+        let older = count(all.len() - LISTED, "older one");
+        text += &format!("<p class=\"quiet\">{older}: <code>pgcellar list</code> shows all.</p>\n");
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! Verdict and report as JSON.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+use crate::health::facts::{Backup, Removal, Server};
+use crate::health::protection::{Kept, Protection};
+use crate::health::report::Overview;
+use crate::health::{Finding, Level};
+
+/// What `monitor check --json` prints.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    level: Level,
+    summary: String,
+    instance: &'a str,
+    host: &'a str,
+    at: Timestamp,
+    findings: &'a [Finding],
+}
+
+/// What `monitor report --format json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    verdict: Verdict<'a>,
+    schedule: &'a str,
+    next_backup: Option<Timestamp>,
+    longest_age_seconds: u64,
+    server: &'a Server,
+    databases: Vec<Database<'a>>,
+    stores: Vec<Store<'a>>,
+    removals: Option<&'a [Removal]>,
+    backups: Vec<Stored<'a>>,
+}
+
+#[derive(Serialize)]
+struct Database<'a> {
+    database: &'a str,
+    configured: bool,
+    first_due: Option<Timestamp>,
+    protected_since: Option<Timestamp>,
+    protected_until: Option<Timestamp>,
+    newest_good: Option<&'a str>,
+    good_backups: usize,
+    backups: usize,
+}
+
+#[derive(Serialize)]
+struct Store<'a> {
+    store: &'static str,
+    location: &'a str,
+    error: Option<&'a str>,
+    backups: usize,
+    bytes: u64,
+    capacity_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    backup: &'a Backup,
+    seconds: f64,
+    stores: &'a [&'static str],
+}
+
+/// The verdict.
+pub fn verdict(overview: &Overview<'_>) -> Result<String> {
+    write(&short(overview))
+}
+
+/// The verdict where nothing could be found out.
+pub fn unknown(error: &Error) -> Result<String> {
+    write(&serde_json::json!({ "level": Level::Unknown, "summary": error.to_string(), "findings": [] }))
+}
+
+/// The report.
+pub fn render(overview: &Overview<'_>) -> Result<String> {
+    let facts = overview.facts;
+    write(&Report {
+        verdict: short(overview),
+        schedule: &facts.schedule.text,
+        next_backup: facts.schedule.next,
+        longest_age_seconds: facts.schedule.recent.as_secs(),
+        server: &facts.server,
+        databases: overview.protections.iter().map(|protection| database(overview, protection)).collect(),
+        stores: stores(overview),
+        removals: facts.removals.as_deref(),
+        backups: overview.protections.iter().flat_map(|protection| &protection.backups).map(stored).collect(),
+    })
+}
+
+fn short<'a>(overview: &'a Overview<'_>) -> Verdict<'a> {
+    Verdict {
+        level: overview.level,
+        summary: overview.summary(),
+        instance: &overview.facts.instance,
+        host: &overview.facts.host,
+        at: overview.facts.now,
+        findings: overview.findings,
+    }
+}
+
+fn database<'a>(overview: &Overview<'a>, protection: &Protection<'a>) -> Database<'a> {
+    let now = overview.facts.now;
+    let newest = protection.newest(now);
+    Database {
+        database: protection.database,
+        configured: protection.expected.is_some(),
+        first_due: protection.expected.and_then(|expected| expected.first_due).filter(|_| newest.is_none()),
+        protected_since: protection.oldest(now).map(|backup| backup.started),
+        protected_until: newest.map(|backup| backup.started),
+        newest_good: newest.map(|backup| backup.id.as_str()),
+        good_backups: protection.good(now).count(),
+        backups: protection.backups.len(),
+    }
+}
+
+fn stores<'a>(overview: &'a Overview<'_>) -> Vec<Store<'a>> {
+    let each = overview.facts.stores.iter().map(|store| {
+        let disk = overview.facts.disk.filter(|_| store.name == "local");
+        Store {
+            store: store.name,
+            location: &store.location,
+            error: store.contents.as_ref().err().map(|trouble| trouble.message.as_str()),
+            backups: store.backups().len(),
+            bytes: store.bytes(),
+            capacity_bytes: disk.map(|disk| disk.bytes),
+            free_bytes: disk.map(|disk| disk.free_bytes),
+        }
+    });
+    each.collect()
+}
+
+fn stored<'a>(kept: &'a Kept<'_>) -> Stored<'a> {
+    Stored { backup: kept.backup, seconds: kept.backup.duration().as_secs_f64(), stores: &kept.stores }
+}
+
+fn write(document: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|error| Error::new(Kind::Internal, format!("cannot write the report as JSON: {error}")))?;
+    Ok(text + "\n")
+}

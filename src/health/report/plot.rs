@@ -1,0 +1,127 @@
+//! Plots over time as inline SVG: no script, no font, no picture from elsewhere.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// Width and height of the drawing, and what is kept free of the plot: at the left for the scale, below for the dates.
+const WIDTH: f64 = 360.0;
+const HEIGHT: f64 = 120.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 8.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 20.0;
+
+/// More points than this cannot be told apart; each then stands for several.
+const POINTS: usize = 240;
+
+/// Fewer points than this are drawn as dots.
+const DOTS: usize = 45;
+
+/// A value at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// When.
+    pub at: Timestamp,
+    /// How much.
+    pub value: f64,
+    /// Whether it is that of a good backup.
+    pub good: bool,
+}
+
+/// A plot of these points, the oldest first, from zero to their largest value. `label` tells what it is to those who
+/// cannot see it, `words` writes a value.
+pub fn draw(points: &[Point], label: &str, words: impl Fn(f64) -> String) -> String {
+    let points = thinned(points);
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
+    let largest = points.iter().map(|point| point.value).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let span = (last.at.as_second() - first.at.as_second()).max(1) as f64;
+    let x = |point: &Point| LEFT + (WIDTH - LEFT - RIGHT) * (point.at.as_second() - first.at.as_second()) as f64 / span;
+    let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - value / largest);
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\" width=\"100%\" \
+         style=\"max-width:480px;height:auto;display:block\">"
+    );
+    for (value, words) in [(largest, words(largest)), (largest / 2.0, words(largest / 2.0)), (0.0, "0".to_owned())] {
+        line(&mut svg, y(value));
+        write(&mut svg, LEFT - 5.0, y(value) + 3.5, "end", &words);
+    }
+    let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
+    write(&mut svg, LEFT, HEIGHT - 5.0, "start", &date(first.at));
+    if date(first.at) != date(last.at) {
+        write(&mut svg, WIDTH - RIGHT, HEIGHT - 5.0, "end", &date(last.at));
+    }
+    let path: Vec<String> = points.iter().map(|point| format!("{:.1},{:.1}", x(point), y(point.value))).collect();
+    if path.len() > 1 {
+        let _ = write!(
+            svg,
+            "<polyline class=\"line\" points=\"{}\" fill=\"none\" stroke=\"#1d6fb8\" stroke-width=\"1.5\" \
+             stroke-linejoin=\"round\"/>",
+            path.join(" ")
+        );
+    }
+    for point in points.iter().filter(|point| !point.good || points.len() <= DOTS) {
+        let (class, colour, radius) = if point.good { ("dot", "#1d6fb8", 2.0) } else { ("bad", "#b3261e", 3.0) };
+        let (x, y) = (x(point), y(point.value));
+        let _ = write!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>");
+    }
+    svg + "</svg>"
+}
+
+fn line(svg: &mut String, y: f64) {
+    let end = WIDTH - RIGHT;
+    let _ = write!(
+        svg,
+        "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{end}\" y2=\"{y:.1}\" stroke=\"#d5dae0\" \
+         stroke-width=\"0.6\"/>"
+    );
+}
+
+fn write(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
+    let _ = write!(
+        svg,
+        "<text class=\"scale\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"9\" fill=\"#5b6672\">{text}</text>"
+    );
+}
+
+/// So many points as can be told apart: the largest of neighbours stands for all, and a bad one before all.
+fn thinned(points: &[Point]) -> Vec<Point> {
+    let size = points.len().div_ceil(POINTS).max(1);
+    let of = |group: &[Point]| {
+        group.iter().copied().max_by(|a, b| (!a.good).cmp(&!b.good).then(a.value.total_cmp(&b.value)))
+    };
+    points.chunks(size).filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(number: i64) -> Vec<Point> {
+        let point =
+            |n: i64| Point { at: Timestamp::from_second(n * 86_400).unwrap(), value: (n % 7) as f64, good: true };
+        (0..number).map(point).collect()
+    }
+
+    #[test]
+    fn many_points_are_thinned_and_bad_ones_stay() {
+        assert_eq!(thinned(&points(240)).len(), 240);
+        let mut many = points(10_000);
+        many[4711].good = false;
+        let thin = thinned(&many);
+        assert!(thin.len() <= POINTS, "{}", thin.len());
+        assert_eq!(thin.iter().filter(|point| !point.good).count(), 1);
+        assert_eq!(draw(&many, "size", |value| value.to_string()).matches("class=\"bad\"").count(), 1);
+    }
+
+    #[test]
+    fn one_point_and_equal_values_can_be_drawn() {
+        assert_eq!(draw(&[], "size", |value| value.to_string()), "");
+        let zero = Point { value: 0.0, ..points(1)[0] };
+        for points in [points(1), vec![zero], vec![zero, zero]] {
+            let svg = draw(&points, "size", |value| format!("{value:.0}"));
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+}

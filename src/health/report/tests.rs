@@ -1,0 +1,154 @@
+//! Reports of an instance in trouble, against files: `PGCELLAR_WRITE_GOLDEN=1 cargo test` writes them anew, to be read
+//! and committed.
+
+use std::path::Path;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::health::checks;
+use crate::health::facts::{Backup, Removal, Server, State, Trouble};
+use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
+
+/// Several databases, a strange name, damage, a bucket that is behind, and a backup that is late.
+fn in_trouble() -> Facts {
+    let strange = "a<b>&\"c'|d=e\n";
+    let mut shop = daily("shop");
+    for (number, backup) in shop.iter_mut().enumerate() {
+        backup.bytes += (number as u64) << 18;
+        backup.ended = backup.started + SignedDuration::from_secs(90 + 7 * (number as i64 % 3));
+    }
+    shop[3].state = State::Damaged(vec!["shop_20231228_020000.dump.gz is missing".to_owned()]);
+    shop[6].verified = Some(now() - SignedDuration::from_hours(1));
+    let mut late = backup(strange, 30);
+    late.kind = "custom zstd age".to_owned();
+    let mut partial = backup("gone", 200);
+    partial.state = State::Partial;
+    let mut facts = facts();
+    facts.stores = vec![
+        store("local", [shop.clone(), vec![late, backup("gone", 300), partial]].concat()),
+        store("s3", shop[..6].to_vec()),
+    ];
+    facts.databases = vec![expected(strange), expected("new"), expected("shop")];
+    facts.databases[1].first_due = Some("2024-01-01T02:00:00Z".parse().unwrap());
+    facts.server = Server::Unreachable(Trouble {
+        message: "cannot connect to db:5432 as 'me': connection refused".to_owned(),
+        hint: "is it running at this host and port, and does pg_hba.conf let this host in?".to_owned(),
+    });
+    let removal = |hours| {
+        let Backup { id, bytes, .. } = backup("shop", hours);
+        Removal { store: "local", id, bytes, overdue: false }
+    };
+    facts.removals = Some(vec![removal(154), removal(130)]);
+    facts
+}
+
+#[track_caller]
+fn is_golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("PGCELLAR_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, golden, "{} differs", path.display());
+}
+
+fn reports(facts: &Facts) -> [(&'static str, String); 5] {
+    let settings = settings();
+    let findings = checks::findings(facts, &settings);
+    let overview = Overview::new(facts, &settings, &findings);
+    [
+        ("monitor.plugin", plugin::render(&overview)),
+        ("monitor.txt", text::render(&overview)),
+        ("monitor.json", json::render(&overview).unwrap()),
+        ("monitor.html", html::render(&overview)),
+        ("monitor.prom", prometheus::render(&overview)),
+    ]
+}
+
+#[test]
+fn reports_are_as_in_the_files() {
+    for (name, text) in reports(&in_trouble()) {
+        is_golden(name, &text);
+    }
+}
+
+#[test]
+fn a_sound_instance_is_told_in_one_line() {
+    let facts = facts();
+    let [(_, plugin), (_, text), ..] = reports(&facts);
+    let (line, data) = plugin.split_once(" | ").unwrap();
+    assert_eq!(line, "PGCELLAR OK: 1 database, backed up 10 h ago or later");
+    assert_eq!(plugin.lines().count(), 1);
+    for datum in [
+        "'shop age'=36000s;93600;187200;0",
+        "'shop size'=10485760B;107374182400;;0",
+        "'shop duration'=100s;;;0",
+        "'shop backups'=7;1:;;0",
+        "'free'=53687091200B;;5368709120:;0;107374182400",
+    ] {
+        assert!(
+            data.split(" '").any(|part| part.trim_start_matches('\'') == datum.trim_start_matches('\''))
+                || data.contains(datum),
+            "{datum}: {data}"
+        );
+    }
+    assert!(text.starts_with("OK: backups of main on db1.example.org, 2023-12-31 12:00 UTC\n"), "{text}");
+    assert!(!text.contains("Findings"), "{text}");
+}
+
+#[test]
+fn strange_names_break_no_report() {
+    let [(_, plugin), (_, text), (_, json), (_, html), (_, metrics)] = reports(&in_trouble());
+    assert!(plugin.lines().next().unwrap().matches('|').count() == 1, "{plugin}");
+    assert!(plugin.lines().skip(1).all(|line| line.starts_with('[') && !line.contains('|')), "{plugin}");
+    assert!(plugin.contains("'a<b>&\"c''\u{a6}d_e\\u{a} age'="), "{plugin}");
+    assert!(text.contains(r#"a<b>&"c'|d=e\u{a}"#), "{text}");
+    assert!(html.contains("a&lt;b&gt;&amp;&quot;c&#39;|d=e\\u{a}") && !html.contains("<b>"), "{html}");
+    assert!(metrics.contains(r#"database="a<b>&\"c'|d=e\n""#), "{metrics}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["databases"][0]["database"], "a<b>&\"c'|d=e\n");
+}
+
+#[test]
+fn a_page_needs_nothing_from_elsewhere() {
+    let [.., (_, html), _] = reports(&in_trouble());
+    for foreign in ["<script", "<link", "<img", "http:", "https:", "url(", "@import", "@font-face", "src="] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+}
+
+#[test]
+fn a_thousand_backups_are_one_readable_page() {
+    let mut facts = facts();
+    facts.stores = vec![store("local", (0..1000).rev().map(|hour| backup("shop", hour)).collect())];
+    let [(_, plugin), (_, text), _, (_, html), _] = reports(&facts);
+    assert!(html.len() < 60_000, "{} bytes", html.len());
+    assert!(html.contains("975 older ones") && html.matches("<svg").count() == 2);
+    assert!(text.lines().count() < 40 && plugin.len() < 1000, "{text}");
+}
+
+/// The form of <https://prometheus.io/docs/instrumenting/exposition_formats/>: help and type before the samples, each
+/// metric once, each series once.
+#[test]
+fn metrics_have_the_form_of_prometheus() {
+    for facts in [facts(), in_trouble()] {
+        let [.., (_, metrics)] = reports(&facts);
+        let (mut known, mut series) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+        let mut current = String::new();
+        let mut lines = metrics.lines();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                current = help.split(' ').next().unwrap().to_owned();
+                assert!(known.insert(current.clone()), "{current} comes twice");
+                assert_eq!(lines.next(), Some(format!("# TYPE {current} gauge").as_str()));
+                assert!(current.starts_with("pgcellar_"), "{line}");
+                continue;
+            }
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(name.starts_with(&format!("{current}{{cellar=\"main\"")) && name.ends_with('}'), "{line}");
+            assert!(series.insert(name.to_owned()), "{line} comes twice");
+        }
+    }
+}

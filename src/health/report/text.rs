@@ -1,0 +1,143 @@
+//! The report for a terminal or a mail's text part.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::health::Level;
+use crate::health::protection::Protection;
+use crate::health::report::Overview;
+use crate::health::words::{ago, bytes, count, some, time, took};
+use crate::printable::printable;
+
+/// How many names of backups are shown.
+const SHOWN: usize = 5;
+
+/// The report.
+pub fn render(overview: &Overview<'_>) -> String {
+    let facts = overview.facts;
+    let mut text = format!(
+        "{}: backups of {} on {}, {}\n{}\n",
+        overview.level.name(),
+        printable(&facts.instance),
+        printable(&facts.host),
+        time(facts.now),
+        printable(&overview.summary())
+    );
+    let findings = findings(overview);
+    for (title, body) in [
+        ("Findings", findings),
+        ("Databases", databases(overview)),
+        ("Stores", stores(overview)),
+        ("Next", next(overview)),
+    ] {
+        if !body.is_empty() {
+            text += &format!("\n{title}\n{body}");
+        }
+    }
+    text
+}
+
+fn findings(overview: &Overview<'_>) -> String {
+    let mut text = String::new();
+    for finding in overview.findings {
+        text += &format!("  {:<8}  {}\n", finding.level.name(), printable(&finding.message));
+        if !finding.hint.is_empty() {
+            text += &format!("{:12}{}\n", "", printable(&finding.hint));
+        }
+    }
+    text
+}
+
+fn databases(overview: &Overview<'_>) -> String {
+    if overview.protections.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["DATABASE", "PROTECTED SINCE", "UNTIL", "AGE", "SIZE", "TOOK", "BACKUPS"]);
+    for protection in &overview.protections {
+        table.add_row(row(overview, protection));
+    }
+    for right in [3, 4, 5] {
+        if let Some(column) = table.column_mut(right) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+}
+
+fn row(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
+    let now = overview.facts.now;
+    let name = match protection.expected {
+        Some(_) => printable(protection.database),
+        None => format!("{} (not configured)", printable(protection.database)),
+    };
+    let dash = || "-".to_owned();
+    let mut row = vec![name, protection.oldest(now).map_or_else(dash, |backup| time(backup.started))];
+    match protection.newest(now) {
+        Some(newest) => row.extend([
+            time(newest.started),
+            ago(newest.started, now).trim_end_matches(" ago").to_owned(),
+            bytes(newest.bytes),
+            took(newest),
+        ]),
+        None => row.extend([dash(), dash(), dash(), dash()]),
+    }
+    row.push(numbers(overview, protection));
+    row
+}
+
+/// `7`, or `5 of 7 good`.
+pub fn numbers(overview: &Overview<'_>, protection: &Protection<'_>) -> String {
+    match (protection.good(overview.facts.now).count(), protection.backups.len()) {
+        (good, all) if good == all => all.to_string(),
+        (good, all) => format!("{good} of {all} good"),
+    }
+}
+
+fn stores(overview: &Overview<'_>) -> String {
+    let mut text = String::new();
+    for store in &overview.facts.stores {
+        text += &format!("  {:<5}  {}: ", store.name, printable(&store.location));
+        match &store.contents {
+            Ok(contents) => text += &format!("{}, {}", count(contents.backups.len(), "backup"), bytes(store.bytes())),
+            Err(trouble) => text += &printable(&trouble.message),
+        }
+        if let Some(disk) = overview.facts.disk.filter(|_| store.name == "local") {
+            text += &format!("; {} of {} free", bytes(disk.free_bytes), bytes(disk.bytes));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn next(overview: &Overview<'_>) -> String {
+    let schedule = &overview.facts.schedule;
+    let when = schedule.next.map_or_else(|| "not known here".to_owned(), time);
+    let mut text = format!("  backup     {when} (schedule {})\n", printable(&schedule.text));
+    match overview.facts.removals.as_deref() {
+        None => {}
+        Some([]) => text += "  retention  removes nothing\n",
+        Some(removals) => {
+            let ids: Vec<String> =
+                removals.iter().map(|removal| format!("{} from {}", removal.id, removal.store)).collect();
+            let size = removals.iter().fold(0_u64, |sum, removal| sum.saturating_add(removal.bytes));
+            let number = count(ids.len(), "backup");
+            text += &format!("  retention  removes {number} ({}): {}\n", bytes(size), some(&ids, SHOWN));
+        }
+    }
+    text
+}
+
+/// The class of a level in a page.
+pub fn class(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Warning => "warning",
+        Level::Critical => "critical",
+        Level::Unknown => "unknown",
+    }
+}

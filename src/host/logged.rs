@@ -1,0 +1,172 @@
+//! What a run that has ended had logged.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
+
+/// How many of the last lines are read, and how much of each, in letters.
+const LINES: usize = 30;
+const LONGEST: usize = 1000;
+
+/// How much of the end of a file is read, in bytes.
+const TAIL: u64 = 64 << 10;
+
+/// How long the journal may take.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// The last lines of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// All of them, the oldest first.
+    pub lines: Vec<String>,
+    /// What pgcellar said went wrong, without `error: `.
+    pub errors: Vec<String>,
+}
+
+impl Logged {
+    fn add(&mut self, line: &str, is_error: bool) {
+        let line: String = printable(line).chars().take(LONGEST).collect();
+        if is_error {
+            self.errors.push(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
+        }
+        self.lines.push(line);
+    }
+
+    /// What the journal has of a unit's run, by systemd's id of it: its own lines, and those of systemd about it.
+    pub async fn of_run(invocation: &str) -> Result<Self> {
+        let mut journalctl = Command::new("journalctl");
+        journalctl.args(["--no-pager", "--quiet", "--output=json", "--lines"]).arg(LINES.to_string());
+        journalctl.arg("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER");
+        journalctl.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}")).arg("+");
+        journalctl.arg(format!("INVOCATION_ID={invocation}"));
+        // It has no use for our settings, and our secrets are none of its business.
+        journalctl.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        journalctl.stdin(Stdio::null()).kill_on_drop(true);
+        let failed = |why: String| Error::new(Kind::System, format!("the journal cannot be read: {why}"));
+        let output = match tokio::time::timeout(LIMIT, journalctl.output()).await {
+            Err(_) => return Err(failed(format!("journalctl said nothing for {} s", LIMIT.as_secs()))),
+            Ok(Err(error)) => return Err(failed(crate::error::reason(&error))),
+            Ok(Ok(output)) => output,
+        };
+        if !output.status.success() {
+            let words = printable(String::from_utf8_lossy(&output.stderr).trim());
+            return Err(failed(words).hint("the user that pgcellar runs as must be in the group systemd-journal"));
+        }
+        Ok(Logged::of_journal(&output.stdout))
+    }
+
+    /// Lines of `journalctl --output=json` (<https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-json-format>).
+    fn of_journal(bytes: &[u8]) -> Self {
+        let mut logged = Logged::default();
+        for entry in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok()) {
+            let Some(message) = text(&entry["MESSAGE"]) else { continue };
+            let priority = text(&entry["PRIORITY"]).and_then(|priority| priority.parse::<u8>().ok());
+            let ours = entry["SYSLOG_IDENTIFIER"] == "pgcellar";
+            // syslog's numbers: 3 is an error, and less is worse.
+            logged.add(&message, ours && priority.is_some_and(|priority| priority <= 3));
+        }
+        logged
+    }
+
+    /// The end of a file, or of standard input for `-`.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let mut tail = Vec::new();
+        let read = match path.as_os_str() == "-" {
+            true => read_end(io::stdin().lock(), &mut tail),
+            false => File::open(path).and_then(|mut file| {
+                let length = file.metadata()?.len();
+                file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+                file.take(TAIL).read_to_end(&mut tail).map(drop)
+            }),
+        };
+        read.map_err(|error| Error::read(path.display(), &error))?;
+        Ok(Logged::of_text(&String::from_utf8_lossy(&tail)))
+    }
+
+    fn of_text(text: &str) -> Self {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let mut logged = Logged::default();
+        for line in &lines[lines.len().saturating_sub(LINES)..] {
+            logged.add(line, line.starts_with("error: "));
+        }
+        logged
+    }
+}
+
+/// A field's text; bytes that are no text, or that move the cursor, come as numbers.
+fn text(field: &Value) -> Option<String> {
+    match field {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(bytes) => {
+            let byte = |value: &Value| value.as_u64().and_then(|byte| u8::try_from(byte).ok());
+            let bytes: Option<Vec<u8>> = bytes.iter().map(byte).collect();
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Reads to the end and keeps the last bytes.
+fn read_end(mut input: impl Read, tail: &mut Vec<u8>) -> io::Result<()> {
+    let keep = TAIL as usize;
+    let mut buffer = [0; 8192];
+    loop {
+        let length = input.read(&mut buffer)?;
+        if length == 0 {
+            tail.drain(..tail.len().saturating_sub(keep));
+            return Ok(());
+        }
+        tail.extend_from_slice(&buffer[..length]);
+        if tail.len() > 2 * keep {
+            tail.drain(..tail.len() - keep);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journals_lines() {
+        let journal = concat!(
+            r#"{"MESSAGE":"Starting backup...","PRIORITY":"6","SYSLOG_IDENTIFIER":"systemd"}"#,
+            "\n",
+            r#"{"MESSAGE":[108,195,182,27],"PRIORITY":"6","SYSLOG_IDENTIFIER":"pgcellar"}"#,
+            "\n",
+            r#"{"MESSAGE":"connection refused (is it running?)","PRIORITY":"3","SYSLOG_IDENTIFIER":"pgcellar"}"#,
+            "\n",
+            r#"{"MESSAGE":"Failed with result 'exit-code'.","PRIORITY":"4","SYSLOG_IDENTIFIER":"systemd"}"#,
+            "\nno JSON\n{\"MESSAGE\":null}\n",
+        );
+        let logged = Logged::of_journal(journal.as_bytes());
+        assert_eq!(logged.lines[1], "lö\\u{1b}");
+        assert_eq!(logged.lines.len(), 4);
+        assert_eq!(logged.errors, ["connection refused (is it running?)"]);
+        assert_eq!(Logged::of_journal(b""), Logged::default());
+    }
+
+    #[test]
+    fn the_end_of_a_long_log() {
+        let mut text = "a line that nobody needs\n".repeat(20_000);
+        text.push_str("error: no space left\nwarning: \u{1b}[2Jx\n\n");
+        let mut tail = Vec::new();
+        read_end(text.as_bytes(), &mut tail).unwrap();
+        assert!(tail.len() as u64 <= TAIL);
+        let logged = Logged::of_text(&String::from_utf8_lossy(&tail));
+        assert_eq!(logged.lines.len(), LINES);
+        assert_eq!(logged.lines[LINES - 1], "warning: \\u{1b}[2Jx");
+        assert_eq!(logged.errors, ["no space left"]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        assert_eq!(Logged::of_file(file.path()).unwrap(), logged);
+    }
+}

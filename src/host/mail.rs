@@ -1,0 +1,122 @@
+//! Mail by SMTP (RFC 5321): built, and sent step by step, so that it can be told at which step it failed.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use lettre::Message;
+use lettre::message::MultiPart;
+use lettre::message::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+use crate::config::MailSettings;
+use crate::error::{Error, Kind, Result};
+use crate::host::mail::session::Session;
+
+mod connection;
+mod failure;
+mod page;
+mod session;
+
+pub use page::{Page, Tone};
+
+/// A step on a mail's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The server's name is looked up.
+    Name,
+    /// A connection is made, and the server greets.
+    Connection,
+    /// The connection is encrypted, and the server's certificate is looked at.
+    Tls,
+    /// We log in.
+    Login,
+    /// The server takes the sender.
+    Sender,
+    /// The server takes a recipient.
+    Recipient,
+    /// The server takes the message.
+    Message,
+}
+
+impl Step {
+    /// The word in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Name => "name",
+            Step::Connection => "connection",
+            Step::Tls => "TLS",
+            Step::Login => "login",
+            Step::Sender => "sender",
+            Step::Recipient => "recipient",
+            Step::Message => "message",
+        }
+    }
+}
+
+/// Is called with each step that went well, and what came of it.
+pub type Told<'a> = dyn FnMut(Step, &str) + Send + 'a;
+
+/// A mail, before it has a sender and recipients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The left part of its Message-ID: a letter that is sent twice, because nobody can tell whether the first one
+    /// arrived, is one letter for a mail program.
+    pub id: String,
+    /// When it was written.
+    pub written: Timestamp,
+    /// Subject, in one line.
+    pub subject: String,
+    /// Body as text.
+    pub text: String,
+    /// Body as HTML, a whole document.
+    pub html: String,
+}
+
+impl Letter {
+    /// A letter of now with the same content as text and as HTML.
+    pub fn new(subject: String, page: &Page) -> Self {
+        let (text, html) = (page.text(), page.html(&subject));
+        Letter::of_parts(subject, text, html)
+    }
+
+    /// A letter of now.
+    pub fn of_parts(subject: String, text: String, html: String) -> Self {
+        let written = Timestamp::now();
+        let id = format!("{}.{}", written.as_nanosecond(), std::process::id());
+        Letter { id, written, subject, text, html }
+    }
+
+    fn message(&self, settings: &MailSettings) -> Result<Message> {
+        let refused = |error| Error::new(Kind::Internal, format!("a mail cannot be built: {error}"));
+        let seconds = u64::try_from(self.written.as_second()).unwrap_or_default();
+        let automatic = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned());
+        let message = Message::builder()
+            .from(settings.from.clone())
+            .date(UNIX_EPOCH + Duration::from_secs(seconds))
+            .message_id(Some(format!("<{}@{}>", self.id, settings.hello)))
+            .subject(&self.subject)
+            // RFC 3834: no out-of-office notice comes back.
+            .raw_header(automatic);
+        let message = settings.to.iter().fold(message, |message, to| message.to(to.clone()));
+        message.multipart(MultiPart::alternative_plain_html(self.text.clone(), self.html.clone())).map_err(refused)
+    }
+}
+
+/// Sends a letter. The recipients that the server refused, while it took others, are returned; if it takes none, that is
+/// the error.
+pub async fn send(settings: &MailSettings, letter: &Letter, told: &mut Told<'_>) -> Result<Vec<Error>> {
+    let message = letter.message(settings)?;
+    let mut session = Session::open(settings, told).await?;
+    let refused = session.deliver(&message).await;
+    session.close().await;
+    refused
+}
+
+/// Sends a letter, and logs which recipients did not get it.
+pub async fn deliver(settings: &MailSettings, letter: &Letter) -> Result<()> {
+    let mut told = |step: Step, what: &str| log::debug!("mail, {}: {what}", step.name());
+    for refused in send(settings, letter, &mut told).await? {
+        log::warn!("the others have the mail: {refused}");
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What went wrong on a mail's way, in words.
+
+use std::error::Error as StdError;
+use std::io;
+
+use jiff::Timestamp;
+use lettre::transport::smtp::Error as SmtpError;
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
+
+use crate::config::{MailSettings, Security};
+use crate::error::{Error, Kind, reason};
+use crate::host::mail::Step;
+use crate::printable::printable;
+
+/// The error of a step.
+pub fn at(settings: &MailSettings, step: Step, kind: Kind, why: &str) -> Error {
+    Error::new(kind, format!("mail server {}:{}, {}: {why}", settings.host, settings.port, step.name()))
+}
+
+/// The server did not answer in time.
+pub fn too_late(settings: &MailSettings, step: Step, seconds: u64) -> Error {
+    let error = at(settings, step, Kind::Unavailable, &format!("no answer within {seconds} s"));
+    match (step, settings.security) {
+        (Step::Connection, Security::StartTls) => {
+            error.hint("is SMTP_PORT right? A port that wants TLS at once, as 465 does, needs SMTP_TLS=tls")
+        }
+        (Step::Connection, _) => error.hint("is SMTP_PORT right, and does a firewall let it through?"),
+        _ => error,
+    }
+}
+
+/// What the server answered, or that it did not.
+pub fn answer(settings: &MailSettings, step: Step, error: &SmtpError) -> Error {
+    let Some(code) = error.status() else { return at(settings, step, Kind::Unavailable, &broken(error)) };
+    let text = error.source().map(|text| printable(&text.to_string())).unwrap_or_default();
+    let found = at(settings, step, refusal(step, error.is_transient()), format!("{code} {text}").trim_end());
+    match step {
+        _ if error.is_transient() => found.hint("the server may take it later"),
+        Step::Login => found.hint("are SMTP_USER and SMTP_PASS right? Gmail and others want an app password here"),
+        Step::Sender => found.hint("set SMTP_FROM to an address that this server lets you send from"),
+        Step::Recipient => found.hint("is the address in NOTIFICATION_EMAIL right? Some servers want a login first"),
+        _ => found,
+    }
+}
+
+/// A letter that is refused as it is would be refused again; everything else may become right.
+fn refusal(step: Step, transient: bool) -> Kind {
+    match step {
+        _ if transient => Kind::TryAgain,
+        Step::Message => Kind::Data,
+        _ => Kind::NotPermitted,
+    }
+}
+
+fn broken(error: &SmtpError) -> String {
+    let source = error.source();
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
+        return connection_lost(error);
+    }
+    match source.map(ToString::to_string).as_deref() {
+        // What lettre says of an answer that ends before its end.
+        Some("incomplete response") => "the server closed the connection".to_owned(),
+        Some(text) if error.is_response() => format!("the server's answer is none of SMTP: {}", printable(text)),
+        Some(text) => printable(text),
+        None => error.to_string(),
+    }
+}
+
+/// A connection that broke.
+pub fn connection_lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the server closed the connection".to_owned()
+        }
+        _ => reason(error),
+    }
+}
+
+/// A handshake that failed.
+pub fn handshake(settings: &MailSettings, error: &io::Error) -> Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let refuse = |why: &str| at(settings, Step::Tls, Kind::Unavailable, why);
+    match inner {
+        Some(rustls::Error::InvalidCertificate(error)) => certificate(settings, error),
+        Some(rustls::Error::InvalidMessage(_)) if settings.security == Security::Tls => {
+            refuse("the server does not speak TLS at once").hint("set SMTP_TLS=starttls, and SMTP_PORT to 587 or 25")
+        }
+        Some(error) => refuse(&printable(&error.to_string())),
+        None => refuse(&connection_lost(error)),
+    }
+}
+
+fn certificate(settings: &MailSettings, error: &CertificateError) -> Error {
+    let refuse = |why: &str| at(settings, Step::Tls, Kind::Unavailable, why);
+    let renew = "the server's certificate has to be renewed, or this host's clock is wrong";
+    let name = "set SMTP_HOST to the name that the certificate has";
+    match error {
+        CertificateError::Expired => refuse("the server's certificate has expired").hint(renew),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            refuse(&format!("the server's certificate has expired on {}", day(*not_after))).hint(renew)
+        }
+        CertificateError::NotValidYet => refuse("the server's certificate is not valid yet").hint(renew),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            refuse(&format!("the server's certificate is not valid before {}", day(*not_before))).hint(renew)
+        }
+        CertificateError::NotValidForName => {
+            refuse(&format!("the server's certificate is not for '{}'", settings.host)).hint(name)
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let why = format!("the server's certificate is for {}, not for '{}'", presented.join(", "), settings.host);
+            refuse(&printable(&why)).hint(name)
+        }
+        // webpki calls a certificate that signs itself one of an authority that a server uses.
+        CertificateError::UnknownIssuer | CertificateError::Other(_) => {
+            refuse("the server's certificate is signed by itself, or by an authority that is not trusted here")
+                .hint("set SMTP_CA_FILE to the authority's certificate, or to the server's own")
+        }
+        other => refuse(&printable(&format!("the server's certificate is not good: {other}"))),
+    }
+}
+
+fn day(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! A talk with a mail server: login, sender, recipients, message.
+
+use std::time::Duration;
+
+use lettre::Message;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{Extension, MailParameter};
+
+use crate::config::{Login, MailSettings};
+use crate::error::{Error, Kind, Result};
+use crate::host::mail::connection::{STEP, open, within};
+use crate::host::mail::failure::{answer, at};
+use crate::host::mail::{Step, Told};
+use crate::printable::printable;
+
+/// How long a server may look at a message before it takes it.
+const MESSAGE: Duration = Duration::from_secs(60);
+
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// An open talk.
+pub struct Session<'a, 'b> {
+    settings: &'a MailSettings,
+    connection: AsyncSmtpConnection,
+    told: &'a mut Told<'b>,
+}
+
+impl<'a, 'b> Session<'a, 'b> {
+    /// Connects, and logs in if there is a login.
+    pub async fn open(settings: &'a MailSettings, told: &'a mut Told<'b>) -> Result<Self> {
+        let connection = open(settings, told).await?;
+        let mut session = Session { settings, connection, told };
+        match &settings.login {
+            Some(login) => session.log_in(login).await?,
+            None => (session.told)(Step::Login, "none"),
+        }
+        Ok(session)
+    }
+
+    async fn log_in(&mut self, login: &Login) -> Result<()> {
+        let settings = self.settings;
+        let mechanisms = [Mechanism::Plain, Mechanism::Login];
+        if self.connection.server_info().get_auth_mechanism(&mechanisms).is_none() {
+            return Err(at(settings, Step::Login, Kind::Unavailable, "the server offers no login by password")
+                .hint("leave SMTP_USER and SMTP_PASS out if it needs none; many offer it under TLS only"));
+        }
+        let credentials = Credentials::new(login.user.clone(), login.password.expose().to_owned());
+        let work = self.connection.auth(&mechanisms, &credentials);
+        within(settings, Step::Login, STEP, work, |error| answer(settings, Step::Login, &error)).await?;
+        (self.told)(Step::Login, &format!("as {}", printable(&login.user)));
+        Ok(())
+    }
+
+    /// Hands the message over for all recipients that the server takes. Those that it does not take are returned, unless
+    /// they are all.
+    pub async fn deliver(&mut self, message: &Message) -> Result<Vec<Error>> {
+        let settings = self.settings;
+        self.sender(message).await?;
+        let mut refused = Vec::new();
+        for recipient in message.envelope().to() {
+            let work = self.connection.command(Rcpt::new(recipient.clone(), Vec::new()));
+            let taken = within(settings, Step::Recipient, STEP, work, |error| {
+                answer(settings, Step::Recipient, &error).context(recipient)
+            });
+            match taken.await {
+                Ok(_) => (self.told)(Step::Recipient, recipient.as_ref()),
+                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
+                Err(error) => refused.push(error),
+            }
+        }
+        if refused.len() == message.envelope().to().len() {
+            return Err(all_refused(refused));
+        }
+        self.message(&message.formatted()).await?;
+        Ok(refused)
+    }
+
+    async fn sender(&mut self, message: &Message) -> Result<()> {
+        let settings = self.settings;
+        let mut addresses = message.envelope().from().into_iter().chain(message.envelope().to());
+        let strange = addresses.any(|address| !address.to_string().is_ascii())
+            && self.connection.server_info().supports_feature(Extension::SmtpUtfEight);
+        let parameters = strange.then_some(MailParameter::SmtpUtfEight).into_iter().collect();
+        let work = self.connection.command(Mail::new(message.envelope().from().cloned(), parameters));
+        within(settings, Step::Sender, STEP, work, |error| answer(settings, Step::Sender, &error)).await?;
+        (self.told)(Step::Sender, settings.from.email.as_ref());
+        Ok(())
+    }
+
+    async fn message(&mut self, bytes: &[u8]) -> Result<()> {
+        let settings = self.settings;
+        let work = async {
+            self.connection.command(Data).await?;
+            self.connection.message(bytes).await
+        };
+        let taken = within(settings, Step::Message, MESSAGE, work, |error| answer(settings, Step::Message, &error));
+        let answer = taken.await?;
+        (self.told)(Step::Message, &printable(&answer.message().collect::<Vec<_>>().join(" ")));
+        Ok(())
+    }
+
+    /// Says goodbye. What was delivered stays delivered.
+    pub async fn close(mut self) {
+        drop(tokio::time::timeout(FAREWELL, self.connection.quit()).await);
+    }
+}
+
+fn all_refused(refused: Vec<Error>) -> Error {
+    let number = refused.len();
+    // One that may be taken later makes it worth to try again.
+    let kind = match refused.iter().any(|error| error.kind() == Kind::TryAgain) {
+        true => Kind::TryAgain,
+        false => Kind::NotPermitted,
+    };
+    let mut refused = refused.into_iter();
+    match (refused.next(), number) {
+        (Some(only), 1) => only,
+        (Some(first), _) => {
+            let all: Vec<String> =
+                std::iter::once(&first).chain(refused.as_slice()).map(|error| error.message().to_owned()).collect();
+            Error::new(kind, all.join("; ")).hint(first.hint_text().unwrap_or("are the addresses right?").to_owned())
+        }
+        (None, _) => Error::new(Kind::Config, "the mail has no recipient"),
+    }
+}

@@ -1,0 +1,133 @@
+//! A dead man's switch in the style of healthchecks.io (<https://healthchecks.io/docs/http_api/>): a run pings when it
+//! begins, when it was good and when it failed. Whoever is pinged raises the alarm when no ping comes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+
+use crate::config::PingUrl;
+use crate::error::{Error, Kind, Result};
+use crate::host::journal;
+
+/// How long a ping may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the last ping of a run may take that was told to stop.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// How often a ping that decides over an alarm is tried, and what lies between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Most that is sent of what went wrong, in bytes.
+const BODY: usize = 10_000;
+
+/// The switch of a run. Nothing that goes wrong with a ping makes the run fail.
+#[derive(Debug)]
+pub struct Ping {
+    url: Option<PingUrl>,
+    started: AtomicBool,
+}
+
+impl Ping {
+    /// A switch, or none. A setting that is wrong costs no backup: no ping comes, and so the alarm is raised.
+    pub fn new(url: Result<Option<PingUrl>>) -> Self {
+        let url = url.unwrap_or_else(|error| {
+            log::error!("there will be no ping: {error}");
+            None
+        });
+        Ping { url, started: AtomicBool::new(false) }
+    }
+
+    /// The run begins.
+    pub async fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+        self.send("/start", None, (1, LIMIT)).await;
+    }
+
+    /// The run has ended; with an error, what was logged last goes along. A run that was told to stop has little time,
+    /// and for one that could not begin because another is at it, that other one pings.
+    pub async fn end(&self, done: &Result<()>, in_haste: bool) {
+        let manner = if in_haste { (1, HASTE) } else { (TRIES, LIMIT) };
+        match done {
+            Ok(()) => self.send("", None, manner).await,
+            Err(error) if error.kind() == Kind::TryAgain && !self.started.load(Ordering::Relaxed) => {}
+            Err(error) => self.fail(&lines(error), manner).await,
+        }
+    }
+
+    /// A run has failed that could not say so itself.
+    pub async fn report_failure(&self, lines: &[String]) {
+        self.fail(lines, (TRIES, LIMIT)).await;
+    }
+
+    async fn fail(&self, lines: &[String], manner: (u32, Duration)) {
+        let mut body = lines.join("\n");
+        while body.len() > BODY {
+            body = body.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        }
+        self.send("/fail", Some(body), manner).await;
+    }
+
+    async fn send(&self, action: &str, body: Option<String>, (tries, limit): (u32, Duration)) {
+        let Some(url) = &self.url else { return };
+        for tried in 1..=tries {
+            let sent = tokio::time::timeout(limit, once(url, action, body.clone())).await;
+            let why = match sent {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) => why,
+                Err(_) => format!("no answer within {} s", limit.as_secs()),
+            };
+            match tried < tries {
+                true => tokio::time::sleep(PAUSE).await,
+                false => log::warn!("the ping of {} did not go through: {why}", url.host),
+            }
+        }
+    }
+}
+
+fn lines(error: &Error) -> Vec<String> {
+    let mut lines = journal::last_lines();
+    lines.push(format!("error: {error}"));
+    lines
+}
+
+/// One request: why it failed, in words that do not have the URL in them.
+async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result::Result<(), String> {
+    let mut request = HttpRequest::new(body.clone().map_or_else(SdkBody::empty, SdkBody::from));
+    let built = request.set_method(if body.is_some() { "POST" } else { "GET" }).is_ok()
+        && request.set_uri(url.with(action).expose()).is_ok();
+    if !built {
+        return Err("MONITOR_PING_URL is no URL".to_owned());
+    }
+    request.headers_mut().insert("user-agent", concat!("pgcellar/", env!("CARGO_PKG_VERSION")));
+    let connector = Connector::builder()
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build();
+    match connector.call(request).await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(format!("the answer is {}", answer.status().as_u16())),
+        Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
+        Err(error) => Err(root(&error).replace(url.with(action).expose(), "the URL")),
+    }
+}
+
+/// The innermost reason, which names neither URL nor layers.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => crate::error::reason(error),
+        None => cause.to_string(),
+    }
+}

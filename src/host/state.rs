@@ -1,0 +1,111 @@
+//! Small state of an instance that outlives a run, in a file that is replaced as a whole.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Place;
+use crate::error::{Error, Kind, Result, reason};
+use crate::host::replace_file;
+use crate::printable::printable;
+
+/// How often a lock that another run holds is tried.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The state is nobody else's.
+const MODE: u32 = 0o600;
+
+/// A state that no other run reads or writes while this is held.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateFile {
+    /// Waits until no other run holds the state, up to `patience`.
+    pub async fn open(place: &Place, name: &str, patience: Duration) -> Result<Self> {
+        let path = path(place, name)?;
+        let lock = locked(&beside(&path, ".lock"), Instant::now() + patience).await?;
+        Ok(StateFile { path, _lock: lock })
+    }
+
+    /// What was written last, or the default. A file that makes no sense is told of, and counts as none: to tell
+    /// something twice is better than to tell it never.
+    pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T> {
+        match fs::read(&self.path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                let error = printable(&error.to_string());
+                log::warn!("{} cannot be understood, and is begun anew: {error}", self.path.display());
+                T::default()
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+            Err(error) => Err(Error::read(self.path.display(), &error)),
+        }
+    }
+
+    /// Replaces it, durably.
+    pub fn write<T: Serialize>(&self, state: &T) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(state)
+            .map_err(|error| Error::new(Kind::Internal, format!("the state cannot be written as JSON: {error}")))?;
+        replace_file::replace(&self.path, &bytes, MODE).map_err(|error| {
+            Error::new(Kind::CannotWrite, format!("cannot write {}: {}", self.path.display(), reason(&error)))
+                .hint("the folder must be writable for the user that pgcellar runs as; a unit sets StateDirectory=")
+        })
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+async fn locked(path: &Path, deadline: Instant) -> Result<File> {
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = options.map_err(|error| Error::write(path.display(), &error))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(Kind::TryAgain, format!("{} is held by another run", path.display())));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::new(Kind::System, format!("cannot lock {}: {}", path.display(), reason(&error))));
+            }
+        }
+    }
+}
+
+/// In the unit's state directory; by hand and in a container in the backup directory, where no backup's name begins with
+/// a dot; else where a user's state belongs.
+fn path(place: &Place, name: &str) -> Result<PathBuf> {
+    let file = format!("{}.{name}.json", place.instance);
+    // Several are divided by colons (systemd.exec(5)).
+    let unit = std::env::var("STATE_DIRECTORY").ok().and_then(|list| list.split(':').next().map(PathBuf::from));
+    if let Some(folder) = unit.filter(|folder| folder.is_absolute()) {
+        return Ok(folder.join(file));
+    }
+    if let Some(folder) = place.directory.as_ref().filter(|folder| folder.is_dir()) {
+        return Ok(folder.join(format!(".pgcellar.{file}")));
+    }
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    let folder = base.map(|base| base.join("pgcellar")).ok_or_else(|| {
+        Error::new(Kind::CannotWrite, "there is no folder to remember what was mailed")
+            .hint("set STATE_DIRECTORY to one that pgcellar may write to")
+    })?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| Error::write(folder.display(), &error))?;
+    Ok(folder.join(file))
+}

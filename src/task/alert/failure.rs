@@ -1,0 +1,204 @@
+//! What is known of a run that failed.
+
+use crate::cli::AlertArgs;
+use crate::config::{Databases, Place};
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
+
+/// A run that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Task, such as `backup`.
+    pub task: String,
+    /// Unit of systemd.
+    pub unit: Option<String>,
+    /// Its run.
+    pub invocation: Option<String>,
+    /// systemd's result of it.
+    pub result: Option<String>,
+    /// How the process ended: `exited`, `killed`, `dumped`.
+    pub code: Option<String>,
+    /// Its exit status or signal.
+    pub status: Option<String>,
+    /// Host.
+    pub host: String,
+    /// Instance.
+    pub instance: String,
+    /// Databases that are configured, if they are.
+    pub databases: Option<Databases>,
+}
+
+impl Failure {
+    /// What systemd or the command line tells.
+    pub fn new(args: &AlertArgs, place: &Place) -> Result<Self> {
+        let task = args.task.as_deref().or_else(|| args.unit.as_deref().and_then(task_of)).ok_or_else(|| {
+            Error::new(Kind::Usage, "it is not said which task failed")
+                .hint("name it with --task, or its unit with --unit or MONITOR_UNIT")
+        })?;
+        Ok(Failure {
+            task: printable(task),
+            unit: args.unit.clone(),
+            invocation: args.invocation.clone(),
+            result: args.result.clone(),
+            code: args.exit_code.clone(),
+            status: args.exit_status.clone(),
+            host: place.host.clone(),
+            instance: place.instance.clone(),
+            // An alert is worth sending whatever is wrong with the names.
+            databases: Databases::new(&args.databases).ok(),
+        })
+    }
+
+    /// What the monitor knows it by.
+    pub fn subject(&self) -> &str {
+        self.unit.as_deref().unwrap_or(&self.task)
+    }
+
+    /// The task and what it was to work on.
+    pub fn what(&self) -> String {
+        match (&self.databases, self.task.as_str()) {
+            (Some(Databases::AllBut(_)), "backup") => "backup of all databases".to_owned(),
+            (Some(Databases::Named(names)), "backup") => {
+                let shown: Vec<String> = names.iter().take(3).map(|name| printable(name)).collect();
+                let more = if names.len() > shown.len() { ", …" } else { "" };
+                format!("backup of {}{more}", shown.join(", "))
+            }
+            (_, task) => task.to_owned(),
+        }
+    }
+
+    /// The subject line.
+    pub fn headline(&self) -> String {
+        format!("{} failed on {} ({})", self.what(), self.host, self.instance)
+    }
+
+    /// Whether it could not say itself that it failed.
+    pub fn was_killed(&self) -> bool {
+        matches!(self.code.as_deref(), Some("killed" | "dumped"))
+            || matches!(self.result.as_deref(), Some("signal" | "core-dump" | "timeout" | "watchdog" | "oom-kill"))
+    }
+
+    /// How it ended, and what to do about it: systemd's `$SERVICE_RESULT` and `$EXIT_STATUS` in words
+    /// (`systemd.exec(5)`).
+    pub fn how(&self) -> (String, &'static str) {
+        let status = self.status.as_deref().map(printable).unwrap_or_default();
+        let signal =
+            if status.is_empty() { String::new() } else { format!(" (SIG{})", status.trim_start_matches("SIG")) };
+        match self.result.as_deref() {
+            Some("timeout" | "watchdog") => (
+                "it did not get on for as long as its unit allows, and was stopped".to_owned(),
+                "does the server answer, does a lock hold the dump up, are the disk and the bucket quick enough?",
+            ),
+            Some("oom-kill") => (
+                "the kernel killed it, because there was no memory left".to_owned(),
+                "free memory, or give its unit more (MemoryMax=)",
+            ),
+            Some("signal") => {
+                (format!("it was killed{signal}"), "who did that? The next run starts from the beginning")
+            }
+            Some("core-dump") => (format!("it broke down{signal}"), "this is a fault of the program: please report it"),
+            Some(result @ ("resources" | "start-limit-hit" | "protocol" | "exec-condition")) => {
+                (format!("systemd could not run it ({result})"), "systemctl status tells more")
+            }
+            _ => match (self.code.as_deref(), status.parse::<u16>()) {
+                (Some("killed" | "dumped"), _) => (format!("it was killed{signal}"), "the next run starts anew"),
+                (_, Ok(status)) => exited(status),
+                (_, Err(_)) => ("it failed".to_owned(), ""),
+            },
+        }
+    }
+}
+
+/// `pgcellar-backup@main.service` is the task `backup`.
+fn task_of(unit: &str) -> Option<&str> {
+    let name = unit.strip_prefix("pgcellar-").unwrap_or(unit);
+    name.split(['@', '.']).next().filter(|task| !task.is_empty())
+}
+
+fn exited(status: u16) -> (String, &'static str) {
+    let meaning = match status {
+        64 => "the command line is wrong",
+        65 => "data is damaged",
+        66 => "something is missing",
+        69 => "a server or the bucket could not be reached, or broke off",
+        70 => "an error inside pgcellar",
+        71 => "the system refused a resource, or a program is missing",
+        73 => "a file could not be written",
+        75 => "another run held the lock, or the run was told to stop",
+        77 => "not permitted",
+        78 => "a setting is wrong",
+        200.. => return (format!("systemd could not run it (status {status})"), "systemctl status tells more"),
+        _ => return (format!("it exited with status {status}"), ""),
+    };
+    (format!("{meaning} (exit status {status})"), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(result: Option<&str>, code: Option<&str>, status: Option<&str>) -> Failure {
+        Failure {
+            task: "backup".to_owned(),
+            unit: None,
+            invocation: None,
+            result: result.map(str::to_owned),
+            code: code.map(str::to_owned),
+            status: status.map(str::to_owned),
+            host: "db1".to_owned(),
+            instance: "main".to_owned(),
+            databases: None,
+        }
+    }
+
+    #[test]
+    fn how_a_run_ended() {
+        let cases = [
+            (Some("exit-code"), Some("exited"), Some("69"), "could not be reached", false),
+            (Some("exit-code"), Some("exited"), Some("203"), "systemd could not run it", false),
+            (Some("exit-code"), Some("exited"), Some("1"), "status 1", false),
+            (Some("signal"), Some("killed"), Some("KILL"), "killed (SIGKILL)", true),
+            (Some("core-dump"), Some("dumped"), Some("SEGV"), "(SIGSEGV)", true),
+            (Some("timeout"), Some("killed"), Some("TERM"), "did not get on", true),
+            (Some("timeout"), Some("exited"), Some("75"), "did not get on", true),
+            (Some("oom-kill"), Some("killed"), Some("KILL"), "no memory", true),
+            (Some("start-limit-hit"), None, None, "start-limit-hit", false),
+            (None, None, Some("73"), "could not be written", false),
+            (None, Some("killed"), Some("SIGKILL"), "killed (SIGKILL)", true),
+            (None, None, None, "it failed", false),
+        ];
+        for (result, code, status, expected, killed) in cases {
+            let failure = failure(result, code, status);
+            let (how, _) = failure.how();
+            assert!(how.contains(expected), "{result:?} {code:?} {status:?}: {how}");
+            assert_eq!(failure.was_killed(), killed, "{result:?} {code:?} {status:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_of_units() {
+        for (unit, task) in [
+            ("pgcellar-backup@main.service", Some("backup")),
+            ("pgcellar-monitor.service", Some("monitor")),
+            ("other@x.service", Some("other")),
+            ("", None),
+        ] {
+            assert_eq!(task_of(unit), task, "{unit}");
+        }
+    }
+
+    #[test]
+    fn headlines_name_the_databases() {
+        let mut failure = failure(None, None, None);
+        assert_eq!(failure.headline(), "backup failed on db1 (main)");
+        let names = |names: &[&str]| Some(Databases::Named(names.iter().map(|name| (*name).to_owned()).collect()));
+        failure.databases = names(&["größe", "b\n"]);
+        assert_eq!(failure.headline(), r"backup of größe, b\u{a} failed on db1 (main)");
+        failure.databases = names(&["a", "b", "c", "d"]);
+        assert_eq!(failure.headline(), "backup of a, b, c, … failed on db1 (main)");
+        failure.databases = Some(Databases::AllBut(Vec::new()));
+        assert_eq!(failure.headline(), "backup of all databases failed on db1 (main)");
+        failure.task = "retention".to_owned();
+        assert_eq!(failure.headline(), "retention failed on db1 (main)");
+    }
+}

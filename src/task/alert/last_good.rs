@@ -1,0 +1,61 @@
+//! What there is to restore from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::catalogue::{Catalogue, Status};
+use crate::config::{Databases, Place};
+use crate::error::{Error, Kind, Result};
+use crate::health::words::{ago, bytes, time};
+use crate::host::thread::joined;
+use crate::printable::printable;
+use crate::store::Stores;
+
+/// How long a store may take: the alert must get out.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The last good whole backup of each database: its name, and the backup in words. The first store that backups go to
+/// is asked.
+pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<Vec<(String, String)>> {
+    let read = async {
+        let store = Stores::open(place).await?.all().into_iter().next();
+        let store = store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?;
+        joined(tokio::task::spawn_blocking(move || Catalogue::read(store.as_ref())).await)
+    };
+    match tokio::time::timeout(LIMIT, read).await {
+        Ok(catalogue) => Ok(newest(&catalogue?, place, databases, Timestamp::now())),
+        Err(_) => Err(Error::new(Kind::Unavailable, format!("no answer within {} s", LIMIT.as_secs()))),
+    }
+}
+
+fn newest(
+    catalogue: &Catalogue,
+    place: &Place,
+    databases: &Option<Databases>,
+    now: Timestamp,
+) -> Vec<(String, String)> {
+    let mut found: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    if let Some(Databases::Named(names)) = databases {
+        found.extend(names.iter().map(|name| (name.as_str(), None)));
+    }
+    let good = |status: Status| matches!(status, Status::Good | Status::Verified);
+    for backup in catalogue.backups.iter().filter(|backup| good(backup.status)) {
+        let manifest = &backup.manifest;
+        // Hosts share a bucket, and not a directory.
+        let ours = manifest.instance == place.instance && (backup.store == "local" || manifest.host == place.host);
+        let named = match databases {
+            Some(Databases::Named(names)) => names.contains(&manifest.database),
+            Some(Databases::AllBut(_)) | None => true,
+        };
+        if ours && named {
+            // The oldest come first.
+            let (begun, age) = (time(manifest.started), ago(manifest.started, now));
+            let words = format!("{}, {begun} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
+            found.insert(&manifest.database, Some(words));
+        }
+    }
+    let none = "none: there is nothing to restore from";
+    found.into_iter().map(|(name, backup)| (printable(name), backup.unwrap_or_else(|| none.to_owned()))).collect()
+}

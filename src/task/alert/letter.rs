@@ -1,0 +1,60 @@
+//! What the mail of an alert says.
+
+use jiff::Timestamp;
+
+use crate::error::Result;
+use crate::health::words::time;
+use crate::host::logged::Logged;
+use crate::host::mail::{Letter, Page, Tone};
+use crate::printable::printable;
+use crate::task::alert::failure::Failure;
+
+/// How many of the run's errors are told above the log's last lines.
+const ERRORS: usize = 5;
+
+/// Composes the letter.
+pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result<Vec<(String, String)>>) -> Letter {
+    let (how, hint) = failure.how();
+    let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now())));
+    let errors =
+        logged.and_then(|logged| logged.as_ref().ok()).map(|logged| logged.errors.as_slice()).unwrap_or_default();
+    for error in &errors[errors.len().saturating_sub(ERRORS)..] {
+        page = page.item(Tone::Bad, "Error", error, "");
+    }
+    page = page.item(Tone::Bad, "Result", &how, hint).facts(facts(failure));
+    page = match good {
+        Ok(good) if good.is_empty() => {
+            page.heading("Last good backup").words("None: there is nothing to restore from.")
+        }
+        Ok(good) => page.heading("Last good backup").facts(good.clone()),
+        Err(error) => page.heading("Last good backup").words(&format!("It could not be found out: {error}.")),
+    };
+    page = page.heading("To look closer").lines(commands(failure));
+    page = match logged {
+        Some(Ok(logged)) if !logged.lines.is_empty() => page.heading("Last lines").lines(logged.lines.clone()),
+        Some(Err(error)) => page.heading("Last lines").words(&format!("{error}.")),
+        _ => page,
+    };
+    Letter::new(format!("[pgcellar] {}", failure.headline()), &page)
+}
+
+fn facts(failure: &Failure) -> Vec<(String, String)> {
+    let mut facts = vec![("Host", failure.host.clone()), ("Instance", failure.instance.clone())];
+    facts.push(("Task", failure.what()));
+    facts.extend(failure.unit.as_deref().map(|unit| ("Unit", printable(unit))));
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn commands(failure: &Failure) -> Vec<String> {
+    let mut commands = Vec::new();
+    if let Some(unit) = failure.unit.as_deref().map(printable) {
+        commands.push(format!("systemctl status {unit}"));
+        commands.push(match &failure.invocation {
+            // Its own lines, and systemd's about it.
+            Some(run) => format!("journalctl _SYSTEMD_INVOCATION_ID={0} + INVOCATION_ID={0}", printable(run)),
+            None => format!("journalctl -u {unit}"),
+        });
+    }
+    commands.push(format!("pgcellar list --instance {}", failure.instance));
+    commands
+}

@@ -1,0 +1,137 @@
+//! Gathers the facts: what is in the stores, what is configured, what the server and the host tell.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cli::HealthArgs;
+use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
+use crate::error::{Error, Kind, Result};
+use crate::health::checks;
+use crate::health::facts::{Expected, Facts, Server, StoreFacts, Trouble};
+use crate::health::{Finding, Level};
+use crate::host::stop::Stop;
+use crate::postgres;
+
+mod disk;
+mod keys;
+mod removals;
+mod schedule;
+mod seen;
+mod stores;
+mod units;
+
+use schedule::Runs;
+
+/// How long a server may take to tell its databases.
+const ASKING: Duration = Duration::from_secs(40);
+
+/// What is known of an instance, and what was found in it.
+#[derive(Debug)]
+pub struct Looked {
+    /// The facts.
+    pub facts: Facts,
+    /// The thresholds.
+    pub settings: MonitorSettings,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Looked {
+    /// The worst level.
+    pub fn verdict(&self) -> Level {
+        checks::verdict(&self.findings)
+    }
+}
+
+/// Looks at the instance. What cannot be reached or read is a finding; an error is a setting that is wrong.
+pub async fn look(args: &HealthArgs, stop: &Stop) -> Result<Looked> {
+    let settings = MonitorSettings::new(args)?;
+    let facts = stop.or(gather(args, &settings)).await?;
+    let findings = checks::findings(&facts, &settings);
+    Ok(Looked { facts, settings, findings })
+}
+
+async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
+    let now = Timestamp::now();
+    let (args, unusable_keys) = keys::check(args);
+    let place = Place::new(&args.place)?;
+    let retention = RetentionSettings::new(&args.rules)?;
+    let found = stores::read(&place).await?;
+
+    let wanted = match args.databases.dbname {
+        Some(_) => Some(Databases::new(&args.databases)?),
+        None => None,
+    };
+    let connection = Connection::new(&args.connection)?;
+    let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_"));
+    let on_server = match wanted {
+        Some(_) if !password => ask(&connection).await,
+        _ => Ok(None),
+    };
+    let excluded = names("BACKUP_EXCLUDE_DATABASES", args.databases.exclude_databases.as_deref().unwrap_or_default())?;
+    let expected = expected(wanted.as_ref(), &on_server, &found.stores, &excluded);
+    let server = server(on_server, &expected, &excluded, &found.of_others);
+
+    let runs = Runs::of(&settings.schedule, &retention.zone).await;
+    let schedule = runs.facts(settings, now);
+    let seen = seen::note(&place, &expected, now);
+    let due = |name: String| Expected { first_due: seen.since(&name).and_then(|since| runs.next(since)), name };
+    Ok(Facts {
+        now,
+        instance: place.instance.clone(),
+        host: place.host.clone(),
+        removals: Some(removals::foreseen(&retention, &place, &found, now).await?),
+        stores: found.stores,
+        databases: expected.into_iter().map(due).collect(),
+        server,
+        schedule,
+        disk: place.directory.as_deref().and_then(disk::of),
+        units: units::troubled(&place.instance).await,
+        unusable_keys,
+    })
+}
+
+/// The databases on the server in which something can be lost; none if no server is to be asked.
+async fn ask(connection: &Connection) -> Result<Option<Vec<String>>> {
+    match tokio::time::timeout(ASKING, postgres::databases::in_use(connection)).await {
+        Ok(names) => names.map(Some),
+        Err(_) => {
+            Err(Error::new(Kind::Unavailable, format!("{connection} did not answer within {} s", ASKING.as_secs()))
+                .hint("does it hang? look at the server's log"))
+        }
+    }
+}
+
+/// The databases that should have backups. Where the configuration names none, those that have some.
+fn expected(
+    wanted: Option<&Databases>,
+    on_server: &Result<Option<Vec<String>>>,
+    stores: &[StoreFacts],
+    excluded: &[String],
+) -> BTreeSet<String> {
+    let backed_up = || stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.clone());
+    match (wanted, on_server) {
+        (Some(Databases::Named(names)), _) => names.iter().cloned().collect(),
+        (Some(Databases::AllBut(_)), Ok(Some(names))) => {
+            names.iter().filter(|name| !excluded.contains(name)).cloned().collect()
+        }
+        (Some(Databases::AllBut(_)), _) => backed_up().filter(|name| !excluded.contains(name)).collect(),
+        (None, _) => backed_up().collect(),
+    }
+}
+
+fn server(
+    on_server: Result<Option<Vec<String>>>,
+    expected: &BTreeSet<String>,
+    excluded: &[String],
+    of_others: &BTreeSet<String>,
+) -> Server {
+    let covered = |name: &String| expected.contains(name) || excluded.contains(name) || of_others.contains(name);
+    match on_server {
+        Ok(None) => Server::NotAsked,
+        Ok(Some(names)) => Server::Uncovered(names.into_iter().filter(|name| !covered(name)).collect()),
+        Err(error) => Server::Unreachable(Trouble::from(&error)),
+    }
+}

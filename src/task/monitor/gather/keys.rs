@@ -1,0 +1,53 @@
+//! Files with keys and credentials, and whether they can be used.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use crate::cli::HealthArgs;
+use crate::config::{identities, recipients};
+use crate::error::Error;
+use crate::health::facts::{Trouble, UnusableKey};
+
+/// The settings without the files that cannot be used, so that the rest can be looked at, and what is wrong with those.
+pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
+    let mut args = args.clone();
+    let mut found = Vec::new();
+    let connection = &mut args.connection;
+    take(&mut found, "DB_PASSWORD_FILE", &mut connection.password_file);
+    take(&mut found, "DB_SSLROOTCERT", &mut connection.sslrootcert);
+    let certificate = take(&mut found, "DB_SSLCERT", &mut connection.sslcert);
+    let key = take(&mut found, "DB_SSLKEY", &mut connection.sslkey);
+    if certificate || key {
+        // Only both make sense.
+        (connection.sslcert, connection.sslkey) = (None, None);
+    }
+    let s3 = &mut args.place.s3;
+    let id = take(&mut found, "AWS_ACCESS_KEY_ID_FILE", &mut s3.access_key_id_file);
+    let secret = take(&mut found, "AWS_SECRET_ACCESS_KEY_FILE", &mut s3.secret_access_key_file);
+    let authority = take(&mut found, "AWS_CA_BUNDLE", &mut s3.ca_bundle);
+    if id || secret || authority {
+        // The backup directory can be looked at all the same, if there is one.
+        s3.bucket =
+            s3.bucket.take().filter(|_| args.place.backup_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()));
+    }
+    if let Err(error) = recipients(&args.recipients) {
+        found.push(UnusableKey { setting: "BACKUP_AGE_RECIPIENTS", for_backups: true, trouble: Trouble::from(&error) });
+    }
+    if let Err(error) = identities(&args.identity) {
+        found.push(UnusableKey { setting: "BACKUP_AGE_IDENTITY", for_backups: false, trouble: Trouble::from(&error) });
+    }
+    (args, found)
+}
+
+/// Looks at a file. One that cannot be read is told, and taken out of its setting.
+fn take(found: &mut Vec<UnusableKey>, setting: &'static str, path: &mut Option<PathBuf>) -> bool {
+    let Some(Err(error)) =
+        path.as_ref().map(|path| File::open(path).map_err(|error| Error::read(path.display(), &error)))
+    else {
+        return false;
+    };
+    *path = None;
+    let error = error.context(setting).hint("the file must exist and be readable for the user pgcellar runs as");
+    found.push(UnusableKey { setting, for_backups: true, trouble: Trouble::from(&error) });
+    true
+}

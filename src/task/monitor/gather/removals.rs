@@ -1,0 +1,51 @@
+//! What retention will remove when it runs next, and what it should have removed.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::catalogue::Backup;
+use crate::config::{Place, RetentionSettings};
+use crate::error::Result;
+use crate::health::facts::Removal;
+use crate::host::thread::joined;
+use crate::task::monitor::gather::stores::Found;
+use crate::task::retention;
+
+/// How long retention may not have run: it is done each day.
+const LATE: SignedDuration = SignedDuration::from_hours(48);
+
+/// What a run now would remove, the oldest first, and whether one two days ago would have.
+pub async fn foreseen(
+    settings: &RetentionSettings,
+    place: &Place,
+    found: &Found,
+    now: Timestamp,
+) -> Result<Vec<Removal>> {
+    let (settings, place, opened) = (settings.clone(), place.clone(), found.opened.clone());
+    let backups = found.backups.clone();
+    let foresee = move || {
+        let mut removed = retention::foresee(&settings, &place, &opened, &backups, now);
+        let then = now - LATE;
+        let overdue = match removed.is_empty() {
+            true => Vec::new(),
+            false => retention::foresee(&settings, &place, &opened, &began_until(&backups, then), then),
+        };
+        let overdue: HashSet<_> = overdue.iter().map(|(store, backup)| (*store, &backup.manifest.id)).collect();
+        removed.sort_by_key(|(_, backup)| backup.manifest.started);
+        let removal = |(store, backup): &(&'static str, Backup)| Removal {
+            store,
+            id: backup.manifest.id.clone(),
+            bytes: backup.manifest.stored_bytes(),
+            overdue: overdue.contains(&(*store, &backup.manifest.id)),
+        };
+        Ok(removed.iter().map(removal).collect())
+    };
+    joined(tokio::task::spawn_blocking(foresee).await)
+}
+
+fn began_until(backups: &HashMap<&'static str, Vec<Backup>>, then: Timestamp) -> HashMap<&'static str, Vec<Backup>> {
+    let until =
+        |backups: &Vec<Backup>| backups.iter().filter(|backup| backup.manifest.started <= then).cloned().collect();
+    backups.iter().map(|(store, backups)| (*store, until(backups))).collect()
+}

@@ -1,0 +1,38 @@
+//! `pgcellar monitor report`: the state of an instance for people and for Prometheus.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::ReportArgs;
+use crate::config::ReportFormat;
+use crate::error::{Error, Result};
+use crate::health::report::{Overview, html, json, prometheus, text};
+use crate::host::replace_file;
+use crate::host::stop::Stop;
+use crate::task::monitor::gather::look;
+
+/// A report is for others to read: a collector of metrics, a web server.
+const MODE: u32 = 0o644;
+
+/// Writes the report.
+pub async fn run(args: &ReportArgs, stop: &Stop) -> Result<()> {
+    let format = ReportFormat::new(&args.format)?;
+    let looked = look(&args.health, stop).await?;
+    let overview = Overview::new(&looked.facts, &looked.settings, &looked.findings);
+    let report = match format {
+        ReportFormat::Text => text::render(&overview),
+        ReportFormat::Json => json::render(&overview)?,
+        ReportFormat::Html => html::render(&overview),
+        ReportFormat::Prometheus => prometheus::render(&overview),
+    };
+    write(&report, args.output.as_deref())
+}
+
+fn write(report: &str, output: Option<&Path>) -> Result<()> {
+    match output {
+        Some(path) => {
+            replace_file::replace(path, report.as_bytes(), MODE).map_err(|error| Error::write(path.display(), &error))
+        }
+        None => std::io::stdout().write_all(report.as_bytes()).map_err(|error| Error::write("standard output", &error)),
+    }
+}

@@ -1,0 +1,31 @@
+//! `pgcellar monitor test-mail`: whether mail gets out, and if not, at which step it is held up.
+
+use std::io::Write;
+
+use crate::cli::TestMailArgs;
+use crate::config::{MailSettings, Place};
+use crate::error::{Error, Kind, Result};
+use crate::host::mail::{Letter, Page, Step, Tone, send};
+use crate::host::stop::Stop;
+
+/// Sends a mail and prints each step that went well. A recipient that is refused is an error, though the others have the
+/// mail.
+pub async fn run(args: &TestMailArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let settings = MailSettings::new(&args.mail, &place.host)?.ok_or_else(|| {
+        Error::new(Kind::Config, "no mail is configured").hint("set SMTP_HOST and NOTIFICATION_EMAIL")
+    })?;
+    let page = Page::new()
+        .item(Tone::Good, "Mail works", "this is what pgcellar's mails will look like", "")
+        .facts(vec![("Host".to_owned(), place.host.clone()), ("Instance".to_owned(), place.instance.clone())]);
+    let letter = Letter::new(format!("[pgcellar] test from {} ({})", place.host, place.instance), &page);
+    let mut told = |step: Step, what: &str| {
+        // Standard output that is closed keeps no mail from being sent.
+        drop(writeln!(std::io::stdout(), "{:<11} {what}", step.name()));
+    };
+    let refused = stop.or(send(&settings, &letter, &mut told)).await?;
+    let mut refused = refused.into_iter();
+    let Some(first) = refused.next() else { return Ok(()) };
+    refused.for_each(|error| log::error!("{error}"));
+    Err(first)
+}

@@ -1,0 +1,237 @@
+//! Mail gets out, or it is told at which step it is held up: against a real mail server, and against some that are none.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::common::mailbox::{Mailbox, Manner, PASSWORD, USER};
+use crate::common::pgcellar::{Outcome, Run};
+use crate::common::tls::Certificates;
+use crate::common::{Cellar, exit};
+
+/// A run of `monitor test-mail` that trusts the authority and mails to `ops@example.org`.
+fn test_mail(cellar: &Cellar, port: u16, certificates: &Certificates) -> Run {
+    let run = cellar.run(["monitor", "test-mail"]).env("SMTP_HOST", "localhost").env("SMTP_PORT", port.to_string());
+    run.env("NOTIFICATION_EMAIL", "ops@example.org").env("SMTP_CA_FILE", certificates.certificate("authority"))
+}
+
+fn logged_in(run: Run) -> Run {
+    run.env("SMTP_USER", USER).env("SMTP_PASS", PASSWORD)
+}
+
+#[track_caller]
+fn held_up(run: Run, code: i32, step: &str) -> Outcome {
+    let outcome = run.fails(code).says(step);
+    assert!(!outcome.stderr.contains(PASSWORD) && !outcome.stdout.contains(PASSWORD), "{outcome}");
+    outcome
+}
+
+/// A port on which each connection is handled by this.
+fn strange_server(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || listener.incoming().flatten().for_each(talk));
+    port
+}
+
+#[test]
+fn a_mail_goes_out_and_each_step_is_told() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    for (tls, mode) in [("starttls", "starttls"), ("implicit", "tls")] {
+        let mailbox = Mailbox::start(Manner::encrypted(tls, &certificates, "server"));
+        let run = logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", mode);
+        let outcome = run.env("NOTIFICATION_EMAIL", "Jörg Größe <joerg@example.org>, ops@example.org").succeeds();
+        let steps: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(steps, ["name", "connection", "TLS", "login", "sender", "recipient", "recipient", "message"]);
+        assert!(outcome.stdout.contains("TLSv1.3") && outcome.stdout.contains("as keeper@example.org"), "{outcome}");
+        let mail = mailbox.only_mail();
+        assert_eq!(mail.to(), ["joerg@example.org", "ops@example.org"]);
+        assert_eq!(mail.header("To"), "Jörg Größe <joerg@example.org>, ops@example.org");
+        // Servers with a login mostly want its address as the sender.
+        assert_eq!(mail.0["from"], USER);
+        assert_eq!(mail.header("From"), format!("pgcellar <{USER}>"));
+        assert!(mail.0["encrypted"] == true && mail.0["authenticated"] == true, "{:#}", mail.0);
+        assert!(mail.subject().starts_with("[pgcellar] test from ") && mail.subject().ends_with(" (main)"));
+        assert!(mail.text().contains("Mail works") && mail.part("text/html").contains("Mail works"));
+    }
+    let mailbox = Mailbox::start(Manner::plain());
+    let run =
+        test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_TLS", "none").env("SMTP_FROM", "Db <db@x.example>");
+    run.succeeds();
+    assert_eq!(mailbox.only_mail().header("From"), "Db <db@x.example>");
+}
+
+#[test]
+fn the_password_comes_from_a_file_or_a_credential() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));
+    let file = cellar.scratch().join("smtp-password");
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    let run = || test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_USER", USER);
+    run().env("SMTP_PASS_FILE", &file).succeeds();
+    run().env("CREDENTIALS_DIRECTORY", cellar.scratch()).env("SMTP_PASS", "wrong").succeeds();
+    assert_eq!(mailbox.mails().len(), 2);
+}
+
+#[test]
+fn a_login_that_fails() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));
+    let run = || test_mail(&cellar, mailbox.port(), &certificates);
+    let outcome = held_up(logged_in(run()).env("SMTP_PASS", "s3cr3t-wrong"), exit::NOPERM, "login: 535 5.7.8");
+    assert!(outcome.stderr.contains("app password") && !outcome.stderr.contains("s3cr3t-wrong"), "{outcome}");
+    assert!(outcome.stdout.contains("TLSv1.3") && !outcome.stdout.contains("login"), "{outcome}");
+    held_up(run(), exit::NOPERM, "sender: 530 5.7.0");
+    assert!(mailbox.mails().is_empty());
+    let mailbox = Mailbox::start(Manner::plain().with("hide_login", true));
+    let run = logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", "none");
+    held_up(run, exit::UNAVAILABLE, "login: the server offers no login");
+}
+
+#[test]
+fn certificates_that_are_not_good() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    certificates.add_expired();
+    certificates.add_self_signed();
+    for (tls, mode) in [("starttls", "starttls"), ("implicit", "tls")] {
+        let server = |name| Mailbox::start(Manner::encrypted(tls, &certificates, name));
+        let run =
+            |mailbox: &Mailbox| logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", mode);
+        let expired = server("expired");
+        held_up(run(&expired), exit::UNAVAILABLE, "TLS: the server's certificate has expired on 2020-02-01");
+        let lonely = server("lonely");
+        held_up(run(&lonely), exit::UNAVAILABLE, "TLS: the server's certificate is signed by itself, or")
+            .says("SMTP_CA_FILE");
+        run(&lonely).env("SMTP_CA_FILE", certificates.certificate("lonely")).succeeds();
+        let good = server("server");
+        let stranger = run(&good).env("SMTP_CA_FILE", certificates.certificate("stranger"));
+        held_up(stranger, exit::UNAVAILABLE, "or by an authority that is not trusted here");
+        held_up(run(&good).without("SMTP_CA_FILE"), exit::UNAVAILABLE, "not trusted here");
+        held_up(run(&good).env("SMTP_HOST", "127.0.0.1"), exit::UNAVAILABLE, "not for '127.0.0.1'").says("SMTP_HOST");
+        assert!(expired.mails().is_empty() && good.mails().is_empty());
+        assert_eq!(lonely.mails().len(), 1);
+    }
+}
+
+#[test]
+fn tls_that_does_not_come_about() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let mailbox = Mailbox::start(Manner::plain());
+    let run = || test_mail(&cellar, mailbox.port(), &certificates);
+    held_up(run(), exit::UNAVAILABLE, "TLS: the server offers no STARTTLS").says("SMTP_TLS=tls");
+    held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not speak TLS at once");
+    assert!(mailbox.mails().is_empty());
+    // Somebody on the way, who cannot encrypt, sends answers in the clear for later.
+    let port = strange_server(|mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let _ = stream.write_all(b"220 mail.test\r\n");
+        let _ = lines.next();
+        let _ = stream.write_all(b"250-mail.test\r\n250 STARTTLS\r\n");
+        let _ = lines.next();
+        let _ = stream.write_all(b"220 go\r\n250-mail.test\r\n250 AUTH PLAIN\r\n235 OK\r\n250 OK\r\n250 OK\r\n");
+        let _ = stream.write_all(b"354 go\r\n250 taken\r\n");
+        drop(lines.next());
+    });
+    held_up(logged_in(test_mail(&cellar, port, &certificates)), exit::UNAVAILABLE, "TLS: ");
+}
+
+#[test]
+fn what_the_server_refuses() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let run = |mailbox: &Mailbox| test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_TLS", "none");
+    let mailbox = Mailbox::start(Manner::plain().with("refuse_sender", true));
+    held_up(run(&mailbox), exit::NOPERM, "sender: 553 5.7.1").says("SMTP_FROM");
+    let mailbox = Mailbox::start(Manner::plain().with("refuse", ["ops@example.org"]));
+    held_up(run(&mailbox), exit::NOPERM, "ops@example.org: mail server localhost").says("recipient: 550 5.1.1");
+    // The others get it, and it is told who did not.
+    let some = run(&mailbox).env("NOTIFICATION_EMAIL", "a@example.org, ops@example.org, b@example.org");
+    held_up(some, exit::NOPERM, "ops@example.org: mail server");
+    assert_eq!(mailbox.only_mail().to(), ["a@example.org", "b@example.org"]);
+    let mailbox = Mailbox::start(Manner::plain().with("greylist", 1));
+    held_up(run(&mailbox), exit::TEMPFAIL, "recipient: 451 4.7.1 Greylisted");
+    run(&mailbox).succeeds();
+    let mailbox = Mailbox::start(Manner::plain().with("refuse_message", "554 5.7.1 looks like spam"));
+    held_up(run(&mailbox), exit::DATAERR, "message: 554 5.7.1 looks like spam");
+    let mailbox = Mailbox::start(Manner::plain().with("refuse_message", "452 4.3.1 disk full"));
+    held_up(run(&mailbox), exit::TEMPFAIL, "message: 452 4.3.1 disk full");
+}
+
+#[test]
+fn servers_that_are_not_there_or_are_none() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let run = |port| test_mail(&cellar, port, &certificates);
+    held_up(run(closed), exit::UNAVAILABLE, "connection: 127.0.0.1:").says("connection refused");
+    let nowhere = run(25).env("SMTP_HOST", "mail.nowhere.invalid");
+    held_up(nowhere, exit::UNAVAILABLE, "name: 'mail.nowhere.invalid' cannot be found");
+    let closes = strange_server(drop);
+    held_up(run(closes), exit::UNAVAILABLE, "connection: the server closed the connection");
+    held_up(run(closes).env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server closed the connection");
+    held_up(run(closes).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server closed the connection");
+    let web = strange_server(|mut stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")));
+    held_up(run(web), exit::UNAVAILABLE, "connection: HTTP/1.1 400");
+    held_up(run(web).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server's answer is none of SMTP");
+}
+
+#[test]
+fn servers_that_hang_are_left_alone_soon() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let silent = strange_server(|stream| {
+        thread::spawn(move || BufReader::new(stream).lines().for_each(drop));
+    });
+    let halfway = strange_server(|mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        thread::spawn(move || {
+            let _ = stream.write_all(b"220 mail.test\r\n");
+            let _ = lines.next();
+            let _ = stream.write_all(b"250 mail.test\r\n");
+            lines.for_each(drop);
+        });
+    });
+    let run =
+        |port, mode| test_mail(&cellar, port, &certificates).env("SMTP_TLS", mode).within(Duration::from_secs(40));
+    let runs = [
+        (run(silent, "starttls").start(), "connection: no answer within 15 s"),
+        (run(silent, "tls").start(), "TLS: no answer within 15 s"),
+        (run(silent, "none").start(), "connection: no answer within 15 s"),
+        (run(halfway, "none").start(), "sender: no answer within 15 s"),
+    ];
+    for (run, expected) in runs {
+        let outcome = run.wait();
+        assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
+        outcome.says(expected);
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_meant() {
+    let cellar = Cellar::unconnected();
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (&[], "no mail is configured"),
+        (&[("SMTP_HOST", "localhost")], "NOTIFICATION_EMAIL is not"),
+        (&[("NOTIFICATION_EMAIL", "a@example.org")], "SMTP_HOST is not"),
+        (
+            &[("SMTP_HOST", "mail"), ("NOTIFICATION_EMAIL", "root")],
+            "NOTIFICATION_EMAIL (--notification-email) is 'root'",
+        ),
+        (&[("SMTP_HOST", "mail"), ("NOTIFICATION_EMAIL", "a@b.c"), ("SMTP_PORT", "0")], "SMTP_PORT"),
+        (&[("SMTP_HOST", "mail"), ("NOTIFICATION_EMAIL", "a@b.c"), ("SMTP_USER", "u")], "there is no password"),
+        (&[("SMTP_HOST", "mail"), ("NOTIFICATION_EMAIL", "a@b.c"), ("SMTP_PASS", PASSWORD)], "SMTP_USER is not set"),
+        (
+            &[
+                ("SMTP_HOST", "mail"),
+                ("NOTIFICATION_EMAIL", "a@b.c"),
+                ("SMTP_USER", "u"),
+                ("SMTP_PASS", PASSWORD),
+                ("SMTP_TLS", "none"),
+            ],
+            "SMTP_TLS=insecure says that this is meant",
+        ),
+    ];
+    for (settings, expected) in cases {
+        let run = cellar.run(["monitor", "test-mail"]).env("SMTP_HOST", "");
+        let run = settings.iter().fold(run, |run, (name, value)| run.env(*name, *value));
+        held_up(run, exit::CONFIG, expected);
+    }
+}

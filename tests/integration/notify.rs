@@ -1,0 +1,171 @@
+//! The monitor mails what people do not know yet, once, and the status report when it is due.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::common::mailbox::{Mailbox, Manner};
+use crate::common::pgcellar::Run;
+use crate::common::{Cellar, Cluster, Version};
+
+const DATABASE: &str = "watched";
+
+/// A server on which no other test makes databases that no backup covers.
+fn watched() -> &'static Cluster {
+    static WATCHED: OnceLock<Cluster> = OnceLock::new();
+    WATCHED.get_or_init(|| {
+        let cluster = Cluster::start(Version::V15);
+        cluster.sql("postgres", &format!("CREATE DATABASE {DATABASE}"));
+        cluster.sql(DATABASE, "CREATE TABLE wine AS SELECT 1 AS n");
+        cluster
+    })
+}
+
+/// A backup folder with mail to `ops@example.org` in the clear, and nothing wrong with it.
+fn cellar(mailbox: &Mailbox) -> Cellar {
+    let cellar = Cellar::new(watched()).with("DB_NAME", DATABASE).with("MONITOR_MIN_FREE", "0%");
+    let cellar = cellar.with("SMTP_HOST", "localhost").with("SMTP_PORT", mailbox.port().to_string());
+    let cellar = cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org");
+    cellar.back_up(DATABASE);
+    cellar
+}
+
+/// A run of the monitor as its timer starts it.
+fn monitor(cellar: &Cellar) -> Run {
+    cellar.run(["monitor", "check", "--notify"])
+}
+
+/// The same, with a disk that counts as full.
+fn full(cellar: &Cellar) -> Run {
+    monitor(cellar).env("MONITOR_MIN_FREE", "100%")
+}
+
+fn state(cellar: &Cellar) -> Value {
+    serde_json::from_slice(&fs::read(file(cellar)).unwrap()).unwrap()
+}
+
+fn file(cellar: &Cellar) -> std::path::PathBuf {
+    cellar.backup_dir().join(".pgcellar.main.notified.json")
+}
+
+/// Moves a time of the state some days back.
+fn days_ago(days: i64, change: impl FnOnce(&mut Value, Value), cellar: &Cellar) {
+    let mut state = state(cellar);
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+    change(&mut state, json!(then.to_string()));
+    fs::write(file(cellar), state.to_string()).unwrap();
+}
+
+fn told<'a>(state: &'a mut Value, check: &str) -> &'a mut Value {
+    state["told"].as_array_mut().unwrap().iter_mut().find(|told| told["check"] == check).unwrap()
+}
+
+fn subjects(mailbox: &Mailbox) -> Vec<String> {
+    mailbox.mails().iter().map(|mail| mail.subject().to_owned()).collect()
+}
+
+#[test]
+fn a_finding_is_mailed_once_again_after_a_day_and_when_it_is_over() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    // By hand, nobody is mailed.
+    assert_eq!(cellar.run(["monitor", "check"]).env("MONITOR_MIN_FREE", "100%").finish().code(), Some(2));
+    assert_eq!(full(&cellar).finish().code(), Some(2));
+    assert_eq!(full(&cellar).finish().code(), Some(2));
+    let mail = mailbox.only_mail();
+    assert!(
+        mail.subject().starts_with("[pgcellar] CRITICAL ") && mail.subject().contains(" (main): "),
+        "{}",
+        mail.subject()
+    );
+    for kind in ["text/plain", "text/html"] {
+        assert!(
+            mail.part(kind).contains("CRITICAL") && mail.part(kind).contains("BACKUP_RETENTION_DAYS"),
+            "{}",
+            mail.part(kind)
+        );
+    }
+    days_ago(1, |state, then| told(state, "storage_full")["mailed"] = then, &cellar);
+    full(&cellar).finish();
+    full(&cellar).finish();
+    assert_eq!(mailbox.mails().len(), 2);
+    let again = mailbox.mails().remove(1);
+    again.is_well_formed();
+    assert!(again.subject().starts_with("[pgcellar] still CRITICAL "), "{}", again.subject());
+    assert_eq!(monitor(&cellar).finish().code(), Some(0));
+    monitor(&cellar).finish();
+    assert_eq!(mailbox.mails().len(), 3, "{:#?}", mailbox.mails());
+    let over = mailbox.mails().remove(2);
+    over.is_well_formed();
+    assert!(over.subject().starts_with("[pgcellar] recovered "), "{}", over.subject());
+    full(&cellar).finish();
+    assert_eq!(mailbox.mails().len(), 4);
+}
+
+#[test]
+fn several_findings_are_one_mail_and_a_wrong_setting_is_one_too() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    full(&cellar).env("MONITOR_MIN_BACKUPS", "9").finish();
+    let mail = mailbox.only_mail();
+    assert!(
+        mail.subject().starts_with("[pgcellar] CRITICAL ") && mail.subject().ends_with("(and 1 more)"),
+        "{}",
+        mail.subject()
+    );
+    assert!(mail.text().contains("CRITICAL: ") && mail.text().contains("WARNING: "), "{}", mail.text());
+    // Nothing can be seen now: that is told, and nothing counts as over.
+    assert_eq!(monitor(&cellar).env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
+    assert_eq!(mailbox.mails().len(), 2);
+    let blind = mailbox.mails().remove(1);
+    assert!(blind.text().contains("MONITOR_MIN_BACKUPS") && !blind.text().contains("recovered"), "{}", blind.text());
+    assert!(blind.subject().starts_with("[pgcellar] UNKNOWN "), "{}", blind.subject());
+}
+
+#[test]
+fn what_cannot_be_mailed_is_mailed_by_the_next_run_and_the_verdict_stands() {
+    let mailbox = Mailbox::start(Manner::plain().with("greylist", 1));
+    let cellar = cellar(&mailbox);
+    assert_eq!(full(&cellar).finish().says("451 4.7.1").code(), Some(2));
+    assert!(mailbox.mails().is_empty() && !file(&cellar).exists());
+    assert_eq!(full(&cellar).finish().code(), Some(2));
+    mailbox.only_mail();
+    assert_eq!(monitor(&cellar).env("SMTP_PORT", "1").finish().says("connection refused").code(), Some(0));
+    assert_eq!(state(&cellar)["told"].as_array().unwrap().len(), 1);
+    monitor(&cellar).finish();
+    assert!(subjects(&mailbox)[1].starts_with("[pgcellar] recovered "), "{:?}", subjects(&mailbox));
+    // A wrong setting of the mail changes no verdict either.
+    assert_eq!(monitor(&cellar).env("SMTP_PORT", "none").finish().says("SMTP_PORT").code(), Some(0));
+}
+
+#[test]
+fn a_run_that_an_alert_told_of_is_not_told_again() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    cellar.run(["alert"]).env("MONITOR_UNIT", "pgcellar-backup@main.service").succeeds();
+    monitor(&cellar).finish();
+    assert_eq!(mailbox.mails().len(), 1, "{:?}", subjects(&mailbox));
+}
+
+#[test]
+fn status_reports_come_when_they_are_due() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox).with("MONITOR_REPORT", "weekly");
+    monitor(&cellar).succeeds();
+    monitor(&cellar).succeeds();
+    let mail = mailbox.only_mail();
+    assert!(
+        mail.subject().starts_with("[pgcellar] OK ") && mail.subject().contains("status of 20"),
+        "{}",
+        mail.subject()
+    );
+    let id = cellar.list()[0]["id"].as_str().unwrap().to_owned();
+    assert!(mail.text().contains(&id) || mail.text().contains("watched"), "{}", mail.text());
+    assert!(mail.part("text/html").contains("watched"), "{}", mail.part("text/html"));
+    days_ago(8, |state, then| state["reported"] = then, &cellar);
+    monitor(&cellar).succeeds();
+    monitor(&cellar).succeeds();
+    assert_eq!(mailbox.mails().len(), 2, "{:?}", subjects(&mailbox));
+    monitor(&cellar).env("MONITOR_REPORT", "hourly").finish().says("MONITOR_REPORT");
+}
