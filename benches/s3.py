@@ -91,6 +91,8 @@ class Way:
 
     def run(self, direction, file, key):
         """Once, measured."""
+        # What the run before wrote goes to the disk in its time, not in this one's.
+        os.sync()
         words = {"FILE": str(file), "KEY": key}
         command = [str(words.get(word, word)).replace("BUCKET/KEY", f"{BUCKET}/{key}") for word in getattr(self, direction)]
         measured = measure(command, **self.environment)
@@ -151,7 +153,9 @@ def run(bench):
         make_bucket(all_ways[1], server)
         for number in range(bench.rounds):
             print(f"bench: round {number + 1} of {bench.rounds}", file=sys.stderr)
-            for place, way in enumerate(all_ways):
+            # Each is first in a round of its own: nobody always has the server fresh, or what the one before has left.
+            turn = number % len(all_ways)
+            for place, way in enumerate(all_ways[turn:] + all_ways[:turn]):
                 # Bytes that were written just now are in the memory of the machine: all read their own.
                 key, target = f"{place}-{number}", bench.folder / "target"
                 way.run("up", source, key)

@@ -54,7 +54,7 @@ pub async fn unpin(args: &UnpinArgs, stop: &Stop) -> Result<()> {
     let found = find(asked, &args.place, stop).await?;
     let work = move || {
         found.each(|store| store.delete(&Pin::key(&found.id)))?;
-        log::info!(PGCELLAR_BACKUP = found.id; "{} is not pinned", printable(&found.id));
+        log::info!(PGCELLAR_BACKUP = found.id; "{} is not pinned any more", printable(&found.id));
         found.failure.map_or(Ok(()), |error| Err(error.hint("if it is pinned there, it stays pinned")))
     };
     joined(tokio::task::spawn_blocking(work).await)

@@ -233,6 +233,8 @@ async fn send_part(bucket: &Bucket, full: &str, id: &str, number: i32, bytes: By
         let request = request.part_number(number).set_content_md5(digest.clone()).body(ByteStream::from(bytes.clone()));
         let pace = bucket.pace();
         let request = request.customize().config_override(bucket.patient(&bytes)).interceptor(pace.clone());
+        // Content-MD5 is signed with the other headers and tells of the bytes what a second digest over them would.
+        let request = if digest.is_some() { request.disable_payload_signing() } else { request };
         attempts += 1;
         match pace.watch(request.send()).await {
             Some(Ok(sent)) => break sent,
