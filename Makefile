@@ -5,7 +5,7 @@ CARGO ?= cargo
 VERSIONS ?= 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit bench lint
+.PHONY: help demo test test-unit test-system deb bench lint lint-shell
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +22,14 @@ test: ## Run every test, against PostgreSQL 15, 17 and 18
 test-unit: ## Run the tests that need no PostgreSQL
 	$(CARGO) test --lib --bins
 
+deb: ## Build the Debian package, and check it
+	@scripts/install-test-deps system
+	@deb=$$(scripts/deb) && lintian --fail-on error,warning "$${deb%.deb}.changes" && echo "$$deb"
+
+test-system: ## Install the package in a Debian 13 with systemd, and test it there (as root; TESTS="timer alert" runs these)
+	@scripts/install-test-deps system
+	@scripts/test-system $(TESTS)
+
 bench: ## Measure backups against pg_dump's own ways
 	@scripts/bench
 
@@ -29,5 +37,8 @@ lint: ## Check formatting, clippy, shell scripts, and what the dependencies may 
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	@scripts/install-test-deps
-	shellcheck scripts/* .ci/run
+	@$(MAKE) --no-print-directory lint-shell
 	@scripts/deny
+
+lint-shell:
+	shellcheck -x -P debian/tests scripts/* .ci/run debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))

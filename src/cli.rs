@@ -4,20 +4,28 @@
 //! variable and the flag in its errors. Secrets have a variable and a file, and never a flag.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod adopt;
+mod config;
 mod mail;
 mod monitor;
+mod restore;
 mod retention;
+mod s3;
 
 pub use adopt::AdoptArgs;
+pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
+pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
+pub use s3::S3Args;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -37,9 +45,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+    /// Instance to run as; for root on a systemd host with its settings, user, credentials and confinement
+    #[arg(short = 'i', long = "instance", id = "as_instance", value_name = "NAME")]
+    pub instance: Option<String>,
     /// How much to say.
     #[command(flatten)]
     pub voice: Voice,
+    /// What the command line itself says of an instance.
+    #[arg(skip)]
+    pub named: Option<Named>,
+}
+
+/// An instance that the command line names, before or behind the verb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The instance.
+    pub instance: String,
+    /// Name of the verb.
+    pub verb: String,
+    /// Whether --username stands there too.
+    pub username: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
@@ -54,7 +79,43 @@ impl Cli {
             Some(value) if value.is_empty() && arg.get_id() != "backup_dir" => arg.env(None),
             _ => arg,
         });
-        Cli::from_arg_matches(&command.try_get_matches()?)
+        let matches = command.try_get_matches()?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        match (&cli.instance, &mut cli.verb) {
+            (None, _) => {}
+            (instance, Verb::Config(ConfigArgs { action: ConfigAction::Check(args) })) => {
+                args.instance.clone_from(instance);
+            }
+            (Some(instance), verb) => {
+                if let Some(place) = verb.place_mut() {
+                    place.instance.clone_from(instance);
+                }
+            }
+        }
+        cli.named = matches.subcommand().and_then(|(verb, inner)| {
+            let inner = inner.subcommand().map_or(inner, |(_, action)| action);
+            let typed = |name| {
+                inner.try_contains_id(name).is_ok() && inner.value_source(name) == Some(ValueSource::CommandLine)
+            };
+            let behind = || typed("instance").then(|| inner.get_one::<String>("instance").cloned()).flatten();
+            let instance = cli.instance.clone().or_else(behind)?;
+            Some(Named { instance, verb: verb.to_owned(), username: typed("username") })
+        });
+        Ok(cli)
+    }
+
+    /// A verb with the arguments that these variables alone give it: neither the process's environment nor its command line
+    /// has a say.
+    pub fn of_variables(verb: &[&str], value: &dyn Fn(&str) -> Option<String>) -> Result<Verb, clap::Error> {
+        let declared = Cli::command();
+        let known = verb.iter().try_fold(&declared, |command, name| command.find_subcommand(name));
+        let mut line: Vec<OsString> = std::iter::once(&"pgcellar").chain(verb).map(OsString::from).collect();
+        line.extend(known.into_iter().flat_map(Command::get_arguments).filter_map(|arg| {
+            let text = value(&arg.get_env()?.to_string_lossy()).filter(|_| arg.get_action().takes_values())?;
+            Some(OsString::from(format!("--{}={text}", arg.get_long()?)))
+        }));
+        let command = each_option(Cli::command(), &mut |arg| arg.env(None));
+        Ok(Cli::from_arg_matches(&command.try_get_matches_from(line)?)?.verb)
     }
 
     /// Every environment variable that is declared here.
@@ -84,8 +145,12 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Restore a backup into a database
     Restore(RestoreArgs),
+    /// Say what a schedule means to systemd, and when it comes next
+    Calendar(CalendarArgs),
     /// Make backups of the dumps that other scripts have left: check them, and write their manifests
     Adopt(AdoptArgs),
+    /// Check settings
+    Config(ConfigArgs),
     /// Check whether the backups are as they should be, and report their state
     Monitor(Box<MonitorArgs>),
     /// Remove backups that are old enough, and what killed runs have left
@@ -96,6 +161,38 @@ pub enum Verb {
     Unpin(UnpinArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
+}
+
+impl Verb {
+    /// Name of the instance that the verb is about.
+    pub fn instance(&mut self) -> Option<&str> {
+        self.place_mut().map(|place| place.instance.as_str())
+    }
+
+    /// Which instance the verb is about.
+    fn place_mut(&mut self) -> Option<&mut PlaceArgs> {
+        match self {
+            Verb::Backup(args) => Some(&mut args.place),
+            Verb::List(args) => Some(&mut args.place),
+            Verb::Verify(args) => Some(&mut args.place),
+            Verb::Restore(args) => Some(&mut args.place),
+            Verb::Monitor(args) => Some(args.place_mut()),
+            Verb::Adopt(args) => Some(&mut args.place),
+            Verb::Retention(args) => Some(&mut args.place),
+            Verb::Pin(args) => Some(&mut args.place),
+            Verb::Unpin(args) => Some(&mut args.place),
+            Verb::Alert(args) => Some(&mut args.place),
+            Verb::Calendar(_) | Verb::Config(_) => None,
+        }
+    }
+
+    /// User to run as instead of the instance's own.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Verb::Restore(args) => args.as_user.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Options of every verb.
@@ -166,74 +263,6 @@ pub struct PlaceArgs {
     pub s3: S3Args,
 }
 
-/// Which bucket has the copies, and how it is reached.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "S3")]
-pub struct S3Args {
-    /// Bucket for a copy of each backup; with an empty BACKUP_DIR, for the backups themselves
-    #[arg(long = "s3-bucket", env = "AWS_S3_BUCKET", hide_env_values = true, value_name = "BUCKET")]
-    pub bucket: Option<String>,
-    /// Prefix of every key in the bucket
-    #[arg(
-        long = "s3-prefix",
-        env = "AWS_S3_PREFIX",
-        hide_env_values = true,
-        value_name = "PREFIX",
-        default_value = "database-backups"
-    )]
-    pub prefix: String,
-    /// Region of the bucket
-    #[arg(
-        long = "s3-region",
-        env = "AWS_REGION",
-        hide_env_values = true,
-        value_name = "REGION",
-        default_value = "us-east-1"
-    )]
-    pub region: String,
-    /// URL of an S3 server that is not Amazon's, such as MinIO, Garage, Ceph, R2 or B2
-    #[arg(long = "s3-endpoint-url", env = "AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
-    pub endpoint_url: Option<String>,
-    /// File that holds the id of the access key [default: the SDK's chain: profile, web identity, instance]
-    #[arg(long = "s3-access-key-id-file", env = "AWS_ACCESS_KEY_ID_FILE", hide_env_values = true, value_name = "FILE")]
-    pub access_key_id_file: Option<PathBuf>,
-    /// File that holds the secret part of the access key
-    #[arg(
-        long = "s3-secret-access-key-file",
-        env = "AWS_SECRET_ACCESS_KEY_FILE",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
-    pub secret_access_key_file: Option<PathBuf>,
-    /// Storage class of the archives, such as STANDARD_IA [default: the bucket's]
-    #[arg(long = "s3-storage-class", env = "AWS_S3_STORAGE_CLASS", hide_env_values = true, value_name = "CLASS")]
-    pub storage_class: Option<String>,
-    /// Encryption by the server: AES256 or aws:kms [default: the bucket's]
-    #[arg(long = "s3-sse", env = "AWS_S3_SSE", hide_env_values = true, value_name = "METHOD")]
-    pub sse: Option<String>,
-    /// Key for aws:kms [default: the account's]
-    #[arg(long = "s3-sse-kms-key-id", env = "AWS_S3_SSE_KMS_KEY_ID", hide_env_values = true, value_name = "KEY")]
-    pub sse_kms_key_id: Option<String>,
-    /// Days for which the server refuses to delete a new object; the bucket must have Object Lock
-    #[arg(long = "s3-object-lock-days", env = "AWS_S3_OBJECT_LOCK_DAYS", hide_env_values = true, value_name = "DAYS")]
-    pub object_lock_days: Option<String>,
-    /// GOVERNANCE, or COMPLIANCE, which nobody can lift
-    #[arg(
-        long = "s3-object-lock-mode",
-        env = "AWS_S3_OBJECT_LOCK_MODE",
-        hide_env_values = true,
-        value_name = "MODE",
-        default_value = "GOVERNANCE"
-    )]
-    pub object_lock_mode: String,
-    /// Certificates of the authorities that may sign the server's certificate (PEM) [default: the system's]
-    #[arg(long = "s3-ca-bundle", env = "AWS_CA_BUNDLE", hide_env_values = true, value_name = "FILE")]
-    pub ca_bundle: Option<PathBuf>,
-    /// Upper bound of uploads in bytes a second, such as 500K or 10M
-    #[arg(long = "s3-rate-limit", env = "BACKUP_S3_RATE_LIMIT", hide_env_values = true, value_name = "RATE")]
-    pub rate_limit: Option<String>,
-}
-
 /// Which databases are backed up.
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseArgs {
@@ -254,6 +283,14 @@ pub struct RecipientArgs {
     /// File with recipients, one a line
     #[arg(long, env = "BACKUP_AGE_RECIPIENTS_FILE", hide_env_values = true, value_name = "FILE")]
     pub age_recipients_file: Option<PathBuf>,
+}
+
+/// How long a run waits for another one of the same instance.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Wait so many seconds for another run to end, which units do; without it, such a run is an error at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
+    pub wait: u32,
 }
 
 /// `pgcellar backup`.
@@ -308,6 +345,9 @@ pub struct BackupArgs {
     /// Print the manifests as JSON, each with the stores that have it
     #[arg(long)]
     pub json: bool,
+    /// Patience with another run.
+    #[command(flatten)]
+    pub patience: WaitArgs,
     /// The dead man's switch.
     #[command(flatten)]
     pub ping: PingArgs,
@@ -378,63 +418,34 @@ pub struct VerifyArgs {
     pub place: PlaceArgs,
 }
 
-/// `pgcellar restore`.
-#[derive(Clone, Debug, Args)]
-pub struct RestoreArgs {
-    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY [default: asks at
-    /// a terminal]
-    #[arg(value_name = "ID|latest|PATH")]
-    pub id: Option<String>,
-    /// Only backups of this database, for latest
-    #[arg(short, long, value_name = "NAME")]
-    pub database: Option<String>,
-    /// Database to make [default: the one that was backed up]
-    #[arg(short, long, value_name = "NAME")]
-    pub target_database: Option<String>,
-    /// Replace the target if it exists; it is kept as NAME_replaced_TIME
-    #[arg(short, long, env = "FORCE_RESTORE", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    pub force: bool,
-    /// With --force: drop the replaced database once the new one is in its place
-    #[arg(long)]
-    pub drop_replaced: bool,
-    /// Load this many tables, or parts of a large one, at once, and build as many indexes; a compressed or encrypted custom
-    /// archive is unpacked into the staging folder meanwhile. Tar and plain archives load serially [default: 1; directory:
-    /// number of processors]
-    #[arg(short, long, value_name = "JOBS")]
-    pub jobs: Option<String>,
-    /// Only this schema, with all that is in it, into a new database; may be given several times
-    #[arg(short = 'n', long, value_name = "NAME")]
-    pub schema: Vec<String>,
-    /// Only this table (or view, or sequence; SCHEMA.TABLE, if one name is in several schemas), without its indexes,
-    /// constraints, defaults and triggers, into a new database; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub table: Vec<String>,
-    /// First make the roles of the backup's globals that the server lacks
-    #[arg(long)]
-    pub globals: bool,
-    /// Show what the backup contains, and restore nothing
-    #[arg(short, long, conflicts_with_all = ["dry_run", "recipe"])]
-    pub list: bool,
-    /// Show what would be done, and do nothing
-    #[arg(long, conflicts_with = "recipe")]
-    pub dry_run: bool,
-    /// Print the commands that restore this backup without pgcellar
-    #[arg(long)]
-    pub recipe: bool,
-    /// Go on after errors, into a new database; every error is listed, and the exit code is 65
-    #[arg(long)]
-    pub keep_going: bool,
-    /// Folder for what has to be unpacked; must be in memory if the backup is encrypted [default: /dev/shm; TMPDIR
-    /// or /var/tmp for an unencrypted backup that would fill a quarter of the free memory]
-    #[arg(long, env = "RESTORE_STAGING_DIR", hide_env_values = true, value_name = "FOLDER")]
-    pub staging_dir: Option<PathBuf>,
-    /// Private keys.
-    #[command(flatten)]
-    pub identity: IdentityArgs,
-    /// The server.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// The store.
-    #[command(flatten)]
-    pub place: PlaceArgs,
+/// `pgcellar calendar`.
+#[derive(Debug, Args)]
+pub struct CalendarArgs {
+    /// Cron line, or calendar expression of systemd.time(7)
+    #[arg(value_name = "SCHEDULE")]
+    pub schedule: String,
+    /// Number of runs to show
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub iterations: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_alone_make_a_verb() {
+        let value = |name: &str| match name {
+            "DB_PORT" => Some("1".to_owned()),
+            "BACKUP_DUMP_OPTIONS" => Some("--no-owner -x=y".to_owned()),
+            "BACKUP_DIR" => Some(String::new()),
+            "SMTP_HOST" => Some("of another verb".to_owned()),
+            _ => None,
+        };
+        let Verb::Backup(args) = Cli::of_variables(&["backup"], &value).unwrap() else { panic!("another verb") };
+        assert_eq!((args.connection.port.as_str(), args.connection.host), ("1", None));
+        assert_eq!(args.dump_options.as_deref(), Some("--no-owner -x=y"));
+        assert_eq!(args.place.backup_dir, Some(PathBuf::new()));
+        assert_eq!(args.format, "custom");
+    }
 }

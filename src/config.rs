@@ -14,6 +14,7 @@ use crate::postgres::dump_options::DumpOptions;
 use crate::secret::{Secret, Sources};
 
 mod connection;
+pub mod env_file;
 mod mail;
 mod monitor;
 mod retention;
@@ -174,6 +175,15 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     None
 }
 
+/// Checks the name of an instance, which is a part of file and unit names.
+pub fn instance_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(plain) {
+        true => Ok(()),
+        false => Err(wrong("PGCELLAR_INSTANCE (--instance)", name, "letters, digits, '_', '-' and '.'")),
+    }
+}
+
 impl Databases {
     /// Checks the names.
     pub fn new(args: &DatabaseArgs) -> Result<Self> {
@@ -199,11 +209,7 @@ impl Databases {
 impl Place {
     /// Checks the instance's name and finds the folder.
     pub fn new(args: &PlaceArgs) -> Result<Self> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if args.instance.is_empty() || args.instance.starts_with(['.', '-']) || !args.instance.chars().all(plain) {
-            let expected = "letters, digits, '_', '-' and '.'";
-            return Err(wrong("PGCELLAR_INSTANCE (--instance)", &args.instance, expected));
-        }
+        instance_name(&args.instance)?;
         let default = || Path::new("/var/backups/pgcellar").join(&args.instance);
         let s3 = S3Settings::new(&args.s3)?;
         let directory = match args.backup_dir.clone().unwrap_or_else(default) {

@@ -6,7 +6,18 @@ use std::collections::BTreeSet;
 const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
 
 /// Secrets, which have no flag.
-const SECRETS: &[&str] = &["DB_PASSWORD", "MONITOR_PING_URL", "SMTP_PASS"];
+pub const SECRETS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "DB_PASSWORD",
+    "MONITOR_PING_URL",
+    "SMTP_PASS",
+];
+
+/// The tasks that have a timer, and the variable with their schedule.
+pub const SCHEDULES: &[(&str, &str)] =
+    &[("backup", "BACKUP_SCHEDULE"), ("retention", "RETENTION_SCHEDULE"), ("monitor", "MONITOR_SCHEDULE")];
 
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").
@@ -27,8 +38,15 @@ pub fn warn(declared: &BTreeSet<String>) {
     }
 }
 
-fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
-    let known: BTreeSet<&str> = declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).collect();
+/// Every variable that something of ours reads: those of the command line, the secrets and the schedules.
+pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
+    let schedules = SCHEDULES.iter().map(|(_, variable)| *variable);
+    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).collect()
+}
+
+/// The variables that look like ours and that nothing reads, each with the known one that is most like it.
+pub fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
+    let known = known(declared);
     // What systemd sets, nobody means to.
     let meant = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
     let ours = |name: &String| {
@@ -69,7 +87,7 @@ mod tests {
         for (name, nearest) in cases {
             assert_eq!(check(name), [(name.to_owned(), nearest.map(str::to_owned))]);
         }
-        for known in ["BACKUP_DIR", "DB_PASSWORD", "MONITOR_UNIT", "PGHOST", "HOME"] {
+        for known in ["BACKUP_DIR", "DB_PASSWORD", "MONITOR_SCHEDULE", "MONITOR_UNIT", "PGHOST", "HOME"] {
             assert_eq!(check(known), []);
         }
     }

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod environment;
 pub mod error;
+pub mod generator;
 pub mod health;
 pub mod host;
 pub mod parallel;

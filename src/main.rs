@@ -3,31 +3,70 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgcellar::cli::{Cli, Verb};
+use pgcellar::cli::{Cli, Named, Verb};
+use pgcellar::config::instance_name;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
-use pgcellar::host::{journal, progress};
+use pgcellar::host::{event, journal, progress, systemd_run};
 use pgcellar::{environment, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = match Cli::read() {
+    let mut cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose);
+    if let Some(error) = become_instance(&cli) {
+        log::error!("{error}");
+        return error.exit_code();
+    }
     progress::start(cli.voice.quiet);
     keep_to_ourselves();
-    environment::warn(&Cli::variables());
+    if !matches!(cli.verb, Verb::Config(_)) {
+        environment::warn(&Cli::variables());
+    }
+    let instance = cli.verb.instance().unwrap_or_default().to_owned();
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            log::error!("{error}");
+            log::error!(MESSAGE_ID = failure(&cli.verb), PGCELLAR_INSTANCE = instance; "{error}");
             error.exit_code()
         }
     }
+}
+
+/// What the journal calls the failure of a verb.
+fn failure(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Backup(_) => event::BACKUP_FAILED,
+        Verb::Retention(_) => event::RETENTION_FAILED,
+        Verb::Restore(_) => event::RESTORE_FAILED,
+        Verb::Alert(_) => event::MAIL_FAILED,
+        _ => event::VERB_FAILED,
+    }
+}
+
+/// Root who names an instance runs the verb as that instance. Returns if there is nothing to become, or with why it cannot
+/// be.
+fn become_instance(cli: &Cli) -> Option<Error> {
+    let Named { instance, verb, username } = cli.named.clone()?;
+    // Settings are checked by whoever may read them.
+    if matches!(cli.verb, Verb::Config(_)) || !systemd_run::possible() {
+        return None;
+    }
+    if let Err(error) = instance_name(&instance) {
+        return Some(error);
+    }
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let user = cli.verb.user().map(str::to_owned);
+    if let (Some(user), false) = (&user, username) {
+        // The settings name the backup's own role, which is not the one that is meant.
+        arguments.push(format!("--username={user}").into());
+    }
+    Some(systemd_run::become_it(&systemd_run::Call { instance, verb, user, arguments }))
 }
 
 /// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has
@@ -77,6 +116,8 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Pin(args) => task::pin::pin(args, stop).await?,
         Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
         Verb::Alert(args) => task::alert::run(args, stop).await?,
+        Verb::Calendar(args) => task::calendar::run(args).await?,
+        Verb::Config(args) => task::config::run(args).await?,
         // Its exit status is a verdict.
         Verb::Monitor(args) => return task::monitor::run(args, stop).await,
     }

@@ -6,6 +6,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::error::{Error, Kind, Result};
 
+mod on_calendar;
+mod skipped;
+
 /// Days in which every line that comes at all has come: 29 February of a given weekday is 40 years apart at the most
 /// (around 2100).
 const SEARCHED_DAYS: usize = 41 * 366;

@@ -1,5 +1,8 @@
 //! Schedules: when runs are due, and how far apart they can be.
 
+use crate::calendar::cron::Cron;
+use crate::error::Result;
+
 pub mod cron;
 pub mod systemd;
 
@@ -8,6 +11,15 @@ pub mod systemd;
 pub fn is_cron(text: &str) -> bool {
     let text = cron::without_comment(text);
     text.starts_with('@') || text.split_ascii_whitespace().count() > 4
+}
+
+/// The expressions for `OnCalendar=` of a schedule: those of a cron line, or the calendar expression itself, of which only
+/// systemd knows whether it is one.
+pub fn on_calendar(text: &str) -> Result<Vec<String>> {
+    match is_cron(text) {
+        true => Ok(Cron::parse(text)?.on_calendar()),
+        false => Ok(vec![cron::without_comment(text).to_owned()]),
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,17 @@ pub struct MonitorArgs {
     pub action: MonitorAction,
 }
 
+impl MonitorArgs {
+    /// Which instance the action is about.
+    pub(super) fn place_mut(&mut self) -> &mut PlaceArgs {
+        match &mut self.action {
+            MonitorAction::Check(args) => &mut args.health.place,
+            MonitorAction::Report(args) => &mut args.health.place,
+            MonitorAction::TestMail(args) => &mut args.place,
+        }
+    }
+}
+
 /// The actions of `pgcellar monitor`.
 #[derive(Debug, Subcommand)]
 pub enum MonitorAction {

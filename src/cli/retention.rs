@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::PlaceArgs;
+use crate::cli::{PlaceArgs, WaitArgs};
 
 /// `pgcellar retention`.
 #[derive(Debug, Args)]
@@ -16,6 +16,9 @@ pub struct RetentionArgs {
     /// Print every backup with keep or remove and the reasons, as JSON
     #[arg(long)]
     pub json: bool,
+    /// Patience with another run.
+    #[command(flatten)]
+    pub patience: WaitArgs,
     /// What stays.
     #[command(flatten)]
     pub rules: RuleArgs,

@@ -63,6 +63,14 @@ pub enum Period {
 impl MailSettings {
     /// Checks the settings; none if no mail is configured. `host` is this host's name.
     pub fn new(args: &MailArgs, host: &str) -> Result<Option<Self>> {
+        if args.smtp_host.is_none() && args.notification_email.is_none() {
+            return Ok(None);
+        }
+        MailSettings::with_password(args, host, password(args)?)
+    }
+
+    /// The same with this password.
+    pub fn with_password(args: &MailArgs, host: &str, password: Option<Secret>) -> Result<Option<Self>> {
         let (server, to) = match (&args.smtp_host, &args.notification_email) {
             (None, None) => return Ok(None),
             (Some(server), Some(to)) => (server.trim().to_owned(), to),
@@ -73,7 +81,7 @@ impl MailSettings {
             return Err(wrong("SMTP_HOST (--smtp-host)", &server, "the name or address of a mail server"));
         }
         let port = port(&args.smtp_port)?;
-        let login = login(args)?;
+        let login = login(args.smtp_user.clone(), password)?;
         Ok(Some(MailSettings {
             security: security(args.smtp_tls.as_deref(), &server, port, login.is_some())?,
             from: sender(args.smtp_from.as_deref(), login.as_ref(), host)?,
@@ -98,7 +106,7 @@ fn port(text: &str) -> Result<u16> {
     }
 }
 
-fn login(args: &MailArgs) -> Result<Option<Login>> {
+fn password(args: &MailArgs) -> Result<Option<Secret>> {
     let value = secret_variable("SMTP_PASS")?;
     let sources = Sources {
         credential: "smtp-password",
@@ -106,13 +114,18 @@ fn login(args: &MailArgs) -> Result<Option<Login>> {
         file: args.smtp_pass_file.as_deref(),
         value: value.as_ref(),
     };
-    match (args.smtp_user.clone(), sources.find(credentials().as_deref())?) {
+    sources.find(credentials().as_deref())
+}
+
+fn login(user: Option<String>, password: Option<Secret>) -> Result<Option<Login>> {
+    match (user, password) {
         (Some(user), Some(password)) => Ok(Some(Login { user, password })),
         (None, None) => Ok(None),
         (Some(_), None) => Err(Error::new(Kind::Config, "SMTP_USER is set, and there is no password")
             .hint("set SMTP_PASS or SMTP_PASS_FILE, or the credential smtp-password; or leave SMTP_USER out")),
         (None, Some(_)) => {
-            Err(Error::new(Kind::Config, "there is a password for the mail server, and SMTP_USER is not set"))
+            Err(Error::new(Kind::Config, "there is a password for the mail server, and SMTP_USER is not set")
+                .hint("set it, or leave SMTP_PASS out"))
         }
     }
 }
@@ -220,7 +233,8 @@ impl PingUrl {
         sources.find(credentials().as_deref())?.map(PingUrl::parse).transpose()
     }
 
-    fn parse(url: Secret) -> Result<Self> {
+    /// Checks a URL.
+    pub fn parse(url: Secret) -> Result<Self> {
         let text = url.expose();
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let authority = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();

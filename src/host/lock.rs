@@ -4,14 +4,19 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
 
 /// Name of the lock file in a directory. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
 const NAME: &str = ".pgcellar.lock";
+
+/// How often a lock that another run holds is tried.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A lock; it is released when it is dropped, or by the kernel when the process ends.
 #[derive(Debug)]
@@ -35,6 +40,28 @@ impl Lock {
         let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = runtime_folder()?.join(format!("pgcellar-{instance}-{hash}.lock"));
         Lock::of_file(&path, &format!("the instance '{instance}' for {bucket}"), task)
+    }
+
+    /// Takes a lock by `take`; while another run holds it, tries again until `patience` is over, or the process is told to
+    /// stop.
+    pub async fn patiently(patience: Duration, stop: &Stop, take: impl Fn() -> Result<Self>) -> Result<Self> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            match take() {
+                Err(error) if error.kind() == Kind::TryAgain && begun.elapsed() < patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        log::info!("{}: waiting for it, {} s at the most", error.message(), patience.as_secs());
+                    }
+                }
+                taken => return taken,
+            }
+            let pause = async {
+                tokio::time::sleep(PAUSE).await;
+                Ok(())
+            };
+            stop.or(pause).await?;
+        }
     }
 
     fn of_file(path: &Path, what: &str, task: &str) -> Result<Self> {
@@ -117,6 +144,18 @@ mod tests {
         assert!(error.message().contains(&format!("pgcellar backup, process {}", std::process::id())), "{error}");
         drop(held);
         Lock::take(folder.path(), "retention").unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_is_patient_gets_the_lock_that_another_run_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = Stop::default();
+        let take = || Lock::take(folder.path(), "retention");
+        let held = Lock::take(folder.path(), "backup").unwrap();
+        let error = Lock::patiently(Duration::ZERO, &stop, take).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::TryAgain);
+        let (taken, ()) = tokio::join!(Lock::patiently(Duration::from_secs(60), &stop, take), async { drop(held) });
+        taken.unwrap();
     }
 
     #[test]

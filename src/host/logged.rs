@@ -69,7 +69,12 @@ impl Logged {
         for entry in bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok()) {
             let Some(message) = text(&entry["MESSAGE"]) else { continue };
             let priority = text(&entry["PRIORITY"]).and_then(|priority| priority.parse::<u8>().ok());
-            let ours = entry["SYSLOG_IDENTIFIER"] == "pgcellar";
+            let speaker = text(&entry["SYSLOG_IDENTIFIER"]).unwrap_or_default();
+            // A child of systemd's that sets the unit up: it names each credential that is not there, as most are not.
+            if speaker.starts_with("(sd-") {
+                continue;
+            }
+            let ours = speaker == "pgcellar";
             // syslog's numbers: 3 is an error, and less is worse.
             logged.add(&message, ours && priority.is_some_and(|priority| priority <= 3));
         }
@@ -139,6 +144,8 @@ mod tests {
     fn the_journals_lines() {
         let journal = concat!(
             r#"{"MESSAGE":"Starting backup...","PRIORITY":"6","SYSLOG_IDENTIFIER":"systemd"}"#,
+            "\n",
+            r#"{"MESSAGE":"Couldn't read inherited credential, skipping","PRIORITY":"3","SYSLOG_IDENTIFIER":"(sd-mkdcre"}"#,
             "\n",
             r#"{"MESSAGE":[108,195,182,27],"PRIORITY":"6","SYSLOG_IDENTIFIER":"pgcellar"}"#,
             "\n",

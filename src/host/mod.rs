@@ -1,5 +1,6 @@
 //! The host: its journal, its terminal, its service manager, and other runs on it.
 
+pub mod event;
 pub mod journal;
 pub mod lock;
 pub mod logged;
@@ -11,4 +12,5 @@ pub mod replace_file;
 pub mod staging;
 pub mod state;
 pub mod stop;
+pub mod systemd_run;
 pub mod thread;

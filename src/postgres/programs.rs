@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use tokio::process::Command;
 
@@ -138,9 +139,21 @@ impl Programs {
     }
 }
 
+/// A setpriv that works here. A unit's system call filter may refuse capset(2), which it calls; systemd then ends what a
+/// killed pgcellar leaves itself (`systemd.kill(5)`, KillMode=control-group).
+fn setpriv() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&'static str>> = OnceLock::new();
+    let works = |setpriv: &&&str| {
+        let mut call = std::process::Command::new(setpriv);
+        call.args(["--pdeathsig", "TERM", "--", setpriv, "--version"]).stdin(Stdio::null());
+        call.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    *FOUND.get_or_init(|| SETPRIV.iter().find(works).copied())
+}
+
 /// A program that does not outlive pgcellar.
 fn bound(program: &Path) -> Command {
-    match SETPRIV.iter().find(|setpriv| Path::new(setpriv).exists()) {
+    match setpriv() {
         Some(setpriv) => {
             let mut bound = Command::new(setpriv);
             bound.args(["--pdeathsig", "TERM", "--"]).arg(program);

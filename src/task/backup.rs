@@ -12,6 +12,7 @@ use crate::catalogue::manifest::Manifest;
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
+use crate::host::event;
 use crate::host::lock::Lock;
 use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
@@ -85,7 +86,8 @@ pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
 /// one's.
 async fn all(args: &BackupArgs, ping: &Ping, stop: &Stop) -> Result<()> {
     let (run, unopened) = open(args, stop).await?;
-    let _lock = lock(&run)?;
+    let patience = Duration::from_secs(args.patience.wait.into());
+    let _lock = Lock::patiently(patience, stop, || lock(&run)).await?;
     ping.start().await;
     if let Some(local) = &run.local {
         sweep(local, &run.place.instance, Duration::ZERO)?;
@@ -228,6 +230,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     let seconds = manifest.ended.duration_since(manifest.started).as_secs_f64();
     let plain: u64 = manifest.files.iter().map(|file| file.plain_bytes).sum();
     log::info!(
+        MESSAGE_ID = event::BACKUP_MADE,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
         PGCELLAR_BYTES = manifest.stored_bytes(), PGCELLAR_STORE = run.store.name();
         "backed up '{}' as {} in {seconds:.1} s: {}, {} stored from {}{}",

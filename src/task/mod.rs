@@ -3,6 +3,8 @@
 pub mod adopt;
 pub mod alert;
 pub mod backup;
+pub mod calendar;
+pub mod config;
 pub mod list;
 pub mod monitor;
 pub mod pin;

@@ -13,6 +13,7 @@ use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, Place};
 use crate::error::{Error, Kind, Result};
+use crate::host::event;
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -246,6 +247,7 @@ async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child
 fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
     let archive = &run.archive;
     log::info!(
+        MESSAGE_ID = event::BACKUP_RESTORED,
         PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = archive.name, PGCELLAR_INSTANCE = run.args.place.instance,
         PGCELLAR_BYTES = bytes;
         "restored {} into '{}' in {:.1} s: {}, {}{}",

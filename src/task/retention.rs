@@ -64,7 +64,10 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     let stores = Stores::open(&run.place).await?;
     let _lock = match run.dry_run {
         true => None,
-        false => Some(lock(&run.place, &stores)?),
+        false => {
+            let patience = Duration::from_secs(args.patience.wait.into());
+            Some(Lock::patiently(patience, stop, || lock(&run.place, &stores)).await?)
+        }
     };
     joined(tokio::task::spawn_blocking(move || clean(&run, &stores)).await)
 }

@@ -14,6 +14,7 @@ mod adopt;
 mod alert;
 mod bad_input;
 mod bucket;
+mod config_check;
 mod copies;
 mod disk;
 mod ground;

@@ -8,6 +8,7 @@ use crate::catalogue::copied::{self, Copied, ids, is_there};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::error::{Error, Kind, Result};
+use crate::host::event;
 use crate::host::progress::{Counter, Progress};
 use crate::host::thread::joined;
 use crate::store::Store;
@@ -153,6 +154,7 @@ async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, ma
     };
     done?;
     log::info!(
+        MESSAGE_ID = event::BACKUP_COPIED,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
         PGCELLAR_BYTES = bytes, PGCELLAR_STORE = bucket.name();
         "copied {} to {} in {:.1} s: {}",

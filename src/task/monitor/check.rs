@@ -8,7 +8,9 @@ use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
+use crate::host::event;
 use crate::host::stop::Stop;
+use crate::printable::printable;
 use crate::task::monitor::gather::{Looked, look};
 use crate::task::monitor::notify::{Status, notify};
 
@@ -33,7 +35,7 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     if args.notify.notify
         && let Err(error) = stop.or(tell(args, &looked)).await
     {
-        log::error!("{error}");
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
     Ok(ExitCode::from(level.exit_status()))
 }
@@ -46,12 +48,22 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
     let place = Place::new(&args.health.place)?;
     match looked {
         Ok(looked) => {
+            looked.findings.iter().for_each(|finding| record(&place, finding));
             let overview = overview(looked);
             let status = || Some(Status { text: text::render(&overview), html: html::render(&overview) });
             notify(&args.notify, &place, &looked.findings, status).await
         }
         Err(error) => notify(&args.notify, &place, &[cannot_look(error)], || None).await,
     }
+}
+
+/// The journal can be asked for what was found.
+fn record(place: &Place, finding: &Finding) {
+    let level = if finding.level == Level::Critical { log::Level::Error } else { log::Level::Warn };
+    log::log!(
+        level, MESSAGE_ID = event::FINDING, PGCELLAR_INSTANCE = place.instance, PGCELLAR_CHECK = finding.check;
+        "{}", printable(&finding.message)
+    );
 }
 
 fn cannot_look(error: &Error) -> Finding {

@@ -10,6 +10,7 @@ use crate::error::{Kind, Result};
 use crate::health::notified::{News, Notified};
 use crate::health::words::time;
 use crate::health::{Finding, Level};
+use crate::host::event;
 use crate::host::mail::{Letter, Page, Tone, deliver};
 use crate::host::state::StateFile;
 use crate::printable::printable;
@@ -65,7 +66,7 @@ pub async fn notify(
 async fn send_waiting(settings: &MailSettings, file: &StateFile, state: &mut Notified) -> Result<()> {
     let stale = state.give_up(Timestamp::now());
     for letter in &stale {
-        log::error!("'{}' of {:.0} could not be mailed for days, and is given up", letter.subject, letter.written);
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "'{}' of {:.0} could not be mailed for days, and is given up", letter.subject, letter.written);
     }
     if !stale.is_empty() {
         file.write(state)?;
@@ -73,7 +74,9 @@ async fn send_waiting(settings: &MailSettings, file: &StateFile, state: &mut Not
     while let Some(letter) = state.waiting.first() {
         match deliver(settings, letter).await {
             Ok(()) => log::info!("mailed '{}', which had waited", letter.subject),
-            Err(error) if error.kind() == Kind::Data => log::error!("'{}' is given up: {error}", letter.subject),
+            Err(error) if error.kind() == Kind::Data => {
+                log::error!(MESSAGE_ID = event::MAIL_FAILED; "'{}' is given up: {error}", letter.subject)
+            }
             Err(error) => return Err(error),
         }
         state.waiting.remove(0);

@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use super::{Planned, Run, Shelf};
 use crate::catalogue::manifest::{Manifest, Pin, Verification};
 use crate::error::{Error, Kind, Result};
+use crate::host::event;
 use crate::parallel;
 use crate::printable::printable;
 
@@ -59,6 +60,7 @@ fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
 fn tell(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {
     let reasons: Vec<String> = planned.decision.reasons.iter().map(ToString::to_string).collect();
     log::info!(
+        MESSAGE_ID = event::BACKUP_REMOVED,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
         PGCELLAR_STORE = shelf.store.name(), PGCELLAR_BYTES = manifest.stored_bytes();
         "removed {} ({}) from {}: {}",

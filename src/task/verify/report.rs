@@ -5,6 +5,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::catalogue::manifest::Depth;
 use crate::error::Error;
+use crate::host::event;
 use crate::printable::printable;
 
 /// What a verify of one backup came to.
@@ -67,13 +68,16 @@ impl Report {
     pub fn tell(&self) {
         let id = self.label();
         for damage in &self.damage {
-            log::error!(PGCELLAR_BACKUP = self.id; "{id}: damaged: {}", printable(damage));
+            log::error!(MESSAGE_ID = event::BACKUP_DAMAGED, PGCELLAR_BACKUP = self.id; "{id}: damaged: {}", printable(damage));
         }
         for note in &self.notes {
             log::warn!(PGCELLAR_BACKUP = self.id; "{id}: {}", printable(note));
         }
         if let Some(good) = self.good() {
-            log::info!(PGCELLAR_BACKUP = self.id, PGCELLAR_BYTES = self.bytes; "{id}: {good}");
+            log::info!(
+                MESSAGE_ID = event::BACKUP_VERIFIED, PGCELLAR_BACKUP = self.id, PGCELLAR_BYTES = self.bytes;
+                "{id}: {good}"
+            );
         }
     }
 

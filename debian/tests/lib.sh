@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# What the tests share. A test prints what it sees, and ends at the first thing that is not as it should be.
+set -euo pipefail
+export SYSTEMD_PAGER='' PAGER=cat LC_ALL=C.UTF-8
+backups=/var/backups/pgcellar
+
+fail() {
+    printf 'FAILED: %s\n' "$*"
+    journalctl --no-pager --quiet -n 25 -o cat -t pgcellar -t systemd | sed 's/^/  log: /'
+    exit 1
+}
+
+# show COMMAND...: runs it and prints what it prints; the result is that of the command. What it printed is in $seen.
+show() {
+    local status=0
+    printf '$ %s\n' "$*"
+    seen=$("$@" 2>&1) || status=$?
+    [ -z "$seen" ] || printf '%s\n' "$seen" | sed 's/^/  /'
+    return $status
+}
+
+# sees PATTERN COMMAND...: the command prints something that matches.
+sees() {
+    local pattern=$1
+    shift
+    show "$@" || true
+    grep -Eq -- "$pattern" <<<"$seen" || fail "'$pattern' is not in it"
+}
+
+# nothing COMMAND...: the command prints nothing.
+nothing() {
+    show "$@" || true
+    [ -z "$seen" ] || fail 'there is something'
+}
+
+# ends STATUS COMMAND...: the command ends with this exit code.
+ends() {
+    local wanted=$1 status=0
+    shift
+    show "$@" || status=$?
+    printf '  (exit code %s)\n' "$status"
+    [ "$status" = "$wanted" ] || fail "its exit code is not $wanted"
+}
+
+# becomes SECONDS COMMAND...: the command succeeds before long.
+becomes() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || fail "did not come true: $*"
+        sleep 0.1
+    done
+}
+
+# sql DATABASE STATEMENT...; not in a command line, which the journal would keep.
+sql() {
+    local database=$1
+    shift
+    printf '%s;\n' "$@" | runuser -u postgres -- psql -qXAt -v ON_ERROR_STOP=1 -d "$database"
+}
+
+install_package() {
+    [ -x /usr/bin/pgcellar ] || DEBIAN_FRONTEND=noninteractive dpkg -i /opt/test/pgcellar.deb
+}
+
+# The role that main.env tells of, and a database with large objects and a table with row security.
+server() {
+    install_package >/dev/null
+    systemctl start postgresql
+    becomes 30 sql postgres 'SELECT 1'
+    [ "$(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = 'pgcellar'")" ] ||
+        sql postgres 'CREATE ROLE pgcellar LOGIN BYPASSRLS IN ROLE pg_read_all_data' \
+            'ALTER ROLE pgcellar SET lo_compat_privileges = on'
+    [ "$(sql postgres "SELECT 1 FROM pg_database WHERE datname = 'shop'")" ] || {
+        sql postgres 'CREATE DATABASE shop'
+        sql shop 'CREATE TABLE orders AS SELECT g AS id, md5(g::text) AS what FROM generate_series(1, 20000) g' \
+            'ALTER TABLE orders ENABLE ROW LEVEL SECURITY' 'ALTER TABLE orders FORCE ROW LEVEL SECURITY' \
+            "SELECT lo_from_bytea(0, decode(repeat('c0ffee', 1000), 'hex'))" >/dev/null
+    }
+}
+
+# instance NAME LINE...: makes its settings.
+instance() {
+    local file=/etc/pgcellar/$1.env
+    shift
+    install -m 640 /dev/null "$file"
+    printf '%s\n' "$@" >"$file"
+    systemctl daemon-reload
+}
+
+# mail_server PORT FOLDER: takes every mail, and makes a file of it.
+mail_server() {
+    mkdir -p "$2"
+    cat >"$2.py" <<'PYTHON'
+import os, sys, time
+from aiosmtpd.controller import Controller
+
+class Mailbox:
+    async def handle_DATA(self, server, session, envelope):
+        path = os.path.join(sys.argv[2], str(time.time_ns()))
+        with open(path + ".new", "wb") as file:
+            file.write(envelope.content)
+        os.rename(path + ".new", path + ".eml")
+        return "250 OK"
+
+Controller(Mailbox(), hostname="127.0.0.1", port=int(sys.argv[1])).start()
+while True:
+    time.sleep(3600)
+PYTHON
+    systemd-run --quiet --collect --unit="mail-$1" python3 "$2.py" "$1" "$2"
+    becomes 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"
+}
+
+mails() { find "$1" -name '*.eml' | wc -l; }
+has_mails() { [ "$(mails "$1")" -ge "$2" ]; }
+
+# hold DATABASE TABLE: locks it, so that a dump waits, until `release`.
+hold() {
+    systemd-run --quiet --collect --unit=holder --uid=postgres psql -qX -d "$1" -c BEGIN -c "LOCK TABLE $2" -c 'SELECT pg_sleep(600)'
+    becomes 20 held
+}
+
+held() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation > 16383")" != 0 ]; }
+
+release() {
+    systemctl stop holder 2>/dev/null || true
+    sql postgres "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()" >/dev/null || true
+}
+
+# The dump stands before the lock that `hold` took.
+waits_for_lock() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
+
+has_ended() { case $(systemctl is-active "$1") in inactive | failed) ;; *) false ;; esac; }
+manifests() { find "$backups/$1" -name '*.manifest.json' 2>/dev/null | wc -l; }

@@ -1,0 +1,121 @@
+//! Writes the man pages and the shell completions, which are made from the command line's own declarations.
+//!
+//! `cargo run --example docs FOLDER` makes `FOLDER/man/*.{1,5}` and `FOLDER/completions/*`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, Command, CommandFactory};
+use clap_complete::Shell;
+use pgcellar::cli::Cli;
+use pgcellar::environment::SECRETS;
+use roff::{Inline, Roff, bold, italic, roman};
+
+fn main() -> io::Result<()> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
+    let folder = folder.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "usage: docs FOLDER"))?;
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    std::fs::create_dir_all(&man)?;
+    std::fs::create_dir_all(&completions)?;
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::generate_to(command.clone(), &man)?;
+    std::fs::write(man.join("pgcellar.env.5"), settings(&command))?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "pgcellar", &completions)?;
+    }
+    references_are_pages(&man)
+}
+
+/// A page that the units name must be there.
+fn references_are_pages(man: &Path) -> io::Result<()> {
+    for verb in ["backup", "list", "verify", "restore", "monitor"] {
+        std::fs::metadata(man.join(format!("pgcellar-{verb}.1")))?;
+    }
+    Ok(())
+}
+
+/// pgcellar.env(5): every variable, under the heading that its flag has in `--help`.
+fn settings(command: &Command) -> String {
+    let mut page = Roff::new();
+    let version = format!("pgcellar {}", env!("CARGO_PKG_VERSION"));
+    page.control("TH", ["pgcellar.env", "5", "", version.as_str()]);
+    page.control("SH", ["NAME"]);
+    page.text([roman("pgcellar.env - settings of an instance of pgcellar")]);
+    page.control("SH", ["SYNOPSIS"]);
+    page.text([bold("/etc/pgcellar/"), italic("NAME"), bold(".env")]);
+    page.control("SH", ["DESCRIPTION"]);
+    page.text([roman(
+        "Each instance has a file of variables, which systemd reads as an EnvironmentFile= (systemd.exec(5)) and hands to \
+         the tasks: VARIABLE=value on a line of its own, comments on lines of their own. After a change of a schedule or \
+         of a folder, run systemctl daemon-reload. Each variable is also an option of the verbs that use it; an option \
+         wins. An empty variable counts as one that is not set, but for BACKUP_DIR.",
+    )]);
+    for (heading, options) in headings(command) {
+        page.control("SH", [heading.to_uppercase().as_str()]);
+        for (variable, text) in options {
+            page.control("TP", [] as [&str; 0]);
+            page.text([bold(variable)]);
+            page.text(text);
+        }
+    }
+    page.control("SH", ["SECRETS"]);
+    page.text([roman(
+        "A secret is taken from the systemd credential of its name (db-password, aws-access-key-id, \
+         aws-secret-access-key, smtp-password, age-identity), else from the file that VARIABLE_FILE names, else from the \
+         variable:",
+    )]);
+    for variable in SECRETS {
+        page.control("TP", [] as [&str; 0]);
+        page.text([bold(*variable)]);
+    }
+    page.control("SH", ["SEE ALSO"]);
+    page.text([
+        bold("pgcellar"),
+        roman("(1), "),
+        bold("systemd.exec"),
+        roman("(5), "),
+        bold("systemd-creds"),
+        roman("(1)"),
+    ]);
+    page.render()
+}
+
+type Option_ = (String, Vec<Inline>);
+
+/// The options with a variable, each once, by their headings in the order in which these come.
+fn headings(command: &Command) -> Vec<(String, Vec<Option_>)> {
+    let mut found: Vec<(String, Vec<Option_>)> = Vec::new();
+    for verb in with_actions(command) {
+        for arg in verb.get_arguments() {
+            let Some(variable) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            if found.iter().flat_map(|(_, options)| options).any(|(known, _)| *known == variable) {
+                continue;
+            }
+            let heading = arg.get_help_heading().unwrap_or(verb.get_name()).to_owned();
+            let at = found.iter().position(|(known, _)| *known == heading).unwrap_or_else(|| {
+                found.push((heading, Vec::new()));
+                found.len() - 1
+            });
+            found[at].1.push((variable, description(arg)));
+        }
+    }
+    found
+}
+
+fn with_actions(command: &Command) -> Vec<&Command> {
+    command.get_subcommands().flat_map(|verb| std::iter::once(verb).chain(verb.get_subcommands())).collect()
+}
+
+fn description(arg: &Arg) -> Vec<Inline> {
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let mut text = vec![roman(help)];
+    if !default.is_empty() {
+        text.push(roman(format!(" [default: {}]", default.join(" "))));
+    }
+    if let Some(flag) = arg.get_long() {
+        text.extend([roman(" ("), bold(format!("--{flag}")), roman(")")]);
+    }
+    text
+}

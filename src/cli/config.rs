@@ -1,0 +1,31 @@
+//! The command line of `pgcellar config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `pgcellar config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// The actions of `pgcellar config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Say everything that is wrong with settings: the exit code is 0, or 78 if something is; no server is asked
+    Check(ConfigCheckArgs),
+}
+
+/// `pgcellar config check`.
+#[derive(Debug, Args)]
+pub struct ConfigCheckArgs {
+    /// Files to check [default: /etc/pgcellar/NAME.env of the instance if there is one, else the environment]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Instance that the settings are of; the files are then checked as those of its units
+    #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME")]
+    pub instance: Option<String>,
+}

@@ -1,0 +1,325 @@
+//! Reads a configuration file as systemd does (`EnvironmentFile=` in `systemd.exec(5)`; `src/basic/env-file.c`,
+//! `parse_env_file_internal`), so that what we say of a file is what a unit gets.
+
+/// A file's assignments, and what a reader of it should be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvFile {
+    /// Assignments in their order; of several of one variable the last one counts.
+    pub assignments: Vec<Assignment>,
+    /// Lines that do not say what they seem to say.
+    pub faults: Vec<Fault>,
+}
+
+/// One `VARIABLE=value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Variable.
+    pub name: String,
+    /// Value, without its quotes.
+    pub value: String,
+}
+
+/// Something that systemd ignores or takes for something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Line, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Where in a file the parser is; the states are those of systemd's parser.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    PreKey,
+    Key,
+    PreValue,
+    Value,
+    ValueEscape,
+    SingleQuoted,
+    DoubleQuoted,
+    DoubleQuotedEscape,
+    Comment,
+    CommentEscape,
+}
+
+struct Parser {
+    state: State,
+    line: usize,
+    /// Line on which the present assignment began.
+    begun: usize,
+    key: String,
+    value: String,
+    /// Length of the value without the unquoted blanks at its end.
+    solid: usize,
+    file: EnvFile,
+}
+
+impl EnvFile {
+    /// Reads a file's text. Nothing in it is an error: what systemd would ignore is a fault.
+    pub fn parse(text: &str) -> Self {
+        let mut parser = Parser {
+            state: State::PreKey,
+            line: 1,
+            begun: 1,
+            key: String::new(),
+            value: String::new(),
+            solid: 0,
+            file: EnvFile::default(),
+        };
+        for letter in text.chars() {
+            parser.take(letter);
+            parser.line += usize::from(letter == '\n');
+        }
+        parser.end();
+        parser.file
+    }
+
+    /// The value that a unit gets; none if the variable is not in the file.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.assignments.iter().rev().find(|assignment| assignment.name == name);
+        found.map(|assignment| assignment.value.as_str())
+    }
+}
+
+/// systemd's WHITESPACE.
+fn blank(letter: char) -> bool {
+    matches!(letter, ' ' | '\t' | '\n' | '\r')
+}
+
+fn line_end(letter: char) -> bool {
+    matches!(letter, '\n' | '\r')
+}
+
+impl Parser {
+    fn take(&mut self, letter: char) {
+        self.state = match self.state {
+            State::PreKey => self.before_key(letter),
+            State::Key => self.in_key(letter),
+            State::PreValue => self.before_value(letter),
+            State::Value => self.in_value(letter),
+            State::ValueEscape => {
+                if !line_end(letter) {
+                    self.push_solid(letter);
+                }
+                State::Value
+            }
+            State::SingleQuoted if letter == '\'' => State::PreValue,
+            State::DoubleQuoted if letter == '"' => State::PreValue,
+            State::DoubleQuoted if letter == '\\' => State::DoubleQuotedEscape,
+            State::SingleQuoted | State::DoubleQuoted => {
+                self.push_solid(letter);
+                self.state
+            }
+            State::DoubleQuotedEscape => {
+                // SHELL_NEED_ESCAPE; a line end behind a backslash is left out, and other letters keep their backslash.
+                if !matches!(letter, '"' | '\\' | '`' | '$' | '\n') {
+                    self.push_solid('\\');
+                }
+                if letter != '\n' {
+                    self.push_solid(letter);
+                }
+                State::DoubleQuoted
+            }
+            State::Comment if letter == '\\' => State::CommentEscape,
+            State::Comment if line_end(letter) => State::PreKey,
+            State::Comment => State::Comment,
+            State::CommentEscape => {
+                if line_end(letter) {
+                    self.fault("a comment that ends in a backslash: older versions of systemd take the next line for a part of it");
+                }
+                State::Comment
+            }
+        };
+    }
+
+    fn before_key(&mut self, letter: char) -> State {
+        match letter {
+            '#' | ';' => State::Comment,
+            _ if blank(letter) => State::PreKey,
+            _ => {
+                self.begun = self.line;
+                self.key.push(letter);
+                State::Key
+            }
+        }
+    }
+
+    fn in_key(&mut self, letter: char) -> State {
+        match letter {
+            '=' => State::PreValue,
+            _ if line_end(letter) => {
+                self.key.clear();
+                // The line may be a piece of a secret, and is not shown.
+                self.fault("the line is no assignment VARIABLE=VALUE, and systemd ignores it");
+                State::PreKey
+            }
+            _ => {
+                self.key.push(letter);
+                State::Key
+            }
+        }
+    }
+
+    fn before_value(&mut self, letter: char) -> State {
+        match letter {
+            '\'' => State::SingleQuoted,
+            '"' => State::DoubleQuoted,
+            '\\' => State::ValueEscape,
+            _ if line_end(letter) => self.assign(),
+            _ if blank(letter) => State::PreValue,
+            _ => {
+                self.push_solid(letter);
+                State::Value
+            }
+        }
+    }
+
+    fn in_value(&mut self, letter: char) -> State {
+        match letter {
+            '\\' => {
+                // Blanks before a backslash stay, also where nothing but the end of the line follows it.
+                self.solid = self.value.len();
+                State::ValueEscape
+            }
+            _ if line_end(letter) => self.assign(),
+            _ if blank(letter) => {
+                self.value.push(letter);
+                State::Value
+            }
+            _ => {
+                self.push_solid(letter);
+                State::Value
+            }
+        }
+    }
+
+    fn push_solid(&mut self, letter: char) {
+        self.value.push(letter);
+        self.solid = self.value.len();
+    }
+
+    fn fault(&mut self, message: impl Into<String>) {
+        self.file.faults.push(Fault { line: self.line, message: message.into() });
+    }
+
+    fn assign(&mut self) -> State {
+        let name = std::mem::take(&mut self.key).trim_end_matches(blank).to_owned();
+        let mut value = std::mem::take(&mut self.value);
+        value.truncate(self.solid);
+        self.solid = 0;
+        match is_name(&name) {
+            true => self.file.assignments.push(Assignment { line: self.begun, name, value }),
+            false => {
+                let message = match name.strip_prefix("export ") {
+                    Some(_) => "'export' is the shell's, and systemd ignores the line: leave the word out",
+                    None => "what stands before = cannot be the name of a variable, and systemd ignores the line",
+                };
+                self.file.faults.push(Fault { line: self.begun, message: message.to_owned() });
+            }
+        }
+        State::PreKey
+    }
+
+    fn end(&mut self) {
+        match self.state {
+            State::SingleQuoted | State::DoubleQuoted | State::DoubleQuotedEscape => {
+                let message = format!("the quote in the value of {} is not closed", self.key.trim_end());
+                self.file.faults.push(Fault { line: self.begun, message });
+                self.assign();
+            }
+            State::PreValue | State::Value | State::ValueEscape => drop(self.assign()),
+            State::Key => drop(self.in_key('\n')),
+            State::PreKey | State::Comment | State::CommentEscape => {}
+        }
+    }
+}
+
+/// systemd's `env_name_is_valid`.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> String {
+        let file = EnvFile::parse(text);
+        assert_eq!(file.assignments.len(), 1, "{text:?}: {file:?}");
+        file.assignments[0].value.clone()
+    }
+
+    /// Each was given to a unit of systemd 257 by EnvironmentFile=, and read back from its environment.
+    #[test]
+    fn values_as_systemd_has_them() {
+        let cases = [
+            ("A=b", "b"),
+            ("A=b\n", "b"),
+            (" A = b ", "b"),
+            ("A=", ""),
+            ("A=b c", "b c"),
+            ("A=0 2 * * *  # Daily at 2:00 AM", "0 2 * * *  # Daily at 2:00 AM"),
+            ("A='b c '", "b c "),
+            ("A=\"b c \"", "b c "),
+            ("A=\"b\" c", "bc"),
+            ("A='it''s'", "its"),
+            (r#"A="a\"b\\c\$d\`e\n""#, r#"a"b\c$d`e\n"#),
+            (r"A=a\ b\#c", "a b#c"),
+            ("A=a\\\nb", "ab"),
+            ("A=\"a\\\nb\"", "ab"),
+            ("A=\"a\nb\"", "a\nb"),
+            ("A=a \\\n", "a "),
+            ("A=Ã\n", "Ã"),
+            ("A=b=c", "b=c"),
+            ("A=$HOME %i", "$HOME %i"),
+            ("# c\n; d\nA=b", "b"),
+            ("A=b\r\n", "b"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_assignment_counts() {
+        let file = EnvFile::parse("A=1\nB=2\nA=3\n");
+        assert_eq!(file.get("A"), Some("3"));
+        assert_eq!(file.get("C"), None);
+        assert_eq!(file.assignments.iter().map(|one| one.line).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(file.faults, []);
+    }
+
+    #[test]
+    fn a_piece_of_a_secret_is_not_shown() {
+        for text in
+            ["A=1\nDB_PASSWORD hunter2\n", "A=1\nhunter2\n", "A=1\n+hunter2==\n", "A=1\nDB_PASSWORD: hunter2=\n"]
+        {
+            let file = EnvFile::parse(text);
+            assert_eq!(file.faults.len(), 1, "{text:?}");
+            assert!(!file.faults[0].message.contains("hunter2"), "{:?}", file.faults);
+        }
+    }
+
+    #[test]
+    fn what_systemd_ignores_is_told() {
+        let cases = [
+            ("DB_NAME shop\nA=1", 1, "no assignment"),
+            ("A=1\nexport B=2\n", 2, "'export' is the shell's"),
+            ("A=1\n\n1B=2", 3, "cannot be the name"),
+            ("A=1\nB='open\nC=3\n", 2, "not closed"),
+            ("A=1\nÄ=2\n", 2, "cannot be the name"),
+            ("A=1\n# see \\\nB=2\n", 2, "backslash"),
+        ];
+        for (text, line, message) in cases {
+            let file = EnvFile::parse(text);
+            assert_eq!(file.get("A"), Some("1"), "{text:?}");
+            assert_eq!(file.faults.len(), 1, "{text:?}: {:?}", file.faults);
+            assert_eq!(file.faults[0].line, line, "{text:?}");
+            assert!(file.faults[0].message.contains(message), "{:?}", file.faults[0]);
+        }
+    }
+}

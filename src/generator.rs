@@ -1,0 +1,173 @@
+//! What the systemd generator writes (`systemd.generator(7)`): for each instance drop-ins with its schedules and with the
+//! paths that its services may write.
+//!
+//! It runs before anything else: without a bus, without /var, without a log. So it is small, asks nobody but
+//! `systemd-analyze`, and a file that it cannot use leaves the packaged defaults as they are.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::calendar;
+use crate::config::env_file::EnvFile;
+use crate::config::instance_name;
+use crate::environment::SCHEDULES;
+use crate::error::{Error, Result};
+use crate::printable::printable;
+
+/// Variables with folders that a task writes to.
+const WRITTEN: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR"];
+
+/// What one run of the generator did not do as a file asked.
+pub type Complaints = Vec<String>;
+
+/// Reads each `NAME.env` in the folder of the settings, and writes drop-ins into a folder for generated units.
+///
+/// `accepts` says whether systemd takes these calendar expressions. Errors are those of writing.
+pub fn generate(settings: &Path, units: &Path, accepts: impl Fn(&[String]) -> bool) -> Result<Complaints> {
+    let mut complaints = Complaints::new();
+    for (instance, path) in instances(settings) {
+        match std::fs::read(&path) {
+            Err(error) => complaints.push(Error::read(path.display(), &error).to_string()),
+            Ok(bytes) => {
+                let file = EnvFile::parse(&String::from_utf8_lossy(&bytes));
+                let source = Source { path: &path, instance: &instance, units };
+                let faults =
+                    file.faults.iter().map(|fault| format!("line {}: {}", fault.line, printable(&fault.message)));
+                faults.for_each(|fault| source.complain(&mut complaints, fault));
+                timers(&source, &file, &accepts, &mut complaints)?;
+                services(&source, &file, &mut complaints)?;
+            }
+        }
+    }
+    Ok(complaints)
+}
+
+/// The instances: files that are called `NAME.env`, in the order of their names.
+fn instances(settings: &Path) -> Vec<(String, PathBuf)> {
+    let files = std::fs::read_dir(settings).into_iter().flatten().flatten();
+    let mut found: Vec<(String, PathBuf)> = files
+        .filter_map(|entry| {
+            let name = entry.file_name().to_str()?.strip_suffix(".env")?.to_owned();
+            instance_name(&name).ok().map(|()| (name, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Where a drop-in comes from, and where it goes.
+struct Source<'a> {
+    path: &'a Path,
+    instance: &'a str,
+    units: &'a Path,
+}
+
+impl Source<'_> {
+    fn complain(&self, complaints: &mut Complaints, text: impl std::fmt::Display) {
+        complaints.push(format!("{}: {text}", self.path.display()));
+    }
+
+    /// Writes a drop-in for a unit of this instance.
+    fn write(&self, unit: &str, kind: &str, name: &str, unit_section: &str, rest: &str) -> Result<()> {
+        let folder = self.units.join(format!("pgcellar-{unit}@{}.{kind}.d", self.instance));
+        let path = folder.join(name);
+        let text = format!(
+            "# Made by pgcellar-generator from {source}: change it there, then run systemctl daemon-reload.\n\
+             [Unit]\nSourcePath={source}\n{unit_section}{rest}",
+            source = specifier_safe(self.path)
+        );
+        let write = || -> std::io::Result<()> {
+            DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o644)
+                .open(&path)?
+                .write_all(text.as_bytes())
+        };
+        write().map_err(|error| Error::write(path.display(), &error))
+    }
+}
+
+/// A drop-in for each timer; it resets the packaged schedule only for one that systemd itself accepts, since a timer with
+/// a bad one would have no next run at all.
+fn timers(
+    source: &Source<'_>,
+    file: &EnvFile,
+    accepts: &impl Fn(&[String]) -> bool,
+    complaints: &mut Complaints,
+) -> Result<()> {
+    for (task, variable) in SCHEDULES {
+        let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
+        if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
+            let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";
+            source.complain(complaints, format!("{variable}: {why}"));
+        }
+        let mut timer = String::new();
+        match schedule.map(calendar::on_calendar) {
+            None => {}
+            Some(Ok(expressions)) if accepts(&expressions) => {
+                timer.push_str("\n[Timer]\nOnCalendar=\n");
+                expressions.iter().for_each(|expression| timer.push_str(&format!("OnCalendar={expression}\n")));
+            }
+            Some(Ok(expressions)) => {
+                let expression = printable(&expressions.join(" and "));
+                let why = format!("{variable}: systemd does not accept '{expression}'; the packaged schedule stays");
+                source.complain(complaints, why);
+            }
+            Some(Err(error)) => {
+                source.complain(complaints, format!("{variable}: {error}; the packaged schedule stays"))
+            }
+        }
+        source.write(task, "timer", "50-schedule.conf", "", &timer)?;
+    }
+    Ok(())
+}
+
+/// A drop-in for each service, so that it may write where its settings say, once the disk is mounted there.
+fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) -> Result<()> {
+    let mut unit = String::new();
+    let mut service = String::new();
+    let default = format!("/var/backups/pgcellar/{}", source.instance);
+    for variable in WRITTEN {
+        let folder = match file.get(variable) {
+            // Backups that go straight to the bucket have no folder.
+            Some("") => continue,
+            Some(folder) => folder,
+            None if *variable == "BACKUP_DIR" => &default,
+            None => continue,
+        };
+        if !folder.starts_with('/') || folder.contains(|c: char| c.is_control()) {
+            source.complain(complaints, format!("{variable}={} is no absolute path", printable(folder)));
+            continue;
+        }
+        let path = quoted(folder);
+        unit.push_str(&format!("RequiresMountsFor={path}\n"));
+        service.push_str(&format!("ReadWritePaths={}\n", quoted(&format!("-{folder}"))));
+    }
+    let rest = if service.is_empty() { String::new() } else { format!("\n[Service]\n{service}") };
+    SCHEDULES.iter().try_for_each(|(task, _)| {
+        // The monitor runs without the disk, to say that it is missing.
+        let mounts = if *task == "monitor" { "" } else { unit.as_str() };
+        source.write(task, "service", "50-paths.conf", mounts, &rest)
+    })
+}
+
+fn specifier_safe(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
+/// A path as one word of a unit file (`systemd.syntax(7)`, "Quoting"), with nothing that is taken for a specifier.
+fn quoted(path: &str) -> String {
+    let text = path.replace('%', "%%");
+    match text.contains([' ', '"', '\'', '\\']) {
+        false => text,
+        true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

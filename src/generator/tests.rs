@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Every file that is generated from these settings, by its path.
+fn generated(settings: &[(&str, &str)]) -> (BTreeMap<String, String>, Complaints) {
+    let folder = tempfile::tempdir().unwrap();
+    let (etc, units) = (folder.path().join("etc"), folder.path().join("units"));
+    std::fs::create_dir(&etc).unwrap();
+    for (name, text) in settings {
+        std::fs::write(etc.join(name), text).unwrap();
+    }
+    let refused = |expressions: &[String]| !expressions.iter().any(|expression| expression.contains("bad"));
+    let complaints = generate(&etc, &units, refused).unwrap();
+    let place = etc.display().to_string();
+    let mut files = BTreeMap::new();
+    for unit in std::fs::read_dir(&units).into_iter().flatten().flatten() {
+        for file in std::fs::read_dir(unit.path()).unwrap().flatten() {
+            let name = format!("{}/{}", unit.file_name().display(), file.file_name().display());
+            files.insert(name, std::fs::read_to_string(file.path()).unwrap().replace(&place, "/etc/pgcellar"));
+        }
+    }
+    (files, complaints.into_iter().map(|complaint| complaint.replace(&place, "/etc/pgcellar")).collect())
+}
+
+/// The tree as one text, which a golden file has.
+fn tree(files: &BTreeMap<String, String>) -> String {
+    files.iter().map(|(name, text)| format!("==> {name} <==\n{text}\n")).collect()
+}
+
+#[test]
+fn the_units_of_an_instance() {
+    let settings = "BACKUP_SCHEDULE=0 2 * * *  # Daily at 2:00 AM\nRETENTION_SCHEDULE=Sun 04:00\nDB_NAME=shop\n";
+    let (files, complaints) = generated(&[("main.env", settings)]);
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(
+        complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: what stands behind #"),
+        "{complaints:?}"
+    );
+    assert_eq!(tree(&files), include_str!("../../tests/golden/generator-main.txt"));
+}
+
+#[test]
+fn folders_that_need_care() {
+    let settings = "BACKUP_DIR=\"/srv/my backups/50%\"\nBACKUP_STAGING_DIR=/mnt/memory\n";
+    let (files, complaints) = generated(&[("disk.env", settings)]);
+    assert_eq!(complaints, Complaints::new());
+    let service = &files["pgcellar-backup@disk.service.d/50-paths.conf"];
+    for line in [
+        "RequiresMountsFor=\"/srv/my backups/50%%\"",
+        "ReadWritePaths=\"-/srv/my backups/50%%\"",
+        "RequiresMountsFor=/mnt/memory",
+        "ReadWritePaths=-/mnt/memory",
+    ] {
+        assert!(service.lines().any(|one| one == line), "{line}\n{service}");
+    }
+    let (files, _) = generated(&[("bucket.env", "BACKUP_DIR=\nAWS_S3_BUCKET=b\n")]);
+    assert!(!files["pgcellar-backup@bucket.service.d/50-paths.conf"].contains("ReadWritePaths"));
+}
+
+#[test]
+fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
+    for bad in ["@reboot", "61 2 * * *", "bad", "a b c d e f"] {
+        let (files, complaints) = generated(&[("main.env", &format!("BACKUP_SCHEDULE={bad}\n"))]);
+        assert_eq!(complaints.len(), 1, "{bad}: {complaints:?}");
+        assert!(complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: "), "{}", complaints[0]);
+        assert!(!files["pgcellar-backup@main.timer.d/50-schedule.conf"].contains("OnCalendar"), "{bad}");
+    }
+    let (files, complaints) = generated(&[("main.env", "BACKUP_DIR=backups\n")]);
+    assert!(complaints[0].contains("BACKUP_DIR=backups is no absolute path"), "{complaints:?}");
+    assert!(!files["pgcellar-backup@main.service.d/50-paths.conf"].contains("=backups"));
+}
+
+#[test]
+fn a_broken_file_is_told_line_by_line() {
+    let (files, complaints) = generated(&[("main.env", "BACKUP_SCHEDULE=@daily\nexport DB_NAME=x\n")]);
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].starts_with("/etc/pgcellar/main.env: line 2: 'export' is the shell's"), "{complaints:?}");
+    assert!(files["pgcellar-backup@main.timer.d/50-schedule.conf"].contains("OnCalendar=*-*-* 00:00:00\n"));
+}
+
+#[test]
+fn other_files_are_no_instances_and_an_empty_schedule_is_none() {
+    let (files, complaints) =
+        generated(&[("main.env.dpkg-dist", "X=1"), ("README", ""), ("a b.env", ""), ("two.env", "BACKUP_SCHEDULE=\n")]);
+    assert_eq!(complaints, Complaints::new());
+    assert!(files.keys().all(|name| name.contains("@two.")), "{files:?}");
+    assert!(!files["pgcellar-backup@two.timer.d/50-schedule.conf"].contains("OnCalendar"));
+}
+
+#[test]
+fn no_settings_are_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(generate(&folder.path().join("none"), folder.path(), |_| true).unwrap(), Complaints::new());
+}

@@ -1,0 +1,86 @@
+//! `pgcellar config check`: everything that is wrong with settings, before a task meets it. No server, no bucket and no
+//! secret is needed, so that a system can be checked before it is built.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
+use crate::config::instance_name;
+use crate::error::{Error, Kind, Result};
+use crate::host::systemd_run;
+
+mod findings;
+mod names;
+mod paths;
+mod schedules;
+mod secrets;
+mod settings;
+mod source;
+
+use findings::Findings;
+use source::{Origin, Source};
+
+/// Runs the action.
+pub async fn run(args: &ConfigArgs) -> Result<()> {
+    match &args.action {
+        ConfigAction::Check(args) => check(args).await,
+    }
+}
+
+/// Prints what is found, one line each. Something that is wrong is an error, and a warning is none.
+async fn check(args: &ConfigCheckArgs) -> Result<()> {
+    let mut errors = 0;
+    for mut findings in sources(args)? {
+        if let Some(source) = findings.source.take() {
+            look(&source, &mut findings).await;
+        }
+        let text = findings.to_string();
+        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        match findings.errors() {
+            0 => log::info!("{}: the settings can be used", findings.label()),
+            wrong => errors += wrong,
+        }
+    }
+    match errors {
+        0 => Ok(()),
+        1 => Err(Error::new(Kind::Config, "one setting is wrong")),
+        number => Err(Error::new(Kind::Config, format!("{number} settings are wrong"))),
+    }
+}
+
+/// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
+fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
+    args.instance.as_deref().map_or(Ok(()), instance_name)?;
+    let of_instance = args.instance.as_deref().map(systemd_run::settings).filter(|path| path.exists());
+    let files = match args.files.is_empty() {
+        true => of_instance.into_iter().collect(),
+        false => args.files.clone(),
+    };
+    if files.is_empty() {
+        return Ok(vec![Source::of_environment()]);
+    }
+    Ok(files.iter().map(|path| Source::of_file(path, origin(path, args.instance.as_deref()))).collect())
+}
+
+/// Whose file it is: that of an instance's units, if the instance is named or the file lies where theirs do.
+fn origin(path: &Path, instance: Option<&str>) -> Origin {
+    let of_units = || {
+        let path = std::path::absolute(path).ok()?;
+        let name = path.file_name()?.to_str()?.strip_suffix(".env")?;
+        (path.parent() == Some(Path::new(systemd_run::SETTINGS))).then(|| name.to_owned())
+    };
+    match instance.map(str::to_owned).or_else(of_units) {
+        Some(instance) => Origin::Units { instance },
+        None => Origin::File,
+    }
+}
+
+async fn look(source: &Source, findings: &mut Findings) {
+    let declared = Cli::variables();
+    let known = crate::environment::known(&declared);
+    let values = names::check(source, &declared, findings);
+    schedules::check(&values, findings).await;
+    secrets::check(source, &values, findings);
+    let unreadable = paths::check(source, &values, findings);
+    settings::check(source, values, unreadable, &known, findings);
+}

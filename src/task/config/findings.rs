@@ -1,0 +1,89 @@
+//! What is found in one source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::printable::printable;
+use crate::task::config::source::Source;
+
+/// What is found in a file or in the environment.
+#[derive(Debug, Default)]
+pub struct Findings {
+    label: String,
+    /// Line of the assignment of each variable that counts.
+    lines: BTreeMap<String, usize>,
+    found: Vec<Finding>,
+    /// What is left to be looked at; none if it cannot be read.
+    pub source: Option<Source>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    line: usize,
+    warning: bool,
+    text: String,
+}
+
+impl Findings {
+    /// Nothing found yet.
+    pub fn new(label: String, source: Option<Source>) -> Self {
+        let assignments = source.iter().flat_map(|source| &source.assignments);
+        let lines = assignments.map(|one| (one.name.clone(), one.line)).collect();
+        Findings { label, lines, found: Vec::new(), source }
+    }
+
+    /// What the source is called.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Adds something wrong in a line; 0 is the source as a whole.
+    pub fn error_in(&mut self, line: usize, text: impl Into<String>) {
+        self.add(line, false, text.into());
+    }
+
+    /// Adds something to be said of a line.
+    pub fn warning_in(&mut self, line: usize, text: impl Into<String>) {
+        self.add(line, true, text.into());
+    }
+
+    /// Adds something wrong with a variable.
+    pub fn error(&mut self, variable: &str, text: impl fmt::Display) {
+        self.add(self.line(variable), false, format!("{variable}: {text}"));
+    }
+
+    /// Adds something to be said of a variable.
+    pub fn warning(&mut self, variable: &str, text: impl fmt::Display) {
+        self.add(self.line(variable), true, format!("{variable}: {text}"));
+    }
+
+    fn line(&self, variable: &str) -> usize {
+        self.lines.get(variable).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, line: usize, warning: bool, text: String) {
+        let finding = Finding { line, warning, text };
+        if !self.found.contains(&finding) {
+            self.found.push(finding);
+        }
+    }
+
+    /// How many findings are errors.
+    pub fn errors(&self) -> usize {
+        self.found.iter().filter(|finding| !finding.warning).count()
+    }
+}
+
+/// One line each, in the order of the lines.
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut found: Vec<&Finding> = self.found.iter().collect();
+        found.sort();
+        for Finding { line, warning, text } in found {
+            let line = if *line == 0 { String::new() } else { format!("{line}:") };
+            let warning = if *warning { "warning: " } else { "" };
+            writeln!(f, "{}:{line} {warning}{}", printable(&self.label), printable(text))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Variables that nothing reads, that are set twice, or whose value has more in it than is meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::calendar::cron::without_comment;
+use crate::environment::{SCHEDULES, SECRETS, known, unknown};
+use crate::task::config::findings::Findings;
+use crate::task::config::source::{Origin, Source};
+
+/// The values of known variables; those that are empty count as not set, but for `BACKUP_DIR`.
+pub type Values = BTreeMap<String, String>;
+
+/// What variables of other programs begin with too.
+const SHARED: &[&str] = &["DB_", "SMTP_"];
+
+/// Looks at the names and the outside of the values, and returns the values without what does not belong to them.
+pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) -> Values {
+    misspelt(source, declared, findings);
+    let known = known(declared);
+    let mut values = Values::new();
+    let mut lines = BTreeMap::new();
+    for one in &source.assignments {
+        if let Some(earlier) = lines.insert(&one.name, one.line) {
+            let text = format!("{} is set again in line {}, and only that counts", one.name, one.line);
+            findings.warning_in(earlier, text);
+        }
+        if known.contains(one.name.as_str()) {
+            values.insert(one.name.clone(), one.value.clone());
+        }
+    }
+    values.retain(|name, value| !value.is_empty() || name == "BACKUP_DIR");
+    for (name, value) in &mut values {
+        if !SECRETS.contains(&name.as_str()) {
+            comment(name, value, findings);
+            quotes(source, name, value, findings);
+        }
+    }
+    values
+}
+
+fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
+    let names = source.assignments.iter().map(|one| one.name.clone()).collect::<BTreeSet<_>>();
+    for (name, nearest) in unknown(names.into_iter(), declared) {
+        // A container's environment, and a file that compose reads, are for other programs too.
+        let of_others = match source.origin {
+            Origin::Units { .. } => false,
+            Origin::File => SHARED.iter().any(|prefix| name.starts_with(prefix)),
+            Origin::Environment => true,
+        };
+        match nearest {
+            Some(nearest) if of_others => {
+                findings.warning(&name, format!("is not known here: is {nearest} meant?"));
+            }
+            Some(nearest) => findings.error(&name, format!("is not known, and does nothing: is {nearest} meant?")),
+            None => findings.warning(&name, "is not known here, and does nothing"),
+        }
+    }
+}
+
+/// Neither systemd nor `docker --env-file` knows comments behind a value.
+fn comment(name: &str, value: &mut String, findings: &mut Findings) {
+    let rest = without_comment(value);
+    if rest == value.trim() {
+        return;
+    }
+    match SCHEDULES.iter().any(|(_, schedule)| *schedule == name) {
+        true => findings.warning(name, "the comment behind the value is left out; put it on a line of its own"),
+        false => findings.error(name, "the comment behind the value is a part of it; put it on a line of its own"),
+    }
+    *value = rest.to_owned();
+}
+
+/// `docker --env-file` keeps quotes, and takes nothing for a comment.
+fn quotes(source: &Source, name: &str, value: &str, findings: &mut Findings) {
+    let meant = matches!(name, "DB_NAME" | "BACKUP_EXCLUDE_DATABASES" | "NOTIFICATION_EMAIL" | "SMTP_FROM");
+    let quoted =
+        ['"', '\''].iter().any(|quote| value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote));
+    if source.origin == Origin::Environment && quoted && !meant {
+        findings.warning(name, "its quotes are a part of the value; docker --env-file keeps them: leave them out");
+    }
+}

@@ -1,0 +1,146 @@
+//! Files and folders that settings name: whether they are there, and whether the units can see them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::error::{Error, reason};
+use crate::printable::printable;
+use crate::task::config::findings::Findings;
+use crate::task::config::names::Values;
+use crate::task::config::source::{Origin, Source};
+
+/// Files that are read.
+const FILES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID_FILE",
+    "AWS_CA_BUNDLE",
+    "AWS_SECRET_ACCESS_KEY_FILE",
+    "BACKUP_AGE_IDENTITY_FILE",
+    "BACKUP_AGE_RECIPIENTS_FILE",
+    "DB_PASSWORD_FILE",
+    "DB_SSLCERT",
+    "DB_SSLKEY",
+    "DB_SSLROOTCERT",
+    "MONITOR_PING_URL_FILE",
+    "SMTP_CA_FILE",
+    "SMTP_PASS_FILE",
+];
+
+/// Folders; tasks make their own ones, and the disk of the backups may be mounted later.
+const FOLDERS: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR", "DB_HOST", "PG_BINDIR", "RESTORE_STAGING_DIR"];
+
+/// What `ProtectHome=yes` hides (`systemd.exec(5)`).
+const HOMES: &[&str] = &["/home", "/root", "/run/user", "/var/run/user"];
+
+/// What `PrivateTmp=yes` puts an empty folder in the place of.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
+
+/// Tells of paths that cannot be used; returns the variables of files that cannot be read here.
+pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTreeSet<String> {
+    let mut unreadable = BTreeSet::new();
+    for variable in FILES.iter().chain(FOLDERS).copied() {
+        // A host is a folder if it begins with a slash, and an empty BACKUP_DIR is none.
+        let is_path = |text: &&String| !text.is_empty() && (variable != "DB_HOST" || text.starts_with('/'));
+        let Some(path) = values.get(variable).filter(is_path) else { continue };
+        let trouble =
+            matches!(source.origin, Origin::Units { .. }).then(|| confined(variable, Path::new(path))).flatten();
+        if let Some(trouble) = trouble {
+            findings.error(variable, trouble);
+            unreadable.insert(variable.to_owned());
+        } else if let Some(why) = missing(variable, Path::new(path)) {
+            let path = printable(path);
+            match source.origin {
+                Origin::Environment => findings.error(variable, format!("cannot read {path}: {why}")),
+                // Units run as another user, and files may come later.
+                _ => findings
+                    .warning(variable, format!("{path} cannot be read here: {why}; the service must be able to")),
+            }
+            unreadable.insert(variable.to_owned());
+        }
+    }
+    unreadable
+}
+
+fn missing(variable: &str, path: &Path) -> Option<String> {
+    let found = match variable {
+        "PG_BINDIR" => std::fs::read_dir(path).map(drop),
+        _ if FILES.contains(&variable) => std::fs::File::open(path).map(drop),
+        _ => return None,
+    };
+    found.err().map(|error| reason(&error))
+}
+
+/// Why the units cannot use a path, and what they can use.
+fn confined(variable: &str, path: &Path) -> Option<String> {
+    let shown = printable(&path.display().to_string());
+    if !path.is_absolute() {
+        return Some(format!("{shown} is no absolute path, and the units need one"));
+    }
+    // A link leads to what is hidden.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder) || real.starts_with(folder));
+    let is_itself = TEMPORARY.iter().any(|folder| path == Path::new(folder));
+    let why = match (below(HOMES), below(TEMPORARY)) {
+        (true, _) => "ProtectHome=yes",
+        // The empty folder will do for what is unpacked meanwhile.
+        (_, true) if is_itself && variable.ends_with("_STAGING_DIR") => return None,
+        (_, true) => "PrivateTmp=yes",
+        _ => return None,
+    };
+    let instead = match variable {
+        "BACKUP_DIR" => "leave it out for /var/backups/pgcellar/INSTANCE, or take a folder such as /srv/backups",
+        "BACKUP_STAGING_DIR" | "RESTORE_STAGING_DIR" => {
+            "leave it out for /dev/shm, or take a folder such as /var/lib/pgcellar/INSTANCE"
+        }
+        "DB_HOST" => "the server's unix_socket_directories can have /var/run/postgresql too",
+        "PG_BINDIR" => "take a folder such as /usr/lib/postgresql/17/bin",
+        _ => "put the file into /etc/pgcellar, readable for the group pgcellar",
+    };
+    Some(
+        Error::new(crate::error::Kind::Config, format!("{shown} is hidden from the units by {why}"))
+            .hint(instead)
+            .to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_confinement_hides() {
+        let cases = [
+            ("BACKUP_DIR", "/home/me/backups", Some("ProtectHome")),
+            ("BACKUP_DIR", "/root", Some("ProtectHome")),
+            ("DB_PASSWORD_FILE", "/run/user/1000/password", Some("/etc/pgcellar")),
+            ("BACKUP_AGE_RECIPIENTS_FILE", "/tmp/keys", Some("PrivateTmp")),
+            ("DB_HOST", "/tmp", Some("unix_socket_directories")),
+            ("BACKUP_STAGING_DIR", "/var/tmp/pgcellar-none", Some("PrivateTmp")),
+            ("RESTORE_STAGING_DIR", "/var/tmp", None),
+            ("BACKUP_DIR", "backups", Some("absolute")),
+            ("BACKUP_DIR", "/srv/home/backups", None),
+            ("BACKUP_DIR", "/homes", None),
+            ("BACKUP_STAGING_DIR", "/dev/shm", None),
+            ("DB_SSLROOTCERT", "/etc/ssl/certs/db.pem", None),
+        ];
+        for (variable, path, expected) in cases {
+            let found = confined(variable, Path::new(path));
+            let fits = match expected {
+                Some(text) => found.as_deref().is_some_and(|found| found.contains(text)),
+                None => found.is_none(),
+            };
+            assert!(fits, "{variable}={path}: {found:?}");
+        }
+    }
+
+    /// A path that an option takes is looked at here, or the check is silent about it.
+    #[test]
+    fn every_variable_that_names_a_file_is_here() {
+        let declared = crate::cli::Cli::variables();
+        for variable in FILES.iter().chain(FOLDERS) {
+            assert!(declared.contains(*variable), "{variable}");
+        }
+        for variable in declared.iter().filter(|name| name.ends_with("_FILE") || name.ends_with("_DIR")) {
+            assert!(FILES.contains(&variable.as_str()) || FOLDERS.contains(&variable.as_str()), "{variable}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The schedules of the timers.
+
+use crate::calendar::{cron::without_comment, is_cron, on_calendar};
+use crate::environment::SCHEDULES;
+use crate::error::Kind;
+use crate::task::calendar::of_systemd;
+use crate::task::config::findings::Findings;
+use crate::task::config::names::Values;
+
+/// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
+pub async fn check(values: &Values, findings: &mut Findings) {
+    for (_, variable) in SCHEDULES {
+        let schedule = values.get(*variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
+        let Some(schedule) = schedule else { continue };
+        match on_calendar(schedule) {
+            Err(error) => findings.error(variable, error),
+            Ok(_) if is_cron(schedule) => {}
+            Ok(expressions) => match of_systemd(&expressions, 1).await {
+                Err(error) if error.kind() == Kind::Config => findings.error(variable, error),
+                // Without systemd nobody can tell.
+                Ok(_) | Err(_) => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
+
+use crate::task::config::findings::Findings;
+use crate::task::config::names::Values;
+use crate::task::config::source::{Origin, Source};
+
+/// Variables, and the credentials that can take their place.
+const CREDENTIALS: &[(&str, &str)] = &[
+    ("AWS_ACCESS_KEY_ID", "aws-access-key-id"),
+    ("AWS_SECRET_ACCESS_KEY", "aws-secret-access-key"),
+    ("AWS_SESSION_TOKEN", "aws-session-token"),
+    ("DB_PASSWORD", "db-password"),
+    ("MONITOR_PING_URL", "ping-url"),
+    ("SMTP_PASS", "smtp-password"),
+];
+
+/// Secrets that are of no use without each other: who has the first needs the second.
+const PAIRS: &[(&str, &str)] = &[
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+    ("SMTP_USER", "SMTP_PASS"),
+];
+
+/// Tells of secrets in a file, and of those that must come from elsewhere.
+pub fn check(source: &Source, values: &Values, findings: &mut Findings) {
+    if source.origin == Origin::Environment {
+        // Tasks have the same environment, and their settings tell.
+        return;
+    }
+    for (variable, credential) in CREDENTIALS.iter().filter(|(variable, _)| values.contains_key(*variable)) {
+        findings.warning(
+            variable,
+            format!("a secret is safer outside of this file: {}", elsewhere(source, variable, credential)),
+        );
+        if source.open {
+            findings.warning(variable, "everybody on this host may read this file: chmod o= takes that away");
+        }
+    }
+    let has = |variable: &str| values.contains_key(variable) || values.contains_key(&format!("{variable}_FILE"));
+    for (variable, other) in PAIRS.iter().filter(|(variable, other)| has(variable) && !has(other)) {
+        let credential = CREDENTIALS.iter().find(|(name, _)| name == other).map_or("", |(_, credential)| credential);
+        let set = if values.contains_key(*variable) { (*variable).to_owned() } else { format!("{variable}_FILE") };
+        let place = elsewhere(source, other, credential);
+        findings.warning(&set, format!("needs {other}, which is not here; it must come from elsewhere: {place}"));
+    }
+}
+
+fn elsewhere(source: &Source, variable: &str, credential: &str) -> String {
+    match &source.origin {
+        Origin::Units { instance } => {
+            format!(
+                "systemd-creds encrypt --name={credential}.encrypted - /etc/credstore.encrypted/pgcellar.{instance}.{credential}.encrypted"
+            )
+        }
+        // A key's session and the like have no file.
+        _ if variable == "AWS_SESSION_TOKEN" => format!("the systemd credential {credential}"),
+        _ => format!("a file that {variable}_FILE names, or the systemd credential {credential}"),
+    }
+}

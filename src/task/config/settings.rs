@@ -1,0 +1,207 @@
+//! The tasks' settings, built from the variables as the tasks build them.
+
+use std::collections::BTreeSet;
+
+use crate::cli::{BackupArgs, Cli, HealthArgs, MonitorAction, NotifyArgs, PingArgs, Verb};
+use crate::config::{
+    BackupSettings, Connection, MailSettings, MonitorSettings, Period, PingUrl, Place, RetentionSettings, identities,
+};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+use crate::task::config::findings::Findings;
+use crate::task::config::names::Values;
+use crate::task::config::source::{Origin, Source};
+
+/// The verbs whose settings have all others' in them.
+const VERBS: &[&[&str]] = &[&["backup"], &["monitor", "check"]];
+
+/// Keys of the bucket: a file need not have them.
+const KEYS: &[&str] = &["AWS_ACCESS_KEY_ID_FILE", "AWS_SECRET_ACCESS_KEY_FILE"];
+
+/// What others are checked with where these are wrong.
+const STAND_INS: &[(&str, &str)] = &[
+    ("AWS_S3_BUCKET", "bucket"),
+    ("DB_NAME", "postgres"),
+    ("NOTIFICATION_EMAIL", "root@localhost"),
+    ("SMTP_HOST", "localhost"),
+];
+
+/// Builds the settings until nothing more is wrong: each building tells the first error, so the variable with it is left
+/// out of the next one. `told` are the variables of which something has been said, and which are left out from the start.
+pub fn check(
+    source: &Source,
+    values: Values,
+    mut told: BTreeSet<String>,
+    known: &BTreeSet<&str>,
+    findings: &mut Findings,
+) {
+    wrong_instance(source, &values, findings);
+    loop {
+        let before = told.len();
+        for verb in VERBS {
+            let errors = match Cli::of_variables(verb, &|name| value(source, &values, &told, name)) {
+                Ok(verb) => build(source, &values, &verb),
+                Err(error) => vec![Error::new(Kind::Config, error.to_string())],
+            };
+            for error in errors {
+                tell(&error, &values, &mut told, known, findings);
+            }
+        }
+        if told.len() == before {
+            return;
+        }
+    }
+}
+
+/// A variable's value; what would hide everything behind it has one that is good instead of a wrong or a missing one.
+fn value(source: &Source, values: &Values, told: &BTreeSet<String>, name: &str) -> Option<String> {
+    let told_of_keys = || KEYS.iter().any(|key| told.contains(*key) || told.contains(key.trim_end_matches("_FILE")));
+    let elsewhere = || source.origin != Origin::Environment || told_of_keys();
+    if KEYS.contains(&name) && elsewhere() {
+        return Some("/dev/null".to_owned());
+    }
+    if !told.contains(name) {
+        return values.get(name).cloned();
+    }
+    let good =
+        STAND_INS.iter().find(|(variable, _)| *variable == name && (name == "DB_NAME" || values.contains_key(name)));
+    good.map(|(_, good)| (*good).to_owned())
+}
+
+/// Adds an error to the variable that it names, unless it comes from one that was told before.
+fn tell(error: &Error, values: &Values, told: &mut BTreeSet<String>, known: &BTreeSet<&str>, findings: &mut Findings) {
+    let text = error.to_string();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let file = |word: &str| format!("{word}_FILE");
+    if words.iter().any(|word| told.contains(*word) || told.contains(&file(word))) {
+        return;
+    }
+    let mut named = words.iter().filter(|word| known.contains(**word)).copied();
+    let first = named.clone().next();
+    let set = named.find_map(|word| [word.to_owned(), file(word)].into_iter().find(|name| values.contains_key(name)));
+    match set.or(first.map(str::to_owned)) {
+        Some(variable) => {
+            findings.error(&variable, without_name(&text, &variable));
+            told.insert(variable);
+        }
+        None => findings.error_in(0, text),
+    }
+}
+
+/// The text without the name of the variable and its flag, which stand before it anyway.
+fn without_name<'a>(text: &'a str, variable: &str) -> &'a str {
+    let Some(rest) = text.strip_prefix(variable) else { return text };
+    let rest = rest.strip_prefix(" (--").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+    match rest.strip_prefix(": ").or_else(|| rest.strip_prefix(' ')) {
+        Some(rest) => rest,
+        None => text,
+    }
+}
+
+fn build(source: &Source, values: &Values, verb: &Verb) -> Vec<Error> {
+    let found = match verb {
+        Verb::Backup(args) => backup(source, values, args),
+        Verb::Monitor(args) => match &args.action {
+            MonitorAction::Check(args) => monitor(source, values, &args.health, &args.notify),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    found.into_iter().filter_map(Result::err).collect()
+}
+
+fn backup(source: &Source, values: &Values, args: &BackupArgs) -> Vec<Result<()>> {
+    vec![
+        BackupSettings::new(args).map(drop),
+        Place::new(&args.place).map(drop),
+        Connection::new(&args.connection).map(drop),
+        ping(source, values, &args.ping),
+    ]
+}
+
+fn monitor(source: &Source, values: &Values, health: &HealthArgs, notify: &NotifyArgs) -> Vec<Result<()>> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mail = match source.origin {
+        Origin::Environment => MailSettings::new(&notify.mail, &host),
+        // Where the password is, secrets are told of; that there is one, the name tells.
+        _ => {
+            let named = notify.mail.smtp_user.is_some() || values.contains_key("SMTP_PASS");
+            let password = (named || notify.mail.smtp_pass_file.is_some()).then(|| Secret::new(""));
+            MailSettings::with_password(&notify.mail, &host, password)
+        }
+    };
+    vec![
+        MonitorSettings::new(health).map(drop),
+        RetentionSettings::new(&health.rules).map(drop),
+        Period::new(&notify.report).map(drop),
+        mail.map(drop),
+        identities(&health.identity).map(drop).map_err(|error| error.context("BACKUP_AGE_IDENTITY_FILE")),
+    ]
+}
+
+fn ping(source: &Source, values: &Values, args: &PingArgs) -> Result<()> {
+    match (&source.origin, &args.ping_url_file, values.get("MONITOR_PING_URL")) {
+        (Origin::Environment, _, _) | (_, Some(_), _) => PingUrl::new(args).map(drop),
+        (_, None, Some(url)) => PingUrl::parse(Secret::new(url)).map(drop),
+        (_, None, None) => Ok(()),
+    }
+}
+
+/// The units name the instance themselves.
+fn wrong_instance(source: &Source, values: &Values, findings: &mut Findings) {
+    let named = values.get("PGCELLAR_INSTANCE");
+    if let (Origin::Units { instance }, Some(named)) = (&source.origin, named)
+        && instance != named
+    {
+        findings.error("PGCELLAR_INSTANCE", format!("is '{named}' in the settings of {instance}: leave it out"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_named_once() {
+        let cases = [
+            ("DB_PORT (--port) is 'x', and should be y", "DB_PORT", "is 'x', and should be y"),
+            ("DB_SSLKEY: cannot read /x: no", "DB_SSLKEY", "cannot read /x: no"),
+            ("BACKUP_DIR is empty", "BACKUP_DIR", "is empty"),
+            ("BACKUP_COMPRESSION=xz cannot be had", "BACKUP_COMPRESSION", "BACKUP_COMPRESSION=xz cannot be had"),
+            ("no database is named (set DB_NAME)", "DB_NAME", "no database is named (set DB_NAME)"),
+        ];
+        for (text, variable, expected) in cases {
+            assert_eq!(without_name(text, variable), expected);
+        }
+    }
+
+    /// What follows from a variable that was told of is not told as well.
+    #[test]
+    fn errors_are_told_at_the_variable_that_is_set() {
+        let declared = Cli::variables();
+        let known = crate::environment::known(&declared);
+        let set = [("DB_SSLKEY", "/k"), ("SMTP_PASS_FILE", "/p")];
+        let values = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut told = BTreeSet::new();
+        let mut findings = Findings::new("f".to_owned(), None);
+        for text in [
+            "only one of DB_SSLCERT and DB_SSLKEY is set",
+            "DB_SSLKEY is told of",
+            "SMTP_PASS is of no use",
+            "SMTP_PASS is told of",
+            "BACKUP_KEEP_LAST is not set",
+            "nothing is named",
+        ] {
+            tell(&Error::new(Kind::Config, text), &values, &mut told, &known, &mut findings);
+        }
+        let mut lines: Vec<String> = findings.to_string().lines().map(str::to_owned).collect();
+        lines.sort();
+        let expected = [
+            "f: BACKUP_KEEP_LAST: is not set",
+            "f: DB_SSLKEY: only one of DB_SSLCERT and DB_SSLKEY is set",
+            "f: SMTP_PASS_FILE: SMTP_PASS is of no use",
+            "f: nothing is named",
+        ];
+        assert_eq!(lines, expected);
+    }
+}

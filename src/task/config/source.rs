@@ -1,0 +1,77 @@
+//! What is checked: a file, or the environment.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::config::env_file::{Assignment, EnvFile};
+use crate::error::Error;
+use crate::task::config::findings::Findings;
+
+/// Assignments, and where they come from.
+#[derive(Debug)]
+pub struct Source {
+    /// Where from.
+    pub origin: Origin,
+    /// In their order; the environment's are in line 0.
+    pub assignments: Vec<Assignment>,
+    /// Whether everybody on this host may read them.
+    pub open: bool,
+}
+
+/// Where assignments come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file of an instance, whose units have its user, its credentials and its confinement.
+    Units {
+        /// Name of the instance.
+        instance: String,
+    },
+    /// A file for something else, such as compose.
+    File,
+    /// The environment of this very process, which tasks in a container have too.
+    Environment,
+}
+
+impl Source {
+    /// Reads a file, and finds what systemd ignores in it.
+    pub fn of_file(path: &Path, origin: Origin) -> Findings {
+        let label = path.display().to_string();
+        let read = std::fs::read(path).map_err(|error| Error::read("it", &error).to_string()).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| "it is not UTF-8, and systemd does not take it".to_owned())
+        });
+        let text = match read {
+            Ok(text) => text,
+            Err(why) => {
+                let mut findings = Findings::new(label, None);
+                findings.error_in(0, why);
+                return findings;
+            }
+        };
+        let EnvFile { assignments, faults } = EnvFile::parse(&text);
+        let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
+        let mut findings = Findings::new(label, Some(Source { origin, assignments, open }));
+        faults.into_iter().for_each(|fault| findings.error_in(fault.line, fault.message));
+        findings
+    }
+
+    /// The environment of this process.
+    pub fn of_environment() -> Findings {
+        let text = |text: std::ffi::OsString| text.into_string();
+        let mut assignments = Vec::new();
+        let mut bad = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (text(name), text(value)) {
+                (Ok(name), Ok(value)) => assignments.push(Assignment { line: 0, name, value }),
+                (Ok(name), Err(_)) => bad.push(name),
+                // Nothing of ours is called so.
+                (Err(_), _) => {}
+            }
+        }
+        let source = Source { origin: Origin::Environment, assignments, open: false };
+        let mut findings = Findings::new("environment".to_owned(), Some(source));
+        let declared = crate::cli::Cli::variables();
+        let known = crate::environment::known(&declared);
+        bad.iter().filter(|name| known.contains(name.as_str())).for_each(|name| findings.error(name, "is not UTF-8"));
+        findings
+    }
+}

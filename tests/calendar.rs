@@ -1,0 +1,68 @@
+//! Our reading of cron lines, held against systemd's reading of their translation.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+use std::process::Command;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pgcellar::calendar::cron::Cron;
+use pgcellar::calendar::systemd::runs;
+use proptest::prelude::*;
+
+const BASE: &str = "2027-02-20T11:59:30Z";
+
+/// The next runs as systemd has them, in UTC.
+fn of_systemd(expressions: &[String], number: usize) -> Vec<Timestamp> {
+    let output = Command::new("systemd-analyze")
+        .args(["calendar", "--base-time=2027-02-20 11:59:30 UTC"])
+        .arg(format!("--iterations={number}"))
+        .args(expressions)
+        .env("TZ", "UTC")
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .expect("systemd-analyze is of the package systemd");
+    assert!(output.status.success(), "{expressions:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut runs = runs(&String::from_utf8(output.stdout).unwrap());
+    runs.sort_unstable();
+    runs.dedup();
+    runs.truncate(number);
+    runs
+}
+
+fn of_ours(cron: &Cron, number: usize) -> Vec<Timestamp> {
+    let next = |after: &Timestamp| cron.next(*after, &TimeZone::UTC);
+    std::iter::successors(next(&BASE.parse().unwrap()), next).take(number).collect()
+}
+
+fn item(first: u32, last: u32) -> impl Strategy<Value = String> {
+    prop_oneof![
+        (first..=last).prop_map(|value| value.to_string()),
+        (first..=last, first..=last).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        (first..=last, first..=last, 1_u32..9).prop_map(|(a, b, step)| format!("{}-{}/{step}", a.min(b), a.max(b))),
+        (1_u32..12).prop_map(|step| format!("*/{step}")),
+    ]
+}
+
+fn field(first: u32, last: u32) -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => Just("*".to_owned()),
+        3 => prop::collection::vec(item(first, last), 1..4).prop_map(|items| items.join(",")),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn systemd_runs_when_cron_would(
+        minute in field(0, 59), hour in field(0, 23), day in field(1, 31), month in field(1, 12), weekday in field(0, 7)
+    ) {
+        let line = format!("{minute} {hour} {day} {month} {weekday}");
+        // A line that never comes is refused.
+        if let Ok(cron) = Cron::parse(&line) {
+            let expressions = cron.on_calendar();
+            prop_assert_eq!(of_ours(&cron, 6), of_systemd(&expressions, 6), "{} as {:?}", line, expressions);
+        }
+    }
+}
