@@ -59,6 +59,11 @@ pub struct Carried {
     pub lock: Option<(ObjectLockMode, DateTime)>,
 }
 
+/// Whether an object says that it was made by the upload with this mark.
+pub fn is_by(head: &HeadObjectOutput, mark: &str) -> bool {
+    head.metadata().and_then(|told| told.get(UPLOAD)).is_some_and(|told| told == mark)
+}
+
 impl Bucket {
     /// The bucket that the settings name, for objects of this instance and host.
     pub fn new(client: Client, settings: S3Settings, instance: &str, host: &str) -> Self {
@@ -167,8 +172,7 @@ impl Bucket {
 
     /// Whether the object was made by this very upload.
     pub async fn is_marked(&self, full: &str, mark: &str) -> bool {
-        let Ok(Some(head)) = self.head(full).await else { return false };
-        head.metadata().and_then(|told| told.get(UPLOAD)).is_some_and(|told| told == mark)
+        matches!(self.head(full).await, Ok(Some(head)) if is_by(&head, mark))
     }
 
     /// Looks whether the key is free where the server may not look itself when it writes.
@@ -335,6 +339,14 @@ pub fn timestamp(time: Option<&DateTime>) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_upload_itself_has_made_an_object() {
+        let by = |mark: &str| HeadObjectOutput::builder().metadata(UPLOAD, mark).build();
+        assert!(is_by(&by("a"), "a"));
+        assert!(!is_by(&by("b"), "a"));
+        assert!(!is_by(&HeadObjectOutput::builder().build(), "a"));
+    }
 
     #[test]
     fn labels_are_plain() {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Upload;
-use crate::store::s3::bucket::Bucket;
+use crate::store::s3::bucket::{Bucket, is_by};
 use crate::store::s3::{client, errors};
 
 /// Size of a part, in bytes; an object up to this goes in one request.
@@ -150,16 +150,17 @@ impl S3Upload {
         }
     }
 
-    /// An object that is not as long as what was sent is taken away again.
+    /// Our object that is not as long as what was sent is taken away again. Where the server knows no conditional writes,
+    /// another writer's may stand there by now: that one stays.
     async fn compare_size(&self) -> Result<()> {
-        let length = match self.bucket.head(&self.full).await {
-            Ok(Some(head)) => head.content_length().and_then(|length| u64::try_from(length).ok()),
-            Ok(None) => None,
+        let head = match self.bucket.head(&self.full).await {
+            Ok(head) => head,
             Err(error) => {
                 log::warn!("what was uploaded cannot be looked at: {error}");
                 return Ok(());
             }
         };
+        let length = head.as_ref().and_then(|head| u64::try_from(head.content_length()?).ok());
         if length == Some(self.written) {
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl S3Upload {
             Kind::Unavailable,
             format!("{what} is not what was uploaded: the server has {has} instead of {} bytes", self.written),
         );
-        if length.is_some() {
+        if head.is_some_and(|head| is_by(&head, &self.mark)) {
             self.bucket.delete(&self.full).await?;
         }
         Err(error)
