@@ -150,8 +150,8 @@ impl S3Upload {
         }
     }
 
-    /// Our object that is not as long as what was sent is taken away again. Where the server knows no conditional writes,
-    /// another writer's may stand there by now: that one stays.
+    /// An object that is not as long as what was sent is taken away again. Where the server knows no conditional writes,
+    /// another writer's may stand there by now: that one stays, and ours is not there.
     async fn compare_size(&self) -> Result<()> {
         let head = match self.bucket.head(&self.full).await {
             Ok(head) => head,
@@ -160,6 +160,9 @@ impl S3Upload {
                 return Ok(());
             }
         };
+        if head.as_ref().is_some_and(|head| !is_by(head, &self.mark)) {
+            return Err(self.bucket.taken(&self.full));
+        }
         let length = head.as_ref().and_then(|head| u64::try_from(head.content_length()?).ok());
         if length == Some(self.written) {
             return Ok(());
@@ -170,7 +173,7 @@ impl S3Upload {
             Kind::Unavailable,
             format!("{what} is not what was uploaded: the server has {has} instead of {} bytes", self.written),
         );
-        if head.is_some_and(|head| is_by(&head, &self.mark)) {
+        if head.is_some() {
             self.bucket.delete(&self.full).await?;
         }
         Err(error)
