@@ -149,7 +149,15 @@ mod tests {
         for (file, extension) in manifest.files.iter_mut().zip(["dump", "globals.sql"]) {
             file.key = format!("{}.{extension}", manifest.id);
         }
-        Backup { manifest, store: "local", status: Status::Good, verification: None, pin: None, damage: Vec::new() }
+        Backup {
+            manifest,
+            store: "local",
+            status: Status::Good,
+            verification: None,
+            pin: None,
+            drill: None,
+            damage: Vec::new(),
+        }
     }
 
     /// What is copied in which order, what has to be compared, and how many were deleted.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::drill::DRILL;
 use crate::catalogue::name;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
@@ -56,7 +57,7 @@ pub struct Manifest {
     pub partial: bool,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
-    /// The files of the backup: the archive first, then the globals.
+    /// The files of the backup: the archive first, then the globals, then the fingerprints.
     pub files: Vec<StoredFile>,
     /// What the archive has.
     pub contents: Contents,
@@ -119,6 +120,8 @@ pub enum Role {
     Archive,
     /// Roles and tablespaces.
     Globals,
+    /// What the rows of the archive are ([`Fingerprints`](crate::catalogue::fingerprint::Fingerprints)).
+    Fingerprints,
 }
 
 /// One file of a backup.
@@ -365,7 +368,7 @@ impl Manifest {
         let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != ".." && name != ".";
         // `a_20231231_020000.b_20240101_020000.dump` belongs to a database with a strange name, not to the first id.
         let anothers = name::leading_id(name.trim_start_matches('.')).is_some();
-        beside && plain && !anothers && !rest.ends_with(MANIFEST) && rest != VERIFY && rest != PIN
+        beside && plain && !anothers && !rest.ends_with(MANIFEST) && ![VERIFY, PIN, DRILL].contains(&rest)
     }
 
     /// The document, as it is stored.
@@ -417,7 +420,8 @@ impl Pin {
     }
 }
 
-fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
+/// A document as it is stored.
+pub(super) fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(document)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write a document as JSON: {error}")))?;
     bytes.push(b'\n');

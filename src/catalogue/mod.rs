@@ -6,13 +6,17 @@ use std::io::Read;
 
 use serde::Serialize;
 
+use crate::catalogue::drill::{DRILL, Drill};
 use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::Store;
 
 pub mod claim;
+pub mod comparison;
 pub mod copied;
+pub mod drill;
+pub mod fingerprint;
 pub mod manifest;
 pub mod merged;
 pub mod name;
@@ -38,6 +42,8 @@ pub struct Backup {
     pub verification: Option<Verification>,
     /// What keeps it from retention.
     pub pin: Option<Pin>,
+    /// Result of the last drill of this very archive.
+    pub drill: Option<Drill>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
@@ -121,7 +127,7 @@ impl Catalogue {
         let unusable: HashSet<&str> = self.unusable.iter().filter_map(|bad| name::leading_id(&bad.key)).collect();
         self.unmanaged = sizes
             .keys()
-            .filter(|key| !managed.contains(key.as_str()) && !key.ends_with(VERIFY) && !key.ends_with(PIN))
+            .filter(|key| !managed.contains(key.as_str()) && ![VERIFY, PIN, DRILL].iter().any(|end| key.ends_with(end)))
             .map(|key| key.split_once('/').map_or(key.as_str(), |(folder, _)| folder))
             .filter(|name| name::leading_id(name).is_some_and(|id| !unusable.contains(id)))
             .map(str::to_owned)
@@ -132,7 +138,7 @@ impl Catalogue {
 }
 
 impl Backup {
-    /// A result of a verify that is there and cannot be read is an error: it may say that the backup is damaged.
+    /// A result of a verify or a drill that is there and cannot be read is an error: it may say that the backup is damaged.
     fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Result<Self> {
         let has = |key: &String| sizes.contains_key(key);
         let verification = match Some(Verification::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
@@ -141,6 +147,11 @@ impl Backup {
             _ => None,
         };
         let pin = Some(Pin::key(&manifest.id)).filter(has).map(|key| pin(store, &key, &manifest));
+        let drill = match Some(Drill::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
+            Some(Ok(bytes)) => Drill::of(&manifest, &bytes),
+            Some(Err(error)) if error.kind() != Kind::Missing => return Err(error),
+            _ => None,
+        };
         let damage: Vec<String> = manifest
             .files
             .iter()
@@ -157,7 +168,7 @@ impl Backup {
             Some(record) if record.depth == Depth::Full => Status::Verified,
             _ => Status::Good,
         };
-        Ok(Backup { manifest, store: store.name(), status, verification, pin, damage })
+        Ok(Backup { manifest, store: store.name(), status, verification, pin, drill, damage })
     }
 
     /// Reads the backup with this id, if its manifest is there. Nothing is asked of the store but its own files.
@@ -170,10 +181,15 @@ impl Backup {
         for file in manifest.files.iter().filter(|file| !file.key.contains('/')) {
             sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
         }
-        for record in [Verification::key(id), Pin::key(id)] {
+        for record in [Verification::key(id), Pin::key(id), Drill::key(id)] {
             sizes.extend(store.size(&record)?.map(|bytes| (record, bytes)));
         }
         Backup::new(manifest, store, &sizes).map(Some)
+    }
+
+    /// Whether a drill has shown that everything in it comes back, and nothing has damaged it since.
+    pub fn is_proven(&self) -> bool {
+        self.status != Status::Damaged && self.drill.as_ref().is_some_and(Drill::is_proof)
     }
 
     /// What is damaged: as its files show, and as the last verify found.

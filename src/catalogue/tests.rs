@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::catalogue::drill::Outcome;
 use crate::store::local::LocalStore;
 
 const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
@@ -129,6 +130,31 @@ fn pins_are_read_and_one_that_cannot_be_read_pins_too() {
     assert_eq!(pins[1].map(|pin| pin.id.as_str()), Some(broken.as_str()));
     assert_eq!(pins[2], None);
     assert!(catalogue.unmanaged.is_empty(), "{:?}", catalogue.unmanaged);
+}
+
+#[test]
+fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
+    let shelf = Shelf::new();
+    let id = shelf.back_up("foo", 1);
+    let proven = || shelf.read().backups[0].is_proven();
+    let manifest = shelf.read().backups[0].manifest.clone();
+    let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+    drill.id.clone_from(&id);
+    drill.archive_sha256 = drill::archive_sha256(&manifest);
+    for (result, proof) in [(Outcome::Failed, false), (Outcome::Restored, false), (Outcome::Passed, true)] {
+        drill.result = result;
+        shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+        assert_eq!(proven(), proof, "{result:?}");
+    }
+    assert!(shelf.read().unmanaged.is_empty());
+    let asked = Backup::read(&LocalStore::new(shelf.path()), &id).unwrap().unwrap();
+    assert_eq!(asked.drill, Some(drill.clone()));
+    shelf.record(&id, false, Depth::Stored);
+    assert!(!proven(), "a verify has found it damaged since");
+    shelf.record(&id, true, Depth::Stored);
+    drill.archive_sha256 = "0".repeat(64);
+    shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+    assert!(!proven(), "another archive's record");
 }
 
 #[test]

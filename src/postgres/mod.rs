@@ -10,6 +10,7 @@ pub mod dump;
 pub mod dump_options;
 pub mod facts;
 pub mod foreign;
+pub mod living;
 pub mod omitted;
 pub mod passfile;
 pub mod programs;

@@ -220,7 +220,15 @@ mod tests {
         let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
         manifest.id = id.to_owned();
         manifest.database = database.to_owned();
-        Backup { manifest, store: "local", status: Status::Good, verification: None, pin: None, damage: Vec::new() }
+        Backup {
+            manifest,
+            store: "local",
+            status: Status::Good,
+            verification: None,
+            pin: None,
+            drill: None,
+            damage: Vec::new(),
+        }
     }
 
     /// Backups as the stores have them, by the store's name.

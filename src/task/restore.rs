@@ -24,8 +24,9 @@ use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 
-mod archive;
+pub mod archive;
 mod ask;
+pub mod fingerprints;
 mod folder;
 pub mod foreign;
 mod globals;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::catalogue::copied::RECORD;
+use crate::catalogue::drill::{DRILL, Drill};
 use crate::catalogue::manifest::{MANIFEST, Manifest, PIN, Pin, StoredFile, VERIFY, Verification};
 use crate::catalogue::name::leading_id;
 use crate::error::Result;
@@ -31,8 +32,8 @@ pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
         sweep_unfinished(store, &entry.key, instance)?;
     }
     for Entry { key, modified, .. } in others {
-        // A verify and a pin take no lock, and may be about to give a record its name.
-        let is_record = key.contains(VERIFY) || key.contains(PIN);
+        // A verify, a drill and a pin take no lock, and may be about to give a record its name.
+        let is_record = [VERIFY, PIN, DRILL].iter().any(|end| key.contains(end));
         let age = if is_record { age.max(RECORDING) } else { age };
         let ours = leading_id(&key).is_some() || key.starts_with(RECORD);
         if ours && is_older(modified, age, now) {
@@ -74,6 +75,7 @@ fn sweep_unfinished(store: &LocalStore, key: &str, instance: &str) -> Result<()>
             store.remove_empty_folder(&manifest.id)?;
             store.delete(&Verification::key(&manifest.id))?;
             store.delete(&Pin::key(&manifest.id))?;
+            store.delete(&Drill::key(&manifest.id))?;
         }
     }
     store.discard(key)?;
@@ -133,9 +135,10 @@ mod tests {
     fn young_temporary_files_stay_where_age_counts() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
-        let names =
-            ["a_20231231_020000.dump", "a_20231231_020000.verify.json.1-0", "a_20231231_020000.pin.json.1-0", "a"];
-        for (hours, left) in [(1, 4), (25, 1)] {
+        let records = ["verify", "pin", "drill"].map(|record| format!("a_20231231_020000.{record}.json.1-0"));
+        let [verify, pin, drill] = records.each_ref().map(String::as_str);
+        let names = ["a_20231231_020000.dump", verify, pin, drill, "a"];
+        for (hours, left) in [(1, 5), (25, 1)] {
             for name in names {
                 let path = store.partial_path(name).unwrap();
                 let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
@@ -149,7 +152,7 @@ mod tests {
         }
         sweep(&store, "main", Duration::ZERO).unwrap();
         let left: Vec<String> = store.partials().unwrap().into_iter().map(|entry| entry.key).collect();
-        assert_eq!(left, ["a", "a_20231231_020000.pin.json.1-0", "a_20231231_020000.verify.json.1-0"]);
+        assert_eq!(left, ["a", drill, pin, verify]);
     }
 
     #[test]

@@ -248,6 +248,7 @@ fn read_files(
         let listing = &mut listing;
         let read = reading.read(manifest, file, |plain| match (file.role, manifest.format) {
             (Role::Globals, _) => checks::globals(plain),
+            (Role::Fingerprints, _) => checks::fingerprints(plain),
             (Role::Archive, Format::Custom) => checks::custom(plain, manifest),
             (Role::Archive, Format::Plain) => checks::script(plain, manifest),
             (Role::Archive, Format::Tar) => checks::tar(plain, manifest, listing.take()),

@@ -20,6 +20,7 @@ mod disk;
 mod ground;
 mod killed;
 mod list;
+mod living;
 mod mail;
 mod monitor;
 mod notify;

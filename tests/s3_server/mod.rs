@@ -8,7 +8,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -48,6 +48,7 @@ pub struct S3Server {
     tls_port: u16,
     // Goes after the child.
     folder: tempfile::TempDir,
+    _sweeper: Sweeper,
 }
 
 impl S3Server {
@@ -91,7 +92,8 @@ impl S3Server {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         weed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir(folder.path());
         let child = spawn_for_the_process(weed);
-        let mut server = S3Server { child, port: ports[6], tls_port: ports[8], folder };
+        let sweeper = Sweeper::of(folder.path(), &child);
+        let mut server = S3Server { child, port: ports[6], tls_port: ports[8], folder, _sweeper: sweeper };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
             if server.child.try_wait().unwrap().is_some() {
@@ -180,6 +182,25 @@ impl Drop for S3Server {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Removes a server's folder when this process is gone, however it ends: what is shared by a whole program is never
+/// dropped.
+#[derive(Debug)]
+struct Sweeper {
+    /// The sweeper waits for the end of this pipe.
+    _pipe: ChildStdin,
+}
+
+impl Sweeper {
+    fn of(folder: &Path, server: &Child) -> Sweeper {
+        const WAIT_AND_REMOVE: &str =
+            "trap '' INT TERM HUP; cat; while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", WAIT_AND_REMOVE, "sweeper", &server.id().to_string()]).arg(folder).current_dir("/");
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Sweeper { _pipe: shell.spawn().expect("sh cannot be started").stdin.take().unwrap() }
     }
 }
 

@@ -8,6 +8,7 @@ use super::*;
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const RECORD: &str = include_str!("../../../tests/golden/verify.json");
 const PIN_RECORD: &str = include_str!("../../../tests/golden/pin.json");
+const DRILL_RECORD: &str = include_str!("../../../tests/golden/drill.json");
 const DOCUMENT: &str = include_str!("../../../doc/manifest.md");
 const KEY: &str = "my%20shop_20231231_020000.manifest.json";
 
@@ -56,7 +57,8 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn each_field_is_documented() {
-    for (heading, sample) in [("Manifest\n", SAMPLE), ("Verify record\n", RECORD), ("Pin\n", PIN_RECORD)] {
+    let records = [("Verify record\n", RECORD), ("Drill record\n", DRILL_RECORD), ("Pin\n", PIN_RECORD)];
+    for (heading, sample) in [("Manifest\n", SAMPLE)].into_iter().chain(records) {
         let mut there = BTreeSet::new();
         fields(&serde_json::from_str(sample).unwrap(), "", &mut there);
         assert_eq!(documented(heading), there);
@@ -119,6 +121,7 @@ fn files_must_be_the_backups_own() {
         "my%20shop_20231231_020000.manifest.json",
         "my%20shop_20231231_020000.verify.json",
         "my%20shop_20231231_020000.pin.json",
+        "my%20shop_20231231_020000.drill.json",
         "my%20shop_20231231_020000.b_20240101_020000.dump",
     ];
     for key in outside {

@@ -11,7 +11,7 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     database.clone_into(&mut manifest.database);
     "main".clone_into(&mut manifest.instance);
     host.clone_into(&mut manifest.host);
-    Backup { manifest, store, status: Status::Good, verification: None, pin: None, damage: Vec::new() }
+    Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
 }
 
 fn with(status: Status, mut backup: Backup) -> Backup {

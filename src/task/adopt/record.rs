@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use crate::catalogue;
+use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, Role, Verification};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -21,7 +22,7 @@ pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
     let inside = format!("{key}/");
     let its = |file: &str| file == key || file.starts_with(&inside);
     let id = &manifest.id;
-    let records = [Manifest::key(id), Verification::key(id), Pin::key(id)];
+    let records = [Manifest::key(id), Verification::key(id), Pin::key(id), Drill::key(id)];
     if records.iter().any(|record| record == key) || manifest.files.iter().any(|file| its(&file.key)) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalogue::claim::Claim;
 use crate::catalogue::document;
+use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -66,7 +67,7 @@ impl Copier {
         self.names_are_free(manifest)?;
         let left = self.announce(manifest, &document)?;
         self.files(manifest, left)?;
-        self.pin(&manifest.id)?;
+        self.records(&manifest.id)?;
         write(self.to.as_ref(), &key, &document)?;
         forget_announcement(self.to.as_ref(), &key);
         Ok(())
@@ -85,14 +86,16 @@ impl Copier {
         large.into_iter().try_for_each(|file| self.file(file, left))
     }
 
-    /// A backup that is pinned is never in the bucket without its pin.
-    fn pin(&self, id: &str) -> Result<()> {
-        let key = Pin::key(id);
-        match document(self.from.as_ref(), &key) {
-            Ok(pin) => self.to.replace(&key, &pin),
-            Err(error) if error.kind() == Kind::Missing => Ok(()),
-            Err(error) => Err(error),
+    /// A backup that is pinned is never in the bucket without its pin, nor one that is proven without its proof.
+    fn records(&self, id: &str) -> Result<()> {
+        for key in [Pin::key(id), Drill::key(id)] {
+            match document(self.from.as_ref(), &key) {
+                Ok(record) => self.to.replace(&key, &record)?,
+                Err(error) if error.kind() == Kind::Missing => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 
     /// Whoever made an adopted dump may have uploaded it too. What is announced may be swept, so that is asked before.

@@ -164,6 +164,10 @@ impl Named {
                 Err(Error::new(Kind::Usage, format!("{key} has the roles of the backup {id}, and no database"))
                     .hint(format!("name {id}; restore --globals makes the roles that are missing")))
             }
+            Some(file) if file.role == Role::Fingerprints => {
+                Err(Error::new(Kind::Usage, format!("{key} has the fingerprints of the backup {id}, and no database"))
+                    .hint(format!("name {id}")))
+            }
             None if key != Manifest::key(id) => Ok(None),
             _ => Ok(Some(backup)),
         }

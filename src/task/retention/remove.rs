@@ -4,6 +4,7 @@
 use indicatif::HumanBytes;
 
 use super::{Planned, Run, Shelf};
+use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, Verification};
 use crate::error::{Error, Kind, Result};
 use crate::host::event;
@@ -51,6 +52,7 @@ fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
         deleted?;
     }
     store.delete(&Verification::key(id))?;
+    store.delete(&Drill::key(id))?;
     if let Some(folder) = &shelf.folder {
         folder.remove_empty_folder(id)?;
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use crate::catalogue::fingerprint::Fingerprints;
 use crate::catalogue::manifest::{Manifest, Role};
 use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
@@ -45,6 +46,15 @@ pub fn globals(mut plain: Plain) -> Findings {
     io::copy(&mut plain, &mut tail)?;
     let complete = tail.bytes().windows(GLOBALS_END.len()).any(|window| window == GLOBALS_END);
     Ok(finding(complete, "the script does not end with pg_dumpall's completion line"))
+}
+
+/// Fingerprints, which must be readable.
+pub fn fingerprints(plain: Plain) -> Findings {
+    match Fingerprints::from_json(BufReader::new(plain)) {
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(vec![error.to_string()]),
+        Err(error) => Err(error),
+    }
 }
 
 /// A tar archive: its table of contents, then each member to its end; all that the table names must be there.

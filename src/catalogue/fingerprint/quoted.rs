@@ -1,0 +1,73 @@
+//! Names as an archive quotes them, in the encoding of the dump.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A name, or several, as SQL that an archive has, in the encoding of the dump.
+///
+/// In JSON it is a string where its bytes are UTF-8, and else, in a dump of another encoding, an array of the bytes: the
+/// name of a table must not become that of another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quoted(Vec<u8>);
+
+impl Quoted {
+    /// The bytes, in the encoding of the dump.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, unless the dump has another encoding than UTF-8 and this is not ASCII.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<&[u8]> for Quoted {
+    fn from(bytes: &[u8]) -> Self {
+        Quoted(bytes.to_owned())
+    }
+}
+
+impl From<&str> for Quoted {
+    fn from(text: &str) -> Self {
+        Quoted(text.as_bytes().to_owned())
+    }
+}
+
+/// For people: what is not UTF-8 stands as U+FFFD.
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written<'a> {
+    Text(std::borrow::Cow<'a, str>),
+    Bytes(Vec<u8>),
+}
+
+impl Serialize for Quoted {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.text() {
+            Some(text) => Written::Text(text.into()).serialize(to),
+            None => Written::Bytes(self.0.clone()).serialize(to),
+        }
+    }
+}
+
+impl<'a> Deserialize<'a> for Quoted {
+    fn deserialize<D: Deserializer<'a>>(from: D) -> Result<Self, D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::Text(text) => Quoted(text.into_owned().into_bytes()),
+            Written::Bytes(bytes) => Quoted(bytes),
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! What bears the name that rows were copied from.
+
+use tokio_postgres::Client;
+
+use crate::catalogue::comparison::Rows;
+use crate::catalogue::fingerprint::TableFingerprint;
+use crate::error::Result;
+use crate::postgres::client::failed;
+use crate::postgres::living::names::Names;
+use crate::postgres::snapshot::get;
+
+/// How many names are looked up at once.
+const BATCH: usize = 1000;
+
+/// A heap is read in pieces of about so many bytes, so that several sessions can share a large table.
+const PIECE: i64 = 64 << 20;
+
+/// `t(name, place)` becomes the relation of that name. A configuration table of an extension has a condition, by which
+/// pg_dump leaves the extension's own rows out (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Ranges of ctid
+/// are found without reading the rest since PostgreSQL 14.
+const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_size(c.oid), \
+     CASE WHEN a.amname = 'heap' AND pg_catalog.current_setting('server_version_num')::int4 >= 140000 \
+     THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 ELSE 0 END, \
+     (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e \
+     WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
+     FROM ROWS FROM (pg_catalog.unnest($1::text[])) WITH ORDINALITY w(name, place) \
+     JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.name) \
+     LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam ORDER BY 1";
+
+/// A relation that rows can be copied from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_class.relkind`.
+    pub kind: String,
+    /// Bytes on the server's disk, large values among them.
+    pub bytes: i64,
+    /// Pages of a heap that can be read in pieces, or 0.
+    pub pages: i64,
+    /// The extension's condition, with its WHERE, or nothing.
+    pub condition: Option<String>,
+}
+
+/// A table of the fingerprints in this database.
+#[derive(Debug)]
+pub struct Target {
+    /// The names of the relations whose rows it has.
+    relations: Vec<(String, Relation)>,
+    /// Its columns, with commas between them.
+    columns: String,
+}
+
+/// What to read for each table, or what there is instead of rows. The rows of a root are those of the partitions that the
+/// dump names.
+pub async fn find(
+    client: &Client,
+    names: &Names,
+    tables: &[TableFingerprint],
+) -> Result<Vec<std::result::Result<Target, Rows>>> {
+    let (mut texts, mut of) = (Vec::new(), Vec::new());
+    let mut all: Vec<std::result::Result<Target, Rows>> = Vec::with_capacity(tables.len());
+    for (at, table) in tables.iter().enumerate() {
+        all.push(match names.text(client, &table.columns).await? {
+            Some(columns) => {
+                let columns = columns.strip_prefix('(').and_then(|columns| columns.strip_suffix(')'));
+                Ok(Target { relations: Vec::new(), columns: columns.unwrap_or_default().to_owned() })
+            }
+            None => Err(Rows::Unnamed),
+        });
+        let relations = match table.partitions.as_slice() {
+            [] => std::slice::from_ref(&table.target),
+            partitions => partitions,
+        };
+        for name in relations {
+            // An empty name is nobody's.
+            let text = names.text(client, name).await?;
+            if text.is_none() {
+                all[at] = Err(Rows::Unnamed);
+            }
+            texts.push(text.unwrap_or_default());
+            of.push(at);
+        }
+    }
+    let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let found = relations(client, &asked).await?;
+    for ((at, text), relation) in of.into_iter().zip(texts).zip(found) {
+        let Some(relation) = relation else { continue };
+        match (relation.no_rows(), &mut all[at]) {
+            (_, Err(_)) => {}
+            (Some(instead), target) => *target = Err(instead),
+            (None, Ok(target)) => target.relations.push((text, relation)),
+        }
+    }
+    let there = |target: Target| if target.relations.is_empty() { Err(Rows::Absent) } else { Ok(target) };
+    Ok(all.into_iter().map(|target| target.and_then(there)).collect())
+}
+
+impl Target {
+    /// The statements that answer with its rows, or with their number, and about how many bytes each reads.
+    pub fn statements(&self, names: &Names, count: bool) -> Vec<(String, i64)> {
+        let of = |(name, relation): &(String, Relation)| match count {
+            true => vec![(relation.count(name), relation.bytes)],
+            false => {
+                let copies = relation.copies(name, &self.columns, &names.encoding);
+                let each = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
+                copies.into_iter().map(|sql| (sql, each)).collect()
+            }
+        };
+        self.relations.iter().flat_map(of).collect()
+    }
+}
+
+/// The relations of these names, in their order; none where there is none.
+pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Relation>>> {
+    let mut all = vec![None; names.len()];
+    for (batch, names) in names.chunks(BATCH).enumerate() {
+        let rows = client.query(RELATIONS, &[&names]).await.map_err(failed("the tables cannot be looked up"))?;
+        for row in rows {
+            let place = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default() + batch * BATCH;
+            let relation = Relation {
+                kind: get(&row, 1)?,
+                bytes: get(&row, 2)?,
+                pages: get(&row, 3)?,
+                condition: get::<Option<String>>(&row, 4)?.filter(|condition| !condition.is_empty()),
+            };
+            if let Some(found) = place.checked_sub(1).and_then(|place| all.get_mut(place)) {
+                *found = Some(relation);
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Relation {
+    /// What stands in the place of rows, if it is not a table.
+    fn no_rows(&self) -> Option<Rows> {
+        match self.kind.as_str() {
+            "r" | "p" => None,
+            "f" => Some(Rows::Foreign),
+            "v" => Some(Rows::NoTable("view")),
+            "m" => Some(Rows::NoTable("materialized view")),
+            _ => Some(Rows::NoTable("relation of another kind")),
+        }
+    }
+
+    /// What comes behind FROM. pg_dump writes the rows of a table without those of its children, but where an extension
+    /// has a condition on them (`dumpTableData_copy`).
+    fn from(&self, name: &str) -> String {
+        match (&self.condition, self.kind.as_str()) {
+            (Some(condition), _) => format!("{name} {condition}"),
+            (None, "p") => name.to_owned(),
+            (None, _) => format!("ONLY {name}"),
+        }
+    }
+
+    fn count(&self, name: &str) -> String {
+        format!("SELECT pg_catalog.count(*) FROM {}", self.from(name))
+    }
+
+    /// The COPY statements whose rows together are those that pg_dump would have written for these columns.
+    fn copies(&self, name: &str, columns: &str, encoding: &str) -> Vec<String> {
+        let from = self.from(name);
+        let ranges = match (&self.condition, self.kind.as_str()) {
+            (None, "r") => ranges(self.pages, self.bytes),
+            _ => vec![String::new()],
+        };
+        let copy = |range: String| {
+            format!("COPY (SELECT {columns} FROM {from}{range}) TO STDOUT WITH (ENCODING '{encoding}')")
+        };
+        ranges.into_iter().map(copy).collect()
+    }
+}
+
+/// Conditions that share a heap out. The last piece has no end: what came after its size was asked is not in the snapshot.
+fn ranges(pages: i64, bytes: i64) -> Vec<String> {
+    let pieces = (bytes / PIECE).clamp(1, pages.max(1));
+    let step = pages.max(1).div_euclid(pieces).max(1);
+    (0..pieces)
+        .map(|piece| {
+            let from = (piece > 0).then(|| format!("ctid >= '({},0)'", piece * step));
+            let to = (piece + 1 < pieces).then(|| format!("ctid < '({},0)'", (piece + 1) * step));
+            match (from, to) {
+                (None, None) => String::new(),
+                (Some(one), None) | (None, Some(one)) => format!(" WHERE {one}"),
+                (Some(from), Some(to)) => format!(" WHERE {from} AND {to}"),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tables_are_one_piece() {
+        for (pages, bytes) in [(0, 0), (0, 10 * PIECE), (1, 3 * PIECE), (100, PIECE)] {
+            assert_eq!(ranges(pages, bytes), [""], "{pages} {bytes}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_large_table_leave_nothing_out() {
+        assert_eq!(ranges(101, 2 * PIECE), [" WHERE ctid < '(50,0)'", " WHERE ctid >= '(50,0)'"]);
+        assert_eq!(
+            ranges(2, 9 * PIECE),
+            [" WHERE ctid < '(1,0)'", " WHERE ctid >= '(1,0)'"],
+            "never more pieces than pages"
+        );
+        let three = ranges(1000, 3 * PIECE);
+        assert_eq!(three[1], " WHERE ctid >= '(333,0)' AND ctid < '(666,0)'");
+    }
+
+    #[test]
+    fn statements() {
+        let relation = |kind: &str, condition: Option<&str>| Relation {
+            kind: kind.to_owned(),
+            bytes: 0,
+            pages: 0,
+            condition: condition.map(str::to_owned),
+        };
+        let copies = |relation: &Relation, columns| relation.copies("a.\"B)\"", columns, "UTF8").remove(0);
+        let with = " TO STDOUT WITH (ENCODING 'UTF8')";
+        let plain = relation("r", None);
+        assert_eq!(copies(&plain, "x, \"y)\""), format!("COPY (SELECT x, \"y)\" FROM ONLY a.\"B)\"){with}"));
+        assert_eq!(copies(&plain, ""), format!("COPY (SELECT  FROM ONLY a.\"B)\"){with}"));
+        assert_eq!(copies(&relation("p", None), "x"), format!("COPY (SELECT x FROM a.\"B)\"){with}"));
+        let configuration = relation("r", Some("WHERE n > 1"));
+        assert_eq!(copies(&configuration, "x"), format!("COPY (SELECT x FROM a.\"B)\" WHERE n > 1){with}"));
+        assert_eq!(configuration.count("t"), "SELECT pg_catalog.count(*) FROM t WHERE n > 1");
+    }
+}
