@@ -19,6 +19,8 @@ mod monitor;
 mod restore;
 mod retention;
 mod s3;
+mod schedule;
+pub mod seed_names;
 
 pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
@@ -28,6 +30,7 @@ pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs,
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
+pub use schedule::ScheduleArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -74,20 +77,21 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such 
     Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password; SMTP_PASS alike.";
 
 impl Cli {
-    /// Reads the command line and the environment. An empty variable counts as one that is not set, as in a compose
+    /// Reads a command line and the environment. An empty variable counts as one that is not set, as in a compose
     /// file's `DB_HOST=`; only an empty BACKUP_DIR says something.
-    pub fn read() -> Result<Self, clap::Error> {
+    pub fn read(line: Vec<OsString>) -> Result<Self, clap::Error> {
         let command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
             Some(value) if value.is_empty() && arg.get_id() != "backup_dir" => arg.env(None),
             _ => arg,
         });
-        let matches = command.try_get_matches()?;
+        let matches = command.try_get_matches_from(line)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
         match (&cli.instance, &mut cli.verb) {
             (None, _) => {}
             (instance, Verb::Config(ConfigArgs { action: ConfigAction::Check(args) })) => {
                 args.instance.clone_from(instance);
             }
+            (Some(instance), Verb::Schedule(args)) => args.instance.clone_from(instance),
             (Some(instance), verb) => {
                 if let Some(place) = verb.place_mut() {
                     place.instance.clone_from(instance);
@@ -163,12 +167,17 @@ pub enum Verb {
     Unpin(UnpinArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
+    /// Run the tasks by their schedules, in the foreground, where no systemd does
+    Schedule(ScheduleArgs),
 }
 
 impl Verb {
     /// Name of the instance that the verb is about.
     pub fn instance(&mut self) -> Option<&str> {
-        self.place_mut().map(|place| place.instance.as_str())
+        match self {
+            Verb::Schedule(args) => Some(&args.instance),
+            verb => verb.place_mut().map(|place| place.instance.as_str()),
+        }
     }
 
     /// Which instance the verb is about.
@@ -184,7 +193,7 @@ impl Verb {
             Verb::Pin(args) => Some(&mut args.place),
             Verb::Unpin(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
-            Verb::Calendar(_) | Verb::Config(_) => None,
+            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) => None,
         }
     }
 

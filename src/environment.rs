@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::calendar::tasks::TASKS;
+
 /// What our variables' names begin with.
 const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
 
@@ -15,9 +17,8 @@ pub const SECRETS: &[&str] = &[
     "SMTP_PASS",
 ];
 
-/// The tasks that have a timer, and the variable with their schedule.
-pub const SCHEDULES: &[(&str, &str)] =
-    &[("backup", "BACKUP_SCHEDULE"), ("retention", "RETENTION_SCHEDULE"), ("monitor", "MONITOR_SCHEDULE")];
+/// Names a file of settings that hold where the environment says nothing else (`host::settings_file`).
+pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").
@@ -38,10 +39,11 @@ pub fn warn(declared: &BTreeSet<String>) {
     }
 }
 
-/// Every variable that something of ours reads: those of the command line, the secrets and the schedules.
+/// Every variable that something of ours reads: those of the command line, the secrets, the schedules and the file
+/// of settings.
 pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
-    let schedules = SCHEDULES.iter().map(|(_, variable)| *variable);
-    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).collect()
+    let schedules = TASKS.iter().map(|task| task.variable);
+    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain([ENV_FILE]).collect()
 }
 
 /// The variables that look like ours and that nothing reads, each with the known one that is most like it.

@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::calendar;
+use crate::calendar::tasks::TASKS;
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
-use crate::environment::SCHEDULES;
 use crate::error::{Error, Result};
 use crate::printable::printable;
 
@@ -100,7 +100,8 @@ fn timers(
     accepts: &impl Fn(&[String]) -> bool,
     complaints: &mut Complaints,
 ) -> Result<()> {
-    for (task, variable) in SCHEDULES {
+    for task in TASKS {
+        let variable = task.variable;
         let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
         if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
             let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";
@@ -122,7 +123,7 @@ fn timers(
                 source.complain(complaints, format!("{variable}: {error}; the packaged schedule stays"))
             }
         }
-        source.write(task, "timer", "50-schedule.conf", "", &timer)?;
+        source.write(task.name, "timer", "50-schedule.conf", "", &timer)?;
     }
     Ok(())
 }
@@ -149,10 +150,10 @@ fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) ->
         service.push_str(&format!("ReadWritePaths={}\n", quoted(&format!("-{folder}"))));
     }
     let rest = if service.is_empty() { String::new() } else { format!("\n[Service]\n{service}") };
-    SCHEDULES.iter().try_for_each(|(task, _)| {
+    TASKS.iter().try_for_each(|task| {
         // The monitor runs without the disk, to say that it is missing.
-        let mounts = if *task == "monitor" { "" } else { unit.as_str() };
-        source.write(task, "service", "50-paths.conf", mounts, &rest)
+        let mounts = if task.name == "monitor" { "" } else { unit.as_str() };
+        source.write(task.name, "service", "50-paths.conf", mounts, &rest)
     })
 }
 

@@ -3,18 +3,26 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgcellar::cli::{Cli, Named, Verb};
+use pgcellar::cli::{Cli, Named, Verb, seed_names};
 use pgcellar::config::instance_name;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
-use pgcellar::host::{event, journal, progress, systemd_run};
+use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
 use pgcellar::{environment, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let mut cli = match Cli::read() {
+    if let Some(error) = settings_file::become_with_settings() {
+        log::error!("{error}");
+        return error.exit_code();
+    }
+    let line = match seed_names::translate(std::env::args_os().collect()) {
+        Ok(line) => line,
+        Err(usage) => return usage.print(),
+    };
+    let mut cli = match Cli::read(line) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -118,6 +126,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Alert(args) => task::alert::run(args, stop).await?,
         Verb::Calendar(args) => task::calendar::run(args).await?,
         Verb::Config(args) => task::config::run(args).await?,
+        Verb::Schedule(args) => task::schedule::run(args, stop).await?,
         // Its exit status is a verdict.
         Verb::Monitor(args) => return task::monitor::run(args, stop).await,
     }

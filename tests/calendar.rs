@@ -66,3 +66,49 @@ proptest! {
         }
     }
 }
+
+/// The next runs as the library croner has them, by the clocks of a zone.
+fn of_croner(line: &str, after: Timestamp, zone: &TimeZone, number: usize) -> Vec<Timestamp> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    // Debian's cron wants both days where one of their fields begins with `*`; the library where one is nothing else.
+    let both = fields[2].starts_with('*') || fields[4].starts_with('*');
+    let parser = croner::parser::CronParser::builder().dom_and_dow(both).build();
+    let cron = parser.parse(line).unwrap();
+    cron.iter_after(after.to_zoned(zone.clone())).take(number).map(|run| run.timestamp()).collect()
+}
+
+/// A moment of the year 2027.
+fn moment() -> impl Strategy<Value = Timestamp> {
+    // The days around which clocks are changed, more often than others.
+    let days = prop_oneof![Just("2027-03-27"), Just("2027-10-30"), Just("2027-04-03"), Just("2027-10-02")];
+    let near = (days, 0_i64..4 * 86400).prop_map(|(day, seconds)| {
+        let day: Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
+        Timestamp::from_second(day.as_second() + seconds).unwrap()
+    });
+    let any = (1_798_761_600_i64..1_830_297_600).prop_map(|second| Timestamp::from_second(second).unwrap());
+    prop_oneof![3 => near, 1 => any]
+}
+
+const ZONES: &[&str] =
+    &["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Kolkata"];
+
+fn zone() -> impl Strategy<Value = TimeZone> {
+    prop::sample::select(ZONES).prop_map(|name| TimeZone::get(name).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_library_has_the_same_runs_also_where_clocks_are_changed(
+        minute in field(0, 59), hour in field(0, 23), day in field(1, 31), month in field(1, 12), weekday in field(0, 7),
+        after in moment(), zone in zone()
+    ) {
+        let line = format!("{minute} {hour} {day} {month} {weekday}");
+        if let Ok(cron) = Cron::parse(&line) {
+            let next = |after: &Timestamp| cron.next(*after, &zone);
+            let ours: Vec<Timestamp> = std::iter::successors(next(&after), next).take(6).collect();
+            prop_assert_eq!(ours, of_croner(&line, after, &zone, 6), "{} in {:?} after {}", line, zone.iana_name(), after);
+        }
+    }
+}

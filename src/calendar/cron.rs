@@ -1,7 +1,7 @@
 //! Cron lines as Debian's cron reads them (`crontab(5)`; `load_entry` in `entry.c`, `find_jobs` in `cron.c`).
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::error::{Error, Kind, Result};
@@ -30,6 +30,8 @@ pub struct Cron {
     /// Whether a day has to fit both the day of the month and the weekday, instead of one of them: so it is where one of
     /// the fields begins with `*`.
     both: bool,
+    /// Whether the minute or the hour begins with `*`: such a line goes by the clock, also where it is changed.
+    by_the_clock: bool,
 }
 
 /// A field of a line.
@@ -71,7 +73,11 @@ impl Cron {
                 fields.len()
             )));
         };
-        let read = |text: &str, field: &Field| set(text, field).map_err(&wrong);
+        let read = |text: &str, field: &Field| {
+            set(text, field).map_err(|(item, why)| {
+                wrong(format!("'{item}' as {} (character {}): {why}", field.name, place(line, item)))
+            })
+        };
         let weekdays = read(weekday, &FIELDS[4])?;
         let cron = Cron {
             minutes: read(minute, &FIELDS[0])?,
@@ -81,6 +87,7 @@ impl Cron {
             // Sunday is 0 and 7.
             weekdays: (weekdays | weekdays >> 7) & 0x7f,
             both: day.starts_with('*') || weekday.starts_with('*'),
+            by_the_clock: minute.starts_with('*') || hour.starts_with('*'),
         };
         let start = Date::constant(2000, 1, 1);
         match days_from(start, 1).take(SEARCHED_DAYS).any(|day| cron.has_day(day)) {
@@ -90,8 +97,12 @@ impl Cron {
     }
 
     /// The first run after this moment, by the clocks of a zone.
+    ///
+    /// Where a clock is put forward or back, it is as with Debian's cron (`cron(8)`, "Notes"): a line with `*` in its
+    /// minute or hour goes by the clock, so a skipped hour has no runs, and one that comes twice has them twice. Of other
+    /// lines, what is skipped comes right after the change, and what would come twice comes once.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        // Where a clock is put forward, a run of the day before may come later than it is written.
+        // Where a clock skips midnight, a run of the day before may come on this one.
         let from = after.to_zoned(zone.clone()).date().yesterday().ok()?;
         self.days(from, 1).find_map(|day| self.runs(day, zone).into_iter().find(|run| *run > after))
     }
@@ -141,20 +152,39 @@ impl Cron {
         bit(self.months, day.month()) && fits
     }
 
-    /// The runs of a day in their order. Where the clock is put forward, what is skipped comes as much later; where it is
-    /// put back, what comes twice counts once.
+    /// The runs of a day in their order.
     fn runs(&self, day: Date, zone: &TimeZone) -> Vec<Timestamp> {
         let times = values(self.hours).flat_map(|hour| values(self.minutes).map(move |minute| (hour, minute)));
-        let mut runs: Vec<Timestamp> = times.filter_map(|(hour, minute)| moment(day, hour, minute, zone)).collect();
+        let moments = times.flat_map(|(hour, minute)| self.moments(day, (hour, minute), zone));
+        let mut runs: Vec<Timestamp> = moments.flatten().collect();
         runs.sort_unstable();
         runs.dedup();
         runs
     }
 
+    /// When the clocks of a zone show this time of a day, as far as there is a run then.
+    fn moments(&self, day: Date, (hour, minute): (i8, i8), zone: &TimeZone) -> [Option<Timestamp>; 2] {
+        let Ok(civil) = DateTime::new(day.year(), day.month(), day.day(), hour, minute, 0, 0) else {
+            return [None, None];
+        };
+        let shown = zone.to_ambiguous_timestamp(civil);
+        match shown.offset() {
+            AmbiguousOffset::Gap { .. } if self.by_the_clock => [None, None],
+            AmbiguousOffset::Gap { .. } => [shown.later().ok().map(|later| end_of_gap(later, zone)), None],
+            AmbiguousOffset::Fold { .. } if self.by_the_clock => [shown.earlier().ok(), shown.later().ok()],
+            AmbiguousOffset::Fold { .. } | AmbiguousOffset::Unambiguous { .. } => [shown.earlier().ok(), None],
+        }
+    }
+
     /// The first or the last run of a day.
     fn edge(&self, day: Date, zone: &TimeZone, last: bool) -> Option<Timestamp> {
+        if !is_usual(day, zone) {
+            let runs = self.runs(day, zone);
+            return if last { runs.last() } else { runs.first() }.copied();
+        }
         let pick = |field: u64| if last { values(field).last() } else { values(field).next() };
-        moment(day, pick(self.hours)?, pick(self.minutes)?, zone)
+        let time = (pick(self.hours)?, pick(self.minutes)?);
+        self.moments(day, time, zone)[0]
     }
 }
 
@@ -166,9 +196,10 @@ fn is_usual(day: Date, zone: &TimeZone) -> bool {
     }
 }
 
-fn moment(day: Date, hour: i8, minute: i8, zone: &TimeZone) -> Option<Timestamp> {
-    let civil = DateTime::new(day.year(), day.month(), day.day(), hour, minute, 0, 0).ok()?;
-    zone.to_timestamp(civil).ok()
+/// The moment at which the clock was put forward, by what a time that it skipped would be without that.
+fn end_of_gap(skipped: Timestamp, zone: &TimeZone) -> Timestamp {
+    let just_after = skipped.checked_add(SignedDuration::from_nanos(1)).unwrap_or(skipped);
+    zone.preceding(just_after).next().map_or(skipped, |change| change.timestamp())
 }
 
 fn days_from(from: Date, step: i32) -> impl Iterator<Item = Date> {
@@ -191,43 +222,43 @@ fn named(name: &str) -> std::result::Result<&'static str, &'static str> {
     }
 }
 
-/// Reads a field: a list of values, ranges, `*`, and steps through the latter two.
-fn set(text: &str, field: &Field) -> std::result::Result<u64, String> {
-    let wrong = |why: &str| format!("'{text}' as {}: {why}", field.name);
-    let mut bits = 0;
-    for item in text.split(',') {
-        let (range, step) = match item.split_once('/') {
-            Some((range, step)) => (range, Some(step)),
-            None => (item, None),
-        };
-        let (first, last) = match range.split_once('-') {
-            _ if range == "*" => (field.first, field.last),
-            Some((first, last)) => {
-                (value(first, field).map_err(wrong_of(&wrong))?, value(last, field).map_err(wrong_of(&wrong))?)
-            }
-            None => {
-                let value = value(range, field).map_err(wrong_of(&wrong))?;
-                if step.is_some() {
-                    return Err(wrong(&format!("a step needs a range, such as {range}-{}", field.last)));
-                }
-                (value, value)
-            }
-        };
-        if first > last {
-            return Err(wrong("a range ends before it begins"));
-        }
-        let step = match step.map(number) {
-            None => 1,
-            Some(Some(step @ 1..)) => step,
-            Some(_) => return Err(wrong("a step is a number from 1 on")),
-        };
-        bits |= (first..=last).step_by(step as usize).fold(0_u64, |bits, value| bits | 1 << value);
-    }
-    Ok(bits)
+/// Where a part of a line stands in it, in letters from 1 on.
+fn place(line: &str, part: &str) -> usize {
+    let at = (part.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
+    line.get(..at).map_or(1, |before| before.chars().count() + 1)
 }
 
-fn wrong_of<'a>(wrong: &'a impl Fn(&str) -> String) -> impl Fn(String) -> String + 'a {
-    move |why| wrong(&why)
+/// Reads a field: a list of values, ranges, `*`, and steps through the latter two. An error has the item that is wrong,
+/// and why.
+fn set<'a>(text: &'a str, field: &Field) -> std::result::Result<u64, (&'a str, String)> {
+    text.split(',').try_fold(0, |bits, item| item_set(item, field).map(|more| bits | more).map_err(|why| (item, why)))
+}
+
+fn item_set(item: &str, field: &Field) -> std::result::Result<u64, String> {
+    let (range, step) = match item.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (item, None),
+    };
+    let (first, last) = match range.split_once('-') {
+        _ if range == "*" => (field.first, field.last),
+        Some((first, last)) => (value(first, field)?, value(last, field)?),
+        None => {
+            let value = value(range, field)?;
+            if step.is_some() {
+                return Err(format!("a step needs a range, such as {range}-{}", field.last));
+            }
+            (value, value)
+        }
+    };
+    if first > last {
+        return Err("a range ends before it begins".to_owned());
+    }
+    let step = match step.map(number) {
+        None => 1,
+        Some(Some(step @ 1..)) => step,
+        Some(_) => return Err("a step is a number from 1 on".to_owned()),
+    };
+    Ok((first..=last).step_by(step as usize).fold(0_u64, |bits, value| bits | 1 << value))
 }
 
 fn value(text: &str, field: &Field) -> std::result::Result<u32, String> {

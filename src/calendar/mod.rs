@@ -5,6 +5,7 @@ use crate::error::Result;
 
 pub mod cron;
 pub mod systemd;
+pub mod tasks;
 
 /// Whether a schedule is written as a cron line; else it is a calendar expression of systemd (`systemd.time(7)`), which
 /// has four words at the most.

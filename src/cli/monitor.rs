@@ -31,9 +31,9 @@ impl MonitorArgs {
 #[derive(Debug, Subcommand)]
 pub enum MonitorAction {
     /// Say whether the backups are as they should be: the exit code is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN)
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Show the state of the backups
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Send a mail, and tell each step on its way
     TestMail(Box<TestMailArgs>),
 }
@@ -44,6 +44,9 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Exit with 0 unless it is as bad as this: warning or critical; UNKNOWN always is. For the health of a container
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = ["warning", "critical"])]
+    pub fail_on: String,
     /// What is mailed.
     #[command(flatten)]
     pub notify: NotifyArgs,

@@ -224,7 +224,7 @@ impl fmt::Display for Within {
 
 /// The zone that `TZ` names (`tzset(3)`): a name of the time zone database, a path, or a rule such as `CET-1CEST`; without
 /// it, the system's. A wrong one is refused: to take UTC instead would be to keep other backups than those that are meant.
-fn zone(text: Option<&str>) -> Result<TimeZone> {
+pub fn zone(text: Option<&str>) -> Result<TimeZone> {
     let Some(text) = text else { return Ok(TimeZone::try_system().unwrap_or(TimeZone::UTC)) };
     let name = text.strip_prefix(':').unwrap_or(text);
     let found = match name.starts_with('/') {

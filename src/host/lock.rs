@@ -1,15 +1,16 @@
 //! One writer at a time in a backup directory, or of an instance that has none.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use crate::error::{Error, Kind, Result};
+use crate::host::runtime_folder;
 use crate::host::stop::Stop;
 
 /// Name of the lock file in a directory. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
@@ -38,7 +39,7 @@ impl Lock {
     pub fn take_for_bucket(instance: &str, bucket: &str, task: &str) -> Result<Self> {
         let hash = digest(&SHA256, bucket.as_bytes());
         let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let path = runtime_folder()?.join(format!("pgcellar-{instance}-{hash}.lock"));
+        let path = runtime_folder::find()?.join(format!("pgcellar-{instance}-{hash}.lock"));
         Lock::of_file(&path, &format!("the instance '{instance}' for {bucket}"), task)
     }
 
@@ -100,39 +101,8 @@ fn held(file: &mut File, what: &str) -> Error {
         .hint("wait until that run has ended, and try again")
 }
 
-/// A folder that is ours alone and goes with the boot: the unit's, the user's, or one of our own in /tmp.
-fn runtime_folder() -> Result<PathBuf> {
-    // Several folders stand there with colons between (`systemd.exec(5)`).
-    let named = |variable: &str| {
-        let value = std::env::var(variable).ok()?;
-        let first = value.split(':').next().map(PathBuf::from)?;
-        (first.is_absolute() && first.is_dir()).then_some(first)
-    };
-    match named("RUNTIME_DIRECTORY").or_else(|| named("XDG_RUNTIME_DIR")) {
-        Some(folder) => Ok(folder),
-        None => private_folder(&Path::new("/tmp").join(format!("pgcellar-{}", rustix::process::geteuid().as_raw()))),
-    }
-}
-
-/// Makes a folder where everybody may write, or takes the one that is there if nobody else can have put anything in it.
-fn private_folder(path: &Path) -> Result<PathBuf> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::write(path.display(), &error)),
-        _ => {}
-    }
-    let found = std::fs::symlink_metadata(path).map_err(|error| Error::read(path.display(), &error))?;
-    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
-    match ours {
-        true => Ok(path.to_owned()),
-        false => Err(Error::new(Kind::CannotWrite, format!("{} is not a folder of ours alone", path.display()))
-            .hint("set XDG_RUNTIME_DIR to one, for the lock")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -166,19 +136,5 @@ mod tests {
             Lock::take_for_bucket(instance, bucket, "backup").unwrap();
         }
         drop(held);
-    }
-
-    #[test]
-    fn a_folder_of_others_is_refused() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("pgcellar");
-        assert_eq!(private_folder(&path).unwrap(), path);
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        private_folder(&path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(private_folder(&path).unwrap_err().kind(), Kind::CannotWrite);
-        let link = parent.path().join("link");
-        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
-        assert_eq!(private_folder(&link).unwrap_err().kind(), Kind::CannotWrite);
     }
 }

@@ -99,7 +99,7 @@ fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     let folder = base.map(|base| base.join("pgcellar")).ok_or_else(|| {
-        Error::new(Kind::CannotWrite, "there is no folder to remember what was mailed")
+        Error::new(Kind::CannotWrite, "there is no folder for what is to be remembered")
             .hint("set STATE_DIRECTORY to one that pgcellar may write to")
     })?;
     DirBuilder::new()

@@ -10,6 +10,7 @@ pub mod monitor;
 pub mod pin;
 pub mod restore;
 pub mod retention;
+pub mod schedule;
 pub mod sweep;
 pub mod table;
 pub mod verify;

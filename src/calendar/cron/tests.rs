@@ -42,7 +42,9 @@ fn lines_that_mean_the_same() {
         (" 0   2 * * *  # x", "0 2 * * *"),
     ];
     for (one, other) in same {
-        assert_eq!(Cron::parse(one).unwrap(), Cron::parse(other).unwrap(), "{one}");
+        // Only where clocks are changed, `*/6` is not the same as the hours that it stands for.
+        let usual = |line| Cron { by_the_clock: false, ..Cron::parse(line).unwrap() };
+        assert_eq!(usual(one), usual(other), "{one}");
     }
 }
 
@@ -52,7 +54,10 @@ fn lines_that_are_refused() {
         ("", "0 fields"),
         ("0 2 * *", "4 fields"),
         ("0 2 * * * root", "6 fields"),
-        ("60 * * * *", "'60'"),
+        ("60 * * * *", "'60' as minute (character 1)"),
+        (" 0  2-1 * * *", "'2-1' as hour (character 4)"),
+        ("0 1,2,25 * * *", "'25' as hour (character 7)"),
+        ("0 2 * é *", "'é' as month (character 7)"),
         ("* 24 * * *", "'24'"),
         ("* * 0 * *", "'0'"),
         ("* * * 13 *", "'13'"),
@@ -111,12 +116,27 @@ fn days_of_the_month_and_of_the_week() {
 
 #[test]
 fn clocks_that_are_put_forward_and_back() {
-    // Berlin, 29 March 2026: 02:00 to 03:00 is skipped. The run comes all the same, once.
-    let forward = after("30 2 * * *", "2026-03-28T00:00:00Z", "Europe/Berlin", 3);
-    assert_eq!(forward, ["2026-03-28T01:30:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"]);
+    // Berlin, 29 March 2026: 02:00 to 03:00 is skipped. The run comes all the same, once, right after.
+    for line in ["30 2 * * *", "5,55 2 * * *"] {
+        let forward = after(line, "2026-03-28T01:58:00Z", "Europe/Berlin", 2);
+        assert_eq!(forward[0], "2026-03-29T01:00:00Z", "{line}");
+        assert!(forward[1].starts_with("2026-03-30T00:"), "{line}: {forward:?}");
+    }
+    let forward = after("0 2,3 * * *", "2026-03-29T00:00:00Z", "Europe/Berlin", 2);
+    assert_eq!(forward, ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
     // 25 October 2026: 02:30 comes twice, and the run once.
     let back = after("30 2 * * *", "2026-10-24T12:00:00Z", "Europe/Berlin", 2);
     assert_eq!(back, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+    // Lines that go by the clock have no runs in an hour that is skipped, and those of the other one twice.
+    let forward = after("*/30 * * * *", "2026-03-29T00:15:00Z", "Europe/Berlin", 3);
+    assert_eq!(forward, ["2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z"]);
+    let back = after("30 * * * *", "2026-10-25T00:00:00Z", "Europe/Berlin", 3);
+    assert_eq!(back, ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z"]);
+    let skipped = after("*/10 2 * * *", "2026-03-29T00:00:00Z", "Europe/Berlin", 1);
+    assert_eq!(skipped, ["2026-03-30T00:00:00Z"]);
+    // In Lord Howe, half an hour is skipped.
+    let half = after("15 2 * * *", "2026-10-03T00:00:00Z", "Australia/Lord_Howe", 1);
+    assert_eq!(half, ["2026-10-03T15:30:00Z"]);
     // In Santiago, midnight itself is skipped.
     let midnight = after("0 0 * * *", "2026-09-05T12:00:00Z", "America/Santiago", 2);
     assert_eq!(midnight, ["2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"]);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
-use crate::environment::{SCHEDULES, SECRETS, known, unknown};
+use crate::calendar::tasks::TASKS;
+use crate::environment::{SECRETS, known, unknown};
 use crate::task::config::findings::Findings;
 use crate::task::config::source::{Origin, Source};
 
@@ -63,7 +64,7 @@ fn comment(name: &str, value: &mut String, findings: &mut Findings) {
     if rest == value.trim() {
         return;
     }
-    match SCHEDULES.iter().any(|(_, schedule)| *schedule == name) {
+    match TASKS.iter().any(|task| task.variable == name) {
         true => findings.warning(name, "the comment behind the value is left out; put it on a line of its own"),
         false => findings.error(name, "the comment behind the value is a part of it; put it on a line of its own"),
     }

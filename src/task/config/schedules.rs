@@ -1,7 +1,7 @@
 //! The schedules of the timers.
 
+use crate::calendar::tasks::TASKS;
 use crate::calendar::{cron::without_comment, is_cron, on_calendar};
-use crate::environment::SCHEDULES;
 use crate::error::Kind;
 use crate::task::calendar::of_systemd;
 use crate::task::config::findings::Findings;
@@ -9,8 +9,8 @@ use crate::task::config::names::Values;
 
 /// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
 pub async fn check(values: &Values, findings: &mut Findings) {
-    for (_, variable) in SCHEDULES {
-        let schedule = values.get(*variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
+    for variable in TASKS.iter().map(|task| task.variable) {
+        let schedule = values.get(variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
         let Some(schedule) = schedule else { continue };
         match on_calendar(schedule) {
             Err(error) => findings.error(variable, error),

@@ -37,7 +37,8 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     {
         log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
-    Ok(ExitCode::from(level.exit_status()))
+    let bad_enough = args.fail_on != "critical" || matches!(level, Level::Critical | Level::Unknown);
+    Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
 }
 
 fn overview(looked: &Looked) -> Overview<'_> {
@@ -59,7 +60,11 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
 
 /// The journal can be asked for what was found.
 fn record(place: &Place, finding: &Finding) {
-    let level = if finding.level == Level::Critical { log::Level::Error } else { log::Level::Warn };
+    let level = match finding.level {
+        Level::Ok => log::Level::Info,
+        Level::Critical => log::Level::Error,
+        Level::Warning | Level::Unknown => log::Level::Warn,
+    };
     log::log!(
         level, MESSAGE_ID = event::FINDING, PGCELLAR_INSTANCE = place.instance, PGCELLAR_CHECK = finding.check;
         "{}", printable(&finding.message)

@@ -1,0 +1,73 @@
+//! The tasks that run by a schedule. On a systemd host each has a timer and a service; `pgcellar schedule` runs the same
+//! command lines in the same way.
+
+use std::time::Duration;
+
+/// A task that runs by a schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// Name, as in the names of its units.
+    pub name: &'static str,
+    /// Variable with its schedule.
+    pub variable: &'static str,
+    /// Schedule without that: a cron line.
+    pub default: &'static str,
+    /// What stands behind `pgcellar`, without the instance.
+    pub arguments: &'static [&'static str],
+    /// The greatest exit status that is no failure: the monitor's is a verdict.
+    pub success: i32,
+    /// How long it may go on without any progress.
+    pub limit: Duration,
+    /// Whether it can do nothing without the server.
+    pub needs_server: bool,
+    /// Name of the file that `pgcellar schedule` logs it to.
+    pub log: &'static str,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// All of them; those that come at the same time begin in this order.
+#[rustfmt::skip]
+pub const TASKS: &[Task] = &[
+    Task { name: "backup", variable: "BACKUP_SCHEDULE", default: "0 2 * * *", arguments: &["backup", "--wait=1800"], success: 0, limit: HOUR, needs_server: true, log: "cron.log" },
+    Task { name: "retention", variable: "RETENTION_SCHEDULE", default: "0 4 * * *", arguments: &["retention", "--wait=1800"], success: 0, limit: HOUR, needs_server: false, log: "cron.log" },
+    Task { name: "monitor", variable: "MONITOR_SCHEDULE", default: "*/15 * * * *", arguments: &["monitor", "check", "--notify"], success: 3, limit: TEN_MINUTES, needs_server: false, log: "monitor.log" },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::on_calendar;
+
+    fn lines(unit: &str) -> Vec<String> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_tasks_are_those_of_the_units() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(files.filter(|name| name.ends_with(".timer")).count(), TASKS.len());
+        for task in TASKS {
+            let timer = lines(&format!("pgcellar-{}@.timer", task.name));
+            let due = format!("OnCalendar={}", on_calendar(task.default).unwrap().join(" and "));
+            assert!(timer.contains(&due), "{}: {due}", task.name);
+            let service = lines(&format!("pgcellar-{}@.service", task.name));
+            let value =
+                |name: &str| service.iter().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+            let mut words: Vec<String> = value("ExecStart=").split(' ').map(str::to_owned).collect();
+            words.retain(|word| word != "/usr/bin/pgcellar" && word != "--instance=%i");
+            assert_eq!(words, task.arguments, "{}", task.name);
+            let limit = match value("TimeoutStartSec=").as_str() {
+                "1h" => HOUR,
+                "10min" => TEN_MINUTES,
+                other => panic!("{}: {other}", task.name),
+            };
+            assert_eq!(limit, task.limit, "{}", task.name);
+            let verdicts = value("SuccessExitStatus=").split(' ').filter_map(|status| status.parse().ok()).max();
+            assert_eq!(verdicts.unwrap_or(0), task.success, "{}", task.name);
+        }
+    }
+}

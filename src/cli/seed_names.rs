@@ -1,0 +1,162 @@
+//! The names of the scripts that pgcellar takes the place of: called by one of them, it does what that script did.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::error::Kind;
+
+/// What a script understood, and what it is now.
+struct Script {
+    name: &'static str,
+    /// Its words, and those of pgcellar. `FILE` stands for one word of the caller's.
+    forms: &'static [(&'static [&'static str], &'static [&'static str])],
+}
+
+const SCRIPTS: &[Script] = &[
+    Script { name: "backup-database.sh", forms: &[(&[], &["backup"])] },
+    Script {
+        name: "restore-database.sh",
+        forms: &[
+            (&["list"], &["list"]),
+            (&["restore"], &["restore"]),
+            (&["restore", FILE], &["restore", "--", FILE]),
+            (&["restore-s3", ADDRESS], &["restore", "--", ADDRESS]),
+        ],
+    },
+    Script {
+        name: "backup-monitor.sh",
+        forms: &[(&["check"], &["monitor", "check", "--notify"]), (&["report"], &["monitor", "report"])],
+    },
+];
+
+/// The name or the path of a file.
+const FILE: &str = "FILE";
+
+/// An address, s3://BUCKET/KEY.
+const ADDRESS: &str = "URL";
+
+/// What is printed instead of doing anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    text: String,
+    /// Whether it was asked for.
+    asked: bool,
+}
+
+impl Usage {
+    /// Prints it, and gives the exit code.
+    pub fn print(&self) -> ExitCode {
+        // Nothing can be said where the output is closed.
+        drop(match self.asked {
+            true => std::io::stdout().write_all(self.text.as_bytes()),
+            false => std::io::stderr().write_all(self.text.as_bytes()),
+        });
+        if self.asked { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_status()) }
+    }
+}
+
+/// The command line of pgcellar for a command line whose first word may be the name of a script.
+pub fn translate(line: Vec<OsString>) -> Result<Vec<OsString>, Usage> {
+    let called = line.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str);
+    let Some(script) = SCRIPTS.iter().find(|script| Some(script.name) == called) else { return Ok(line) };
+    let words = line.get(1..).unwrap_or_default();
+    let asked = matches!(words, [word] if ["-h", "-?", "--help", "help"].iter().any(|help| word == help));
+    let found = script.forms.iter().find_map(|(theirs, ours)| arguments(theirs, ours, words));
+    match found {
+        Some(arguments) => Ok(std::iter::once("pgcellar".into()).chain(arguments).collect()),
+        None => Err(Usage { text: usage(script), asked }),
+    }
+}
+
+/// Our words, if the caller's have this form.
+fn arguments(theirs: &[&str], ours: &[&str], words: &[OsString]) -> Option<Vec<OsString>> {
+    let fits = |(form, word): (&&str, &OsString)| match *form {
+        FILE => !word.is_empty() && !word.as_encoded_bytes().starts_with(b"-"),
+        ADDRESS => word.as_encoded_bytes().starts_with(b"s3://"),
+        form => word == form,
+    };
+    let all = theirs.len() == words.len() && theirs.iter().zip(words).all(fits);
+    let word = |ours: &&str| match theirs.iter().position(|form| form == ours && matches!(*form, FILE | ADDRESS)) {
+        Some(at) => words[at].clone(),
+        None => OsString::from(ours),
+    };
+    all.then(|| ours.iter().map(word).collect())
+}
+
+fn usage(script: &Script) -> String {
+    let line =
+        |words: &[&str]| words.iter().filter(|word| **word != "--").fold(String::new(), |line, word| line + " " + word);
+    let width = script.forms.iter().map(|(theirs, _)| line(theirs).len()).max().unwrap_or_default();
+    let forms = script
+        .forms
+        .iter()
+        .map(|(theirs, ours)| format!("  {}{:width$}   is now: pgcellar{}\n", script.name, line(theirs), line(ours)));
+    format!("Usage:\n{}pgcellar --help tells more.\n", forms.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+
+    fn translated(words: &[&str]) -> Result<Vec<String>, Usage> {
+        let line = translate(words.iter().map(OsString::from).collect())?;
+        Ok(line.into_iter().map(|word| word.into_string().unwrap()).collect())
+    }
+
+    #[test]
+    fn what_the_scripts_did() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["/backup/backup-database.sh"], &["backup"]),
+            (&["./restore-database.sh", "list"], &["list"]),
+            (&["restore-database.sh", "restore"], &["restore"]),
+            (
+                &["/backup/restore-database.sh", "restore", "/backups/a b.dump.gz"],
+                &["restore", "--", "/backups/a b.dump.gz"],
+            ),
+            (&["restore-database.sh", "restore", "backup_file.dump.gz"], &["restore", "--", "backup_file.dump.gz"]),
+            (
+                &["restore-database.sh", "restore-s3", "s3://bucket/path/to/backup.dump.gz"],
+                &["restore", "--", "s3://bucket/path/to/backup.dump.gz"],
+            ),
+            (&["backup-monitor.sh", "check"], &["monitor", "check", "--notify"]),
+            (&["backup-monitor.sh", "report"], &["monitor", "report"]),
+        ];
+        for (words, ours) in cases {
+            let line = translated(words).unwrap();
+            assert_eq!(line, [&["pgcellar"], *ours].concat(), "{words:?}");
+            Cli::read(line.into_iter().map(OsString::from).collect()).unwrap();
+        }
+    }
+
+    #[test]
+    fn other_names_are_pgcellar_itself() {
+        for words in [&["pgcellar", "list"][..], &["/usr/bin/pgcellar"], &[], &["list"]] {
+            assert_eq!(translated(words).unwrap(), words);
+        }
+    }
+
+    #[test]
+    fn a_wrong_call_is_told_the_right_one_and_the_new_one() {
+        for words in [
+            &["backup-database.sh", "now"][..],
+            &["restore-database.sh"],
+            &["restore-database.sh", "restore", "a", "b"],
+            &["restore-database.sh", "restore", "--force"],
+            &["restore-database.sh", "restore", ""],
+            &["restore-database.sh", "restore-s3", "/backups/a.dump"],
+            &["backup-monitor.sh"],
+            &["backup-monitor.sh", "status"],
+        ] {
+            let usage = translated(words).unwrap_err();
+            assert!(!usage.asked && usage.text.contains("is now: pgcellar"), "{words:?}: {usage:?}");
+        }
+        let usage = translated(&["restore-database.sh", "--help"]).unwrap_err();
+        assert!(usage.asked);
+        let lines: Vec<&str> = usage.text.lines().collect();
+        assert_eq!(lines[3], "  restore-database.sh restore FILE     is now: pgcellar restore FILE");
+        assert_eq!(lines[4], "  restore-database.sh restore-s3 URL   is now: pgcellar restore URL");
+    }
+}

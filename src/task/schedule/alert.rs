@@ -1,0 +1,18 @@
+//! The alert of a run that failed: `pgcellar alert`, told what systemd would tell it.
+
+use crate::calendar::tasks::Task;
+use crate::task::schedule::child::Call;
+use crate::task::schedule::ended::Ended;
+
+/// The call that mails it; the run's last lines are its standard input.
+pub fn call(task: &'static Task, instance: &str, ended: Ended) -> Call {
+    let facts = ended.facts();
+    let mut call = Call::new(task, instance, ["alert", "--task", task.name, "--log", "-"]);
+    call.variables.extend([
+        ("MONITOR_SERVICE_RESULT", facts.result.to_owned()),
+        ("MONITOR_EXIT_CODE", facts.code.to_owned()),
+        ("MONITOR_EXIT_STATUS", facts.status),
+    ]);
+    call.input = ended.lines.iter().map(|line| format!("{line}\n")).collect();
+    call
+}

@@ -1,0 +1,203 @@
+//! A run of this program as a child: its lines are passed on, it is ended when it stands still for too long, and told to
+//! stop when the scheduler is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::calendar::tasks::Task;
+use crate::error::reason;
+use crate::host::memory_events;
+use crate::host::notify_socket::{self, NotifySocket};
+use crate::host::stop::Stop;
+use crate::task::schedule::book::{Book, Stream};
+use crate::task::schedule::ended::{End, Ended};
+
+/// How long a child that was told to stop has for it. Docker gives the whole container 10 s.
+const PATIENCE: Duration = Duration::from_secs(9);
+
+/// How long the lines of a child that has ended are waited for: one of its own children may hold the pipe.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How many of the last lines are remembered, and the longest line in bytes.
+const LINES: usize = 30;
+const LONGEST: u64 = 16 << 10;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The task that it is, or is about.
+    pub task: &'static Task,
+    /// What stands behind the program's name.
+    pub arguments: Vec<&'static str>,
+    /// Variables beside the scheduler's own.
+    pub variables: Vec<(&'static str, String)>,
+    /// Standard input.
+    pub input: String,
+    /// How long it may go on without any progress.
+    pub limit: Duration,
+}
+
+impl Call {
+    /// A call of this program; it may take as long as an alert may.
+    pub fn new(task: &'static Task, instance: &str, arguments: impl IntoIterator<Item = &'static str>) -> Self {
+        Call {
+            task,
+            arguments: arguments.into_iter().collect(),
+            variables: vec![("PGCELLAR_INSTANCE", instance.to_owned())],
+            input: String::new(),
+            limit: Duration::from_secs(300),
+        }
+    }
+
+    /// A run of a task.
+    pub fn of_task(task: &'static Task, instance: &str) -> Self {
+        Call { limit: task.limit, ..Call::new(task, instance, task.arguments.iter().copied()) }
+    }
+}
+
+/// Runs a child to its end.
+pub async fn run(call: Call, book: &Arc<Book>, stop: &Stop) -> Ended {
+    let begun = Instant::now();
+    let killed_before = memory_events::killed();
+    let ended = |end, lines| Ended { end, lines, took: begun.elapsed() };
+    if stop.requested() {
+        return ended(End::BrokenOff, Vec::new());
+    }
+    // Without it nobody could tell a child that works from one that hangs.
+    let socket = NotifySocket::bind()
+        .inspect_err(|error| log::warn!("nobody sees whether {} gets on: {}", call.task.name, reason(error)))
+        .ok();
+    let mut child = match spawn(&call, socket.as_ref()) {
+        Ok(child) => child,
+        Err(error) => return ended(End::NotStarted(reason(&error)), Vec::new()),
+    };
+    let last = Arc::new(Mutex::new(VecDeque::new()));
+    let pumps = pumps(&call, &mut child, book, &last);
+    let (status, timed_out) = wait(&mut child, call.limit, socket.as_ref(), stop).await;
+    drop(tokio::time::timeout(LAST_LINES, futures_util::future::join_all(pumps)).await);
+    let lines = last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    let more_killed = memory_events::killed() > killed_before;
+    match status {
+        Err(error) => ended(End::NotStarted(reason(&error)), lines),
+        Ok(status) if timed_out => ended(End::TimedOut(status), lines),
+        Ok(status) if more_killed && !status.success() => ended(End::OutOfMemory(status), lines),
+        Ok(status) => ended(End::Process(status), lines),
+    }
+}
+
+fn spawn(call: &Call, socket: Option<&NotifySocket>) -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg0("pgcellar").args(&call.arguments).envs(call.variables.iter().map(|(name, value)| (name, value)));
+    match socket {
+        Some(socket) => command.env(notify_socket::VARIABLE, socket.path()),
+        None => command.env_remove(notify_socket::VARIABLE),
+    };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn()
+}
+
+/// What hands the child's streams on, each on its own.
+fn pumps(
+    call: &Call,
+    child: &mut Child,
+    book: &Arc<Book>,
+    last: &Arc<Mutex<VecDeque<String>>>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut all = Vec::new();
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = call.input.clone();
+        // One that does not want to read it has ended, and says why.
+        all.push(tokio::spawn(async move { drop(stdin.write_all(input.as_bytes()).await) }));
+    }
+    let mut pump = |source: Box<dyn AsyncRead + Send + Unpin>, stream| {
+        let (book, last, task) = (Arc::clone(book), Arc::clone(last), call.task);
+        all.push(tokio::spawn(async move {
+            let mut source = BufReader::new(source);
+            while let Some(line) = line(&mut source).await {
+                book.pass_on(task, stream, &line);
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.len() == LINES {
+                    last.pop_front();
+                }
+                last.push_back(line);
+            }
+        }));
+    };
+    if let Some(stdout) = child.stdout.take() {
+        pump(Box::new(stdout), Stream::Out);
+    }
+    if let Some(stderr) = child.stderr.take() {
+        pump(Box::new(stderr), Stream::Err);
+    }
+    all
+}
+
+/// The next line; a long one comes in pieces.
+async fn line(source: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
+    let mut bytes = Vec::new();
+    match source.take(LONGEST).read_until(b'\n', &mut bytes).await {
+        Ok(1..) => Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned()),
+        _ => None,
+    }
+}
+
+/// Waits for the child's end: its own, or the one that it is brought to. Says too whether it stood still for too long.
+async fn wait(
+    child: &mut Child,
+    limit: Duration,
+    socket: Option<&NotifySocket>,
+    stop: &Stop,
+) -> (io::Result<ExitStatus>, bool) {
+    let stands_still = async {
+        match socket {
+            Some(socket) => stands_still(limit, socket).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        status = child.wait() => (status, false),
+        () = stop.wait() => (end(child).await, false),
+        () = stands_still => (end(child).await, true),
+    }
+}
+
+/// Waits until the time is over that a unit of systemd would have: its `TimeoutStartSec=`, and after that for as long as it
+/// asks for more (`sd_notify(3)`, `EXTEND_TIMEOUT_USEC=`).
+async fn stands_still(limit: Duration, socket: &NotifySocket) {
+    let mut deadline = Instant::now() + limit;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline) => return,
+            asked = socket.extension() => match asked {
+                Ok(extension) => deadline = deadline.max(Instant::now() + extension),
+                Err(error) => {
+                    log::warn!("the notify socket cannot be read: {}", reason(&error));
+                    return std::future::pending().await;
+                }
+            },
+        }
+    }
+}
+
+/// SIGTERM, and SIGKILL for one that does not listen.
+async fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    // One that has ended meanwhile has no process ID any more.
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    match tokio::time::timeout(PATIENCE, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            child.start_kill()?;
+            child.wait().await
+        }
+    }
+}
