@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser
 mod adopt;
 mod backup;
 mod config;
+mod doctor;
 mod mail;
 mod monitor;
 mod restore;
@@ -25,6 +26,7 @@ pub mod seed_names;
 pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
+pub use doctor::{DoctorArgs, Part};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
 pub use restore::RestoreArgs;
@@ -157,6 +159,8 @@ pub enum Verb {
     Adopt(AdoptArgs),
     /// Check settings
     Config(ConfigArgs),
+    /// Try out the server, the bucket, the mail server and all else that backups need, and say how to mend what fails
+    Doctor(Box<DoctorArgs>),
     /// Check whether the backups are as they should be, and report their state
     Monitor(Box<MonitorArgs>),
     /// Remove backups that are old enough, and what killed runs have left
@@ -193,6 +197,7 @@ impl Verb {
             Verb::Pin(args) => Some(&mut args.place),
             Verb::Unpin(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
+            Verb::Doctor(args) => Some(&mut args.place),
             Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) => None,
         }
     }

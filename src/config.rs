@@ -128,6 +128,12 @@ fn secret_variable(name: &str) -> Result<Option<Secret>> {
     }
 }
 
+/// Where the settings have a secret from, for messages; none where they have none.
+pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Option<String> {
+    let value = secret_variable(variable).ok().flatten();
+    Sources { credential, variable, file, value: value.as_ref() }.place(credentials().as_deref())
+}
+
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {
     Error::new(Kind::Config, format!("{setting} is '{value}', and should be {expected}"))
 }

@@ -126,6 +126,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Alert(args) => task::alert::run(args, stop).await?,
         Verb::Calendar(args) => task::calendar::run(args).await?,
         Verb::Config(args) => task::config::run(args).await?,
+        Verb::Doctor(args) => task::doctor::run(args, stop).await?,
         Verb::Schedule(args) => task::schedule::run(args, stop).await?,
         // Its exit status is a verdict.
         Verb::Monitor(args) => return task::monitor::run(args, stop).await,

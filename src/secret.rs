@@ -55,6 +55,16 @@ impl Sources<'_> {
         }
     }
 
+    /// Where [`Sources::find`] finds the secret, for messages; none where it finds none.
+    pub fn place(&self, credentials: Option<&Path>) -> Option<String> {
+        match (self.credential_path(credentials), self.file, self.value) {
+            (Ok(Some(_)) | Err(_), _, _) => Some(format!("the credential {}", self.credential)),
+            (Ok(None), Some(path), _) => Some(format!("{}_FILE={}", self.variable, path.display())),
+            (Ok(None), None, Some(_)) => Some(self.variable.to_owned()),
+            (Ok(None), None, None) => None,
+        }
+    }
+
     fn credential_path(&self, credentials: Option<&Path>) -> Result<Option<PathBuf>> {
         let Some(directory) = credentials else { return Ok(None) };
         let plain = directory.join(self.credential);

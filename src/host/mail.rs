@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use lettre::Message;
+use lettre::address::Envelope;
 use lettre::message::MultiPart;
 use lettre::message::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ mod failure;
 mod page;
 mod session;
 
+pub use failure::step_of;
 pub use page::{Page, Tone};
 
 /// A step on a mail's way.
@@ -108,6 +110,17 @@ pub async fn send(settings: &MailSettings, letter: &Letter, told: &mut Told<'_>)
     let message = letter.message(settings)?;
     let mut session = Session::open(settings, told).await?;
     let refused = session.deliver(&message).await;
+    session.close().await;
+    refused
+}
+
+/// Asks the server whether it would take a mail: everything but the message. The recipients that it refuses are returned.
+pub async fn ask(settings: &MailSettings, told: &mut Told<'_>) -> Result<Vec<Error>> {
+    let to = settings.to.iter().map(|to| to.email.clone()).collect();
+    let envelope = Envelope::new(Some(settings.from.email.clone()), to)
+        .map_err(|error| Error::new(Kind::Internal, format!("a mail cannot be addressed: {error}")))?;
+    let mut session = Session::open(settings, told).await?;
+    let refused = session.ask(&envelope).await;
     session.close().await;
     refused
 }

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 use crate::error::{Error, Kind, Result};
 
 /// `f_type` of tmpfs and ramfs (`statfs(2)`).
-const IN_MEMORY: &[i64] = &[0x0102_1994, 0x8584_58f6];
+pub const IN_MEMORY: &[i64] = &[0x0102_1994, 0x8584_58f6];
 
 /// What the names of our folders begin with; the process's id follows.
 const PREFIX: &str = "pgcellar-staging-";

@@ -33,21 +33,35 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The programs for a server of this major version: its own if they are installed, else the oldest newer ones, with
-    /// a warning. A pg_dump refuses servers that are newer than itself.
+    /// The programs for a server of this major version, with a warning where they are newer.
     pub async fn for_server(bindir: Option<&Path>, server: u32) -> Result<Self> {
+        let fit = Programs::fitting(bindir, server).await?;
+        if let Some(doubt) = fit.doubt(server) {
+            log::warn!("{doubt}");
+        }
+        Ok(fit)
+    }
+
+    /// What is to be said of these programs for a server of this major version: nothing, if they are its own.
+    pub fn doubt(&self, server: u32) -> Option<String> {
+        (self.major != server).then(|| {
+            format!(
+                "pg_dump {} is used for a server of version {server}: its archive may not restore into a server that old \
+                 (postgresql-client-{server} has the one that fits)",
+                self.version
+            )
+        })
+    }
+
+    /// The programs for a server of this major version: its own if they are installed, else the oldest newer ones. A
+    /// pg_dump refuses servers that are newer than itself.
+    pub async fn fitting(bindir: Option<&Path>, server: u32) -> Result<Self> {
         let installed = installed(bindir).await;
         if let Some(own) = installed.iter().find(|programs| programs.major == server) {
             return Ok(own.clone());
         }
-        if let Some(newer) =
-            installed.iter().filter(|programs| programs.major > server).min_by_key(|programs| programs.major)
-        {
-            log::warn!(
-                "pg_dump {} is used for a server of version {server}: its archive may not restore into a server that old \
-                 (postgresql-client-{server} has the one that fits)",
-                newer.version
-            );
+        let newer = installed.iter().filter(|programs| programs.major > server).min_by_key(|programs| programs.major);
+        if let Some(newer) = newer {
             return Ok(newer.clone());
         }
         let hint = format!("install postgresql-client-{server}, or set PG_BINDIR to the folder that has its pg_dump");

@@ -20,6 +20,7 @@ mod client;
 mod download;
 mod errors;
 mod list;
+pub mod probe;
 mod rate;
 mod upload;
 

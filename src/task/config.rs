@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
+use crate::config::env_file::Assignment;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result};
 use crate::host::systemd_run;
@@ -46,6 +47,20 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
         1 => Err(Error::new(Kind::Config, "one setting is wrong")),
         number => Err(Error::new(Kind::Config, format!("{number} settings are wrong"))),
     }
+}
+
+/// What is wrong with the environment, or to be said of it: whether it is a warning, and the text. `given` are variables
+/// whose values come from flags.
+pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
+    let mut findings = Source::of_environment();
+    if let Some(mut source) = findings.source.take() {
+        for (name, value) in given {
+            source.assignments.retain(|one| one.name != name);
+            source.assignments.push(Assignment { line: 0, name: name.to_owned(), value });
+        }
+        look(&source, &mut findings).await;
+    }
+    findings.into_texts()
 }
 
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.

@@ -5,6 +5,7 @@ pub mod alert;
 pub mod backup;
 pub mod calendar;
 pub mod config;
+pub mod doctor;
 pub mod list;
 pub mod monitor;
 pub mod pin;

@@ -17,6 +17,7 @@ mod bucket;
 mod config_check;
 mod copies;
 mod disk;
+mod doctor;
 mod ground;
 mod killed;
 mod list;

@@ -18,6 +18,19 @@ pub fn at(settings: &MailSettings, step: Step, kind: Kind, why: &str) -> Error {
     Error::new(kind, format!("mail server {}:{}, {}: {why}", settings.host, settings.port, step.name()))
 }
 
+/// The step at which an error was made, and what is left of its message without the server and the step.
+pub fn step_of<'a>(settings: &MailSettings, error: &'a Error) -> Option<(Step, &'a str)> {
+    let message = error.message();
+    // A recipient's error begins with the address.
+    let begin = format!("mail server {}:{}, ", settings.host, settings.port);
+    let (_, rest) = message.split_once(&begin)?;
+    let (name, why) = rest.split_once(": ")?;
+    STEPS.iter().find(|step| step.name() == name).map(|step| (*step, why))
+}
+
+const STEPS: [Step; 7] =
+    [Step::Name, Step::Connection, Step::Tls, Step::Login, Step::Sender, Step::Recipient, Step::Message];
+
 /// The server did not answer in time.
 pub fn too_late(settings: &MailSettings, step: Step, seconds: u64) -> Error {
     let error = at(settings, step, Kind::Unavailable, &format!("no answer within {seconds} s"));

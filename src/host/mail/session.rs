@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use lettre::Message;
+use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 
 use crate::config::{Login, MailSettings};
@@ -57,10 +58,28 @@ impl<'a, 'b> Session<'a, 'b> {
     /// Hands the message over for all recipients that the server takes. Those that it does not take are returned, unless
     /// they are all.
     pub async fn deliver(&mut self, message: &Message) -> Result<Vec<Error>> {
+        let refused = self.address(message.envelope()).await?;
+        if refused.len() == message.envelope().to().len() {
+            return Err(all_refused(refused));
+        }
+        self.message(&message.formatted()).await?;
+        Ok(refused)
+    }
+
+    /// Names the sender and the recipients, and takes it back. The recipients that the server does not take are returned.
+    pub async fn ask(&mut self, envelope: &Envelope) -> Result<Vec<Error>> {
+        let refused = self.address(envelope).await?;
+        // Who does not take this back has nothing to send all the same.
+        drop(tokio::time::timeout(FAREWELL, self.connection.command(Rset)).await);
+        Ok(refused)
+    }
+
+    /// Names the sender and the recipients; those that the server does not take are returned.
+    async fn address(&mut self, envelope: &Envelope) -> Result<Vec<Error>> {
         let settings = self.settings;
-        self.sender(message).await?;
+        self.sender(envelope).await?;
         let mut refused = Vec::new();
-        for recipient in message.envelope().to() {
+        for recipient in envelope.to() {
             let work = self.connection.command(Rcpt::new(recipient.clone(), Vec::new()));
             let taken = within(settings, Step::Recipient, STEP, work, |error| {
                 answer(settings, Step::Recipient, &error).context(recipient)
@@ -71,20 +90,16 @@ impl<'a, 'b> Session<'a, 'b> {
                 Err(error) => refused.push(error),
             }
         }
-        if refused.len() == message.envelope().to().len() {
-            return Err(all_refused(refused));
-        }
-        self.message(&message.formatted()).await?;
         Ok(refused)
     }
 
-    async fn sender(&mut self, message: &Message) -> Result<()> {
+    async fn sender(&mut self, envelope: &Envelope) -> Result<()> {
         let settings = self.settings;
-        let mut addresses = message.envelope().from().into_iter().chain(message.envelope().to());
+        let mut addresses = envelope.from().into_iter().chain(envelope.to());
         let strange = addresses.any(|address| !address.to_string().is_ascii())
             && self.connection.server_info().supports_feature(Extension::SmtpUtfEight);
         let parameters = strange.then_some(MailParameter::SmtpUtfEight).into_iter().collect();
-        let work = self.connection.command(Mail::new(message.envelope().from().cloned(), parameters));
+        let work = self.connection.command(Mail::new(envelope.from().cloned(), parameters));
         within(settings, Step::Sender, STEP, work, |error| answer(settings, Step::Sender, &error)).await?;
         (self.told)(Step::Sender, settings.from.email.as_ref());
         Ok(())

@@ -223,7 +223,8 @@ impl Bucket {
         digest.ok()
     }
 
-    async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>) -> PutObjectFluentBuilder {
+    /// A request that writes an object with all that it carries.
+    pub async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>) -> PutObjectFluentBuilder {
         let carried = self.carried(full, mark);
         let (mode, until) = carried.lock.unzip();
         self.client

@@ -63,6 +63,53 @@ pub fn is_garbled<E: ProvideErrorMetadata>(error: &Refused<E>) -> bool {
     matches!(code(error), Some("BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch"))
 }
 
+/// How far a request had come when it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The server was not reached, or did not answer as one of S3.
+    Server,
+    /// It does not take the access key, or there is none.
+    Key,
+    /// There is no such bucket, or not here.
+    Bucket,
+    /// Key and bucket are right, as far as is known, and this is not permitted.
+    Permission,
+}
+
+/// How far a request about the bucket had come.
+pub fn stage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &Refused<E>) -> Stage {
+    match (code(error).unwrap_or_default(), status(error)) {
+        (_, None) if says_credential(error) => Stage::Key,
+        (_, None) => Stage::Server,
+        (
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "RequestTimeTooSkewed"
+            | "RequestExpired"
+            | "RequestInTheFuture",
+            _,
+        ) => Stage::Key,
+        (
+            "NoSuchBucket"
+            | "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IncorrectEndpoint",
+            _,
+        )
+        | (_, Some(301 | 307)) => Stage::Bucket,
+        (_, Some(401 | 403)) => Stage::Permission,
+        _ => Stage::Server,
+    }
+}
+
+fn says_credential(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.to_string().to_lowercase().contains("credential"))
+}
+
 /// Says what a failed request means.
 pub fn explain<E>(settings: &S3Settings, doing: Doing, what: &str, error: &Refused<E>) -> Error
 where
@@ -92,7 +139,7 @@ type Meaning = (Kind, String, Option<String>);
 fn broken(error: &(dyn std::error::Error + 'static)) -> Meaning {
     let words = innermost(error);
     let mentions = |word| causes(error).any(|cause| cause.to_string().to_lowercase().contains(word));
-    if mentions("credential") {
+    if says_credential(error) {
         let why = format!("no access key was found: {}", cut(&words));
         let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their _FILE variables or their credentials; looked for \
                     a profile in ~/.aws, a web identity, a container role and an instance role, too";

@@ -48,7 +48,7 @@ pub struct S3Upload {
 }
 
 /// The parts of a begun upload.
-struct Parts {
+pub struct Parts {
     id: String,
     begun: usize,
     running: JoinSet<Result<CompletedPart>>,
@@ -181,7 +181,13 @@ impl S3Upload {
 }
 
 impl Parts {
-    async fn begin(bucket: &Bucket, full: &str, mark: &str) -> Result<Self> {
+    /// The upload's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Begins an upload.
+    pub async fn begin(bucket: &Bucket, full: &str, mark: &str) -> Result<Self> {
         let carried = bucket.carried(full, Some(mark));
         let (mode, until) = carried.lock.unzip();
         let begun = bucket

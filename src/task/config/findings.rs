@@ -74,6 +74,14 @@ impl Findings {
     }
 }
 
+impl Findings {
+    /// What was found, each with whether it is a warning, in the order of the lines.
+    pub fn into_texts(mut self) -> Vec<(bool, String)> {
+        self.found.sort();
+        self.found.into_iter().map(|finding| (finding.warning, finding.text)).collect()
+    }
+}
+
 /// One line each, in the order of the lines.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

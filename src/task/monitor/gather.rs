@@ -14,13 +14,13 @@ use crate::health::{Finding, Level};
 use crate::host::stop::Stop;
 use crate::postgres;
 
-mod disk;
+pub mod disk;
 mod keys;
 mod removals;
 mod schedule;
 mod seen;
 mod stores;
-mod units;
+pub mod units;
 
 use schedule::Runs;
 

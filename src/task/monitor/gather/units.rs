@@ -19,9 +19,27 @@ const PROPERTIES: &str = "--property=Id,LoadState,UnitFileState,ActiveState,SubS
 /// The units that have no next run, or whose last run failed. Where no systemd runs, and of units that are not there,
 /// nothing is told.
 pub async fn troubled(instance: &str) -> Vec<Unit> {
+    parse(&show(instance).await)
+}
+
+/// The timers that wait, and when they elapse next, as systemd writes it.
+pub async fn timers(instance: &str) -> Vec<(String, String)> {
+    let output = show(instance).await;
+    let timer = |block: &str| {
+        let value =
+            |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
+        let (name, next) = (value("Id"), value("NextElapseUSecRealtime"));
+        (name.ends_with(".timer") && value("ActiveState") == "active" && !next.is_empty())
+            .then(|| (name.to_owned(), next.to_owned()))
+    };
+    output.split("\n\n").filter_map(timer).collect()
+}
+
+/// What systemd tells of the instance's units; nothing where no systemd runs.
+async fn show(instance: &str) -> String {
     // sd_booted(3).
     if !Path::new("/run/systemd/system").is_dir() {
-        return Vec::new();
+        return String::new();
     }
     let mut command = Command::new("systemctl");
     command.args(["show", PROPERTIES]).env("LC_ALL", "C").kill_on_drop(true);
@@ -33,10 +51,10 @@ pub async fn troubled(instance: &str) -> Vec<Unit> {
         }
     }
     match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(Ok(output)) => parse(&String::from_utf8_lossy(&output.stdout)),
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
         _ => {
             log::debug!("systemctl show cannot be asked");
-            Vec::new()
+            String::new()
         }
     }
 }

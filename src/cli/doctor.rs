@@ -1,0 +1,67 @@
+//! Options of `pgcellar doctor`.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::cli::{ConnectionArgs, DatabaseArgs, MailArgs, PlaceArgs};
+
+/// What the doctor looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The settings of this environment
+    Settings,
+    /// The server: name, port, TLS, login, and whether the role may read everything
+    Database,
+    /// PostgreSQL's programs, and whether they fit the server
+    Programs,
+    /// The backup directory: whether it can be written, and has room
+    Backups,
+    /// The bucket: an object is written, read, listed and deleted
+    S3,
+    /// The mail server, up to the recipients; no mail is sent
+    Mail,
+    /// The clocks of the server and the bucket against ours
+    Clock,
+    /// The next runs of each schedule
+    Schedule,
+}
+
+impl Part {
+    /// The word on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Settings => "settings",
+            Part::Database => "database",
+            Part::Programs => "programs",
+            Part::Backups => "backups",
+            Part::S3 => "s3",
+            Part::Mail => "mail",
+            Part::Clock => "clock",
+            Part::Schedule => "schedule",
+        }
+    }
+}
+
+/// `pgcellar doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// What to check [default: all that is configured]
+    #[arg(value_name = "PART", value_enum)]
+    pub parts: Vec<Part>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The databases that backups are made of.
+    #[command(flatten)]
+    pub databases: DatabaseArgs,
+    /// Who gets mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
+    /// The server.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}

@@ -1,0 +1,79 @@
+//! `pgcellar doctor`: tries out what backups need, by real acts, and says for each what is wrong and how to mend it.
+//!
+//! It takes no lock. What it writes are a file in the backup directory, and an object and an upload in the bucket, all called
+//! `.pgcellar-doctor-…`, and it removes them.
+
+use std::sync::Arc;
+
+use crate::cli::{DoctorArgs, Part};
+use crate::error::Result;
+use crate::host::stop::Stop;
+
+mod backups;
+mod check;
+mod clock;
+mod database;
+mod known;
+mod mail;
+mod programs;
+mod rights;
+mod s3;
+mod schedule;
+mod server;
+mod settings;
+
+use check::{Checks, Report};
+use known::Known;
+
+/// Checks the parts that are named, or all that are configured. Nothing that fails keeps the others from being checked; the
+/// exit code is the first failure's.
+pub async fn run(args: &DoctorArgs, stop: &Stop) -> Result<()> {
+    let mut report = Report::new(args.json);
+    let known = Arc::new(Known::new(args));
+    for part in parts(args) {
+        let checks = match part {
+            // It takes its object away before it stops.
+            Part::S3 => s3::check(&known, stop).await?,
+            _ => stop.or(async { Ok(check(part, &known).await) }).await?,
+        };
+        report.add(checks)?;
+    }
+    report.end()
+}
+
+async fn check(part: Part, known: &Arc<Known>) -> Checks {
+    match part {
+        Part::Settings => settings::check(known).await,
+        Part::Database => database::check(known).await,
+        Part::Programs => programs::check(known).await,
+        Part::Backups => backups::check(known).await,
+        Part::Mail => mail::check(known).await,
+        Part::Clock => clock::check(known).await,
+        Part::Schedule => schedule::check(known).await,
+        Part::S3 => Checks::new(part),
+    }
+}
+
+/// What is to be checked: each part once, in the order in which the later ones build on the earlier ones.
+fn parts(args: &DoctorArgs) -> Vec<Part> {
+    let all = [
+        Part::Settings,
+        Part::Database,
+        Part::Programs,
+        Part::Backups,
+        Part::S3,
+        Part::Mail,
+        Part::Clock,
+        Part::Schedule,
+    ];
+    let is_configured = |part: &Part| match part {
+        Part::S3 => args.place.s3.bucket.is_some(),
+        Part::Mail => args.mail.smtp_host.is_some() || args.mail.notification_email.is_some(),
+        _ => true,
+    };
+    let wanted = |part: &Part| match args.parts.is_empty() {
+        true => is_configured(part),
+        false => args.parts.contains(part),
+    };
+    all.into_iter().filter(wanted).collect()
+}

@@ -1,0 +1,222 @@
+//! What a check came to, and how it is shown.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::cli::Part;
+use crate::error::{Error, Kind, Result};
+use crate::health::words::count;
+use crate::printable::printable;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Outcome {
+    /// Nothing to do.
+    Ok,
+    /// Something should be looked at; backups are made all the same.
+    Warning,
+    /// Backups, or mails, will fail.
+    Failed,
+    /// It could not be looked at, because something before it failed.
+    Skipped,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "OK",
+            Outcome::Warning => "WARNING",
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "SKIPPED",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    part: Part,
+    check: String,
+    result: Outcome,
+    /// What was found.
+    found: String,
+    /// How to mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+    #[serde(skip)]
+    kind: Option<Kind>,
+}
+
+/// `OK       s3        write: …`.
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (result, part) = (self.result.name(), self.part.name());
+        write!(f, "{result:<8} {part:<9} {}: {}", printable(&self.check), printable(&self.found))?;
+        match &self.mend {
+            Some(mend) => write!(f, " ({})", printable(mend)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The checks of one part.
+#[derive(Debug)]
+pub struct Checks {
+    part: Part,
+    list: Vec<Check>,
+}
+
+impl Checks {
+    /// None yet.
+    pub fn new(part: Part) -> Self {
+        Checks { part, list: Vec::new() }
+    }
+
+    /// Adds what is as it should be.
+    pub fn ok(&mut self, check: impl Into<String>, found: impl Into<String>) {
+        self.add(check.into(), Outcome::Ok, found.into(), None, None);
+    }
+
+    /// Adds what should be looked at.
+    pub fn warning(&mut self, check: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
+        self.add(check.into(), Outcome::Warning, found.into(), Some(mend.into()), None);
+    }
+
+    /// Adds what failed.
+    pub fn failed(&mut self, check: impl Into<String>, error: &Error) {
+        self.failed_because(check, error.message(), error);
+    }
+
+    /// Adds what failed, in words of one's own.
+    pub fn failed_because(&mut self, check: impl Into<String>, why: &str, error: &Error) {
+        let mend = error.hint_text().map(str::to_owned);
+        self.add(check.into(), Outcome::Failed, why.to_owned(), mend, Some(error.kind()));
+    }
+
+    /// Adds what could not be looked at.
+    pub fn skipped(&mut self, check: impl Into<String>, because: impl Into<String>) {
+        self.add(check.into(), Outcome::Skipped, because.into(), None, None);
+    }
+
+    /// Adds what came of an act; whether it went well.
+    pub fn act(&mut self, check: &str, done: Result<String>) -> bool {
+        match done {
+            Ok(found) => self.ok(check, found),
+            Err(error) => {
+                self.failed(check, &error);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn add(&mut self, check: String, result: Outcome, found: String, mend: Option<String>, kind: Option<Kind>) {
+        self.list.push(Check { part: self.part, check, result, found, mend, kind });
+    }
+
+    /// Takes those that failed out of others.
+    pub fn failures_of(&mut self, others: Checks) {
+        self.list.extend(others.list.into_iter().filter(|check| check.result == Outcome::Failed));
+    }
+}
+
+/// One line each.
+impl std::fmt::Display for Checks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.list.iter().try_for_each(|check| writeln!(f, "{check}"))
+    }
+}
+
+/// All checks.
+#[derive(Debug)]
+pub struct Report {
+    json: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Printed<'a> {
+    result: Outcome,
+    exit_code: u8,
+    checks: &'a [Check],
+}
+
+impl Report {
+    /// An empty one, for programs or for people.
+    pub fn new(json: bool) -> Self {
+        Report { json, checks: Vec::new() }
+    }
+
+    /// Adds the checks of a part; people see them at once.
+    pub fn add(&mut self, checks: Checks) -> Result<()> {
+        if !self.json {
+            write(&checks.to_string())?;
+        }
+        self.checks.extend(checks.list);
+        Ok(())
+    }
+
+    /// Tells programs all of it. Something that failed is an error, of the kind of the first.
+    pub fn end(self) -> Result<()> {
+        let number = |outcome| self.checks.iter().filter(|check| check.result == outcome).count();
+        let (failed, warnings) = (number(Outcome::Failed), number(Outcome::Warning));
+        let first = self.checks.iter().find_map(|check| check.kind);
+        if self.json {
+            let result = match (failed, warnings) {
+                (0, 0) => Outcome::Ok,
+                (0, _) => Outcome::Warning,
+                _ => Outcome::Failed,
+            };
+            let exit_code = first.map_or(0, Kind::exit_status);
+            let printed = Printed { result, exit_code, checks: &self.checks };
+            let text = serde_json::to_string_pretty(&printed)
+                .map_err(|error| Error::new(Kind::Internal, format!("cannot write the checks as JSON: {error}")))?;
+            write(&(text + "\n"))?;
+        }
+        let all = count(self.checks.len(), "check");
+        match first {
+            Some(kind) => Err(Error::new(kind, format!("{failed} of {all} failed"))),
+            None if warnings > 0 => {
+                log::warn!("{all}: nothing failed, {} to look at", count(warnings, "warning"));
+                Ok(())
+            }
+            None => {
+                log::info!("{all}: all is as it should be");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_one_line_whatever_was_found() {
+        let mut checks = Checks::new(Part::Database);
+        checks.ok("login", "as 'a\nb'");
+        checks.failed("port", &Error::new(Kind::Unavailable, "no answer").hint("start it"));
+        let expected = "OK       database  login: as 'a\\u{a}b'\nFAILED   database  port: no answer (start it)\n";
+        assert_eq!(checks.to_string(), expected);
+    }
+
+    #[test]
+    fn the_first_failure_is_the_exit_code() {
+        let mut report = Report { json: false, checks: Vec::new() };
+        for (part, kind) in [(Part::S3, Kind::NotPermitted), (Part::Mail, Kind::Unavailable)] {
+            let mut checks = Checks::new(part);
+            checks.warning("a", "b", "c");
+            checks.failed("d", &Error::new(kind, "e"));
+            report.checks.extend(checks.list);
+        }
+        let error = report.end().unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotPermitted, "2 of 4 checks failed"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Our clock against those of the server and of the bucket. Backups are named by it, and the bucket takes no request whose
+//! time is off by a quarter of an hour.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli::Part;
+use crate::health::words::span;
+use crate::task::doctor::check::Checks;
+use crate::task::doctor::known::Known;
+
+/// How far clocks may be apart before somebody should look: hosts that keep time are within a fraction of a second, and an
+/// answer of a bucket tells no more than the second.
+const APART: SignedDuration = SignedDuration::from_secs(5);
+
+/// Compares the clocks, and tells the zone.
+pub async fn check(known: &Arc<Known>) -> Checks {
+    let mut checks = Checks::new(Part::Clock);
+    zone(&mut checks);
+    match known.server(&mut checks, Part::Clock).await {
+        Some(server) => compare("server", server.ahead, &mut checks),
+        None => checks.skipped("server", "there is no connection to the server"),
+    }
+    if known.args.place.s3.bucket.is_some() {
+        match known.bucket().await.as_ref().ok().and_then(|bucket| bucket.probe.ahead()) {
+            Some(ahead) => compare("s3", ahead, &mut checks),
+            None => checks.skipped("s3", "the bucket's server told no time"),
+        }
+    }
+    checks
+}
+
+fn compare(whose: &str, ahead: SignedDuration, checks: &mut Checks) {
+    let apart = ahead.unsigned_abs();
+    let way = if ahead.is_negative() { "behind" } else { "ahead of" };
+    match ahead.abs() > APART {
+        true => checks.warning(
+            whose,
+            format!("its clock is {} {way} ours", span(apart)),
+            "let both keep time by NTP (timedatectl set-ntp true, chrony): backups are named by our clock",
+        ),
+        false if apart.as_secs() == 0 => checks.ok(whose, "its clock and ours agree"),
+        false => checks.ok(whose, format!("its clock is {} {way} ours", span(apart))),
+    }
+}
+
+fn zone(checks: &mut Checks) {
+    match TimeZone::try_system() {
+        Ok(zone) => {
+            let now = Timestamp::now().to_zoned(zone.clone());
+            let name = zone.iana_name().unwrap_or("the zone of this host");
+            checks.ok("zone", format!("it is {} in {name}", now.strftime("%Y-%m-%d %H:%M:%S %Z")));
+        }
+        Err(error) => checks.warning(
+            "zone",
+            format!("the time zone of this host cannot be found, and schedules go by UTC: {error}"),
+            "set TZ to a name such as Europe/Berlin, and install tzdata",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart() {
+        for (seconds, expected) in [
+            (0, "OK       clock     server: its clock and ours agree"),
+            (5, "OK       clock     server: its clock is 5 s ahead of ours"),
+            (-6, "WARNING  clock     server: its clock is 6 s behind ours (let both"),
+            (7300, "WARNING  clock     server: its clock is 2 h ahead of ours (let both"),
+        ] {
+            let mut checks = Checks::new(Part::Clock);
+            compare("server", SignedDuration::from_secs(seconds), &mut checks);
+            assert!(checks.to_string().starts_with(expected), "{checks}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The server: whether we are let in, and may read all that is to be backed up.
+
+use std::sync::Arc;
+
+use crate::cli::Part;
+use crate::config::Databases;
+use crate::error::Result;
+use crate::postgres::client::{connect, identifier};
+use crate::task::doctor::check::Checks;
+use crate::task::doctor::known::Known;
+use crate::task::doctor::rights::{Rights, Role};
+use crate::task::doctor::server::Server;
+
+/// Checks the way to the server, the role, and each database.
+pub async fn check(known: &Arc<Known>) -> Checks {
+    let mut checks = Checks::new(Part::Database);
+    let databases = Databases::new(&known.args.databases);
+    if let Some(server) = known.server(&mut checks, Part::Database).await {
+        role(server, &mut checks).await;
+        match &databases {
+            Ok(databases) => {
+                for name in server.wanted(databases) {
+                    database(server, &name, &mut checks).await;
+                }
+            }
+            Err(error) => checks.failed("databases", error),
+        }
+    } else {
+        checks.skipped("role, databases", "there is no connection");
+        if let Err(error) = &databases {
+            checks.failed("databases", error);
+        }
+    }
+    checks
+}
+
+async fn role(server: &Server, checks: &mut Checks) {
+    let role = match Role::of(&server.client).await {
+        Ok(role) => role,
+        Err(error) => return checks.failed("role", &error),
+    };
+    let name = &server.role;
+    if server.superuser {
+        let also = "; a role that may only read is enough for backups, see the README";
+        return checks.ok("role", format!("'{name}' is a superuser{also}"));
+    }
+    let (has, lacks) = role.words();
+    let mend = role.statements(name).join("; ");
+    match lacks.is_empty() {
+        true => checks.ok("role", format!("'{name}' has {}, and is no superuser", has.join(", "))),
+        false => checks.warning(
+            "role",
+            format!("'{name}' lacks {}: tables that are made later may not be readable", lacks.join(", ")),
+            mend,
+        ),
+    }
+}
+
+async fn database(server: &Server, name: &str, checks: &mut Checks) {
+    let check = format!("'{name}'");
+    match rights(server, name).await {
+        Err(error) if error.kind() == crate::error::Kind::Missing => {
+            let names: Vec<&str> = server.databases.iter().map(|(name, _)| name.as_str()).collect();
+            let there = format!("DB_NAME is the name of a database; the server has {}", some(&names));
+            checks.failed(check, &crate::error::Error::new(error.kind(), error.message()).hint(there));
+        }
+        Err(error) => checks.failed(check, &error),
+        Ok(rights) => rights.tell(&check, &server.role, &identifier(&server.role), checks),
+    }
+}
+
+async fn rights(server: &Server, name: &str) -> Result<Rights> {
+    let client = connect(&server.connection, name).await?;
+    Rights::of(&client, server.superuser).await
+}
+
+fn some(names: &[&str]) -> String {
+    crate::health::words::some(names, 8)
+}

@@ -1,0 +1,153 @@
+//! What a role may read, and what pg_dump would stumble over (`src/bin/pg_dump/pg_dump.c`: it locks every table, reads every
+//! sequence and large object, and takes row-level security for an error).
+
+use tokio_postgres::Client;
+
+use crate::error::{Error, Kind, Result};
+use crate::health::words::{bytes, count, some};
+use crate::postgres::client::{failed, identifier};
+use crate::postgres::snapshot::{get, text};
+use crate::task::doctor::check::Checks;
+
+/// How many tables are named.
+const NAMED: usize = 5;
+
+/// Tables and sequences, but for those of extensions, which are not dumped.
+const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_schema_privilege(n.oid, 'USAGE') \
+       OR NOT has_table_privilege(c.oid, 'SELECT') \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+       AND n.nspname <> 'information_schema' \
+       AND NOT EXISTS (SELECT FROM pg_depend d \
+         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
+       AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') \
+         OR c.relkind <> 'S' AND row_security_active(c.oid)) \
+     ORDER BY 1";
+
+const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+         AND n.nspname <> 'information_schema'), \
+     pg_database_size(current_database()), \
+     (SELECT count(*) FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()), \
+     CASE WHEN current_setting('lo_compat_privileges') = 'on' THEN 0 ELSE \
+       (SELECT count(*) FROM pg_largeobject_metadata m WHERE NOT pg_has_role(m.lomowner, 'USAGE') \
+         AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' \
+           AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))) END";
+
+/// What a role has of what it takes to read everything.
+#[derive(Debug)]
+pub struct Role {
+    read_all_data: bool,
+    bypasses_row_security: bool,
+    reads_large_objects: bool,
+}
+
+impl Role {
+    /// Of the session's role.
+    pub async fn of(client: &Client) -> Result<Self> {
+        let query = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
+             rolbypassrls, current_setting('lo_compat_privileges') = 'on' FROM pg_roles WHERE rolname = current_user";
+        let row = client.query_one(query, &[]).await.map_err(failed("the role cannot be looked at"))?;
+        Ok(Role {
+            read_all_data: get(&row, 0)?,
+            bypasses_row_security: get(&row, 1)?,
+            reads_large_objects: get(&row, 2)?,
+        })
+    }
+
+    /// What it has, and what it lacks.
+    pub fn words(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let all = [
+            (self.read_all_data, "pg_read_all_data"),
+            (self.bypasses_row_security, "BYPASSRLS"),
+            (self.reads_large_objects, "lo_compat_privileges"),
+        ];
+        let (has, lacks): (Vec<_>, Vec<_>) = all.into_iter().partition(|(has, _)| *has);
+        let words = |list: Vec<(bool, &'static str)>| list.into_iter().map(|(_, word)| word).collect();
+        (words(has), words(lacks))
+    }
+
+    /// What a superuser runs to give it what it lacks.
+    pub fn statements(&self, name: &str) -> Vec<String> {
+        let name = identifier(name);
+        let all = [
+            (self.read_all_data, format!("GRANT pg_read_all_data TO {name}")),
+            (self.bypasses_row_security, format!("ALTER ROLE {name} BYPASSRLS")),
+            (self.reads_large_objects, format!("ALTER ROLE {name} SET lo_compat_privileges = on")),
+        ];
+        all.into_iter().filter(|(has, _)| !has).map(|(_, statement)| statement).collect()
+    }
+}
+
+/// What a role may read of one database.
+#[derive(Debug)]
+pub struct Rights {
+    tables: u64,
+    bytes: u64,
+    forbidden: Vec<String>,
+    row_security: Vec<String>,
+    large_objects: u64,
+    subscriptions: u64,
+}
+
+impl Rights {
+    /// Of the session's role in its database.
+    pub async fn of(client: &Client, superuser: bool) -> Result<Self> {
+        let wrong = failed("the tables cannot be looked at");
+        let row = client.query_one(SUMMARY, &[]).await.map_err(&wrong)?;
+        let number = |column| Ok::<u64, Error>(u64::try_from(get::<i64>(&row, column)?).unwrap_or_default());
+        let mut rights = Rights {
+            tables: number(0)?,
+            bytes: number(1)?,
+            forbidden: Vec::new(),
+            row_security: Vec::new(),
+            large_objects: 0,
+            subscriptions: 0,
+        };
+        if superuser {
+            return Ok(rights);
+        }
+        (rights.subscriptions, rights.large_objects) = (number(2)?, number(3)?);
+        for row in client.query(UNREADABLE, &[]).await.map_err(&wrong)? {
+            let list = if get(&row, 1)? { &mut rights.forbidden } else { &mut rights.row_security };
+            list.push(text(&row, 0)?);
+        }
+        Ok(rights)
+    }
+
+    /// Tells what stands in the way of a backup, or that nothing does.
+    pub fn tell(&self, check: &str, role: &str, quoted: &str, checks: &mut Checks) {
+        let refused = |what: String, mend: String| Error::new(Kind::NotPermitted, what).hint(mend);
+        let list = |tables: &[String]| format!("{}: {}", count(tables.len(), "table"), some(tables, NAMED));
+        let mut errors = Vec::new();
+        if !self.forbidden.is_empty() {
+            errors.push(refused(
+                format!("'{role}' may not read {}", list(&self.forbidden)),
+                format!("as a superuser: GRANT pg_read_all_data TO {quoted}"),
+            ));
+        }
+        if !self.row_security.is_empty() {
+            errors.push(refused(
+                format!("row-level security hides rows from '{role}' in {}", list(&self.row_security)),
+                format!("as a superuser: ALTER ROLE {quoted} BYPASSRLS"),
+            ));
+        }
+        if self.large_objects > 0 {
+            errors.push(refused(
+                format!("'{role}' may not read {} large objects", self.large_objects),
+                format!("as a superuser: ALTER ROLE {quoted} SET lo_compat_privileges = on"),
+            ));
+        }
+        for error in &errors {
+            checks.failed(check, error);
+        }
+        if self.subscriptions > 0 {
+            let found = format!("{} will not be in the backup", count(self.subscriptions as usize, "subscription"));
+            checks.warning(check, found, "only a superuser may dump subscriptions");
+        }
+        if errors.is_empty() {
+            let tables = count(self.tables as usize, "table");
+            checks.ok(check, format!("all of {tables} can be read, {} on the server", bytes(self.bytes)));
+        }
+    }
+}

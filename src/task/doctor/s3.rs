@@ -1,0 +1,213 @@
+//! The bucket: whether the server is there, knows the key and has the bucket, and whether the key may do all that backups
+//! take. An object of ours goes the whole way, and is taken away again, whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::Part;
+use crate::config::{S3Settings, secret_place};
+use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
+use crate::store::s3::probe::{Keeping, Probe, Refusal, Stage};
+use crate::task::doctor::check::Checks;
+use crate::task::doctor::known::{Bucket, Known};
+
+/// How long taking away may take.
+const CLEARING: Duration = Duration::from_secs(6);
+
+/// Checks the bucket. The error is that we were told to stop.
+pub async fn check(known: &Arc<Known>, stop: &Stop) -> Result<Checks> {
+    let mut checks = Checks::new(Part::S3);
+    let bucket = stop.or(async { Ok(known.bucket().await) }).await?;
+    let bucket = match bucket {
+        Ok(bucket) => Arc::clone(bucket),
+        Err(error) => {
+            checks.failed("settings", error);
+            return Ok(checks);
+        }
+    };
+    if !reached(known, &bucket, &mut checks) {
+        return Ok(checks);
+    }
+    let mut left = Left::Nothing;
+    // Requests of the SDK, one in the other, are too deep for the compiler unless one of them is boxed.
+    let acts = Box::pin(acts(&bucket, &mut left, &mut checks));
+    let done = stop.or(async {
+        acts.await;
+        Ok(())
+    });
+    let done = done.await;
+    if (left == Left::Something || bucket.probe.has_upload())
+        && let Err(error) = clear(&bucket.probe).await
+    {
+        match done.is_ok() {
+            true => checks.warning("delete", error.message(), error.hint_text().unwrap_or_default()),
+            false => log::warn!("{error}"),
+        }
+    }
+    done.map(|()| checks)
+}
+
+/// Tells how far the first request came. False if no other one can come further.
+fn reached(known: &Known, bucket: &Bucket, checks: &mut Checks) -> bool {
+    let Bucket { settings, refusal, .. } = bucket;
+    let stage = refusal.as_ref().map(|refusal| refusal.stage);
+    let all: [(Stage, &str, String); 3] = [
+        (Stage::Server, "server", format!("{} answers", server(settings))),
+        (Stage::Key, "key", format!("the server knows the access key of {}", key(known, settings))),
+        (Stage::Bucket, "bucket", format!("there is a bucket {}", settings.bucket)),
+    ];
+    for (at, check, found) in all {
+        match refusal {
+            Some(Refusal { stage, error }) if *stage == at => {
+                checks.failed(check, error);
+                checks.skipped("the rest", format!("{check} comes first"));
+                return false;
+            }
+            // Some servers say the same of an unknown key as of what is not permitted.
+            Some(_) if stage == Some(Stage::Permission) && at != Stage::Server => {}
+            _ => checks.ok(check, found),
+        }
+    }
+    let prefix = format!("s3://{}/{}", settings.bucket, settings.prefix);
+    match refusal {
+        Some(Refusal { error, .. }) => checks.failed("list", error),
+        None => checks.ok("list", format!("{prefix} can be listed")),
+    }
+    true
+}
+
+fn server(settings: &S3Settings) -> String {
+    match &settings.endpoint {
+        Some(url) => url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host).to_owned(),
+        None => format!("Amazon, {}", settings.region),
+    }
+}
+
+/// Where the key is from; never what it is.
+fn key(known: &Known, settings: &S3Settings) -> String {
+    if settings.keys.is_none() {
+        return "the SDK's chain (a profile, a web identity, a container's or an instance's role)".to_owned();
+    }
+    let args = &known.args.place.s3;
+    let id = secret_place("aws-access-key-id", "AWS_ACCESS_KEY_ID", args.access_key_id_file.as_deref());
+    let secret = secret_place("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", args.secret_access_key_file.as_deref());
+    let places: Vec<String> = id.into_iter().chain(secret).collect();
+    places.join(" and ")
+}
+
+/// What may be in the bucket of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Something,
+}
+
+/// Writes, reads, lists and deletes. What depends on the object is skipped without it.
+async fn acts(bucket: &Bucket, left: &mut Left, checks: &mut Checks) {
+    let probe = &bucket.probe;
+    *left = Left::Something;
+    let written = probe.write().await;
+    if matches!(&written, Err(error) if error.kind() == Kind::NotPermitted) {
+        *left = Left::Nothing;
+    }
+    if !checks.act("write", written.map(|()| format!("{} was written", probe.address()))) {
+        return checks.skipped("read, upload, delete", "nothing could be written");
+    }
+    conditional(probe, checks).await;
+    checks.act("read", probe.read().await.map(|()| "it was read back, and has the same bytes".to_owned()));
+    match (&bucket.refusal, probe.is_listed().await) {
+        // That has been told.
+        (Some(_), _) => {}
+        (None, Ok(true)) => {}
+        (None, Ok(false)) => {
+            let why = "what was written does not stand in the list that follows";
+            checks.warning(
+                "list",
+                why,
+                "a list that comes late lets retention and copies see too little: ask the provider",
+            );
+        }
+        (None, Err(error)) => checks.failed("list", &error),
+    }
+    let keeping = probe.keeping().await;
+    match missing_lock(&keeping, &bucket.settings) {
+        Some(error) => {
+            checks.failed("lock", &error);
+            checks.skipped("upload", "an archive would be locked, and cannot be");
+        }
+        None => drop(checks.act("upload", probe.upload().await.map(|()| upload(&bucket.settings)))),
+    }
+    let deleted = probe.delete().await;
+    if deleted.is_ok() {
+        *left = Left::Nothing;
+    }
+    tell_deletion(&deleted, checks);
+    tell_keeping(&keeping, checks);
+}
+
+async fn conditional(probe: &Probe, checks: &mut Checks) {
+    match probe.is_conditional().await {
+        Ok(true) => checks.ok("overwrite", "the server refuses to write over what is there (conditional writes)"),
+        Ok(false) => checks.ok(
+            "overwrite",
+            "the server knows no conditional writes: pgcellar looks before it writes, so let no two hosts share a prefix",
+        ),
+        Err(error) => checks.failed("overwrite", &error),
+    }
+}
+
+fn upload(settings: &S3Settings) -> String {
+    let mut words = "an upload in parts was begun, listed and given up".to_owned();
+    if let Some(class) = &settings.storage_class {
+        words += &format!(", with the storage class {class}");
+    }
+    if settings.lock.is_some() {
+        words += ", with Object Lock";
+    }
+    words
+}
+
+fn tell_deletion(deleted: &Result<bool>, checks: &mut Checks) {
+    match deleted {
+        Ok(false) => checks.ok("delete", "it was deleted, and is gone"),
+        Ok(true) => checks.ok("delete", "it was deleted; its old version stays, for the bucket keeps versions"),
+        Err(error) => checks.failed("delete", error),
+    }
+}
+
+/// Why archives cannot be locked as the settings want it.
+fn missing_lock(keeping: &Keeping, settings: &S3Settings) -> Option<Error> {
+    let is_missing = settings.lock.is_some() && keeping.lock == Some(false);
+    is_missing.then(|| {
+        Error::new(Kind::Config, "the bucket has no Object Lock, and AWS_S3_OBJECT_LOCK_DAYS is set")
+            .hint("Object Lock is turned on for a bucket by its owner; or leave AWS_S3_OBJECT_LOCK_DAYS out")
+    })
+}
+
+fn tell_keeping(keeping: &Keeping, checks: &mut Checks) {
+    if let Some(time) = &keeping.default_lock {
+        checks.ok("lock", format!("the bucket locks new objects for {time}: retention waits as long"));
+    } else if keeping.lock == Some(true) {
+        checks.ok("lock", "the bucket has Object Lock");
+    }
+    match keeping.versions {
+        Some(true) => checks.ok(
+            "versions",
+            "the bucket keeps old versions: what retention deletes takes room until a lifecycle rule removes it",
+        ),
+        Some(false) => checks.ok("versions", "the bucket keeps no old versions"),
+        None => {}
+    }
+}
+
+/// Takes away what may be there, though not for ever.
+async fn clear(probe: &Probe) -> Result<()> {
+    let why = match tokio::time::timeout(CLEARING, Box::pin(probe.clear())).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.message().to_owned(),
+        Err(_) => format!("no answer within {} s", CLEARING.as_secs()),
+    };
+    let left = format!("{} may be left: {why}", probe.address());
+    Err(Error::new(Kind::Unavailable, left).hint("delete it; it is a small file, and in nobody's way"))
+}

@@ -1,0 +1,84 @@
+//! When what runs next: by the schedules of the settings, and by the timers of systemd where it runs them.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::calendar::cron::Cron;
+use crate::calendar::tasks::TASKS;
+use crate::calendar::{is_cron, on_calendar};
+use crate::cli::Part;
+use crate::error::{Kind, Result};
+use crate::health::facts::UnitTrouble;
+use crate::task::calendar::of_systemd;
+use crate::task::doctor::check::Checks;
+use crate::task::doctor::known::Known;
+use crate::task::monitor::gather::units;
+
+/// How many runs are told.
+const RUNS: u16 = 3;
+
+/// Checks every schedule, and the instance's timers.
+pub async fn check(known: &Arc<Known>) -> Checks {
+    let mut checks = Checks::new(Part::Schedule);
+    for task in TASKS {
+        // A variable that is empty is one that is not set.
+        let set = std::env::var(task.variable).ok().filter(|text| !text.trim().is_empty());
+        match set {
+            Some(text) => schedule(task.variable, text.trim(), "", &mut checks).await,
+            None => schedule(task.variable, task.default, ", which is built in,", &mut checks).await,
+        }
+    }
+    timers(&known.args.place.instance, &mut checks).await;
+    checks
+}
+
+async fn schedule(variable: &str, text: &str, of: &str, checks: &mut Checks) {
+    match runs(text).await {
+        Ok(runs) => checks.ok(variable, format!("'{text}'{of} comes next {}", list(&runs))),
+        Err(error) if error.kind() == Kind::Config => checks.failed(variable, &error),
+        Err(error) => {
+            checks.warning(variable, format!("nothing here can read '{text}': {}", error.message()), "use a cron line");
+        }
+    }
+}
+
+async fn runs(text: &str) -> Result<Vec<Timestamp>> {
+    if is_cron(text) {
+        let (cron, zone) = (Cron::parse(text)?, TimeZone::system());
+        let next = |after: &Timestamp| cron.next(*after, &zone);
+        return Ok(std::iter::successors(next(&Timestamp::now()), next).take(RUNS.into()).collect());
+    }
+    of_systemd(&on_calendar(text)?, RUNS).await
+}
+
+fn list(runs: &[Timestamp]) -> String {
+    let zone = TimeZone::system();
+    let one = |run: &Timestamp| -> String {
+        let local: Zoned = run.to_zoned(zone.clone());
+        local.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
+    };
+    match runs.is_empty() {
+        true => "never".to_owned(),
+        false => runs.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Timers are told where systemd has them.
+async fn timers(instance: &str, checks: &mut Checks) {
+    for (name, next) in units::timers(instance).await {
+        checks.ok(name, format!("systemd starts it next {next}"));
+    }
+    for unit in units::troubled(instance).await {
+        let (found, mend) = match &unit.trouble {
+            UnitTrouble::NoNextRun => {
+                ("it has no next run".to_owned(), format!("systemctl enable --now pgcellar@{instance}.target"))
+            }
+            UnitTrouble::Failed(result) => {
+                (format!("its last run failed ({result})"), format!("journalctl -u {} tells why", unit.name))
+            }
+        };
+        checks.warning(unit.name, found, mend);
+    }
+}

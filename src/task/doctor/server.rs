@@ -1,0 +1,210 @@
+//! The way to the server: its name, its port, the login. What it then tells of itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::Client;
+
+use crate::cli::DoctorArgs;
+use crate::config::{Connection, Databases, Host, secret_place};
+use crate::error::{Error, Kind, Result, reason};
+use crate::postgres::client::{connect, failed};
+use crate::postgres::snapshot::{get, text};
+use crate::task::doctor::check::Checks;
+
+/// How long a name service or a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Databases to log in to where none of those that are named is there.
+const MAINTENANCE: &[&str] = &["postgres", "template1"];
+
+/// A server that let us in.
+pub struct Server {
+    /// How it is reached.
+    pub connection: Connection,
+    /// A session.
+    pub client: Client,
+    /// Its version, such as `17.2`.
+    pub version: String,
+    /// Major version.
+    pub major: u32,
+    /// Our role.
+    pub role: String,
+    /// Whether that is a superuser.
+    pub superuser: bool,
+    /// How far its clock is ahead of ours.
+    pub ahead: SignedDuration,
+    /// Its databases that can be backed up, by name, with their size in bytes where we may ask.
+    pub databases: Vec<(String, Option<u64>)>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The databases that the settings mean; those that are named need not be there.
+    pub fn wanted(&self, databases: &Databases) -> Vec<String> {
+        match databases {
+            Databases::Named(names) => names.clone(),
+            Databases::AllBut(excluded) => {
+                let names = self.databases.iter().map(|(name, _)| name);
+                names.filter(|name| !excluded.contains(name)).cloned().collect()
+            }
+        }
+    }
+}
+
+/// Goes the way to the server, and tells each step. None if it is not reached, which then has been told.
+pub async fn reach(args: &DoctorArgs, checks: &mut Checks) -> Option<Server> {
+    let connection = match Connection::new(&args.connection) {
+        Ok(connection) => connection,
+        Err(error) => {
+            checks.failed("settings", &error);
+            return None;
+        }
+    };
+    let open = match &connection.host {
+        Host::Socket(folder) => {
+            let path = folder.join(format!(".s.PGSQL.{}", connection.port));
+            checks.act("port", socket(&connection, &path).await)
+        }
+        Host::Name(name) => match addresses(name, connection.port).await {
+            Ok(addresses) => {
+                let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                checks.ok("name", format!("{name} is {}", list.join(", ")));
+                checks.act("port", port(&connection, &addresses).await)
+            }
+            Err(error) => checks.act("name", Err(error)),
+        },
+    };
+    if !open {
+        checks.skipped("login", "nothing answers there");
+        return None;
+    }
+    let named = match Databases::new(&args.databases) {
+        Ok(Databases::Named(names)) => names,
+        _ => Vec::new(),
+    };
+    match log_in(connection, &named, args).await {
+        Ok((server, found)) => {
+            checks.ok("login", found);
+            Some(server)
+        }
+        Err(error) => {
+            checks.failed("login", &error);
+            None
+        }
+    }
+}
+
+async fn socket(connection: &Connection, path: &std::path::Path) -> Result<String> {
+    let failed = |why: String| {
+        Error::new(Kind::Unavailable, format!("nothing answers at the socket {connection}: {why}")).hint(
+            "is a server running on this host, and with this DB_PORT? DB_HOST names another host, or another folder",
+        )
+    };
+    match tokio::time::timeout(PATIENCE, UnixStream::connect(path)).await {
+        Ok(Ok(_)) => Ok(format!("{connection} answers")),
+        Ok(Err(error)) => Err(failed(reason(&error))),
+        Err(_) => Err(failed(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn addresses(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
+    let failed = |why: &str| {
+        Error::new(Kind::Unavailable, format!("the name '{name}' cannot be found: {why}"))
+            .hint("is DB_HOST right? Between containers it is the name of the database's service, in the same network")
+    };
+    match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await {
+        Ok(Ok(found)) => Ok(found.collect()),
+        Ok(Err(error)) => {
+            let text = reason(&error);
+            Err(failed(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text)))
+        }
+        Err(_) => Err(failed("the name service does not answer")),
+    }
+}
+
+async fn port(connection: &Connection, addresses: &[SocketAddr]) -> Result<String> {
+    let mut why = "it has no address".to_owned();
+    for address in addresses {
+        why = match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(format!("{address} answers")),
+            Ok(Err(error)) => reason(&error),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+    }
+    Err(Error::new(Kind::Unavailable, format!("nothing answers at {connection}: {why}"))
+        .hint("is the server running, is DB_PORT right, does its listen_addresses have this network, and does a firewall let it through?"))
+}
+
+/// Logs in to the first database that is there and lets us in.
+async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> Result<(Server, String)> {
+    let names = named.iter().map(String::as_str);
+    let mut refused = None;
+    for database in names.chain(MAINTENANCE.iter().copied()) {
+        match connect(&connection, database).await {
+            Ok(client) => return facts(connection, client, database, args).await,
+            // Another database may let us in.
+            Err(error) if error.kind() == Kind::Missing || error.message().contains("for database") => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::new(Kind::Missing, format!("there is no database at {connection}"))))
+}
+
+async fn facts(connection: Connection, client: Client, database: &str, args: &DoctorArgs) -> Result<(Server, String)> {
+    let wrong = failed("the server cannot be asked");
+    let asked = Timestamp::now();
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version'), current_setting('server_version_num')::int, current_user::text, \
+             current_setting('is_superuser') = 'on', extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery(), \
+             (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)",
+            &[],
+        )
+        .await
+        .map_err(&wrong)?;
+    let answered = Timestamp::now();
+    // The server looked at its clock somewhere between the two.
+    let ours = (asked.as_microsecond() + answered.as_microsecond()) / 2;
+    let theirs = (get::<f64>(&row, 4)? * 1e6) as i64;
+    let number: i32 = get(&row, 1)?;
+    let version = text(&row, 0)?.split(' ').next().unwrap_or_default().to_owned();
+    let (role, tls): (String, Option<String>) = (text(&row, 2)?, get(&row, 6)?);
+    let standby = if get(&row, 5)? { ", a standby" } else { "" };
+    let password = secret_place("db-password", "DB_PASSWORD", args.connection.password_file.as_deref());
+    let found = format!(
+        "as '{role}' to '{database}'{}: PostgreSQL {version}{standby}, {}",
+        password.map(|place| format!(" with the password of {place}")).unwrap_or_default(),
+        tls.unwrap_or_else(|| "without TLS".to_owned()),
+    );
+    let rows = client
+        .query(
+            "SELECT datname::text, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
+             FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(&wrong)?;
+    let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    let databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<_>>()?;
+    let server = Server {
+        version,
+        major: u32::try_from(number).unwrap_or_default() / 10_000,
+        role,
+        superuser: get(&row, 3)?,
+        ahead: SignedDuration::from_micros(theirs - ours),
+        databases,
+        connection,
+        client,
+    };
+    Ok((server, found))
+}
