@@ -22,6 +22,8 @@ mod retention;
 mod s3;
 mod schedule;
 pub mod seed_names;
+mod show;
+mod verify;
 
 pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
@@ -33,6 +35,8 @@ pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
 pub use schedule::ScheduleArgs;
+pub use show::ShowArgs;
+pub use verify::VerifyArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -149,8 +153,10 @@ pub enum Verb {
     Backup(BackupArgs),
     /// Show which backups there are
     List(ListArgs),
+    /// Show what a backup contains, and what is known of it
+    Show(ShowArgs),
     /// Read a backup's bytes back and check them
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
     Restore(RestoreArgs),
     /// Say what a schedule means to systemd, and when it comes next
@@ -189,6 +195,7 @@ impl Verb {
         match self {
             Verb::Backup(args) => Some(&mut args.place),
             Verb::List(args) => Some(&mut args.place),
+            Verb::Show(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),
             Verb::Monitor(args) => Some(args.place_mut()),
@@ -306,36 +313,6 @@ pub struct IdentityArgs {
     /// File with the age or SSH private keys that decrypt backups (or the systemd credential age-identity)
     #[arg(long, env = "BACKUP_AGE_IDENTITY_FILE", hide_env_values = true, value_name = "FILE")]
     pub age_identity_file: Option<PathBuf>,
-}
-
-/// `pgcellar verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// Backup's id, the unique beginning of one, latest, or the path or address s3://BUCKET/KEY of an archive, of which
-    /// nothing is recorded if it has no manifest
-    #[arg(value_name = "ID|latest|PATH", default_value = "latest", conflicts_with = "all")]
-    pub id: String,
-    /// Every backup
-    #[arg(long)]
-    pub all: bool,
-    /// Only backups of this database
-    #[arg(short, long, value_name = "NAME")]
-    pub database: Option<String>,
-    /// Only what is in this store: local or s3
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
-    /// Print the results as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Private keys.
-    #[command(flatten)]
-    pub identity: IdentityArgs,
-    /// Folder of pg_restore, for tar archives [default: the newest in /usr/lib/postgresql and PATH]
-    #[arg(long, env = "PG_BINDIR", hide_env_values = true, value_name = "FOLDER")]
-    pub pg_bindir: Option<PathBuf>,
-    /// The store.
-    #[command(flatten)]
-    pub place: PlaceArgs,
 }
 
 /// `pgcellar calendar`.

@@ -117,6 +117,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
     match verb {
         Verb::Backup(args) => task::backup::run(args, stop).await?,
         Verb::List(args) => task::list::run(args, stop).await?,
+        Verb::Show(args) => task::show::run(args, stop).await?,
         Verb::Verify(args) => task::verify::run(args, stop).await?,
         Verb::Restore(args) => task::restore::run(args, stop).await?,
         Verb::Adopt(args) => task::adopt::run(args, stop).await?,

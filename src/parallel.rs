@@ -8,6 +8,11 @@ const AT_ONCE: usize = 16;
 /// Does the same with each item, up to 16 at once, and returns the results in the order of the items. For work that
 /// waits for a disk or a server; it blocks until all is done.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    map_by(AT_ONCE, items, work)
+}
+
+/// The same with so many at once, for work that keeps processors busy.
+pub fn map_by<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if items.len() < 2 {
         return items.iter().map(work).collect();
     }
@@ -22,7 +27,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
         done
     };
     let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_ONCE.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let threads: Vec<_> = (0..threads.max(1).min(items.len())).map(|_| scope.spawn(take)).collect();
         threads
             .into_iter()
             .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

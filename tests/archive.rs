@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use pgcellar::postgres::archive::{self, Compression, Contents, Format, Joiner, Malformed, TocSniffer};
+use pgcellar::postgres::archive::{self, Compression, Contents, Format, Joiner, Malformed, TarReader};
 use pgcellar::postgres::script::{Kind, Script, ScriptScanner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -254,10 +254,10 @@ fn tables_of_contents_of_directory_and_tar_are_read() {
         let tar = succeed(cluster.run_from(bin, "pg_dump").args(["-Ft", "sample"])).stdout;
         let contents = archive::tar_toc(tar.as_slice(), |_| ()).expect("whole");
         check_sample(&cluster, &contents);
-        let mut sniffer = TocSniffer::new(Vec::new());
-        tar.chunks(1000).for_each(|piece| sniffer.write_all(piece).expect("taken"));
-        let (out, sniffed) = sniffer.finish().expect("whole");
-        assert!(out == tar && sniffed == contents);
+        let mut reader = TarReader::new(Vec::new());
+        tar.chunks(1000).for_each(|piece| reader.write_all(piece).expect("taken"));
+        let (out, read, _) = reader.finish().expect("whole");
+        assert!(out == tar && read == contents);
     }
 }
 
@@ -387,7 +387,7 @@ fn damaged_corpus_is_survived() {
             let joined = joiner.write_all(&archive).and_then(|()| joiner.finish());
             match walk(&archive) {
                 Ok(contents) => {
-                    let (bytes, joined) = joined.expect("as good as what is walked");
+                    let (bytes, joined, _) = joined.expect("as good as what is walked");
                     prop_assert_eq!(&joined, &contents);
                     prop_assert_eq!(walk(&bytes).expect("whole"), contents);
                 }

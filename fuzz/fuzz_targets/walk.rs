@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         .try_for_each(|piece| joiner.write_all(piece))
         .and_then(|()| joiner.finish());
     match (walked, joined) {
-        (Ok(contents), Ok((bytes, joined))) => {
+        (Ok(contents), Ok((bytes, joined, _))) => {
             assert_eq!(contents, joined);
             assert_eq!(
                 walk(bytes.as_slice(), |_| ()).expect("joined archives are whole"),
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         (Err(_), Err(_)) => {}
         (walked, joined) => panic!(
             "walked: {walked:?}, joined: {:?}",
-            joined.map(|(_, contents)| contents)
+            joined.map(|(_, contents, _)| contents)
         ),
     }
     let _ = read_toc(bytes, |_| ());

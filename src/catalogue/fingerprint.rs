@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
@@ -57,8 +57,12 @@ pub struct TableFingerprint {
     /// columns are not among them.
     pub columns: Quoted,
     /// The partitions whose rows these are, where pg_dump loads them through their root, which `target` is then: schema and
-    /// name, all quoted. Empty for every other table. Other partitions of the same root may be targets of their own, whose
-    /// rows are not counted here.
+    /// name, all quoted. Empty for every other table, whose rows `SELECT … FROM ONLY target` gives.
+    ///
+    /// The rows are to be read from these partitions one by one (`FROM ONLY`) and their sums merged: other partitions of the
+    /// same root may be targets of their own, or lie on other servers. A root has an entry for each order of columns that
+    /// its partitions have. A restore may put a row into another partition than it came from, where an enum's value decides
+    /// by its hash; it stays among these, unless one of them was left out of the dump.
     #[serde(default)]
     pub partitions: Vec<Quoted>,
     /// Whether it is a foreign table (`--include-foreign-data`).
@@ -67,6 +71,16 @@ pub struct TableFingerprint {
     /// The rows.
     #[serde(flatten)]
     pub sum: Sum,
+}
+
+impl TableFingerprint {
+    /// The relations whose rows these are: the partitions of a root, or the table itself.
+    pub fn relations(&self) -> &[Quoted] {
+        match self.partitions.as_slice() {
+            [] => std::slice::from_ref(&self.target),
+            partitions => partitions,
+        }
+    }
 }
 
 /// Value of a sequence, as `setval` of the archive sets it.
@@ -103,9 +117,11 @@ impl Fingerprints {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn to_json(&self, mut to: impl Write) -> io::Result<()> {
+    pub fn to_json(&self, to: impl Write) -> io::Result<()> {
+        let mut to = BufWriter::new(to);
         serde_json::to_writer(&mut to, self)?;
-        to.write_all(b"\n")
+        to.write_all(b"\n")?;
+        to.flush()
     }
 
     /// Reads a document to its end.

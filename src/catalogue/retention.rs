@@ -2,7 +2,7 @@
 //!
 //! The facts are those of one database in one store. The rules go by the good whole backups alone; days count back from
 //! the newest of them, so that a service that fails deletes nothing more. Whatever the rules say, these stay: the newest
-//! good backup, one that is pinned or locked, one whose time is yet to come (a clock was wrong), and one that another
+//! good backup, the newest one that a drill has proven, one that is pinned or locked, one whose time is yet to come (a clock was wrong), and one that another
 //! store is still waiting for, for as long again.
 //!
 //! Partial and damaged backups are nobody's reason to remove a good one. They go when they are older, before the newest
@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub locked_until: Option<Timestamp>,
     /// Whether another store does not have it yet and should.
     pub awaited: bool,
+    /// Whether a drill has proven it, in whatever store.
+    pub proven: bool,
 }
 
 /// What becomes of a backup.
@@ -56,6 +58,9 @@ pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &Tim
         let reasons = &mut reasons[at];
         if view.counted.first() == Some(&at) {
             reasons.push(if view.fallback { Reason::NewestPartial } else { Reason::NewestGood });
+        }
+        if view.proven == Some(at) {
+            reasons.push(Reason::NewestProven);
         }
         if backup.started > now {
             reasons.push(Reason::NotYet);
@@ -87,6 +92,8 @@ struct View<'a> {
     counted: Vec<usize>,
     /// Whether there is no good whole one, so that these are partial ones.
     fallback: bool,
+    /// The newest that a drill has proven: of those that the rules go by, or else of all.
+    proven: Option<usize>,
 }
 
 fn is_good(status: Status) -> bool {
@@ -107,7 +114,10 @@ impl<'a> View<'a> {
             let (a, b) = (&backups[*a], &backups[*b]);
             (b.started, b.id).cmp(&(a.started, a.id))
         });
-        View { backups, zone, counted, fallback }
+        let is_proven = |at: &usize| backups[*at].proven && backups[*at].status != Status::Damaged;
+        let others = || (0..backups.len()).filter(is_proven).max_by_key(|at| (backups[*at].started, backups[*at].id));
+        let proven = counted.iter().copied().find(is_proven).or_else(others);
+        View { backups, zone, counted, fallback, proven }
     }
 
     /// Whether nothing better may be left of the database than this one.

@@ -121,4 +121,7 @@ pub struct ThresholdArgs {
     /// How many times its usual spread a size or a duration may be away from the usual; 0 is no limit
     #[arg(long, env = "MONITOR_MAX_DEVIATION", hide_env_values = true, value_name = "NUMBER", default_value = "8")]
     pub max_deviation: String,
+    /// Longest time since the last drill of each database, in days; 0 or nothing: none is asked for
+    #[arg(long, env = "MONITOR_DRILL_DAYS", hide_env_values = true, value_name = "DAYS")]
+    pub drill_days: Option<String>,
 }

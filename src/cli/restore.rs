@@ -38,6 +38,9 @@ pub struct RestoreArgs {
     /// constraints, defaults and triggers, into a new database; may be given several times
     #[arg(long, value_name = "NAME")]
     pub table: Vec<String>,
+    /// Compare only numbers of rows and large objects with the backup's fingerprints, and not every row
+    #[arg(long)]
+    pub quick: bool,
     /// First make the roles of the backup's globals that the server lacks
     #[arg(long)]
     pub globals: bool,

@@ -24,6 +24,8 @@ pub struct MonitorSettings {
     pub min_free: MinFree,
     /// How many times its usual spread a size or a duration may be away from the usual.
     pub max_deviation: Option<f64>,
+    /// Longest time since the last drill of each database, in days; none means that nobody asks.
+    pub drill_days: Option<u32>,
 }
 
 /// Longest age of the oldest backup.
@@ -49,8 +51,16 @@ pub enum MinFree {
 impl MonitorSettings {
     /// Checks the thresholds.
     pub fn new(args: &HealthArgs) -> Result<Self> {
-        let ThresholdArgs { schedule, recent_hours, min_backups, max_size, max_age_days, min_free, max_deviation } =
-            &args.thresholds;
+        let ThresholdArgs {
+            schedule,
+            recent_hours,
+            min_backups,
+            max_size,
+            max_age_days,
+            min_free,
+            max_deviation,
+            drill_days,
+        } = &args.thresholds;
         Ok(MonitorSettings {
             schedule: schedule.trim().to_owned(),
             recent: recent_hours.as_deref().map(hours).transpose()?,
@@ -61,6 +71,7 @@ impl MonitorSettings {
             max_age: max_age_days.as_deref().map_or(Ok(MaxAge::Retention), max_age)?,
             min_free: free(min_free)?,
             max_deviation: deviation(max_deviation)?,
+            drill_days: drill_days.as_deref().map_or(Ok(None), self::drill_days)?,
         })
     }
 }
@@ -128,6 +139,13 @@ fn deviation(text: &str) -> Result<Option<f64>> {
     }
 }
 
+fn drill_days(text: &str) -> Result<Option<u32>> {
+    match text.trim().parse() {
+        Ok(days @ 0..=36_500) => Ok(Some(days).filter(|days| *days > 0)),
+        _ => Err(wrong("MONITOR_DRILL_DAYS (--drill-days)", text, "a number of days up to 36500, or 0")),
+    }
+}
+
 /// `500K`, `1.5G`, `2T` (1024 each), or bytes.
 fn size(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -168,6 +186,8 @@ mod tests {
         assert_eq!(max_age("0").unwrap(), MaxAge::Unlimited);
         assert_eq!(max_age("9").unwrap(), MaxAge::Days(9));
         assert_eq!(deviation("0").unwrap(), None);
+        assert_eq!((drill_days("0").unwrap(), drill_days("31").unwrap()), (None, Some(31)));
+        assert!(drill_days("-1").is_err() && drill_days("x").is_err());
         assert_eq!(deviation("4.5").unwrap(), Some(4.5));
         for text in ["", "5 %x", "101%", "-1%", "x"] {
             assert!(free(text).is_err(), "{text}");

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::catalogue::drill::Outcome;
+
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
@@ -82,6 +84,19 @@ pub struct Backup {
     pub state: State,
     /// When every byte of it was read and found right, if that was its last verify.
     pub verified: Option<Timestamp>,
+    /// Its last drill, if there was one.
+    pub drill: Option<Drill>,
+}
+
+/// A drill that came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Drill {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What it came to.
+    pub result: Outcome,
+    /// How long the restore took, in seconds: the measured recovery time.
+    pub restore_seconds: f64,
 }
 
 /// What can be said of a backup.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::health::facts::{Backup, Expected, Facts};
+use crate::catalogue::drill::Outcome;
+use crate::health::facts::{Backup, Drill, Expected, Facts, State};
 
 /// How far a clock may be ahead before a backup counts as one from the future.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -27,6 +28,16 @@ pub struct Kept<'a> {
     pub backup: &'a Backup,
     /// Stores that have it.
     pub stores: Vec<&'static str>,
+    /// Its last drill, whichever copy it was of.
+    pub drill: Option<&'a Drill>,
+}
+
+impl Kept<'_> {
+    /// Whether a drill has shown that everything in it comes back, and nothing wrong is known of it since.
+    pub fn is_proven(&self) -> bool {
+        let damaged = matches!(self.backup.state, State::Damaged(_));
+        !damaged && self.drill.is_some_and(|drill| drill.result == Outcome::Passed)
+    }
 }
 
 impl<'a> Protection<'a> {
@@ -58,6 +69,18 @@ impl<'a> Protection<'a> {
         self.good(now).next_back()
     }
 
+    /// The newest one that a drill has proven, and that drill.
+    pub fn proven(&self) -> Option<(&'a Backup, &'a Drill)> {
+        let kept = self.backups.iter().rev().find(|kept| kept.is_proven())?;
+        kept.drill.map(|drill| (kept.backup, drill))
+    }
+
+    /// The last drill of any of them.
+    pub fn last_drill(&self) -> Option<(&'a Backup, &'a Drill)> {
+        let drills = self.backups.iter().filter_map(|kept| Some((kept.backup, kept.drill?)));
+        drills.max_by_key(|(_, drill)| drill.at)
+    }
+
     /// The oldest good one.
     pub fn oldest(&self, now: Timestamp) -> Option<&'a Backup> {
         self.good(now).next()
@@ -73,8 +96,9 @@ fn everywhere(facts: &Facts) -> BTreeMap<&str, Kept<'_>> {
     let mut found: BTreeMap<&str, Kept<'_>> = BTreeMap::new();
     for store in &facts.stores {
         for backup in store.backups() {
-            let kept = found.entry(&backup.id).or_insert_with(|| Kept { backup, stores: Vec::new() });
+            let kept = found.entry(&backup.id).or_insert_with(|| Kept { backup, stores: Vec::new(), drill: None });
             kept.stores.push(store.name);
+            kept.drill = kept.drill.into_iter().chain(&backup.drill).max_by_key(|drill| drill.at);
             if backup.is_good() && !kept.backup.is_good() {
                 kept.backup = backup;
             }

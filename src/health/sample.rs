@@ -22,6 +22,7 @@ pub fn settings() -> MonitorSettings {
         max_age: MaxAge::Retention,
         min_free: MinFree::Percent(5.0),
         max_deviation: Some(8.0),
+        drill_days: None,
     }
 }
 
@@ -37,6 +38,7 @@ pub fn backup(database: &str, hours: i64) -> Backup {
         kind: "custom gzip".to_owned(),
         state: State::Good,
         verified: None,
+        drill: None,
     }
 }
 

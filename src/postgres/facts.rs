@@ -24,6 +24,8 @@ pub struct Facts {
     pub superuser: bool,
     /// Whether our role may read the roles' passwords.
     pub reads_passwords: bool,
+    /// `lc_monetary`, which decides how values of the type `money` are written.
+    pub lc_monetary: String,
 }
 
 impl Snapshot {
@@ -35,7 +37,7 @@ impl Snapshot {
             .one(
                 "SELECT current_setting('server_version'), pg_get_userbyid(10), pg_is_in_recovery(), \
                  current_setting('is_superuser') = 'on', has_table_privilege('pg_authid', 'SELECT'), \
-                 (SELECT count(*) FROM pg_largeobject_metadata)",
+                 (SELECT count(*) FROM pg_largeobject_metadata), current_setting('lc_monetary')",
             )
             .await?;
         let large_objects: i64 = get(&server, 5)?;
@@ -57,6 +59,7 @@ impl Snapshot {
             bytes: u64::try_from(bytes).unwrap_or_default(),
             superuser: get(&server, 3)?,
             reads_passwords: get(&server, 4)?,
+            lc_monetary: text(&server, 6)?,
         })
     }
 

@@ -27,6 +27,7 @@ mod claim;
 mod commit;
 mod copies;
 mod copy;
+mod fingerprints;
 mod whole;
 
 use attempt::Attempt;

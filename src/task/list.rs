@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::{Group, Merged, Owner};
@@ -76,8 +77,17 @@ fn maker(group: &Group) -> (&str, &str) {
     (instance, host)
 }
 
+/// A backup, for machines.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    backup: &'a Backup,
+    proven: bool,
+}
+
 fn json(backups: &[&Backup]) -> Result<String> {
-    let text = serde_json::to_string_pretty(backups)
+    let listed: Vec<_> = backups.iter().map(|backup| Listed { backup, proven: backup.is_proven() }).collect();
+    let text = serde_json::to_string_pretty(&listed)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the backups as JSON: {error}")))?;
     Ok(text + "\n")
 }
@@ -121,7 +131,8 @@ fn row(group: &Group, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// The status that all copies have, or that of each; and whether one of them is pinned, which keeps them all.
+/// The status that all copies have, or that of each; whether a drill has proven one of them; and whether one is pinned,
+/// which keeps them all.
 fn status(group: &Group) -> String {
     let first = group.copies().next().map_or(Status::Good, |copy| copy.status);
     let status = match group.copies().all(|copy| copy.status == first) {
@@ -131,8 +142,10 @@ fn status(group: &Group) -> String {
             each.collect::<Vec<_>>().join(", ")
         }
     };
-    let pinned = if group.copies().any(|copy| copy.pin.is_some()) { " (pinned)" } else { "" };
-    status + pinned
+    let words =
+        [("proven", group.copies().any(Backup::is_proven)), ("pinned", group.copies().any(|copy| copy.pin.is_some()))];
+    let words: Vec<&str> = words.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word).collect();
+    if words.is_empty() { status } else { format!("{status} ({})", words.join(", ")) }
 }
 
 /// How the archive is made: `custom gzip`, `tar zstd age`, `plain`.
@@ -210,6 +223,7 @@ fn tell_others(merged: &Merged, database: Option<&str>) {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
+    use crate::catalogue::drill::{Drill, Outcome};
     use crate::catalogue::manifest::Pin;
     use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
@@ -284,6 +298,19 @@ mod tests {
         backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
         let lines = lines(&merged(vec![("local", vec![backup])]), false);
         assert!(lines[1].ends_with("good (pinned)  local"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_proof_shows() {
+        let mut backup = backup("shop_20231231_020000", "shop");
+        let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+        drill.result = Outcome::Passed;
+        backup.drill = Some(drill);
+        let told: serde_json::Value = serde_json::from_str(&json(&[&backup]).unwrap()).unwrap();
+        assert_eq!((&told[0]["proven"], &told[0]["drill"]["result"]), (&true.into(), &"passed".into()));
+        backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
+        let lines = lines(&merged(vec![("local", vec![backup])]), false);
+        assert!(lines[1].ends_with("good (proven, pinned)  local"), "{lines:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod pin;
 pub mod restore;
 pub mod retention;
 pub mod schedule;
+pub mod show;
 pub mod sweep;
 pub mod table;
 pub mod verify;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
 
+use crate::catalogue::fingerprint::Fingerprints;
 use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, Place};
@@ -26,11 +27,12 @@ use crate::postgres::restore::server::Server;
 
 pub mod archive;
 mod ask;
+mod compare;
 pub mod fingerprints;
 mod folder;
 pub mod foreign;
 mod globals;
-mod listing;
+pub mod listing;
 mod lists;
 mod look;
 mod parallel;
@@ -61,6 +63,8 @@ struct Run<'a> {
     args: &'a RestoreArgs,
     archive: Arc<Archive>,
     part: Option<Part>,
+    /// What the new database must hold, if anybody knows.
+    expected: Option<Fingerprints>,
     jobs: NonZeroUsize,
     target: String,
     programs: Programs,
@@ -141,6 +145,7 @@ async fn prepare<'a>(
             server.major
         );
     }
+    let expected = compare::expected(&archive, part.as_ref(), stop).await?;
     let bindir = server.connection().bindir.as_deref();
     let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
     let needs = look::needs(&archive, part.as_ref()).await?;
@@ -156,7 +161,7 @@ async fn prepare<'a>(
         );
     }
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
-    Ok(Run { args, archive: Arc::clone(&archive), part, jobs, target, programs, no_tablespaces, faults, stop })
+    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, faults, stop })
 }
 
 /// How the archive comes to the program that loads it. What has to be read whole before, is read here.
@@ -227,6 +232,7 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
     let looked =
         run.stop.or(look::all_there(&run.archive, run.part.as_ref(), server.connection(), database.name())).await;
     replace::go_on(run, looked)?;
+    replace::go_on(run, compare::with_backup(run, server.connection(), database.name()).await)?;
     run.stop.or(look::analyze(server.connection(), database.name(), run.jobs)).await?;
     run.stop.or(database.bytes(server)).await
 }

@@ -27,6 +27,7 @@ use crate::task::restore::wanted::Named;
 mod checks;
 mod dump;
 mod listing;
+mod live;
 mod reading;
 mod report;
 
@@ -55,8 +56,11 @@ struct Found {
 pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
+    if let Some(database) = &args.against_live {
+        return live::run(args, database, (&place, stores), stop).await;
+    }
     let identities = identities(&args.identity)?.map(Arc::new);
-    let run = Run { identities, bindir: args.pg_bindir.as_deref(), stop };
+    let run = Run { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
     if let Some(named) = Named::find(&args.id, &args.place.s3, &place).await? {
         return verify_named(&run, named, args).await;
     }

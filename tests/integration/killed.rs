@@ -228,12 +228,8 @@ fn kill_9_while_names_are_given() {
     let database = small(cluster);
     for format in ["custom", "directory"] {
         let archive = if format == "custom" { ".dump.gz" } else { "" };
-        let moments: [&[&str]; 3] = [
-            &[".manifest.json", ".globals.sql.gz", archive],
-            &[".manifest.json", ".globals.sql.gz"],
-            &[".manifest.json"],
-        ];
-        for unnamed in moments {
+        let order = [archive, ".globals.sql.gz", ".fingerprints.json.gz", ".manifest.json"];
+        for unnamed in (0..order.len()).map(|first| &order[first..]) {
             let (cellar, before) = Before::with_backup(cluster, &database);
             let cellar = cellar.with("BACKUP_FORMAT", format);
             let directory = cellar.backup_dir();
@@ -260,7 +256,7 @@ fn kill_9_while_the_manifest_is_written() {
     let directory = cellar.backup_dir();
     cellar.run(["backup"]).succeeds();
     let killed = before.has_one_more();
-    for extension in [".manifest.json", ".globals.sql.gz", ".dump.gz"] {
+    for extension in [".manifest.json", ".fingerprints.json.gz", ".globals.sql.gz", ".dump.gz"] {
         let name = format!("{killed}{extension}");
         fs::rename(directory.join(&name), directory.join(format!("{name}.partial"))).unwrap();
     }

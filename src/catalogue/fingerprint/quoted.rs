@@ -22,6 +22,27 @@ impl Quoted {
         std::str::from_utf8(&self.0).ok()
     }
 
+    /// The names in it that dots separate, without their quotes: schema and table of `public."My Table"` (`fmtId` of
+    /// `src/fe_utils/string_utils.c`).
+    pub fn parts(&self) -> Vec<Vec<u8>> {
+        let (mut parts, mut quoted, mut after) = (vec![Vec::new()], false, false);
+        for &byte in &self.0 {
+            match byte {
+                b'"' => {
+                    // A quote that opens right after one that closed was a quote in the name.
+                    if !quoted && after {
+                        parts.last_mut().into_iter().for_each(|part| part.push(byte));
+                    }
+                    quoted = !quoted;
+                }
+                b'.' if !quoted => parts.push(Vec::new()),
+                _ => parts.last_mut().into_iter().for_each(|part| part.push(byte)),
+            }
+            after = byte == b'"' && !quoted;
+        }
+        parts
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -69,5 +90,25 @@ impl<'a> Deserialize<'a> for Quoted {
             Written::Text(text) => Quoted(text.into_owned().into_bytes()),
             Written::Bytes(bytes) => Quoted(bytes),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Quoted;
+
+    #[test]
+    fn parts_of_names() {
+        for (quoted, parts) in [
+            ("public.orders", &["public", "orders"][..]),
+            ("public.\"My Table\"", &["public", "My Table"]),
+            ("\"a.b\".\"c.\"\"d\"\"\"", &["a.b", "c.\"d\""]),
+            ("\"\"\"\".x", &["\"", "x"]),
+            ("\"\".x", &["", "x"]),
+            ("x", &["x"]),
+        ] {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+            assert_eq!(Quoted::from(quoted).parts(), parts, "{quoted}");
+        }
     }
 }

@@ -23,6 +23,8 @@ pub enum Reason {
     OldestFor(Period),
     /// The last good backup of its database.
     NewestGood,
+    /// The last backup of its database that a drill has proven.
+    NewestProven,
     /// Options left data out of all of them.
     NewestPartial,
     /// It is damaged, and there is no good one.
@@ -64,6 +66,7 @@ impl fmt::Display for Reason {
             Reason::NewestOf(period) => write!(f, "newest of its {}", period.name()),
             Reason::OldestFor(period) => write!(f, "oldest, until there are enough {}s", period.name()),
             Reason::NewestGood => f.write_str("last good one"),
+            Reason::NewestProven => f.write_str("last proven one"),
             Reason::NewestPartial => f.write_str("last one, all are partial"),
             Reason::NoGoodOne => f.write_str("there is no good one"),
             Reason::NotYet => f.write_str("its time is yet to come"),

@@ -6,7 +6,7 @@ const BERLIN: &str = "Europe/Berlin";
 
 fn facts<'a>(id: &'a str, started: &str) -> Facts<'a> {
     let started = started.parse().unwrap();
-    Facts { id, started, status: Status::Good, pinned: false, locked_until: None, awaited: false }
+    Facts { id, started, status: Status::Good, pinned: false, locked_until: None, awaited: false, proven: false }
 }
 
 /// Good backups that began at these times, and the same texts as their ids.
@@ -309,6 +309,7 @@ fn shelf(drawn: &[Drawn]) -> Vec<Facts<'static>> {
         pinned: backup.pinned,
         locked_until: None,
         awaited: backup.awaited,
+        proven: backup.minute % 3 == 0,
     };
     drawn.iter().zip(&NAMES).map(facts).collect()
 }
@@ -360,6 +361,8 @@ proptest! {
         let good = all.iter().any(|facts| is_good(facts.status));
         prop_assert!(good || stays(&|status| status == Status::Partial));
         prop_assert!(good || all.iter().zip(&decisions).all(|(facts, decision)| facts.status != Status::Damaged || decision.keep));
+        let mut proven = all.iter().zip(&decisions).filter(|(facts, _)| facts.proven && facts.status != Status::Damaged).peekable();
+        prop_assert!(proven.peek().is_none() || proven.any(|(_, decision)| decision.keep));
         for (facts, decision) in all.iter().zip(&decisions) {
             prop_assert!(decision.keep || !facts.pinned && facts.started <= now);
             prop_assert!(!decision.reasons.is_empty());
@@ -371,7 +374,8 @@ proptest! {
         drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones()
     ) {
         let drawn: Vec<Drawn> = drawn.into_iter().map(|backup| Drawn { pinned: false, awaited: false, ..backup }).collect();
-        let all = shelf(&drawn);
+        let mut all = shelf(&drawn);
+        all.iter_mut().for_each(|facts| facts.proven = false);
         let decisions = decide(&all, &policy, "2100-01-01T00:00:00Z".parse().unwrap(), &zone);
         let newest = all.iter().filter(|facts| is_good(facts.status)).max_by_key(|facts| (facts.started, facts.id));
         for (at, decision) in decisions.iter().enumerate().filter(|(at, _)| is_good(all[*at].status)) {
@@ -426,4 +430,24 @@ proptest! {
             all.iter().zip(decide(&all, &policy, now, &zone)).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts.clone()).collect();
         prop_assert!(decide(&rest, &policy, now, &zone).iter().all(|decision| decision.keep));
     }
+}
+
+#[test]
+fn the_newest_proven_one_stays() {
+    let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    all[0].proven = true;
+    all[1].proven = true;
+    let decisions = decide_in(&all, &days(7), "UTC");
+    assert_eq!(decisions[0].reasons, [Reason::Expired]);
+    assert_eq!(decisions[1].reasons, [Reason::NewestProven]);
+    assert_eq!(decisions[2].reasons, [Reason::Days(7), Reason::NewestGood]);
+    // One that is damaged since proves nothing.
+    all[1].status = Status::Damaged;
+    let decisions = decide_in(&all, &days(7), "UTC");
+    assert_eq!((decisions[0].keep, decisions[1].keep), (true, false));
+    // A whole one comes before a partial one, and a partial one before none.
+    all[1].status = Status::Partial;
+    assert_eq!(kept(&all, &days(7), "UTC"), ["2024-01-01T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    all[0].proven = false;
+    assert_eq!(kept(&all, &days(7), "UTC"), ["2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
 }

@@ -142,9 +142,10 @@ fn large(protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Find
 fn old(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let MaxAge::Days(days) = settings.max_age else { return None };
     let limit = SignedDuration::from_hours(24 * i64::from(days));
-    // Retention never takes the last good one.
-    let last = protection.newest(facts.now).map(|backup| &backup.id);
-    let old = |backup: &&Backup| facts.now.duration_since(backup.started) > limit && Some(&backup.id) != last;
+    // Retention never takes the last good one, nor the last that a drill has proven.
+    let kept = [protection.newest(facts.now), protection.proven().map(|(backup, _)| backup)];
+    let is_kept = |backup: &Backup| kept.iter().flatten().any(|kept| kept.id == backup.id);
+    let old = |backup: &&Backup| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
     let old: Vec<&Backup> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
     let oldest = old.first()?;
     Some(finding(

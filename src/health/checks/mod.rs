@@ -6,6 +6,7 @@ use crate::health::protection::Protection;
 use crate::health::{Finding, Level};
 
 mod databases;
+mod drills;
 mod host;
 mod learned;
 mod stores;
@@ -13,14 +14,23 @@ mod stores;
 pub use stores::least_free;
 
 /// Of findings of one level, what comes first: what explains the others, then what is nearest to a loss of data.
-const ORDER: &[&str] =
-    &["store_unreadable", "no_backup", "damaged", "not_recent", "storage_full", "next_backup_fits", "key"];
+const ORDER: &[&str] = &[
+    "store_unreadable",
+    "no_backup",
+    "damaged",
+    "drill_failed",
+    "not_recent",
+    "storage_full",
+    "next_backup_fits",
+    "key",
+];
 
 /// Everything that is found, the worst first.
 pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     let protections = Protection::all(facts);
     let mut findings = stores::findings(facts, settings);
     findings.extend(databases::findings(facts, &protections, settings));
+    findings.extend(drills::findings(facts, &protections, settings));
     findings.extend(learned::findings(facts, &protections, settings));
     findings.extend(host::findings(facts));
     let place = |finding: &Finding| ORDER.iter().position(|check| *check == finding.check).unwrap_or(ORDER.len());

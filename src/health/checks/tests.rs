@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::catalogue::drill::Outcome;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
-    Backup, Contents, Disk, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
+    Backup, Contents, Disk, Drill, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
 };
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
@@ -366,4 +367,33 @@ fn units_keys_and_the_schedule() {
     let mut facts = facts();
     facts.schedule.trouble = Some(trouble());
     finds(&facts, &settings(), Level::Warning, "schedule", "");
+}
+
+#[test]
+fn drills() {
+    let drilled = |days: i64, result| {
+        let mut backups = daily("shop");
+        let at = now() - SignedDuration::from_hours(24 * days);
+        backups[1].drill = Some(Drill { at, result, restore_seconds: 60.0 });
+        backups
+    };
+    let (ask, never) = (MonitorSettings { drill_days: Some(5), ..settings() }, settings());
+    for (days, result) in [(5, Outcome::Passed), (1, Outcome::Restored)] {
+        is_silent(&with(drilled(days, result)), &ask);
+    }
+    finds(&with(drilled(6, Outcome::Passed)), &ask, Level::Warning, "no_drill", "shop");
+    is_silent(&with(drilled(6, Outcome::Passed)), &never);
+    for settings in [&ask, &never] {
+        finds(&with(drilled(9, Outcome::Failed)), settings, Level::Critical, "drill_failed", "shop");
+    }
+    // The last one counts, whichever backup and copy it was of.
+    let mut facts = with(drilled(3, Outcome::Failed));
+    facts.stores.push(store("s3", drilled(2, Outcome::Passed)));
+    is_silent(&facts, &ask);
+    // Where there was none, and time enough for one.
+    finds(&with(daily("shop")), &ask, Level::Warning, "no_drill", "shop");
+    is_silent(&with(daily("shop").split_off(2)), &ask);
+    is_silent(&with(daily("shop")), &never);
+    let gone = Facts { databases: vec![expected("shop")], ..with([daily("shop"), daily("gone")].concat()) };
+    finds(&gone, &ask, Level::Warning, "no_drill", "shop");
 }

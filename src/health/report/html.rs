@@ -9,7 +9,7 @@ use crate::health::Level;
 use crate::health::facts::StoreFacts;
 use crate::health::protection::{Kept, Protection};
 use crate::health::report::plot::{Point, draw};
-use crate::health::report::text::{class, numbers};
+use crate::health::report::text::{class, numbers, recovery};
 use crate::health::report::{Overview, positive};
 use crate::health::words::{ago, bytes, count, span, time, took};
 use crate::printable::printable;
@@ -128,7 +128,8 @@ fn databases(overview: &Overview<'_>) -> String {
     if overview.protections.is_empty() {
         return String::new();
     }
-    let headings = ["Database", "Protected since", "Until", "Last good backup", "Size", "Took", "Backups"];
+    let headings =
+        ["Database", "Protected since", "Until", "Last good backup", "Size", "Took", "Backups", "Proven", "Recovery"];
     table(&headings, &[0, 3], 4, overview.protections.iter().map(|protection| database(overview, protection)))
 }
 
@@ -150,6 +151,10 @@ fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String>
         None => row.extend([dash(), "none".to_owned(), dash(), dash()]),
     }
     row.push(numbers(overview, protection));
+    match protection.proven() {
+        Some((backup, drill)) => row.extend([moment(backup.started), recovery(drill)]),
+        None => row.extend([dash(), dash()]),
+    }
     row
 }
 
@@ -240,7 +245,7 @@ fn backups(overview: &Overview<'_>) -> String {
         vec![
             escaped(&backup.id),
             moment(backup.started),
-            backup.status().to_owned(),
+            format!("{}{}", backup.status(), if kept.is_proven() { ", proven" } else { "" }),
             kept.stores.join(", "),
             bytes(backup.bytes),
             took(backup),

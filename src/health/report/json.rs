@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::catalogue::drill::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::{Backup, Removal, Server};
 use crate::health::protection::{Kept, Protection};
@@ -43,6 +44,10 @@ struct Database<'a> {
     protected_since: Option<Timestamp>,
     protected_until: Option<Timestamp>,
     newest_good: Option<&'a str>,
+    newest_proven: Option<&'a str>,
+    recovery_seconds: Option<f64>,
+    last_drill: Option<Timestamp>,
+    last_drill_result: Option<Outcome>,
     good_backups: usize,
     backups: usize,
 }
@@ -64,6 +69,7 @@ struct Stored<'a> {
     backup: &'a Backup,
     seconds: f64,
     stores: &'a [&'static str],
+    proven: bool,
 }
 
 /// The verdict.
@@ -113,6 +119,10 @@ fn database<'a>(overview: &Overview<'a>, protection: &Protection<'a>) -> Databas
         protected_since: protection.oldest(now).map(|backup| backup.started),
         protected_until: newest.map(|backup| backup.started),
         newest_good: newest.map(|backup| backup.id.as_str()),
+        newest_proven: protection.proven().map(|(backup, _)| backup.id.as_str()),
+        recovery_seconds: protection.proven().map(|(_, drill)| drill.restore_seconds),
+        last_drill: protection.last_drill().map(|(_, drill)| drill.at),
+        last_drill_result: protection.last_drill().map(|(_, drill)| drill.result),
         good_backups: protection.good(now).count(),
         backups: protection.backups.len(),
     }
@@ -135,7 +145,8 @@ fn stores<'a>(overview: &'a Overview<'_>) -> Vec<Store<'a>> {
 }
 
 fn stored<'a>(kept: &'a Kept<'_>) -> Stored<'a> {
-    Stored { backup: kept.backup, seconds: kept.backup.duration().as_secs_f64(), stores: &kept.stores }
+    let seconds = kept.backup.duration().as_secs_f64();
+    Stored { backup: kept.backup, seconds, stores: &kept.stores, proven: kept.is_proven() }
 }
 
 fn write(document: &impl Serialize) -> Result<String> {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use crate::catalogue::drill::Outcome;
 use crate::health::Level;
 use crate::health::facts::Backup;
 use crate::health::protection::Protection;
@@ -101,6 +102,22 @@ fn databases(overview: &Overview<'_>) -> Vec<Metric> {
             "pgcellar_newest_backup_duration_seconds",
             "How long the newest good backup took.",
             &newest(|backup| backup.duration().as_secs_f64()),
+        ),
+        each("pgcellar_drill_timestamp_seconds", "When the last drill ended.", &|protection| {
+            protection.last_drill().map(|(_, drill)| seconds(drill.at))
+        }),
+        each("pgcellar_drill_failed", "Whether the last drill failed.", &|protection| {
+            protection.last_drill().map(|(_, drill)| f64::from(u8::from(drill.result == Outcome::Failed)))
+        }),
+        each(
+            "pgcellar_proven_backup_timestamp_seconds",
+            "When the newest backup began that a drill has proven; 0 if there is none.",
+            &|protection| Some(protection.proven().map_or(0.0, |(backup, _)| seconds(backup.started))),
+        ),
+        each(
+            "pgcellar_recovery_duration_seconds",
+            "How long the restore took that has proven the newest proven backup.",
+            &|protection| protection.proven().map(|(_, drill)| drill.restore_seconds),
         ),
     ]
 }

@@ -6,9 +6,14 @@ use std::path::Path;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::catalogue::drill::Outcome;
 use crate::health::checks;
-use crate::health::facts::{Backup, Removal, Server, State, Trouble};
+use crate::health::facts::{Backup, Drill, Removal, Server, State, Trouble};
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
+
+fn drill(result: Outcome, hours: i64) -> Drill {
+    Drill { at: now() - SignedDuration::from_hours(hours), result, restore_seconds: 754.2 }
+}
 
 /// Several databases, a strange name, damage, a bucket that is behind, and a backup that is late.
 fn in_trouble() -> Facts {
@@ -19,6 +24,8 @@ fn in_trouble() -> Facts {
         backup.ended = backup.started + SignedDuration::from_secs(90 + 7 * (number as i64 % 3));
     }
     shop[3].state = State::Damaged(vec!["shop_20231228_020000.dump.gz is missing".to_owned()]);
+    shop[5].drill = Some(drill(Outcome::Passed, 30));
+    shop[2].drill = Some(drill(Outcome::Failed, 20));
     shop[6].verified = Some(now() - SignedDuration::from_hours(1));
     let mut late = backup(strange, 30);
     late.kind = "custom zstd age".to_owned();

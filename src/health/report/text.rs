@@ -1,12 +1,15 @@
 //! The report for a terminal or a mail's text part.
 
+use std::time::Duration;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use crate::health::Level;
+use crate::health::facts::Drill;
 use crate::health::protection::Protection;
 use crate::health::report::Overview;
-use crate::health::words::{ago, bytes, count, some, time, took};
+use crate::health::words::{ago, bytes, count, some, span, time, took};
 use crate::printable::printable;
 
 /// How many names of backups are shown.
@@ -54,11 +57,11 @@ fn databases(overview: &Overview<'_>) -> String {
     }
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["DATABASE", "PROTECTED SINCE", "UNTIL", "AGE", "SIZE", "TOOK", "BACKUPS"]);
+    table.set_header(["DATABASE", "PROTECTED SINCE", "UNTIL", "AGE", "SIZE", "TOOK", "BACKUPS", "PROVEN", "RECOVERY"]);
     for protection in &overview.protections {
         table.add_row(row(overview, protection));
     }
-    for right in [3, 4, 5] {
+    for right in [3, 4, 5, 8] {
         if let Some(column) = table.column_mut(right) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -87,7 +90,16 @@ fn row(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
         None => row.extend([dash(), dash(), dash(), dash()]),
     }
     row.push(numbers(overview, protection));
+    match protection.proven() {
+        Some((backup, drill)) => row.extend([time(backup.started), recovery(drill)]),
+        None => row.extend([dash(), dash()]),
+    }
     row
+}
+
+/// How long the restore of a drill took.
+pub fn recovery(drill: &Drill) -> String {
+    span(Duration::try_from_secs_f64(drill.restore_seconds.ceil()).unwrap_or_default())
 }
 
 /// `7`, or `5 of 7 good`.

@@ -1,11 +1,13 @@
-//! Makes pg_dump's chunks longer while the archive passes.
+//! Makes pg_dump's chunks longer while the archive passes, and takes its fingerprints.
 
 use std::io::{self, Write};
 
 use super::Contents;
 use super::blocks::Sink;
+use super::header::Compression;
 use super::parser::{Expect, Parser};
 use super::primitive::encode;
+use super::recorder::{Record, Recorder};
 
 /// Bytes of data in a joined chunk; only the last one of a table or large object is shorter.
 pub const CHUNK: usize = 256 << 10;
@@ -24,10 +26,13 @@ const LENGTH: usize = 5;
 /// second table of contents after the blocks, whose offsets would too, is left out where chunks are joined. It is
 /// read by nobody.
 ///
-/// Memory: about 330 KiB, and what [`Contents`] takes. [`Write::flush`] does not cut the current chunk short.
+/// The rows and large objects are recorded on the way, unless pg_dump has compressed them.
+///
+/// Memory: about 330 KiB, and what [`Contents`] and [`Recorder`] take. [`Write::flush`] does not cut the current chunk short.
 pub struct Joiner<W: Write> {
     parser: Parser,
     chunks: Chunks<W>,
+    recorder: Recorder,
     failed: bool,
 }
 
@@ -35,7 +40,7 @@ impl<W: Write> Joiner<W> {
     /// A joiner that writes to `out`.
     pub fn new(out: W) -> Self {
         let chunks = Chunks { out, buffer: Vec::with_capacity(BATCH + CHUNK + 4 * LENGTH), chunk: None };
-        Self { parser: Parser::new(Expect::Custom), chunks, failed: false }
+        Self { parser: Parser::new(Expect::Custom), chunks, recorder: Recorder::default(), failed: false }
     }
 
     /// Ends the archive, checked as [`walk`](super::walk) does.
@@ -43,30 +48,38 @@ impl<W: Write> Joiner<W> {
     /// # Errors
     ///
     /// [`Malformed`](super::Malformed) if the stream has not ended where an archive does; those of the writer.
-    pub fn finish(mut self) -> io::Result<(W, Contents)> {
+    pub fn finish(mut self) -> io::Result<(W, Contents, Record)> {
         if self.failed {
             return Err(already_failed());
         }
         let contents = self.parser.finish()?;
         self.chunks.write_out()?;
         self.chunks.out.flush()?;
-        Ok((self.chunks.out, contents))
+        let recorded = match contents.compression {
+            Compression::None => self.recorder.finish(),
+            _ => Err("pg_dump has compressed the rows itself".to_owned()),
+        };
+        Ok((self.chunks.out, contents, recorded))
     }
 
     fn take(&mut self, piece: &[u8]) -> io::Result<()> {
         let (front, back) = if self.parser.in_data() {
             (piece.get(..0).unwrap_or_default(), piece)
         } else {
-            piece.split_at(self.parser.front(piece, &mut |_| ())?)
+            let recorder = &mut self.recorder;
+            piece.split_at(self.parser.front(piece, &mut |entry| recorder.entry(entry))?)
         };
         self.chunks.out.write_all(front)?;
         if back.is_empty() {
             return Ok(());
         }
         if self.parser.can_join() {
-            return self.parser.back(back, &mut self.chunks);
+            return self.parser.back(back, &mut Both(&mut self.chunks, &mut self.recorder));
         }
-        self.parser.back(back, &mut super::Ignore)?;
+        match self.parser.is_plain() {
+            true => self.parser.back(back, &mut self.recorder)?,
+            false => self.parser.back(back, &mut super::Ignore)?,
+        }
         self.chunks.out.write_all(back)
     }
 }
@@ -87,6 +100,32 @@ impl<W: Write> Write for Joiner<W> {
 
 fn already_failed() -> io::Error {
     io::Error::other("the archive has already failed to be read or written")
+}
+
+/// Two that take the same.
+struct Both<'a, A, B>(&'a mut A, &'a mut B);
+
+impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
+    fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
+        self.0.block(kind, dump_id)?;
+        self.1.block(kind, dump_id)
+    }
+
+    fn large_object(&mut self, oid: i64) -> io::Result<()> {
+        self.0.large_object(oid)?;
+        self.1.large_object(oid)
+    }
+
+    #[inline]
+    fn data(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.0.data(piece)?;
+        self.1.data(piece)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.0.end()?;
+        self.1.end()
+    }
 }
 
 /// Writes blocks with long chunks.

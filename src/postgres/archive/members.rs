@@ -92,7 +92,7 @@ fn skip(from: &mut impl Read, bytes: u64) -> io::Result<bool> {
 }
 
 /// Name and size of a member, if the header's checksum is right.
-fn parse(header: &[u8; BLOCK]) -> Option<(String, u64)> {
+pub(super) fn parse(header: &[u8; BLOCK]) -> Option<(String, u64)> {
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
     let (name, size, checksum) = (header.get(..100)?, header.get(124..136)?, header.get(148..156)?);
     // The checksum is made with eight spaces in its own place.

@@ -35,6 +35,7 @@ mod members;
 mod parser;
 mod places;
 mod primitive;
+mod recorder;
 mod rows;
 mod tar;
 mod toc;
@@ -47,8 +48,9 @@ pub use header::{Compression, Format, Version};
 pub use joiner::{CHUNK, Joiner};
 pub use members::{Promised, tar_members};
 pub use places::{Block, Mark, Places};
+pub use recorder::{Passing, Record, Recorded, Recorder, table_names};
 pub use rows::{Piece, Rows};
-pub use tar::{TocSniffer, tar_toc};
+pub use tar::{TarReader, tar_toc};
 pub use toc::{Entry, TAG_LIMIT, Text};
 
 use blocks::Ignore;

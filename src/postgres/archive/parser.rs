@@ -70,7 +70,12 @@ impl Parser {
 
     /// Whether chunks may be made longer: they are plain, and no offset in the table of contents would become wrong.
     pub(super) fn can_join(&self) -> bool {
-        self.contents.compression == Compression::None && !self.positions
+        self.is_plain() && !self.positions
+    }
+
+    /// Whether rows and large objects are there as they are, and not compressed.
+    pub(super) fn is_plain(&self) -> bool {
+        self.blocks.plain
     }
 
     /// Takes what `piece` has of header and table of contents and tells how many bytes that were.

@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 
+use super::members::parse;
 use super::parser::{Expect, Parser};
+use super::recorder::{Passing, Record, Recorder};
 use super::toc::Entry;
 use super::{Contents, Malformed, read_toc_of};
 
@@ -21,23 +23,51 @@ pub fn tar_toc<R: Read>(mut from: R, visit: impl FnMut(&Entry<'_>)) -> io::Resul
     read_toc_of(from.take(size), Expect::Toc, visit)
 }
 
-/// Passes a tar archive of pg_dump on unchanged, and reads the table of contents at its start as it does.
+/// Passes a tar archive of pg_dump on unchanged, reads the table of contents at its start as it does, and records the rows
+/// and large objects.
 ///
-/// Only that much is looked at: that the archive is whole, its writer's exit code must tell.
-pub struct TocSniffer<W: Write> {
+/// Of what follows the table of contents only that is looked at: that the archive is whole, its writer's exit code must
+/// tell.
+pub struct TarReader<W: Write> {
     out: W,
+    /// The header of a member, as far as it has come.
     header: Vec<u8>,
-    /// Bytes of `toc.dat` still to come, once its size is known.
-    left: Option<u64>,
+    part: Part,
+    /// Whether the table of contents has passed.
+    after_toc: bool,
     parser: Parser,
+    recorder: Recorder,
+    passing: Passing,
     failed: bool,
 }
 
-impl<W: Write> TocSniffer<W> {
-    /// A sniffer that writes to `out`.
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Header,
+    /// So many bytes of a member, then so many up to the next header.
+    Member {
+        left: u64,
+        padding: u64,
+    },
+    Padding(u64),
+    /// What follows the last member.
+    End,
+}
+
+impl<W: Write> TarReader<W> {
+    /// A reader that writes to `out`.
     pub fn new(out: W) -> Self {
-        let header = Vec::with_capacity(BLOCK);
-        Self { out, header, left: None, parser: Parser::new(Expect::Toc), failed: false }
+        Self {
+            out,
+            header: Vec::with_capacity(BLOCK),
+            part: Part::Header,
+            after_toc: false,
+            parser: Parser::new(Expect::Toc),
+            recorder: Recorder::default(),
+            passing: Passing::default(),
+            failed: false,
+        }
     }
 
     /// Flushes the writer and gives the contents.
@@ -45,37 +75,98 @@ impl<W: Write> TocSniffer<W> {
     /// # Errors
     ///
     /// [`Malformed`] if the stream did not begin with a whole `toc.dat`; those of the writer.
-    pub fn finish(mut self) -> io::Result<(W, Contents)> {
+    pub fn finish(mut self) -> io::Result<(W, Contents, Record)> {
         if self.failed {
             return Err(io::Error::other("the archive has already failed to be read or written"));
         }
-        if self.left.is_none() {
+        if !self.after_toc && self.part == Part::Header {
             toc_size(&self.header)?;
         }
         let contents = self.parser.finish_toc()?;
         self.out.flush()?;
-        Ok((self.out, contents))
+        let recorded = match self.part {
+            Part::End => self.recorder.finish(),
+            _ => Err("the end of the tar archive was not found".to_owned()),
+        };
+        Ok((self.out, contents, recorded))
     }
 
-    fn look(&mut self, piece: &[u8]) -> io::Result<()> {
+    fn look(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() {
+            piece = match self.part {
+                Part::Header => self.header(piece)?,
+                Part::Member { left, padding } => self.member(piece, left, padding)?,
+                Part::Padding(left) => {
+                    let (_, rest) = split(piece, left);
+                    let left = left - (piece.len() - rest.len()) as u64;
+                    self.part = if left == 0 { Part::Header } else { Part::Padding(left) };
+                    rest
+                }
+                Part::End => return Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    fn header<'a>(&mut self, piece: &'a [u8]) -> io::Result<&'a [u8]> {
         let (header, rest) = piece.split_at(piece.len().min(BLOCK - self.header.len()));
         self.header.extend_from_slice(header);
-        if self.header.len() < BLOCK {
-            return Ok(());
-        }
-        let left = match self.left {
-            Some(left) => left,
-            None => toc_size(&self.header)?,
+        let Ok(header) = <&[u8; BLOCK]>::try_from(self.header.as_slice()) else { return Ok(rest) };
+        let left = match (self.after_toc, parse(header)) {
+            (false, _) => toc_size(header)?,
+            (true, Some((name, size))) => {
+                self.passing = self.recorder.file(&name);
+                size
+            }
+            (true, None) => {
+                if *header != [0; BLOCK] {
+                    self.recorder.fail("the tar archive");
+                }
+                self.part = Part::End;
+                return Ok(rest);
+            }
         };
-        let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-        let toc = rest.get(..here).unwrap_or_default();
-        self.left = Some(left - here as u64);
-        let front = self.parser.front(toc, &mut |_| ())?;
-        self.parser.no_more(toc.get(front..).unwrap_or_default())
+        self.header.clear();
+        self.part = Part::Member { left, padding: left.next_multiple_of(BLOCK as u64) - left };
+        self.end_member(left);
+        Ok(rest)
+    }
+
+    fn member<'a>(&mut self, piece: &'a [u8], left: u64, padding: u64) -> io::Result<&'a [u8]> {
+        let (piece, rest) = split(piece, left);
+        if self.after_toc {
+            self.passing.push(piece);
+        } else {
+            let recorder = &mut self.recorder;
+            let front = self.parser.front(piece, &mut |entry| recorder.entry(entry))?;
+            self.parser.no_more(piece.get(front..).unwrap_or_default())?;
+        }
+        let left = left - piece.len() as u64;
+        self.part = Part::Member { left, padding };
+        self.end_member(left);
+        Ok(rest)
+    }
+
+    /// Goes on to the padding if there is nothing left of the member.
+    fn end_member(&mut self, left: u64) {
+        if let (0, Part::Member { padding, .. }) = (left, self.part) {
+            match std::mem::replace(&mut self.after_toc, true) {
+                true => self.recorder.take(&self.passing),
+                // How far its table of contents came is told at the end.
+                false if !self.parser.in_data() => return self.part = Part::End,
+                false => {}
+            }
+            self.part = if padding == 0 { Part::Header } else { Part::Padding(padding) };
+        }
     }
 }
 
-impl<W: Write> Write for TocSniffer<W> {
+/// So many bytes of the piece, and the rest.
+fn split(piece: &[u8], left: u64) -> (&[u8], &[u8]) {
+    piece.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(piece.len()))
+}
+
+impl<W: Write> Write for TarReader<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.look(piece).and_then(|()| self.out.write_all(piece)).inspect_err(|_| self.failed = true)?;
         Ok(piece.len())

@@ -12,7 +12,8 @@ pub(super) fn joined(pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Contents)> {
     for piece in pieces {
         joiner.write_all(piece)?;
     }
-    joiner.finish()
+    let (out, contents, _) = joiner.finish()?;
+    Ok((out, contents))
 }
 
 fn malformed(result: io::Result<impl fmt::Debug>) -> Malformed {
@@ -232,16 +233,16 @@ fn toc_dat_is_read_alone_and_in_tar() {
     let tar = [tar_member(&toc), b"and so on".to_vec()].concat();
     assert_eq!(tar_toc(tar.as_slice(), |_| ()).expect("whole"), contents);
     for step in [1, 7, 511, 512, 513, 100_000] {
-        let mut sniffer = TocSniffer::new(Vec::new());
-        tar.chunks(step).for_each(|piece| sniffer.write_all(piece).expect("taken"));
-        let (out, sniffed) = sniffer.finish().expect("whole");
-        assert!(out == tar && sniffed == contents);
+        let mut reader = TarReader::new(Vec::new());
+        tar.chunks(step).for_each(|piece| reader.write_all(piece).expect("taken"));
+        let (out, read, _) = reader.finish().expect("whole");
+        assert!(out == tar && read == contents);
     }
     for len in 0..512 + toc.len() {
         malformed(tar_toc(&tar[..len], |_| ()));
-        let mut sniffer = TocSniffer::new(Vec::new());
-        sniffer.write_all(&tar[..len]).expect("taken");
-        malformed(sniffer.finish().map(|_| ()));
+        let mut reader = TarReader::new(Vec::new());
+        reader.write_all(&tar[..len]).expect("taken");
+        malformed(reader.finish().map(|_| ()));
     }
     let mut renamed = tar;
     renamed[0] = b'T';

@@ -17,8 +17,9 @@ const DEFN_LIMIT: usize = 128;
 const DEPENDENCIES: usize = 64;
 /// What is looked at of a definition that counts.
 const WHOLE_LIMIT: usize = 1 << 20;
-/// Entries whose definitions count: some name roles that are nobody's owner, some are the database's own.
-const WHOLE: [&[u8]; 5] = [b"ACL", b"DEFAULT ACL", b"POLICY", b"DATABASE", b"DATABASE PROPERTIES"];
+/// Entries whose definitions count: some name roles that are nobody's owner, some are the database's own, some are values
+/// of sequences.
+const WHOLE: [&[u8]; 6] = [b"ACL", b"DEFAULT ACL", b"POLICY", b"DATABASE", b"DATABASE PROPERTIES", b"SEQUENCE SET"];
 /// Entries whose definitions count if they are about the database, which their tag says.
 const OF_DATABASE: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
 /// How the tag of an entry about the database begins.
@@ -77,10 +78,12 @@ pub struct Entry<'a> {
     pub dependencies: &'a [u32],
     /// Whether the archive holds data for it.
     pub has_data: bool,
+    /// The COPY statement that loads its data, up to 1 MiB; empty if there is none.
+    pub copy_statement: Text<'a>,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
     pub file: Text<'a>,
-    /// The definition's first bytes; of ACL, DEFAULT ACL and POLICY, and of what is the database's own, all of it, up to
-    /// 1 MiB.
+    /// The definition's first bytes; of ACL, DEFAULT ACL, POLICY and SEQUENCE SET, and of what is the database's own, all of
+    /// it, up to 1 MiB.
     pub defn: Text<'a>,
     pub(super) copy: bool,
     pub(super) defn_lines: u64,
@@ -143,6 +146,7 @@ impl Field {
             Self::Namespace | Self::Tablespace | Self::Owner | Self::File => NAME_LIMIT,
             Self::Desc => DESC_LIMIT,
             Self::Defn => DEFN_LIMIT,
+            Self::CopyStmt => WHOLE_LIMIT,
             Self::Catalog | Self::Oid | Self::Dependency | Self::WithOids => 16,
             _ => 0,
         }
@@ -200,6 +204,7 @@ struct Draft {
     tag: Kept,
     desc: Kept,
     defn: Kept,
+    copy_statement: Kept,
     namespace: Kept,
     tablespace: Kept,
     owner: Kept,
@@ -228,6 +233,7 @@ impl Draft {
             has_data: self.has_data,
             file: self.file.text(),
             copy: self.copy,
+            copy_statement: self.copy_statement.text(),
             defn: self.defn.text(),
             defn_lines: self.defn_lines,
             position: self.position,
@@ -369,7 +375,11 @@ impl Toc {
     }
 
     fn text(&mut self, field: Field) -> Result<(), String> {
-        if self.string.truncated && !matches!(field, Field::Tag) && field.limit() > 0 && field != Field::Defn {
+        if self.string.truncated
+            && !matches!(field, Field::Tag | Field::CopyStmt)
+            && field.limit() > 0
+            && field != Field::Defn
+        {
             return Err(format!("more than {} bytes", field.limit()));
         }
         let draft = &mut self.draft;
@@ -390,7 +400,7 @@ impl Toc {
             }
             Field::CopyStmt => {
                 draft.copy = !self.string.null;
-                return Ok(());
+                &mut draft.copy_statement
             }
             Field::Tag => &mut draft.tag,
             Field::Desc => &mut draft.desc,

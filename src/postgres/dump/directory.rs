@@ -1,21 +1,27 @@
-//! A directory archive: pg_dump writes the folder with several jobs, then its files are hashed, or encrypted one by one.
+//! A directory archive: pg_dump writes the folder with several jobs, then its files are read, recorded, and hashed or
+//! encrypted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::catalogue::manifest::{Role, StoredFile};
+use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
-use crate::pipeline::Sink;
+use crate::parallel;
 use crate::pipeline::compress::Method;
-use crate::pipeline::digest::DigestWriter;
+use crate::pipeline::digest::Digest;
 use crate::pipeline::encrypt::Recipients;
-use crate::postgres::archive::read_toc;
+use crate::pipeline::{Sink, Source};
+use crate::postgres::archive::data_file::{Packing, split};
+use crate::postgres::archive::{Record, Recorder, read_toc};
 use crate::postgres::dump::Dumped;
 use crate::store::local::LocalFolder;
 
@@ -46,64 +52,107 @@ pub async fn follow(folder: PathBuf, moved: Counter) {
     }
 }
 
-/// What the archive has, by its table of contents.
-pub fn dumped(folder: &Path) -> Result<Dumped> {
+/// What the archive has, by its table of contents, and what its files are to be recorded by.
+pub fn dumped(folder: &Path) -> Result<(Dumped, Recorder)> {
     let path = folder.join(TOC);
-    let read = || read_toc(io::BufReader::new(File::open(&path)?), |_| {});
-    read().map(Dumped::from).map_err(|error| Error::read(path.display(), &error))
+    let mut recorder = Recorder::default();
+    let mut read = || read_toc(io::BufReader::new(File::open(&path)?), |entry| recorder.entry(entry));
+    let contents = read().map_err(|error| Error::read(path.display(), &error))?;
+    Ok((contents.into(), recorder))
 }
 
-/// Hashes every file where it is, or encrypts it into the folder if it was staged elsewhere. Blocks,
-/// but not for long once the process was told to stop.
-pub fn collect(
-    id: &str,
-    staged: &Path,
-    folder: &LocalFolder,
-    recipients: Option<&Recipients>,
-    moved: &Counter,
-    stop: &Stop,
-) -> Result<Vec<StoredFile>> {
-    let mut names: Vec<String> = Vec::new();
-    let entries = std::fs::read_dir(staged).map_err(|error| Error::read(staged.display(), &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::read(staged.display(), &error))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    let file = |name: &String| {
-        let path = staged.join(name);
-        let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
-        let from = stop.reader(moved.reader(from));
-        match recipients {
-            None => hash(&format!("{id}/{name}"), from, &path),
-            Some(recipients) => {
-                let stored = encrypt(
-                    &format!("{id}/{name}.age"),
-                    from,
-                    &folder.folder().join(format!("{name}.age")),
-                    recipients,
-                );
-                // The plain bytes lie in memory; they go as soon as they can.
-                std::fs::remove_file(&path).map_err(|error| Error::write(path.display(), &error))?;
-                stored
-            }
+/// A folder that pg_dump has filled, and what becomes of its files.
+pub struct Collection<'a> {
+    /// Id of the backup.
+    pub id: &'a str,
+    /// The folder.
+    pub staged: &'a Path,
+    /// Folder of the backup, in which the files are already if they are not encrypted.
+    pub folder: &'a LocalFolder,
+    /// Encryption.
+    pub recipients: Option<&'a Recipients>,
+    /// Bytes that were read.
+    pub moved: Counter,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+impl Collection<'_> {
+    /// Reads every file to its end, several at once: its rows and large objects are recorded, and it is hashed where it is,
+    /// or encrypted into the backup's folder if it was staged elsewhere. Blocks, but not for long once the process was told
+    /// to stop.
+    pub fn collect(&self, recorder: Recorder) -> Result<(Vec<StoredFile>, Record)> {
+        let mut names: Vec<String> = Vec::new();
+        let entries = std::fs::read_dir(self.staged).map_err(|error| Error::read(self.staged.display(), &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::read(self.staged.display(), &error))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
         }
-    };
-    names.iter().map(file).collect()
+        names.sort();
+        let (recorder, failed) = (Mutex::new(recorder), AtomicBool::new(false));
+        let file = |name: &String| match failed.load(Ordering::Relaxed) {
+            true => Ok(None),
+            false => self.file(name, &recorder).map(Some).inspect_err(|_| failed.store(true, Ordering::Relaxed)),
+        };
+        let done = parallel::map_by(processors().get(), &names, file);
+        let files = done.into_iter().collect::<Result<Vec<Option<StoredFile>>>>()?;
+        let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((files.into_iter().flatten().collect(), recorder.finish()))
+    }
+
+    fn file(&self, name: &str, recorder: &Mutex<Recorder>) -> Result<StoredFile> {
+        let path = self.staged.join(name);
+        let digest = self.record(name, &path, recorder)?;
+        let Some(recipients) = self.recipients else {
+            let key = format!("{}/{name}", self.id);
+            let (bytes, sha256) = (digest.bytes, digest.hex());
+            return Ok(StoredFile {
+                role: Role::Archive,
+                key,
+                stored_bytes: bytes,
+                stored_sha256: sha256.clone(),
+                plain_bytes: bytes,
+                plain_sha256: sha256,
+            });
+        };
+        let from = self.stop.reader(open(&path)?);
+        let to = self.folder.folder().join(format!("{name}.age"));
+        let stored = encrypt(&format!("{}/{name}.age", self.id), from, &to, recipients);
+        // The plain bytes lie in memory; they go as soon as they can.
+        std::fs::remove_file(&path).map_err(|error| Error::write(path.display(), &error))?;
+        stored
+    }
+
+    /// Records what is in a file, and gives the hash of the file as it is.
+    fn record(&self, name: &str, path: &Path, recorder: &Mutex<Recorder>) -> Result<Digest> {
+        let (plain_name, packing) = split(name);
+        let method = match packing {
+            Packing::By(method) => method,
+            Packing::Plain | Packing::Lz4 => Method::None,
+        };
+        let from = self.stop.reader(self.moved.reader(open(path)?));
+        let recorder = || recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passing = recorder().file(plain_name);
+        let read = || {
+            let mut source = Source::open(method, None, from)?;
+            loop {
+                let piece = source.fill_buf()?;
+                let length = piece.len();
+                if length == 0 {
+                    return source.finish();
+                }
+                passing.push(piece);
+                source.consume(length);
+            }
+        };
+        let digests = read().map_err(|error| Error::read(path.display(), &error))?;
+        recorder().take(&passing);
+        Ok(digests.stored)
+    }
 }
 
-fn hash(key: &str, mut from: impl io::Read, path: &Path) -> Result<StoredFile> {
-    let mut digest = DigestWriter::new(io::sink());
-    io::copy(&mut from, &mut digest).map_err(|error| Error::read(path.display(), &error))?;
-    let (_, digest) = digest.finish();
-    Ok(StoredFile {
-        role: Role::Archive,
-        key: key.to_owned(),
-        stored_bytes: digest.bytes,
-        stored_sha256: digest.hex(),
-        plain_bytes: digest.bytes,
-        plain_sha256: digest.hex(),
-    })
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| Error::read(path.display(), &error))
 }
 
 fn encrypt(key: &str, mut from: impl io::Read, to: &Path, recipients: &Recipients) -> Result<StoredFile> {

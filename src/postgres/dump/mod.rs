@@ -17,12 +17,14 @@ use crate::postgres::script::Script;
 use crate::postgres::snapshot::later_timeouts;
 
 pub mod directory;
+pub mod fingerprints;
 pub mod stream;
 
 /// Parameters that would change how values are written, or end the session, whatever the database or the role has set.
 fn parameters(server: u32) -> String {
     let later: String = later_timeouts(server).map(|timeout| format!(" -c {timeout}=0")).collect();
-    format!("-c TimeZone=UTC -c bytea_output=hex {NO_TIMEOUTS}{later}")
+    let pinned: String = fingerprints::PINNED.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
+    format!("{pinned}{NO_TIMEOUTS}{later}")
 }
 
 /// What a dump has, as its own bytes tell.
@@ -55,6 +57,14 @@ impl Dumped {
         match &self.tables {
             Tables::Archive(_) => false,
             Tables::Script(script) => script.has_table(schema, table),
+        }
+    }
+
+    /// The table of contents; a script has none.
+    pub fn contents(&self) -> Option<&Contents> {
+        match &self.tables {
+            Tables::Archive(contents) => Some(contents),
+            Tables::Script(_) => None,
         }
     }
 

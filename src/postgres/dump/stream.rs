@@ -13,7 +13,7 @@ use crate::host::progress::Counter;
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::Recipients;
 use crate::pipeline::{Finished, Sink};
-use crate::postgres::archive::{Joiner, Malformed, TocSniffer};
+use crate::postgres::archive::{Joiner, Malformed, Record, TarReader};
 use crate::postgres::dump::Dumped;
 use crate::postgres::script::ScriptScanner;
 use crate::store::Upload;
@@ -38,6 +38,8 @@ pub struct Stored {
     pub finished: Finished<Box<dyn Upload>>,
     /// What it has.
     pub dumped: Dumped,
+    /// Its rows, for the fingerprints.
+    pub recorded: Record,
 }
 
 /// A script without the line that pg_dump ends it with.
@@ -54,26 +56,28 @@ impl std::error::Error for Incomplete {}
 
 /// Looks at a dump while it passes.
 enum Observer<W: Write> {
-    Custom(Joiner<W>),
-    Tar(TocSniffer<W>),
-    Script(ScriptScanner<W>),
+    Custom(Box<Joiner<W>>),
+    Tar(Box<TarReader<W>>),
+    Script(Box<ScriptScanner<W>>),
 }
 
 impl<W: Write> Observer<W> {
     fn new(format: Format, out: W) -> Self {
         match format {
-            Format::Custom => Observer::Custom(Joiner::new(out)),
-            Format::Tar => Observer::Tar(TocSniffer::new(out)),
-            Format::Plain | Format::Directory => Observer::Script(ScriptScanner::new(out)),
+            Format::Custom => Observer::Custom(Box::new(Joiner::new(out))),
+            Format::Tar => Observer::Tar(Box::new(TarReader::new(out))),
+            Format::Plain | Format::Directory => Observer::Script(Box::new(ScriptScanner::new(out))),
         }
     }
 
-    fn finish(self) -> io::Result<(W, Dumped)> {
+    fn finish(self) -> io::Result<(W, Dumped, Record)> {
         match self {
-            Observer::Custom(joiner) => joiner.finish().map(|(out, contents)| (out, contents.into())),
-            Observer::Tar(sniffer) => sniffer.finish().map(|(out, contents)| (out, contents.into())),
+            Observer::Custom(joiner) => joiner.finish().map(|(out, contents, record)| (out, contents.into(), record)),
+            Observer::Tar(reader) => reader.finish().map(|(out, contents, record)| (out, contents.into(), record)),
             Observer::Script(scanner) => match scanner.finish()? {
-                (out, script) if script.complete || script.cluster_complete => Ok((out, script.into())),
+                (out, script) if script.complete || script.cluster_complete => {
+                    Ok((out, script.into(), Err("they are not taken of SQL scripts".to_owned())))
+                }
                 _ => Err(io::Error::new(io::ErrorKind::InvalidData, Incomplete)),
             },
         }
@@ -84,7 +88,7 @@ impl<W: Write> Write for Observer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Observer::Custom(joiner) => joiner.write(bytes),
-            Observer::Tar(sniffer) => sniffer.write(bytes),
+            Observer::Tar(reader) => reader.write(bytes),
             Observer::Script(scanner) => scanner.write(bytes),
         }
     }
@@ -122,10 +126,10 @@ pub fn pump(
         observer.write_all(&piece[..bytes]).map_err(|error| broken(program, &error))?;
         moved.add(bytes as u64);
     }
-    let (sink, dumped) = observer.finish().map_err(|error| broken(program, &error))?;
+    let (sink, dumped, recorded) = observer.finish().map_err(|error| broken(program, &error))?;
     let mut finished = sink.finish().map_err(|error| broken(program, &error))?;
     finished.inner.seal()?;
-    Ok(Stored { finished, dumped })
+    Ok(Stored { finished, dumped, recorded })
 }
 
 /// Threads that compress. All processors: what is left of them is what pg_dump and the server do not use.

@@ -66,11 +66,7 @@ pub async fn find(
             }
             None => Err(Rows::Unnamed),
         });
-        let relations = match table.partitions.as_slice() {
-            [] => std::slice::from_ref(&table.target),
-            partitions => partitions,
-        };
-        for name in relations {
+        for name in table.relations() {
             // An empty name is nobody's.
             let text = names.text(client, name).await?;
             if text.is_none() {

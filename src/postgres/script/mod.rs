@@ -22,6 +22,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
 use lexer::Lexer;
+pub(super) use statement::identifier;
 
 /// Findings that are kept; a script with more of them is as unfit as one with these.
 pub const FINDINGS: usize = 64;

@@ -175,7 +175,7 @@ impl First {
 }
 
 /// A name as `fmtId` of src/fe_utils/string_utils.c writes it, and what follows it.
-fn identifier(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+pub(in crate::postgres) fn identifier(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some((b'"', mut rest)) = text.split_first() else {
         let end = text.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);

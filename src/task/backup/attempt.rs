@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::catalogue::fingerprint::FINGERPRINTS;
 use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::staging::Staging;
 use crate::host::thread::joined;
+use crate::pipeline::Finished;
+use crate::postgres::archive::Record;
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
 use crate::postgres::dump::{Call, Dumped, directory, globals};
@@ -20,6 +23,7 @@ use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Session, Snapshot};
 use crate::store::Upload;
 use crate::task::backup::claim::{self, Name};
+use crate::task::backup::fingerprints;
 use crate::task::backup::whole::{Sealed, Whole};
 use crate::task::backup::{PROMPT, Run};
 
@@ -38,6 +42,7 @@ struct Archive {
     dumped: Dumped,
     facts: Facts,
     messages: Messages,
+    recorded: Record,
 }
 
 /// What a look at a dump that has begun finds.
@@ -92,6 +97,18 @@ async fn dump(
 
     let mut warnings = archive.messages.warnings();
     warnings.extend(messages.warnings());
+    let recorded = match archive.recorded {
+        Err(why) if run.settings.format != Format::Plain => {
+            warnings.push(format!("there are no fingerprints: {why}"));
+            None
+        }
+        recorded => recorded.ok(),
+    };
+    let fingerprints = match recorded {
+        Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &archive.facts).await?),
+        None => None,
+    };
+    let (fingerprints, fingerprints_file) = fingerprints.unzip();
     if !archive.facts.reads_passwords {
         warnings
             .push("the globals have no passwords, because this role may not read them (a superuser may)".to_owned());
@@ -102,7 +119,8 @@ async fn dump(
         started,
         archive: archive.sealed,
         globals: upload,
-        files: archive.files.into_iter().chain([file]).collect(),
+        fingerprints,
+        files: archive.files.into_iter().chain([file]).chain(fingerprints_file).collect(),
         dumped: archive.dumped,
         facts: archive.facts,
         omitted,
@@ -112,7 +130,7 @@ async fn dump(
 }
 
 /// Key of the archive; of a directory archive, its folder.
-pub fn archive_key(run: &Run<'_>, id: &str) -> String {
+fn archive_key(run: &Run<'_>, id: &str) -> String {
     match run.settings.format {
         Format::Directory => id.to_owned(),
         format => key(run, id, format.extension()),
@@ -120,12 +138,22 @@ pub fn archive_key(run: &Run<'_>, id: &str) -> String {
 }
 
 /// Key of the globals.
-pub fn globals_key(run: &Run<'_>, id: &str) -> String {
+fn globals_key(run: &Run<'_>, id: &str) -> String {
     key(run, id, ".globals.sql")
 }
 
+/// Key of the fingerprints.
+pub fn fingerprints_key(run: &Run<'_>, id: &str) -> String {
+    key(run, id, FINGERPRINTS)
+}
+
+/// Keys of everything that a backup may have in a store, but for the manifest.
+pub fn keys(run: &Run<'_>, id: &str) -> [String; 3] {
+    [archive_key(run, id), globals_key(run, id), fingerprints_key(run, id)]
+}
+
 /// Begins a file of the backup, whose size nobody knows yet.
-async fn create(run: &Run<'_>, key: &str) -> Result<Box<dyn Upload>> {
+pub async fn create(run: &Run<'_>, key: &str) -> Result<Box<dyn Upload>> {
     let (store, key) = (Arc::clone(&run.store), key.to_owned());
     let create = async { joined(tokio::task::spawn_blocking(move || store.create(&key, None)).await) };
     run.stop.or(create).await
@@ -137,7 +165,8 @@ fn key(run: &Run<'_>, id: &str, extension: &str) -> String {
     format!("{id}{extension}{}{age}", run.settings.compression.suffix())
 }
 
-fn recipe(run: &Run<'_>) -> Recipe {
+/// What becomes of plain bytes on their way into the store.
+pub fn recipe(run: &Run<'_>) -> Recipe {
     let settings = &run.settings;
     Recipe { method: settings.compression, level: settings.level, recipients: settings.recipients.clone() }
 }
@@ -187,13 +216,14 @@ async fn dump_stream(
         }
     };
     let (stored, messages) = finish(run, &mut child, pump).await?;
-    let file = stored_file(Role::Archive, key, &stored);
+    let file = stored_file(Role::Archive, key, &stored.finished);
     Ok(Ok(Archive {
         sealed: Sealed::File(stored.finished.inner),
         files: vec![file],
         dumped: stored.dumped,
         facts,
         messages,
+        recorded: stored.recorded,
     }))
 }
 
@@ -229,8 +259,8 @@ async fn abandon(run: &Run<'_>, pump: JoinHandle<Result<Stored>>) {
     }
 }
 
-fn stored_file(role: Role, key: String, stored: &Stored) -> StoredFile {
-    let finished = &stored.finished;
+/// What the manifest says of a file.
+pub fn stored_file(role: Role, key: String, finished: &Finished<Box<dyn Upload>>) -> StoredFile {
     StoredFile {
         role,
         key,
@@ -303,18 +333,21 @@ async fn dump_directory(
     let (owned_id, recipients, moved) = (id.to_owned(), settings.recipients.clone(), progress.counter());
     let stop = run.stop.clone();
     let collected = tokio::task::spawn_blocking(move || {
-        let dumped = directory::dumped(&target)?;
-        let files = directory::collect(&owned_id, &target, &folder, recipients.as_deref(), &moved, &stop)?;
+        let (dumped, recorder) = directory::dumped(&target)?;
+        let recipients = recipients.as_deref();
+        let collection =
+            directory::Collection { id: &owned_id, staged: &target, folder: &folder, recipients, moved, stop };
+        let (files, recorded) = collection.collect(recorder)?;
         folder.seal()?;
         drop(staging);
-        Ok((folder, files, dumped))
+        Ok((folder, files, dumped, recorded))
     });
     let collected = joined(collected.await);
     if run.stop.requested() {
         return Err(run.stop.error());
     }
-    let (folder, files, dumped) = collected?;
-    Ok(Ok(Archive { sealed: Sealed::Folder(folder), files, dumped, facts, messages }))
+    let (folder, files, dumped, recorded) = collected?;
+    Ok(Ok(Archive { sealed: Sealed::Folder(folder), files, dumped, facts, messages, recorded }))
 }
 
 async fn dump_globals(
@@ -334,6 +367,6 @@ async fn dump_globals(
     });
     let finished = finish(run, &mut child, pump).await;
     let (stored, messages) = finished.map_err(|error| error.context("the globals"))?;
-    let file = stored_file(Role::Globals, key, &stored);
+    let file = stored_file(Role::Globals, key, &stored.finished);
     Ok((stored.finished.inner, file, messages))
 }

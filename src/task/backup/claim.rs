@@ -58,7 +58,7 @@ async fn is_ours(run: &Run<'_>, id: &str) -> Result<bool> {
         return Ok(true);
     };
     let claim = Claim { id: id.to_owned(), instance: run.place.instance.clone(), host: run.place.host.clone() };
-    let keys = [attempt::archive_key(run, id), attempt::globals_key(run, id), Manifest::key(id)];
+    let keys = keys(run, id);
     let location = bucket.location();
     let announced = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));
     if run.local.is_none() {
@@ -74,6 +74,11 @@ async fn is_ours(run: &Run<'_>, id: &str) -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// Keys of everything that a backup may have in a store, the manifest last.
+fn keys(run: &Run<'_>, id: &str) -> Vec<String> {
+    attempt::keys(run, id).into_iter().chain([Manifest::key(id)]).collect()
 }
 
 fn announce(bucket: &dyn Store, claim: &Claim, keys: &[String]) -> Result<bool> {
@@ -104,7 +109,7 @@ pub async fn give_back(run: &Run<'_>, id: &str) {
     // The announcement goes last: while it is there, it tells whose the others are.
     let keys = match run.local {
         Some(_) => vec![Manifest::key(id)],
-        None => vec![attempt::archive_key(run, id), attempt::globals_key(run, id), Manifest::key(id)],
+        None => keys(run, id),
     };
     let discard = move |bucket: Arc<dyn Store>| keys.iter().try_for_each(|key| bucket.discard(key));
     let discarded = tokio::task::spawn_blocking(move || discard(bucket));

@@ -38,6 +38,10 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
     name_archive(whole.archive)?;
     let archive = manifest.files(Role::Archive);
     whole.globals.commit().inspect_err(|_| withdraw(store, &manifest.id, archive))?;
+    if let Some(fingerprints) = whole.fingerprints {
+        let named = manifest.files(Role::Archive).chain(manifest.files(Role::Globals));
+        fingerprints.commit().inspect_err(|_| withdraw(store, &manifest.id, named))?;
+    }
     upload.commit().inspect_err(|_| withdraw(store, &manifest.id, &manifest.files))
 }
 
@@ -47,6 +51,7 @@ fn name_all_in_bucket(store: &dyn Store, whole: Whole, manifest: &Manifest) -> R
     let (key, document) = (Manifest::key(&manifest.id), manifest.to_json()?);
     name_archive(whole.archive)?;
     whole.globals.commit()?;
+    whole.fingerprints.map_or(Ok(()), |fingerprints| fingerprints.commit())?;
     write(store, &key, &document)?;
     forget_announcement(store, &key);
     Ok(())

@@ -21,6 +21,8 @@ pub struct Whole {
     pub archive: Sealed,
     /// The globals.
     pub globals: Box<dyn Upload>,
+    /// The fingerprints, if the format has any.
+    pub fingerprints: Option<Box<dyn Upload>>,
     /// All files, the archive's first.
     pub files: Vec<StoredFile>,
     /// What the archive has.

@@ -1,4 +1,4 @@
-//! `restore --list`: what a backup contains, for people. No server is asked.
+//! `restore --list` and `show`: what a backup contains, for people and for machines. No server is asked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,8 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
+use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Extension, Manifest, Omission, tables_in_words};
+use crate::catalogue::Backup;
+use crate::catalogue::fingerprint::{Fingerprints, SequenceFingerprint};
+use crate::catalogue::manifest::{Depth, Extension, Manifest, Omission, Properties, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::Format;
 use crate::error::{Error, Result};
@@ -15,13 +18,17 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::archive::{Entry, Oids};
 use crate::postgres::client::identifier;
+use crate::postgres::restore::server::Needs;
 use crate::printable::printable;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::wanted::Wanted;
 use crate::task::restore::{foreign, look};
+use counted::Counted;
 
+mod counted;
 mod headings;
+pub mod json;
 
 /// Entries that are shown one by one as tables, and what they are called.
 const TABLES: &[(&[u8], &str)] =
@@ -53,10 +60,20 @@ const TABLE_DATA: &str = "table data";
 type Counts = BTreeMap<(String, String), u64>;
 
 /// What tells whether a table's rows are in the archive.
-enum Rows {
+enum Filled {
     Toc(Oids),
     /// Hashes of the schemas and names of the tables that a script fills.
     Script(HashSet<u64>),
+}
+
+/// What is shown.
+pub struct Shown {
+    archive: Arc<Archive>,
+    needs: Needs,
+    /// The backup, if it is one of ours.
+    backup: Option<Box<Backup>>,
+    fingerprints: Option<Fingerprints>,
+    counted: Counted,
 }
 
 /// Prints the contents to standard output.
@@ -65,18 +82,57 @@ pub async fn show(wanted: Wanted, args: &RestoreArgs, stop: &Stop) -> Result<()>
         Wanted::Backup(store, manifest) => Archive::of_backup(store, *manifest, &args.identity)?,
         Wanted::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
     });
-    let needs = look::needs(&archive, None).await?;
-    let stopped = stop.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let roles: Vec<String> =
-            needs.roles.iter().filter(|role| !role.is_empty()).map(|role| identifier(role)).collect();
-        head(&archive, &roles, &mut out).map_err(cannot_write)?;
-        objects(&archive, &stopped, &mut out)?;
-        tail(&archive, &mut out).and_then(|()| out.flush()).map_err(cannot_write)
-    });
-    let done = stop.or(async { joined(work.await) });
-    done.await
+    let shown = Shown::new(archive, None, None).await?;
+    shown.print(false, stop).await
+}
+
+impl Shown {
+    /// Reads the table of contents for what the archive needs of a server.
+    pub async fn new(
+        archive: Arc<Archive>,
+        backup: Option<Box<Backup>>,
+        fingerprints: Option<Fingerprints>,
+    ) -> Result<Self> {
+        let needs = look::needs(&archive, None).await?;
+        let counted = fingerprints.as_ref().map(Counted::of).unwrap_or_default();
+        Ok(Shown { archive, needs, backup, fingerprints, counted })
+    }
+
+    /// Prints all of it to standard output.
+    pub async fn print(self, json: bool, stop: &Stop) -> Result<()> {
+        let stopped = stop.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match json {
+                true => self.json(&stopped, &mut out)?,
+                false => self.text(&stopped, &mut out)?,
+            }
+            out.flush().map_err(cannot_write)
+        });
+        let done = stop.or(async { joined(work.await) });
+        done.await
+    }
+
+    fn text(&self, stop: &Stop, out: &mut impl Write) -> Result<()> {
+        let roles: Vec<String> = self.roles().map(identifier).collect();
+        head(&self.archive, &roles, out).map_err(cannot_write)?;
+        if let Some(backup) = &self.backup {
+            state(backup, self.fingerprints.is_some(), out).map_err(cannot_write)?;
+        }
+        self.objects(stop, out)?;
+        if let Some(fingerprints) = self.fingerprints.as_ref().filter(|prints| !prints.sequences.is_empty()) {
+            heading("SEQUENCES", out)?;
+            for SequenceFingerprint { name, last_value, is_called } in &fingerprints.sequences {
+                let called = if *is_called { "" } else { " (not called yet)" };
+                writeln!(out, "{}  {last_value}{called}", printable(&name.to_string())).map_err(cannot_write)?;
+            }
+        }
+        tail(&self.archive, out).map_err(cannot_write)
+    }
+
+    fn roles(&self) -> impl Iterator<Item = &str> {
+        self.needs.roles.iter().map(String::as_str).filter(|role| !role.is_empty())
+    }
 }
 
 fn cannot_write(error: io::Error) -> Error {
@@ -130,49 +186,127 @@ fn or_none(names: &[String]) -> String {
     }
 }
 
-/// Counts of everything, and every table. The table of contents is read twice, so that nothing of it is held.
-fn objects(archive: &Archive, stop: &Stop, out: &mut impl Write) -> Result<()> {
-    let mut counts = Counts::new();
-    let rows = match archive.contents(|entry| count(&mut counts, entry))? {
-        Some(contents) => Rows::Toc(contents.table_data),
-        None => Rows::Script(scan(archive, stop, &mut counts)?),
-    };
-    heading("OBJECTS", out)?;
-    let width = counts.keys().map(|(schema, _)| schema.chars().count()).max().unwrap_or_default();
-    for ((schema, kind), number) in &counts {
-        writeln!(out, "{schema:<width$}  {number:>7} {kind}").map_err(cannot_write)?;
-    }
-    heading("TABLES", out)?;
-    let omitted = omitted_tables(archive);
-    let mut written = Ok(());
-    let mut table = |kind: &str, schema: &str, name: &str, has_rows: bool| {
-        if written.is_ok() {
-            let name = format!("{}.{}", identifier(schema), identifier(name));
-            let rows = match (has_rows, omitted.get(name.as_str())) {
-                (true, _) => "rows".to_owned(),
-                (false, Some(reason)) => format!("no rows ({reason})"),
-                // A partitioned table, or what has its rows elsewhere.
-                (false, None) => "no rows of its own".to_owned(),
-            };
-            written = writeln!(out, "{kind:<17}  {}  {}", printable(&name), printable(&rows));
+/// A table, a foreign table or a materialized view.
+struct Table<'a> {
+    kind: &'static str,
+    schema: &'a [u8],
+    name: &'a [u8],
+    has_rows: bool,
+}
+
+impl Shown {
+    /// Counts of everything, and every table. The table of contents is read twice, so that nothing of it is held.
+    fn objects(&self, stop: &Stop, out: &mut impl Write) -> Result<()> {
+        let (counts, filled) = self.counts(stop)?;
+        heading("OBJECTS", out)?;
+        let width = counts.keys().map(|(schema, _)| schema.chars().count()).max().unwrap_or_default();
+        for ((schema, kind), number) in &counts {
+            writeln!(out, "{schema:<width$}  {number:>7} {kind}").map_err(cannot_write)?;
         }
-    };
-    match rows {
-        Rows::Toc(filled) => {
-            archive.contents(|entry| {
-                if let Some(kind) = table_kind(entry.desc.bytes) {
-                    let populated = filled.contains(entry.oid);
-                    table(kind, &entry.namespace.to_string(), &entry.tag.to_string(), populated);
-                }
-            })?;
-        }
-        Rows::Script(filled) => headings::read(archive, stop, |kind, schema, name| {
-            if let Some(kind) = table_kind(kind.as_bytes()) {
-                table(kind, schema, name, filled.contains(&hash(schema, name)));
+        heading("TABLES", out)?;
+        let omitted = omitted_tables(&self.archive);
+        let mut written = Ok(());
+        self.tables(&filled, stop, |table| {
+            if written.is_ok() {
+                let name = table.quoted();
+                let counted = self.counted.rows(table.schema, table.name);
+                let rows = match (counted, table.has_rows, omitted.get(name.as_str())) {
+                    (Some(rows), ..) => rows.in_words(),
+                    (None, true, _) => "rows".to_owned(),
+                    (None, false, Some(reason)) => format!("no rows ({reason})"),
+                    // A partitioned table, or what has its rows elsewhere.
+                    (None, false, None) => "no rows of its own".to_owned(),
+                };
+                written = writeln!(out, "{:<17}  {}  {}", table.kind, printable(&name), printable(&rows));
             }
-        })?,
+        })?;
+        written.map_err(cannot_write)
     }
-    written.map_err(cannot_write)
+
+    fn counts(&self, stop: &Stop) -> Result<(Counts, Filled)> {
+        let mut counts = Counts::new();
+        let filled = match self.archive.contents(|entry| count(&mut counts, entry))? {
+            Some(contents) => Filled::Toc(contents.table_data),
+            None => Filled::Script(scan(&self.archive, stop, &mut counts)?),
+        };
+        Ok((counts, filled))
+    }
+
+    fn tables(&self, filled: &Filled, stop: &Stop, mut visit: impl FnMut(Table<'_>)) -> Result<()> {
+        match filled {
+            Filled::Toc(filled) => self
+                .archive
+                .contents(|entry| {
+                    if let Some(kind) = table_kind(entry.desc.bytes) {
+                        let has_rows = filled.contains(entry.oid);
+                        visit(Table { kind, schema: entry.namespace.bytes, name: entry.tag.bytes, has_rows });
+                    }
+                })
+                .map(drop),
+            Filled::Script(filled) => headings::read(&self.archive, stop, |kind, schema, name| {
+                if let Some(kind) = table_kind(kind.as_bytes()) {
+                    let has_rows = filled.contains(&hash(schema, name));
+                    visit(Table { kind, schema: schema.as_bytes(), name: name.as_bytes(), has_rows });
+                }
+            }),
+        }
+    }
+}
+
+impl Table<'_> {
+    /// Its name, all of it quoted.
+    fn quoted(&self) -> String {
+        let [schema, name] = [self.schema, self.name].map(|name| identifier(&String::from_utf8_lossy(name)));
+        format!("{schema}.{name}")
+    }
+}
+
+/// What is known of the backup itself.
+fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Result<()> {
+    let manifest = &backup.manifest;
+    let time = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let verified = backup.verification.as_ref().map_or("never".to_owned(), |record| {
+        let result = match (record.passed, record.depth) {
+            (true, Depth::Full) => "good",
+            (true, Depth::Stored) => "stored bytes good, not decrypted",
+            (false, _) => "damaged",
+        };
+        format!("{}: {result}", time(record.at))
+    });
+    let drilled = backup
+        .drill
+        .as_ref()
+        .map_or("never".to_owned(), |drill| format!("{}: {}", time(drill.at), drill.result.name()));
+    let pinned = backup.pin.as_ref().map_or("no".to_owned(), |pin| match &pin.reason {
+        Some(reason) => format!("{}: {reason}", time(pin.at)),
+        None => time(pin.at).to_string(),
+    });
+    let Properties { owner, encoding, collate, ctype, .. } = &manifest.properties;
+    let of_rows = match fingerprints {
+        true => "rows, sequences and large objects are known",
+        false => "none: rows are not counted, and a drill cannot compare them",
+    };
+    let known = |text: &str| if text.is_empty() { "not known".to_owned() } else { identifier(text) };
+    let lines = [
+        ("status", format!("{}, in {}", backup.status.name(), backup.store)),
+        ("verified", verified),
+        ("drilled", drilled),
+        ("pinned", pinned),
+        ("fingerprints", of_rows.to_owned()),
+        ("owner", known(owner)),
+        ("encoding", format!("{}, collation {}, ctype {}", known(encoding), known(collate), known(ctype))),
+    ];
+    for (label, text) in lines {
+        writeln!(out, "{label:<14} {}", printable(&text))?;
+    }
+    let archives = manifest.files(Role::Archive).count();
+    for file in manifest.files.iter().filter(|file| archives == 1 || file.role != Role::Archive) {
+        writeln!(out, "{:<14} {}, {}", "file", printable(&file.key), HumanBytes(file.stored_bytes))?;
+    }
+    if archives > 1 {
+        writeln!(out, "{:<14} {}/: {archives} files", "folder", printable(&manifest.id))?;
+    }
+    Ok(())
 }
 
 fn heading(text: &str, out: &mut impl Write) -> Result<()> {

@@ -115,6 +115,14 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
             plan.line(label, name);
         }
     }
+    plan.line(
+        "compared",
+        match (manifest.files(Role::Fingerprints).next(), args.quick) {
+            (None, _) => "nothing: the backup has no fingerprints",
+            (Some(_), true) => "numbers of rows and large objects, with the backup's fingerprints",
+            (Some(_), false) => "every row and large object, with the backup's fingerprints",
+        },
+    );
     if manifest.partial {
         plan.line("partial", "options left data out");
     }

@@ -28,6 +28,8 @@ pub struct Planned {
 pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
     let pinned: HashSet<String> =
         shelves.iter().flat_map(|shelf| &shelf.backups).filter(|backup| backup.pin.is_some()).map(id).collect();
+    let proven: HashSet<String> =
+        shelves.iter().flat_map(|shelf| &shelf.backups).filter(|backup| backup.is_proven()).map(id).collect();
     let awaited = awaited(run, shelves);
     let mut planned = Vec::new();
     for shelf in shelves {
@@ -40,6 +42,7 @@ pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
                 status: backup.status,
                 pinned: pinned.contains(&backup.manifest.id),
                 locked_until: None,
+                proven: proven.contains(&backup.manifest.id),
                 awaited: shelf.folder.is_some() && awaited.contains(&backup.manifest.id),
             })
             .collect();

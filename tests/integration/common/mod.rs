@@ -13,6 +13,7 @@
 //! - [`family`]: the children of a run, to see that they end with it.
 //! - [`forged`]: manifests that no backup has written, with files of the right sizes, as many and as old as a test needs.
 //! - [`held`] and [`programs`]: runs that stand still where the test wants them to.
+//! - [`prints`]: the fingerprints of a backup, compared with a database that psql reads.
 //! - [`session`]: a session that holds a lock.
 //! - [`shelf`]: many backups in no time, copies of a real one.
 //! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
@@ -41,6 +42,7 @@ pub mod keys;
 pub mod mailbox;
 pub mod memory;
 pub mod pgcellar;
+pub mod prints;
 pub mod process;
 pub mod programs;
 pub mod session;

@@ -76,7 +76,7 @@ fn a_file_that_lies_there_without_a_manifest_keeps_its_name() {
     cellar.run(["backup"]).succeeds();
     let objects = bucket.objects();
     assert!(old.iter().all(|key| objects[key] == b"of the scripts"));
-    assert_eq!((objects.len(), bucket.ids().len()), (old.len() + 3, 1));
+    assert_eq!((objects.len(), bucket.ids().len()), (old.len() + 4, 1));
     assert_eq!(bucket.unfinished(), [""; 0]);
 }
 

@@ -12,7 +12,7 @@ use crate::catalogue::name::leading_id;
 use crate::catalogue::{self, Catalogue, Status};
 use crate::config::Place;
 use crate::error::Result;
-use crate::health::facts::{Backup, Contents, State, StoreFacts, Trouble};
+use crate::health::facts::{Backup, Contents, Drill, State, StoreFacts, Trouble};
 use crate::host::thread::joined;
 use crate::store::{Entry, Store, Stores};
 use crate::task::list;
@@ -99,6 +99,11 @@ fn backup(found: &catalogue::Backup) -> Backup {
         ended: manifest.ended,
         state,
         verified: record.filter(|record| record.passed && record.depth == Depth::Full).map(|record| record.at),
+        drill: found.drill.as_ref().map(|drill| Drill {
+            at: drill.at,
+            result: drill.result,
+            restore_seconds: drill.restore_seconds,
+        }),
         id: manifest.id.clone(),
         database: manifest.database.clone(),
     }

@@ -1,0 +1,25 @@
+//! Options of `pgcellar show`.
+
+use clap::Args;
+
+use crate::cli::{IdentityArgs, PlaceArgs};
+
+/// `pgcellar show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY
+    #[arg(value_name = "ID|latest|PATH", default_value = "latest")]
+    pub id: String,
+    /// Only backups of this database
+    #[arg(short, long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}

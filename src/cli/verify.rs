@@ -1,0 +1,42 @@
+//! Options of `pgcellar verify`.
+
+use clap::Args;
+
+use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
+
+/// `pgcellar verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Backup's id, the unique beginning of one, latest, or the path or address s3://BUCKET/KEY of an archive, of which
+    /// nothing is recorded if it has no manifest
+    #[arg(value_name = "ID|latest|PATH", default_value = "latest", conflicts_with = "all")]
+    pub id: String,
+    /// Every backup
+    #[arg(long)]
+    pub all: bool,
+    /// Only backups of this database
+    #[arg(short, long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Only what is in this store: local or s3
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Compare the backup's fingerprints with what this database holds now: every row, sequence and large object. Nothing is
+    /// recorded, and the archive is not read. A database that was written to since the backup differs
+    #[arg(long, value_name = "DATABASE", conflicts_with = "all")]
+    pub against_live: Option<String>,
+    /// With --against-live: read this many tables, or pieces of a large one, at once [default: 1]
+    #[arg(short, long, value_name = "JOBS", requires = "against_live")]
+    pub jobs: Option<String>,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Private keys.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// The server of --against-live; and where pg_restore is, for tar archives.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}

@@ -1,0 +1,58 @@
+//! Checks of drills: whether the last one of each database failed, and whether it is too long ago.
+
+use jiff::SignedDuration;
+
+use crate::catalogue::drill::Outcome;
+use crate::config::MonitorSettings;
+use crate::health::checks::finding;
+use crate::health::facts::Facts;
+use crate::health::protection::Protection;
+use crate::health::words::{quoted, span, time};
+use crate::health::{Finding, Level};
+
+pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+    let each = protections.iter().flat_map(|protection| {
+        let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
+        failed(protection).or(missing)
+    });
+    each.collect()
+}
+
+fn failed(protection: &Protection<'_>) -> Option<Finding> {
+    let (backup, drill) = protection.last_drill().filter(|(_, drill)| drill.result == Outcome::Failed)?;
+    Some(finding(
+        Level::Critical,
+        "drill_failed",
+        protection.database,
+        format!(
+            "the last drill of {} failed at {}: {} did not come back as it was",
+            quoted(protection.database),
+            time(drill.at),
+            backup.id
+        ),
+        format!("its record {}.drill.json names what differs; make a new backup, and hold a drill of it", backup.id),
+    ))
+}
+
+fn missing(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+    let days = settings.drill_days?;
+    let limit = SignedDuration::from_hours(24 * i64::from(days));
+    let too_old = |at| facts.now.duration_since(at) > limit;
+    let message = match protection.last_drill() {
+        Some((_, drill)) if too_old(drill.at) => {
+            let age = span(facts.now.duration_since(drill.at).unsigned_abs());
+            format!("the last drill of {} was {age} ago", quoted(protection.database))
+        }
+        Some(_) => return None,
+        // As long as no backup is so old, there was hardly time for one.
+        None if !protection.oldest(facts.now).is_some_and(|oldest| too_old(oldest.started)) => return None,
+        None => format!("there was no drill of {} yet", quoted(protection.database)),
+    };
+    Some(finding(
+        Level::Warning,
+        "no_drill",
+        protection.database,
+        format!("{message}; MONITOR_DRILL_DAYS={days}"),
+        "run pgcellar drill, and look whether its timer is enabled",
+    ))
+}

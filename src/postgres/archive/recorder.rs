@@ -1,0 +1,352 @@
+//! Takes the fingerprints of an archive's rows while they pass.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+
+use super::blocks::{LARGE_OBJECTS, Sink};
+use super::toc::{Entry, Text};
+use crate::catalogue::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFingerprint, Sum, TableFingerprint};
+use crate::postgres::script::identifier;
+
+/// The line that ends the rows of COPY.
+const END: [u8; 2] = *b"\\.";
+
+/// How pg_dump names the file of a large object (`_StartLO` of pg_backup_directory.c and pg_backup_tar.c).
+const OBJECT: (&str, &str) = ("blob_", ".dat");
+
+/// What an archive holds, as its own bytes tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Tables by the name and the columns that COPY loads them into.
+    pub tables: Vec<TableFingerprint>,
+    /// Sequences.
+    pub sequences: Vec<SequenceFingerprint>,
+    /// Large objects.
+    pub large_objects: LargeObjects,
+}
+
+/// What was recorded, or, in words, why it cannot be.
+pub type Record = Result<Recorded, String>;
+
+/// Takes the entries of the table of contents, then the data, which passes in whatever pieces it arrives.
+///
+/// Memory: what is kept of the table of contents, its tables' names and columns, and the large objects' ranges.
+#[derive(Debug)]
+pub struct Recorder {
+    tables: Vec<TableFingerprint>,
+    /// The table of an entry, by its dump id.
+    by_id: HashMap<u32, usize>,
+    /// The table that a file has the rows of; for `toc.dat` only.
+    by_file: HashMap<String, usize>,
+    foreign: HashSet<u32>,
+    sequences: Vec<SequenceFingerprint>,
+    large_objects: LargeObjects,
+    standard_strings: bool,
+    passing: Passing,
+    /// What was not understood, so that the fingerprints would be wrong.
+    failure: Option<String>,
+}
+
+/// The data of one table, or of one large object, while it passes.
+#[derive(Debug, Default)]
+pub struct Passing {
+    what: What,
+    lines: Lines,
+    rows: Sum,
+    object: Pieces,
+}
+
+/// What passes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum What {
+    #[default]
+    Nothing,
+    Table(usize),
+    Object(u32),
+}
+
+impl Passing {
+    fn of(what: What) -> Self {
+        Self { what, ..Self::default() }
+    }
+
+    /// Begins with something else.
+    fn begin(&mut self, what: What) {
+        self.what = what;
+        self.lines.clear();
+        self.rows = Sum::default();
+        self.object.clear();
+    }
+
+    /// The next piece.
+    #[inline]
+    pub fn push(&mut self, piece: &[u8]) {
+        match self.what {
+            What::Table(_) => self.lines.push(piece, &mut self.rows),
+            What::Object(_) => self.object.push(piece),
+            What::Nothing => {}
+        }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            tables: Vec::new(),
+            by_id: HashMap::new(),
+            by_file: HashMap::new(),
+            foreign: HashSet::new(),
+            sequences: Vec::new(),
+            large_objects: LargeObjects::default(),
+            standard_strings: true,
+            passing: Passing::default(),
+            failure: None,
+        }
+    }
+}
+
+impl Recorder {
+    /// Takes an entry of the table of contents.
+    pub fn entry(&mut self, entry: &Entry<'_>) {
+        match entry.desc.bytes {
+            b"TABLE DATA" if entry.has_data => self.table(entry),
+            b"FOREIGN TABLE" => drop(self.foreign.insert(entry.dump_id)),
+            b"SEQUENCE SET" => match sequence(entry.defn, self.standard_strings) {
+                Some(sequence) => self.sequences.push(sequence),
+                None => self.fail(&format!("the value of the sequence {}", entry.tag)),
+            },
+            b"STDSTRINGS" => self.standard_strings = !entry.defn.bytes.ends_with(b"= 'off';\n"),
+            _ => {}
+        }
+    }
+
+    fn table(&mut self, entry: &Entry<'_>) {
+        let Some((target, columns)) = copy(entry.copy_statement) else {
+            return self.fail(&format!("the COPY statement of the table {}", entry.tag));
+        };
+        let mut table = TableFingerprint {
+            target: target.into(),
+            columns: columns.into(),
+            foreign: entry.dependencies.iter().any(|id| self.foreign.contains(id)),
+            ..TableFingerprint::default()
+        };
+        if names(target) != Some((entry.namespace.bytes.to_owned(), entry.tag.bytes.to_owned())) {
+            table.partitions.push(quoted(entry.namespace.bytes, entry.tag.bytes));
+        }
+        self.by_id.insert(entry.dump_id, self.tables.len());
+        if !entry.file.bytes.is_empty() {
+            self.by_file.insert(entry.file.to_string(), self.tables.len());
+        }
+        self.tables.push(table);
+    }
+
+    /// Something of the archive was not understood: there will be no fingerprints.
+    pub(super) fn fail(&mut self, what: &str) {
+        self.failure.get_or_insert_with(|| format!("{what} is not written as pg_dump is known to write it"));
+    }
+
+    /// The file of a directory or tar archive with this name, without what compression added. What it holds is to be pushed,
+    /// and then [`Recorder::take`] takes it. Nothing is recorded of a file that has no rows and is no large object.
+    pub fn file(&self, name: &str) -> Passing {
+        let object = name.strip_prefix(OBJECT.0).and_then(|rest| rest.strip_suffix(OBJECT.1));
+        Passing::of(match (self.by_file.get(name), object.and_then(|oid| oid.parse().ok())) {
+            (Some(table), _) => What::Table(*table),
+            (None, Some(oid)) => What::Object(oid),
+            (None, None) => What::Nothing,
+        })
+    }
+
+    /// Takes what has passed to its end.
+    pub fn take(&mut self, passed: &Passing) {
+        match passed.what {
+            What::Object(oid) => self.large_objects.add(oid, &passed.object),
+            What::Table(table) => match self.tables.get_mut(table) {
+                Some(table) if passed.lines.ended => table.sum.merge(&passed.rows),
+                table => {
+                    let target = table.map(|table| table.target.to_string()).unwrap_or_default();
+                    self.fail(&format!("the end of the rows of {target}"));
+                }
+            },
+            What::Nothing => {}
+        }
+    }
+
+    /// What was recorded.
+    ///
+    /// # Errors
+    /// What was not understood of the archive, in words.
+    pub fn finish(self) -> Record {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let mut targets: BTreeMap<(Quoted, Quoted), TableFingerprint> = BTreeMap::new();
+        for table in self.tables {
+            let key = (table.target.clone(), table.columns.clone());
+            match targets.entry(key) {
+                std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(table)),
+                std::collections::btree_map::Entry::Occupied(mut same) => {
+                    let same = same.get_mut();
+                    same.sum.merge(&table.sum);
+                    same.partitions.extend(table.partitions);
+                }
+            }
+        }
+        Ok(Recorded {
+            tables: targets.into_values().collect(),
+            sequences: self.sequences,
+            large_objects: self.large_objects,
+        })
+    }
+}
+
+impl Sink for Recorder {
+    fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
+        let table = u32::try_from(dump_id).ok().and_then(|id| self.by_id.get(&id)).copied();
+        self.passing.begin(match table {
+            Some(table) if kind != LARGE_OBJECTS => What::Table(table),
+            _ => What::Nothing,
+        });
+        Ok(())
+    }
+
+    fn large_object(&mut self, oid: i64) -> io::Result<()> {
+        // pg_dump writes OIDs as signed integers.
+        let signed = i32::try_from(oid).map(i32::cast_unsigned);
+        self.passing.begin(match signed.or_else(|_| u32::try_from(oid)) {
+            Ok(oid @ 1..) => What::Object(oid),
+            _ => What::Nothing,
+        });
+        Ok(())
+    }
+
+    #[inline]
+    fn data(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.passing.push(piece);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let mut passed = std::mem::take(&mut self.passing);
+        self.take(&passed);
+        passed.begin(What::Nothing);
+        self.passing = passed;
+        Ok(())
+    }
+}
+
+/// Splits COPY text into rows. One that comes in pieces is hashed in pieces, so that its length does not matter.
+#[derive(Debug, Default)]
+struct Lines {
+    /// The row that has begun, if it did not come whole.
+    row: Pieces,
+    /// Bytes of it, as far as they matter: more than the line that ends the rows has.
+    length: usize,
+    /// Its first bytes.
+    head: [u8; END.len()],
+    ended: bool,
+}
+
+impl Lines {
+    fn clear(&mut self) {
+        self.row.clear();
+        self.length = 0;
+        self.ended = false;
+    }
+
+    #[inline]
+    fn push(&mut self, mut piece: &[u8], sum: &mut Sum) {
+        while !self.ended {
+            let Some(end) = memchr::memchr(b'\n', piece) else {
+                return self.begin(piece);
+            };
+            let (row, rest) = piece.split_at(end);
+            piece = rest.get(1..).unwrap_or_default();
+            if self.length > 0 {
+                self.begin(row);
+                self.end(sum);
+            } else if row == END {
+                self.ended = true;
+            } else {
+                sum.add(row);
+            }
+        }
+    }
+
+    /// Keeps a piece of a row that does not end in it.
+    fn begin(&mut self, piece: &[u8]) {
+        for (to, from) in self.head.iter_mut().skip(self.length).zip(piece) {
+            *to = *from;
+        }
+        self.length = (self.length + piece.len().min(END.len() + 1)).min(END.len() + 1);
+        self.row.push(piece);
+    }
+
+    fn end(&mut self, sum: &mut Sum) {
+        if self.length == END.len() && self.head == END {
+            self.ended = true;
+        } else {
+            sum.add_pieces(&self.row);
+        }
+        self.row.clear();
+        self.length = 0;
+    }
+}
+
+/// The table and the columns of `COPY table (columns) FROM stdin;` (`dumpTableData` of pg_dump.c). There are no parentheses
+/// where there are no columns.
+fn copy(statement: Text<'_>) -> Option<(&[u8], &[u8])> {
+    let rest = statement.bytes.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
+    let (_, after) = identifier(rest)?;
+    let (_, after) = identifier(after.strip_prefix(b".")?)?;
+    let (target, columns) = rest.split_at(rest.len() - after.len());
+    let columns = columns.strip_prefix(b" ")?;
+    (columns.is_empty() || columns.starts_with(b"(") && columns.ends_with(b")")).then_some((target, columns))
+}
+
+/// Schema and name of a table, by its quoted name.
+pub fn table_names(quoted: &Quoted) -> Option<(Vec<u8>, Vec<u8>)> {
+    names(quoted.bytes())
+}
+
+fn names(target: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (schema, rest) = identifier(target)?;
+    let (name, _) = identifier(rest.strip_prefix(b".")?)?;
+    Some((schema, name))
+}
+
+/// A table's name, all of it quoted.
+fn quoted(schema: &[u8], name: &[u8]) -> Quoted {
+    let mut text = Vec::new();
+    for (before, name) in [(&b"\""[..], schema), (b"\".\"", name)] {
+        text.extend_from_slice(before);
+        name.iter().for_each(|byte| text.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 })));
+    }
+    text.push(b'"');
+    Quoted::from(text.as_slice())
+}
+
+/// The value in `SELECT pg_catalog.setval('name', value, is_called);` (`dumpSequenceData` of pg_dump.c).
+fn sequence(definition: Text<'_>, standard_strings: bool) -> Option<SequenceFingerprint> {
+    let rest = definition.bytes.strip_prefix(b"SELECT pg_catalog.setval('")?.strip_suffix(b");\n")?;
+    // Neither a number nor a boolean has a quote.
+    let end = memchr::memrchr(b'\'', rest)?;
+    let (name, rest) = rest.split_at(end);
+    let rest = std::str::from_utf8(rest.strip_prefix(b"', ")?).ok()?;
+    let (value, called) = rest.split_once(", ")?;
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let is_called = [("true", true), ("false", false)].into_iter().find(|(word, _)| *word == called)?.1;
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(())?;
+    let mut text = Vec::with_capacity(name.len());
+    let mut bytes = name.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        // `appendStringLiteral` doubles them.
+        if byte == b'\'' || byte == b'\\' && !standard_strings {
+            bytes.next_if_eq(&byte)?;
+        }
+        text.push(byte);
+    }
+    Some(SequenceFingerprint { name: text.as_slice().into(), last_value: value.to_owned(), is_called })
+}
+
+#[cfg(test)]
+mod tests;

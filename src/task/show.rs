@@ -1,0 +1,79 @@
+//! `pgcellar show`: what a backup contains, and what is known of it. No server is asked.
+
+use std::sync::Arc;
+
+use crate::catalogue::Backup;
+use crate::catalogue::merged::Asked;
+use crate::cli::ShowArgs;
+use crate::config::{Place, identities};
+use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::postgres::foreign::Dump;
+use crate::printable::printable;
+use crate::store::{Store, Stores};
+use crate::task::list;
+use crate::task::restore::archive::Archive;
+use crate::task::restore::listing::Shown;
+use crate::task::restore::wanted::Named;
+use crate::task::restore::{fingerprints, foreign};
+
+/// What was asked for.
+enum Found {
+    /// A backup, and the store that has it.
+    Backup(Arc<dyn Store>, Box<Backup>),
+    /// A dump of another tool.
+    Dump(Box<Dump>),
+}
+
+/// Prints the contents. A damaged backup is shown as far as its table of contents and its fingerprints can be read.
+pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let shown = match find(args, &place, stop).await? {
+        Found::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
+        Found::Backup(store, backup) => {
+            let archive = Arc::new(Archive::of_backup(store, backup.manifest.clone(), &args.identity)?);
+            let fingerprints = fingerprints::read(&archive, stop).await?;
+            Shown::new(archive, Some(backup), fingerprints).await?
+        }
+    };
+    shown.print(args.json, stop).await
+}
+
+async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
+    if let Some(named) = Named::find(&args.id, &args.place.s3, place).await? {
+        return by_name(named, args, stop).await;
+    }
+    let stores = Stores::open(place).await?.all();
+    let merged = list::read(stores.clone(), place, stop).await?;
+    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "show" };
+    let choice = match merged.resolve(asked) {
+        Ok(choice) => choice,
+        Err(error) => {
+            let sought = error.kind() == Kind::Missing && args.id != "latest";
+            return match if sought { Named::among(&args.id, place)? } else { None } {
+                Some(named) => by_name(named, args, stop).await,
+                None => Err(merged.or_unread(error)),
+            };
+        }
+    };
+    for remark in &choice.remarks {
+        log::warn!("{}", printable(remark));
+    }
+    let store = stores.iter().find(|store| store.name() == choice.copy.store);
+    let store =
+        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
+    Ok(Found::Backup(Arc::clone(store), Box::new(choice.copy.clone())))
+}
+
+async fn by_name(named: Named, args: &ShowArgs, stop: &Stop) -> Result<Found> {
+    let identity = args.identity.clone();
+    let work = tokio::task::spawn_blocking(move || match named.backup()? {
+        Some(backup) => Ok(Found::Backup(named.store, Box::new(backup))),
+        None => {
+            let dump = Dump::look(named.store, &named.key, &named.called, || identities(&identity))?;
+            Ok(Found::Dump(Box::new(dump)))
+        }
+    });
+    stop.or(async { joined(work.await) }).await
+}

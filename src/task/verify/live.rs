@@ -1,0 +1,156 @@
+//! `verify --against-live`: a backup's fingerprints compared with what a database holds now.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::catalogue::Backup;
+use crate::catalogue::comparison::{Comparison, Difference, Part, compare};
+use crate::catalogue::fingerprint::Fingerprints;
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::merged::Asked;
+use crate::cli::VerifyArgs;
+use crate::config::{Connection, Place, jobs};
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::host::stop::Stop;
+use crate::postgres::living::{Ask, look};
+use crate::printable::printable;
+use crate::store::Store;
+use crate::task::restore::archive::Archive;
+use crate::task::restore::fingerprints;
+use crate::task::restore::wanted::Named;
+use crate::task::verify::off_thread;
+use crate::task::{list, table};
+
+/// The result, for machines.
+#[derive(Serialize)]
+struct Told<'a> {
+    id: &'a str,
+    database: &'a str,
+    result: &'static str,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    seconds: f64,
+}
+
+/// Compares all that the backup has fingerprints of with `database`, in one snapshot.
+///
+/// # Errors
+/// `Data` if anything differs.
+pub async fn run(
+    args: &VerifyArgs,
+    database: &str,
+    (place, stores): (&Place, Vec<Arc<dyn Store>>),
+    stop: &Stop,
+) -> Result<()> {
+    let connection = Connection::new(&args.connection)?;
+    let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
+    let (store, manifest) = find(args, place, stores, stop).await?;
+    let id = manifest.id.clone();
+    let archive = Arc::new(Archive::of_backup(store, manifest, &args.identity)?);
+    let expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
+        Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
+            .hint("those that backup made since it records them have some; dumps of other tools have none")
+    })?;
+    let begun = Instant::now();
+    let comparison = compared(&connection, database, (&expected, jobs), stop).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    if args.json {
+        let result = if comparison.is_equal() { "equal" } else { "different" };
+        print_json(&Told { id: &id, database, result, comparison: &comparison, seconds })?;
+    } else if !comparison.is_equal() {
+        print(&comparison.differences)?;
+    }
+    tell(&archive, &comparison);
+    conclude(&id, database, &comparison, seconds)
+}
+
+async fn find(
+    args: &VerifyArgs,
+    place: &Place,
+    stores: Vec<Arc<dyn Store>>,
+    stop: &Stop,
+) -> Result<(Arc<dyn Store>, Manifest)> {
+    if let Some(named) = Named::find(&args.id, &args.place.s3, place).await? {
+        let store = Arc::clone(&named.store);
+        let called = named.called.clone();
+        let backup = stop.or(off_thread(move || named.backup())).await?;
+        return backup.map(|backup: Backup| (store, backup.manifest)).ok_or_else(|| {
+            Error::new(Kind::Missing, format!("{called} has no manifest, and so no fingerprints"))
+                .hint("restore it into a new database, and compare the two")
+        });
+    }
+    let mut merged = list::read(stores.clone(), place, stop).await?;
+    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "verify" };
+    let (name, manifest) = match merged.resolve(asked) {
+        Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),
+        Err(error) => return Err(merged.or_unread(error)),
+    };
+    for unread in merged.unread.drain(..) {
+        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+    }
+    let store = stores.into_iter().find(|store| store.name() == name);
+    let store = store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{name}' was lost")))?;
+    Ok((store, manifest))
+}
+
+async fn compared(
+    connection: &Connection,
+    database: &str,
+    (expected, jobs): (&Fingerprints, NonZeroUsize),
+    stop: &Stop,
+) -> Result<Comparison> {
+    let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
+    let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
+    let moved = progress.counter();
+    let ask = Ask { connection, database, jobs, count: false, large_objects: true, moved: &moved };
+    let held = stop.or(look(&ask, expected)).await?;
+    Ok(compare(expected, &held))
+}
+
+/// A line for each difference, for people.
+fn print(differences: &[Difference]) -> Result<()> {
+    let rows = differences.iter().map(|difference| {
+        let part = match difference.part {
+            Part::Table => "table",
+            Part::Sequence => "sequence",
+            Part::LargeObjects => "large object",
+        };
+        vec![part.to_owned(), printable(&difference.name), printable(&difference.change.to_string())]
+    });
+    let text = table::table(vec!["PART", "NAME", "DIFFERENCE"], rows, &[]);
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+}
+
+fn print_json(told: &Told<'_>) -> Result<()> {
+    let text = serde_json::to_string_pretty(told)
+        .map_err(|error| Error::new(Kind::Internal, format!("cannot write the result as JSON: {error}")))?;
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+}
+
+/// What the comparison does not speak of.
+fn tell(archive: &Archive, comparison: &Comparison) {
+    for table in &comparison.not_compared {
+        log::warn!("{}: not compared: {}", printable(&table.name), table.why);
+    }
+    if let Some(manifest) = archive.manifest.as_ref().filter(|manifest| !manifest.omitted.is_empty()) {
+        let omitted = manifest.omitted.len();
+        log::warn!("{omitted} things are not in the backup, and were not compared: its manifest names them");
+    }
+}
+
+fn conclude(id: &str, database: &str, comparison: &Comparison, seconds: f64) -> Result<()> {
+    let (id, database) = (printable(id), printable(database));
+    if comparison.is_equal() {
+        log::info!("'{database}' holds what {id} has: {comparison} compared in {seconds:.1} s, and equal");
+        return Ok(());
+    }
+    let number = comparison.differences.len();
+    let differs = if number == 1 { "1 difference" } else { &format!("{number} differences") };
+    Err(Error::new(Kind::Data, format!("'{database}' does not hold what {id} has: {differs}, {comparison} compared"))
+        .hint("a database that was written to since the backup must differ"))
+}
