@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
+use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
 use pgcellar::environment::SECRETS;
 use roff::{Inline, Roff, bold, italic, roman};
@@ -20,23 +21,31 @@ fn main() -> io::Result<()> {
     let mut command = Cli::command();
     command.build();
     clap_mangen::generate_to(command.clone(), &man)?;
-    std::fs::write(man.join("pgcellar.env.5"), settings(&command))?;
+    std::fs::write(man.join("pgcellar.env.5"), settings(&command)?)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Cli::command(), "pgcellar", &completions)?;
     }
     references_are_pages(&man)
 }
 
+/// The units, which name pages, and which have the schedules that hold where no other is set.
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+
 /// A page that the units name must be there.
 fn references_are_pages(man: &Path) -> io::Result<()> {
-    for verb in ["backup", "list", "verify", "restore", "monitor"] {
-        std::fs::metadata(man.join(format!("pgcellar-{verb}.1")))?;
+    for unit in std::fs::read_dir(UNITS)?.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        let text = if unit.is_file() { std::fs::read_to_string(&unit)? } else { String::new() };
+        for page in text.lines().filter_map(|line| line.strip_prefix("Documentation=man:")) {
+            let file = page.replace('(', ".").replace(')', "");
+            std::fs::metadata(man.join(&file))
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {page}: {error}", unit.display())))?;
+        }
     }
     Ok(())
 }
 
 /// pgcellar.env(5): every variable, under the heading that its flag has in `--help`.
-fn settings(command: &Command) -> String {
+fn settings(command: &Command) -> io::Result<String> {
     let mut page = Roff::new();
     let version = format!("pgcellar {}", env!("CARGO_PKG_VERSION"));
     page.control("TH", ["pgcellar.env", "5", "", version.as_str()]);
@@ -51,7 +60,8 @@ fn settings(command: &Command) -> String {
          of a folder, run systemctl daemon-reload. Each variable is also an option of the verbs that use it; an option \
          wins. An empty variable counts as one that is not set, but for BACKUP_DIR.",
     )]);
-    for (heading, options) in headings(command) {
+    let schedules = ("schedules".to_owned(), schedules()?);
+    for (heading, options) in std::iter::once(schedules).chain(headings(command)) {
         page.control("SH", [heading.to_uppercase().as_str()]);
         for (variable, text) in options {
             page.control("TP", [] as [&str; 0]);
@@ -78,17 +88,38 @@ fn settings(command: &Command) -> String {
         bold("systemd-creds"),
         roman("(1)"),
     ]);
-    page.render()
+    Ok(page.render())
 }
 
 type Option_ = (String, Vec<Inline>);
 
-/// The options with a variable, each once, by their headings in the order in which these come.
+/// The schedule of each task that has a timer.
+fn schedules() -> io::Result<Vec<Option_>> {
+    let each = TASKS.iter().map(|task| {
+        let timer = std::fs::read_to_string(format!("{UNITS}/pgcellar-{}@.timer", task.name))?;
+        let default = timer.lines().find_map(|line| line.strip_prefix("OnCalendar=")).unwrap_or_default();
+        let text = vec![
+            roman("When "),
+            bold(format!("pgcellar-{}@NAME.timer", task.name)),
+            roman(format!(
+                " elapses: a cron line, or a calendar expression of systemd.time(7); pgcellar calendar shows the runs of \
+                 either [default: {default}]"
+            )),
+        ];
+        Ok((task.variable.to_owned(), text))
+    });
+    each.collect()
+}
+
+/// The options with a variable, but for the schedules, each once, by their headings in the order in which these come.
 fn headings(command: &Command) -> Vec<(String, Vec<Option_>)> {
     let mut found: Vec<(String, Vec<Option_>)> = Vec::new();
     for verb in with_actions(command) {
         for arg in verb.get_arguments() {
             let Some(variable) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            if TASKS.iter().any(|task| task.variable == variable) {
+                continue;
+            }
             if found.iter().flat_map(|(_, options)| options).any(|(known, _)| *known == variable) {
                 continue;
             }

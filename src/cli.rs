@@ -113,6 +113,9 @@ impl Cli {
             let instance = cli.instance.clone().or_else(behind)?;
             Some(Named { instance, verb: verb.to_owned(), username: typed("username") })
         });
+        if let Verb::Config(ConfigArgs { action: ConfigAction::Check(args) }) = &mut cli.verb {
+            args.instance_is_named = cli.named.is_some();
+        }
         Ok(cli)
     }
 

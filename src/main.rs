@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    journal::start(cli.voice.quiet, cli.voice.verbose);
+    journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
     if let Some(error) = become_instance(&cli) {
         log::error!("{error}");
         return error.exit_code();
@@ -36,11 +36,10 @@ fn main() -> ExitCode {
     if !matches!(cli.verb, Verb::Config(_)) {
         environment::warn(&Cli::variables());
     }
-    let instance = cli.verb.instance().unwrap_or_default().to_owned();
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            log::error!(MESSAGE_ID = failure(&cli.verb), PGCELLAR_INSTANCE = instance; "{error}");
+            log::error!(MESSAGE_ID = failure(&cli.verb); "{error}");
             error.exit_code()
         }
     }

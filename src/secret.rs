@@ -1,6 +1,7 @@
 //! Where secrets come from, and how they are kept from being printed.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -41,7 +42,7 @@ pub struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The secret: the credential file if it exists, else the file named by `…_FILE`, else the variable, else none.
+    /// The secret: the credential file if it has one, else the file named by `…_FILE`, else the variable, else none.
     ///
     /// One line end at the end of a file is taken off. A file that is named and cannot be read is an error, and so are
     /// a plain and an encrypted credential side by side.
@@ -69,7 +70,7 @@ impl Sources<'_> {
         let Some(directory) = credentials else { return Ok(None) };
         let plain = directory.join(self.credential);
         let encrypted = directory.join(format!("{}.encrypted", self.credential));
-        match (plain.exists(), encrypted.exists()) {
+        match (has_secret(&plain), has_secret(&encrypted)) {
             (true, true) => Err(Error::new(
                 Kind::Config,
                 format!("both a plain and an encrypted credential {} are set", self.credential),
@@ -79,6 +80,16 @@ impl Sources<'_> {
             (false, true) => Ok(Some(encrypted)),
             (false, false) => Ok(None),
         }
+    }
+}
+
+/// Whether a credential is set. The units give each one that is not there an empty line instead, for systemd would log
+/// that it is missing (`systemd.exec(5)`, "SetCredential=").
+fn has_secret(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(bytes) => !matches!(bytes.as_slice(), b"" | b"\n"),
+        // What cannot be read is told of where it is read.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
@@ -112,8 +123,16 @@ mod tests {
         std::fs::write(folder.path().join("db-password"), " from credential \n\n").unwrap();
         let found = find(folder.path(), Some(&file), Some(&value)).unwrap().unwrap();
         assert_eq!(found.expose(), " from credential \n");
+        for nothing in ["", "\n"] {
+            std::fs::write(folder.path().join("db-password.encrypted"), nothing).unwrap();
+            assert_eq!(find(folder.path(), None, None).unwrap().unwrap().expose(), " from credential \n");
+        }
         std::fs::write(folder.path().join("db-password.encrypted"), "x").unwrap();
         assert_eq!(find(folder.path(), None, None).unwrap_err().kind(), Kind::Config);
+        std::fs::write(folder.path().join("db-password"), "\n").unwrap();
+        assert_eq!(find(folder.path(), Some(&file), Some(&value)).unwrap().unwrap().expose(), "x");
+        std::fs::remove_file(folder.path().join("db-password.encrypted")).unwrap();
+        assert_eq!(find(folder.path(), Some(&file), Some(&value)).unwrap().unwrap().expose(), "from file");
     }
 
     #[test]

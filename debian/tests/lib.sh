@@ -59,6 +59,15 @@ sql() {
     printf '%s;\n' "$@" | runuser -u postgres -- psql -qXAt -v ON_ERROR_STOP=1 -d "$database"
 }
 
+# The tasks that have a timer, as the package has them.
+tasks() {
+    local timer
+    for timer in /usr/lib/systemd/system/pgcellar-*@.timer; do
+        timer=${timer##*/pgcellar-}
+        echo "${timer%@.timer}"
+    done
+}
+
 install_package() {
     [ -x /usr/bin/pgcellar ] || DEBIAN_FRONTEND=noninteractive dpkg -i /opt/test/pgcellar.deb
 }
@@ -129,6 +138,44 @@ release() {
 
 # The dump stands before the lock that `hold` took.
 waits_for_lock() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
+
+# Of src/host/event.rs.
+declare -A events=(
+    [made]=ecb6d96de59d4587b53e4f019dce5c7e [copied]=b2fba8b1e9754f6082e1a2e2d3bb025e
+    [removed]=c8d4b1fa79774f91b6b52c1995939582 [retention-failed]=85bf673e9d19409ba47eceed86550eea
+    [verified]=4cd58b8d7e564a7abaaab4f2acea9caa [damaged]=33a4c219f7ec48838a18835111c969f2
+    [restored]=8526185068cd44e8a828ff1a614ca7b8 [restore-failed]=9ac9b38e4c3d4b72bb9fd37b267d838f
+    [mail-failed]=28cb2a68f2d645fb90fc5909bf917f21
+)
+
+# event NAME INSTANCE PATTERN: the last such event of this instance in the journal has fields that match.
+event() {
+    local entry
+    journalctl --sync
+    printf '$ journalctl MESSAGE_ID=%s PGCELLAR_INSTANCE=%s # %s\n' "${events[$1]}" "$2" "$1"
+    entry=$(journalctl -q "MESSAGE_ID=${events[$1]}" "PGCELLAR_INSTANCE=$2" -n 1 -o json)
+    [ -n "$entry" ] || fail "there is no event $1 of $2"
+    entry=$(jq -cS 'with_entries(select(.key | test("^(MESSAGE|_SYSTEMD_UNIT|PGCELLAR_.*)$")))' <<<"$entry")
+    printf '  %s\n' "$entry"
+    grep -Eq -- "$3" <<<"$entry" || fail "'$3' is not in it"
+}
+
+# What the generator told the kernel's log. A container has none; then a pipe in its place shows what it would get, and
+# that a generator may write it: systemd has mounted everything read-only for them.
+kernel_log() {
+    if [ -c /dev/kmsg ]; then
+        systemctl daemon-reload
+        journalctl --sync
+        journalctl -k -t pgcellar-generator -o cat
+    else
+        mkfifo /dev/kmsg
+        exec 4<>/dev/kmsg
+        systemctl daemon-reload
+        timeout 1 cat <&4 || true
+        exec 4<&-
+        rm /dev/kmsg
+    fi
+}
 
 has_ended() { case $(systemctl is-active "$1") in inactive | failed) ;; *) false ;; esac; }
 manifests() { find "$backups/$1" -name '*.manifest.json' 2>/dev/null | wc -l; }

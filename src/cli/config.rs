@@ -22,10 +22,13 @@ pub enum ConfigAction {
 /// `pgcellar config check`.
 #[derive(Debug, Args)]
 pub struct ConfigCheckArgs {
-    /// Files to check [default: /etc/pgcellar/NAME.env of the instance if there is one, else the environment]
+    /// Files to check [default: /etc/pgcellar/NAME.env with --instance NAME, else the environment]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Instance that the settings are of; the files are then checked as those of its units
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME")]
     pub instance: Option<String>,
+    /// Whether the command line names it, and not the environment.
+    #[arg(skip)]
+    pub instance_is_named: bool,
 }

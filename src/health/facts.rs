@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::catalogue::drill::Outcome;
@@ -43,6 +43,8 @@ pub struct StoreFacts {
     pub location: String,
     /// What is in it, or why it cannot be read.
     pub contents: Result<Contents, Trouble>,
+    /// Whether it is a folder that is not there, and that the first backup can make.
+    pub to_be_made: bool,
 }
 
 /// Why something could not be done.
@@ -173,6 +175,12 @@ pub struct Unit {
 pub enum UnitTrouble {
     /// A timer that will not elapse.
     NoNextRun,
+    /// A timer that does not run, though the target of its instance does.
+    Stopped,
+    /// A timer that the target wants and systemd cannot load: systemd's state of it.
+    NotLoaded(String),
+    /// A target that does not run, and no timer of the backups either.
+    Off,
     /// A service whose last run failed: systemd's result of it.
     Failed(String),
 }
@@ -199,6 +207,27 @@ pub struct Removal {
     pub bytes: u64,
     /// Whether it would have gone two days ago already.
     pub overdue: bool,
+}
+
+/// How long a backup may take that has begun when it was due.
+const RUNNING: SignedDuration = SignedDuration::from_hours(2);
+
+impl Facts {
+    /// Before its first backup was due, an instance has no folder yet: that is an empty store, and no fault.
+    pub fn before_the_first_backup(mut self) -> Self {
+        let is_new = !self.databases.is_empty() && self.databases.iter().all(|expected| expected.has_time(self.now));
+        for store in self.stores.iter_mut().filter(|store| is_new && store.to_be_made) {
+            store.contents = Ok(Contents::default());
+        }
+        self
+    }
+}
+
+impl Expected {
+    /// Whether its first backup need not be there yet.
+    pub fn has_time(&self, now: Timestamp) -> bool {
+        self.first_due.is_some_and(|due| now.duration_since(due) < RUNNING)
+    }
 }
 
 impl Backup {

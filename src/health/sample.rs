@@ -49,7 +49,12 @@ pub fn daily(database: &str) -> Vec<Backup> {
 
 pub fn store(name: &'static str, backups: Vec<Backup>) -> StoreFacts {
     let location = if name == "local" { "/var/backups/pgcellar/main" } else { "s3://bucket/database-backups" };
-    StoreFacts { name, location: location.to_owned(), contents: Ok(Contents { backups, ..Contents::default() }) }
+    StoreFacts {
+        name,
+        location: location.to_owned(),
+        contents: Ok(Contents { backups, ..Contents::default() }),
+        to_be_made: false,
+    }
 }
 
 pub fn expected(name: &str) -> Expected {

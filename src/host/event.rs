@@ -1,5 +1,6 @@
 //! The events that the journal can be asked for: each has an id, which log lines carry as MESSAGE_ID (`sd_journal_print(3)`,
-//! `systemd.journal-fields(7)`). `systemd/pgcellar.catalog` says to each what happened and what to do.
+//! `systemd.journal-fields(7)`). `systemd/pgcellar.catalog` says to each what happened and what to do. The instance stands in
+//! every line anyway; an event adds the fields that its explanation names.
 
 /// A backup was made.
 pub const BACKUP_MADE: &str = "ecb6d96de59d4587b53e4f019dce5c7e";

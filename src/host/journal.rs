@@ -1,4 +1,5 @@
-//! Where log lines go: to the journal with fields under systemd, else to standard error in plain words.
+//! Where log lines go: to the journal with fields under systemd, else to standard error in plain words. A unit whose
+//! standard error is a person's terminal has them in both.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -38,8 +39,8 @@ fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// Starts logging. Called once.
-pub fn start(quiet: bool, verbose: bool) {
+/// Starts logging. Called once. In the journal every line has `PGCELLAR_INSTANCE=`, if it is about one.
+pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::Error,
         (_, true) => LevelFilter::Debug,
@@ -47,13 +48,31 @@ pub fn start(quiet: bool, verbose: bool) {
     };
     log::set_max_level(level);
     // A second logger cannot be: this is the only place that sets one.
-    let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
-    drop(match journal {
-        Some(journal) => {
-            log::set_boxed_logger(Box::new(Journal(journal.with_syslog_identifier("pgcellar".to_owned()))))
+    drop(if connected_to_journal() {
+        match journal(instance) {
+            Some(journal) => log::set_boxed_logger(Box::new(Journal { journal, words: None })),
+            None => log::set_logger(&Words),
         }
-        None => log::set_logger(&Words),
+    } else {
+        match is_unit().then(|| journal(instance)).flatten() {
+            Some(journal) => log::set_boxed_logger(Box::new(Journal { journal, words: Some(Words) })),
+            None => log::set_logger(&Words),
+        }
     });
+}
+
+fn journal(instance: Option<&str>) -> Option<JournalLog> {
+    let journal = JournalLog::empty().ok()?.with_syslog_identifier("pgcellar".to_owned());
+    Some(match instance {
+        Some(instance) => journal.add_extra_field("PGCELLAR_INSTANCE", instance),
+        None => journal,
+    })
+}
+
+/// Whether systemd started this very process as a unit's, as systemd-run has it do for people (`systemd.exec(5)`,
+/// `$SYSTEMD_EXEC_PID`).
+fn is_unit() -> bool {
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
 /// Whether a line is ours. Libraries have nothing to say to a person, and the client of PostgreSQL would log statements,
@@ -62,8 +81,11 @@ fn ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("pgcellar")
 }
 
-/// Log lines for the journal, with their fields.
-struct Journal(JournalLog);
+/// Log lines for the journal, with their fields, and for people, if there are any.
+struct Journal {
+    journal: JournalLog,
+    words: Option<Words>,
+}
 
 impl Log for Journal {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -71,9 +93,13 @@ impl Log for Journal {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if ours(record.metadata()) {
-            remember(record);
-            self.0.log(record);
+        if !ours(record.metadata()) {
+            return;
+        }
+        self.journal.log(record);
+        match &self.words {
+            Some(words) => words.log(record),
+            None => remember(record),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::printable::printable;
 pub fn become_with_settings() -> Option<Error> {
     let path = std::env::var_os(ENV_FILE).filter(|path| !path.is_empty())?;
     // How much is to be said, the command line tells the program that we become.
-    journal::start(false, false);
+    journal::start(false, false, None);
     let with_settings = || -> Result<Command> {
         let path = Path::new(&path);
         let bytes = std::fs::read(path).map_err(|error| {

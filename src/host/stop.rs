@@ -7,6 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
 
+/// What is said of a run that was told to stop.
+pub const INTERRUPTED: &str = "interrupted";
+
 /// Set once the process was told to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(CancellationToken);
@@ -52,7 +55,7 @@ impl Stop {
 
     /// The error of a task that was told to stop.
     pub fn error(&self) -> Error {
-        Error::new(Kind::TryAgain, "interrupted").hint("nothing half-made was left; run it again")
+        Error::new(Kind::TryAgain, INTERRUPTED).hint("nothing half-made was left; run it again")
     }
 
     /// Reads from `inner` for as long as the process is not told to stop: the way out of long work on a thread.
@@ -80,7 +83,7 @@ pub struct StoppableReader<R> {
 impl<R: Read> Read for StoppableReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.stop.requested() {
-            true => Err(io::Error::other("interrupted")),
+            true => Err(io::Error::other(INTERRUPTED)),
             false => self.inner.read(buffer),
         }
     }

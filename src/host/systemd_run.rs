@@ -103,6 +103,9 @@ fn arguments(call: &Call, program: &Path, file: &EnvFile) -> Vec<OsString> {
     for name in CREDENTIALS {
         add(format!("--property=LoadCredential={name}:pgcellar.{instance}.{name}"));
         add(format!("--property=LoadCredentialEncrypted={name}.encrypted:pgcellar.{instance}.{name}.encrypted"));
+        // As in the units: one that is missing is no line in the journal.
+        add(format!("--property=SetCredential={name}:\\n"));
+        add(format!("--property=SetCredential={name}.encrypted:\\n"));
     }
     for folder in ["BACKUP_DIR", "RESTORE_STAGING_DIR"].iter().filter_map(|name| file.get(name)) {
         if folder.starts_with('/') {

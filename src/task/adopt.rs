@@ -154,7 +154,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest, called: &str, seconds: f64) {
         if manifest.partial { format!(", partial ({})", manifest.dump_options.join(" ")) } else { String::new() },
     );
     log::info!(
-        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
         PGCELLAR_BYTES = manifest.stored_bytes();
         "{did} {called} as a backup of '{}' at {}: {} {}, {}, {} read in {seconds:.1} s{partial}",
         manifest.database.escape_debug(),

@@ -232,7 +232,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     let plain: u64 = manifest.files.iter().map(|file| file.plain_bytes).sum();
     log::info!(
         MESSAGE_ID = event::BACKUP_MADE,
-        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
         PGCELLAR_BYTES = manifest.stored_bytes(), PGCELLAR_STORE = run.store.name();
         "backed up '{}' as {} in {seconds:.1} s: {}, {} stored from {}{}",
         manifest.database.escape_debug(),

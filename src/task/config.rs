@@ -66,9 +66,17 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
 fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
     args.instance.as_deref().map_or(Ok(()), instance_name)?;
-    let of_instance = args.instance.as_deref().map(systemd_run::settings).filter(|path| path.exists());
+    let of_instance = args.instance.as_deref().map(systemd_run::settings);
+    if let Some(path) = of_instance.as_deref().filter(|_| args.files.is_empty() && args.instance_is_named)
+        && !path.exists()
+    {
+        let message = format!("there is no file {}", path.display());
+        return Err(Error::new(Kind::Missing, message).hint(
+            "each instance has one; to check a file elsewhere, name it; to check the environment, leave -i out",
+        ));
+    }
     let files = match args.files.is_empty() {
-        true => of_instance.into_iter().collect(),
+        true => of_instance.into_iter().filter(|path| path.exists()).collect(),
         false => args.files.clone(),
     };
     if files.is_empty() {

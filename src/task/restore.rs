@@ -255,7 +255,7 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
     let archive = &run.archive;
     log::info!(
         MESSAGE_ID = event::BACKUP_RESTORED,
-        PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = archive.name, PGCELLAR_INSTANCE = run.args.place.instance,
+        PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = archive.name,
         PGCELLAR_BYTES = bytes;
         "restored {} into '{}' in {:.1} s: {}, {}{}",
         archive.name,

@@ -174,6 +174,7 @@ fn unusable(merged: &Merged, database: Option<&str>) -> Vec<Report> {
 async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Report {
     let manifest = &backup.manifest;
     let mut report = Report::new(&manifest.id, backup.store);
+    report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
     let started = Instant::now();
     let progress = Progress::begin(&format!("verify {}", manifest.id), Some(manifest.stored_bytes()));

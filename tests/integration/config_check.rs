@@ -208,6 +208,17 @@ fn a_file_that_cannot_be_read_is_an_error_and_the_others_are_checked() {
 }
 
 #[test]
+fn an_instance_that_is_named_has_a_file() {
+    let cellar = Cellar::unconnected();
+    for arguments in [&["config", "check", "-i", "none-here"], &["-i", "none-here", "config", "check"]] {
+        let outcome = cellar.run(arguments).fails(exit::NOINPUT);
+        let _ = outcome.says("there is no file /etc/pgcellar/none-here.env").says("leave -i out");
+    }
+    // A container has its instance's name in the environment, and no such file.
+    cellar.run(["config", "check"]).env("PGCELLAR_INSTANCE", "none-here").env("DB_NAME", "shop").succeeds();
+}
+
+#[test]
 fn the_seeds_block_as_systemd_reads_it() {
     let cellar = Cellar::unconnected();
     let path = file(&cellar, &format!("{SEED}{DATABASE}"));

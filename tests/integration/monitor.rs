@@ -63,11 +63,17 @@ fn an_instance_from_its_first_day_on() {
     let cellar = cellar.with("STATE_DIRECTORY", &state);
     let outcome = finds(check(&cellar), OK, &["pending"]);
     says(&outcome, &["1 waiting for the first backup"]);
+    // The first backup makes its folder, if the one that it is in is there.
+    let elsewhere = cellar.scratch().join("elsewhere");
+    finds(check(&cellar).env("BACKUP_DIR", &elsewhere), OK, &["pending"]);
+    finds(check(&cellar).env("BACKUP_DIR", elsewhere.join("below")), CRITICAL, &["store_unreadable"]);
     assert!(fs::read_to_string(state.join("first-seen-main.json")).unwrap().contains(shop.name()));
 
     let id = cellar.back_up(shop.name())["id"].as_str().unwrap().to_owned();
     let outcome = finds(check(&cellar), OK, &[]);
     says(&outcome, &["1 database, backed up ", &format!("'{} age'=", shop.name()), "'free'="]);
+    // What had a backup is not new, and its folder must not be gone.
+    finds(check(&cellar).env("BACKUP_DIR", &elsewhere), CRITICAL, &["store_unreadable"]);
 
     // What is new on the server is not covered, but the maintenance database counts only once there is something in it.
     let other = cluster.create("other");

@@ -11,9 +11,6 @@ use crate::health::protection::{Protection, is_from_future};
 use crate::health::words::{bytes, count, quoted, some, span, time};
 use crate::health::{Finding, Level};
 
-/// How long a backup may take that has begun when it was due.
-const RUNNING: SignedDuration = SignedDuration::from_hours(2);
-
 /// How many names a finding shows.
 const SHOWN: usize = 3;
 
@@ -83,7 +80,7 @@ fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Opti
     }
     if let Some(due) = expected.first_due
         && protection.backups.is_empty()
-        && facts.now.duration_since(due) < RUNNING
+        && expected.has_time(facts.now)
     {
         let message = format!("there is no backup of {name} yet: the first one is due at {}", time(due));
         return Some(finding(Level::Ok, "pending", protection.database, message, ""));

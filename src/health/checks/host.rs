@@ -1,7 +1,7 @@
 //! Checks of what backups need: the server, the schedule, timers, keys.
 
 use crate::health::checks::finding;
-use crate::health::facts::{Facts, Server, UnitTrouble};
+use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
 use crate::health::{Finding, Level};
 
@@ -14,27 +14,50 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             .as_ref()
             .map(|trouble| finding(Level::Warning, "schedule", "", &trouble.message, &trouble.hint)),
     );
-    findings.extend(facts.units.iter().map(|unit| match &unit.trouble {
-        UnitTrouble::NoNextRun => finding(
-            Level::Warning,
-            "timer",
-            &unit.name,
-            format!("{} has no next run", unit.name),
-            format!("systemctl enable --now {}", unit.name),
-        ),
-        UnitTrouble::Failed(result) => finding(
-            Level::Warning,
-            "unit_failed",
-            &unit.name,
-            format!("the last run of {} failed ({result})", unit.name),
-            format!("journalctl -u {} tells why", unit.name),
-        ),
-    }));
+    findings.extend(facts.units.iter().map(unit));
     findings.extend(facts.unusable_keys.iter().map(|key| {
         let level = if key.for_backups { Level::Critical } else { Level::Warning };
         finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
     }));
     findings
+}
+
+/// What is to be said of a unit.
+pub fn unit(unit: &Unit) -> Finding {
+    let name = &unit.name;
+    let (level, check, message, hint) = match &unit.trouble {
+        UnitTrouble::NoNextRun => (
+            Level::Critical,
+            "timer",
+            format!("{name} has no next run"),
+            format!("systemctl show -P TimersCalendar {name} tells its schedule"),
+        ),
+        UnitTrouble::Stopped => (
+            Level::Critical,
+            "timer",
+            format!("{name} is stopped, and its task will not run"),
+            format!("systemctl start {name}"),
+        ),
+        UnitTrouble::NotLoaded(state) => (
+            Level::Critical,
+            "timer",
+            format!("{name} cannot run: it is {state}"),
+            format!("systemctl status {name} tells why"),
+        ),
+        UnitTrouble::Off => (
+            Level::Warning,
+            "timer",
+            format!("{name} is off: no timer makes backups"),
+            format!("systemctl enable --now {name}"),
+        ),
+        UnitTrouble::Failed(result) => (
+            Level::Warning,
+            "unit_failed",
+            format!("the last run of {name} failed ({result})"),
+            format!("journalctl -u {name} tells why"),
+        ),
+    };
+    finding(level, check, name, message, hint)
 }
 
 fn server(server: &Server) -> Vec<Finding> {

@@ -11,6 +11,7 @@ mod host;
 mod learned;
 mod stores;
 
+pub use host::unit;
 pub use stores::least_free;
 
 /// Of findings of one level, what comes first: what explains the others, then what is nearest to a loss of data.
@@ -22,6 +23,7 @@ const ORDER: &[&str] = &[
     "not_recent",
     "storage_full",
     "next_backup_fits",
+    "timer",
     "key",
 ];
 

@@ -205,6 +205,31 @@ fn stores_that_cannot_be_read() {
 }
 
 #[test]
+fn a_folder_that_the_first_backup_will_make() {
+    for (to_be_made, due, expected) in [
+        (true, Some(14), vec!["pending"]),
+        (true, Some(-1), vec!["pending"]),
+        (true, Some(-2), vec!["store_unreadable"]),
+        // Nobody knows since when: a database that has had backups is not new.
+        (true, None, vec!["store_unreadable"]),
+        // A disk that is not there, or a folder that may not be read.
+        (false, Some(14), vec!["store_unreadable"]),
+    ] {
+        let mut facts = facts();
+        facts.stores[0] = StoreFacts { contents: Err(trouble()), to_be_made, ..facts.stores[0].clone() };
+        facts.databases[0].first_due = due.map(|hours| now() + SignedDuration::from_hours(hours));
+        let found = findings(&facts.before_the_first_backup(), &settings());
+        assert_eq!(found.iter().map(|finding| finding.check).collect::<Vec<_>>(), expected, "{to_be_made} {due:?}");
+    }
+    // One of several databases is late.
+    let mut facts = facts();
+    facts.stores[0] = StoreFacts { contents: Err(trouble()), to_be_made: true, ..facts.stores[0].clone() };
+    facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(14));
+    facts.databases.push(expected("wine"));
+    assert!(facts.before_the_first_backup().stores[0].contents.is_err());
+}
+
+#[test]
 fn damaged_backups() {
     let mut backups = daily("shop");
     backups[0].state = State::Damaged(vec!["shop.dump.gz is missing".to_owned()]);
@@ -357,7 +382,14 @@ fn the_server() {
 fn units_keys_and_the_schedule() {
     let unit =
         |trouble| Facts { units: vec![Unit { name: "pgcellar-backup@main.timer".to_owned(), trouble }], ..facts() };
-    finds(&unit(UnitTrouble::NoNextRun), &settings(), Level::Warning, "timer", "pgcellar-backup@main.timer");
+    for (trouble, level) in [
+        (UnitTrouble::NoNextRun, Level::Critical),
+        (UnitTrouble::Stopped, Level::Critical),
+        (UnitTrouble::NotLoaded("masked".to_owned()), Level::Critical),
+        (UnitTrouble::Off, Level::Warning),
+    ] {
+        finds(&unit(trouble), &settings(), level, "timer", "pgcellar-backup@main.timer");
+    }
     let failed = UnitTrouble::Failed("exit-code".to_owned());
     finds(&unit(failed), &settings(), Level::Warning, "unit_failed", "pgcellar-backup@main.timer");
     for (for_backups, level) in [(true, Level::Critical), (false, Level::Warning)] {

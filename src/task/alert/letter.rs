@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::health::words::time;
 use crate::host::logged::Logged;
 use crate::host::mail::{Letter, Page, Tone};
+use crate::host::stop::INTERRUPTED;
 use crate::printable::printable;
 use crate::task::alert::failure::Failure;
 
@@ -16,9 +17,7 @@ const ERRORS: usize = 5;
 pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result<Vec<(String, String)>>) -> Letter {
     let (how, hint) = failure.how();
     let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now())));
-    let errors =
-        logged.and_then(|logged| logged.as_ref().ok()).map(|logged| logged.errors.as_slice()).unwrap_or_default();
-    for error in &errors[errors.len().saturating_sub(ERRORS)..] {
+    for error in errors(failure, logged) {
         page = page.item(Tone::Bad, "Error", error, "");
     }
     page = page.item(Tone::Bad, "Result", &how, hint).facts(facts(failure));
@@ -36,6 +35,14 @@ pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result
         _ => page,
     };
     Letter::new(format!("[pgcellar] {}", failure.headline()), &page)
+}
+
+/// The last errors that the run had logged, without that it was interrupted, where the result tells why.
+fn errors<'a>(failure: &Failure, logged: Option<&'a Result<Logged>>) -> Vec<&'a str> {
+    let all = logged.and_then(|logged| logged.as_ref().ok()).map(|logged| logged.errors.as_slice()).unwrap_or_default();
+    let told = |error: &&str| !(failure.was_killed() && error.starts_with(INTERRUPTED));
+    let told: Vec<&str> = all.iter().map(String::as_str).filter(told).collect();
+    told[told.len().saturating_sub(ERRORS)..].to_vec()
 }
 
 fn facts(failure: &Failure) -> Vec<(String, String)> {
@@ -57,4 +64,29 @@ fn commands(failure: &Failure) -> Vec<String> {
     }
     commands.push(format!("pgcellar list --instance {}", failure.instance));
     commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_run_was_stopped_is_said_once() {
+        let failure = |result: &str| Failure {
+            task: "backup".to_owned(),
+            unit: None,
+            invocation: None,
+            result: Some(result.to_owned()),
+            code: Some("exited".to_owned()),
+            status: Some("75".to_owned()),
+            host: "db1".to_owned(),
+            instance: "main".to_owned(),
+            databases: None,
+        };
+        let stopped = "interrupted (nothing half-made was left; run it again)".to_owned();
+        let logged = Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()] });
+        assert_eq!(errors(&failure("timeout"), Some(&logged)), ["no space left"]);
+        // Somebody has stopped it, and that is the reason.
+        assert_eq!(errors(&failure("exit-code"), Some(&logged)), ["no space left", &stopped]);
+    }
 }

@@ -64,7 +64,7 @@ pub async fn copy(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) ->
                 let ends = error.kind() == Kind::Unavailable || run.stop.requested();
                 log::error!(
                     PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-                    PGCELLAR_INSTANCE = manifest.instance, PGCELLAR_STORE = bucket.name();
+                    PGCELLAR_STORE = bucket.name();
                     "{error}"
                 );
                 failure.get_or_insert(error);
@@ -155,7 +155,7 @@ async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, ma
     done?;
     log::info!(
         MESSAGE_ID = event::BACKUP_COPIED,
-        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
         PGCELLAR_BYTES = bytes, PGCELLAR_STORE = bucket.name();
         "copied {} to {} in {:.1} s: {}",
         manifest.id,

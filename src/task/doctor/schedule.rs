@@ -10,7 +10,7 @@ use crate::calendar::tasks::TASKS;
 use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
-use crate::health::facts::UnitTrouble;
+use crate::health;
 use crate::task::calendar::of_systemd;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -71,14 +71,7 @@ async fn timers(instance: &str, checks: &mut Checks) {
         checks.ok(name, format!("systemd starts it next {next}"));
     }
     for unit in units::troubled(instance).await {
-        let (found, mend) = match &unit.trouble {
-            UnitTrouble::NoNextRun => {
-                ("it has no next run".to_owned(), format!("systemctl enable --now pgcellar@{instance}.target"))
-            }
-            UnitTrouble::Failed(result) => {
-                (format!("its last run failed ({result})"), format!("journalctl -u {} tells why", unit.name))
-            }
-        };
-        checks.warning(unit.name, found, mend);
+        let found = health::checks::unit(&unit);
+        checks.warning(unit.name, found.message, found.hint);
     }
 }

@@ -49,7 +49,7 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
     let place = Place::new(&args.health.place)?;
     match looked {
         Ok(looked) => {
-            looked.findings.iter().for_each(|finding| record(&place, finding));
+            looked.findings.iter().filter(|finding| finding.level > Level::Ok).for_each(record);
             let overview = overview(looked);
             let status = || Some(Status { text: text::render(&overview), html: html::render(&overview) });
             notify(&args.notify, &place, &looked.findings, status).await
@@ -59,14 +59,10 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
 }
 
 /// The journal can be asked for what was found.
-fn record(place: &Place, finding: &Finding) {
-    let level = match finding.level {
-        Level::Ok => log::Level::Info,
-        Level::Critical => log::Level::Error,
-        Level::Warning | Level::Unknown => log::Level::Warn,
-    };
+fn record(finding: &Finding) {
+    let level = if finding.level == Level::Critical { log::Level::Error } else { log::Level::Warn };
     log::log!(
-        level, MESSAGE_ID = event::FINDING, PGCELLAR_INSTANCE = place.instance, PGCELLAR_CHECK = finding.check;
+        level, MESSAGE_ID = event::FINDING, PGCELLAR_CHECK = finding.check;
         "{}", printable(&finding.message)
     );
 }

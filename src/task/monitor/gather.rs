@@ -76,7 +76,8 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
 
     let runs = Runs::of(&settings.schedule, &retention.zone).await;
     let schedule = runs.facts(settings, now);
-    let seen = seen::note(&place, &expected, now);
+    let backed_up = found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
+    let seen = seen::note(&place, &expected, &backed_up, now);
     let due = |name: String| Expected { first_due: seen.since(&name).and_then(|since| runs.next(since)), name };
     Ok(Facts {
         now,
@@ -90,7 +91,8 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         disk: place.directory.as_deref().and_then(disk::of),
         units: units::troubled(&place.instance).await,
         unusable_keys,
-    })
+    }
+    .before_the_first_backup())
 }
 
 /// The databases on the server in which something can be lost; none if no server is to be asked.

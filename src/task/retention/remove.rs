@@ -63,7 +63,7 @@ fn tell(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {
     let reasons: Vec<String> = planned.decision.reasons.iter().map(ToString::to_string).collect();
     log::info!(
         MESSAGE_ID = event::BACKUP_REMOVED,
-        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id, PGCELLAR_INSTANCE = manifest.instance,
+        PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
         PGCELLAR_STORE = shelf.store.name(), PGCELLAR_BYTES = manifest.stored_bytes();
         "removed {} ({}) from {}: {}",
         printable(&manifest.id),

@@ -111,7 +111,7 @@ pub fn tell(run: &Run, shelf: &Shelf, planned: &[Planned]) {
         .fold(0, u64::saturating_add);
     let kept = planned.len() - removed;
     log::info!(
-        PGCELLAR_INSTANCE = run.place.instance, PGCELLAR_STORE = shelf.store.name(), PGCELLAR_REMOVED = removed,
+        PGCELLAR_STORE = shelf.store.name(), PGCELLAR_REMOVED = removed,
         PGCELLAR_KEPT = kept, PGCELLAR_BYTES = bytes;
         "{}: {} {removed} backup{} ({}), {} {kept}",
         shelf.store.location(),

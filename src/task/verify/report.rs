@@ -13,6 +13,8 @@ use crate::printable::printable;
 pub struct Report {
     /// Id of the backup.
     pub id: String,
+    /// Its database, as far as its manifest tells.
+    pub database: String,
     /// Store that has it.
     pub store: &'static str,
     /// How far the verify went; none if it did not come to an end.
@@ -36,6 +38,7 @@ impl Report {
     pub fn new(id: &str, store: &'static str) -> Self {
         Report {
             id: id.to_owned(),
+            database: String::new(),
             store,
             depth: None,
             damage: Vec::new(),
@@ -68,14 +71,20 @@ impl Report {
     pub fn tell(&self) {
         let id = self.label();
         for damage in &self.damage {
-            log::error!(MESSAGE_ID = event::BACKUP_DAMAGED, PGCELLAR_BACKUP = self.id; "{id}: damaged: {}", printable(damage));
+            log::error!(
+                MESSAGE_ID = event::BACKUP_DAMAGED,
+                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store;
+                "{id}: damaged: {}", printable(damage)
+            );
         }
         for note in &self.notes {
             log::warn!(PGCELLAR_BACKUP = self.id; "{id}: {}", printable(note));
         }
         if let Some(good) = self.good() {
             log::info!(
-                MESSAGE_ID = event::BACKUP_VERIFIED, PGCELLAR_BACKUP = self.id, PGCELLAR_BYTES = self.bytes;
+                MESSAGE_ID = event::BACKUP_VERIFIED,
+                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store,
+                PGCELLAR_BYTES = self.bytes;
                 "{id}: {good}"
             );
         }

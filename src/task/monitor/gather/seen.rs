@@ -24,15 +24,19 @@ impl Seen {
     }
 }
 
-/// Notes the databases that were not seen before, and forgets those that are not to be backed up any more.
-pub fn note(place: &Place, databases: &BTreeSet<String>, now: Timestamp) -> Seen {
+/// Notes the databases that were not seen before, and forgets those that are not to be backed up any more. One that has
+/// had a backup is never new again, wherever its backups go.
+pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&str>, now: Timestamp) -> Seen {
     let directory = place.directory.as_deref().and_then(made);
     let Some(path) = path(&place.instance) else { return Seen { directory, ..Seen::default() } };
     let before =
         std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BTreeMap<String, Timestamp>>(&text).ok());
     let before = before.unwrap_or_default();
     // A moment that has not come yet was noted by a clock that was ahead.
-    let since = |name: &String| before.get(name).copied().filter(|since| *since <= now).unwrap_or(now);
+    let since = |name: &String| match backed_up.contains(name.as_str()) {
+        true => Timestamp::UNIX_EPOCH,
+        false => before.get(name).copied().filter(|since| *since <= now).unwrap_or(now),
+    };
     let first: BTreeMap<String, Timestamp> = databases.iter().map(|name| (name.clone(), since(name))).collect();
     if first != before
         && let Err(error) = write(&path, &first)

@@ -1,9 +1,12 @@
 //! What is in the stores.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustix::fs::Access;
 
 use crate::catalogue::claim::Claim;
 use crate::catalogue::manifest::Depth;
@@ -34,17 +37,28 @@ pub async fn read(place: &Place) -> Result<Found> {
     let stores = opened.all();
     let mut found = Found { stores: Vec::new(), opened, backups: HashMap::new(), of_others: BTreeSet::new() };
     for store in stores {
-        let (name, location, place) = (store.name(), store.location(), place.clone());
-        let read = joined(tokio::task::spawn_blocking(move || look(&store, &place)).await);
+        let (name, location, ours) = (store.name(), store.location(), place.clone());
+        let read = joined(tokio::task::spawn_blocking(move || look(&store, &ours)).await);
         let contents = read.map(|read| {
             found.of_others.extend(read.of_others);
             found.backups.insert(name, read.backups);
             read.contents
         });
-        found.stores.push(StoreFacts { name, location, contents: contents.map_err(|error| Trouble::from(&error)) });
+        let contents = contents.map_err(|error| Trouble::from(&error));
+        let to_be_made = name == "local" && contents.is_err() && is_to_be_made(place);
+        found.stores.push(StoreFacts { name, location, contents, to_be_made });
     }
     found.stores.extend(bucket);
     Ok(found)
+}
+
+/// Whether the backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
+/// cannot, unless that is ours.
+fn is_to_be_made(place: &Place) -> bool {
+    let Some(directory) = &place.directory else { return false };
+    let is_missing = matches!(directory.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let may_write = |parent: &Path| rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    is_missing && directory.parent().is_some_and(may_write)
 }
 
 /// Opens the stores. A bucket that cannot even be opened does not keep the directory from being looked at.
@@ -53,7 +67,8 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
         (Err(error), Some(bucket), Some(_)) => {
             let local = Stores::open(&Place { s3: None, ..place.clone() }).await?;
             let location = format!("s3://{}/{}", bucket.bucket, bucket.prefix);
-            Ok((local, Some(StoreFacts { name: "s3", location, contents: Err(Trouble::from(&error)) })))
+            let contents = Err(Trouble::from(&error));
+            Ok((local, Some(StoreFacts { name: "s3", location, contents, to_be_made: false })))
         }
         (opened, _, _) => opened.map(|stores| (stores, None)),
     }

@@ -1,130 +1,209 @@
 //! What systemd tells of an instance's timers and services.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::calendar::tasks::TASKS;
 use crate::health::facts::{Unit, UnitTrouble};
-
-/// The tasks that have a timer.
-const TASKS: &[&str] = &["backup", "retention", "drill", "monitor"];
 
 /// How long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const PROPERTIES: &str = "--property=Id,LoadState,UnitFileState,ActiveState,SubState,Result,NextElapseUSecRealtime,\
-     NextElapseUSecMonotonic";
+/// What is asked of each unit (`org.freedesktop.systemd1(5)`). The state of its file tells nothing: a template's says
+/// `static` or `disabled`, whatever runs.
+const PROPERTIES: &str =
+    "--property=Id,LoadState,ActiveState,SubState,Result,Wants,NextElapseUSecRealtime,NextElapseUSecMonotonic";
 
-/// The units that have no next run, or whose last run failed. Where no systemd runs, and of units that are not there,
-/// nothing is told.
+/// The units that do not do what the instance's target wants of them. Where no systemd runs, and of units that are not
+/// installed, nothing is told.
 pub async fn troubled(instance: &str) -> Vec<Unit> {
-    parse(&show(instance).await)
+    let asked = show([format!("pgcellar@{instance}.target")].into()).await;
+    let target = asked.first().map(Target::of).unwrap_or_default();
+    let tasks = TASKS.iter().map(|task| task.name);
+    let timers = tasks.clone().map(|task| format!("pgcellar-{task}@{instance}.timer"));
+    // The monitor's own exit status is its verdict.
+    let services = tasks.filter(|task| *task != "monitor").map(|task| format!("pgcellar-{task}@{instance}.service"));
+    let units = show(timers.chain(services).chain(target.timers.iter().cloned()).collect()).await;
+    found(&target, &units)
 }
 
 /// The timers that wait, and when they elapse next, as systemd writes it.
 pub async fn timers(instance: &str) -> Vec<(String, String)> {
-    let output = show(instance).await;
-    let timer = |block: &str| {
-        let value =
-            |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
-        let (name, next) = (value("Id"), value("NextElapseUSecRealtime"));
-        (name.ends_with(".timer") && value("ActiveState") == "active" && !next.is_empty())
-            .then(|| (name.to_owned(), next.to_owned()))
-    };
-    output.split("\n\n").filter_map(timer).collect()
+    let units = show(TASKS.iter().map(|task| format!("pgcellar-{}@{instance}.timer", task.name)).collect()).await;
+    let next = |unit: &Properties| (unit.get("Id").to_owned(), unit.get("NextElapseUSecRealtime").to_owned());
+    units.iter().filter(|unit| unit.is_active()).map(next).filter(|(_, next)| !next.is_empty()).collect()
 }
 
-/// What systemd tells of the instance's units; nothing where no systemd runs.
-async fn show(instance: &str) -> String {
-    // sd_booted(3).
+/// Asks systemd for the properties of these units; where none runs, nothing is told (`sd_booted(3)`).
+async fn show(units: BTreeSet<String>) -> Vec<Properties> {
     if !Path::new("/run/systemd/system").is_dir() {
-        return String::new();
+        return Vec::new();
     }
     let mut command = Command::new("systemctl");
-    command.args(["show", PROPERTIES]).env("LC_ALL", "C").kill_on_drop(true);
-    for task in TASKS {
-        command.arg(format!("pgcellar-{task}@{instance}.timer"));
-        // The monitor's own exit status is its verdict.
-        if *task != "monitor" {
-            command.arg(format!("pgcellar-{task}@{instance}.service"));
-        }
-    }
+    command.args(["show", PROPERTIES, "--"]).args(units).env("LC_ALL", "C").kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(Ok(output)) => parse(&String::from_utf8_lossy(&output.stdout)),
         _ => {
             log::debug!("systemctl show cannot be asked");
-            String::new()
+            Vec::new()
         }
     }
 }
 
-fn parse(output: &str) -> Vec<Unit> {
-    output.split("\n\n").filter_map(unit).collect()
+/// What `systemctl show` prints of one unit.
+struct Properties(String);
+
+fn parse(output: &str) -> Vec<Properties> {
+    output.split("\n\n").map(|block| Properties(block.to_owned())).filter(|unit| !unit.get("Id").is_empty()).collect()
 }
 
-fn unit(block: &str) -> Option<Unit> {
-    let value =
-        |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
-    let name = value("Id");
-    if value("LoadState") != "loaded" {
-        return None;
+impl Properties {
+    fn get(&self, name: &str) -> &str {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
     }
-    let trouble = match name.rsplit_once('.') {
-        Some((_, "timer")) => has_no_next_run(name, value).then_some(UnitTrouble::NoNextRun),
-        Some((_, "service")) => match value("Result") {
-            "success" | "" => None,
-            result => Some(UnitTrouble::Failed(result.to_owned())),
-        },
-        _ => None,
-    };
-    trouble.map(|trouble| Unit { name: name.to_owned(), trouble })
+
+    fn is_active(&self) -> bool {
+        self.get("ActiveState") == "active"
+    }
+
+    /// Whether it elapses again; while it runs its service, that is open.
+    fn elapses(&self) -> bool {
+        let never = |property: &str| matches!(self.get(property), "" | "0" | "n/a" | "infinity");
+        self.get("SubState") == "running" || !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic")
+    }
 }
 
-/// A timer that runs its service has no next run until that ends. One that nobody has enabled is forgotten only if it is
-/// that of the backups.
-fn has_no_next_run<'a>(name: &str, value: impl Fn(&str) -> &'a str) -> bool {
-    let never = |property: &str| matches!(value(property), "" | "0" | "n/a" | "infinity");
-    let elapses = !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic");
-    let waits = value("ActiveState") == "active" && (elapses || value("SubState") == "running");
-    let wanted = name.starts_with("pgcellar-backup@") || value("UnitFileState").starts_with("enabled");
-    wanted && !waits
+/// The instance's target.
+#[derive(Debug, Default)]
+struct Target {
+    name: String,
+    active: bool,
+    /// The timers that it starts.
+    timers: Vec<String>,
+}
+
+impl Target {
+    fn of(unit: &Properties) -> Self {
+        let timers = unit.get("Wants").split_ascii_whitespace().filter(|name| name.ends_with(".timer"));
+        Target {
+            name: unit.get("Id").to_owned(),
+            active: unit.is_active(),
+            timers: timers.map(str::to_owned).collect(),
+        }
+    }
+
+    fn wants(&self, timer: &str) -> bool {
+        self.active && self.timers.iter().any(|name| name == timer)
+    }
+}
+
+fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
+    let mut found: Vec<Unit> = units
+        .iter()
+        .filter_map(|unit| {
+            let name = unit.get("Id");
+            let trouble = match name.rsplit_once('.') {
+                Some((_, "timer")) => of_timer(unit, target.wants(name)),
+                Some((_, "service")) => of_service(unit),
+                _ => None,
+            };
+            trouble.map(|trouble| Unit { name: name.to_owned(), trouble })
+        })
+        .collect();
+    // Timers can be started without the target.
+    let off = |unit: &Properties| {
+        let name = unit.get("Id");
+        name.starts_with("pgcellar-backup@") && name.ends_with(".timer") && loaded(unit) && !unit.is_active()
+    };
+    if !target.active && units.iter().any(off) {
+        found.push(Unit { name: target.name.clone(), trouble: UnitTrouble::Off });
+    }
+    found
+}
+
+fn loaded(unit: &Properties) -> bool {
+    unit.get("LoadState") == "loaded"
+}
+
+fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
+    match (unit.is_active(), wanted) {
+        (true, _) if unit.elapses() => None,
+        (true, _) => Some(UnitTrouble::NoNextRun),
+        (false, true) if !loaded(unit) => Some(UnitTrouble::NotLoaded(unit.get("LoadState").to_owned())),
+        (false, true) => Some(UnitTrouble::Stopped),
+        (false, false) => None,
+    }
+}
+
+fn of_service(unit: &Properties) -> Option<UnitTrouble> {
+    match unit.get("Result") {
+        _ if !loaded(unit) => None,
+        "success" | "" => None,
+        result => Some(UnitTrouble::Failed(result.to_owned())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn timer(name: &str, state: &str, file: &str, next: &str) -> String {
+    const NEXT: &str = "Mon 2026-11-23 02:00:00 UTC";
+
+    fn target(active: bool) -> Target {
+        let state = if active { "active" } else { "inactive" };
+        let text = format!(
+            "Id=pgcellar@main.target\nLoadState=loaded\nActiveState={state}\nSubState=x\n\
+             Wants=pgcellar-backup@main.timer pgcellar-retention@main.timer network.target\n"
+        );
+        Target::of(&parse(&text)[0])
+    }
+
+    fn timer(task: &str, state: &str, load: &str, next: &str) -> String {
+        let active = if state == "dead" { "inactive" } else { "active" };
         format!(
-            "Result=success\nNextElapseUSecRealtime={next}\nNextElapseUSecMonotonic=infinity\nId={name}.timer\n\
-             LoadState=loaded\nActiveState={}\nSubState={state}\nUnitFileState={file}\n",
-            if state == "dead" { "inactive" } else { "active" }
+            "Result=success\nNextElapseUSecRealtime={next}\nNextElapseUSecMonotonic=infinity\n\
+             Id=pgcellar-{task}@main.timer\nWants=\nLoadState={load}\nActiveState={active}\nSubState={state}\n"
         )
     }
 
-    fn found(blocks: &[String]) -> Vec<String> {
-        parse(&blocks.join("\n")).into_iter().map(|unit| format!("{} {:?}", unit.name, unit.trouble)).collect()
+    fn told(active: bool, blocks: &[String]) -> Vec<String> {
+        let units = parse(&blocks.join("\n"));
+        found(&target(active), &units).into_iter().map(|unit| format!("{} {:?}", unit.name, unit.trouble)).collect()
     }
 
     #[test]
-    fn timers() {
-        let next = "Mon 2026-11-23 02:00:00 UTC";
-        for (name, state, file, next, expected) in [
-            ("pgcellar-backup@main", "waiting", "enabled", next, false),
-            ("pgcellar-backup@main", "running", "enabled", "", false),
-            ("pgcellar-backup@main", "elapsed", "enabled", "", true),
-            ("pgcellar-backup@main", "dead", "disabled", "", true),
-            ("pgcellar-drill@main", "dead", "disabled", "", false),
-            ("pgcellar-drill@main", "dead", "enabled", "", true),
-            ("pgcellar-drill@main", "dead", "enabled-runtime", "", true),
+    fn timers_of_an_instance_that_is_on() {
+        for (task, state, load, next, expected) in [
+            ("backup", "waiting", "loaded", NEXT, ""),
+            ("backup", "running", "loaded", "", ""),
+            ("backup", "elapsed", "loaded", "", "NoNextRun"),
+            ("backup", "waiting", "loaded", "n/a", "NoNextRun"),
+            ("backup", "dead", "loaded", "", "Stopped"),
+            ("retention", "dead", "loaded", "", "Stopped"),
+            ("retention", "dead", "masked", "", r#"NotLoaded("masked")"#),
+            // The target does not want it, so nobody misses it; but who started it waits for its runs.
+            ("drill", "dead", "loaded", "", ""),
+            ("drill", "dead", "not-found", "", ""),
+            ("drill", "elapsed", "loaded", "", "NoNextRun"),
         ] {
-            let found = found(&[timer(name, state, file, next)]);
-            let unit = format!("{name}.timer NoNextRun");
-            assert_eq!(found, if expected { vec![unit] } else { vec![] }, "{state} {file}");
+            let told = told(true, &[timer(task, state, load, next)]);
+            let unit = format!("pgcellar-{task}@main.timer {expected}");
+            assert_eq!(told, if expected.is_empty() { vec![] } else { vec![unit] }, "{task} {state} {load} '{next}'");
         }
-        let missing = timer("pgcellar-backup@main", "dead", "", "").replace("=loaded", "=not-found");
-        assert_eq!(found(&[missing]), [""; 0]);
+    }
+
+    #[test]
+    fn an_instance_that_is_off() {
+        let stopped = |task| timer(task, "dead", "loaded", "");
+        let off = "pgcellar@main.target Off";
+        assert_eq!(told(false, &[stopped("backup"), stopped("retention")]), [off]);
+        // Backups are made all the same, or by other means than these units.
+        assert_eq!(told(false, &[timer("backup", "waiting", "loaded", NEXT), stopped("retention")]), [""; 0]);
+        assert_eq!(told(false, &[timer("backup", "dead", "not-found", "")]), [""; 0]);
+        assert_eq!(told(false, &[timer("backup", "elapsed", "loaded", "")]), ["pgcellar-backup@main.timer NoNextRun"]);
     }
 
     #[test]
@@ -132,9 +211,9 @@ mod tests {
         let service = |result: &str| {
             format!("Result={result}\nId=pgcellar-backup@main.service\nLoadState=loaded\nActiveState=failed\n")
         };
-        assert_eq!(found(&[service("success")]), [""; 0]);
-        let timer = timer("pgcellar-backup@main", "waiting", "enabled", "Mon 2026-11-23 02:00:00 UTC");
-        let failed = found(&[timer, service("exit-code"), service("timeout")]);
+        assert_eq!(told(true, &[service("success")]), [""; 0]);
+        let timer = timer("backup", "waiting", "loaded", NEXT);
+        let failed = told(true, &[timer, service("exit-code"), service("timeout")]);
         let name = "pgcellar-backup@main.service";
         assert_eq!(failed, [format!("{name} Failed(\"exit-code\")"), format!("{name} Failed(\"timeout\")")]);
     }
