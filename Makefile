@@ -1,14 +1,57 @@
-# Every target works on a bare Debian 12 or 13 with Rust; what else is needed, it installs (as root or through sudo).
+# Each target of the project itself works on a bare Debian 12 or 13 with Rust; what else is needed, it installs (as root or
+# through sudo). Those of the compose setup need Docker and its compose plugin.
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. One that is named here and missing fails its tests.
 VERSIONS ?= 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system deb bench lint lint-shell
+.PHONY: help demo test test-unit test-system test-compose deb bench lint lint-shell lint-image image start stop \
+	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+# -- the compose setup; what runs is .env's, compose.yaml's and compose.dev.yaml's --
+
+BACKUP = nestjs_starter_backup
+# A terminal is passed on if there is one, so that a restore can ask.
+in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
+
+start: ## Start the database and the backup service
+	docker compose up --build --detach --wait
+
+stop: ## Stop them; database and backups stay
+	docker compose down
+
+backup-manual: ## Back up now
+	@$(in_backup) $(BACKUP) /backup/backup-database.sh
+
+backup-list: ## Show which backups there are
+	@$(in_backup) $(BACKUP) /backup/restore-database.sh list
+
+backup-logs: ## Show the last lines of the logs (LINES=500 shows more)
+	@docker exec $(BACKUP) tail -n $(or $(LINES),100) /var/log/backup/cron.log /var/log/backup/monitor.log
+
+backup-restore: ## Restore a backup: asks which, or BACKUP_ID=latest (FORCE_RESTORE=true replaces the database)
+	@$(in_backup) --env FORCE_RESTORE $(BACKUP) /backup/restore-database.sh restore $(BACKUP_ID)
+
+backup-check: ## Say whether the backups are as they should be
+	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
+
+dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
+	docker compose --file compose.dev.yaml up --build --detach --wait
+
+dev-down: ## Stop it; its database and backups stay
+	docker compose --file compose.dev.yaml down
+
+dev-clean: ## Stop it, and remove its database, its backups and everything else of it
+	docker compose --file compose.dev.yaml down --volumes --remove-orphans
+
+image: ## Build the image of the backup service
+	docker compose build backup
+
+# -- the project itself --
 
 demo: ## Back up and restore a sample database on a throwaway PostgreSQL, and look on
 	@scripts/demo
@@ -30,6 +73,10 @@ test-system: ## Install the package in a Debian 13 with systemd, and test it the
 	@scripts/install-test-deps system
 	@scripts/test-system $(TESTS)
 
+test-compose: ## Run every command of the compose setup with a Docker engine of its own, and show a table (as root)
+	@scripts/install-test-deps compose
+	@scripts/docker-engine scripts/test-compose
+
 bench: ## Measure backups against pg_dump's own ways
 	@scripts/bench
 
@@ -37,8 +84,11 @@ lint: ## Check formatting, clippy, shell scripts, and what the dependencies may 
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	@scripts/install-test-deps
-	@$(MAKE) --no-print-directory lint-shell
+	@$(MAKE) --no-print-directory lint-shell lint-image
 	@scripts/deny
 
 lint-shell:
-	shellcheck -x -P debian/tests scripts/* .ci/run debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
+	shellcheck -x -P debian/tests scripts/* .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
+
+lint-image:
+	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile

@@ -9,7 +9,7 @@ use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
-use pgcellar::environment::SECRETS;
+use pgcellar::environment::{ENV_FILE, SECRETS};
 use roff::{Inline, Roff, bold, italic, roman};
 
 fn main() -> io::Result<()> {
@@ -69,6 +69,23 @@ fn settings(command: &Command) -> io::Result<String> {
             page.text(text);
         }
     }
+    page.control("SH", ["SCHEDULES"]);
+    page.text([roman(
+        "A schedule is a cron line of five fields, as in crontab(5), or, for timers alone, a calendar expression of \
+         systemd.time(7):",
+    )]);
+    for task in TASKS {
+        page.control("TP", [] as [&str; 0]);
+        page.text([bold(task.variable)]);
+        page.text([roman(format!("When {} runs [default: {}]", task.name, task.default))]);
+    }
+    page.control("SH", ["CONTAINERS"]);
+    page.control("TP", [] as [&str; 0]);
+    page.text([bold(ENV_FILE)]);
+    page.text([roman(
+        "In the environment of a process that no unit starts: a file like this one, whose variables hold where the \
+         environment says nothing",
+    )]);
     page.control("SH", ["SECRETS"]);
     page.text([roman(
         "A secret is taken from the systemd credential of its name (db-password, aws-access-key-id, \

@@ -29,6 +29,15 @@ const SCRIPTS: &[Script] = &[
         name: "backup-monitor.sh",
         forms: &[(&["check"], &["monitor", "check", "--notify"]), (&["report"], &["monitor", "report"])],
     },
+    // What people tried the bucket with. Any other file would be missed in the bucket.
+    Script {
+        name: "aws",
+        forms: &[
+            (&["s3", "ls"], &["doctor", "s3"]),
+            (&["s3", "ls", ADDRESS], &["doctor", "s3"]),
+            (&["s3", "cp", "test.txt", ADDRESS], &["doctor", "s3"]),
+        ],
+    },
 ];
 
 /// The name or the path of a file.
@@ -123,6 +132,9 @@ mod tests {
             ),
             (&["backup-monitor.sh", "check"], &["monitor", "check", "--notify"]),
             (&["backup-monitor.sh", "report"], &["monitor", "report"]),
+            (&["aws", "s3", "ls"], &["doctor", "s3"]),
+            (&["/usr/local/bin/aws", "s3", "ls", "s3://your-bucket/"], &["doctor", "s3"]),
+            (&["aws", "s3", "cp", "test.txt", "s3://your-bucket/"], &["doctor", "s3"]),
         ];
         for (words, ours) in cases {
             let line = translated(words).unwrap();
@@ -149,6 +161,9 @@ mod tests {
             &["restore-database.sh", "restore-s3", "/backups/a.dump"],
             &["backup-monitor.sh"],
             &["backup-monitor.sh", "status"],
+            &["aws", "ec2", "describe-instances"],
+            &["aws", "s3", "rm", "s3://your-bucket/a"],
+            &["aws", "s3", "cp", "/backups/shop.dump.gz", "s3://bucket/"],
         ] {
             let usage = translated(words).unwrap_err();
             assert!(!usage.asked && usage.text.contains("is now: pgcellar"), "{words:?}: {usage:?}");

@@ -269,5 +269,5 @@ pub fn exists(target: &str) -> Error {
         Kind::CannotWrite,
         format!("the database '{}' exists already, and is left as it is", target.escape_debug()),
     )
-    .hint("name another one with --target-database, or have it replaced with --force")
+    .hint("name another one with --target-database, or have it replaced with --force (FORCE_RESTORE=true)")
 }

@@ -201,3 +201,32 @@ async fn end(child: &mut Child) -> io::Result<ExitStatus> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_moves_is_given_time_and_who_stands_still_is_not() {
+        let socket = NotifySocket::bind().unwrap();
+        let begun = Instant::now();
+        let child = UnixDatagram::unbound().unwrap();
+        let moves = Duration::from_millis(1500);
+        child.send_to(b"EXTEND_TIMEOUT_USEC=1500000", socket.path()).unwrap();
+        stands_still(Duration::from_millis(50), &socket).await;
+        assert!(begun.elapsed() >= moves, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_long_line_comes_in_pieces() {
+        let text = format!("{}\nend", "x".repeat(20_000));
+        let mut source = BufReader::new(text.as_bytes());
+        let mut lengths = Vec::new();
+        while let Some(line) = line(&mut source).await {
+            lengths.push(line.len());
+        }
+        assert_eq!(lengths, [16_384, 3_616, 3]);
+    }
+}

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
+# A table that is locked keeps a backup going as long as the test needs it.
+hold_a_backup() {
+    docker exec --detach nestjs_starter_db psql -U postgres -c 'BEGIN; LOCK users; SELECT pg_sleep(3600)' nestjs_starter_db
+    await 10 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT count(*) FROM pg_locks WHERE mode = '"'AccessExclusiveLock'"'"' '[1-9]'
+}
+let_it_go() {
+    sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()" postgres
+}
+
+chapter "No database yet"
+run 0 'cp .env.example .env && echo BACKUP_ON_START=true >>.env && docker compose up --detach --no-deps backup'
+await 30 'docker logs nestjs_starter_backup' 'no server yet'
+run 0 'docker compose up --detach --wait'
+await 120 'docker logs nestjs_starter_backup' 'backup: done in'
+sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
+
+chapter "A wrong password"
+run 77 'docker exec --env DB_PASSWORD=wrong nestjs_starter_backup /backup/backup-database.sh' 'password authentication failed'
+
+chapter "A volume that the user cannot write"
+run '73|77' 'docker run --rm --read-only --tmpfs /backups:uid=0,mode=0755 --env BACKUP_SCHEDULE="0 2 * * *" --env DB_NAME=x pgcellar' \
+    '/backups' 'permission denied'
+
+chapter "A schedule that cannot be"
+run 78 'docker run --rm --env DB_NAME=x --env BACKUP_SCHEDULE="0 25 * * *" pgcellar' "'25' as hour \(character 3\)"
+run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * 8/" .env && make start' 'nestjs_starter_backup'
+await 20 'docker logs --tail 5 nestjs_starter_backup' "character 9"
+
+chapter "Runs that overlap"
+run 0 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=* * * * */; /BACKUP_ON_START/d" .env && docker compose up --detach backup'
+hold_a_backup
+await 150 'docker logs nestjs_starter_backup' 'is left out: the one before still goes on'
+run 75 'docker exec nestjs_starter_backup /backup/backup-database.sh' 'is locked by pgcellar backup.*try again'
+
+chapter "Killed in the middle of a backup"
+run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'
+let_it_go
+await 60 'docker logs nestjs_starter_backup' 'was broken off with the scheduler, and is made up'
+await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
+run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
+run 0 'docker exec nestjs_starter_backup ls -la /backups'
+
+chapter "Told to stop in the middle of a backup"
+hold_a_backup
+await 90 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT query FROM pg_stat_activity" | grep LOCK' 'LOCK TABLE'
+run 0 'time docker stop nestjs_starter_backup' 'real	0m([0-9]|1[0-2])\.'
+run 0 'docker logs --tail 5 nestjs_starter_backup'
+let_it_go
+run 0 'docker compose down --volumes'

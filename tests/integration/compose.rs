@@ -1,0 +1,57 @@
+//! The compose files have every setting.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pgcellar::cli::Cli;
+use pgcellar::environment;
+
+/// What has its place in the image, in a command or in a secret, and not in `.env`.
+const ELSEWHERE: &[&str] = &[
+    // Folders and programs of the image.
+    "BACKUP_DIR",
+    "BACKUP_LOG_DIR",
+    "PG_BINDIR",
+    "PGCELLAR_ENV_FILE",
+    "PGCELLAR_INSTANCE",
+    // Of one command.
+    "FORCE_RESTORE",
+    // systemd's.
+    "MONITOR_EXIT_CODE",
+    "MONITOR_EXIT_STATUS",
+    "MONITOR_INVOCATION_ID",
+    "MONITOR_SERVICE_RESULT",
+    "MONITOR_UNIT",
+];
+
+/// The names under `environment:` of the backup service, and what the files say of them.
+fn environment(file: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let service = text.split("\n  backup:\n").nth(1).unwrap();
+    let lines = service.split("    environment:\n").nth(1).unwrap().lines();
+    let entries = lines.take_while(|line| line.starts_with("      "));
+    entries.filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_setting_of_env_reaches_the_container() {
+    let declared = Cli::variables();
+    let known: BTreeSet<&str> = environment::known(&declared)
+        .into_iter()
+        .filter(|name| !ELSEWHERE.contains(name))
+        // Files are mounted, and named where they are mounted: compose.secrets.yaml has three.
+        .filter(|name| !name.ends_with("_FILE") && !name.starts_with("DB_SSL") && *name != "AWS_CA_BUNDLE")
+        .chain(["DB_SSLMODE", "HTTPS_PROXY", "NO_PROXY"])
+        .collect();
+    let production = environment("compose.yaml");
+    let passed: BTreeSet<&str> = production.iter().map(String::as_str).filter(|name| !name.starts_with('#')).collect();
+    assert_eq!(passed, known);
+    for file in ["compose.dev.yaml", "compose.secrets.yaml"] {
+        let known = environment::known(&declared);
+        let strange: Vec<String> = environment(file)
+            .into_iter()
+            .filter(|name| !name.starts_with('#') && !known.contains(name.as_str()))
+            .collect();
+        assert!(strange.is_empty(), "{file}: {strange:?}");
+    }
+}

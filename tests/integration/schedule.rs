@@ -1,0 +1,335 @@
+//! `pgcellar schedule` runs the tasks in the foreground, as systemd would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::common::family::{Process, are_gone, descendants, wait_until_gone};
+use crate::common::held::Held;
+use crate::common::mailbox::{Mail, Mailbox, Manner};
+use crate::common::pgcellar::{Run, Running};
+use crate::common::{Cellar, Cluster, Version, exit};
+
+/// Docker kills a container that it has told to stop after this time.
+const PROMPT: Duration = Duration::from_secs(10);
+
+/// A schedule that is due on no day of a test.
+const NEVER: &str = "0 0 29 2 *";
+
+/// A cellar of which only what a test asks for is due.
+fn cellar(cluster: &Cluster, database: &str) -> Cellar {
+    let cellar = Cellar::new(cluster).with("DB_NAME", database).with("BACKUP_SCHEDULE", NEVER);
+    let log = cellar.scratch().join("log");
+    fs::create_dir(&log).unwrap();
+    cellar.with("RETENTION_SCHEDULE", NEVER).with("MONITOR_SCHEDULE", NEVER).with("BACKUP_LOG_DIR", log)
+}
+
+fn with_mail(cellar: Cellar, mailbox: &Mailbox) -> Cellar {
+    let cellar = cellar.with("SMTP_HOST", "localhost").with("SMTP_PORT", mailbox.port().to_string());
+    cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org")
+}
+
+fn schedule(cellar: &Cellar) -> Run {
+    cellar.run(["schedule"])
+}
+
+fn with_backup(cellar: &Cellar) -> Running {
+    schedule(cellar).env("BACKUP_ON_START", "true").start()
+}
+
+fn log(cellar: &Cellar, name: &str) -> String {
+    fs::read_to_string(cellar.scratch().join("log").join(name)).unwrap()
+}
+
+fn state_file(cellar: &Cellar) -> PathBuf {
+    cellar.backup_dir().join(".pgcellar.main.schedule.json")
+}
+
+fn state(cellar: &Cellar) -> Value {
+    serde_json::from_slice(&fs::read(state_file(cellar)).unwrap()).unwrap()
+}
+
+/// Tells it to stop, and looks at how it does.
+#[track_caller]
+fn stops(running: Running) -> crate::common::pgcellar::Outcome {
+    let family = descendants(running.pid());
+    let asked = Instant::now();
+    running.signal(Signal::TERM);
+    let outcome = running.wait();
+    assert!(asked.elapsed() < PROMPT, "{outcome}");
+    assert_eq!(outcome.code(), Some(0), "{outcome}");
+    are_gone(&family);
+    outcome
+}
+
+/// The run of pgcellar that the scheduler has started.
+fn task(running: &Running) -> Process {
+    let mut all = descendants(running.pid());
+    all.retain(|process| process.name == "pgcellar");
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+/// Ends everything at once, as the end of a container does.
+fn container_is_killed(running: Running) {
+    let family = descendants(running.pid());
+    running.signal(Signal::KILL);
+    for process in &family {
+        // Some go with the others.
+        let _ = kill_process(process.pid, Signal::KILL);
+    }
+    assert_eq!(running.wait().signal(), Some(9));
+    wait_until_gone(&family);
+}
+
+#[track_caller]
+fn wait_for_mail(mailbox: &Mailbox) -> Mail {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while mailbox.mails().is_empty() {
+        assert!(Instant::now() < deadline, "no mail came");
+        thread::sleep(Duration::from_millis(20));
+    }
+    mailbox.only_mail()
+}
+
+#[test]
+fn a_backup_at_the_start_then_a_clean_stop() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("shop");
+    let cellar = cellar(cluster, database.name());
+    let running = with_backup(&cellar);
+    running.wait_for_stderr("backup: begins: BACKUP_ON_START is set");
+    running.wait_for_stderr("backup: done in");
+    let outcome = stops(running).says("told to stop: nothing runs");
+    assert!(!outcome.stderr.contains("no server yet"), "{outcome}");
+    assert_eq!(cellar.list().len(), 1);
+    // The files have what the container's own log has, with its times.
+    let (cron, monitor) = (log(&cellar, "cron.log"), log(&cellar, "monitor.log"));
+    for text in [" backup: scheduled by '0 0 29 2 *', next ", " backup: backed up ", " backup: done in "] {
+        assert!(cron.contains(text), "no {text:?} in\n{cron}");
+    }
+    assert!(monitor.contains(" monitor: scheduled by ") && !monitor.contains("backup:"), "{monitor}");
+    assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
+    // Without the variable, nothing begins at the start.
+    let running = schedule(&cellar).start();
+    running.wait_for_stderr("monitor: scheduled by");
+    thread::sleep(Duration::from_secs(2));
+    let outcome = stops(running);
+    assert!(!outcome.stderr.contains("begins"), "{outcome}");
+}
+
+#[test]
+fn a_server_that_is_started_later_is_waited_for() {
+    let cluster = Cluster::start(Version::V15);
+    let database = cluster.create("shop").name().to_owned();
+    let cellar = cellar(&cluster, &database);
+    cluster.kill_postmaster();
+    let running = with_backup(&cellar);
+    running.wait_for_stderr("backup: no server yet: cannot connect to 127.0.0.1");
+    thread::sleep(Duration::from_secs(3));
+    cluster.start_again();
+    running.wait_for_stderr("answers after");
+    running.wait_for_stderr("backup: done in");
+    let outcome = stops(running);
+    assert_eq!(outcome.stderr.matches("no server yet").count(), 1, "{outcome}");
+    assert_eq!(cellar.list().len(), 1);
+}
+
+#[test]
+fn a_stop_ends_the_backup_and_the_next_start_makes_it_up() {
+    let cluster = Cluster::shared(Version::V15);
+    let held = Held::new(cluster);
+    let cellar = cellar(cluster, held.database().name());
+    let mut running = with_backup(&cellar);
+    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    let outcome = stops(running).says("told to stop: ending what still runs").says("it is made up at the next start");
+    assert!(outcome.stderr.contains("backup: error: interrupted"), "{outcome}");
+    held.wait_until_given_up();
+    assert!(cellar.list().is_empty());
+    let _database = held.release();
+    let running = schedule(&cellar).start();
+    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    running.wait_for_stderr("backup: done in");
+    stops(running);
+    assert_eq!(cellar.list().len(), 1);
+    assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
+}
+
+#[test]
+fn a_container_that_is_killed_makes_its_backup_up_once_and_tells_when_it_is_killed_again() {
+    let cluster = Cluster::shared(Version::V15);
+    let held = Held::new(cluster);
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = with_mail(cellar(cluster, held.database().name()), &mailbox);
+    let mut running = with_backup(&cellar);
+    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    container_is_killed(running);
+    held.forget();
+    assert_eq!(state(&cellar)["tasks"]["backup"]["run"]["again"], false);
+
+    let mut running = schedule(&cellar).start();
+    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    container_is_killed(running);
+    held.forget();
+    assert_eq!(mailbox.mails().len(), 0);
+
+    let running = schedule(&cellar).start();
+    running.wait_for_stderr("for the second time, and is not begun again");
+    let mail = wait_for_mail(&mailbox);
+    assert!(mail.text().contains("killed (SIGKILL)"), "{}", mail.text());
+    running.wait_for_stderr("mailed that backup failed");
+    let outcome = stops(running);
+    assert!(!outcome.stderr.contains("backup: begins"), "{outcome}");
+    // What was left by the killed runs, the next backup sweeps away.
+    let database = held.release();
+    cellar.run(["backup"]).succeeds();
+    assert_eq!(cellar.list().len(), 1, "{}", database.name());
+}
+
+#[test]
+fn what_fails_is_mailed_with_its_own_words() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("shop");
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = with_mail(cellar(cluster, database.name()), &mailbox).with("DB_PASSWORD", "wrong-and-secret");
+    let running = with_backup(&cellar);
+    let mail = wait_for_mail(&mailbox);
+    assert!(mail.subject().contains(&format!("backup of {} failed on ", database.name())), "{}", mail.subject());
+    for words in ["password authentication failed", "exit status 77", "DB_PASSWORD"] {
+        assert!(mail.text().contains(words), "no {words:?} in {}", mail.text());
+    }
+    running.wait_for_stderr("mailed that backup failed");
+    let outcome = stops(running);
+    let said =
+        outcome.stderr.contains("error: backup: ended after") && outcome.stderr.contains("with exit status 77, next ");
+    assert!(said, "{outcome}");
+    for text in [&outcome.stderr, &log(&cellar, "cron.log"), mail.text()] {
+        assert!(!text.contains("wrong-and-secret"), "{text}");
+    }
+}
+
+#[test]
+fn a_task_that_is_killed_is_told_and_the_scheduler_goes_on() {
+    let cluster = Cluster::shared(Version::V15);
+    let held = Held::new(cluster);
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = with_mail(cellar(cluster, held.database().name()), &mailbox);
+    let mut running = with_backup(&cellar);
+    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    kill_process(task(&running).pid, Signal::KILL).unwrap();
+    running.wait_for_stderr("killed by SIGKILL");
+    assert!(wait_for_mail(&mailbox).text().contains("killed (SIGKILL)"));
+    held.forget();
+    running.wait_for_stderr("mailed that backup failed");
+    stops(running);
+    assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
+}
+
+#[test]
+fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
+    let cluster = Cluster::shared(Version::V15);
+    let held = Held::new(cluster);
+    let cellar = cellar(cluster, held.database().name()).with("BACKUP_SCHEDULE", "* * * * *");
+    let cellar = cellar.with("MONITOR_SCHEDULE", "* * * * *");
+    let mut running = with_backup(&cellar);
+    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    running.wait_for_stderr("is left out: the one before still goes on");
+    // Another task has its own turn meanwhile.
+    running.wait_for_stderr("monitor: begins");
+    running.wait_for_stderr("monitor: ended after");
+    assert_eq!(descendants(running.pid()).iter().filter(|process| process.name == "pgcellar").count(), 1);
+    let _database = held.release();
+    running.wait_for_stderr("backup: done in");
+    let outcome = stops(running);
+    assert!(log(&cellar, "monitor.log").contains(" monitor: PGCELLAR "), "{outcome}");
+    assert!(outcome.stdout.contains("monitor: PGCELLAR "), "{outcome}");
+}
+
+#[test]
+fn runs_that_were_missed_are_made_up_once() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("shop");
+    let cellar = cellar(cluster, database.name());
+    let long_ago = json!({ "tasks": { "backup": { "since": "2023-12-31T02:00:00Z" } } });
+    fs::write(state_file(&cellar), long_ago.to_string()).unwrap();
+    let running = schedule(&cellar).start();
+    running.wait_for_stderr("backup: begins: the run of 2024-02-29 00:00:00 UTC was missed, and is made up");
+    running.wait_for_stderr("backup: done in");
+    stops(running);
+    let running = schedule(&cellar).start();
+    running.wait_for_stderr("monitor: scheduled by");
+    let outcome = stops(running);
+    assert!(!outcome.stderr.contains("begins"), "{outcome}");
+    assert_eq!(cellar.list().len(), 1);
+}
+
+#[test]
+fn what_cannot_work_is_refused_at_the_start() {
+    let cellar = Cellar::unconnected().with("DB_NAME", "shop");
+    let refused = |name: &str, value: &str, words: &str| {
+        let _ = schedule(&cellar).env(name, value).fails(exit::CONFIG).says(words);
+    };
+    refused(
+        "BACKUP_SCHEDULE",
+        "0 2,25 * * *",
+        "BACKUP_SCHEDULE: the cron line '0 2,25 * * *' cannot be used: '25' as hour (character 5)",
+    );
+    refused(
+        "RETENTION_SCHEDULE",
+        "0 2 * *",
+        "RETENTION_SCHEDULE is '0 2 * *', which is no cron line (here schedules have five fields",
+    );
+    refused("MONITOR_SCHEDULE", "*-*-* 02:00:00", "MONITOR_SCHEDULE is '*-*-* 02:00:00', which is no cron line");
+    refused("TZ", "Europe/Nowhere", "TZ (--timezone)");
+    refused("DB_NAME", "", "no database is named");
+    refused("DB_PORT", "x", "DB_PORT");
+    refused("BACKUP_COMPRESSION", "rar", "BACKUP_COMPRESSION");
+    refused("PGCELLAR_INSTANCE", "a/b", "PGCELLAR_INSTANCE");
+}
+
+#[test]
+fn a_volume_that_cannot_be_written_is_refused_at_the_start() {
+    let cluster = Cluster::shared(Version::V15);
+    let cellar = Cellar::new(cluster).with("DB_NAME", "shop");
+    crate::common::process::must(crate::common::process::plain("chown").arg("root").arg(cellar.backup_dir()));
+    fs::set_permissions(cellar.backup_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let outcome = schedule(&cellar).by_unprivileged_user().fails(exit::CANTCREAT);
+    let folder: &Path = &cellar.backup_dir();
+    let _ = outcome.says(&folder.display().to_string()).says("user that pgcellar runs as");
+}
+
+#[test]
+fn two_schedulers_of_one_instance_do_not_run_side_by_side() {
+    let cluster = Cluster::shared(Version::V15);
+    let cellar = cellar(cluster, "shop");
+    let first = schedule(&cellar).start();
+    first.wait_for_stderr("monitor: scheduled by");
+    let _ = schedule(&cellar).fails(exit::TEMPFAIL).says("another scheduler runs for the instance 'main'");
+    stops(first);
+    let _ = stops({
+        let next = schedule(&cellar).start();
+        next.wait_for_stderr("monitor: scheduled by");
+        next
+    });
+}
+
+#[test]
+fn the_health_of_a_container_is_what_is_not_critical() {
+    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    // The first backup is not due yet, and the server cannot be asked: that is a warning.
+    let check = || cellar.run(["monitor", "check"]);
+    let health = || check().arguments(["--fail-on", "critical"]);
+    assert_eq!(check().finish().code(), Some(1));
+    let healthy = health().succeeds();
+    assert!(healthy.stdout.contains("PGCELLAR WARNING") && healthy.stdout.contains("[OK] pending"), "{healthy}");
+    fs::remove_dir(cellar.backup_dir()).unwrap();
+    assert_eq!(health().finish().code(), Some(2));
+    // Where a setting is wrong, nobody knows.
+    assert_eq!(health().env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
+    let _ = check().arguments(["--fail-on", "never"]).fails(exit::USAGE);
+}

@@ -1,0 +1,112 @@
+//! The program under the names of the scripts that it takes the place of, and the file of settings beside them.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+
+use crate::common::pgcellar::PROGRAM;
+use crate::common::process::plain;
+use crate::common::{Cellar, Cluster, Version, compare, exit};
+
+/// One of the scripts, in a folder of the test's own.
+fn script(cellar: &Cellar, name: &str, words: &[&str]) -> Command {
+    let link = cellar.scratch().join(name);
+    if !link.exists() {
+        symlink(PROGRAM, &link).unwrap();
+    }
+    let mut command = plain(link);
+    command.args(words).envs(cellar.settings()).current_dir("/");
+    command
+}
+
+#[track_caller]
+fn ends(mut command: Command, code: i32) -> (String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert_eq!(status.code(), Some(code), "{command:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn the_scripts_commands_back_up_list_and_restore() {
+    let cluster = Cluster::shared(Version::V15);
+    let shop = cluster.create("shop");
+    shop.sql("CREATE TABLE wine AS SELECT n, md5(n::text) AS label FROM generate_series(1, 1000) n");
+    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
+    ends(script(&cellar, "backup-database.sh", &[]), 0);
+    let (listed, _) = ends(script(&cellar, "restore-database.sh", &["list"]), 0);
+    assert_eq!(listed, cellar.run(["list"]).succeeds().stdout);
+    let id = cellar.list()[0]["id"].as_str().unwrap().to_owned();
+    assert!(listed.contains(&id), "{listed}");
+
+    // The database exists: only FORCE_RESTORE lets it be replaced, and the old one is kept.
+    let path = cellar.backup_dir().join(format!("{id}.dump.gz"));
+    let path = path.to_str().unwrap();
+    let (_, stderr) = ends(script(&cellar, "restore-database.sh", &["restore", path]), exit::CANTCREAT);
+    assert!(stderr.contains("FORCE_RESTORE=true"), "{stderr}");
+    shop.sql("DELETE FROM wine");
+    let mut forced = script(&cellar, "restore-database.sh", &["restore", path]);
+    forced.env("FORCE_RESTORE", "true");
+    ends(forced, 0);
+    assert_eq!(cluster.database(shop.name()).sql("SELECT count(*) FROM wine"), "1000");
+    let kept = format!("SELECT datname FROM pg_database WHERE datname LIKE '{}\\_replaced\\_%'", shop.name());
+    let kept = cluster.sql("postgres", &kept);
+    assert_eq!(cluster.database(&kept).sql("SELECT count(*) FROM wine"), "0");
+
+    // A bare name is one in the backup folder.
+    cluster.sql("postgres", &format!("DROP DATABASE \"{kept}\""));
+    cluster.sql("postgres", &format!("ALTER DATABASE \"{0}\" RENAME TO \"{0}_old\"", shop.name()));
+    ends(script(&cellar, "restore-database.sh", &["restore", &format!("{id}.dump.gz")]), 0);
+    let old = cluster.database(&format!("{}_old", shop.name()));
+    compare::assert_same(&old, &cluster.database(shop.name()));
+}
+
+#[test]
+fn the_monitors_commands_check_and_report() {
+    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    let (stdout, _) = ends(script(&cellar, "backup-monitor.sh", &["check"]), 1);
+    assert!(stdout.starts_with("PGCELLAR WARNING"), "{stdout}");
+    ends(script(&cellar, "backup-monitor.sh", &["report"]), 0);
+}
+
+#[test]
+fn a_wrong_call_is_told_the_usage_and_the_new_command() {
+    let cellar = Cellar::unconnected();
+    let (stdout, stderr) = ends(script(&cellar, "restore-database.sh", &["recover"]), exit::USAGE);
+    assert_eq!(stdout, "");
+    assert!(stderr.contains("restore-database.sh restore FILE     is now: pgcellar restore FILE\n"), "{stderr}");
+    let (stdout, stderr) = ends(script(&cellar, "backup-monitor.sh", &["--help"]), 0);
+    assert!(stdout.contains("is now: pgcellar monitor check") && stderr.is_empty(), "{stdout}{stderr}");
+    let (_, stderr) = ends(script(&cellar, "aws", &["s3", "rm", "s3://bucket/a"]), exit::USAGE);
+    assert!(stderr.contains("is now: pgcellar doctor s3"), "{stderr}");
+    // No bucket is configured, and the doctor says so.
+    let (stdout, stderr) = ends(script(&cellar, "aws", &["s3", "ls"]), exit::CONFIG);
+    assert!((stdout.clone() + &stderr).contains("AWS_S3_BUCKET"), "{stdout}{stderr}");
+    let (_, stderr) = ends(script(&cellar, "restore-database.sh", &["restore"]), exit::USAGE);
+    assert!(stderr.contains("there is no terminal to ask at"), "{stderr}");
+}
+
+#[test]
+fn a_file_of_settings_holds_where_the_environment_says_nothing() {
+    let cluster = Cluster::shared(Version::V15);
+    let (shop, other) = (cluster.create("shop"), cluster.create("other"));
+    let file = |cellar: &Cellar| cellar.scratch().join("backup.env");
+    let cellar = Cellar::new(cluster);
+    let cellar = Cellar::with(cellar, "DB_NAME", "");
+    let settings = file(&cellar);
+    let text = format!("# Settings\nDB_NAME={}\nBACKUP_COMPRESSION=zstd\nDB_PORT=1\nnonsense\n", shop.name());
+    std::fs::write(&settings, text).unwrap();
+    let cellar = cellar.with("PGCELLAR_ENV_FILE", settings.as_os_str());
+    // DB_NAME is empty in the environment, which counts as not set; DB_PORT is set.
+    let (_, stderr) = ends(script(&cellar, "backup-database.sh", &[]), 0);
+    assert!(stderr.contains("backup.env:5: "), "{stderr}");
+    let listed = cellar.list();
+    assert_eq!(listed[0]["database"], shop.name());
+    assert!(cellar.backup_dir().join(format!("{}.dump.zst", listed[0]["id"].as_str().unwrap())).exists());
+    let mut named = script(&cellar, "backup-database.sh", &[]);
+    named.env("DB_NAME", other.name());
+    ends(named, 0);
+    assert_eq!(cellar.list().len(), 2);
+
+    std::fs::remove_file(&settings).unwrap();
+    let _ = cellar.run(["list"]).fails(exit::CONFIG).says("PGCELLAR_ENV_FILE: cannot read ");
+}
