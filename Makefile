@@ -6,7 +6,7 @@ CARGO ?= cargo
 VERSIONS ?= 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-compose deb bench lint lint-shell lint-image image start stop \
+.PHONY: help demo test test-unit test-system test-compose test-nix deb bench lint lint-shell lint-image lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -77,6 +77,9 @@ test-compose: ## Run every command of the compose setup with a Docker engine of 
 	@scripts/install-test-deps compose
 	@scripts/docker-engine scripts/test-compose
 
+test-nix: ## Evaluate the flake and the NixOS module (see scripts/test-nix on what it needs)
+	@scripts/test-nix
+
 bench: ## Measure backups against pg_dump's own ways
 	@scripts/bench
 
@@ -92,3 +95,6 @@ lint-shell:
 
 lint-image:
 	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile
+
+lint-nix: ## Check the Nix expressions (as scripts/lint-nix says)
+	@scripts/lint-nix

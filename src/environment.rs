@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::calendar::tasks::TASKS;
 
 /// What our variables' names begin with.
-const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
+pub const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
 
 /// Secrets, which have no flag.
 pub const SECRETS: &[&str] = &[
@@ -17,12 +17,22 @@ pub const SECRETS: &[&str] = &[
     "SMTP_PASS",
 ];
 
+/// Secrets, and the systemd credentials that can take their place.
+pub const CREDENTIALS: &[(&str, &str)] = &[
+    ("AWS_ACCESS_KEY_ID", "aws-access-key-id"),
+    ("AWS_SECRET_ACCESS_KEY", "aws-secret-access-key"),
+    ("AWS_SESSION_TOKEN", "aws-session-token"),
+    ("DB_PASSWORD", "db-password"),
+    ("MONITOR_PING_URL", "ping-url"),
+    ("SMTP_PASS", "smtp-password"),
+];
+
 /// Names a file of settings that hold where the environment says nothing else (`host::settings_file`).
 pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").
-const SYSTEMD: &[&str] =
+pub const SYSTEMD: &[&str] =
     &["MONITOR_SERVICE_RESULT", "MONITOR_EXIT_CODE", "MONITOR_EXIT_STATUS", "MONITOR_INVOCATION_ID", "MONITOR_UNIT"];
 
 /// How alike a name must be to be suggested (Jaro-Winkler).

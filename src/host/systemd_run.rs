@@ -16,7 +16,7 @@ use crate::printable::printable;
 pub const SETTINGS: &str = "/etc/pgcellar";
 
 /// Credentials that a verb may need.
-const CREDENTIALS: &[&str] = &[
+pub const CREDENTIALS: &[&str] = &[
     "db-password",
     "aws-access-key-id",
     "aws-secret-access-key",

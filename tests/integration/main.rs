@@ -44,4 +44,5 @@ mod secrets;
 mod seed_names;
 mod settings;
 mod tools;
+mod upgrade;
 mod verify;

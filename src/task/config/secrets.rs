@@ -1,18 +1,9 @@
 //! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
 
+use crate::environment::CREDENTIALS;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
 use crate::task::config::source::{Origin, Source};
-
-/// Variables, and the credentials that can take their place.
-const CREDENTIALS: &[(&str, &str)] = &[
-    ("AWS_ACCESS_KEY_ID", "aws-access-key-id"),
-    ("AWS_SECRET_ACCESS_KEY", "aws-secret-access-key"),
-    ("AWS_SESSION_TOKEN", "aws-session-token"),
-    ("DB_PASSWORD", "db-password"),
-    ("MONITOR_PING_URL", "ping-url"),
-    ("SMTP_PASS", "smtp-password"),
-];
 
 /// Secrets that are of no use without each other: who has the first needs the second.
 const PAIRS: &[(&str, &str)] = &[

@@ -1,0 +1,73 @@
+//! `nix/options.json` tells the NixOS module which settings, secrets, credentials and schedules the program has.
+//! `PGCELLAR_WRITE_GOLDEN=1 cargo test --test nix` writes it anew.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Arg, Command, CommandFactory};
+use pgcellar::calendar::tasks::TASKS;
+use pgcellar::cli::Cli;
+use pgcellar::environment::{CREDENTIALS, PREFIXES, SECRETS, SYSTEMD};
+use pgcellar::host::systemd_run;
+use serde_json::{Value, json};
+
+/// The units themselves say which instance it is.
+const OF_UNITS: &str = "PGCELLAR_INSTANCE";
+
+/// Every option with a variable that a file of settings may have, each once, in the words of `--help`.
+fn settings(command: &Command, found: &mut BTreeMap<String, Value>) {
+    for arg in command.get_arguments() {
+        let Some(variable) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+        if variable != OF_UNITS && !SYSTEMD.contains(&variable.as_str()) {
+            found.entry(variable).or_insert_with(|| setting(arg));
+        }
+    }
+    command.get_subcommands().for_each(|verb| settings(verb, found));
+}
+
+fn setting(arg: &Arg) -> Value {
+    // An option without a value is set by "true".
+    let valued = arg.get_action().takes_values();
+    let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    json!({
+        "default": (!default.is_empty()).then(|| default.join(" ")),
+        "help": arg.get_help().map(ToString::to_string),
+        "value": arg.get_value_names().and_then(|names| names.first()).filter(|_| valued).map(ToString::to_string),
+    })
+}
+
+fn options() -> String {
+    let mut command = Cli::command();
+    command.build();
+    let mut found = BTreeMap::new();
+    settings(&command, &mut found);
+    let options = json!({
+        "credentials": systemd_run::CREDENTIALS,
+        "prefixes": PREFIXES,
+        "schedules": TASKS.iter().map(|task| (task.name, task.variable)).collect::<BTreeMap<_, _>>(),
+        "secrets": CREDENTIALS.iter().copied().collect::<BTreeMap<_, _>>(),
+        "settings": found,
+    });
+    serde_json::to_string_pretty(&options).unwrap() + "\n"
+}
+
+#[test]
+fn the_module_knows_what_the_program_knows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/options.json");
+    let options = options();
+    if std::env::var_os("PGCELLAR_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &options).unwrap();
+    }
+    assert_eq!(options, std::fs::read_to_string(&path).unwrap_or_default(), "{} differs", path.display());
+}
+
+/// A secret that a unit takes from a credential only, the module could not give.
+#[test]
+fn every_secret_has_a_credential() {
+    let mut with_credential: Vec<_> = CREDENTIALS.iter().map(|(variable, _)| *variable).collect();
+    with_credential.sort_unstable();
+    assert_eq!(with_credential, SECRETS);
+    for (variable, credential) in CREDENTIALS {
+        assert!(systemd_run::CREDENTIALS.contains(credential), "{variable}");
+    }
+}
