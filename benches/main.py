@@ -11,6 +11,7 @@ from os import environ
 from pathlib import Path
 
 import backup
+import drill
 import levels
 import memory
 import restore
@@ -20,6 +21,7 @@ from report import warn_if_busy
 
 BENCHES = {
     "backup": backup.run,
+    "drill": drill.run,
     "levels": levels.run,
     "memory": memory.run,
     "restore": restore.run,

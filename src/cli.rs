@@ -15,6 +15,7 @@ mod adopt;
 mod backup;
 mod config;
 mod doctor;
+mod drill;
 mod mail;
 mod monitor;
 mod restore;
@@ -29,6 +30,7 @@ pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use doctor::{DoctorArgs, Part};
+pub use drill::{DrillArgs, SandboxArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
 pub use restore::RestoreArgs;
@@ -79,7 +81,7 @@ pub struct Named {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
-    71 system, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
+    71 system, 72 no drill possible here, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
     Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password; SMTP_PASS alike.";
 
 impl Cli {
@@ -162,6 +164,11 @@ pub enum Verb {
     Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
     Restore(RestoreArgs),
+    /// Prove a backup: restore it into a throwaway cluster, and compare every row
+    Drill(Box<DrillArgs>),
+    /// The part of a drill that runs restored code
+    #[command(hide = true)]
+    DrillSandbox(SandboxArgs),
     /// Say what a schedule means to systemd, and when it comes next
     Calendar(CalendarArgs),
     /// Make backups of the dumps that other scripts have left: check them, and write their manifests
@@ -201,6 +208,7 @@ impl Verb {
             Verb::Show(args) => Some(&mut args.place),
             Verb::Verify(args) => Some(&mut args.place),
             Verb::Restore(args) => Some(&mut args.place),
+            Verb::Drill(args) => Some(&mut args.place),
             Verb::Monitor(args) => Some(args.place_mut()),
             Verb::Adopt(args) => Some(&mut args.place),
             Verb::Retention(args) => Some(&mut args.place),
@@ -208,7 +216,7 @@ impl Verb {
             Verb::Unpin(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
             Verb::Doctor(args) => Some(&mut args.place),
-            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) => None,
+            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) => None,
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::calendar::tasks::TASKS;
 
 /// What our variables' names begin with.
-pub const PREFIXES: &[&str] = &["AWS_S3_", "BACKUP_", "DB_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
+pub const PREFIXES: &[&str] =
+    &["AWS_S3_", "BACKUP_", "DB_", "DRILL_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
 
 /// Secrets, which have no flag.
 pub const SECRETS: &[&str] = &[

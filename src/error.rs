@@ -19,6 +19,8 @@ pub enum Kind {
     Internal,
     /// The system refused a resource, or a program of PostgreSQL is missing (`EX_OSERR`).
     System,
+    /// What it takes is not on this host (`EX_OSFILE`): a drill that cannot be held here says nothing of the backup.
+    NotHere,
     /// A file cannot be written: no space, no directory, read-only (`EX_CANTCREAT`).
     CannotWrite,
     /// Another run holds the lock, or the run was told to stop: the same call may work later (`EX_TEMPFAIL`).
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Unavailable => 69,
             Kind::Internal => 70,
             Kind::System => 71,
+            Kind::NotHere => 72,
             Kind::CannotWrite => 73,
             Kind::TryAgain => 75,
             Kind::NotPermitted => 77,

@@ -39,15 +39,17 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            log::error!(MESSAGE_ID = failure(&cli.verb); "{error}");
+            log::error!(MESSAGE_ID = failure(&cli.verb, &error); "{error}");
             error.exit_code()
         }
     }
 }
 
 /// What the journal calls the failure of a verb.
-fn failure(verb: &Verb) -> &'static str {
+fn failure(verb: &Verb, error: &Error) -> &'static str {
     match verb {
+        Verb::Drill(_) if error.kind() == Kind::Data => event::DRILL_FAILED,
+        Verb::Drill(_) => event::DRILL_NOT_HELD,
         Verb::Backup(_) => event::BACKUP_FAILED,
         Verb::Retention(_) => event::RETENTION_FAILED,
         Verb::Restore(_) => event::RESTORE_FAILED,
@@ -119,6 +121,8 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Show(args) => task::show::run(args, stop).await?,
         Verb::Verify(args) => task::verify::run(args, stop).await?,
         Verb::Restore(args) => task::restore::run(args, stop).await?,
+        Verb::Drill(args) => task::drill::run(args, stop).await?,
+        Verb::DrillSandbox(args) => task::sandbox::run(args, stop).await?,
         Verb::Adopt(args) => task::adopt::run(args, stop).await?,
         Verb::Retention(args) => task::retention::run(args, stop).await?,
         Verb::Pin(args) => task::pin::pin(args, stop).await?,

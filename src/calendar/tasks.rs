@@ -24,6 +24,7 @@ pub struct Task {
     pub log: &'static str,
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -33,6 +34,7 @@ pub const TASKS: &[Task] = &[
     Task { name: "backup", variable: "BACKUP_SCHEDULE", default: "0 2 * * *", arguments: &["backup", "--wait=1800"], success: 0, limit: HOUR, needs_server: true, log: "cron.log" },
     Task { name: "retention", variable: "RETENTION_SCHEDULE", default: "0 4 * * *", arguments: &["retention", "--wait=1800"], success: 0, limit: HOUR, needs_server: false, log: "cron.log" },
     Task { name: "monitor", variable: "MONITOR_SCHEDULE", default: "*/15 * * * *", arguments: &["monitor", "check", "--notify"], success: 3, limit: TEN_MINUTES, needs_server: false, log: "monitor.log" },
+    Task { name: "drill", variable: "DRILL_SCHEDULE", default: "0 5 * * 0", arguments: &["drill", "--each", "--wait=43200"], success: 0, limit: DAY, needs_server: false, log: "cron.log" },
 ];
 
 #[cfg(test)]
@@ -61,6 +63,7 @@ mod tests {
             words.retain(|word| word != "/usr/bin/pgcellar" && word != "--instance=%i");
             assert_eq!(words, task.arguments, "{}", task.name);
             let limit = match value("TimeoutStartSec=").as_str() {
+                "1d" => DAY,
                 "1h" => HOUR,
                 "10min" => TEN_MINUTES,
                 other => panic!("{}: {other}", task.name),

@@ -20,6 +20,12 @@ pub const BACKUP_DAMAGED: &str = "33a4c219f7ec48838a18835111c969f2";
 pub const BACKUP_RESTORED: &str = "8526185068cd44e8a828ff1a614ca7b8";
 /// A restore failed.
 pub const RESTORE_FAILED: &str = "9ac9b38e4c3d4b72bb9fd37b267d838f";
+/// A drill has proven a backup, or has restored one that has no fingerprints.
+pub const BACKUP_DRILLED: &str = "e8404a9bd46547159d9deda6f3462e84";
+/// A drill has shown that a backup does not come back as it was.
+pub const DRILL_FAILED: &str = "fd4b5be459bf45508551cedebbb3ff9b";
+/// A drill could not be held, or was broken off.
+pub const DRILL_NOT_HELD: &str = "151d977bb28a413096b978e4386ba2ac";
 /// The monitor found something.
 pub const FINDING: &str = "003bc8fc5a9646b0bc2197ab1d11b240";
 /// A mail could not be sent.
@@ -45,6 +51,9 @@ mod tests {
             BACKUP_DAMAGED,
             BACKUP_RESTORED,
             RESTORE_FAILED,
+            BACKUP_DRILLED,
+            DRILL_FAILED,
+            DRILL_NOT_HELD,
             FINDING,
             MAIL_FAILED,
             VERB_FAILED,

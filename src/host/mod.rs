@@ -5,6 +5,7 @@ pub mod journal;
 pub mod lock;
 pub mod logged;
 pub mod mail;
+pub mod memory;
 pub mod memory_events;
 pub mod notify_socket;
 pub mod ping;

@@ -167,6 +167,14 @@ impl Child {
         }
     }
 
+    /// Ends a server at once, which ends its sessions itself when it is told so: SIGQUIT, and SIGKILL if it does not listen.
+    pub async fn quit(&mut self) {
+        self.signal(Signal::QUIT);
+        if tokio::time::timeout(PATIENCE * 2, self.child.wait()).await.is_err() || !self.left().await {
+            self.kill().await;
+        }
+    }
+
     /// Ends the program at once, so that it can draw no conclusion from the end of its input.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);

@@ -66,9 +66,13 @@ pub struct DumpOptions {
 impl DumpOptions {
     /// Reads `BACKUP_DUMP_OPTIONS`, split as a shell splits words; a value comes after `=` or as the next word.
     pub fn parse(text: &str) -> Result<Self> {
-        let words = shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?;
+        DumpOptions::of_words(&shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?)
+    }
+
+    /// The same of words, such as those in a manifest.
+    pub fn of_words(words: &[String]) -> Result<Self> {
         let mut options = DumpOptions::default();
-        let mut words = words.into_iter();
+        let mut words = words.iter().cloned();
         while let Some(word) = words.next() {
             let Some(long) = word.strip_prefix("--") else {
                 return Err(refuse(&word, "is not the long name of an option"));

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod archive;
 pub mod child;
 pub mod client;
+pub mod cluster;
 pub mod database_entries;
 pub mod databases;
 pub mod dump;

@@ -114,9 +114,27 @@ impl Programs {
     /// is ended when pgcellar dies, however that happens: it then never takes a broken pipe for the end of its input. The
     /// signal is SIGTERM, which pg_dump and pg_restore hand on to their parallel jobs and to the server.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = bound(&self.folder.join(program));
+        let mut command = bound(&self.folder.join(program), "TERM");
         clean(&mut command);
         command
+    }
+
+    /// A server of this version. It is ended with SIGQUIT when pgcellar dies, which it does not answer by waiting for its
+    /// sessions (PostgreSQL documentation, "Shutting Down the Server").
+    pub fn server(&self, program: &str) -> Command {
+        let mut command = bound(&self.folder.join(program), "QUIT");
+        clean(&mut command);
+        command
+    }
+
+    /// The programs of exactly this version with which a cluster can be made.
+    pub async fn with_server(bindir: Option<&Path>, major: u32) -> Result<Self> {
+        let has_server = |folder: &Path| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file());
+        let own = installed(bindir).await.into_iter().filter(|programs| programs.major == major);
+        own.into_iter().find(|programs| has_server(&programs.folder)).ok_or_else(|| {
+            Error::new(Kind::System, format!("the server of PostgreSQL {major} is not installed{}", place(bindir)))
+                .hint(format!("install postgresql-{major}; its cluster need not run"))
+        })
     }
 
     /// A program that connects to a database: everything libpq needs is in its environment (PostgreSQL documentation,
@@ -166,11 +184,11 @@ fn setpriv() -> Option<&'static str> {
 }
 
 /// A program that does not outlive pgcellar.
-fn bound(program: &Path) -> Command {
+fn bound(program: &Path, signal: &str) -> Command {
     match setpriv() {
         Some(setpriv) => {
             let mut bound = Command::new(setpriv);
-            bound.args(["--pdeathsig", "TERM", "--"]).arg(program);
+            bound.args(["--pdeathsig", signal, "--"]).arg(program);
             bound
         }
         None => Command::new(program),
@@ -229,7 +247,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 async fn version(folder: &Path) -> Option<String> {
-    let output = clean(&mut bound(&folder.join("pg_dump"))).arg("--version").output().await.ok()?;
+    let output = clean(&mut bound(&folder.join("pg_dump"), "TERM")).arg("--version").output().await.ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     text.trim().strip_prefix("pg_dump (PostgreSQL) ")?.split_whitespace().next().map(str::to_owned)
 }

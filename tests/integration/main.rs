@@ -20,6 +20,7 @@ mod config_check;
 mod copies;
 mod disk;
 mod doctor;
+mod drill;
 mod fingerprints;
 mod ground;
 mod killed;

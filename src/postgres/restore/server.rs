@@ -210,6 +210,13 @@ impl Server {
         }
     }
 
+    /// Those of these extensions that are not installed beside the server.
+    pub async fn lacks_extensions(&self, extensions: &[String]) -> Result<Vec<String>> {
+        let query = "SELECT e FROM unnest($1::text[]) e \
+             WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = e) ORDER BY 1";
+        self.names(query, &[&known(extensions)], "the extensions cannot be listed").await
+    }
+
     async fn check_extensions(&self, extensions: &[String]) -> Result<()> {
         let query = "SELECT e FROM unnest($1::text[]) e \
              WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = e) ORDER BY 1";

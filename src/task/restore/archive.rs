@@ -2,7 +2,7 @@
 //! read first.
 
 use std::io::{self, BufRead, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalogue::manifest::{Contents, Manifest, Properties, Role, StoredFile};
@@ -17,6 +17,7 @@ use crate::pipeline::{Digests, Source};
 use crate::postgres::archive::{self, Entry, Malformed, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, Whole};
 use crate::store::Store;
+use crate::store::local::LocalStore;
 
 /// Plain bytes of a stored file.
 pub type Plain = Source<CountedReader<Box<dyn Read + Send>>>;
@@ -62,6 +63,26 @@ pub struct Expected {
     /// Extensions, as far as they are known without its table of contents.
     pub extensions: Vec<String>,
 }
+
+/// What is told of an archive in a folder.
+#[derive(Debug)]
+pub struct Told {
+    /// The backup's id.
+    pub name: String,
+    /// Version of the pg_dump that made it.
+    pub pg_dump: String,
+    /// Major version of the server that was dumped.
+    pub made_by: u32,
+    /// What belongs to the database.
+    pub properties: Properties,
+    /// What the restored database must have.
+    pub expected: Expected,
+    /// Whether options left data out.
+    pub partial: bool,
+}
+
+/// Name of a plain archive in a folder.
+pub const PLAIN: &str = "archive";
 
 impl Archive {
     /// The archive of a backup. Finds the private keys if it is encrypted.
@@ -115,6 +136,27 @@ impl Archive {
             folder: dump.key,
             method: dump.method,
             identities: dump.identities,
+            recipients: Vec::new(),
+            manifest: None,
+        }
+    }
+
+    /// An archive of which nothing is known but its files, plain in a folder: a file `archive`, or a folder of that name.
+    pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, told: Told) -> Self {
+        Archive {
+            store: Arc::new(LocalStore::new(folder)),
+            name: told.name,
+            format,
+            files,
+            pg_dump: told.pg_dump,
+            made_by: told.made_by,
+            properties: told.properties,
+            expected: told.expected,
+            partial: told.partial,
+            checked: true,
+            folder: PLAIN.to_owned(),
+            method: Method::None,
+            identities: None,
             recipients: Vec::new(),
             manifest: None,
         }

@@ -9,6 +9,7 @@
 //! that they had, and no longer in exactly that.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
@@ -24,34 +25,41 @@ mod share;
 mod unpack;
 mod work;
 
-pub use unpack::Unpacking;
-use work::{Share, Work};
+pub use unpack::{Follower, Unpacking};
+use work::Share;
+pub use work::Work;
 
 /// Begins to unpack the archive, if there is room for it.
-pub fn begin(run: &Run<'_>) -> Result<Unpacking> {
+pub(super) fn begin(run: &Run<'_>) -> Result<Unpacking> {
     // Where errors are gone on after, a table is loaded or not, and never the half of it.
     let sharing = run.faults.is_none();
     Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
 }
 
 /// Loads the archive while it is unpacked.
-pub async fn load(run: &Run<'_>, load: &Load<'_>, mut unpacking: Unpacking) -> Result<Messages> {
-    let work = Arc::clone(&unpacking.work);
+pub(super) async fn load(run: &Run<'_>, load: &Load<'_>, mut unpacking: Unpacking) -> Result<Messages> {
     let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
-    let loaded = async {
-        let toc = Arc::clone(&work);
-        joined(tokio::task::spawn_blocking(move || Ok(toc.front())).await)?.map_err(Failure::Stream)?;
-        let mut all = load.before_data(&path).await?;
-        all.append(rows(load, &work, jobs).await?);
-        Ok(all)
-    };
-    let mut all = match loaded.await {
+    let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
         Ok(all) => all,
         Err(failure) => return Err(blame(failure, &mut unpacking).await),
     };
     unpacking.finish().await?;
     let rest = List::without_rows(&run.archive, run.part.as_ref()).await?;
     all.append(load.after_data(&path, rest.path(), jobs).await?);
+    Ok(all)
+}
+
+/// Loads what comes before the data, and the rows, as far as the archive in the file `path` is there.
+pub async fn up_to_rows(
+    load: &Load<'_>,
+    work: &Arc<Work>,
+    path: &Path,
+    jobs: NonZeroUsize,
+) -> std::result::Result<Messages, Failure> {
+    let toc = Arc::clone(work);
+    joined(tokio::task::spawn_blocking(move || Ok(toc.front())).await)?.map_err(Failure::Stream)?;
+    let mut all = load.before_data(path).await?;
+    all.append(rows(load, work, jobs).await?);
     Ok(all)
 }
 

@@ -251,6 +251,18 @@ pub struct Part {
 }
 
 impl Part {
+    /// All of an archive but what is left out. Blocks.
+    pub fn without(archive: &Archive, mut is_left_out: impl FnMut(&Entry<'_>) -> bool) -> Result<Self> {
+        let mut ids = Vec::new();
+        archive.contents(|entry| {
+            if !is_left_out(entry) {
+                ids.push(entry.dump_id);
+            }
+        })?;
+        let set = Arc::new(ids.iter().copied().collect());
+        Ok(Part { ids: ids.into(), set, words: String::new(), tables: false })
+    }
+
     /// Whether an entry belongs to it.
     pub fn holds(&self, entry: &Entry<'_>) -> bool {
         self.set.contains(&entry.dump_id)

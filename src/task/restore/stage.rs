@@ -11,6 +11,7 @@ use crate::catalogue::manifest::StoredFile;
 use crate::cli::RestoreArgs;
 use crate::config::{Format, jobs, processors};
 use crate::error::{Error, Kind, Result};
+use crate::host::memory;
 use crate::host::progress::Counter;
 use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory, sweep};
 use crate::host::stop::Stop;
@@ -100,13 +101,13 @@ pub fn advise(error: Error) -> Error {
 /// Memory for what is stored encrypted. For the rest too, as long as that leaves three quarters of what is free to the
 /// server; else a disk.
 fn usual_place(encrypted: bool, needed: u64) -> PathBuf {
-    let memory = PathBuf::from(MEMORY);
+    let shared = PathBuf::from(MEMORY);
     let fits = || {
-        let free = free_bytes(&memory).unwrap_or_default().min(available_memory());
-        is_in_memory(&memory) && needed <= free / 4
+        let free = free_bytes(&shared).unwrap_or_default().min(memory::available());
+        is_in_memory(&shared) && needed <= free / 4
     };
     match encrypted || fits() {
-        true => memory,
+        true => shared,
         false => disk(),
     }
 }
@@ -116,21 +117,12 @@ fn disk() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
-/// `MemAvailable` of proc_meminfo(5), in bytes.
-fn available_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kibibytes.unwrap_or_default().saturating_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn memory_is_not_filled() {
-        assert!(available_memory() > 1 << 20);
         assert_eq!(usual_place(true, u64::MAX), Path::new(MEMORY));
         assert_ne!(usual_place(false, u64::MAX), Path::new(MEMORY));
     }

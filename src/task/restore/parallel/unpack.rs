@@ -81,7 +81,7 @@ impl Drop for Unpacking {
 }
 
 /// Takes the plain bytes, and tells of what is in them.
-struct Follower {
+pub struct Follower {
     to: Option<File>,
     work: Arc<Work>,
     part: Option<Part>,
@@ -94,7 +94,8 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(to: Option<File>, work: Arc<Work>, part: Option<Part>) -> Self {
+    /// Writes what it takes to `to`, unless it is there already, and tells `work` of the wanted part of it.
+    pub fn new(to: Option<File>, work: Arc<Work>, part: Option<Part>) -> Self {
         let (marks, wanted) = (Vec::new(), HashSet::new());
         Follower { to, work, part, places: Places::default(), marks, wanted, there: 0, malformed: None }
     }
@@ -114,10 +115,19 @@ impl Follower {
             Kind::CannotWrite => stage::advise(error),
             _ => error,
         })?;
-        let places = std::mem::take(&mut self.places);
-        places.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
+        self.finish().map_err(|error| archive.unreadable(&file.key, &error))
+    }
+
+    /// Tells that this was all; an error if it is no whole archive.
+    pub fn finish(mut self) -> io::Result<()> {
+        std::mem::take(&mut self.places).finish()?;
         self.work.whole();
         Ok(())
+    }
+
+    /// What is wrong with the archive, after a write that failed for it.
+    pub fn malformed(&mut self) -> Option<io::Error> {
+        self.malformed.take()
     }
 }
 

@@ -1,0 +1,215 @@
+//! A throwaway cluster: made by initdb in a private folder, reached by a socket in it and by nothing else, without any
+//! durability, and gone with its folder.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::config::{Connection, Host, SslMode, Tls};
+use crate::error::{Error, Kind, Result};
+use crate::host::stop::Stop;
+use crate::postgres::child::Child;
+use crate::postgres::client::{connect, failed};
+use crate::postgres::programs::Programs;
+use crate::postgres::snapshot::text;
+
+/// A part of the socket's name; nobody else looks for it in our folder.
+const PORT: u16 = 5432;
+
+/// How long a new server may take until it answers: an empty one takes less than a second.
+const START: Duration = Duration::from_secs(120);
+
+/// How often it is asked.
+const ASKED_EVERY: Duration = Duration::from_millis(20);
+
+/// Longest path of a socket in bytes, with the zero behind it (`sun_path` of unix(7)).
+const SOCKET_PATH: usize = 108;
+
+/// What a server without a future needs. Nothing reaches the network, and nothing runs by itself.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "max_logical_replication_workers=0",
+    "max_wal_size=2GB",
+    "checkpoint_timeout=1h",
+    "autovacuum=off",
+    "jit=off",
+    // A container has little of /dev/shm, and what is there outlives a server that is killed.
+    "dynamic_shared_memory_type=mmap",
+    "restart_after_crash=off",
+    "logging_collector=off",
+    "log_destination=stderr",
+    "log_min_messages=error",
+    "log_min_error_statement=panic",
+    "lc_messages=C",
+    "timezone=UTC",
+    "cluster_name=pgcellar-drill",
+];
+
+/// How a cluster is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Programs of the server's version, initdb and postgres among them.
+    pub programs: &'a Programs,
+    /// A private folder that is empty.
+    pub folder: &'a Path,
+    /// Name of the role with OID 10.
+    pub superuser: &'a str,
+    /// How many sessions work at once.
+    pub jobs: NonZeroUsize,
+    /// Memory that it may take, in bytes.
+    pub memory: u64,
+}
+
+/// A running cluster. Dropped without [`Cluster::stop`], its server is killed.
+#[derive(Debug)]
+pub struct Cluster {
+    server: Child,
+    connection: Connection,
+    /// `server_version`.
+    pub version: String,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts its server.
+    ///
+    /// # Errors
+    /// `System` where initdb or the server refuses.
+    pub async fn make(plan: Plan<'_>, stop: &Stop) -> Result<Self> {
+        let (data, socket) = (plan.folder.join("data"), plan.folder.to_owned());
+        if socket.join(format!(".s.PGSQL.{PORT}")).as_os_str().len() >= SOCKET_PATH {
+            let message = format!("the path of the folder {} is too long for a socket", socket.display());
+            return Err(Error::new(Kind::System, message).hint("choose a folder with a shorter path"));
+        }
+        initdb(plan, &data, stop).await?;
+        let connection = Connection {
+            host: Host::Socket(socket),
+            port: PORT,
+            user: Some(plan.superuser.to_owned()),
+            password: None,
+            tls: Tls { mode: SslMode::Disable, root_cert: None, cert: None, key: None },
+            bindir: Some(plan.programs.folder.clone()),
+        };
+        let mut command = plan.programs.server("postgres");
+        command.arg("-D").arg(&data).args(["-k"]).arg(plan.folder).args(["-p", &PORT.to_string()]);
+        for setting in settings(plan) {
+            command.args(["-c", &setting]);
+        }
+        command.stdout(Stdio::null()).current_dir(plan.folder);
+        let mut cluster = Cluster { server: Child::start("postgres", command)?, connection, version: String::new() };
+        match stop.or(cluster.answers()).await {
+            Ok(version) => cluster.version = version,
+            Err(error) => {
+                cluster.stop().await;
+                return Err(error);
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// How it is reached.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Waits until the server answers: its version.
+    async fn answers(&mut self) -> Result<String> {
+        let deadline = tokio::time::Instant::now() + START;
+        loop {
+            tokio::select! {
+                ended = self.server.wait() => {
+                    let (_, messages) = ended?;
+                    let why = messages.lines().filter(|line| !line.is_empty()).last().unwrap_or("it said nothing").to_owned();
+                    return Err(Error::new(Kind::System, format!("the throwaway server did not start: {why}")));
+                }
+                () = tokio::time::sleep(ASKED_EVERY) => {}
+            }
+            match connect(&self.connection, "postgres").await {
+                Ok(client) => return version(&client).await,
+                Err(error) if tokio::time::Instant::now() > deadline => {
+                    return Err(
+                        Error::new(Kind::System, error.message()).context("the throwaway server does not answer")
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Ends the server at once. Its folder is the caller's.
+    pub async fn stop(mut self) {
+        self.server.quit().await;
+    }
+}
+
+async fn version(client: &Client) -> Result<String> {
+    let row = client.query_one("SELECT split_part(current_setting('server_version'), ' ', 1)", &[]).await;
+    text(&row.map_err(failed("the server's version cannot be read"))?, 0)
+}
+
+async fn initdb(plan: Plan<'_>, data: &PathBuf, stop: &Stop) -> Result<()> {
+    let mut command = plan.programs.command("initdb");
+    command.arg("--pgdata").arg(data).arg(format!("--username={}", plan.superuser));
+    // A database of any encoding and locale can be made beside those of this one.
+    command.args(["--encoding=UTF8", "--no-locale", "--auth=trust", "--no-sync"]);
+    if plan.programs.major >= 18 {
+        command.arg("--no-data-checksums");
+    }
+    command.stdout(Stdio::null());
+    let mut child = Child::start("initdb", command)?;
+    tokio::select! {
+        biased;
+        () = stop.wait() => {
+            child.kill().await;
+            Err(stop.error())
+        }
+        made = child.succeed() => made.map(drop).map_err(|error| match error.kind() {
+            Kind::CannotWrite => error,
+            _ => Error::new(Kind::System, error.message()).context("the throwaway cluster cannot be made"),
+        }),
+    }
+}
+
+/// Its parameters: a quarter of the memory for what all sessions share, a half for the sorting of indexes.
+fn settings(plan: Plan<'_>) -> Vec<String> {
+    const MEBIBYTE: u64 = 1 << 20;
+    let jobs = plan.jobs.get() as u64;
+    let shared = (plan.memory / 4 / MEBIBYTE).clamp(16, 2048);
+    let sorting = (plan.memory / 2 / jobs / MEBIBYTE).clamp(16, 1024);
+    let mut all: Vec<String> = SETTINGS.iter().map(|setting| (*setting).to_owned()).collect();
+    all.push(format!("shared_buffers={shared}MB"));
+    all.push(format!("maintenance_work_mem={sorting}MB"));
+    all.push(format!("max_connections={}", jobs * 2 + 20));
+    if plan.programs.major >= 17 {
+        // They are restored, and do not fire: a login is not theirs to refuse here.
+        all.push("event_triggers=off".to_owned());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_out() {
+        let programs = Programs { folder: PathBuf::from("/x"), version: "15.1".to_owned(), major: 15 };
+        let of = |memory, jobs| {
+            let jobs = NonZeroUsize::new(jobs).unwrap();
+            settings(Plan { programs: &programs, folder: Path::new("/y"), superuser: "postgres", jobs, memory })
+        };
+        let all = of(4 << 30, 2);
+        assert!(all.contains(&"shared_buffers=1024MB".to_owned()), "{all:?}");
+        assert!(all.contains(&"maintenance_work_mem=1024MB".to_owned()), "{all:?}");
+        assert!(of(0, 8).contains(&"maintenance_work_mem=16MB".to_owned()));
+        assert!(!all.iter().any(|setting| setting.starts_with("event_triggers")));
+    }
+}

@@ -1,0 +1,187 @@
+//! `pgcellar drill`: proves a backup by restoring it, into a throwaway cluster that has none of our rights, and by comparing
+//! what comes back with the fingerprints that were taken when it was made.
+//!
+//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::sandbox`]) restores it, runs what code
+//! is in it, and tells what it finds. It is not told what it should find.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::catalogue::drill::{Drill, Outcome};
+use crate::catalogue::manifest::Manifest;
+use crate::cli::DrillArgs;
+use crate::config::{Place, jobs};
+use crate::error::{Error, Kind, Result};
+use crate::host::event;
+use crate::host::progress::Progress;
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::printable::printable;
+use crate::store::Stores;
+use crate::task::list;
+use crate::task::restore::archive::Archive;
+use crate::task::restore::fingerprints;
+
+mod chosen;
+mod hear;
+pub mod link;
+mod record;
+mod report;
+mod send;
+mod verdict;
+pub mod wire;
+
+use chosen::Subject;
+use link::Link;
+use report::Report;
+use verdict::Verdict;
+
+/// How often a sandbox that is busy is asked again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a run works with.
+struct Run<'a> {
+    args: &'a DrillArgs,
+    jobs: Option<NonZeroUsize>,
+    stop: &'a Stop,
+}
+
+/// Drills one backup, or one of each database. One that fails does not keep the others from being drilled; the error is
+/// then that of the failed drill, or else of the first one that could not be held.
+pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let run = Run { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
+    let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
+    let merged = list::read(stores.clone(), &place, stop).await?;
+    let subjects = match chosen::find(&merged, args, &stores) {
+        Ok(subjects) => subjects,
+        Err(error) => return Err(merged.or_unread(error)),
+    };
+    let mut reports = Vec::new();
+    for subject in subjects {
+        let report = match hold(&run, &subject).await {
+            Ok(drill) => Report::of(drill),
+            Err(error) => Report::none(&subject.manifest.id, error),
+        };
+        if stop.requested() {
+            return Err(stop.error());
+        }
+        report.tell(&subject.manifest, args.each);
+        reports.push(report);
+    }
+    if args.json {
+        report::print(&reports)?;
+    }
+    report::conclude(reports)
+}
+
+/// Drills one backup, and records what came of it.
+async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
+    let begun = Instant::now();
+    let manifest = &subject.manifest;
+    let archive = Archive::of_backup(Arc::clone(&subject.store), manifest.clone(), &run.args.identity);
+    let archive = Arc::new(archive.map_err(|error| match error.kind() {
+        Kind::NotPermitted => not_here(error),
+        _ => error,
+    })?);
+    if run.args.unisolated {
+        log::warn!("the restored code runs with the rights of this user: it can read what this user can read");
+    }
+    let verdict = match patiently(run, &archive).await {
+        Ok(verdict) => verdict,
+        Err(error) if error.kind() == Kind::Data => Verdict::failed(error.message().to_owned()),
+        Err(error) => return Err(error),
+    };
+    let drill = record::of(manifest, verdict, !run.args.unisolated, begun.elapsed());
+    record::write(subject, &drill, run.stop).await?;
+    Ok(drill)
+}
+
+/// Holds the drill as soon as the sandbox has time for it.
+async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
+    let (begun, patience) = (Instant::now(), Duration::from_secs(run.args.patience.wait.into()));
+    loop {
+        let link = Link::open(run.args)?;
+        let held = talk(run, &link, archive).await;
+        // A sandbox of our own ends with the stream.
+        drop(link.stream.shutdown(std::net::Shutdown::Both));
+        link.close().await;
+        match held {
+            Err(error) if error.kind() == Kind::TryAgain && !run.stop.requested() && begun.elapsed() < patience => {
+                log::debug!("{error}");
+            }
+            held => return held,
+        }
+        let pause = async {
+            tokio::time::sleep(PAUSE).await;
+            Ok(())
+        };
+        run.stop.or(pause).await?;
+    }
+}
+
+/// What makes a drill impossible here.
+fn not_here(error: Error) -> Error {
+    let message = format!("it cannot be drilled here: {}", error.message());
+    let hint = error.hint_text().map(str::to_owned);
+    let error = Error::new(Kind::NotHere, message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Gives the sandbox what it takes, and hears what it tells.
+async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verdict> {
+    let stop = run.stop;
+    let expected = fingerprints::read(archive, stop).await?;
+    let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
+    let order = send::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
+    let cannot =
+        |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
+    let mut heard = hear::Hearing::begin(link.stream.try_clone().map_err(cannot)?);
+    let stream = || link.stream.try_clone().map_err(cannot);
+    let (to, ours, stopped) = (stream()?, Arc::clone(archive), stop.clone());
+    let asking = tokio::task::spawn_blocking(move || send::ask(&to, &order, &ours, &stopped));
+    stop.or(async { joined(asking.await) }).await?;
+    let postgres = stop.or(heard.ready()).await?;
+
+    let begun = Instant::now();
+    let bytes = archive.files.iter().map(|file| file.stored_bytes).sum();
+    let progress = Progress::begin(&format!("drill {}", archive.name), Some(bytes));
+    let (to, ours, stopped, moved) = (stream()?, Arc::clone(archive), stop.clone(), progress.counter());
+    let mut sending = tokio::task::spawn_blocking(move || send::archive(&to, &ours, &moved, &stopped));
+    let mut sent = None;
+    let restored = loop {
+        tokio::select! {
+            biased;
+            () = stop.wait() => return Err(stop.error()),
+            ended = &mut sending, if sent.is_none() => sent = Some(joined(ended)?),
+            restored = heard.restored() => break restored?,
+        }
+    };
+    let restore = begun.elapsed();
+    drop(progress);
+    match restored {
+        Err(reason) => Ok(Verdict { postgres, restore, ..Verdict::failed(reason) }),
+        Ok(_) if sent != Some(send::Sent::Whole) => {
+            Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
+        }
+        Ok(restored) => {
+            let bytes = expected.as_ref().map(verdict::bytes);
+            let progress = Progress::begin(&format!("compare {}", archive.name), bytes);
+            let found = stop.or(heard.found(expected.as_ref(), &progress.counter())).await?;
+            Ok(verdict::judge(expected.as_ref(), found, restored, (postgres, restore)))
+        }
+    }
+}
+
+/// Seconds with three decimals, as people and records take them.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn called(manifest: &Manifest) -> String {
+    printable(&manifest.id)
+}

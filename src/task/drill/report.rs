@@ -1,0 +1,127 @@
+//! What a run tells of its drills: to people line by line, to machines as JSON, and at last as the run's own result.
+
+use std::io::Write;
+
+use indicatif::HumanCount;
+use serde::{Serialize, Serializer};
+
+use super::{Outcome, called, event};
+use crate::catalogue::drill::Drill;
+use crate::catalogue::manifest::Manifest;
+use crate::error::{Error, Kind, Result};
+use crate::printable::printable;
+
+/// What came of one backup.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Id of a backup of which there is no record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// The record; none if there was no drill.
+    #[serde(flatten)]
+    drill: Option<Drill>,
+    /// Why there was none.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    error: Option<Error>,
+}
+
+fn in_words<S: Serializer>(error: &Option<Error>, to: S) -> std::result::Result<S::Ok, S::Error> {
+    match error {
+        Some(error) => to.collect_str(error),
+        None => to.serialize_none(),
+    }
+}
+
+impl Report {
+    /// Of a drill that was held.
+    pub fn of(drill: Drill) -> Self {
+        Report { id: None, drill: Some(drill), error: None }
+    }
+
+    /// Of one that was not.
+    pub fn none(id: &str, error: Error) -> Self {
+        Report { id: Some(id.to_owned()), drill: None, error: Some(error) }
+    }
+
+    /// Tells people and the journal.
+    pub fn tell(&self, manifest: &Manifest, several: bool) {
+        if let (Some(error), true) = (&self.error, several) {
+            log::error!("{}: {}", called(manifest), printable(&error.to_string()));
+        }
+        let Some(drill) = &self.drill else { return };
+        for note in &drill.notes {
+            log::warn!("{}: {}", called(manifest), printable(note));
+        }
+        for difference in &drill.differences {
+            log::error!(PGCELLAR_BACKUP = drill.id; "{}: {}", called(manifest), printable(difference));
+        }
+        if drill.more_differences > 0 {
+            log::error!("{}: and {} more differences", called(manifest), drill.more_differences);
+        }
+        if drill.result == Outcome::Failed {
+            return;
+        }
+        log::info!(
+            MESSAGE_ID = event::BACKUP_DRILLED,
+            PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = drill.id, PGCELLAR_INSTANCE = manifest.instance,
+            PGCELLAR_RESTORE_SECONDS = drill.restore_seconds;
+            "{}", words(manifest, drill)
+        );
+    }
+}
+
+fn words(manifest: &Manifest, drill: &Drill) -> String {
+    let id = called(manifest);
+    let restored = format!("restored into PostgreSQL {} in {:.1} s", printable(&drill.postgres), drill.restore_seconds);
+    let compared = &drill.compared;
+    match drill.result {
+        Outcome::Passed => {
+            let counted = |number: u64, what: &str| {
+                format!("{} {what}{}", HumanCount(number), if number == 1 { "" } else { "s" })
+            };
+            format!(
+                "{id} is proven: {restored}, and {}, {}, {} and {} are what was backed up",
+                counted(compared.tables, "table"),
+                counted(compared.rows, "row"),
+                counted(compared.sequences, "sequence"),
+                counted(compared.large_objects, "large object")
+            )
+        }
+        Outcome::Restored | Outcome::Failed => {
+            format!("{id} comes back, and is not proven: {restored}, without fingerprints to compare with")
+        }
+    }
+}
+
+/// Prints all results for machines.
+pub fn print(reports: &[Report]) -> Result<()> {
+    let text = serde_json::to_string_pretty(reports)
+        .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+}
+
+/// The run's own result.
+pub fn conclude(mut reports: Vec<Report>) -> Result<()> {
+    let total = reports.len();
+    let failed: Vec<&Drill> = reports
+        .iter()
+        .filter_map(|report| report.drill.as_ref())
+        .filter(|drill| drill.result == Outcome::Failed)
+        .collect();
+    if let [first, ..] = failed.as_slice() {
+        let which = match total {
+            1 => format!("the drill of {} has failed", printable(&first.id)),
+            _ => format!("{} of {total} drills have failed", failed.len()),
+        };
+        let why = first.differences.first().map(|why| format!(": {}", printable(why))).unwrap_or_default();
+        return Err(Error::new(Kind::Data, format!("{which}{why}")).hint("make a new backup, and drill that one"));
+    }
+    match reports.iter().position(|report| report.error.is_some()) {
+        None => Ok(()),
+        Some(at) => {
+            let Report { id, error, .. } = reports.swap_remove(at);
+            let error = error.unwrap_or_else(|| Error::new(Kind::Internal, "an error was lost"));
+            Err(error.context(printable(&id.unwrap_or_default())))
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a drill gives its sandbox: the order and the roles, and then the plain archive.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+
+use serde::Serialize;
+
+use crate::catalogue::fingerprint::{Fingerprints, LargeObjects, Sum};
+use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::config::Format;
+use crate::error::Result;
+use crate::host::progress::Counter;
+use crate::host::stop::Stop;
+use crate::postgres::dump_options::DumpOptions;
+use crate::task::drill::wire::{self, Frame, Head, Order, PIECE};
+use crate::task::restore::archive::{Archive, major};
+
+/// What is wanted of the sandbox. It is told names, and no sum that it is to find.
+pub fn order(
+    archive: &Archive,
+    manifest: &Manifest,
+    expected: Option<&Fingerprints>,
+    jobs: Option<usize>,
+) -> Result<Order> {
+    Ok(Order {
+        version: wire::VERSION,
+        id: manifest.id.clone(),
+        database: manifest.database.clone(),
+        format: manifest.format,
+        pg_dump: manifest.pg_dump.clone(),
+        major: match manifest.server.version_num / 10_000 {
+            0 => major(&manifest.pg_dump),
+            major => major,
+        },
+        bootstrap_role: manifest.server.bootstrap_role.clone(),
+        properties: manifest.properties.clone(),
+        extensions: archive.expected.extensions.clone(),
+        plain_bytes: archive.files.iter().map(|file| file.plain_bytes).sum(),
+        database_bytes: manifest.contents.database_bytes,
+        tables: archive.expected.tables,
+        large_objects: archive.expected.large_objects,
+        partial: manifest.partial,
+        // Nothing but what pgcellar itself takes becomes an argument.
+        dump_options: DumpOptions::of_words(&manifest.dump_options)?.arguments,
+        jobs,
+        look_at: expected.map(names_of),
+    })
+}
+
+/// The same without what only the rows can tell.
+fn names_of(expected: &Fingerprints) -> Fingerprints {
+    let mut names = expected.clone();
+    names.tables.iter_mut().for_each(|table| table.sum = Sum::default());
+    for sequence in &mut names.sequences {
+        sequence.last_value.clear();
+        sequence.is_called = false;
+    }
+    names.large_objects = LargeObjects::default();
+    names.objects.clear();
+    names
+}
+
+/// How far sending came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it was sent, and is what the manifest says.
+    Whole,
+    /// The sandbox does not listen any more; it tells why.
+    Unheard,
+}
+
+/// Sends the order and the roles. Blocks.
+pub fn ask(to: &UnixStream, order: &Order, archive: &Archive, stop: &Stop) -> Result<Sent> {
+    let mut frames = Frames { to, frame: Frame::Globals, unheard: false };
+    frames.json(Frame::Order, order);
+    let globals = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Globals).next());
+    if let Some(file) = globals {
+        frames.file(archive, file, &Counter::default(), stop)?;
+    }
+    frames.end(Frame::End);
+    Ok(frames.sent())
+}
+
+/// Sends the archive, compared with the manifest while it passes. Blocks.
+pub fn archive(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Sent> {
+    let mut frames = Frames { to, frame: Frame::Data, unheard: false };
+    for file in &archive.files {
+        let name = match archive.format {
+            Format::Directory => archive.plain_name(file).to_owned(),
+            Format::Custom | Format::Tar | Format::Plain => String::new(),
+        };
+        frames.json(Frame::File, &Head { name });
+        frames.file(archive, file, moved, stop)?;
+        frames.end(Frame::End);
+    }
+    frames.end(Frame::Whole);
+    Ok(frames.sent())
+}
+
+/// Files as frames, until nobody hears them.
+struct Frames<'a> {
+    to: &'a UnixStream,
+    /// What the pieces of a file are.
+    frame: Frame,
+    unheard: bool,
+}
+
+impl Frames<'_> {
+    fn json(&mut self, frame: Frame, document: &impl Serialize) {
+        self.unheard = self.unheard || wire::write_json(&mut self.to, frame, document).is_err();
+    }
+
+    fn end(&mut self, frame: Frame) {
+        self.unheard = self.unheard || wire::write(&mut self.to, frame, &[]).is_err();
+    }
+
+    fn file(&mut self, archive: &Archive, file: &StoredFile, moved: &Counter, stop: &Stop) -> Result<()> {
+        match self.unheard {
+            true => Ok(()),
+            false => match archive.read(file, self, "the sandbox", moved, stop) {
+                Err(_) if self.unheard => Ok(()),
+                read => read,
+            },
+        }
+    }
+
+    fn sent(self) -> Sent {
+        if self.unheard { Sent::Unheard } else { Sent::Whole }
+    }
+}
+
+impl Write for Frames<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = bytes.get(..PIECE).unwrap_or(bytes);
+        wire::write(&mut self.to, self.frame, piece).inspect_err(|_| self.unheard = true)?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

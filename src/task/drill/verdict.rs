@@ -1,0 +1,146 @@
+//! What a drill came to: what was found against what was expected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::catalogue::comparison::compare;
+use crate::catalogue::drill::{Compared, Outcome};
+use crate::catalogue::fingerprint::Fingerprints;
+use crate::printable::printable;
+use crate::task::drill::hear::{Found, Restored};
+
+/// Entries that stand for materialized views that are refreshed.
+const REFRESH: &str = "MATERIALIZED VIEW DATA";
+
+/// What a drill came to.
+#[derive(Debug)]
+pub struct Verdict {
+    /// In a word.
+    pub outcome: Outcome,
+    /// `server_version` of the throwaway cluster; empty if it came to none.
+    pub postgres: String,
+    /// How long the restore took.
+    pub restore: Duration,
+    /// What was compared.
+    pub compared: Compared,
+    /// What differs.
+    pub differences: Vec<String>,
+    /// What was not done.
+    pub notes: Vec<String>,
+}
+
+impl Verdict {
+    /// A backup that cannot be restored.
+    pub fn failed(reason: String) -> Self {
+        Verdict {
+            outcome: Outcome::Failed,
+            postgres: String::new(),
+            restore: Duration::ZERO,
+            compared: Compared::default(),
+            differences: vec![reason],
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Bytes that are looked at.
+pub fn bytes(expected: &Fingerprints) -> u64 {
+    let rows = expected.tables.iter().map(|table| table.sum.bytes).fold(0, u64::saturating_add);
+    rows.saturating_add(expected.large_objects.all().bytes)
+}
+
+/// Compares.
+pub fn judge(
+    expected: Option<&Fingerprints>,
+    found: Found,
+    restored: Restored,
+    (postgres, restore): (String, Duration),
+) -> Verdict {
+    let Restored { mut notes, not_refreshed } = restored;
+    let mut differences: Vec<String> = found.failure.into_iter().collect();
+    let mut compared = Compared::default();
+    match expected {
+        None => notes.push(
+            "the backup has no fingerprints: whether its rows are those that were backed up, nobody can tell"
+                .to_owned(),
+        ),
+        Some(expected) => {
+            let comparison = compare(expected, &found.held);
+            differences.extend(comparison.differences.iter().map(|difference| printable(&difference.to_string())));
+            let skipped = comparison.not_compared.iter();
+            notes.extend(
+                skipped.map(|table| format!("table {} is not compared: {}", printable(&table.name), table.why)),
+            );
+            compared.tables = comparison.tables;
+            compared.rows = comparison.rows;
+            compared.bytes = expected.tables.iter().map(|table| table.sum.bytes).fold(0, u64::saturating_add);
+            compared.sequences = comparison.sequences;
+            compared.large_objects = comparison.large_objects;
+            if !expected.objects.is_empty() {
+                differences.extend(other_numbers(&expected.objects, &found.objects, not_refreshed));
+                compared.objects = expected.objects.values().sum();
+            }
+        }
+    }
+    let outcome = match (differences.is_empty(), expected) {
+        (false, _) => Outcome::Failed,
+        (true, Some(_)) => Outcome::Passed,
+        (true, None) => Outcome::Restored,
+    };
+    Verdict { outcome, postgres, restore, compared, differences, notes }
+}
+
+/// Kinds of which there are not as many as there were.
+fn other_numbers(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>, not_refreshed: u64) -> Vec<String> {
+    let kinds: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let number = |of: &BTreeMap<String, u64>, kind: &String| of.get(kind).copied().unwrap_or_default();
+    let differs = |kind: &&String| {
+        let missing = if *kind == REFRESH { not_refreshed } else { 0 };
+        number(expected, kind) != number(found, kind).saturating_add(missing)
+    };
+    let told = |kind: &String| {
+        let (expected, found) = (number(expected, kind), number(found, kind));
+        format!("objects of the kind {}: {found} instead of {expected}", printable(kind))
+    };
+    kinds.into_iter().filter(differs).map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::comparison::{Held, Rows};
+    use crate::catalogue::fingerprint::{Sum, TableFingerprint};
+
+    fn judged(
+        expected: Option<&Fingerprints>,
+        rows: Vec<Rows>,
+        objects: &[(&str, u64)],
+        not_refreshed: u64,
+    ) -> Verdict {
+        let objects = objects.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect();
+        let found = Found { held: Held { tables: rows, ..Held::default() }, objects, failure: None };
+        judge(expected, found, Restored { notes: Vec::new(), not_refreshed }, (String::new(), Duration::ZERO))
+    }
+
+    #[test]
+    fn what_passes_and_what_fails() {
+        let sum = Sum { rows: 2, bytes: 3, hash: 4 };
+        let expected = Fingerprints {
+            tables: vec![TableFingerprint { sum, ..TableFingerprint::default() }],
+            objects: [("TABLE".to_owned(), 1), (REFRESH.to_owned(), 2)].into(),
+            ..Fingerprints::default()
+        };
+        let all = [("TABLE", 1), (REFRESH, 2)];
+        let passed = judged(Some(&expected), vec![Rows::All(sum)], &all, 0);
+        assert_eq!((passed.outcome, passed.compared.rows, passed.compared.objects), (Outcome::Passed, 2, 3));
+        let other = Rows::All(Sum { hash: 5, ..sum });
+        assert_eq!(judged(Some(&expected), vec![other], &all, 0).outcome, Outcome::Failed);
+        assert_eq!(
+            judged(Some(&expected), vec![Rows::All(sum)], &[("TABLE", 1), (REFRESH, 1)], 1).outcome,
+            Outcome::Passed
+        );
+        let fewer = judged(Some(&expected), vec![Rows::All(sum)], &[(REFRESH, 2)], 0);
+        assert_eq!(fewer.differences, ["objects of the kind TABLE: 0 instead of 1"]);
+        assert_eq!(judged(None, Vec::new(), &all, 0).outcome, Outcome::Restored);
+    }
+}

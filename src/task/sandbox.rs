@@ -1,0 +1,165 @@
+//! `pgcellar drill-sandbox`: the part of a drill that runs the code of the database's users, with none of the rights of the
+//! part that reads the backup.
+//!
+//! Its standard input is a stream to the drill, which systemd's socket unit or the drill itself has opened; with `--listen` it
+//! waits for drills at a socket. It knows no store, no key and no secret: the plain archive comes in, and what is in the
+//! restored database goes out.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use indicatif::HumanBytes;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::cli::SandboxArgs;
+use crate::config::processors;
+use crate::error::{Error, Kind, Result};
+use crate::host::memory;
+use crate::host::staging::{Staging, free_bytes};
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::postgres::cluster::{Cluster, Plan};
+use crate::postgres::programs::Programs;
+use crate::task::drill::wire::{self, Message, Order};
+
+mod listen;
+mod look;
+mod outbox;
+mod receive;
+mod refresh;
+mod restore;
+
+use outbox::Outbox;
+use restore::{Failed, Restore};
+
+/// What the database takes on the disk beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
+const OVERHEAD: u64 = 3 << 30;
+
+/// What an empty cluster takes.
+const EMPTY: u64 = 256 << 20;
+
+/// Holds the drill at standard input, or those that come to a socket.
+pub async fn run(args: &SandboxArgs, stop: &Stop) -> Result<()> {
+    // What is restored runs as our user, and may not look into our memory.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        log::debug!("other processes of this user can look into this one: {error}");
+    }
+    match &args.listen {
+        Some(path) => listen::serve(args, path, stop).await,
+        None => hold(args, stream()?, stop).await,
+    }
+}
+
+/// Standard input as the stream that it is.
+fn stream() -> Result<UnixStream> {
+    let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let is_one = |stream: &UnixStream| stream.peer_addr().is_ok();
+    stream.ok().filter(is_one).ok_or_else(|| {
+        Error::new(Kind::Usage, "the standard input of drill-sandbox is no stream to a drill")
+            .hint("pgcellar drill starts it, or pgcellar-drill-sandbox.socket does")
+    })
+}
+
+async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()> {
+    let broken = |error: io::Error| Error::read("the stream to the drill", &error);
+    let mut incoming = stream.try_clone().map_err(broken)?;
+    let outbox = Outbox::new(stream);
+    let reading = tokio::task::spawn_blocking(move || {
+        let asked = receive::order(&mut incoming)?;
+        Ok((asked, incoming))
+    });
+    let ((order, globals), incoming) = stop.or(async { joined(reading.await) }).await?;
+    let stop = stop.child();
+    let last = match ground(args, &order, &stop).await {
+        Err(error) => Failed::Here(error).message(),
+        Ok(ground) => {
+            let plan = ground.plan(&order);
+            match Cluster::make(plan, &stop).await {
+                Err(error) => Failed::Here(error).message(),
+                Ok(cluster) => {
+                    let restore =
+                        Restore { order: &order, ground: &ground, cluster: &cluster, outbox: &outbox, stop: &stop };
+                    let held = drill(&restore, &globals, incoming).await;
+                    cluster.stop().await;
+                    drop(tokio::task::spawn_blocking(move || drop(ground)).await);
+                    held.map_or_else(Failed::message, |()| Message::Done)
+                }
+            }
+        }
+    };
+    outbox.tell(last).await
+}
+
+/// A drill as a table of contents.
+async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: UnixStream) -> std::result::Result<(), Failed> {
+    let mut empty = restore.make_database(globals).await?;
+    restore.outbox.tell(Message::Ready { postgres: restore.cluster.version.clone() }).await?;
+    let (notes, not_refreshed) = restore.fill(&mut empty, incoming).await?;
+    restore.outbox.tell(Message::Restored { notes, not_refreshed }).await?;
+    look::look(restore, empty.name()).await?;
+    empty.publish(restore.order).await?;
+    // The table of contents has the database itself, with its comment, its rights and its settings.
+    look::objects(restore).await
+}
+
+/// What a drill stands on.
+struct Ground {
+    programs: Programs,
+    _staging: Staging,
+    jobs: NonZeroUsize,
+    cluster: PathBuf,
+    /// The folder for the archive.
+    spool: PathBuf,
+}
+
+impl Ground {
+    fn plan<'a>(&'a self, order: &'a Order) -> Plan<'a> {
+        let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
+        let Ground { programs, jobs, cluster, .. } = self;
+        Plan { programs, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
+    }
+}
+
+/// Looks whether the drill can be held here. Any error says why it cannot.
+async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground> {
+    if order.version != wire::VERSION {
+        return Err(Error::new(Kind::System, "the sandbox is of another version of pgcellar")
+            .hint("restart pgcellar-drill-sandbox.socket, or the sandbox's container"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Err(Error::new(Kind::System, "PostgreSQL does not run as root")
+            .hint("hold the drill as another user; the packaged sandbox has one"));
+    }
+    let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
+    let parent = args.directory.clone().unwrap_or_else(|| std::env::var_os("TMPDIR").map_or_else(usual, PathBuf::from));
+    let staging = Staging::anywhere(&parent)?;
+    has_room(&parent, order)?;
+    let jobs = order.jobs.and_then(NonZeroUsize::new).unwrap_or_else(processors);
+    let (cluster, spool) = (staging.path().join("cluster"), staging.path().join("spool"));
+    for folder in [&cluster, &spool] {
+        std::fs::create_dir(folder).map_err(|error| Error::write(folder.display(), &error))?;
+    }
+    Ok(Ground { programs, _staging: staging, jobs, cluster, spool })
+}
+
+fn usual() -> PathBuf {
+    PathBuf::from("/var/tmp")
+}
+
+/// Refuses a disk on which the archive and the database will not fit.
+fn has_room(folder: &Path, order: &Order) -> Result<()> {
+    // Of a database whose size nobody knows: indexes take about as much as rows.
+    let database = if order.database_bytes > 0 { order.database_bytes } else { order.plain_bytes.saturating_mul(2) };
+    let growth = database.saturating_add(order.plain_bytes);
+    let needed = growth.saturating_add(growth.min(OVERHEAD)).saturating_add(EMPTY);
+    let free = free_bytes(folder)?;
+    if free >= needed {
+        return Ok(());
+    }
+    let message =
+        format!("{} has {} free, and the drill takes about {}", folder.display(), HumanBytes(free), HumanBytes(needed));
+    Err(Error::new(Kind::CannotWrite, message).hint("free space there, or set DRILL_DIR to a folder with more"))
+}

@@ -1,0 +1,90 @@
+//! What is in the restored database: the sums of its rows, the values of its sequences, its large objects, and how many
+//! objects of each kind it has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::catalogue::comparison::Objects;
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Counter;
+use crate::postgres::archive::read_toc;
+use crate::postgres::child::Child;
+use crate::postgres::living::{self, Ask};
+use crate::task::drill::wire::{BATCH, Found, Message, Position};
+use crate::task::sandbox::restore::{Failed, Restore};
+
+/// How often the drill is told that something moves.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Looks at everything that the order names, and tells.
+pub async fn look(restore: &Restore<'_>, database: &str) -> std::result::Result<(), Failed> {
+    let Some(wanted) = &restore.order.look_at else { return Ok(()) };
+    let moved = Counter::default();
+    let ask = Ask {
+        connection: restore.cluster.connection(),
+        database,
+        jobs: restore.ground.jobs,
+        count: false,
+        large_objects: true,
+        moved: &moved,
+    };
+    let held = tokio::select! {
+        held = restore.stop.or(living::look(&ask, wanted)) => {
+            held.map_err(|error| match error.kind() {
+                Kind::TryAgain | Kind::Internal => Failed::Other(error),
+                _ => Failed::Backup(format!("what was restored cannot be read: {}", error.message())),
+            })?
+        }
+        broken = beat(restore, &moved) => return Err(Failed::Other(broken)),
+    };
+    for tables in held.tables.chunks(BATCH) {
+        restore.outbox.tell(Message::Tables { found: tables.iter().map(Found::from).collect() }).await?;
+    }
+    for sequences in held.sequences.chunks(BATCH) {
+        let found = sequences.iter().map(|value| value.as_ref().map(Position::from)).collect();
+        restore.outbox.tell(Message::Sequences { found }).await?;
+    }
+    if let Objects::All(found) = held.large_objects {
+        restore.outbox.tell(Message::LargeObjects { found }).await?;
+    }
+    Ok(())
+}
+
+/// Tells how far it is, until it cannot be told.
+async fn beat(restore: &Restore<'_>, moved: &Counter) -> Error {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        if let Err(error) = restore.outbox.tell(Message::Looked { bytes: moved.get() }).await {
+            return error;
+        }
+    }
+}
+
+/// Tells how many objects of each kind the database has now.
+pub async fn objects(restore: &Restore<'_>) -> std::result::Result<(), Failed> {
+    if restore.order.look_at.is_none() {
+        return Ok(());
+    }
+    let found = contents(restore, &restore.order.database).await?;
+    Ok(restore.outbox.tell(Message::Objects { found }).await?)
+}
+
+/// Entries by their kind in the table of contents that pg_dump would write now, which it writes before any row.
+async fn contents(restore: &Restore<'_>, database: &str) -> Result<BTreeMap<String, u64>> {
+    let programs = &restore.ground.programs;
+    let mut command = programs.client("pg_dump", restore.cluster.connection(), database);
+    command.args(["--format=custom", "--compress=0", "--no-password"]).args(&restore.order.dump_options);
+    let mut child = Child::start("pg_dump", command)?;
+    let output = child.stdout()?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut found = BTreeMap::new();
+        let contents = read_toc(output, |entry| {
+            *found.entry(entry.desc.to_string()).or_insert(0) += 1;
+        });
+        contents.map(|_| found)
+    });
+    let found = restore.stop.or(async { Ok(reading.await) }).await;
+    child.kill().await;
+    let found = found?.map_err(|error| Error::new(Kind::Internal, format!("a thread broke down: {error}")))?;
+    found.map_err(|error| Error::new(Kind::Internal, format!("the restored objects cannot be listed: {error}")))
+}

@@ -1,0 +1,297 @@
+//! Drills: a real restore into a throwaway cluster, and what comes back against what was backed up.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::pgcellar::{Outcome, Run};
+use crate::common::process::hand_over;
+use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
+
+/// No drill can be held here.
+const OSFILE: i32 = 72;
+
+/// A folder of backups of this database, and one for throwaway clusters.
+fn cellar(database: &Database<'_>) -> Cellar {
+    let cellar = Cellar::new(database.cluster()).with("DB_NAME", database.name());
+    let clusters = cellar.scratch().join("clusters");
+    fs::create_dir(&clusters).unwrap();
+    hand_over(&clusters);
+    cellar.with("DRILL_DIR", clusters)
+}
+
+/// What is left in the folder for throwaway clusters.
+fn left(cellar: &Cellar) -> Vec<String> {
+    let folder = fs::read_dir(cellar.scratch().join("clusters")).unwrap();
+    folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Backs up as the user that may drill, and returns the manifest.
+fn back_up(cellar: &Cellar) -> Value {
+    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
+    outcome.json()[0].clone()
+}
+
+fn drill(cellar: &Cellar, id: &Value) -> Run {
+    cellar.run(["drill", "--unisolated", "--json", id.as_str().unwrap()]).by_unprivileged_user()
+}
+
+/// The record beside the manifest.
+fn record(cellar: &Cellar, id: &Value) -> Option<Value> {
+    let path = cellar.backup_dir().join(format!("{}.drill.json", id.as_str().unwrap()));
+    fs::read(path).ok().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+fn small(purpose: &str) -> Database<'static> {
+    let database = Cluster::shared(Version::V15).create(purpose);
+    database.sql(
+        "CREATE TABLE wine (id serial PRIMARY KEY, label text); \
+         INSERT INTO wine (label) SELECT md5(n::text) FROM generate_series(1, 1000) n; \
+         CREATE TABLE beer (LIKE wine); INSERT INTO beer SELECT id, label || '!' FROM wine; \
+         CREATE TABLE \"No columns\" (); INSERT INTO \"No columns\" DEFAULT VALUES; \
+         CREATE TABLE empty (a int); SELECT lo_from_bytea(4711, '\\x00ff'), lo_from_bytea(4712, '\\x')",
+    );
+    database
+}
+
+fn passes(version: Version, format: &str, result: &str) {
+    let cluster = Cluster::shared(version);
+    let database = everything::database(cluster, &format!("drill_{format}"));
+    let cellar = cellar(&database).with("BACKUP_FORMAT", format);
+    let id = back_up(&cellar)["id"].clone();
+    let outcome = drill(&cellar, &id).succeeds();
+    let told = outcome.json()[0].clone();
+    assert_eq!(Some(&told), record(&cellar, &id).as_ref());
+    assert_eq!((&told["result"], &told["isolated"]), (&json!(result), &json!(false)), "{told:#}");
+    assert!(told["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{told:#}");
+    assert!(told["restore_seconds"].as_f64().unwrap() > 0.0, "{told:#}");
+    if result == "passed" {
+        for what in ["tables", "rows", "bytes", "sequences", "large_objects", "objects"] {
+            assert!(told["compared"][what].as_u64().unwrap() > 0, "{what}: {told:#}");
+        }
+    }
+    assert_eq!(cellar.list()[0]["drill"], told);
+    assert_eq!(left(&cellar), [""; 0]);
+}
+
+#[test]
+fn one_of_everything_is_proven() {
+    for version in [Version::V15, Version::V17].into_iter().filter(|version| version.is_covered()) {
+        for format in ["custom", "directory"] {
+            passes(version, format, "passed");
+        }
+    }
+}
+
+#[test]
+fn every_format_is_restored() {
+    passes(Version::V15, "tar", "passed");
+    passes(Version::V15, "plain", "restored");
+}
+
+#[test]
+fn an_encrypted_backup_needs_its_key() {
+    let database = small("drill_encrypted");
+    let cellar = cellar(&database);
+    let key = keys::age(cellar.scratch(), "key");
+    hand_over(&key.identity);
+    let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", &key.recipient);
+    let id = back_up(&cellar)["id"].clone();
+    drill(&cellar, &id).fails(OSFILE).says("there is no private key");
+    assert_eq!(record(&cellar, &id), None);
+    let outcome = drill(&cellar, &id).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
+    assert_eq!(outcome.json()[0]["result"], "passed");
+}
+
+/// Puts the archive of another backup into the place of this one's, as if it were its own.
+fn replace_archive(cellar: &Cellar, id: &Value, by: &Value) {
+    let path = |id: &Value| cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
+    let mut manifest: Value = serde_json::from_slice(&fs::read(path(id)).unwrap()).unwrap();
+    let other: Value = serde_json::from_slice(&fs::read(path(by)).unwrap()).unwrap();
+    let folder = cellar.backup_dir();
+    fs::copy(
+        folder.join(other["files"][0]["key"].as_str().unwrap()),
+        folder.join(manifest["files"][0]["key"].as_str().unwrap()),
+    )
+    .unwrap();
+    for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
+        manifest["files"][0][field] = other["files"][0][field].clone();
+    }
+    fs::write(path(id), serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+#[test]
+fn what_is_not_what_was_backed_up_is_named() {
+    let cases = [
+        ("UPDATE wine SET label = reverse(label) WHERE id = 500", &["table public.wine: other contents"][..]),
+        ("DELETE FROM wine WHERE id = 500", &["table public.wine: rows: 1 of 1000 missing"]),
+        ("INSERT INTO beer SELECT * FROM beer WHERE id = 500", &["table public.beer: rows: 1 too many"]),
+        (
+            "ALTER TABLE wine RENAME TO x; ALTER TABLE beer RENAME TO wine; ALTER TABLE x RENAME TO beer",
+            &["table public.beer: other contents", "table public.wine: other contents"],
+        ),
+        ("SELECT setval('wine_id_seq', 999)", &["sequence public.wine_id_seq: 999 instead of 1000"]),
+        ("SELECT lo_put(4711, 0, '\\x01')", &["large object 4711: another one"]),
+        ("SELECT lo_unlink(4712)", &["large objects: 1 of 2 missing", "large object 4712"]),
+        ("DROP TABLE empty", &["table public.empty: not there", "objects of the kind TABLE: 3 instead of 4"]),
+        ("CREATE INDEX ON wine (label)", &["objects of the kind INDEX: 1 instead of 0"]),
+    ];
+    let database = small("drill_tampered");
+    let cellar = cellar(&database);
+    let all: Vec<(Value, &[&str])> = std::iter::once(("", &[][..]))
+        .chain(cases)
+        .map(|(change, named)| {
+            // Each case begins with the same database.
+            if !change.is_empty() {
+                database.cluster().sql("postgres", &format!("DROP DATABASE {}", database.name()));
+                database.cluster().sql("postgres", &format!("CREATE DATABASE {0} TEMPLATE {0}_first", database.name()));
+                database.sql(change);
+            } else {
+                let copy = format!("CREATE DATABASE {0}_first TEMPLATE {0}", database.name());
+                database.cluster().sql("postgres", &copy);
+            }
+            let id = back_up(&cellar)["id"].clone();
+            // Ids have seconds.
+            thread::sleep(Duration::from_millis(1100));
+            (id, named)
+        })
+        .collect();
+    let (original, _) = &all[0];
+    assert_eq!(drill(&cellar, original).succeeds().json()[0]["result"], "passed");
+    for (tampered, named) in &all[1..] {
+        replace_archive(&cellar, original, tampered);
+        let outcome = drill(&cellar, original).fails(exit::DATAERR);
+        let told = outcome.json()[0].clone();
+        assert_eq!(told["result"], "failed", "{outcome}");
+        let differences: Vec<&str> =
+            told["differences"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+        for name in *named {
+            assert!(differences.iter().any(|one| one.contains(name)), "{name}: {outcome}");
+            assert!(outcome.stderr.contains(name), "{name}: {outcome}");
+        }
+        assert_eq!(record(&cellar, original), Some(told.clone()));
+    }
+    assert_eq!(left(&cellar), [""; 0]);
+}
+
+#[test]
+fn a_damaged_archive_fails_and_a_missing_extension_does_not() {
+    let database = small("drill_here");
+    let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
+    let manifest = back_up(&cellar);
+    let id = &manifest["id"];
+    let path = cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
+    let mut changed = manifest.clone();
+    changed["contents"]["extensions"] = json!([{"name": "no_such_thing", "version": "1", "schema": "public"}]);
+    fs::write(&path, serde_json::to_vec(&changed).unwrap()).unwrap();
+    drill(&cellar, id).fails(OSFILE).says("lacks extensions: \"no_such_thing\"");
+    changed["contents"]["extensions"] = json!([]);
+    changed["server"]["version_num"] = json!(990_000);
+    fs::write(&path, serde_json::to_vec(&changed).unwrap()).unwrap();
+    drill(&cellar, id).fails(OSFILE).says("the server of PostgreSQL 99 is not installed");
+    changed["server"]["version_num"] = manifest["server"]["version_num"].clone();
+    changed["contents"]["database_bytes"] = json!(1_u64 << 60);
+    fs::write(&path, serde_json::to_vec(&changed).unwrap()).unwrap();
+    drill(&cellar, id).fails(OSFILE).says("the drill takes about");
+    cellar.run(["drill", "latest"]).env("DRILL_SOCKET", "/nonexistent/socket").fails(OSFILE).says("--unisolated");
+    assert_eq!(record(&cellar, id), None);
+
+    fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let archive = cellar.backup_dir().join(manifest["files"][0]["key"].as_str().unwrap());
+    let mut bytes = fs::read(&archive).unwrap();
+    let at = bytes.len() - 2000;
+    bytes[at] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    let outcome: Outcome = drill(&cellar, id).fails(exit::DATAERR);
+    assert_eq!(outcome.json()[0]["result"], "failed", "{outcome}");
+    assert_eq!(left(&cellar), [""; 0]);
+}
+
+#[test]
+fn what_needs_another_server_is_not_refreshed_and_no_failure() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("drill_refresh");
+    database.sql(&format!(
+        "CREATE EXTENSION postgres_fdw; \
+         CREATE SERVER warehouse FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{}', port '{}', dbname 'postgres'); \
+         CREATE USER MAPPING FOR CURRENT_USER SERVER warehouse; \
+         CREATE FOREIGN TABLE there (datname text) SERVER warehouse OPTIONS (schema_name 'pg_catalog', table_name 'pg_database'); \
+         CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM there; \
+         CREATE MATERIALIZED VIEW doubled AS SELECT n * 2 AS n FROM totals; \
+         CREATE MATERIALIZED VIEW here AS SELECT 1 AS n; \
+         ALTER SERVER warehouse OPTIONS (SET port '1')",
+        cluster.socket_dir().display(),
+        cluster.port()
+    ));
+    let cellar = cellar(&database);
+    let id = back_up(&cellar)["id"].clone();
+    let told = drill(&cellar, &id).succeeds().json()[0].clone();
+    assert_eq!(told["result"], "passed", "{told:#}");
+    let notes: Vec<&str> = told["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    for view in ["public.totals is not refreshed", "public.doubled is not refreshed"] {
+        assert!(notes.iter().any(|note| note.contains(view)), "{told:#}");
+    }
+    assert_eq!(notes.len(), 2, "{told:#}");
+}
+
+#[test]
+fn the_newest_backup_of_each_database() {
+    let (one, two) = (small("drill_one"), small("drill_two"));
+    let cellar = cellar(&one).with("DB_NAME", format!("{},{}", one.name(), two.name()));
+    cellar.run(["backup"]).by_unprivileged_user().succeeds();
+    let outcome = cellar.run(["drill", "--unisolated", "--each", "--json"]).by_unprivileged_user().succeeds();
+    let results = outcome.json();
+    assert_eq!(results.as_array().unwrap().len(), 2, "{outcome}");
+    assert!(results.as_array().unwrap().iter().all(|one| one["result"] == "passed"), "{outcome}");
+}
+
+/// Whether a process works in a folder below this one.
+fn anybody_in(folder: &Path) -> bool {
+    let mut processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
+}
+
+fn before_long(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn kill_9_leaves_no_server_and_its_folder_is_swept() {
+    let database = small("drill_killed");
+    // The restore stands still in the middle of a table.
+    database.sql(
+        "CREATE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'; \
+         CREATE TABLE slow (a int CHECK (patient(a))); INSERT INTO slow VALUES (1); \
+         CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_sleep(600); RETURN true; END'",
+    );
+    let cellar = cellar(&database);
+    let id = back_up(&cellar)["id"].clone();
+    let clusters = cellar.scratch().join("clusters");
+    let mut running = drill(&cellar, &id).start();
+    let sleeps = || {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        processes.any(|process| {
+            fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&clusters))
+                && fs::read_to_string(process.path().join("cmdline")).is_ok_and(|line| line.contains("COPY"))
+        })
+    };
+    running.wait_until("the restore stands in its table", sleeps);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().signal(), Some(9));
+    before_long("a server is left", || !anybody_in(&clusters));
+    assert_eq!(record(&cellar, &id), None);
+    database.sql("CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
+    thread::sleep(Duration::from_millis(1100));
+    let id = back_up(&cellar)["id"].clone();
+    drill(&cellar, &id).succeeds();
+    assert_eq!(left(&cellar), [""; 0]);
+}
