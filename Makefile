@@ -48,8 +48,8 @@ dev-down: ## Stop it; its database and backups stay
 dev-clean: ## Stop it, and remove its database, its backups and everything else of it
 	docker compose --file compose.dev.yaml down --volumes --remove-orphans
 
-image: ## Build the image of the backup service
-	docker compose build backup
+image: ## Build the images of the backup service and of the drills' sandbox
+	docker compose build
 
 # -- the project itself --
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import backup
 import drill
+import fingerprints
 import levels
 import memory
 import restore
@@ -22,6 +23,7 @@ from report import warn_if_busy
 BENCHES = {
     "backup": backup.run,
     "drill": drill.run,
+    "fingerprints": fingerprints.run,
     "levels": levels.run,
     "memory": memory.run,
     "restore": restore.run,

@@ -51,6 +51,7 @@ dockerTools.buildLayeredImage {
       ln -s /usr/bin/pgcellar "backup/$name"
     done
     ln -s /usr/bin/pgcellar usr/local/bin/aws
+    install -o 0 -g ${user} -m 640 ${../docker/backup.env} backup/backup.env
     for folder in backups var/lib/pgcellar var/log/backup; do
       install -d -o ${user} -g ${user} -m 700 "$folder"
     done
@@ -75,6 +76,7 @@ dockerTools.buildLayeredImage {
     Env = [
       "PATH=/usr/local/bin:/usr/bin:/bin"
       "BACKUP_DIR=/backups"
+      "PGCELLAR_ENV_FILE=/backup/backup.env"
       "TZDIR=/share/zoneinfo"
       "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt"
     ];

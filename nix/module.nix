@@ -14,6 +14,8 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.pgcellar;
   postgresql = config.services.postgresql;
+  # With its extensions, which a drill needs too.
+  serverPackage = postgresql.finalPackage or postgresql.package;
 
   # What the program knows of itself.
   known = lib.importJSON ./options.json;
@@ -249,9 +251,9 @@ let
         };
         postgresqlPackage = mkOption {
           type = types.package;
-          default = if postgresql.enable then postgresql.package else pkgs.postgresql;
-          defaultText = lib.literalExpression "if config.services.postgresql.enable then config.services.postgresql.package else pkgs.postgresql";
-          description = "PostgreSQL whose `pg_dump` and `pg_restore` are called. They must be as new as the server.";
+          default = if postgresql.enable then serverPackage else pkgs.postgresql;
+          defaultText = lib.literalExpression "if config.services.postgresql.enable then config.services.postgresql.finalPackage else pkgs.postgresql";
+          description = "PostgreSQL whose `pg_dump` and `pg_restore` are called. They must be as new as the server; for drills, as old.";
         };
         databases = mkOption {
           type = types.listOf types.singleLineStr;
@@ -386,6 +388,13 @@ in
         description = "PostgreSQL backups";
       };
       groups.pgcellar = { };
+      # What restores in a drill's sandbox.
+      users.pgcellar-drill = {
+        isSystemUser = true;
+        group = "pgcellar-drill";
+        description = "Drills of PostgreSQL backups";
+      };
+      groups.pgcellar-drill = { };
     };
 
     environment = {
@@ -474,6 +483,14 @@ in
             ) tasks
           )
         ))
+        # A drill is held by the server programs of the backup's version.
+        {
+          "pgcellar-drill-sandbox@" = {
+            overrideStrategy = "asDropin";
+            restartIfChanged = false;
+            path = lib.unique (map (instance: instance.postgresqlPackage) (lib.attrValues enabled));
+          };
+        }
         # Its name does not begin with pgcellar-, or it would be confined as the tasks are.
         (lib.mkIf anyLocal {
           postgresql-pgcellar = {

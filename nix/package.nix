@@ -63,7 +63,7 @@ rustPlatform.buildRustPackage {
 
   postInstall = ''
     units=$out/lib/systemd/system
-    install -D -m 644 -t "$units" systemd/*.service systemd/*.timer systemd/*.target systemd/*.slice
+    install -D -m 644 -t "$units" systemd/*.service systemd/*.timer systemd/*.target systemd/*.slice systemd/*.socket
     for folder in systemd/*.d; do
       install -D -m 644 -t "$units/''${folder#systemd/}" "$folder"/*.conf
     done

@@ -30,7 +30,7 @@ pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use doctor::{DoctorArgs, Part};
-pub use drill::{DrillArgs, SandboxArgs};
+pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
 pub use restore::RestoreArgs;

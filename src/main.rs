@@ -36,13 +36,15 @@ fn main() -> ExitCode {
     if !matches!(cli.verb, Verb::Config(_)) {
         environment::warn(&Cli::variables());
     }
-    match run(&cli) {
+    let code = match run(&cli) {
         Ok(code) => code,
         Err(error) => {
             log::error!(MESSAGE_ID = failure(&cli.verb, &error); "{error}");
             error.exit_code()
         }
-    }
+    };
+    log::logger().flush();
+    code
 }
 
 /// What the journal calls the failure of a verb.

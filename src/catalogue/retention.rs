@@ -2,8 +2,8 @@
 //!
 //! The facts are those of one database in one store. The rules go by the good whole backups alone; days count back from
 //! the newest of them, so that a service that fails deletes nothing more. Whatever the rules say, these stay: the newest
-//! good backup, the newest one that a drill has proven, one that is pinned or locked, one whose time is yet to come (a clock was wrong), and one that another
-//! store is still waiting for, for as long again.
+//! good backup, the newest one that a drill has proven, one that is pinned or locked, one whose time is yet to come (a
+//! clock was wrong), and one that another store is still waiting for, for as long again.
 //!
 //! Partial and damaged backups are nobody's reason to remove a good one. They go when they are older, before the newest
 //! good backup, than the policy's days; no other rule keeps them. Where options leave data out of every backup of a

@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -14,6 +16,9 @@ use crate::printable::printable;
 /// How many of the last lines are remembered, and how much of each, in letters.
 const REMEMBERED: usize = 30;
 const LONGEST: usize = 1000;
+
+/// How long the journal may take to look up whose a line is.
+const LOOKUP: Duration = Duration::from_millis(100);
 
 static LAST: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
@@ -50,12 +55,16 @@ pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
     // A second logger cannot be: this is the only place that sets one.
     drop(if connected_to_journal() {
         match journal(instance) {
-            Some(journal) => log::set_boxed_logger(Box::new(Journal { journal, words: None })),
+            Some(journal) => {
+                log::set_boxed_logger(Box::new(Journal { journal, told: AtomicBool::new(false), words: None }))
+            }
             None => log::set_logger(&Words),
         }
     } else {
         match is_unit().then(|| journal(instance)).flatten() {
-            Some(journal) => log::set_boxed_logger(Box::new(Journal { journal, words: Some(Words) })),
+            Some(journal) => {
+                log::set_boxed_logger(Box::new(Journal { journal, told: AtomicBool::new(false), words: Some(Words) }))
+            }
             None => log::set_logger(&Words),
         }
     });
@@ -84,6 +93,8 @@ fn ours(metadata: &Metadata<'_>) -> bool {
 /// Log lines for the journal, with their fields, and for people, if there are any.
 struct Journal {
     journal: JournalLog,
+    /// Whether there was a line.
+    told: AtomicBool,
     words: Option<Words>,
 }
 
@@ -97,13 +108,19 @@ impl Log for Journal {
             return;
         }
         self.journal.log(record);
+        self.told.store(true, Ordering::Relaxed);
         match &self.words {
             Some(words) => words.log(record),
             None => remember(record),
         }
     }
 
-    fn flush(&self) {}
+    /// The journal finds out in /proc whose unit a line is of, and cannot for a process that is gone.
+    fn flush(&self) {
+        if self.told.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOKUP);
+        }
+    }
 }
 
 /// Log lines for people.

@@ -8,6 +8,7 @@ pub mod mail;
 pub mod memory;
 pub mod memory_events;
 pub mod notify_socket;
+pub mod orphans;
 pub mod ping;
 pub mod process;
 pub mod progress;

@@ -219,11 +219,12 @@ fn memory_of_a_long_stream() {
     assert_eq!(digests.plain, finished.plain);
     let source = peak_memory();
     println!("peak memory: {before} KiB before, {sink} KiB after storing, {source} KiB after reading back");
-    assert!(source < 25 << 10, "{source} KiB");
+    // Without what the test program itself takes before, which grows with the number of tests.
+    assert!(source - before < 20 << 10, "{} KiB", source - before);
 }
 
 #[test]
-fn memory_stays_below_25_mib_however_long_the_stream() {
+fn memory_stays_below_20_mib_however_long_the_stream() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", "pipeline::tests::memory_of_a_long_stream"])
         .output()

@@ -14,6 +14,9 @@ const ELSEWHERE: &[&str] = &[
     "PG_BINDIR",
     "PGCELLAR_ENV_FILE",
     "PGCELLAR_INSTANCE",
+    // Of the service that restores for a drill.
+    "DRILL_DIR",
+    "DRILL_SOCKET",
     // Of one command.
     "FORCE_RESTORE",
     // systemd's.

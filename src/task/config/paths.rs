@@ -26,7 +26,8 @@ const FILES: &[&str] = &[
 ];
 
 /// Folders; tasks make their own ones, and the disk of the backups may be mounted later.
-const FOLDERS: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR", "DB_HOST", "PG_BINDIR", "RESTORE_STAGING_DIR"];
+const FOLDERS: &[&str] =
+    &["BACKUP_DIR", "BACKUP_LOG_DIR", "BACKUP_STAGING_DIR", "DB_HOST", "DRILL_DIR", "PG_BINDIR", "RESTORE_STAGING_DIR"];
 
 /// What `ProtectHome=yes` hides (`systemd.exec(5)`).
 const HOMES: &[&str] = &["/home", "/root", "/run/user", "/var/run/user"];

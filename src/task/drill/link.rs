@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
-use crate::cli::DrillArgs;
+use crate::cli::{DRILL_SOCKET, DrillArgs};
 use crate::error::{Error, Kind, Result};
 
 /// A sandbox that waits for its order.
@@ -47,6 +47,10 @@ fn connect(socket: &Path) -> Result<Link> {
         let message = format!("there is no sandbox at {}: {why}", socket.display());
         let hint = match error.kind() {
             ErrorKind::PermissionDenied => "hold the drill as the user pgcellar, such as by root's pgcellar -i NAME drill",
+            _ if socket != Path::new(DRILL_SOCKET) => {
+                "start the sandbox there (in the compose setup: docker compose up --detach drill); on a machine of your own \
+                 --unisolated lets the restored code run with your rights"
+            }
             _ => {
                 "systemctl start pgcellar-drill-sandbox.socket, where the server of that PostgreSQL is installed; on a machine \
                  of your own --unisolated lets the restored code run with your rights"

@@ -63,7 +63,7 @@ impl Report {
         }
         log::info!(
             MESSAGE_ID = event::BACKUP_DRILLED,
-            PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = drill.id, PGCELLAR_INSTANCE = manifest.instance,
+            PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = drill.id,
             PGCELLAR_RESTORE_SECONDS = drill.restore_seconds;
             "{}", words(manifest, drill)
         );

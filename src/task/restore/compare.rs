@@ -21,9 +21,16 @@ use crate::task::restore::{Run, fingerprints};
 const NAMED: usize = 20;
 
 /// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
-/// before anything is loaded.
+/// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
 pub async fn expected(archive: &Arc<Archive>, part: Option<&Part>, stop: &Stop) -> Result<Option<Fingerprints>> {
-    let Some(mut all) = fingerprints::read(archive, stop).await? else { return Ok(None) };
+    let all = match fingerprints::read(archive, stop).await {
+        Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
+            log::warn!("{error}: what comes back is not compared with the backup's fingerprints");
+            return Ok(None);
+        }
+        read => read?,
+    };
+    let Some(mut all) = all else { return Ok(None) };
     if let Some(part) = part.cloned() {
         let archive = Arc::clone(archive);
         let names = tokio::task::spawn_blocking(move || Names::of(&archive, &part));
@@ -69,7 +76,7 @@ impl Names {
 /// `Data` if anything differs.
 pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str) -> Result<()> {
     let Some(expected) = &run.expected else {
-        log::info!("{} has no fingerprints: its rows are not compared", printable(&run.archive.name));
+        log::info!("{}: there are no fingerprints to compare its rows with", printable(&run.archive.name));
         return Ok(());
     };
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;

@@ -10,7 +10,9 @@ use tokio::process::Command;
 
 use crate::cli::SandboxArgs;
 use crate::error::{Error, Kind, Result};
+use crate::host::orphans;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::task::drill::link::arguments;
 
 /// Who may connect: everybody who sees the socket. It lies in a folder that only the drill and its sandbox have.
@@ -22,6 +24,7 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(path.display(), &error)),
         _ => {}
     }
+    orphans::adopt()?;
     let listener = UnixListener::bind(path).map_err(|error| Error::write(path.display(), &error))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
         .map_err(|error| Error::write(path.display(), &error))?;
@@ -51,7 +54,8 @@ async fn hold(args: &SandboxArgs, stream: OwnedFd, stop: &Stop) -> Result<()> {
     tokio::select! {
         ended = child.wait() => {
             ended.map_err(cannot)?;
-            Ok(())
+            // What restored code has left running must not meet the next drill.
+            joined(tokio::task::spawn_blocking(orphans::end).await)
         }
         () = stop.wait() => {
             // It was told, too, where the whole container stops; the drill sees that it broke off.

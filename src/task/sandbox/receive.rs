@@ -83,7 +83,7 @@ impl Incoming {
                 let file = create(&path)?;
                 let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
                 let work = Arc::new(Work::new(from, true));
-                (To::Followed(Some(Follower::new(Some(file), Arc::clone(&work), None))), Some(work))
+                (To::Followed(Some(Box::new(Follower::new(Some(file), Arc::clone(&work), None)))), Some(work))
             }
             Format::Tar | Format::Plain => (To::File(create(&path)?), None),
         };
@@ -100,7 +100,7 @@ fn create(path: &Path) -> Result<File> {
 
 /// Where the bytes go.
 enum To {
-    Followed(Option<Follower>),
+    Followed(Option<Box<Follower>>),
     File(File),
     /// A folder, and the file that comes now.
     Folder(PathBuf, Option<File>),

@@ -55,7 +55,7 @@ impl Ended {
     /// Whether that is how a run of this task ends well.
     pub fn is_success(&self, task: &Task) -> bool {
         match self.end {
-            End::Process(status) => status.code().is_some_and(|code| code <= task.success),
+            End::Process(status) => status.code().is_some_and(|code| code == 0 || task.success.contains(&code)),
             _ => false,
         }
     }

@@ -157,7 +157,10 @@ impl Run {
         // The build folder may lie where only its owner may look.
         let copy = self.scratch.join("pgcellar");
         if !copy.exists() {
-            std::fs::copy(PROGRAM, &copy).unwrap();
+            // By a program of its own: a child that another test starts meanwhile would hold a file that we write open, and
+            // a program that somebody writes cannot be run (ETXTBSY).
+            let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap();
+            assert!(copied.success(), "the program cannot be copied");
         }
         self.unprivileged_copy = Some(copy);
         self

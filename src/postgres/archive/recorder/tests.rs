@@ -215,3 +215,67 @@ proptest! {
         prop_assert_eq!(found.bytes + found.rows + 5, text.len() as u64);
     }
 }
+
+/// What real pg_dumps have written, which the fuzzer begins with too.
+fn corpus(name: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/record").join(name)).unwrap()
+}
+
+fn recorded_tar(bytes: &[u8], size: usize) -> io::Result<Record> {
+    let mut reader = TarReader::new(Vec::new());
+    bytes.chunks(size).try_for_each(|piece| reader.write_all(piece))?;
+    Ok(reader.finish()?.2)
+}
+
+#[test]
+fn archives_of_every_version_are_recorded_alike() {
+    for major in [15, 17, 18] {
+        let custom = recorded(&corpus(&format!("custom-{major}")), 100).unwrap();
+        assert_eq!(recorded_tar(&corpus(&format!("tar-{major}")), 100).unwrap().unwrap(), custom, "{major}");
+        let tables: Vec<_> = custom
+            .tables
+            .iter()
+            .map(|table| (table.target.to_string(), table.columns.to_string(), table.partitions.len(), table.sum))
+            .collect();
+        let rows = sum(&[b"1\tx\\n\\\\.\\ty", b"2\t\\N", b"3\t"]);
+        let expected = [
+            ("public.n", "", 0, sum(&[b"", b""])),
+            ("public.r", "(m)", 2, sum(&[b"a", b"b", b"a"])),
+            ("public.t", "(a, \"B \"\"c\")", 0, rows),
+        ];
+        assert!(
+            tables.iter().map(|(target, columns, n, sum)| (target.as_str(), columns.as_str(), *n, *sum)).eq(expected)
+        );
+        let sequence = custom.sequences.first().unwrap();
+        assert_eq!((sequence.name.to_string().as_str(), sequence.last_value.as_str()), ("public.\"it's\"", "7"));
+        assert_eq!((custom.large_objects.all().rows, custom.large_objects.all().bytes), (2, 3));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_is_survived_in_whatever_pieces(
+        major in prop::sample::select(vec![15, 17, 18]),
+        at in any::<prop::sample::Index>(),
+        bits in 1u8..,
+        size in 1usize..50,
+    ) {
+        let damaged = |name: &str| {
+            let mut bytes = corpus(&format!("{name}-{major}"));
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            bytes
+        };
+        let custom = damaged("custom");
+        let joined = |size: usize| {
+            let mut joiner = Joiner::new(Vec::new());
+            custom.chunks(size).try_for_each(|piece| joiner.write_all(piece))?;
+            joiner.finish().map(|(.., recorded)| recorded)
+        };
+        prop_assert_eq!(joined(size).ok(), joined(custom.len()).ok());
+        let tar = damaged("tar");
+        prop_assert_eq!(recorded_tar(&tar, size).ok(), recorded_tar(&tar, tar.len()).ok());
+    }
+}

@@ -1,0 +1,79 @@
+//! Processes that a child leaves behind when it ends: they come to us instead of to init, and are ended.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+
+use crate::error::{Error, Kind, Result};
+
+/// How long it may take. What makes new processes faster than they are ended is ended with its container.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How often they are asked for.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+
+/// From now on orphans among our descendants are our children (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`).
+///
+/// # Errors
+/// `System` where the kernel refuses.
+pub fn adopt() -> Result<()> {
+    set_child_subreaper(Some(getpid()))
+        .map_err(|error| Error::new(Kind::System, format!("cannot look after processes that are left behind: {error}")))
+}
+
+/// Kills all our children, and those that come to us by that, until there is none. For a moment in which no child is to live.
+///
+/// # Errors
+/// `System` where some are left after a while.
+pub fn end() -> Result<()> {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        let left = children()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::new(Kind::System, format!("{} processes that were left behind do not end", left.len())));
+        }
+        for child in left {
+            let _ = kill_process(child, Signal::KILL);
+            // A dead one only waits for us to ask.
+            let _ = waitpid(Some(child), WaitOptions::NOHANG);
+        }
+        std::thread::sleep(ASKED_EVERY);
+    }
+}
+
+fn children() -> Result<Vec<Pid>> {
+    let us = getpid();
+    let processes = fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?.flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+    Ok(ids.filter(|id| parent(*id) == Some(us)).collect())
+}
+
+/// Field 4 of `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it stands in brackets, and may have any character.
+fn parent(id: Pid) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{}/stat", id.as_raw_nonzero())).ok()?;
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok().and_then(Pid::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    #[test]
+    fn a_child_has_its_parent() {
+        let mut child: Child = Command::new("sleep").arg("60").spawn().unwrap();
+        let id = Pid::from_child(&child);
+        assert_eq!(parent(id), Some(getpid()));
+        assert!(children().unwrap().contains(&id));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children().unwrap().contains(&id));
+    }
+}
