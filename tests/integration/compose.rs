@@ -16,7 +16,6 @@ const ELSEWHERE: &[&str] = &[
     "PGCELLAR_INSTANCE",
     // Of the service that restores for a drill.
     "DRILL_DIR",
-    "DRILL_SOCKET",
     // Of one command.
     "FORCE_RESTORE",
     // systemd's.
