@@ -113,6 +113,11 @@ struct Header {
 }
 
 impl Fingerprints {
+    /// The locale that amounts of money were written in.
+    pub fn lc_monetary(&self) -> Option<&str> {
+        self.settings.get("lc_monetary").map(String::as_str)
+    }
+
     /// The document, as it is stored before compression and encryption.
     ///
     /// # Errors

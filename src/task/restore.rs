@@ -69,6 +69,7 @@ struct Run<'a> {
     target: String,
     programs: Programs,
     no_tablespaces: bool,
+    lc_monetary: Option<String>,
     /// Errors that were gone on after, if that is wanted.
     faults: Option<Faults>,
     stop: &'a Stop,
@@ -160,8 +161,23 @@ async fn prepare<'a>(
             lacking.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
         );
     }
+    let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
-    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, faults, stop })
+    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, lc_monetary, faults, stop })
+}
+
+/// The locale that amounts of money were written in, if anybody knows it and the server has it.
+async fn lc_monetary(expected: Option<&Fingerprints>, server: &Server) -> Result<Option<String>> {
+    let Some(locale) = expected.and_then(Fingerprints::lc_monetary) else { return Ok(None) };
+    if server.knows_lc_monetary(locale).await? {
+        return Ok(Some(locale.to_owned()));
+    }
+    log::warn!(
+        "the server's host lacks the locale '{}', in which amounts of money were written: if there are any, they may be \
+         refused, or come back as others",
+        locale.escape_debug()
+    );
+    Ok(None)
 }
 
 /// How the archive comes to the program that loads it. What has to be read whole before, is read here.
@@ -211,6 +227,7 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
         database: database.name(),
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
+        lc_monetary: run.lc_monetary.as_deref(),
         list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),
         stop: run.stop,

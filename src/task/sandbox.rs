@@ -27,6 +27,7 @@ use crate::task::drill::wire::{self, Message, Order};
 
 mod listen;
 mod look;
+mod money;
 mod outbox;
 mod receive;
 mod refresh;

@@ -46,6 +46,8 @@ pub struct Load<'a> {
     pub no_tablespaces: bool,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
+    /// The `lc_monetary` that amounts of money were written with, if the server knows it; none means the server's own.
+    pub lc_monetary: Option<&'a str>,
     /// Where pg_restore goes on after errors: who is told of them.
     pub going_on: Option<&'a Faults>,
     /// Being told to stop.
@@ -84,7 +86,7 @@ impl Load<'_> {
 
     fn command(&self, list: Option<&Path>) -> Command {
         let mut command = self.programs.client(self.program(), self.connection, self.database);
-        command.env("PGOPTIONS", options(self.server)).stdout(Stdio::null()).arg("--no-password");
+        command.env("PGOPTIONS", options(self.server, self.lc_monetary)).stdout(Stdio::null()).arg("--no-password");
         if self.format == Format::Plain {
             command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]);
             return command;
@@ -286,12 +288,24 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Parameters that a role or a server may have set, and that would stop a load half-way.
-fn options(server: u32) -> &'static str {
-    match server {
-        ..14 => "-c default_transaction_read_only=off",
-        _ => "-c default_transaction_read_only=off -c idle_session_timeout=0",
+/// Parameters that a role or a server may have set, and that would stop a load half-way, or change what is loaded. pg_dump
+/// writes amounts of money in its session's locale, and not which one that is.
+fn options(server: u32, lc_monetary: Option<&str>) -> String {
+    let mut options = "-c default_transaction_read_only=off".to_owned();
+    if server >= 14 {
+        options.push_str(" -c idle_session_timeout=0");
     }
+    if let Some(locale) = lc_monetary {
+        options.push_str(" -c lc_monetary=");
+        // `pg_split_opts` of src/backend/utils/init/postinit.c takes them apart.
+        for letter in locale.chars() {
+            if letter == '\\' || letter.is_ascii_whitespace() || letter == '\x0b' {
+                options.push('\\');
+            }
+            options.push(letter);
+        }
+    }
+    options
 }
 
 /// A connection string that names this database and nothing else: a bare name with `=` in it would be taken for one
@@ -303,6 +317,16 @@ fn connection_string(database: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_one_word_each() {
+        assert_eq!(options(13, None), "-c default_transaction_read_only=off");
+        assert_eq!(options(14, None), "-c default_transaction_read_only=off -c idle_session_timeout=0");
+        let locale = |name| options(13, Some(name)).split_once("lc_monetary=").unwrap().1.to_owned();
+        assert_eq!(locale("de_DE.UTF-8@euro"), "de_DE.UTF-8@euro");
+        assert_eq!(locale("Norwegian (Bokm\\l)\tNorway"), "Norwegian\\ (Bokm\\\\l)\\\tNorway");
+        assert_eq!(locale(""), "");
+    }
 
     #[test]
     fn names_are_no_connection_strings() {

@@ -28,6 +28,7 @@ use crate::task::restore::lists::{List, Turns};
 use crate::task::restore::part::Part;
 use crate::task::restore::{look, parallel};
 use crate::task::sandbox::Ground;
+use crate::task::sandbox::money::{self, Money};
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
 use crate::task::sandbox::refresh::Refreshes;
@@ -76,6 +77,7 @@ fn of_backup(error: Error) -> Failed {
         _ if error.message().contains("No space left on device") => {
             Failed::Other(Error::new(Kind::CannotWrite, error.message()))
         }
+        _ if money::is_refused(error.message()) => Failed::Here(money::cannot_be_read(error.message())),
         _ => Failed::Backup(error.message().to_owned()),
     }
 }
@@ -98,6 +100,7 @@ pub struct Restore<'a> {
 pub struct Target {
     server: Server,
     database: NewDatabase,
+    money: Money,
     notes: Vec<String>,
 }
 
@@ -135,7 +138,8 @@ impl Restore<'_> {
             Kind::Missing => Failed::Here(error),
             _ => of_backup(error),
         })?;
-        Ok(Target { server, database, notes })
+        let money = Money::find(&server, self.order.look_at.as_ref()).await?;
+        Ok(Target { server, database, money, notes })
     }
 
     /// Restores what comes. Gives what could not be done, and how many materialized views are not refreshed.
@@ -163,7 +167,7 @@ impl Restore<'_> {
         let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
         let loading = Loading { restore: self, archive: &archive, path: &path, part: refreshes.rest.as_ref() };
         let list = loading.part.map(Part::list).transpose()?;
-        let load = loading.load(target.name(), list.as_ref());
+        let load = Load { lc_monetary: target.money.locale(), ..loading.load(target.name(), list.as_ref()) };
         match work {
             Some(work) => loading.custom(&load, &work, &mut whole).await?,
             None => loading.files(&load).await?,
@@ -172,6 +176,7 @@ impl Restore<'_> {
         let there = self.stop.or(look::all_there(&archive, loading.part, connection, target.name())).await;
         there.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
+        target.money.must_be_readable(&client).await?;
         let refreshed = self.stop.or(async { Ok(refreshes.run(&client).await) }).await??;
         let not_refreshed = refreshed.notes.len() as u64;
         target.notes.extend(refreshed.notes);
@@ -226,6 +231,7 @@ impl Loading<'_> {
             format: self.archive.format,
             // Their folders are production's.
             no_tablespaces: true,
+            lc_monetary: None,
             list: list.map(List::path),
             going_on: None,
             stop: self.restore.stop,

@@ -1,0 +1,72 @@
+//! Amounts of money, which are text in a locale: where the host lacks that locale, they are refused or become others, and
+//! that is no fault of the backup.
+
+use tokio_postgres::Client;
+
+use crate::catalogue::fingerprint::Fingerprints;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::failed;
+use crate::postgres::restore::server::Server;
+use crate::postgres::snapshot::get;
+use crate::task::sandbox::restore::Failed;
+
+/// How the server refuses an amount (`cash_in` of src/backend/utils/adt/cash.c).
+const REFUSED: &[&str] = &["invalid input syntax for type money", "is out of range for type money"];
+
+/// Whether columns of the user's have the type, or one that is made of it.
+const HAS_ANY: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+     WHERE a.attrelid >= 16384 AND NOT a.attisdropped \
+     AND 'pg_catalog.money'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype))";
+
+/// The locale of a backup's amounts.
+#[derive(Debug)]
+pub enum Money {
+    /// Nobody knows it.
+    Unknown,
+    /// The server has it.
+    In(String),
+    /// The server's host lacks it.
+    Lacks(String),
+}
+
+impl Money {
+    /// Asks the server for the locale that the fingerprints name.
+    pub async fn find(server: &Server, wanted: Option<&Fingerprints>) -> Result<Self> {
+        let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(Money::Unknown) };
+        Ok(match server.knows_lc_monetary(locale).await? {
+            true => Money::In(locale.to_owned()),
+            false => Money::Lacks(locale.to_owned()),
+        })
+    }
+
+    /// The locale to load with.
+    pub fn locale(&self) -> Option<&str> {
+        match self {
+            Money::In(locale) => Some(locale),
+            Money::Unknown | Money::Lacks(_) => None,
+        }
+    }
+
+    /// Refuses a database with amounts that have been read in another locale.
+    pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), Failed> {
+        let Money::Lacks(locale) = self else { return Ok(()) };
+        let row = client.query_one(HAS_ANY, &[]).await.map_err(failed("the types of columns cannot be looked up"))?;
+        match get(&row, 0)? {
+            true => {
+                Err(Failed::Here(cannot_be_read(&format!("the host lacks their locale '{}'", locale.escape_debug()))))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether the server has refused an amount.
+pub fn is_refused(message: &str) -> bool {
+    REFUSED.iter().any(|text| message.contains(text))
+}
+
+/// The error of amounts in another locale.
+pub fn cannot_be_read(why: &str) -> Error {
+    Error::new(Kind::System, format!("amounts of money cannot be read: {why}"))
+        .hint("make the locale that lc_monetary is set to where they come from (on Debian: dpkg-reconfigure locales)")
+}
