@@ -32,6 +32,7 @@ mod monitor;
 mod notify;
 mod omissions;
 mod ping;
+mod preload;
 mod readme;
 mod restore;
 mod restore_foreign;

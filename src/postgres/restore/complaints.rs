@@ -53,7 +53,7 @@ impl Judge {
         } else if let Some(error) = line.strip_prefix("pg_restore: error: ") {
             match &self.going_on {
                 // A server that is gone or full would spoil everything that follows.
-                Some(faults) if meaning("pg_restore", "", error).0 == Kind::Data => {
+                Some(faults) if matches!(meaning("pg_restore", "", error).0, Kind::Data | Kind::Missing) => {
                     faults.add(shorten(error.strip_prefix("could not execute query: ").unwrap_or(error)));
                 }
                 _ => {
@@ -82,7 +82,7 @@ impl Judge {
 
 /// The error of a program that failed: what it said first that is an error, its kind, and what to do.
 pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> Error {
-    let Some(why) = first_error(messages) else {
+    let Some(why) = first_error(messages.lines()) else {
         return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
     };
     let (kind, hint) = meaning(program, version, &why);
@@ -90,14 +90,15 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> 
 }
 
 /// The first line that is an error, with the lines that explain it.
-fn first_error(messages: &Messages) -> Option<String> {
-    let lines: Vec<&str> = messages.lines().filter(|line| !line.trim().is_empty() && *line != KNOWN).collect();
+fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty() && *line != KNOWN).collect();
     let is_error =
         |line: &&str| ["error: ", "ERROR: ", "FATAL: ", "fatal: ", "PANIC: "].iter().any(|word| line.contains(word));
     let from = lines.iter().position(is_error).unwrap_or(lines.len().saturating_sub(1));
-    let explains = |line: &&&str| ["DETAIL: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
+    let explains =
+        |line: &&&str| ["DETAIL: ", "HINT: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
     let first = lines.get(from)?;
-    let rest = lines.get(from + 1..)?.iter().take(3).take_while(explains);
+    let rest = lines.get(from + 1..)?.iter().take(4).take_while(explains);
     Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(" | "))
 }
 
@@ -119,6 +120,20 @@ fn shorten(line: &str) -> String {
     }
 }
 
+/// Whether a library refuses to work because the server has not loaded it when it started. PostgreSQL has no error code of
+/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB says
+/// `extension "timescaledb" must be preloaded`; who gives labels is asked for by the server itself (`ExecSecLabelStmt` of
+/// src/backend/commands/seclabel.c).
+pub fn is_not_preloaded(message: &str) -> bool {
+    // A command may have any words in it.
+    let said = message.split(COMMAND).next().unwrap_or_default();
+    let says = |text: &str| said.contains(text);
+    says("shared_preload_libraries")
+        || says("must be preloaded")
+        || says("no security label providers have been loaded")
+        || says("security label provider") && says("is not loaded")
+}
+
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     let says = |text: &str| why.contains(text);
@@ -127,6 +142,11 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
             "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
         );
         return (Kind::System, hint);
+    }
+    if is_not_preloaded(why) {
+        let hint =
+            "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
+        return (Kind::Missing, hint.to_owned());
     }
     if says("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
@@ -238,6 +258,45 @@ mod tests {
         for (why, kind) in cases {
             assert_eq!(meaning("psql", "15.1", why).0, kind, "{why}");
         }
+    }
+
+    #[test]
+    fn libraries_that_must_be_preloaded() {
+        for said in [
+            "pg_restore: error: could not execute query: ERROR:  pg_cron can only be loaded via shared_preload_libraries",
+            "ERROR:  pg_stat_statements must be loaded via \"shared_preload_libraries\"",
+            "ERROR:  pg_stat_statements must be loaded via shared_preload_libraries",
+            "ERROR:  pg_net is not in shared_preload_libraries",
+            "FATAL:  extension \"timescaledb\" must be preloaded",
+            "ERROR:  security label provider \"anon\" is not loaded",
+            "ERROR:  no security label providers have been loaded",
+        ] {
+            assert!(is_not_preloaded(said), "{said}");
+            assert_eq!(meaning("pg_restore", "15.1", said).0, Kind::Missing, "{said}");
+        }
+        for said in [
+            "ERROR:  permission denied | Command was: ALTER SYSTEM SET shared_preload_libraries = ",
+            "ERROR:  security label provider is unknown",
+            "ERROR:  column x is not loaded",
+        ] {
+            assert!(!is_not_preloaded(said), "{said}");
+        }
+    }
+
+    #[test]
+    fn hints_of_the_server_are_told() {
+        let lines = [
+            "pg_restore: while PROCESSING TOC:",
+            "pg_restore: error: could not execute query: ERROR:  pg_cron can only be loaded via shared_preload_libraries",
+            "HINT:  Add pg_cron to the shared_preload_libraries configuration variable in postgresql.conf.",
+            "Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;",
+            "",
+        ];
+        let told = first_error(lines.into_iter()).unwrap();
+        assert!(
+            told.ends_with(" | Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;"),
+            "{told}"
+        );
     }
 
     #[test]

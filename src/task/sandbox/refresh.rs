@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use crate::error::Result;
 use crate::host::thread::joined;
 use crate::postgres::client::reason;
+use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::part::Part;
 use crate::task::sandbox::restore::Failed;
@@ -66,7 +67,8 @@ impl Refreshes {
             // One that reads another that was not refreshed cannot be, either.
             let follows = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() && !refreshed.notes.is_empty();
             let what = statement.trim().trim_start_matches("REFRESH MATERIALIZED VIEW ").trim_end_matches(';');
-            if !follows && !OUTSIDE.iter().any(|class| code.starts_with(class)) {
+            let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(&reason(&error));
+            if !follows && !outside {
                 return Err(Failed::Backup(format!("materialized view {what}: {}", reason(&error))));
             }
             refreshed.notes.push(format!("materialized view {what} is not refreshed: {}", reason(&error)));

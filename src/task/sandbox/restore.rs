@@ -17,6 +17,7 @@ use crate::pipeline::compress::Method;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::properties;
+use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::globals::{Globals, encoding};
 use crate::postgres::restore::load::{Failure, Load};
@@ -76,6 +77,11 @@ fn of_backup(error: Error) -> Failed {
         Kind::CannotWrite | Kind::TryAgain | Kind::Internal => Failed::Other(error),
         _ if error.message().contains("No space left on device") => {
             Failed::Other(Error::new(Kind::CannotWrite, error.message()))
+        }
+        _ if is_not_preloaded(error.message()) => {
+            let message = format!("the throwaway server preloads no libraries: {}", error.message());
+            let hint = "prove it by pgcellar restore, into a server that preloads the library";
+            Failed::Here(Error::new(Kind::System, message).hint(hint))
         }
         _ if money::is_refused(error.message()) => Failed::Here(money::cannot_be_read(error.message())),
         _ => Failed::Backup(error.message().to_owned()),

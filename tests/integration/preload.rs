@@ -1,0 +1,64 @@
+//! Extensions whose library must be loaded when the server starts, where it was not.
+
+use std::fs;
+
+use crate::common::process::hand_over;
+use crate::common::{Cellar, Cluster, Database, Version, exit};
+
+/// No drill can be held here.
+const OSFILE: i32 = 72;
+
+/// What the library of PostgreSQL's own pg_stat_statements says.
+const REFUSED: &str = "pg_stat_statements must be loaded via";
+
+/// A server that preloads the library.
+fn preloading() -> Cluster {
+    Cluster::start_configured(Version::V15, &["shared_preload_libraries=pg_stat_statements"])
+}
+
+fn backed_up(database: &Database<'_>, format: &str) -> Cellar {
+    let cellar = Cellar::new(database.cluster()).with("BACKUP_FORMAT", format).with("DB_NAME", database.name());
+    let clusters = cellar.scratch().join("clusters");
+    fs::create_dir(&clusters).unwrap();
+    hand_over(&clusters);
+    let cellar = cellar.with("DRILL_DIR", clusters);
+    cellar.run(["backup"]).by_unprivileged_user().succeeds();
+    cellar
+}
+
+#[test]
+fn what_must_be_preloaded_cannot_be_drilled_here_and_has_not_failed() {
+    let cluster = preloading();
+    let database = cluster.create("preloaded");
+    database.sql(
+        "CREATE EXTENSION pg_stat_statements; \
+         CREATE FUNCTION statements() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.pg_stat_statements'; \
+         CREATE TABLE t (n int CHECK (public.statements() >= 0)); INSERT INTO t VALUES (1)",
+    );
+    for format in ["custom", "directory", "plain"] {
+        let cellar = backed_up(&database, format);
+        let drill = cellar.run(["drill", "--unisolated", "latest"]).by_unprivileged_user();
+        drill.fails(OSFILE).says("cannot be drilled here").says(REFUSED);
+        assert_eq!(cellar.list()[0]["drill"], serde_json::Value::Null);
+        let elsewhere = Cluster::shared(Version::V15);
+        let target = elsewhere.name_for("preloaded");
+        let restore = cellar.run(["restore", "latest", "--target-database", &target]);
+        let restore = restore.env("DB_HOST", elsewhere.socket_dir()).env("DB_PORT", elsewhere.port().to_string());
+        restore.fails(exit::NOINPUT).says(REFUSED).says("add the library");
+    }
+}
+
+#[test]
+fn a_view_that_needs_it_is_not_refreshed_and_no_failure() {
+    let cluster = preloading();
+    let database = cluster.create("preloaded_view");
+    database.sql(
+        "CREATE EXTENSION pg_stat_statements; \
+         CREATE MATERIALIZED VIEW slow AS SELECT count(*) FROM pg_stat_statements",
+    );
+    let cellar = backed_up(&database, "custom");
+    let run = cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();
+    let told = run.succeeds().json()[0].clone();
+    assert_eq!(told["result"], "passed", "{told:#}");
+    assert!(told["notes"][0].as_str().unwrap().contains(REFUSED), "{told:#}");
+}
