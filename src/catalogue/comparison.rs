@@ -5,13 +5,18 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::catalogue::fingerprint::{Fingerprints, LargeObjects, SequenceFingerprint, Sum, TableFingerprint};
+use crate::catalogue::fingerprint::{
+    Differing, Fingerprints, LargeObjects, SequenceFingerprint, Sum, TableFingerprint,
+};
 
 #[cfg(test)]
 mod tests;
 
 /// How many ranges of large objects are named.
 const RANGES: usize = 1000;
+
+/// The name of all large objects.
+const ALL: &str = "all";
 
 /// What a database holds of what fingerprints are of: its tables and sequences in their order.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +105,7 @@ pub enum Part {
 pub struct Difference {
     /// What it is.
     pub part: Part,
-    /// Its name, as the archive quotes it; of large objects their OID, or the first and the last one.
+    /// Its name, as the archive quotes it; of large objects their OID, the first and the last one, or `all`.
     pub name: String,
     /// What is not the same.
     #[serde(rename = "difference", serialize_with = "in_words")]
@@ -146,8 +151,17 @@ pub enum Change {
         /// The value that was found.
         found: Value,
     },
-    /// A large object is another one, or is on one side alone.
-    OtherObject,
+    /// As many large objects, of which some are others.
+    OtherObjects {
+        /// How many.
+        objects: u64,
+        /// Bytes of them in the backup.
+        expected: u64,
+        /// Bytes of them that were found.
+        found: u64,
+    },
+    /// A large object is not in the backup.
+    Added,
 }
 
 /// A table that could not be compared.
@@ -226,18 +240,20 @@ impl Comparison {
             Objects::Ignored => return,
             Objects::Counted(number_found) => {
                 if let Some(change) = number(objects, *number_found) {
-                    add("all".to_owned(), change);
+                    add(ALL.to_owned(), change);
                 }
                 self.counted_only = true;
             }
             Objects::All(found) => {
                 if let Some(change) = number(objects, found.all().rows) {
-                    add("all".to_owned(), change);
+                    add(ALL.to_owned(), change);
                 }
                 for range in expected.differing(found).into_iter().take(RANGES) {
-                    let (first, last) = (range.start(), range.end());
-                    let name = if first == last { first.to_string() } else { format!("{first} to {last}") };
-                    add(name, Change::OtherObject);
+                    let (first, last) = (range.oids.start(), range.oids.end());
+                    match first == last {
+                        true => add(first.to_string(), object(&range)),
+                        false => add(format!("{first} to {last}"), objects_of(&range)),
+                    }
                 }
             }
         }
@@ -256,6 +272,22 @@ fn number(expected: u64, found: u64) -> Option<Change> {
 fn rows(expected: &Sum, found: &Sum) -> Option<Change> {
     let other = Change::OtherRows { rows: expected.rows, expected: expected.bytes, found: found.bytes };
     number(expected.rows, found.rows).or_else(|| (expected != found).then_some(other))
+}
+
+/// How one large object is not the same.
+fn object(range: &Differing) -> Change {
+    match (range.ours.rows, range.theirs.rows) {
+        (_, 0) => Change::Absent,
+        (0, _) => Change::Added,
+        _ => objects_of(range),
+    }
+}
+
+/// How the large objects of a range are not the same.
+fn objects_of(range: &Differing) -> Change {
+    let Differing { ours, theirs, .. } = range;
+    let other = Change::OtherObjects { objects: ours.rows, expected: ours.bytes, found: theirs.bytes };
+    number(ours.rows, theirs.rows).unwrap_or(other)
 }
 
 fn in_words<S: Serializer>(change: &Change, to: S) -> Result<S::Ok, S::Error> {
@@ -281,7 +313,17 @@ impl fmt::Display for Change {
                 write!(f, "other contents in as many rows, {rows}: {found} bytes instead of {expected}")
             }
             Change::OtherValue { expected, found } => write!(f, "{found} instead of {expected}"),
-            Change::OtherObject => f.write_str("another one, or not on both sides"),
+            Change::OtherObjects { objects, expected, found } => {
+                f.write_str("other contents")?;
+                if *objects > 1 {
+                    write!(f, " in as many objects, {objects}")?;
+                }
+                match expected == found {
+                    true => Ok(()),
+                    false => write!(f, ": {found} bytes instead of {expected}"),
+                }
+            }
+            Change::Added => f.write_str("not in the backup"),
         }
     }
 }
@@ -294,17 +336,17 @@ impl fmt::Display for Value {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match (self.part, &self.change) {
-            (Part::Table, _) => "table",
-            (Part::Sequence, _) => "sequence",
-            (Part::LargeObjects, Change::OtherObject) => "large object",
-            (Part::LargeObjects, _) => "large objects",
+        let part = match self.part {
+            Part::Table => "table",
+            Part::Sequence => "sequence",
+            Part::LargeObjects if self.name.bytes().all(|byte| byte.is_ascii_digit()) => "large object",
+            Part::LargeObjects => "large objects",
         };
         match (self.part, &self.change) {
             (Part::Table, Change::Fewer { .. } | Change::More { .. }) => {
                 write!(f, "{part} {}: rows: {}", self.name, self.change)
             }
-            (Part::LargeObjects, Change::Fewer { .. } | Change::More { .. }) => write!(f, "{part}: {}", self.change),
+            (Part::LargeObjects, _) if self.name == ALL => write!(f, "{part}: {}", self.change),
             _ => write!(f, "{part} {}: {}", self.name, self.change),
         }
     }

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 mod large_objects;
 mod quoted;
 
-pub use large_objects::LargeObjects;
+pub use large_objects::{Differing, LargeObjects};
 pub use quoted::Quoted;
 
 /// Version of the fingerprints that this pgcellar writes. A reader refuses newer ones.

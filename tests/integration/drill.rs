@@ -135,8 +135,8 @@ fn what_is_not_what_was_backed_up_is_named() {
             &["table public.beer: other contents", "table public.wine: other contents"],
         ),
         ("SELECT setval('wine_id_seq', 999)", &["sequence public.wine_id_seq: 999 instead of 1000"]),
-        ("SELECT lo_put(4711, 0, '\\x01')", &["large object 4711: another one"]),
-        ("SELECT lo_unlink(4712)", &["large objects: 1 of 2 missing", "large object 4712"]),
+        ("SELECT lo_put(4711, 0, '\\x01')", &["large object 4711: other contents"]),
+        ("SELECT lo_unlink(4712)", &["large objects: 1 of 2 missing", "large object 4712: not there"]),
         ("DROP TABLE empty", &["table public.empty: not there", "objects of the kind TABLE: 3 instead of 4"]),
         ("CREATE INDEX ON wine (label)", &["objects of the kind INDEX: 1 instead of 0"]),
     ];

@@ -83,14 +83,38 @@ fn each_difference_is_named() {
         ["sequence public.t: 1 instead of 1 (not called yet)"]
     );
     let large = |all: &[(u32, &str)]| told(|held| held.large_objects = Objects::All(objects(all)));
-    assert_eq!(large(&[(16_400, "one"), (16_401, "too")]), ["large object 16401: another one, or not on both sides"]);
+    assert_eq!(large(&[(16_400, "one"), (16_401, "too")]), ["large object 16401: other contents"]);
+    assert_eq!(large(&[(16_400, "one"), (16_401, "")]), ["large object 16401: other contents: 0 bytes instead of 3"]);
+    assert_eq!(large(&[(16_401, "two")]), ["large objects: 1 of 2 missing", "large object 16400: not there"]);
     assert_eq!(
-        large(&[(16_401, "two")]),
-        ["large objects: 1 of 2 missing", "large object 16400: another one, or not on both sides"]
+        large(&[(16_400, "one"), (16_402, "two")]),
+        ["large object 16401: not there", "large object 16402: not in the backup"]
+    );
+    assert_eq!(
+        large(&[(1, ""), (16_400, "one"), (16_401, "two")]),
+        ["large objects: 1 too many, 3 instead of 2", "large object 1: not in the backup"]
     );
     assert_eq!(told(|held| held.large_objects = Objects::Counted(3)), ["large objects: 1 too many, 3 instead of 2"]);
     let swapped = told(|held| held.tables.swap(0, 1));
     assert_eq!(swapped.len(), 2, "{swapped:?}");
+}
+
+#[test]
+fn very_many_large_objects_are_told_by_ranges() {
+    let all: Vec<(u32, &str)> = (0..70_000_u32).map(|n| (16_384 + n, "x")).collect();
+    let expected = Fingerprints { large_objects: objects(&all), ..Fingerprints::default() };
+    let told = |all: &[(u32, &str)]| {
+        let held = Held { large_objects: Objects::All(objects(all)), ..Held::default() };
+        compare(&expected, &held).differences.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let mut changed = all.clone();
+    changed[2].1 = "yy";
+    assert_eq!(
+        told(&changed),
+        ["large objects 16386 to 16387: other contents in as many objects, 2: 3 bytes instead of 2"]
+    );
+    let fewer: Vec<(u32, &str)> = all.iter().copied().filter(|(oid, _)| *oid != 16_387).collect();
+    assert_eq!(told(&fewer), ["large objects: 1 of 70000 missing", "large objects 16386 to 16387: 1 of 2 missing"]);
 }
 
 #[test]

@@ -25,6 +25,17 @@ pub struct LargeObjects {
     ranges: BTreeMap<u32, Sum>,
 }
 
+/// A range of OIDs in which two databases have not the same objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differing {
+    /// The range.
+    pub oids: RangeInclusive<u32>,
+    /// The objects of the one.
+    pub ours: Sum,
+    /// The objects of the other.
+    pub theirs: Sum,
+}
+
 impl LargeObjects {
     /// Adds an object with its contents, in any order of the OIDs. Each object may be added once.
     pub fn add(&mut self, oid: u32, contents: &Pieces) {
@@ -44,20 +55,21 @@ impl LargeObjects {
         &self.all
     }
 
-    /// The ranges of OIDs in which the objects of the two are not the same, smallest first; those of one OID name an
-    /// object.
-    pub fn differing(&self, other: &LargeObjects) -> Vec<RangeInclusive<u32>> {
+    /// The ranges of OIDs in which the objects of the two are not the same, smallest first, with what each of the two has
+    /// there; those of one OID name an object.
+    pub fn differing(&self, other: &LargeObjects) -> Vec<Differing> {
         let (mut one, mut two) = (self.clone(), other.clone());
         let width = one.width.max(two.width);
         one.widen(width);
         two.widen(width);
         let keys: std::collections::BTreeSet<&u32> = one.ranges.keys().chain(two.ranges.keys()).collect();
-        let differing = keys.into_iter().filter(|range| one.ranges.get(range) != two.ranges.get(range));
-        let oids = |range: &u32| {
+        let sum = |of: &LargeObjects, range: &u32| of.ranges.get(range).copied().unwrap_or_default();
+        let differing = |range: &u32| {
             let first = range.checked_shl(width.into()).unwrap_or_default();
-            first..=first | 1_u32.checked_shl(width.into()).unwrap_or_default().wrapping_sub(1)
+            let last = first | 1_u32.checked_shl(width.into()).unwrap_or_default().wrapping_sub(1);
+            Differing { oids: first..=last, ours: sum(&one, range), theirs: sum(&two, range) }
         };
-        differing.map(oids).collect()
+        keys.into_iter().map(differing).filter(|range| range.ours != range.theirs).collect()
     }
 
     fn range_of(&self, oid: u32) -> u32 {
@@ -90,14 +102,21 @@ mod tests {
         all
     }
 
+    /// The ranges that differ, and how many objects the two have there.
+    fn differing(one: &LargeObjects, two: &LargeObjects) -> Vec<(RangeInclusive<u32>, u64, u64)> {
+        one.differing(two).into_iter().map(|range| (range.oids, range.ours.rows, range.theirs.rows)).collect()
+    }
+
     #[test]
     fn what_differs_is_named_by_its_oid() {
         let base = of([(16_400, "a"), (16_401, ""), (u32::MAX, "c")]);
-        assert_eq!(base.differing(&of([(u32::MAX, "c"), (16_401, ""), (16_400, "a")])), []);
-        assert_eq!(base.differing(&of([(16_400, "b"), (16_401, ""), (u32::MAX, "c")])), [16_400..=16_400]);
-        assert_eq!(base.differing(&of([(16_400, "a"), (u32::MAX, "c")])), [16_401..=16_401]);
+        assert_eq!(differing(&base, &of([(u32::MAX, "c"), (16_401, ""), (16_400, "a")])), []);
+        assert_eq!(differing(&base, &of([(16_400, "b"), (16_401, ""), (u32::MAX, "c")])), [(16_400..=16_400, 1, 1)]);
+        let without = of([(16_400, "a"), (u32::MAX, "c")]);
+        assert_eq!(differing(&base, &without), [(16_401..=16_401, 1, 0)]);
+        assert_eq!(differing(&without, &base), [(16_401..=16_401, 0, 1)]);
         let swapped = of([(16_400, ""), (16_401, "a"), (u32::MAX, "c")]);
-        assert_eq!(base.differing(&swapped), [16_400..=16_400, 16_401..=16_401]);
+        assert_eq!(differing(&base, &swapped), [(16_400..=16_400, 1, 1), (16_401..=16_401, 1, 1)]);
         assert_eq!(swapped.all().bytes, base.all().bytes);
         assert_ne!(swapped.all().hash, base.all().hash);
     }
@@ -113,7 +132,9 @@ mod tests {
         let changed = of(many.iter().map(|oid| (*oid, if *oid == 16_384 + 300 { "y" } else { "x" })));
         let found = forth.differing(&changed);
         assert_eq!(found.len(), 1);
-        assert!(found[0].contains(&(16_384 + 300)) && found[0].end() - found[0].start() < 64, "{found:?}");
+        let oids = &found[0].oids;
+        assert!(oids.contains(&(16_384 + 300)) && oids.end() - oids.start() < 64, "{found:?}");
+        assert!(found[0].ours.rows == found[0].theirs.rows && found[0].ours.rows > 1, "{found:?}");
         // Few against many.
         let few = of([(16_384, "x")]);
         assert!(few.differing(&forth).len() > 1000);
