@@ -60,8 +60,8 @@ pub struct TableFingerprint {
     /// name, all quoted. Empty for every other table, whose rows `SELECT … FROM ONLY target` gives.
     ///
     /// The rows are to be read from these partitions one by one (`FROM ONLY`) and their sums merged: other partitions of the
-    /// same root may be targets of their own, or lie on other servers. A root has an entry for each order of columns that
-    /// its partitions have. A restore may put a row into another partition than it came from, where an enum's value decides
+    /// same root may be targets of their own, or lie on other servers. All are hashed in the order of `columns`, also one
+    /// whose own order is another. A restore may put a row into another partition than it came from, where an enum's value decides
     /// by its hash; it stays among these, unless one of them was left out of the dump.
     #[serde(default)]
     pub partitions: Vec<Quoted>,

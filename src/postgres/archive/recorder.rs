@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use super::blocks::{LARGE_OBJECTS, Sink};
 use super::toc::{Entry, Text};
 use crate::catalogue::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 use crate::postgres::script::identifier;
 
-/// The line that ends the rows of COPY.
-const END: [u8; 2] = *b"\\.";
+mod lines;
+
+use lines::Lines;
 
 /// How pg_dump names the file of a large object (`_StartLO` of pg_backup_directory.c and pg_backup_tar.c).
 const OBJECT: (&str, &str) = ("blob_", ".dat");
@@ -25,6 +27,9 @@ pub struct Recorded {
     pub large_objects: LargeObjects,
 }
 
+/// The name of a column, without quotes.
+type Name = Vec<u8>;
+
 /// What was recorded, or, in words, why it cannot be.
 pub type Record = Result<Recorded, String>;
 
@@ -38,6 +43,10 @@ pub struct Recorder {
     by_id: HashMap<u32, usize>,
     /// The table that a file has the rows of; for `toc.dat` only.
     by_file: HashMap<String, usize>,
+    /// The columns that the rows of a root are hashed in, by the root's name and its columns in the order of their names.
+    roots: HashMap<(Quoted, Vec<Name>), (Quoted, Vec<Name>)>,
+    /// How the columns of a partition are turned into those of its root, if they come in another order.
+    orders: HashMap<usize, Arc<[usize]>>,
     foreign: HashSet<u32>,
     sequences: Vec<SequenceFingerprint>,
     large_objects: LargeObjects,
@@ -66,16 +75,8 @@ enum What {
 }
 
 impl Passing {
-    fn of(what: What) -> Self {
-        Self { what, ..Self::default() }
-    }
-
-    /// Begins with something else.
-    fn begin(&mut self, what: What) {
-        self.what = what;
-        self.lines.clear();
-        self.rows = Sum::default();
-        self.object.clear();
+    fn of(what: What, order: Option<Arc<[usize]>>) -> Self {
+        Self { what, lines: Lines::in_order(order), ..Self::default() }
     }
 
     /// The next piece.
@@ -95,6 +96,8 @@ impl Default for Recorder {
             tables: Vec::new(),
             by_id: HashMap::new(),
             by_file: HashMap::new(),
+            roots: HashMap::new(),
+            orders: HashMap::new(),
             foreign: HashSet::new(),
             sequences: Vec::new(),
             large_objects: LargeObjects::default(),
@@ -132,12 +135,35 @@ impl Recorder {
         };
         if names(target) != Some((entry.namespace.bytes.to_owned(), entry.tag.bytes.to_owned())) {
             table.partitions.push(quoted(entry.namespace.bytes, entry.tag.bytes));
+            self.put_in_order(&mut table);
         }
         self.by_id.insert(entry.dump_id, self.tables.len());
         if !entry.file.bytes.is_empty() {
             self.by_file.insert(entry.file.to_string(), self.tables.len());
         }
         self.tables.push(table);
+    }
+
+    /// All partitions of a root are hashed in the order of columns of the first: a restore may put a row into another one
+    /// than it came from.
+    fn put_in_order(&mut self, table: &mut TableFingerprint) {
+        let Some(own) = column_names(table.columns.bytes()) else { return };
+        let mut sorted = own.clone();
+        sorted.sort_unstable();
+        let first = self.roots.entry((table.target.clone(), sorted)).or_insert((table.columns.clone(), own.clone()));
+        if first.1 != own {
+            let order = first.1.iter().filter_map(|name| own.iter().position(|column| column == name)).collect();
+            self.orders.insert(self.tables.len(), order);
+            table.columns = first.0.clone();
+        }
+    }
+
+    fn passing(&self, what: What) -> Passing {
+        let order = match what {
+            What::Table(table) => self.orders.get(&table).cloned(),
+            What::Object(_) | What::Nothing => None,
+        };
+        Passing::of(what, order)
     }
 
     /// Something of the archive was not understood: there will be no fingerprints.
@@ -149,7 +175,7 @@ impl Recorder {
     /// and then [`Recorder::take`] takes it. Nothing is recorded of a file that has no rows and is no large object.
     pub fn file(&self, name: &str) -> Passing {
         let object = name.strip_prefix(OBJECT.0).and_then(|rest| rest.strip_suffix(OBJECT.1));
-        Passing::of(match (self.by_file.get(name), object.and_then(|oid| oid.parse().ok())) {
+        self.passing(match (self.by_file.get(name), object.and_then(|oid| oid.parse().ok())) {
             (Some(table), _) => What::Table(*table),
             (None, Some(oid)) => What::Object(oid),
             (None, None) => What::Nothing,
@@ -161,10 +187,10 @@ impl Recorder {
         match passed.what {
             What::Object(oid) => self.large_objects.add(oid, &passed.object),
             What::Table(table) => match self.tables.get_mut(table) {
-                Some(table) if passed.lines.ended => table.sum.merge(&passed.rows),
+                Some(table) if passed.lines.are_whole() => table.sum.merge(&passed.rows),
                 table => {
                     let target = table.map(|table| table.target.to_string()).unwrap_or_default();
-                    self.fail(&format!("the end of the rows of {target}"));
+                    self.fail(&format!("the rows of {target}, or their end,"));
                 }
             },
             What::Nothing => {}
@@ -202,7 +228,7 @@ impl Recorder {
 impl Sink for Recorder {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
         let table = u32::try_from(dump_id).ok().and_then(|id| self.by_id.get(&id)).copied();
-        self.passing.begin(match table {
+        self.passing = self.passing(match table {
             Some(table) if kind != LARGE_OBJECTS => What::Table(table),
             _ => What::Nothing,
         });
@@ -212,7 +238,7 @@ impl Sink for Recorder {
     fn large_object(&mut self, oid: i64) -> io::Result<()> {
         // pg_dump writes OIDs as signed integers.
         let signed = i32::try_from(oid).map(i32::cast_unsigned);
-        self.passing.begin(match signed.or_else(|_| u32::try_from(oid)) {
+        self.passing = self.passing(match signed.or_else(|_| u32::try_from(oid)) {
             Ok(oid @ 1..) => What::Object(oid),
             _ => What::Nothing,
         });
@@ -226,69 +252,9 @@ impl Sink for Recorder {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        let mut passed = std::mem::take(&mut self.passing);
+        let passed = std::mem::take(&mut self.passing);
         self.take(&passed);
-        passed.begin(What::Nothing);
-        self.passing = passed;
         Ok(())
-    }
-}
-
-/// Splits COPY text into rows. One that comes in pieces is hashed in pieces, so that its length does not matter.
-#[derive(Debug, Default)]
-struct Lines {
-    /// The row that has begun, if it did not come whole.
-    row: Pieces,
-    /// Bytes of it, as far as they matter: more than the line that ends the rows has.
-    length: usize,
-    /// Its first bytes.
-    head: [u8; END.len()],
-    ended: bool,
-}
-
-impl Lines {
-    fn clear(&mut self) {
-        self.row.clear();
-        self.length = 0;
-        self.ended = false;
-    }
-
-    #[inline]
-    fn push(&mut self, mut piece: &[u8], sum: &mut Sum) {
-        while !self.ended {
-            let Some(end) = memchr::memchr(b'\n', piece) else {
-                return self.begin(piece);
-            };
-            let (row, rest) = piece.split_at(end);
-            piece = rest.get(1..).unwrap_or_default();
-            if self.length > 0 {
-                self.begin(row);
-                self.end(sum);
-            } else if row == END {
-                self.ended = true;
-            } else {
-                sum.add(row);
-            }
-        }
-    }
-
-    /// Keeps a piece of a row that does not end in it.
-    fn begin(&mut self, piece: &[u8]) {
-        for (to, from) in self.head.iter_mut().skip(self.length).zip(piece) {
-            *to = *from;
-        }
-        self.length = (self.length + piece.len().min(END.len() + 1)).min(END.len() + 1);
-        self.row.push(piece);
-    }
-
-    fn end(&mut self, sum: &mut Sum) {
-        if self.length == END.len() && self.head == END {
-            self.ended = true;
-        } else {
-            sum.add_pieces(&self.row);
-        }
-        self.row.clear();
-        self.length = 0;
     }
 }
 
@@ -301,6 +267,20 @@ fn copy(statement: Text<'_>) -> Option<(&[u8], &[u8])> {
     let (target, columns) = rest.split_at(rest.len() - after.len());
     let columns = columns.strip_prefix(b" ")?;
     (columns.is_empty() || columns.starts_with(b"(") && columns.ends_with(b")")).then_some((target, columns))
+}
+
+/// The names in a list of columns.
+fn column_names(list: &[u8]) -> Option<Vec<Name>> {
+    let mut rest = list.strip_prefix(b"(")?;
+    let mut names = Vec::new();
+    loop {
+        let (name, after) = identifier(rest)?;
+        names.push(name);
+        rest = match after {
+            b")" => return Some(names),
+            _ => after.strip_prefix(b", ")?,
+        };
+    }
 }
 
 /// Schema and name of a table, by its quoted name.

@@ -50,6 +50,9 @@ fn tables_are_recorded_by_target_and_columns() {
                 ("s.root", "p1", "(a)", b"1\n2\n"),
                 ("s.root", "p\"2", "(a)", b"3\n"),
                 ("s.root", "p3", "(b, a)", b"x\t3\n"),
+                ("s.turned", "t1", "(a, \"B, c\", d)", b"1\t\\t\tx\n"),
+                ("s.turned", "t2", "(d, a, \"B, c\")", b"y\t2\t\\N\n\t3\t\\\\\n"),
+                ("s.turned", "t3", "(a, \"B, c\", d)", b"4\tb\tz\n"),
                 ("s.empty", "empty", "(a)", b""),
             ],
         );
@@ -69,6 +72,12 @@ fn tables_are_recorded_by_target_and_columns() {
                 ("s.root", "(a)", "\"s\".\"p1\" \"s\".\"p\"\"2\"", sum(&[b"1", b"2", b"3"])),
                 ("s.root", "(b, a)", "\"s\".\"p3\"", sum(&[b"x\t3"])),
                 ("s.t", "(a, \"FROM stdin;\")", "", sum(&[b"1\tone", b"2\ttwo"])),
+                (
+                    "s.turned",
+                    "(a, \"B, c\", d)",
+                    "\"s\".\"t1\" \"s\".\"t2\" \"s\".\"t3\"",
+                    sum(&[b"1\t\\t\tx", b"2\t\\N\ty", b"3\t\\\\\t", b"4\tb\tz"]),
+                ),
             ];
             let expected: Vec<_> = expected
                 .map(|(target, columns, partitions, sum)| (target.into(), columns.into(), partitions.into(), sum))
@@ -210,7 +219,7 @@ proptest! {
         let text = rows.iter().flat_map(|row| [row, &b"\n"[..]].concat()).chain(*b"\\.\n\n\n").collect::<Vec<_>>();
         let (mut lines, mut found) = (Lines::default(), Sum::default());
         text.chunks(size).for_each(|piece| lines.push(piece, &mut found));
-        prop_assert!(lines.ended);
+        prop_assert!(lines.are_whole());
         prop_assert_eq!(found, sum(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         prop_assert_eq!(found.bytes + found.rows + 5, text.len() as u64);
     }

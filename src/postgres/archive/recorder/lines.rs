@@ -1,0 +1,110 @@
+//! COPY text as rows.
+
+use std::sync::Arc;
+
+use crate::catalogue::fingerprint::{Pieces, Sum};
+
+/// The line that ends the rows of COPY.
+const END: [u8; 2] = *b"\\.";
+
+/// Splits COPY text into rows. One that comes in pieces is hashed in pieces, so that its length does not matter; but where
+/// its columns are to be hashed in another order it is kept, as pg_dump keeps it too.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// The row that has begun, if it did not come whole.
+    row: Pieces,
+    /// Bytes of it, as far as they matter: more than the line that ends the rows has.
+    length: usize,
+    /// Its first bytes.
+    head: [u8; END.len()],
+    ended: bool,
+    /// Which column comes first, which second …, if that is not the order in which they come.
+    order: Option<Arc<[usize]>>,
+    /// The row that has begun, if its order matters.
+    kept: Vec<u8>,
+    /// Rows that do not have as many columns as the order.
+    odd: bool,
+}
+
+impl Lines {
+    /// Of rows whose columns are to be hashed in this order.
+    pub fn in_order(order: Option<Arc<[usize]>>) -> Self {
+        Lines { order, ..Lines::default() }
+    }
+
+    /// Whether all rows have come to their end, and were understood.
+    pub fn are_whole(&self) -> bool {
+        self.ended && !self.odd
+    }
+
+    /// Takes the next piece.
+    #[inline]
+    pub fn push(&mut self, mut piece: &[u8], sum: &mut Sum) {
+        if self.order.is_some() {
+            return self.push_ordered(piece, sum);
+        }
+        while !self.ended {
+            let Some(end) = memchr::memchr(b'\n', piece) else {
+                return self.begin(piece);
+            };
+            let (row, rest) = piece.split_at(end);
+            piece = rest.get(1..).unwrap_or_default();
+            if self.length > 0 {
+                self.begin(row);
+                self.end(sum);
+            } else if row == END {
+                self.ended = true;
+            } else {
+                sum.add(row);
+            }
+        }
+    }
+
+    /// Keeps a piece of a row that does not end in it.
+    fn begin(&mut self, piece: &[u8]) {
+        for (to, from) in self.head.iter_mut().skip(self.length).zip(piece) {
+            *to = *from;
+        }
+        self.length = (self.length + piece.len().min(END.len() + 1)).min(END.len() + 1);
+        self.row.push(piece);
+    }
+
+    fn end(&mut self, sum: &mut Sum) {
+        if self.length == END.len() && self.head == END {
+            self.ended = true;
+        } else {
+            sum.add_pieces(&self.row);
+        }
+        self.row.clear();
+        self.length = 0;
+    }
+
+    fn push_ordered(&mut self, mut piece: &[u8], sum: &mut Sum) {
+        while !self.ended {
+            let (row, rest) = piece.split_at(memchr::memchr(b'\n', piece).unwrap_or(piece.len()));
+            self.kept.extend_from_slice(row);
+            let Some(rest) = rest.get(1..) else { return };
+            piece = rest;
+            let row = std::mem::take(&mut self.kept);
+            match row == END {
+                true => self.ended = true,
+                false => self.add_ordered(&row, sum),
+            }
+        }
+    }
+
+    /// Adds a row with its columns in their order. A tab in a value is written as `\t`.
+    fn add_ordered(&mut self, row: &[u8], sum: &mut Sum) {
+        let order = self.order.as_deref().unwrap_or_default();
+        let columns: Vec<&[u8]> = row.split(|byte| *byte == b'\t').collect();
+        self.odd |= columns.len() != order.len();
+        let mut ordered = Pieces::default();
+        for (at, column) in order.iter().enumerate() {
+            if at > 0 {
+                ordered.push(b"\t");
+            }
+            ordered.push(columns.get(*column).copied().unwrap_or_default());
+        }
+        sum.add_pieces(&ordered);
+    }
+}
