@@ -1,5 +1,6 @@
 //! What a dump leaves out, found by comparing the snapshot's catalogue with the archive's table of contents.
 
+use std::fmt;
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
@@ -12,9 +13,15 @@ use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
 use crate::postgres::snapshot::{Snapshot, get, text};
 
-const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, x.extname::text, \
-     rn.nspname::text, r.relname::text \
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+/// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
+/// `SQL_ASCII` are no text of any encoding, and come as they are.
+const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.extname::text, \
+     ARRAY[convert_to(n.nspname::text, e.ours), convert_to(n.nspname::text, e.own)], \
+     ARRAY[convert_to(c.relname::text, e.ours), convert_to(c.relname::text, e.own)], \
+     ARRAY[convert_to(rn.nspname::text, e.ours), convert_to(rn.nspname::text, e.own)], \
+     ARRAY[convert_to(r.relname::text, e.ours), convert_to(r.relname::text, e.own)] \
+     FROM (SELECT own, CASE own WHEN 'SQL_ASCII' THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
+     pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
        AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass \
      LEFT JOIN pg_extension x ON x.oid = d.refobjid \
@@ -46,18 +53,20 @@ impl Snapshot {
         let mut rows = pin!(self.client().query_raw(TABLES, no_parameters).await.map_err(failed(what))?);
         let mut omitted = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(failed(what))? {
-            let (schema, table) = (text(&row, 1)?, text(&row, 2)?);
-            if dumped.has_table(get(&row, 0)?, &schema, &table) || through_root(dumped, &row)? {
+            let (name, root) = (Names::of(&row, 4, 5)?, Names::of(&row, 6, 7)?);
+            // Hash partitions on an enum stand in a script under their root's name (`dumpTableData` in
+            // `src/bin/pg_dump/pg_dump.c`).
+            if dumped.has_table(get(&row, 0)?, name.each()) || dumped.has_table_named(root.each()) {
                 continue;
             }
-            let extension: Option<String> = get(&row, 5)?;
-            let reason = match (text(&row, 3)?.as_str(), text(&row, 4)?.as_str(), extension) {
+            let extension: Option<String> = get(&row, 3)?;
+            let reason = match (text(&row, 1)?.as_str(), text(&row, 2)?.as_str(), extension) {
                 ("f", _, _) => "foreign table: its rows are on another server".to_owned(),
                 (_, _, Some(extension)) => format!("belongs to the extension {extension}, which brings its own rows"),
                 (_, "u", _) if facts.server.standby => "unlogged: a standby does not have its rows".to_owned(),
                 _ => because(options, "pg_dump did not write its rows").to_owned(),
             };
-            let name = format!("{}.{}", identifier(&schema), identifier(&table));
+            let name = name.to_string();
             omitted.push(Omission { kind: "table data".to_owned(), name, reason });
         }
         omitted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -95,11 +104,29 @@ impl Snapshot {
     }
 }
 
-/// Whether a partition's rows stand in a script under its root's name: pg_dump loads hash partitions on an enum so
-/// (`dumpTableData` in `src/bin/pg_dump/pg_dump.c`).
-fn through_root(dumped: &Dumped, row: &Row) -> Result<bool> {
-    let (schema, root): (Option<String>, Option<String>) = (get(row, 6)?, get(row, 7)?);
-    Ok(schema.zip(root).is_some_and(|(schema, root)| dumped.has_table_named(&schema, &root)))
+/// A table's name: the bytes of its schema and of the table, as each of the texts of [`TABLES`] has them.
+struct Names<'a> {
+    schemas: Vec<Option<&'a [u8]>>,
+    tables: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(row: &'a Row, schema: usize, table: usize) -> Result<Self> {
+        Ok(Names { schemas: get(row, schema)?, tables: get(row, table)? })
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.schemas.iter().zip(&self.tables).filter_map(|(schema, table)| schema.zip(*table))
+    }
+}
+
+/// For people, quoted; what is not UTF-8 stands as U+FFFD.
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((schema, table)) = self.each().next() else { return Ok(()) };
+        let quoted = |name: &[u8]| identifier(&String::from_utf8_lossy(name));
+        write!(f, "{}.{}", quoted(schema), quoted(table))
+    }
 }
 
 fn because(options: bool, otherwise: &'static str) -> &'static str {

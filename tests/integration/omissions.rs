@@ -131,6 +131,39 @@ fn rows_of_others() {
 }
 
 #[test]
+fn names_that_are_not_utf_8_in_the_dump() {
+    let cluster = Cluster::shared(Version::V15);
+    // The session of the dump may have another encoding than the database.
+    for (encoding, client, told) in
+        [("LATIN1", None, "größe"), ("LATIN1", Some("UTF8"), "größe"), ("SQL_ASCII", None, "gr\u{fffd}\u{fffd}e")]
+    {
+        let name = cluster.name_for("odd_names");
+        let options = format!("TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
+        cluster.sql("postgres", &format!("CREATE DATABASE {name} {options}"));
+        let database = cluster.database(&name);
+        database.sql(
+            "DO $$BEGIN EXECUTE format('CREATE TABLE %I AS SELECT 1 AS n', 'gr' || chr(246) || chr(223) || 'e'); END$$; \
+             CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE root (mood mood) PARTITION BY HASH (mood); \
+             CREATE TABLE part PARTITION OF root FOR VALUES WITH (MODULUS 1, REMAINDER 0); INSERT INTO root VALUES ('ok'); \
+             DO $$BEGIN EXECUTE format('ALTER TABLE root RENAME TO %I', 'root ' || chr(246)); END$$",
+        );
+        if let Some(client) = client {
+            database.sql(&format!("ALTER DATABASE {name} SET client_encoding = '{client}'"));
+        }
+        for format in FORMATS {
+            let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
+            let manifest = cellar.back_up(&name);
+            assert_eq!(omitted(&manifest), [""; 0], "{format} {encoding} {client:?}");
+            assert_eq!(manifest["partial"], false, "{format} {encoding} {client:?}");
+            let run = cellar.run(["backup", "--json"]).env("DB_NAME", &name);
+            let manifest = run.env("BACKUP_DUMP_OPTIONS", "--exclude-table-data=gr*").succeeds().json()[0].clone();
+            let left_out = format!("table data \"public\".\"{told}\": left out by BACKUP_DUMP_OPTIONS");
+            assert_eq!(omitted(&manifest), [left_out], "{format} {encoding} {client:?}");
+        }
+    }
+}
+
+#[test]
 fn options_that_leave_rows_out() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("narrowed");

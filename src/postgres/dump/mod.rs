@@ -44,19 +44,20 @@ enum Tables {
 }
 
 impl Dumped {
-    /// Whether the table's rows are in the dump.
-    pub fn has_table(&self, oid: u32, schema: &str, table: &str) -> bool {
+    /// Whether the table's rows are in the dump, under one of these names: schema and table, in an encoding that the dump may
+    /// have.
+    pub fn has_table<'a>(&self, oid: u32, names: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
         match &self.tables {
             Tables::Archive(contents) => contents.table_data.contains(oid),
-            Tables::Script(script) => script.has_table(schema, table),
+            Tables::Script(_) => self.has_table_named(names),
         }
     }
 
-    /// Whether a script fills a table of this name; archives know their tables by their OIDs.
-    pub fn has_table_named(&self, schema: &str, table: &str) -> bool {
+    /// Whether a script fills a table of one of these names; archives know their tables by their OIDs.
+    pub fn has_table_named<'a>(&self, names: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
         match &self.tables {
             Tables::Archive(_) => false,
-            Tables::Script(script) => script.has_table(schema, table),
+            Tables::Script(script) => names.into_iter().any(|(schema, table)| script.has_table(schema, table)),
         }
     }
 

@@ -139,10 +139,11 @@ pub struct Script {
 }
 
 impl Script {
-    /// Whether the script has COPY data for this table, by its names as PostgreSQL has them (without quotes).
+    /// Whether the script has COPY data for this table, by its names as PostgreSQL has them (without quotes), in the script's
+    /// encoding.
     #[must_use]
-    pub fn has_table(&self, schema: &str, table: &str) -> bool {
-        self.tables.binary_search(&fingerprint(schema.as_bytes(), table.as_bytes())).is_ok()
+    pub fn has_table(&self, schema: impl AsRef<[u8]>, table: impl AsRef<[u8]>) -> bool {
+        self.tables.binary_search(&fingerprint(schema.as_ref(), table.as_ref())).is_ok()
     }
 
     /// Whether it makes tables, and fills none (`pg_dump --schema-only`).
