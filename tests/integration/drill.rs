@@ -12,6 +12,8 @@ use crate::common::pgcellar::{Outcome, Run};
 use crate::common::process::hand_over;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
+mod sizes;
+
 /// No drill can be held here.
 const OSFILE: i32 = 72;
 

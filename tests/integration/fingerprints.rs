@@ -7,6 +7,8 @@ use crate::common::bucket::Bucket;
 use crate::common::prints::{self, differences, file, is_complete};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
+mod random;
+
 /// What one of everything does not have.
 const MORE: &str = r#"
     CREATE TABLE public.long_rows AS SELECT n, repeat(md5(n::text), 150000) AS t FROM generate_series(1, 3) n;

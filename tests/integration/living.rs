@@ -1,17 +1,14 @@
 //! What a living database is asked for its fingerprints: the same as its dump has, by the dump's own text.
 
 use std::io::{BufRead, BufReader};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use pgcellar::catalogue::comparison::{Comparison, Objects, compare};
+use pgcellar::catalogue::comparison::Comparison;
 use pgcellar::catalogue::fingerprint::{Fingerprints, Pieces, Quoted, SequenceFingerprint, TableFingerprint};
-use pgcellar::config::{Connection, Host, SslMode, Tls};
-use pgcellar::host::progress::Counter;
-use pgcellar::postgres::living::{Ask, look};
 
-use crate::common::cluster::{SUPERUSER, quote_identifier};
+use crate::common::cluster::quote_identifier;
+use crate::common::prints::compared;
 use crate::common::process::must;
 use crate::common::{Cluster, Database, Version, everything};
 
@@ -85,27 +82,6 @@ fn copied(line: &str) -> Option<(&str, &str)> {
     });
     let (target, columns) = copy.split_at(columns.map_or(copy.len(), |(at, _)| at));
     Some((target, columns.trim()))
-}
-
-fn connection(cluster: &Cluster) -> Connection {
-    Connection {
-        host: Host::Socket(cluster.socket_dir().to_owned()),
-        port: cluster.port(),
-        user: Some(SUPERUSER.to_owned()),
-        password: None,
-        tls: Tls { mode: SslMode::Disable, root_cert: None, cert: None, key: None },
-        bindir: None,
-    }
-}
-
-fn compared(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Comparison {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (connection, moved) = (connection(found.cluster()), Counter::default());
-    let jobs = NonZeroUsize::new(jobs).unwrap();
-    let ask = Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, moved: &moved };
-    let held = runtime.block_on(look(&ask, expected)).unwrap();
-    assert!(matches!(held.large_objects, Objects::All(_)) != count);
-    compare(expected, &held)
 }
 
 #[track_caller]

@@ -1,14 +1,20 @@
-//! The fingerprints of a backup, read by the stock commands, and compared with a database that psql reads.
+//! The fingerprints of a backup, read by the stock commands, and compared with a database that psql reads, or that pgcellar
+//! looks at.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pgcellar::catalogue::comparison::{Comparison, Objects, compare};
 use pgcellar::catalogue::fingerprint::{Fingerprints, LargeObjects, Pieces, Sum, TableFingerprint};
+use pgcellar::config::{Connection, Host, SslMode, Tls};
+use pgcellar::host::progress::Counter;
+use pgcellar::postgres::living::{Ask, look};
 use serde_json::Value;
 
-use super::cluster::Database;
+use super::cluster::{Cluster, Database, SUPERUSER};
 use super::keys::Key;
 use super::process::plain;
 
@@ -46,6 +52,18 @@ fn output(command: &mut Command) -> Vec<u8> {
 
 /// The rows of a table of the database, as COPY writes them with the settings of the dump.
 pub fn rows(database: &Database<'_>, prints: &Fingerprints, table: &TableFingerprint, condition: &str) -> Sum {
+    let mut sum = Sum::default();
+    lines(database, prints, table, condition).iter().for_each(|line| sum.add(line));
+    sum
+}
+
+/// The lines of these rows, without their ends.
+pub fn lines(
+    database: &Database<'_>,
+    prints: &Fingerprints,
+    table: &TableFingerprint,
+    condition: &str,
+) -> Vec<Vec<u8>> {
     let columns = table.columns.text().unwrap();
     let columns = columns.strip_prefix('(').and_then(|list| list.strip_suffix(')')).unwrap_or_default();
     // Partitions are read one by one: their root may have others, on other servers or loaded directly.
@@ -53,16 +71,17 @@ pub fn rows(database: &Database<'_>, prints: &Fingerprints, table: &TableFingerp
         [] => vec![format!("{} {condition}", table.target)],
         partitions => partitions.iter().map(ToString::to_string).collect(),
     };
-    let mut sum = Sum::default();
+    let mut lines = Vec::new();
     for from in from {
         let mut psql = database.cluster().client("psql", database.name());
         let copy = format!("COPY (SELECT {columns} FROM ONLY {from}) TO STDOUT");
         psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c"]).arg(copy);
         psql.env("PGOPTIONS", options(prints)).env("PGCLIENTENCODING", &prints.settings["client_encoding"]);
         let text = output(&mut psql);
-        text.split_inclusive(|byte| *byte == b'\n').for_each(|line| sum.add(line.strip_suffix(b"\n").unwrap()));
+        let rows = text.split_inclusive(|byte| *byte == b'\n');
+        lines.extend(rows.map(|line| line.strip_suffix(b"\n").unwrap().to_vec()));
     }
-    sum
+    lines
 }
 
 fn options(prints: &Fingerprints) -> String {
@@ -135,4 +154,26 @@ pub fn is_complete(database: &Database<'_>, prints: &Fingerprints) {
     assert_eq!(prints.sequences.len().to_string(), sequences);
     let objects = database.sql("SELECT count(*) FROM pg_largeobject_metadata");
     assert_eq!(prints.large_objects.all().rows.to_string(), objects);
+}
+
+fn connection(cluster: &Cluster) -> Connection {
+    Connection {
+        host: Host::Socket(cluster.socket_dir().to_owned()),
+        port: cluster.port(),
+        user: Some(SUPERUSER.to_owned()),
+        password: None,
+        tls: Tls { mode: SslMode::Disable, root_cert: None, cert: None, key: None },
+        bindir: None,
+    }
+}
+
+/// What pgcellar says of a database by the fingerprints.
+pub fn compared(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Comparison {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (connection, moved) = (connection(found.cluster()), Counter::default());
+    let jobs = NonZeroUsize::new(jobs).unwrap();
+    let ask = Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, moved: &moved };
+    let held = runtime.block_on(look(&ask, expected)).unwrap();
+    assert!(matches!(held.large_objects, Objects::All(_)) != count);
+    compare(expected, &held)
 }

@@ -1,8 +1,13 @@
 //! Running programs: as the right user, with an environment that nothing leaks into, and with a time limit.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Pid;
 
 /// The user that servers run as when the tests run as root. Debian's server package makes it.
 pub const UNPRIVILEGED: &str = "postgres";
@@ -61,4 +66,20 @@ pub fn hand_over(path: &Path) {
     if is_root() {
         must(plain("chown").arg(UNPRIVILEGED).arg(path));
     }
+}
+
+/// The largest resident size of a process, in bytes, looked at until it ends (`VmHWM`, `proc_pid_status(5)`).
+pub fn peak_memory(process: Pid) -> u64 {
+    let path = format!("/proc/{}/status", process.as_raw_nonzero());
+    let mut peak = 0;
+    while let Some(now) = fs::read_to_string(&path).ok().and_then(|status| high_water(&status)) {
+        peak = peak.max(now);
+        thread::sleep(Duration::from_millis(2));
+    }
+    peak
+}
+
+fn high_water(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }

@@ -1,10 +1,8 @@
 //! Backups that go straight to the bucket: no byte of them is on the local disk.
 
-use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Signal, kill_process};
 
@@ -12,7 +10,7 @@ use super::{PROMPT, large, small};
 use crate::common::bucket::Bucket;
 use crate::common::held::Held;
 use crate::common::pgcellar::{PROGRAM, Running};
-use crate::common::process::plain;
+use crate::common::process::{peak_memory, plain};
 use crate::common::stalled::Stalled;
 use crate::common::{Cellar, Cluster, Database, Version, compare, everything, exit, keys, tree};
 
@@ -196,25 +194,9 @@ fn memory_does_not_grow_with_the_database() {
     let bucket = Bucket::new();
     let cellar = straight(&bucket, Cellar::new(cluster), &database).with("BACKUP_COMPRESSION", "none");
     let running = cellar.run(["backup"]).start();
-    let peak = peak_memory(&running);
+    let peak = peak_memory(running.pid());
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(0), "{outcome}");
     assert!(peak > 0 && peak < MEMORY, "{} MB at the peak", peak / 1_000_000);
     assert_eq!(bucket.ids().len(), 1);
-}
-
-/// The largest resident size of a run, in bytes, looked at until it ends (`VmHWM`, `proc_pid_status(5)`).
-fn peak_memory(running: &Running) -> u64 {
-    let path = format!("/proc/{}/status", running.pid().as_raw_nonzero());
-    let mut peak = 0;
-    while let Some(now) = fs::read_to_string(&path).ok().and_then(|status| high_water(&status)) {
-        peak = peak.max(now);
-        thread::sleep(Duration::from_millis(2));
-    }
-    peak
-}
-
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
