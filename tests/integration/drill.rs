@@ -13,6 +13,7 @@ use crate::common::process::hand_over;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
 mod sizes;
+mod values;
 
 /// No drill can be held here.
 const OSFILE: i32 = 72;

@@ -15,16 +15,17 @@ const BATCH: usize = 1000;
 /// A heap is read in pieces of about so many bytes, so that several sessions can share a large table.
 const PIECE: i64 = 64 << 20;
 
-/// `t(name, place)` becomes the relation of that name. A configuration table of an extension has a condition, by which
-/// pg_dump leaves the extension's own rows out (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Ranges of ctid
-/// are found without reading the rest since PostgreSQL 14.
+/// `t(name, place)` becomes the relation of that name; an empty name, at which `to_regclass` fails, is nobody's. A
+/// configuration table of an extension has a condition, by which pg_dump leaves the extension's own rows out
+/// (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Ranges of ctid are found without reading the rest since
+/// PostgreSQL 14.
 const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_size(c.oid), \
      CASE WHEN a.amname = 'heap' AND pg_catalog.current_setting('server_version_num')::int4 >= 140000 \
      THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 ELSE 0 END, \
      (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e \
      WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
      FROM ROWS FROM (pg_catalog.unnest($1::text[])) WITH ORDINALITY w(name, place) \
-     JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.name) \
+     JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam ORDER BY 1";
 
 /// A relation that rows can be copied from.
