@@ -8,7 +8,7 @@ use pgcellar::catalogue::comparison::Comparison;
 use pgcellar::catalogue::fingerprint::{Fingerprints, Pieces, Quoted, SequenceFingerprint, TableFingerprint};
 
 use crate::common::cluster::quote_identifier;
-use crate::common::prints::compared;
+use crate::common::prints::{compared, looked};
 use crate::common::process::must;
 use crate::common::{Cluster, Database, Version, everything};
 
@@ -134,4 +134,19 @@ fn the_same_as_its_dump_on_17() {
 #[test]
 fn the_same_as_its_dump_on_18() {
     is_the_same_as_its_dump(Version::V18);
+}
+
+/// As between the look at a name and the reading, when somebody else puts it there.
+#[test]
+fn no_query_asks_another_server() {
+    let database = Cluster::shared(Version::V15).create("restricted");
+    database.sql("CREATE TABLE far (n int)");
+    let expected = dumped(&database);
+    database.sql(
+        "DROP TABLE far; CREATE TABLE far (n int) PARTITION BY LIST (n); \
+         CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere; \
+         CREATE FOREIGN TABLE away PARTITION OF far FOR VALUES IN (1) SERVER nowhere",
+    );
+    let error = looked(&expected, &database, 1, false).unwrap_err();
+    assert!(error.to_string().contains("non-system foreign table is restricted"), "{error}");
 }

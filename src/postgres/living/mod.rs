@@ -1,8 +1,8 @@
 //! What a living database holds: the same sums as a backup's fingerprints, of the same tables, by the same bytes.
 //!
-//! pg_dump writes a table by `COPY table (columns) TO stdout`. Here it is `COPY (SELECT columns FROM ONLY table) TO STDOUT`
-//! with the settings of the dump, all in one snapshot, so that the rows have the same text as in the dump. No row is kept:
-//! it is hashed as it passes.
+//! pg_dump writes a table by `COPY table (columns) TO stdout`. So it is done here, with the settings of the dump, and all in
+//! one snapshot, so that the rows have the same text as in the dump; a large table comes in pieces, each a
+//! `COPY (SELECT columns FROM ONLY table WHERE …) TO STDOUT`. No row is kept: it is hashed as it passes.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ mod targets;
 use names::Names;
 use rows::Passing;
 use session::Sessions;
+use targets::Statement;
 
 /// What a database is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +54,7 @@ pub struct Ask<'a> {
 #[derive(Debug)]
 struct Piece {
     table: usize,
-    sql: String,
-    bytes: i64,
+    statement: Statement,
 }
 
 /// What the sessions share.
@@ -104,11 +104,11 @@ async fn work(client: &Client, names: &Names, ask: &Ask<'_>, expected: &Fingerpr
             Ok(target) => {
                 found.push(if ask.count { Rows::Counted(0) } else { Rows::All(Sum::default()) });
                 let statements = target.statements(names, ask.count).into_iter();
-                pieces.extend(statements.map(|(sql, bytes)| Piece { table, sql, bytes }));
+                pieces.extend(statements.map(|statement| Piece { table, statement }));
             }
         }
     }
-    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
+    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.statement.bytes));
     Ok(Work {
         pieces: Mutex::new(pieces.into_iter()),
         found: Mutex::new(found),
@@ -128,8 +128,8 @@ impl Work {
         loop {
             let Some(piece) = lock(&self.pieces).next() else { return Ok(()) };
             let answer = match self.count {
-                true => count(&client, &piece.sql).await,
-                false => copy(&client, &piece.sql, &self.moved).await,
+                true => count(&client, &piece.statement, &self.moved).await,
+                false => copy(&client, &piece.statement.sql, &self.moved).await,
             };
             match answer {
                 Ok(rows) => self.add(piece.table, &rows),
@@ -193,8 +193,15 @@ async fn copy(client: &Client, sql: &str, moved: &Counter) -> std::result::Resul
     rows.finish().ok_or(Failure::CutShort)
 }
 
-async fn count(client: &Client, sql: &str) -> std::result::Result<Sum, Failure> {
-    let row = client.query_one(sql, &[]).await?;
+/// Counts, or, where the table cannot be asked in a query, reads.
+async fn count(client: &Client, statement: &Statement, moved: &Counter) -> std::result::Result<Sum, Failure> {
+    let row = match (client.query_one(&statement.sql, &[]).await, &statement.instead) {
+        (Err(_), Some(sql)) => {
+            client.batch_execute(session::BACK).await?;
+            return copy(client, sql, moved).await;
+        }
+        (answer, _) => answer?,
+    };
     let number: i64 = get(&row, 0).map_err(|_| Failure::CutShort)?;
     Ok(Sum { rows: u64::try_from(number).unwrap_or_default(), ..Sum::default() })
 }

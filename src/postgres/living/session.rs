@@ -12,11 +12,16 @@ use crate::postgres::living::names::ENCODING;
 use crate::postgres::snapshot::text;
 
 /// What pg_dump sets before it copies (`setup_connection` in `src/bin/pg_dump/pg_dump.c`), and what our dumps pin; of the
-/// time limits those that not every version knows.
+/// time limits those that not every version knows. No query may read what was a table when it was looked up and is a view or
+/// a foreign table now, and none that reads a range of a table may evaluate the table's constraints: their code would run
+/// with our rights.
 const AS_PG_DUMP: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 3; \
      SET synchronize_seqscans = off; SET row_security = off; SET TimeZone = 'UTC'; SET bytea_output = hex; \
+     SET constraint_exclusion = off; \
      SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
      WHERE name IN ('idle_session_timeout', 'transaction_timeout'); \
+     SELECT pg_catalog.set_config(name, 'view, foreign-table', false) FROM pg_catalog.pg_settings \
+     WHERE name = 'restrict_nonsystem_relation_kind'; \
      SELECT pg_catalog.set_config('search_path', '', false)";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";

@@ -19,8 +19,14 @@ const PIECE: i64 = 64 << 20;
 /// configuration table of an extension has a condition, by which pg_dump leaves the extension's own rows out
 /// (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Ranges of ctid are found without reading the rest since
 /// PostgreSQL 14.
+///
+/// Only a query can ask for a range, and whoever plans one evaluates the expressions of the table's indexes and statistics:
+/// a function of the table's owner would run with our rights, and one that fails would hide the rows.
 const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_size(c.oid), \
      CASE WHEN a.amname = 'heap' AND pg_catalog.current_setting('server_version_num')::int4 >= 140000 \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid \
+     AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid AND 'e' = ANY (s.stxkind)) \
      THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8 ELSE 0 END, \
      (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e \
      WHERE c.oid = ANY (e.extconfig) LIMIT 1) \
@@ -48,6 +54,17 @@ pub struct Target {
     relations: Vec<(String, Relation)>,
     /// Its columns, with commas between them.
     columns: String,
+}
+
+/// What answers with rows, or with their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The statement.
+    pub sql: String,
+    /// About how many bytes it reads.
+    pub bytes: i64,
+    /// A COPY of the same rows that needs no planner, for when a count fails.
+    pub instead: Option<String>,
 }
 
 /// What to read for each table, or what there is instead of rows. The rows of a root are those of the partitions that the
@@ -92,14 +109,14 @@ pub async fn find(
 }
 
 impl Target {
-    /// The statements that answer with its rows, or with their number, and about how many bytes each reads.
-    pub fn statements(&self, names: &Names, count: bool) -> Vec<(String, i64)> {
+    /// The statements that answer with its rows, or with their number.
+    pub fn statements(&self, names: &Names, count: bool) -> Vec<Statement> {
         let of = |(name, relation): &(String, Relation)| match count {
-            true => vec![(relation.count(name), relation.bytes)],
+            true => vec![relation.count(name)],
             false => {
                 let copies = relation.copies(name, &self.columns, &names.encoding);
-                let each = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
-                copies.into_iter().map(|sql| (sql, each)).collect()
+                let bytes = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
+                copies.into_iter().map(|sql| Statement { sql, bytes, instead: None }).collect()
             }
         };
         self.relations.iter().flat_map(of).collect()
@@ -149,19 +166,28 @@ impl Relation {
         }
     }
 
-    fn count(&self, name: &str) -> String {
-        format!("SELECT pg_catalog.count(*) FROM {}", self.from(name))
+    /// Whether COPY itself can read exactly its rows.
+    fn is_plain(&self) -> bool {
+        self.condition.is_none() && self.kind == "r"
+    }
+
+    fn count(&self, name: &str) -> Statement {
+        Statement {
+            sql: format!("SELECT pg_catalog.count(*) FROM {}", self.from(name)),
+            bytes: self.bytes,
+            instead: self.is_plain().then(|| format!("COPY {name} TO STDOUT")),
+        }
     }
 
     /// The COPY statements whose rows together are those that pg_dump would have written for these columns.
     fn copies(&self, name: &str, columns: &str, encoding: &str) -> Vec<String> {
         let from = self.from(name);
-        let ranges = match (&self.condition, self.kind.as_str()) {
-            (None, "r") => ranges(self.pages, self.bytes),
-            _ => vec![String::new()],
-        };
-        let copy = |range: String| {
-            format!("COPY (SELECT {columns} FROM {from}{range}) TO STDOUT WITH (ENCODING '{encoding}')")
+        let ranges = if self.is_plain() { ranges(self.pages, self.bytes) } else { vec![String::new()] };
+        // As pg_dump does it, which plans nothing. Without a list COPY takes all columns that there are.
+        let direct = self.is_plain() && ranges.len() == 1 && !columns.is_empty();
+        let copy = |range: String| match direct {
+            true => format!("COPY {name} ({columns}) TO STDOUT WITH (ENCODING '{encoding}')"),
+            false => format!("COPY (SELECT {columns} FROM {from}{range}) TO STDOUT WITH (ENCODING '{encoding}')"),
         };
         ranges.into_iter().map(copy).collect()
     }
@@ -218,11 +244,15 @@ mod tests {
         let copies = |relation: &Relation, columns| relation.copies("a.\"B)\"", columns, "UTF8").remove(0);
         let with = " TO STDOUT WITH (ENCODING 'UTF8')";
         let plain = relation("r", None);
-        assert_eq!(copies(&plain, "x, \"y)\""), format!("COPY (SELECT x, \"y)\" FROM ONLY a.\"B)\"){with}"));
+        assert_eq!(copies(&plain, "x, \"y)\""), format!("COPY a.\"B)\" (x, \"y)\"){with}"));
+        let large = Relation { bytes: 2 * PIECE, pages: 2, ..plain.clone() };
+        assert_eq!(copies(&large, "x"), format!("COPY (SELECT x FROM ONLY a.\"B)\" WHERE ctid < '(1,0)'){with}"));
         assert_eq!(copies(&plain, ""), format!("COPY (SELECT  FROM ONLY a.\"B)\"){with}"));
         assert_eq!(copies(&relation("p", None), "x"), format!("COPY (SELECT x FROM a.\"B)\"){with}"));
         let configuration = relation("r", Some("WHERE n > 1"));
         assert_eq!(copies(&configuration, "x"), format!("COPY (SELECT x FROM a.\"B)\" WHERE n > 1){with}"));
-        assert_eq!(configuration.count("t"), "SELECT pg_catalog.count(*) FROM t WHERE n > 1");
+        assert_eq!(configuration.count("t").sql, "SELECT pg_catalog.count(*) FROM t WHERE n > 1");
+        assert_eq!(configuration.count("t").instead, None);
+        assert_eq!(plain.count("t").instead.as_deref(), Some("COPY t TO STDOUT"));
     }
 }

@@ -7,9 +7,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pgcellar::catalogue::comparison::{Comparison, Objects, compare};
+use pgcellar::catalogue::comparison::{Comparison, Held, Objects, compare};
 use pgcellar::catalogue::fingerprint::{Fingerprints, LargeObjects, Pieces, Sum, TableFingerprint};
 use pgcellar::config::{Connection, Host, SslMode, Tls};
+use pgcellar::error::Error;
 use pgcellar::host::progress::Counter;
 use pgcellar::postgres::living::{Ask, look};
 use serde_json::Value;
@@ -167,13 +168,18 @@ fn connection(cluster: &Cluster) -> Connection {
     }
 }
 
-/// What pgcellar says of a database by the fingerprints.
-pub fn compared(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Comparison {
+/// What pgcellar finds in a database of what the fingerprints are of.
+pub fn looked(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Result<Held, Error> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, moved) = (connection(found.cluster()), Counter::default());
     let jobs = NonZeroUsize::new(jobs).unwrap();
     let ask = Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, moved: &moved };
-    let held = runtime.block_on(look(&ask, expected)).unwrap();
+    runtime.block_on(look(&ask, expected))
+}
+
+/// What pgcellar says of a database by the fingerprints.
+pub fn compared(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Comparison {
+    let held = looked(expected, found, jobs, count).unwrap();
     assert!(matches!(held.large_objects, Objects::All(_)) != count);
     compare(expected, &held)
 }

@@ -76,3 +76,12 @@ INSERT INTO with_identity (n) VALUES (1), (2);
 CREATE TABLE wide AS SELECT n AS id, repeat(chr(65 + n % 26), n * 1000) AS t FROM generate_series(1, 300) n;
 SELECT lo_from_bytea(0, '\x00ff'), lo_from_bytea(0, ''), lo_from_bytea(0, convert_to(repeat('large', 500000), 'UTF8'));
 SELECT lo_put(lo_create(0), 100000, '\x01');
+-- Whoever plans a query of these evaluates the function, which fails; pg_dump plans none.
+CREATE FUNCTION told() RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN 1; END';
+CREATE TABLE indexed AS SELECT n FROM generate_series(1, 10) n;
+CREATE INDEX ON indexed ((told()));
+CREATE TABLE partly_indexed AS SELECT n FROM generate_series(1, 10) n;
+CREATE INDEX ON partly_indexed (n) WHERE n > told();
+CREATE TABLE estimated AS SELECT n FROM generate_series(1, 10) n;
+CREATE STATISTICS estimated_together ON (n + told()), (told()) FROM estimated;
+CREATE OR REPLACE FUNCTION told() RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE ''this ran''; END';
