@@ -27,6 +27,7 @@ rustPlatform.buildRustPackage {
       ../benches
       ../clippy.toml
       ../examples
+      ../fuzz/corpus
       ../nix/options.json
       ../rustfmt.toml
       ../src
@@ -51,7 +52,6 @@ rustPlatform.buildRustPackage {
     "--lib"
     "--bins"
     "--test=nix"
-    "--test=archive"
   ];
   nativeCheckInputs = [
     systemd
