@@ -6,7 +6,7 @@ CARGO ?= cargo
 VERSIONS ?= 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-compose test-nix deb bench lint lint-shell lint-image lint-nix image start stop \
+.PHONY: help demo test test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -79,6 +79,12 @@ test-compose: ## Run every command of the compose setup with a Docker engine of 
 
 test-nix: ## Evaluate the flake and the NixOS module (see scripts/test-nix on what it needs)
 	@scripts/test-nix
+
+fuzz: ## Fuzz the readers of archives and scripts for a minute each (needs cargo-fuzz and a nightly toolchain)
+	@for target in record walk script; do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/* -- -max_total_time=60 || exit; \
+	done
 
 bench: ## Measure backups against pg_dump's own ways
 	@scripts/bench
