@@ -6,11 +6,14 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::catalogue::fingerprint::{
-    Differing, Fingerprints, LargeObjects, SequenceFingerprint, Sum, TableFingerprint,
+    Differing, Fingerprints, LargeObjects, Quoted, SequenceFingerprint, Sum, TableFingerprint,
 };
 
 #[cfg(test)]
 mod tests;
+
+/// Why what has such a name in a dump without an encoding is not compared.
+const NO_TEXT: &str = "its name has bytes that are no text";
 
 /// How many ranges of large objects are named.
 const RANGES: usize = 1000;
@@ -164,9 +167,11 @@ pub enum Change {
     Added,
 }
 
-/// A table that could not be compared.
+/// A part of a backup that could not be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotCompared {
+    /// What it is.
+    pub part: Part,
     /// Its name, as the archive quotes it.
     pub name: String,
     /// Why.
@@ -181,6 +186,11 @@ pub fn compare(expected: &Fingerprints, held: &Held) -> Comparison {
         comparison.add_table(table, found);
     }
     for (sequence, found) in expected.sequences.iter().zip(&held.sequences) {
+        if is_no_text(expected, &sequence.name) {
+            let name = sequence.name.to_string();
+            comparison.not_compared.push(NotCompared { part: Part::Sequence, name, why: NO_TEXT });
+            continue;
+        }
         comparison.add_sequence(sequence, found.as_ref());
     }
     comparison.add_large_objects(&expected.large_objects, &held.large_objects);
@@ -199,11 +209,10 @@ impl Comparison {
         let change = match found {
             Rows::Foreign if table.foreign => {
                 let why = "a foreign table, whose rows are another server's";
-                return self.not_compared.push(NotCompared { name: name(), why });
+                return self.not_compared.push(NotCompared { part: Part::Table, name: name(), why });
             }
             Rows::Unnamed => {
-                let why = "its name has bytes that are no text";
-                return self.not_compared.push(NotCompared { name: name(), why });
+                return self.not_compared.push(NotCompared { part: Part::Table, name: name(), why: NO_TEXT });
             }
             Rows::All(sum) => rows(&table.sum, sum),
             Rows::Counted(rows) => {
@@ -259,6 +268,11 @@ impl Comparison {
         }
         self.large_objects = objects;
     }
+}
+
+/// Whether no server can be told this name of a dump, whose encoding says what other bytes than UTF-8 mean.
+fn is_no_text(expected: &Fingerprints, name: &Quoted) -> bool {
+    name.text().is_none() && expected.settings.get("client_encoding").is_some_and(|encoding| encoding == "SQL_ASCII")
 }
 
 fn number(expected: u64, found: u64) -> Option<Change> {
@@ -331,6 +345,18 @@ impl fmt::Display for Change {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.last_value, if self.is_called { "" } else { " (not called yet)" })
+    }
+}
+
+/// `table public.orders`.
+impl fmt::Display for NotCompared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match self.part {
+            Part::Table => "table",
+            Part::Sequence => "sequence",
+            Part::LargeObjects => "large objects",
+        };
+        write!(f, "{part} {}", self.name)
     }
 }
 

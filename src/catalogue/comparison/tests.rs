@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalogue::fingerprint::{Pieces, Quoted};
+use crate::catalogue::fingerprint::Pieces;
 
 fn sum(rows: &[&str]) -> Sum {
     let mut sum = Sum::default();
@@ -128,6 +128,19 @@ fn what_cannot_be_compared_is_no_difference() {
     let names: Vec<&str> = comparison.not_compared.iter().map(|table| table.name.as_str()).collect();
     assert_eq!(names, ["public.a", "public.\"B\""]);
     assert_eq!((comparison.tables, comparison.rows, comparison.large_objects), (0, 0, 0));
+}
+
+#[test]
+fn sequences_whose_names_are_no_text() {
+    for (encoding, part) in [("SQL_ASCII", Some("sequence public.\u{fffd}")), ("LATIN1", None)] {
+        let (mut expected, mut held) = backup();
+        expected.settings = [("client_encoding".to_owned(), encoding.to_owned())].into();
+        expected.sequences[0].name = Quoted::from(&b"public.\xf6"[..]);
+        held.sequences[0] = None;
+        let comparison = compare(&expected, &held);
+        assert_eq!(comparison.not_compared.first().map(ToString::to_string).as_deref(), part);
+        assert_eq!((comparison.is_equal(), comparison.sequences), (part.is_some(), 2 - u64::from(part.is_some())));
+    }
 }
 
 #[test]

@@ -72,9 +72,7 @@ pub fn judge(
             is_whole = !comparison.counted_only && comparison.not_compared.len() <= foreign;
             differences.extend(comparison.differences.iter().map(|difference| printable(&difference.to_string())));
             let skipped = comparison.not_compared.iter();
-            notes.extend(
-                skipped.map(|table| format!("table {} is not compared: {}", printable(&table.name), table.why)),
-            );
+            notes.extend(skipped.map(|part| format!("{} is not compared: {}", printable(&part.to_string()), part.why)));
             compared.tables = comparison.tables;
             compared.rows = comparison.rows;
             compared.bytes = expected.tables.iter().map(|table| table.sum.bytes).fold(0, u64::saturating_add);

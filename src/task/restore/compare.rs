@@ -94,8 +94,8 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     };
     drop(progress);
     let comparison = compare(expected, &held);
-    for table in &comparison.not_compared {
-        log::warn!("{}: not compared: {}", printable(&table.name), table.why);
+    for part in &comparison.not_compared {
+        log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
     conclude(&comparison)
 }

@@ -134,8 +134,8 @@ fn print_json(told: &Told<'_>) -> Result<()> {
 
 /// What the comparison does not speak of.
 fn tell(archive: &Archive, comparison: &Comparison) {
-    for table in &comparison.not_compared {
-        log::warn!("{}: not compared: {}", printable(&table.name), table.why);
+    for part in &comparison.not_compared {
+        log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
     if let Some(manifest) = archive.manifest.as_ref().filter(|manifest| !manifest.omitted.is_empty()) {
         let omitted = manifest.omitted.len();
