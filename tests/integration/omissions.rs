@@ -150,7 +150,7 @@ fn names_that_are_not_utf_8_in_the_dump() {
         if let Some(client) = client {
             database.sql(&format!("ALTER DATABASE {name} SET client_encoding = '{client}'"));
         }
-        for format in FORMATS {
+        for format in ["custom", "plain"] {
             let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
             let manifest = cellar.back_up(&name);
             assert_eq!(omitted(&manifest), [""; 0], "{format} {encoding} {client:?}");

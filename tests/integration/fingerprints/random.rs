@@ -160,7 +160,7 @@ fn random_tables_come_back_and_no_change_of_them_is_missed() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("BACKUP_COMPRESSION", "none");
     let seen = Cell::new([0; 4]);
-    let config = Config { cases: 12, max_shrink_iters: 16, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 16, max_shrink_iters: 16, failure_persistence: None, ..Config::default() };
     let tables = prop::collection::vec(table(), 1..4);
     let outcome = TestRunner::new(config).run(&(tables, place()), |(tables, place)| {
         let original = cluster.create("random");
