@@ -35,7 +35,7 @@ pub struct Drill {
     pub isolated: bool,
     /// How long the restore took, in seconds, from the empty cluster to the last index: the measured recovery time.
     pub restore_seconds: f64,
-    /// How long all of it took, in seconds.
+    /// How long it took, in seconds, until all was restored and compared.
     pub seconds: f64,
     /// What was compared with the fingerprints of the backup.
     pub compared: Compared,

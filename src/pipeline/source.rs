@@ -23,7 +23,9 @@ pub struct Digests {
 /// further read. An end without an error says that all checks of the formats held; that nothing is missing only the
 /// digests can say.
 pub struct Source<R> {
-    plain: Running,
+    /// None where the plain bytes are the stored ones, so that one digest is that of both.
+    plain: Option<Running>,
+    plain_bytes: u64,
     decoder: Decoder,
     stored: Arc<Mutex<DigestReader<R>>>,
     locate: Box<dyn Fn(u64) -> u64 + Send>,
@@ -45,12 +47,13 @@ impl<R: Read + Send + 'static> Source<R> {
                 (decompress::decoder(method, file)?, Box::new(locate))
             }
         };
-        Ok(Self { plain: Running::new(), decoder, stored, locate })
+        let plain = (method != Method::None || identities.is_some()).then(Running::new);
+        Ok(Self { plain, plain_bytes: 0, decoder, stored, locate })
     }
 
     /// Number of plain bytes that were read so far.
     pub fn plain_bytes(&self) -> u64 {
-        self.plain.bytes()
+        self.plain_bytes
     }
 
     /// How many bytes of the stored stream the decoder has used; after an error, about where the damage is, as
@@ -71,7 +74,7 @@ impl<R: Read + Send + 'static> Source<R> {
             }
             self.consume(length);
         }
-        let plain = self.plain.digest();
+        let plain = self.plain.as_ref().map(Running::digest);
         let before = self.stored_bytes()?;
         let stored = self.finish_stored()?;
         if stored.bytes != before {
@@ -79,7 +82,7 @@ impl<R: Read + Send + 'static> Source<R> {
             let message = format!("{extra} bytes follow the end of the data, at byte {before}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        Ok(Digests { plain, stored })
+        Ok(Digests { plain: plain.unwrap_or(stored), stored })
     }
 
     /// Gives up the plain bytes, and reads the stored ones to their end for their digest alone. After an error it tells
@@ -106,7 +109,11 @@ impl<R: Read + Send + 'static> BufRead for Source<R> {
 
     fn consume(&mut self, amount: usize) {
         let data = self.decoder.buffer();
-        self.plain.update(data.get(..amount).unwrap_or(data));
+        let taken = data.get(..amount).unwrap_or(data);
+        self.plain_bytes += taken.len() as u64;
+        if let Some(plain) = &mut self.plain {
+            plain.update(taken);
+        }
         self.decoder.consume(amount);
     }
 }

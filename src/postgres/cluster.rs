@@ -39,6 +39,8 @@ const SETTINGS: &[&str] = &[
     "max_wal_senders=0",
     "max_logical_replication_workers=0",
     "max_wal_size=2GB",
+    // Its segments are written once, and not with zeros before.
+    "wal_init_zero=off",
     "checkpoint_timeout=1h",
     "autovacuum=off",
     "jit=off",

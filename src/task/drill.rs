@@ -16,7 +16,6 @@ use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::Stores;
 use crate::task::list;
@@ -35,6 +34,7 @@ pub mod wire;
 use chosen::Subject;
 use link::Link;
 use report::Report;
+use send::Sending;
 use verdict::Verdict;
 
 /// How often a sandbox that is busy is asked again.
@@ -93,7 +93,7 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
         Err(error) if error.kind() == Kind::Data => Verdict::failed(error.message().to_owned()),
         Err(error) => return Err(error),
     };
-    let drill = record::of(manifest, verdict, !run.args.unisolated, begun.elapsed());
+    let drill = record::of(manifest, verdict, !run.args.unisolated, begun);
     record::write(subject, &drill, run.stop).await?;
     Ok(drill)
 }
@@ -140,32 +140,19 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
     let order = send::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
-    let mut heard = hear::Hearing::begin(link.stream.try_clone().map_err(cannot)?);
     let stream = || link.stream.try_clone().map_err(cannot);
-    let (to, ours, stopped) = (stream()?, Arc::clone(archive), stop.clone());
-    let asking = tokio::task::spawn_blocking(move || send::ask(&to, &order, &ours, &stopped));
-    stop.or(async { joined(asking.await) }).await?;
-    let postgres = stop.or(heard.ready()).await?;
-
-    let begun = Instant::now();
+    let mut heard = hear::Hearing::begin(stream()?);
     let bytes = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("drill {}", archive.name), Some(bytes));
-    let (to, ours, stopped, moved) = (stream()?, Arc::clone(archive), stop.clone(), progress.counter());
-    let mut sending = tokio::task::spawn_blocking(move || send::archive(&to, &ours, &moved, &stopped));
-    let mut sent = None;
-    let restored = loop {
-        tokio::select! {
-            biased;
-            () = stop.wait() => return Err(stop.error()),
-            ended = &mut sending, if sent.is_none() => sent = Some(joined(ended)?),
-            restored = heard.restored() => break restored?,
-        }
-    };
+    let mut sending = Sending::begin(stream()?, order, archive, &progress.counter(), stop);
+    let postgres = sending.beside(stop, heard.ready()).await?;
+    let begun = Instant::now();
+    let restored = sending.beside(stop, heard.restored()).await?;
     let restore = begun.elapsed();
     drop(progress);
     match restored {
         Err(reason) => Ok(Verdict { postgres, restore, ..Verdict::failed(reason) }),
-        Ok(_) if sent != Some(send::Sent::Whole) => {
+        Ok(_) if !sending.is_whole().await? => {
             Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
         }
         Ok(restored) => {

@@ -26,6 +26,7 @@ use crate::postgres::programs::Programs;
 use crate::task::drill::wire::{self, Message, Order};
 
 mod listen;
+mod loading;
 mod look;
 mod money;
 mod outbox;
@@ -34,6 +35,7 @@ mod refresh;
 mod restore;
 
 use outbox::Outbox;
+use receive::Incoming;
 use restore::{Failed, Restore};
 
 /// What the database takes on the disk beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
@@ -77,30 +79,36 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
     let last = match ground(args, &order, &stop).await {
         Err(error) => Failed::Here(error).message(),
         Ok(ground) => {
-            let plan = ground.plan(&order);
-            match Cluster::make(plan, &stop).await {
-                Err(error) => Failed::Here(error).message(),
-                Ok(cluster) => {
-                    let restore =
-                        Restore { order: &order, ground: &ground, cluster: &cluster, outbox: &outbox, stop: &stop };
-                    let held = drill(&restore, &globals, incoming).await;
-                    cluster.stop().await;
-                    drop(tokio::task::spawn_blocking(move || drop(ground)).await);
-                    held.map_or_else(Failed::message, |()| Message::Done)
-                }
-            }
+            let held = held(&order, &ground, (&globals, incoming), &outbox, &stop).await;
+            drop(tokio::task::spawn_blocking(move || drop(ground)).await);
+            held.map_or_else(Failed::message, |()| Message::Done)
         }
     };
     outbox.tell(last).await
 }
 
+/// Makes the cluster while the archive already comes, and stops it at the end.
+async fn held(
+    order: &Order,
+    ground: &Ground,
+    (globals, stream): (&[u8], UnixStream),
+    outbox: &Outbox,
+    stop: &Stop,
+) -> std::result::Result<(), Failed> {
+    let incoming = Incoming::begin(stream, order.format, &ground.spool, stop.clone())?;
+    let cluster = Cluster::make(ground.plan(order), stop).await.map_err(Failed::Here)?;
+    let restore = Restore { order, ground, cluster: &cluster, outbox, stop };
+    let held = drill(&restore, globals, incoming).await;
+    cluster.stop().await;
+    held
+}
+
 /// A drill as a table of contents.
-async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: UnixStream) -> std::result::Result<(), Failed> {
+async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: Incoming) -> std::result::Result<(), Failed> {
     let mut empty = restore.make_database(globals).await?;
     restore.outbox.tell(Message::Ready { postgres: restore.cluster.version.clone() }).await?;
-    let (notes, not_refreshed) = restore.fill(&mut empty, incoming).await?;
-    restore.outbox.tell(Message::Restored { notes, not_refreshed }).await?;
-    look::look(restore, empty.name()).await?;
+    let rows = restore.fill(&mut empty, incoming).await?;
+    look::tell(restore, empty.name(), &rows).await?;
     empty.publish(restore.order).await?;
     // The table of contents has the database itself, with its comment, its rights and its settings.
     look::objects(restore).await

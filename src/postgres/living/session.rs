@@ -1,4 +1,4 @@
-//! Sessions that all see the same moment of a database, and write its values as pg_dump did.
+//! Sessions that write the values of a database as pg_dump did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,55 +32,76 @@ const START: &str = "SAVEPOINT start";
 /// Undoes a statement that failed: the transaction goes on.
 pub const BACK: &str = "ROLLBACK TO SAVEPOINT start";
 
-/// One session or more in one snapshot. The first one holds it.
+/// How long a statement waits for a lock where sessions are apart: there is something else to read meanwhile.
+const PATIENCE: &str = "SET lock_timeout = '100ms'";
+
+/// One session or more.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct Sessions<'a> {
+    connection: &'a Connection,
+    database: &'a str,
+    settings: &'a BTreeMap<String, String>,
+    /// Whether all of them see the same moment. The first one holds the snapshot then.
+    in_one_snapshot: bool,
     first: Arc<Client>,
     others: Vec<Arc<Client>>,
 }
 
-impl Sessions {
-    /// Connects, and takes the snapshot. `settings` are those that the rows were dumped with.
-    pub async fn open(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Self> {
+impl<'a> Sessions<'a> {
+    /// Connects, and takes a snapshot. `settings` are those that the rows were dumped with.
+    pub async fn in_one_snapshot(
+        connection: &'a Connection,
+        database: &'a str,
+        settings: &'a BTreeMap<String, String>,
+    ) -> Result<Self> {
         let first = session(connection, database, settings).await?;
         let sql = format!("{BEGIN}; SELECT 1; {START}");
         first.batch_execute(&sql).await.map_err(failed("a transaction cannot be begun"))?;
-        Ok(Sessions { first: Arc::new(first), others: Vec::new() })
+        let first = Arc::new(first);
+        Ok(Sessions { connection, database, settings, in_one_snapshot: true, first, others: Vec::new() })
+    }
+
+    /// Connects. Each statement sees its own moment, and its locks end with it.
+    pub async fn apart(
+        connection: &'a Connection,
+        database: &'a str,
+        settings: &'a BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let first = Arc::new(apart(connection, database, settings).await?);
+        Ok(Sessions { connection, database, settings, in_one_snapshot: false, first, others: Vec::new() })
     }
 
     /// Connects until there are so many sessions. Where the server has no more connections to give, there are fewer.
-    pub async fn grow(
-        &mut self,
-        connection: &Connection,
-        database: &str,
-        settings: &BTreeMap<String, String>,
-        wanted: usize,
-    ) -> Result<()> {
+    pub async fn grow(&mut self, wanted: usize) -> Result<()> {
         if wanted < 2 {
             return Ok(());
         }
-        // No snapshot can be exported by a subtransaction.
-        let sql = "RELEASE SAVEPOINT start";
-        self.first.batch_execute(sql).await.map_err(failed("a snapshot cannot be exported"))?;
-        let row = self.first.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
-        let snapshot = text(&row.map_err(failed("a snapshot cannot be exported"))?, 0)?;
-        self.first.batch_execute(START).await.map_err(failed("a snapshot cannot be exported"))?;
+        let snapshot = match self.in_one_snapshot {
+            true => Some(export(&self.first).await?),
+            false => None,
+        };
         for _ in 1..wanted {
-            let client = match session(connection, database, settings).await {
+            let connected = match &snapshot {
+                Some(_) => session(self.connection, self.database, self.settings).await,
+                None => apart(self.connection, self.database, self.settings).await,
+            };
+            let client = match connected {
                 Ok(client) => client,
                 Err(error) => {
                     log::warn!("{error}: going on with fewer connections");
                     return Ok(());
                 }
             };
-            let sql = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}; {START}", literal(&snapshot));
-            client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;
+            if let Some(snapshot) = &snapshot {
+                let sql = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}; {START}", literal(snapshot));
+                client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;
+            }
             self.others.push(Arc::new(client));
         }
         Ok(())
     }
 
-    /// The session that holds the snapshot.
+    /// The first one.
     pub fn first(&self) -> &Arc<Client> {
         &self.first
     }
@@ -89,6 +110,23 @@ impl Sessions {
     pub fn all(&self) -> impl Iterator<Item = &Arc<Client>> {
         std::iter::once(&self.first).chain(&self.others)
     }
+}
+
+/// The name of a session's snapshot.
+async fn export(client: &Client) -> Result<String> {
+    let what = "a snapshot cannot be exported";
+    // No snapshot can be exported by a subtransaction.
+    client.batch_execute("RELEASE SAVEPOINT start").await.map_err(failed(what))?;
+    let row = client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
+    let snapshot = text(&row.map_err(failed(what))?, 0)?;
+    client.batch_execute(START).await.map_err(failed(what))?;
+    Ok(snapshot)
+}
+
+async fn apart(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
+    let client = session(connection, database, settings).await?;
+    client.batch_execute(PATIENCE).await.map_err(failed("the session cannot be set up"))?;
+    Ok(client)
 }
 
 async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {

@@ -59,11 +59,11 @@ pub struct Target {
 /// What answers with rows, or with their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The statement.
+    /// What COPY is to copy, or a query that counts.
     pub sql: String,
     /// About how many bytes it reads.
     pub bytes: i64,
-    /// A COPY of the same rows that needs no planner, for when a count fails.
+    /// What COPY can copy without a planner, for when a count fails.
     pub instead: Option<String>,
 }
 
@@ -110,11 +110,11 @@ pub async fn find(
 
 impl Target {
     /// The statements that answer with its rows, or with their number.
-    pub fn statements(&self, names: &Names, count: bool) -> Vec<Statement> {
+    pub fn statements(&self, count: bool) -> Vec<Statement> {
         let of = |(name, relation): &(String, Relation)| match count {
             true => vec![relation.count(name)],
             false => {
-                let copies = relation.copies(name, &self.columns, &names.encoding);
+                let copies = relation.copies(name, &self.columns);
                 let bytes = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
                 copies.into_iter().map(|sql| Statement { sql, bytes, instead: None }).collect()
             }
@@ -175,19 +175,19 @@ impl Relation {
         Statement {
             sql: format!("SELECT pg_catalog.count(*) FROM {}", self.from(name)),
             bytes: self.bytes,
-            instead: self.is_plain().then(|| format!("COPY {name} TO STDOUT")),
+            instead: self.is_plain().then(|| name.to_owned()),
         }
     }
 
-    /// The COPY statements whose rows together are those that pg_dump would have written for these columns.
-    fn copies(&self, name: &str, columns: &str, encoding: &str) -> Vec<String> {
+    /// What COPY is to copy, so that the rows together are those that pg_dump would have written for these columns.
+    fn copies(&self, name: &str, columns: &str) -> Vec<String> {
         let from = self.from(name);
         let ranges = if self.is_plain() { ranges(self.pages, self.bytes) } else { vec![String::new()] };
         // As pg_dump does it, which plans nothing. Without a list COPY takes all columns that there are.
         let direct = self.is_plain() && ranges.len() == 1 && !columns.is_empty();
         let copy = |range: String| match direct {
-            true => format!("COPY {name} ({columns}) TO STDOUT WITH (ENCODING '{encoding}')"),
-            false => format!("COPY (SELECT {columns} FROM {from}{range}) TO STDOUT WITH (ENCODING '{encoding}')"),
+            true => format!("{name} ({columns})"),
+            false => format!("(SELECT {columns} FROM {from}{range})"),
         };
         ranges.into_iter().map(copy).collect()
     }
@@ -241,18 +241,17 @@ mod tests {
             pages: 0,
             condition: condition.map(str::to_owned),
         };
-        let copies = |relation: &Relation, columns| relation.copies("a.\"B)\"", columns, "UTF8").remove(0);
-        let with = " TO STDOUT WITH (ENCODING 'UTF8')";
+        let copies = |relation: &Relation, columns| relation.copies("a.\"B)\"", columns).remove(0);
         let plain = relation("r", None);
-        assert_eq!(copies(&plain, "x, \"y)\""), format!("COPY a.\"B)\" (x, \"y)\"){with}"));
+        assert_eq!(copies(&plain, "x, \"y)\""), "a.\"B)\" (x, \"y)\")");
         let large = Relation { bytes: 2 * PIECE, pages: 2, ..plain.clone() };
-        assert_eq!(copies(&large, "x"), format!("COPY (SELECT x FROM ONLY a.\"B)\" WHERE ctid < '(1,0)'){with}"));
-        assert_eq!(copies(&plain, ""), format!("COPY (SELECT  FROM ONLY a.\"B)\"){with}"));
-        assert_eq!(copies(&relation("p", None), "x"), format!("COPY (SELECT x FROM a.\"B)\"){with}"));
+        assert_eq!(copies(&large, "x"), "(SELECT x FROM ONLY a.\"B)\" WHERE ctid < '(1,0)')");
+        assert_eq!(copies(&plain, ""), "(SELECT  FROM ONLY a.\"B)\")");
+        assert_eq!(copies(&relation("p", None), "x"), "(SELECT x FROM a.\"B)\")");
         let configuration = relation("r", Some("WHERE n > 1"));
-        assert_eq!(copies(&configuration, "x"), format!("COPY (SELECT x FROM a.\"B)\" WHERE n > 1){with}"));
+        assert_eq!(copies(&configuration, "x"), "(SELECT x FROM a.\"B)\" WHERE n > 1)");
         assert_eq!(configuration.count("t").sql, "SELECT pg_catalog.count(*) FROM t WHERE n > 1");
         assert_eq!(configuration.count("t").instead, None);
-        assert_eq!(plain.count("t").instead.as_deref(), Some("COPY t TO STDOUT"));
+        assert_eq!(plain.count("t").instead.as_deref(), Some("t"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -43,6 +44,8 @@ pub struct Found {
     pub objects: BTreeMap<String, u64>,
     /// What failed at last: the database's properties, for one.
     pub failure: Option<String>,
+    /// When the last of it was told. To remove the cluster takes its time after that.
+    pub at: Instant,
 }
 
 /// Who listens to a sandbox.
@@ -134,9 +137,14 @@ impl Hearing {
             held: Held { large_objects: Objects::All(LargeObjects::default()), ..Held::default() },
             objects: BTreeMap::new(),
             failure: None,
+            at: Instant::now(),
         };
         loop {
-            match self.next().await? {
+            let message = self.next().await?;
+            if !matches!(message, Message::Done) {
+                found.at = Instant::now();
+            }
+            match message {
                 Message::Looked { bytes } => moved.set(bytes),
                 Message::Tables { found: more } => found.held.tables.extend(more.into_iter().map(Rows::from)),
                 Message::Sequences { found: more } => {

@@ -1,6 +1,6 @@
 //! The record of a drill, beside the manifest in every store that has the archive.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -14,8 +14,8 @@ use crate::task::drill::seconds;
 use crate::task::drill::verdict::Verdict;
 
 /// The record.
-pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, all: Duration) -> Drill {
-    let Verdict { outcome, postgres, restore, compared, mut differences, notes } = verdict;
+pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> Drill {
+    let Verdict { outcome, postgres, restore, at, compared, mut differences, notes } = verdict;
     let more = differences.len().saturating_sub(NAMED) as u64;
     differences.truncate(NAMED);
     Drill {
@@ -27,7 +27,7 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, all: Duration) 
         postgres,
         isolated,
         restore_seconds: seconds(restore),
-        seconds: seconds(all),
+        seconds: seconds(at.saturating_duration_since(begun)),
         compared,
         differences,
         more_differences: more,

@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use crate::catalogue::fingerprint::{Fingerprints, LargeObjects, Sum};
 use crate::catalogue::manifest::{Manifest, Role, StoredFile};
@@ -11,6 +13,7 @@ use crate::config::Format;
 use crate::error::Result;
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::dump_options::DumpOptions;
 use crate::task::drill::wire::{self, Frame, Head, Order, PIECE};
 use crate::task::restore::archive::{Archive, major};
@@ -62,15 +65,55 @@ fn names_of(expected: &Fingerprints) -> Fingerprints {
 
 /// How far sending came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+enum Sent {
     /// All of it was sent, and is what the manifest says.
     Whole,
     /// The sandbox does not listen any more; it tells why.
     Unheard,
 }
 
+/// What is being sent.
+pub struct Sending {
+    thread: JoinHandle<Result<Sent>>,
+    sent: Option<Sent>,
+}
+
+impl Sending {
+    /// Begins to send the order, the roles and the archive. It ends with the stream.
+    pub fn begin(to: UnixStream, order: Order, archive: &Arc<Archive>, moved: &Counter, stop: &Stop) -> Self {
+        let (archive, moved, stop) = (Arc::clone(archive), moved.clone(), stop.clone());
+        let send = move || match ask(&to, &order, &archive, &stop)? {
+            Sent::Whole => send(&to, &archive, &moved, &stop),
+            Sent::Unheard => Ok(Sent::Unheard),
+        };
+        Sending { thread: tokio::task::spawn_blocking(send), sent: None }
+    }
+
+    /// Listens meanwhile; what is wrong with the archive ends that.
+    pub async fn beside<T>(&mut self, stop: &Stop, listening: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(listening);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.wait() => return Err(stop.error()),
+                ended = &mut self.thread, if self.sent.is_none() => self.sent = Some(joined(ended)?),
+                heard = &mut listening => return heard,
+            }
+        }
+    }
+
+    /// Waits for the end: whether all of it was sent, and is what was backed up.
+    pub async fn is_whole(&mut self) -> Result<bool> {
+        let sent = match self.sent {
+            Some(sent) => sent,
+            None => joined((&mut self.thread).await)?,
+        };
+        Ok(sent == Sent::Whole)
+    }
+}
+
 /// Sends the order and the roles. Blocks.
-pub fn ask(to: &UnixStream, order: &Order, archive: &Archive, stop: &Stop) -> Result<Sent> {
+fn ask(to: &UnixStream, order: &Order, archive: &Archive, stop: &Stop) -> Result<Sent> {
     let mut frames = Frames { to, frame: Frame::Globals, unheard: false };
     frames.json(Frame::Order, order);
     let globals = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Globals).next());
@@ -82,7 +125,7 @@ pub fn ask(to: &UnixStream, order: &Order, archive: &Archive, stop: &Stop) -> Re
 }
 
 /// Sends the archive, compared with the manifest while it passes. Blocks.
-pub fn archive(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Sent> {
+fn send(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Sent> {
     let mut frames = Frames { to, frame: Frame::Data, unheard: false };
     for file in &archive.files {
         let name = match archive.format {

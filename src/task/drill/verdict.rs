@@ -1,7 +1,7 @@
 //! What a drill came to: what was found against what was expected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::catalogue::comparison::compare;
 use crate::catalogue::drill::{Compared, Outcome};
@@ -21,6 +21,8 @@ pub struct Verdict {
     pub postgres: String,
     /// How long the restore took.
     pub restore: Duration,
+    /// When it was clear.
+    pub at: Instant,
     /// What was compared.
     pub compared: Compared,
     /// What differs.
@@ -36,6 +38,7 @@ impl Verdict {
             outcome: Outcome::Failed,
             postgres: String::new(),
             restore: Duration::ZERO,
+            at: Instant::now(),
             compared: Compared::default(),
             differences: vec![reason],
             notes: Vec::new(),
@@ -57,6 +60,7 @@ pub fn judge(
     (postgres, restore): (String, Duration),
 ) -> Verdict {
     let Restored { mut notes, not_refreshed } = restored;
+    let at = found.at;
     let mut differences: Vec<String> = found.failure.into_iter().collect();
     let mut compared = Compared::default();
     // What the sandbox says that it has only counted, or could not name, proves nothing.
@@ -89,7 +93,7 @@ pub fn judge(
         (true, true) => Outcome::Passed,
         (true, false) => Outcome::Restored,
     };
-    Verdict { outcome, postgres, restore, compared, differences, notes }
+    Verdict { outcome, postgres, restore, at, compared, differences, notes }
 }
 
 /// Kinds of which there are not as many as there were.
@@ -120,7 +124,8 @@ mod tests {
         not_refreshed: u64,
     ) -> Verdict {
         let objects = objects.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect();
-        let found = Found { held: Held { tables: rows, ..Held::default() }, objects, failure: None };
+        let found =
+            Found { held: Held { tables: rows, ..Held::default() }, objects, failure: None, at: Instant::now() };
         judge(expected, found, Restored { notes: Vec::new(), not_refreshed }, (String::new(), Duration::ZERO))
     }
 

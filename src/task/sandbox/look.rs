@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::catalogue::comparison::Objects;
+use crate::catalogue::comparison::{Objects, Rows};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::postgres::archive::read_toc;
@@ -16,47 +16,62 @@ use crate::task::sandbox::restore::{Failed, Restore};
 /// How often the drill is told that something moves.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Looks at everything that the order names, and tells.
-pub async fn look(restore: &Restore<'_>, database: &str) -> std::result::Result<(), Failed> {
+/// Looks at the rows of every table that the order names.
+pub async fn rows(restore: &Restore<'_>, database: &str, moved: &Counter) -> std::result::Result<Vec<Rows>, Failed> {
+    let Some(wanted) = &restore.order.look_at else { return Ok(Vec::new()) };
+    let ask = ask(restore, database, moved);
+    restore.stop.or(living::look_at_rows(&ask, wanted, &restore.ground.spool)).await.map_err(unreadable)
+}
+
+/// Tells what rows there are, and what there is of everything else that the order names.
+pub async fn tell(restore: &Restore<'_>, database: &str, tables: &[Rows]) -> std::result::Result<(), Failed> {
     let Some(wanted) = &restore.order.look_at else { return Ok(()) };
-    let moved = Counter::default();
-    let ask = Ask {
-        connection: restore.cluster.connection(),
-        database,
-        jobs: restore.ground.jobs,
-        count: false,
-        large_objects: true,
-        moved: &moved,
-    };
-    let held = tokio::select! {
-        held = restore.stop.or(living::look(&ask, wanted)) => {
-            held.map_err(|error| match error.kind() {
-                Kind::TryAgain | Kind::Internal => Failed::Other(error),
-                _ => Failed::Backup(format!("what was restored cannot be read: {}", error.message())),
-            })?
-        }
-        broken = beat(restore, &moved) => return Err(Failed::Other(broken)),
-    };
-    for tables in held.tables.chunks(BATCH) {
+    for tables in tables.chunks(BATCH) {
         restore.outbox.tell(Message::Tables { found: tables.iter().map(Found::from).collect() }).await?;
     }
-    for sequences in held.sequences.chunks(BATCH) {
+    let moved = Counter::default();
+    let ask = ask(restore, database, &moved);
+    let looking = async { restore.stop.or(living::look_at_others(&ask, wanted)).await.map_err(unreadable) };
+    let (sequences, large_objects) = heard(restore, &moved, looking).await?;
+    for sequences in sequences.chunks(BATCH) {
         let found = sequences.iter().map(|value| value.as_ref().map(Position::from)).collect();
         restore.outbox.tell(Message::Sequences { found }).await?;
     }
-    if let Objects::All(found) = held.large_objects {
+    if let Objects::All(found) = large_objects {
         restore.outbox.tell(Message::LargeObjects { found }).await?;
     }
     Ok(())
 }
 
-/// Tells how far it is, until it cannot be told.
-async fn beat(restore: &Restore<'_>, moved: &Counter) -> Error {
-    loop {
-        tokio::time::sleep(BEAT).await;
-        if let Err(error) = restore.outbox.tell(Message::Looked { bytes: moved.get() }).await {
-            return error;
+fn ask<'a>(restore: &Restore<'a>, database: &'a str, moved: &'a Counter) -> Ask<'a> {
+    let (connection, jobs) = (restore.cluster.connection(), restore.ground.jobs);
+    Ask { connection, database, jobs, count: false, large_objects: true, moved }
+}
+
+fn unreadable(error: Error) -> Failed {
+    match error.kind() {
+        Kind::TryAgain | Kind::Internal => Failed::Other(error),
+        _ => Failed::Backup(format!("what was restored cannot be read: {}", error.message())),
+    }
+}
+
+/// Looks, and tells meanwhile how far that is.
+pub async fn heard<T>(
+    restore: &Restore<'_>,
+    moved: &Counter,
+    looking: impl Future<Output = std::result::Result<T, Failed>>,
+) -> std::result::Result<T, Failed> {
+    let beat = async {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            if let Err(error) = restore.outbox.tell(Message::Looked { bytes: moved.get() }).await {
+                break error;
+            }
         }
+    };
+    tokio::select! {
+        found = looking => found,
+        broken = beat => Err(Failed::Other(broken)),
     }
 }
 

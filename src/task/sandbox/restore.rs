@@ -1,38 +1,35 @@
 //! The restore of a drill: the way that `pgcellar restore` takes, into the throwaway cluster.
 
-use std::fs::File;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::catalogue::comparison::Rows;
 use crate::catalogue::manifest::StoredFile;
-use crate::config::Format;
 use crate::error::{Error, Kind, Result};
+use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
-use crate::pipeline::Source;
-use crate::pipeline::compress::Method;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::properties;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::globals::{Globals, encoding};
-use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::load::Load;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::postgres::snapshot::text;
 use crate::task::drill::wire::{Message, Order};
-use crate::task::restore::archive::{Archive, Expected, PLAIN, Told, damaged};
-use crate::task::restore::lists::{List, Turns};
+use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
+use crate::task::restore::look as look_for;
 use crate::task::restore::part::Part;
-use crate::task::restore::{look, parallel};
-use crate::task::sandbox::Ground;
+use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::{self, Money};
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
 use crate::task::sandbox::refresh::Refreshes;
+use crate::task::sandbox::{Ground, look};
 
 /// How many notes there are at the most.
 const NOTES: usize = 100;
@@ -72,7 +69,7 @@ impl From<Error> for Failed {
 
 /// An error of PostgreSQL's programs or of the server, about what is restored: those of a full disk and of being told to
 /// stop say nothing of the backup.
-fn of_backup(error: Error) -> Failed {
+pub fn of_backup(error: Error) -> Failed {
     match error.kind() {
         Kind::CannotWrite | Kind::TryAgain | Kind::Internal => Failed::Other(error),
         _ if error.message().contains("No space left on device") => {
@@ -148,50 +145,97 @@ impl Restore<'_> {
         Ok(Target { server, database, money, notes })
     }
 
-    /// Restores what comes. Gives what could not be done, and how many materialized views are not refreshed.
-    pub async fn fill(
-        &self,
-        target: &mut Target,
-        stream: UnixStream,
-    ) -> std::result::Result<(Vec<String>, u64), Failed> {
-        let incoming = Incoming::begin(stream, self.order.format, &self.ground.spool, self.stop.clone())?;
+    /// Restores what comes, and looks at the rows as soon as they are there, while indexes and all else are made. Tells when
+    /// it is restored.
+    pub async fn fill(&self, target: &mut Target, mut incoming: Incoming) -> std::result::Result<Vec<Rows>, Failed> {
+        let archive = Arc::new(self.archive(self.files(&mut incoming).await?));
         let Incoming { mut whole, work, path } = incoming;
-        let files = match &work {
-            None => self.received(&mut whole).await?,
-            Some(work) => {
-                let front = Arc::clone(work);
-                let there = tokio::task::spawn_blocking(move || Ok(front.front()));
-                if self.stop.or(async { joined(there.await) }).await?.is_err() {
-                    self.received(&mut whole).await?;
-                }
-                vec![plain_file(PLAIN.to_owned())]
-            }
-        };
-        let archive = Arc::new(self.archive(files));
-        let needs = look::needs(&archive, None).await.map_err(of_backup)?;
+        let needs = look_for::needs(&archive, None).await.map_err(of_backup)?;
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
         let loading = Loading { restore: self, archive: &archive, path: &path, part: refreshes.rest.as_ref() };
         let list = loading.part.map(Part::list).transpose()?;
         let load = Load { lc_monetary: target.money.locale(), ..loading.load(target.name(), list.as_ref()) };
-        match work {
-            Some(work) => loading.custom(&load, &work, &mut whole).await?,
+        match &work {
+            Some(work) => loading.rows(&load, work, &mut whole).await?,
             None => loading.files(&load).await?,
         }
+        let finishing = async {
+            if work.is_some() {
+                loading.all_else(&load).await?;
+            }
+            let not_refreshed = self.finish(&loading, &refreshes, target).await?;
+            self.tell_restored(&target.notes, not_refreshed).await?;
+            Ok(path.clone())
+        };
+        self.look_meanwhile(target.name(), finishing).await
+    }
+
+    /// Looks at the rows while the rest is made.
+    async fn look_meanwhile(
+        &self,
+        database: &str,
+        finishing: impl Future<Output = std::result::Result<PathBuf, Failed>>,
+    ) -> std::result::Result<Vec<Rows>, Failed> {
+        let moved = Counter::default();
+        let looking = look::rows(self, database, &moved);
+        tokio::pin!(finishing, looking);
+        let mut rows = None;
+        // What keeps the rest from being restored matters more than what that does to those who look.
+        let archive = loop {
+            tokio::select! {
+                finished = &mut finishing => break finished?,
+                looked = &mut looking, if rows.is_none() => rows = Some(looked),
+            }
+        };
+        // Nobody reads it any more, and what is removed need not reach the disk.
+        let removing = tokio::task::spawn_blocking(move || match archive.is_dir() {
+            true => std::fs::remove_dir_all(&archive),
+            false => std::fs::remove_file(&archive),
+        });
+        let rows = match rows {
+            Some(rows) => rows,
+            None => look::heard(self, &moved, looking).await,
+        };
+        // Whatever is left of it goes with the cluster.
+        drop(removing.await);
+        rows
+    }
+
+    /// The archive's files, as far as they must be there to begin with.
+    async fn files(&self, incoming: &mut Incoming) -> std::result::Result<Vec<StoredFile>, Failed> {
+        let Some(work) = &incoming.work else { return self.received(&mut incoming.whole).await };
+        let front = Arc::clone(work);
+        let there = tokio::task::spawn_blocking(move || Ok(front.front()));
+        if self.stop.or(async { joined(there.await) }).await?.is_err() {
+            self.received(&mut incoming.whole).await?;
+        }
+        Ok(vec![plain_file(PLAIN.to_owned())])
+    }
+
+    /// Looks whether all is there, and refreshes materialized views: what could not be.
+    async fn finish(
+        &self,
+        loading: &Loading<'_>,
+        refreshes: &Refreshes,
+        target: &Target,
+    ) -> std::result::Result<Vec<String>, Failed> {
         let connection = self.cluster.connection();
-        let there = self.stop.or(look::all_there(&archive, loading.part, connection, target.name())).await;
-        there.map_err(of_backup)?;
+        let there = look_for::all_there(loading.archive, loading.part, connection, target.name());
+        self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await?;
-        let refreshed = self.stop.or(async { Ok(refreshes.run(&client).await) }).await??;
-        let not_refreshed = refreshed.notes.len() as u64;
-        target.notes.extend(refreshed.notes);
-        target.notes.truncate(NOTES);
-        Ok((std::mem::take(&mut target.notes), not_refreshed))
+        Ok(self.stop.or(async { Ok(refreshes.run(&client).await) }).await??.notes)
+    }
+
+    async fn tell_restored(&self, notes: &[String], not_refreshed: Vec<String>) -> Result<()> {
+        let number = not_refreshed.len() as u64;
+        let notes = notes.iter().cloned().chain(not_refreshed).take(NOTES).collect();
+        self.outbox.tell(Message::Restored { notes, not_refreshed: number }).await
     }
 
     /// Waits until all of the archive is here, and is what was backed up.
-    async fn received(
+    pub async fn received(
         &self,
         whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
     ) -> std::result::Result<Vec<StoredFile>, Failed> {
@@ -216,76 +260,6 @@ impl Restore<'_> {
             partial: order.partial,
         };
         Archive::in_folder(&self.ground.spool, order.format, files, told)
-    }
-}
-
-/// An archive on its way into the database.
-struct Loading<'a> {
-    restore: &'a Restore<'a>,
-    archive: &'a Arc<Archive>,
-    path: &'a Path,
-    part: Option<&'a Part>,
-}
-
-impl Loading<'_> {
-    fn load<'a>(&'a self, database: &'a str, list: Option<&'a List>) -> Load<'a> {
-        Load {
-            programs: &self.restore.ground.programs,
-            connection: self.restore.cluster.connection(),
-            server: self.restore.order.major,
-            database,
-            format: self.archive.format,
-            // Their folders are production's.
-            no_tablespaces: true,
-            lc_monetary: None,
-            list: list.map(List::path),
-            going_on: None,
-            stop: self.restore.stop,
-        }
-    }
-
-    /// A custom archive, while it comes.
-    async fn custom(
-        &self,
-        load: &Load<'_>,
-        work: &Arc<parallel::Work>,
-        whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
-    ) -> std::result::Result<(), Failed> {
-        let jobs = self.restore.ground.jobs;
-        if let Err(failure) = parallel::up_to_rows(load, work, self.path, jobs).await {
-            return Err(match failure {
-                // Why nothing more came is what matters.
-                Failure::Stream(error) => match self.restore.received(whole).await {
-                    Err(reason) => reason,
-                    Ok(_) => of_backup(damaged(PLAIN, &error.to_string())),
-                },
-                Failure::Other(error) => of_backup(error),
-            });
-        }
-        self.restore.received(whole).await?;
-        let rest = List::without_rows(self.archive, self.part).await?;
-        load.after_data(self.path, rest.path(), jobs).await.map(drop).map_err(of_backup)
-    }
-
-    /// An archive of another format, which is all here.
-    async fn files(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
-        let loaded = match self.archive.format {
-            Format::Directory => {
-                let turns = Turns::plan(self.archive, self.part).await?;
-                load.in_turns(self.path, self.restore.ground.jobs, turns.paths()).await
-            }
-            Format::Plain => {
-                let cannot = |error: std::io::Error| Failed::Other(Error::read(self.path.display(), &error));
-                let script = File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
-                match load.stream(script.map_err(cannot)?, |_| Ok(())).await {
-                    Err(Failure::Stream(error)) => return Err(cannot(error)),
-                    Err(Failure::Other(error)) => Err(error),
-                    Ok(messages) => Ok(messages),
-                }
-            }
-            Format::Custom | Format::Tar => load.file(self.path).await,
-        };
-        loaded.map(drop).map_err(of_backup)
     }
 }
 

@@ -1,0 +1,99 @@
+//! How the archive gets into the throwaway database.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::catalogue::manifest::StoredFile;
+use crate::config::Format;
+use crate::error::{Error, Result};
+use crate::pipeline::Source;
+use crate::pipeline::compress::Method;
+use crate::postgres::restore::load::{Failure, Load};
+use crate::task::restore::archive::{Archive, PLAIN, damaged};
+use crate::task::restore::lists::{List, Turns};
+use crate::task::restore::parallel;
+use crate::task::restore::part::Part;
+use crate::task::sandbox::restore::{Failed, Restore, of_backup};
+
+/// An archive on its way into the database.
+pub struct Loading<'a> {
+    /// What it is a part of.
+    pub restore: &'a Restore<'a>,
+    /// What is loaded.
+    pub archive: &'a Arc<Archive>,
+    /// Where it is.
+    pub path: &'a Path,
+    /// What of it, if not all.
+    pub part: Option<&'a Part>,
+}
+
+impl Loading<'_> {
+    /// How programs are called for it.
+    pub fn load<'a>(&'a self, database: &'a str, list: Option<&'a List>) -> Load<'a> {
+        Load {
+            programs: &self.restore.ground.programs,
+            connection: self.restore.cluster.connection(),
+            server: self.restore.order.major,
+            database,
+            format: self.archive.format,
+            // Their folders are production's.
+            no_tablespaces: true,
+            lc_monetary: None,
+            list: list.map(List::path),
+            going_on: None,
+            stop: self.restore.stop,
+        }
+    }
+
+    /// What comes before the data of a custom archive, and the rows, while they come.
+    pub async fn rows(
+        &self,
+        load: &Load<'_>,
+        work: &Arc<parallel::Work>,
+        whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
+    ) -> std::result::Result<(), Failed> {
+        let jobs = self.restore.ground.jobs;
+        if let Err(failure) = parallel::up_to_rows(load, work, self.path, jobs).await {
+            return Err(match failure {
+                // Why nothing more came is what matters.
+                Failure::Stream(error) => match self.restore.received(whole).await {
+                    Err(reason) => reason,
+                    Ok(_) => of_backup(damaged(PLAIN, &error.to_string())),
+                },
+                Failure::Other(error) => of_backup(error),
+            });
+        }
+        self.restore.received(whole).await.map(drop)
+    }
+
+    /// All else of a custom archive.
+    pub async fn all_else(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
+        let rest = List::without_rows(self.archive, self.part).await?;
+        let jobs = self.restore.ground.jobs;
+        load.after_data(self.path, rest.path(), jobs).await.map(drop).map_err(of_backup)
+    }
+
+    /// An archive of another format, which is all here.
+    pub async fn files(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
+        let loaded = match self.archive.format {
+            Format::Directory => {
+                let turns = Turns::plan(self.archive, self.part).await?;
+                load.in_turns(self.path, self.restore.ground.jobs, turns.paths()).await
+            }
+            Format::Plain => {
+                let cannot = |error: std::io::Error| Failed::Other(Error::read(self.path.display(), &error));
+                let script = File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
+                match load.stream(script.map_err(cannot)?, |_| Ok(())).await {
+                    Err(Failure::Stream(error)) => return Err(cannot(error)),
+                    Err(Failure::Other(error)) => Err(error),
+                    Ok(messages) => Ok(messages),
+                }
+            }
+            Format::Custom | Format::Tar => load.file(self.path).await,
+        };
+        loaded.map(drop).map_err(of_backup)
+    }
+}
