@@ -298,3 +298,19 @@ fn kill_9_leaves_no_server_and_its_folder_is_swept() {
     drill(&cellar, &id).succeeds();
     assert_eq!(left(&cellar), [""; 0]);
 }
+
+#[test]
+fn a_table_that_is_locked_for_a_constraint_is_read_later() {
+    let database = Cluster::shared(Version::V15).create("drill_locked");
+    // The large tables are read first, while the constraint keeps the small one to itself for a second.
+    database.sql(
+        "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'; \
+         CREATE TABLE zz (a int, EXCLUDE USING btree (slow(a) WITH =)); INSERT INTO zz SELECT generate_series(1, 50); \
+         CREATE TABLE one AS SELECT generate_series(1, 400000) a; CREATE TABLE two AS SELECT a FROM one",
+    );
+    let cellar = cellar(&database);
+    let id = back_up(&cellar)["id"].clone();
+    let outcome = drill(&cellar, &id).succeeds();
+    assert_eq!(outcome.json()[0]["compared"]["rows"], 800_050);
+}

@@ -71,6 +71,7 @@ pub async fn look_at_rows(ask: &Ask<'_>, expected: &Fingerprints, folder: &Path)
     let names = Names::new(&expected.settings);
     let work = Arc::new(Work::plan(sessions.first(), &names, ask, expected).await?);
     sessions.grow(work.left().min(ask.jobs.get())).await?;
+    sessions.be_impatient().await?;
     let way = |(number, client)| Ok((Arc::clone(client), Way::Pipe(Pipe::make(folder, number)?)));
     let ways = sessions.all().enumerate().map(way).collect::<Result<Vec<_>>>()?;
     all_rows(&work, ways).await

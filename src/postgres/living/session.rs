@@ -67,7 +67,7 @@ impl<'a> Sessions<'a> {
         database: &'a str,
         settings: &'a BTreeMap<String, String>,
     ) -> Result<Self> {
-        let first = Arc::new(apart(connection, database, settings).await?);
+        let first = Arc::new(session(connection, database, settings).await?);
         Ok(Sessions { connection, database, settings, in_one_snapshot: false, first, others: Vec::new() })
     }
 
@@ -81,11 +81,7 @@ impl<'a> Sessions<'a> {
             false => None,
         };
         for _ in 1..wanted {
-            let connected = match &snapshot {
-                Some(_) => session(self.connection, self.database, self.settings).await,
-                None => apart(self.connection, self.database, self.settings).await,
-            };
-            let client = match connected {
+            let client = match session(self.connection, self.database, self.settings).await {
                 Ok(client) => client,
                 Err(error) => {
                     log::warn!("{error}: going on with fewer connections");
@@ -97,6 +93,14 @@ impl<'a> Sessions<'a> {
                 client.batch_execute(&sql).await.map_err(failed("the snapshot cannot be shared"))?;
             }
             self.others.push(Arc::new(client));
+        }
+        Ok(())
+    }
+
+    /// From here on no statement waits long for a lock. Those that look something up have to wait.
+    pub async fn be_impatient(&self) -> Result<()> {
+        for client in self.all() {
+            client.batch_execute(PATIENCE).await.map_err(failed("the session cannot be set up"))?;
         }
         Ok(())
     }
@@ -121,12 +125,6 @@ async fn export(client: &Client) -> Result<String> {
     let snapshot = text(&row.map_err(failed(what))?, 0)?;
     client.batch_execute(START).await.map_err(failed(what))?;
     Ok(snapshot)
-}
-
-async fn apart(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
-    let client = session(connection, database, settings).await?;
-    client.batch_execute(PATIENCE).await.map_err(failed("the session cannot be set up"))?;
-    Ok(client)
 }
 
 async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
