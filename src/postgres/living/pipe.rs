@@ -4,8 +4,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::pipe::fcntl_setpipe_size;
 
 use crate::catalogue::fingerprint::Sum;
 use crate::error::{Error, Result};
@@ -14,8 +16,15 @@ use crate::host::thread::joined;
 use crate::postgres::living::rows::Passing;
 use crate::postgres::living::work::Failure;
 
-/// How many bytes are read at once: what a pipe holds (`pipe(7)`).
-const BUFFER: usize = 64 << 10;
+/// How many bytes a pipe is to hold: what everybody may have it hold (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
+const SIZE: usize = 1 << 20;
+
+/// A server writes 4 KiB at once. To be woken by each of them costs as much as to hash them, so a reader that has met so
+/// few bytes lets some more come.
+const FEW: usize = 64 << 10;
+
+/// How long it lets them come: a server takes longer to fill the pipe.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A pipe with a name, which goes with its folder.
 #[derive(Debug)]
@@ -58,18 +67,26 @@ impl Pipe {
         let both = OpenOptions::new().read(true).write(true).open(&self.0)?;
         let ends = (File::open(&self.0)?, OpenOptions::new().write(true).open(&self.0)?);
         drop(both);
+        if let Err(error) = fcntl_setpipe_size(&ends.0, SIZE) {
+            log::debug!("the pipe {} stays small: {error}", self.0.display());
+        }
         Ok(ends)
     }
 }
 
 fn read(mut from: File, moved: &Counter) -> io::Result<Passing> {
-    let (mut rows, mut buffer) = (Passing::default(), vec![0; BUFFER]);
+    let (mut rows, mut buffer, mut all) = (Passing::default(), vec![0; SIZE / 4], 0);
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(rows),
             Ok(length) => {
                 rows.take(buffer.get(..length).unwrap_or_default());
                 moved.add(length as u64);
+                all += length;
+                // Most tables are small, and have all come.
+                if length < FEW && all > FEW {
+                    std::thread::sleep(PAUSE);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
