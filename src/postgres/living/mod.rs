@@ -45,6 +45,8 @@ pub struct Ask<'a> {
     pub count: bool,
     /// Whether large objects are asked for.
     pub large_objects: bool,
+    /// Whether all that it holds was loaded from the backup.
+    pub loaded: bool,
     /// Grows by the bytes that are read.
     pub moved: &'a Counter,
 }

@@ -34,6 +34,13 @@ const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_si
      JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam ORDER BY 1";
 
+/// The partitions of `$1` that the names of `$2` leave over.
+const OTHER_PARTITIONS: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
+     FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(NULLIF($1, ''))) t \
+     JOIN pg_catalog.pg_class c ON c.oid = t.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_catalog.unnest($2::text[]) w (name) \
+     WHERE pg_catalog.to_regclass(NULLIF(w.name, '')) = c.oid)";
+
 /// A relation that rows can be copied from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
@@ -68,14 +75,16 @@ pub struct Statement {
 }
 
 /// What to read for each table, or what there is instead of rows. The rows of a root are those of the partitions that the
-/// dump names.
+/// dump names. Where they were `loaded` through the root they can lie in any other, whose own rows the dump left out: an
+/// enum's values are hashed by their OIDs, which are new.
 pub async fn find(
     client: &Client,
     names: &Names,
     tables: &[TableFingerprint],
+    loaded: bool,
 ) -> Result<Vec<std::result::Result<Target, Rows>>> {
-    let (mut texts, mut of) = (Vec::new(), Vec::new());
     let mut all: Vec<std::result::Result<Target, Rows>> = Vec::with_capacity(tables.len());
+    let mut wanted = Vec::new();
     for (at, table) in tables.iter().enumerate() {
         all.push(match names.text(client, &table.columns).await? {
             Some(columns) => {
@@ -90,13 +99,15 @@ pub async fn find(
             if text.is_none() {
                 all[at] = Err(Rows::Unnamed);
             }
-            texts.push(text.unwrap_or_default());
-            of.push(at);
+            wanted.push((at, text.unwrap_or_default()));
         }
     }
-    let asked: Vec<&str> = texts.iter().map(String::as_str).collect();
+    if loaded {
+        wanted.extend(other_partitions(client, names, tables, &wanted).await?);
+    }
+    let asked: Vec<&str> = wanted.iter().map(|(_, text)| text.as_str()).collect();
     let found = relations(client, &asked).await?;
-    for ((at, text), relation) in of.into_iter().zip(texts).zip(found) {
+    for ((at, text), relation) in wanted.into_iter().zip(found) {
         let Some(relation) = relation else { continue };
         match (relation.no_rows(), &mut all[at]) {
             (_, Err(_)) => {}
@@ -106,6 +117,26 @@ pub async fn find(
     }
     let there = |target: Target| if target.relations.is_empty() { Err(Rows::Absent) } else { Ok(target) };
     Ok(all.into_iter().map(|target| target.and_then(there)).collect())
+}
+
+/// The partitions of roots of which the dump names some, and which are no table of their own in it.
+async fn other_partitions(
+    client: &Client,
+    names: &Names,
+    tables: &[TableFingerprint],
+    wanted: &[(usize, String)],
+) -> Result<Vec<(usize, String)>> {
+    let known: Vec<&str> = wanted.iter().map(|(_, text)| text.as_str()).collect();
+    let mut others = Vec::new();
+    for (at, table) in tables.iter().enumerate().filter(|(_, table)| !table.partitions.is_empty()) {
+        let Some(root) = names.text(client, &table.target).await? else { continue };
+        let rows = client.query(OTHER_PARTITIONS, &[&root, &known]).await;
+        for row in rows.map_err(failed("the partitions cannot be looked up"))? {
+            // Rows in a partition that bears no text as its name are told as missing.
+            others.extend(get::<String>(&row, 0).ok().map(|text| (at, text)));
+        }
+    }
+    Ok(others)
 }
 
 impl Target {

@@ -67,7 +67,8 @@ impl Work {
     /// Everything that is to be read, the largest pieces first.
     pub async fn plan(client: &Client, names: &Names, ask: &Ask<'_>, expected: &Fingerprints) -> Result<Self> {
         let (mut pieces, mut found) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
-        for (table, target) in targets::find(client, names, &expected.tables).await?.into_iter().enumerate() {
+        let targets = targets::find(client, names, &expected.tables, ask.loaded).await?;
+        for (table, target) in targets.into_iter().enumerate() {
             match target {
                 Err(instead) => found.push(instead),
                 Ok(target) => {

@@ -83,7 +83,7 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
     let moved = progress.counter();
     let (count, large_objects) = (run.args.quick, run.part.is_none());
-    let ask = Ask { connection, database, jobs: run.jobs, count, large_objects, moved: &moved };
+    let ask = Ask { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
     let held = match run.stop.or(look(&ask, expected)).await {
         // Whoever gives tables to other roles need not be one who reads them.
         Err(error) if error.kind() == Kind::NotPermitted && !run.stop.requested() => {

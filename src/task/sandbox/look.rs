@@ -45,7 +45,7 @@ pub async fn tell(restore: &Restore<'_>, database: &str, tables: &[Rows]) -> std
 
 fn ask<'a>(restore: &Restore<'a>, database: &'a str, moved: &'a Counter) -> Ask<'a> {
     let (connection, jobs) = (restore.cluster.connection(), restore.ground.jobs);
-    Ask { connection, database, jobs, count: false, large_objects: true, moved }
+    Ask { connection, database, jobs, count: false, large_objects: true, loaded: true, moved }
 }
 
 fn unreadable(error: Error) -> Failed {

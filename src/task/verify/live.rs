@@ -107,7 +107,7 @@ async fn compared(
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
     let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
     let moved = progress.counter();
-    let ask = Ask { connection, database, jobs, count: false, large_objects: true, moved: &moved };
+    let ask = Ask { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
     let held = stop.or(look(&ask, expected)).await?;
     Ok(compare(expected, &held))
 }

@@ -173,7 +173,9 @@ pub fn looked(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count:
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, moved) = (connection(found.cluster()), Counter::default());
     let jobs = NonZeroUsize::new(jobs).unwrap();
-    let ask = Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, moved: &moved };
+    let moved = &moved;
+    let ask =
+        Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, loaded: false, moved };
     runtime.block_on(look(&ask, expected))
 }
 
