@@ -41,7 +41,7 @@ fn every_setting_of_env_reaches_the_container() {
     let known: BTreeSet<&str> = environment::known(&declared)
         .into_iter()
         .filter(|name| !ELSEWHERE.contains(name))
-        // Files are mounted, and named where they are mounted: compose.secrets.yaml has three.
+        // Files are mounted, and named where they are mounted: compose.secrets.yaml has those of secrets.
         .filter(|name| !name.ends_with("_FILE") && !name.starts_with("DB_SSL") && *name != "AWS_CA_BUNDLE")
         .chain(["DB_SSLMODE", "HTTPS_PROXY", "NO_PROXY"])
         .collect();
@@ -56,4 +56,21 @@ fn every_setting_of_env_reaches_the_container() {
             .collect();
         assert!(strange.is_empty(), "{file}: {strange:?}");
     }
+}
+
+/// What reaches out of the development's own containers, or says what is kept there.
+#[test]
+fn development_touches_nothing_that_env_names() {
+    let outside = |name: &str| {
+        ["AWS_", "SMTP_", "BACKUP_S3_", "BACKUP_KEEP_"].iter().any(|prefix| name.starts_with(prefix))
+            || ["DB_HOST", "DB_PORT", "MONITOR_PING_URL", "NOTIFICATION_EMAIL"].contains(&name)
+    };
+    // They say how the bucket is used, and not which it is.
+    let how = ["AWS_REGION", "AWS_S3_PREFIX", "BACKUP_S3_RATE_LIMIT"];
+    let (production, own) = (environment("compose.yaml"), environment("compose.dev.yaml"));
+    let left: Vec<&String> = production
+        .iter()
+        .filter(|name| outside(name) && !how.contains(&name.as_str()) && !own.contains(*name))
+        .collect();
+    assert!(left.is_empty(), "compose.dev.yaml takes from .env: {left:?}");
 }

@@ -32,11 +32,18 @@ await 60 'docker inspect --format "{{.State.Health.Status}}" nestjs_starter_back
 run 0 'time make stop' 'real	0m([0-9]|1[0-4])\.'
 run 0 'docker volume ls --format "{{.Name}}"' 'nestjs_starter_backups-data'
 
-chapter "Passwords in files"
-run 0 'mkdir -m 700 secrets && echo a-better-password >secrets/db-password && cp .env.example .env &&
-    echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >>.env && docker compose down --volumes && make start'
+chapter "Passwords, and a private key, in files"
+run 0 'mkdir -m 700 secrets && echo a-better-password >secrets/db-password &&
+    age-keygen -o secrets/age-identity && chmod 644 secrets/age-identity &&
+    cp .env.example .env &&
+    echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >>.env &&
+    echo BACKUP_AGE_IDENTITY_FILE=./secrets/age-identity >>.env &&
+    echo "BACKUP_AGE_RECIPIENTS=$(age-keygen -y secrets/age-identity)" >>.env &&
+    docker compose down --volumes && make start'
 run 0 'make backup-manual' 'nestjs_starter_db_'
-run 1 'docker exec nestjs_starter_backup env | grep -c a-better-password' '^0$'
+run 0 'docker exec nestjs_starter_backup ls /backups' 'dump.gz.age'
+run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
+run 1 'docker exec nestjs_starter_backup env | grep -cE "a-better-password|SECRET-KEY"' '^0$'
 run 0 'docker compose down --volumes'
 
 chapter "The .env of the manual, word for word: its bucket and its mail server are not yours"
