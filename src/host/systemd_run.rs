@@ -26,6 +26,9 @@ pub const CREDENTIALS: &[&str] = &[
     "age-identity",
 ];
 
+/// Where drills find their sandbox; only its socket starts one.
+const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
+
 /// What to run as which instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -113,6 +116,11 @@ fn arguments(call: &Call, program: &Path, file: &EnvFile) -> Vec<OsString> {
             add(format!("--property=ReadWritePaths=-{folder}"));
         }
     }
+    if call.verb == "drill" {
+        // As in the drill's unit, without which nothing has started it since the boot.
+        add(format!("--property=Wants={SANDBOX}"));
+        add(format!("--property=After={SANDBOX}"));
+    }
     all.extend(["--".into(), program.as_os_str().to_owned()]);
     all.extend(call.arguments.iter().cloned());
     all
@@ -129,11 +137,15 @@ mod tests {
     use super::*;
 
     fn words(user: Option<&str>, env: &str) -> Vec<String> {
+        words_of("restore", user, env)
+    }
+
+    fn words_of(verb: &str, user: Option<&str>, env: &str) -> Vec<String> {
         let call = Call {
             instance: "shop".to_owned(),
-            verb: "restore".to_owned(),
+            verb: verb.to_owned(),
             user: user.map(str::to_owned),
-            arguments: ["-i", "shop", "restore", "latest"].map(OsString::from).into(),
+            arguments: ["-i", "shop", verb, "latest"].map(OsString::from).into(),
         };
         let arguments = arguments(&call, Path::new("/usr/bin/pgcellar"), &EnvFile::parse(env));
         arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
@@ -149,6 +161,12 @@ mod tests {
         assert!(has("--property=ReadWritePaths=-/srv/backups"));
         assert!(words.ends_with(&["--", "/usr/bin/pgcellar", "-i", "shop", "restore", "latest"].map(str::to_owned)));
         assert!(!words.iter().any(|word| word.contains("hunter2")), "{words:?}");
+    }
+
+    #[test]
+    fn a_drill_finds_its_sandbox() {
+        let sandbox = |verb| words_of(verb, None, "").iter().filter(|word| word.contains("sandbox.socket")).count();
+        assert_eq!((sandbox("drill"), sandbox("verify")), (2, 0));
     }
 
     #[test]
