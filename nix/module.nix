@@ -420,13 +420,22 @@ in
     };
 
     systemd = {
-      packages = [
-        cfg.package
-        (pkgs.writeTextDir "lib/systemd/system/pgcellar-.service.d/30-secrets.conf" ''
-          # The environmentFile of an instance, also for what `pgcellar -i NAME` runs.
-          [Service]
-          EnvironmentFile=-/etc/pgcellar/%i.secrets
-        '')
+      packages = lib.mkMerge [
+        [
+          cfg.package
+          (pkgs.writeTextDir "lib/systemd/system/pgcellar-.service.d/30-secrets.conf" ''
+            # The environmentFile of an instance, also for what `pgcellar -i NAME` runs.
+            [Service]
+            EnvironmentFile=-/etc/pgcellar/%i.secrets
+          '')
+        ]
+        # In the place of the packaged file by which the target starts the timer. The monitor misses a masked one.
+        (ofEach (
+          name: instance:
+          map (
+            task: pkgs.writeTextDir "lib/systemd/system/pgcellar@${name}.target.d/${task}.conf" "# ${task} is off.\n"
+          ) (lib.filter (task: instance.schedule.${task} == null) tasks)
+        ))
       ];
 
       tmpfiles = {
@@ -460,14 +469,6 @@ in
             wantedBy = [ "multi-user.target" ];
           };
         }
-      );
-
-      # A masked timer is one that the target does not start.
-      timers = ofEach (
-        name: instance:
-        lib.mapAttrs' (task: _: lib.nameValuePair "pgcellar-${task}@${name}" { enable = false; }) (
-          lib.filterAttrs (_: schedule: schedule == null) instance.schedule
-        )
       );
 
       services = lib.mkMerge [

@@ -39,5 +39,6 @@
     with subtest("a timer that is off"):
         machine.fail("systemctl is-active pgcellar-retention@two.timer")
         machine.succeed("systemctl is-active pgcellar-retention@one.timer pgcellar-backup@two.timer")
+        machine.fail("pgcellar -i two monitor check | grep retention@two.timer")
   '';
 }

@@ -37,7 +37,8 @@ let
 in
 builtins.deepSeq (map (option: option.name) described) (
   "# Options of the NixOS module\n\n"
-  + "`settings` has an option for each variable of `pgcellar.env(5)`, and takes further variables; `credentials` has one for\n"
+  + "`settings` has an option for each variable of `pgcellar.env(5)` but `DB_NAME`, the schedules and secrets, which have options\n"
+  + "of their own, and takes further variables; `credentials` has one for\n"
   + "each of the secrets ${
     lib.concatMapStringsSep ", " (id: "`${id}`") (lib.importJSON ../../options.json).credentials
   }.\n\n"
