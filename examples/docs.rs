@@ -9,7 +9,7 @@ use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
-use pgcellar::environment::{ENV_FILE, SECRETS};
+use pgcellar::environment::{CREDENTIALS, ENV_FILE, SECRETS};
 use roff::{Inline, Roff, bold, italic, roman};
 
 fn main() -> io::Result<()> {
@@ -57,7 +57,7 @@ fn settings(command: &Command) -> io::Result<String> {
     page.text([roman(
         "Each instance has a file of variables, which systemd reads as an EnvironmentFile= (systemd.exec(5)) and hands to \
          the tasks: VARIABLE=value on a line of its own, comments on lines of their own. After a change of a schedule or \
-         of a folder, run systemctl daemon-reload. Each variable is also an option of the verbs that use it; an option \
+         of a folder, run systemctl daemon-reload. Most variables are also options of the verbs that use them; an option \
          wins. An empty variable counts as one that is not set, but for BACKUP_DIR.",
     )]);
     let schedules = ("schedules".to_owned(), schedules()?);
@@ -69,16 +69,6 @@ fn settings(command: &Command) -> io::Result<String> {
             page.text(text);
         }
     }
-    page.control("SH", ["SCHEDULES"]);
-    page.text([roman(
-        "A schedule is a cron line of five fields, as in crontab(5), or, for timers alone, a calendar expression of \
-         systemd.time(7):",
-    )]);
-    for task in TASKS {
-        page.control("TP", [] as [&str; 0]);
-        page.text([bold(task.variable)]);
-        page.text([roman(format!("When {} runs [default: {}]", task.name, task.default))]);
-    }
     page.control("SH", ["CONTAINERS"]);
     page.control("TP", [] as [&str; 0]);
     page.text([bold(ENV_FILE)]);
@@ -87,11 +77,11 @@ fn settings(command: &Command) -> io::Result<String> {
          environment says nothing",
     )]);
     page.control("SH", ["SECRETS"]);
-    page.text([roman(
-        "A secret is taken from the systemd credential of its name (db-password, aws-access-key-id, \
-         aws-secret-access-key, smtp-password, age-identity), else from the file that VARIABLE_FILE names, else from the \
-         variable:",
-    )]);
+    page.text([roman(format!(
+        "A secret is taken from the systemd credential of its name ({}; age-identity has private keys), else from the file that VARIABLE_FILE names \
+         (AWS_SESSION_TOKEN has none), else from the variable:",
+        CREDENTIALS.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+    ))]);
     for variable in SECRETS {
         page.control("TP", [] as [&str; 0]);
         page.text([bold(*variable)]);
@@ -119,8 +109,9 @@ fn schedules() -> io::Result<Vec<Option_>> {
             roman("When "),
             bold(format!("pgcellar-{}@NAME.timer", task.name)),
             roman(format!(
-                " elapses: a cron line, or a calendar expression of systemd.time(7); pgcellar calendar shows the runs of \
-                 either [default: {default}]"
+                " elapses: a cron line of five fields, as in crontab(5), or, for timers alone, a calendar expression of \
+                 systemd.time(7); pgcellar calendar shows the runs of either [default: {}, which is {default}]",
+                task.default
             )),
         ];
         Ok((task.variable.to_owned(), text))
