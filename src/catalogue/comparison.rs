@@ -313,7 +313,7 @@ impl fmt::Display for Change {
         match self {
             Change::Absent => f.write_str("not there"),
             Change::Became(kind) => write!(f, "a {kind} now"),
-            Change::OtherColumns => f.write_str("one of its columns is not there"),
+            Change::OtherColumns => f.write_str("one of its columns is not there, or is generated now"),
             Change::Fewer { expected, found } => {
                 write!(f, "{} of {expected} missing", expected.saturating_sub(*found))
             }

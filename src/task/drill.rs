@@ -152,7 +152,7 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
     drop(progress);
     match restored {
         Err(reason) => Ok(Verdict { postgres, restore, ..Verdict::failed(reason) }),
-        Ok(_) if !sending.is_whole().await? => {
+        Ok(_) if !stop.or(sending.is_whole()).await? => {
             Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
         }
         Ok(restored) => {

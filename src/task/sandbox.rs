@@ -6,6 +6,7 @@
 //! restored database goes out.
 
 use std::io;
+use std::net::Shutdown;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -95,11 +96,19 @@ async fn held(
     outbox: &Outbox,
     stop: &Stop,
 ) -> std::result::Result<(), Failed> {
+    let ours = stream.try_clone().map_err(|error| Error::read("the stream to the drill", &error))?;
     let incoming = Incoming::begin(stream, order.format, &ground.spool, stop.clone())?;
-    let cluster = Cluster::make(ground.plan(order), stop).await.map_err(Failed::Here)?;
-    let restore = Restore { order, ground, cluster: &cluster, outbox, stop };
-    let held = drill(&restore, globals, incoming).await;
-    cluster.stop().await;
+    let held = match Cluster::make(ground.plan(order), stop).await {
+        Ok(cluster) => {
+            let restore = Restore { order, ground, cluster: &cluster, outbox, stop };
+            let held = drill(&restore, globals, incoming).await;
+            cluster.stop().await;
+            held
+        }
+        Err(error) => Err(Failed::Here(error)),
+    };
+    // The folder is about to go, and nothing more may come into it. A stream that has ended already says so.
+    ours.shutdown(Shutdown::Read).ok();
     held
 }
 
@@ -145,6 +154,11 @@ async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground
     let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
     let parent = args.directory.clone().unwrap_or_else(|| std::env::var_os("TMPDIR").map_or_else(usual, PathBuf::from));
     let staging = Staging::anywhere(&parent)?;
+    if !staging.path().as_os_str().is_ascii() {
+        // The server is told of pipes in it, in whatever encoding its database has.
+        let message = format!("the path {} is not ASCII", staging.path().display());
+        return Err(Error::new(Kind::System, message).hint("set DRILL_DIR to a folder whose path is"));
+    }
     has_room(&parent, order)?;
     let jobs = order.jobs.and_then(NonZeroUsize::new).unwrap_or_else(processors);
     let (cluster, spool) = (staging.path().join("cluster"), staging.path().join("spool"));

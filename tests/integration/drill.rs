@@ -241,6 +241,23 @@ fn what_needs_another_server_is_not_refreshed_and_no_failure() {
     assert_eq!(notes.len(), 2, "{told:#}");
 }
 
+/// A restore would bring back other rows than were backed up, and so refuses it, too.
+#[test]
+fn a_view_that_writes_into_tables_is_told() {
+    let database = Cluster::shared(Version::V15).create("drill_writer");
+    database.sql(
+        "CREATE TABLE t AS SELECT 1 AS n; \
+         CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'INSERT INTO public.t VALUES (2), (3) RETURNING n'; \
+         CREATE MATERIALIZED VIEW plain AS SELECT count(*) FROM t; CREATE MATERIALIZED VIEW writer AS SELECT more()",
+    );
+    let cellar = cellar(&database);
+    let id = back_up(&cellar)["id"].clone();
+    let outcome = drill(&cellar, &id).fails(exit::DATAERR).says("public.writer writes 2 rows of tables");
+    assert_eq!(outcome.json()[0]["result"], "failed", "{outcome}");
+    let target = database.cluster().name_for("drill_written");
+    cellar.run(["restore", id.as_str().unwrap(), "--target-database", &target]).fails(exit::DATAERR);
+}
+
 #[test]
 fn the_newest_backup_of_each_database() {
     let (one, two) = (small("drill_one"), small("drill_two"));

@@ -95,7 +95,9 @@ fn a_locale_that_the_host_lacks_keeps_nobody_from_what_has_no_amounts() {
 #[test]
 fn amounts_that_cannot_be_read_here_are_no_fault_of_the_backup() {
     let database = Cluster::shared(Version::V15).create("money_elsewhere");
-    database.sql("CREATE DOMAIN price AS money; CREATE TABLE t AS SELECT 1::money::price AS n");
+    database.sql(
+        "CREATE DOMAIN amount AS money; CREATE DOMAIN price AS amount; CREATE TABLE t AS SELECT 1::money::price AS n",
+    );
     let (cellar, manifest) = drilled(&database);
     written_elsewhere(&cellar, &manifest);
     let drill = || cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();

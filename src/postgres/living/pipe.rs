@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::pipe::fcntl_setpipe_size;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use crate::catalogue::fingerprint::Sum;
 use crate::error::{Error, Result};
@@ -67,15 +67,15 @@ impl Pipe {
         let both = OpenOptions::new().read(true).write(true).open(&self.0)?;
         let ends = (File::open(&self.0)?, OpenOptions::new().write(true).open(&self.0)?);
         drop(both);
-        if let Err(error) = fcntl_setpipe_size(&ends.0, SIZE) {
-            log::debug!("the pipe {} stays small: {error}", self.0.display());
-        }
+        // Where a user has many of them, they stay small.
+        fcntl_setpipe_size(&ends.0, SIZE).ok();
         Ok(ends)
     }
 }
 
 fn read(mut from: File, moved: &Counter) -> io::Result<Passing> {
     let (mut rows, mut buffer, mut all) = (Passing::default(), vec![0; SIZE / 4], 0);
+    let is_large = fcntl_getpipe_size(&from).is_ok_and(|size| size >= SIZE);
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(rows),
@@ -84,7 +84,7 @@ fn read(mut from: File, moved: &Counter) -> io::Result<Passing> {
                 moved.add(length as u64);
                 all += length;
                 // Most tables are small, and have all come.
-                if length < FEW && all > FEW {
+                if is_large && length < FEW && all > FEW {
                     std::thread::sleep(PAUSE);
                 }
             }

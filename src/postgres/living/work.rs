@@ -11,7 +11,7 @@ use crate::catalogue::comparison::Rows;
 use crate::catalogue::fingerprint::{Fingerprints, Sum};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::postgres::client::{failed, literal};
+use crate::postgres::client::{failed, literal, reason};
 use crate::postgres::living::names::Names;
 use crate::postgres::living::pipe::Pipe;
 use crate::postgres::living::rows::Passing;
@@ -108,13 +108,25 @@ impl Work {
                     self.add(piece.table, &rows);
                     continue;
                 }
-                Err(Failure::Server(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                // In a transaction nothing more would be answered.
+                Err(Failure::Server(error))
+                    if matches!(way, Way::Pipe(_)) && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
+                {
                     lock(&self.pieces).push_back(piece);
                     continue;
                 }
                 Err(error) => error,
             };
-            let instead = self.explain(piece.table, error)?;
+            let instead = match (&way, error) {
+                (Way::Pipe(_), Failure::Server(error)) if !is_of_rows(&error) => {
+                    let name = self.name(piece.table);
+                    return Err(Error::new(
+                        Kind::System,
+                        format!("the table {name} cannot be read: {}", reason(&error)),
+                    ));
+                }
+                (_, error) => self.explain(piece.table, error)?,
+            };
             if matches!(way, Way::Messages) {
                 client.batch_execute(session::BACK).await.map_err(failed("a transaction cannot go on"))?;
             }
@@ -155,11 +167,20 @@ impl Work {
         }
     }
 
+    fn name(&self, table: usize) -> &str {
+        self.names.get(table).map(String::as_str).unwrap_or_default()
+    }
+
     /// What an error says of the table; most are those of the whole look.
     fn explain(&self, table: usize, error: Failure) -> Result<Rows> {
-        let name = self.names.get(table).map(String::as_str).unwrap_or_default();
+        let name = self.name(table);
         match error {
-            Failure::Server(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => Ok(Rows::OtherColumns),
+            // COPY of a column that is generated now is refused, and pg_dump would not have written it.
+            Failure::Server(error)
+                if matches!(error.code(), Some(&SqlState::UNDEFINED_COLUMN | &SqlState::INVALID_COLUMN_REFERENCE)) =>
+            {
+                Ok(Rows::OtherColumns)
+            }
             Failure::Server(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(Rows::Absent),
             Failure::Server(error) => Err(failed(&format!("the table {name} cannot be read"))(error)),
             Failure::CutShort => {
@@ -168,6 +189,12 @@ impl Work {
             Failure::Other(error) => Err(error),
         }
     }
+}
+
+/// Whether a server that is ours alone speaks of what it reads, and not of its connection, its memory and disk, of being
+/// stopped or of the operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
+fn is_of_rows(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| !["08", "53", "57", "58"].iter().any(|class| code.code().starts_with(class)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

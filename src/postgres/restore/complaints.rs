@@ -99,7 +99,16 @@ fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
         |line: &&&str| ["DETAIL: ", "HINT: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
     let first = lines.get(from)?;
     let rest = lines.get(from + 1..)?.iter().take(4).take_while(explains);
-    Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(" | "))
+    Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(NEXT))
+}
+
+/// What stands between an error and each line that explains it.
+const NEXT: &str = " | ";
+
+/// An error of PostgreSQL's programs without what explains it: details, contexts and commands have values of rows in them,
+/// and so any words.
+pub fn said(message: &str) -> &str {
+    message.split(NEXT).next().unwrap_or_default()
 }
 
 /// How pg_restore shows the command that failed.
@@ -125,8 +134,7 @@ fn shorten(line: &str) -> String {
 /// `extension "timescaledb" must be preloaded`; who gives labels is asked for by the server itself (`ExecSecLabelStmt` of
 /// src/backend/commands/seclabel.c).
 pub fn is_not_preloaded(message: &str) -> bool {
-    // A command may have any words in it.
-    let said = message.split(COMMAND).next().unwrap_or_default();
+    let said = said(message);
     let says = |text: &str| said.contains(text);
     says("shared_preload_libraries")
         || says("must be preloaded")
@@ -276,6 +284,7 @@ mod tests {
         }
         for said in [
             "ERROR:  permission denied | Command was: ALTER SYSTEM SET shared_preload_libraries = ",
+            "ERROR:  could not create unique index | DETAIL:  Key (query)=(SHOW shared_preload_libraries) is duplicated.",
             "ERROR:  security label provider is unknown",
             "ERROR:  column x is not loaded",
         ] {

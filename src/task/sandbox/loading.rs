@@ -16,6 +16,7 @@ use crate::task::restore::archive::{Archive, PLAIN, damaged};
 use crate::task::restore::lists::{List, Turns};
 use crate::task::restore::parallel;
 use crate::task::restore::part::Part;
+use crate::task::sandbox::money::Money;
 use crate::task::sandbox::restore::{Failed, Restore, of_backup};
 
 /// An archive on its way into the database.
@@ -28,6 +29,8 @@ pub struct Loading<'a> {
     pub path: &'a Path,
     /// What of it, if not all.
     pub part: Option<&'a Part>,
+    /// The locale of its amounts.
+    pub money: &'a Money,
 }
 
 impl Loading<'_> {
@@ -63,7 +66,7 @@ impl Loading<'_> {
                     Err(reason) => reason,
                     Ok(_) => of_backup(damaged(PLAIN, &error.to_string())),
                 },
-                Failure::Other(error) => of_backup(error),
+                Failure::Other(error) => self.money.judge(error),
             });
         }
         self.restore.received(whole).await.map(drop)
@@ -73,7 +76,7 @@ impl Loading<'_> {
     pub async fn all_else(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
         let rest = List::without_rows(self.archive, self.part).await?;
         let jobs = self.restore.ground.jobs;
-        load.after_data(self.path, rest.path(), jobs).await.map(drop).map_err(of_backup)
+        load.after_data(self.path, rest.path(), jobs).await.map(drop).map_err(|error| self.money.judge(error))
     }
 
     /// An archive of another format, which is all here.
@@ -94,6 +97,6 @@ impl Loading<'_> {
             }
             Format::Custom | Format::Tar => load.file(self.path).await,
         };
-        loaded.map(drop).map_err(of_backup)
+        loaded.map(drop).map_err(|error| self.money.judge(error))
     }
 }

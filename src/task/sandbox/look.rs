@@ -50,7 +50,7 @@ fn ask<'a>(restore: &Restore<'a>, database: &'a str, moved: &'a Counter) -> Ask<
 
 fn unreadable(error: Error) -> Failed {
     match error.kind() {
-        Kind::TryAgain | Kind::Internal => Failed::Other(error),
+        Kind::TryAgain | Kind::Internal | Kind::System | Kind::CannotWrite => Failed::Other(error),
         _ => Failed::Backup(format!("what was restored cannot be read: {}", error.message())),
     }
 }

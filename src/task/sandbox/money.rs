@@ -6,17 +6,21 @@ use tokio_postgres::Client;
 use crate::catalogue::fingerprint::Fingerprints;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::failed;
+use crate::postgres::restore::complaints::said;
 use crate::postgres::restore::server::Server;
 use crate::postgres::snapshot::get;
-use crate::task::sandbox::restore::Failed;
+use crate::task::sandbox::restore::{Failed, of_backup};
 
 /// How the server refuses an amount (`cash_in` of src/backend/utils/adt/cash.c).
 const REFUSED: &[&str] = &["invalid input syntax for type money", "is out of range for type money"];
 
-/// Whether columns of the user's have the type, or one that is made of it.
-const HAS_ANY: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-     WHERE a.attrelid >= 16384 AND NOT a.attisdropped \
-     AND 'pg_catalog.money'::pg_catalog.regtype IN (t.oid, t.typelem, t.typbasetype))";
+/// Whether columns of the user's have the type, or one that is made of it: an array, a domain, a range. Of a composite
+/// type the attributes are columns, too.
+const HAS_ANY: &str = "WITH RECURSIVE made (oid) AS (SELECT 'pg_catalog.money'::pg_catalog.regtype::pg_catalog.oid \
+     UNION SELECT t.oid FROM made m JOIN pg_catalog.pg_type t ON m.oid IN (t.typelem, t.typbasetype) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid AND r.rngsubtype = m.oid)) \
+     SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN made m ON m.oid = a.atttypid \
+     WHERE a.attrelid >= 16384 AND NOT a.attisdropped)";
 
 /// The locale of a backup's amounts.
 #[derive(Debug)]
@@ -47,6 +51,15 @@ impl Money {
         }
     }
 
+    /// What an error of loading means. An amount that is refused in its own locale is the backup's fault.
+    pub fn judge(&self, error: Error) -> Failed {
+        let refused = || REFUSED.iter().any(|text| said(error.message()).contains(text));
+        match self {
+            Money::Unknown | Money::Lacks(_) if refused() => Failed::Here(cannot_be_read(error.message())),
+            _ => of_backup(error),
+        }
+    }
+
     /// Refuses a database with amounts that have been read in another locale.
     pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), Failed> {
         let Money::Lacks(locale) = self else { return Ok(()) };
@@ -60,13 +73,26 @@ impl Money {
     }
 }
 
-/// Whether the server has refused an amount.
-pub fn is_refused(message: &str) -> bool {
-    REFUSED.iter().any(|text| message.contains(text))
-}
-
 /// The error of amounts in another locale.
-pub fn cannot_be_read(why: &str) -> Error {
+fn cannot_be_read(why: &str) -> Error {
     Error::new(Kind::System, format!("amounts of money cannot be read: {why}"))
         .hint("make the locale that lc_monetary is set to where they come from (on Debian: dpkg-reconfigure locales)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refused_amount_means() {
+        let refused =
+            "pg_restore failed: ERROR:  invalid input syntax for type money: \"1,0 E\" | CONTEXT:  COPY t, line 1";
+        let quoted = "pg_restore failed: ERROR:  null value in column | DETAIL:  Failing row contains (invalid input syntax for type money).";
+        let here = |money: &Money, why: &str| matches!(money.judge(Error::new(Kind::Data, why)), Failed::Here(_));
+        for money in [Money::Unknown, Money::Lacks("xx_XX".to_owned())] {
+            assert!(here(&money, refused), "{money:?}");
+            assert!(!here(&money, quoted), "{money:?}");
+        }
+        assert!(!here(&Money::In("C".to_owned()), refused), "in its own locale it is the backup's fault");
+    }
 }

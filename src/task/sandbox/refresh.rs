@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::Result;
 use crate::host::thread::joined;
@@ -17,6 +17,10 @@ use crate::task::sandbox::restore::Failed;
 /// Classes of errors that speak of what is outside of the database: connections, foreign data, files
 /// (PostgreSQL documentation, "PostgreSQL Error Codes").
 const OUTSIDE: &[&str] = &["08", "HV", "58"];
+
+/// How many rows of tables the transaction has written. The table that a materialized view is made of is gone by then.
+const WRITTEN: &str = "SELECT COALESCE(pg_catalog.sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del), 0)::pg_catalog.int8 \
+     FROM pg_catalog.pg_stat_xact_user_tables s JOIN pg_catalog.pg_class c ON c.oid = s.relid WHERE c.relkind = 'r'";
 
 /// An archive without its REFRESH statements, and these.
 #[derive(Debug, Default)]
@@ -58,16 +62,27 @@ impl Refreshes {
         joined(work.await)
     }
 
-    /// Runs them.
+    /// Runs them. The rows of tables are being compared meanwhile, and one that changes them would change the backup in a
+    /// restore too.
     pub async fn run(&self, client: &Client) -> std::result::Result<Refreshed, Failed> {
         let mut refreshed = Refreshed::default();
         for statement in &self.statements {
-            let Err(error) = client.batch_execute(statement).await else { continue };
+            let what = statement.trim().trim_start_matches("REFRESH MATERIALIZED VIEW ").trim_end_matches(';');
+            let error = match refresh(client, statement).await {
+                Ok(0) => continue,
+                Ok(rows) => {
+                    let why = "which are no longer those that were backed up";
+                    return Err(Failed::Backup(format!(
+                        "materialized view {what} writes {rows} rows of tables, {why}"
+                    )));
+                }
+                Err(error) => error,
+            };
             let code = error.code().map_or("", SqlState::code);
             // One that reads another that was not refreshed cannot be, either.
             let follows = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() && !refreshed.notes.is_empty();
-            let what = statement.trim().trim_start_matches("REFRESH MATERIALIZED VIEW ").trim_end_matches(';');
-            let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(&reason(&error));
+            let said = error.as_db_error().map_or("", DbError::message);
+            let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(said);
             if !follows && !outside {
                 return Err(Failed::Backup(format!("materialized view {what}: {}", reason(&error))));
             }
@@ -75,4 +90,15 @@ impl Refreshes {
         }
         Ok(refreshed)
     }
+}
+
+/// Runs one in a transaction of its own: how many rows of tables it has written.
+async fn refresh(client: &Client, statement: &str) -> std::result::Result<i64, tokio_postgres::Error> {
+    client.batch_execute("BEGIN").await?;
+    let written = match client.batch_execute(statement).await {
+        Ok(()) => client.query_one(WRITTEN, &[]).await.and_then(|row| row.try_get(0)),
+        Err(error) => Err(error),
+    };
+    client.batch_execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+    written
 }

@@ -25,7 +25,7 @@ use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
 use crate::task::restore::look as look_for;
 use crate::task::restore::part::Part;
 use crate::task::sandbox::loading::Loading;
-use crate::task::sandbox::money::{self, Money};
+use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
 use crate::task::sandbox::refresh::Refreshes;
@@ -80,7 +80,6 @@ pub fn of_backup(error: Error) -> Failed {
             let hint = "prove it by pgcellar restore, into a server that preloads the library";
             Failed::Here(Error::new(Kind::System, message).hint(hint))
         }
-        _ if money::is_refused(error.message()) => Failed::Here(money::cannot_be_read(error.message())),
         _ => Failed::Backup(error.message().to_owned()),
     }
 }
@@ -153,15 +152,19 @@ impl Restore<'_> {
         let needs = look_for::needs(&archive, None).await.map_err(of_backup)?;
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
-        let loading = Loading { restore: self, archive: &archive, path: &path, part: refreshes.rest.as_ref() };
+        let (money, part) = (&target.money, refreshes.rest.as_ref());
+        let loading = Loading { restore: self, archive: &archive, path: &path, part, money };
         let list = loading.part.map(Part::list).transpose()?;
-        let load = Load { lc_monetary: target.money.locale(), ..loading.load(target.name(), list.as_ref()) };
+        let load = Load { lc_monetary: money.locale(), ..loading.load(target.name(), list.as_ref()) };
         match &work {
             Some(work) => loading.rows(&load, work, &mut whole).await?,
             None => loading.files(&load).await?,
         }
+        let is_custom = work.is_some();
+        // It keeps the file open, and what is removed then stays on the disk.
+        drop(work);
         let finishing = async {
-            if work.is_some() {
+            if is_custom {
                 loading.all_else(&load).await?;
             }
             let not_refreshed = self.finish(&loading, &refreshes, target).await?;
