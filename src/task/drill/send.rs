@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -72,9 +73,17 @@ enum Sent {
     Unheard,
 }
 
+/// When the archive was sent.
+#[derive(Debug, Default)]
+struct Span {
+    began: OnceLock<Instant>,
+    ended: OnceLock<Instant>,
+}
+
 /// What is being sent.
 pub struct Sending {
     thread: JoinHandle<Result<Sent>>,
+    span: Arc<Span>,
     sent: Option<Sent>,
 }
 
@@ -82,11 +91,25 @@ impl Sending {
     /// Begins to send the order, the roles and the archive. It ends with the stream.
     pub fn begin(to: UnixStream, order: Order, archive: &Arc<Archive>, moved: &Counter, stop: &Stop) -> Self {
         let (archive, moved, stop) = (Arc::clone(archive), moved.clone(), stop.clone());
+        let span = Arc::new(Span::default());
+        let noted = Arc::clone(&span);
         let send = move || match ask(&to, &order, &archive, &stop)? {
-            Sent::Whole => send(&to, &archive, &moved, &stop),
+            Sent::Whole => {
+                noted.began.get_or_init(Instant::now);
+                let sent = send(&to, &archive, &moved, &stop);
+                noted.ended.get_or_init(Instant::now);
+                sent
+            }
             Sent::Unheard => Ok(Sent::Unheard),
         };
-        Sending { thread: tokio::task::spawn_blocking(send), sent: None }
+        Sending { thread: tokio::task::spawn_blocking(send), span, sent: None }
+    }
+
+    /// For how long the archive had been sent at this moment.
+    pub fn sent_before(&self, moment: Instant) -> Duration {
+        let Some(began) = self.span.began.get() else { return Duration::ZERO };
+        let until = self.span.ended.get().map_or(moment, |ended| moment.min(*ended));
+        until.saturating_duration_since(*began)
     }
 
     /// Listens meanwhile; what is wrong with the archive ends that.
