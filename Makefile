@@ -3,10 +3,10 @@
 
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. One that is named here and missing fails its tests.
-VERSIONS ?= 15 17 18
+VERSIONS ?= 13 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-nix image start stop \
+.PHONY: help demo test soak test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -56,11 +56,14 @@ image: ## Build the images of the backup service and of the drills' sandbox
 demo: ## Back up and restore a sample database on a throwaway PostgreSQL, and look on
 	@scripts/demo
 
-test: ## Run every test, against PostgreSQL 15, 17 and 18
+test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
 		folder=$$(scripts/postgres-root $$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" $(CARGO) test $(TESTS)
+
+soak: ## Restore by several jobs, and hold drills, many times over (TIMES=50)
+	@$(MAKE) --no-print-directory test TESTS="--test integration locks::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
 
 test-unit: ## Run the tests that need no PostgreSQL
 	$(CARGO) test --lib --bins

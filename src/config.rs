@@ -20,7 +20,7 @@ mod monitor;
 mod retention;
 mod s3;
 
-pub use connection::{Connection, Host, SslMode, Tls};
+pub use connection::{Connection, Host, SslMode, Tls, startup_options};
 pub use mail::{Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, policies, zone};

@@ -25,6 +25,8 @@ pub enum Kind {
     CannotWrite,
     /// Another run holds the lock, or the run was told to stop: the same call may work later (`EX_TEMPFAIL`).
     TryAgain,
+    /// Sessions of the server have locked each other out, or changed the same rows (`EX_TEMPFAIL`).
+    Conflict,
     /// The server or the file system does not permit it (`EX_NOPERM`).
     NotPermitted,
     /// A setting is wrong (`EX_CONFIG`).
@@ -43,7 +45,7 @@ impl Kind {
             Kind::System => 71,
             Kind::NotHere => 72,
             Kind::CannotWrite => 73,
-            Kind::TryAgain => 75,
+            Kind::TryAgain | Kind::Conflict => 75,
             Kind::NotPermitted => 77,
             Kind::Config => 78,
         }

@@ -1,5 +1,7 @@
 //! The manifest: what a backup is, in JSON beside its files. `doc/manifest.md` describes each field.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -208,6 +210,10 @@ pub struct Properties {
     pub security_labels: Vec<SecurityLabel>,
     /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
     pub settings: Vec<Setting>,
+    /// The parameters by which a session of this database computes values, whether the database or the server sets them:
+    /// `TimeZone`, `DateStyle` … Backups of version 0.1.0 have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub session_parameters: BTreeMap<String, String>,
 }
 
 impl Properties {
@@ -228,6 +234,7 @@ impl Properties {
             comment: None,
             security_labels: Vec::new(),
             settings: Vec::new(),
+            session_parameters: BTreeMap::new(),
         }
     }
 

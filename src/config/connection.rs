@@ -23,6 +23,9 @@ pub struct Connection {
     pub tls: Tls,
     /// Folder of PostgreSQL's programs, if it is set.
     pub bindir: Option<PathBuf>,
+    /// Parameters that sessions begin with, whatever the server, the database or the role set. No secrets: a server shows
+    /// them to everybody who may look at its sessions.
+    pub parameters: Vec<(String, String)>,
 }
 
 /// Where a server listens.
@@ -96,8 +99,35 @@ impl Connection {
             password: sources.find(credentials().as_deref())?,
             tls: Tls::new(args)?,
             bindir: args.pg_bindir.clone(),
+            parameters: Vec::new(),
         })
     }
+
+    /// Its parameters, as [`startup_options`] writes them.
+    pub fn options(&self) -> String {
+        startup_options(self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
+/// Parameters as the server takes them in its start-up packet (`pg_split_opts` of src/backend/utils/init/postinit.c takes
+/// them apart), and libpq in PGOPTIONS.
+pub fn startup_options<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut options = String::new();
+    for (name, value) in parameters {
+        if !options.is_empty() {
+            options.push(' ');
+        }
+        options.push_str("-c ");
+        options.push_str(name);
+        options.push('=');
+        for letter in value.chars() {
+            if letter == '\\' || letter.is_ascii_whitespace() || letter == '\x0b' {
+                options.push('\\');
+            }
+            options.push(letter);
+        }
+    }
+    options
 }
 
 impl Host {
@@ -160,6 +190,14 @@ impl Tls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_one_word_each() {
+        let options = |value| startup_options([("a", "1"), ("lc_monetary", value)].into_iter());
+        assert_eq!(options("de_DE.UTF-8@euro"), "-c a=1 -c lc_monetary=de_DE.UTF-8@euro");
+        assert_eq!(options("Norwegian (Bokm\\l)\tNorway"), "-c a=1 -c lc_monetary=Norwegian\\ (Bokm\\\\l)\\\tNorway");
+        assert_eq!(options(""), "-c a=1 -c lc_monetary=");
+    }
 
     #[test]
     fn hosts() {

@@ -1,6 +1,6 @@
 //! Our own connections to a server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::config::SslMode as ClientSslMode;
 use tokio_postgres::error::SqlState;
@@ -12,6 +12,10 @@ use crate::postgres::passfile;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a server is asked again, and how often.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Timeouts of every supported version, switched off where a session begins: what a database or a role has set would
 /// else hold from its first statement on (PostgreSQL documentation, "Parameter Interaction via the Shell").
@@ -27,7 +31,7 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
         })?,
     };
     config.port(connection.port).dbname(database).user(&user).application_name("pgcellar");
-    config.options(NO_TIMEOUTS);
+    config.options(format!("{NO_TIMEOUTS} {}", connection.options()));
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),
@@ -43,6 +47,21 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
         (true, _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector()?).await,
     };
     connected.map_err(|error| unreachable(connection, &user, database, &error))
+}
+
+/// Connects to a database that hours of work have gone into: a server that has no connection left for a moment, or is
+/// starting again, is asked for a while.
+pub async fn connect_patiently(connection: &Connection, database: &str) -> Result<Client> {
+    let begun = Instant::now();
+    loop {
+        match connect(connection, database).await {
+            Err(error) if error.kind() == Kind::Unavailable && begun.elapsed() < PATIENCE => {
+                log::info!("{}; trying again", error.message());
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// libpq's `prefer`: with TLS first, and without where the server refuses this client with TLS.

@@ -99,6 +99,7 @@ impl Cluster {
             password: None,
             tls: Tls { mode: SslMode::Disable, root_cert: None, cert: None, key: None },
             bindir: Some(plan.programs.folder.clone()),
+            parameters: Vec::new(),
         };
         let mut command = plan.programs.server("postgres");
         command.arg("-D").arg(&data).args(["-k"]).arg(plan.folder).args(["-p", &PORT.to_string()]);

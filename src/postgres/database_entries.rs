@@ -8,6 +8,8 @@
 mod privileges;
 mod tokens;
 
+use std::collections::BTreeMap;
+
 use crate::catalogue::manifest::{Properties, SecurityLabel, Setting};
 use crate::postgres::archive::Entry;
 use privileges::Privileges;
@@ -110,6 +112,7 @@ impl Told {
             comment: self.comment,
             security_labels: self.security_labels,
             settings: self.settings,
+            session_parameters: BTreeMap::new(),
         }
     }
 

@@ -1,11 +1,27 @@
 //! What a manifest tells of a database: asked in the same snapshot as the dump.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::{Client, Row};
 
 use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
 use crate::error::Result;
 use crate::postgres::client::{failed, literal};
 use crate::postgres::snapshot::{Snapshot, get, text};
+
+/// The parameters of this list, and those of extensions that are in the database, as far as every session can set them
+/// (PostgreSQL documentation, "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is kept with
+/// the fingerprints. What the configuration file sets for other prefixes may be an application's secret.
+const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FROM pg_settings s \
+     LEFT JOIN (SELECT lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value \
+       FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase, unnest(r.setconfig) c \
+       WHERE r.setrole = 0 AND d.datname = current_database()) o ON o.name = lower(s.name) \
+     WHERE (o.value IS NOT NULL OR s.source NOT IN ('user', 'database user', 'client', 'session')) AND (lower(s.name) IN \
+       ('timezone', 'timezone_abbreviations', 'datestyle', 'intervalstyle', 'default_text_search_config', 'lc_numeric', \
+        'lc_time', 'bytea_output', 'extra_float_digits', 'xmlbinary', 'array_nulls', 'transform_null_equals', \
+        'backslash_quote') \
+       OR s.context IN ('user', 'superuser') AND s.source <> 'default' \
+         AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = split_part(s.name, '.', 1)))";
 
 /// Facts of one database.
 #[derive(Debug)]
@@ -52,6 +68,7 @@ impl Snapshot {
             properties: Properties {
                 security_labels: security_labels(self.client(), "current_database()").await?,
                 settings: settings(self.client(), "current_database()").await?,
+                session_parameters: self.session_parameters().await?,
                 ..properties(&database)?
             },
             extensions: self.extensions().await?,
@@ -69,6 +86,13 @@ impl Snapshot {
 
     async fn all(&self, query: &str) -> Result<Vec<Row>> {
         self.client().query(query, &[]).await.map_err(failed("facts of the database cannot be read"))
+    }
+
+    /// What decides how a session of this database computes values and reads them. Where our own role has a setting of its
+    /// own, what holds for others is known of the database's settings alone.
+    async fn session_parameters(&self) -> Result<BTreeMap<String, String>> {
+        let rows = self.all(SESSION_PARAMETERS).await?;
+        rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
     }
 
     async fn extensions(&self) -> Result<Vec<Extension>> {
@@ -166,5 +190,6 @@ fn properties(row: &Row) -> Result<Properties> {
         comment: get(row, 8)?,
         security_labels: Vec::new(),
         settings: Vec::new(),
+        session_parameters: BTreeMap::new(),
     })
 }

@@ -74,11 +74,18 @@ fn too_old(what: &str, server: u32) -> Error {
     .hint("restore into a server of the version that was backed up, or a newer one")
 }
 
-/// Everything that can be set on a database that exists already, in the order in which it has to be. The caller runs it
-/// in one transaction.
+/// The configuration parameters of a database, and those of roles in it. They decide what materialized views, constraints
+/// and indexes compute, so they are set before the load, as `pg_restore --create` does it.
+pub fn parameters(name: &str, of: &Properties) -> Vec<Statement> {
+    let database = identifier(name);
+    of.settings.iter().map(|setting| parameter(&database, setting)).collect()
+}
+
+/// Everything else that can be set on a database that exists already, in the order in which it has to be. The caller runs
+/// it in one transaction.
 pub fn statements(name: &str, of: &Properties) -> Result<Vec<Statement>> {
     let database = identifier(name);
-    let mut all: Vec<Statement> = of.settings.iter().map(|setting| parameter(&database, setting)).collect();
+    let mut all = Vec::new();
     let mut add = |what: &str, sql: String| all.push(Statement { what: what.to_owned(), sql, parameter: false });
     if let Some(comment) = &of.comment {
         add("the comment", format!("COMMENT ON DATABASE {database} IS {}", literal(comment)));
@@ -177,6 +184,7 @@ mod tests {
             comment: None,
             security_labels: Vec::new(),
             settings: Vec::new(),
+            session_parameters: std::collections::BTreeMap::new(),
         }
     }
 
@@ -255,7 +263,8 @@ mod tests {
             ],
             ..properties()
         };
-        let sql: Vec<String> = statements("d", &of).unwrap().into_iter().map(|statement| statement.sql).collect();
+        let all = parameters("d", &of).into_iter().chain(statements("d", &of).unwrap());
+        let sql: Vec<String> = all.map(|statement| statement.sql).collect();
         assert_eq!(
             sql,
             [

@@ -15,19 +15,19 @@ use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::event;
-use crate::host::progress::Progress;
 use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::faults::Faults;
-use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 
 pub mod archive;
 mod ask;
 mod compare;
+pub mod deferred;
+mod fill;
 pub mod fingerprints;
 mod folder;
 pub mod foreign;
@@ -42,11 +42,11 @@ mod recipe;
 mod replace;
 mod script;
 mod stage;
+pub mod turns;
 pub mod wanted;
 
 use archive::{Archive, major};
 use folder::Files;
-use lists::{List, Turns};
 use parallel::Unpacking;
 use part::Part;
 use wanted::Wanted;
@@ -55,8 +55,8 @@ use wanted::Wanted;
 /// its disk first.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How many of a program's warnings are shown.
-const SHOWN: usize = 20;
+/// How many times a load is begun that other sessions have locked out.
+const TRIES: u32 = 3;
 
 /// What a run works with.
 struct Run<'a> {
@@ -69,7 +69,8 @@ struct Run<'a> {
     target: String,
     programs: Programs,
     no_tablespaces: bool,
-    lc_monetary: Option<String>,
+    /// How sessions in the new database begin.
+    sessions: LoadSessions,
     /// Errors that were gone on after, if that is wanted.
     faults: Option<Faults>,
     stop: &'a Stop,
@@ -118,12 +119,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 
     let part = part::find(&archive, asked).await?;
     let run = prepare(args, (archive, part), target, &server, stop).await?;
-    let input = input(&run).await?;
-    let database = make(&run, &mut server).await?;
-    let bytes = match fill(&run, &server, &database, input).await {
-        Ok(bytes) => bytes,
-        Err(error) => return Err(database.discard(&mut server, part::explain(run.part.as_ref(), error)).await),
-    };
+    let (database, bytes) = load(&run, &mut server).await?;
     let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());
     replace::conclude(&run, &mut server, replaced.zip(kept)).await
@@ -162,14 +158,17 @@ async fn prepare<'a>(
         );
     }
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
+    let sessions = stop
+        .or(LoadSessions::find(server, &archive.properties, archive.format == Format::Plain, lc_monetary.as_deref()))
+        .await?;
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
-    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, lc_monetary, faults, stop })
+    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, sessions, faults, stop })
 }
 
 /// The locale that amounts of money were written in, if anybody knows it and the server has it.
 async fn lc_monetary(expected: Option<&Fingerprints>, server: &Server) -> Result<Option<String>> {
     let Some(locale) = expected.and_then(Fingerprints::lc_monetary) else { return Ok(None) };
-    if server.knows_lc_monetary(locale).await? {
+    if server.takes("lc_monetary", locale).await? {
         return Ok(Some(locale.to_owned()));
     }
     log::warn!(
@@ -197,6 +196,37 @@ async fn input(run: &Run<'_>) -> Result<Input> {
     })
 }
 
+/// Makes the database and fills it. Where other sessions, or the load's own jobs, have locked each other out, it is done
+/// again from the beginning.
+async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, u64)> {
+    let mut tries = 1;
+    loop {
+        let input = input(run).await?;
+        let database = make(run, server).await?;
+        let error = match fill::fill(run, server, &database, input).await {
+            Ok(bytes) => return Ok((database, bytes)),
+            Err(error) => error,
+        };
+        let again = tries < TRIES && !run.stop.requested() && is_conflict(server, &database, &error).await;
+        let discarded = database.discard(server, part::explain(run.part.as_ref(), error)).await;
+        if !again {
+            return Err(discarded);
+        }
+        log::warn!("{}: the load begins again", discarded.message());
+        tries += 1;
+    }
+}
+
+/// Whether sessions have locked each other out. The error's text may be in the server's language; the server also counts
+/// deadlocks.
+async fn is_conflict(server: &Server, database: &NewDatabase, error: &Error) -> bool {
+    match error.kind() {
+        Kind::Conflict => true,
+        Kind::Data => database.deadlocks(server).await.unwrap_or_default() > 0,
+        _ => false,
+    }
+}
+
 /// Makes the empty database. It is not simply dropped half-way when the task is told to stop: the server would go on.
 async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
     let told_long_ago = async {
@@ -214,57 +244,6 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
     match run.stop.requested() {
         true => Err(made.discard(server, run.stop.error()).await),
         false => Ok(made),
-    }
-}
-
-/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
-async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
-    let list = run.part.as_ref().map(Part::list).transpose()?;
-    let load = Load {
-        programs: &run.programs,
-        connection: server.connection(),
-        server: server.major,
-        database: database.name(),
-        format: run.archive.format,
-        no_tablespaces: run.no_tablespaces,
-        lc_monetary: run.lc_monetary.as_deref(),
-        list: list.as_ref().map(List::path),
-        going_on: run.faults.as_ref(),
-        stop: run.stop,
-    };
-    let messages = match input {
-        Input::Stream => stream(run, &load).await?,
-        Input::Unpacking(unpacking) => parallel::load(run, &load, unpacking).await?,
-        Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
-            let turns = Turns::plan(&run.archive, run.part.as_ref()).await?;
-            load.in_turns(files.path(), run.jobs, turns.paths()).await?
-        }
-        Input::Files(files) => load.file(files.path()).await?,
-    };
-    // The number of errors that pg_restore went on after: none but the known one, or the load had failed.
-    let warnings = messages.warnings();
-    for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
-        log::warn!("{warning}");
-    }
-    let looked =
-        run.stop.or(look::all_there(&run.archive, run.part.as_ref(), server.connection(), database.name())).await;
-    replace::go_on(run, looked)?;
-    replace::go_on(run, compare::with_backup(run, server.connection(), database.name()).await)?;
-    run.stop.or(look::analyze(server.connection(), database.name(), run.jobs)).await?;
-    run.stop.or(database.bytes(server)).await
-}
-
-async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child::Messages> {
-    let archive = &run.archive;
-    let file = archive.file()?.clone();
-    let progress = Progress::begin(&run.target, Some(file.stored_bytes));
-    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
-    let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
-    let source = run.stop.or(async { joined(source.await) }).await?;
-    match load.stream(source, |digests| archive::whole(&file, digests)).await {
-        Ok(messages) => Ok(messages),
-        Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
-        Err(Failure::Other(error)) => Err(error),
     }
 }
 

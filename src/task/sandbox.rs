@@ -117,10 +117,11 @@ async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: Incoming) -> std
     let mut empty = restore.make_database(globals).await?;
     restore.outbox.tell(Message::Ready { postgres: restore.cluster.version.clone() }).await?;
     let rows = restore.fill(&mut empty, incoming).await?;
-    look::tell(restore, empty.name(), &rows).await?;
+    look::tell(restore, empty.connection(), empty.name(), &rows).await?;
+    let connection = empty.connection().clone();
     empty.publish(restore.order).await?;
     // The table of contents has the database itself, with its comment, its rights and its settings.
-    look::objects(restore).await
+    look::objects(restore, &connection).await
 }
 
 /// What a drill stands on.

@@ -1,7 +1,7 @@
 //! Tests of the built program against real PostgreSQL servers: one module for each capability, and what they share in
 //! [`common`].
 //!
-//! PostgreSQL 15, 17 and 18 are needed; `make test` brings them. A version that is missing fails its tests.
+//! PostgreSQL 13, 15, 17 and 18 are needed; `make test` brings them. A version that is missing fails its tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
@@ -21,11 +21,14 @@ mod copies;
 mod disk;
 mod doctor;
 mod drill;
+mod event_triggers;
 mod fingerprints;
 mod ground;
 mod killed;
+mod limits;
 mod list;
 mod living;
+mod locks;
 mod mail;
 mod money;
 mod monitor;
@@ -46,6 +49,7 @@ mod schedule;
 mod secrets;
 mod seed_names;
 mod settings;
+mod settings_of_databases;
 mod tools;
 mod upgrade;
 mod verify;

@@ -17,13 +17,24 @@ const DEFN_LIMIT: usize = 128;
 const DEPENDENCIES: usize = 64;
 /// What is looked at of a definition that counts.
 const WHOLE_LIMIT: usize = 1 << 20;
-/// Entries whose definitions count: some name roles that are nobody's owner, some are the database's own, some are values
-/// of sequences.
-const WHOLE: [&[u8]; 6] = [b"ACL", b"DEFAULT ACL", b"POLICY", b"DATABASE", b"DATABASE PROPERTIES", b"SEQUENCE SET"];
-/// Entries whose definitions count if they are about the database, which their tag says.
-const OF_DATABASE: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
+/// Entries whose definitions count: some name roles that own nothing, some are the database's own, some are values of
+/// sequences, and some are run by a session of ours.
+const WHOLE: [&[u8]; 8] = [
+    b"ACL",
+    b"DEFAULT ACL",
+    b"POLICY",
+    b"DATABASE",
+    b"DATABASE PROPERTIES",
+    b"SEQUENCE SET",
+    b"MATERIALIZED VIEW DATA",
+    b"EVENT TRIGGER",
+];
+/// Entries whose definitions count if their tag says that they are about such an object.
+const ABOUT: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
 /// How the tag of an entry about the database begins.
 const DATABASE_TAG: &[u8] = b"DATABASE ";
+/// How that of an entry about an event trigger begins.
+const EVENT_TRIGGER_TAG: &[u8] = b"EVENT TRIGGER ";
 
 /// The head of a string of the archive, in the encoding of the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -215,7 +226,8 @@ impl Draft {
     /// Whether the definition that comes next is kept whole.
     fn counts(&self) -> bool {
         let desc = self.desc.bytes.as_slice();
-        WHOLE.contains(&desc) || OF_DATABASE.contains(&desc) && self.tag.bytes.starts_with(DATABASE_TAG)
+        let is_about = |tag: &[u8]| ABOUT.contains(&desc) && self.tag.bytes.starts_with(tag);
+        WHOLE.contains(&desc) || is_about(DATABASE_TAG) || is_about(EVENT_TRIGGER_TAG)
     }
 
     fn entry(&self) -> Entry<'_> {

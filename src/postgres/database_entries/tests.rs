@@ -20,6 +20,7 @@ fn defaults() -> Properties {
         comment: None,
         security_labels: Vec::new(),
         settings: Vec::new(),
+        session_parameters: std::collections::BTreeMap::new(),
     }
 }
 

@@ -29,6 +29,7 @@ mod work;
 
 use names::Names;
 use pipe::Pipe;
+pub use sequences::Positions;
 use session::Sessions;
 use work::{Way, Work};
 
@@ -56,7 +57,7 @@ pub struct Ask<'a> {
 /// # Errors
 /// `NotPermitted` where our role may not read a table, and `Unavailable` where the server does not answer.
 pub async fn look(ask: &Ask<'_>, expected: &Fingerprints) -> Result<Held> {
-    let mut sessions = Sessions::in_one_snapshot(ask.connection, ask.database, &expected.settings).await?;
+    let mut sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
     let names = Names::new(&expected.settings);
     let work = Arc::new(Work::plan(sessions.first(), &names, ask, expected).await?);
     sessions.grow(work.left().min(ask.jobs.get())).await?;
@@ -81,7 +82,7 @@ pub async fn look_at_rows(ask: &Ask<'_>, expected: &Fingerprints, folder: &Path)
 
 /// Asks for everything but rows.
 pub async fn look_at_others(ask: &Ask<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
-    let sessions = Sessions::in_one_snapshot(ask.connection, ask.database, &expected.settings).await?;
+    let sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
     others(sessions.first(), &Names::new(&expected.settings), ask, expected).await
 }
 

@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::Result;
-use crate::postgres::client::{connect, failed, literal, reason};
+use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
+use crate::postgres::living::Ask;
 use crate::postgres::living::names::ENCODING;
 use crate::postgres::snapshot::text;
 
@@ -29,7 +30,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 /// Where a transaction goes back to after a statement that failed.
 const START: &str = "SAVEPOINT start";
 
-/// Undoes a statement that failed: the transaction goes on.
+/// Undoes a statement that failed, or gives back the locks of those that did not: the transaction goes on with its snapshot.
 pub const BACK: &str = "ROLLBACK TO SAVEPOINT start";
 
 /// How long a statement waits for a lock where sessions are apart: there is something else to read meanwhile.
@@ -48,13 +49,15 @@ pub struct Sessions<'a> {
 }
 
 impl<'a> Sessions<'a> {
-    /// Connects, and takes a snapshot. `settings` are those that the rows were dumped with.
-    pub async fn in_one_snapshot(
-        connection: &'a Connection,
-        database: &'a str,
-        settings: &'a BTreeMap<String, String>,
-    ) -> Result<Self> {
-        let first = session(connection, database, settings).await?;
+    /// Connects, patiently if the database has been loaded just now, and takes a snapshot. `settings` are those that the rows
+    /// were dumped with.
+    pub async fn in_one_snapshot(ask: &Ask<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
+        let (connection, database) = (ask.connection, ask.database);
+        let client = match ask.loaded {
+            true => connect_patiently(connection, database).await?,
+            false => connect(connection, database).await?,
+        };
+        let first = set_up(client, settings).await?;
         let sql = format!("{BEGIN}; SELECT 1; {START}");
         first.batch_execute(&sql).await.map_err(failed("a transaction cannot be begun"))?;
         let first = Arc::new(first);
@@ -128,7 +131,10 @@ async fn export(client: &Client) -> Result<String> {
 }
 
 async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
-    let client = connect(connection, database).await?;
+    set_up(connect(connection, database).await?, settings).await
+}
+
+async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<Client> {
     client.batch_execute(AS_PG_DUMP).await.map_err(failed("the session cannot be set up as pg_dump's"))?;
     for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {
         let set = format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value));

@@ -19,6 +19,10 @@ use crate::postgres::living::targets::Statement;
 use crate::postgres::living::{Ask, session, targets};
 use crate::postgres::snapshot::get;
 
+/// How many pieces are read before the locks on their tables are given back. A session holds few locks at a time, as a load
+/// does: the server's table of locks may have no room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).
+const LOCKED: usize = 8;
+
 /// How rows get here.
 #[derive(Debug)]
 pub enum Way {
@@ -101,8 +105,11 @@ impl Work {
 
     /// Does pieces of the work until none is left.
     pub async fn run(self: Arc<Self>, client: Arc<Client>, way: Way) -> Result<()> {
-        loop {
+        for number in 1_usize.. {
             let Some(piece) = lock(&self.pieces).pop_front() else { return Ok(()) };
+            if matches!(way, Way::Messages) && number.is_multiple_of(LOCKED) {
+                client.batch_execute(session::BACK).await.map_err(failed("a transaction cannot go on"))?;
+            }
             let error = match self.answer(&client, &way, &piece.statement).await {
                 Ok(rows) => {
                     self.add(piece.table, &rows);
@@ -132,6 +139,7 @@ impl Work {
             }
             self.replace(piece.table, instead);
         }
+        Ok(())
     }
 
     async fn answer(&self, client: &Client, way: &Way, statement: &Statement) -> std::result::Result<Sum, Failure> {

@@ -134,8 +134,23 @@ const KINDS: &[(&str, &str)] = &[
 pub struct Wanted {
     /// Index in [`KINDS`].
     kind: usize,
+    dump_ids: Vec<u32>,
     schemas: Vec<Vec<u8>>,
     tags: Vec<Vec<u8>>,
+}
+
+/// An entry whose object the database does not have.
+#[derive(Debug)]
+pub struct Missing {
+    /// The entry.
+    pub dump_id: u32,
+    /// What it is and what it is called, for messages.
+    pub name: String,
+}
+
+/// Whether objects of this description can be looked up.
+pub fn is_looked_up(desc: &[u8]) -> bool {
+    KINDS.iter().any(|(known, _)| known.as_bytes() == desc)
 }
 
 /// Gathers the entries of a table of contents into batches; what it holds does not grow with the archive.
@@ -154,11 +169,12 @@ impl Gatherer {
         let at = match self.batches.iter().position(|batch| batch.kind == kind) {
             Some(at) => at,
             None => {
-                self.batches.push(Wanted { kind, schemas: Vec::new(), tags: Vec::new() });
+                self.batches.push(Wanted { kind, dump_ids: Vec::new(), schemas: Vec::new(), tags: Vec::new() });
                 self.batches.len() - 1
             }
         };
         let batch = self.batches.get_mut(at)?;
+        batch.dump_ids.push(entry.dump_id);
         batch.schemas.push(entry.namespace.bytes.to_vec());
         batch.tags.push(entry.tag.bytes.to_vec());
         (batch.tags.len() >= BATCH).then(|| self.batches.swap_remove(at))
@@ -172,7 +188,7 @@ impl Gatherer {
 
 impl Wanted {
     /// Names those that the database does not have. `encoding` is that of the names. The session's search path is empty.
-    pub async fn missing(&self, client: &Client, encoding: &str) -> Result<Vec<String>> {
+    pub async fn missing(&self, client: &Client, encoding: &str) -> Result<Vec<Missing>> {
         let Some((desc, all)) = KINDS.get(self.kind) else { return Ok(Vec::new()) };
         let query = format!(
             "SELECT w.i FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS w(schema, tag, i) \
@@ -186,10 +202,13 @@ impl Wanted {
         let mut missing = Vec::new();
         for row in rows {
             let at = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default().saturating_sub(1);
-            if let (Some(schema), Some(tag)) = (self.schemas.get(at), self.tags.get(at)) {
+            if let (Some(schema), Some(tag), Some(dump_id)) =
+                (self.schemas.get(at), self.tags.get(at), self.dump_ids.get(at))
+            {
                 let (schema, tag) = (String::from_utf8_lossy(schema), String::from_utf8_lossy(tag));
                 let dot = if schema.is_empty() { "" } else { "." };
-                missing.push(format!("{} {schema}{dot}{tag}", desc.to_lowercase()));
+                let name = format!("{} {schema}{dot}{tag}", desc.to_lowercase());
+                missing.push(Missing { dump_id: *dump_id, name });
             }
         }
         Ok(missing)

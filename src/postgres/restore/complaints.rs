@@ -9,10 +9,12 @@ use crate::error::{Error, Kind};
 use crate::postgres::child::Messages;
 use crate::postgres::restore::faults::Faults;
 
-/// The one error that a pg_restore which is newer than the server makes by itself: since version 17 it sets a parameter
-/// that older servers do not know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`).
-const KNOWN: &str =
-    "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeout\"";
+/// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
+/// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
+const KNOWN: &str = "Command was: SET transaction_timeout = 0;";
+
+/// How pg_restore begins an error that the server made of a command, which it shows behind it.
+const OF_COMMAND: &str = "could not execute query: ";
 
 /// pg_restore's last line after errors that it went on after: it has reached the end.
 const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
@@ -31,6 +33,8 @@ struct Heard {
     known: u64,
     others: u64,
     reached_end: bool,
+    /// An error of a command that has not been shown yet.
+    open: Option<String>,
 }
 
 impl Judge {
@@ -41,27 +45,44 @@ impl Judge {
 
     /// Hears a line.
     pub fn hear(&self, line: &str) {
-        // A thread that broke down while it held the lock has left numbers that are right.
-        let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut heard = self.heard();
         heard.reached_end |= line.starts_with(REACHED_END);
-        if let (Some(faults), true) = (&self.going_on, line.starts_with(COMMAND)) {
-            faults.explain(&shorten(line));
-        }
-        if line == KNOWN {
-            heard.known += 1;
-            self.going_on.iter().for_each(Faults::explained);
-        } else if let Some(error) = line.strip_prefix("pg_restore: error: ") {
-            match &self.going_on {
-                // A server that is gone or full would spoil everything that follows.
-                Some(faults) if matches!(meaning("pg_restore", "", error).0, Kind::Data | Kind::Missing) => {
-                    faults.add(shorten(error.strip_prefix("could not execute query: ").unwrap_or(error)));
-                }
-                _ => {
-                    heard.others += 1;
-                    self.stop.cancel();
+        let error = line.strip_prefix("pg_restore: error: ");
+        if line.starts_with(COMMAND) {
+            match heard.open.take() {
+                Some(_) if line == KNOWN => heard.known += 1,
+                open => {
+                    open.iter().for_each(|error| self.judge(error, &mut heard));
+                    self.going_on.iter().for_each(|faults| faults.explain(&shorten(line)));
                 }
             }
+        } else if let Some(error) = error {
+            if let Some(open) = heard.open.take() {
+                self.judge(&open, &mut heard);
+            }
+            match error.strip_prefix(OF_COMMAND) {
+                Some(error) => heard.open = Some(error.to_owned()),
+                None => self.judge(error, &mut heard),
+            }
         }
+    }
+
+    fn judge(&self, error: &str, heard: &mut Heard) {
+        match &self.going_on {
+            // A server that is gone or full would spoil everything that follows.
+            Some(faults) if matches!(meaning("pg_restore", "", error).0, Kind::Data | Kind::Missing) => {
+                faults.add(shorten(error));
+            }
+            _ => {
+                heard.others += 1;
+                self.stop.cancel();
+            }
+        }
+    }
+
+    /// A thread that broke down while it held the lock has left numbers that are right.
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Waits for an error that is not the known one.
@@ -71,7 +92,10 @@ impl Judge {
 
     /// Whether a pg_restore that exited so has done all that it should.
     pub fn accepts(&self, status: ExitStatus) -> bool {
-        let heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut heard = self.heard();
+        if let Some(open) = heard.open.take() {
+            self.judge(&open, &mut heard);
+        }
         match status.code() {
             Some(0) => heard.others == 0,
             Some(1) => heard.others == 0 && (heard.known > 0 || self.going_on.is_some()) && heard.reached_end,
@@ -89,12 +113,20 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> 
     Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
 }
 
-/// The first line that is an error, with the lines that explain it.
+/// The first line that is an error, with the lines that explain it. psql names its input before an error of the server, whose
+/// severity is in the server's language.
 fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty() && *line != KNOWN).collect();
-    let is_error =
-        |line: &&str| ["error: ", "ERROR: ", "FATAL: ", "fatal: ", "PANIC: "].iter().any(|word| line.contains(word));
-    let from = lines.iter().position(is_error).unwrap_or(lines.len().saturating_sub(1));
+    let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+    let is_error = |line: &str| {
+        line.starts_with("psql:<stdin>:")
+            || ["error: ", "ERROR: ", "FATAL: ", "fatal: ", "PANIC: "].iter().any(|word| line.contains(word))
+    };
+    let is_known = |at: usize| {
+        let rest = lines.get(at + 1..).unwrap_or_default();
+        rest.iter().take_while(|line| !is_error(line)).any(|line| *line == KNOWN)
+    };
+    let mut errors = (0..lines.len()).filter(|at| lines.get(*at).is_some_and(|line| is_error(line)) && !is_known(*at));
+    let from = errors.next().unwrap_or(lines.len().saturating_sub(1));
     let explains =
         |line: &&&str| ["DETAIL: ", "HINT: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
     let first = lines.get(from)?;
@@ -156,6 +188,15 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
         return (Kind::Missing, hint.to_owned());
     }
+    let locks = [
+        "deadlock detected",
+        "could not serialize access",
+        "canceling statement due to lock timeout",
+        "could not obtain lock on",
+    ];
+    if locks.into_iter().any(|text| said(why).contains(text)) {
+        return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
+    }
     if says("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
     }
@@ -210,24 +251,30 @@ mod tests {
     #[test]
     fn only_the_known_error_is_accepted() {
         let end = "pg_restore: warning: errors ignored on restore: 1";
-        let near = "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeouts\"";
+        let english = "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeout\"";
+        let german = "pg_restore: error: could not execute query: FEHLER:  unbekannter Konfigurationsparameter »transaction_timeout«";
+        let near = "Command was: SET transaction_timeouts = 0;";
         assert!(judge(&[]).accepts(exited(0)));
-        assert!(
-            judge(&["pg_restore: while INITIALIZING:", KNOWN, "Command was: SET transaction_timeout = 0;", end])
-                .accepts(exited(1))
-        );
-        for lines in [
-            &[KNOWN][..],
-            &[end],
-            &[],
-            &[KNOWN, near, end],
-            &[near, end],
-            &[KNOWN, "pg_restore: error: COPY failed", end],
-        ] {
-            assert!(!judge(lines).accepts(exited(1)), "{lines:?}");
+        for error in [english, german] {
+            let lines = ["pg_restore: while INITIALIZING:", error, KNOWN, end];
+            assert!(judge(&lines).accepts(exited(1)), "{error}");
+            for lines in [
+                &[error, KNOWN][..],
+                &[end],
+                &[],
+                &[error, KNOWN, error, near, end],
+                &[error, near, end],
+                &[error, end],
+                &[error, error, KNOWN, end],
+                &[error, KNOWN, "pg_restore: error: COPY failed", end],
+            ] {
+                assert!(!judge(lines).accepts(exited(1)), "{lines:?}");
+            }
+            assert!(!judge(&[error, KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
+            assert!(judge(&[error, near]).stop.is_cancelled() && !judge(&[error, KNOWN, end]).stop.is_cancelled());
+            let told = first_error([error, KNOWN, "", "pg_restore: error: FEHLER:  x", near].into_iter()).unwrap();
+            assert!(told.starts_with("pg_restore: error: FEHLER:  x"), "{told}");
         }
-        assert!(!judge(&[KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
-        assert!(judge(&[near]).stop.is_cancelled() && !judge(&[KNOWN, end]).stop.is_cancelled());
     }
 
     #[test]
@@ -237,15 +284,15 @@ mod tests {
         let faults = Faults::default();
         let judge = Judge::new(Some(faults.clone()));
         let command = "Command was: REFRESH MATERIALIZED VIEW nap;";
-        for line in [error, "LINE 1: x", command, error, KNOWN, "Command was: SET transaction_timeout = 0;", end] {
+        for line in [error, "LINE 1: x", command, error, command, error, KNOWN, end] {
             judge.hear(line);
         }
-        let error = "ERROR:  relation \"x\" does not exist";
-        let told = [format!("{error} | {command}"), error.to_owned()];
-        assert_eq!(faults.told(), (told.to_vec(), 2));
+        let told = format!("ERROR:  relation \"x\" does not exist | {command}");
+        assert_eq!(faults.told(), (vec![told.clone(), told], 2));
         assert!(judge.accepts(exited(1)) && judge.accepts(exited(0)) && !judge.stop.is_cancelled());
         judge
             .hear("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
+        judge.hear(command);
         assert!(judge.stop.is_cancelled() && !judge.accepts(exited(1)));
         assert!(!Judge::new(Some(faults)).accepts(exited(1)), "it did not reach the end");
     }
@@ -261,6 +308,11 @@ mod tests {
                 Kind::Unavailable,
             ),
             ("pg_restore: error: unsupported version (1.16) in file header", Kind::System),
+            ("pg_restore: error: could not execute query: ERROR:  deadlock detected", Kind::Conflict),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  x | CONTEXT:  COPY t: \"deadlock detected\"",
+                Kind::Data,
+            ),
             ("pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist", Kind::Data),
         ];
         for (why, kind) in cases {

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::properties::{Statement, create_database, statements};
+use crate::postgres::properties::{Statement, create_database, parameters, statements};
 use crate::postgres::restore::server::{Server, exists, session};
 use crate::postgres::snapshot::{get, text};
 
@@ -58,9 +58,12 @@ impl NewDatabase {
         let row = row.map_err(|error| cannot_create(target, &error))?;
         let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned() };
         leftover::mark(server, &database).await;
-        match database.rehearse(server, properties).await {
+        match database.prepare(server, properties).await {
             Ok(()) => Ok(database),
-            Err(error) => Err(database.discard(server, error).await),
+            Err(error) => {
+                drop(server.client().batch_execute("ROLLBACK").await);
+                Err(database.discard(server, error).await)
+            }
         }
     }
 
@@ -80,13 +83,24 @@ impl NewDatabase {
         Ok(u64::try_from(get::<i64>(&row, 0)?).unwrap_or_default())
     }
 
-    /// Sets the properties and takes them back: what the server refuses shows before hours of loading.
-    async fn rehearse(&self, server: &Server, properties: &Properties) -> Result<()> {
-        let all = statements(&self.name, properties)?;
-        begin(server.client()).await?;
-        let applied = apply(server.client(), &all, true).await;
-        server.client().batch_execute("ROLLBACK").await.map_err(failed("the properties cannot be taken back"))?;
-        applied
+    /// How many deadlocks the server has ended in it.
+    pub async fn deadlocks(&self, server: &Server) -> Result<i64> {
+        let query = "SELECT coalesce((SELECT deadlocks FROM pg_stat_database WHERE datid = $1::oid), 0)";
+        let row =
+            server.client().query_one(query, &[&self.oid]).await.map_err(failed("deadlocks cannot be counted"))?;
+        get(&row, 0)
+    }
+
+    /// Sets the parameters, which decide what the load computes. Sets the other properties too, and takes them back: what
+    /// the server refuses shows before hours of loading.
+    async fn prepare(&self, server: &Server, properties: &Properties) -> Result<()> {
+        let client = server.client();
+        begin(client).await?;
+        apply(client, &parameters(&self.name, properties)).await?;
+        client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
+        apply(client, &statements(&self.name, properties)?).await?;
+        let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
+        end.map_err(failed("the parameters of the database cannot be set"))
     }
 
     /// Gives the whole database its name and its properties, in one transaction. If that fails, it is dropped.
@@ -106,7 +120,7 @@ impl NewDatabase {
         matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target)
     }
 
-    /// What is set on the whole database, under the name that it has then. The comment has been our mark until now.
+    /// What is set on the whole database, under the name that it has then. Its comment is our mark until then.
     fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
         let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
@@ -127,7 +141,7 @@ impl NewDatabase {
             Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
             _ => failed("the new database cannot be given its name")(error),
         })?;
-        apply(client, &self.properties(&self.target, properties)?, false).await?;
+        apply(client, &self.properties(&self.target, properties)?).await?;
         client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
     }
 
@@ -209,9 +223,9 @@ async fn begin(client: &Client) -> Result<()> {
     client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
 }
 
-/// Runs the statements in the transaction that is open. A parameter that this server does not know is left out, and
-/// told of if `tell` says so.
-async fn apply(client: &Client, all: &[Statement], tell: bool) -> Result<()> {
+/// Runs the statements in the transaction that is open. A parameter that this server does not know is left out, with a
+/// warning.
+async fn apply(client: &Client, all: &[Statement]) -> Result<()> {
     for statement in all {
         let what = format!("{} of the database cannot be set", statement.what);
         let sql = match statement.parameter {
@@ -222,9 +236,7 @@ async fn apply(client: &Client, all: &[Statement], tell: bool) -> Result<()> {
             Ok(()) => {}
             Err(error) if statement.parameter && error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
                 client.batch_execute("ROLLBACK TO parameter").await.map_err(failed(&what))?;
-                if tell {
-                    log::warn!("{} of the database is left out: {}", statement.what, reason(&error));
-                }
+                log::warn!("{} of the database is left out: {}", statement.what, reason(&error));
             }
             Err(error) => return Err(cannot_set(&what, error)),
         }

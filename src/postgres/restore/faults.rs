@@ -40,11 +40,6 @@ impl Faults {
         }
     }
 
-    /// Says that no explanation of the last one follows.
-    pub fn explained(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).open = false;
-    }
-
     /// The first of them, and how many there are in all.
     pub fn told(&self) -> (Vec<String>, u64) {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,7 +34,7 @@ const POST_DATA: &str = "--section=post-data";
 pub struct Load<'a> {
     /// Programs that can read the archive.
     pub programs: &'a Programs,
-    /// The server.
+    /// The server, with the parameters of the sessions that load.
     pub connection: &'a Connection,
     /// The server's major version.
     pub server: u32,
@@ -46,8 +46,6 @@ pub struct Load<'a> {
     pub no_tablespaces: bool,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
-    /// The `lc_monetary` that amounts of money were written with, if the server knows it; none means the server's own.
-    pub lc_monetary: Option<&'a str>,
     /// Where pg_restore goes on after errors: who is told of them.
     pub going_on: Option<&'a Faults>,
     /// Being told to stop.
@@ -86,7 +84,7 @@ impl Load<'_> {
 
     fn command(&self, list: Option<&Path>) -> Command {
         let mut command = self.programs.client(self.program(), self.connection, self.database);
-        command.env("PGOPTIONS", options(self.server, self.lc_monetary)).stdout(Stdio::null()).arg("--no-password");
+        command.env("PGOPTIONS", self.connection.options()).stdout(Stdio::null()).arg("--no-password");
         if self.format == Format::Plain {
             command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]);
             return command;
@@ -121,29 +119,23 @@ impl Load<'_> {
         self.call(path, self.list, &[]).await
     }
 
-    /// Loads a file or folder that pg_restore reads itself, in any order and with several jobs, by three calls: what comes
-    /// before the data, serially; the data, and of what comes after it the entries in the list `second`; then what the list
-    /// `third` has of it.
+    /// Loads what comes before the data of a file or folder. Of an archive in one file that may lack the data.
     ///
     /// In one parallel call for all sections grants can get lost, and triggers fire on partitions that are still being
     /// loaded. An entry of no section belongs to the section in which it stands (`ProcessArchiveRestoreOptions` in
     /// `src/bin/pg_dump/pg_backup_archiver.c`), so that the sections together leave nothing out.
-    pub async fn in_turns(&self, path: &Path, jobs: NonZeroUsize, [second, third]: [&Path; 2]) -> Result<Messages> {
-        let mut all = self.before_data(path).await?;
-        all.append(self.after_data(path, second, jobs).await?);
-        let jobs = format!("--jobs={jobs}");
-        all.append(self.call(path, Some(third), &[POST_DATA, &jobs]).await?);
-        Ok(all)
-    }
-
-    /// Loads what comes before the data. Of an archive in one file that may lack the data.
     pub async fn before_data(&self, path: &Path) -> Result<Messages> {
         self.call(path, self.list, &[PRE_DATA]).await
     }
 
-    /// Loads what the list has of the data and of what comes after it.
-    pub async fn after_data(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
+    /// Loads what the list has of the data and of what comes after it, by several jobs.
+    pub async fn data_and_after(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
         self.call(path, Some(list), &[DATA, POST_DATA, &format!("--jobs={jobs}")]).await
+    }
+
+    /// Loads what the list has of what comes after the data, by several jobs.
+    pub async fn after_data(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
+        self.call(path, Some(list), &[POST_DATA, &format!("--jobs={jobs}")]).await
     }
 
     async fn call(&self, path: &Path, list: Option<&Path>, options: &[&str]) -> Result<Messages> {
@@ -288,26 +280,6 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Parameters that a role or a server may have set, and that would stop a load half-way, or change what is loaded. pg_dump
-/// writes amounts of money in its session's locale, and not which one that is.
-fn options(server: u32, lc_monetary: Option<&str>) -> String {
-    let mut options = "-c default_transaction_read_only=off".to_owned();
-    if server >= 14 {
-        options.push_str(" -c idle_session_timeout=0");
-    }
-    if let Some(locale) = lc_monetary {
-        options.push_str(" -c lc_monetary=");
-        // `pg_split_opts` of src/backend/utils/init/postinit.c takes them apart.
-        for letter in locale.chars() {
-            if letter == '\\' || letter.is_ascii_whitespace() || letter == '\x0b' {
-                options.push('\\');
-            }
-            options.push(letter);
-        }
-    }
-    options
-}
-
 /// A connection string that names this database and nothing else: a bare name with `=` in it would be taken for one
 /// (PostgreSQL documentation, "Connection Strings").
 fn connection_string(database: &str) -> String {
@@ -317,16 +289,6 @@ fn connection_string(database: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_are_one_word_each() {
-        assert_eq!(options(13, None), "-c default_transaction_read_only=off");
-        assert_eq!(options(14, None), "-c default_transaction_read_only=off -c idle_session_timeout=0");
-        let locale = |name| options(13, Some(name)).split_once("lc_monetary=").unwrap().1.to_owned();
-        assert_eq!(locale("de_DE.UTF-8@euro"), "de_DE.UTF-8@euro");
-        assert_eq!(locale("Norwegian (Bokm\\l)\tNorway"), "Norwegian\\ (Bokm\\\\l)\\\tNorway");
-        assert_eq!(locale(""), "");
-    }
 
     #[test]
     fn names_are_no_connection_strings() {

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod feed;
 pub mod globals;
 pub mod load;
+pub mod parameters;
 pub mod replaced;
 pub mod roles;
 pub mod server;

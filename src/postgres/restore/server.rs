@@ -1,12 +1,11 @@
 //! The server that a restore goes to: what it has of what the backup needs, asked before anything starts.
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{connect, failed, identifier};
+use crate::postgres::client::{connect, connect_patiently, failed, identifier};
 use crate::postgres::snapshot::{get, number, text};
 
 /// Databases that exist on every server, to make others from.
@@ -53,6 +52,13 @@ pub struct Needs {
 /// Connects to a database, and makes the session last.
 pub async fn session(connection: &Connection, database: &str) -> Result<Client> {
     let client = connect(connection, database).await?;
+    client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
+    Ok(client)
+}
+
+/// The same, for a database that has been loaded.
+pub async fn session_in_loaded(connection: &Connection, database: &str) -> Result<Client> {
+    let client = connect_patiently(connection, database).await?;
     client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
     Ok(client)
 }
@@ -247,15 +253,6 @@ impl Server {
     pub async fn lacks_tablespaces(&self, tablespaces: &[String]) -> Result<Vec<String>> {
         let query = "SELECT t FROM unnest($1::text[]) t WHERE NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = t) ORDER BY 1";
         self.names(query, &[&tablespaces], "the tablespaces cannot be listed").await
-    }
-
-    /// Whether the server knows this `lc_monetary`: its host may lack the locale.
-    pub async fn knows_lc_monetary(&self, locale: &str) -> Result<bool> {
-        match self.client.query_one("SELECT set_config('lc_monetary', $1, true)", &[&locale]).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => Ok(false),
-            Err(error) => Err(failed("lc_monetary cannot be tried out")(error)),
-        }
     }
 
     async fn names(&self, query: &str, parameters: &[&(dyn ToSql + Sync)], what: &str) -> Result<Vec<String>> {

@@ -1,6 +1,6 @@
 //! What an archive needs of a server, and whether all that it has has arrived.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,9 +14,9 @@ use crate::host::thread::joined;
 use crate::postgres::archive::{Contents, Entry, Text};
 use crate::postgres::client::failed;
 use crate::postgres::properties;
-use crate::postgres::restore::check::{self, Gatherer, Wanted};
+use crate::postgres::restore::check::{self, Gatherer, Missing, Wanted};
 use crate::postgres::restore::roles::named_in;
-use crate::postgres::restore::server::{Needs, session};
+use crate::postgres::restore::server::{Needs, session, session_in_loaded};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::part::Part;
 
@@ -80,18 +80,27 @@ fn add(names: &mut BTreeSet<String>, name: Text<'_>) {
     }
 }
 
-/// Names what the new database lacks of the archive's contents.
+/// Names what the new database lacks of the archive's contents. `part` are the entries that were restored, if not all were;
+/// `whole` says that nothing was left out of them for good.
 pub async fn all_there(
     archive: &Arc<Archive>,
-    part: Option<&Part>,
+    (part, whole): (Option<&Part>, bool),
     connection: &Connection,
     database: &str,
 ) -> Result<()> {
-    let client = session(connection, database).await?;
-    let mut missing = missing_objects(archive, part, &client).await?;
-    if part.is_none() {
+    let client = session_in_loaded(connection, database).await?;
+    let part = part.cloned();
+    let holds = move |entry: &Entry<'_>| part.as_ref().is_none_or(|part| part.holds(entry));
+    let missing = missing_objects(archive, holds, NAMED * NAMED, &client).await?;
+    let mut missing: Vec<String> = missing.into_iter().map(|object| object.name).collect();
+    if whole {
         missing.extend(missing_numbers(archive, &client).await?);
     }
+    must_be_none(&missing)
+}
+
+/// The error of objects that are missing.
+pub fn must_be_none(missing: &[String]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -106,10 +115,37 @@ pub async fn all_there(
         .hint("does an event trigger or a hook on the server keep them from being made?"))
 }
 
-async fn missing_objects(archive: &Arc<Archive>, part: Option<&Part>, client: &Client) -> Result<Vec<String>> {
+/// Those of these entries whose objects the database does not have, and those that leave no object of their own; what they
+/// do can be done twice.
+pub async fn missing_of(archive: &Arc<Archive>, ids: &[u32], client: &Client) -> Result<Vec<u32>> {
+    let all: HashSet<u32> = ids.iter().copied().collect();
+    let looked_up = Arc::new(Mutex::new(HashSet::new()));
+    let ours = Arc::clone(&looked_up);
+    let holds = move |entry: &Entry<'_>| {
+        let holds = all.contains(&entry.dump_id) && check::is_looked_up(entry.desc.bytes) && !entry.tag.truncated;
+        if holds {
+            ours.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.dump_id);
+        }
+        holds
+    };
+    let missing = missing_objects(archive, holds, usize::MAX, client).await?;
+    let mut there = std::mem::take(&mut *looked_up.lock().unwrap_or_else(PoisonError::into_inner));
+    for object in &missing {
+        there.remove(&object.dump_id);
+    }
+    Ok(ids.iter().copied().filter(|id| !there.contains(id)).collect())
+}
+
+/// The objects that the database does not have, of the entries that `holds` chooses; at the most so many.
+pub async fn missing_objects(
+    archive: &Arc<Archive>,
+    holds: impl Fn(&Entry<'_>) -> bool + Send + 'static,
+    most: usize,
+    client: &Client,
+) -> Result<Vec<Missing>> {
     // Its first entry names the encoding of all others, so it is known before a batch is full.
     let (batches, mut wanted) = mpsc::channel::<(Wanted, String)>(WAITING);
-    let (ours, part) = (Arc::clone(archive), part.cloned());
+    let ours = Arc::clone(archive);
     let reading = tokio::task::spawn_blocking(move || {
         let mut gatherer = Gatherer::default();
         let mut encoding = String::from("UTF8");
@@ -117,11 +153,11 @@ async fn missing_objects(archive: &Arc<Archive>, part: Option<&Part>, client: &C
             if let Some(named) = encoding_of(entry) {
                 encoding = named;
             }
-            if part.as_ref().is_some_and(|part| !part.holds(entry)) {
+            if !holds(entry) {
                 return;
             }
             if let Some(batch) = gatherer.add(entry) {
-                // Nobody receives any more after an error, which is then the one that is told.
+                // The receiver has gone after an error, which is then the one that is reported.
                 drop(batches.blocking_send((batch, encoding.clone())));
             }
         })?;
@@ -134,14 +170,14 @@ async fn missing_objects(archive: &Arc<Archive>, part: Option<&Part>, client: &C
     while let Some((batch, encoding)) = wanted.recv().await {
         let found = batch.missing(client, &encoding).await?;
         missing.extend(found);
-        missing.truncate(NAMED * NAMED);
+        missing.truncate(most);
     }
     joined(reading.await)?;
     Ok(missing)
 }
 
 /// `SET client_encoding = 'UTF8';` of the ENCODING entry.
-fn encoding_of(entry: &Entry<'_>) -> Option<String> {
+pub fn encoding_of(entry: &Entry<'_>) -> Option<String> {
     let definition = (entry.desc.bytes == b"ENCODING").then(|| String::from_utf8_lossy(entry.defn.bytes))?;
     definition.split('\'').nth(1).map(str::to_owned)
 }
@@ -169,10 +205,16 @@ async fn missing_numbers(archive: &Archive, client: &Client) -> Result<Vec<Strin
 /// Gathers statistics for the planner, of as many tables at once as there are jobs. A database without them is slow and
 /// whole, so a failure is a warning: a partition on another server that does not answer, for one.
 pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize) -> Result<()> {
-    let client = session(connection, database).await?;
+    let client = session_in_loaded(connection, database).await?;
     let mut others = Vec::new();
     for _ in 1..jobs.get() {
-        others.push(session(connection, database).await?);
+        match session(connection, database).await {
+            Ok(client) => others.push(client),
+            Err(error) => {
+                log::debug!("{error}: statistics are gathered over fewer connections");
+                break;
+            }
+        }
     }
     let mut last = 0;
     loop {

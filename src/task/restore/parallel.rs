@@ -2,8 +2,7 @@
 //!
 //! pg_restore's own jobs need the whole archive before they begin, load each table by one of them, and begin with the
 //! table that pg_dump numbered first. So a call of pg_restore makes what comes before the data; then each job feeds
-//! calls of pg_restore with what is there of the tables' rows; then one call with jobs makes all else. That all tables
-//! have their rows before an index, a trigger or a foreign key is made also leaves nothing to go wrong between them.
+//! calls of pg_restore with what is there of the tables' rows; then calls with jobs make all else, in turns.
 //!
 //! Several jobs load a large table, in pieces of some hundred kilobytes each: its rows come to lie in nearly the order
 //! that they had, and no longer in exactly that.
@@ -20,6 +19,8 @@ use crate::postgres::child::Messages;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::task::restore::Run;
 use crate::task::restore::lists::List;
+use crate::task::restore::part::Part;
+use crate::task::restore::turns::Turns;
 
 mod share;
 mod unpack;
@@ -37,15 +38,20 @@ pub(super) fn begin(run: &Run<'_>) -> Result<Unpacking> {
 }
 
 /// Loads the archive while it is unpacked.
-pub(super) async fn load(run: &Run<'_>, load: &Load<'_>, mut unpacking: Unpacking) -> Result<Messages> {
+pub(super) async fn load(
+    run: &Run<'_>,
+    load: &Load<'_>,
+    part: Option<&Part>,
+    mut unpacking: Unpacking,
+) -> Result<Messages> {
     let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
     let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
         Ok(all) => all,
         Err(failure) => return Err(blame(failure, &mut unpacking).await),
     };
     unpacking.finish().await?;
-    let rest = List::without_rows(&run.archive, run.part.as_ref()).await?;
-    all.append(load.after_data(&path, rest.path(), jobs).await?);
+    let turns = Turns::plan(&run.archive, part, true).await?;
+    all.append(turns.load(&run.archive, load, &path, jobs).await?);
     Ok(all)
 }
 

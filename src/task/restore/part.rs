@@ -251,16 +251,17 @@ pub struct Part {
 }
 
 impl Part {
-    /// All of an archive but what is left out. Blocks.
-    pub fn without(archive: &Archive, mut is_left_out: impl FnMut(&Entry<'_>) -> bool) -> Result<Self> {
+    /// All of an archive, or of a part of it, but these entries. Blocks.
+    pub fn without(archive: &Archive, part: Option<&Part>, left_out: &HashSet<u32>) -> Result<Self> {
         let mut ids = Vec::new();
         archive.contents(|entry| {
-            if !is_left_out(entry) {
+            if !left_out.contains(&entry.dump_id) && part.is_none_or(|part| part.holds(entry)) {
                 ids.push(entry.dump_id);
             }
         })?;
         let set = Arc::new(ids.iter().copied().collect());
-        Ok(Part { ids: ids.into(), set, words: String::new(), tables: false })
+        let (words, tables) = part.map_or_else(Default::default, |part| (part.words.clone(), part.tables));
+        Ok(Part { ids: ids.into(), set, words, tables })
     }
 
     /// Whether an entry belongs to it.

@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::catalogue::manifest::{Manifest, Properties, Role, StoredFile};
 use crate::cli::S3Args;
-use crate::config::Format;
+use crate::config::{Format, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{create_database, statements};
+use crate::postgres::properties::{Statement, create_database, parameters, statements};
+use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
 use crate::task::restore::wanted::Wanted;
 
@@ -47,6 +48,7 @@ fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>) -> Res
         hashes(manifest)?,
         globals(manifest)?,
         creation(manifest, target)?,
+        sessions(manifest)?,
         contents(manifest)?,
         properties(manifest, target)?,
     ];
@@ -161,9 +163,30 @@ fn creation(manifest: &Manifest, target: &str) -> Result<String> {
     let properties = &manifest.properties;
     let tablespace = Some(properties.tablespace.as_str()).filter(|name| !matches!(*name, "" | "pg_default"));
     let sql = create_database(target, properties, manifest.server.version_num / 10_000, tablespace)?;
-    Ok(format!(
+    let mut text = format!(
         "# The database, with what cannot be changed later.\n{PSQL} --dbname=postgres {}",
         here(&format!("{sql};\n"))
+    );
+    let parameters = lines(parameters(target, properties));
+    if !parameters.is_empty() {
+        text.push_str("\n# Its settings, by which views, constraints and indexes are computed.\n");
+        let _ = write!(text, "{PSQL} --single-transaction --dbname=postgres {}", here(&parameters));
+    }
+    Ok(text)
+}
+
+/// The parameters of the sessions that load.
+fn sessions(manifest: &Manifest) -> Result<String> {
+    let Properties { settings, session_parameters, .. } = &manifest.properties;
+    let sets = |name: &str| settings.iter().any(|setting| setting.name.eq_ignore_ascii_case(name));
+    let computed = session_parameters.iter().filter(|(name, _)| is_parameter(name) && !sets(name));
+    let computed = computed.map(|(name, value)| (name.as_str(), value.as_str()));
+    let role = sets("role").then_some(("role", "none"));
+    let options = startup_options(LASTING.iter().copied().chain(role).chain(computed));
+    Ok(format!(
+        "# Nothing ends the load half-way, and what the server that was backed up computed with holds here too.\n\
+         export PGOPTIONS={}\n",
+        quoted(&options)?
     ))
 }
 
@@ -220,11 +243,14 @@ fn folder(manifest: &Manifest) -> Result<String> {
     ))
 }
 
-/// The settings of the database come last: some would be in the way of its data.
+/// What is set on the whole database comes last: some of it would be in the way of its data.
 fn properties(manifest: &Manifest, target: &str) -> Result<String> {
-    let sql: String =
-        statements(target, &manifest.properties)?.into_iter().map(|statement| statement.sql + ";\n").collect();
-    Ok(format!("# Its owner, settings and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
+    let sql = lines(statements(target, &manifest.properties)?);
+    Ok(format!("# Its owner and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
+}
+
+fn lines(statements: Vec<Statement>) -> String {
+    statements.into_iter().map(|statement| statement.sql + ";\n").collect()
 }
 
 /// A stored file decrypted, decompressed, and handed to a program.
@@ -265,7 +291,7 @@ fn quoted(text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::manifest::{Encryption, Properties, Server};
+    use crate::catalogue::manifest::{Encryption, Server};
 
     const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 

@@ -12,10 +12,12 @@ use crate::error::{Error, Result};
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::parameters::LoadSessions;
 use crate::task::restore::archive::{Archive, PLAIN, damaged};
-use crate::task::restore::lists::{List, Turns};
+use crate::task::restore::lists::List;
 use crate::task::restore::parallel;
 use crate::task::restore::part::Part;
+use crate::task::restore::turns::Turns;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::restore::{Failed, Restore, of_backup};
 
@@ -31,6 +33,8 @@ pub struct Loading<'a> {
     pub part: Option<&'a Part>,
     /// The locale of its amounts.
     pub money: &'a Money,
+    /// How sessions in the database begin.
+    pub sessions: &'a LoadSessions,
 }
 
 impl Loading<'_> {
@@ -38,13 +42,12 @@ impl Loading<'_> {
     pub fn load<'a>(&'a self, database: &'a str, list: Option<&'a List>) -> Load<'a> {
         Load {
             programs: &self.restore.ground.programs,
-            connection: self.restore.cluster.connection(),
+            connection: &self.sessions.connection,
             server: self.restore.order.major,
             database,
             format: self.archive.format,
             // Their folders are production's.
             no_tablespaces: true,
-            lc_monetary: None,
             list: list.map(List::path),
             going_on: None,
             stop: self.restore.stop,
@@ -74,17 +77,20 @@ impl Loading<'_> {
 
     /// All else of a custom archive.
     pub async fn all_else(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
-        let rest = List::without_rows(self.archive, self.part).await?;
-        let jobs = self.restore.ground.jobs;
-        load.after_data(self.path, rest.path(), jobs).await.map(drop).map_err(|error| self.money.judge(error))
+        let turns = Turns::plan(self.archive, self.part, true).await?;
+        let loaded = turns.load(self.archive, load, self.path, self.restore.ground.jobs).await;
+        loaded.map(drop).map_err(|error| self.money.judge(error))
     }
 
     /// An archive of another format, which is all here.
     pub async fn files(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
         let loaded = match self.archive.format {
             Format::Directory => {
-                let turns = Turns::plan(self.archive, self.part).await?;
-                load.in_turns(self.path, self.restore.ground.jobs, turns.paths()).await
+                let turns = Turns::plan(self.archive, self.part, false).await?;
+                match load.before_data(self.path).await {
+                    Ok(_) => turns.load(self.archive, load, self.path, self.restore.ground.jobs).await,
+                    Err(error) => Err(error),
+                }
             }
             Format::Plain => {
                 let cannot = |error: std::io::Error| Failed::Other(Error::read(self.path.display(), &error));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalogue::comparison::{Objects, Rows};
+use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::postgres::archive::read_toc;
@@ -17,20 +18,30 @@ use crate::task::sandbox::restore::{Failed, Restore};
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Looks at the rows of every table that the order names.
-pub async fn rows(restore: &Restore<'_>, database: &str, moved: &Counter) -> std::result::Result<Vec<Rows>, Failed> {
+pub async fn rows(
+    restore: &Restore<'_>,
+    connection: &Connection,
+    database: &str,
+    moved: &Counter,
+) -> std::result::Result<Vec<Rows>, Failed> {
     let Some(wanted) = &restore.order.look_at else { return Ok(Vec::new()) };
-    let ask = ask(restore, database, moved);
+    let ask = ask(restore, connection, database, moved);
     restore.stop.or(living::look_at_rows(&ask, wanted, &restore.ground.spool)).await.map_err(unreadable)
 }
 
 /// Tells what rows there are, and what there is of everything else that the order names.
-pub async fn tell(restore: &Restore<'_>, database: &str, tables: &[Rows]) -> std::result::Result<(), Failed> {
+pub async fn tell(
+    restore: &Restore<'_>,
+    connection: &Connection,
+    database: &str,
+    tables: &[Rows],
+) -> std::result::Result<(), Failed> {
     let Some(wanted) = &restore.order.look_at else { return Ok(()) };
     for tables in tables.chunks(BATCH) {
         restore.outbox.tell(Message::Tables { found: tables.iter().map(Found::from).collect() }).await?;
     }
     let moved = Counter::default();
-    let ask = ask(restore, database, &moved);
+    let ask = ask(restore, connection, database, &moved);
     let looking = async { restore.stop.or(living::look_at_others(&ask, wanted)).await.map_err(unreadable) };
     let (sequences, large_objects) = heard(restore, &moved, looking).await?;
     for sequences in sequences.chunks(BATCH) {
@@ -43,8 +54,8 @@ pub async fn tell(restore: &Restore<'_>, database: &str, tables: &[Rows]) -> std
     Ok(())
 }
 
-fn ask<'a>(restore: &Restore<'a>, database: &'a str, moved: &'a Counter) -> Ask<'a> {
-    let (connection, jobs) = (restore.cluster.connection(), restore.ground.jobs);
+fn ask<'a>(restore: &Restore<'a>, connection: &'a Connection, database: &'a str, moved: &'a Counter) -> Ask<'a> {
+    let jobs = restore.ground.jobs;
     Ask { connection, database, jobs, count: false, large_objects: true, loaded: true, moved }
 }
 
@@ -76,18 +87,19 @@ pub async fn heard<T>(
 }
 
 /// Tells how many objects of each kind the database has now.
-pub async fn objects(restore: &Restore<'_>) -> std::result::Result<(), Failed> {
+pub async fn objects(restore: &Restore<'_>, connection: &Connection) -> std::result::Result<(), Failed> {
     if restore.order.look_at.is_none() {
         return Ok(());
     }
-    let found = contents(restore, &restore.order.database).await?;
+    let found = contents(restore, connection, &restore.order.database).await?;
     Ok(restore.outbox.tell(Message::Objects { found }).await?)
 }
 
 /// Entries by their kind in the table of contents that pg_dump would write now, which it writes before any row.
-async fn contents(restore: &Restore<'_>, database: &str) -> Result<BTreeMap<String, u64>> {
+async fn contents(restore: &Restore<'_>, connection: &Connection, database: &str) -> Result<BTreeMap<String, u64>> {
     let programs = &restore.ground.programs;
-    let mut command = programs.client("pg_dump", restore.cluster.connection(), database);
+    let mut command = programs.client("pg_dump", connection, database);
+    command.env("PGOPTIONS", connection.options());
     command.args(["--format=custom", "--compress=0", "--no-password"]).args(&restore.order.dump_options);
     let mut child = Child::start("pg_dump", command)?;
     let output = child.stdout()?;

@@ -37,7 +37,7 @@ impl Money {
     /// Asks the server for the locale that the fingerprints name.
     pub async fn find(server: &Server, wanted: Option<&Fingerprints>) -> Result<Self> {
         let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(Money::Unknown) };
-        Ok(match server.knows_lc_monetary(locale).await? {
+        Ok(match server.takes("lc_monetary", locale).await? {
             true => Money::In(locale.to_owned()),
             false => Money::Lacks(locale.to_owned()),
         })

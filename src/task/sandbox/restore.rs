@@ -7,28 +7,30 @@ use tokio::sync::oneshot;
 
 use crate::catalogue::comparison::Rows;
 use crate::catalogue::manifest::StoredFile;
+use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
-use crate::postgres::client::{failed, identifier};
+use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::properties;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::globals::{Globals, encoding};
-use crate::postgres::restore::load::Load;
+use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::postgres::snapshot::text;
 use crate::task::drill::wire::{Message, Order};
 use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
+use crate::task::restore::deferred::Deferred;
 use crate::task::restore::look as look_for;
 use crate::task::restore::part::Part;
 use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
-use crate::task::sandbox::refresh::Refreshes;
+use crate::task::sandbox::refresh::refresh_all;
 use crate::task::sandbox::{Ground, look};
 
 /// How many notes there are at the most.
@@ -71,7 +73,7 @@ impl From<Error> for Failed {
 /// stop say nothing of the backup.
 pub fn of_backup(error: Error) -> Failed {
     match error.kind() {
-        Kind::CannotWrite | Kind::TryAgain | Kind::Internal => Failed::Other(error),
+        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal => Failed::Other(error),
         _ if error.message().contains("No space left on device") => {
             Failed::Other(Error::new(Kind::CannotWrite, error.message()))
         }
@@ -103,10 +105,16 @@ pub struct Target {
     server: Server,
     database: NewDatabase,
     money: Money,
+    sessions: LoadSessions,
     notes: Vec<String>,
 }
 
 impl Target {
+    /// How sessions in it begin.
+    pub fn connection(&self) -> &Connection {
+        &self.sessions.connection
+    }
+
     /// Its name until it is published.
     pub fn name(&self) -> &str {
         self.database.name()
@@ -141,7 +149,12 @@ impl Restore<'_> {
             _ => of_backup(error),
         })?;
         let money = Money::find(&server, self.order.look_at.as_ref()).await?;
-        Ok(Target { server, database, money, notes })
+        let sessions =
+            LoadSessions::find(&server, properties, self.order.format == Format::Plain, money.locale()).await?;
+        notes.extend(sessions.unlike.iter().map(|(name, value)| {
+            format!("the throwaway server does not take {name} = '{value}', with which the backup's database computed")
+        }));
+        Ok(Target { server, database, money, sessions, notes })
     }
 
     /// Restores what comes, and looks at the rows as soon as they are there, while indexes and all else are made. Tells when
@@ -151,11 +164,11 @@ impl Restore<'_> {
         let Incoming { mut whole, work, path } = incoming;
         let needs = look_for::needs(&archive, None).await.map_err(of_backup)?;
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
-        let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
-        let (money, part) = (&target.money, refreshes.rest.as_ref());
-        let loading = Loading { restore: self, archive: &archive, path: &path, part, money };
+        let deferred = Deferred::of(&archive, None, target.server.client()).await.map_err(of_backup)?;
+        let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
+        let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions };
         let list = loading.part.map(Part::list).transpose()?;
-        let load = Load { lc_monetary: money.locale(), ..loading.load(target.name(), list.as_ref()) };
+        let load = loading.load(target.name(), list.as_ref());
         match &work {
             Some(work) => loading.rows(&load, work, &mut whole).await?,
             None => loading.files(&load).await?,
@@ -167,21 +180,22 @@ impl Restore<'_> {
             if is_custom {
                 loading.all_else(&load).await?;
             }
-            let not_refreshed = self.finish(&loading, &refreshes, target).await?;
+            let not_refreshed = self.finish(&loading, &deferred, target).await?;
             self.tell_restored(&target.notes, not_refreshed).await?;
             Ok(path.clone())
         };
-        self.look_meanwhile(target.name(), finishing).await
+        self.look_meanwhile(&target.sessions.connection, target.name(), finishing).await
     }
 
     /// Looks at the rows while the rest is made.
     async fn look_meanwhile(
         &self,
+        connection: &Connection,
         database: &str,
         finishing: impl Future<Output = std::result::Result<PathBuf, Failed>>,
     ) -> std::result::Result<Vec<Rows>, Failed> {
         let moved = Counter::default();
-        let looking = look::rows(self, database, &moved);
+        let looking = look::rows(self, connection, database, &moved);
         tokio::pin!(finishing, looking);
         let mut rows = None;
         // What keeps the rest from being restored matters more than what that does to those who look.
@@ -216,19 +230,26 @@ impl Restore<'_> {
         Ok(vec![plain_file(PLAIN.to_owned())])
     }
 
-    /// Looks whether all is there, and refreshes materialized views: what could not be.
+    /// Looks whether all is there, refreshes materialized views, and makes event triggers. Gives what could not be
+    /// refreshed.
     async fn finish(
         &self,
         loading: &Loading<'_>,
-        refreshes: &Refreshes,
+        deferred: &Deferred,
         target: &Target,
     ) -> std::result::Result<Vec<String>, Failed> {
-        let connection = self.cluster.connection();
-        let there = look_for::all_there(loading.archive, loading.part, connection, target.name());
+        let connection = &target.sessions.connection;
+        let there = look_for::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await?;
-        Ok(self.stop.or(async { Ok(refreshes.run(&client).await) }).await??.notes)
+        let notes = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
+        deferred.prepare(&client).await?;
+        let (errors, missing) = deferred.make_event_triggers(loading.archive, &client).await.map_err(of_backup)?;
+        match errors.first() {
+            Some(error) => Err(Failed::Backup(format!("an event trigger cannot be made: {}", reason(error)))),
+            None => look_for::must_be_none(&missing).map(|()| notes).map_err(of_backup),
+        }
     }
 
     async fn tell_restored(&self, notes: &[String], not_refreshed: Vec<String>) -> Result<()> {

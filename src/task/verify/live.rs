@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::postgres::living::{Ask, look};
+use crate::postgres::restore::server::Server;
 use crate::printable::printable;
 use crate::store::Store;
 use crate::task::restore::archive::Archive;
@@ -25,6 +26,9 @@ use crate::task::restore::fingerprints;
 use crate::task::restore::wanted::Named;
 use crate::task::verify::off_thread;
 use crate::task::{list, table};
+
+/// First version of PostgreSQL with event triggers that fire when a session begins.
+const KNOWS_LOGIN_TRIGGERS: u32 = 17;
 
 /// The result, for machines.
 #[derive(Serialize)]
@@ -107,9 +111,24 @@ async fn compared(
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
     let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
     let moved = progress.counter();
+    let connection = &unnoticed(connection).await;
     let ask = Ask { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
     let held = stop.or(look(&ask, expected)).await?;
     Ok(compare(expected, &held))
+}
+
+/// The connection, for sessions that fire no trigger when they begin, as far as our role may do that: what such a trigger
+/// writes would be a difference that the comparison itself has made.
+async fn unnoticed(connection: &Connection) -> Connection {
+    let mut connection = connection.clone();
+    match Server::open(&connection).await {
+        Ok(server) if server.major >= KNOWS_LOGIN_TRIGGERS && server.is_superuser() => {
+            connection.parameters.push(("event_triggers".to_owned(), "off".to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) => log::debug!("it is not known whether login triggers fire: {error}"),
+    }
+    connection
 }
 
 /// A line for each difference, for people.

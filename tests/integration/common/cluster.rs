@@ -111,6 +111,11 @@ impl Cluster {
                 Ok(()) => {
                     cluster.certificates = certificates;
                     cluster.sql("postgres", "CREATE ROLE certified SUPERUSER LOGIN");
+                    // Before version 14 initdb keeps passwords by MD5.
+                    let scram = format!(
+                        "SET password_encryption = 'scram-sha-256'; ALTER ROLE {SUPERUSER} PASSWORD '{PASSWORD}'"
+                    );
+                    cluster.sql("postgres", &scram);
                     return cluster;
                 }
                 // Another process took the port between our look and the server's bind.

@@ -164,6 +164,7 @@ fn connection(cluster: &Cluster) -> Connection {
         user: Some(SUPERUSER.to_owned()),
         password: None,
         tls: Tls { mode: SslMode::Disable, root_cert: None, cert: None, key: None },
+        parameters: Vec::new(),
         bindir: None,
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Version(pub u32);
 
 impl Version {
+    /// The oldest version that is backed up.
+    pub const V13: Version = Version(13);
     /// The version of Debian 12, which most tests use.
     pub const V15: Version = Version(15);
     /// The version of Debian 13.

@@ -117,7 +117,7 @@ impl NewDatabase {
         }
         old.must_be_free(client).await?;
         // Not before the renaming: a role that gave the database to its owner may not be allowed to rename it.
-        apply(client, &self.properties(&self.target, properties)?, false).await?;
+        apply(client, &self.properties(&self.target, properties)?).await?;
         Ok(client.batch_execute("COMMIT").await.map_err(failed("the databases cannot be swapped"))?)
     }
 

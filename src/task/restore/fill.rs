@@ -1,0 +1,151 @@
+//! How the new database is filled: the archive is loaded, and what came of it is compared with the backup before anything
+//! else runs in the database.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::host::thread::joined;
+use crate::postgres::child::Messages;
+use crate::postgres::client::reason;
+use crate::postgres::living::Positions;
+use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::server::{Server, session_in_loaded};
+use crate::task::restore::deferred::{Deferred, Refreshed, cannot_refresh, refresh};
+use crate::task::restore::lists::List;
+use crate::task::restore::part::Part;
+use crate::task::restore::turns::Turns;
+use crate::task::restore::{Input, Run, archive, compare, look, parallel, replace};
+
+/// How many of a program's warnings are shown.
+const SHOWN: usize = 20;
+
+/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
+pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
+    let (connection, name) = (&run.sessions.connection, database.name());
+    let deferred = run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), server.client())).await?;
+    let part = deferred.rest.as_ref().or(run.part.as_ref());
+    let list = part.map(Part::list).transpose()?;
+    let load = Load {
+        programs: &run.programs,
+        connection,
+        server: server.major,
+        database: name,
+        format: run.archive.format,
+        no_tablespaces: run.no_tablespaces,
+        list: list.as_ref().map(List::path),
+        going_on: run.faults.as_ref(),
+        stop: run.stop,
+    };
+    warn_of(&load_input(run, &load, part, input).await?);
+    let scope = (part, run.part.is_none());
+    let looked = run.stop.or(look::all_there(&run.archive, scope, connection, name)).await;
+    replace::go_on(run, looked)?;
+    replace::go_on(run, compare::with_backup(run, connection, name).await)?;
+    run.stop.or(refresh_views(run, &deferred, name)).await?;
+    run.stop.or(look::analyze(connection, name, run.jobs)).await?;
+    run.stop.or(make_event_triggers(run, &deferred, name)).await?;
+    run.stop.or(database.bytes(server)).await
+}
+
+async fn load_input(run: &Run<'_>, load: &Load<'_>, part: Option<&Part>, input: Input) -> Result<Messages> {
+    match input {
+        Input::Stream => stream(run, load).await,
+        Input::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
+        Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
+            let turns = Turns::plan(&run.archive, part, false).await?;
+            let mut all = load.before_data(files.path()).await?;
+            all.append(turns.load(&run.archive, load, files.path(), run.jobs).await?);
+            Ok(all)
+        }
+        Input::Files(files) => load.file(files.path()).await,
+    }
+}
+
+/// The number of errors that pg_restore went on after is left out: without --keep-going it is that of the known one.
+fn warn_of(messages: &Messages) {
+    let warnings = messages.warnings();
+    for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
+        log::warn!("{warning}");
+    }
+}
+
+async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<Messages> {
+    let archive = &run.archive;
+    let file = archive.file()?.clone();
+    let progress = Progress::begin(&run.target, Some(file.stored_bytes));
+    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
+    let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
+    let source = run.stop.or(async { joined(source.await) }).await?;
+    match load.stream(source, |digests| archive::whole(&file, digests)).await {
+        Ok(messages) => Ok(messages),
+        Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
+        Err(Failure::Other(error)) => Err(error),
+    }
+}
+
+/// Refreshes the materialized views. What that does to tables and sequences is none of the backup.
+async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Result<()> {
+    if deferred.refreshes.is_empty() {
+        return Ok(());
+    }
+    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    deferred.prepare(&client).await?;
+    let positions = Positions::remember(&client).await?;
+    for one in &deferred.refreshes {
+        match refresh(&client, &one.sql).await {
+            Ok(Refreshed::Alone) => {}
+            Ok(Refreshed::WithTables(tables)) => log::warn!(
+                "materialized view {} writes rows into {tables} tables when it is refreshed: they are in the new database",
+                one.view
+            ),
+            Err(error) => replace::go_on(run, Err(cannot_refresh(&one.view, &error)))?,
+        }
+    }
+    positions.put_back(&client).await?;
+    say_how_computed(run, deferred.refreshes.len());
+    Ok(())
+}
+
+/// What is in materialized views is in no dump: it is as it was where the rows are, and the parameters that it was computed
+/// with. A hash of what was in them at the time of the backup would not do: it is as old as their last refresh.
+fn say_how_computed(run: &Run<'_>, views: usize) {
+    let views = if views == 1 { "1 materialized view".to_owned() } else { format!("{views} materialized views") };
+    let unlike = &run.sessions.unlike;
+    if !unlike.is_empty() {
+        let named: Vec<String> = unlike.iter().map(|(name, value)| format!("{name} = '{value}'")).collect();
+        log::warn!(
+            "{views}: not compared: computed without {}, which this server does not take and the backup's had",
+            named.join(", ").escape_debug()
+        );
+    } else if run.archive.properties.session_parameters.is_empty() {
+        log::warn!(
+            "{views}: not compared: it is not known with which TimeZone and other parameters they were computed where the \
+             backup was made; refresh them again if this server's are others"
+        );
+    } else {
+        log::info!("{views} computed from these rows, with the parameters of the database that was backed up");
+    }
+}
+
+/// Makes the event triggers, by the last session in the new database.
+async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, database: &str) -> Result<()> {
+    if deferred.has_no_event_triggers() {
+        return Ok(());
+    }
+    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    deferred.prepare(&client).await?;
+    let (errors, missing) = deferred.make_event_triggers(&run.archive, &client).await?;
+    for error in &errors {
+        let message = format!("an event trigger cannot be made: {}", reason(error));
+        let kind =
+            if error.code().is_some_and(|code| code.code() == "42501") { Kind::NotPermitted } else { Kind::Data };
+        replace::go_on(run, Err(Error::new(kind, message)))?;
+    }
+    if errors.is_empty() {
+        replace::go_on(run, look::must_be_none(&missing))?;
+    }
+    Ok(())
+}

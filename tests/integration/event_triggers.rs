@@ -1,0 +1,134 @@
+//! Code of the database that fires by itself: nothing of what it does while a backup is loaded or looked at counts, and
+//! nothing of it is left.
+
+use crate::common::compare::assert_same;
+use crate::common::{Cellar, Cluster, Database, Version};
+
+/// Every event of event triggers, each of which writes a row; a materialized view whose function writes rows and takes
+/// numbers of a sequence; and one that reads it.
+fn watched(cluster: &'static Cluster) -> Database<'static> {
+    let database = cluster.create("watched");
+    database.sql(
+        "CREATE TABLE audit (n int GENERATED ALWAYS AS IDENTITY, what text); CREATE TABLE t (n int PRIMARY KEY); \
+         CREATE SEQUENCE counter; SELECT setval('counter', 41); CREATE SEQUENCE untouched; \
+         INSERT INTO t SELECT generate_series(1, 1000); INSERT INTO audit (what) VALUES ('the beginning'); \
+         CREATE FUNCTION noting(n int) RETURNS int LANGUAGE plpgsql AS $$BEGIN \
+           INSERT INTO public.audit (what) VALUES ('noted ' || n); UPDATE public.t SET n = t.n WHERE t.n = $1; \
+           RETURN n + nextval('public.counter') - nextval('public.counter'); END$$; \
+         CREATE FUNCTION plain() RETURNS int LANGUAGE sql AS 'SELECT nextval(''public.counter'')::int - currval(''public.counter'')::int'; \
+         CREATE MATERIALIZED VIEW noted AS SELECT noting(n) AS n FROM t WHERE n <= 3; \
+         CREATE MATERIALIZED VIEW of_noted AS SELECT sum(n) AS n, plain() FROM noted; \
+         CREATE INDEX ON noted (n); \
+         CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN \
+           INSERT INTO public.audit (what) VALUES (tg_event || ' ' || tg_tag); END$$",
+    );
+    let events = ["ddl_command_start", "ddl_command_end", "sql_drop", "table_rewrite", "login"];
+    for event in events.iter().take(if cluster.version() >= Version::V17 { 5 } else { 4 }) {
+        database.sql(&format!("CREATE EVENT TRIGGER on_{event} ON {event} EXECUTE FUNCTION on_ddl()"));
+    }
+    database.sql("ALTER EVENT TRIGGER on_sql_drop DISABLE; COMMENT ON EVENT TRIGGER on_ddl_command_end IS 'ö'");
+    database
+}
+
+/// What there is, without what sessions of a backup write when they begin, by one session that the triggers do not notice
+/// where the server can do that.
+fn contents(database: &Database<'_>) -> String {
+    let quiet = if database.cluster().version() >= Version::V17 { "event_triggers=off" } else { "work_mem=4MB" };
+    let sql = "SELECT string_agg(what, ';' ORDER BY n) FROM audit WHERE what !~ 'login' UNION ALL SELECT count(*)::text FROM t \
+         UNION ALL SELECT string_agg(n::text, ';' ORDER BY n) FROM noted UNION ALL SELECT v::text FROM of_noted v \
+         UNION ALL SELECT concat(last_value, is_called) FROM counter UNION ALL SELECT concat(last_value, is_called) FROM untouched \
+         UNION ALL SELECT string_agg(concat_ws(' ', evtname, evtevent, evtenabled, evtowner::regrole, \
+           obj_description(oid, 'pg_event_trigger')), ';' ORDER BY evtname) FROM pg_event_trigger \
+         UNION ALL SELECT count(*)::text FROM pg_trigger UNION ALL SELECT string_agg(nspname, ' ' ORDER BY 1) \
+           FROM pg_namespace WHERE nspname !~ '^pg_'";
+    let mut psql = database.cluster().client("psql", database.name());
+    psql.env("PGOPTIONS", format!("-c {quiet}")).args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+    crate::common::process::must(&mut psql)
+}
+
+/// Backs up as the user that holds the drill.
+fn back_up(cellar: &Cellar) -> String {
+    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
+    outcome.json()[0]["id"].as_str().unwrap().to_owned()
+}
+
+fn nothing_is_left(cluster: &'static Cluster) {
+    let original = watched(cluster);
+    for (format, jobs) in [("custom", "1"), ("custom", "3"), ("directory", "2"), ("tar", "1"), ("plain", "1")] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
+        let id = back_up(&cellar);
+        let before = contents(&original);
+        let target = cluster.name_for("watched_again");
+        let outcome = cellar.run(["restore", &id, "--jobs", jobs, "--target-database", &target]).succeeds();
+        // psql refreshes in the middle of a script: what a view's function itself writes there stays.
+        if format != "plain" {
+            assert_eq!(contents(&cluster.database(&target)), before, "{format} {jobs}: {outcome}");
+        } else {
+            let audit = cluster.database(&target).sql("SELECT count(*) FROM audit WHERE what ~ 'REFRESH'");
+            assert_eq!(audit, "0", "{outcome}");
+        }
+        let outcome = cellar.run(["drill", "--unisolated", "--json", &id]).by_unprivileged_user().succeeds();
+        let result = if format == "plain" { "restored" } else { "passed" };
+        assert_eq!(outcome.json()[0]["result"], result, "{format}: {outcome}");
+    }
+}
+
+#[test]
+fn nothing_of_triggers_is_left_on_15() {
+    nothing_is_left(Cluster::shared(Version::V15));
+}
+
+#[test]
+fn nothing_of_triggers_is_left_on_17() {
+    nothing_is_left(Cluster::shared(Version::V17));
+}
+
+#[test]
+fn nothing_of_triggers_is_left_on_18() {
+    nothing_is_left(Cluster::shared(Version::V18));
+}
+
+/// A comparison with the living database does not differ for the sessions that compare.
+#[test]
+fn logins_of_a_comparison_write_nothing() {
+    let cluster = Cluster::shared(Version::V18);
+    let original = watched(cluster);
+    let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
+    let id = cellar.back_up(original.name())["id"].as_str().unwrap().to_owned();
+    let target = cluster.name_for("watched_live");
+    cellar.run(["restore", &id, "--target-database", &target]).succeeds();
+    let run = cellar.run(["verify", &id, "--against-live", &target]);
+    run.succeeds().says("equal");
+}
+
+/// A part, and names in another encoding.
+#[test]
+fn parts_and_other_encodings() {
+    let cluster = Cluster::shared(Version::V15);
+    let name = cluster.name_for("latin");
+    cluster.sql(
+        "postgres",
+        &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    let original = cluster.database(&name);
+    original.sql(
+        "CREATE TABLE \"Bücher\" (n int); INSERT INTO \"Bücher\" VALUES (1), (2); \
+         CREATE MATERIALIZED VIEW \"Übersicht\" AS SELECT count(*) FROM \"Bücher\"; \
+         CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 7 AS n; CREATE MATERIALIZED VIEW s.v AS SELECT n FROM s.t; \
+         CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+         CREATE EVENT TRIGGER \"für alle\" ON ddl_command_end EXECUTE FUNCTION nothing()",
+    );
+    for jobs in ["1", "2"] {
+        let cellar = Cellar::new(cluster).with("DB_NAME", &name);
+        cellar.back_up(&name);
+        let target = cluster.name_for("latin_again");
+        cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]).succeeds();
+        assert_same(&original, &cluster.database(&target));
+        assert_eq!(cluster.database(&target).sql("SELECT * FROM \"Übersicht\""), "2");
+        let target = cluster.name_for("latin_part");
+        let run = cellar.run(["restore", "latest", "--jobs", jobs, "--schema", "s", "--target-database", &target]);
+        run.succeeds();
+        assert_eq!(cluster.database(&target).sql("SELECT n FROM s.v"), "7");
+        assert_eq!(cluster.database(&target).sql("SELECT count(*) FROM pg_event_trigger"), "0");
+    }
+}

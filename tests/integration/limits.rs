@@ -1,0 +1,49 @@
+//! A restore and its comparison work within the limits in which stock pg_restore works.
+
+use crate::common::process::must;
+use crate::common::{Cellar, Cluster, Version};
+
+/// More tables than the server's table of locks has room for.
+#[test]
+fn few_locks_are_enough() {
+    // Room for about 10 times 15 locks, and some spare ones.
+    let small = ["max_locks_per_transaction=10", "max_connections=12", "max_prepared_transactions=0"];
+    let cluster = Cluster::start_configured(Version::V15, &small);
+    let ample = Cluster::shared(Version::V15);
+    let original = ample.create("many_tables");
+    original.sql(
+        "DO $$BEGIN FOR n IN 1..4000 LOOP EXECUTE format('CREATE TABLE t_%s (n serial)', n); \
+         IF n % 500 = 0 THEN COMMIT; END IF; END LOOP; END$$",
+    );
+    original.sql("INSERT INTO t_7 DEFAULT VALUES");
+    let theirs = Cellar::new(ample).with("DB_NAME", original.name());
+    theirs.back_up(original.name());
+    // Stock pg_restore does it there.
+    let dump = theirs.scratch().join("stock.dump");
+    must(ample.client("pg_dump", original.name()).args(["-Fc", "-f"]).arg(&dump));
+    cluster.create_named("stock");
+    must(cluster.client("pg_restore", "stock").args(["-e", "-d", "stock"]).arg(&dump));
+    for (jobs, target) in [("1", "serial"), ("3", "by_jobs")] {
+        let run = theirs.run(["restore", "latest", "--jobs", jobs, "--target-database", target]);
+        run.env("DB_PORT", cluster.port().to_string()).succeeds().says("4,000 sequences").says("equal");
+    }
+    let run = theirs.run(["verify", "latest", "--against-live", "serial"]);
+    run.env("DB_PORT", cluster.port().to_string()).succeeds().says("equal");
+}
+
+/// Statistics are gathered, and rows compared, over as many connections as there are.
+#[test]
+fn few_connections_are_enough() {
+    let cluster = Cluster::start_configured(Version::V15, &["max_connections=10", "superuser_reserved_connections=0"]);
+    let original = cluster.create("few_connections");
+    original.sql("DO $$BEGIN FOR n IN 1..20 LOOP EXECUTE format('CREATE TABLE t_%s AS SELECT generate_series(1, 100) n', n); END LOOP; END$$");
+    cluster.sql("postgres", "CREATE ROLE few LOGIN SUPERUSER PASSWORD 'correct-horse-battery-staple'");
+    let cellar = Cellar::new(&cluster).with("DB_NAME", original.name());
+    cellar.back_up(original.name());
+    for jobs in ["1", "4"] {
+        let target = cluster.name_for("few");
+        // Stock pg_restore has one connection for each job, and one that makes the database.
+        let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);
+        run.succeeds().says("equal");
+    }
+}

@@ -1,0 +1,151 @@
+//! Loads by several jobs that do not lock each other out, and what comes of other sessions' locks.
+
+use crate::common::compare::{contents, differences};
+use crate::common::{Cellar, Cluster, Database, Version, exit};
+
+/// Two levels of partitions, and foreign keys between them in both directions: to attach an index and to add a foreign key
+/// lock the same tables in other orders.
+fn partitioned(cluster: &'static Cluster) -> Database<'static> {
+    let database = cluster.create("partitioned");
+    database.sql(
+        "CREATE TABLE customers (id int PRIMARY KEY); INSERT INTO customers SELECT generate_series(1, 2000); \
+         CREATE TABLE orders (id bigint, customer int REFERENCES customers, at timestamptz, part int, PRIMARY KEY (id, at)) \
+           PARTITION BY RANGE (at); \
+         CREATE TABLE items (id bigint, of bigint, at timestamptz, customer int REFERENCES customers, PRIMARY KEY (id, at), \
+           FOREIGN KEY (of, at) REFERENCES orders (id, at)) PARTITION BY RANGE (at); \
+         DO $$BEGIN FOR year IN 2023..2025 LOOP \
+           FOR name IN 0..1 LOOP EXECUTE format('CREATE TABLE %1$I PARTITION OF %2$s FOR VALUES FROM (%3$L) TO (%4$L) \
+             PARTITION BY HASH (id)', (ARRAY['orders', 'items'])[name + 1] || '_' || year, (ARRAY['orders', 'items'])[name + 1], \
+             year || '-01-01', year + 1 || '-01-01'); \
+             FOR part IN 0..3 LOOP EXECUTE format('CREATE TABLE %1$I PARTITION OF %2$I FOR VALUES WITH (MODULUS 4, REMAINDER %3$s)', \
+               (ARRAY['orders', 'items'])[name + 1] || '_' || year || '_' || part, (ARRAY['orders', 'items'])[name + 1] || '_' || year, part); \
+             END LOOP; END LOOP; END LOOP; END$$; \
+         CREATE TABLE orders_rest PARTITION OF orders DEFAULT; \
+         INSERT INTO orders SELECT i, 1 + i % 2000, '2023-01-01'::timestamptz + i * interval '1 hour', i % 7 \
+           FROM generate_series(1, 20000) i; \
+         INSERT INTO items SELECT i, i, '2023-01-01'::timestamptz + i * interval '1 hour', 1 + i % 2000 \
+           FROM generate_series(1, 20000) i; \
+         CREATE INDEX ON orders (customer); CREATE INDEX ON items (of); CREATE INDEX ON items (customer)",
+    );
+    database
+}
+
+/// Backs up as the user that holds the drill.
+fn back_up(cellar: &Cellar) -> String {
+    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
+    outcome.json()[0]["id"].as_str().unwrap().to_owned()
+}
+
+/// Restores so often; each must be right at once.
+fn many_times(version: Version, times: u32) {
+    if !version.is_covered() {
+        return;
+    }
+    let cluster = Cluster::shared(version);
+    let original = partitioned(cluster);
+    let expected = contents(&original);
+    for format in ["custom", "directory"] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
+        let id = back_up(&cellar);
+        for time in 0..times {
+            let target = cluster.name_for("again");
+            let outcome = cellar.run(["restore", &id, "--jobs", "4", "--target-database", &target]).succeeds();
+            let restored = cluster.database(&target);
+            let differ = differences(&expected, &contents(&restored));
+            assert!(differ.is_empty(), "{format} {time}: {differ:?}");
+            assert!(!outcome.stderr.contains("deadlock"), "{format} {time}: {outcome}");
+            cluster.sql("postgres", &format!("DROP DATABASE {target}"));
+            if time % 4 == 0 {
+                let drill = cellar.run(["drill", "--unisolated", "--json", &id]).by_unprivileged_user().succeeds();
+                assert_eq!(drill.json()[0]["result"], "passed", "{format} {time}: {drill}");
+            }
+        }
+    }
+}
+
+/// How often: once in a while hundreds of times, by `make soak`.
+fn times(usual: u32) -> u32 {
+    std::env::var("PGCELLAR_TEST_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn jobs_do_not_lock_each_other_out_on_13() {
+    many_times(Version::V13, times(3));
+}
+
+#[test]
+fn jobs_do_not_lock_each_other_out_on_15() {
+    many_times(Version::V15, times(6));
+}
+
+#[test]
+fn jobs_do_not_lock_each_other_out_on_18() {
+    many_times(Version::V18, times(3));
+}
+
+/// A deadlock that is claimed where the database is being restored, as long as `when` holds. `tries` counts, and no rollback
+/// takes that back.
+fn claims_deadlocks(when: &str) -> String {
+    format!(
+        "CREATE SEQUENCE tries; CREATE FUNCTION fit(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN \
+           IF current_database() ~ '_restoring_|_drill' AND nextval('public.tries') {when} \
+           THEN RAISE SQLSTATE '40P01' USING MESSAGE = 'deadlock detected'; END IF; RETURN $1; END$$;"
+    )
+}
+
+/// What several jobs could not make is made by one.
+#[test]
+fn what_is_locked_out_is_made_once_more() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("once_more");
+    original.sql(&claims_deadlocks("= 1"));
+    // Keys of a type that compares by that function: a foreign key asks it when it is made, and the index of the primary
+    // key does not.
+    original.sql(
+        "CREATE TYPE key AS (n int); \
+         CREATE FUNCTION eq(key, key) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT public.fit(($1).n) = ($2).n'; \
+         CREATE FUNCTION cmp(key, key) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT ($1).n - ($2).n'; \
+         DO $$DECLARE name text; sign text; BEGIN FOREACH name IN ARRAY ARRAY['lt <', 'le <=', 'ge >=', 'gt >'] LOOP \
+           sign := split_part(name, ' ', 2); name := split_part(name, ' ', 1); \
+           EXECUTE format('CREATE FUNCTION %I(key, key) RETURNS bool IMMUTABLE LANGUAGE sql AS ''SELECT ($1).n %s ($2).n''', name, sign); \
+           EXECUTE format('CREATE OPERATOR %s (LEFTARG = key, RIGHTARG = key, FUNCTION = %I)', sign, name); END LOOP; END$$; \
+         CREATE OPERATOR = (LEFTARG = key, RIGHTARG = key, FUNCTION = eq); \
+         CREATE OPERATOR CLASS key_ops DEFAULT FOR TYPE key USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, \
+           OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 cmp(key, key); \
+         CREATE TABLE one (k key PRIMARY KEY); INSERT INTO one VALUES (ROW(1)), (ROW(2)); \
+         CREATE TABLE many (k key REFERENCES one, j key REFERENCES one); INSERT INTO many VALUES (ROW(1), ROW(2))",
+    );
+    for format in ["custom", "directory"] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
+        // The sequence counts in the new database, too.
+        let cellar = cellar.with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=tries");
+        let id = back_up(&cellar);
+        let target = cluster.name_for("once_more");
+        let run = cellar.run(["restore", &id, "--jobs", "2", "--target-database", &target]);
+        run.succeeds().says("deadlock detected").says("once more");
+        let differ = differences(&contents(&original), &contents(&cluster.database(&target)));
+        let others: Vec<&String> = differ.iter().filter(|one| !one.contains("sequence: public.tries\n")).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+}
+
+/// Where it does not end, the run is to be tried again, and no backup is blamed.
+#[test]
+fn a_load_that_is_locked_out_is_no_damage() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("locked_out");
+    original.sql(&claims_deadlocks("> 0"));
+    original.sql("CREATE TABLE t AS SELECT generate_series(1, 10) AS n; CREATE INDEX ON t (fit(n))");
+    let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
+    let id = back_up(&cellar);
+    for jobs in ["1", "2"] {
+        let target = cluster.name_for("locked_out");
+        let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);
+        let outcome = run.fails(exit::TEMPFAIL).says("deadlock detected").says("the load begins again");
+        assert!(!outcome.stderr.contains("another backup"), "{outcome}");
+        let left = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{target}')");
+        assert_eq!(cluster.sql("postgres", &left), "0");
+    }
+    let drill = cellar.run(["drill", "--unisolated", "--json", &id]).by_unprivileged_user().finish();
+    assert_ne!(drill.code(), Some(exit::DATAERR), "{drill}");
+}
