@@ -29,6 +29,7 @@ pub mod archive;
 mod ask;
 mod compare;
 pub mod fingerprints;
+pub mod definitions;
 mod folder;
 pub mod foreign;
 mod globals;
@@ -40,6 +41,7 @@ pub mod part;
 mod plan;
 mod recipe;
 mod replace;
+pub mod public;
 mod script;
 mod stage;
 pub mod wanted;
@@ -219,7 +221,7 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
 
 /// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
 async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
-    let list = run.part.as_ref().map(Part::list).transpose()?;
+    let list = public::list(&run.archive, run.part.as_ref(), (server.connection(), database.name())).await?;
     let load = Load {
         programs: &run.programs,
         connection: server.connection(),

@@ -22,6 +22,7 @@ mod disk;
 mod doctor;
 mod drill;
 mod fingerprints;
+mod dump_options;
 mod ground;
 mod killed;
 mod list;

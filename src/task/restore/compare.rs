@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::postgres::dump_options::without_data;
 use crate::postgres::living::{Ask, look};
 use crate::printable::printable;
 use crate::task::restore::archive::Archive;
@@ -82,7 +83,8 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
     let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
     let moved = progress.counter();
-    let (count, large_objects) = (run.args.quick, run.part.is_none());
+    let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
+    let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
     let ask = Ask { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
     let held = match run.stop.or(look(&ask, expected)).await {
         // Whoever gives tables to other roles need not be one who reads them.

@@ -23,7 +23,7 @@ use crate::postgres::snapshot::text;
 use crate::task::drill::wire::{Message, Order};
 use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
 use crate::task::restore::look as look_for;
-use crate::task::restore::part::Part;
+use crate::task::restore::public;
 use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
@@ -154,7 +154,7 @@ impl Restore<'_> {
         let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
         let (money, part) = (&target.money, refreshes.rest.as_ref());
         let loading = Loading { restore: self, archive: &archive, path: &path, part, money };
-        let list = loading.part.map(Part::list).transpose()?;
+        let list = public::list(&archive, part, (self.cluster.connection(), target.name())).await.map_err(of_backup)?;
         let load = Load { lc_monetary: money.locale(), ..loading.load(target.name(), list.as_ref()) };
         match &work {
             Some(work) => loading.rows(&load, work, &mut whole).await?,
