@@ -37,6 +37,7 @@ mod globals;
 pub mod listing;
 pub mod lists;
 pub mod look;
+pub mod numbers;
 pub mod parallel;
 pub mod part;
 mod plan;

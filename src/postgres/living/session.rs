@@ -127,7 +127,7 @@ async fn export(client: &Client) -> Result<String> {
     Ok(snapshot)
 }
 
-async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
+pub async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
     let client = connect(connection, database).await?;
     client.batch_execute(AS_PG_DUMP).await.map_err(failed("the session cannot be set up as pg_dump's"))?;
     for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {

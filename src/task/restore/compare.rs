@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::catalogue::comparison::{Comparison, compare};
+use crate::catalogue::comparison::{Comparison, NAMED, compare};
 use crate::catalogue::fingerprint::{Fingerprints, Quoted};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
@@ -15,11 +15,12 @@ use crate::postgres::dump_options::without_data;
 use crate::postgres::living::{Ask, look};
 use crate::printable::printable;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::numbers::{Place, look_again, may_differ_in_numbers};
 use crate::task::restore::part::Part;
 use crate::task::restore::{Run, fingerprints};
 
-/// How many differences are named.
-const NAMED: usize = 20;
+/// How many differences are listed.
+const LISTED: usize = 20;
 
 /// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
 /// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
@@ -95,7 +96,12 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
         held => held?,
     };
     drop(progress);
+    let (mut held, place) = (held, Place { connection, database, loaded: true });
+    look_again(&run.archive, expected, &mut held.tables, may_differ_in_numbers, (place, run.stop)).await?;
     let comparison = compare(expected, &held);
+    for table in &comparison.named {
+        log::info!("table {}: {NAMED}", printable(table));
+    }
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
@@ -111,7 +117,7 @@ fn conclude(comparison: &Comparison) -> Result<()> {
         return Ok(());
     }
     let all = &comparison.differences;
-    let named: Vec<String> = all.iter().take(NAMED).map(|difference| printable(&difference.to_string())).collect();
+    let named: Vec<String> = all.iter().take(LISTED).map(|difference| printable(&difference.to_string())).collect();
     let more = match all.len() - named.len() {
         0 => String::new(),
         more => format!("; and {more} more"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::catalogue::comparison::Rows;
+use crate::catalogue::fingerprint::Sum;
 use crate::catalogue::manifest::StoredFile;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -13,6 +14,7 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
+use crate::postgres::living::Printer;
 use crate::postgres::properties;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::NewDatabase;
@@ -23,6 +25,7 @@ use crate::postgres::snapshot::text;
 use crate::task::drill::wire::{Message, Order};
 use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
 use crate::task::restore::look as look_for;
+use crate::task::restore::numbers::{Place, look_again};
 use crate::task::restore::public;
 use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
@@ -163,22 +166,37 @@ impl Restore<'_> {
         let is_custom = work.is_some();
         // It keeps the file open, and what is removed then stays on the disk.
         drop(work);
+        let has_numbers = self.has_numbers(target.name()).await?;
         let finishing = async {
             if is_custom {
                 loading.all_else(&load).await?;
             }
             let not_refreshed = self.finish(&loading, &refreshes, target).await?;
             self.tell_restored(&target.notes, not_refreshed).await?;
-            Ok(path.clone())
+            Ok((!has_numbers).then(|| path.clone()))
         };
-        self.look_meanwhile(target.name(), finishing).await
+        let mut rows = self.look_meanwhile(target.name(), finishing).await?;
+        if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
+            let place = Place { connection: self.cluster.connection(), database: target.name(), loaded: true };
+            let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
+            let again = look_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
+            look::heard(self, &Counter::default(), async { again.await.map_err(Failed::Other) }).await?;
+        }
+        Ok(rows)
     }
 
-    /// Looks at the rows while the rest is made.
+    /// Whether tables that are looked at have numbers of objects, which may print otherwise here.
+    async fn has_numbers(&self, database: &str) -> Result<bool> {
+        let Some(wanted) = &self.order.look_at else { return Ok(false) };
+        let printer = Printer::open(self.cluster.connection(), database, wanted, true);
+        Ok(!self.stop.or(printer).await?.tables().is_empty())
+    }
+
+    /// Looks at the rows while the rest is made. `finishing` gives the archive if it is not needed any more.
     async fn look_meanwhile(
         &self,
         database: &str,
-        finishing: impl Future<Output = std::result::Result<PathBuf, Failed>>,
+        finishing: impl Future<Output = std::result::Result<Option<PathBuf>, Failed>>,
     ) -> std::result::Result<Vec<Rows>, Failed> {
         let moved = Counter::default();
         let looking = look::rows(self, database, &moved);
@@ -191,10 +209,11 @@ impl Restore<'_> {
                 looked = &mut looking, if rows.is_none() => rows = Some(looked),
             }
         };
-        // Nobody reads it any more, and what is removed need not reach the disk.
-        let removing = tokio::task::spawn_blocking(move || match archive.is_dir() {
-            true => std::fs::remove_dir_all(&archive),
-            false => std::fs::remove_file(&archive),
+        // If it is not read any more: what is removed need not reach the disk.
+        let removing = tokio::task::spawn_blocking(move || match archive {
+            Some(archive) if archive.is_dir() => std::fs::remove_dir_all(&archive),
+            Some(archive) => std::fs::remove_file(&archive),
+            None => Ok(()),
         });
         let rows = match rows {
             Some(rows) => rows,
