@@ -11,6 +11,7 @@ mod common;
 mod s3_server;
 
 mod adopt;
+mod advice;
 mod alert;
 mod bad_input;
 mod bucket;

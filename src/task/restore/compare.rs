@@ -105,10 +105,10 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
-    conclude(&comparison)
+    conclude(&comparison, &run.archive.name)
 }
 
-fn conclude(comparison: &Comparison) -> Result<()> {
+fn conclude(comparison: &Comparison, name: &str) -> Result<()> {
     if comparison.is_equal() {
         match comparison.counted_only {
             false => log::info!("{comparison} compared with the backup's fingerprints: equal"),
@@ -124,5 +124,16 @@ fn conclude(comparison: &Comparison) -> Result<()> {
     };
     let message =
         format!("the new database does not hold what the backup's fingerprints say: {}{more}", named.join("; "));
-    Err(Error::new(Kind::Data, message).hint("restore another backup; pgcellar verify --all tells which are whole"))
+    Err(Error::new(Kind::Data, message).hint(differing(name)))
+}
+
+/// What to do about a backup whose bytes were right when they were loaded, and that came back as something else.
+fn differing(name: &str) -> String {
+    let name = printable(name);
+    format!(
+        "keep the backup; pgcellar verify {name} tells whether its bytes are damaged. If they are not, something on the server \
+         has changed what was loaded, such as an extension, an event trigger or another version: pgcellar restore {name} \
+         --keep-going --target-database NAME keeps what comes back, so that it can be compared; report what nothing of yours \
+         explains"
+    )
 }
