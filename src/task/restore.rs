@@ -126,7 +126,9 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let database = make(&run, &mut server).await?;
     let bytes = match fill(&run, &server, &database, input).await {
         Ok(bytes) => bytes,
-        Err(error) => return Err(database.discard(&mut server, part::explain(run.part.as_ref(), error)).await),
+        Err(error) => {
+            return Err(database.discard(&mut server, part::explain(&run.archive, run.part.as_ref(), error)).await);
+        }
     };
     let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());

@@ -208,6 +208,21 @@ fn every_option_is_restored_and_drilled_on_18() {
     every_option(Version::V18);
 }
 
+/// An extension is in no schema: what --schema names has to be joined by --extension.
+#[test]
+fn what_a_schema_needs_of_an_extension_is_told() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = cluster.create("needy");
+    database.sql("CREATE EXTENSION citext; CREATE TABLE t (a citext); INSERT INTO t VALUES ('x')");
+    let cellar = cellar(cluster, &database, "custom");
+    let id = back_up(&cellar, &["--schema=public"])["id"].as_str().unwrap().to_owned();
+    let target = cluster.name_for("never");
+    let run = cellar.run(["restore", &id, "--target-database", &target]);
+    let _ = run.fails(exit::DATAERR).says("type \"public.citext\" does not exist").says("by --extension=NAME");
+    let id = back_up(&cellar, &["--schema=public", "--extension=citext"])["id"].as_str().unwrap().to_owned();
+    assert_same(&database, &by_us(&cellar, cluster, &id, &[]));
+}
+
 /// How the schema `public` of the original is changed.
 const CHANGES: [&str; 4] = [
     "SELECT",

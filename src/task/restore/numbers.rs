@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::catalogue::comparison::Rows;
 use crate::catalogue::fingerprint::{Fingerprints, Sum, TableFingerprint};
 use crate::config::{Connection, Format};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -66,7 +66,11 @@ pub async fn look_again(
         (Arc::clone(archive), Recorder::tapped(Tap::new(printer.tables(), to)), stop.clone());
     let reading = tokio::task::spawn_blocking(move || read(&ours, recorder, &theirs));
     while let Some(tapped) = rows.recv().await {
-        stop.or(async { Ok(printer.take(tapped).await) }).await?;
+        let printing = async {
+            printer.take(tapped).await;
+            Ok(())
+        };
+        stop.or(printing).await?;
     }
     let recorded = match joined(reading.await)? {
         Ok(recorded) => recorded,
@@ -118,7 +122,7 @@ fn read(archive: &Archive, mut recorder: Recorder, stop: &Stop) -> Result<Record
     };
     read.map_err(|error| match stop.requested() {
         true => stop.error(),
-        false => Error::new(Kind::Data, format!("{} cannot be read again: {error}", archive.name)),
+        false => archive.unreadable(&archive.name, &error),
     })
 }
 

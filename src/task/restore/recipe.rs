@@ -338,7 +338,10 @@ mod tests {
         manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
         let text = script(&manifest, "shop", None).unwrap();
         assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");
-        assert!(text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("OWNER"), "{text}");
+        assert!(
+            text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("ALTER DATABASE"),
+            "{text}"
+        );
     }
 
     #[test]
