@@ -286,6 +286,9 @@ pub struct Setting {
     pub value: String,
 }
 
+/// The kind of an [`Omission`]: rows of a table that has others in the archive, and that its extension makes again.
+pub const EXTENSION_ROWS: &str = "extension rows";
+
 /// Something that the archive does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Omission {
@@ -295,6 +298,14 @@ pub struct Omission {
     pub name: String,
     /// Why it is not in the archive.
     pub reason: String,
+}
+
+impl Omission {
+    /// Whether a new database has it nevertheless, as long as it was not changed: such a thing is told, and is no reason to
+    /// warn of every backup.
+    pub fn is_made_by_extension(&self) -> bool {
+        self.kind == EXTENSION_ROWS
+    }
 }
 
 /// The result of the last verify, in `ID.verify.json`.

@@ -95,6 +95,24 @@ impl DumpOptions {
     }
 }
 
+/// The option by which an archive fills what it does not make, so that only a database that has the definitions already can
+/// take it; none if it has them.
+pub fn without_definitions(arguments: &[String]) -> Option<&str> {
+    let alone = |argument: &&String| matches!(argument.as_str(), "--data-only" | "--no-schema" | "--statistics-only");
+    let mut sections = arguments.iter().filter(|argument| argument.starts_with("--section="));
+    match sections.clone().any(|section| section == "--section=pre-data") {
+        true => None,
+        false => arguments.iter().find(alone).or_else(|| sections.next()).map(String::as_str),
+    }
+}
+
+/// Whether the archive has nothing of the data section. Before PostgreSQL 17 it has large objects all the same, and they are
+/// empty: to make one belongs to what comes before the data.
+pub fn without_data(arguments: &[String]) -> bool {
+    let mut sections = arguments.iter().filter(|argument| argument.starts_with("--section="));
+    sections.clone().next().is_some() && !sections.any(|section| section == "--section=data")
+}
+
 fn known(name: &str) -> Option<(bool, bool)> {
     let find = |list: &[(&str, bool)]| list.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     find(WHOLE).map(|value| (value, false)).or_else(|| find(PARTIAL).map(|value| (value, true)))
@@ -155,6 +173,24 @@ mod tests {
             let error = DumpOptions::parse(text).expect_err(text);
             assert_eq!(error.kind(), Kind::Config, "{text}");
         }
+    }
+
+    #[test]
+    fn options_that_leave_the_definitions_out() {
+        let of = |text: &str| without_definitions(&DumpOptions::parse(text).unwrap().arguments).map(str::to_owned);
+        for text in ["--data-only", "--no-schema", "--statistics-only", "--section=data", "--section=post-data"] {
+            assert_eq!(of(&format!("--no-comments {text}")).as_deref(), Some(text));
+        }
+        for text in ["", "--schema-only", "--section=pre-data", "--section=data --section=pre-data", "--no-data"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn options_that_leave_the_data_section_out() {
+        let of = |text: &str| without_data(&DumpOptions::parse(text).unwrap().arguments);
+        assert!(of("--section=pre-data") && of("--section=pre-data --section=post-data"));
+        assert!(!of("") && !of("--schema-only") && !of("--section=data") && !of("--section=pre-data --section=data"));
     }
 
     #[test]

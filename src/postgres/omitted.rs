@@ -6,7 +6,7 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 
-use crate::catalogue::manifest::Omission;
+use crate::catalogue::manifest::{EXTENSION_ROWS, Omission};
 use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::dump::Dumped;
@@ -15,11 +15,17 @@ use crate::postgres::snapshot::{Snapshot, get, text};
 
 /// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
 /// `SQL_ASCII` are no text of any encoding, and come as they are.
+///
+/// Of a table of an extension pg_dump writes the rows only if the extension marks it as one of its configuration, and of those
+/// only what its condition does not leave out (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). That it has rows, its
+/// size tells: a query would evaluate what its owner may have put into its indexes.
 const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.extname::text, \
      ARRAY[convert_to(n.nspname::text, e.ours), convert_to(n.nspname::text, e.own)], \
      ARRAY[convert_to(c.relname::text, e.ours), convert_to(c.relname::text, e.own)], \
      ARRAY[convert_to(rn.nspname::text, e.ours), convert_to(rn.nspname::text, e.own)], \
-     ARRAY[convert_to(r.relname::text, e.ours), convert_to(r.relname::text, e.own)] \
+     ARRAY[convert_to(r.relname::text, e.ours), convert_to(r.relname::text, e.own)], \
+     CASE WHEN c.oid = ANY (x.extconfig) THEN COALESCE(x.extcondition[array_position(x.extconfig, c.oid)], '') END, \
+     x.oid IS NOT NULL AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0 \
      FROM (SELECT own, CASE own WHEN 'SQL_ASCII' THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
      pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
@@ -54,15 +60,23 @@ impl Snapshot {
         let mut omitted = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(failed(what))? {
             let (name, root) = (Names::of(&row, 4, 5)?, Names::of(&row, 6, 7)?);
+            let (extension, condition): (Option<String>, Option<String>) = (get(&row, 3)?, get(&row, 8)?);
+            let has_rows: bool = get(&row, 9)?;
             // Hash partitions on an enum stand in a script under their root's name (`dumpTableData` in
             // `src/bin/pg_dump/pg_dump.c`).
             if dumped.has_table(get(&row, 0)?, name.each()) || dumped.has_table_named(root.each()) {
+                if let (Some(extension), Some(1..), true) = (extension, condition.map(|text| text.len()), has_rows) {
+                    omitted.push(left_out_by_condition(&name, &extension));
+                }
                 continue;
             }
-            let extension: Option<String> = get(&row, 3)?;
-            let reason = match (text(&row, 1)?.as_str(), text(&row, 2)?.as_str(), extension) {
+            let reason = match (text(&row, 1)?.as_str(), text(&row, 2)?.as_str(), (extension, condition)) {
                 ("f", _, _) => "foreign table: its rows are on another server".to_owned(),
-                (_, _, Some(extension)) => format!("belongs to the extension {extension}, which brings its own rows"),
+                (_, _, (Some(_), None)) if !has_rows => continue,
+                (_, _, (Some(extension), None)) => format!(
+                    "belongs to the extension {extension}, which does not mark it as its configuration: no rows but those \
+                     that the extension makes come back"
+                ),
                 (_, "u", _) if facts.server.standby => "unlogged: a standby does not have its rows".to_owned(),
                 _ => because(options, "pg_dump did not write its rows").to_owned(),
             };
@@ -127,6 +141,15 @@ impl fmt::Display for Names<'_> {
         let quoted = |name: &[u8]| identifier(&String::from_utf8_lossy(name));
         write!(f, "{}.{}", quoted(schema), quoted(table))
     }
+}
+
+/// Rows that the extension makes, as long as they are not changed. Whether they are, nothing tells.
+fn left_out_by_condition(name: &Names<'_>, extension: &str) -> Omission {
+    let reason = format!(
+        "those that the condition of the extension {extension} leaves out are made by the extension: changes of them do not \
+         come back"
+    );
+    Omission { kind: EXTENSION_ROWS.to_owned(), name: name.to_string(), reason }
 }
 
 fn because(options: bool, otherwise: &'static str) -> &'static str {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::catalogue::manifest::Manifest;
+use crate::catalogue::manifest::{Manifest, Omission};
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
@@ -245,12 +245,17 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     for warning in &manifest.warnings {
         log::warn!("{}: {warning}", manifest.id);
     }
+    let (made, omitted): (Vec<&Omission>, Vec<&Omission>) =
+        manifest.omitted.iter().partition(|omission| omission.is_made_by_extension());
     // Many of a kind are counted, and all stand in the manifest.
-    for omission in manifest.omitted.iter().take(10) {
-        log::warn!("{}: not in the archive: {} {} ({})", manifest.id, omission.kind, omission.name, omission.reason);
-    }
-    if manifest.omitted.len() > 10 {
-        log::warn!("{}: and {} more, which the manifest names", manifest.id, manifest.omitted.len() - 10);
+    for (level, omitted) in [(log::Level::Warn, omitted), (log::Level::Info, made)] {
+        for omission in omitted.iter().take(10) {
+            let Omission { kind, name, reason } = omission;
+            log::log!(level, "{}: not in the archive: {kind} {name} ({reason})", manifest.id);
+        }
+        if omitted.len() > 10 {
+            log::log!(level, "{}: and {} more, which the manifest names", manifest.id, omitted.len() - 10);
+        }
     }
 }
 

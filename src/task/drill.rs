@@ -20,6 +20,7 @@ use crate::printable::printable;
 use crate::store::Stores;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::definitions::must_have_definitions;
 use crate::task::restore::fingerprints;
 
 mod chosen;
@@ -80,6 +81,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
 async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
     let begun = Instant::now();
     let manifest = &subject.manifest;
+    must_have_definitions(manifest).map_err(not_here)?;
     let archive = Archive::of_backup(Arc::clone(&subject.store), manifest.clone(), &run.args.identity);
     let archive = Arc::new(archive.map_err(|error| match error.kind() {
         Kind::NotPermitted => not_here(error),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanBytes;
 
 use crate::catalogue::fingerprint::Fingerprints;
-use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
+use crate::catalogue::manifest::{Manifest, Omission, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, Place};
 use crate::error::{Error, Kind, Result};
@@ -22,11 +22,13 @@ use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
+use crate::printable::printable;
 
 pub mod archive;
 mod ask;
 mod compare;
 pub mod deferred;
+pub mod definitions;
 mod fill;
 pub mod fingerprints;
 mod folder;
@@ -35,9 +37,11 @@ mod globals;
 pub mod listing;
 pub mod lists;
 pub mod look;
+pub mod numbers;
 pub mod parallel;
 pub mod part;
 mod plan;
+pub mod public;
 mod recipe;
 mod replace;
 mod script;
@@ -208,7 +212,7 @@ async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, u64)> 
             Err(error) => error,
         };
         let again = tries < TRIES && !run.stop.requested() && is_conflict(server, &database, &error).await;
-        let discarded = database.discard(server, part::explain(run.part.as_ref(), error)).await;
+        let discarded = database.discard(server, part::explain(&run.archive, run.part.as_ref(), error)).await;
         if !again {
             return Err(discarded);
         }
@@ -262,9 +266,15 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
         if archive.partial { " (a partial backup: options left data out)" } else { "" },
     );
     let Some(manifest) = &archive.manifest else { return };
-    let omitted = manifest.omitted.len();
+    let (made, omitted): (Vec<&Omission>, Vec<&Omission>) =
+        manifest.omitted.iter().partition(|omission| omission.is_made_by_extension());
+    for Omission { name, reason, .. } in made {
+        log::info!("rows of {}: {}", printable(name), printable(reason));
+    }
+    let omitted = omitted.len();
     if omitted > 0 {
-        log::warn!("{omitted} things were not in the archive: the manifest {} names them", Manifest::key(&manifest.id));
+        let things = if omitted == 1 { "1 thing was" } else { &format!("{omitted} things were") };
+        log::warn!("{things} not in the archive: the manifest {} names all", Manifest::key(&manifest.id));
     }
     if manifest.files(Role::Globals).next().is_some() {
         log::debug!("tablespaces, and roles unless --globals asks for them, are not restored; they are in the globals");

@@ -112,7 +112,8 @@ fn rows_of_others() {
         "CREATE TABLE wine AS SELECT 1 AS n; \
          CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER there FOREIGN DATA WRAPPER elsewhere; \
          CREATE FOREIGN TABLE \"far \"\"away\"\"\" (n int) SERVER there; \
-         CREATE EXTENSION citext; CREATE TABLE rules AS SELECT 1 AS n; ALTER EXTENSION citext ADD TABLE rules",
+         CREATE EXTENSION citext; CREATE TABLE rules AS SELECT 1 AS n; ALTER EXTENSION citext ADD TABLE rules; \
+         CREATE TABLE none (n int); ALTER EXTENSION citext ADD TABLE none",
     );
     for format in FORMATS {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
@@ -121,7 +122,8 @@ fn rows_of_others() {
             omitted(&manifest),
             [
                 "table data \"public\".\"far \"\"away\"\"\": foreign table: its rows are on another server",
-                "table data \"public\".\"rules\": belongs to the extension citext, which brings its own rows",
+                "table data \"public\".\"rules\": belongs to the extension citext, which does not mark it as its \
+                 configuration: no rows but those that the extension makes come back",
             ],
             "{format}"
         );
@@ -269,5 +271,87 @@ fn rows_that_are_dumped_through_their_root_are_not_missing() {
     for format in ["custom", "directory", "tar", "plain"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
         assert_eq!(omitted(&cellar.back_up(database.name())), [""; 0], "{format}");
+    }
+}
+
+/// What the script of an extension makes: tables that are its configuration, with and without a condition, and one that is not.
+const EXTENSION: &str = "CREATE TABLE place (id int, name text); INSERT INTO place SELECT n, 'first' FROM generate_series(1, 10) n; \
+     CREATE TABLE setting (id int); CREATE TABLE job (id int); CREATE TABLE idle (id int); \
+     CREATE TABLE empty (id int);";
+
+/// A cluster that has the extension, and a database with it.
+fn with_extension(cluster: &Cluster, folder: &Path) -> String {
+    let database = cluster.create("extended");
+    if cluster.version() >= Version::V18 {
+        let configured = "SELECT pg_extension_config_dump('place', 'WHERE id > 10'); \
+             SELECT pg_extension_config_dump('setting', ''); SELECT pg_extension_config_dump('empty', 'WHERE id > 10');";
+        let files = folder.join("extension");
+        fs::write(files.join("own.control"), "default_version = '1.0'\nrelocatable = true\n").unwrap();
+        fs::write(files.join("own--1.0.sql"), format!("{EXTENSION}\n{configured}\n")).unwrap();
+        database.sql("CREATE EXTENSION own");
+    } else {
+        // No server before 18 looks for extensions elsewhere than among its own.
+        database.sql(&format!("CREATE EXTENSION lo; {EXTENSION}"));
+        for table in ["place", "setting", "job", "idle", "empty"] {
+            database.sql(&format!("ALTER EXTENSION lo ADD TABLE {table}"));
+        }
+        database.sql(
+            "UPDATE pg_extension SET extname = 'own', extconfig = ARRAY['place', 'setting', 'empty']::regclass[], \
+             extcondition = ARRAY['WHERE id > 10', '', 'WHERE id > 10'] WHERE extname = 'lo'",
+        );
+    }
+    database.sql(
+        "UPDATE place SET name = 'changed' WHERE id = 5; INSERT INTO place VALUES (999, 'mine'); \
+         INSERT INTO setting VALUES (1); INSERT INTO job VALUES (1), (2)",
+    );
+    database.name().to_owned()
+}
+
+#[test]
+fn rows_that_an_extension_keeps_for_itself() {
+    for version in [Version::V15, Version::V18] {
+        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        fs::create_dir(folder.path().join("extension")).unwrap();
+        hand_over(folder.path());
+        let path = format!("extension_control_path=$system:{}", folder.path().display());
+        let settings: &[&str] = if version >= Version::V18 { &[&path] } else { &[] };
+        let cluster = Cluster::start_configured(version, settings);
+        let name = with_extension(&cluster, folder.path());
+        for format in FORMATS {
+            let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("DB_NAME", &name);
+            let outcome = cellar.run(["backup", "--json"]).succeeds();
+            let manifest = &outcome.json()[0];
+            assert_eq!(
+                omitted(manifest),
+                [
+                    "table data \"public\".\"job\": belongs to the extension own, which does not mark it as its \
+                     configuration: no rows but those that the extension makes come back",
+                    "extension rows \"public\".\"place\": those that the condition of the extension own leaves out are made by \
+                     the extension: changes of them do not come back",
+                ],
+                "{format}"
+            );
+            assert_eq!(
+                (&manifest["partial"], &manifest["contents"]["tables"]),
+                (&Value::Bool(false), &3.into()),
+                "{format}"
+            );
+            // Only of what can be kept elsewhere every backup warns.
+            let warnings: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+            assert!(warnings.len() == 1 && warnings[0].contains("\"job\""), "{outcome}");
+            assert!(outcome.stderr.contains("not in the archive: extension rows \"public\".\"place\""), "{outcome}");
+            let shown = cellar.run(["show", manifest["id"].as_str().unwrap()]).succeeds().stdout;
+            assert!(shown.contains("extension rows  \"public\".\"place\""), "{shown}");
+        }
+        if version >= Version::V18 {
+            let cellar = Cellar::new(&cluster).with("DB_NAME", &name);
+            let id = cellar.back_up(&name)["id"].as_str().unwrap().to_owned();
+            let target = cluster.name_for("back");
+            let outcome = cellar.run(["restore", &id, "--target-database", &target]).succeeds();
+            assert!(outcome.stderr.contains("rows of \"public\".\"place\": those that the condition"), "{outcome}");
+            assert!(outcome.stderr.contains("1 thing was not in the archive"), "{outcome}");
+            let rows = "SELECT string_agg(id || name, ' ' ORDER BY id) FROM place WHERE id IN (5, 999)";
+            assert_eq!(cluster.database(&target).sql(rows), "5first 999mine");
+        }
     }
 }

@@ -30,7 +30,11 @@ fn failed(protection: &Protection<'_>) -> Option<Finding> {
             time(drill.at),
             backup.id
         ),
-        format!("its record {}.drill.json names what differs; make a new backup, and hold a drill of it", backup.id),
+        format!(
+            "its record {0}.drill.json names what differs; pgcellar verify {0} tells whether its bytes are damaged; if not, \
+             pgcellar restore {0} --keep-going --target-database NAME shows what does not come back",
+            backup.id
+        ),
     ))
 }
 

@@ -48,7 +48,7 @@ pub use header::{Compression, Format, Version};
 pub use joiner::{CHUNK, Joiner};
 pub use members::{Promised, tar_members};
 pub use places::{Block, Mark, Places};
-pub use recorder::{Passing, Record, Recorded, Recorder, table_names};
+pub use recorder::{Passing, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
 pub use rows::{Piece, Rows};
 pub use tar::{TarReader, tar_toc};
 pub use toc::{Entry, TAG_LIMIT, Text};
@@ -118,6 +118,27 @@ pub fn walk<R: Read>(from: R, mut visit: impl FnMut(&Entry<'_>)) -> io::Result<C
         Ok(true)
     })?;
     parser.finish()
+}
+
+/// Reads a custom-format archive as [`walk`] does, and records its rows.
+///
+/// # Errors
+///
+/// Those of [`walk`].
+pub fn record<R: Read>(from: R, mut recorder: Recorder) -> io::Result<Record> {
+    let mut parser = Parser::new(Expect::Custom);
+    for_each_piece(from, |piece| {
+        let front = parser.front(piece, &mut |entry| recorder.entry(entry))?;
+        match parser.is_plain() {
+            true => parser.back(piece.get(front..).unwrap_or_default(), &mut recorder)?,
+            false => parser.back(piece.get(front..).unwrap_or_default(), &mut Ignore)?,
+        }
+        Ok(true)
+    })?;
+    match parser.finish()?.compression {
+        Compression::None => Ok(recorder.finish()),
+        _ => Ok(Err("pg_dump has compressed the rows itself".to_owned())),
+    }
 }
 
 /// Reads the header and the table of contents: of a custom-format archive, whose data is then left unread (some of it

@@ -10,8 +10,11 @@ use crate::catalogue::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFinger
 use crate::postgres::script::identifier;
 
 mod lines;
+mod tap;
 
 use lines::Lines;
+use tap::Tapping;
+pub use tap::{Tap, Tapped};
 
 /// How pg_dump names the file of a large object (`_StartLO` of pg_backup_directory.c and pg_backup_tar.c).
 const OBJECT: (&str, &str) = ("blob_", ".dat");
@@ -52,6 +55,7 @@ pub struct Recorder {
     large_objects: LargeObjects,
     standard_strings: bool,
     passing: Passing,
+    tap: Option<Tap>,
     /// What was not understood, so that the fingerprints would be wrong.
     failure: Option<String>,
 }
@@ -63,6 +67,7 @@ pub struct Passing {
     lines: Lines,
     rows: Sum,
     object: Pieces,
+    tapping: Option<Tapping>,
 }
 
 /// What passes.
@@ -75,6 +80,11 @@ enum What {
 }
 
 impl Passing {
+    /// Whether somebody else takes these rows, too.
+    pub fn is_tapped(&self) -> bool {
+        self.tapping.is_some()
+    }
+
     fn of(what: What, order: Option<Arc<[usize]>>) -> Self {
         Self { what, lines: Lines::in_order(order), ..Self::default() }
     }
@@ -83,7 +93,12 @@ impl Passing {
     #[inline]
     pub fn push(&mut self, piece: &[u8]) {
         match self.what {
-            What::Table(_) => self.lines.push(piece, &mut self.rows),
+            What::Table(_) => {
+                self.lines.push(piece, &mut self.rows);
+                if let Some(tapping) = &mut self.tapping {
+                    tapping.push(piece);
+                }
+            }
             What::Object(_) => self.object.push(piece),
             What::Nothing => {}
         }
@@ -103,12 +118,18 @@ impl Default for Recorder {
             large_objects: LargeObjects::default(),
             standard_strings: true,
             passing: Passing::default(),
+            tap: None,
             failure: None,
         }
     }
 }
 
 impl Recorder {
+    /// One that also hands the rows of some tables on.
+    pub fn tapped(tap: Tap) -> Self {
+        Self { tap: Some(tap), ..Self::default() }
+    }
+
     /// Takes an entry of the table of contents.
     pub fn entry(&mut self, entry: &Entry<'_>) {
         match entry.desc.bytes {
@@ -163,7 +184,11 @@ impl Recorder {
             What::Table(table) => self.orders.get(&table).cloned(),
             What::Object(_) | What::Nothing => None,
         };
-        Passing::of(what, order)
+        let tapping = match what {
+            What::Table(table) => self.tap.as_ref().zip(self.tables.get(table)).and_then(|(tap, table)| tap.of(table)),
+            What::Object(_) | What::Nothing => None,
+        };
+        Passing { tapping, ..Passing::of(what, order) }
     }
 
     /// Something of the archive was not understood: there will be no fingerprints.
@@ -183,7 +208,10 @@ impl Recorder {
     }
 
     /// Takes what has passed to its end.
-    pub fn take(&mut self, passed: &Passing) {
+    pub fn take(&mut self, passed: &mut Passing) {
+        if let Some(tapping) = passed.tapping.take() {
+            tapping.finish();
+        }
         match passed.what {
             What::Object(oid) => self.large_objects.add(oid, &passed.object),
             What::Table(table) => match self.tables.get_mut(table) {
@@ -252,8 +280,8 @@ impl Sink for Recorder {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        let passed = std::mem::take(&mut self.passing);
-        self.take(&passed);
+        let mut passed = std::mem::take(&mut self.passing);
+        self.take(&mut passed);
         Ok(())
     }
 }
@@ -269,8 +297,8 @@ fn copy(statement: Text<'_>) -> Option<(&[u8], &[u8])> {
     (columns.is_empty() || columns.starts_with(b"(") && columns.ends_with(b")")).then_some((target, columns))
 }
 
-/// The names in a list of columns.
-fn column_names(list: &[u8]) -> Option<Vec<Name>> {
+/// The names in a list of columns, such as `(id, "Name")`.
+pub fn column_names(list: &[u8]) -> Option<Vec<Name>> {
     let mut rest = list.strip_prefix(b"(")?;
     let mut names = Vec::new();
     loop {

@@ -58,13 +58,18 @@ enum Part {
 impl<W: Write> TarReader<W> {
     /// A reader that writes to `out`.
     pub fn new(out: W) -> Self {
+        Self::recording(out, Recorder::default())
+    }
+
+    /// One that records by this recorder.
+    pub fn recording(out: W, recorder: Recorder) -> Self {
         Self {
             out,
             header: Vec::with_capacity(BLOCK),
             part: Part::Header,
             after_toc: false,
             parser: Parser::new(Expect::Toc),
-            recorder: Recorder::default(),
+            recorder,
             passing: Passing::default(),
             failed: false,
         }
@@ -151,7 +156,7 @@ impl<W: Write> TarReader<W> {
     fn end_member(&mut self, left: u64) {
         if let (0, Part::Member { padding, .. }) = (left, self.part) {
             match std::mem::replace(&mut self.after_toc, true) {
-                true => self.recorder.take(&self.passing),
+                true => self.recorder.take(&mut self.passing),
                 // How far its table of contents came is told at the end.
                 false if !self.parser.in_data() => return self.part = Part::End,
                 false => {}

@@ -146,7 +146,7 @@ impl Collection<'_> {
             }
         };
         let digests = read().map_err(|error| Error::read(path.display(), &error))?;
-        recorder().take(&passing);
+        recorder().take(&mut passing);
         Ok(digests.stored)
     }
 }

@@ -20,6 +20,7 @@ use crate::host::thread::joined;
 
 mod large_objects;
 mod names;
+mod numbers;
 mod pipe;
 mod rows;
 mod sequences;
@@ -28,6 +29,7 @@ mod targets;
 mod work;
 
 use names::Names;
+pub use numbers::Printer;
 use pipe::Pipe;
 pub use sequences::Positions;
 use session::Sessions;

@@ -130,7 +130,7 @@ async fn export(client: &Client) -> Result<String> {
     Ok(snapshot)
 }
 
-async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
+pub async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
     set_up(connect(connection, database).await?, settings).await
 }
 

@@ -230,7 +230,13 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     if gone.into_iter().any(says) {
         return (Kind::Unavailable, "the server broke off; look at its log".to_owned());
     }
-    (Kind::Data, "pgcellar verify tells whether the archive is whole".to_owned())
+    let hint = match program {
+        "pg_restore" => {
+            "pgcellar verify tells whether the archive is whole; if it is, --keep-going goes on after errors"
+        }
+        _ => "pgcellar verify tells whether the archive is whole",
+    };
+    (Kind::Data, hint.to_owned())
 }
 
 #[cfg(test)]

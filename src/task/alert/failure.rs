@@ -118,7 +118,7 @@ fn task_of(unit: &str) -> Option<&str> {
 fn exited(status: u16) -> (String, &'static str) {
     let meaning = match status {
         64 => "the command line is wrong",
-        65 => "data is damaged",
+        65 => "data is damaged, or is not what was backed up",
         66 => "something is missing",
         69 => "a server or the bucket could not be reached, or broke off",
         70 => "an error inside pgcellar",

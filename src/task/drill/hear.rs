@@ -170,7 +170,10 @@ impl Hearing {
 
 fn out_of_turn() -> Error {
     Error::new(Kind::Unavailable, "the sandbox told something out of its turn")
-        .hint("what it restored may have got hold of it; drill another backup")
+        .hint(
+        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere; \
+         journalctl -u 'pgcellar-drill-sandbox@*' tells more",
+    )
 }
 
 /// A text from there, fit for a log and a record.

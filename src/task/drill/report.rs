@@ -100,6 +100,16 @@ pub fn print(reports: &[Report]) -> Result<()> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
 }
 
+/// What to do about a backup that did not come back in a drill.
+fn differing(id: &str) -> String {
+    let id = printable(id);
+    format!(
+        "keep the backup; pgcellar verify {id} tells whether its bytes are damaged. If they are not, pgcellar restore {id} \
+         --keep-going --target-database NAME shows on a server of yours what does not come back; report what nothing of yours \
+         explains"
+    )
+}
+
 /// The run's own result.
 pub fn conclude(mut reports: Vec<Report>) -> Result<()> {
     let total = reports.len();
@@ -114,7 +124,7 @@ pub fn conclude(mut reports: Vec<Report>) -> Result<()> {
             _ => format!("{} of {total} drills have failed", failed.len()),
         };
         let why = first.differences.first().map(|why| format!(": {}", printable(why))).unwrap_or_default();
-        return Err(Error::new(Kind::Data, format!("{which}{why}")).hint("make a new backup, and drill that one"));
+        return Err(Error::new(Kind::Data, format!("{which}{why}")).hint(differing(&first.id)));
     }
     match reports.iter().position(|report| report.error.is_some()) {
         None => Ok(()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::catalogue::comparison::compare;
+use crate::catalogue::comparison::{NAMED, compare};
 use crate::catalogue::drill::{Compared, Outcome};
 use crate::catalogue::fingerprint::Fingerprints;
 use crate::printable::printable;
@@ -77,6 +77,7 @@ pub fn judge(
             differences.extend(comparison.differences.iter().map(|difference| printable(&difference.to_string())));
             let skipped = comparison.not_compared.iter();
             notes.extend(skipped.map(|part| format!("{} is not compared: {}", printable(&part.to_string()), part.why)));
+            notes.extend(comparison.named.iter().map(|table| format!("table {}: {NAMED}", printable(table))));
             compared.tables = comparison.tables;
             compared.rows = comparison.rows;
             compared.bytes = expected.tables.iter().map(|table| table.sum.bytes).fold(0, u64::saturating_add);

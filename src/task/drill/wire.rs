@@ -17,7 +17,7 @@ use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 
 /// Version of these messages. Both sides are of one installation, and a sandbox refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How many bytes of a file one frame has.
 pub const PIECE: usize = 256 << 10;
@@ -176,6 +176,8 @@ pub enum Message {
 pub enum Found {
     /// Its rows.
     All(Sum),
+    /// These rows, in which numbers of objects print as names.
+    Named(Sum),
     /// The number of its rows.
     Counted(u64),
     /// Nothing.
@@ -203,6 +205,7 @@ impl From<&Rows> for Found {
     fn from(rows: &Rows) -> Self {
         match rows {
             Rows::All(sum) => Found::All(*sum),
+            Rows::Named(sum) => Found::Named(*sum),
             Rows::Counted(rows) => Found::Counted(*rows),
             Rows::Absent => Found::Absent,
             Rows::Foreign => Found::Foreign,
@@ -217,6 +220,7 @@ impl From<Found> for Rows {
     fn from(found: Found) -> Self {
         match found {
             Found::All(sum) => Rows::All(sum),
+            Found::Named(sum) => Rows::Named(sum),
             Found::Counted(rows) => Rows::Counted(rows),
             Found::Absent => Rows::Absent,
             Found::Foreign => Rows::Foreign,

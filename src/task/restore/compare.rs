@@ -4,21 +4,23 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::catalogue::comparison::{Comparison, compare};
+use crate::catalogue::comparison::{Comparison, NAMED, compare};
 use crate::catalogue::fingerprint::{Fingerprints, Quoted};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::postgres::dump_options::without_data;
 use crate::postgres::living::{Ask, look};
 use crate::printable::printable;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::numbers::{Place, look_again, may_differ_in_numbers};
 use crate::task::restore::part::Part;
 use crate::task::restore::{Run, fingerprints};
 
-/// How many differences are named.
-const NAMED: usize = 20;
+/// How many differences are listed.
+const LISTED: usize = 20;
 
 /// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
 /// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
@@ -82,7 +84,8 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
     let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
     let moved = progress.counter();
-    let (count, large_objects) = (run.args.quick, run.part.is_none());
+    let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
+    let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
     let ask = Ask { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
     let held = match run.stop.or(look(&ask, expected)).await {
         // Whoever gives tables to other roles need not be one who reads them.
@@ -93,14 +96,19 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
         held => held?,
     };
     drop(progress);
+    let (mut held, place) = (held, Place { connection, database, loaded: true });
+    look_again(&run.archive, expected, &mut held.tables, may_differ_in_numbers, (place, run.stop)).await?;
     let comparison = compare(expected, &held);
+    for table in &comparison.named {
+        log::info!("table {}: {NAMED}", printable(table));
+    }
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
-    conclude(&comparison)
+    conclude(&comparison, &run.archive.name)
 }
 
-fn conclude(comparison: &Comparison) -> Result<()> {
+fn conclude(comparison: &Comparison, name: &str) -> Result<()> {
     if comparison.is_equal() {
         match comparison.counted_only {
             false => log::info!("{comparison} compared with the backup's fingerprints: equal"),
@@ -109,12 +117,23 @@ fn conclude(comparison: &Comparison) -> Result<()> {
         return Ok(());
     }
     let all = &comparison.differences;
-    let named: Vec<String> = all.iter().take(NAMED).map(|difference| printable(&difference.to_string())).collect();
+    let named: Vec<String> = all.iter().take(LISTED).map(|difference| printable(&difference.to_string())).collect();
     let more = match all.len() - named.len() {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
     let message =
         format!("the new database does not hold what the backup's fingerprints say: {}{more}", named.join("; "));
-    Err(Error::new(Kind::Data, message).hint("restore another backup; pgcellar verify --all tells which are whole"))
+    Err(Error::new(Kind::Data, message).hint(differing(name)))
+}
+
+/// What to do about a backup whose bytes were right when they were loaded, and that came back as something else.
+fn differing(name: &str) -> String {
+    let name = printable(name);
+    format!(
+        "keep the backup; pgcellar verify {name} tells whether its bytes are damaged. If they are not, something on the server \
+         has changed what was loaded, such as an extension, an event trigger or another version: pgcellar restore {name} \
+         --keep-going --target-database NAME keeps what comes back, so that it can be compared; report what nothing of yours \
+         explains"
+    )
 }

@@ -17,7 +17,7 @@ use crate::task::restore::deferred::{Deferred, Refreshed, cannot_refresh, refres
 use crate::task::restore::lists::List;
 use crate::task::restore::part::Part;
 use crate::task::restore::turns::Turns;
-use crate::task::restore::{Input, Run, archive, compare, look, parallel, replace};
+use crate::task::restore::{Input, Run, archive, compare, look, parallel, public, replace};
 
 /// How many of a program's warnings are shown.
 const SHOWN: usize = 20;
@@ -27,7 +27,7 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
     let (connection, name) = (&run.sessions.connection, database.name());
     let deferred = run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
-    let list = part.map(Part::list).transpose()?;
+    let list = public::list(&run.archive, part, (connection, name)).await?;
     let load = Load {
         programs: &run.programs,
         connection,

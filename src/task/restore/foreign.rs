@@ -12,6 +12,7 @@ use crate::postgres::foreign::{Dump, Whole, damaged};
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::definitions::no_definitions;
 use crate::task::restore::script::judge;
 
 /// Reads the dump whole, before anything is made on the server: without a manifest nothing else can tell that it is.
@@ -25,6 +26,9 @@ pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, s
         );
         return Err(Error::new(Kind::Usage, message)
             .hint("leave --force (FORCE_RESTORE) out, and name a new database with --target-database"));
+    }
+    if whole.data_only {
+        return Err(no_definitions(&dump.name, "--data-only"));
     }
     fit(&dump, &whole)?;
     let told = std::mem::take(&mut dump.told);

@@ -19,6 +19,7 @@ use crate::postgres::restore::roles::named_in;
 use crate::postgres::restore::server::{Needs, session, session_in_loaded};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::part::Part;
+use crate::task::restore::public::DATABASE_OWNER;
 
 /// How many missing objects are named.
 const NAMED: usize = 20;
@@ -64,6 +65,8 @@ pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Needs>
         }
         None => (BTreeSet::new(), archive.expected.extensions.iter().cloned().collect(), BTreeSet::new()),
     };
+    // Whoever makes the database is its owner until it is whole.
+    owners.remove(DATABASE_OWNER);
     owners.insert(properties.owner.clone());
     roles.extend(owners.iter().cloned());
     Ok(Needs {

@@ -283,13 +283,21 @@ impl Part {
     }
 }
 
-/// Adds to the error of a load that a part may lean on what is not in it.
-pub fn explain(part: Option<&Part>, error: Error) -> Error {
-    match part.is_some() && error.message().contains("does not exist") {
-        true => Error::new(error.kind(), error.message())
-            .hint("the part needs what is outside of it: name that schema too, or restore the whole backup"),
-        false => error,
-    }
+/// Adds to the error of a load that a part, or a partial backup, may lean on what is not in it.
+pub fn explain(archive: &Archive, part: Option<&Part>, error: Error) -> Error {
+    let hint = match (part, archive.manifest.as_ref().filter(|manifest| manifest.partial)) {
+        _ if !error.message().contains("does not exist") => return error,
+        (Some(_), _) => {
+            "the part needs what is outside of it: name that schema too, or restore the whole backup".to_owned()
+        }
+        (None, Some(manifest)) => format!(
+            "pg_dump's options have left out what the backup needs ({}): pg_restore loads it into a database that has that; \
+             later backups have an extension by --extension=NAME, and a schema by --schema=NAME",
+            manifest.dump_options.join(" ")
+        ),
+        (None, None) => return error,
+    };
+    Error::new(error.kind(), error.message()).hint(hint)
 }
 
 #[cfg(test)]

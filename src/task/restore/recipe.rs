@@ -12,10 +12,17 @@ use crate::pipeline::compress::Method;
 use crate::postgres::properties::{Statement, create_database, parameters, statements};
 use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
+use crate::task::restore::definitions::must_have_definitions;
 use crate::task::restore::wanted::Wanted;
 
 /// How psql is called: no settings of the person's own, an error ends it, and our texts are UTF-8.
 const PSQL: &str = "PGCLIENTENCODING=UTF8 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1";
+
+/// How pg_restore is given a list that is in no file.
+const USE_LIST: &str = " --use-list=<(echo \"$list\")";
+
+/// What takes the statement that makes the schema `public` out of a script. It stands under its heading, and before any row.
+const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public; Type: SCHEMA; /,/^CREATE SCHEMA public;$/s/^CREATE SCHEMA public;$//}'";
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
 pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
@@ -23,6 +30,7 @@ pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
     };
+    must_have_definitions(manifest)?;
     let bucket = match store.path_of(&manifest.id)? {
         Some(_) => None,
         None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
@@ -191,24 +199,52 @@ fn sessions(manifest: &Manifest) -> Result<String> {
 }
 
 fn contents(manifest: &Manifest) -> Result<String> {
+    let public = may_make_public(manifest);
     let load = match manifest.format {
         Format::Directory => folder(manifest)?,
         Format::Plain => {
+            let sed = if public { format!("{SCRIPT_WITHOUT_PUBLIC} | ") } else { String::new() };
             let psql = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=\"$database\" > /dev/null";
-            plain(manifest, archive(manifest)?, psql)?
+            plain(manifest, archive(manifest)?, &format!("{sed}{psql}"))?
         }
         format => {
+            let file = archive(manifest)?;
             // pg_restore stops behind the last block of an archive, and who writes to it would fail.
-            let pg_restore = format!(
-                "{{ pg_restore --format={format} --exit-on-error --dbname=\"$database\" && cat > /dev/null; }}"
-            );
-            plain(manifest, archive(manifest)?, &pg_restore)?
+            let pg_restore = |rest: &str| format!("{{ pg_restore --format={format} {rest} && cat > /dev/null; }}");
+            let (listed, by_list) = match public {
+                true => (without_public(manifest, &plain(manifest, file, &pg_restore("--list"))?), USE_LIST),
+                false => (String::new(), ""),
+            };
+            let load = pg_restore(&format!("--exit-on-error --dbname=\"$database\"{by_list}"));
+            format!("{listed}{}", plain(manifest, file, &load)?)
         }
     };
     Ok(format!(
         "# What is in it, and statistics for the planner; without these it is slow and whole.\n{load}\n\
          {PSQL} --dbname=\"$database\" --command=ANALYZE || echo 'run ANALYZE again later' >&2\n"
     ))
+}
+
+/// Whether the archive may have the statement `CREATE SCHEMA public`: pg_dump writes it where --schema names the schema.
+/// Other tools do not tell how they called it.
+fn may_make_public(manifest: &Manifest) -> bool {
+    manifest.adopted.is_some() || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
+}
+
+/// The steps that leave the schema `public` out of a list of the archive's entries, which `list` prints, and give the schema
+/// that a new database has to the owner that the archive names.
+fn without_public(manifest: &Manifest, list: &str) -> String {
+    // Of what another tool made the entry may be there for the owner alone.
+    let comment = if manifest.adopted.is_some() { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
+    format!(
+        "# A new database has the schema public already: its comment and its owner are the archive's.\n\
+         list=$({list})\n\
+         owner=$(sed -n 's/^[0-9]*; 2615 [0-9]* SCHEMA - public //p' <<< \"$list\")\n\
+         list=$(sed '/^[0-9]*; 2615 [0-9]* SCHEMA - public /d' <<< \"$list\")\n\
+         if [ -n \"$owner\" ]; then\n\
+         {PSQL} --dbname=\"$database\" --set=owner=\"$owner\" {}fi\n",
+        here(&format!("{comment}ALTER SCHEMA public OWNER TO :\"owner\";\n"))
+    )
 }
 
 fn archive(manifest: &Manifest) -> Result<&StoredFile> {
@@ -235,9 +271,13 @@ fn folder(manifest: &Manifest) -> Result<String> {
         }
     };
     let pg_restore = "pg_restore --format=directory --exit-on-error --dbname=\"$database\"";
+    let (listed, by_list) = match may_make_public(manifest) {
+        true => (without_public(manifest, "pg_restore --format=directory --list \"$archive\""), USE_LIST),
+        false => (String::new(), ""),
+    };
     Ok(format!(
         "{ready}\n\
-         {pg_restore} --section=pre-data \"$archive\"\n\
+         {listed}{pg_restore} --section=pre-data{by_list} \"$archive\"\n\
          {pg_restore} --section=data --jobs=\"$(nproc)\" \"$archive\"\n\
          {pg_restore} --section=post-data --jobs=\"$(nproc)\" \"$archive\""
     ))
@@ -324,7 +364,10 @@ mod tests {
         manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
         let text = script(&manifest, "shop", None).unwrap();
         assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");
-        assert!(text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("OWNER"), "{text}");
+        assert!(
+            text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("ALTER DATABASE"),
+            "{text}"
+        );
     }
 
     #[test]

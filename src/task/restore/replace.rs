@@ -8,6 +8,7 @@ use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::task::restore::Run;
+use crate::task::restore::definitions::must_have_definitions;
 use crate::task::restore::wanted::Wanted;
 
 /// Refuses combinations of options that would put something less than a whole database into another one's place.
@@ -28,6 +29,7 @@ pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
             elsewhere,
         );
     }
+    wanted.manifest().map_or(Ok(()), must_have_definitions)?;
     let partial = wanted.manifest().filter(|manifest| manifest.partial);
     if let (true, Some(manifest)) = (args.force, partial) {
         let options = manifest.dump_options.join(" ");

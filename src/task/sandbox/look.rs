@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::postgres::archive::read_toc;
 use crate::postgres::child::Child;
+use crate::postgres::dump_options::without_data;
 use crate::postgres::living::{self, Ask};
 use crate::task::drill::wire::{BATCH, Found, Message, Position};
 use crate::task::sandbox::restore::{Failed, Restore};
@@ -56,7 +57,8 @@ pub async fn tell(
 
 fn ask<'a>(restore: &Restore<'a>, connection: &'a Connection, database: &'a str, moved: &'a Counter) -> Ask<'a> {
     let jobs = restore.ground.jobs;
-    Ask { connection, database, jobs, count: false, large_objects: true, loaded: true, moved }
+    let large_objects = !without_data(&restore.order.dump_options);
+    Ask { connection, database, jobs, count: false, large_objects, loaded: true, moved }
 }
 
 fn unreadable(error: Error) -> Failed {

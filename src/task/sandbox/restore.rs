@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::catalogue::comparison::Rows;
+use crate::catalogue::fingerprint::Sum;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
@@ -14,6 +15,7 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::cluster::Cluster;
+use crate::postgres::living::Printer;
 use crate::postgres::properties;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::NewDatabase;
@@ -25,7 +27,8 @@ use crate::task::drill::wire::{Message, Order};
 use crate::task::restore::archive::{Archive, Expected, PLAIN, Told};
 use crate::task::restore::deferred::Deferred;
 use crate::task::restore::look as look_for;
-use crate::task::restore::part::Part;
+use crate::task::restore::numbers::{Place, look_again};
+use crate::task::restore::public;
 use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
@@ -167,7 +170,8 @@ impl Restore<'_> {
         let deferred = Deferred::of(&archive, None, target.server.client()).await.map_err(of_backup)?;
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions };
-        let list = loading.part.map(Part::list).transpose()?;
+        let connection = &sessions.connection;
+        let list = public::list(&archive, part, (connection, target.name())).await.map_err(of_backup)?;
         let load = loading.load(target.name(), list.as_ref());
         match &work {
             Some(work) => loading.rows(&load, work, &mut whole).await?,
@@ -176,23 +180,38 @@ impl Restore<'_> {
         let is_custom = work.is_some();
         // It keeps the file open, and what is removed then stays on the disk.
         drop(work);
+        let has_numbers = self.has_numbers(connection, target.name()).await?;
         let finishing = async {
             if is_custom {
                 loading.all_else(&load).await?;
             }
             let not_refreshed = self.finish(&loading, &deferred, target).await?;
             self.tell_restored(&target.notes, not_refreshed).await?;
-            Ok(path.clone())
+            Ok((!has_numbers).then(|| path.clone()))
         };
-        self.look_meanwhile(&target.sessions.connection, target.name(), finishing).await
+        let mut rows = self.look_meanwhile(connection, target.name(), finishing).await?;
+        if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
+            let place = Place { connection, database: target.name(), loaded: true };
+            let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
+            let again = look_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
+            look::heard(self, &Counter::default(), async { again.await.map_err(Failed::Other) }).await?;
+        }
+        Ok(rows)
     }
 
-    /// Looks at the rows while the rest is made.
+    /// Whether tables that are looked at have numbers of objects, which may print otherwise here.
+    async fn has_numbers(&self, connection: &Connection, database: &str) -> Result<bool> {
+        let Some(wanted) = &self.order.look_at else { return Ok(false) };
+        let printer = Printer::open(connection, database, wanted, true);
+        Ok(!self.stop.or(printer).await?.tables().is_empty())
+    }
+
+    /// Looks at the rows while the rest is made. `finishing` gives the archive if it is not needed any more.
     async fn look_meanwhile(
         &self,
         connection: &Connection,
         database: &str,
-        finishing: impl Future<Output = std::result::Result<PathBuf, Failed>>,
+        finishing: impl Future<Output = std::result::Result<Option<PathBuf>, Failed>>,
     ) -> std::result::Result<Vec<Rows>, Failed> {
         let moved = Counter::default();
         let looking = look::rows(self, connection, database, &moved);
@@ -205,10 +224,11 @@ impl Restore<'_> {
                 looked = &mut looking, if rows.is_none() => rows = Some(looked),
             }
         };
-        // Nobody reads it any more, and what is removed need not reach the disk.
-        let removing = tokio::task::spawn_blocking(move || match archive.is_dir() {
-            true => std::fs::remove_dir_all(&archive),
-            false => std::fs::remove_file(&archive),
+        // If it is not read any more: what is removed need not reach the disk.
+        let removing = tokio::task::spawn_blocking(move || match archive {
+            Some(archive) if archive.is_dir() => std::fs::remove_dir_all(&archive),
+            Some(archive) => std::fs::remove_file(&archive),
+            None => Ok(()),
         });
         let rows = match rows {
             Some(rows) => rows,

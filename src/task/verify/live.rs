@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::catalogue::Backup;
-use crate::catalogue::comparison::{Comparison, Difference, Part, compare};
+use crate::catalogue::comparison::{Comparison, Difference, NAMED, Part, compare};
 use crate::catalogue::fingerprint::Fingerprints;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::Asked;
@@ -22,8 +22,8 @@ use crate::postgres::restore::server::Server;
 use crate::printable::printable;
 use crate::store::Store;
 use crate::task::restore::archive::Archive;
-use crate::task::restore::fingerprints;
 use crate::task::restore::wanted::Named;
+use crate::task::restore::{fingerprints, numbers};
 use crate::task::verify::off_thread;
 use crate::task::{list, table};
 
@@ -61,7 +61,7 @@ pub async fn run(
             .hint("those that backup made since it records them have some; dumps of other tools have none")
     })?;
     let begun = Instant::now();
-    let comparison = compared(&connection, database, (&expected, jobs), stop).await?;
+    let comparison = compared(&connection, database, &archive, (&expected, jobs), stop).await?;
     let seconds = begun.elapsed().as_secs_f64();
     if args.json {
         let result = if comparison.is_equal() { "equal" } else { "different" };
@@ -105,6 +105,7 @@ async fn find(
 async fn compared(
     connection: &Connection,
     database: &str,
+    archive: &Arc<Archive>,
     (expected, jobs): (&Fingerprints, NonZeroUsize),
     stop: &Stop,
 ) -> Result<Comparison> {
@@ -113,7 +114,9 @@ async fn compared(
     let moved = progress.counter();
     let connection = &unnoticed(connection).await;
     let ask = Ask { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
-    let held = stop.or(look(&ask, expected)).await?;
+    let mut held = stop.or(look(&ask, expected)).await?;
+    let place = (numbers::Place { connection, database, loaded: false }, stop);
+    numbers::look_again(archive, expected, &mut held.tables, numbers::may_differ_in_numbers, place).await?;
     Ok(compare(expected, &held))
 }
 
@@ -156,8 +159,12 @@ fn tell(archive: &Archive, comparison: &Comparison) {
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
-    if let Some(manifest) = archive.manifest.as_ref().filter(|manifest| !manifest.omitted.is_empty()) {
-        let omitted = manifest.omitted.len();
+    for table in &comparison.named {
+        log::info!("table {}: {NAMED}", printable(table));
+    }
+    let omitted = archive.manifest.iter().flat_map(|manifest| &manifest.omitted);
+    let omitted = omitted.filter(|omission| !omission.is_made_by_extension()).count();
+    if omitted > 0 {
         log::warn!("{omitted} things are not in the backup, and were not compared: its manifest names them");
     }
 }
