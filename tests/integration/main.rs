@@ -46,6 +46,7 @@ mod schedule;
 mod secrets;
 mod seed_names;
 mod settings;
+mod tls;
 mod tools;
 mod upgrade;
 mod verify;
