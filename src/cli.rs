@@ -262,13 +262,14 @@ pub struct ConnectionArgs {
     /// disable, prefer, require, verify-ca or verify-full
     #[arg(long, env = "DB_SSLMODE", hide_env_values = true, value_name = "MODE", default_value = "prefer")]
     pub sslmode: String,
-    /// Certificates of the authorities that may sign the server's certificate (PEM)
+    /// Certificates of the authorities that may sign the server's certificate (PEM) [default: ~/.postgresql/root.crt; for
+    /// verify-ca and verify-full else the system's]
     #[arg(long, env = "DB_SSLROOTCERT", hide_env_values = true, value_name = "FILE")]
     pub sslrootcert: Option<PathBuf>,
-    /// Client certificate (PEM)
+    /// Client certificate (PEM) [default: ~/.postgresql/postgresql.crt]
     #[arg(long, env = "DB_SSLCERT", hide_env_values = true, value_name = "FILE")]
     pub sslcert: Option<PathBuf>,
-    /// Key of the client certificate (PEM, unencrypted)
+    /// Key of the client certificate (PEM, unencrypted) [default: ~/.postgresql/postgresql.key]
     #[arg(long, env = "DB_SSLKEY", hide_env_values = true, value_name = "FILE")]
     pub sslkey: Option<PathBuf>,
     /// Folder of pg_dump and pg_restore [default: the one that fits the server, in /usr/lib/postgresql and PATH]

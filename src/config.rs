@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, Recipients};
 use crate::postgres::dump_options::DumpOptions;
+use crate::redacted::{redacted, shown, shown_path};
 use crate::secret::{Secret, Sources};
 
 mod connection;
@@ -135,7 +136,21 @@ pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Op
 }
 
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {
-    Error::new(Kind::Config, format!("{setting} is '{value}', and should be {expected}"))
+    Error::new(Kind::Config, format!("{setting} is {}, and should be {expected}", shown(value)))
+}
+
+/// Refuses a URL or a connection string with a password where a name is expected. `hint` names the settings for its parts.
+fn no_password(setting: &str, value: Option<&str>, hint: &str) -> Result<()> {
+    match value.is_some_and(|value| redacted(value) != value) {
+        true => Err(url_instead(setting, hint)),
+        false => Ok(()),
+    }
+}
+
+/// The error of a setting that has a URL or a connection string and should not; the value is not in it.
+fn url_instead(setting: &str, hint: &str) -> Error {
+    let what = "has a URL, a connection string or a password in it, which is not shown here";
+    Error::new(Kind::Config, format!("{setting} {what}")).hint(hint)
 }
 
 /// Names with commas between; a name that has a comma or quotes itself is written in double quotes, as in SQL.
@@ -193,6 +208,7 @@ pub fn instance_name(name: &str) -> Result<()> {
 impl Databases {
     /// Checks the names.
     pub fn new(args: &DatabaseArgs) -> Result<Self> {
+        no_password("DB_NAME (--dbname)", args.dbname.as_deref(), connection::PARTS)?;
         let excluded = names("BACKUP_EXCLUDE_DATABASES", args.exclude_databases.as_deref().unwrap_or_default())?;
         let named = match args.dbname.as_deref().map(str::trim) {
             Some("*") => return Ok(Databases::AllBut(excluded)),
@@ -324,7 +340,7 @@ pub fn recipients(args: &RecipientArgs) -> Result<Option<Arc<Recipients>>> {
         (Some(text), None) => ("BACKUP_AGE_RECIPIENTS", text.clone()),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|error| {
-                let read = Error::read(path.display(), &error).context("BACKUP_AGE_RECIPIENTS_FILE");
+                let read = Error::read(shown_path(path), &error).context("BACKUP_AGE_RECIPIENTS_FILE");
                 Error::new(Kind::Config, read.message())
             })?;
             ("BACKUP_AGE_RECIPIENTS_FILE", text)

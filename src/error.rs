@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::redacted::redacted;
+
 /// What kind of failure it was. Each kind is one of the exit codes of `sysexits.h`, which systemd prints by name
 /// (`systemd.exec(5)`, "Process Exit Codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Kind {
 /// A failure that a person or systemd is told of.
 ///
 /// The message is one lower-case sentence without a full stop that says what failed, on what, and why; the hint says
-/// what to do next.
+/// what to do next. Neither has a password of a URL or a connection string in it.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -69,20 +71,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of this kind with this message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hint: None }
+        Error { kind, message: redacted(&message.into()).into_owned(), hint: None }
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(redacted(&hint.into()).into_owned());
         self
     }
 
     /// Puts what was being done before the message: `CONTEXT: MESSAGE`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
-        self.message = format!("{context}: {}", self.message);
+        self.message = redacted(&format!("{context}: {}", self.message)).into_owned();
         self
     }
 

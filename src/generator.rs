@@ -15,6 +15,7 @@ use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
 use crate::error::{Error, Result};
 use crate::printable::printable;
+use crate::redacted::redacted;
 
 /// Variables with folders that a task writes to.
 const WRITTEN: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR"];
@@ -142,7 +143,7 @@ fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) ->
             None => continue,
         };
         if !folder.starts_with('/') || folder.contains(|c: char| c.is_control()) {
-            source.complain(complaints, format!("{variable}={} is no absolute path", printable(folder)));
+            source.complain(complaints, format!("{variable}={} is no absolute path", printable(&redacted(folder))));
             continue;
         }
         let path = quoted(folder);

@@ -16,6 +16,7 @@ pub mod parallel;
 pub mod pipeline;
 pub mod postgres;
 pub mod printable;
+pub mod redacted;
 pub mod secret;
 pub mod store;
 pub mod task;

@@ -1,5 +1,7 @@
 //! The `pgcellar` command.
 
+use std::borrow::Cow;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use pgcellar::config::instance_name;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
+use pgcellar::redacted::redacted;
 use pgcellar::{environment, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
@@ -93,7 +96,11 @@ fn keep_to_ourselves() {
 /// Help and version are no errors; everything else is one of usage.
 fn refuse(error: &clap::Error) -> ExitCode {
     // Nothing can be said where standard output or standard error is closed.
-    drop(error.print());
+    let text = error.render().to_string();
+    match redacted(&text) {
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(text) => drop(std::io::stderr().write_all(text.as_bytes())),
+    }
     match error.use_stderr() {
         true => ExitCode::from(Kind::Usage.exit_status()),
         false => ExitCode::SUCCESS,

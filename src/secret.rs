@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::redacted::shown_path;
 
 /// A secret text. It has no `Display`, and `Debug` shows that it is there and nothing else.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Sources<'_> {
     pub fn place(&self, credentials: Option<&Path>) -> Option<String> {
         match (self.credential_path(credentials), self.file, self.value) {
             (Ok(Some(_)) | Err(_), _, _) => Some(format!("the credential {}", self.credential)),
-            (Ok(None), Some(path), _) => Some(format!("{}_FILE={}", self.variable, path.display())),
+            (Ok(None), Some(path), _) => Some(format!("{}_FILE={}", self.variable, shown_path(path))),
             (Ok(None), None, Some(_)) => Some(self.variable.to_owned()),
             (Ok(None), None, None) => None,
         }
@@ -95,7 +96,7 @@ fn has_secret(path: &Path) -> bool {
 
 fn read(path: &Path, what: &str) -> Result<Secret> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        let read = Error::read(path.display(), &error).context(what);
+        let read = Error::read(shown_path(path), &error).context(what);
         Error::new(Kind::Config, read.message())
             .hint("the file must exist and be readable for the user pgcellar runs as")
     })?;

@@ -1,4 +1,5 @@
-//! TLS of our own connections to servers: which certificates are trusted, and how one is looked at.
+//! TLS of our own connections to mail servers, by the rules of the Web: which certificates are trusted, and how one is
+//! looked at. Sessions with PostgreSQL follow libpq ([`crate::postgres::tls`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +17,10 @@ use crate::error::{Error, Kind, Result};
 /// The system's authorities, where Debian and NixOS have them.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Begins the configuration of a client that looks at the server's certificate as `trust` and `check_name` ask; with no
-/// trust it looks at nothing.
-pub fn client(trust: Option<Trust>, check_name: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+/// Begins the configuration of a client that looks at the server's certificate and its name.
+pub fn client(trust: Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier { provider: Arc::clone(&provider), trust, check_name };
+    let verifier = Verifier { provider: Arc::clone(&provider), trust };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse("TLS cannot be used", &error))?
@@ -62,8 +62,7 @@ impl Trust {
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    trust: Option<Trust>,
-    check_name: bool,
+    trust: Trust,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -75,16 +74,13 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        let Some(trust) = &self.trust else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        // A self-signed certificate that is itself in the file is trusted, as OpenSSL and so libpq do.
-        if !trust.certificates.contains(end_entity) {
+        // A self-signed certificate that is itself in the file is trusted, as OpenSSL does.
+        if !self.trust.certificates.contains(end_entity) {
             let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&certificate, &trust.roots, intermediates, now, algorithms)?;
+            verify_server_cert_signed_by_trust_anchor(&certificate, &self.trust.roots, intermediates, now, algorithms)?;
         }
-        if self.check_name {
-            verify_server_name(&certificate, server_name)?;
-        }
+        verify_server_name(&certificate, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::ConnectionArgs;
-use crate::config::{credentials, secret_variable, wrong};
+use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
+use crate::redacted::shown_path;
 use crate::secret::{Secret, Sources};
 
 /// How the server is reached. The same for our own connection and for PostgreSQL's programs.
@@ -78,9 +79,18 @@ impl SslMode {
     }
 }
 
+/// What to set instead of a URL.
+pub const PARTS: &str = "set DB_HOST, DB_PORT, DB_USER, DB_NAME and DB_PASSWORD, one part each";
+
 impl Connection {
     /// Checks the connection's settings and reads its password.
     pub fn new(args: &ConnectionArgs) -> Result<Self> {
+        // No host name has these letters; libpq would take such a text for one.
+        let is_host = |host: &&str| !host.contains(['@', '=']) && !host.contains("://");
+        if args.host.as_deref().is_some_and(|host| !host.starts_with('/') && !is_host(&host)) {
+            return Err(url_instead("DB_HOST (--host)", PARTS));
+        }
+        no_password("DB_USER (--username)", args.username.as_deref(), PARTS)?;
         let port = match args.port.parse() {
             Ok(port) if port > 0 => port,
             _ => return Err(wrong("DB_PORT (--port)", &args.port, "a number from 1 to 65535")),
@@ -178,7 +188,7 @@ impl Tls {
         for (variable, file) in ["DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY"].iter().zip(files) {
             if let Some(path) = file {
                 std::fs::File::open(path).map_err(|error| {
-                    let read = Error::read(path.display(), &error).context(variable);
+                    let read = Error::read(shown_path(path), &error).context(variable);
                     Error::new(Kind::Config, read.message())
                 })?;
             }

@@ -6,7 +6,7 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use crate::cli::{MailArgs, PingArgs};
-use crate::config::{credentials, secret_variable, wrong};
+use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
 use crate::secret::{Secret, Sources};
 
@@ -77,6 +77,17 @@ impl MailSettings {
             (Some(_), None) => return Err(half("SMTP_HOST", "NOTIFICATION_EMAIL")),
             (None, Some(_)) => return Err(half("NOTIFICATION_EMAIL", "SMTP_HOST")),
         };
+        if server.contains('@') || server.contains("://") {
+            return Err(url_instead(
+                "SMTP_HOST (--smtp-host)",
+                "set SMTP_HOST, SMTP_PORT, SMTP_USER and SMTP_PASS, one part each",
+            ));
+        }
+        no_password(
+            "SMTP_USER (--smtp-user)",
+            args.smtp_user.as_deref(),
+            "set SMTP_USER and SMTP_PASS, one part each",
+        )?;
         if server.is_empty() || server.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@')) {
             return Err(wrong("SMTP_HOST (--smtp-host)", &server, "the name or address of a mail server"));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::S3Args;
-use crate::config::{credentials, secret_variable, wrong};
+use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
 use crate::secret::{Secret, Sources};
 
@@ -65,6 +65,13 @@ impl S3Settings {
     /// Checks the settings; none if no bucket is named.
     pub fn new(args: &S3Args) -> Result<Option<Self>> {
         let Some(bucket) = args.bucket.clone() else { return Ok(None) };
+        for (setting, value) in [
+            ("AWS_S3_PREFIX (--s3-prefix)", Some(&args.prefix)),
+            ("AWS_REGION (--s3-region)", Some(&args.region)),
+            ("AWS_S3_STORAGE_CLASS (--s3-storage-class)", args.storage_class.as_ref()),
+        ] {
+            no_password(setting, value.map(String::as_str), KEYS)?;
+        }
         Ok(Some(S3Settings {
             bucket: bucket_name(bucket)?,
             prefix: args.prefix.trim_matches('/').to_owned(),
@@ -89,11 +96,15 @@ impl S3Settings {
     }
 }
 
+/// Where keys belong.
+const KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys, or files or credentials with them";
+
 fn bucket_name(name: String) -> Result<String> {
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; other servers also allow more.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     match !name.is_empty() && name.chars().all(plain) {
         true => Ok(name),
+        false if name.contains('@') => Err(url_instead("AWS_S3_BUCKET (--s3-bucket)", KEYS)),
         false => {
             Err(wrong("AWS_S3_BUCKET (--s3-bucket)", &name, "the name of a bucket, without s3:// and without a path"))
         }
@@ -101,6 +112,10 @@ fn bucket_name(name: String) -> Result<String> {
 }
 
 fn endpoint(url: String) -> Result<String> {
+    // A query may be a signature.
+    if url.contains(['@', '?']) {
+        return Err(url_instead("AWS_ENDPOINT_URL (--s3-endpoint-url)", KEYS));
+    }
     match url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) {
         Some(host) if !host.is_empty() => Ok(url),
         _ => Err(wrong("AWS_ENDPOINT_URL (--s3-endpoint-url)", &url, "a URL that begins with https:// or http://")),

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use tokio_postgres::config::SslMode as ClientSslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::passfile;
+use crate::postgres::tls::Problem;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,11 +42,10 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
     if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, &user, database)) {
         config.password(password.expose());
     }
-    let tls = connection.tls.mode != SslMode::Disable && matches!(connection.host, Host::Name(_));
-    let connected = match (tls, connection.tls.mode) {
-        (false, _) => open(config.ssl_mode(ClientSslMode::Disable), NoTls).await,
-        (true, SslMode::Prefer) => prefer(&mut config, connection).await?,
-        (true, _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector()?).await,
+    let connected = match (&connection.host, connection.tls.mode) {
+        (Host::Socket(_), _) | (_, SslMode::Disable) => open(config.ssl_mode(ClientSslMode::Disable), NoTls).await,
+        (Host::Name(host), SslMode::Prefer) => prefer(&mut config, connection.tls.connector(host)?).await,
+        (Host::Name(host), _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?).await,
     };
     connected.map_err(|error| unreachable(connection, &user, database, &error))
 }
@@ -64,17 +65,30 @@ pub async fn connect_patiently(connection: &Connection, database: &str) -> Resul
     }
 }
 
-/// libpq's `prefer`: with TLS first, and without where the server refuses this client with TLS.
+/// libpq's `prefer`: with TLS first, and without where TLS does not come about or the server refuses this client with it.
 async fn prefer(
     config: &mut tokio_postgres::Config,
-    connection: &Connection,
-) -> Result<std::result::Result<Client, tokio_postgres::Error>> {
-    match open(config.ssl_mode(ClientSslMode::Prefer), connection.tls.connector()?).await {
-        Err(error) if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-            Ok(open(config.ssl_mode(ClientSslMode::Disable), NoTls).await)
+    connector: MakeRustlsConnect,
+) -> std::result::Result<Client, tokio_postgres::Error> {
+    match open(config.ssl_mode(ClientSslMode::Prefer), connector).await {
+        Err(error)
+            if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+                || tls_failure(&error).is_some() =>
+        {
+            log::debug!("no connection with TLS: {}", reason(&error));
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls).await
         }
-        other => Ok(other),
+        other => other,
     }
+}
+
+/// Why TLS did not come about, if that is why there is no connection.
+fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 async fn open<T>(config: &tokio_postgres::Config, tls: T) -> std::result::Result<Client, tokio_postgres::Error>
@@ -99,6 +113,13 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
             .hint("look at DB_NAME, and at the names that psql -l shows");
     }
     let what = format!("cannot connect to {connection} as '{user}': {why}");
+    if let Some(failure) = tls_failure(error) {
+        let hint = Problem::of(failure).map_or(
+            "TLS did not come about: look at DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and at the server's log",
+            Problem::hint,
+        );
+        return Error::new(Kind::Unavailable, what).hint(hint);
+    }
     let hint = match code {
         Some(code) if *code == SqlState::INVALID_PASSWORD => {
             "look at DB_USER and DB_PASSWORD, or the credential db-password"
@@ -115,10 +136,6 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
             return Error::new(Kind::Unavailable, what).hint("the server refuses connections for now, try again later");
         }
         None if why.contains("password missing") => "set DB_PASSWORD, or the credential db-password, or ~/.pgpass",
-        None if why.contains("certificate") => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("look at DB_SSLMODE, DB_SSLROOTCERT and the name in DB_HOST");
-        }
         None => {
             return Error::new(Kind::Unavailable, what)
                 .hint("is it running at this host and port, and does pg_hba.conf let this host in?");
@@ -135,6 +152,9 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
+    }
+    if let Some(problem) = tls_failure(error).and_then(Problem::of) {
+        return problem.to_string();
     }
     match cause.downcast_ref::<std::io::Error>() {
         Some(io) => crate::error::reason(io),

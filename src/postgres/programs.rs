@@ -151,8 +151,8 @@ impl Programs {
         command.env("PGCONNECT_TIMEOUT", "30");
         let files = [
             ("PGSSLROOTCERT", connection.tls.roots()),
-            ("PGSSLCERT", connection.tls.cert.as_deref()),
-            ("PGSSLKEY", connection.tls.key.as_deref()),
+            ("PGSSLCERT", connection.tls.cert.clone()),
+            ("PGSSLKEY", connection.tls.key.clone()),
         ];
         for (name, path) in files {
             if let Some(path) = path {

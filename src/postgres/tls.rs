@@ -1,41 +1,108 @@
 //! TLS for connections to PostgreSQL, by libpq's rules (PostgreSQL documentation, "SSL Support").
 
-use std::path::Path;
+mod certificate;
+mod chain;
+mod constraints;
+mod group;
+mod host_name;
+mod problem;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod verifier;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{SslMode, Tls};
-use crate::error::Result;
-use crate::tls::{SYSTEM_ROOTS, Trust, certificates, client, refuse};
+use crate::error::{Error, Kind, Result};
+use crate::tls::{SYSTEM_ROOTS, certificates, refuse};
+use certificate::{Certificate, PublicKey};
+pub use problem::Problem;
+use verifier::Verifier;
 
 impl Tls {
-    /// The file of trusted authorities, for modes that look at the server's certificate: `DB_SSLROOTCERT`, or the
-    /// system's. As in libpq, `require` looks at it where a file is set.
-    pub fn roots(&self) -> Option<&Path> {
-        match (self.mode, self.root_cert.as_deref()) {
-            (SslMode::Disable | SslMode::Prefer, _) => None,
-            (_, Some(path)) => Some(path),
-            (SslMode::Require, None) => None,
-            (SslMode::VerifyCa | SslMode::VerifyFull, None) => Some(Path::new(SYSTEM_ROOTS)),
+    /// The file of trusted authorities against which the server's certificate is checked: `DB_SSLROOTCERT`, else libpq's
+    /// `~/.postgresql/root.crt` if there is one. Where there is none, `verify-ca` and `verify-full` take the system's, and
+    /// the other modes do not look at the certificate.
+    pub fn roots(&self) -> Option<PathBuf> {
+        let verifies = matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull);
+        match self.mode {
+            SslMode::Disable => None,
+            _ => self
+                .root_cert
+                .clone()
+                .or_else(|| of_home("root.crt"))
+                .or_else(|| verifies.then(|| PathBuf::from(SYSTEM_ROOTS))),
         }
     }
 
-    /// A connector that looks at the server's certificate as the mode asks.
-    pub fn connector(&self) -> Result<MakeRustlsConnect> {
-        let trust = self.roots().map(|path| Trust::read("DB_SSLROOTCERT", path)).transpose()?;
-        let builder = client(trust, self.mode == SslMode::VerifyFull)?;
-        let config = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => {
-                let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|error| refuse(&format!("DB_SSLKEY {} cannot be used", key.display()), &error))?;
-                builder
-                    .with_client_auth_cert(certificates("DB_SSLCERT", cert)?, key)
-                    .map_err(|error| refuse("DB_SSLCERT and DB_SSLKEY cannot be used", &error))?
+    /// A connector to this host that looks at the server's certificate as the mode asks.
+    pub fn connector(&self, host: &str) -> Result<MakeRustlsConnect> {
+        let mut provider = ring::default_provider();
+        provider.kx_groups.push(&group::P521);
+        let provider = Arc::new(provider);
+        let trusted = self.roots().map(|path| trusted(&path)).transpose()?;
+        let host = (self.mode == SslMode::VerifyFull).then(|| host.to_owned());
+        let verifier = Verifier { provider: Arc::clone(&provider), trusted, host };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| refuse("TLS cannot be used", &error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let own = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            _ => of_home("postgresql.crt").map(|cert| (cert.clone(), cert.with_extension("key"))),
+        };
+        let config = match own {
+            Some((cert, key)) => {
+                let resolver = SingleCertAndKey::from(client_certificate(&provider, &cert, &key)?);
+                builder.with_client_cert_resolver(Arc::new(resolver))
             }
-            _ => builder.with_no_client_auth(),
+            None => builder.with_no_client_auth(),
         };
         Ok(MakeRustlsConnect::new(config))
+    }
+}
+
+/// A file that libpq takes from the home directory without being asked.
+fn of_home(name: &str) -> Option<PathBuf> {
+    std::env::home_dir().map(|home| home.join(".postgresql").join(name)).filter(|path| path.exists())
+}
+
+/// Reads trusted certificates. What is no certificate that can be read is none that can sign.
+fn trusted(path: &Path) -> Result<Vec<Certificate>> {
+    let read = certificates("DB_SSLROOTCERT", path)?;
+    let trusted: Vec<_> = read.iter().filter_map(|der| Certificate::read(der).ok()).collect();
+    match trusted.is_empty() {
+        true => Err(Error::new(Kind::Config, format!("DB_SSLROOTCERT {} has no certificate", path.display()))),
+        false => Ok(trusted),
+    }
+}
+
+/// Reads a client certificate of any version, and its key.
+fn client_certificate(provider: &CryptoProvider, cert: &Path, key: &Path) -> Result<CertifiedKey> {
+    let chain = certificates("DB_SSLCERT", cert)?;
+    let refuse_key =
+        |error: &dyn std::fmt::Display| refuse(&format!("DB_SSLKEY {} cannot be used", key.display()), error);
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse_key(&error))?;
+    let private = provider.key_provider.load_private_key(private).map_err(|error| refuse_key(&error))?;
+    let Some(own) = chain.first() else {
+        return Err(Error::new(Kind::Config, format!("DB_SSLCERT {} has no certificate", cert.display())));
+    };
+    let public = PublicKey::read(own)
+        .map_err(|error| refuse(&format!("DB_SSLCERT {} cannot be used", cert.display()), &error))?;
+    match private.public_key() {
+        Some(fitting) if fitting.as_ref() != public.info => {
+            Err(Error::new(Kind::Config, "DB_SSLCERT and DB_SSLKEY cannot be used: the key is not the certificate's"))
+        }
+        _ => Ok(CertifiedKey::new(chain, private)),
     }
 }

@@ -53,6 +53,7 @@ mod secrets;
 mod seed_names;
 mod settings;
 mod settings_of_databases;
+mod tls;
 mod tools;
 mod upgrade;
 mod verify;

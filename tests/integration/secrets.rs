@@ -166,3 +166,88 @@ fn are_private(folder: &Path) {
         }
     }
 }
+
+/// What people paste where it does not belong.
+const HUSH: &str = "s3cr3t-in-a-url";
+
+#[test]
+fn a_url_in_the_place_of_a_name_is_refused_and_not_shown() {
+    let mail = [("SMTP_HOST", "mail.invalid"), ("NOTIFICATION_EMAIL", "a@example.org")];
+    let bucket = [("AWS_S3_BUCKET", "b"), ("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", HUSH)];
+    let with = |settings: &[(&str, &str)], cellar: Cellar| {
+        settings.iter().fold(cellar, |cellar, (name, value)| cellar.with(*name, *value))
+    };
+    // Each with the settings that its hint must name.
+    let url = |scheme: &str| format!("{scheme}://someone:{HUSH}@db.invalid/shop");
+    let cases = [
+        ("DB_HOST", url("postgres"), "DB_PASSWORD"),
+        ("DB_HOST", format!("someone:{HUSH}@db.invalid"), "DB_PASSWORD"),
+        ("DB_HOST", format!("{HUSH}@db.invalid"), "DB_PASSWORD"),
+        ("DB_HOST", format!("host=db.invalid password={HUSH}"), "DB_PASSWORD"),
+        ("DB_NAME", url("postgresql"), "DB_HOST"),
+        ("DB_NAME", format!("dbname=shop password = '{HUSH}'"), "DB_HOST"),
+        ("DB_USER", url("postgres"), "DB_PASSWORD"),
+        ("DB_PORT", url("postgres"), "a number"),
+        ("DB_SSLMODE", url("postgres"), "verify-full"),
+        ("DB_SSLROOTCERT", url("https"), "DB_SSLROOTCERT"),
+        ("DB_SSLKEY", format!("-----BEGIN PRIVATE KEY-----\n{HUSH}"), "DB_SSL"),
+        ("DB_PASSWORD_FILE", HUSH.to_owned(), "the file must exist"),
+        ("BACKUP_DIR", format!("s3://key:{HUSH}@bucket/backups"), "an absolute path"),
+        ("BACKUP_DUMP_OPTIONS", format!("--dbname=postgres://someone:{HUSH}@db.invalid"), "BACKUP_DUMP_OPTIONS"),
+        ("BACKUP_AGE_RECIPIENTS_FILE", HUSH.to_owned(), "BACKUP_AGE_RECIPIENTS_FILE"),
+        ("AWS_S3_BUCKET", format!("s3://key:{HUSH}@bucket"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_S3_PREFIX", url("s3"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ENDPOINT_URL", url("https"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ENDPOINT_URL", format!("https://s3.invalid/?X-Amz-Signature={HUSH}"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_REGION", url("https"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY_FILE", HUSH.to_owned(), "the file must exist"),
+        ("PGCELLAR_INSTANCE", url("postgres"), "letters"),
+        ("MONITOR_PING_URL", format!("https://someone:{HUSH}@ping.invalid"), "no URL that can be pinged"),
+    ];
+    let cellar = || with(&mail, Cellar::unconnected().with("DB_NAME", "shop").with("DB_HOST", "/nowhere"));
+    let (bucket, cellar) = (with(&bucket, cellar()), cellar());
+    for (name, value, hint) in cases {
+        let cellar = if name.starts_with("AWS_") { &bucket } else { &cellar };
+        // A ping that cannot be sent stops no backup.
+        let code = if name == "MONITOR_PING_URL" { exit::UNAVAILABLE } else { exit::CONFIG };
+        let outcome = cellar.run(["backup"]).env(name, &value).fails(code);
+        assert!(outcome.stderr.contains(name) && outcome.stderr.contains(hint), "{name}: {outcome}");
+        assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(HUSH), "{name}: {outcome}");
+        for other in [&["config", "check"][..], &["doctor"], &["monitor", "check"], &["monitor", "test-mail"]] {
+            let outcome = cellar.run(other).env(name, &value).finish();
+            assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(HUSH), "{name}: {outcome}");
+        }
+    }
+    for (name, value) in
+        [("SMTP_HOST", url("smtps")), ("SMTP_HOST", format!("{HUSH}@mail.invalid")), ("SMTP_USER", url("smtp"))]
+    {
+        let outcome = cellar.run(["monitor", "test-mail"]).env(name, &value).env("SMTP_PASS", HUSH).fails(exit::CONFIG);
+        assert!(outcome.stderr.contains(name) && outcome.stderr.contains("SMTP_PASS"), "{name}: {outcome}");
+        assert!(!outcome.stderr.contains(HUSH), "{name}: {outcome}");
+    }
+    for line in [
+        vec!["backup".to_owned(), "-h".to_owned(), url("postgres")],
+        vec!["backup".to_owned(), url("postgres")],
+        vec!["restore".to_owned(), format!("s3://key:{HUSH}@bucket/x/")],
+        vec!["restore".to_owned(), url("postgres")],
+        vec!["calendar".to_owned(), url("postgres")],
+    ] {
+        let outcome = cellar.run(&line).finish();
+        assert_ne!(outcome.code(), Some(0), "{outcome}");
+        assert!(!outcome.stderr.contains(HUSH), "{line:?}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_proxy_keeps_its_password() {
+    let cellar = Cellar::unconnected().with("AWS_S3_BUCKET", "b").with("AWS_ACCESS_KEY_ID", "k");
+    let cellar = cellar.with("AWS_SECRET_ACCESS_KEY", "k").with("AWS_ENDPOINT_URL", "https://s3.invalid");
+    let cellar = cellar.with("MONITOR_PING_URL", "https://ping.invalid/uuid");
+    // No one listens at port 1.
+    let cellar = cellar.with("HTTPS_PROXY", format!("http://someone:{HUSH}@127.0.0.1:1"));
+    for verb in [&["doctor", "s3"][..], &["list"], &["-v", "monitor", "check"], &["-v", "backup"]] {
+        let outcome = cellar.run(verb).finish();
+        assert_ne!(outcome.code(), Some(0), "{outcome}");
+        assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(HUSH), "{outcome}");
+    }
+}

@@ -176,7 +176,7 @@ async fn encrypt(settings: &MailSettings, stream: TcpStream) -> Result<TlsStream
         Some(path) => Trust::read("SMTP_CA_FILE", path),
         None => Trust::read("the system's certificates", Path::new(SYSTEM_ROOTS)),
     }?;
-    let connector = TlsConnector::from(Arc::new(client(Some(trust), true)?.with_no_client_auth()));
+    let connector = TlsConnector::from(Arc::new(client(trust)?.with_no_client_auth()));
     let name = ServerName::try_from(settings.host.clone()).map_err(|_| {
         at(settings, Step::Tls, Kind::Config, "no certificate can have this name").hint("set SMTP_HOST to a name")
     })?;

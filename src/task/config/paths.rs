@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, reason};
 use crate::printable::printable;
+use crate::redacted::shown_path;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
 use crate::task::config::source::{Origin, Source};
@@ -48,7 +49,7 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
             findings.error(variable, trouble);
             unreadable.insert(variable.to_owned());
         } else if let Some(why) = missing(variable, Path::new(path)) {
-            let path = printable(path);
+            let path = printable(&name(variable, Path::new(path)));
             match source.origin {
                 Origin::Environment => findings.error(variable, format!("cannot read {path}: {why}")),
                 // Units run as another user, and files may come later.
@@ -59,6 +60,14 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
         }
     }
     unreadable
+}
+
+/// The path for messages; in the place of a file with a secret there may be the secret.
+fn name(variable: &str, path: &Path) -> String {
+    match FILES.contains(&variable) {
+        true => shown_path(path),
+        false => path.display().to_string(),
+    }
 }
 
 fn missing(variable: &str, path: &Path) -> Option<String> {
@@ -72,9 +81,10 @@ fn missing(variable: &str, path: &Path) -> Option<String> {
 
 /// Why the units cannot use a path, and what they can use.
 fn confined(variable: &str, path: &Path) -> Option<String> {
-    let shown = printable(&path.display().to_string());
+    let shown = printable(&name(variable, path));
     if !path.is_absolute() {
-        return Some(format!("{shown} is no absolute path, and the units need one"));
+        let what = if FILES.contains(&variable) { "its value" } else { &shown };
+        return Some(format!("{what} is no absolute path, and the units need one"));
     }
     // A link leads to what is hidden.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -7,6 +7,7 @@ use crate::cli::HealthArgs;
 use crate::config::{identities, recipients};
 use crate::error::Error;
 use crate::health::facts::{Trouble, UnusableKey};
+use crate::redacted::shown_path;
 
 /// The settings without the files that cannot be used, so that the rest can be looked at, and what is wrong with those.
 pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
@@ -42,7 +43,7 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
 /// Looks at a file. One that cannot be read is told, and taken out of its setting.
 fn take(found: &mut Vec<UnusableKey>, setting: &'static str, path: &mut Option<PathBuf>) -> bool {
     let Some(Err(error)) =
-        path.as_ref().map(|path| File::open(path).map_err(|error| Error::read(path.display(), &error)))
+        path.as_ref().map(|path| File::open(path).map_err(|error| Error::read(shown_path(path), &error)))
     else {
         return false;
     };
