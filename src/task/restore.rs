@@ -19,11 +19,11 @@ use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::programs::Programs;
-use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::replaced::Replaced;
-use crate::postgres::restore::server::Server;
+use crate::postgres::restore::server::{Needs, Server};
 
 pub mod archive;
 mod ask;
@@ -105,7 +105,8 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     }
     let target = wanted.target(args)?;
     if args.recipe {
-        return recipe::show(&wanted, &target, &args.place.s3);
+        replace::can_leave_out(args, &wanted)?;
+        return recipe::show(&wanted, &target, &args.place.s3, args.left_out());
     }
     replace::must_be_meant(args, &wanted)?;
     if args.dry_run {
@@ -149,11 +150,13 @@ async fn prepare<'a>(
     let expected = compare::expected(&archive, part.as_ref(), stop).await?;
     let bindir = server.connection().bindir.as_deref();
     let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
-    let needs = look::needs(&archive, part.as_ref()).await?;
-    match args.globals {
-        true => globals::make(&archive, server, &needs, stop).await?,
-        false => stop.or(server.check(&needs)).await?,
+    let needs = look::needs(&archive, part.as_ref(), args.left_out()).await?;
+    match (args.globals, args.keep_going) {
+        (true, false) => globals::make(&archive, server, &needs, stop).await?,
+        (true, true) => globals::make(&archive, server, &Needs::default(), stop).await?,
+        (false, _) => {}
     }
+    replace::refuse(args, stop.or(server.check(&needs)).await)?;
     let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
     if !lacking.is_empty() {
         log::warn!(
@@ -203,8 +206,9 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
         run.stop.wait().await;
         tokio::time::sleep(PATIENCE).await;
     };
+    let manner = Manner { left_out: run.args.left_out(), faults: run.faults.clone() };
     let made = tokio::select! {
-        made = NewDatabase::create(server, &run.target, &run.archive.properties) => made?,
+        made = NewDatabase::create(server, &run.target, &run.archive.properties, manner) => made?,
         () = told_long_ago => {
             let message = format!("interrupted while the server made a database for '{}'", run.target);
             return Err(Error::new(Kind::TryAgain, message)
@@ -227,6 +231,8 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
         database: database.name(),
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
+        left_out: run.args.left_out(),
+        superuser: server.is_superuser(),
         lc_monetary: run.lc_monetary.as_deref(),
         list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),

@@ -27,6 +27,7 @@ mod killed;
 mod list;
 mod living;
 mod mail;
+mod managed;
 mod money;
 mod monitor;
 mod notify;

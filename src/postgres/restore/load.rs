@@ -15,6 +15,7 @@ use crate::host::stop::Stop;
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::programs::Programs;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::complaints::{Judge, failure};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
@@ -44,6 +45,10 @@ pub struct Load<'a> {
     pub format: Format,
     /// Whether tables and indexes go to the database's own tablespace.
     pub no_tablespaces: bool,
+    /// What of the archive pg_restore leaves out; a script has all.
+    pub left_out: LeftOut,
+    /// Whether our role is a superuser.
+    pub superuser: bool,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
     /// The `lc_monetary` that amounts of money were written with, if the server knows it; none means the server's own.
@@ -92,12 +97,15 @@ impl Load<'_> {
             return command;
         }
         command.arg(format!("--format={}", self.format)).arg(format!("--dbname={}", connection_string(self.database)));
-        if !self.outlives_known_error() && self.going_on.is_none() {
+        if !self.outlives_known_error() && self.superuser && self.going_on.is_none() {
             command.arg("--exit-on-error");
         }
-        if self.no_tablespaces {
-            command.arg("--no-tablespaces");
-        }
+        let leave_out = [
+            (self.no_tablespaces, "--no-tablespaces"),
+            (self.left_out.owners, "--no-owner"),
+            (self.left_out.privileges, "--no-privileges"),
+        ];
+        command.args(leave_out.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)));
         if let Some(list) = list {
             command.arg("--use-list").arg(list);
         }
@@ -110,7 +118,7 @@ impl Load<'_> {
     }
 
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::new(self.going_on.cloned());
+        let judge = Judge::new(self.going_on.cloned(), self.superuser);
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })
@@ -260,7 +268,7 @@ impl Load<'_> {
     async fn condemn(&self, running: &mut Running) -> Error {
         running.child.kill().await;
         match running.child.wait().await {
-            Ok((_, messages)) => failure(self.program(), &self.programs.version, "failed", &messages),
+            Ok((_, messages)) => self.failure(&running.judge, "failed", &messages),
             Err(error) => error,
         }
     }
@@ -277,7 +285,11 @@ impl Load<'_> {
         if judge.accepts(status) {
             return Ok(messages);
         }
-        Err(failure(self.program(), &self.programs.version, &how(status), &messages))
+        Err(self.failure(judge, &how(status), &messages))
+    }
+
+    fn failure(&self, judge: &Judge, how: &str, messages: &Messages) -> Error {
+        failure(self.program(), &self.programs.version, how, &judge.decisive(messages))
     }
 }
 

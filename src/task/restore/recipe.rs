@@ -9,7 +9,7 @@ use crate::cli::S3Args;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{create_database, statements};
+use crate::postgres::properties::{LeftOut, create_database, statements};
 use crate::printable::printable;
 use crate::task::restore::wanted::Wanted;
 
@@ -17,7 +17,7 @@ use crate::task::restore::wanted::Wanted;
 const PSQL: &str = "PGCLIENTENCODING=UTF8 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1";
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
-pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
+pub fn show(wanted: &Wanted, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
     let Wanted::Backup(store, manifest) = wanted else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
@@ -26,7 +26,7 @@ pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
         Some(_) => None,
         None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
     };
-    let script = script(manifest, target, bucket.as_ref())?;
+    let script = script(manifest, target, bucket.as_ref(), left_out)?;
     std::io::stdout().write_all(script.as_bytes()).map_err(|error| Error::write("standard output", &error))
 }
 
@@ -39,16 +39,16 @@ struct Bucket<'a> {
 }
 
 /// The script that restores this backup into a new database `target`.
-fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>) -> Result<String> {
+fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>, left_out: LeftOut) -> Result<String> {
     let parts = [
-        head(manifest, target, bucket.is_some()),
+        head(manifest, target, bucket.is_some(), left_out),
         settings(manifest, target)?,
         bucket.map_or(Ok(String::new()), |bucket| download(manifest, bucket))?,
         hashes(manifest)?,
         globals(manifest)?,
         creation(manifest, target)?,
-        contents(manifest)?,
-        properties(manifest, target)?,
+        contents(manifest, left_out)?,
+        properties(manifest, target, left_out)?,
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     Ok(parts.join("\n"))
@@ -74,7 +74,7 @@ fn download(manifest: &Manifest, bucket: &Bucket<'_>) -> Result<String> {
     Ok(lines)
 }
 
-fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
+fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -> String {
     let key = match &manifest.encryption {
         None => String::new(),
         Some(encryption) if encryption.recipients.is_empty() => {
@@ -99,7 +99,7 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
          # with stock programs alone. Made{server}{pg_dump}, in the {format} format.\n\
          {partial}#\n\
          # Run it in {place}:  bash THIS_FILE{key}\n\
-         # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs the rights of a superuser.\n\
+         # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs {rights}.\n\
          # Take psql and pg_restore of the server's own version{major}.\n\
          # It stops at the first error; drop the unfinished database before you run it again.\n",
         id = printable(&manifest.id),
@@ -108,6 +108,10 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
         server = told(" on PostgreSQL ", &manifest.server.version),
         pg_dump = told(" by pg_dump ", &manifest.pg_dump),
         format = manifest.format,
+        rights = match left_out.owners {
+            true => "a role that may create databases",
+            false => "the rights of a superuser",
+        },
         major = match manifest.server.version_num / 10_000 {
             0 => String::new(),
             major => format!(", which should be {major} or newer"),
@@ -167,9 +171,16 @@ fn creation(manifest: &Manifest, target: &str) -> Result<String> {
     ))
 }
 
-fn contents(manifest: &Manifest) -> Result<String> {
+/// Options of pg_restore for what is left out, each with a blank before it.
+fn options(left_out: LeftOut) -> String {
+    let all = [(left_out.owners, " --no-owner"), (left_out.privileges, " --no-privileges")];
+    all.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)).collect()
+}
+
+fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
+    let options = options(left_out);
     let load = match manifest.format {
-        Format::Directory => folder(manifest)?,
+        Format::Directory => folder(manifest, &options)?,
         Format::Plain => {
             let psql = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=\"$database\" > /dev/null";
             plain(manifest, archive(manifest)?, psql)?
@@ -177,7 +188,7 @@ fn contents(manifest: &Manifest) -> Result<String> {
         format => {
             // pg_restore stops behind the last block of an archive, and who writes to it would fail.
             let pg_restore = format!(
-                "{{ pg_restore --format={format} --exit-on-error --dbname=\"$database\" && cat > /dev/null; }}"
+                "{{ pg_restore --format={format} --exit-on-error{options} --dbname=\"$database\" && cat > /dev/null; }}"
             );
             plain(manifest, archive(manifest)?, &pg_restore)?
         }
@@ -195,7 +206,7 @@ fn archive(manifest: &Manifest) -> Result<&StoredFile> {
 
 /// With several jobs one section comes after the other: jobs that take all of them at once give out rights in any order,
 /// and make the triggers of a partitioned table while the rows of its partitions still arrive.
-fn folder(manifest: &Manifest) -> Result<String> {
+fn folder(manifest: &Manifest, options: &str) -> Result<String> {
     let folder = quoted(&format!("./{}", manifest.id))?;
     let ready = match &manifest.encryption {
         None => format!("archive={folder}"),
@@ -211,7 +222,7 @@ fn folder(manifest: &Manifest) -> Result<String> {
             )
         }
     };
-    let pg_restore = "pg_restore --format=directory --exit-on-error --dbname=\"$database\"";
+    let pg_restore = format!("pg_restore --format=directory --exit-on-error{options} --dbname=\"$database\"");
     Ok(format!(
         "{ready}\n\
          {pg_restore} --section=pre-data \"$archive\"\n\
@@ -221,9 +232,11 @@ fn folder(manifest: &Manifest) -> Result<String> {
 }
 
 /// The settings of the database come last: some would be in the way of its data.
-fn properties(manifest: &Manifest, target: &str) -> Result<String> {
-    let sql: String =
-        statements(target, &manifest.properties)?.into_iter().map(|statement| statement.sql + ";\n").collect();
+fn properties(manifest: &Manifest, target: &str, left_out: LeftOut) -> Result<String> {
+    let sql: String = statements(target, &manifest.properties, left_out)?
+        .into_iter()
+        .map(|statement| statement.sql + ";\n")
+        .collect();
     Ok(format!("# Its owner, settings and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
 }
 
@@ -277,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_recipe_reads_as_a_list_of_steps() {
-        let text = script(&sample(), "nestjs_starter_db", None).unwrap();
+        let text = script(&sample(), "nestjs_starter_db", None, LeftOut::default()).unwrap();
         let steps = [
             "sha256sum --check --strict <<'END'",
             "CREATE DATABASE \"nestjs_starter_db\" TEMPLATE template0",
@@ -296,7 +309,7 @@ mod tests {
         manifest.pg_dump = String::new();
         manifest.properties = Properties::unknown();
         manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
-        let text = script(&manifest, "shop", None).unwrap();
+        let text = script(&manifest, "shop", None, LeftOut::default()).unwrap();
         assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");
         assert!(text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("OWNER"), "{text}");
     }
@@ -307,10 +320,22 @@ mod tests {
         let bucket = Bucket { location, region: "eu-central-1", endpoint: Some("http://127.0.0.1:9000") };
         let mut manifest = sample();
         manifest.files[0].key = "shop.dump.gz".to_owned();
-        let text = script(&manifest, "shop", Some(&bucket)).unwrap();
+        let text = script(&manifest, "shop", Some(&bucket), LeftOut::default()).unwrap();
         let line = "aws s3 cp --only-show-errors --region eu-central-1 --endpoint-url http://127.0.0.1:9000 \
                     's3://my-bucket/its path/shop.dump.gz' ./shop.dump.gz\n";
         assert!(text.find(line).expect(&text) < text.find("sha256sum").unwrap(), "{text}");
+    }
+
+    #[test]
+    fn owners_and_privileges_are_left_out() {
+        let mut manifest = sample();
+        for format in [Format::Custom, Format::Directory] {
+            manifest.format = format;
+            let all = LeftOut { owners: true, privileges: true };
+            let text = script(&manifest, "shop", None, all).unwrap();
+            assert!(text.contains(" --no-owner --no-privileges --dbname="), "{text}");
+            assert!(!text.contains("OWNER TO") && !text.contains("GRANT"), "{text}");
+        }
     }
 
     #[test]
@@ -336,7 +361,7 @@ mod tests {
         manifest.database = evil.to_owned();
         manifest.pg_dump = evil.to_owned();
         manifest.server.version = evil.to_owned();
-        for line in head(&manifest, evil, true).lines() {
+        for line in head(&manifest, evil, true, LeftOut::default()).lines() {
             assert!(line.starts_with('#'), "{line}");
         }
         for file in &mut manifest.files {

@@ -11,6 +11,7 @@ use crate::config::Format;
 use crate::error::{Error, Result};
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::task::restore::archive::{Archive, PLAIN, damaged};
 use crate::task::restore::lists::{List, Turns};
@@ -44,6 +45,8 @@ impl Loading<'_> {
             format: self.archive.format,
             // Their folders are production's.
             no_tablespaces: true,
+            left_out: LeftOut::default(),
+            superuser: true,
             lc_monetary: None,
             list: list.map(List::path),
             going_on: None,
