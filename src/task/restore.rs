@@ -18,6 +18,7 @@ use crate::host::event;
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::pipeline::Digests;
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::faults::Faults;
@@ -79,6 +80,8 @@ struct Run<'a> {
 enum Input {
     /// As it is read.
     Stream,
+    /// As it is read, statement by statement.
+    Statements,
     /// As files that are ready.
     Files(Files),
     /// As a file that is being made.
@@ -119,7 +122,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 
     let part = part::find(&archive, asked).await?;
     let run = prepare(args, (archive, part), target, &server, stop).await?;
-    let input = input(&run).await?;
+    let input = input(&run, server.is_superuser()).await?;
     let database = make(&run, &mut server).await?;
     let bytes = match fill(&run, &server, &database, input).await {
         Ok(bytes) => bytes,
@@ -184,17 +187,23 @@ async fn lc_monetary(expected: Option<&Fingerprints>, server: &Server) -> Result
 }
 
 /// How the archive comes to the program that loads it. What has to be read whole before, is read here.
-async fn input(run: &Run<'_>) -> Result<Input> {
+async fn input(run: &Run<'_>, superuser: bool) -> Result<Input> {
     let (staging, several) = (run.args.staging_dir.as_deref(), run.jobs > NonZeroUsize::MIN);
     Ok(match (run.archive.format, run.archive.in_place()?) {
         (Format::Directory, _) => Input::Files(folder::ready(&run.archive, staging, run.stop).await?),
         // What was checked already, pg_restore's own jobs can begin with at once.
         (Format::Custom, Some(path)) if several && run.archive.checked => Input::Files(Files::InPlace(path)),
         (Format::Custom, _) if several => Input::Unpacking(parallel::begin(run)?),
-        (Format::Plain, _) if run.archive.checked => Input::Stream,
         (Format::Plain, _) => {
-            script::must_be_fit(&run.archive, run.stop).await?;
-            Input::Stream
+            let read = match run.archive.checked {
+                true => None,
+                false => Some(script::must_be_fit(&run.archive, run.stop).await?),
+            };
+            let script = read.as_ref().or(run.archive.script.as_ref());
+            match run.faults.is_some() || script.is_some_and(|script| script.may_be_refused(superuser)) {
+                true => Input::Statements,
+                false => Input::Stream,
+            }
         }
         (Format::Custom | Format::Tar, _) => Input::Stream,
     })
@@ -239,7 +248,8 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
         stop: run.stop,
     };
     let messages = match input {
-        Input::Stream => stream(run, &load).await?,
+        Input::Stream => stream(run, &load, false).await?,
+        Input::Statements => stream(run, &load, true).await?,
         Input::Unpacking(unpacking) => parallel::load(run, &load, unpacking).await?,
         Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
             let turns = Turns::plan(&run.archive, run.part.as_ref()).await?;
@@ -260,14 +270,19 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
     run.stop.or(database.bytes(server)).await
 }
 
-async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<crate::postgres::child::Messages> {
+async fn stream(run: &Run<'_>, load: &Load<'_>, by_statements: bool) -> Result<crate::postgres::child::Messages> {
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
     let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
     let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
     let source = run.stop.or(async { joined(source.await) }).await?;
-    match load.stream(source, |digests| archive::whole(&file, digests)).await {
+    let whole = |digests: &Digests| archive::whole(&file, digests);
+    let loaded = match by_statements {
+        true => load.statements(source, whole).await,
+        false => load.stream(source, whole).await,
+    };
+    match loaded {
         Ok(messages) => Ok(messages),
         Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
         Err(Failure::Other(error)) => Err(error),

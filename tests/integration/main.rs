@@ -39,6 +39,7 @@ mod restore;
 mod restore_foreign;
 mod restore_jobs;
 mod restore_people;
+mod restore_scripts;
 mod restore_swap;
 mod retention;
 mod rewritten;

@@ -238,6 +238,12 @@ fn a_comment_on_an_extension_of_the_server() {
             let _ = run.succeeds().says("must be owner of extension plpgsql");
             assert_eq!(cluster.sql(target, "SELECT count(*) FROM sales.wine"), "100");
         }
+        let script = cellar.scratch().join("old.sql");
+        must(pg_dump(&original, &["--no-privileges"]).arg("--file").arg(&script));
+        replace(&script, b"pg_trgm", b"plpgsql", &script);
+        let run = cellar.run(["restore", script.to_str().unwrap(), "-t", "script"]);
+        let _ = run.succeeds().says("must be owner of extension plpgsql");
+        assert_eq!(cluster.sql("script", "SELECT count(*) FROM sales.wine"), "100");
         let run = cellar.run(["restore", broken.to_str().unwrap(), "-t", "broken"]);
         let _ = run.fails(exit::DATAERR).says("syntax error");
     }

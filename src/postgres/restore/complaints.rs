@@ -38,8 +38,16 @@ const ENDED: &[&str] = &[
 /// pg_dump 10 and older have one on plpgsql.
 const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 
-/// Hears pg_restore's messages where it must go on after the known error, and says stop at any other one; where it was
-/// told to go on after all of them, only at one after which nothing else can go well.
+/// How it shows that the schema `public` could not be made, which every new database has: an archive of `pg_dump
+/// --schema=public` makes it.
+const PUBLIC: &str = "Command was: CREATE SCHEMA public;";
+
+/// What stands before the server's words about a command.
+const QUERY: &str = "could not execute query: ";
+
+/// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
+/// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
+/// the excused ones too.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     going_on: Option<Faults>,
@@ -52,8 +60,8 @@ pub struct Judge {
 struct Heard {
     known: u64,
     others: u64,
-    /// Comments on extensions that belong to somebody else.
-    comments: u64,
+    /// Errors that are excused by their command.
+    excused: u64,
     reached_end: bool,
     /// Whether the line before was an error.
     after_error: bool,
@@ -79,12 +87,13 @@ impl Judge {
         }
         let after_error = std::mem::take(&mut heard.after_error);
         if let Some(error) = heard.open.take() {
-            match line.starts_with(COMMENT) {
-                // The extension is there, with the comment of its own control file.
-                true => {
-                    heard.comments += 1;
-                    log::warn!("left as the extension has it: {} | {}", shorten(&error), shorten(line));
-                }
+            // The extension is there, with the comment of its own control file.
+            let is_comment = !self.superuser && line.starts_with(COMMENT);
+            if is_comment {
+                log::warn!("left as the extension has it: {} | {}", shorten(&error), shorten(line));
+            }
+            match is_comment || line == PUBLIC {
+                true => heard.excused += 1,
                 false => self.condemn(&mut heard, &error),
             }
         }
@@ -105,7 +114,7 @@ impl Judge {
         match &self.going_on {
             // A server that is gone or full would spoil everything that follows.
             Some(faults) if !over => faults.add(shorten(said)),
-            None if !over && !self.superuser => heard.open = Some(line.to_owned()),
+            None if !over && error.starts_with(QUERY) => heard.open = Some(line.to_owned()),
             _ => self.condemn(heard, line),
         }
     }
@@ -147,7 +156,7 @@ impl Judge {
         match status.code() {
             Some(0) => heard.others == 0,
             Some(1) => {
-                let gone_on = heard.known > 0 || heard.comments > 0 || self.going_on.is_some();
+                let gone_on = heard.known > 0 || heard.excused > 0 || self.going_on.is_some();
                 heard.others == 0 && gone_on && heard.reached_end
             }
             _ => false,
@@ -166,7 +175,7 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> 
 
 /// What the server or libpq said, without pg_restore's words before it.
 fn of_server(error: &str) -> &str {
-    if let Some(said) = error.strip_prefix("could not execute query: ") {
+    if let Some(said) = error.strip_prefix(QUERY) {
         return said;
     }
     let rows = error.strip_prefix("COPY failed for table \"").and_then(|rest| rest.split_once("\": "));

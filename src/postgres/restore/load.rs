@@ -21,10 +21,10 @@ use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
 
 /// What pg_dump 17 and newer write into a script, and older servers do not know.
-const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
+pub(super) const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
 
 /// First version of the server that knows it.
-const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
+pub(super) const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
 
 const PRE_DATA: &str = "--section=pre-data";
 const DATA: &str = "--section=data";
@@ -97,9 +97,6 @@ impl Load<'_> {
             return command;
         }
         command.arg(format!("--format={}", self.format)).arg(format!("--dbname={}", connection_string(self.database)));
-        if !self.outlives_known_error() && self.superuser && self.going_on.is_none() {
-            command.arg("--exit-on-error");
-        }
         let leave_out = [
             (self.no_tablespaces, "--no-tablespaces"),
             (self.left_out.owners, "--no-owner"),
@@ -110,11 +107,6 @@ impl Load<'_> {
             command.arg("--use-list").arg(list);
         }
         command
-    }
-
-    /// pg_restore would stop at the error that it makes itself.
-    fn outlives_known_error(&self) -> bool {
-        self.server < KNOWS_TRANSACTION_TIMEOUT && self.programs.major >= KNOWS_TRANSACTION_TIMEOUT
     }
 
     fn start(&self, command: Command) -> Result<Running> {

@@ -11,4 +11,5 @@ pub mod load;
 pub mod replaced;
 pub mod roles;
 pub mod server;
+pub mod statements;
 pub mod survey;

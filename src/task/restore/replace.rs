@@ -42,13 +42,6 @@ pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
         return usage("--drop-replaced needs --force (FORCE_RESTORE)", "without it no database is replaced");
     }
     can_leave_out(args, wanted)?;
-    if args.keep_going && wanted.format() == Format::Plain {
-        return usage(
-            "an SQL script cannot be restored with --keep-going: where a table could not be made, psql would run its \
-             rows as commands",
-            "read the script, and run it by hand in a new database",
-        );
-    }
     Ok(())
 }
 

@@ -26,7 +26,7 @@ fn only_the_known_error_is_accepted() {
         assert!(!judge(lines).accepts(exited(1)), "{lines:?}");
     }
     assert!(!judge(&[KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
-    assert!(judge(&[near]).stop.is_cancelled() && !judge(&[KNOWN, end]).stop.is_cancelled());
+    assert!(judge(&[near, "Command was: SET x;"]).stop.is_cancelled() && !judge(&[KNOWN, end]).stop.is_cancelled());
 }
 
 #[test]
@@ -106,6 +106,8 @@ fn comments_on_extensions_of_others_are_left() {
         (true, &[end], false),
         (false, &["pg_restore: error: could not execute query: ERROR:  no", "DETAIL:  x", lines[1], end], false),
         (false, &["pg_restore: error: could not execute query: ERROR:  no"], false),
+        (false, &["pg_restore: error: could not execute query: ERROR:  no", PUBLIC, end], true),
+        (false, &["pg_restore: error: COPY failed for table \"t\": ERROR:  no", PUBLIC, end], false),
     ] {
         let judge = Judge::new(None, superuser);
         lines.iter().chain(more).for_each(|line| judge.hear(line));
