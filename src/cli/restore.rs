@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 
 use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
+use crate::postgres::properties::LeftOut;
 
 /// `pgcellar restore`.
 #[derive(Clone, Debug, Args)]
@@ -56,6 +57,12 @@ pub struct RestoreArgs {
     /// Go on after errors, into a new database; every error is listed, and the exit code is 65
     #[arg(long)]
     pub keep_going: bool,
+    /// Leave owners out: everything belongs to the role that restores, as with pg_restore; not for SQL scripts
+    #[arg(short = 'O', long)]
+    pub no_owner: bool,
+    /// Leave privileges (GRANT, REVOKE, default privileges) out, as with pg_restore; not for SQL scripts
+    #[arg(short = 'x', long, visible_alias = "no-acl")]
+    pub no_privileges: bool,
     /// Folder for what has to be unpacked; must be in memory if the backup is encrypted [default: /dev/shm; TMPDIR
     /// or /var/tmp for an unencrypted backup that would fill a quarter of the free memory]
     #[arg(long, env = "RESTORE_STAGING_DIR", hide_env_values = true, value_name = "FOLDER")]
@@ -73,4 +80,11 @@ pub struct RestoreArgs {
     /// The store.
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+impl RestoreArgs {
+    /// What of the backup is left out.
+    pub fn left_out(&self) -> LeftOut {
+        LeftOut { owners: self.no_owner, privileges: self.no_privileges }
+    }
 }

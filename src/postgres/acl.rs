@@ -65,8 +65,9 @@ fn name(letters: &mut Chars<'_>, end: char) -> Option<String> {
 /// The statements that give a database exactly these privileges, whatever it had. `database` is quoted already.
 ///
 /// The owner's grants are made by whoever runs them; those of others in the name of these, once they have the right to.
-pub fn on_database(database: &str, owner: &str, items: &[Item]) -> Result<String> {
-    let mut statements = vec![format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {}", identifier(owner))];
+/// With the name that the owner has in the items comes what the statements call the owner.
+pub fn on_database(database: &str, (owner, called): (&str, &str), items: &[Item]) -> Result<String> {
+    let mut statements = vec![format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {called}")];
     let mut may_grant = BTreeSet::from([owner]);
     let mut waiting: Vec<&Item> = items.iter().collect();
     while !waiting.is_empty() {
@@ -78,7 +79,7 @@ pub fn on_database(database: &str, owner: &str, items: &[Item]) -> Result<String
             return Err(Error::new(Kind::Data, why));
         }
         for item in now {
-            statements.extend(grants(database, owner, item)?);
+            statements.extend(grants(database, (owner, called), item)?);
             may_grant
                 .extend(item.grantee.as_deref().filter(|_| item.privileges.iter().any(|(_, grantable)| *grantable)));
         }
@@ -87,8 +88,12 @@ pub fn on_database(database: &str, owner: &str, items: &[Item]) -> Result<String
     Ok(statements.join("; "))
 }
 
-fn grants(database: &str, owner: &str, item: &Item) -> Result<Vec<String>> {
-    let grantee = item.grantee.as_deref().map_or("PUBLIC".to_owned(), identifier);
+fn grants(database: &str, (owner, called): (&str, &str), item: &Item) -> Result<Vec<String>> {
+    let grantee = match item.grantee.as_deref() {
+        None => "PUBLIC".to_owned(),
+        Some(grantee) if grantee == owner => called.to_owned(),
+        Some(grantee) => identifier(grantee),
+    };
     let mut statements = Vec::new();
     for (grantable, suffix) in [(false, ""), (true, " WITH GRANT OPTION")] {
         let mut words = Vec::new();
@@ -139,7 +144,7 @@ mod tests {
     fn statements() {
         let sql = |texts: &[&str]| {
             let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-            on_database("\"d\"", "o", &parse(&texts).unwrap())
+            on_database("\"d\"", ("o", "\"o\""), &parse(&texts).unwrap())
         };
         let none = "REVOKE ALL ON DATABASE \"d\" FROM PUBLIC, \"o\"";
         assert_eq!(sql(&[]).unwrap(), none);

@@ -70,6 +70,14 @@ impl Messages {
         (!told.is_empty()).then(|| told.join(" | "))
     }
 
+    /// Those of a test.
+    #[cfg(test)]
+    pub fn of(lines: &[&str]) -> Self {
+        let mut messages = Messages::default();
+        lines.iter().for_each(|line| messages.keep((*line).to_owned()));
+        messages
+    }
+
     /// Adds what was said later.
     pub fn append(&mut self, later: Messages) {
         self.left_out += later.left_out;

@@ -19,6 +19,15 @@ const LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
+/// What of a backup a restore leaves out (`pg_restore --no-owner`, `--no-privileges`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Owners: everything belongs to the role that restores.
+    pub owners: bool,
+    /// Privileges, default privileges among them.
+    pub privileges: bool,
+}
+
 /// A statement about the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -83,7 +92,7 @@ pub fn parameters(name: &str, of: &Properties) -> Vec<Statement> {
 
 /// Everything else that can be set on a database that exists already, in the order in which it has to be. The caller runs
 /// it in one transaction.
-pub fn statements(name: &str, of: &Properties) -> Result<Vec<Statement>> {
+pub fn statements(name: &str, of: &Properties, left_out: LeftOut) -> Result<Vec<Statement>> {
     let database = identifier(name);
     let mut all = Vec::new();
     let mut add = |what: &str, sql: String| all.push(Statement { what: what.to_owned(), sql, parameter: false });
@@ -101,11 +110,12 @@ pub fn statements(name: &str, of: &Properties) -> Result<Vec<Statement>> {
         add("a security label", format!("SECURITY LABEL FOR {provider} ON DATABASE {database} IS {label}"));
     }
     // Rights are granted in the owner's name, so the owner comes first.
-    if !of.owner.is_empty() {
+    if !of.owner.is_empty() && !left_out.owners {
         add("the owner", format!("ALTER DATABASE {database} OWNER TO {}", identifier(&of.owner)));
     }
-    if let Some(items) = &of.acl {
-        add("the privileges", acl::on_database(&database, &of.owner, &acl::parse(items)?)?);
+    if let (Some(items), false) = (&of.acl, left_out.privileges) {
+        let called = if left_out.owners { "CURRENT_USER".to_owned() } else { identifier(&of.owner) };
+        add("the privileges", acl::on_database(&database, (&of.owner, &called), &acl::parse(items)?)?);
     }
     Ok(all)
 }
@@ -152,12 +162,22 @@ fn list(value: &str) -> Vec<String> {
     elements
 }
 
-/// Roles that the properties name: owner, those with privileges, those with settings.
-pub fn roles(of: &Properties) -> Result<Vec<String>> {
-    let items = acl::parse(of.acl.as_deref().unwrap_or_default())?;
-    let mut roles = vec![of.owner.clone()];
-    roles.extend(items.into_iter().flat_map(|Item { grantee, grantor, .. }| grantee.into_iter().chain([grantor])));
-    roles.extend(of.settings.iter().filter_map(|setting| setting.role.clone()));
+/// Roles that the properties name: owner, those with privileges, those with settings. Where owners are left out, settings
+/// of a role that the server lacks are left out too.
+pub fn roles(of: &Properties, left_out: LeftOut) -> Result<Vec<String>> {
+    let mut roles = Vec::new();
+    if !left_out.privileges {
+        let items = acl::parse(of.acl.as_deref().unwrap_or_default())?;
+        roles.extend(items.into_iter().flat_map(|Item { grantee, grantor, .. }| grantee.into_iter().chain([grantor])));
+    }
+    match left_out.owners {
+        true => roles.retain(|role| *role != of.owner),
+        false => {
+            roles.push(of.owner.clone());
+            roles.extend(of.settings.iter().filter_map(|setting| setting.role.clone()));
+        }
+    }
+    roles.retain(|role| !role.is_empty());
     roles.sort();
     roles.dedup();
     Ok(roles)
@@ -225,7 +245,7 @@ mod tests {
     fn what_is_not_known_is_left_to_the_server() {
         let nothing = Properties::unknown();
         assert_eq!(create_database("a", &nothing, 0, None).unwrap(), "CREATE DATABASE \"a\" TEMPLATE template0");
-        assert_eq!(statements("a", &nothing).unwrap(), []);
+        assert_eq!(statements("a", &nothing, LeftOut::default()).unwrap(), []);
         assert_eq!(nothing.complete(icu(Some("x"))), icu(Some("x")));
         assert_eq!(properties().complete(icu(Some("x"))), properties());
     }
@@ -263,7 +283,7 @@ mod tests {
             ],
             ..properties()
         };
-        let all = parameters("d", &of).into_iter().chain(statements("d", &of).unwrap());
+        let all = parameters("d", &of).into_iter().chain(statements("d", &of, LeftOut::default()).unwrap());
         let sql: Vec<String> = all.map(|statement| statement.sql).collect();
         assert_eq!(
             sql,
@@ -279,7 +299,17 @@ mod tests {
                 "REVOKE ALL ON DATABASE \"d\" FROM PUBLIC, \"o'ne\"; GRANT CONNECT ON DATABASE \"d\" TO PUBLIC",
             ]
         );
-        assert_eq!(statements("d", &properties()).unwrap().len(), 1, "the owner alone");
-        assert_eq!(roles(&of).unwrap(), ["o'ne", "r"]);
+        assert_eq!(statements("d", &properties(), LeftOut::default()).unwrap().len(), 1, "the owner alone");
+        assert_eq!(roles(&of, LeftOut::default()).unwrap(), ["o'ne", "r"]);
+        let mine = LeftOut { owners: true, privileges: false };
+        let sql: Vec<String> = statements("d", &of, mine).unwrap().into_iter().map(|statement| statement.sql).collect();
+        assert_eq!(
+            sql.last().unwrap(),
+            "REVOKE ALL ON DATABASE \"d\" FROM PUBLIC, CURRENT_USER; GRANT CONNECT ON DATABASE \"d\" TO PUBLIC"
+        );
+        assert!(!sql.iter().any(|sql| sql.contains("OWNER")), "{sql:?}");
+        assert_eq!(roles(&of, mine).unwrap(), [] as [&str; 0]);
+        let nothing = LeftOut { owners: true, privileges: true };
+        assert!(!statements("d", &of, nothing).unwrap().iter().any(|statement| statement.what == "the privileges"));
     }
 }

@@ -17,11 +17,11 @@ use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::host::stop::Stop;
 use crate::postgres::programs::Programs;
-use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::replaced::Replaced;
-use crate::postgres::restore::server::Server;
+use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
 
 pub mod archive;
@@ -84,6 +84,8 @@ struct Run<'a> {
 enum Input {
     /// As it is read.
     Stream,
+    /// As it is read, statement by statement.
+    Statements,
     /// As files that are ready.
     Files(Files),
     /// As a file that is being made.
@@ -110,7 +112,8 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     }
     let target = wanted.target(args)?;
     if args.recipe {
-        return recipe::show(&wanted, &target, &args.place.s3);
+        replace::can_leave_out(args, &wanted)?;
+        return recipe::show(&wanted, &target, &args.place.s3, args.left_out());
     }
     replace::must_be_meant(args, &wanted)?;
     if args.dry_run {
@@ -149,11 +152,13 @@ async fn prepare<'a>(
     let expected = compare::expected(&archive, part.as_ref(), stop).await?;
     let bindir = server.connection().bindir.as_deref();
     let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
-    let needs = look::needs(&archive, part.as_ref()).await?;
-    match args.globals {
-        true => globals::make(&archive, server, &needs, stop).await?,
-        false => stop.or(server.check(&needs)).await?,
+    let needs = look::needs(&archive, part.as_ref(), args.left_out()).await?;
+    match (args.globals, args.keep_going) {
+        (true, false) => globals::make(&archive, server, &needs, stop).await?,
+        (true, true) => globals::make(&archive, server, &Needs::default(), stop).await?,
+        (false, _) => {}
     }
+    replace::refuse(args, stop.or(server.check(&needs)).await)?;
     let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
     if !lacking.is_empty() {
         log::warn!(
@@ -184,17 +189,23 @@ async fn lc_monetary(expected: Option<&Fingerprints>, server: &Server) -> Result
 }
 
 /// How the archive comes to the program that loads it. What has to be read whole before, is read here.
-async fn input(run: &Run<'_>) -> Result<Input> {
+async fn input(run: &Run<'_>, superuser: bool) -> Result<Input> {
     let (staging, several) = (run.args.staging_dir.as_deref(), run.jobs > NonZeroUsize::MIN);
     Ok(match (run.archive.format, run.archive.in_place()?) {
         (Format::Directory, _) => Input::Files(folder::ready(&run.archive, staging, run.stop).await?),
         // What was checked already, pg_restore's own jobs can begin with at once.
         (Format::Custom, Some(path)) if several && run.archive.checked => Input::Files(Files::InPlace(path)),
         (Format::Custom, _) if several => Input::Unpacking(parallel::begin(run)?),
-        (Format::Plain, _) if run.archive.checked => Input::Stream,
         (Format::Plain, _) => {
-            script::must_be_fit(&run.archive, run.stop).await?;
-            Input::Stream
+            let read = match run.archive.checked {
+                true => None,
+                false => Some(script::must_be_fit(&run.archive, run.stop).await?),
+            };
+            let script = read.as_ref().or(run.archive.script.as_ref());
+            match run.faults.is_some() || script.is_some_and(|script| script.may_be_refused(superuser)) {
+                true => Input::Statements,
+                false => Input::Stream,
+            }
         }
         (Format::Custom | Format::Tar, _) => Input::Stream,
     })
@@ -205,7 +216,7 @@ async fn input(run: &Run<'_>) -> Result<Input> {
 async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, u64)> {
     let mut tries = 1;
     loop {
-        let input = input(run).await?;
+        let input = input(run, server.is_superuser()).await?;
         let database = make(run, server).await?;
         let error = match fill::fill(run, server, &database, input).await {
             Ok(bytes) => return Ok((database, bytes)),
@@ -237,8 +248,9 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
         run.stop.wait().await;
         tokio::time::sleep(PATIENCE).await;
     };
+    let manner = Manner { left_out: run.args.left_out(), faults: run.faults.clone() };
     let made = tokio::select! {
-        made = NewDatabase::create(server, &run.target, &run.archive.properties) => made?,
+        made = NewDatabase::create(server, &run.target, &run.archive.properties, manner) => made?,
         () = told_long_ago => {
             let message = format!("interrupted while the server made a database for '{}'", run.target);
             return Err(Error::new(Kind::TryAgain, message)

@@ -95,7 +95,7 @@ fn everything_that_pg_dump_writes() {
         ],
     };
     assert_eq!(told.complete(defaults()), expected);
-    assert!(properties::statements("x", &expected).is_ok());
+    assert!(properties::statements("x", &expected, properties::LeftOut::default()).is_ok());
 }
 
 #[test]

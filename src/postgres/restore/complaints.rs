@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Kind};
 use crate::postgres::child::Messages;
 use crate::postgres::restore::faults::Faults;
+use crate::postgres::restore::server::REFUSED;
 
 /// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
 /// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
@@ -19,11 +20,33 @@ const OF_COMMAND: &str = "could not execute query: ";
 /// pg_restore's last line after errors that it went on after: it has reached the end.
 const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
 
-/// Hears pg_restore's messages where it must go on after the known error, and says stop at any other one; where it was
-/// told to go on after all of them, only at one that comes from the server's state.
+/// What libpq says when a session has ended, and what the server says of errors that end one. libpq's texts are in
+/// English, since the programs run in the C locale; whatever follows an ended session, libpq answers with the second.
+const ENDED: &[&str] = &[
+    "server closed the connection unexpectedly",
+    "no connection to the server",
+    "SSL connection has been closed unexpectedly",
+    "SSL SYSCALL error",
+    "SSL error: ",
+    "could not receive data from server",
+    "could not send data to server",
+    "lost synchronization with server",
+    "FATAL:  ",
+    "PANIC:  ",
+];
+
+/// How pg_restore shows that it was a comment on an extension that failed, right after the error. Only the extension's
+/// owner may make one, which is not who restores where a server makes extensions in somebody else's name; archives of
+/// pg_dump 10 and older have one on plpgsql.
+const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
+
+/// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
+/// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
+/// the excused ones too.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     going_on: Option<Faults>,
+    superuser: bool,
     heard: Arc<Mutex<Heard>>,
     stop: CancellationToken,
 }
@@ -32,55 +55,96 @@ pub struct Judge {
 struct Heard {
     known: u64,
     others: u64,
+    /// Errors that are excused by their command.
+    excused: u64,
     reached_end: bool,
+    /// Whether the line before was an error.
+    after_error: bool,
     /// An error of a command that has not been shown yet.
     open: Option<String>,
+    /// The line that said stop.
+    last: Option<String>,
 }
 
 impl Judge {
     /// One who lets pg_restore go on, if there is somebody to tell the errors to.
-    pub fn new(going_on: Option<Faults>) -> Self {
-        Judge { going_on, ..Judge::default() }
+    pub fn new(going_on: Option<Faults>, superuser: bool) -> Self {
+        Judge { going_on, superuser, ..Judge::default() }
     }
 
     /// Hears a line.
     pub fn hear(&self, line: &str) {
         let mut heard = self.heard();
         heard.reached_end |= line.starts_with(REACHED_END);
+        let after_error = std::mem::take(&mut heard.after_error);
         let error = line.strip_prefix("pg_restore: error: ");
         if line.starts_with(COMMAND) {
             match heard.open.take() {
-                Some(_) if line == KNOWN => heard.known += 1,
-                open => {
-                    open.iter().for_each(|error| self.judge(error, &mut heard));
-                    self.going_on.iter().for_each(|faults| faults.explain(&shorten(line)));
-                }
+                Some(open) => self.hear_command(&mut heard, &open, line),
+                None => self.going_on.iter().for_each(|faults| faults.explain(&shorten(line))),
             }
         } else if let Some(error) = error {
             if let Some(open) = heard.open.take() {
-                self.judge(&open, &mut heard);
+                self.judge(&mut heard, &open);
             }
-            match error.strip_prefix(OF_COMMAND) {
-                Some(error) => heard.open = Some(error.to_owned()),
-                None => self.judge(error, &mut heard),
+            heard.after_error = true;
+            match error.starts_with(OF_COMMAND) && !is_over(of_server(error)) {
+                true => heard.open = Some(line.to_owned()),
+                false => self.judge(&mut heard, line),
             }
+        } else if after_error && self.going_on.is_some() && has_ended(line) {
+            self.condemn(&mut heard, line);
         }
     }
 
-    fn judge(&self, error: &str, heard: &mut Heard) {
+    /// Hears which command the error was made of.
+    fn hear_command(&self, heard: &mut Heard, error: &str, command: &str) {
+        // The extension is there, with the comment of its own control file.
+        let is_comment = !self.superuser && command.starts_with(COMMENT);
+        if command == KNOWN {
+            heard.known += 1;
+        } else if is_comment {
+            heard.excused += 1;
+            log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(command));
+        } else {
+            self.judge(heard, error);
+            self.going_on.iter().for_each(|faults| faults.explain(&shorten(command)));
+        }
+    }
+
+    fn judge(&self, heard: &mut Heard, line: &str) {
+        let said = of_server(line.strip_prefix("pg_restore: error: ").unwrap_or(line));
         match &self.going_on {
             // A server that is gone or full would spoil everything that follows.
-            Some(faults) if matches!(meaning("pg_restore", "", error).0, Kind::Data | Kind::Missing) => {
-                faults.add(shorten(error));
-            }
-            _ => {
-                heard.others += 1;
-                self.stop.cancel();
-            }
+            Some(faults) if !is_over(said) => faults.add(shorten(said)),
+            _ => self.condemn(heard, line),
         }
     }
 
-    /// A thread that broke down while it held the lock has left numbers that are right.
+    fn condemn(&self, heard: &mut Heard, line: &str) {
+        heard.others += 1;
+        heard.last.get_or_insert_with(|| line.to_owned());
+        self.stop.cancel();
+    }
+
+    /// The messages from the one on that decided, if one did: those before it were gone on after.
+    pub fn decisive(&self, messages: &Messages) -> Vec<String> {
+        let heard = self.heard();
+        let all: Vec<&str> = messages.lines().collect();
+        let from = match &heard.last {
+            Some(last) => all.iter().position(|line| line == last),
+            // What it ended with is no error that it went on after.
+            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with("pg_restore: error: ")),
+            None => Some(0),
+        };
+        match (from.and_then(|from| all.get(from..)), &heard.last) {
+            (Some(lines), _) => lines.iter().map(|line| (*line).to_owned()).collect(),
+            (None, Some(last)) => vec![last.clone()],
+            (None, None) => all.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    /// What was heard. A thread that broke down while it held the lock has left numbers that are right.
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -94,23 +158,50 @@ impl Judge {
     pub fn accepts(&self, status: ExitStatus) -> bool {
         let mut heard = self.heard();
         if let Some(open) = heard.open.take() {
-            self.judge(&open, &mut heard);
+            self.judge(&mut heard, &open);
         }
         match status.code() {
             Some(0) => heard.others == 0,
-            Some(1) => heard.others == 0 && (heard.known > 0 || self.going_on.is_some()) && heard.reached_end,
+            Some(1) => {
+                let gone_on = heard.known > 0 || heard.excused > 0 || self.going_on.is_some();
+                heard.others == 0 && gone_on && heard.reached_end
+            }
             _ => false,
         }
     }
 }
 
 /// The error of a program that failed: what it said first that is an error, its kind, and what to do.
-pub fn failure(program: &str, version: &str, how: &str, messages: &Messages) -> Error {
-    let Some(why) = first_error(messages.lines()) else {
+pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> Error {
+    let Some(why) = first_error(messages.iter().map(String::as_str)) else {
         return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
     };
     let (kind, hint) = meaning(program, version, &why);
     Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
+}
+
+/// What the server or libpq said, without pg_restore's words before it.
+fn of_server(error: &str) -> &str {
+    if let Some(said) = error.strip_prefix(OF_COMMAND) {
+        return said;
+    }
+    let rows = error.strip_prefix("COPY failed for table \"").and_then(|rest| rest.split_once("\": "));
+    rows.map_or(error, |(_, said)| said)
+}
+
+/// Whether a session has ended with that.
+fn has_ended(said: &str) -> bool {
+    ENDED.iter().any(|text| said.starts_with(text))
+}
+
+/// Whether the server's disk is full. A value of a row would stand in quotes.
+fn is_disk_full(said: &str) -> bool {
+    said.starts_with("ERROR:  could not ") && said.ends_with(": No space left on device")
+}
+
+/// Whether nothing that follows such an error can go well.
+fn is_over(said: &str) -> bool {
+    has_ended(said) || is_disk_full(said)
 }
 
 /// The first line that is an error, with the lines that explain it. psql names its input before an error of the server, whose
@@ -205,7 +296,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         || says("must be superuser")
         || says("must be able to SET ROLE")
     {
-        return (Kind::NotPermitted, "name a superuser with --username".to_owned());
+        return (Kind::NotPermitted, REFUSED.to_owned());
     }
     if says("unsupported version")
         || says("unsupported compression")
@@ -240,140 +331,4 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt;
-
-    fn judge(lines: &[&str]) -> Judge {
-        let judge = Judge::default();
-        lines.iter().for_each(|line| judge.hear(line));
-        judge
-    }
-
-    fn exited(code: i32) -> ExitStatus {
-        ExitStatus::from_raw(code << 8)
-    }
-
-    #[test]
-    fn only_the_known_error_is_accepted() {
-        let end = "pg_restore: warning: errors ignored on restore: 1";
-        let english = "pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter \"transaction_timeout\"";
-        let german = "pg_restore: error: could not execute query: FEHLER:  unbekannter Konfigurationsparameter »transaction_timeout«";
-        let near = "Command was: SET transaction_timeouts = 0;";
-        assert!(judge(&[]).accepts(exited(0)));
-        for error in [english, german] {
-            let lines = ["pg_restore: while INITIALIZING:", error, KNOWN, end];
-            assert!(judge(&lines).accepts(exited(1)), "{error}");
-            for lines in [
-                &[error, KNOWN][..],
-                &[end],
-                &[],
-                &[error, KNOWN, error, near, end],
-                &[error, near, end],
-                &[error, end],
-                &[error, error, KNOWN, end],
-                &[error, KNOWN, "pg_restore: error: COPY failed", end],
-            ] {
-                assert!(!judge(lines).accepts(exited(1)), "{lines:?}");
-            }
-            assert!(!judge(&[error, KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
-            assert!(judge(&[error, near]).stop.is_cancelled() && !judge(&[error, KNOWN, end]).stop.is_cancelled());
-            let told = first_error([error, KNOWN, "", "pg_restore: error: FEHLER:  x", near].into_iter()).unwrap();
-            assert!(told.starts_with("pg_restore: error: FEHLER:  x"), "{told}");
-        }
-    }
-
-    #[test]
-    fn going_on_after_errors() {
-        let error = "pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist";
-        let end = "pg_restore: warning: errors ignored on restore: 2";
-        let faults = Faults::default();
-        let judge = Judge::new(Some(faults.clone()));
-        let command = "Command was: REFRESH MATERIALIZED VIEW nap;";
-        for line in [error, "LINE 1: x", command, error, command, error, KNOWN, end] {
-            judge.hear(line);
-        }
-        let told = format!("ERROR:  relation \"x\" does not exist | {command}");
-        assert_eq!(faults.told(), (vec![told.clone(), told], 2));
-        assert!(judge.accepts(exited(1)) && judge.accepts(exited(0)) && !judge.stop.is_cancelled());
-        judge
-            .hear("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
-        judge.hear(command);
-        assert!(judge.stop.is_cancelled() && !judge.accepts(exited(1)));
-        assert!(!Judge::new(Some(faults)).accepts(exited(1)), "it did not reach the end");
-    }
-
-    #[test]
-    fn meanings() {
-        let cases = [
-            ("psql:<stdin>:5: error: invalid command \\restrict", Kind::System),
-            ("pg_restore: error: could not execute query: ERROR:  permission denied for schema x", Kind::NotPermitted),
-            ("ERROR:  could not extend file \"base/1/2\": No space left on device", Kind::CannotWrite),
-            (
-                "pg_restore: error: COPY failed for table \"t\": server closed the connection unexpectedly",
-                Kind::Unavailable,
-            ),
-            ("pg_restore: error: unsupported version (1.16) in file header", Kind::System),
-            ("pg_restore: error: could not execute query: ERROR:  deadlock detected", Kind::Conflict),
-            (
-                "pg_restore: error: COPY failed for table \"t\": ERROR:  x | CONTEXT:  COPY t: \"deadlock detected\"",
-                Kind::Data,
-            ),
-            ("pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist", Kind::Data),
-        ];
-        for (why, kind) in cases {
-            assert_eq!(meaning("psql", "15.1", why).0, kind, "{why}");
-        }
-    }
-
-    #[test]
-    fn libraries_that_must_be_preloaded() {
-        for said in [
-            "pg_restore: error: could not execute query: ERROR:  pg_cron can only be loaded via shared_preload_libraries",
-            "ERROR:  pg_stat_statements must be loaded via \"shared_preload_libraries\"",
-            "ERROR:  pg_stat_statements must be loaded via shared_preload_libraries",
-            "ERROR:  pg_net is not in shared_preload_libraries",
-            "FATAL:  extension \"timescaledb\" must be preloaded",
-            "ERROR:  security label provider \"anon\" is not loaded",
-            "ERROR:  no security label providers have been loaded",
-        ] {
-            assert!(is_not_preloaded(said), "{said}");
-            assert_eq!(meaning("pg_restore", "15.1", said).0, Kind::Missing, "{said}");
-        }
-        for said in [
-            "ERROR:  permission denied | Command was: ALTER SYSTEM SET shared_preload_libraries = ",
-            "ERROR:  could not create unique index | DETAIL:  Key (query)=(SHOW shared_preload_libraries) is duplicated.",
-            "ERROR:  security label provider is unknown",
-            "ERROR:  column x is not loaded",
-        ] {
-            assert!(!is_not_preloaded(said), "{said}");
-        }
-    }
-
-    #[test]
-    fn hints_of_the_server_are_told() {
-        let lines = [
-            "pg_restore: while PROCESSING TOC:",
-            "pg_restore: error: could not execute query: ERROR:  pg_cron can only be loaded via shared_preload_libraries",
-            "HINT:  Add pg_cron to the shared_preload_libraries configuration variable in postgresql.conf.",
-            "Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;",
-            "",
-        ];
-        let told = first_error(lines.into_iter()).unwrap();
-        assert!(
-            told.ends_with(" | Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn long_lines_are_cut() {
-        let line = "ö".repeat(400);
-        assert_eq!(shorten(&line).chars().count(), 301);
-        assert_eq!(shorten("ERROR:  it's short"), "ERROR:  it's short");
-        assert_eq!(
-            shorten("Command was: CREATE SUBSCRIPTION s CONNECTION 'password=x' y"),
-            "Command was: CREATE SUBSCRIPTION s CONNECTION …"
-        );
-    }
-}
+mod tests;

@@ -10,8 +10,9 @@ use tokio_postgres::error::SqlState;
 use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::properties::{Statement, create_database, parameters, statements};
-use crate::postgres::restore::server::{Server, exists, session};
+use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
+use crate::postgres::restore::faults::Faults;
+use crate::postgres::restore::server::{self, Server, exists, session};
 use crate::postgres::snapshot::{get, text};
 
 mod leftover;
@@ -28,12 +29,22 @@ const DROP_LIMIT: Duration = Duration::from_secs(7);
 const RECOVERY: Duration = Duration::from_secs(4);
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 
+/// How a database gets its properties.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// What of them is left out.
+    pub left_out: LeftOut,
+    /// Errors skipped because of `--keep-going`: a property that cannot be set is one of them.
+    pub faults: Option<Faults>,
+}
+
 /// A database in the making.
 #[derive(Debug)]
 pub struct NewDatabase {
     name: String,
     oid: u32,
     target: String,
+    manner: Manner,
 }
 
 /// A name that is made from the target's: its beginning, a mark, the second (UTC).
@@ -46,7 +57,7 @@ fn beside(target: &str, mark: &str, now: Timestamp, longest: usize) -> String {
 impl NewDatabase {
     /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
     /// tablespace is replaced by the server's default, with a warning.
-    pub async fn create(server: &mut Server, target: &str, properties: &Properties) -> Result<Self> {
+    pub async fn create(server: &mut Server, target: &str, properties: &Properties, manner: Manner) -> Result<Self> {
         leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
         let name = free_name(server, target).await?;
@@ -56,7 +67,7 @@ impl NewDatabase {
             Err(error) => Err(error),
         };
         let row = row.map_err(|error| cannot_create(target, &error))?;
-        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned() };
+        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
         leftover::mark(server, &database).await;
         match database.prepare(server, properties).await {
             Ok(()) => Ok(database),
@@ -96,9 +107,12 @@ impl NewDatabase {
     async fn prepare(&self, server: &Server, properties: &Properties) -> Result<()> {
         let client = server.client();
         begin(client).await?;
-        apply(client, &parameters(&self.name, properties)).await?;
+        self.apply(client, &parameters(&self.name, properties)).await?;
         client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
-        apply(client, &statements(&self.name, properties)?).await?;
+        // Where errors are skipped, nothing that is refused keeps the load from starting.
+        if self.manner.faults.is_none() {
+            self.apply(client, &statements(&self.name, properties, self.manner.left_out)?).await?;
+        }
         let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
         end.map_err(failed("the parameters of the database cannot be set"))
     }
@@ -124,7 +138,7 @@ impl NewDatabase {
     fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
         let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
-        all.extend(statements(name, properties)?);
+        all.extend(statements(name, properties, self.manner.left_out)?);
         Ok(all)
     }
 
@@ -141,8 +155,32 @@ impl NewDatabase {
             Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
             _ => failed("the new database cannot be given its name")(error),
         })?;
-        apply(client, &self.properties(&self.target, properties)?).await?;
+        self.apply(client, &self.properties(&self.target, properties)?).await?;
         client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
+    }
+
+    /// Runs the statements in the transaction that is open. A parameter or a role that this server does not know is left
+    /// out, with a warning; so is whatever else is refused, where errors are skipped.
+    async fn apply(&self, client: &Client, all: &[Statement]) -> Result<()> {
+        for statement in all {
+            let what = format!("{} of the database cannot be set", statement.what);
+            let faults = self.manner.faults.as_ref();
+            let sql = match statement.parameter || faults.is_some() {
+                true => format!("SAVEPOINT property; {}; RELEASE property", statement.sql),
+                false => statement.sql.clone(),
+            };
+            let Err(error) = client.batch_execute(&sql).await else { continue };
+            let unknown = statement.parameter && error.code() == Some(&SqlState::UNDEFINED_OBJECT);
+            if !unknown && (faults.is_none() || error.as_db_error().is_none()) {
+                return Err(cannot_set(&what, error));
+            }
+            client.batch_execute("ROLLBACK TO property").await.map_err(failed(&what))?;
+            match faults {
+                Some(faults) if !unknown => faults.add(format!("{what}: {}", reason(&error))),
+                _ => log::warn!("{} of the database is left out: {}", statement.what, reason(&error)),
+            }
+        }
+        Ok(())
     }
 
     /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
@@ -223,32 +261,11 @@ async fn begin(client: &Client) -> Result<()> {
     client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
 }
 
-/// Runs the statements in the transaction that is open. A parameter that this server does not know is left out, with a
-/// warning.
-async fn apply(client: &Client, all: &[Statement]) -> Result<()> {
-    for statement in all {
-        let what = format!("{} of the database cannot be set", statement.what);
-        let sql = match statement.parameter {
-            true => format!("SAVEPOINT parameter; {}; RELEASE parameter", statement.sql),
-            false => statement.sql.clone(),
-        };
-        match client.batch_execute(&sql).await {
-            Ok(()) => {}
-            Err(error) if statement.parameter && error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
-                client.batch_execute("ROLLBACK TO parameter").await.map_err(failed(&what))?;
-                log::warn!("{} of the database is left out: {}", statement.what, reason(&error));
-            }
-            Err(error) => return Err(cannot_set(&what, error)),
-        }
-    }
-    Ok(())
-}
-
 fn cannot_set(what: &str, error: tokio_postgres::Error) -> Error {
     let label = error.as_db_error().is_some_and(|db| db.message().contains("security label provider"));
     match failed(what)(error) {
         error if label => error.hint("load the provider on the server: shared_preload_libraries"),
-        error if error.kind() == Kind::NotPermitted => error.hint("name a superuser with --username"),
+        error if error.kind() == Kind::NotPermitted => error.hint(server::REFUSED),
         error => error,
     }
 }

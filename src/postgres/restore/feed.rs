@@ -21,7 +21,8 @@ impl GiveUp {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn wanted(&self) -> bool {
+    /// Whether it was told.
+    pub fn wanted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

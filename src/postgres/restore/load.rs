@@ -15,15 +15,16 @@ use crate::host::stop::Stop;
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::programs::Programs;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::complaints::{Judge, failure};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
 
 /// What pg_dump 17 and newer write into a script, and older servers do not know.
-const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
+pub(super) const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
 
 /// First version of the server that knows it.
-const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
+pub(super) const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
 
 const PRE_DATA: &str = "--section=pre-data";
 const DATA: &str = "--section=data";
@@ -44,6 +45,10 @@ pub struct Load<'a> {
     pub format: Format,
     /// Whether tables and indexes go to the database's own tablespace.
     pub no_tablespaces: bool,
+    /// What of the archive pg_restore leaves out; a script has all.
+    pub left_out: LeftOut,
+    /// Whether our role is a superuser.
+    pub superuser: bool,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
     /// Where pg_restore goes on after errors: who is told of them.
@@ -90,25 +95,20 @@ impl Load<'_> {
             return command;
         }
         command.arg(format!("--format={}", self.format)).arg(format!("--dbname={}", connection_string(self.database)));
-        if !self.outlives_known_error() && self.going_on.is_none() {
-            command.arg("--exit-on-error");
-        }
-        if self.no_tablespaces {
-            command.arg("--no-tablespaces");
-        }
+        let leave_out = [
+            (self.no_tablespaces, "--no-tablespaces"),
+            (self.left_out.owners, "--no-owner"),
+            (self.left_out.privileges, "--no-privileges"),
+        ];
+        command.args(leave_out.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)));
         if let Some(list) = list {
             command.arg("--use-list").arg(list);
         }
         command
     }
 
-    /// pg_restore would stop at the error that it makes itself.
-    fn outlives_known_error(&self) -> bool {
-        self.server < KNOWS_TRANSACTION_TIMEOUT && self.programs.major >= KNOWS_TRANSACTION_TIMEOUT
-    }
-
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::new(self.going_on.cloned());
+        let judge = Judge::new(self.going_on.cloned(), self.superuser);
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })
@@ -252,7 +252,7 @@ impl Load<'_> {
     async fn condemn(&self, running: &mut Running) -> Error {
         running.child.kill().await;
         match running.child.wait().await {
-            Ok((_, messages)) => failure(self.program(), &self.programs.version, "failed", &messages),
+            Ok((_, messages)) => self.failure(&running.judge, "failed", &messages),
             Err(error) => error,
         }
     }
@@ -269,7 +269,11 @@ impl Load<'_> {
         if judge.accepts(status) {
             return Ok(messages);
         }
-        Err(failure(self.program(), &self.programs.version, &how(status), &messages))
+        Err(self.failure(judge, &how(status), &messages))
+    }
+
+    fn failure(&self, judge: &Judge, how: &str, messages: &Messages) -> Error {
+        failure(self.program(), &self.programs.version, how, &judge.decisive(messages))
     }
 }
 

@@ -12,4 +12,5 @@ pub mod parameters;
 pub mod replaced;
 pub mod roles;
 pub mod server;
+pub mod statements;
 pub mod survey;

@@ -17,6 +17,14 @@ const SETTINGS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHE
      'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'); \
      SET default_transaction_read_only = off; SELECT set_config('search_path', '', false)";
 
+/// What to do where the server refuses our role something.
+pub const REFUSED: &str = "name another role with --username; --no-owner and --no-privileges leave owners and privileges \
+     out, and --keep-going skips what is refused";
+
+/// The role that the owner of each database is a member of, and that can have no other members: whoever restores owns the
+/// new database while it is loaded (PostgreSQL documentation, "Predefined Roles").
+const DATABASE_OWNER: &str = "pg_database_owner";
+
 /// First half of the advisory lock's key, so that the lock is not somebody else's.
 const LOCK: i32 = 0x7067_6365;
 
@@ -178,7 +186,8 @@ impl Server {
         self.oid(target).await
     }
 
-    /// Names everything that the server lacks and the restore would stop at. `owner` is that of the database.
+    /// Names what the server lacks and the restore would stop at. What the server alone can decide, such as who may create
+    /// an extension, is not asked here: the server answers when it is tried.
     pub async fn check(&self, needs: &Needs) -> Result<()> {
         self.check_roles(&needs.roles).await?;
         if !self.superuser {
@@ -199,22 +208,33 @@ impl Server {
             Kind::Missing,
             format!("the server lacks {} that the backup needs: {}", roles_of(&missing), quoted(&missing)),
         )
-        .hint(format!("create them first ({}), or let --globals make them as they were", create.join(" "))))
+        .hint(format!(
+            "create them first ({}), or let --globals make them as they were, or leave owners and privileges out with \
+             --no-owner and --no-privileges",
+            create.join(" ")
+        )))
     }
 
-    /// A role that is no superuser can give an object only to roles that it is a member of.
+    /// A role that is no superuser can give an object only to roles that it may become.
     async fn check_memberships(&self, owners: &[String]) -> Result<()> {
         let privilege = if self.major >= 16 { "SET" } else { "MEMBER" };
         let query = format!("SELECT r FROM unnest($1::text[]) r WHERE NOT pg_has_role(r, '{privilege}') ORDER BY 1");
-        let strange = self.names(&query, &[&known(owners)], "memberships cannot be looked up").await?;
-        match strange.is_empty() {
-            true => Ok(()),
-            false => Err(Error::new(
-                Kind::NotPermitted,
-                format!("the role '{}' may not give objects to their owners: {}", self.role, quoted(&strange)),
-            )
-            .hint("make it a member of them, or name a superuser with --username")),
+        let mut owners = known(owners);
+        owners.retain(|owner| *owner != DATABASE_OWNER);
+        let strange = self.names(&query, &[&owners], "memberships cannot be looked up").await?;
+        if strange.is_empty() {
+            return Ok(());
         }
+        let option = if self.major >= 16 { " WITH SET TRUE" } else { "" };
+        let (role, names) = (identifier(&self.role), quoted(&strange));
+        Err(Error::new(
+            Kind::NotPermitted,
+            format!("the role '{}' may not give objects to their owners: {names}", self.role),
+        )
+        .hint(format!(
+            "make it a member of them (GRANT {names} TO {role}{option}), or leave owners out with --no-owner, or name \
+             another role with --username"
+        )))
     }
 
     /// Those of these extensions that are not installed beside the server.
@@ -225,27 +245,13 @@ impl Server {
     }
 
     async fn check_extensions(&self, extensions: &[String]) -> Result<()> {
-        let query = "SELECT e FROM unnest($1::text[]) e \
-             WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = e) ORDER BY 1";
-        let missing = self.names(query, &[&known(extensions)], "the extensions cannot be listed").await?;
-        if !missing.is_empty() {
-            let message = format!("the server lacks extensions that the backup needs: {}", quoted(&missing));
-            return Err(Error::new(Kind::Missing, message).hint("install their packages on the server's host"));
-        }
-        if self.superuser {
-            return Ok(());
-        }
-        let query = "SELECT e FROM unnest($1::text[]) e JOIN pg_available_extensions a ON a.name = e \
-             JOIN pg_available_extension_versions v ON v.name = e AND v.version = a.default_version \
-             WHERE v.superuser AND NOT v.trusted ORDER BY 1";
-        let closed = self.names(query, &[&known(extensions)], "the extensions cannot be listed").await?;
-        match closed.is_empty() {
+        let missing = self.lacks_extensions(extensions).await?;
+        match missing.is_empty() {
             true => Ok(()),
-            false => Err(Error::new(
-                Kind::NotPermitted,
-                format!("only a superuser can create these extensions of the backup: {}", quoted(&closed)),
-            )
-            .hint("name a superuser with --username")),
+            false => {
+                let message = format!("the server lacks extensions that the backup needs: {}", quoted(&missing));
+                Err(Error::new(Kind::Missing, message).hint("install their packages on the server's host"))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod word;
 use super::statement::{First, Statement};
 use word::{Prefix, Run, is_word_start};
 
+use super::excuse::Excuse;
 use super::{FINDINGS, Finding, Kind, Part, Place, Script, fingerprint};
 
 /// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
@@ -61,8 +62,20 @@ enum State {
     },
 }
 
+/// Where a statement or the rows of a COPY begin and end, in bytes from the script's start.
+pub(super) enum Boundary {
+    /// From its first token to its semicolon.
+    Statement { start: Place, end: u64, excuse: Option<Excuse>, copies: bool },
+    /// The first byte of rows.
+    Rows { from: u64 },
+    /// The end of the line that ends the rows.
+    EndOfRows { end: u64 },
+}
+
 pub(super) struct Lexer {
     state: State,
+    /// Boundaries since they were taken last, if they are marked at all.
+    boundaries: Option<Vec<Boundary>>,
     /// What goes on after COPY data.
     resume: State,
     /// COPY statements whose data comes after this line.
@@ -82,6 +95,8 @@ pub(super) struct Lexer {
     /// What `standard_strings` becomes: psql looks at it only once a line.
     next_strings: bool,
     statement: Statement,
+    /// Whether a statement has made something.
+    has_made: bool,
     place: Place,
     /// Where the current quote, comment or command began.
     start: Place,
@@ -95,6 +110,7 @@ impl Lexer {
         let place = Place { offset: 0, line: 1 };
         Self {
             state: State::Sql,
+            boundaries: None,
             resume: State::Sql,
             pending: 0,
             run: Run::None,
@@ -109,11 +125,33 @@ impl Lexer {
             standard_strings: true,
             next_strings: true,
             statement: Statement::new(),
+            has_made: false,
             place,
             start: place,
             rows_start: place,
             nul: None,
             script: Script::default(),
+        }
+    }
+
+    /// Marks boundaries from here on.
+    pub(super) fn mark_boundaries(&mut self) {
+        self.boundaries = Some(Vec::new());
+    }
+
+    /// The boundaries in what was fed since they were taken last.
+    pub(super) fn take_boundaries(&mut self) -> Vec<Boundary> {
+        self.boundaries.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Where the statement began that has not ended.
+    pub(super) fn statement_start(&self) -> Option<Place> {
+        self.statement.start
+    }
+
+    fn mark(&mut self, boundary: Boundary) {
+        if let Some(boundaries) = &mut self.boundaries {
+            boundaries.push(boundary);
         }
     }
 
@@ -198,6 +236,7 @@ impl Lexer {
             self.resume = self.state;
             self.state = State::Rows { matched: 0 };
             self.rows_start = self.place;
+            self.mark(Boundary::Rows { from: self.place.offset });
         }
     }
 
@@ -273,6 +312,17 @@ impl Lexer {
 
     fn end_statement(&mut self) {
         self.find_statement();
+        let excuse = self.statement.excused.excuse(!self.has_made);
+        self.has_made |= self.statement.excused.makes();
+        match excuse {
+            Some(Excuse::Missing | Excuse::Present) => self.script.removals += 1,
+            Some(Excuse::Comment) => self.script.extension_comments += 1,
+            None => {}
+        }
+        if let Some(start) = self.statement.start {
+            let (end, copies) = (self.place.offset, self.statement.is_copy_from_stdin());
+            self.mark(Boundary::Statement { start, end, excuse, copies });
+        }
         match self.statement.first() {
             First::CreateTable => {
                 self.script.tables_made += 1;

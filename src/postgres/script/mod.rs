@@ -13,7 +13,9 @@
 //!
 //! Memory is bounded however long lines, quotes and rows are; each table with COPY data takes 16 bytes.
 
+mod excuse;
 mod lexer;
+mod pieces;
 mod reach;
 mod statement;
 
@@ -21,7 +23,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
+pub use excuse::Excuse;
 use lexer::Lexer;
+pub use pieces::{Command, Piece, Pieces};
 pub(super) use statement::identifier;
 
 /// Findings that are kept; a script with more of them is as unfit as one with these.
@@ -128,6 +132,10 @@ pub struct Script {
     pub made: u64,
     /// pg_dump's comments that head data, also where a table has no rows.
     pub data_headings: u64,
+    /// Statements that remove what a new database lacks, or make what it has.
+    pub removals: u64,
+    /// Comments on extensions.
+    pub extension_comments: u64,
     /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
     pub complete: bool,
     /// pg_dumpall's completion line stands at the end.
@@ -160,6 +168,12 @@ impl Script {
 
     fn has_data(&self) -> bool {
         self.copies > 0 || self.data_headings > 0
+    }
+
+    /// Whether a new database may refuse a statement that is no error then, to a role that is a superuser or is none.
+    #[must_use]
+    pub fn may_be_refused(&self, superuser: bool) -> bool {
+        self.removals > 0 || !superuser && self.extension_comments > 0
     }
 
     /// Tables with COPY data.

@@ -1,6 +1,7 @@
 //! The words of a statement, as far as they matter.
 
 use super::Place;
+use super::excuse::Excused;
 use super::reach::Reach;
 
 /// `COPY`, two names of 63 bytes with every byte a doubled quote, and some room for longer names.
@@ -30,6 +31,8 @@ pub(super) struct Statement {
     routine: Routine,
     /// How far it reaches beyond its database.
     pub(super) reach: Reach,
+    /// Whether a new database may refuse it.
+    pub(super) excused: Excused,
 }
 
 /// The words that a statement begins with.
@@ -82,6 +85,7 @@ impl Statement {
             copy: Copy::No,
             routine: Routine::Open,
             reach: Reach::default(),
+            excused: Excused::default(),
         }
     }
 
@@ -100,6 +104,7 @@ impl Statement {
         }
         self.words = self.words.saturating_add(1);
         self.reach.word(word);
+        self.excused.word(word);
         self.first = self.first.then(self.words, word);
         self.copy = match (self.copy, word) {
             (Copy::No, b"copy") if self.words == 1 => Copy::To,

@@ -16,6 +16,7 @@ use crate::pipeline::encrypt::{Identities, is_no_matching_key};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::archive::{self, Entry, Malformed, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, Whole};
+use crate::postgres::script::Script;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 
@@ -44,6 +45,8 @@ pub struct Archive {
     pub partial: bool,
     /// Whether this run has read every byte of it already, and found it fit to be restored.
     pub checked: bool,
+    /// What was found in the script of another tool.
+    pub script: Option<Script>,
     /// All that pgcellar noted when it made the backup; none for the archive of another tool.
     pub manifest: Option<Manifest>,
     /// Name of the folder, if it is one.
@@ -111,6 +114,7 @@ impl Archive {
             expected: Expected { tables, large_objects, extensions },
             partial: manifest.partial,
             checked: false,
+            script: None,
             folder: manifest.id.clone(),
             method: manifest.compression.method,
             identities,
@@ -121,7 +125,7 @@ impl Archive {
 
     /// The archive of another tool, which was read to its end.
     pub fn of_dump(dump: Dump, whole: Whole, properties: Properties) -> Self {
-        let Whole { files, tables, large_objects, extensions, schema_only, data_only, .. } = whole;
+        let Whole { files, tables, large_objects, extensions, schema_only, data_only, script } = whole;
         Archive {
             store: dump.store,
             name: dump.name,
@@ -133,6 +137,7 @@ impl Archive {
             expected: Expected { tables, large_objects, extensions },
             partial: schema_only || data_only,
             checked: true,
+            script,
             folder: dump.key,
             method: dump.method,
             identities: dump.identities,
@@ -154,6 +159,7 @@ impl Archive {
             expected: told.expected,
             partial: told.partial,
             checked: true,
+            script: None,
             folder: PLAIN.to_owned(),
             method: Method::None,
             identities: None,

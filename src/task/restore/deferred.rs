@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
 use crate::postgres::client::failed;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::look::{encoding_of, missing_objects};
@@ -57,9 +58,9 @@ struct Read {
 impl Deferred {
     /// Reads them from the table of contents. Those of a script are its own; and so are those that cannot be told to this
     /// server in its encoding, which pg_restore then restores with all else.
-    pub async fn of(archive: &Arc<Archive>, part: Option<&Part>, client: &Client) -> Result<Self> {
+    pub async fn of(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOut, client: &Client) -> Result<Self> {
         let (ours, base) = (Arc::clone(archive), part.cloned());
-        let reading = tokio::task::spawn_blocking(move || Read::of(&ours, base.as_ref()));
+        let reading = tokio::task::spawn_blocking(move || Read::of(&ours, base.as_ref(), left_out));
         let Read { refreshes, event_triggers, encoding, standard_strings } = joined(reading.await)?;
         let mut ids = HashSet::new();
         let refreshes = told(client, &encoding, refreshes, &mut ids).await?;
@@ -116,7 +117,7 @@ impl Deferred {
 const EVENT_TRIGGER: &[u8] = b"EVENT TRIGGER";
 
 impl Read {
-    fn of(archive: &Archive, part: Option<&Part>) -> Result<Self> {
+    fn of(archive: &Archive, part: Option<&Part>, left_out: LeftOut) -> Result<Self> {
         let mut read = Read {
             refreshes: Vec::new(),
             event_triggers: Vec::new(),
@@ -140,7 +141,7 @@ impl Read {
                 b"MATERIALIZED VIEW DATA" => read.refreshes.push((entry.dump_id, entry.defn.bytes.to_vec())),
                 EVENT_TRIGGER => {
                     triggers.insert(entry.dump_id);
-                    read.event_triggers.push((entry.dump_id, with_owner(entry)));
+                    read.event_triggers.push((entry.dump_id, with_owner(entry, left_out)));
                 }
                 b"COMMENT" | b"SECURITY LABEL" if entry.dependencies.iter().any(|of| triggers.contains(of)) => {
                     read.event_triggers.push((entry.dump_id, entry.defn.bytes.to_vec()));
@@ -153,9 +154,9 @@ impl Read {
 }
 
 /// An event trigger's statements, with the one for its owner that pg_restore adds.
-fn with_owner(entry: &Entry<'_>) -> Vec<u8> {
+fn with_owner(entry: &Entry<'_>, left_out: LeftOut) -> Vec<u8> {
     let mut sql = entry.defn.bytes.to_vec();
-    if !entry.owner.bytes.is_empty() {
+    if !left_out.owners && !entry.owner.bytes.is_empty() {
         sql.extend_from_slice(b"\nALTER EVENT TRIGGER ");
         sql.extend(quoted(entry.tag.bytes));
         sql.extend_from_slice(b" OWNER TO ");

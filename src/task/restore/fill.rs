@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::thread::joined;
+use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
 use crate::postgres::client::reason;
 use crate::postgres::living::Positions;
@@ -25,7 +26,8 @@ const SHOWN: usize = 20;
 /// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
 pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
     let (connection, name) = (&run.sessions.connection, database.name());
-    let deferred = run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), server.client())).await?;
+    let deferred =
+        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
     let list = public::list(&run.archive, part, (connection, name)).await?;
     let load = Load {
@@ -35,6 +37,8 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
         database: name,
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
+        left_out: run.args.left_out(),
+        superuser: server.is_superuser(),
         list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),
         stop: run.stop,
@@ -52,7 +56,8 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
 
 async fn load_input(run: &Run<'_>, load: &Load<'_>, part: Option<&Part>, input: Input) -> Result<Messages> {
     match input {
-        Input::Stream => stream(run, load).await,
+        Input::Stream => stream(run, load, false).await,
+        Input::Statements => stream(run, load, true).await,
         Input::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
         Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
             let turns = Turns::plan(&run.archive, part, false).await?;
@@ -72,14 +77,19 @@ fn warn_of(messages: &Messages) {
     }
 }
 
-async fn stream(run: &Run<'_>, load: &Load<'_>) -> Result<Messages> {
+async fn stream(run: &Run<'_>, load: &Load<'_>, by_statements: bool) -> Result<Messages> {
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
     let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
     let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
     let source = run.stop.or(async { joined(source.await) }).await?;
-    match load.stream(source, |digests| archive::whole(&file, digests)).await {
+    let whole = |digests: &Digests| archive::whole(&file, digests);
+    let loaded = match by_statements {
+        true => load.statements(source, whole).await,
+        false => load.stream(source, whole).await,
+    };
+    match loaded {
         Ok(messages) => Ok(messages),
         Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
         Err(Failure::Other(error)) => Err(error),

@@ -18,6 +18,7 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::archive::{Entry, Oids};
 use crate::postgres::client::identifier;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::server::Needs;
 use crate::printable::printable;
 use crate::task::list;
@@ -93,7 +94,7 @@ impl Shown {
         backup: Option<Box<Backup>>,
         fingerprints: Option<Fingerprints>,
     ) -> Result<Self> {
-        let needs = look::needs(&archive, None).await?;
+        let needs = look::needs(&archive, None, LeftOut::default()).await?;
         let counted = fingerprints.as_ref().map(Counted::of).unwrap_or_default();
         Ok(Shown { archive, needs, backup, fingerprints, counted })
     }

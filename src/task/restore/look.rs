@@ -11,9 +11,9 @@ use tokio_postgres::Client;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::host::thread::joined;
-use crate::postgres::archive::{Contents, Entry, Text};
+use crate::postgres::archive::{Entry, Text};
 use crate::postgres::client::failed;
-use crate::postgres::properties;
+use crate::postgres::properties::{self, LeftOut};
 use crate::postgres::restore::check::{self, Gatherer, Missing, Wanted};
 use crate::postgres::restore::roles::named_in;
 use crate::postgres::restore::server::{Needs, session, session_in_loaded};
@@ -27,8 +27,12 @@ const NAMED: usize = 20;
 /// Batches of objects that may wait to be looked up.
 const WAITING: usize = 2;
 
+/// Entries that name the owner of another object, and are given to nobody (`_printTocEntry` in
+/// `src/bin/pg_dump/pg_backup_archiver.c`).
+const OWNERLESS: &[&[u8]] = &[b"ACL", b"DEFAULT ACL", b"COMMENT", b"SECURITY LABEL"];
+
 /// Roles, extensions and tablespaces that the archive and the properties name. What only a script names is not found.
-pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Needs> {
+pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOut) -> Result<Needs> {
     let part = part.cloned();
     let ours = Arc::clone(archive);
     let read = tokio::task::spawn_blocking(move || {
@@ -38,36 +42,32 @@ pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>) -> Result<Needs>
             if part.as_ref().is_some_and(|part| !part.holds(entry)) {
                 return;
             }
-            if part.is_some() {
+            if !left_out.owners && !OWNERLESS.contains(&entry.desc.bytes) && !entry.is_of_database() {
                 add(&mut owners, entry.owner);
-                add(&mut tablespaces, entry.tablespace);
-                if entry.desc.bytes == b"EXTENSION" {
-                    add(&mut extensions, entry.tag);
-                }
             }
-            if matches!(entry.desc.bytes, b"ACL" | b"DEFAULT ACL" | b"POLICY") {
-                roles.extend(named_in(&String::from_utf8_lossy(entry.defn.bytes)));
+            add(&mut tablespaces, entry.tablespace);
+            match entry.desc.bytes {
+                b"EXTENSION" => add(&mut extensions, entry.tag),
+                b"ACL" | b"DEFAULT ACL" if left_out.privileges => {}
+                b"ACL" | b"DEFAULT ACL" | b"POLICY" => {
+                    roles.extend(named_in(&String::from_utf8_lossy(entry.defn.bytes)));
+                }
+                _ => {}
             }
         })?;
-        let contents = match part {
-            Some(_) => contents.map(|_| Contents { owners, extensions, tablespaces, ..Contents::default() }),
-            None => contents,
-        };
-        Ok((roles, contents))
-    });
-    let (mut roles, contents) = joined(read.await)?;
-    let properties = &archive.properties;
-    roles.extend(properties::roles(properties)?);
-    let (mut owners, extensions, tablespaces) = match contents {
-        Some(contents) => {
-            let Contents { owners, extensions, tablespaces, .. } = contents;
-            (owners, extensions, tablespaces)
+        if contents.is_none() {
+            extensions = ours.expected.extensions.iter().cloned().collect();
         }
-        None => (BTreeSet::new(), archive.expected.extensions.iter().cloned().collect(), BTreeSet::new()),
-    };
+        Ok((roles, owners, extensions, tablespaces))
+    });
+    let (mut roles, mut owners, extensions, tablespaces) = joined(read.await)?;
+    let properties = &archive.properties;
+    roles.extend(properties::roles(properties, left_out)?);
     // Whoever makes the database is its owner until it is whole.
     owners.remove(DATABASE_OWNER);
-    owners.insert(properties.owner.clone());
+    if !left_out.owners && !properties.owner.is_empty() {
+        owners.insert(properties.owner.clone());
+    }
     roles.extend(owners.iter().cloned());
     Ok(Needs {
         roles: roles.into_iter().collect(),

@@ -19,7 +19,7 @@ use crate::printable::printable;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::wanted::Wanted;
-use crate::task::restore::{globals, look, major, part, stage};
+use crate::task::restore::{globals, look, major, part, replace, stage};
 
 /// The plan in the making: what is known so far, and what stands against it.
 #[derive(Default)]
@@ -192,7 +192,12 @@ async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {
 async fn needs(plan: &mut Plan, args: &RestoreArgs, archive: &Arc<Archive>, server: &Server, stop: &Stop) {
     let part = async { part::find(archive, part::asked_for(args)?).await };
     let Some(part) = plan.keep(stop.or(part).await) else { return };
-    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref())).await) else { return };
+    for (is_left_out, what) in [(args.no_owner, "owners"), (args.no_privileges, "privileges")] {
+        if is_left_out {
+            plan.line("left out", what);
+        }
+    }
+    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref(), args.left_out())).await) else { return };
     let made = match args.globals {
         true => plan.keep(stop.or(roles_to_make(archive, server, stop)).await).unwrap_or_default(),
         false => Vec::new(),
@@ -205,9 +210,11 @@ async fn needs(plan: &mut Plan, args: &RestoreArgs, archive: &Arc<Archive>, serv
     let extensions = Needs { extensions: needs.extensions, ..Needs::default() };
     let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
     plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
-    plan.keep(stop.or(server.check(&roles)).await);
+    let checked = stop.or(server.check(&roles)).await;
+    plan.keep(replace::refuse(args, checked));
     plan.line("extensions", listed(&extensions.extensions));
-    plan.keep(stop.or(server.check(&extensions)).await);
+    let checked = stop.or(server.check(&extensions)).await;
+    plan.keep(replace::refuse(args, checked));
     let mut tablespaces = needs.tablespaces;
     tablespaces.push(archive.properties.tablespace.clone());
     tablespaces.dedup();

@@ -9,7 +9,7 @@ use crate::cli::S3Args;
 use crate::config::{Format, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{Statement, create_database, parameters, statements};
+use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
 use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
 use crate::task::restore::definitions::must_have_definitions;
@@ -25,7 +25,7 @@ const USE_LIST: &str = " --use-list=<(echo \"$list\")";
 const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public; Type: SCHEMA; /,/^CREATE SCHEMA public;$/s/^CREATE SCHEMA public;$//}'";
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
-pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
+pub fn show(wanted: &Wanted, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
     let Wanted::Backup(store, manifest) = wanted else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
@@ -35,7 +35,7 @@ pub fn show(wanted: &Wanted, target: &str, s3: &S3Args) -> Result<()> {
         Some(_) => None,
         None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
     };
-    let script = script(manifest, target, bucket.as_ref())?;
+    let script = script(manifest, target, bucket.as_ref(), left_out)?;
     std::io::stdout().write_all(script.as_bytes()).map_err(|error| Error::write("standard output", &error))
 }
 
@@ -48,17 +48,17 @@ struct Bucket<'a> {
 }
 
 /// The script that restores this backup into a new database `target`.
-fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>) -> Result<String> {
+fn script(manifest: &Manifest, target: &str, bucket: Option<&Bucket<'_>>, left_out: LeftOut) -> Result<String> {
     let parts = [
-        head(manifest, target, bucket.is_some()),
+        head(manifest, target, bucket.is_some(), left_out),
         settings(manifest, target)?,
         bucket.map_or(Ok(String::new()), |bucket| download(manifest, bucket))?,
         hashes(manifest)?,
         globals(manifest)?,
         creation(manifest, target)?,
         sessions(manifest)?,
-        contents(manifest)?,
-        properties(manifest, target)?,
+        contents(manifest, left_out)?,
+        properties(manifest, target, left_out)?,
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     Ok(parts.join("\n"))
@@ -84,7 +84,7 @@ fn download(manifest: &Manifest, bucket: &Bucket<'_>) -> Result<String> {
     Ok(lines)
 }
 
-fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
+fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -> String {
     let key = match &manifest.encryption {
         None => String::new(),
         Some(encryption) if encryption.recipients.is_empty() => {
@@ -109,7 +109,7 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
          # with stock programs alone. Made{server}{pg_dump}, in the {format} format.\n\
          {partial}#\n\
          # Run it in {place}:  bash THIS_FILE{key}\n\
-         # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs the rights of a superuser.\n\
+         # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs {rights}.\n\
          # Take psql and pg_restore of the server's own version{major}.\n\
          # It stops at the first error; drop the unfinished database before you run it again.\n",
         id = printable(&manifest.id),
@@ -118,6 +118,10 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool) -> String {
         server = told(" on PostgreSQL ", &manifest.server.version),
         pg_dump = told(" by pg_dump ", &manifest.pg_dump),
         format = manifest.format,
+        rights = match left_out.owners {
+            true => "a role that may create databases",
+            false => "the rights of a superuser",
+        },
         major = match manifest.server.version_num / 10_000 {
             0 => String::new(),
             major => format!(", which should be {major} or newer"),
@@ -198,10 +202,17 @@ fn sessions(manifest: &Manifest) -> Result<String> {
     ))
 }
 
-fn contents(manifest: &Manifest) -> Result<String> {
+/// Options of pg_restore for what is left out, each with a blank before it.
+fn options(left_out: LeftOut) -> String {
+    let all = [(left_out.owners, " --no-owner"), (left_out.privileges, " --no-privileges")];
+    all.into_iter().filter_map(|(is_left_out, option)| is_left_out.then_some(option)).collect()
+}
+
+fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
+    let options = options(left_out);
     let public = may_make_public(manifest);
     let load = match manifest.format {
-        Format::Directory => folder(manifest)?,
+        Format::Directory => folder(manifest, &options)?,
         Format::Plain => {
             let sed = if public { format!("{SCRIPT_WITHOUT_PUBLIC} | ") } else { String::new() };
             let psql = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=\"$database\" > /dev/null";
@@ -215,7 +226,7 @@ fn contents(manifest: &Manifest) -> Result<String> {
                 true => (without_public(manifest, &plain(manifest, file, &pg_restore("--list"))?), USE_LIST),
                 false => (String::new(), ""),
             };
-            let load = pg_restore(&format!("--exit-on-error --dbname=\"$database\"{by_list}"));
+            let load = pg_restore(&format!("--exit-on-error{options} --dbname=\"$database\"{by_list}"));
             format!("{listed}{}", plain(manifest, file, &load)?)
         }
     };
@@ -254,7 +265,7 @@ fn archive(manifest: &Manifest) -> Result<&StoredFile> {
 
 /// With several jobs one section comes after the other: jobs that take all of them at once give out rights in any order,
 /// and make the triggers of a partitioned table while the rows of its partitions still arrive.
-fn folder(manifest: &Manifest) -> Result<String> {
+fn folder(manifest: &Manifest, options: &str) -> Result<String> {
     let folder = quoted(&format!("./{}", manifest.id))?;
     let ready = match &manifest.encryption {
         None => format!("archive={folder}"),
@@ -270,7 +281,7 @@ fn folder(manifest: &Manifest) -> Result<String> {
             )
         }
     };
-    let pg_restore = "pg_restore --format=directory --exit-on-error --dbname=\"$database\"";
+    let pg_restore = format!("pg_restore --format=directory --exit-on-error{options} --dbname=\"$database\"");
     let (listed, by_list) = match may_make_public(manifest) {
         true => (without_public(manifest, "pg_restore --format=directory --list \"$archive\""), USE_LIST),
         false => (String::new(), ""),
@@ -284,8 +295,8 @@ fn folder(manifest: &Manifest) -> Result<String> {
 }
 
 /// What is set on the whole database comes last: some of it would be in the way of its data.
-fn properties(manifest: &Manifest, target: &str) -> Result<String> {
-    let sql = lines(statements(target, &manifest.properties)?);
+fn properties(manifest: &Manifest, target: &str, left_out: LeftOut) -> Result<String> {
+    let sql = lines(statements(target, &manifest.properties, left_out)?);
     Ok(format!("# Its owner and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
 }
 
@@ -343,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_recipe_reads_as_a_list_of_steps() {
-        let text = script(&sample(), "nestjs_starter_db", None).unwrap();
+        let text = script(&sample(), "nestjs_starter_db", None, LeftOut::default()).unwrap();
         let steps = [
             "sha256sum --check --strict <<'END'",
             "CREATE DATABASE \"nestjs_starter_db\" TEMPLATE template0",
@@ -362,7 +373,7 @@ mod tests {
         manifest.pg_dump = String::new();
         manifest.properties = Properties::unknown();
         manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
-        let text = script(&manifest, "shop", None).unwrap();
+        let text = script(&manifest, "shop", None, LeftOut::default()).unwrap();
         assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");
         assert!(
             text.contains("CREATE DATABASE \"shop\" TEMPLATE template0;\n") && !text.contains("ALTER DATABASE"),
@@ -376,10 +387,22 @@ mod tests {
         let bucket = Bucket { location, region: "eu-central-1", endpoint: Some("http://127.0.0.1:9000") };
         let mut manifest = sample();
         manifest.files[0].key = "shop.dump.gz".to_owned();
-        let text = script(&manifest, "shop", Some(&bucket)).unwrap();
+        let text = script(&manifest, "shop", Some(&bucket), LeftOut::default()).unwrap();
         let line = "aws s3 cp --only-show-errors --region eu-central-1 --endpoint-url http://127.0.0.1:9000 \
                     's3://my-bucket/its path/shop.dump.gz' ./shop.dump.gz\n";
         assert!(text.find(line).expect(&text) < text.find("sha256sum").unwrap(), "{text}");
+    }
+
+    #[test]
+    fn owners_and_privileges_are_left_out() {
+        let mut manifest = sample();
+        for format in [Format::Custom, Format::Directory] {
+            manifest.format = format;
+            let all = LeftOut { owners: true, privileges: true };
+            let text = script(&manifest, "shop", None, all).unwrap();
+            assert!(text.contains(" --no-owner --no-privileges --dbname="), "{text}");
+            assert!(!text.contains("OWNER TO") && !text.contains("GRANT"), "{text}");
+        }
     }
 
     #[test]
@@ -405,7 +428,7 @@ mod tests {
         manifest.database = evil.to_owned();
         manifest.pg_dump = evil.to_owned();
         manifest.server.version = evil.to_owned();
-        for line in head(&manifest, evil, true).lines() {
+        for line in head(&manifest, evil, true, LeftOut::default()).lines() {
             assert!(line.starts_with('#'), "{line}");
         }
         for file in &mut manifest.files {

@@ -43,14 +43,34 @@ pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
     if args.drop_replaced && !args.force {
         return usage("--drop-replaced needs --force (FORCE_RESTORE)", "without it no database is replaced");
     }
-    if args.keep_going && wanted.format() == Format::Plain {
-        return usage(
-            "an SQL script cannot be restored with --keep-going: where a table could not be made, psql would run its \
-             rows as commands",
-            "read the script, and run it by hand in a new database",
-        );
-    }
+    can_leave_out(args, wanted)?;
     Ok(())
+}
+
+/// Refuses to leave out of a script what stands in it among all else.
+pub fn can_leave_out(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
+    let options = [(args.no_owner, "--no-owner"), (args.no_privileges, "--no-privileges")];
+    match (options.into_iter().find(|(given, _)| *given), wanted.format()) {
+        (Some((_, option)), Format::Plain) => {
+            let message = format!(
+                "an SQL script cannot be restored with {option}: owners and privileges are statements among its others"
+            );
+            Err(Error::new(Kind::Usage, message)
+                .hint("leave the option out; pg_dump makes scripts without them by the same options"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what the server lacks; where errors are skipped, what needs it fails by itself, and all else is restored.
+pub fn refuse(args: &RestoreArgs, checked: Result<()>) -> Result<()> {
+    match checked {
+        Err(error) if args.keep_going && matches!(error.kind(), Kind::Missing | Kind::NotPermitted) => {
+            log::warn!("{}", error.message());
+            Ok(())
+        }
+        checked => checked,
+    }
 }
 
 /// What a look at the database found is one more error, where errors are gone on after.

@@ -12,7 +12,7 @@ use crate::postgres::script::{Kind as Found, Script, ScriptScanner};
 use crate::task::restore::archive::{Archive, damaged};
 
 /// Reads the whole script, compares it with the manifest, and refuses one that is not fit.
-pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
+pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<Script> {
     let (archive, stop) = (Arc::clone(archive), stop.clone());
     let file = archive.file()?.clone();
     let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(file.stored_bytes));
@@ -21,7 +21,8 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<()> {
         let mut scanner = ScriptScanner::new(io::sink());
         archive.read(&file, &mut scanner, "nowhere", &moved, &stop)?;
         let (_, script) = scanner.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
-        judge(&file.key, &script, damaged)
+        judge(&file.key, &script, damaged)?;
+        Ok(script)
     });
     joined(work.await)
 }

@@ -1,6 +1,7 @@
 //! How the archive gets into the throwaway database.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +10,13 @@ use tokio::sync::oneshot;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Format;
 use crate::error::{Error, Result};
+use crate::host::thread::joined;
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::parameters::LoadSessions;
+use crate::postgres::script::ScriptScanner;
 use crate::task::restore::archive::{Archive, PLAIN, damaged};
 use crate::task::restore::lists::List;
 use crate::task::restore::parallel;
@@ -48,6 +52,8 @@ impl Loading<'_> {
             format: self.archive.format,
             // Their folders are production's.
             no_tablespaces: true,
+            left_out: LeftOut::default(),
+            superuser: true,
             list: list.map(List::path),
             going_on: None,
             stop: self.restore.stop,
@@ -82,6 +88,18 @@ impl Loading<'_> {
         loaded.map(drop).map_err(|error| self.money.judge(error))
     }
 
+    /// Whether the script has statements that a new database refuses, and that are no error then.
+    async fn may_be_refused(&self) -> Result<bool> {
+        let path = self.path.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut scanner = ScriptScanner::new(io::sink());
+            let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut scanner));
+            let script = copied.and_then(|_| scanner.finish());
+            script.map(|(_, script)| script.may_be_refused(true)).map_err(|error| Error::read(path.display(), &error))
+        });
+        self.restore.stop.or(async { joined(read.await) }).await
+    }
+
     /// An archive of another format, which is all here.
     pub async fn files(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
         let loaded = match self.archive.format {
@@ -94,8 +112,13 @@ impl Loading<'_> {
             }
             Format::Plain => {
                 let cannot = |error: std::io::Error| Failed::Other(Error::read(self.path.display(), &error));
-                let script = File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
-                match load.stream(script.map_err(cannot)?, |_| Ok(())).await {
+                let open = || File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
+                let script = open().map_err(cannot)?;
+                let loaded = match self.may_be_refused().await? {
+                    true => load.statements(script, |_| Ok(())).await,
+                    false => load.stream(script, |_| Ok(())).await,
+                };
+                match loaded {
                     Err(Failure::Stream(error)) => return Err(cannot(error)),
                     Err(Failure::Other(error)) => Err(error),
                     Ok(messages) => Ok(messages),

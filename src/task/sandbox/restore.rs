@@ -16,9 +16,9 @@ use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::living::Printer;
-use crate::postgres::properties;
+use crate::postgres::properties::{self, LeftOut};
 use crate::postgres::restore::complaints::is_not_preloaded;
-use crate::postgres::restore::database::NewDatabase;
+use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::globals::{Globals, encoding};
 use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::server::{Needs, Server, session};
@@ -141,11 +141,11 @@ impl Restore<'_> {
         }
         make_globals(&server, globals).await.map_err(of_backup)?;
         let mut notes = Vec::new();
-        let mut roles = properties::roles(&self.order.properties)?;
+        let mut roles = properties::roles(&self.order.properties, LeftOut::default())?;
         roles.push(self.order.properties.owner.clone());
         lay_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
-        let database = NewDatabase::create(&mut server, &self.order.database, properties).await;
+        let database = NewDatabase::create(&mut server, &self.order.database, properties, Manner::default()).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
             Kind::Missing => Failed::Here(error),
@@ -165,9 +165,10 @@ impl Restore<'_> {
     pub async fn fill(&self, target: &mut Target, mut incoming: Incoming) -> std::result::Result<Vec<Rows>, Failed> {
         let archive = Arc::new(self.archive(self.files(&mut incoming).await?));
         let Incoming { mut whole, work, path } = incoming;
-        let needs = look_for::needs(&archive, None).await.map_err(of_backup)?;
+        let needs = look_for::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
-        let deferred = Deferred::of(&archive, None, target.server.client()).await.map_err(of_backup)?;
+        let deferred =
+            Deferred::of(&archive, None, LeftOut::default(), target.server.client()).await.map_err(of_backup)?;
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions };
         let connection = &sessions.connection;

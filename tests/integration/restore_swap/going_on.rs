@@ -15,7 +15,7 @@ fn going_on_lists_every_error() {
              CREATE OR REPLACE FUNCTION bottles() RETURNS bigint LANGUAGE plpgsql \
              AS 'BEGIN RETURN (SELECT count(*) FROM wine); END'",
         );
-        for format in ["custom", "directory", "tar"] {
+        for format in ["custom", "directory", "tar", "plain"] {
             let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
             cellar.back_up(original.name());
             let target = cluster.name_for("going_on");
@@ -25,16 +25,14 @@ fn going_on_lists_every_error() {
             let outcome = restore().arguments(["--keep-going"]).fails(exit::DATAERR);
             let outcome =
                 outcome.says("REFRESH MATERIALIZED VIEW public.leaning").says("relation \"wine\" does not exist");
-            let _ = outcome.says(&format!("restored into '{target}' with 2 errors"));
+            // A script has no table of contents that would tell once more what is missing.
+            let errors = if format == "plain" { "1 error" } else { "2 errors" };
+            let _ = outcome.says(&format!("restored into '{target}' with {errors}"));
             let restored = cluster.database(&target);
             assert_eq!(restored.sql("SELECT count(*) FROM wine"), "100");
             let differences = compare::differences(&compare::contents(&original), &compare::contents(&restored));
             assert!(differences.iter().all(|part| part.contains("leaning")), "{format}: {differences:#?}");
         }
-        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", "plain");
-        cellar.back_up(original.name());
-        let run = cellar.run(["restore", "latest", "--keep-going", "-t", "never"]);
-        let _ = run.fails(exit::USAGE).says("run its rows as commands");
     }
 }
 

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{MARK, NewDatabase, beside};
+use super::{MARK, Manner, NewDatabase, beside};
 use crate::error::Result;
 use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier, literal};
@@ -49,7 +49,8 @@ pub async fn clear(server: &mut Server, target: &str) -> Result<()> {
     let rows = server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))?;
     for row in rows {
         let (database, comment) = (text(&row, 1)?, text(&row, 2)?);
-        let left = NewDatabase { oid: get(&row, 0)?, name: database, target: target.to_owned() };
+        let manner = Manner::default();
+        let left = NewDatabase { oid: get(&row, 0)?, name: database, target: target.to_owned(), manner };
         match judge(&comment, target, get(&row, 3)?, get(&row, 4)?) {
             Ok(process) => left.clear_away(server, &process).await,
             Err(why) => left.name_it(why),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{NewDatabase, apply, begin, beside};
+use super::{NewDatabase, begin, beside};
 use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
@@ -117,7 +117,7 @@ impl NewDatabase {
         }
         old.must_be_free(client).await?;
         // Not before the renaming: a role that gave the database to its owner may not be allowed to rename it.
-        apply(client, &self.properties(&self.target, properties)?).await?;
+        self.apply(client, &self.properties(&self.target, properties)?).await?;
         Ok(client.batch_execute("COMMIT").await.map_err(failed("the databases cannot be swapped"))?)
     }
 

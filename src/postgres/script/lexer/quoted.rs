@@ -1,7 +1,7 @@
 //! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
 
 use super::word::{Run, is_word_start};
-use super::{CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Kind, Lexer, NO_END, State, TAG, WORD};
+use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Kind, Lexer, NO_END, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {
@@ -156,6 +156,9 @@ impl Lexer {
     }
 
     pub(super) fn rows(&mut self, byte: u8, matched: u8) {
+        if matches!((matched, byte), (2 | 3, b'\n')) {
+            self.mark(Boundary::EndOfRows { end: self.place.offset });
+        }
         self.state = match (matched, byte) {
             (2 | 3, b'\n') => self.resume,
             (_, b'\n') => State::Rows { matched: 0 },

@@ -1,0 +1,71 @@
+//! Statements of a dump that an empty database may refuse, and that a restore can go on after: what is there is what they
+//! would leave.
+
+/// Why a statement may be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// It removes what may not be there (`pg_dump --clean`; not every statement has its IF EXISTS with `--if-exists` either).
+    Missing,
+    /// It makes the schema `public`, which every new database has (`pg_dump --schema=public`).
+    Present,
+    /// It is a comment on an extension, which may belong to somebody else.
+    Comment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Verb {
+    #[default]
+    None,
+    Alter,
+    Create,
+    CreateSchema,
+    CommentOn,
+    Select,
+    Other,
+}
+
+/// What excuses a statement, by its words so far.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Excused {
+    verb: Verb,
+    words: u32,
+    excuse: Option<Excuse>,
+    replaces_view: bool,
+}
+
+impl Excused {
+    /// An unquoted word outside of parentheses, in lower case.
+    pub(super) fn word(&mut self, word: &[u8]) {
+        self.words = self.words.saturating_add(1);
+        match (self.words, self.verb, word) {
+            (1, _, b"drop") => self.excuse = Some(Excuse::Missing),
+            (1, _, b"alter") => self.verb = Verb::Alter,
+            (1, _, b"create") => self.verb = Verb::Create,
+            (1, _, b"comment") => self.verb = Verb::CommentOn,
+            (1, _, b"select") => self.verb = Verb::Select,
+            (_, Verb::Alter, b"drop" | b"detach") => self.excuse = Some(Excuse::Missing),
+            (4, Verb::Create, b"view") => self.replaces_view = true,
+            (2, Verb::Create, b"schema") => self.verb = Verb::CreateSchema,
+            (3, Verb::CreateSchema, b"public") => self.excuse = Some(Excuse::Present),
+            (4, Verb::CreateSchema, _) => self.excuse = None,
+            (3, Verb::CommentOn, b"extension") => self.excuse = Some(Excuse::Comment),
+            (2 | 3, Verb::Select, b"lo_unlink") => self.excuse = Some(Excuse::Missing),
+            (1, ..) => self.verb = Verb::Other,
+            _ => {}
+        }
+    }
+
+    /// What excuses it. Before anything was made, `pg_dump --clean` also takes a view's query away, by CREATE OR REPLACE VIEW
+    /// (`RestoreArchive` in `src/bin/pg_dump/pg_backup_archiver.c`).
+    pub(super) fn excuse(self, nothing_made: bool) -> Option<Excuse> {
+        match self.replaces_view {
+            true => nothing_made.then_some(Excuse::Missing),
+            false => self.excuse,
+        }
+    }
+
+    /// Whether it makes something, and not only takes a view's query away.
+    pub(super) fn makes(self) -> bool {
+        matches!(self.verb, Verb::Create | Verb::CreateSchema) && !self.replaces_view
+    }
+}
