@@ -36,12 +36,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of a file on one line, as a reader sees them: without comments, tests, line ends, and what joins a string that goes
-/// over several lines.
+/// The texts of a file on one line, as a reader sees them: without tests, line ends, and what joins a string that goes over
+/// several lines. Help texts are comments with three slashes.
 fn texts(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = text.lines().map(|line| line.trim().trim_end_matches('\\').trim_end());
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("/// ").trim_end_matches('\\').trim_end());
     lines.filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join(" ").to_lowercase()
 }
 

@@ -20,23 +20,29 @@ use crate::postgres::snapshot::get;
 /// How many names are looked up at once.
 const BATCH: usize = 1000;
 
-/// The columns of the relations `$1` whose type is one of these, or is made of one: an array, a domain, a composite type, a
-/// range (PostgreSQL documentation, "Object Identifier Types"; `oid` itself prints as a number always).
-const COLUMNS: &str = "WITH RECURSIVE made (oid) AS (SELECT t.oid FROM pg_catalog.pg_type t \
+/// The types `regclass` and its like, and those that are made of one: an array, a domain, a composite type, a range
+/// (PostgreSQL documentation, "Object Identifier Types"; `oid` itself prints as a number always). A multirange is named as
+/// text, since servers before 14 have none.
+const TYPES: &str = "WITH RECURSIVE part (oid, whole) AS MATERIALIZED ( \
+     SELECT typelem, oid FROM pg_catalog.pg_type WHERE typelem <> 0 \
+     UNION ALL SELECT typbasetype, oid FROM pg_catalog.pg_type WHERE typbasetype <> 0 \
+     UNION ALL SELECT rngsubtype, rngtypid FROM pg_catalog.pg_range \
+     UNION ALL SELECT rngsubtype, (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid FROM pg_catalog.pg_range r \
+     UNION ALL SELECT a.atttypid, c.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+     WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped), \
+     made (oid) AS (SELECT t.oid FROM pg_catalog.pg_type t \
      WHERE t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AND t.typname IN ('regclass', 'regcollation', \
      'regconfig', 'regdictionary', 'regnamespace', 'regoper', 'regoperator', 'regproc', 'regprocedure', 'regrole', \
-     'regtype', 'regdatabase') \
-     UNION SELECT t.oid FROM made m JOIN pg_catalog.pg_type t ON m.oid IN (t.typelem, t.typbasetype) \
-     OR EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngsubtype = m.oid \
-     AND t.oid::text IN (r.rngtypid::text, pg_catalog.to_jsonb(r) ->> 'rngmultitypid')) \
-     OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = m.oid \
-     AND a.attnum > 0 AND NOT a.attisdropped)) \
-     SELECT w.place, a.attname::text, pg_catalog.format_type(t.oid, NULL), t.typcategory = 'A' \
+     'regtype', 'regdatabase') UNION SELECT p.whole FROM made m JOIN part p ON p.oid = m.oid) \
+     SELECT pg_catalog.array_agg(m.oid) FROM made m JOIN pg_catalog.pg_type t ON t.oid = m.oid \
+     WHERE $1 OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace";
+
+/// The columns of the relations `$1` that have one of the types `$2`.
+const COLUMNS: &str = "SELECT w.place, a.attname::text, pg_catalog.format_type(t.oid, NULL), t.typcategory = 'A' \
      FROM ROWS FROM (pg_catalog.unnest($1::text[])) WITH ORDINALITY w (name, place) \
      JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
-     AND a.attnum > 0 AND NOT a.attisdropped \
-     JOIN made m ON m.oid = a.atttypid JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-     WHERE $2 OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace";
+     AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+     WHERE t.oid = ANY ($2::oid[])";
 
 /// How many values of a column are remembered.
 const REMEMBERED: usize = 50_000;
@@ -137,11 +143,13 @@ impl Printer {
 
 /// The names of tables with such columns, by their places among those that are asked for.
 async fn columns(client: &Client, asked: &[(String, Vec<Vec<u8>>)], all: bool) -> Result<BTreeMap<usize, Vec<Column>>> {
+    let what = "the types of columns cannot be looked up";
+    let types: Vec<u32> = get(&client.query_one(TYPES, &[&all]).await.map_err(failed(what))?, 0)?;
     let mut found: BTreeMap<usize, Vec<Column>> = BTreeMap::new();
     for (batch, tables) in asked.chunks(BATCH).enumerate() {
         let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
-        let rows = client.query(COLUMNS, &[&names, &all]).await;
-        for row in rows.map_err(failed("the types of columns cannot be looked up"))? {
+        let rows = client.query(COLUMNS, &[&names, &types]).await;
+        for row in rows.map_err(failed(what))? {
             let table = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default().saturating_sub(1);
             let (name, kind, is_array): (String, String, bool) = (get(&row, 1)?, get(&row, 2)?, get(&row, 3)?);
             let order = tables.get(table).map(|(_, columns)| columns.as_slice()).unwrap_or_default();
