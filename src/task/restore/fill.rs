@@ -29,7 +29,7 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
     let deferred =
         run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
-    let list = public::list(&run.archive, part, (connection, name)).await?;
+    let list = public::list(&run.archive, part, run.args.left_out(), (connection, name)).await?;
     let load = Load {
         programs: &run.programs,
         connection,

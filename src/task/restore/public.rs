@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
 use crate::postgres::client::failed;
+use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::server::session;
 use crate::postgres::snapshot::text;
 use crate::task::restore::archive::Archive;
@@ -47,6 +48,7 @@ struct Creation {
 pub async fn list(
     archive: &Arc<Archive>,
     part: Option<&Part>,
+    left_out: LeftOut,
     (connection, database): (&Connection, &str),
 ) -> Result<Option<List>> {
     let (ours, wanted) = (Arc::clone(archive), part.cloned());
@@ -59,7 +61,7 @@ pub async fn list(
     });
     let (creation, list) = joined(work.await)?;
     if let Some(creation) = creation {
-        creation.prepare(connection, database).await?;
+        creation.prepare(left_out, connection, database).await?;
     }
     Ok(list)
 }
@@ -79,11 +81,11 @@ impl Creation {
         Ok(found.map(|(dump_id, owner)| Creation { dump_id, owner, encoding }))
     }
 
-    async fn prepare(&self, connection: &Connection, database: &str) -> Result<()> {
+    async fn prepare(&self, left_out: LeftOut, connection: &Connection, database: &str) -> Result<()> {
         let what = "the schema public cannot be made ready";
         let client = session(connection, database).await?;
         let mut rows = client.query(COMMENT, &[]).await.map_err(failed(what))?;
-        if !self.owner.is_empty() {
+        if !left_out.owners && !self.owner.is_empty() {
             rows.extend(client.query(OWNER, &[&self.owner, &self.encoding]).await.map_err(failed(what))?);
         }
         for row in rows {

@@ -172,7 +172,8 @@ impl Restore<'_> {
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions };
         let connection = &sessions.connection;
-        let list = public::list(&archive, part, (connection, target.name())).await.map_err(of_backup)?;
+        let list =
+            public::list(&archive, part, LeftOut::default(), (connection, target.name())).await.map_err(of_backup)?;
         let load = loading.load(target.name(), list.as_ref());
         match &work {
             Some(work) => loading.rows(&load, work, &mut whole).await?,
