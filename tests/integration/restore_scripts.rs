@@ -49,7 +49,7 @@ fn what_is_removed_first_need_not_be_there() {
         // The same as an adopted backup.
         let path = cellar.backup_dir().join(format!("{}_20240102_020000.sql", original.name()));
         piped(&pg_dump(&original, &["--clean"]), "cat", &path);
-        cellar.run(["adopt".as_ref(), path.as_os_str()]).succeeds();
+        cellar.run(["adopt".as_ref(), path.as_os_str()]).by_unprivileged_user().succeeds();
         let target = cluster.name_for("cleaned");
         cellar.run(["restore", "latest", "-t", &target]).succeeds();
         let differences = compare::differences(&expected, &inside(&cluster.database(&target)));
