@@ -246,7 +246,17 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
     }
     if says("permission denied") || says("must be superuser") || says("row-level security") {
         return error(Kind::NotPermitted)
-            .hint("grant the role pg_read_all_data, and BYPASSRLS where tables have row security");
+            .hint(
+            "GRANT pg_read_all_data TO the role (PostgreSQL 13 has none: GRANT USAGE ON SCHEMA, and SELECT ON ALL TABLES and \
+             ALL SEQUENCES IN SCHEMA, of each schema), and ALTER ROLE … BYPASSRLS where tables have row security; pgcellar \
+             doctor names what it may not read",
+        );
+    }
+    if says("too many connections for") {
+        return error(Kind::Unavailable).hint(
+            "pg_dump needs a session more, and for the directory format one for each job: ALTER DATABASE or ALTER ROLE … \
+             CONNECTION LIMIT, or end other sessions",
+        );
     }
     // pg_dump waits for its locks under a statement_timeout (`getTables` in `src/bin/pg_dump/pg_dump.c`).
     let waited = says("statement timeout") && says("LOCK TABLE");

@@ -9,8 +9,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
-use crate::postgres::passfile;
 use crate::postgres::tls::Problem;
+use crate::postgres::{connection_limit, passfile};
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,8 +129,14 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
         }
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "the role may not connect to this database",
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("raise max_connections, or run the backup at a quieter time");
+            let limited = limited(error).map(|kind| (kind, if kind == "role" { user } else { database }));
+            return Error::new(Kind::Unavailable, what).hint(match limited {
+                Some((kind, name)) => {
+                    let mend = connection_limit::mend(kind, name, connection_limit::OF_A_BACKUP);
+                    format!("{mend}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
+                }
+                None => "raise max_connections, or run the backup at a quieter time".to_owned(),
+            });
         }
         Some(_) => {
             return Error::new(Kind::Unavailable, what).hint("the server refuses connections for now, try again later");
@@ -142,6 +148,16 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
         }
     };
     Error::new(Kind::NotPermitted, what).hint(hint)
+}
+
+/// What has too many sessions by its own `CONNECTION LIMIT`, if it is not the whole server. One code stands for all of them;
+/// the server also tells which of its functions refused (`src/backend/utils/init/miscinit.c` and `postinit.c`).
+fn limited(error: &tokio_postgres::Error) -> Option<&'static str> {
+    match error.as_db_error()?.routine()? {
+        "InitializeSessionUserId" => Some("role"),
+        "CheckMyDatabase" => Some("database"),
+        _ => None,
+    }
 }
 
 /// The server's own message, or the lowest cause of a failure below it.

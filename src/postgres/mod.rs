@@ -5,6 +5,7 @@ pub mod archive;
 pub mod child;
 pub mod client;
 pub mod cluster;
+pub mod connection_limit;
 pub mod database_entries;
 pub mod databases;
 pub mod dump;

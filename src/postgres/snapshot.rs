@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Row};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
+use crate::postgres::connection_limit;
 
 /// Ordinary tables with the file they had in the snapshot and another one, or none, now.
 ///
@@ -68,6 +69,11 @@ impl Session {
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.version_num / 10_000
+    }
+
+    /// Refuses what the limits of the database and of our role do not allow: so many sessions, this one among them.
+    pub async fn must_allow(&self, sessions: usize) -> Result<()> {
+        connection_limit::must_allow(&self.client, sessions).await
     }
 
     /// Begins the transaction and exports its snapshot. pg_dump has to be started right after.

@@ -13,6 +13,7 @@ mod backups;
 mod check;
 mod clock;
 mod database;
+mod grants;
 mod known;
 mod mail;
 mod programs;

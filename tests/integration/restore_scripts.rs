@@ -49,12 +49,20 @@ fn what_is_removed_first_need_not_be_there() {
         // The same as an adopted backup.
         let path = cellar.backup_dir().join(format!("{}_20240102_020000.sql", original.name()));
         piped(&pg_dump(&original, &["--clean"]), "cat", &path);
-        cellar.run(["adopt".as_ref(), path.as_os_str()]).succeeds();
+        cellar.run(["adopt".as_ref(), path.as_os_str()]).by_unprivileged_user().succeeds();
         let target = cluster.name_for("cleaned");
         cellar.run(["restore", "latest", "-t", &target]).succeeds();
         let differences = compare::differences(&expected, &inside(&cluster.database(&target)));
         assert!(differences.is_empty(), "adopted: {differences:#?}");
-        cellar.run(["drill", "latest", "--unisolated"]).by_unprivileged_user().succeeds();
+        // A drill loads it in the same way.
+        let small = cluster.create("drilled");
+        small.sql("CREATE TABLE wine AS SELECT generate_series(1, 100) AS n; CREATE INDEX ON wine (n)");
+        let path = cellar.backup_dir().join(format!("{}_20240102_020000.sql", small.name()));
+        piped(&pg_dump(&small, &["--clean"]), "cat", &path);
+        let adopted = cellar.run(["adopt".as_ref(), path.as_os_str()]).by_unprivileged_user();
+        adopted.succeeds();
+        let drill = cellar.run(["drill", "latest", "--unisolated", "--database", small.name()]);
+        drill.by_unprivileged_user().succeeds();
     }
 }
 

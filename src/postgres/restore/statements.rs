@@ -75,7 +75,7 @@ fn take_apart<R: Read + Send + 'static>(
     give_up: &GiveUp,
 ) -> io::Result<Digests> {
     let unwanted = || io::Error::new(io::ErrorKind::Interrupted, "the load has stopped");
-    let mut pieces = Pieces::new();
+    let mut pieces = Pieces::default();
     loop {
         if give_up.wanted() {
             return Err(unwanted());
@@ -228,13 +228,18 @@ fn judge(load: &Load<'_>, command: &Command, error: &tokio_postgres::Error) -> R
         let message = format!("the script failed at line {}: {why} | {what}", command.line);
         return Err(Error::new(Kind::Unavailable, message).hint("the server broke off; look at its log"));
     };
-    match command.excuse {
-        Some(Excuse::Missing) if MISSING.contains(code) => return Ok(log::debug!("{why} | {what}")),
-        Some(Excuse::Present) if *code == SqlState::DUPLICATE_SCHEMA => return Ok(log::debug!("{why} | {what}")),
-        Some(Excuse::Comment) if *code == SqlState::INSUFFICIENT_PRIVILEGE && load.going_on.is_none() => {
-            return Ok(log::warn!("left as the extension has it: {why} | {what}"));
+    let excused = match command.excuse {
+        Some(Excuse::Missing) => MISSING.contains(code),
+        Some(Excuse::Present) => *code == SqlState::DUPLICATE_SCHEMA,
+        Some(Excuse::Comment) => *code == SqlState::INSUFFICIENT_PRIVILEGE && load.going_on.is_none(),
+        None => false,
+    };
+    if excused {
+        match command.excuse {
+            Some(Excuse::Comment) => log::warn!("left as the extension has it: {why} | {what}"),
+            _ => log::debug!("{why} | {what}"),
         }
-        _ => {}
+        return Ok(());
     }
     let severity = error.as_db_error().and_then(tokio_postgres::error::DbError::parsed_severity);
     let over = matches!(severity, Some(Severity::Fatal | Severity::Panic)) || OVER.contains(code);

@@ -32,7 +32,7 @@ impl Server {
     pub async fn existing(&self, name: &str) -> Result<Option<Existing>> {
         let query = "SELECT CASE WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'MEMBER') \
              THEN pg_database_size(oid) END, (SELECT count(*) FROM pg_stat_activity WHERE datid = d.oid \
-             AND backend_type = 'client backend') FROM pg_database d WHERE datname = $1::text";
+             AND usename IS NOT NULL AND coalesce(backend_type, '') IN ('client backend', '')) FROM pg_database d WHERE datname = $1::text";
         let row = self.client().query_opt(query, &[&name]).await.map_err(failed("the databases cannot be listed"))?;
         row.map(|row| Ok(Existing { bytes: get(&row, 0)?, sessions: get(&row, 1)? })).transpose()
     }

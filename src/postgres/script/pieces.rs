@@ -45,15 +45,15 @@ pub struct Pieces {
     waiting: VecDeque<Piece>,
 }
 
-impl Pieces {
-    /// At the beginning of a script.
-    #[must_use]
-    pub fn new() -> Self {
+impl Default for Pieces {
+    fn default() -> Self {
         let mut lexer = Lexer::new();
         lexer.mark_boundaries();
         Self { lexer, rest: Vec::new(), from: 0, in_rows: false, waiting: VecDeque::new() }
     }
+}
 
+impl Pieces {
     /// Takes the script's next bytes, and gives what is complete.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn told(script: &str, step: usize) -> Vec<String> {
-        let mut pieces = Pieces::new();
+        let mut pieces = Pieces::default();
         let mut told: Vec<String> = Vec::new();
         let text = |command: &Command| format!("{}:{}", command.line, String::from_utf8_lossy(&command.text));
         for bytes in script.as_bytes().chunks(step) {
@@ -235,7 +235,7 @@ mod tests {
         ];
         for (script, excuse) in cases {
             let mut found = Vec::new();
-            Pieces::new()
+            Pieces::default()
                 .feed(script.as_bytes(), &mut |piece| {
                     found.push(piece);
                     Ok(())
@@ -250,7 +250,7 @@ mod tests {
             excuses.extend(if let Piece::Statement(command) = piece { Some(command.excuse) } else { None });
             Ok(())
         };
-        Pieces::new().feed(script.as_bytes(), &mut give).unwrap();
+        Pieces::default().feed(script.as_bytes(), &mut give).unwrap();
         assert_eq!(excuses, [None, None]);
     }
 }

@@ -16,6 +16,7 @@ use crate::host::thread::joined;
 use crate::pipeline::Finished;
 use crate::postgres::archive::Record;
 use crate::postgres::child::{Child, Messages};
+use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
 use crate::postgres::dump::{Call, Dumped, directory, globals};
 use crate::postgres::facts::Facts;
@@ -54,6 +55,9 @@ enum Look {
 /// Makes one attempt. Whatever goes wrong, no partial file is left.
 pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
     let session = run.stop.or(Session::open(&run.connection, database)).await?;
+    // pg_dump has a session for each of its jobs, and one more.
+    let jobs = if run.settings.format == Format::Directory { run.settings.jobs.get() } else { 0 };
+    run.stop.or(session.must_allow(OF_A_BACKUP + if jobs > 1 { jobs } else { 0 })).await?;
     let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
     let name = run.stop.or(claim::take(run, database)).await?;
     let id = name.id.clone();

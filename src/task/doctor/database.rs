@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::cli::Part;
 use crate::config::Databases;
 use crate::error::Result;
-use crate::postgres::client::{connect, identifier};
+use crate::postgres::client::connect;
+use crate::postgres::connection_limit;
 use crate::task::doctor::check::Checks;
+use crate::task::doctor::grants::Grants;
 use crate::task::doctor::known::Known;
 use crate::task::doctor::rights::{Rights, Role};
 use crate::task::doctor::server::Server;
@@ -35,7 +37,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
 }
 
 async fn role(server: &Server, checks: &mut Checks) {
-    let role = match Role::of(&server.client).await {
+    let role = match role_of(server).await {
         Ok(role) => role,
         Err(error) => return checks.failed("role", &error),
     };
@@ -45,15 +47,23 @@ async fn role(server: &Server, checks: &mut Checks) {
         return checks.ok("role", format!("'{name}' is a superuser{also}"));
     }
     let (has, lacks) = role.words();
-    let mend = role.statements(name).join("; ");
+    let mend = format!("{}{}", role.who(), role.statements(name).join("; "));
+    let old = match server.major {
+        ..14 => "; this version has no pg_read_all_data, so tables that are made later need a GRANT of their own",
+        _ => "",
+    };
     match lacks.is_empty() {
-        true => checks.ok("role", format!("'{name}' has {}, and is no superuser", has.join(", "))),
+        true => checks.ok("role", format!("'{name}' has {}, and is no superuser{old}", has.join(", "))),
         false => checks.warning(
             "role",
             format!("'{name}' lacks {}: tables that are made later may not be readable", lacks.join(", ")),
             mend,
         ),
     }
+}
+
+async fn role_of(server: &Server) -> Result<Role> {
+    Role::of(&server.client, Grants::of(&server.client, server.major).await?).await
 }
 
 async fn database(server: &Server, name: &str, checks: &mut Checks) {
@@ -65,13 +75,23 @@ async fn database(server: &Server, name: &str, checks: &mut Checks) {
             checks.failed(check, &crate::error::Error::new(error.kind(), error.message()).hint(there));
         }
         Err(error) => checks.failed(check, &error),
-        Ok(rights) => rights.tell(&check, &server.role, &identifier(&server.role), checks),
+        Ok((rights, grants)) => rights.tell(&check, &server.role, grants, checks),
     }
 }
 
-async fn rights(server: &Server, name: &str) -> Result<Rights> {
-    let client = connect(&server.connection, name).await?;
-    Rights::of(&client, server.superuser).await
+async fn rights(server: &Server, name: &str) -> Result<(Rights, Grants)> {
+    // The session is one of those that a limit counts.
+    let ours;
+    let client = match server.database == name {
+        true => &server.client,
+        false => {
+            ours = connect(&server.connection, name).await?;
+            &ours
+        }
+    };
+    connection_limit::must_allow(client, connection_limit::OF_A_BACKUP).await?;
+    let rights = Rights::of(client, server.superuser).await?;
+    Ok((rights, Grants::of(client, server.major).await?))
 }
 
 fn some(names: &[&str]) -> String {

@@ -8,13 +8,14 @@ use crate::health::words::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
+use crate::task::doctor::grants::{Grants, Schemas};
 
 /// How many tables are named.
 const NAMED: usize = 5;
 
 /// Tables and sequences, but for those of extensions, which are not dumped.
 const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_schema_privilege(n.oid, 'USAGE') \
-       OR NOT has_table_privilege(c.oid, 'SELECT') \
+       OR NOT has_table_privilege(c.oid, 'SELECT'), n.nspname::text, pg_get_userbyid(c.relowner)::text \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
        AND n.nspname <> 'information_schema' \
@@ -37,6 +38,7 @@ const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace
 /// What a role has of what it takes to read everything.
 #[derive(Debug)]
 pub struct Role {
+    grants: Grants,
     read_all_data: bool,
     bypasses_row_security: bool,
     reads_large_objects: bool,
@@ -44,11 +46,12 @@ pub struct Role {
 
 impl Role {
     /// Of the session's role.
-    pub async fn of(client: &Client) -> Result<Self> {
+    pub async fn of(client: &Client, grants: Grants) -> Result<Self> {
         let query = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
              rolbypassrls, current_setting('lo_compat_privileges') = 'on' FROM pg_roles WHERE rolname = current_user";
         let row = client.query_one(query, &[]).await.map_err(failed("the role cannot be looked at"))?;
         Ok(Role {
+            grants,
             read_all_data: get(&row, 0)?,
             bypasses_row_security: get(&row, 1)?,
             reads_large_objects: get(&row, 2)?,
@@ -58,24 +61,31 @@ impl Role {
     /// What it has, and what it lacks.
     pub fn words(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         let all = [
-            (self.read_all_data, "pg_read_all_data"),
-            (self.bypasses_row_security, "BYPASSRLS"),
-            (self.reads_large_objects, "lo_compat_privileges"),
+            (self.grants.has_read_all_data(), self.read_all_data, "pg_read_all_data"),
+            (true, self.bypasses_row_security, "BYPASSRLS"),
+            (!self.grants.is_managed(), self.reads_large_objects, "lo_compat_privileges"),
         ];
-        let (has, lacks): (Vec<_>, Vec<_>) = all.into_iter().partition(|(has, _)| *has);
+        let all = all.into_iter().filter(|(exists, ..)| *exists).map(|(_, has, word)| (has, word));
+        let (has, lacks): (Vec<_>, Vec<_>) = all.partition(|(has, _)| *has);
         let words = |list: Vec<(bool, &'static str)>| list.into_iter().map(|(_, word)| word).collect();
         (words(has), words(lacks))
     }
 
-    /// What a superuser runs to give it what it lacks.
+    /// Who may give it what it lacks.
+    pub fn who(&self) -> &'static str {
+        self.grants.who()
+    }
+
+    /// What gives it what it lacks.
     pub fn statements(&self, name: &str) -> Vec<String> {
-        let name = identifier(name);
+        let (name, grants) = (identifier(name), self.grants);
+        let (_, lacks) = self.words();
         let all = [
-            (self.read_all_data, format!("GRANT pg_read_all_data TO {name}")),
-            (self.bypasses_row_security, format!("ALTER ROLE {name} BYPASSRLS")),
-            (self.reads_large_objects, format!("ALTER ROLE {name} SET lo_compat_privileges = on")),
+            ("pg_read_all_data", grants.read(&name, &Schemas::new())),
+            ("BYPASSRLS", format!("ALTER ROLE {name} BYPASSRLS")),
+            ("lo_compat_privileges", grants.large_objects(&name)),
         ];
-        all.into_iter().filter(|(has, _)| !has).map(|(_, statement)| statement).collect()
+        all.into_iter().filter(|(word, _)| lacks.contains(word)).map(|(_, statement)| statement).collect()
     }
 }
 
@@ -85,6 +95,8 @@ pub struct Rights {
     tables: u64,
     bytes: u64,
     forbidden: Vec<String>,
+    /// Where these are.
+    schemas: Schemas,
     row_security: Vec<String>,
     large_objects: u64,
     subscriptions: u64,
@@ -100,6 +112,7 @@ impl Rights {
             tables: number(0)?,
             bytes: number(1)?,
             forbidden: Vec::new(),
+            schemas: Schemas::new(),
             row_security: Vec::new(),
             large_objects: 0,
             subscriptions: 0,
@@ -109,33 +122,39 @@ impl Rights {
         }
         (rights.subscriptions, rights.large_objects) = (number(2)?, number(3)?);
         for row in client.query(UNREADABLE, &[]).await.map_err(&wrong)? {
-            let list = if get(&row, 1)? { &mut rights.forbidden } else { &mut rights.row_security };
-            list.push(text(&row, 0)?);
+            if get(&row, 1)? {
+                rights.forbidden.push(text(&row, 0)?);
+                rights.schemas.entry(text(&row, 2)?).or_default().insert(text(&row, 3)?);
+            } else {
+                rights.row_security.push(text(&row, 0)?);
+            }
         }
         Ok(rights)
     }
 
     /// Tells what stands in the way of a backup, or that nothing does.
-    pub fn tell(&self, check: &str, role: &str, quoted: &str, checks: &mut Checks) {
+    pub fn tell(&self, check: &str, role: &str, grants: Grants, checks: &mut Checks) {
+        let quoted = &identifier(role);
+        let who = grants.who();
         let refused = |what: String, mend: String| Error::new(Kind::NotPermitted, what).hint(mend);
         let list = |tables: &[String]| format!("{}: {}", count(tables.len(), "table"), some(tables, NAMED));
         let mut errors = Vec::new();
         if !self.forbidden.is_empty() {
             errors.push(refused(
                 format!("'{role}' may not read {}", list(&self.forbidden)),
-                format!("as a superuser: GRANT pg_read_all_data TO {quoted}"),
+                format!("{who}{}", grants.read(quoted, &self.schemas)),
             ));
         }
         if !self.row_security.is_empty() {
             errors.push(refused(
                 format!("row-level security hides rows from '{role}' in {}", list(&self.row_security)),
-                format!("as a superuser: ALTER ROLE {quoted} BYPASSRLS"),
+                format!("{who}{}", grants.row_security(quoted)),
             ));
         }
         if self.large_objects > 0 {
             errors.push(refused(
                 format!("'{role}' may not read {} large objects", self.large_objects),
-                format!("as a superuser: ALTER ROLE {quoted} SET lo_compat_privileges = on"),
+                format!("{who}{}", grants.large_objects(quoted)),
             ));
         }
         for error in &errors {

@@ -26,6 +26,8 @@ pub struct Server {
     pub connection: Connection,
     /// A session.
     pub client: Client,
+    /// The database that it is in.
+    pub database: String,
     /// Its version, such as `17.2`.
     pub version: String,
     /// Major version.
@@ -205,6 +207,7 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         databases,
         connection,
         client,
+        database: database.to_owned(),
     };
     Ok((server, found))
 }

@@ -102,6 +102,53 @@ fn a_role_that_may_not_read_everything() {
     );
 }
 
+/// A backup holds its snapshot while pg_dump reads: one session is not enough, and it is not max_connections that is too low.
+#[test]
+fn limits_of_connections() {
+    for version in [Version::V15, Version::V18].into_iter().filter(|version| version.is_covered()) {
+        let cluster = Cluster::start(version);
+        let shop = cluster.create_named("shop");
+        shop.sql("CREATE TABLE wine AS SELECT 1 AS n");
+        shop.sql(&format!("CREATE ROLE keeper LOGIN BYPASSRLS PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data"));
+        let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
+        for (kind, name) in [("DATABASE", "shop"), ("ROLE", "keeper")] {
+            let limit = |limit: i32| cluster.sql("postgres", &format!("ALTER {kind} {name} CONNECTION LIMIT {limit}"));
+            limit(1);
+            let mend = format!("ALTER {kind} \"{name}\" CONNECTION LIMIT 2");
+            let _ = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
+            let told = Told::by(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
+            told.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
+            // Refused at the door.
+            limit(0);
+            let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(&mend);
+            assert!(!outcome.stderr.contains("max_connections"), "{outcome}");
+            limit(2);
+            cellar.run(["backup"]).succeeds();
+            let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
+            let _ = directory.fails(exit::UNAVAILABLE).says("needs 4 sessions").says("CONNECTION LIMIT 4");
+            limit(4);
+            let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
+            directory.succeeds();
+            limit(-1);
+        }
+    }
+}
+
+/// A provider's server has no superuser for its customers.
+#[test]
+fn who_grants_on_a_providers_server() {
+    let cluster = Cluster::start(Version::V15);
+    let shop = cluster.create_named("shop");
+    shop.sql("CREATE TABLE closed (n int); SELECT lo_from_bytea(0, 'x'); CREATE ROLE rds_superuser");
+    shop.sql(&format!("CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}'"));
+    let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
+    let told = Told::by(cellar.run(["doctor", "database"]), exit::NOPERM);
+    let who = "as a member of rds_superuser: GRANT pg_read_all_data TO \"keeper\"";
+    told.says("database", "role", "WARNING", &[who]).says("database", "'shop'", "FAILED", &["public.closed", who]);
+    told.says("database", "'shop'", "FAILED", &["GRANT SELECT ON LARGE OBJECT"]);
+    assert!(!told.outcome.stdout.contains("lo_compat_privileges"), "only a superuser could set it");
+}
+
 #[test]
 fn programs_that_do_not_fit() {
     let newest = Cluster::shared(Version::V18);
