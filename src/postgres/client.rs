@@ -10,6 +10,12 @@ use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::passfile;
 
+mod pooler;
+mod refused;
+
+/// Databases that exist on every server, to ask for the others and to make them from.
+pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
+
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -18,31 +24,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
 
 /// Connects to a database. The connection ends when the client is dropped.
+///
+/// # Errors
+/// `Config` where a connection pooler answers that keeps our sessions' options from the server.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
-    let mut config = tokio_postgres::Config::new();
     let user = match &connection.user {
         Some(user) => user.clone(),
         None => whoami::username().map_err(|error| {
             Error::new(Kind::Config, format!("the name of this user cannot be found: {error}")).hint("set DB_USER")
         })?,
     };
-    config.port(connection.port).dbname(database).user(&user).application_name("pgcellar");
-    config.options(NO_TIMEOUTS);
+    let mark = pooler::mark();
+    match log_in(connection, &user, database, &mark).await? {
+        Ok(client) => {
+            pooler::refuse(connection, &client, &mark).await?;
+            Ok(client)
+        }
+        Err(error) => Err(refused::explain(connection, &user, database, &error).await),
+    }
+}
+
+/// Logs in. The session's options set its `mark`, by which a pooler is found out.
+async fn log_in(
+    connection: &Connection,
+    user: &str,
+    database: &str,
+    mark: &str,
+) -> Result<std::result::Result<Client, tokio_postgres::Error>> {
+    let mut config = tokio_postgres::Config::new();
+    config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
+    config.options(format!("{NO_TIMEOUTS} -c {}={mark}", pooler::MARK));
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),
         Host::Name(name) => config.host(name),
     };
-    if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, &user, database)) {
+    if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, user, database)) {
         config.password(password.expose());
     }
     let tls = connection.tls.mode != SslMode::Disable && matches!(connection.host, Host::Name(_));
-    let connected = match (tls, connection.tls.mode) {
-        (false, _) => open(config.ssl_mode(ClientSslMode::Disable), NoTls).await,
-        (true, SslMode::Prefer) => prefer(&mut config, connection).await?,
-        (true, _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector()?).await,
-    };
-    connected.map_err(|error| unreachable(connection, &user, database, &error))
+    match (tls, connection.tls.mode) {
+        (false, _) => Ok(open(config.ssl_mode(ClientSslMode::Disable), NoTls).await),
+        (true, SslMode::Prefer) => prefer(&mut config, connection).await,
+        (true, _) => Ok(open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector()?).await),
+    }
 }
 
 /// libpq's `prefer`: with TLS first, and without where the server refuses this client with TLS.
@@ -72,42 +97,6 @@ where
     Ok(client)
 }
 
-fn unreachable(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {
-    let why = reason(error);
-    let code = error.code();
-    if code == Some(&SqlState::INVALID_CATALOG_NAME) {
-        return Error::new(Kind::Missing, format!("there is no database '{database}' at {connection}"))
-            .hint("look at DB_NAME, and at the names that psql -l shows");
-    }
-    let what = format!("cannot connect to {connection} as '{user}': {why}");
-    let hint = match code {
-        Some(code) if *code == SqlState::INVALID_PASSWORD => {
-            "look at DB_USER and DB_PASSWORD, or the credential db-password"
-        }
-        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "does the role exist, may it log in, and does pg_hba.conf let this host in?"
-        }
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "the role may not connect to this database",
-        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("raise max_connections, or run the backup at a quieter time");
-        }
-        Some(_) => {
-            return Error::new(Kind::Unavailable, what).hint("the server refuses connections for now, try again later");
-        }
-        None if why.contains("password missing") => "set DB_PASSWORD, or the credential db-password, or ~/.pgpass",
-        None if why.contains("certificate") => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("look at DB_SSLMODE, DB_SSLROOTCERT and the name in DB_HOST");
-        }
-        None => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("is it running at this host and port, and does pg_hba.conf let this host in?");
-        }
-    };
-    Error::new(Kind::NotPermitted, what).hint(hint)
-}
-
 /// The server's own message, or the lowest cause of a failure below it.
 pub fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
@@ -131,11 +120,31 @@ pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
             _ => Kind::Unavailable,
         };
         let failed = Error::new(kind, format!("{what}: {}", reason(&error)));
+        let failed = if breaks_session(&error) { failed.transient() } else { failed };
         match error.is_closed() {
             true => failed.hint("the server closed the connection; look at its log"),
             false => failed,
         }
     }
+}
+
+/// Whether an error has ended a session or a statement and tells nothing of what was asked: the next session may see none
+/// (PostgreSQL documentation, "PostgreSQL Error Codes"). In a transaction that only reads, a serialization failure and a
+/// deadlock are what a standby's recovery conflicts with (`src/backend/tcop/postgres.c`).
+fn breaks_session(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+        return error.is_closed() || io;
+    };
+    let transient = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::QUERY_CANCELED,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ];
+    transient.contains(code) || (code.code().starts_with("08") && *code != SqlState::PROTOCOL_VIOLATION)
 }
 
 /// Quotes a name as an SQL identifier (PostgreSQL documentation, "Identifiers and Key Words").

@@ -4,26 +4,38 @@ use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::{Kind, Result};
-use crate::postgres::client::{connect, failed};
+use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::snapshot::{get, text};
 
-/// Databases that exist on every server, to ask for the others.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
+/// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every
+/// server has. A database that is marked as a template can hold anything.
+const LIST: &str = "SELECT datname::text, datconnlimit = -2 FROM pg_database \
+     WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY 1";
 
-/// Databases that can be backed up: those that allow connections and are no templates, by name.
-pub async fn all(connection: &Connection) -> Result<Vec<String>> {
+/// The databases of a server that allow connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnServer {
+    /// Those that can be backed up, by name.
+    pub whole: Vec<String>,
+    /// Those whose DROP DATABASE was interrupted: nobody can connect to them, and nothing is left to be done but to drop them
+    /// (PostgreSQL documentation, "DROP DATABASE"; `DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
+    pub half_dropped: Vec<String>,
+}
+
+/// All that are to be backed up.
+pub async fn all(connection: &Connection) -> Result<OnServer> {
     let (client, _) = maintenance(connection).await?;
-    names(&client).await
+    list(&client).await
 }
 
 /// The same, without a maintenance database into which nobody has put tables.
-pub async fn in_use(connection: &Connection) -> Result<Vec<String>> {
+pub async fn in_use(connection: &Connection) -> Result<OnServer> {
     let (client, database) = maintenance(connection).await?;
-    let mut names = names(&client).await?;
+    let mut found = list(&client).await?;
     if database == MAINTENANCE[0] && !has_tables(&client).await? {
-        names.retain(|name| name != MAINTENANCE[0]);
+        found.whole.retain(|name| name != MAINTENANCE[0]);
     }
-    Ok(names)
+    Ok(found)
 }
 
 /// A connection to a maintenance database, and which it is.
@@ -34,10 +46,14 @@ async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> 
     }
 }
 
-async fn names(client: &Client) -> Result<Vec<String>> {
-    let query = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let rows = client.query(query, &[]).await.map_err(failed("the databases cannot be listed"))?;
-    rows.iter().map(|row| text(row, 0)).collect()
+/// The same as a session in any database lists them.
+pub async fn list(client: &Client) -> Result<OnServer> {
+    let mut found = OnServer::default();
+    for row in client.query(LIST, &[]).await.map_err(failed("the databases cannot be listed"))? {
+        let list = if get(&row, 1)? { &mut found.half_dropped } else { &mut found.whole };
+        list.push(text(&row, 0)?);
+    }
+    Ok(found)
 }
 
 /// Whether there are tables that neither the server nor an extension has made.

@@ -6,11 +6,8 @@ use tokio_postgres::types::ToSql;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{connect, failed, identifier};
+use crate::postgres::client::{MAINTENANCE, connect, failed, identifier};
 use crate::postgres::snapshot::{get, number, text};
-
-/// Databases that exist on every server, to make others from.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
 /// Nothing may end a session that waits for hours, and nothing may keep it from writing. A version has those of these
 /// parameters that it knows.

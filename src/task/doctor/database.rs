@@ -22,6 +22,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
                 for name in server.wanted(databases) {
                     database(server, &name, &mut checks).await;
                 }
+                half_dropped(server, databases, &mut checks);
             }
             Err(error) => checks.failed("databases", error),
         }
@@ -66,6 +67,18 @@ async fn database(server: &Server, name: &str, checks: &mut Checks) {
         }
         Err(error) => checks.failed(check, &error),
         Ok(rights) => rights.tell(&check, &server.role, &identifier(&server.role), checks),
+    }
+}
+
+/// With `DB_NAME=*`, databases that no backup can be made of.
+fn half_dropped(server: &Server, databases: &Databases, checks: &mut Checks) {
+    let Databases::AllBut(excluded) = databases else { return };
+    for name in server.half_dropped.iter().filter(|name| !excluded.contains(name)) {
+        checks.warning(
+            format!("'{name}'"),
+            "its DROP DATABASE was interrupted: it cannot be backed up, and can only be dropped",
+            format!("DROP DATABASE {}", identifier(name)),
+        );
     }
 }
 

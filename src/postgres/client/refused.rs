@@ -1,0 +1,105 @@
+//! Why a server does not let us in, and what to do about it.
+
+use tokio_postgres::error::SqlState;
+
+use crate::config::Connection;
+use crate::error::{Error, Kind};
+use crate::postgres::client::{MAINTENANCE, breaks_session, identifier, log_in, pooler, reason};
+
+/// Who may connect to a database. One whose DROP DATABASE was interrupted has the connection limit -2
+/// (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
+const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM pg_database WHERE datname = $1";
+
+/// The error of a login that failed.
+pub async fn explain(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {
+    let code = error.code();
+    if code == Some(&SqlState::INVALID_CATALOG_NAME) {
+        return Error::new(Kind::Missing, format!("there is no database '{database}' at {connection}"))
+            .hint("look at DB_NAME, and at the names that psql -l shows");
+    }
+    let why = reason(error);
+    let what = format!("cannot connect to {connection} as '{user}': {why}");
+    let (kind, hint) = match of_database(connection, user, database, code).await {
+        Some((kind, hint)) => (kind, hint),
+        None => {
+            let (kind, hint) = of_server(code, &why);
+            (kind, hint.to_owned())
+        }
+    };
+    let refused = Error::new(kind, what).hint(hint);
+    if breaks_session(error) { refused.transient() } else { refused }
+}
+
+/// What keeps us from this one database, as another session finds.
+async fn of_database(
+    connection: &Connection,
+    user: &str,
+    database: &str,
+    code: Option<&SqlState>,
+) -> Option<(Kind, String)> {
+    let codes = [SqlState::TOO_MANY_CONNECTIONS, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
+    code.filter(|code| codes.contains(code))?;
+    for maintenance in MAINTENANCE.iter().filter(|name| **name != database) {
+        let Ok(Ok(client)) = log_in(connection, user, maintenance, &pooler::mark()).await else { continue };
+        let row = client.query_opt(ACCESS, &[&database]).await.ok()??;
+        let (half_dropped, allowed, limit) = (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
+        return closed(database, half_dropped, allowed, limit);
+    }
+    None
+}
+
+fn closed(database: &str, half_dropped: bool, allowed: bool, limit: i32) -> Option<(Kind, String)> {
+    let name = identifier(database);
+    match (half_dropped, allowed, limit) {
+        (true, ..) => Some((
+            Kind::Config,
+            format!("a DROP DATABASE was interrupted, and nothing but that can be done with it: DROP DATABASE {name}"),
+        )),
+        (_, false, _) => Some((
+            Kind::Config,
+            format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS true lets sessions in; or take it out of DB_NAME if it is not to be \
+                 backed up"
+            ),
+        )),
+        (_, _, 0..) => Some((
+            Kind::Unavailable,
+            format!(
+                "the database's own CONNECTION LIMIT is {limit}, which holds for all but superusers: raise it (ALTER DATABASE \
+                 {name} CONNECTION LIMIT …), or let a superuser connect"
+            ),
+        )),
+        _ => None,
+    }
+}
+
+/// What is wrong with the connection, the role or the server.
+fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
+    match code {
+        Some(code) if *code == SqlState::INVALID_PASSWORD => {
+            (Kind::NotPermitted, "look at DB_USER and DB_PASSWORD, or the credential db-password")
+        }
+        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            (Kind::NotPermitted, "does the role exist, may it log in, and does pg_hba.conf let this host in?")
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            (Kind::NotPermitted, "the role may not connect to this database")
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => (
+            Kind::Unavailable,
+            "raise max_connections, or the role's CONNECTION LIMIT if it has one, or run the backup at a quieter time",
+        ),
+        // PostgreSQL refuses no session of ours so; a pooler does that does not take its options.
+        Some(code) if [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code) => {
+            (Kind::Config, pooler::WAY_OUT)
+        }
+        Some(_) => (Kind::Unavailable, "the server refuses connections for now, try again later"),
+        None if why.contains("password missing") => {
+            (Kind::NotPermitted, "set DB_PASSWORD, or the credential db-password, or ~/.pgpass")
+        }
+        None if why.contains("certificate") => {
+            (Kind::Unavailable, "look at DB_SSLMODE, DB_SSLROOTCERT and the name in DB_HOST")
+        }
+        None => (Kind::Unavailable, "is it running at this host and port, and does pg_hba.conf let this host in?"),
+    }
+}
