@@ -406,7 +406,7 @@ impl Manifest {
         Some(match first.is_empty() {
             true => "options left data out".to_owned(),
             false => {
-                format!("the rows of {}{more} are missing, which were rewritten when the dump began", first.join(", "))
+                format!("it lacks the rows of {}{more}, rewritten when the dump began", first.join(", "))
             }
         })
     }

@@ -16,6 +16,10 @@ mod refused;
 /// Databases that exist on every server, to ask for the others and to make them from.
 pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
+/// What to do where a standby's recovery gets in the way of a backup.
+pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
+     or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
+
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -121,9 +125,10 @@ pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
         };
         let failed = Error::new(kind, format!("{what}: {}", reason(&error)));
         let failed = if breaks_session(&error) { failed.transient() } else { failed };
-        match error.is_closed() {
-            true => failed.hint("the server closed the connection; look at its log"),
-            false => failed,
+        match error.code() {
+            Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE => failed.hint(OF_STANDBY),
+            None if error.is_closed() => failed.hint("the server closed the connection; look at its log"),
+            _ => failed,
         }
     }
 }

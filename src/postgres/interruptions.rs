@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Connection;
 use crate::error::{Error, Result};
-use crate::postgres::client::failed;
+use crate::postgres::client::{OF_STANDBY, failed};
 use crate::postgres::snapshot::{Session, get, text};
 
 /// How long a session that has ended may take to be counted, and how often the server is asked.
@@ -19,10 +19,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const COUNTS: &str = "SELECT pg_postmaster_start_time()::text, pg_is_in_recovery(), s.conflicts, \
      concat_ws(' ', d ->> 'sessions_abandoned', d ->> 'sessions_fatal', d ->> 'sessions_killed') \
      FROM pg_stat_database s, to_jsonb(s) d WHERE s.datname = current_database()";
-
-/// What to do where a standby's recovery gets in the way of a backup.
-pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
-     or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
 
 /// What a server has counted.
 #[derive(Debug, PartialEq, Eq)]

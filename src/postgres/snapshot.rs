@@ -16,6 +16,13 @@ const REWRITTEN: &str = "SELECT c.oid, format('%I.%I', n.nspname, c.relname), pg
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
      AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 2";
 
+/// Connection limits of the database and of the role, which superusers do not have, with the sessions that count.
+const ROOM: &str = "SELECT CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END, \
+     (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.backend_type = 'client backend'), \
+     CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END, \
+     (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.backend_type = 'client backend') \
+     FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = session_user";
+
 /// A table that has another file than in the snapshot, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
@@ -84,6 +91,29 @@ impl Session {
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.version_num / 10_000
+    }
+
+    /// Whether the database and the role may have so many more sessions. Only superusers may exceed these limits
+    /// (`src/backend/utils/init/postinit.c`).
+    ///
+    /// # Errors
+    /// `Unavailable` if they may not: pg_dump would fail then, and not say why in words of a program.
+    pub async fn has_room(&self, more: usize) -> Result<()> {
+        let row = self.client.query_one(ROOM, &[]).await.map_err(failed("the connection limits cannot be read"))?;
+        for (column, whose) in [(0, "database"), (2, "role")] {
+            let (limit, used): (i32, i64) = (get(&row, column)?, get(&row, column + 1)?);
+            let (Ok(limit), Ok(used)) = (u64::try_from(limit), u64::try_from(used)) else { continue };
+            if used + more as u64 > limit {
+                let message = format!(
+                    "the CONNECTION LIMIT {limit} of the {whose} leaves no room for pg_dump: {used} of its sessions are there, and \
+                     pg_dump takes {more} more"
+                );
+                let name = whose.to_uppercase();
+                return Err(Error::new(Kind::Unavailable, message)
+                    .hint(format!("raise it (ALTER {name} … CONNECTION LIMIT …), or let a superuser back up")));
+            }
+        }
+        Ok(())
     }
 
     /// Begins the transaction and exports its snapshot. pg_dump has to be started right after.

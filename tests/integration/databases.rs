@@ -25,6 +25,9 @@ fn all_but_the_servers_own_templates(version: Version) {
     for name in ["shop", "other", "broken", "closed"] {
         cluster.create_named(name).sql("CREATE TABLE wine AS SELECT 1 AS n");
     }
+    // A template for others, in which nothing can be lost.
+    cluster.create_named("mould").sql("CREATE EXTENSION citext");
+    cluster.sql("postgres", "ALTER DATABASE mould IS_TEMPLATE true");
     // People mark what must not be dropped by mistake.
     cluster.sql("postgres", "ALTER DATABASE shop IS_TEMPLATE true");
     cluster.sql("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS false");
@@ -32,7 +35,7 @@ fn all_but_the_servers_own_templates(version: Version) {
     let cellar = Cellar::new(&cluster).with("DB_NAME", "*");
     let outcome = cellar.run(["backup"]).succeeds().says("'broken'").says("DROP DATABASE \"broken\"");
     assert!(!outcome.stderr.contains("try again"), "{outcome}");
-    assert_eq!(backed_up(&cellar), ["other", "postgres", "shop"]);
+    assert_eq!(backed_up(&cellar), ["mould", "other", "postgres", "shop"]);
 
     let outcome = cellar.run(["monitor", "check", "--json"]).finish();
     assert_eq!(outcome.code(), Some(1), "{outcome}");
@@ -41,6 +44,8 @@ fn all_but_the_servers_own_templates(version: Version) {
     assert!(outcome.stdout.contains("DROP DATABASE \"broken\""), "{outcome}");
     assert!(outcome.stdout.contains("'shop'"), "{outcome}");
 
+    let named = cellar.run(["monitor", "check", "--json"]).env("DB_NAME", "shop").finish().json();
+    assert_eq!(found(&named), [("half_dropped", "broken"), ("not_covered", "other")]);
     let without = cellar.run(["monitor", "check", "--json"]).env("BACKUP_EXCLUDE_DATABASES", "broken");
     assert_eq!(found(&without.succeeds().json()), []);
     let outcome = cellar.run(["backup"]).env("BACKUP_EXCLUDE_DATABASES", "broken, postgres").succeeds();
@@ -82,6 +87,22 @@ fn a_connection_limit() {
     cellar.run(["backup"]).succeeds();
 
     let cellar = cellar.with("DB_USER", "saver");
+    // Our own session takes the one that there is.
+    for (whose, name) in [("DATABASE", shop.name()), ("ROLE", "saver")] {
+        cluster.sql("postgres", &format!("ALTER DATABASE {} CONNECTION LIMIT -1", shop.name()));
+        cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT 1"));
+        let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE);
+        let outcome = outcome.says("CONNECTION LIMIT 1 of the").says(&format!("ALTER {whose}"));
+        assert!(!outcome.stderr.contains("trying again"), "{outcome}");
+        cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT 2"));
+        cellar.run(["backup"]).succeeds();
+        let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
+        let _ = directory.fails(exit::UNAVAILABLE).says("3 more");
+        cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT 4"));
+        cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2").succeeds();
+        cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT -1"));
+    }
+    cluster.sql("postgres", &format!("ALTER DATABASE {} CONNECTION LIMIT 0", shop.name()));
     let limit = "CONNECTION LIMIT is 0";
     let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(limit).says("superuser");
     assert!(!outcome.stderr.contains("max_connections"), "{outcome}");

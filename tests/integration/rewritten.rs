@@ -127,8 +127,7 @@ fn always_rewritten(version: Version) {
         // It is restored as it is, and compared so.
         let restored = cluster.name_for("restored");
         let restore = || cellar.run(["restore", "latest", "--target-database", &restored]);
-        let _ =
-            restore().env("FORCE_RESTORE", "true").fails(exit::USAGE).says("rows of \"public\".\"wine\" are missing");
+        let _ = restore().env("FORCE_RESTORE", "true").fails(exit::USAGE).says("lacks the rows of \"public\".\"wine\"");
         let _ = restore().succeeds().says("wine");
         let counts = "SELECT count(*) FROM wine UNION ALL SELECT count(*) FROM beer";
         assert_eq!(cluster.sql(&restored, counts), "0\n1", "{format}");

@@ -27,7 +27,8 @@ pub async fn explain(connection: &Connection, user: &str, database: &str, error:
         }
     };
     let refused = Error::new(kind, what).hint(hint);
-    if breaks_session(error) { refused.transient() } else { refused }
+    let timed_out = code.is_none() && std::error::Error::source(error).is_none();
+    if timed_out || breaks_session(error) { refused.transient() } else { refused }
 }
 
 /// What keeps us from this one database, as another session finds.

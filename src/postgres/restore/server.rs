@@ -56,7 +56,9 @@ pub async fn session(connection: &Connection, database: &str) -> Result<Client> 
 
 async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
     match session(connection, MAINTENANCE[0]).await {
-        Err(error) if error.kind() == Kind::Missing => Ok((session(connection, MAINTENANCE[1]).await?, MAINTENANCE[1])),
+        Err(error) if matches!(error.kind(), Kind::Missing | Kind::Config) => {
+            Ok((session(connection, MAINTENANCE[1]).await?, MAINTENANCE[1]))
+        }
         other => Ok((other?, MAINTENANCE[0])),
     }
 }

@@ -83,6 +83,7 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     let session = run.stop.or(Session::open(&run.connection, database)).await?;
     run.reached.store(true, Ordering::Relaxed);
     let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
+    run.stop.or(session.has_room(sessions(run))).await?;
     let interruptions = run.stop.or(Interruptions::before(&session, &run.connection, database)).await?;
     let name = run.stop.or(claim::take(run, database)).await?;
     let id = name.id.clone();
@@ -163,6 +164,15 @@ async fn dump(
         warnings,
         pg_dump: programs.version,
     })))
+}
+
+/// How many sessions pg_dump has at once.
+fn sessions(run: &Run<'_>) -> usize {
+    match run.settings.format {
+        // One leads, and each job has its own (`src/bin/pg_dump/parallel.c`). With one job the leader does all itself.
+        Format::Directory if run.settings.jobs.get() > 1 => run.settings.jobs.get() + 1,
+        _ => 1,
+    }
 }
 
 /// Key of the archive; of a directory archive, its folder.

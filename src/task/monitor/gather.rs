@@ -135,7 +135,7 @@ fn server(
     let covered = |name: &String| expected.contains(name) || excluded.contains(name) || of_others.contains(name);
     match on_server {
         Ok(None) => (Server::NotAsked, Vec::new()),
-        Ok(Some(OnServer { whole, half_dropped })) => (
+        Ok(Some(OnServer { whole, half_dropped, .. })) => (
             Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
             half_dropped.into_iter().filter(|name| !excluded.contains(name) && !of_others.contains(name)).collect(),
         ),
