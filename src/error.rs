@@ -63,6 +63,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    transient: bool,
 }
 
 /// The result of everything that can fail.
@@ -71,13 +72,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of this kind with this message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: redacted(&message.into()).into_owned(), hint: None }
+        Error { kind, message: redacted(&message.into()).into_owned(), hint: None, transient: false }
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(redacted(&hint.into()).into_owned());
+        self
+    }
+
+    /// Marks what ended a session and says nothing of the next one: a server that restarts, a connection that broke.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
         self
     }
 
@@ -91,6 +99,11 @@ impl Error {
     /// The kind, which is the exit code.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether the same may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// What to do next, if there is something to say.
@@ -110,8 +123,8 @@ impl Error {
 
     /// The error of ours that an I/O error carries: it has said already what failed, on what and why.
     pub fn within(error: &std::io::Error) -> Option<Self> {
-        let Error { kind, message, hint } = error.get_ref()?.downcast_ref()?;
-        Some(Error { kind: *kind, message: message.clone(), hint: hint.clone() })
+        let Error { kind, message, hint, transient } = error.get_ref()?.downcast_ref()?;
+        Some(Error { kind: *kind, message: message.clone(), hint: hint.clone(), transient: *transient })
     }
 
     /// A failed read of `what`: damaged data, a missing file or a lack of rights, by the kind of `error`.

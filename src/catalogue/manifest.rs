@@ -23,6 +23,9 @@ pub const VERIFY: &str = ".verify.json";
 /// What follows a backup's id in the name of what pins it.
 pub const PIN: &str = ".pin.json";
 
+/// How many rewritten tables are named in words.
+const REWRITTEN_NAMED: usize = 3;
+
 /// Everything that is known of one backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -55,7 +58,7 @@ pub struct Manifest {
     pub compression: Compression,
     /// Encryption, if there is one.
     pub encryption: Option<Encryption>,
-    /// Whether options left data out.
+    /// Whether options left data out, or tables were rewritten when the dump began.
     pub partial: bool,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
@@ -298,6 +301,10 @@ pub struct Omission {
     pub name: String,
     /// Why it is not in the archive.
     pub reason: String,
+    /// Whether it is the rows of a table that was truncated, rewritten or replaced when the dump began. The archive has the
+    /// table, and a backup with such a table is partial.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewritten: bool,
 }
 
 impl Omission {
@@ -397,6 +404,29 @@ impl Manifest {
     /// Files with this role.
     pub fn files(&self, role: Role) -> impl Iterator<Item = &StoredFile> {
         self.files.iter().filter(move |file| file.role == role)
+    }
+
+    /// Tables whose rows the archive lacks because they were rewritten when the dump began, quoted as in SQL.
+    pub fn rewritten(&self) -> impl Iterator<Item = &str> {
+        self.omitted.iter().filter(|omission| omission.rewritten).map(|omission| omission.name.as_str())
+    }
+
+    /// What a partial backup lacks, in words; none for a whole one.
+    pub fn lacking(&self) -> Option<String> {
+        if !self.partial {
+            return None;
+        }
+        let first: Vec<&str> = self.rewritten().take(REWRITTEN_NAMED).collect();
+        let more = match self.rewritten().count().saturating_sub(first.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(match first.is_empty() {
+            true => "options left data out".to_owned(),
+            false => {
+                format!("it lacks the rows of {}{more}, rewritten when the dump began", first.join(", "))
+            }
+        })
     }
 
     /// Size of all files in the store, in bytes.

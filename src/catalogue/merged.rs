@@ -97,6 +97,11 @@ impl Group {
         matches!(self.best().status, Status::Good | Status::Verified)
     }
 
+    /// Whether it is partial because tables were rewritten when its dump began.
+    fn lacks_rewritten(&self) -> bool {
+        self.best().status == Status::Partial && self.manifest().rewritten().next().is_some()
+    }
+
     fn is_of(&self, database: Option<&str>) -> bool {
         database.is_none_or(|name| self.manifest().database == name)
     }
@@ -228,7 +233,8 @@ impl Merged {
         self.groups.iter().filter(move |group| !group.own && group.is_of(database))
     }
 
-    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one. Only a whole
+    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one, or of a
+    /// database that has none the newest that lacks no more than the rows of rewritten tables. Only a whole
     /// id finds a backup of another instance or host.
     ///
     /// `latest` needs a database where there are backups of several. A beginning must have the whole name of the database,
@@ -250,7 +256,24 @@ impl Merged {
         let key = Manifest::key(&group.manifest().id);
         let unusable = self.strange.iter().filter(|strange| strange.store == "local" && strange.unusable.key == key);
         remarks.extend(unusable.map(|strange| format!("{}; {taken}", strange.unusable.error)));
+        remarks.extend(self.of_rewritten(asked, group));
         Ok(Choice { group, copy, remarks })
+    }
+
+    /// What is to be said of rows that are missing: in the backup that was found, or in a newer one that was passed over.
+    fn of_rewritten(&self, asked: Asked<'_>, found: &Group) -> Option<String> {
+        let newest = self.own(Some(&found.manifest().database)).filter(|group| group.lacks_rewritten()).last();
+        let passed_over = newest.filter(|newest| newest.manifest().started > found.manifest().started);
+        match passed_over.filter(|_| asked.id == "latest") {
+            Some(newer) => {
+                let (id, lacking) = (printable(&newer.manifest().id), newer.manifest().lacking()?);
+                Some(format!("a newer backup, {id}, is partial ({lacking}): name it to take it"))
+            }
+            None if found.lacks_rewritten() => {
+                Some(format!("{} is partial: {}", printable(&found.manifest().id), found.manifest().lacking()?))
+            }
+            None => None,
+        }
     }
 
     fn named(&self, asked: Asked<'_>) -> Result<&Group> {
@@ -298,7 +321,11 @@ impl Merged {
     }
 
     fn latest(&self, asked: Asked<'_>) -> Result<&Group> {
-        let good: Vec<&Group> = self.own(asked.database).filter(|group| group.is_good()).collect();
+        let has_whole = |group: &Group| self.own(Some(&group.manifest().database)).any(|other| other.is_good());
+        let good: Vec<&Group> = self
+            .own(asked.database)
+            .filter(|group| group.is_good() || (group.lacks_rewritten() && !has_whole(group)))
+            .collect();
         let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
         databases.sort_unstable();
         databases.dedup();

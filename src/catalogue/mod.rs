@@ -56,7 +56,7 @@ pub enum Status {
     Good,
     /// The same, and a verify has read every byte.
     Verified,
-    /// Options left data out.
+    /// Data are missing: options left them out, or tables were rewritten when the dump began.
     Partial,
     /// A file is missing or has another size, or the last verify failed.
     Damaged,

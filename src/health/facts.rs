@@ -22,6 +22,8 @@ pub struct Facts {
     pub databases: Vec<Expected>,
     /// The server.
     pub server: Server,
+    /// Databases whose DROP DATABASE was interrupted.
+    pub half_dropped: Vec<String>,
     /// When backups are due.
     pub schedule: Schedule,
     /// The disk of the backup directory, where it is known.
@@ -84,6 +86,9 @@ pub struct Backup {
     pub kind: String,
     /// What can be said of it.
     pub state: State,
+    /// Tables whose rows it lacks because they were rewritten when its dump began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewritten: Vec<String>,
     /// When every byte of it was read and found right, if that was its last verify.
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
@@ -107,7 +112,7 @@ pub struct Drill {
 pub enum State {
     /// Whole, and with the right sizes.
     Good,
-    /// Options left data out.
+    /// Data are missing: options left them out, or tables were rewritten when the dump began.
     Partial,
     /// What is wrong with its files.
     Damaged(Vec<String>),

@@ -37,6 +37,7 @@ pub fn backup(database: &str, hours: i64) -> Backup {
         bytes: 10 << 20,
         kind: "custom gzip".to_owned(),
         state: State::Good,
+        rewritten: Vec::new(),
         verified: None,
         drill: None,
     }
@@ -69,6 +70,7 @@ pub fn facts() -> Facts {
         stores: vec![store("local", daily("shop"))],
         databases: vec![expected("shop")],
         server: Server::Uncovered(Vec::new()),
+        half_dropped: Vec::new(),
         schedule: Schedule {
             text: "0 2 * * *".to_owned(),
             trouble: None,

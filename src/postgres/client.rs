@@ -9,8 +9,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
+use crate::postgres::passfile;
 use crate::postgres::tls::Problem;
-use crate::postgres::{connection_limit, passfile};
+
+mod pooler;
+mod refused;
+
+/// Databases that exist on every server, to ask for the others and to make them from.
+pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
+
+/// What to do where a standby's recovery gets in the way of a backup.
+pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
+     or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,30 +34,49 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
 
 /// Connects to a database. The connection ends when the client is dropped.
+///
+/// # Errors
+/// `Config` where a connection pooler answers that keeps our sessions' options from the server.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
-    let mut config = tokio_postgres::Config::new();
     let user = match &connection.user {
         Some(user) => user.clone(),
         None => whoami::username().map_err(|error| {
             Error::new(Kind::Config, format!("the name of this user cannot be found: {error}")).hint("set DB_USER")
         })?,
     };
-    config.port(connection.port).dbname(database).user(&user).application_name("pgcellar");
-    config.options(format!("{NO_TIMEOUTS} {}", connection.options()));
+    let mark = pooler::mark();
+    match log_in(connection, &user, database, &mark).await? {
+        Ok(client) => {
+            pooler::refuse(connection, &client, &mark).await?;
+            Ok(client)
+        }
+        Err(error) => Err(refused::explain(connection, &user, database, &error).await),
+    }
+}
+
+/// Logs in. The session's options set its `mark`, by which a pooler is found out.
+async fn log_in(
+    connection: &Connection,
+    user: &str,
+    database: &str,
+    mark: &str,
+) -> Result<std::result::Result<Client, tokio_postgres::Error>> {
+    let mut config = tokio_postgres::Config::new();
+    config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
+    config.options(format!("{NO_TIMEOUTS} {} -c {}={mark}", connection.options(), pooler::MARK));
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),
         Host::Name(name) => config.host(name),
     };
-    if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, &user, database)) {
+    if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, user, database)) {
         config.password(password.expose());
     }
-    let connected = match (&connection.host, connection.tls.mode) {
+    Ok(match (&connection.host, connection.tls.mode) {
         (Host::Socket(_), _) | (_, SslMode::Disable) => open(config.ssl_mode(ClientSslMode::Disable), NoTls).await,
         (Host::Name(host), SslMode::Prefer) => prefer(&mut config, connection.tls.connector(host)?).await,
         (Host::Name(host), _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?).await,
-    };
-    connected.map_err(|error| unreachable(connection, &user, database, &error))
+    })
 }
 
 /// Connects to a database that hours of work have gone into: a server that has no connection left for a moment, or is
@@ -105,61 +134,6 @@ where
     Ok(client)
 }
 
-fn unreachable(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {
-    let why = reason(error);
-    let code = error.code();
-    if code == Some(&SqlState::INVALID_CATALOG_NAME) {
-        return Error::new(Kind::Missing, format!("there is no database '{database}' at {connection}"))
-            .hint("look at DB_NAME, and at the names that psql -l shows");
-    }
-    let what = format!("cannot connect to {connection} as '{user}': {why}");
-    if let Some(failure) = tls_failure(error) {
-        let hint = Problem::of(failure).map_or(
-            "TLS did not come about: look at DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and at the server's log",
-            Problem::hint,
-        );
-        return Error::new(Kind::Unavailable, what).hint(hint);
-    }
-    let hint = match code {
-        Some(code) if *code == SqlState::INVALID_PASSWORD => {
-            "look at DB_USER and DB_PASSWORD, or the credential db-password"
-        }
-        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "does the role exist, may it log in, and does pg_hba.conf let this host in?"
-        }
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "the role may not connect to this database",
-        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            let limited = limited(error).map(|kind| (kind, if kind == "role" { user } else { database }));
-            return Error::new(Kind::Unavailable, what).hint(match limited {
-                Some((kind, name)) => {
-                    let mend = connection_limit::mend(kind, name, connection_limit::OF_A_BACKUP);
-                    format!("{mend}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
-                }
-                None => "raise max_connections, or run the backup at a quieter time".to_owned(),
-            });
-        }
-        Some(_) => {
-            return Error::new(Kind::Unavailable, what).hint("the server refuses connections for now, try again later");
-        }
-        None if why.contains("password missing") => "set DB_PASSWORD, or the credential db-password, or ~/.pgpass",
-        None => {
-            return Error::new(Kind::Unavailable, what)
-                .hint("is it running at this host and port, and does pg_hba.conf let this host in?");
-        }
-    };
-    Error::new(Kind::NotPermitted, what).hint(hint)
-}
-
-/// What has too many sessions by its own `CONNECTION LIMIT`, if it is not the whole server. One code stands for all of them;
-/// the server also tells which of its functions refused (`src/backend/utils/init/miscinit.c` and `postinit.c`).
-fn limited(error: &tokio_postgres::Error) -> Option<&'static str> {
-    match error.as_db_error()?.routine()? {
-        "InitializeSessionUserId" => Some("role"),
-        "CheckMyDatabase" => Some("database"),
-        _ => None,
-    }
-}
-
 /// The server's own message, or the lowest cause of a failure below it.
 pub fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
@@ -186,11 +160,32 @@ pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
             _ => Kind::Unavailable,
         };
         let failed = Error::new(kind, format!("{what}: {}", reason(&error)));
-        match error.is_closed() {
-            true => failed.hint("the server closed the connection; look at its log"),
-            false => failed,
+        let failed = if breaks_session(&error) { failed.transient() } else { failed };
+        match error.code() {
+            Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE => failed.hint(OF_STANDBY),
+            None if error.is_closed() => failed.hint("the server closed the connection; look at its log"),
+            _ => failed,
         }
     }
+}
+
+/// Whether an error has ended a session or a statement and tells nothing of what was asked: the next session may see none
+/// (PostgreSQL documentation, "PostgreSQL Error Codes"). In a transaction that only reads, a serialization failure and a
+/// deadlock are what a standby's recovery conflicts with (`src/backend/tcop/postgres.c`).
+fn breaks_session(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+        return error.is_closed() || io;
+    };
+    let transient = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::QUERY_CANCELED,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ];
+    transient.contains(code) || (code.code().starts_with("08") && *code != SqlState::PROTOCOL_VIOLATION)
 }
 
 /// Quotes a name as an SQL identifier (PostgreSQL documentation, "Identifiers and Key Words").

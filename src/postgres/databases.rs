@@ -4,40 +4,77 @@ use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::{Kind, Result};
-use crate::postgres::client::{connect, failed};
+use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::snapshot::{get, text};
 
-/// Databases that exist on every server, to ask for the others.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
+/// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every
+/// server has. A database that is marked as a template can hold anything.
+const LIST: &str = "SELECT datname::text, datconnlimit = -2, datistemplate FROM pg_database \
+     WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY 1";
 
-/// Databases that can be backed up: those that allow connections and are no templates, by name.
-pub async fn all(connection: &Connection) -> Result<Vec<String>> {
-    let (client, _) = maintenance(connection).await?;
-    names(&client).await
+/// The databases of a server that allow connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnServer {
+    /// Those that can be backed up, by name.
+    pub whole: Vec<String>,
+    /// Those of them that are marked as templates.
+    pub templates: Vec<String>,
+    /// Those whose DROP DATABASE was interrupted: nobody can connect to them, and nothing is left to be done but to drop them
+    /// (PostgreSQL documentation, "DROP DATABASE"; `DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
+    pub half_dropped: Vec<String>,
 }
 
-/// The same, without a maintenance database into which nobody has put tables.
-pub async fn in_use(connection: &Connection) -> Result<Vec<String>> {
+/// All that are to be backed up.
+pub async fn all(connection: &Connection) -> Result<OnServer> {
+    let (client, _) = maintenance(connection).await?;
+    list(&client).await
+}
+
+/// The same, without the maintenance database and templates that have no tables of their own.
+pub async fn in_use(connection: &Connection) -> Result<OnServer> {
     let (client, database) = maintenance(connection).await?;
-    let mut names = names(&client).await?;
+    let mut found = list(&client).await?;
+    let mut empty = Vec::new();
     if database == MAINTENANCE[0] && !has_tables(&client).await? {
-        names.retain(|name| name != MAINTENANCE[0]);
+        empty.push(MAINTENANCE[0].to_owned());
     }
-    Ok(names)
+    for template in &found.templates {
+        // One that cannot be looked at may have something in it.
+        if let Ok(client) = connect(connection, template).await
+            && !has_tables(&client).await?
+        {
+            empty.push(template.clone());
+        }
+    }
+    found.whole.retain(|name| !empty.contains(name));
+    Ok(found)
 }
 
 /// A connection to a maintenance database, and which it is.
 async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
     match connect(connection, MAINTENANCE[0]).await {
-        Err(error) if error.kind() == Kind::Missing => Ok((connect(connection, MAINTENANCE[1]).await?, MAINTENANCE[1])),
+        Err(error) if matches!(error.kind(), Kind::Missing | Kind::Config) => {
+            Ok((connect(connection, MAINTENANCE[1]).await?, MAINTENANCE[1]))
+        }
         other => Ok((other?, MAINTENANCE[0])),
     }
 }
 
-async fn names(client: &Client) -> Result<Vec<String>> {
-    let query = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let rows = client.query(query, &[]).await.map_err(failed("the databases cannot be listed"))?;
-    rows.iter().map(|row| text(row, 0)).collect()
+/// The same as a session in any database lists them.
+pub async fn list(client: &Client) -> Result<OnServer> {
+    let mut found = OnServer::default();
+    for row in client.query(LIST, &[]).await.map_err(failed("the databases cannot be listed"))? {
+        let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+        if half_dropped {
+            found.half_dropped.push(name);
+            continue;
+        }
+        if template {
+            found.templates.push(name.clone());
+        }
+        found.whole.push(name);
+    }
+    Ok(found)
 }
 
 /// Whether there are tables that neither the server nor an extension has made.
@@ -46,6 +83,6 @@ async fn has_tables(client: &Client) -> Result<bool> {
          WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
          AND NOT EXISTS (SELECT FROM pg_depend d \
            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))";
-    let row = client.query_one(query, &[]).await.map_err(failed("the tables of 'postgres' cannot be listed"))?;
+    let row = client.query_one(query, &[]).await.map_err(failed("the tables of a database cannot be listed"))?;
     get(&row, 0)
 }

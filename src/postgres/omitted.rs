@@ -1,5 +1,6 @@
 //! What a dump leaves out, found by comparing the snapshot's catalogue with the archive's table of contents.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::pin;
 
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
-use crate::postgres::snapshot::{Snapshot, get, text};
+use crate::postgres::snapshot::{Rewritten, Snapshot, get, text};
 
 /// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
 /// `SQL_ASCII` are no text of any encoding, and come as they are.
@@ -36,11 +37,20 @@ const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.e
      WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
        AND n.nspname <> 'information_schema'";
 
+/// Why a table's rows are missing that was truncated, rewritten or replaced between the snapshot and the dump's locks.
+const REWRITTEN: &str = "truncated, rewritten or replaced when the dump began, which does not see its rows";
+
 impl Snapshot {
     /// Everything of the database that the archive does not have, with the reason. `options` says whether the user's own
-    /// options left data out.
-    pub async fn omitted(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
-        let mut omitted = self.omitted_tables(facts, dumped, options).await?;
+    /// options left data out; `rewritten` are the tables that were rewritten before pg_dump held its locks.
+    pub async fn omitted(
+        &self,
+        facts: &Facts,
+        dumped: &Dumped,
+        options: bool,
+        rewritten: &[Rewritten],
+    ) -> Result<Vec<Omission>> {
+        let mut omitted = self.omitted_tables(facts, dumped, options, rewritten).await?;
         omitted.extend(self.omitted_subscriptions(facts, dumped, options).await?);
         omitted.extend(self.omitted_user_mappings(facts).await?);
         if dumped.large_objects < facts.large_objects {
@@ -48,12 +58,20 @@ impl Snapshot {
                 kind: "large objects".to_owned(),
                 name: format!("{} of {}", facts.large_objects - dumped.large_objects, facts.large_objects),
                 reason: because(options, "pg_dump did not write them").to_owned(),
+                rewritten: false,
             });
         }
         Ok(omitted)
     }
 
-    async fn omitted_tables(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
+    async fn omitted_tables(
+        &self,
+        facts: &Facts,
+        dumped: &Dumped,
+        options: bool,
+        rewritten: &[Rewritten],
+    ) -> Result<Vec<Omission>> {
+        let rewritten: HashSet<u32> = rewritten.iter().map(|table| table.oid).collect();
         let no_parameters: [&str; 0] = [];
         let what = "the tables cannot be listed";
         let mut rows = pin!(self.client().query_raw(TABLES, no_parameters).await.map_err(failed(what))?);
@@ -64,13 +82,17 @@ impl Snapshot {
             let has_rows: bool = get(&row, 9)?;
             // Hash partitions on an enum stand in a script under their root's name (`dumpTableData` in
             // `src/bin/pg_dump/pg_dump.c`).
-            if dumped.has_table(get(&row, 0)?, name.each()) || dumped.has_table_named(root.each()) {
+            let oid = get(&row, 0)?;
+            let is_dumped = dumped.has_table(oid, name.each()) || dumped.has_table_named(root.each());
+            let rewritten = is_dumped && rewritten.contains(&oid);
+            if is_dumped && !rewritten {
                 if let (Some(extension), Some(1..), true) = (extension, condition.map(|text| text.len()), has_rows) {
                     omitted.push(left_out_by_condition(&name, &extension));
                 }
                 continue;
             }
             let reason = match (text(&row, 1)?.as_str(), text(&row, 2)?.as_str(), (extension, condition)) {
+                _ if rewritten => REWRITTEN.to_owned(),
                 ("f", _, _) => "foreign table: its rows are on another server".to_owned(),
                 (_, _, (Some(_), None)) if !has_rows => continue,
                 (_, _, (Some(extension), None)) => format!(
@@ -81,7 +103,7 @@ impl Snapshot {
                 _ => because(options, "pg_dump did not write its rows").to_owned(),
             };
             let name = name.to_string();
-            omitted.push(Omission { kind: "table data".to_owned(), name, reason });
+            omitted.push(Omission { kind: "table data".to_owned(), name, reason, rewritten });
         }
         omitted.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(omitted)
@@ -99,7 +121,7 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let reason = because(options, "only a superuser may dump subscriptions");
-        let omission = |name| Omission { kind: "subscription".to_owned(), name, reason: reason.to_owned() };
+        let omission = |name| omission("subscription", name, reason);
         rows.iter().map(|row| Ok(omission(identifier(&text(row, 0)?)))).collect()
     }
 
@@ -113,7 +135,7 @@ impl Snapshot {
             "SELECT format('%I on %I', usename, srvname) FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY 1";
         let rows = self.client().query(query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
         let reason = "its options, if it has any, may be read by a superuser and the server's owner only";
-        let omission = |name| Omission { kind: "user mapping options".to_owned(), name, reason: reason.to_owned() };
+        let omission = |name| omission("user mapping options", name, reason);
         rows.iter().map(|row| Ok(omission(text(row, 0)?))).collect()
     }
 }
@@ -149,7 +171,11 @@ fn left_out_by_condition(name: &Names<'_>, extension: &str) -> Omission {
         "those that the condition of the extension {extension} leaves out are made by the extension: changes of them do not \
          come back"
     );
-    Omission { kind: EXTENSION_ROWS.to_owned(), name: name.to_string(), reason }
+    omission(EXTENSION_ROWS, name.to_string(), &reason)
+}
+
+fn omission(kind: &str, name: String, reason: &str) -> Omission {
+    Omission { kind: kind.to_owned(), name, reason: reason.to_owned(), rewritten: false }
 }
 
 fn because(options: bool, otherwise: &'static str) -> &'static str {

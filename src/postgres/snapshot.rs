@@ -12,10 +12,21 @@ use crate::postgres::connection_limit;
 /// `relfilenode` comes from the snapshot, `pg_relation_filenode()` looks at what is committed (`src/backend/utils/adt/
 /// dbsize.c`). TRUNCATE and rewrites give a table a new file, and are not MVCC-safe: a dump by this snapshot would see
 /// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats").
-const REWRITTEN: &str = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c \
+const REWRITTEN: &str = "SELECT c.oid, format('%I.%I', n.nspname, c.relname), pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
      JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
-     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 1 LIMIT 10";
+     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 2";
+
+/// A table that has another file than in the snapshot, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Its OID in the snapshot.
+    pub oid: u32,
+    /// Schema and name, quoted where they have to be.
+    pub name: String,
+    /// Whether it was dropped. Another one may have its name: `LOCK TABLE` of pg_dump, which goes by the name, finds that one.
+    pub dropped: bool,
+}
 
 /// A session whose transaction holds an exported snapshot. It must live until pg_dump has exited.
 #[derive(Debug)]
@@ -66,6 +77,11 @@ impl Session {
         Ok(Session { client, version_num })
     }
 
+    /// The session, before its transaction begins.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.version_num / 10_000
@@ -91,12 +107,13 @@ impl Snapshot {
         &self.client
     }
 
-    /// Up to ten tables that were truncated, rewritten or dropped since the snapshot was taken. Asked once pg_dump holds
-    /// its locks, so that no more can come.
-    pub async fn rewritten(&self) -> Result<Vec<String>> {
+    /// Tables that were truncated, rewritten or dropped since the snapshot was taken. Asked once pg_dump holds its locks, so
+    /// that no more can come.
+    pub async fn rewritten(&self) -> Result<Vec<Rewritten>> {
         let rows =
             self.client.query(REWRITTEN, &[]).await.map_err(failed("tables cannot be compared with the snapshot"))?;
-        rows.iter().map(|row| text(row, 0)).collect()
+        let table = |row: &Row| Ok(Rewritten { oid: get(row, 0)?, name: text(row, 1)?, dropped: get(row, 2)? });
+        rows.iter().map(table).collect()
     }
 }
 

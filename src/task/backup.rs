@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,12 +12,15 @@ use crate::catalogue::manifest::{Manifest, Omission};
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
+use crate::health::words::some;
 use crate::host::event;
 use crate::host::lock::Lock;
 use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
 use crate::host::stop::Stop;
+use crate::postgres::client::identifier;
 use crate::postgres::databases;
+use crate::postgres::snapshot::Rewritten;
 use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
 use crate::task::sweep::sweep;
@@ -33,8 +36,18 @@ mod whole;
 use attempt::Attempt;
 use copies::Copies;
 
-/// How often a dump is begun again when tables were rewritten under it.
+/// How often a dump is begun when tables are rewritten under it. The last one is kept, and lacks their rows.
 const ATTEMPTS: u32 = 3;
+
+/// How often a dump is begun that fails at once because tables are dropped.
+const ATTEMPTS_OF_DROPPED: u32 = 10;
+
+/// How many tables are named that were rewritten or dropped.
+const NAMED: usize = 10;
+
+/// How long to wait before a dump is begun again whose connection broke: that may pass at once, or when the server has
+/// restarted.
+const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// How long a run that was told to stop waits for a bucket.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -54,6 +67,8 @@ struct Run<'a> {
     bucket: Option<Arc<dyn Store>>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
+    /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
+    reached: AtomicBool,
     /// Whether the bucket did not answer: then nothing is announced there, or taken back.
     bucket_fails: AtomicBool,
     stop: &'a Stop,
@@ -135,6 +150,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
         local: stores.local,
         bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
+        reached: AtomicBool::new(false),
         bucket_fails: AtomicBool::new(false),
         place,
         stop,
@@ -201,30 +217,72 @@ async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
         Databases::Named(names) => return Ok(names.clone()),
         Databases::AllBut(excluded) => excluded,
     };
-    let mut names = databases::all(&run.connection).await?;
-    names.retain(|name| !excluded.contains(name));
-    match names.is_empty() {
+    let mut found = databases::all(&run.connection).await?;
+    run.reached.store(true, Ordering::Relaxed);
+    found.whole.retain(|name| !excluded.contains(name));
+    for name in found.half_dropped.iter().filter(|name| !excluded.contains(name)) {
+        log::warn!(
+            "the database '{}' is left out: its DROP DATABASE was interrupted, and it can only be dropped (DROP DATABASE {})",
+            name.escape_debug(),
+            identifier(name)
+        );
+    }
+    match found.whole.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),
-        false => Ok(names),
+        false => Ok(found.whole),
     }
 }
 
 async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
-    for _ in 0..ATTEMPTS {
-        match attempt::attempt(run, database).await? {
-            Attempt::Whole(whole) => {
+    let mut pauses = PAUSES.iter();
+    let mut rewritten = 0;
+    loop {
+        match attempt::attempt(run, database, rewritten + 1 >= ATTEMPTS).await {
+            Ok(Attempt::Whole(whole)) => {
                 let manifest = commit::commit(run, *whole).await?;
                 tell(run, &manifest);
                 return Ok(manifest);
             }
-            Attempt::Rewritten(tables) => log::warn!(
-                "{} changed between the snapshot and the dump's locks, which would have emptied them in the dump: starting over",
-                tables.join(", ")
-            ),
+            Ok(Attempt::Rewritten(tables)) => {
+                rewritten += 1;
+                if rewritten == ATTEMPTS_OF_DROPPED {
+                    let message = format!("tables of '{database}' were dropped under {rewritten} dumps in a row: ");
+                    return Err(Error::new(Kind::TryAgain, message + &names(&tables))
+                        .hint("run the backup when nothing drops tables"));
+                }
+                log::warn!("{}: starting over", changed(&tables));
+            }
+            Err(error) if error.is_transient() && run.reached.load(Ordering::Relaxed) => {
+                let Some(pause) = pauses.next() else {
+                    return Err(error.context(format!("tried {} times, the last time", PAUSES.len() + 1)));
+                };
+                log::warn!("{error}: trying again in {} s", pause.as_secs());
+                let slept = async {
+                    tokio::time::sleep(*pause).await;
+                    Ok(())
+                };
+                run.stop.or(slept).await?;
+            }
+            Err(error) => return Err(error),
         }
     }
-    Err(Error::new(Kind::TryAgain, format!("tables of '{database}' were rewritten under {ATTEMPTS} dumps in a row"))
-        .hint("run the backup when nothing truncates or alters tables"))
+}
+
+/// What happened to tables under a dump. One that was dropped is not in it, or stands for another of its name.
+fn changed(tables: &[Rewritten]) -> String {
+    let (dropped, rewritten): (Vec<_>, Vec<_>) = tables.iter().cloned().partition(|table| table.dropped);
+    let what = match (rewritten.as_slice(), dropped.as_slice()) {
+        (rewritten, []) => format!("{} truncated or rewritten", names(rewritten)),
+        ([], dropped) => format!("{} dropped", names(dropped)),
+        (rewritten, dropped) => format!("{} truncated or rewritten, and {} dropped", names(rewritten), names(dropped)),
+    };
+    format!("{what} between the snapshot and the dump's locks")
+}
+
+/// The first names, and how many more there are.
+fn names(tables: &[Rewritten]) -> String {
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    some(&names, NAMED)
 }
 
 fn tell(run: &Run<'_>, manifest: &Manifest) {
@@ -240,7 +298,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
         manifest.contents.tables_in_words(),
         indicatif::HumanBytes(manifest.stored_bytes()),
         indicatif::HumanBytes(plain),
-        if manifest.partial { " (partial: options left data out)" } else { "" },
+        manifest.lacking().map(|lacking| format!(" (partial: {lacking})")).unwrap_or_default(),
     );
     for warning in &manifest.warnings {
         log::warn!("{}: {warning}", manifest.id);
@@ -250,7 +308,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     // Many of a kind are counted, and all stand in the manifest.
     for (level, omitted) in [(log::Level::Warn, omitted), (log::Level::Info, made)] {
         for omission in omitted.iter().take(10) {
-            let Omission { kind, name, reason } = omission;
+            let Omission { kind, name, reason, .. } = omission;
             log::log!(level, "{}: not in the archive: {kind} {name} ({reason})", manifest.id);
         }
         if omitted.len() > 10 {

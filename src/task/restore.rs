@@ -263,6 +263,12 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
     }
 }
 
+/// What a partial backup lacks, in words.
+fn partial(archive: &Archive) -> Option<String> {
+    let lacking = archive.manifest.as_ref().and_then(Manifest::lacking);
+    lacking.or_else(|| archive.partial.then(|| "options left data out".to_owned()))
+}
+
 fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
     let archive = &run.archive;
     log::info!(
@@ -275,7 +281,7 @@ fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
         took.as_secs_f64(),
         run.part.as_ref().map_or_else(|| tables_in_words(archive.expected.tables), Part::words),
         HumanBytes(bytes),
-        if archive.partial { " (a partial backup: options left data out)" } else { "" },
+        partial(archive).map(|lacking| format!(" (a partial backup: {lacking})")).unwrap_or_default(),
     );
     let Some(manifest) = &archive.manifest else { return };
     let (made, omitted): (Vec<&Omission>, Vec<&Omission>) =

@@ -1,75 +1,12 @@
 //! What a dump leaves out is said, with the reason.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::cluster::{PASSWORD, free_port};
-use crate::common::process::{hand_over, must, unprivileged};
+use crate::common::cluster::PASSWORD;
+use crate::common::standby::Standby;
 use crate::common::{Cellar, Cluster, Version, exit};
-
-/// A standby of a cluster. It ends when it is dropped.
-struct Standby {
-    folder: tempfile::TempDir,
-    port: u16,
-    server: Child,
-}
-
-impl Standby {
-    fn of(cluster: &Cluster) -> Standby {
-        let rules = cluster.data_dir().join("pg_hba.conf");
-        let text = fs::read_to_string(&rules).unwrap();
-        fs::write(&rules, format!("local replication all trust\n{text}")).unwrap();
-        cluster.sql("postgres", "SELECT pg_reload_conf()");
-
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
-        hand_over(folder.path());
-        let data = folder.path().join("data");
-        let mut copy = unprivileged(cluster.version().bin_dir().join("pg_basebackup"));
-        copy.current_dir("/").args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]);
-        copy.arg("--host").arg(cluster.socket_dir()).arg(format!("--port={}", cluster.port()));
-        must(copy.arg("--pgdata").arg(&data));
-        let port = free_port();
-        // Ends with the thread of the test, however that ends.
-        let mut server = unprivileged("setpriv");
-        server.args(["--pdeathsig", "QUIT", "--"]).arg(cluster.version().bin_dir().join("postgres"));
-        server.current_dir("/").arg("-D").arg(&data).arg("-c").arg(format!("port={port}"));
-        server.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let server = server.stdin(Stdio::null()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        let standby = Standby { folder, port, server };
-        standby.wait_until_ready(&data);
-        standby
-    }
-
-    fn wait_until_ready(&self, data: &Path) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let is_ready = || {
-            let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-            state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
-        };
-        while !is_ready() {
-            let log = || fs::read_to_string(self.log()).unwrap_or_default();
-            assert!(Instant::now() < deadline && !log().contains("FATAL:"), "the standby did not start:\n{}", log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
-    }
-}
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.server), Signal::QUIT);
-        let _ = self.server.wait();
-    }
-}
 
 /// `kind name: reason` of everything that was left out.
 fn omitted(manifest: &Value) -> Vec<String> {
@@ -85,10 +22,10 @@ fn unlogged_rows_on_a_standby() {
     let cluster = Cluster::start(Version::V15);
     let database = cluster.create("copied");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n; CREATE UNLOGGED TABLE cache AS SELECT 1 AS n");
-    let standby = Standby::of(&cluster);
+    let standby = Standby::of(&cluster, &[]);
     let cellar = Cellar::new(&cluster);
     assert_eq!(omitted(&cellar.back_up(database.name())), [""; 0], "the primary has all rows");
-    let cellar = cellar.with("DB_HOST", standby.folder.path()).with("DB_PORT", standby.port.to_string());
+    let cellar = cellar.with("DB_HOST", standby.socket_dir()).with("DB_PORT", standby.port().to_string());
     for format in FORMATS {
         let outcome = cellar.run(["backup", "--json"]).env("DB_NAME", database.name()).env("BACKUP_FORMAT", format);
         let outcome = outcome.succeeds().says("\"public\".\"cache\"");

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::common::before::Before;
 use crate::common::process::must;
 use crate::common::programs::Programs;
@@ -25,7 +27,11 @@ fn shop() -> Database<'static> {
 
 /// A pg_dump that runs SQL first, and then `count` of how often.
 fn changing(sql: &str, always: bool) -> Programs {
-    let programs = Programs::of(Version::V15);
+    changing_in(Version::V15, sql, always)
+}
+
+fn changing_in(version: Version, sql: &str, always: bool) -> Programs {
+    let programs = Programs::of(version);
     let (folder, psql) = (programs.path().display(), programs.real().join("psql"));
     let change = format!("\"{}\" -X -q -v ON_ERROR_STOP=1 -c \"{sql}\" >&2 || exit 99", psql.display());
     let once = if always { change } else { format!("[ -s '{folder}/runs' ] || {{ {change}; }}") };
@@ -100,17 +106,109 @@ fn drop_under_a_dump() {
     }
 }
 
-#[test]
-fn a_table_that_is_always_rewritten() {
-    let database = shop();
-    let (cellar, before) = Before::with_backup(database.cluster(), &database);
-    for format in ["custom", "directory"] {
-        let programs = changing(TRUNCATE, true);
-        let run = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
-        let outcome = run.fails(exit::TEMPFAIL).says("rewritten under 3 dumps in a row");
+/// Some work truncates a table all the time. Stock pg_dump dumps it empty and says nothing.
+fn always_rewritten(version: Version) {
+    let cluster = Cluster::shared(version);
+    let database = cluster.create("churned");
+    database.sql("CREATE TABLE wine AS SELECT 1 AS n; CREATE TABLE beer AS SELECT 'beer' AS label");
+    let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
+    for format in ["custom", "directory", "tar", "plain"] {
+        let programs = changing_in(version, "TRUNCATE wine; INSERT INTO wine VALUES (2)", true);
+        let run = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
+        let outcome = run.succeeds().says("public.wine truncated or rewritten between").says("starting over");
         assert_eq!(runs(&programs), 3, "{outcome}");
+        let manifest = &outcome.json()[0];
+        assert_eq!(manifest["partial"], true);
+        let omitted = manifest["omitted"].as_array().unwrap();
+        assert_eq!(omitted.len(), 1, "{manifest}");
+        assert_eq!((&omitted[0]["name"], &omitted[0]["rewritten"]), (&json!("\"public\".\"wine\""), &json!(true)));
+        assert_eq!(cellar.list().last().unwrap()["status"], "partial");
+
+        // It is restored as it is, and compared so.
+        let restored = cluster.name_for("restored");
+        let restore = || cellar.run(["restore", "latest", "--target-database", &restored]);
+        let _ = restore().env("FORCE_RESTORE", "true").fails(exit::USAGE).says("lacks the rows of \"public\".\"wine\"");
+        let _ = restore().succeeds().says("wine");
+        let counts = "SELECT count(*) FROM wine UNION ALL SELECT count(*) FROM beer";
+        assert_eq!(cluster.sql(&restored, counts), "0\n1", "{format}");
+        if format != "plain" {
+            let verify = cellar.run(["verify", "latest", "--against-live", database.name()]);
+            let _ = verify.succeeds().says("not compared: rewritten");
+        }
+    }
+    let found = of_database(&cellar, database.name());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("incomplete: ") && found[0].contains("\"public\".\"wine\""), "{found:?}");
+    // Retention keeps them, since there are no others.
+    cellar.run(["retention"]).succeeds();
+    assert_eq!(cellar.list().len(), 4);
+    // A whole one ends all of that.
+    let whole = cellar.back_up(database.name());
+    assert_eq!(whole["partial"], false);
+    assert_eq!(of_database(&cellar, database.name()), [""; 0]);
+}
+
+/// What the monitor finds of a database.
+fn of_database(cellar: &Cellar, database: &str) -> Vec<String> {
+    let verdict = cellar.run(["monitor", "check", "--json"]).finish().json();
+    let findings = verdict["findings"].as_array().unwrap().iter().filter(|finding| finding["subject"] == database);
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    findings.map(|finding| format!("{}: {}", text(&finding["check"]), text(&finding["message"]))).collect()
+}
+
+#[test]
+fn a_table_that_is_always_rewritten_15() {
+    always_rewritten(Version::V15);
+}
+
+#[test]
+fn a_table_that_is_always_rewritten_18() {
+    always_rewritten(Version::V18);
+}
+
+/// `LOCK TABLE` of pg_dump finds the new table of the name.
+#[test]
+fn a_table_that_is_always_replaced() {
+    let database = shop();
+    let (cellar, _) = Before::with_backup(database.cluster(), &database);
+    let programs = changing("DROP TABLE beer; CREATE TABLE beer AS SELECT 'new' AS label", true);
+    let outcome = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).succeeds();
+    let outcome = outcome.says("public.beer dropped between");
+    let omitted = &outcome.json()[0]["omitted"];
+    assert_eq!((&omitted[0]["name"], &omitted[0]["rewritten"]), (&json!("\"public\".\"beer\""), &json!(true)));
+}
+
+/// pg_dump fails at once. It does not when nothing is dropped.
+#[test]
+fn tables_that_are_always_dropped() {
+    let database = shop();
+    database.sql("CREATE TABLE load_0 AS SELECT 1");
+    let (cellar, before) = Before::with_backup(database.cluster(), &database);
+    let drop = "DO 'DECLARE old text = (SELECT relname FROM pg_class WHERE relname LIKE ''load\\_%''); BEGIN \
+         EXECUTE format(''DROP TABLE %I'', old); EXECUTE format(''CREATE TABLE load_%s AS SELECT 1'', txid_current()); END'";
+    for format in ["custom", "directory"] {
+        let programs = changing(drop, true);
+        let run = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
+        let outcome = run.fails(exit::TEMPFAIL).says("dropped under 10 dumps in a row").says("load_");
+        assert!(!outcome.stderr.contains("truncated") && !outcome.stderr.contains("emptied"), "{outcome}");
+        assert_eq!(runs(&programs), 10, "{outcome}");
         before.is_unchanged();
     }
+}
+
+/// What options leave out need not hold still.
+#[test]
+fn a_table_that_is_left_out_and_always_rewritten() {
+    let database = shop();
+    let (cellar, _) = Before::with_backup(database.cluster(), &database);
+    let cellar = cellar.with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=public.wine");
+    let programs = changing(TRUNCATE, true);
+    let outcome = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).succeeds();
+    let omitted = &outcome.json()[0]["omitted"];
+    assert_eq!(
+        (omitted.as_array().unwrap().len(), &omitted[0]["reason"]),
+        (1, &json!("left out by BACKUP_DUMP_OPTIONS"))
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     database.clone_into(&mut manifest.database);
     "main".clone_into(&mut manifest.instance);
     host.clone_into(&mut manifest.host);
+    manifest.omitted.retain(|omission| !omission.rewritten);
     Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
 }
 
@@ -104,6 +105,28 @@ fn latest_is_whole_and_good() {
     for second in [3, 4] {
         assert_eq!(found(&merged, &id("foo", second), None).0, id("foo", second));
     }
+}
+
+#[test]
+fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
+    let lacking = |second| {
+        let mut backup = with(Status::Partial, backup("local", "new", "foo", second));
+        backup.manifest.omitted = serde_json::from_str::<Manifest>(SAMPLE).unwrap().omitted;
+        backup
+    };
+    let remarks = |merged: &Merged, id: &str| merged.resolve(asked(id, None)).unwrap().remarks;
+    // Options that left data out were meant, and nothing else takes the place of a whole backup.
+    let by_options = with(Status::Partial, backup("local", "new", "foo", 3));
+    let no_whole = merged(vec![shelf("local", vec![lacking(1), lacking(2), by_options])]);
+    assert_eq!(found(&no_whole, "latest", None).0, id("foo", 2));
+    assert_eq!(remarks(&no_whole, "latest").len(), 1);
+    let passed_over = merged(vec![shelf("local", vec![backup("local", "new", "foo", 1), lacking(2)])]);
+    assert_eq!(found(&passed_over, "latest", None).0, id("foo", 1));
+    let [remark] = remarks(&passed_over, "latest").try_into().unwrap();
+    assert!(remark.contains(&id("foo", 2)) && remark.contains("public.staging"), "{remark}");
+    assert!(remarks(&passed_over, &id("foo", 1)).is_empty());
+    let newer = merged(vec![shelf("local", vec![lacking(1), backup("local", "new", "foo", 2)])]);
+    assert!(remarks(&newer, "latest").is_empty());
 }
 
 /// Which copy is taken, by the status of the local one and of that in the bucket.

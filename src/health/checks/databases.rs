@@ -31,7 +31,10 @@ pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &Monito
     }
     for protection in protections {
         let expected = protection.expected.into_iter();
-        findings.extend(expected.filter_map(|expected| recent(facts, protection, expected)));
+        findings.extend(expected.filter_map(|expected| match incomplete(facts, protection) {
+            Some(found) => Some(found),
+            None => recent(facts, protection, expected),
+        }));
         findings.extend(protection.expected.and_then(|_| few(facts, protection, settings)));
         findings.extend(large(protection, settings));
         findings.extend(old(facts, protection, settings));
@@ -64,6 +67,28 @@ fn recent(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Op
         ),
         look(facts),
     ))
+}
+
+/// The newest backup, where it is as recent as one has to be and lacks the rows of some tables only.
+fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
+    let usable = |backup: &&Backup| !matches!(backup.state, State::Damaged(_)) && !is_from_future(backup, facts.now);
+    let newest = protection.backups.iter().rev().map(|kept| kept.backup).find(usable)?;
+    let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
+    (newest.state == State::Partial && !newest.rewritten.is_empty() && age <= facts.schedule.recent).then(|| {
+        finding(
+            Level::Warning,
+            "incomplete",
+            protection.database,
+            format!(
+                "the newest backup of {} lacks the rows of {}: {}; {} when the dump began",
+                quoted(protection.database),
+                some(&newest.rewritten, SHOWN),
+                newest.id,
+                if newest.rewritten.len() == 1 { "the table was rewritten" } else { "the tables were rewritten" },
+            ),
+            "run the backup at a time when nothing truncates or rewrites them",
+        )
+    })
 }
 
 /// What to do where a backup is missing.

@@ -7,6 +7,7 @@ use crate::health::{Finding, Level};
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = server(&facts.server);
+    findings.extend(facts.half_dropped.iter().map(|name| half_dropped(name)));
     findings.extend(
         facts
             .schedule
@@ -20,6 +21,19 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
     }));
     findings
+}
+
+fn half_dropped(name: &str) -> Finding {
+    finding(
+        Level::Warning,
+        "half_dropped",
+        name,
+        format!(
+            "the DROP DATABASE of {} was interrupted: it cannot be backed up, and can only be dropped",
+            quoted(name)
+        ),
+        "drop it (DROP DATABASE), or name it in BACKUP_EXCLUDE_DATABASES",
+    )
 }
 
 /// What is to be said of a unit.

@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "damaged",
     "drill_failed",
     "not_recent",
+    "incomplete",
     "storage_full",
     "next_backup_fits",
     "timer",

@@ -81,6 +81,17 @@ fn recent_backups() {
     let mut facts = with(vec![backup("shop", 30)]);
     facts.stores.push(store("s3", vec![backup("shop", 30), backup("shop", 10)]));
     is_silent(&facts, &settings());
+    // One that lacks the rows of a table is told of, and is better than none; once it is too old, the good one counts.
+    let mut rewritten = backup("shop", 10);
+    (rewritten.state, rewritten.rewritten) = (State::Partial, vec!["\"public\".\"staging\"".to_owned()]);
+    for older in [vec![], vec![backup("shop", 30)], vec![backup("shop", 12)]] {
+        let facts = with([older, vec![rewritten.clone()]].concat());
+        finds(&facts, &settings(), Level::Warning, "incomplete", "shop");
+    }
+    is_silent(&with(vec![rewritten.clone(), backup("shop", 9)]), &settings());
+    rewritten.started = now() - SignedDuration::from_hours(27);
+    finds(&with(vec![backup("shop", 53), rewritten.clone()]), &settings(), Level::Critical, "not_recent", "shop");
+    finds(&with(vec![rewritten]), &settings(), Level::Critical, "no_backup", "shop");
     // What is not configured any more need not be recent.
     let mut facts = with([daily("shop"), vec![backup("gone", 9000)]].concat());
     is_silent(&facts, &settings());
@@ -376,6 +387,8 @@ fn the_server() {
     is_silent(&asked(Server::NotAsked), &settings());
     finds(&asked(Server::Unreachable(trouble())), &settings(), Level::Warning, "server_unreachable", "");
     finds(&asked(Server::Uncovered(vec!["new".to_owned()])), &settings(), Level::Warning, "not_covered", "new");
+    let half_dropped = Facts { half_dropped: vec!["old".to_owned()], ..facts() };
+    finds(&half_dropped, &settings(), Level::Warning, "half_dropped", "old");
 }
 
 #[test]

@@ -5,11 +5,8 @@ use tokio_postgres::types::ToSql;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{connect, connect_patiently, failed, identifier};
+use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
 use crate::postgres::snapshot::{get, number, text};
-
-/// Databases that exist on every server, to make others from.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
 /// Nothing may end a session that waits for hours, and nothing may keep it from writing. A version has those of these
 /// parameters that it knows.
@@ -73,7 +70,9 @@ pub async fn session_in_loaded(connection: &Connection, database: &str) -> Resul
 
 async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
     match session(connection, MAINTENANCE[0]).await {
-        Err(error) if error.kind() == Kind::Missing => Ok((session(connection, MAINTENANCE[1]).await?, MAINTENANCE[1])),
+        Err(error) if matches!(error.kind(), Kind::Missing | Kind::Config) => {
+            Ok((session(connection, MAINTENANCE[1]).await?, MAINTENANCE[1]))
+        }
         other => Ok((other?, MAINTENANCE[0])),
     }
 }

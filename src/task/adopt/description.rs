@@ -98,6 +98,7 @@ fn left_out(whole: &Whole) -> (Vec<String>, Vec<Omission>) {
         kind: kind.to_owned(),
         name: name.to_owned(),
         reason: format!("{option} left it out, as the dump shows"),
+        rewritten: false,
     };
     (vec![option.to_owned()], vec![omission])
 }

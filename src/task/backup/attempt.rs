@@ -11,29 +11,48 @@ use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
-use crate::host::staging::Staging;
 use crate::host::thread::joined;
 use crate::pipeline::Finished;
 use crate::postgres::archive::Record;
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
-use crate::postgres::dump::{Call, Dumped, directory, globals};
+use crate::postgres::dump::{Call, Dumped, globals};
 use crate::postgres::facts::Facts;
+use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
-use crate::postgres::snapshot::{Session, Snapshot};
+use crate::postgres::snapshot::{Rewritten, Session, Snapshot};
 use crate::store::Upload;
 use crate::task::backup::claim::{self, Name};
 use crate::task::backup::fingerprints;
 use crate::task::backup::whole::{Sealed, Whole};
 use crate::task::backup::{PROMPT, Run};
 
+mod directory;
+
 /// How an attempt ended.
 pub enum Attempt {
     /// Everything is stored, durable, and still without its name.
     Whole(Box<Whole>),
     /// These tables were rewritten before pg_dump held its locks.
-    Rewritten(Vec<String>),
+    Rewritten(Vec<Rewritten>),
+}
+
+/// A dump that is about to be made.
+struct Order<'a> {
+    run: &'a Run<'a>,
+    call: &'a Call<'a>,
+    snapshot: &'a Snapshot,
+    interruptions: &'a Interruptions<'a>,
+    id: &'a str,
+    /// Whether a dump that does not see the rows of some tables is better than none.
+    keep: bool,
+}
+
+/// How a dump ended.
+enum Dump {
+    Whole(Box<Archive>),
+    Rewritten(Vec<Rewritten>),
 }
 
 /// An archive with what is known of it.
@@ -41,41 +60,55 @@ struct Archive {
     sealed: Sealed,
     files: Vec<StoredFile>,
     dumped: Dumped,
-    facts: Facts,
+    seen: Seen,
     messages: Messages,
     recorded: Record,
 }
 
-/// What a look at a dump that has begun finds.
-enum Look {
-    Same(Box<Facts>),
-    Rewritten(Vec<String>),
+/// What was seen of the database once pg_dump held its locks.
+struct Seen {
+    facts: Facts,
+    /// Tables that were rewritten before.
+    rewritten: Vec<Rewritten>,
 }
 
-/// Makes one attempt. Whatever goes wrong, no partial file is left.
-pub async fn attempt(run: &Run<'_>, database: &str) -> Result<Attempt> {
+/// What a look at a dump that has begun finds.
+enum Look {
+    Seen(Box<Seen>),
+    Rewritten(Vec<Rewritten>),
+}
+
+/// Makes one attempt. Whatever goes wrong, no partial file is left. A dump that misses the rows of tables is given up, unless
+/// it is to be kept all the same.
+pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attempt> {
     let session = run.stop.or(Session::open(&run.connection, database)).await?;
     // pg_dump has a session for each of its jobs, and one more.
     let jobs = if run.settings.format == Format::Directory { run.settings.jobs.get() } else { 0 };
     run.stop.or(session.must_allow(OF_A_BACKUP + if jobs > 1 { jobs } else { 0 })).await?;
+    run.reached.store(true, Ordering::Relaxed);
     let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
+    let interruptions = run.stop.or(Interruptions::before(&session, &run.connection, database)).await?;
     let name = run.stop.or(claim::take(run, database)).await?;
     let id = name.id.clone();
-    let attempted = dump(run, database, session, programs, name).await;
+    let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {
         claim::give_back(run, &id).await;
     }
-    attempted
+    match attempted {
+        Err(error) if error.is_transient() => explained(run, &interruptions, error).await,
+        attempted => attempted,
+    }
 }
 
 async fn dump(
     run: &Run<'_>,
-    database: &str,
+    interruptions: &Interruptions<'_>,
     session: Session,
     programs: Programs,
     Name { id, started }: Name,
+    keep: bool,
 ) -> Result<Attempt> {
-    let server = session.major();
+    let (server, database) = (session.major(), interruptions.database());
     let snapshot = run.stop.or(session.export()).await?;
     let name = snapshot.name.clone();
     let call = Call {
@@ -87,17 +120,20 @@ async fn dump(
         lock_wait: run.settings.lock_wait,
         options: &run.settings.options,
     };
+    let order = Order { run, call: &call, snapshot: &snapshot, interruptions, id: &id, keep };
     let dumped = match run.settings.format {
-        Format::Directory => dump_directory(run, &call, &snapshot, &id).await?,
-        _ => dump_stream(run, &call, &snapshot, &id).await?,
+        Format::Directory => directory::dump(&order).await?,
+        _ => dump_stream(&order).await?,
     };
     let archive = match dumped {
-        Ok(archive) => archive,
-        Err(tables) => return Ok(Attempt::Rewritten(tables)),
+        Dump::Whole(archive) => *archive,
+        Dump::Rewritten(tables) => return Ok(Attempt::Rewritten(tables)),
     };
-    let omitted = run.stop.or(snapshot.omitted(&archive.facts, &archive.dumped, run.settings.options.partial)).await?;
+    let Seen { facts, rewritten } = archive.seen;
+    let options = run.settings.options.partial;
+    let omitted = run.stop.or(snapshot.omitted(&facts, &archive.dumped, options, &rewritten)).await?;
     drop(snapshot);
-    let (upload, file, messages) = dump_globals(run, &call, &id, archive.facts.reads_passwords).await?;
+    let (upload, file, messages) = dump_globals(run, &call, interruptions, &id, facts.reads_passwords).await?;
 
     let mut warnings = archive.messages.warnings();
     warnings.extend(messages.warnings());
@@ -109,11 +145,11 @@ async fn dump(
         recorded => recorded.ok(),
     };
     let fingerprints = match recorded {
-        Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &archive.facts).await?),
+        Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &facts).await?),
         None => None,
     };
     let (fingerprints, fingerprints_file) = fingerprints.unzip();
-    if !archive.facts.reads_passwords {
+    if !facts.reads_passwords {
         warnings
             .push("the globals have no passwords, because this role may not read them (a superuser may)".to_owned());
     }
@@ -126,7 +162,7 @@ async fn dump(
         fingerprints,
         files: archive.files.into_iter().chain([file]).chain(fingerprints_file).collect(),
         dumped: archive.dumped,
-        facts: archive.facts,
+        facts,
         omitted,
         warnings,
         pg_dump: programs.version,
@@ -175,21 +211,18 @@ pub fn recipe(run: &Run<'_>) -> Recipe {
     Recipe { method: settings.compression, level: settings.level, recipients: settings.recipients.clone() }
 }
 
-/// pg_dump holds its locks now: compares the tables, then asks for the facts.
-async fn look(snapshot: &Snapshot) -> Result<Look> {
-    let rewritten = snapshot.rewritten().await?;
-    match rewritten.is_empty() {
-        true => snapshot.facts().await.map(|facts| Look::Same(Box::new(facts))),
+/// pg_dump holds its locks now: compares the tables, then asks for the facts. Without locks, because it failed, no dump is
+/// to be kept.
+async fn look(order: &Order<'_>, has_locks: bool) -> Result<Look> {
+    let rewritten = order.snapshot.rewritten().await?;
+    match rewritten.is_empty() || (order.keep && has_locks) {
+        true => Ok(Look::Seen(Box::new(Seen { facts: order.snapshot.facts().await?, rewritten }))),
         false => Ok(Look::Rewritten(rewritten)),
     }
 }
 
-async fn dump_stream(
-    run: &Run<'_>,
-    call: &Call<'_>,
-    snapshot: &Snapshot,
-    id: &str,
-) -> Result<std::result::Result<Archive, Vec<String>>> {
+async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
+    let Order { run, call, id, .. } = order;
     let format = run.settings.format;
     let key = archive_key(run, id);
     let upload = create(run, &key).await?;
@@ -203,37 +236,39 @@ async fn dump_stream(
     let (recipe, moved) = (recipe(run), progress.counter());
     let pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
 
-    let looked = async {
-        // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
-        let _ = begun.await;
-        look(snapshot).await
-    };
-    let facts = match run.stop.or(looked).await {
-        Ok(Look::Same(facts)) => *facts,
+    // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
+    let looked = async { look(order, begun.await.is_ok()).await };
+    let seen = match run.stop.or(looked).await {
+        Ok(Look::Seen(seen)) => *seen,
         other => {
             child.end().await;
             abandon(run, pump).await;
             return match other? {
-                Look::Rewritten(tables) => Ok(Err(tables)),
-                Look::Same(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
+                Look::Rewritten(tables) => Ok(Dump::Rewritten(tables)),
+                Look::Seen(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
             };
         }
     };
-    let (stored, messages) = finish(run, &mut child, pump).await?;
+    let (stored, messages) = finish(run, order.interruptions, &mut child, pump).await?;
     let file = stored_file(Role::Archive, key, &stored.finished);
-    Ok(Ok(Archive {
+    Ok(Dump::Whole(Box::new(Archive {
         sealed: Sealed::File(stored.finished.inner),
         files: vec![file],
         dumped: stored.dumped,
-        facts,
+        seen,
         messages,
         recorded: stored.recorded,
-    }))
+    })))
 }
 
 /// A stream counts only if the store has it, it is whole, and its program exited with 0. Where several went wrong, the
 /// first of these tells why.
-async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<Stored>>) -> Result<(Stored, Messages)> {
+async fn finish(
+    run: &Run<'_>,
+    interruptions: &Interruptions<'_>,
+    child: &mut Child,
+    mut pump: JoinHandle<Result<Stored>>,
+) -> Result<(Stored, Messages)> {
     let pumped = tokio::select! {
         biased;
         () = run.stop.wait() => {
@@ -249,9 +284,20 @@ async fn finish(run: &Run<'_>, child: &mut Child, mut pump: JoinHandle<Result<St
             Err(error)
         }
         pumped => {
-            let messages = child.succeed().await?;
+            let messages = match child.succeed().await {
+                Ok(messages) => messages,
+                Err(error) => return explained(run, interruptions, error).await,
+            };
             Ok((pumped?, messages))
         }
+    }
+}
+
+/// The error of a dump. Where a program broke off, only the server tells why.
+async fn explained<T>(run: &Run<'_>, interruptions: &Interruptions<'_>, error: Error) -> Result<T> {
+    match error.kind() {
+        Kind::Unavailable => run.stop.or(async { Err(interruptions.explain(error).await) }).await,
+        _ => Err(error),
     }
 }
 
@@ -275,88 +321,10 @@ pub fn stored_file(role: Role, key: String, finished: &Finished<Box<dyn Upload>>
     }
 }
 
-async fn dump_directory(
-    run: &Run<'_>,
-    call: &Call<'_>,
-    snapshot: &Snapshot,
-    id: &str,
-) -> Result<std::result::Result<Archive, Vec<String>>> {
-    let settings = &run.settings;
-    let folder = match &run.local {
-        Some(local) => local.create_folder(id)?,
-        None => return Err(Error::new(Kind::Internal, "a bucket has no folders")),
-    };
-    let staging = match &settings.recipients {
-        Some(_) => Some(Staging::create(&settings.staging, "BACKUP_STAGING_DIR")?),
-        None => None,
-    };
-    let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
-    let mut child = Child::start("pg_dump", call.directory(&target, settings.jobs, settings)?)?;
-    let progress = Progress::begin(call.database, None);
-
-    let dumping = async {
-        // A small database is dumped before the folder is looked at for the first time.
-        let done = tokio::select! {
-            () = directory::begun(&target) => None,
-            exited = child.succeed() => Some(exited.map_err(|error| (error, true))?),
-        };
-        if done.is_some() && !directory::has_begun(&target) {
-            return Err((Error::new(Kind::Data, "pg_dump wrote no table of contents"), false));
-        }
-        let facts = match look(snapshot).await.map_err(|error| (error, false))? {
-            Look::Same(facts) => *facts,
-            Look::Rewritten(tables) => return Ok(Err(tables)),
-        };
-        let messages = match done {
-            Some(messages) => messages,
-            None => tokio::select! {
-                exited = child.succeed() => exited.map_err(|error| (error, false))?,
-                () = directory::follow(target.clone(), progress.counter()) => Messages::default(),
-            },
-        };
-        Ok(Ok((facts, messages)))
-    };
-    let dumped = tokio::select! {
-        biased;
-        () = run.stop.wait() => Err((run.stop.error(), false)),
-        dumped = dumping => dumped,
-    };
-    let (facts, messages) = match dumped {
-        Ok(Ok(dumped)) => dumped,
-        Ok(Err(tables)) => {
-            child.end().await;
-            return Ok(Err(tables));
-        }
-        Err((error, before_locks)) => {
-            child.end().await;
-            let rewritten = if before_locks { snapshot.rewritten().await? } else { Vec::new() };
-            return if rewritten.is_empty() { Err(error) } else { Ok(Err(rewritten)) };
-        }
-    };
-    let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
-    let (owned_id, recipients, moved) = (id.to_owned(), settings.recipients.clone(), progress.counter());
-    let stop = run.stop.clone();
-    let collected = tokio::task::spawn_blocking(move || {
-        let (dumped, recorder) = directory::dumped(&target)?;
-        let recipients = recipients.as_deref();
-        let collection =
-            directory::Collection { id: &owned_id, staged: &target, folder: &folder, recipients, moved, stop };
-        let (files, recorded) = collection.collect(recorder)?;
-        folder.seal()?;
-        drop(staging);
-        Ok((folder, files, dumped, recorded))
-    });
-    let collected = joined(collected.await);
-    if run.stop.requested() {
-        return Err(run.stop.error());
-    }
-    let (folder, files, dumped, recorded) = collected?;
-    Ok(Ok(Archive { sealed: Sealed::Folder(folder), files, dumped, facts, messages, recorded }))
-}
-
 async fn dump_globals(
     run: &Run<'_>,
     call: &Call<'_>,
+    interruptions: &Interruptions<'_>,
     id: &str,
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
@@ -369,7 +337,7 @@ async fn dump_globals(
     let pump = tokio::task::spawn_blocking(move || {
         pump("pg_dumpall", stdout, Format::Plain, &recipe, upload, &crate::host::progress::Counter::default(), first)
     });
-    let finished = finish(run, &mut child, pump).await;
+    let finished = finish(run, interruptions, &mut child, pump).await;
     let (stored, messages) = finished.map_err(|error| error.context("the globals"))?;
     let file = stored_file(Role::Globals, key, &stored.finished);
     Ok((stored.finished.inner, file, messages))

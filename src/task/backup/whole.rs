@@ -71,7 +71,7 @@ impl Whole {
                 .recipients
                 .as_ref()
                 .map(|recipients| Encryption { method: "age".to_owned(), recipients: recipients.names() }),
-            partial: settings.options.partial,
+            partial: settings.options.partial || self.omitted.iter().any(|omission| omission.rewritten),
             dump_options: settings.options.arguments.clone(),
             files: self.files.clone(),
             contents: Contents {

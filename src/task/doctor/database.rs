@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::Part;
 use crate::config::Databases;
 use crate::error::Result;
-use crate::postgres::client::connect;
+use crate::postgres::client::{connect, identifier};
 use crate::postgres::connection_limit;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::Grants;
@@ -24,6 +24,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
                 for name in server.wanted(databases) {
                     database(server, &name, &mut checks).await;
                 }
+                half_dropped(server, databases, &mut checks);
             }
             Err(error) => checks.failed("databases", error),
         }
@@ -76,6 +77,18 @@ async fn database(server: &Server, name: &str, checks: &mut Checks) {
         }
         Err(error) => checks.failed(check, &error),
         Ok((rights, grants)) => rights.tell(&check, &server.role, grants, checks),
+    }
+}
+
+/// With `DB_NAME=*`, databases that no backup can be made of.
+fn half_dropped(server: &Server, databases: &Databases, checks: &mut Checks) {
+    let Databases::AllBut(excluded) = databases else { return };
+    for name in server.half_dropped.iter().filter(|name| !excluded.contains(name)) {
+        checks.warning(
+            format!("'{name}'"),
+            "its DROP DATABASE was interrupted: it cannot be backed up, and can only be dropped",
+            format!("DROP DATABASE {}", identifier(name)),
+        );
     }
 }
 

@@ -10,15 +10,13 @@ use tokio_postgres::Client;
 use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
-use crate::postgres::client::{connect, failed};
+use crate::postgres::client::{MAINTENANCE, connect, failed};
+use crate::postgres::databases;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 
 /// How long a name service or a port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Databases to log in to where none of those that are named is there.
-const MAINTENANCE: &[&str] = &["postgres", "template1"];
 
 /// A server that let us in.
 pub struct Server {
@@ -40,6 +38,8 @@ pub struct Server {
     pub ahead: SignedDuration,
     /// Its databases that can be backed up, by name, with their size in bytes where we may ask.
     pub databases: Vec<(String, Option<u64>)>,
+    /// Those whose DROP DATABASE was interrupted.
+    pub half_dropped: Vec<String>,
 }
 
 impl std::fmt::Debug for Server {
@@ -153,7 +153,9 @@ async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> 
         match connect(&connection, database).await {
             Ok(client) => return facts(connection, client, database, args).await,
             // Another database may let us in.
-            Err(error) if error.kind() == Kind::Missing || error.message().contains("for database") => {
+            Err(error)
+                if matches!(error.kind(), Kind::Missing | Kind::Config) || error.message().contains("for database") =>
+            {
                 refused.get_or_insert(error);
             }
             Err(error) => return Err(error),
@@ -188,14 +190,10 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         password.map(|place| format!(" with the password of {place}")).unwrap_or_default(),
         tls.unwrap_or_else(|| "without TLS".to_owned()),
     );
-    let rows = client
-        .query(
-            "SELECT datname::text, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
-             FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1",
-            &[],
-        )
-        .await
-        .map_err(&wrong)?;
+    let found_there = databases::list(&client).await?;
+    let sizes = "SELECT name, CASE WHEN has_database_privilege(name, 'CONNECT') THEN pg_database_size(name::name) END \
+         FROM unnest($1::text[]) name";
+    let rows = client.query(sizes, &[&found_there.whole]).await.map_err(&wrong)?;
     let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
     let databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<_>>()?;
     let server = Server {
@@ -205,6 +203,7 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         superuser: get(&row, 3)?,
         ahead: SignedDuration::from_micros(theirs - ours),
         databases,
+        half_dropped: found_there.half_dropped,
         connection,
         client,
         database: database.to_owned(),

@@ -12,7 +12,7 @@ use crate::health::checks;
 use crate::health::facts::{Expected, Facts, Server, StoreFacts, Trouble};
 use crate::health::{Finding, Level};
 use crate::host::stop::Stop;
-use crate::postgres;
+use crate::postgres::databases::{self, OnServer};
 
 pub mod disk;
 mod keys;
@@ -72,7 +72,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     };
     let excluded = names("BACKUP_EXCLUDE_DATABASES", args.databases.exclude_databases.as_deref().unwrap_or_default())?;
     let expected = expected(wanted.as_ref(), &on_server, &found.stores, &excluded);
-    let server = server(on_server, &expected, &excluded, &found.of_others);
+    let (server, half_dropped) = server(on_server, &expected, &excluded, &found.of_others);
 
     let runs = Runs::of(&settings.schedule, &retention.zone).await;
     let schedule = runs.facts(settings, now);
@@ -87,6 +87,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         stores: found.stores,
         databases: expected.into_iter().map(due).collect(),
         server,
+        half_dropped,
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
         units: units::troubled(&place.instance).await,
@@ -96,8 +97,8 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
 }
 
 /// The databases on the server in which something can be lost; none if no server is to be asked.
-async fn ask(connection: &Connection) -> Result<Option<Vec<String>>> {
-    match tokio::time::timeout(ASKING, postgres::databases::in_use(connection)).await {
+async fn ask(connection: &Connection) -> Result<Option<OnServer>> {
+    match tokio::time::timeout(ASKING, databases::in_use(connection)).await {
         Ok(names) => names.map(Some),
         Err(_) => {
             Err(Error::new(Kind::Unavailable, format!("{connection} did not answer within {} s", ASKING.as_secs()))
@@ -109,31 +110,35 @@ async fn ask(connection: &Connection) -> Result<Option<Vec<String>>> {
 /// The databases that should have backups. Where the configuration names none, those that have some.
 fn expected(
     wanted: Option<&Databases>,
-    on_server: &Result<Option<Vec<String>>>,
+    on_server: &Result<Option<OnServer>>,
     stores: &[StoreFacts],
     excluded: &[String],
 ) -> BTreeSet<String> {
     let backed_up = || stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.clone());
     match (wanted, on_server) {
         (Some(Databases::Named(names)), _) => names.iter().cloned().collect(),
-        (Some(Databases::AllBut(_)), Ok(Some(names))) => {
-            names.iter().filter(|name| !excluded.contains(name)).cloned().collect()
+        (Some(Databases::AllBut(_)), Ok(Some(found))) => {
+            found.whole.iter().filter(|name| !excluded.contains(name)).cloned().collect()
         }
         (Some(Databases::AllBut(_)), _) => backed_up().filter(|name| !excluded.contains(name)).collect(),
         (None, _) => backed_up().collect(),
     }
 }
 
+/// What is said of the server, and the databases whose DROP DATABASE was interrupted.
 fn server(
-    on_server: Result<Option<Vec<String>>>,
+    on_server: Result<Option<OnServer>>,
     expected: &BTreeSet<String>,
     excluded: &[String],
     of_others: &BTreeSet<String>,
-) -> Server {
+) -> (Server, Vec<String>) {
     let covered = |name: &String| expected.contains(name) || excluded.contains(name) || of_others.contains(name);
     match on_server {
-        Ok(None) => Server::NotAsked,
-        Ok(Some(names)) => Server::Uncovered(names.into_iter().filter(|name| !covered(name)).collect()),
-        Err(error) => Server::Unreachable(Trouble::from(&error)),
+        Ok(None) => (Server::NotAsked, Vec::new()),
+        Ok(Some(OnServer { whole, half_dropped, .. })) => (
+            Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
+            half_dropped.into_iter().filter(|name| !excluded.contains(name) && !of_others.contains(name)).collect(),
+        ),
+        Err(error) => (Server::Unreachable(Trouble::from(&error)), Vec::new()),
     }
 }

@@ -162,7 +162,7 @@ fn head(archive: &Archive, roles: &[String], out: &mut impl Write) -> io::Result
 }
 
 fn of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
-    let partial = if manifest.partial { ", partial: options left data out" } else { "" };
+    let partial = manifest.lacking().map(|lacking| format!(", partial: {lacking}")).unwrap_or_default();
     let size = match manifest.contents.database_bytes {
         0 => String::new(),
         bytes => format!(", {} on the server", HumanBytes(bytes)),

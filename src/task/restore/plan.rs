@@ -123,8 +123,8 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
             (Some(_), false) => "every row and large object, with the backup's fingerprints",
         },
     );
-    if manifest.partial {
-        plan.line("partial", "options left data out");
+    if let Some(lacking) = manifest.lacking() {
+        plan.line("partial", lacking);
     }
     if !manifest.omitted.is_empty() {
         plan.line("not in it", format!("{} things, which restore --list names", manifest.omitted.len()));

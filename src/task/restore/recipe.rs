@@ -95,9 +95,9 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
             encryption.recipients.iter().map(|key| printable(key)).collect::<Vec<_>>().join("\n#   ")
         ),
     };
-    let partial = match manifest.partial {
-        true => "# The backup is partial: options left data out.\n",
-        false => "",
+    let partial = match manifest.lacking() {
+        Some(lacking) => format!("# The backup is partial: {}.\n", printable(&lacking)),
+        None => String::new(),
     };
     let place = match in_bucket {
         true => "a folder with room for the backup, which is fetched from a bucket",

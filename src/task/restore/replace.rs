@@ -30,12 +30,16 @@ pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
         );
     }
     wanted.manifest().map_or(Ok(()), must_have_definitions)?;
-    let partial = wanted.manifest().filter(|manifest| manifest.partial);
-    if let (true, Some(manifest)) = (args.force, partial) {
-        let options = manifest.dump_options.join(" ");
+    if let Some(manifest) = wanted.manifest().filter(|_| args.force)
+        && let Some(lacking) = manifest.lacking()
+    {
+        let options = match manifest.dump_options.as_slice() {
+            [] => String::new(),
+            options => format!(" ({})", options.join(" ")),
+        };
         let message = format!(
-            "the backup {} is partial, since pg_dump's options left data out ({options}), and cannot be restored with \
-             --force (FORCE_RESTORE): it would replace a whole database",
+            "the backup {} is partial, {lacking}{options}, and cannot be restored with --force (FORCE_RESTORE): it would \
+             replace a whole database",
             manifest.id
         );
         return usage(&message, elsewhere);

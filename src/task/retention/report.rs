@@ -29,6 +29,9 @@ struct Line<'a> {
     reasons: Vec<String>,
     removed: bool,
     error: Option<String>,
+    /// What a partial one lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking: Option<String>,
 }
 
 /// Prints every backup with what becomes of it: as JSON if that is asked for, and else as a table before a dry run's end.
@@ -71,10 +74,13 @@ fn line<'a>(backup: &'a Backup, planned: &Planned) -> Line<'a> {
         reasons: reasons(planned),
         removed: planned.removed,
         error: planned.error.as_ref().map(ToString::to_string),
+        lacking: manifest.lacking(),
     }
 }
 
 fn row(run: &Run, backup: &Backup, planned: &Planned) -> Vec<String> {
+    let lacking = backup.manifest.lacking().map(|lacking| printable(&lacking));
+    let reasons: Vec<String> = reasons(planned).into_iter().chain(lacking).collect();
     vec![
         printable(&backup.manifest.id),
         list::age(backup.manifest.started, run.now),
@@ -82,7 +88,7 @@ fn row(run: &Run, backup: &Backup, planned: &Planned) -> Vec<String> {
         backup.status.name().to_owned(),
         backup.store.to_owned(),
         decision(planned).to_owned(),
-        reasons(planned).join(", "),
+        reasons.join(", "),
     ]
 }
 

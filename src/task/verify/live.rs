@@ -1,5 +1,6 @@
 //! `verify --against-live`: a backup's fingerprints compared with what a database holds now.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::catalogue::Backup;
-use crate::catalogue::comparison::{Comparison, Difference, NAMED, Part, compare};
-use crate::catalogue::fingerprint::Fingerprints;
+use crate::catalogue::comparison::{Comparison, Difference, NAMED, NotCompared, Part, compare};
+use crate::catalogue::fingerprint::{Fingerprints, Quoted, TableFingerprint};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::Asked;
 use crate::cli::VerifyArgs;
@@ -56,12 +57,14 @@ pub async fn run(
     let (store, manifest) = find(args, place, stores, stop).await?;
     let id = manifest.id.clone();
     let archive = Arc::new(Archive::of_backup(store, manifest, &args.identity)?);
-    let expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
+    let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
             .hint("those that backup made since it records them have some; dumps of other tools have none")
     })?;
     let begun = Instant::now();
-    let comparison = compared(&connection, database, &archive, (&expected, jobs), stop).await?;
+    let rewritten = leave_out_rewritten(&mut expected, archive.manifest.as_ref());
+    let mut comparison = compared(&connection, database, &archive, (&expected, jobs), stop).await?;
+    comparison.not_compared.extend(rewritten);
     let seconds = begun.elapsed().as_secs_f64();
     if args.json {
         let result = if comparison.is_equal() { "equal" } else { "different" };
@@ -100,6 +103,19 @@ async fn find(
     let store = stores.into_iter().find(|store| store.name() == name);
     let store = store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{name}' was lost")))?;
     Ok((store, manifest))
+}
+
+/// Takes those tables out whose rows the dump does not have because they were rewritten when it began.
+fn leave_out_rewritten(expected: &mut Fingerprints, manifest: Option<&Manifest>) -> Vec<NotCompared> {
+    let names = manifest.into_iter().flat_map(Manifest::rewritten);
+    let rewritten: HashSet<Vec<Vec<u8>>> = names.map(|name| Quoted::from(name).parts()).collect();
+    let is_left_out = |table: &mut TableFingerprint| rewritten.contains(&table.target.parts());
+    let left_out = expected.tables.extract_if(.., is_left_out).map(|table| NotCompared {
+        part: Part::Table,
+        name: table.target.to_string(),
+        why: "rewritten when the dump began, which does not see its rows",
+    });
+    left_out.collect()
 }
 
 async fn compared(

@@ -16,6 +16,7 @@
 //! - [`prints`]: the fingerprints of a backup, compared with a database that psql reads.
 //! - [`session`]: a session that holds a lock.
 //! - [`shelf`]: many backups in no time, copies of a real one.
+//! - [`standby`]: a standby of a cluster.
 //! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
 //!
 //! ```ignore
@@ -48,6 +49,7 @@ pub mod programs;
 pub mod session;
 pub mod shelf;
 pub mod stalled;
+pub mod standby;
 pub mod tls;
 pub mod tree;
 pub mod version;

@@ -128,8 +128,11 @@ fn a_server_that_is_killed_in_the_middle_leaves_nothing() {
     for backend in held.backends() {
         kill_process(backend, Signal::KILL).unwrap();
     }
+    // It would be begun again.
+    running.wait_for_stderr("trying again in 2 s");
+    running.signal(Signal::TERM);
     let outcome = running.wait();
-    assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
+    assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
     assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
 }
 

@@ -113,6 +113,7 @@ fn backup(found: &catalogue::Backup) -> Backup {
         started: manifest.started,
         ended: manifest.ended,
         state,
+        rewritten: manifest.rewritten().map(str::to_owned).collect(),
         verified: record.filter(|record| record.passed && record.depth == Depth::Full).map(|record| record.at),
         drill: found.drill.as_ref().map(|drill| Drill {
             at: drill.at,

@@ -1,0 +1,122 @@
+//! Why a server does not let us in, and what to do about it.
+
+use tokio_postgres::error::SqlState;
+
+use crate::config::Connection;
+use crate::error::{Error, Kind};
+use crate::postgres::client::{MAINTENANCE, breaks_session, identifier, log_in, pooler, reason, tls_failure};
+use crate::postgres::connection_limit;
+use crate::postgres::tls::Problem;
+
+/// Who may connect to a database. One whose DROP DATABASE was interrupted has the connection limit -2
+/// (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
+const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM pg_database WHERE datname = $1";
+
+/// The error of a login that failed.
+pub async fn explain(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {
+    let code = error.code();
+    if code == Some(&SqlState::INVALID_CATALOG_NAME) {
+        return Error::new(Kind::Missing, format!("there is no database '{database}' at {connection}"))
+            .hint("look at DB_NAME, and at the names that psql -l shows");
+    }
+    let why = reason(error);
+    let what = format!("cannot connect to {connection} as '{user}': {why}");
+    if let Some(failure) = tls_failure(error) {
+        let hint = Problem::of(failure).map_or(
+            "TLS did not come about: look at DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and at the server's log",
+            Problem::hint,
+        );
+        return Error::new(Kind::Unavailable, what).hint(hint);
+    }
+    let (kind, hint) =
+        match of_database(connection, user, database, code).await.or_else(|| of_limit(error, user, database)) {
+            Some((kind, hint)) => (kind, hint),
+            None => {
+                let (kind, hint) = of_server(code, &why);
+                (kind, hint.to_owned())
+            }
+        };
+    let refused = Error::new(kind, what).hint(hint);
+    let timed_out = code.is_none() && std::error::Error::source(error).is_none();
+    if timed_out || breaks_session(error) { refused.transient() } else { refused }
+}
+
+/// What keeps us from this one database, as another session finds.
+async fn of_database(
+    connection: &Connection,
+    user: &str,
+    database: &str,
+    code: Option<&SqlState>,
+) -> Option<(Kind, String)> {
+    let codes = [SqlState::TOO_MANY_CONNECTIONS, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
+    code.filter(|code| codes.contains(code))?;
+    for maintenance in MAINTENANCE.iter().filter(|name| **name != database) {
+        let Ok(Ok(client)) = log_in(connection, user, maintenance, &pooler::mark()).await else { continue };
+        let row = client.query_opt(ACCESS, &[&database]).await.ok()??;
+        let (half_dropped, allowed, limit) = (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
+        return closed(database, half_dropped, allowed, limit);
+    }
+    None
+}
+
+fn closed(database: &str, half_dropped: bool, allowed: bool, limit: i32) -> Option<(Kind, String)> {
+    let name = identifier(database);
+    match (half_dropped, allowed, limit) {
+        (true, ..) => Some((
+            Kind::Config,
+            format!("a DROP DATABASE was interrupted, and nothing but that can be done with it: DROP DATABASE {name}"),
+        )),
+        (_, false, _) => Some((
+            Kind::Config,
+            format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS true lets sessions in; or take it out of DB_NAME if it is not to be \
+                 backed up"
+            ),
+        )),
+        (_, _, 0..) => Some((Kind::Unavailable, limit_hint("database", database))),
+        _ => None,
+    }
+}
+
+/// What has too many sessions by its own `CONNECTION LIMIT`, if it is not the whole server. One code stands for all of them;
+/// the server also tells which of its functions refused (`src/backend/utils/init/miscinit.c` and `postinit.c`).
+fn of_limit(error: &tokio_postgres::Error, user: &str, database: &str) -> Option<(Kind, String)> {
+    let error = error.as_db_error().filter(|error| *error.code() == SqlState::TOO_MANY_CONNECTIONS)?;
+    match error.routine()? {
+        "InitializeSessionUserId" => Some((Kind::Unavailable, limit_hint("role", user))),
+        "CheckMyDatabase" => Some((Kind::Unavailable, limit_hint("database", database))),
+        _ => None,
+    }
+}
+
+fn limit_hint(kind: &str, name: &str) -> String {
+    let mend = connection_limit::mend(kind, name, connection_limit::OF_A_BACKUP);
+    format!("{mend}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
+}
+
+/// What is wrong with the connection, the role or the server.
+fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
+    match code {
+        Some(code) if *code == SqlState::INVALID_PASSWORD => {
+            (Kind::NotPermitted, "look at DB_USER and DB_PASSWORD, or the credential db-password")
+        }
+        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            (Kind::NotPermitted, "does the role exist, may it log in, and does pg_hba.conf let this host in?")
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            (Kind::NotPermitted, "the role may not connect to this database")
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            (Kind::Unavailable, "raise max_connections, or run the backup at a quieter time")
+        }
+        // PostgreSQL refuses no session of ours so; a pooler does that does not take its options.
+        Some(code) if [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code) => {
+            (Kind::Config, pooler::WAY_OUT)
+        }
+        Some(_) => (Kind::Unavailable, "the server refuses connections for now, try again later"),
+        None if why.contains("password missing") => {
+            (Kind::NotPermitted, "set DB_PASSWORD, or the credential db-password, or ~/.pgpass")
+        }
+        None => (Kind::Unavailable, "is it running at this host and port, and does pg_hba.conf let this host in?"),
+    }
+}

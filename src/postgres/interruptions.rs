@@ -1,0 +1,97 @@
+//! What has ended sessions of a database, by the server's own statistics.
+//!
+//! pg_dump tells people why it failed, and no program: there is no SQLSTATE in its messages. The server counts the sessions that
+//! it ended (PostgreSQL documentation, "The Cumulative Statistics System"), so it is asked before a dump and after one that
+//! failed.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Connection;
+use crate::error::{Error, Result};
+use crate::postgres::client::{OF_STANDBY, failed};
+use crate::postgres::snapshot::{Session, get, text};
+
+/// How long a session that has ended may take to be counted, and how often the server is asked.
+const COUNTED: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// `pg_stat_database` has the sessions that were not ended by their clients since version 14.
+const COUNTS: &str = "SELECT pg_postmaster_start_time()::text, pg_is_in_recovery(), s.conflicts, \
+     concat_ws(' ', d ->> 'sessions_abandoned', d ->> 'sessions_fatal', d ->> 'sessions_killed') \
+     FROM pg_stat_database s, to_jsonb(s) d WHERE s.datname = current_database()";
+
+/// What a server has counted.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    started: String,
+    standby: bool,
+    conflicts: i64,
+    ended: String,
+}
+
+/// What has ended sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Recovery on a standby.
+    Recovery,
+    /// A broken connection, a restart, or a person.
+    Other,
+}
+
+/// What had ended sessions of a database when a dump of it began.
+#[derive(Debug)]
+pub struct Interruptions<'a> {
+    connection: &'a Connection,
+    database: &'a str,
+    before: Counts,
+}
+
+impl<'a> Interruptions<'a> {
+    /// Asks before the session's transaction begins.
+    pub async fn before(session: &Session, connection: &'a Connection, database: &'a str) -> Result<Self> {
+        Ok(Interruptions { connection, database, before: counts(session).await? })
+    }
+
+    /// The database.
+    pub fn database(&self) -> &'a str {
+        self.database
+    }
+
+    /// The error of a dump, marked as transient and with a hint where the server has ended sessions since.
+    pub async fn explain(&self, error: Error) -> Error {
+        // The error of our own session says enough, unless recovery may have ended it while it waited.
+        if error.is_transient() && !self.before.standby {
+            return error;
+        }
+        match self.cause().await {
+            Ok(Some(Cause::Recovery)) => error.transient().hint(OF_STANDBY),
+            Ok(Some(Cause::Other)) => error.transient(),
+            Ok(None) => error,
+            Err(later) if later.is_transient() => error.transient(),
+            Err(_) => error,
+        }
+    }
+
+    /// A session may be counted a moment after it has ended.
+    async fn cause(&self) -> Result<Option<Cause>> {
+        let begun = Instant::now();
+        let session = Session::open(self.connection, self.database).await?;
+        loop {
+            let counts = counts(&session).await?;
+            if counts.standby && counts.conflicts != self.before.conflicts {
+                return Ok(Some(Cause::Recovery));
+            }
+            let changed = counts != self.before;
+            if (changed && !counts.standby) || begun.elapsed() > COUNTED {
+                return Ok(changed.then_some(Cause::Other));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn counts(session: &Session) -> Result<Counts> {
+    let row =
+        session.client().query_one(COUNTS, &[]).await.map_err(failed("the server's statistics cannot be read"))?;
+    Ok(Counts { started: text(&row, 0)?, standby: get(&row, 1)?, conflicts: get(&row, 2)?, ended: text(&row, 3)? })
+}

@@ -1,0 +1,121 @@
+//! A dump into a folder, by several jobs of pg_dump.
+
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::host::staging::Staging;
+use crate::host::thread::joined;
+use crate::postgres::child::{Child, Messages};
+use crate::postgres::dump::directory;
+use crate::store::local::LocalFolder;
+use crate::task::backup::attempt::{Archive, Dump, Look, Order, Seen, explained, look};
+use crate::task::backup::whole::Sealed;
+
+/// What pg_dump left, or why it is to be called again.
+enum Filled {
+    Whole(Box<Seen>, Messages),
+    Rewritten(Dump),
+}
+
+/// Why a dump failed, and whether that was before pg_dump held its locks.
+struct Failure {
+    error: Error,
+    before_locks: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { error, before_locks: false }
+    }
+}
+
+/// Dumps into the folder of the backup, by way of a staging folder where its files are to be encrypted.
+pub async fn dump(order: &Order<'_>) -> Result<Dump> {
+    let Order { run, call, id, .. } = order;
+    let settings = &run.settings;
+    let folder = match &run.local {
+        Some(local) => local.create_folder(id)?,
+        None => return Err(Error::new(Kind::Internal, "a bucket has no folders")),
+    };
+    let staging = match &settings.recipients {
+        Some(_) => Some(Staging::create(&settings.staging, "BACKUP_STAGING_DIR")?),
+        None => None,
+    };
+    let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
+    let mut child = Child::start("pg_dump", call.directory(&target, settings.jobs, settings)?)?;
+    let filled = tokio::select! {
+        biased;
+        () = run.stop.wait() => Err(run.stop.error().into()),
+        filled = fill(order, &target, &mut child) => filled,
+    };
+    let (seen, messages) = match filled {
+        Ok(Filled::Whole(seen, messages)) => (seen, messages),
+        Ok(Filled::Rewritten(dump)) => {
+            child.end().await;
+            return Ok(dump);
+        }
+        Err(Failure { error, before_locks }) => {
+            child.end().await;
+            let rewritten = if before_locks { order.snapshot.rewritten().await? } else { Vec::new() };
+            return match rewritten.is_empty() {
+                true => explained(run, order.interruptions, error).await,
+                false => Ok(Dump::Rewritten(rewritten)),
+            };
+        }
+    };
+    collect(order, folder, staging, *seen, messages).await
+}
+
+/// Waits until pg_dump has filled the folder.
+async fn fill(order: &Order<'_>, target: &std::path::Path, child: &mut Child) -> std::result::Result<Filled, Failure> {
+    let progress = Progress::begin(order.call.database, None);
+    // A small database is dumped before the folder is looked at for the first time.
+    let done = tokio::select! {
+        () = directory::begun(target) => None,
+        exited = child.succeed() => Some(exited.map_err(|error| Failure { error, before_locks: true })?),
+    };
+    if done.is_some() && !directory::has_begun(target) {
+        return Err(Error::new(Kind::Data, "pg_dump wrote no table of contents").into());
+    }
+    let seen = match look(order, true).await? {
+        Look::Seen(seen) => seen,
+        Look::Rewritten(tables) => return Ok(Filled::Rewritten(Dump::Rewritten(tables))),
+    };
+    let messages = match done {
+        Some(messages) => messages,
+        None => tokio::select! {
+            exited = child.succeed() => exited?,
+            () = directory::follow(target.to_owned(), progress.counter()) => Messages::default(),
+        },
+    };
+    Ok(Filled::Whole(seen, messages))
+}
+
+/// Reads the files back, and makes them the backup's.
+async fn collect(
+    order: &Order<'_>,
+    folder: LocalFolder,
+    staging: Option<Staging>,
+    seen: Seen,
+    messages: Messages,
+) -> Result<Dump> {
+    let Order { run, call, id, .. } = order;
+    let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
+    let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
+    let (id, recipients, moved) = ((*id).to_owned(), run.settings.recipients.clone(), progress.counter());
+    let stop = run.stop.clone();
+    let collected = tokio::task::spawn_blocking(move || {
+        let (dumped, recorder) = directory::dumped(&target)?;
+        let recipients = recipients.as_deref();
+        let collection = directory::Collection { id: &id, staged: &target, folder: &folder, recipients, moved, stop };
+        let (files, recorded) = collection.collect(recorder)?;
+        folder.seal()?;
+        drop(staging);
+        Ok((folder, files, dumped, recorded))
+    });
+    let collected = joined(collected.await);
+    if run.stop.requested() {
+        return Err(run.stop.error());
+    }
+    let (folder, files, dumped, recorded) = collected?;
+    Ok(Dump::Whole(Box::new(Archive { sealed: Sealed::Folder(folder), files, dumped, seen, messages, recorded })))
+}
