@@ -167,9 +167,7 @@ async fn prepare<'a>(
         );
     }
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
-    let sessions = stop
-        .or(LoadSessions::find(server, &archive.properties, archive.format == Format::Plain, lc_monetary.as_deref()))
-        .await?;
+    let sessions = stop.or(LoadSessions::find(server, &archive.properties, lc_monetary.as_deref())).await?;
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
     Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, sessions, faults, stop })
 }
@@ -202,7 +200,7 @@ async fn input(run: &Run<'_>, superuser: bool) -> Result<Input> {
                 false => Some(script::must_be_fit(&run.archive, run.stop).await?),
             };
             let script = read.as_ref().or(run.archive.script.as_ref());
-            match run.faults.is_some() || script.is_some_and(|script| script.may_be_refused(superuser)) {
+            match run.faults.is_some() || script.is_some_and(|script| script.needs_statements(superuser)) {
                 true => Input::Statements,
                 false => Input::Stream,
             }

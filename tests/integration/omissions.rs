@@ -1,10 +1,12 @@
 //! What a dump leaves out is said, with the reason.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::common::cluster::PASSWORD;
+use crate::common::process::hand_over;
 use crate::common::standby::Standby;
 use crate::common::{Cellar, Cluster, Version, exit};
 

@@ -84,6 +84,7 @@ impl Servers {
             password: Some(Secret::new(PASSWORD)),
             tls: Tls { mode, root_cert: root.map(Path::to_owned), cert: None, key: None },
             bindir: None,
+            parameters: Vec::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -93,6 +93,7 @@ fn everything_that_pg_dump_writes() {
             setting(None, "my.t", "a\\b'c"),
             setting(Some("a"), "work_mem", "8MB"),
         ],
+        session_parameters: std::collections::BTreeMap::new(),
     };
     assert_eq!(told.complete(defaults()), expected);
     assert!(properties::statements("x", &expected, properties::LeftOut::default()).is_ok());

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod globals;
 pub mod load;
 pub mod parameters;
+pub mod refresh;
 pub mod replaced;
 pub mod roles;
 pub mod server;

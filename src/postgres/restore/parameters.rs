@@ -36,13 +36,8 @@ pub struct LoadSessions {
 
 impl LoadSessions {
     /// Asks the server which parameters it takes. `lc_monetary` is the locale of the backup's amounts of money, if the server
-    /// has it; `script` says that a script is loaded.
-    pub async fn find(
-        server: &Server,
-        properties: &Properties,
-        script: bool,
-        lc_monetary: Option<&str>,
-    ) -> Result<Self> {
+    /// has it.
+    pub async fn find(server: &Server, properties: &Properties, lc_monetary: Option<&str>) -> Result<Self> {
         let mut connection = server.connection().clone();
         let mut unlike = BTreeMap::new();
         let mut set = |name: &str, value: &str| connection.parameters.push((name.to_owned(), value.to_owned()));
@@ -54,11 +49,6 @@ impl LoadSessions {
         }
         if server.may_set_lc_messages().await? {
             set("lc_messages", "C");
-        }
-        // A script makes the event triggers itself, and refreshes materialized views behind them. PostgreSQL 17 and newer can
-        // keep them from firing.
-        if script && server.major >= 17 && server.is_superuser() {
-            set("event_triggers", "off");
         }
         // Set for the database, it would take away the rights that the load needs.
         if sets(properties, "role") {

@@ -15,10 +15,12 @@ use crate::host::thread::joined;
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::Messages;
 use crate::postgres::client::{connect, failed, literal, reason};
+use crate::postgres::living::Positions;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::feed::GiveUp;
 use crate::postgres::restore::load::{Failure, KNOWS_TRANSACTION_TIMEOUT, Load, TRANSACTION_TIMEOUT};
-use crate::postgres::script::{Command, Excuse, Piece, Pieces};
+use crate::postgres::restore::refresh::{Refreshed, refresh};
+use crate::postgres::script::{Command, Excuse, Piece, Pieces, Turn};
 use crate::postgres::snapshot::text;
 
 /// Pieces that may wait to be run.
@@ -39,11 +41,13 @@ const OVER: &[SqlState] =
 
 impl Load<'_> {
     /// Loads a script. As psql would, but for what a new database may refuse ([`Excuse`]), and for errors that are to be
-    /// skipped. It counts only when the stream was read to its end, and `whole` says that its digests are right.
+    /// skipped, and for event triggers: the statements that make these go to `last`. It counts only when the stream was read
+    /// to its end, and `whole` says that its digests are right.
     pub async fn statements<R: Read + Send + 'static>(
         &self,
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
+        last: &mut Vec<String>,
     ) -> std::result::Result<Messages, Failure> {
         let mut session = Session::open(self).await?;
         let (to, mut pieces) = mpsc::channel(WAITING);
@@ -64,6 +68,10 @@ impl Load<'_> {
         let read = joined(reading.await);
         run?;
         whole(&read?.map_err(Failure::Stream)?)?;
+        if let Some(positions) = &session.positions {
+            positions.put_back(&session.client).await?;
+        }
+        last.append(&mut session.last);
         Ok(Messages::default())
     }
 }
@@ -98,6 +106,12 @@ struct Session<'a> {
     encoding: Option<String>,
     /// What the script has set for its session, each parameter once.
     settings: Vec<(String, String)>,
+    /// The values that sequences had before the first materialized view was refreshed.
+    positions: Option<Positions>,
+    /// Whether the script has begun a transaction of its own.
+    in_transaction: bool,
+    /// Statements that make event triggers.
+    last: Vec<String>,
     /// The COPY that rows are for, and where they go; nowhere if it was refused.
     copy: Option<(Command, Pin<Box<CopyInSink<Bytes>>>)>,
 }
@@ -105,7 +119,16 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn open(load: &'a Load<'a>) -> Result<Self> {
         let client = connect(load.connection, load.database).await?;
-        Ok(Session { load, client, encoding: None, settings: Vec::new(), copy: None })
+        Ok(Session {
+            load,
+            client,
+            encoding: None,
+            settings: Vec::new(),
+            positions: None,
+            in_transaction: false,
+            last: Vec::new(),
+            copy: None,
+        })
     }
 
     /// Begins a new session with what the script has set: tokio-postgres ends a COPY that the server refused in a way after
@@ -145,12 +168,33 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let Some(sql) = self.sql(command).await? else { return Ok(()) };
+        match command.turn {
+            Turn::Last => return Ok(self.last.push(sql)),
+            Turn::Refresh if !self.in_transaction => return self.refresh(command, &sql).await,
+            Turn::Transaction => self.in_transaction = true,
+            Turn::Refresh | Turn::InPlace => {}
+        }
         match self.client.batch_execute(&sql).await {
             Ok(()) => {
                 if let Some(parameter) = parameter(&sql) {
                     self.settings.retain(|(known, _)| *known != parameter);
                     self.settings.push((parameter, sql));
                 }
+                Ok(())
+            }
+            Err(error) => judge(self.load, command, &error),
+        }
+    }
+
+    /// Refreshes a materialized view, and keeps out what its functions write.
+    async fn refresh(&mut self, command: &Command, sql: &str) -> Result<()> {
+        if self.positions.is_none() {
+            self.positions = Some(Positions::remember(&self.client).await?);
+        }
+        match refresh(&self.client, sql).await {
+            Ok(Refreshed::Alone) => Ok(()),
+            Ok(Refreshed::WithTables(tables)) => {
+                log::warn!("{} writes rows into {tables} tables: they are in the new database", shown(command));
                 Ok(())
             }
             Err(error) => judge(self.load, command, &error),
@@ -308,7 +352,8 @@ mod tests {
 
     #[test]
     fn no_value_of_a_statement_is_shown() {
-        let command = |text: &str| Command { text: text.as_bytes().to_vec(), line: 1, excuse: None };
+        let command =
+            |text: &str| Command { text: text.as_bytes().to_vec(), line: 1, excuse: None, turn: Turn::InPlace };
         assert_eq!(shown(&command("DROP TABLE\n  x;")), "DROP TABLE x;");
         let secret = "CREATE USER MAPPING FOR x SERVER s OPTIONS (password 'geheim');";
         assert_eq!(shown(&command(secret)), "CREATE USER MAPPING FOR x SERVER s OPTIONS (password…");

@@ -1,5 +1,5 @@
-//! Statements of a dump that an empty database may refuse, and that a restore can go on after: what is there is what they
-//! would leave.
+//! Statements of a dump that a restore treats in ways of their own: those that an empty database may refuse, and that it can go
+//! on after, since what is there is what they would leave; and those that fire code, or are code that fires.
 
 /// Why a statement may be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,20 @@ pub enum Excuse {
     Comment,
 }
 
+/// When a statement is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turn {
+    /// Where it stands.
+    #[default]
+    InPlace,
+    /// There too; it refreshes a materialized view.
+    Refresh,
+    /// There too; it begins a transaction.
+    Transaction,
+    /// When nothing else is to be done: it makes an event trigger, or changes one.
+    Last,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Verb {
     #[default]
@@ -21,6 +35,7 @@ enum Verb {
     CreateSchema,
     CommentOn,
     Select,
+    Label,
     Other,
 }
 
@@ -31,6 +46,7 @@ pub(super) struct Excused {
     words: u32,
     excuse: Option<Excuse>,
     replaces_view: bool,
+    turn: Turn,
 }
 
 impl Excused {
@@ -43,6 +59,14 @@ impl Excused {
             (1, _, b"create") => self.verb = Verb::Create,
             (1, _, b"comment") => self.verb = Verb::CommentOn,
             (1, _, b"select") => self.verb = Verb::Select,
+            (1, _, b"security") => self.verb = Verb::Label,
+            (1, _, b"refresh") => self.turn = Turn::Refresh,
+            (1, _, b"begin" | b"start") => self.turn = Turn::Transaction,
+            (2, Verb::Create | Verb::Alter, b"event")
+            | (3, Verb::CommentOn, b"event")
+            | (5 | 6, Verb::Label, b"event") => {
+                self.turn = Turn::Last;
+            }
             (_, Verb::Alter, b"drop" | b"detach") => self.excuse = Some(Excuse::Missing),
             (4, Verb::Create, b"view") => self.replaces_view = true,
             (2, Verb::Create, b"schema") => self.verb = Verb::CreateSchema,
@@ -62,6 +86,11 @@ impl Excused {
             true => nothing_made.then_some(Excuse::Missing),
             false => self.excuse,
         }
+    }
+
+    /// When it is run.
+    pub(super) fn turn(self) -> Turn {
+        self.turn
     }
 
     /// Whether it makes something, and not only takes a view's query away.

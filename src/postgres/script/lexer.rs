@@ -6,7 +6,7 @@ mod word;
 use super::statement::{First, Statement};
 use word::{Prefix, Run, is_word_start};
 
-use super::excuse::Excuse;
+use super::excuse::{Excuse, Turn};
 use super::{FINDINGS, Finding, Kind, Part, Place, Script, fingerprint};
 
 /// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
@@ -65,7 +65,7 @@ enum State {
 /// Where a statement or the rows of a COPY begin and end, in bytes from the script's start.
 pub(super) enum Boundary {
     /// From its first token to its semicolon.
-    Statement { start: Place, end: u64, excuse: Option<Excuse>, copies: bool },
+    Statement { start: Place, end: u64, excuse: Option<Excuse>, turn: Turn, copies: bool },
     /// The first byte of rows.
     Rows { from: u64 },
     /// The end of the line that ends the rows.
@@ -319,9 +319,11 @@ impl Lexer {
             Some(Excuse::Comment) => self.script.extension_comments += 1,
             None => {}
         }
+        let turn = self.statement.excused.turn();
+        self.script.fires += u64::from(matches!(turn, Turn::Refresh | Turn::Last));
         if let Some(start) = self.statement.start {
             let (end, copies) = (self.place.offset, self.statement.is_copy_from_stdin());
-            self.mark(Boundary::Statement { start, end, excuse, copies });
+            self.mark(Boundary::Statement { start, end, excuse, turn, copies });
         }
         match self.statement.first() {
             First::CreateTable => {

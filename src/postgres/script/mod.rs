@@ -23,7 +23,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
-pub use excuse::Excuse;
+pub use excuse::{Excuse, Turn};
 use lexer::Lexer;
 pub use pieces::{Command, Piece, Pieces};
 pub(super) use statement::identifier;
@@ -136,6 +136,8 @@ pub struct Script {
     pub removals: u64,
     /// Comments on extensions.
     pub extension_comments: u64,
+    /// Statements that make event triggers, or fire them when they refresh materialized views.
+    pub fires: u64,
     /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
     pub complete: bool,
     /// pg_dumpall's completion line stands at the end.
@@ -170,10 +172,11 @@ impl Script {
         self.copies > 0 || self.data_headings > 0
     }
 
-    /// Whether a new database may refuse a statement that is no error then, to a role that is a superuser or is none.
+    /// Whether statements need a treatment of their own: those that a new database may refuse, to a role that is a superuser
+    /// or is none, and is no error then; and those that fire code of the database.
     #[must_use]
-    pub fn may_be_refused(&self, superuser: bool) -> bool {
-        self.removals > 0 || !superuser && self.extension_comments > 0
+    pub fn needs_statements(&self, superuser: bool) -> bool {
+        self.removals > 0 || self.fires > 0 || !superuser && self.extension_comments > 0
     }
 
     /// Tables with COPY data.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::excuse::Excuse;
+use super::excuse::{Excuse, Turn};
 use super::lexer::{Boundary, Lexer};
 
 /// The longest statement that is taken, in bytes; the server takes no more than a gigabyte.
@@ -31,6 +31,8 @@ pub struct Command {
     pub line: u64,
     /// Why a new database may refuse it.
     pub excuse: Option<Excuse>,
+    /// When it is run.
+    pub turn: Turn,
 }
 
 /// A script on its way into its pieces. Holds one statement, and of the rows at most what it is fed at once.
@@ -85,7 +87,7 @@ impl Pieces {
 
     fn pass(&mut self, boundary: Boundary, give: &mut impl FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
         match boundary {
-            Boundary::Statement { start, end, excuse, copies } => {
+            Boundary::Statement { start, end, excuse, turn, copies } => {
                 self.drop_until(start.offset);
                 let mut text = self.take_until(end + 1);
                 // `\;` ends a statement for the server and not for psql.
@@ -93,7 +95,7 @@ impl Pieces {
                     text.truncate(text.len() - 2);
                     text.push(b';');
                 }
-                let command = Command { text, line: start.line, excuse };
+                let command = Command { text, line: start.line, excuse, turn };
                 match (copies, self.waiting.is_empty()) {
                     (true, _) => self.waiting.push_back(Piece::Copy(command)),
                     (false, false) => self.waiting.push_back(Piece::Statement(command)),

@@ -20,10 +20,6 @@ use crate::task::restore::archive::Archive;
 use crate::task::restore::look::{encoding_of, missing_objects};
 use crate::task::restore::part::Part;
 
-mod refresh;
-
-pub use refresh::{Refreshed, cannot_refresh, refresh};
-
 /// Entries of an archive that are restored last.
 #[derive(Debug, Default)]
 pub struct Deferred {
@@ -32,7 +28,7 @@ pub struct Deferred {
     /// The materialized views, in the order of the archive, in which each comes behind those that it reads.
     pub refreshes: Vec<Refresh>,
     /// Statements that make event triggers, with their comments, labels and owners.
-    event_triggers: Vec<String>,
+    pub event_triggers: Vec<String>,
     /// Their entries.
     ids: HashSet<u32>,
     standard_strings: bool,
@@ -85,23 +81,16 @@ impl Deferred {
         client.batch_execute(&sql).await.map_err(failed("the session cannot be set up"))
     }
 
-    /// Whether there are no event triggers.
-    pub fn has_no_event_triggers(&self) -> bool {
-        self.event_triggers.is_empty()
-    }
-
-    /// Makes the event triggers: what could not be made, and what is missing without an error. Those that fire when a
+    /// Makes the event triggers, and those of a script: what could not be made, and what is missing without an error. Those that fire when a
     /// session begins must not meet another one of ours, so this session also looks whether all of them are there.
     pub async fn make_event_triggers(
         &self,
+        of_script: &[String],
         archive: &Arc<Archive>,
         client: &Client,
     ) -> Result<(Vec<tokio_postgres::Error>, Vec<String>)> {
-        if self.ids.is_empty() {
-            return Ok(Default::default());
-        }
         let mut errors = Vec::new();
-        for sql in &self.event_triggers {
+        for sql in self.event_triggers.iter().chain(of_script) {
             match client.batch_execute(sql).await {
                 Err(error) if error.is_closed() => return Err(failed("event triggers cannot be made")(error)),
                 made => errors.extend(made.err()),

@@ -13,8 +13,9 @@ use crate::postgres::client::reason;
 use crate::postgres::living::Positions;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::load::{Failure, Load};
+use crate::postgres::restore::refresh::{Refreshed, cannot_refresh, refresh};
 use crate::postgres::restore::server::{Server, session_in_loaded};
-use crate::task::restore::deferred::{Deferred, Refreshed, cannot_refresh, refresh};
+use crate::task::restore::deferred::Deferred;
 use crate::task::restore::lists::List;
 use crate::task::restore::part::Part;
 use crate::task::restore::turns::Turns;
@@ -43,21 +44,28 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
         going_on: run.faults.as_ref(),
         stop: run.stop,
     };
-    warn_of(&load_input(run, &load, part, input).await?);
+    let mut last = Vec::new();
+    warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
     let scope = (part, run.part.is_none());
     let looked = run.stop.or(look::all_there(&run.archive, scope, connection, name)).await;
     replace::go_on(run, looked)?;
     replace::go_on(run, compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
     run.stop.or(look::analyze(connection, name, run.jobs)).await?;
-    run.stop.or(make_event_triggers(run, &deferred, name)).await?;
+    run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
     run.stop.or(database.bytes(server)).await
 }
 
-async fn load_input(run: &Run<'_>, load: &Load<'_>, part: Option<&Part>, input: Input) -> Result<Messages> {
+/// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
+async fn load_input(
+    run: &Run<'_>,
+    load: &Load<'_>,
+    part: Option<&Part>,
+    (input, last): (Input, &mut Vec<String>),
+) -> Result<Messages> {
     match input {
-        Input::Stream => stream(run, load, false).await,
-        Input::Statements => stream(run, load, true).await,
+        Input::Stream => stream(run, load, None).await,
+        Input::Statements => stream(run, load, Some(last)).await,
         Input::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
         Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
             let turns = Turns::plan(&run.archive, part, false).await?;
@@ -77,7 +85,7 @@ fn warn_of(messages: &Messages) {
     }
 }
 
-async fn stream(run: &Run<'_>, load: &Load<'_>, by_statements: bool) -> Result<Messages> {
+async fn stream(run: &Run<'_>, load: &Load<'_>, last: Option<&mut Vec<String>>) -> Result<Messages> {
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
@@ -85,9 +93,9 @@ async fn stream(run: &Run<'_>, load: &Load<'_>, by_statements: bool) -> Result<M
     let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
     let source = run.stop.or(async { joined(source.await) }).await?;
     let whole = |digests: &Digests| archive::whole(&file, digests);
-    let loaded = match by_statements {
-        true => load.statements(source, whole).await,
-        false => load.stream(source, whole).await,
+    let loaded = match last {
+        Some(last) => load.statements(source, whole, last).await,
+        None => load.stream(source, whole).await,
     };
     match loaded {
         Ok(messages) => Ok(messages),
@@ -141,13 +149,13 @@ fn say_how_computed(run: &Run<'_>, views: usize) {
 }
 
 /// Makes the event triggers, by the last session in the new database.
-async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, database: &str) -> Result<()> {
-    if deferred.has_no_event_triggers() {
+async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
+    if deferred.event_triggers.is_empty() && last.is_empty() {
         return Ok(());
     }
     let client = session_in_loaded(&run.sessions.connection, database).await?;
     deferred.prepare(&client).await?;
-    let (errors, missing) = deferred.make_event_triggers(&run.archive, &client).await?;
+    let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
     for error in &errors {
         let message = format!("an event trigger cannot be made: {}", reason(error));
         let kind =

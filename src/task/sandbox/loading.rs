@@ -88,20 +88,21 @@ impl Loading<'_> {
         loaded.map(drop).map_err(|error| self.money.judge(error))
     }
 
-    /// Whether the script has statements that a new database refuses, and that are no error then.
-    async fn may_be_refused(&self) -> Result<bool> {
+    /// Whether statements of the script need a treatment of their own.
+    async fn needs_statements(&self) -> Result<bool> {
         let path = self.path.to_owned();
         let read = tokio::task::spawn_blocking(move || {
             let mut scanner = ScriptScanner::new(io::sink());
             let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut scanner));
             let script = copied.and_then(|_| scanner.finish());
-            script.map(|(_, script)| script.may_be_refused(true)).map_err(|error| Error::read(path.display(), &error))
+            script.map(|(_, script)| script.needs_statements(true)).map_err(|error| Error::read(path.display(), &error))
         });
         self.restore.stop.or(async { joined(read.await) }).await
     }
 
-    /// An archive of another format, which is all here.
-    pub async fn files(&self, load: &Load<'_>) -> std::result::Result<(), Failed> {
+    /// An archive of another format, which is all here. Gives the statements of a script that make event triggers.
+    pub async fn files(&self, load: &Load<'_>) -> std::result::Result<Vec<String>, Failed> {
+        let mut last = Vec::new();
         let loaded = match self.archive.format {
             Format::Directory => {
                 let turns = Turns::plan(self.archive, self.part, false).await?;
@@ -114,8 +115,8 @@ impl Loading<'_> {
                 let cannot = |error: std::io::Error| Failed::Other(Error::read(self.path.display(), &error));
                 let open = || File::open(self.path).and_then(|file| Source::open(Method::None, None, file));
                 let script = open().map_err(cannot)?;
-                let loaded = match self.may_be_refused().await? {
-                    true => load.statements(script, |_| Ok(())).await,
+                let loaded = match self.needs_statements().await? {
+                    true => load.statements(script, |_| Ok(()), &mut last).await,
                     false => load.stream(script, |_| Ok(())).await,
                 };
                 match loaded {
@@ -126,6 +127,6 @@ impl Loading<'_> {
             }
             Format::Custom | Format::Tar => load.file(self.path).await,
         };
-        loaded.map(drop).map_err(|error| self.money.judge(error))
+        loaded.map(|_| last).map_err(|error| self.money.judge(error))
     }
 }

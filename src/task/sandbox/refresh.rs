@@ -7,7 +7,8 @@ use tokio_postgres::error::{DbError, SqlState};
 use crate::postgres::client::reason;
 use crate::postgres::living::Positions;
 use crate::postgres::restore::complaints::is_not_preloaded;
-use crate::task::restore::deferred::{Deferred, Refreshed, cannot_refresh, refresh};
+use crate::postgres::restore::refresh::{Refreshed, cannot_refresh, refresh};
+use crate::task::restore::deferred::Deferred;
 use crate::task::sandbox::restore::{Failed, of_backup};
 
 /// Classes of errors that speak of what is outside of the database: connections, foreign data, files

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::catalogue::comparison::Rows;
 use crate::catalogue::fingerprint::Sum;
 use crate::catalogue::manifest::StoredFile;
-use crate::config::{Connection, Format};
+use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
@@ -152,8 +152,7 @@ impl Restore<'_> {
             _ => of_backup(error),
         })?;
         let money = Money::find(&server, self.order.look_at.as_ref()).await?;
-        let sessions =
-            LoadSessions::find(&server, properties, self.order.format == Format::Plain, money.locale()).await?;
+        let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
         notes.extend(sessions.unlike.iter().map(|(name, value)| {
             format!("the throwaway server does not take {name} = '{value}', with which the backup's database computed")
         }));
@@ -175,10 +174,10 @@ impl Restore<'_> {
         let list =
             public::list(&archive, part, LeftOut::default(), (connection, target.name())).await.map_err(of_backup)?;
         let load = loading.load(target.name(), list.as_ref());
-        match &work {
-            Some(work) => loading.rows(&load, work, &mut whole).await?,
+        let last = match &work {
+            Some(work) => loading.rows(&load, work, &mut whole).await.map(|()| Vec::new())?,
             None => loading.files(&load).await?,
-        }
+        };
         let is_custom = work.is_some();
         // It keeps the file open, and what is removed then stays on the disk.
         drop(work);
@@ -187,7 +186,7 @@ impl Restore<'_> {
             if is_custom {
                 loading.all_else(&load).await?;
             }
-            let not_refreshed = self.finish(&loading, &deferred, target).await?;
+            let not_refreshed = self.finish(&loading, (&deferred, &last), target).await?;
             self.tell_restored(&target.notes, not_refreshed).await?;
             Ok((!has_numbers).then(|| path.clone()))
         };
@@ -257,7 +256,7 @@ impl Restore<'_> {
     async fn finish(
         &self,
         loading: &Loading<'_>,
-        deferred: &Deferred,
+        (deferred, last): (&Deferred, &[String]),
         target: &Target,
     ) -> std::result::Result<Vec<String>, Failed> {
         let connection = &target.sessions.connection;
@@ -267,7 +266,8 @@ impl Restore<'_> {
         target.money.must_be_readable(&client).await?;
         let notes = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
         deferred.prepare(&client).await?;
-        let (errors, missing) = deferred.make_event_triggers(loading.archive, &client).await.map_err(of_backup)?;
+        let (errors, missing) =
+            deferred.make_event_triggers(last, loading.archive, &client).await.map_err(of_backup)?;
         match errors.first() {
             Some(error) => Err(Failed::Backup(format!("an event trigger cannot be made: {}", reason(error)))),
             None => look_for::must_be_none(&missing).map(|()| notes).map_err(of_backup),
