@@ -45,8 +45,14 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
         let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`')).unwrap_or(rest.len());
         let hidden = match url == Some(at) {
             true => rest[..end].rfind('@').unwrap_or_default(),
-            // A value in quotes ends with them.
-            false if end == 0 => rest[1..].find(['\'', '"', '`']).map_or(rest.len(), |end| end + 2).min(rest.len()),
+            // A value in quotes ends with the same one.
+            false if end == 0 => {
+                let mut letters = rest.char_indices();
+                let quote = letters.next().map(|(_, quote)| quote);
+                letters
+                    .find(|(_, letter)| Some(*letter) == quote)
+                    .map_or(rest.len(), |(at, letter)| at + letter.len_utf8())
+            }
             false => end,
         };
         if hidden > 0 {

@@ -15,6 +15,8 @@ use crate::postgres::tls::Problem;
 mod pooler;
 mod refused;
 
+pub use refused::NOT_LET_IN;
+
 /// Databases that exist on every server, to ask for the others and to make them from.
 pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
 

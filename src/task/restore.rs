@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::host::stop::Stop;
 use crate::postgres::programs::Programs;
+use crate::postgres::restore::bound::needs_name;
 use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::parameters::LoadSessions;
@@ -73,6 +74,8 @@ struct Run<'a> {
     target: String,
     programs: Programs,
     no_tablespaces: bool,
+    /// Whether the new database has the target's name from its beginning.
+    in_place: bool,
     /// How sessions in the new database begin.
     sessions: LoadSessions,
     /// Errors that were gone on after, if that is wanted.
@@ -125,7 +128,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     let archive = Arc::new(wanted.archive(args, &server, replaced.as_ref(), stop).await?);
 
     let part = part::find(&archive, asked).await?;
-    let run = prepare(args, (archive, part), target, &server, stop).await?;
+    let run = prepare(args, (archive, part), (target, replaced.as_ref()), &server, stop).await?;
     let (database, bytes) = load(&run, &mut server).await?;
     let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());
@@ -136,7 +139,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
 async fn prepare<'a>(
     args: &'a RestoreArgs,
     (archive, part): (Arc<Archive>, Option<Part>),
-    target: String,
+    (target, replaced): (String, Option<&Replaced>),
     server: &Server,
     stop: &'a Stop,
 ) -> Result<Run<'a>> {
@@ -159,6 +162,13 @@ async fn prepare<'a>(
         (false, _) => {}
     }
     replace::refuse(args, stop.or(server.check(&needs)).await)?;
+    let in_place = match stop.or(needs_name(server, &needs.extensions, &target, replaced)).await {
+        Err(error) if args.keep_going && error.kind() == Kind::Config => {
+            log::warn!("{error}");
+            false
+        }
+        in_place => in_place?,
+    };
     let lacking = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
     if !lacking.is_empty() {
         log::warn!(
@@ -169,7 +179,7 @@ async fn prepare<'a>(
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
     let sessions = stop.or(LoadSessions::find(server, &archive.properties, lc_monetary.as_deref())).await?;
     let (no_tablespaces, faults) = (!lacking.is_empty(), args.keep_going.then(Faults::default));
-    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, sessions, faults, stop })
+    Ok(Run { args, archive, part, expected, jobs, target, programs, no_tablespaces, in_place, sessions, faults, stop })
 }
 
 /// The locale that amounts of money were written in, if anybody knows it and the server has it.
@@ -246,7 +256,7 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
         run.stop.wait().await;
         tokio::time::sleep(PATIENCE).await;
     };
-    let manner = Manner { left_out: run.args.left_out(), faults: run.faults.clone() };
+    let manner = Manner { left_out: run.args.left_out(), faults: run.faults.clone(), in_place: run.in_place };
     let made = tokio::select! {
         made = NewDatabase::create(server, &run.target, &run.archive.properties, manner) => made?,
         () = told_long_ago => {

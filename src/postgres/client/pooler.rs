@@ -20,6 +20,10 @@ pub const MARK: &str = "pgcellar.session";
 pub const WAY_OUT: &str =
     "let DB_HOST and DB_PORT name the PostgreSQL server itself, and not the connection pooler before it";
 
+/// What the server says is shown with what we say. Only a superuser may choose its language.
+const ENGLISH: &str = "SELECT pg_catalog.set_config('lc_messages', 'C', false) \
+     WHERE pg_catalog.current_setting('is_superuser') = 'on'";
+
 /// A value that no other session has.
 pub fn mark() -> String {
     static SESSIONS: AtomicU64 = AtomicU64::new(0);
@@ -34,7 +38,7 @@ pub fn mark() -> String {
 /// `Config` for such a session.
 pub async fn refuse(connection: &Connection, client: &Client, mark: &str) -> Result<()> {
     // Not as a prepared statement, which another backend would not know.
-    let query = format!("SELECT pg_catalog.current_setting('{MARK}', true)");
+    let query = format!("SELECT pg_catalog.current_setting('{MARK}', true); {ENGLISH}");
     let answer = client.simple_query(&query).await.map_err(failed("the session's options cannot be read"))?;
     let in_force = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),

@@ -12,6 +12,9 @@ use crate::postgres::tls::Problem;
 /// (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
 const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM pg_database WHERE datname = $1";
 
+/// What to look at where pg_hba.conf, or the role, does not let us in; both have one code.
+pub const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
+
 /// The error of a login that failed.
 pub async fn explain(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {
     let code = error.code();
@@ -100,9 +103,7 @@ fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
         Some(code) if *code == SqlState::INVALID_PASSWORD => {
             (Kind::NotPermitted, "look at DB_USER and DB_PASSWORD, or the credential db-password")
         }
-        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            (Kind::NotPermitted, "does the role exist, may it log in, and does pg_hba.conf let this host in?")
-        }
+        Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (Kind::NotPermitted, NOT_LET_IN),
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             (Kind::NotPermitted, "the role may not connect to this database")
         }

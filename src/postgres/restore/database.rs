@@ -36,6 +36,8 @@ pub struct Manner {
     pub left_out: LeftOut,
     /// Errors skipped because of `--keep-going`: a property that cannot be set is one of them.
     pub faults: Option<Faults>,
+    /// Whether it has the target's name from its beginning.
+    pub in_place: bool,
 }
 
 /// A database in the making.
@@ -60,7 +62,10 @@ impl NewDatabase {
     pub async fn create(server: &mut Server, target: &str, properties: &Properties, manner: Manner) -> Result<Self> {
         leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
-        let name = free_name(server, target).await?;
+        let name = match manner.in_place {
+            true => target.to_owned(),
+            false => free_name(server, target).await?,
+        };
         let sql = create_database(&name, properties, server.major, tablespace)?;
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
@@ -69,11 +74,27 @@ impl NewDatabase {
         let row = row.map_err(|error| cannot_create(target, &error))?;
         let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
         leftover::mark(server, &database).await;
+        database.close(server).await;
         match database.prepare(server, properties).await {
             Ok(()) => Ok(database),
             Err(error) => {
                 drop(server.client().batch_execute("ROLLBACK").await);
                 Err(database.discard(server, error).await)
+            }
+        }
+    }
+
+    /// Keeps clients out of a database that has its name before it is whole, as far as our role can: the limit does not hold
+    /// for superusers.
+    async fn close(&self, server: &Server) {
+        if self.manner.in_place && server.is_superuser() {
+            let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = 0", identifier(&self.name));
+            if let Err(error) = server.client().batch_execute(&sql).await {
+                log::warn!(
+                    "clients can connect to '{}' while it is loaded: {}",
+                    self.name.escape_debug(),
+                    reason(&error)
+                );
             }
         }
     }
@@ -131,13 +152,18 @@ impl NewDatabase {
     /// Ends a transaction that failed. It may have been committed, and only the answer was lost.
     async fn was_published(&self, server: &mut Server) -> bool {
         drop(server.client().batch_execute("ROLLBACK").await);
-        matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target)
+        let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
+        has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
     }
 
     /// What is set on the whole database, under the name that it has then. Its comment is our mark until then.
     fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
         let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
+        if self.manner.in_place {
+            let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
+            all.push(Statement { what: "the connection limit".to_owned(), sql, parameter: false });
+        }
         all.extend(statements(name, properties, self.manner.left_out)?);
         Ok(all)
     }
@@ -150,11 +176,13 @@ impl NewDatabase {
         // Nobody has any business in it. Who cannot be ended, the renaming complains of.
         drop(client.query(query, &[&self.oid]).await);
         begin(client).await?;
-        let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
-        client.batch_execute(&sql).await.map_err(|error| match error.code() {
-            Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
-            _ => failed("the new database cannot be given its name")(error),
-        })?;
+        if !self.manner.in_place {
+            let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
+            client.batch_execute(&sql).await.map_err(|error| match error.code() {
+                Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
+                _ => failed("the new database cannot be given its name")(error),
+            })?;
+        }
         self.apply(client, &self.properties(&self.target, properties)?).await?;
         client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
     }
@@ -261,8 +289,11 @@ async fn begin(client: &Client) -> Result<()> {
     client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
 }
 
+/// How messages about a security label begin; without its provider it is refused as an invalid value.
+const LABEL: &str = "a security label";
+
 fn cannot_set(what: &str, error: tokio_postgres::Error) -> Error {
-    let label = error.as_db_error().is_some_and(|db| db.message().contains("security label provider"));
+    let label = what.starts_with(LABEL) && error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE);
     match failed(what)(error) {
         error if label => error.hint("load the provider on the server: shared_preload_libraries"),
         error if error.kind() == Kind::NotPermitted => error.hint(server::REFUSED),
@@ -286,7 +317,8 @@ fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
         Some(code) if *code == SqlState::DISK_FULL => {
             Error::new(Kind::CannotWrite, message).hint("free space on the server")
         }
-        Some(_) if why.contains("locale") => {
+        // A locale or a collation that the server's host lacks (`createdb` in `src/backend/commands/dbcommands.c`).
+        Some(code) if [SqlState::WRONG_OBJECT_TYPE, SqlState::INVALID_PARAMETER_VALUE].contains(code) => {
             Error::new(Kind::Missing, message).hint("install the locale on the server's host, and restart the server")
         }
         _ => Error::new(Kind::Unavailable, message),

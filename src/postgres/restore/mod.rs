@@ -1,6 +1,7 @@
 //! A restore: a database that is made beside the one it will be, loaded by pg_restore or psql, looked at, and given its
 //! name only when it is whole.
 
+pub mod bound;
 pub mod check;
 pub mod complaints;
 pub mod database;

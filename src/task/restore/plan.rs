@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::host::stop::Stop;
 use crate::postgres::client::identifier;
 use crate::postgres::programs::Programs;
+use crate::postgres::restore::bound::needs_name;
 use crate::postgres::restore::globals::may_make;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::{Needs, Server};
@@ -75,7 +76,8 @@ pub async fn show(
         let archive = wanted.archive(args, &server, replaced.as_ref(), stop).await;
         if let Some(archive) = plan.keep(archive).map(Arc::new) {
             programs(&mut plan, &archive, &server).await;
-            needs(&mut plan, args, &archive, &server, stop).await;
+            let extensions = needs(&mut plan, args, &archive, &server, stop).await;
+            plan.keep(stop.or(needs_name(&server, &extensions, target, replaced.as_ref())).await);
             staging(&mut plan, args, &archive);
         }
         // The server may take a moment to notice that we are gone, and the name is free for the restore at once.
@@ -188,16 +190,24 @@ async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {
     }
 }
 
-/// What the server lacks of what the backup needs.
-async fn needs(plan: &mut Plan, args: &RestoreArgs, archive: &Arc<Archive>, server: &Server, stop: &Stop) {
+/// What the server lacks of what the backup needs. Gives the extensions.
+async fn needs(
+    plan: &mut Plan,
+    args: &RestoreArgs,
+    archive: &Arc<Archive>,
+    server: &Server,
+    stop: &Stop,
+) -> Vec<String> {
     let part = async { part::find(archive, part::asked_for(args)?).await };
-    let Some(part) = plan.keep(stop.or(part).await) else { return };
+    let Some(part) = plan.keep(stop.or(part).await) else { return Vec::new() };
     for (is_left_out, what) in [(args.no_owner, "owners"), (args.no_privileges, "privileges")] {
         if is_left_out {
             plan.line("left out", what);
         }
     }
-    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref(), args.left_out())).await) else { return };
+    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref(), args.left_out())).await) else {
+        return Vec::new();
+    };
     let made = match args.globals {
         true => plan.keep(stop.or(roles_to_make(archive, server, stop)).await).unwrap_or_default(),
         false => Vec::new(),
@@ -222,6 +232,7 @@ async fn needs(plan: &mut Plan, args: &RestoreArgs, archive: &Arc<Archive>, serv
     if !lacking.is_empty() {
         plan.line("tablespaces", format!("lacking: {}; what is in them goes to the default one", listed(&lacking)));
     }
+    extensions.extensions
 }
 
 async fn roles_to_make(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Vec<String>> {

@@ -212,7 +212,7 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
     let options = options(left_out);
     let public = may_make_public(manifest);
     let load = match manifest.format {
-        Format::Directory => folder(manifest, &options)?,
+        Format::Directory => folder(manifest, left_out)?,
         Format::Plain => {
             let sed = if public { format!("{SCRIPT_WITHOUT_PUBLIC} | ") } else { String::new() };
             let psql = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --dbname=\"$database\" > /dev/null";
@@ -223,7 +223,7 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
             // pg_restore stops behind the last block of an archive, and who writes to it would fail.
             let pg_restore = |rest: &str| format!("{{ pg_restore --format={format} {rest} && cat > /dev/null; }}");
             let (listed, by_list) = match public {
-                true => (without_public(manifest, &plain(manifest, file, &pg_restore("--list"))?), USE_LIST),
+                true => (without_public(manifest, &plain(manifest, file, &pg_restore("--list"))?, left_out), USE_LIST),
                 false => (String::new(), ""),
             };
             let load = pg_restore(&format!("--exit-on-error{options} --dbname=\"$database\"{by_list}"));
@@ -244,9 +244,10 @@ fn may_make_public(manifest: &Manifest) -> bool {
 
 /// The steps that leave the schema `public` out of a list of the archive's entries, which `list` prints, and give the schema
 /// that a new database has to the owner that the archive names.
-fn without_public(manifest: &Manifest, list: &str) -> String {
+fn without_public(manifest: &Manifest, list: &str, left_out: LeftOut) -> String {
     // Of what another tool made the entry may be there for the owner alone.
     let comment = if manifest.adopted.is_some() { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
+    let owner = if left_out.owners { "" } else { "ALTER SCHEMA public OWNER TO :\"owner\";\n" };
     format!(
         "# A new database has the schema public already: its comment and its owner are the archive's.\n\
          list=$({list})\n\
@@ -254,7 +255,7 @@ fn without_public(manifest: &Manifest, list: &str) -> String {
          list=$(sed '/^[0-9]*; 2615 [0-9]* SCHEMA - public /d' <<< \"$list\")\n\
          if [ -n \"$owner\" ]; then\n\
          {PSQL} --dbname=\"$database\" --set=owner=\"$owner\" {}fi\n",
-        here(&format!("{comment}ALTER SCHEMA public OWNER TO :\"owner\";\n"))
+        here(&format!("{comment}{owner}"))
     )
 }
 
@@ -265,7 +266,8 @@ fn archive(manifest: &Manifest) -> Result<&StoredFile> {
 
 /// With several jobs one section comes after the other: jobs that take all of them at once give out rights in any order,
 /// and make the triggers of a partitioned table while the rows of its partitions still arrive.
-fn folder(manifest: &Manifest, options: &str) -> Result<String> {
+fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
+    let options = options(left_out);
     let folder = quoted(&format!("./{}", manifest.id))?;
     let ready = match &manifest.encryption {
         None => format!("archive={folder}"),
@@ -283,7 +285,7 @@ fn folder(manifest: &Manifest, options: &str) -> Result<String> {
     };
     let pg_restore = format!("pg_restore --format=directory --exit-on-error{options} --dbname=\"$database\"");
     let (listed, by_list) = match may_make_public(manifest) {
-        true => (without_public(manifest, "pg_restore --format=directory --list \"$archive\""), USE_LIST),
+        true => (without_public(manifest, "pg_restore --format=directory --list \"$archive\"", left_out), USE_LIST),
         false => (String::new(), ""),
     };
     Ok(format!(

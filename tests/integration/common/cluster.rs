@@ -76,6 +76,12 @@ impl Cluster {
         Cluster::start_with(version, None, &[], None)
     }
 
+    /// A cluster of the test's own whose messages are in German.
+    pub fn start_in_german(version: Version) -> Cluster {
+        // A bare system has no locale but C's, so the server gets one of its own (`LOCPATH` of locale(7)).
+        Cluster::start_configured(version, &["lc_messages=de_DE.UTF-8"])
+    }
+
     /// A cluster of the test's own, with further settings (`name=value`) of postgresql.conf.
     pub fn start_configured(version: Version, settings: &[&str]) -> Cluster {
         Cluster::start_with(version, None, settings, None)
@@ -363,6 +369,12 @@ fn spawn_guarded(version: Version, folder: &Path, port: u16, settings: &[String]
         server.arg("-c").arg(setting);
     }
     let mut guard = plain("sh");
+    if settings.iter().any(|setting| setting.ends_with("de_DE.UTF-8")) {
+        let locales = folder.join("locales");
+        fs::create_dir(&locales).unwrap();
+        must(plain("localedef").args(["-i", "de_DE", "-f", "UTF-8"]).arg(locales.join("de_DE.UTF-8")));
+        guard.env("LOCPATH", locales);
+    }
     guard.current_dir("/").args(["-c", GUARD, "guard"]).arg(folder);
     guard.arg(server.get_program()).args(server.get_args());
     // A group of its own: Ctrl-C ends the tests, and the guard cleans up behind them.

@@ -37,6 +37,13 @@ pub async fn mark(server: &Server, database: &NewDatabase) {
     }
 }
 
+/// Whether the database still has the mark; it counts as one that has where that cannot be asked.
+pub async fn is_marked(server: &Server, database: &NewDatabase) -> bool {
+    let query = "SELECT starts_with(coalesce(shobj_description($1::oid, 'pg_database'), ''), $2)";
+    let row = server.client().query_one(query, &[&database.oid, &SAYS]).await;
+    row.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(true)
+}
+
 /// Drops what killed restores into `target` have left, as far as that is certain, and names the rest. The target's name
 /// is reserved for us, so none of them has a session any more that it was begun with.
 pub async fn clear(server: &mut Server, target: &str) -> Result<()> {

@@ -1,0 +1,73 @@
+//! Servers that do not speak English: what is decided, is decided by codes and commands, and never by the text of a message.
+
+use crate::common::cluster::PASSWORD;
+use crate::common::compare::assert_same;
+use crate::common::{Cellar, Cluster, Version, everything, exit};
+
+/// The client of a later version sets a parameter that the server does not know, which says so in German.
+#[test]
+fn newer_clients_restore_into_a_german_server() {
+    let cluster = Cluster::start_in_german(Version::V15);
+    let error = cluster.try_sql("postgres", "SELECT 1 / 0").unwrap_err();
+    assert!(error.contains("FEHLER:") && error.contains("Division durch Null"), "the server speaks English: {error}");
+    let original = everything::database(&cluster, "german");
+    for (format, jobs) in [("custom", "1"), ("custom", "2"), ("directory", "2"), ("tar", "1"), ("plain", "1")] {
+        let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("PG_BINDIR", Version::V18.bin_dir());
+        cellar.back_up(original.name());
+        let target = cluster.name_for("german");
+        cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]).succeeds();
+        assert_same(&original, &cluster.database(&target));
+    }
+}
+
+/// A role that is no superuser cannot have another language.
+#[test]
+fn owners_restore_into_a_german_server() {
+    let cluster = Cluster::start_in_german(Version::V15);
+    cluster.sql(
+        "postgres",
+        &format!("CREATE ROLE owner LOGIN CREATEDB PASSWORD '{PASSWORD}'; CREATE DATABASE shop OWNER owner"),
+    );
+    let original = cluster.database("shop");
+    original.sql("SET ROLE owner; CREATE TABLE wine AS SELECT generate_series(1, 100) AS n; CREATE VIEW cellar AS SELECT * FROM wine");
+    for format in ["custom", "plain"] {
+        let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("PG_BINDIR", Version::V18.bin_dir());
+        let cellar = cellar.with("DB_USER", "owner");
+        cellar.back_up("shop");
+        let target = cluster.name_for("shop");
+        cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+        assert_same(&original, &cluster.database(&target));
+        // What the server really refuses still ends it, with its own words.
+        cellar.run(["restore", "latest", "--target-database", &target]).fails(exit::CANTCREAT);
+    }
+    let cellar = Cellar::new(&cluster).with("DB_USER", "owner").with("PG_BINDIR", Version::V18.bin_dir());
+    original.sql("CREATE TABLE of_postgres (n int)");
+    cluster.sql("postgres", "GRANT pg_read_all_data TO owner");
+    cellar.back_up("shop");
+    let run = cellar.run(["restore", "latest", "--no-owner", "--target-database", "without_owners"]);
+    run.succeeds();
+    let outcome = cellar.run(["restore", "latest", "--target-database", "with_owners"]).fails(exit::NOPERM);
+    assert!(!outcome.stderr.contains("another backup"), "{outcome}");
+}
+
+/// A locale that the host lacks, and a label without its provider, are known by their codes.
+#[test]
+fn refusals_are_known_by_their_codes() {
+    let cluster = Cluster::start_in_german(Version::V15);
+    let original = cluster.create("codes");
+    original.sql("CREATE TABLE t AS SELECT 1 AS n");
+    let cellar = Cellar::new(&cluster).with("DB_NAME", original.name());
+    let manifest = cellar.back_up(original.name());
+    let path = cellar.backup_dir().join(format!("{}.manifest.json", manifest["id"].as_str().unwrap()));
+    let mut other = manifest.clone();
+    other["properties"]["collate"] = "xx_XX.UTF-8".into();
+    std::fs::write(&path, other.to_string()).unwrap();
+    let target = cluster.name_for("codes");
+    let run = cellar.run(["restore", "latest", "--target-database", &target]);
+    run.fails(exit::NOINPUT).says("install the locale");
+    let mut other = manifest;
+    other["properties"]["security_labels"] = serde_json::json!([{"provider": "dummy", "label": "secret"}]);
+    std::fs::write(&path, other.to_string()).unwrap();
+    let run = cellar.run(["restore", "latest", "--target-database", &target]);
+    run.fails(exit::UNAVAILABLE).says("shared_preload_libraries");
+}
