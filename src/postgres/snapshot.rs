@@ -1,5 +1,7 @@
 //! One snapshot for a dump and for the facts that its manifest tells.
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::{Client, Row};
 
 use crate::config::Connection;
@@ -15,6 +17,10 @@ const REWRITTEN: &str = "SELECT c.oid, format('%I.%I', n.nspname, c.relname), pg
      JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
      AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 2";
+
+/// How long a session that ends may be counted among those of its database and role, and how often the server is asked.
+const ENDING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Connection limits of the database and of the role, which superusers do not have, with the sessions that count.
 const ROOM: &str = "SELECT CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END, \
@@ -99,6 +105,18 @@ impl Session {
     /// # Errors
     /// `Unavailable` if they may not: pg_dump would fail then, and not say why in words of a program.
     pub async fn has_room(&self, more: usize) -> Result<()> {
+        let begun = Instant::now();
+        while let Some(error) = self.lacks_room(more).await? {
+            // A session of ours that has just ended may still be counted.
+            if begun.elapsed() > ENDING {
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn lacks_room(&self, more: usize) -> Result<Option<Error>> {
         let row = self.client.query_one(ROOM, &[]).await.map_err(failed("the connection limits cannot be read"))?;
         for (column, whose) in [(0, "database"), (2, "role")] {
             let (limit, used): (i32, i64) = (get(&row, column)?, get(&row, column + 1)?);
@@ -109,11 +127,13 @@ impl Session {
                      pg_dump takes {more} more"
                 );
                 let name = whose.to_uppercase();
-                return Err(Error::new(Kind::Unavailable, message)
-                    .hint(format!("raise it (ALTER {name} … CONNECTION LIMIT …), or let a superuser back up")));
+                return Ok(Some(
+                    Error::new(Kind::Unavailable, message)
+                        .hint(format!("raise it (ALTER {name} … CONNECTION LIMIT …), or let a superuser back up")),
+                ));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Begins the transaction and exports its snapshot. pg_dump has to be started right after.
