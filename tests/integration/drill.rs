@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::process::hand_over;
+use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
 mod sizes;
@@ -331,4 +332,22 @@ fn a_table_that_is_locked_for_a_constraint_is_read_later() {
     let id = back_up(&cellar)["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     assert_eq!(outcome.json()[0]["compared"]["rows"], 800_050);
+}
+
+/// What the dump did not see is not missed in it.
+#[test]
+fn a_table_that_was_rewritten_under_each_dump() {
+    let database = small("rewritten");
+    let cellar = cellar(&database);
+    let programs = Programs::of(Version::V15);
+    let psql = programs.real().join("psql");
+    programs.before("pg_dump", &format!("'{}' -X -q -c 'TRUNCATE beer' >&2", psql.display()));
+    let run = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).by_unprivileged_user();
+    let manifest = run.succeeds().json()[0].clone();
+    assert_eq!((&manifest["partial"], &manifest["omitted"][0]["rewritten"]), (&json!(true), &json!(true)));
+    let id = &manifest["id"];
+    drill(&cellar, id).succeeds();
+    assert_eq!(record(&cellar, id).expect("a record")["result"], "passed");
+    let latest = cellar.run(["drill", "--unisolated", "--each"]).by_unprivileged_user().succeeds();
+    let _ = latest.says("lacks the rows of");
 }

@@ -140,6 +140,8 @@ fn always_rewritten(version: Version) {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("incomplete: ") && found[0].contains("\"public\".\"wine\""), "{found:?}");
     // Retention keeps them, since there are no others.
+    let planned = cellar.run(["retention", "--dry-run"]).succeeds();
+    assert!(planned.stdout.contains("lacks the rows of \"public\".\"wine\""), "{planned}");
     cellar.run(["retention"]).succeeds();
     assert_eq!(cellar.list().len(), 4);
     // A whole one ends all of that.
