@@ -101,6 +101,11 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
         );
         return Error::new(Kind::Unavailable, what).hint(hint);
     }
+    if code == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+        return Error::new(Kind::Unavailable, what).hint(
+            "pgcellar asks for UTF8, and the server cannot convert this database's encoding: pg_dump alone can back it up",
+        );
+    }
     let hint = match code {
         Some(code) if *code == SqlState::INVALID_PASSWORD => {
             "look at DB_USER and DB_PASSWORD, or the credential db-password"
@@ -112,6 +117,11 @@ fn unreachable(connection: &Connection, user: &str, database: &str, error: &toki
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
             return Error::new(Kind::Unavailable, what)
                 .hint("raise max_connections, or run the backup at a quieter time");
+        }
+        // A server that starts, stops or recovers, or has no memory left (classes 57 and 53).
+        Some(code) if !code.code().starts_with("57") && !code.code().starts_with("53") => {
+            return Error::new(Kind::Unavailable, what)
+                .hint("psql with the same settings says more, and the server's log why");
         }
         Some(_) => {
             return Error::new(Kind::Unavailable, what).hint("the server refuses connections for now, try again later");

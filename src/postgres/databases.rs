@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{connect, failed};
+use crate::postgres::names::shared_in_bytes;
 use crate::postgres::snapshot::{get, text};
 
 /// Databases that exist on every server, to ask for the others.
@@ -35,8 +36,9 @@ async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> 
 }
 
 async fn names(client: &Client) -> Result<Vec<String>> {
-    let query = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let rows = client.query(query, &[]).await.map_err(failed("the databases cannot be listed"))?;
+    let name = shared_in_bytes("datname::text");
+    let query = format!("SELECT {name} FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname");
+    let rows = client.query(&query, &[]).await.map_err(failed("the databases cannot be listed"))?;
     rows.iter().map(|row| text(row, 0)).collect()
 }
 

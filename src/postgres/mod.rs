@@ -12,6 +12,7 @@ pub mod dump_options;
 pub mod facts;
 pub mod foreign;
 pub mod living;
+pub mod names;
 pub mod omitted;
 pub mod passfile;
 pub mod programs;

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
+use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{Snapshot, get, text};
 
 /// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
@@ -74,9 +75,12 @@ impl Snapshot {
     }
 
     async fn omitted_subscriptions(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
-        let query = "SELECT s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
-             WHERE d.datname = current_database() ORDER BY 1";
-        let rows = self.client().query(query, &[]).await.map_err(failed("the subscriptions cannot be listed"))?;
+        let query = format!(
+            "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname = current_database() ORDER BY s.subname",
+            in_bytes("s.subname::text")
+        );
+        let rows = self.client().query(&query, &[]).await.map_err(failed("the subscriptions cannot be listed"))?;
         let all = match dumped.subscriptions {
             Some(dumped) => dumped >= rows.len() as u64,
             None => facts.superuser && !options,
@@ -95,9 +99,9 @@ impl Snapshot {
         if facts.superuser {
             return Ok(Vec::new());
         }
-        let query =
-            "SELECT format('%I on %I', usename, srvname) FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY 1";
-        let rows = self.client().query(query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
+        let mapping = in_bytes("format('%I on %I', usename, srvname)");
+        let query = format!("SELECT {mapping} FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY usename, srvname");
+        let rows = self.client().query(&query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
         let reason = "its options, if it has any, may be read by a superuser and the server's owner only";
         let omission = |name| Omission { kind: "user mapping options".to_owned(), name, reason: reason.to_owned() };
         rows.iter().map(|row| Ok(omission(text(row, 0)?))).collect()

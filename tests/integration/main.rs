@@ -21,6 +21,7 @@ mod copies;
 mod disk;
 mod doctor;
 mod drill;
+mod encodings;
 mod fingerprints;
 mod ground;
 mod killed;

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
+use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 
@@ -13,7 +14,7 @@ use crate::task::doctor::check::Checks;
 const NAMED: usize = 5;
 
 /// Tables and sequences, but for those of extensions, which are not dumped.
-const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_schema_privilege(n.oid, 'USAGE') \
+const UNREADABLE: &str = "NOT has_schema_privilege(n.oid, 'USAGE') \
        OR NOT has_table_privilege(c.oid, 'SELECT') \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
@@ -22,7 +23,7 @@ const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_
          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
        AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') \
          OR c.relkind <> 'S' AND row_security_active(c.oid)) \
-     ORDER BY 1";
+     ORDER BY n.nspname, c.relname";
 
 const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
@@ -108,7 +109,8 @@ impl Rights {
             return Ok(rights);
         }
         (rights.subscriptions, rights.large_objects) = (number(2)?, number(3)?);
-        for row in client.query(UNREADABLE, &[]).await.map_err(&wrong)? {
+        let query = format!("SELECT {}, {UNREADABLE}", in_bytes("format('%I.%I', n.nspname, c.relname)"));
+        for row in client.query(&query, &[]).await.map_err(&wrong)? {
             let list = if get(&row, 1)? { &mut rights.forbidden } else { &mut rights.row_security };
             list.push(text(&row, 0)?);
         }

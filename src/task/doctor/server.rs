@@ -11,6 +11,7 @@ use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::postgres::client::{connect, failed};
+use crate::postgres::names::shared_in_bytes;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 
@@ -188,8 +189,11 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
     );
     let rows = client
         .query(
-            "SELECT datname::text, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
-             FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1",
+            &format!(
+                "SELECT {}, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
+                 FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname",
+                shared_in_bytes("datname::text")
+            ),
             &[],
         )
         .await
