@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod living;
 pub mod names;
 pub mod omitted;
+mod own_encoding;
 pub mod passfile;
 pub mod programs;
 pub mod properties;

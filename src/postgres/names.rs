@@ -5,10 +5,12 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, Type};
 
-/// A text as a column of bytes: in UTF-8, or as it is where the database has no encoding. A server that was asked for it as
+/// A text as a column of bytes: in UTF-8, or as it is where the database has no encoding, or one that no server converts.
+/// A server that was asked for it as
 /// a text would refuse the whole query (`pg_server_to_any` in `src/backend/utils/mb/mbutils.c`).
 pub fn in_bytes(expression: &str) -> String {
-    let encoding = "CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END";
+    let encoding = "CASE WHEN pg_catalog.getdatabaseencoding() IN ('SQL_ASCII', 'MULE_INTERNAL') \
+         THEN pg_catalog.getdatabaseencoding()::text ELSE 'UTF8' END";
     format!("pg_catalog.convert_to({expression}, {encoding})")
 }
 

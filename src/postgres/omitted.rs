@@ -21,7 +21,7 @@ const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.e
      ARRAY[convert_to(c.relname::text, e.ours), convert_to(c.relname::text, e.own)], \
      ARRAY[convert_to(rn.nspname::text, e.ours), convert_to(rn.nspname::text, e.own)], \
      ARRAY[convert_to(r.relname::text, e.ours), convert_to(r.relname::text, e.own)] \
-     FROM (SELECT own, CASE own WHEN 'SQL_ASCII' THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
+     FROM (SELECT own, CASE WHEN own IN ('SQL_ASCII', 'MULE_INTERNAL') THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
      pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
        AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass \
