@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode as ClientSslMode;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
+use crate::postgres::own_encoding::{self, InOwnEncoding, Socket, TlsInOwnEncoding};
 use crate::postgres::passfile;
 use crate::postgres::tls::Problem;
 
@@ -23,6 +27,7 @@ pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
 /// What to do where a standby's recovery gets in the way of a backup.
 pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
      or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
+type Dialled = InOwnEncoding<Socket>;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +70,8 @@ async fn log_in(
 ) -> Result<std::result::Result<Client, tokio_postgres::Error>> {
     let mut config = tokio_postgres::Config::new();
     config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
-    config.options(format!("{NO_TIMEOUTS} {} -c {}={mark}", connection.options(), pooler::MARK));
+    let options = format!("{NO_TIMEOUTS} {} -c {}={mark}", connection.options(), pooler::MARK);
+    config.options(&options);
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {
         Host::Socket(folder) => config.host_path(folder),
@@ -74,11 +80,14 @@ async fn log_in(
     if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, user, database)) {
         config.password(password.expose());
     }
-    Ok(match (&connection.host, connection.tls.mode) {
-        (Host::Socket(_), _) | (_, SslMode::Disable) => open(config.ssl_mode(ClientSslMode::Disable), NoTls).await,
-        (Host::Name(host), SslMode::Prefer) => prefer(&mut config, connection.tls.connector(host)?).await,
-        (Host::Name(host), _) => open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?).await,
-    })
+    match start(&mut config, connection, false).await? {
+        // The server cannot convert the database's encoding to UTF-8.
+        Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+            config.options(format!("{options}{}", own_encoding::OPTION));
+            start(&mut config, connection, true).await
+        }
+        connected => Ok(connected),
+    }
 }
 
 /// Connects to a database that hours of work have gone into: a server that has no connection left for a moment, or is
@@ -96,20 +105,38 @@ pub async fn connect_patiently(connection: &Connection, database: &str) -> Resul
     }
 }
 
+type Started = std::result::Result<Client, tokio_postgres::Error>;
+
+/// Starts a session with TLS as the connection's mode asks, in UTF-8 or in the database's own encoding.
+async fn start(config: &mut tokio_postgres::Config, connection: &Connection, own: bool) -> Result<Started> {
+    let place = own.then_some(connection);
+    match (&connection.host, connection.tls.mode) {
+        (Host::Socket(_), _) | (_, SslMode::Disable) => {
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, "", place).await
+        }
+        (Host::Name(host), SslMode::Prefer) => prefer(config, connection.tls.connector(host)?, host, place).await,
+        (Host::Name(host), _) => {
+            open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?, host, place).await
+        }
+    }
+}
+
 /// libpq's `prefer`: with TLS first, and without where TLS does not come about or the server refuses this client with it.
 async fn prefer(
     config: &mut tokio_postgres::Config,
     connector: MakeRustlsConnect,
-) -> std::result::Result<Client, tokio_postgres::Error> {
-    match open(config.ssl_mode(ClientSslMode::Prefer), connector).await {
+    host: &str,
+    place: Option<&Connection>,
+) -> Result<Started> {
+    match open(config.ssl_mode(ClientSslMode::Prefer), connector, host, place).await? {
         Err(error)
             if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
                 || tls_failure(&error).is_some() =>
         {
             log::debug!("no connection with TLS: {}", reason(&error));
-            open(config.ssl_mode(ClientSslMode::Disable), NoTls).await
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, host, place).await
         }
-        other => other,
+        other => Ok(other),
     }
 }
 
@@ -122,18 +149,52 @@ fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
     cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
-async fn open<T>(config: &tokio_postgres::Config, tls: T) -> std::result::Result<Client, tokio_postgres::Error>
+/// Connects; in the database's own encoding, if there is a place to dial.
+fn open<T>(
+    config: &tokio_postgres::Config,
+    mut tls: T,
+    host: &str,
+    place: Option<&Connection>,
+) -> BoxFuture<'static, Result<Started>>
 where
-    T: tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket> + 'static,
-    T::Stream: Send + 'static,
+    T: MakeTlsConnect<tokio_postgres::Socket> + MakeTlsConnect<Dialled> + Send + 'static,
+    <T as MakeTlsConnect<tokio_postgres::Socket>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect as TlsConnect<tokio_postgres::Socket>>::Future: Send,
+    <T as MakeTlsConnect<Dialled>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<Dialled>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<Dialled>>::TlsConnect as TlsConnect<Dialled>>::Future: Send + 'static,
 {
-    let (client, driver) = config.connect(tls).await?;
+    let (config, host, place) = (config.clone(), host.to_owned(), place.cloned());
+    Box::pin(async move {
+        let Some(place) = place else {
+            let connected = config.connect(tls).await;
+            return Ok(connected.map(|(client, driver)| drive(client, driver)));
+        };
+        let shown = place.to_string();
+        let failed = |error: String| Error::new(Kind::Unavailable, format!("cannot connect to {shown}: {error}"));
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, own_encoding::dial(place)).await;
+        let stream =
+            dialled.map_err(|late| failed(late.to_string()))?.map_err(|error| failed(crate::error::reason(&error)))?;
+        let tls = MakeTlsConnect::<Dialled>::make_tls_connect(&mut tls, &host)
+            .map_err(|error| failed(error.into().to_string()))?;
+        let connected = config.connect_raw(stream, TlsInOwnEncoding(tls)).await;
+        Ok(connected.map(|(client, driver)| drive(client, driver)))
+    })
+}
+
+/// Leaves a session's driver to run by itself.
+fn drive<S, T>(client: Client, driver: tokio_postgres::Connection<S, T>) -> Client
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     tokio::spawn(async move {
         if let Err(error) = driver.await {
             log::debug!("the connection to the server ended: {}", reason(&error));
         }
     });
-    Ok(client)
+    client
 }
 
 /// The server's own message, or the lowest cause of a failure below it.

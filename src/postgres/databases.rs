@@ -5,12 +5,13 @@ use tokio_postgres::Client;
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
+use crate::postgres::names::shared_in_bytes;
 use crate::postgres::snapshot::{get, text};
 
 /// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every
 /// server has. A database that is marked as a template can hold anything.
-const LIST: &str = "SELECT datname::text, datconnlimit = -2, datistemplate FROM pg_database \
-     WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY 1";
+const LIST: &str = "datconnlimit = -2, datistemplate FROM pg_database \
+     WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY datname";
 
 /// The databases of a server that allow connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +64,8 @@ async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> 
 /// The same as a session in any database lists them.
 pub async fn list(client: &Client) -> Result<OnServer> {
     let mut found = OnServer::default();
-    for row in client.query(LIST, &[]).await.map_err(failed("the databases cannot be listed"))? {
+    let query = format!("SELECT {}, {LIST}", shared_in_bytes("datname::text"));
+    for row in client.query(&query, &[]).await.map_err(failed("the databases cannot be listed"))? {
         let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
         if half_dropped {
             found.half_dropped.push(name);

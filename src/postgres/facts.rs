@@ -7,7 +7,8 @@ use tokio_postgres::{Client, Row};
 use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
 use crate::error::Result;
 use crate::postgres::client::{failed, literal};
-use crate::postgres::snapshot::{Snapshot, get, text};
+use crate::postgres::names::{Text, in_bytes, shared_in_bytes};
+use crate::postgres::snapshot::{Snapshot, get, optional_text, text};
 
 /// The parameters of this list, and those of extensions that are in the database, as far as every session can set them
 /// (PostgreSQL documentation, "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is kept with
@@ -50,11 +51,12 @@ impl Snapshot {
         let database = self.one(&database_query(self.version_num, "current_database()")).await?;
         let size = self.one("SELECT pg_database_size(current_database())").await?;
         let server = self
-            .one(
-                "SELECT current_setting('server_version'), pg_get_userbyid(10), pg_is_in_recovery(), \
-                 current_setting('is_superuser') = 'on', has_table_privilege('pg_authid', 'SELECT'), \
-                 (SELECT count(*) FROM pg_largeobject_metadata), current_setting('lc_monetary')",
-            )
+            .one(&format!(
+                "SELECT current_setting('server_version'), {}, pg_is_in_recovery(), \
+                     current_setting('is_superuser') = 'on', has_table_privilege('pg_authid', 'SELECT'), \
+                     (SELECT count(*) FROM pg_largeobject_metadata), current_setting('lc_monetary')",
+                shared_in_bytes("pg_get_userbyid(10)::text")
+            ))
             .await?;
         let large_objects: i64 = get(&server, 5)?;
         let bytes: i64 = get(&size, 0)?;
@@ -96,11 +98,15 @@ impl Snapshot {
     }
 
     async fn extensions(&self) -> Result<Vec<Extension>> {
-        let query = "SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e \
-             JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1";
+        let query = format!(
+            "SELECT {}, {}, {} FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1",
+            in_bytes("e.extname::text"),
+            in_bytes("e.extversion"),
+            in_bytes("n.nspname::text")
+        );
         let extension =
             |row: &Row| Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? });
-        self.all(query).await?.iter().map(extension).collect()
+        self.all(&query).await?.iter().map(extension).collect()
     }
 }
 
@@ -118,8 +124,9 @@ pub async fn properties_of(client: &Client, server: u32, database: &str) -> Resu
 
 async fn security_labels(client: &Client, name: &str) -> Result<Vec<SecurityLabel>> {
     let query = format!(
-        "SELECT l.provider, l.label FROM pg_shseclabel l JOIN pg_database d ON d.oid = l.objoid \
-         WHERE l.classoid = 'pg_database'::regclass AND d.datname = {name} ORDER BY 1"
+        "SELECT l.provider, {} FROM pg_shseclabel l JOIN pg_database d ON d.oid = l.objoid \
+         WHERE l.classoid = 'pg_database'::regclass AND d.datname = {name} ORDER BY 1",
+        shared_in_bytes("l.label")
     );
     let rows = client.query(&query, &[]).await.map_err(failed("facts of the database cannot be read"))?;
     let label = |row: &Row| Ok(SecurityLabel { provider: text(row, 0)?, label: text(row, 1)? });
@@ -128,13 +135,15 @@ async fn security_labels(client: &Client, name: &str) -> Result<Vec<SecurityLabe
 
 async fn settings(client: &Client, name: &str) -> Result<Vec<Setting>> {
     let query = format!(
-        "SELECT r.rolname::text, split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) \
+        "SELECT {}, split_part(c, '=', 1), {} \
          FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
          LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY u(c, position) \
-         WHERE d.datname = {name} ORDER BY r.rolname NULLS FIRST, position"
+         WHERE d.datname = {name} ORDER BY r.rolname NULLS FIRST, position",
+        shared_in_bytes("r.rolname::text"),
+        shared_in_bytes("substr(c, strpos(c, '=') + 1)")
     );
     let rows = client.query(&query, &[]).await.map_err(failed("facts of the database cannot be read"))?;
-    let setting = |row: &Row| Ok(Setting { role: get(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
+    let setting = |row: &Row| Ok(Setting { role: optional_text(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
     rows.iter().map(setting).collect()
 }
 
@@ -162,11 +171,25 @@ fn database_query(version_num: u32, name: &str) -> String {
         _ => ("d.datlocprovider", "d.datlocale", "d.daticurules"),
     };
     format!(
-        "SELECT pg_get_userbyid(d.datdba)::text, pg_encoding_to_char(d.encoding)::text, d.datcollate::text, \
-         d.datctype::text, t.spcname::text, d.datconnlimit, d.datistemplate, d.datacl::text[], \
-         shobj_description(d.oid, 'pg_database'), {provider}::text, {locale}::text, {rules}::text \
-         FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = {name}"
+        "SELECT {}, pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text, {}, d.datconnlimit, \
+         d.datistemplate, CASE WHEN d.datacl IS NOT NULL THEN ARRAY(SELECT {} FROM unnest(d.datacl::text[]) a) END, \
+         {}, {provider}::text, {locale}::text, {} \
+         FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = {name}",
+        shared_in_bytes("pg_get_userbyid(d.datdba)::text"),
+        shared_in_bytes("t.spcname::text"),
+        shared_in_bytes("a"),
+        shared_in_bytes("shobj_description(d.oid, 'pg_database')"),
+        in_bytes(&format!("{rules}::text"))
     )
+}
+
+/// A comment that a manifest can hold. One of other bytes than those of a text would come back as another comment.
+fn comment(row: &Row, column: usize) -> Result<Option<String>> {
+    let text = get::<Option<&[u8]>>(row, column)?.map(|bytes| String::from_utf8(bytes.to_vec()));
+    if let Some(Err(_)) = text {
+        log::warn!("the database's comment has bytes that are no text, and is not backed up");
+    }
+    Ok(text.and_then(std::result::Result::ok))
 }
 
 fn properties(row: &Row) -> Result<Properties> {
@@ -182,12 +205,12 @@ fn properties(row: &Row) -> Result<Properties> {
         collate: text(row, 2)?,
         ctype: text(row, 3)?,
         locale: get(row, 10)?,
-        icu_rules: get(row, 11)?,
+        icu_rules: optional_text(row, 11)?,
         tablespace: text(row, 4)?,
         connection_limit: get(row, 5)?,
         is_template: get(row, 6)?,
-        acl: get(row, 7)?,
-        comment: get(row, 8)?,
+        acl: get::<Option<Vec<Text>>>(row, 7)?.map(|acl| acl.into_iter().map(|Text(item)| item).collect()),
+        comment: comment(row, 8)?,
         security_labels: Vec::new(),
         settings: Vec::new(),
         session_parameters: BTreeMap::new(),

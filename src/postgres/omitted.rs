@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
+use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{Rewritten, Snapshot, get, text};
 
 /// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
@@ -27,7 +28,7 @@ const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.e
      ARRAY[convert_to(r.relname::text, e.ours), convert_to(r.relname::text, e.own)], \
      CASE WHEN c.oid = ANY (x.extconfig) THEN COALESCE(x.extcondition[array_position(x.extconfig, c.oid)], '') END, \
      x.oid IS NOT NULL AND c.relkind = 'r' AND pg_relation_size(c.oid) > 0 \
-     FROM (SELECT own, CASE own WHEN 'SQL_ASCII' THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
+     FROM (SELECT own, CASE WHEN own IN ('SQL_ASCII', 'MULE_INTERNAL') THEN own ELSE 'UTF8'::name END FROM getdatabaseencoding() own) e(own, ours), \
      pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
        AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass \
@@ -110,9 +111,12 @@ impl Snapshot {
     }
 
     async fn omitted_subscriptions(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
-        let query = "SELECT s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
-             WHERE d.datname = current_database() ORDER BY 1";
-        let rows = self.client().query(query, &[]).await.map_err(failed("the subscriptions cannot be listed"))?;
+        let query = format!(
+            "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname = current_database() ORDER BY s.subname",
+            in_bytes("s.subname::text")
+        );
+        let rows = self.client().query(&query, &[]).await.map_err(failed("the subscriptions cannot be listed"))?;
         let all = match dumped.subscriptions {
             Some(dumped) => dumped >= rows.len() as u64,
             None => facts.superuser && !options,
@@ -131,9 +135,9 @@ impl Snapshot {
         if facts.superuser {
             return Ok(Vec::new());
         }
-        let query =
-            "SELECT format('%I on %I', usename, srvname) FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY 1";
-        let rows = self.client().query(query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
+        let mapping = in_bytes("format('%I on %I', usename, srvname)");
+        let query = format!("SELECT {mapping} FROM pg_user_mappings WHERE umoptions IS NULL ORDER BY usename, srvname");
+        let rows = self.client().query(&query, &[]).await.map_err(failed("the user mappings cannot be listed"))?;
         let reason = "its options, if it has any, may be read by a superuser and the server's owner only";
         let omission = |name| omission("user mapping options", name, reason);
         rows.iter().map(|row| Ok(omission(text(row, 0)?))).collect()

@@ -6,16 +6,17 @@ use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
 use crate::postgres::connection_limit;
+use crate::postgres::names::{Text, in_bytes};
 
 /// Ordinary tables with the file they had in the snapshot and another one, or none, now.
 ///
 /// `relfilenode` comes from the snapshot, `pg_relation_filenode()` looks at what is committed (`src/backend/utils/adt/
 /// dbsize.c`). TRUNCATE and rewrites give a table a new file, and are not MVCC-safe: a dump by this snapshot would see
 /// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats").
-const REWRITTEN: &str = "SELECT c.oid, format('%I.%I', n.nspname, c.relname), pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
+const REWRITTEN: &str = "pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
      JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
-     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY 2";
+     AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY n.nspname, c.relname";
 
 /// A table that has another file than in the snapshot, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,16 +111,22 @@ impl Snapshot {
     /// Tables that were truncated, rewritten or dropped since the snapshot was taken. Asked once pg_dump holds its locks, so
     /// that no more can come.
     pub async fn rewritten(&self) -> Result<Vec<Rewritten>> {
-        let rows =
-            self.client.query(REWRITTEN, &[]).await.map_err(failed("tables cannot be compared with the snapshot"))?;
+        let query = format!("SELECT c.oid, {}, {REWRITTEN}", in_bytes("format('%I.%I', n.nspname, c.relname)"));
+        let rows = self.client.query(&query, &[]).await;
+        let rows = rows.map_err(failed("tables cannot be compared with the snapshot"))?;
         let table = |row: &Row| Ok(Rewritten { oid: get(row, 0)?, name: text(row, 1)?, dropped: get(row, 2)? });
         rows.iter().map(table).collect()
     }
 }
 
-/// A column that is a text.
+/// A column that is a text, or the bytes of one.
 pub fn text(row: &Row, column: usize) -> Result<String> {
-    get(row, column)
+    get(row, column).map(|Text(text)| text)
+}
+
+/// The same of a column that may be null.
+pub fn optional_text(row: &Row, column: usize) -> Result<Option<String>> {
+    Ok(get::<Option<Text>>(row, column)?.map(|Text(text)| text))
 }
 
 /// A column that is an int4.

@@ -25,6 +25,7 @@ mod disk;
 mod doctor;
 mod drill;
 mod dump_options;
+mod encodings;
 mod event_triggers;
 mod fingerprints;
 mod ground;

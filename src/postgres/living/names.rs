@@ -27,7 +27,7 @@ impl Names {
 
     /// A name as a text; none where no server could be told of it.
     pub async fn text(&self, client: &Client, name: &Quoted) -> Result<Option<String>> {
-        if name.bytes().is_ascii() || matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        if name.bytes().is_ascii() || matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII" | "MULE_INTERNAL") {
             return Ok(name.text().map(str::to_owned));
         }
         let query = "SELECT pg_catalog.convert_from($1, $2::text)";

@@ -9,13 +9,14 @@ use crate::postgres::client::failed;
 use crate::postgres::living::names::Names;
 use crate::postgres::living::session::BACK;
 use crate::postgres::living::targets;
+use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::get;
 
 /// How many are asked for at once.
 const BATCH: usize = 50;
 
 /// Sequences that our role can read and set.
-const SETTABLE: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_sequence s \
+const SETTABLE: &str = "FROM pg_catalog.pg_sequence s \
      JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relpersistence <> 't' AND pg_catalog.has_sequence_privilege(s.seqrelid, 'SELECT') \
      AND pg_catalog.has_sequence_privilege(s.seqrelid, 'UPDATE')";
@@ -67,9 +68,11 @@ pub struct Positions(Vec<(String, Value)>);
 impl Positions {
     /// Reads those that our role may set.
     pub async fn remember(client: &Client) -> Result<Self> {
-        let rows = client.query(SETTABLE, &[]).await.map_err(failed("the sequences cannot be listed"))?;
+        let query = format!("SELECT {} {SETTABLE}", in_bytes("pg_catalog.format('%I.%I', n.nspname, c.relname)"));
+        let rows = client.query(&query, &[]).await.map_err(failed("the sequences cannot be listed"))?;
         // A name that is no text cannot be asked for.
-        let names: Vec<String> = rows.iter().filter_map(|row| get(row, 0).ok()).collect();
+        let name = |row| String::from_utf8(get(row, 0).ok()?).ok();
+        let names: Vec<String> = rows.iter().filter_map(name).collect();
         let asked: Vec<(usize, &str)> = names.iter().map(String::as_str).enumerate().collect();
         let values = positions(client, &asked, false).await?;
         Ok(Positions(values.into_iter().filter_map(|(at, value)| Some((names.get(at)?.clone(), value))).collect()))

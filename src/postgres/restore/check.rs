@@ -3,12 +3,13 @@
 //! Names are compared as pg_dump writes them into the table of contents (`src/bin/pg_dump/pg_dump.c`, the `tag` of each
 //! `ArchiveEntry`), by queries that build the same names from the catalogues.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::error::Result;
 use crate::postgres::archive::Entry;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::names::in_bytes;
+use crate::postgres::snapshot::{get, text};
 
 /// How many objects of a kind are asked for at once.
 const BATCH: usize = 2000;
@@ -235,13 +236,46 @@ pub async fn missing_extensions(client: &Client, extensions: &[&str]) -> Result<
     rows.iter().map(|row| get::<String>(row, 0).map(|name| format!("extension {name}"))).collect()
 }
 
-/// Tables and materialized views with OIDs above `last`: OID and quoted name, the lowest first, some hundreds at once.
-pub async fn analyzable(client: &Client, last: u32) -> Result<Vec<(u32, String)>> {
-    let query = "SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c \
-         JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND c.oid > $1 ORDER BY c.oid LIMIT 500";
-    let rows = client.query(query, &[&last]).await.map_err(failed("the tables cannot be listed"))?;
-    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+/// A table of which the planner wants statistics.
+#[derive(Debug)]
+pub struct Analyzable {
+    /// OID.
+    pub oid: u32,
+    /// Quoted name for people.
+    pub shown: String,
+    /// Whether that is its name, as it can be sent.
+    pub is_text: bool,
+}
+
+impl Analyzable {
+    /// The statement that gathers them. A name that is no text is known to the server alone, which then builds the
+    /// statement itself.
+    pub fn statement(&self) -> String {
+        match self.is_text {
+            true => format!("ANALYZE {}", self.shown),
+            false => format!(
+                "DO $do$BEGIN EXECUTE (SELECT pg_catalog.format('ANALYZE %I.%I', n.nspname, c.relname) \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.oid = {}); END$do$",
+                self.oid
+            ),
+        }
+    }
+}
+
+/// Tables and materialized views with OIDs above `last`, the lowest first, some hundreds at once.
+pub async fn analyzable(client: &Client, last: u32) -> Result<Vec<Analyzable>> {
+    let query = format!(
+        "SELECT c.oid, {} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND c.oid > $1 ORDER BY c.oid LIMIT 500",
+        in_bytes("format('%I.%I', n.nspname, c.relname)")
+    );
+    let rows = client.query(&query, &[&last]).await.map_err(failed("the tables cannot be listed"))?;
+    let table = |row: &Row| {
+        let is_text = std::str::from_utf8(get(row, 1)?).is_ok();
+        Ok(Analyzable { oid: get(row, 0)?, shown: text(row, 1)?, is_text })
+    };
+    rows.iter().map(table).collect()
 }
 
 async fn number(client: &Client, query: &str, what: &str) -> Result<u64> {

@@ -3,10 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
+use crate::postgres::names::is_no_text;
 use crate::postgres::restore::server::{Needs, Server};
 use crate::postgres::snapshot::{get, text};
 
@@ -38,11 +40,29 @@ pub struct Globals {
 }
 
 /// The encoding of a script of pg_dumpall, from its `SET client_encoding = 'UTF8';`.
-pub fn encoding(script: &[u8]) -> Option<String> {
+fn encoding(script: &[u8]) -> Option<String> {
     const SET: &[u8] = b"\nSET client_encoding = '";
     let start = script.windows(SET.len()).position(|window| window == SET)? + SET.len();
     let name: Vec<u8> = script.get(start..)?.iter().copied().take_while(|byte| *byte != b'\'').take(64).collect();
     String::from_utf8(name).ok()
+}
+
+/// The script as a text that makes names of the same bytes on this server. Roles belong to the whole cluster, and their
+/// names are bytes: pg_dumpall writes them as they are, whatever encoding its database has, and the database of this
+/// session must get them so. Only what is no text to that is one of the encoding that the script names.
+pub async fn decoded(client: &Client, script: &[u8]) -> Result<String> {
+    if script.is_ascii() {
+        return Ok(String::from_utf8_lossy(script).into_owned());
+    }
+    let own = "SELECT pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())";
+    match client.query_one(own, &[&script]).await {
+        Ok(row) => return text(&row, 0),
+        Err(error) if is_no_text(&error) => {}
+        Err(error) => return Err(failed("the globals cannot be read")(error)),
+    }
+    let encoding = encoding(script).unwrap_or_else(|| "UTF8".to_owned());
+    let row = client.query_one("SELECT pg_catalog.convert_from($1::bytea, $2::text)", &[&script, &encoding]).await;
+    text(&row.map_err(failed(&format!("the globals cannot be read in their encoding {encoding}")))?, 0)
 }
 
 impl Globals {

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
+use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::{Grants, Schemas};
@@ -14,8 +15,8 @@ use crate::task::doctor::grants::{Grants, Schemas};
 const NAMED: usize = 5;
 
 /// Tables and sequences, but for those of extensions, which are not dumped.
-const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_schema_privilege(n.oid, 'USAGE') \
-       OR NOT has_table_privilege(c.oid, 'SELECT'), n.nspname::text, pg_get_userbyid(c.relowner)::text \
+const UNREADABLE: &str = "NOT has_schema_privilege(n.oid, 'USAGE') \
+       OR NOT has_table_privilege(c.oid, 'SELECT') \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
        AND n.nspname <> 'information_schema' \
@@ -23,7 +24,7 @@ const UNREADABLE: &str = "SELECT format('%I.%I', n.nspname, c.relname), NOT has_
          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
        AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') \
          OR c.relkind <> 'S' AND row_security_active(c.oid)) \
-     ORDER BY 1";
+     ORDER BY n.nspname, c.relname";
 
 const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
        WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
@@ -121,10 +122,13 @@ impl Rights {
             return Ok(rights);
         }
         (rights.subscriptions, rights.large_objects) = (number(2)?, number(3)?);
-        for row in client.query(UNREADABLE, &[]).await.map_err(&wrong)? {
-            if get(&row, 1)? {
+        let columns = ["format('%I.%I', n.nspname, c.relname)", "n.nspname::text", "pg_get_userbyid(c.relowner)::text"];
+        let [table, schema, owner] = columns.map(in_bytes);
+        let query = format!("SELECT {table}, {schema}, {owner}, {UNREADABLE}");
+        for row in client.query(&query, &[]).await.map_err(&wrong)? {
+            if get(&row, 3)? {
                 rights.forbidden.push(text(&row, 0)?);
-                rights.schemas.entry(text(&row, 2)?).or_default().insert(text(&row, 3)?);
+                rights.schemas.entry(text(&row, 1)?).or_default().insert(text(&row, 2)?);
             } else {
                 rights.row_security.push(text(&row, 0)?);
             }

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::Role;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
-use crate::postgres::client::{failed, identifier};
-use crate::postgres::restore::globals::{Globals, encoding};
+use crate::postgres::client::identifier;
+use crate::postgres::restore::globals::{Globals, decoded};
 use crate::postgres::restore::server::{Needs, Server};
-use crate::postgres::snapshot::text;
 use crate::task::restore::archive::{Archive, damaged};
 
 /// Largest script of roles that is read, in bytes: a hundred thousand roles take a quarter of it.
@@ -60,17 +59,6 @@ pub async fn read(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Resul
         Ok(script)
     });
     let script = joined(work.await)?;
-    let script = stop.or(decoded(&file, script, server)).await?;
+    let script = stop.or(decoded(server.client(), &script)).await.map_err(|error| error.context(&file.key))?;
     Globals::parse(&script).ok_or_else(|| damaged(&file.key, "a statement of it does not end"))
-}
-
-/// The script as UTF-8; the server knows the other encodings.
-async fn decoded(file: &StoredFile, script: Vec<u8>, server: &Server) -> Result<String> {
-    let encoding = encoding(&script).unwrap_or_else(|| "UTF8".to_owned());
-    if encoding == "UTF8" || script.is_ascii() {
-        return String::from_utf8(script).map_err(|_| damaged(&file.key, "it is not UTF-8"));
-    }
-    let what = format!("{} cannot be read in its encoding {encoding}", file.key);
-    let query = "SELECT convert_from($1::bytea, $2::text)";
-    text(&server.client().query_one(query, &[&script, &encoding]).await.map_err(failed(&what))?, 0)
 }

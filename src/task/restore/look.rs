@@ -14,7 +14,7 @@ use crate::host::thread::joined;
 use crate::postgres::archive::{Entry, Text};
 use crate::postgres::client::failed;
 use crate::postgres::properties::{self, LeftOut};
-use crate::postgres::restore::check::{self, Gatherer, Missing, Wanted};
+use crate::postgres::restore::check::{self, Analyzable, Gatherer, Missing, Wanted};
 use crate::postgres::restore::roles::named_in;
 use crate::postgres::restore::server::{Needs, session, session_in_loaded};
 use crate::task::restore::archive::Archive;
@@ -222,16 +222,16 @@ pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize
     let mut last = 0;
     loop {
         let tables = check::analyzable(&client, last).await?;
-        let Some((oid, _)) = tables.last() else { return Ok(()) };
-        last = *oid;
-        let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
-        if others.is_empty() {
+        let Some(table) = tables.last() else { return Ok(()) };
+        last = table.oid;
+        if others.is_empty() && tables.iter().all(|table| table.is_text) {
+            let names: Vec<&str> = tables.iter().map(|table| table.shown.as_str()).collect();
             if client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.is_err() {
-                one_by_one(&client, names.into_iter()).await?;
+                one_by_one(&client, tables.iter()).await?;
             }
             continue;
         }
-        let next = Mutex::new(names.into_iter());
+        let next = Mutex::new(tables.iter());
         try_join_all(std::iter::once(&client).chain(&others).map(|client| {
             let next = &next;
             one_by_one(client, std::iter::from_fn(move || next.lock().unwrap_or_else(PoisonError::into_inner).next()))
@@ -240,10 +240,11 @@ pub async fn analyze(connection: &Connection, database: &str, jobs: NonZeroUsize
     }
 }
 
-async fn one_by_one(client: &Client, names: impl Iterator<Item = &str>) -> Result<()> {
-    for name in names {
+async fn one_by_one(client: &Client, tables: impl Iterator<Item = &Analyzable>) -> Result<()> {
+    for table in tables {
+        let name = &table.shown;
         let what = format!("statistics of {name} could not be gathered");
-        match client.batch_execute(&format!("ANALYZE {name}")).await {
+        match client.batch_execute(&table.statement()).await {
             Ok(()) => {}
             Err(error) if error.is_closed() => return Err(failed(&what)(error)),
             Err(error) => log::warn!("{}: run ANALYZE {name} in the restored database", failed(&what)(error)),

@@ -19,7 +19,7 @@ use crate::postgres::living::Printer;
 use crate::postgres::properties::{self, LeftOut};
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::{Manner, NewDatabase};
-use crate::postgres::restore::globals::{Globals, encoding};
+use crate::postgres::restore::globals::{Globals, decoded};
 use crate::postgres::restore::parameters::LoadSessions;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::postgres::snapshot::text;
@@ -315,23 +315,14 @@ async fn make_globals(server: &Server, script: &[u8]) -> Result<()> {
         return Ok(());
     }
     let bad = |why: &str| Error::new(Kind::Data, format!("the globals cannot be read: {why}"));
-    let encoding = encoding(script).unwrap_or_else(|| "UTF8".to_owned());
-    let script = match encoding == "UTF8" || script.is_ascii() {
-        true => String::from_utf8(script.to_vec()).map_err(|_| bad("they are not UTF-8"))?,
-        false => {
-            let query = "SELECT convert_from($1::bytea, $2::text)";
-            let row = server.client().query_one(query, &[&script, &encoding]).await;
-            text(&row.map_err(failed("the globals cannot be read in their encoding"))?, 0)?
-        }
-    };
+    let script = decoded(server.client(), script).await?;
     let globals = Globals::parse(&script).ok_or_else(|| bad("a statement does not end"))?;
     globals.make(server, &Needs::default()).await.map(drop)
 }
 
 /// Makes roles without any rights where the globals have none of that name: their objects need an owner.
 async fn lay_roles(server: &Server, roles: Vec<String>, notes: &mut Vec<String>) -> Result<()> {
-    let query =
-        "SELECT r FROM unnest($1::text[]) r WHERE r <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)";
+    let query = "SELECT DISTINCT r FROM unnest($1::text[]) r WHERE r <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)";
     let roles: Vec<String> =
         roles.into_iter().filter(|role| role != "public" && !role.contains(char::REPLACEMENT_CHARACTER)).collect();
     let rows = server.client().query(query, &[&roles]).await.map_err(failed("the roles cannot be listed"))?;
