@@ -21,10 +21,11 @@ use crate::host::thread::joined;
 use crate::pipeline::Digests;
 use crate::postgres::programs::Programs;
 use crate::postgres::restore::database::{Manner, NewDatabase};
+use crate::postgres::restore::deferred::Deferred;
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::replaced::Replaced;
-use crate::postgres::restore::server::{Needs, Server};
+use crate::postgres::restore::server::{Needs, Server, session};
 
 pub mod archive;
 mod ask;
@@ -233,6 +234,7 @@ async fn make(run: &Run<'_>, server: &mut Server) -> Result<NewDatabase> {
 /// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
 async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
     let list = run.part.as_ref().map(Part::list).transpose()?;
+    let deferred = Deferred::default();
     let load = Load {
         programs: &run.programs,
         connection: server.connection(),
@@ -242,6 +244,7 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
         no_tablespaces: run.no_tablespaces,
         left_out: run.args.left_out(),
         superuser: server.is_superuser(),
+        deferred: &deferred,
         lc_monetary: run.lc_monetary.as_deref(),
         list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),
@@ -257,6 +260,9 @@ async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Inp
         }
         Input::Files(files) => load.file(files.path()).await?,
     };
+    let client = run.stop.or(session(server.connection(), database.name())).await?;
+    run.stop.or(deferred.run(&client, run.faults.as_ref())).await?;
+    drop(client);
     // The number of errors that pg_restore went on after: none but the known one, or the load had failed.
     let warnings = messages.warnings();
     for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {

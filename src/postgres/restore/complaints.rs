@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind};
 use crate::postgres::child::Messages;
+use crate::postgres::restore::deferred::Deferred;
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::server::REFUSED;
 
@@ -42,6 +43,9 @@ const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 /// --schema=public` makes it.
 const PUBLIC: &str = "Command was: CREATE SCHEMA public;";
 
+/// What pg_restore's errors begin with.
+const ERROR: &str = "pg_restore: error: ";
+
 /// What stands before the server's words about a command.
 const QUERY: &str = "could not execute query: ";
 
@@ -51,6 +55,7 @@ const QUERY: &str = "could not execute query: ";
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     going_on: Option<Faults>,
+    deferred: Deferred,
     superuser: bool,
     heard: Arc<Mutex<Heard>>,
     stop: CancellationToken,
@@ -72,9 +77,10 @@ struct Heard {
 }
 
 impl Judge {
-    /// One who lets pg_restore go on, if there is somebody to tell the errors to.
-    pub fn new(going_on: Option<Faults>, superuser: bool) -> Self {
-        Judge { going_on, superuser, ..Judge::default() }
+    /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
+    /// superuser is refused go to `deferred`.
+    pub fn new(going_on: Option<Faults>, superuser: bool, deferred: Deferred) -> Self {
+        Judge { going_on, superuser, deferred, ..Judge::default() }
     }
 
     /// Hears a line.
@@ -82,25 +88,17 @@ impl Judge {
         // A thread that broke down while it held the lock has left numbers that are right.
         let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         heard.reached_end |= line.starts_with(REACHED_END);
-        if let (Some(faults), true) = (&self.going_on, line.starts_with(COMMAND)) {
-            faults.explain(&shorten(line));
-        }
         let after_error = std::mem::take(&mut heard.after_error);
         if let Some(error) = heard.open.take() {
-            // The extension is there, with the comment of its own control file.
-            let is_comment = !self.superuser && line.starts_with(COMMENT);
-            if is_comment {
-                log::warn!("left as the extension has it: {} | {}", shorten(&error), shorten(line));
-            }
-            match is_comment || line == PUBLIC {
-                true => heard.excused += 1,
-                false => self.condemn(&mut heard, &error),
-            }
+            self.close(&mut heard, &error, line);
+        }
+        if let (Some(faults), true) = (&self.going_on, line.starts_with(COMMAND)) {
+            faults.explain(&shorten(line));
         }
         if line == KNOWN {
             heard.known += 1;
             self.going_on.iter().for_each(Faults::explained);
-        } else if let Some(error) = line.strip_prefix("pg_restore: error: ") {
+        } else if let Some(error) = line.strip_prefix(ERROR) {
             heard.after_error = true;
             self.hear_error(&mut heard, line, error);
         } else if after_error && self.going_on.is_some() && has_ended(line) {
@@ -113,9 +111,28 @@ impl Judge {
         let over = has_ended(said) || is_disk_full(said);
         match &self.going_on {
             // A server that is gone or full would spoil everything that follows.
-            Some(faults) if !over => faults.add(shorten(said)),
-            None if !over && error.starts_with(QUERY) => heard.open = Some(line.to_owned()),
-            _ => self.condemn(heard, line),
+            _ if over => self.condemn(heard, line),
+            _ if error.starts_with(QUERY) => heard.open = Some(line.to_owned()),
+            Some(faults) => faults.add(shorten(said)),
+            None => self.condemn(heard, line),
+        }
+    }
+
+    /// Judges an error of a command by the line after it, which excuses it if it shows a command that need not succeed.
+    fn close(&self, heard: &mut Heard, error: &str, line: &str) {
+        // The extension is there, with the comment of its own control file.
+        let is_comment = !self.superuser && line.starts_with(COMMENT);
+        if line == PUBLIC || !self.superuser && self.deferred.keep(line) {
+            heard.excused += 1;
+            return self.going_on.iter().for_each(Faults::explained);
+        }
+        match &self.going_on {
+            Some(faults) => faults.add(shorten(of_server(error.strip_prefix(ERROR).unwrap_or(error)))),
+            None if is_comment => {
+                heard.excused += 1;
+                log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(line));
+            }
+            None => self.condemn(heard, error),
         }
     }
 
@@ -132,7 +149,7 @@ impl Judge {
         let from = match &heard.last {
             Some(last) => all.iter().position(|line| line == last),
             // What it ended with is no error that it went on after.
-            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with("pg_restore: error: ")),
+            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with(ERROR)),
             None => Some(0),
         };
         match (from.and_then(|from| all.get(from..)), &heard.last) {
@@ -245,6 +262,9 @@ pub fn is_not_preloaded(message: &str) -> bool {
         || says("security label provider") && says("is not loaded")
 }
 
+/// What to do about a session that ended.
+const ENDED_HINT: &str = "the server broke off; look at its log";
+
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     let says = |text: &str| why.contains(text);
@@ -258,6 +278,10 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         let hint =
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
         return (Kind::Missing, hint.to_owned());
+    }
+    let line = said(why);
+    if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
     if says("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
@@ -290,9 +314,11 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "could not receive data",
     ];
     if gone.into_iter().any(says) {
-        return (Kind::Unavailable, "the server broke off; look at its log".to_owned());
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
-    (Kind::Data, "pgcellar verify tells whether the archive is whole".to_owned())
+    let hint =
+        "--keep-going goes on after errors, into a new database; pgcellar verify tells whether the archive is whole";
+    (Kind::Data, hint.to_owned())
 }
 
 #[cfg(test)]

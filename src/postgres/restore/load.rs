@@ -17,6 +17,7 @@ use crate::postgres::child::{Child, Messages};
 use crate::postgres::programs::Programs;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::complaints::{Judge, failure};
+use crate::postgres::restore::deferred::Deferred;
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
 
@@ -49,6 +50,8 @@ pub struct Load<'a> {
     pub left_out: LeftOut,
     /// Whether our role is a superuser.
     pub superuser: bool,
+    /// Changes of owners that are to be tried again when everything is loaded.
+    pub deferred: &'a Deferred,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
     /// The `lc_monetary` that amounts of money were written with, if the server knows it; none means the server's own.
@@ -110,7 +113,7 @@ impl Load<'_> {
     }
 
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::new(self.going_on.cloned(), self.superuser);
+        let judge = Judge::new(self.going_on.cloned(), self.superuser, self.deferred.clone());
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })

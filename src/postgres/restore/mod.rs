@@ -4,6 +4,7 @@
 pub mod check;
 pub mod complaints;
 pub mod database;
+pub mod deferred;
 pub mod faults;
 pub mod feed;
 pub mod globals;

@@ -14,6 +14,7 @@ use crate::host::thread::joined;
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::postgres::properties::LeftOut;
+use crate::postgres::restore::deferred::Deferred;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::script::ScriptScanner;
 use crate::task::restore::archive::{Archive, PLAIN, damaged};
@@ -35,6 +36,8 @@ pub struct Loading<'a> {
     pub part: Option<&'a Part>,
     /// The locale of its amounts.
     pub money: &'a Money,
+    /// Changes of owners that are refused; a superuser is refused none.
+    pub deferred: &'a Deferred,
 }
 
 impl Loading<'_> {
@@ -50,6 +53,7 @@ impl Loading<'_> {
             no_tablespaces: true,
             left_out: LeftOut::default(),
             superuser: true,
+            deferred: self.deferred,
             lc_monetary: None,
             list: list.map(List::path),
             going_on: None,

@@ -16,6 +16,7 @@ use crate::postgres::cluster::Cluster;
 use crate::postgres::properties::{self, LeftOut};
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::{Manner, NewDatabase};
+use crate::postgres::restore::deferred::Deferred;
 use crate::postgres::restore::globals::{Globals, encoding};
 use crate::postgres::restore::load::Load;
 use crate::postgres::restore::server::{Needs, Server, session};
@@ -153,7 +154,8 @@ impl Restore<'_> {
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let refreshes = Refreshes::of(&archive).await.map_err(of_backup)?;
         let (money, part) = (&target.money, refreshes.rest.as_ref());
-        let loading = Loading { restore: self, archive: &archive, path: &path, part, money };
+        let deferred = Deferred::default();
+        let loading = Loading { restore: self, archive: &archive, path: &path, part, money, deferred: &deferred };
         let list = loading.part.map(Part::list).transpose()?;
         let load = Load { lc_monetary: money.locale(), ..loading.load(target.name(), list.as_ref()) };
         match &work {
