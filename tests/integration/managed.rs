@@ -59,9 +59,21 @@ fn an_owner_restores_what_an_owner_backed_up() {
             cellar.back_up("shop");
             let target = cluster.name_for("again");
             cellar.run(["restore", "latest", "-t", &target, "--dry-run"]).succeeds();
-            // The schema's privileges come after the table's owner, as pg_restore has them: the owner may not create in it.
+            // Its owner may create in the schema by a grant that comes after all tables.
+            for more in [&["--jobs=1"][..], &["--jobs=2"], &["--force"], &["--keep-going"]] {
+                let target = if more == ["--force"] { target.clone() } else { cluster.name_for("again") };
+                cellar.run(["restore", "latest", "-t", &target]).arguments(more).succeeds();
+                assert_same(&original, &cluster.database(&target));
+            }
+            // A grant that the archive does not have is one that is lacking.
+            original.sql("REVOKE CREATE ON SCHEMA sales FROM app");
+            cellar.back_up("shop");
+            let target = cluster.name_for("again");
             let run = cellar.run(["restore", "latest", "-t", &target]);
             let _ = run.fails(exit::NOPERM).says("OWNER TO app").says("--keep-going");
+            let run = cellar.run(["restore", "latest", "-t", &target, "--keep-going"]);
+            let _ = run.fails(exit::DATAERR).says("OWNER TO app").says("with 1 error");
+            original.sql("GRANT CREATE ON SCHEMA sales TO app");
         }
         original.sql("DROP TABLE sales.of_app");
         let cellar = customer(&cluster);

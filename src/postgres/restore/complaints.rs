@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Kind};
 use crate::postgres::child::Messages;
 use crate::postgres::restore::faults::Faults;
+use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::restore::server::REFUSED;
 
 /// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
@@ -40,12 +41,16 @@ const ENDED: &[&str] = &[
 /// pg_dump 10 and older have one on plpgsql.
 const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 
+/// What pg_restore's errors begin with.
+const ERROR: &str = "pg_restore: error: ";
+
 /// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
 /// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
 /// the excused ones too.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     going_on: Option<Faults>,
+    owners: RefusedOwners,
     superuser: bool,
     heard: Arc<Mutex<Heard>>,
     stop: CancellationToken,
@@ -67,9 +72,10 @@ struct Heard {
 }
 
 impl Judge {
-    /// One who lets pg_restore go on, if there is somebody to tell the errors to.
-    pub fn new(going_on: Option<Faults>, superuser: bool) -> Self {
-        Judge { going_on, superuser, ..Judge::default() }
+    /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
+    /// superuser is refused go to `owners`.
+    pub fn new(going_on: Option<Faults>, superuser: bool, owners: RefusedOwners) -> Self {
+        Judge { going_on, superuser, owners, ..Judge::default() }
     }
 
     /// Hears a line.
@@ -77,7 +83,7 @@ impl Judge {
         let mut heard = self.heard();
         heard.reached_end |= line.starts_with(REACHED_END);
         let after_error = std::mem::take(&mut heard.after_error);
-        let error = line.strip_prefix("pg_restore: error: ");
+        let error = line.strip_prefix(ERROR);
         if line.starts_with(COMMAND) {
             match heard.open.take() {
                 Some(open) => self.hear_command(&mut heard, &open, line),
@@ -103,6 +109,8 @@ impl Judge {
         let is_comment = !self.superuser && command.starts_with(COMMENT);
         if command == KNOWN {
             heard.known += 1;
+        } else if !self.superuser && self.owners.keep(command) {
+            heard.excused += 1;
         } else if is_comment {
             heard.excused += 1;
             log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(command));
@@ -113,7 +121,7 @@ impl Judge {
     }
 
     fn judge(&self, heard: &mut Heard, line: &str) {
-        let said = of_server(line.strip_prefix("pg_restore: error: ").unwrap_or(line));
+        let said = of_server(line.strip_prefix(ERROR).unwrap_or(line));
         match &self.going_on {
             // A server that is gone or full would spoil everything that follows.
             Some(faults) if !is_over(said) => faults.add(shorten(said)),
@@ -134,7 +142,7 @@ impl Judge {
         let from = match &heard.last {
             Some(last) => all.iter().position(|line| line == last),
             // What it ended with is no error that it went on after.
-            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with("pg_restore: error: ")),
+            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with(ERROR)),
             None => Some(0),
         };
         match (from.and_then(|from| all.get(from..)), &heard.last) {
@@ -265,6 +273,9 @@ pub fn is_not_preloaded(message: &str) -> bool {
         || says("security label provider") && says("is not loaded")
 }
 
+/// What to do about a session that ended.
+const ENDED_HINT: &str = "the server broke off; look at its log";
+
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     let says = |text: &str| why.contains(text);
@@ -287,6 +298,10 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
     ];
     if locks.into_iter().any(|text| said(why).contains(text)) {
         return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
+    }
+    let line = said(why);
+    if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
     if says("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
@@ -319,14 +334,10 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "could not receive data",
     ];
     if gone.into_iter().any(says) {
-        return (Kind::Unavailable, "the server broke off; look at its log".to_owned());
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
-    let hint = match program {
-        "pg_restore" => {
-            "pgcellar verify tells whether the archive is whole; if it is, --keep-going goes on after errors"
-        }
-        _ => "pgcellar verify tells whether the archive is whole",
-    };
+    let hint =
+        "--keep-going goes on after errors, into a new database; pgcellar verify tells whether the archive is whole";
     (Kind::Data, hint.to_owned())
 }
 

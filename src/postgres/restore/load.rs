@@ -19,6 +19,7 @@ use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::complaints::{Judge, failure};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::feed::{Fed, GiveUp, feed};
+use crate::postgres::restore::refused_owners::RefusedOwners;
 
 /// What pg_dump 17 and newer write into a script, and older servers do not know.
 pub(super) const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
@@ -49,6 +50,8 @@ pub struct Load<'a> {
     pub left_out: LeftOut,
     /// Whether our role is a superuser.
     pub superuser: bool,
+    /// Changes of owners that are to be tried again when everything is loaded.
+    pub owners: &'a RefusedOwners,
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
     /// Where pg_restore goes on after errors: who is told of them.
@@ -108,7 +111,7 @@ impl Load<'_> {
     }
 
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::new(self.going_on.cloned(), self.superuser);
+        let judge = Judge::new(self.going_on.cloned(), self.superuser, self.owners.clone());
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })

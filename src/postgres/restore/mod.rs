@@ -11,6 +11,7 @@ pub mod globals;
 pub mod load;
 pub mod parameters;
 pub mod refresh;
+pub mod refused_owners;
 pub mod replaced;
 pub mod roles;
 pub mod server;

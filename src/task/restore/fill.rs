@@ -14,6 +14,7 @@ use crate::postgres::living::Positions;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::refresh::{Refreshed, cannot_refresh, refresh};
+use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::restore::server::{Server, session_in_loaded};
 use crate::task::restore::deferred::Deferred;
 use crate::task::restore::lists::List;
@@ -31,6 +32,7 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
         run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
     let list = public::list(&run.archive, part, run.args.left_out(), (connection, name)).await?;
+    let owners = RefusedOwners::default();
     let load = Load {
         programs: &run.programs,
         connection,
@@ -40,12 +42,14 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
         no_tablespaces: run.no_tablespaces,
         left_out: run.args.left_out(),
         superuser: server.is_superuser(),
+        owners: &owners,
         list: list.as_ref().map(List::path),
         going_on: run.faults.as_ref(),
         stop: run.stop,
     };
     let mut last = Vec::new();
     warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
+    run.stop.or(give_to_owners(run, &owners, name)).await?;
     let scope = (part, run.part.is_none());
     let looked = run.stop.or(look::all_there(&run.archive, scope, connection, name)).await;
     replace::go_on(run, looked)?;
@@ -75,6 +79,15 @@ async fn load_input(
         }
         Input::Files(files) => load.file(files.path()).await,
     }
+}
+
+/// Gives objects to owners who could not have them before all rights were granted.
+async fn give_to_owners(run: &Run<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    owners.run(&client, run.faults.as_ref()).await
 }
 
 /// The number of errors that pg_restore went on after is left out: without --keep-going it is that of the known one.

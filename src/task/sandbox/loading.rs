@@ -16,6 +16,7 @@ use crate::pipeline::compress::Method;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::load::{Failure, Load};
 use crate::postgres::restore::parameters::LoadSessions;
+use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::script::ScriptScanner;
 use crate::task::restore::archive::{Archive, PLAIN, damaged};
 use crate::task::restore::lists::List;
@@ -39,6 +40,8 @@ pub struct Loading<'a> {
     pub money: &'a Money,
     /// How sessions in the database begin.
     pub sessions: &'a LoadSessions,
+    /// Changes of owners that are refused; a superuser is refused none.
+    pub owners: &'a RefusedOwners,
 }
 
 impl Loading<'_> {
@@ -54,6 +57,7 @@ impl Loading<'_> {
             no_tablespaces: true,
             left_out: LeftOut::default(),
             superuser: true,
+            owners: self.owners,
             list: list.map(List::path),
             going_on: None,
             stop: self.restore.stop,

@@ -21,6 +21,7 @@ use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::database::{Manner, NewDatabase};
 use crate::postgres::restore::globals::{Globals, decoded};
 use crate::postgres::restore::parameters::LoadSessions;
+use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::postgres::snapshot::text;
 use crate::task::drill::wire::{Message, Order};
@@ -169,7 +170,8 @@ impl Restore<'_> {
         let deferred =
             Deferred::of(&archive, None, LeftOut::default(), target.server.client()).await.map_err(of_backup)?;
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
-        let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions };
+        let owners = RefusedOwners::default();
+        let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
         let connection = &sessions.connection;
         let list =
             public::list(&archive, part, LeftOut::default(), (connection, target.name())).await.map_err(of_backup)?;
