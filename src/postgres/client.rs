@@ -19,7 +19,7 @@ use crate::postgres::tls::Problem;
 mod pooler;
 mod refused;
 
-pub use refused::NOT_LET_IN;
+pub use refused::is_of_database;
 
 /// Databases that exist on every server, to ask for the others and to make them from.
 pub const MAINTENANCE: &[&str] = &["postgres", "template1"];

@@ -2,7 +2,7 @@
 
 use crate::common::cluster::PASSWORD;
 use crate::common::compare::assert_same;
-use crate::common::{Cellar, Cluster, Version, everything, exit};
+use crate::common::{Cellar, Cluster, Version, exit};
 
 /// The client of a later version sets a parameter that the server does not know, which says so in German.
 #[test]
@@ -10,7 +10,12 @@ fn newer_clients_restore_into_a_german_server() {
     let cluster = Cluster::start_in_german(Version::V15);
     let error = cluster.try_sql("postgres", "SELECT 1 / 0").unwrap_err();
     assert!(error.contains("FEHLER:") && error.contains("Division durch Null"), "the server speaks English: {error}");
-    let original = everything::database(&cluster, "german");
+    let original = cluster.create("german");
+    original.sql(
+        "CREATE TABLE wine (id int PRIMARY KEY, name text NOT NULL); INSERT INTO wine SELECT n, 'Spätlese ' || n FROM generate_series(1, 1000) n; \
+         CREATE TABLE bottle (wine int REFERENCES wine); INSERT INTO bottle SELECT 7; CREATE INDEX ON wine (name); \
+         CREATE MATERIALIZED VIEW many AS SELECT count(*) FROM wine; CREATE VIEW one AS SELECT * FROM wine WHERE id = 1",
+    );
     for (format, jobs) in [("custom", "1"), ("custom", "2"), ("directory", "2"), ("tar", "1"), ("plain", "1")] {
         let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format).with("PG_BINDIR", Version::V18.bin_dir());
         cellar.back_up(original.name());
@@ -24,10 +29,8 @@ fn newer_clients_restore_into_a_german_server() {
 #[test]
 fn owners_restore_into_a_german_server() {
     let cluster = Cluster::start_in_german(Version::V15);
-    cluster.sql(
-        "postgres",
-        &format!("CREATE ROLE owner LOGIN CREATEDB PASSWORD '{PASSWORD}'; CREATE DATABASE shop OWNER owner"),
-    );
+    cluster.sql("postgres", &format!("CREATE ROLE owner LOGIN CREATEDB PASSWORD '{PASSWORD}'"));
+    cluster.sql("postgres", "CREATE DATABASE shop OWNER owner TEMPLATE template0");
     let original = cluster.database("shop");
     original.sql("SET ROLE owner; CREATE TABLE wine AS SELECT generate_series(1, 100) AS n; CREATE VIEW cellar AS SELECT * FROM wine");
     for format in ["custom", "plain"] {

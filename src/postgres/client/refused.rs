@@ -13,7 +13,16 @@ use crate::postgres::tls::Problem;
 const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM pg_database WHERE datname = $1";
 
 /// What to look at where pg_hba.conf, or the role, does not let us in; both have one code.
-pub const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
+const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
+
+/// How the way out of a database's own limit begins.
+const OF_DATABASE: &str = "ALTER DATABASE ";
+
+/// Whether another database of the server may let in whom this one does not.
+pub fn is_of_database(error: &Error) -> bool {
+    let hint = error.hint_text().unwrap_or_default();
+    matches!(error.kind(), Kind::Missing | Kind::Config) || hint == NOT_LET_IN || hint.starts_with(OF_DATABASE)
+}
 
 /// The error of a login that failed.
 pub async fn explain(connection: &Connection, user: &str, database: &str, error: &tokio_postgres::Error) -> Error {

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
-use crate::postgres::client::{MAINTENANCE, NOT_LET_IN, connect, failed};
+use crate::postgres::client::{MAINTENANCE, connect, failed, is_of_database};
 use crate::postgres::databases;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
@@ -153,9 +153,7 @@ async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> 
         match connect(&connection, database).await {
             Ok(client) => return facts(connection, client, database, args).await,
             // Another database may let us in.
-            Err(error)
-                if matches!(error.kind(), Kind::Missing | Kind::Config) || error.hint_text() == Some(NOT_LET_IN) =>
-            {
+            Err(error) if is_of_database(&error) => {
                 refused.get_or_insert(error);
             }
             Err(error) => return Err(error),
