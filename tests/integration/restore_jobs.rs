@@ -12,7 +12,7 @@ use crate::common::compare::assert_same;
 use crate::common::pgcellar::Running;
 use crate::common::process::{is_root, must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
-use crate::restore::child;
+use crate::restore::{child, slow};
 
 /// Databases that this target's restores have left.
 fn left(cluster: &Cluster, target: &str) -> String {
@@ -155,13 +155,7 @@ fn formats_that_one_job_reads_say_so() {
 
 /// A backup that takes a minute to restore, and its restore with jobs at the slow part.
 fn napping(cluster: &Cluster, staging: &Path) -> (Cellar, String, Running) {
-    let original = cluster.create("slow");
-    original.sql("CREATE TABLE wine AS SELECT generate_series(1, 1000) AS n");
-    original.sql(
-        "CREATE FUNCTION nap(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN \
-           IF current_database() ~ '_restoring_' THEN PERFORM pg_sleep($1); END IF; RETURN 1; END$$; \
-         CREATE TABLE naps AS SELECT 60 AS seconds; CREATE INDEX ON naps (nap(seconds))",
-    );
+    let original = slow(cluster);
     let cellar = Cellar::new(cluster).with("RESTORE_STAGING_DIR", staging);
     cellar.back_up(original.name());
     let target = cluster.name_for("napping");

@@ -15,13 +15,18 @@ const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM 
 /// What to look at where pg_hba.conf, or the role, does not let us in; both have one code.
 const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
 
+/// What it means that the role has no CONNECT.
+const NO_CONNECT: &str = "the role may not connect to this database";
+
 /// How the way out of a database's own limit begins.
 const OF_DATABASE: &str = "ALTER DATABASE ";
 
 /// Whether another database of the server may let in whom this one does not.
 pub fn is_of_database(error: &Error) -> bool {
     let hint = error.hint_text().unwrap_or_default();
-    matches!(error.kind(), Kind::Missing | Kind::Config) || hint == NOT_LET_IN || hint.starts_with(OF_DATABASE)
+    matches!(error.kind(), Kind::Missing | Kind::Config)
+        || [NOT_LET_IN, NO_CONNECT].contains(&hint)
+        || hint.starts_with(OF_DATABASE)
 }
 
 /// The error of a login that failed.
@@ -113,9 +118,7 @@ fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
             (Kind::NotPermitted, "look at DB_USER and DB_PASSWORD, or the credential db-password")
         }
         Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (Kind::NotPermitted, NOT_LET_IN),
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            (Kind::NotPermitted, "the role may not connect to this database")
-        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => (Kind::NotPermitted, NO_CONNECT),
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
             (Kind::Unavailable, "raise max_connections, or run the backup at a quieter time")
         }

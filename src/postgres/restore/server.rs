@@ -8,11 +8,12 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
 use crate::postgres::snapshot::{get, number, text};
 
-/// Nothing may end a session that waits for hours, and nothing may keep it from writing. A version has those of these
-/// parameters that it knows.
+/// Nothing may end a session that waits for hours, and nothing may keep it from writing or write names in another way. A
+/// version has those of these parameters that it knows.
 const SETTINGS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
      'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'); \
-     SET default_transaction_read_only = off; SELECT set_config('search_path', '', false)";
+     SET default_transaction_read_only = off; SET quote_all_identifiers = off; \
+     SELECT set_config('search_path', '', false)";
 
 /// What to do where the server refuses our role something.
 pub const REFUSED: &str = "name another role with --username; --no-owner and --no-privileges leave owners and privileges \

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
-use crate::postgres::client::failed;
+use crate::postgres::client::{failed, reason};
 use crate::postgres::properties::LeftOut;
+use crate::postgres::restore::server::REFUSED;
 use crate::postgres::snapshot::text;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::look::{encoding_of, missing_objects};
@@ -88,18 +89,30 @@ impl Deferred {
         of_script: &[String],
         archive: &Arc<Archive>,
         client: &Client,
-    ) -> Result<(Vec<tokio_postgres::Error>, Vec<String>)> {
+    ) -> Result<(Vec<Error>, Vec<String>)> {
         let mut errors = Vec::new();
         for sql in self.event_triggers.iter().chain(of_script) {
             match client.batch_execute(sql).await {
                 Err(error) if error.is_closed() => return Err(failed("event triggers cannot be made")(error)),
-                made => errors.extend(made.err()),
+                Err(error) => errors.push(cannot_make(sql, &error)),
+                Ok(()) => {}
             }
         }
         let ids = self.ids.clone();
         let holds = move |entry: &Entry<'_>| entry.desc.bytes == EVENT_TRIGGER && ids.contains(&entry.dump_id);
         let missing = missing_objects(archive, holds, usize::MAX, client).await?;
         Ok((errors, missing.into_iter().map(|object| object.name).collect()))
+    }
+}
+
+fn cannot_make(sql: &str, error: &tokio_postgres::Error) -> Error {
+    let first = sql.trim_start().lines().next().unwrap_or_default();
+    let message = format!("an event trigger cannot be made: {} | {first}", reason(error));
+    match error.code() {
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            Error::new(Kind::NotPermitted, message).hint(REFUSED)
+        }
+        _ => Error::new(Kind::Data, message),
     }
 }
 

@@ -9,7 +9,6 @@ use crate::host::progress::Progress;
 use crate::host::thread::joined;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
-use crate::postgres::client::reason;
 use crate::postgres::living::Positions;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::load::{Failure, Load};
@@ -132,7 +131,7 @@ async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Re
                 "materialized view {} writes rows into {tables} tables when it is refreshed: they are in the new database",
                 one.view
             ),
-            Err(error) => replace::go_on(run, Err(cannot_refresh(&one.view, &error)))?,
+            Err(error) => skip(run, cannot_refresh(&one.view, &error))?,
         }
     }
     positions.put_back(&client).await?;
@@ -161,6 +160,14 @@ fn say_how_computed(run: &Run<'_>, views: usize) {
     }
 }
 
+/// An error of a statement is one more where errors are skipped, as long as the server answers.
+fn skip(run: &Run<'_>, error: Error) -> Result<()> {
+    match &run.faults {
+        Some(faults) if error.kind() != Kind::Unavailable => Ok(faults.add(error.message().to_owned())),
+        _ => Err(error),
+    }
+}
+
 /// Makes the event triggers, by the last session in the new database.
 async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
     if deferred.event_triggers.is_empty() && last.is_empty() {
@@ -169,13 +176,11 @@ async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, last: &[String]
     let client = session_in_loaded(&run.sessions.connection, database).await?;
     deferred.prepare(&client).await?;
     let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
-    for error in &errors {
-        let message = format!("an event trigger cannot be made: {}", reason(error));
-        let kind =
-            if error.code().is_some_and(|code| code.code() == "42501") { Kind::NotPermitted } else { Kind::Data };
-        replace::go_on(run, Err(Error::new(kind, message)))?;
+    let made_all = errors.is_empty();
+    for error in errors {
+        skip(run, error)?;
     }
-    if errors.is_empty() {
+    if made_all {
         replace::go_on(run, look::must_be_none(&missing))?;
     }
     Ok(())

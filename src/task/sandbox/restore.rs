@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
-use crate::postgres::client::{failed, identifier, reason};
+use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::living::Printer;
 use crate::postgres::properties::{self, LeftOut};
@@ -270,8 +270,8 @@ impl Restore<'_> {
         deferred.prepare(&client).await?;
         let (errors, missing) =
             deferred.make_event_triggers(last, loading.archive, &client).await.map_err(of_backup)?;
-        match errors.first() {
-            Some(error) => Err(Failed::Backup(format!("an event trigger cannot be made: {}", reason(error)))),
+        match errors.into_iter().next() {
+            Some(error) => Err(of_backup(error)),
             None => look_for::must_be_none(&missing).map(|()| notes).map_err(of_backup),
         }
     }
