@@ -16,7 +16,7 @@ const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 /// A signal must end a run within this.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A database that is not slow to back up, and takes a minute to restore once it is armed.
+/// A database that is quick to back up, and takes a minute to restore: where its index is made.
 pub fn slow(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("slow");
     database.sql(

@@ -169,7 +169,10 @@ impl<'a> Session<'a> {
         }
         let Some(sql) = self.sql(command).await? else { return Ok(()) };
         match command.turn {
-            Turn::Last => return Ok(self.last.push(sql)),
+            Turn::Last => {
+                self.last.push(sql);
+                return Ok(());
+            }
             Turn::Refresh if !self.in_transaction => return self.refresh(command, &sql).await,
             Turn::Transaction => self.in_transaction = true,
             Turn::Refresh | Turn::InPlace => {}
