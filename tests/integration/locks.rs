@@ -1,7 +1,7 @@
 //! Loads by several jobs that do not lock each other out, and what comes of other sessions' locks.
 
 use crate::common::compare::{contents, differences};
-use crate::common::{Cellar, Cluster, Database, Version, exit};
+use crate::common::{Cellar, Cluster, Database, Version, everything, exit};
 
 /// Two levels of partitions, and foreign keys between them in both directions: to attach an index and to add a foreign key
 /// lock the same tables in other orders.
@@ -37,12 +37,12 @@ fn back_up(cellar: &Cellar) -> String {
 }
 
 /// Restores so often; each must be right at once.
-fn many_times(version: Version, times: u32) {
+fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) -> Database<'static>) {
     if !version.is_covered() {
         return;
     }
     let cluster = Cluster::shared(version);
-    let original = partitioned(cluster);
+    let original = make(cluster);
     let expected = contents(&original);
     for format in ["custom", "directory"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
@@ -70,17 +70,27 @@ fn times(usual: u32) -> u32 {
 
 #[test]
 fn jobs_do_not_lock_each_other_out_on_13() {
-    many_times(Version::V13, times(3));
+    many_times(Version::V13, times(3), partitioned);
 }
 
 #[test]
 fn jobs_do_not_lock_each_other_out_on_15() {
-    many_times(Version::V15, times(6));
+    many_times(Version::V15, times(6), partitioned);
 }
 
 #[test]
 fn jobs_do_not_lock_each_other_out_on_18() {
-    many_times(Version::V18, times(3));
+    many_times(Version::V18, times(3), partitioned);
+}
+
+#[test]
+fn jobs_bring_everything_back_on_15() {
+    many_times(Version::V15, times(2), |cluster| everything::database(cluster, "many_times"));
+}
+
+#[test]
+fn jobs_bring_everything_back_on_18() {
+    many_times(Version::V18, times(1), |cluster| everything::database(cluster, "many_times"));
 }
 
 /// A deadlock that is claimed where the database is being restored, as long as `when` holds. `tries` counts, and no rollback

@@ -169,6 +169,10 @@ impl Restore<'_> {
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let deferred =
             Deferred::of(&archive, None, LeftOut::default(), target.server.client()).await.map_err(of_backup)?;
+        if !deferred.refreshes.is_empty() && self.order.properties.session_parameters.is_empty() {
+            let note = "it is not known with which TimeZone and other parameters materialized views were computed";
+            target.notes.push(note.to_owned());
+        }
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let owners = RefusedOwners::default();
         let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
