@@ -1,7 +1,5 @@
 //! The manifest: what a backup is, in JSON beside its files. `doc/manifest.md` describes each field.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +8,10 @@ use crate::catalogue::name;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
+
+mod properties;
+
+pub use properties::{Properties, SecurityLabel, Setting};
 
 /// Version of the manifest that this pgcellar writes. A reader refuses newer ones.
 pub const VERSION: u32 = 1;
@@ -180,113 +182,6 @@ pub struct Extension {
     pub version: String,
     /// Schema.
     pub schema: String,
-}
-
-/// Properties of a database, which `pg_dump` without `--create` leaves out (`pg_database`, `pg_db_role_setting`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Properties {
-    /// Owner.
-    pub owner: String,
-    /// Encoding, by the server's name.
-    pub encoding: String,
-    /// `libc`, `icu` or `builtin`.
-    pub locale_provider: String,
-    /// LC_COLLATE.
-    pub collate: String,
-    /// LC_CTYPE.
-    pub ctype: String,
-    /// Locale of the provider, where it is not libc.
-    pub locale: Option<String>,
-    /// Rules of ICU's collation.
-    pub icu_rules: Option<String>,
-    /// Default tablespace.
-    pub tablespace: String,
-    /// Connection limit; -1 is none.
-    pub connection_limit: i32,
-    /// Whether it is a template.
-    pub is_template: bool,
-    /// Privileges in the server's text form; none means the defaults.
-    pub acl: Option<Vec<String>>,
-    /// Comment.
-    pub comment: Option<String>,
-    /// Security labels.
-    pub security_labels: Vec<SecurityLabel>,
-    /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
-    pub settings: Vec<Setting>,
-    /// The parameters by which a session of this database computes values, whether the database or the server sets them:
-    /// `TimeZone`, `DateStyle` … Backups of version 0.1.0 have none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub session_parameters: BTreeMap<String, String>,
-}
-
-impl Properties {
-    /// Of a database of which nobody knows anything: what is not known is empty.
-    pub fn unknown() -> Self {
-        Properties {
-            owner: String::new(),
-            encoding: String::new(),
-            locale_provider: String::new(),
-            collate: String::new(),
-            ctype: String::new(),
-            locale: None,
-            icu_rules: None,
-            tablespace: String::new(),
-            connection_limit: -1,
-            is_template: false,
-            acl: None,
-            comment: None,
-            security_labels: Vec::new(),
-            settings: Vec::new(),
-            session_parameters: BTreeMap::new(),
-        }
-    }
-
-    /// Whether it is known how the database was made.
-    pub fn are_known(&self) -> bool {
-        !self.encoding.is_empty()
-    }
-
-    /// These, and the defaults for what is not known.
-    pub fn complete(self, defaults: Properties) -> Self {
-        let known = |ours: String, default: String| if ours.is_empty() { default } else { ours };
-        // A locale is meant for its provider: either both are known or neither.
-        let (locale_provider, locale, icu_rules) = match self.locale_provider.is_empty() {
-            true => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
-            false => (self.locale_provider, self.locale, self.icu_rules),
-        };
-        Properties {
-            owner: known(self.owner, defaults.owner),
-            encoding: known(self.encoding, defaults.encoding),
-            locale_provider,
-            collate: known(self.collate, defaults.collate),
-            ctype: known(self.ctype, defaults.ctype),
-            locale,
-            icu_rules,
-            tablespace: known(self.tablespace, defaults.tablespace),
-            acl: self.acl.or(defaults.acl),
-            ..self
-        }
-    }
-}
-
-/// A security label of the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SecurityLabel {
-    /// Label provider.
-    pub provider: String,
-    /// Label.
-    pub label: String,
-}
-
-/// A configuration parameter set for the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Role it is set for; none means every role.
-    pub role: Option<String>,
-    /// Parameter.
-    pub name: String,
-    /// Value, as `pg_db_role_setting` has it.
-    pub value: String,
 }
 
 /// The kind of an [`Omission`]: rows of a table that has others in the archive, and that its extension makes again.

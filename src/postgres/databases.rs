@@ -20,7 +20,7 @@ pub struct OnServer {
     pub whole: Vec<String>,
     /// Those of them that are marked as templates.
     pub templates: Vec<String>,
-    /// Those whose DROP DATABASE was interrupted: nobody can connect to them, and nothing is left to be done but to drop them
+    /// Those whose DROP DATABASE was interrupted: they take no connection, and can only be dropped
     /// (PostgreSQL documentation, "DROP DATABASE"; `DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
     pub half_dropped: Vec<String>,
 }

@@ -27,7 +27,7 @@ const NAMED: usize = 20;
 /// Batches of objects that may wait to be looked up.
 const WAITING: usize = 2;
 
-/// Entries that name the owner of another object, and are given to nobody (`_printTocEntry` in
+/// Entries that name the owner of another object, and have none themselves (`_printTocEntry` in
 /// `src/bin/pg_dump/pg_backup_archiver.c`).
 const OWNERLESS: &[&[u8]] = &[b"ACL", b"DEFAULT ACL", b"COMMENT", b"SECURITY LABEL"];
 
