@@ -39,6 +39,8 @@ fn documented(heading: &str) -> BTreeSet<String> {
 /// The paths of all fields of a document.
 fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
+        // Names of parameters, which are no fields.
+        Value::Object(_) if path == "properties.session_parameters" => {}
         Value::Object(object) => {
             for (name, value) in object {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
