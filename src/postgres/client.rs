@@ -40,11 +40,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// else hold from its first statement on (PostgreSQL documentation, "Parameter Interaction via the Shell").
 pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
 
+/// A path that a database or a role has set can have functions and operators of its owner before the server's own
+/// (PostgreSQL documentation, "Writing SECURITY DEFINER Functions Safely"): they would run with our rights. Set here it
+/// holds from the session's first statement on.
+const NO_SEARCH_PATH: &str = "-c search_path=";
+
 /// Connects to a database. The connection ends when the client is dropped.
 ///
 /// # Errors
 /// `Config` where a connection pooler answers that keeps our sessions' options from the server.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
+    session_with(connection, database, NO_SEARCH_PATH).await
+}
+
+/// Connects to run a script, which may lean on the search path that the database has.
+pub async fn connect_for_script(connection: &Connection, database: &str) -> Result<Client> {
+    session_with(connection, database, "").await
+}
+
+async fn session_with(connection: &Connection, database: &str, path: &str) -> Result<Client> {
     let user = match &connection.user {
         Some(user) => user.clone(),
         None => whoami::username().map_err(|error| {
@@ -52,7 +66,7 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
         })?,
     };
     let mark = pooler::mark();
-    match log_in(connection, &user, database, &mark).await? {
+    match log_in(connection, &user, database, &format!("{path} {}", pooler::option(&mark))).await? {
         Ok(client) => {
             pooler::refuse(connection, &client, &mark).await?;
             Ok(client)
@@ -61,16 +75,16 @@ pub async fn connect(connection: &Connection, database: &str) -> Result<Client> 
     }
 }
 
-/// Logs in. The session's options set its `mark`, by which a pooler is found out.
+/// Logs in, with these options and those of the connection.
 async fn log_in(
     connection: &Connection,
     user: &str,
     database: &str,
-    mark: &str,
+    options: &str,
 ) -> Result<std::result::Result<Client, tokio_postgres::Error>> {
     let mut config = tokio_postgres::Config::new();
     config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
-    let options = format!("{NO_TIMEOUTS} {} -c {}={mark}", connection.options(), pooler::MARK);
+    let options = format!("{NO_TIMEOUTS} {} {options}", connection.options());
     config.options(&options);
     config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
     match &connection.host {

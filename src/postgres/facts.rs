@@ -19,7 +19,7 @@ const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FR
        WHERE r.setrole = 0 AND d.datname = current_database()) o ON o.name = lower(s.name) \
      WHERE (o.value IS NOT NULL OR s.source NOT IN ('user', 'database user', 'client', 'session')) AND (lower(s.name) IN \
        ('timezone', 'timezone_abbreviations', 'datestyle', 'intervalstyle', 'default_text_search_config', 'lc_numeric', \
-        'lc_time', 'bytea_output', 'extra_float_digits', 'xmlbinary', 'array_nulls', 'transform_null_equals', \
+        'lc_time', 'bytea_output', 'extra_float_digits', 'xmlbinary', 'transform_null_equals', \
         'backslash_quote') \
        OR s.context IN ('user', 'superuser') AND s.source <> 'default' \
          AND EXISTS (SELECT FROM pg_extension e WHERE e.extname = split_part(s.name, '.', 1)))";

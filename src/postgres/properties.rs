@@ -87,14 +87,21 @@ fn too_old(what: &str, server: u32) -> Error {
 /// and indexes compute, so they are set before the load, as `pg_restore --create` does it.
 pub fn parameters(name: &str, of: &Properties) -> Vec<Statement> {
     let database = identifier(name);
-    of.settings.iter().map(|setting| parameter(&database, setting)).collect()
+    of.settings.iter().filter(|setting| !preloads(setting)).map(|setting| parameter(&database, setting)).collect()
+}
+
+/// Libraries that every session loads. Where one is missing, no session begins any more, so they are named when all is done.
+fn preloads(setting: &Setting) -> bool {
+    let names = ["session_preload_libraries", "local_preload_libraries"];
+    names.iter().any(|name| setting.name.eq_ignore_ascii_case(name))
 }
 
 /// Everything else that can be set on a database that exists already, in the order in which it has to be. The caller runs
 /// it in one transaction.
 pub fn statements(name: &str, of: &Properties, left_out: LeftOut) -> Result<Vec<Statement>> {
     let database = identifier(name);
-    let mut all = Vec::new();
+    let preloads = of.settings.iter().filter(|setting| preloads(setting));
+    let mut all: Vec<Statement> = preloads.map(|setting| parameter(&database, setting)).collect();
     let mut add = |what: &str, sql: String| all.push(Statement { what: what.to_owned(), sql, parameter: false });
     if let Some(comment) = &of.comment {
         add("the comment", format!("COMMENT ON DATABASE {database} IS {}", literal(comment)));

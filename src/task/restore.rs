@@ -236,6 +236,7 @@ async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, u64)> 
             return Err(discarded);
         }
         log::warn!("{}: the load begins again", discarded.message());
+        run.faults.iter().for_each(Faults::clear);
         tries += 1;
     }
 }

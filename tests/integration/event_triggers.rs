@@ -126,3 +126,58 @@ fn parts_and_other_encodings() {
         assert_eq!(cluster.database(&target).sql("SELECT count(*) FROM pg_event_trigger"), "0");
     }
 }
+
+/// Views whose functions count, look up, empty and fill tables: each holds what it would hold by itself, and the tables what
+/// was backed up.
+#[test]
+fn views_that_use_tables_are_right() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("using");
+    original.sql(
+        "CREATE TABLE base (id int PRIMARY KEY); INSERT INTO base VALUES (1), (2), (3); \
+         CREATE TABLE cache (id int REFERENCES base); INSERT INTO cache VALUES (3); CREATE TABLE counter AS SELECT 42 AS n; \
+         CREATE TABLE dim (id int GENERATED ALWAYS AS IDENTITY, twice int GENERATED ALWAYS AS (n * 2) STORED, n int UNIQUE); \
+         INSERT INTO dim (n) VALUES (1); \
+         CREATE FUNCTION cached() RETURNS SETOF cache LANGUAGE plpgsql AS $$BEGIN TRUNCATE public.cache; \
+           INSERT INTO public.cache SELECT id FROM public.base; RETURN QUERY SELECT * FROM public.cache; END$$; \
+         CREATE FUNCTION counted() RETURNS int LANGUAGE plpgsql AS $$DECLARE r int; BEGIN \
+           UPDATE public.counter SET n = n + 1 RETURNING n INTO r; RETURN r; END$$; \
+         CREATE FUNCTION looked_up(int) RETURNS int LANGUAGE plpgsql AS $$DECLARE r int; BEGIN \
+           INSERT INTO public.dim (n) VALUES ($1) ON CONFLICT DO NOTHING RETURNING twice INTO r; \
+           RETURN coalesce(r, (SELECT twice FROM public.dim WHERE n = $1)); END$$; \
+         CREATE MATERIALIZED VIEW a_cached AS SELECT * FROM cached() WITH NO DATA; \
+         CREATE MATERIALIZED VIEW b_counted AS SELECT counted() AS n WITH NO DATA; \
+         CREATE MATERIALIZED VIEW c_looked_up AS SELECT looked_up(id) AS n FROM base WITH NO DATA; \
+         CREATE MATERIALIZED VIEW zz AS SELECT 7 AS n; \
+         CREATE FUNCTION of_zz() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT n FROM public.zz); END$$; \
+         CREATE MATERIALIZED VIEW d_behind AS SELECT of_zz() AS n",
+    );
+    for view in ["a_cached", "b_counted", "c_looked_up"] {
+        original.sql(&format!(
+            "BEGIN; CREATE TABLE before AS SELECT 1; REFRESH MATERIALIZED VIEW {view}; DROP TABLE before; COMMIT"
+        ));
+    }
+    original.sql("DELETE FROM cache WHERE id < 3; UPDATE counter SET n = 42; DELETE FROM dim WHERE n > 1");
+    let tables = "SELECT string_agg(id::text, ' ') FROM cache UNION ALL SELECT n::text FROM counter \
+         UNION ALL SELECT string_agg(d::text, ' ') FROM dim d";
+    let views = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM a_cached UNION ALL SELECT n::text FROM b_counted \
+         UNION ALL SELECT string_agg(n::text, ' ' ORDER BY n) FROM c_looked_up UNION ALL SELECT n::text FROM d_behind";
+    let before = original.sql(tables);
+    for (format, jobs) in [("custom", "1"), ("directory", "2"), ("plain", "1")] {
+        let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
+        let id = back_up(&cellar);
+        let target = cluster.name_for("using");
+        let mut run = cellar.run(["restore", &id, "--jobs", jobs, "--target-database", &target]);
+        // A script has its statements in the order that stock psql stops at.
+        if format == "plain" {
+            run = run.arguments(["--keep-going"]);
+            run.fails(crate::common::exit::DATAERR);
+        } else {
+            run.succeeds();
+            assert_eq!(cluster.database(&target).sql(views), "1 2 3\n43\n2 4 6\n7", "{format}");
+            let drill = cellar.run(["drill", "--unisolated", "--json", &id]).by_unprivileged_user().succeeds();
+            assert_eq!(drill.json()[0]["result"], "passed", "{format}: {drill}");
+        }
+        assert_eq!(cluster.database(&target).sql(tables), before, "{format}");
+    }
+}

@@ -240,3 +240,70 @@ fn unfit_settings_leave_nothing() {
     let left = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{target}')");
     assert_eq!(cluster.sql("postgres", &left), "0");
 }
+
+/// Whoever owns a database decides what stands in its search path. None of that runs with our rights.
+#[test]
+fn nothing_in_the_search_path_of_a_database_runs() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("postgres", "CREATE ROLE mallory");
+    let original = cluster.create("path");
+    original.sql(
+        "CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO public; CREATE TABLE public.t AS SELECT 1 AS n; \
+         CREATE MATERIALIZED VIEW public.v AS SELECT n FROM public.t; CREATE SEQUENCE public.s; CREATE TABLE evil.pg_class (n int); \
+         CREATE FUNCTION evil.eq(text, text) RETURNS bool LANGUAGE plpgsql AS $$BEGIN \
+           BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END; \
+           RETURN $1 OPERATOR(pg_catalog.=) $2; END$$; \
+         CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.eq); \
+         CREATE FUNCTION evil.set_config(text, text, bool) RETURNS text LANGUAGE plpgsql AS $$BEGIN \
+           BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END; \
+           RETURN pg_catalog.set_config($1, $2, $3); END$$",
+    );
+    cluster.sql("postgres", &format!("ALTER DATABASE {} SET search_path = evil, pg_catalog", original.name()));
+    let is_superuser = || cluster.sql("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'");
+    let cellar = Cellar::new(&cluster).with("DB_NAME", original.name());
+    cellar.back_up(original.name());
+    assert_eq!(is_superuser(), "f", "backup");
+    cellar.run(["verify", "latest", "--against-live", original.name()]).succeeds();
+    assert_eq!(is_superuser(), "f", "verify");
+    cellar.run(["doctor", "database"]).finish();
+    assert_eq!(is_superuser(), "f", "doctor");
+    for jobs in ["1", "2"] {
+        let target = cluster.name_for("path");
+        cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]).succeeds();
+        assert_eq!(is_superuser(), "f", "restore");
+    }
+}
+
+/// pg_dump writes NULL in arrays, whatever the server makes of that.
+#[test]
+fn arrays_with_nulls_come_back() {
+    let cluster = Cluster::start_configured(Version::V15, &["array_nulls=off"]);
+    let original = cluster.create("arrays");
+    original.sql("CREATE TABLE t AS SELECT ARRAY[1, NULL] AS a");
+    cluster.sql("postgres", &format!("ALTER DATABASE {} SET array_nulls = off", original.name()));
+    for (format, jobs) in [("custom", "1"), ("directory", "2")] {
+        let cellar = Cellar::new(&cluster).with("BACKUP_FORMAT", format);
+        cellar.back_up(original.name());
+        let target = cluster.name_for("arrays");
+        cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]).succeeds();
+        assert_eq!(cluster.database(&target).sql("SELECT a FROM t"), "{1,NULL}");
+    }
+}
+
+/// A library that the server lacks keeps every session out: it is named when all is done.
+#[test]
+fn libraries_of_sessions_are_named_at_the_end() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("libraries");
+    original.sql("CREATE TABLE t AS SELECT 1 AS n");
+    let cellar = Cellar::new(cluster);
+    let mut manifest = cellar.back_up(original.name());
+    let missing = serde_json::json!([{"role": null, "name": "session_preload_libraries", "value": "\"not here\""}]);
+    manifest["properties"]["settings"] = missing;
+    let path = cellar.backup_dir().join(format!("{}.manifest.json", manifest["id"].as_str().unwrap()));
+    fs::write(&path, manifest.to_string()).unwrap();
+    let target = cluster.name_for("libraries");
+    cellar.run(["restore", "latest", "--target-database", &target]).env("DB_NAME", original.name()).succeeds();
+    cluster.sql("postgres", &format!("ALTER DATABASE {target} RESET ALL"));
+    assert_eq!(cluster.database(&target).sql("SELECT n FROM t"), "1");
+}

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::failed;
 
 /// Parameter that marks a session (PostgreSQL documentation, "Customized Options").
-pub const MARK: &str = "pgcellar.session";
+const MARK: &str = "pgcellar.session";
 
 /// What to do about a pooler.
 pub const WAY_OUT: &str =
@@ -22,13 +22,18 @@ pub const WAY_OUT: &str =
 
 /// What the server says is shown with what we say. Only a superuser may choose its language.
 const ENGLISH: &str = "SELECT pg_catalog.set_config('lc_messages', 'C', false) \
-     WHERE pg_catalog.current_setting('is_superuser') = 'on'";
+     WHERE pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'";
 
 /// A value that no other session has.
 pub fn mark() -> String {
     static SESSIONS: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}-{}", std::process::id(), now.as_nanos(), SESSIONS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The option that marks a session.
+pub fn option(mark: &str) -> String {
+    format!("-c {MARK}={mark}")
 }
 
 /// Refuses a session that has not the mark which its options set: they did not reach the server, or the backend that answers

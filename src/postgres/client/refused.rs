@@ -4,7 +4,9 @@ use tokio_postgres::error::SqlState;
 
 use crate::config::Connection;
 use crate::error::{Error, Kind};
-use crate::postgres::client::{MAINTENANCE, breaks_session, identifier, log_in, pooler, reason, tls_failure};
+use crate::postgres::client::{
+    MAINTENANCE, NO_SEARCH_PATH, breaks_session, identifier, log_in, pooler, reason, tls_failure,
+};
 use crate::postgres::connection_limit;
 use crate::postgres::tls::Problem;
 
@@ -68,7 +70,7 @@ async fn of_database(
     let codes = [SqlState::TOO_MANY_CONNECTIONS, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
     code.filter(|code| codes.contains(code))?;
     for maintenance in MAINTENANCE.iter().filter(|name| **name != database) {
-        let Ok(Ok(client)) = log_in(connection, user, maintenance, &pooler::mark()).await else { continue };
+        let Ok(Ok(client)) = log_in(connection, user, maintenance, NO_SEARCH_PATH).await else { continue };
         let row = client.query_opt(ACCESS, &[&database]).await.ok()??;
         let (half_dropped, allowed, limit) = (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
         return closed(database, half_dropped, allowed, limit);

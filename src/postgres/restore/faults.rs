@@ -40,6 +40,11 @@ impl Faults {
         }
     }
 
+    /// Forgets them: the load begins again.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard::default();
+    }
+
     /// The first of them, and how many there are in all.
     pub fn told(&self) -> (Vec<String>, u64) {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,10 +16,11 @@ use crate::postgres::client::failed;
 use crate::postgres::restore::server::Server;
 use crate::postgres::snapshot::{get, later_timeouts};
 
-/// What every version knows, and would end a load half-way. A load in several serializable sessions would end with serialization failures.
+/// What every version knows, and would end a load half-way, or refuse what pg_dump writes. A load in several serializable sessions would end with serialization failures.
 pub const LASTING: &[(&str, &str)] = &[
     ("default_transaction_read_only", "off"),
     ("default_transaction_isolation", "read committed"),
+    ("array_nulls", "on"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),

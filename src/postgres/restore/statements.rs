@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::thread::joined;
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::Messages;
-use crate::postgres::client::{connect, failed, literal, reason};
+use crate::postgres::client::{connect_for_script, failed, literal, reason};
 use crate::postgres::living::Positions;
 use crate::postgres::restore::complaints::is_not_preloaded;
 use crate::postgres::restore::feed::GiveUp;
@@ -68,9 +68,6 @@ impl Load<'_> {
         let read = joined(reading.await);
         run?;
         whole(&read?.map_err(Failure::Stream)?)?;
-        if let Some(positions) = &session.positions {
-            positions.put_back(&session.client).await?;
-        }
         last.append(&mut session.last);
         Ok(Messages::default())
     }
@@ -106,8 +103,6 @@ struct Session<'a> {
     encoding: Option<String>,
     /// What the script has set for its session, each parameter once.
     settings: Vec<(String, String)>,
-    /// The values that sequences had before the first materialized view was refreshed.
-    positions: Option<Positions>,
     /// Whether the script has begun a transaction of its own.
     in_transaction: bool,
     /// Statements that make event triggers.
@@ -118,13 +113,12 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(load: &'a Load<'a>) -> Result<Self> {
-        let client = connect(load.connection, load.database).await?;
+        let client = connect_for_script(load.connection, load.database).await?;
         Ok(Session {
             load,
             client,
             encoding: None,
             settings: Vec::new(),
-            positions: None,
             in_transaction: false,
             last: Vec::new(),
             copy: None,
@@ -134,7 +128,7 @@ impl<'a> Session<'a> {
     /// Begins a new session with what the script has set: tokio-postgres ends a COPY that the server refused in a way after
     /// which the answers do not belong to their questions any more (`copy_in.rs`: it sends Sync twice).
     async fn renew(&mut self) -> Result<()> {
-        self.client = connect(self.load.connection, self.load.database).await?;
+        self.client = connect_for_script(self.load.connection, self.load.database).await?;
         for (_, sql) in &self.settings {
             self.client.batch_execute(sql).await.map_err(failed("the session cannot be prepared"))?;
         }
@@ -170,7 +164,7 @@ impl<'a> Session<'a> {
         let Some(sql) = self.sql(command).await? else { return Ok(()) };
         match command.turn {
             Turn::Last => {
-                self.last.push(sql);
+                self.hold_back(sql);
                 return Ok(());
             }
             Turn::Refresh if !self.in_transaction => return self.refresh(command, &sql).await,
@@ -189,12 +183,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Refreshes a materialized view, and keeps out what its functions write.
+    /// Keeps a statement for later, with what the script has set that it depends on.
+    fn hold_back(&mut self, sql: String) {
+        let is_needed = |name: &str| ["standard_conforming_strings", "session authorization"].contains(&name);
+        self.last.extend(self.settings.iter().filter(|(name, _)| is_needed(name)).map(|(_, sql)| sql.clone()));
+        self.last.push(sql);
+    }
+
+    /// Refreshes a materialized view, and puts back what its functions write.
     async fn refresh(&mut self, command: &Command, sql: &str) -> Result<()> {
-        if self.positions.is_none() {
-            self.positions = Some(Positions::remember(&self.client).await?);
-        }
-        match refresh(&self.client, sql).await {
+        let positions = Positions::remember(&self.client).await?;
+        let refreshed = refresh(&self.client, sql).await;
+        positions.put_back(&self.client).await?;
+        match refreshed {
             Ok(Refreshed::Alone) => Ok(()),
             Ok(Refreshed::WithTables(tables)) => {
                 log::warn!("{} writes rows into {tables} tables: they are in the new database", shown(command));

@@ -15,6 +15,7 @@ use crate::host::thread::joined;
 use crate::postgres::archive::Entry;
 use crate::postgres::client::{failed, reason};
 use crate::postgres::properties::LeftOut;
+use crate::postgres::restore::refresh::Refresh;
 use crate::postgres::restore::server::REFUSED;
 use crate::postgres::snapshot::text;
 use crate::task::restore::archive::Archive;
@@ -33,15 +34,6 @@ pub struct Deferred {
     /// Their entries.
     ids: HashSet<u32>,
     standard_strings: bool,
-}
-
-/// A REFRESH of a materialized view.
-#[derive(Clone, Debug)]
-pub struct Refresh {
-    /// The view, as the archive quotes it.
-    pub view: String,
-    /// The statement.
-    pub sql: String,
 }
 
 /// What the table of contents has of them, in the archive's encoding.
@@ -75,6 +67,11 @@ impl Deferred {
         Ok(Deferred { rest: Some(joined(rest.await)?), refreshes, event_triggers, ids, standard_strings })
     }
 
+    /// Whether nothing is restored last.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Makes a session read the statements as the archive means them.
     pub async fn prepare(&self, client: &Client) -> Result<()> {
         let strings = if self.standard_strings { "on" } else { "off" };
@@ -97,6 +94,9 @@ impl Deferred {
                 Err(error) => errors.push(cannot_make(sql, &error)),
                 Ok(()) => {}
             }
+        }
+        if self.event_triggers.is_empty() {
+            return Ok((errors, Vec::new()));
         }
         let ids = self.ids.clone();
         let holds = move |entry: &Entry<'_>| entry.desc.bytes == EVENT_TRIGGER && ids.contains(&entry.dump_id);

@@ -9,10 +9,9 @@ use crate::host::progress::Progress;
 use crate::host::thread::joined;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
-use crate::postgres::living::Positions;
 use crate::postgres::restore::database::NewDatabase;
 use crate::postgres::restore::load::{Failure, Load};
-use crate::postgres::restore::refresh::{Refreshed, cannot_refresh, refresh};
+use crate::postgres::restore::refresh::{cannot_refresh, refresh_all};
 use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::restore::server::{Server, session_in_loaded};
 use crate::task::restore::deferred::Deferred;
@@ -123,19 +122,18 @@ async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Re
     }
     let client = session_in_loaded(&run.sessions.connection, database).await?;
     deferred.prepare(&client).await?;
-    let positions = Positions::remember(&client).await?;
-    for one in &deferred.refreshes {
-        match refresh(&client, &one.sql).await {
-            Ok(Refreshed::Alone) => {}
-            Ok(Refreshed::WithTables(tables)) => log::warn!(
-                "materialized view {} writes rows into {tables} tables when it is refreshed: they are in the new database",
-                one.view
-            ),
-            Err(error) => skip(run, cannot_refresh(&one.view, &error))?,
-        }
+    let outcome = refresh_all(&client, &deferred.refreshes).await?;
+    for (view, tables) in &outcome.with_tables {
+        log::warn!(
+            "materialized view {view} writes rows into {tables} tables when it is refreshed: they are in the new database"
+        );
     }
-    positions.put_back(&client).await?;
-    say_how_computed(run, deferred.refreshes.len());
+    for (view, error) in &outcome.failed {
+        skip(run, cannot_refresh(view, error))?;
+    }
+    if outcome.refreshed > 0 {
+        say_how_computed(run, outcome.refreshed);
+    }
     Ok(())
 }
 

@@ -34,7 +34,7 @@ use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
-use crate::task::sandbox::refresh::refresh_all;
+use crate::task::sandbox::refresh::{Refreshed, refresh_all};
 use crate::task::sandbox::{Ground, look};
 
 /// How many notes there are at the most.
@@ -188,15 +188,24 @@ impl Restore<'_> {
         // It keeps the file open, and what is removed then stays on the disk.
         drop(work);
         let has_numbers = self.has_numbers(connection, target.name()).await?;
+        let has_late = !(deferred.is_empty() && last.is_empty());
         let finishing = async {
             if is_custom {
                 loading.all_else(&load).await?;
             }
-            let not_refreshed = self.finish(&loading, (&deferred, &last), target).await?;
-            self.tell_restored(&target.notes, not_refreshed).await?;
-            Ok((!has_numbers).then(|| path.clone()))
+            self.all_there(&loading, target).await?;
+            if !has_late {
+                self.tell_restored(&target.notes, Refreshed::default()).await?;
+            }
+            let is_read_again = has_numbers || !deferred.event_triggers.is_empty();
+            Ok((!is_read_again).then(|| path.clone()))
         };
         let mut rows = self.look_meanwhile(connection, target.name(), finishing).await?;
+        // What a refresh does to tables must not meet those who read their rows.
+        if has_late {
+            let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
+            self.tell_restored(&target.notes, refreshed).await?;
+        }
         if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
             let place = Place { connection, database: target.name(), loaded: true };
             let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
@@ -257,33 +266,35 @@ impl Restore<'_> {
         Ok(vec![plain_file(PLAIN.to_owned())])
     }
 
-    /// Looks whether all is there, refreshes materialized views, and makes event triggers. Gives what could not be
-    /// refreshed.
-    async fn finish(
-        &self,
-        loading: &Loading<'_>,
-        (deferred, last): (&Deferred, &[String]),
-        target: &Target,
-    ) -> std::result::Result<Vec<String>, Failed> {
+    /// Looks whether all is there that is not made later, and readable.
+    async fn all_there(&self, loading: &Loading<'_>, target: &Target) -> std::result::Result<(), Failed> {
         let connection = &target.sessions.connection;
         let there = look_for::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
-        target.money.must_be_readable(&client).await?;
-        let notes = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
+        target.money.must_be_readable(&client).await
+    }
+
+    /// Refreshes materialized views, and makes event triggers.
+    async fn make_late(
+        &self,
+        archive: &Arc<Archive>,
+        (deferred, last): (&Deferred, &[String]),
+        target: &Target,
+    ) -> std::result::Result<Refreshed, Failed> {
+        let client = session(&target.sessions.connection, target.name()).await.map_err(of_backup)?;
+        let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
         deferred.prepare(&client).await?;
-        let (errors, missing) =
-            deferred.make_event_triggers(last, loading.archive, &client).await.map_err(of_backup)?;
+        let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
         match errors.into_iter().next() {
             Some(error) => Err(of_backup(error)),
-            None => look_for::must_be_none(&missing).map(|()| notes).map_err(of_backup),
+            None => look_for::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
         }
     }
 
-    async fn tell_restored(&self, notes: &[String], not_refreshed: Vec<String>) -> Result<()> {
-        let number = not_refreshed.len() as u64;
-        let notes = notes.iter().cloned().chain(not_refreshed).take(NOTES).collect();
-        self.outbox.tell(Message::Restored { notes, not_refreshed: number }).await
+    async fn tell_restored(&self, notes: &[String], refreshed: Refreshed) -> Result<()> {
+        let notes = notes.iter().cloned().chain(refreshed.notes).take(NOTES).collect();
+        self.outbox.tell(Message::Restored { notes, not_refreshed: refreshed.missing }).await
     }
 
     /// Waits until all of the archive is here, and is what was backed up.
