@@ -97,6 +97,8 @@ fn roles_that_were_made_in_another_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::start(version);
         cluster.sql("postgres", "CREATE ROLE \"\u{f6}\"");
+        // A name that LATIN1 has no letters for.
+        cluster.create_named("\u{65e5}\u{672c}");
         for encoding in ["EUC_TW", "LATIN1", "SQL_ASCII"] {
             let database = create(
                 &cluster,

@@ -12,6 +12,7 @@ use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::postgres::client::{MAINTENANCE, connect, failed, is_of_database};
 use crate::postgres::databases;
+use crate::postgres::names::shared_in_bytes;
 use crate::postgres::snapshot::{get, text};
 use crate::task::doctor::check::Checks;
 
@@ -189,9 +190,13 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         tls.unwrap_or_else(|| "without TLS".to_owned()),
     );
     let found_there = databases::list(&client).await?;
-    let sizes = "SELECT name, CASE WHEN has_database_privilege(name, 'CONNECT') THEN pg_database_size(name::name) END \
-         FROM unnest($1::text[]) name";
-    let rows = client.query(sizes, &[&found_there.whole]).await.map_err(&wrong)?;
+    // Not by their names: those of other encodings cannot be told to this database.
+    let sizes = format!(
+        "SELECT {}, CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END FROM pg_database \
+         WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY datname",
+        shared_in_bytes("datname::text")
+    );
+    let rows = client.query(&sizes, &[]).await.map_err(&wrong)?;
     let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
     let databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<_>>()?;
     let server = Server {
