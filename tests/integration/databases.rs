@@ -1,4 +1,4 @@
-//! Which databases `DB_NAME=*` means, and what is said of one that lets nobody in.
+//! Which databases `DB_NAME=*` means, and what is said of one that takes no connection.
 
 use serde_json::Value;
 

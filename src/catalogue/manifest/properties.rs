@@ -42,7 +42,7 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// Of a database of which nobody knows anything: what is not known is empty.
+    /// Of a database of which nothing is known: each text is empty.
     pub fn unknown() -> Self {
         Properties {
             owner: String::new(),

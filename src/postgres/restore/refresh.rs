@@ -43,7 +43,7 @@ pub struct Refresh {
 
 /// What came of refreshing several.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RefreshOutcome {
     /// How many were refreshed.
     pub refreshed: usize,
     /// Those that also wrote rows of tables which could not be put back, and of how many tables.
@@ -66,10 +66,10 @@ pub enum Refreshed {
 ///
 /// # Errors
 /// `Unavailable` where the server does not answer any more.
-pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<Outcome> {
+pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutcome> {
     let positions = Positions::remember(client).await?;
     client.batch_execute(COUNT).await.map_err(crate::postgres::client::failed("the session cannot be set up"))?;
-    let mut outcome = Outcome::default();
+    let mut outcome = RefreshOutcome::default();
     let mut waiting: Vec<&Refresh> = all.iter().collect();
     loop {
         let before = waiting.len();

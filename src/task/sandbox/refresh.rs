@@ -14,9 +14,9 @@ use crate::task::sandbox::restore::{Failed, of_backup};
 /// (PostgreSQL documentation, "PostgreSQL Error Codes").
 const OUTSIDE: &[&str] = &["08", "HV", "58"];
 
-/// What came of it.
+/// What is to be said of refreshing them.
 #[derive(Debug, Default)]
-pub struct Refreshed {
+pub struct RefreshNotes {
     /// What is to be said.
     pub notes: Vec<String>,
     /// How many could not be refreshed.
@@ -24,8 +24,8 @@ pub struct Refreshed {
 }
 
 /// Refreshes them.
-pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<Refreshed, Failed> {
-    let mut refreshed = Refreshed::default();
+pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, Failed> {
+    let mut refreshed = RefreshNotes::default();
     if deferred.refreshes.is_empty() {
         return Ok(refreshed);
     }

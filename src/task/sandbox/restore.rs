@@ -34,7 +34,7 @@ use crate::task::sandbox::loading::Loading;
 use crate::task::sandbox::money::Money;
 use crate::task::sandbox::outbox::Outbox;
 use crate::task::sandbox::receive::{Incoming, plain_file};
-use crate::task::sandbox::refresh::{Refreshed, refresh_all};
+use crate::task::sandbox::refresh::{RefreshNotes, refresh_all};
 use crate::task::sandbox::{Ground, look};
 
 /// How many notes there are at the most.
@@ -195,7 +195,7 @@ impl Restore<'_> {
             }
             self.all_there(&loading, target).await?;
             if !has_late {
-                self.tell_restored(&target.notes, Refreshed::default()).await?;
+                self.tell_restored(&target.notes, RefreshNotes::default()).await?;
             }
             let is_read_again = has_numbers || !deferred.event_triggers.is_empty();
             Ok((!is_read_again).then(|| path.clone()))
@@ -281,7 +281,7 @@ impl Restore<'_> {
         archive: &Arc<Archive>,
         (deferred, last): (&Deferred, &[String]),
         target: &Target,
-    ) -> std::result::Result<Refreshed, Failed> {
+    ) -> std::result::Result<RefreshNotes, Failed> {
         let client = session(&target.sessions.connection, target.name()).await.map_err(of_backup)?;
         let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
         deferred.prepare(&client).await?;
@@ -292,7 +292,7 @@ impl Restore<'_> {
         }
     }
 
-    async fn tell_restored(&self, notes: &[String], refreshed: Refreshed) -> Result<()> {
+    async fn tell_restored(&self, notes: &[String], refreshed: RefreshNotes) -> Result<()> {
         let notes = notes.iter().cloned().chain(refreshed.notes).take(NOTES).collect();
         self.outbox.tell(Message::Restored { notes, not_refreshed: refreshed.missing }).await
     }
