@@ -1,5 +1,7 @@
 //! The server that a restore goes to: what it has of what the backup needs, asked before anything starts.
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -22,6 +24,10 @@ pub const REFUSED: &str = "name another role with --username; --no-owner and --n
 /// The role that the owner of each database is a member of, and that can have no other members: whoever restores owns the
 /// new database while it is loaded (PostgreSQL documentation, "Predefined Roles").
 const DATABASE_OWNER: &str = "pg_database_owner";
+
+/// How long a session that has ended may keep its lock, and how often it is asked for.
+const ENDING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// First half of the advisory lock's key, so that the lock is not somebody else's.
 const LOCK: i32 = 0x7067_6365;
@@ -174,16 +180,22 @@ impl Server {
             return Err(Error::new(Kind::NotPermitted, format!("the role '{}' may not create databases", self.role))
                 .hint("ALTER ROLE … CREATEDB, or name another role with --username"));
         }
-        let row = self
-            .client
-            .query_one("SELECT pg_try_advisory_lock($1, hashtext($2::text))", &[&LOCK, &target])
-            .await
-            .map_err(failed("the target's name cannot be locked"))?;
-        if !get::<bool>(&row, 0)? {
-            let message = format!("another pgcellar restores into '{}' now", target.escape_debug());
-            return Err(Error::new(Kind::TryAgain, message).hint("wait until it has ended"));
+        let begun = Instant::now();
+        while !self.locks(target).await? {
+            // The server takes a moment to notice the end of a session that had it.
+            if begun.elapsed() > ENDING {
+                let message = format!("another pgcellar restores into '{}' now", target.escape_debug());
+                return Err(Error::new(Kind::TryAgain, message).hint("wait until it has ended"));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         self.oid(target).await
+    }
+
+    async fn locks(&self, target: &str) -> Result<bool> {
+        let query = "SELECT pg_try_advisory_lock($1, hashtext($2::text))";
+        let row = self.client.query_one(query, &[&LOCK, &target]).await;
+        get(&row.map_err(failed("the target's name cannot be locked"))?, 0)
     }
 
     /// Names what the server lacks and the restore would stop at. What the server alone can decide, such as who may create
