@@ -203,29 +203,43 @@ fn share(entries: &[Entry<'_>], whose: &mut [Whose]) {
     }
 }
 
-/// Makes those of other hosts ours that are tied to ours, or to the server itself.
+/// Makes those of other hosts ours that are tied to ours, or to the server itself. Where ours tell no identifier, those that
+/// are tied may tell it, if they all tell the same.
 fn tie(owner: &Owner, entries: &[Entry<'_>], ours: Option<&str>, whose: &mut [Whose]) {
+    let is_ours =
+        |entry: &Entry<'_>| entry.identifier().is_none_or(|identifier| ours.is_none_or(|ours| ours == identifier));
+    let mut tied = tied(owner, entries, whose, is_ours);
+    let told: BTreeSet<&str> =
+        entries.iter().zip(&tied).filter(|(_, tied)| **tied).filter_map(|(entry, _)| entry.identifier()).collect();
+    if told.len() > 1 {
+        tied = self::tied(owner, entries, whose, |entry| entry.identifier().is_none());
+    }
+    for (whose, _) in whose.iter_mut().zip(tied).filter(|(_, tied)| *tied) {
+        *whose = Whose::Own;
+    }
+}
+
+/// What a chain of marks and hosts ties to ours, among those that fit.
+fn tied(owner: &Owner, entries: &[Entry<'_>], whose: &[Whose], fits: impl Fn(&Entry<'_>) -> bool) -> Vec<bool> {
     let mut marks: HashSet<&str> = owner.server.iter().flat_map(Identity::marks).collect();
     let mut hosts: HashSet<&str> = HashSet::new();
-    let mut tied = whose.iter().map(|whose| *whose == Whose::Own).collect::<Vec<_>>();
+    let mut tied: Vec<bool> = whose.iter().map(|whose| *whose == Whose::Own).collect();
     for (entry, _) in entries.iter().zip(&tied).filter(|(_, tied)| **tied) {
         marks.extend(entry.server.marks());
         hosts.insert(entry.host);
     }
     loop {
         let known = marks.len() + hosts.len();
-        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.near) {
-            let fits = entry.identifier().is_none_or(|identifier| ours.is_none_or(|ours| ours == identifier));
+        for (entry, tied) in entries.iter().zip(&mut tied).filter(|(entry, _)| !entry.near && fits(entry)) {
             let is_tied = || hosts.contains(entry.host) || entry.server.marks().any(|mark| marks.contains(mark));
-            if !tied[at] && fits && is_tied() {
-                tied[at] = true;
-                whose[at] = Whose::Own;
+            if !*tied && is_tied() {
+                *tied = true;
                 marks.extend(entry.server.marks());
                 hosts.insert(entry.host);
             }
         }
         if marks.len() + hosts.len() == known {
-            return;
+            return tied;
         }
     }
 }
