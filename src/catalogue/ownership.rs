@@ -63,6 +63,8 @@ pub struct Ownership {
     each: HashMap<(&'static str, String), Whose>,
     /// What is to be said of others under the same name.
     pub doubts: Vec<Doubt>,
+    /// What is known of our server, by itself or by its last backup.
+    pub server: Option<Identity>,
     /// Whether the server itself would make it clearer.
     pub must_ask: bool,
 }
@@ -92,6 +94,8 @@ impl Ownership {
         entries.sort_by_key(|entry| entry.backup.manifest.started);
         let mut ownership = Ownership::default();
         let whose = ownership.decide(owner, &entries);
+        let last = entries.iter().zip(&whose).rfind(|(_, whose)| **whose == Whose::Own);
+        ownership.server = owner.server.clone().or_else(|| last.map(|(entry, _)| entry.server.clone()));
         for (entry, whose) in entries.iter().zip(whose) {
             ownership.each.insert((entry.backup.store, entry.backup.manifest.id.clone()), whose);
         }

@@ -60,7 +60,7 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     let run = Run {
         settings: RetentionSettings::new(&args.rules)?,
         place: Place::new(&args.place)?,
-        connection: None,
+        connection: Connection::new(&args.connection).inspect_err(|error| log::debug!("{error}")).ok(),
         database: args.database.clone(),
         dry_run: args.dry_run,
         json: args.json,
@@ -158,11 +158,9 @@ fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Resul
 fn read(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
-    let ask = || {
-        let asked = Handle::current().block_on(identity::ask(run.connection.as_ref()?));
-        asked.inspect(|server| drop(run.place.server.set(server.clone())))
-    };
+    let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
     let ownership = Ownership::find(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
+    ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
     for doubt in &ownership.doubts {
         log::warn!("{doubt}: {}", doubt.hint());
     }

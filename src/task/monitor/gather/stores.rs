@@ -50,9 +50,9 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
     if let Some(connection) = connection.filter(|_| ownership.must_ask)
         && let Some(server) = identity::ask(connection).await
     {
-        drop(place.server.set(server.clone()));
         ownership = Ownership::new(&Owner { server: Some(server), ..owner }, catalogues());
     }
+    ownership.server.iter().for_each(|server| drop(place.server.set(server.clone())));
     let mut found = Found {
         stores: Vec::new(),
         backups: HashMap::new(),
