@@ -229,6 +229,7 @@ mod tests {
     use crate::catalogue::manifest::Pin;
     use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
+    use crate::identity::Identity;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
 
@@ -236,6 +237,7 @@ mod tests {
         let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
         manifest.id = id.to_owned();
         manifest.database = database.to_owned();
+        manifest.server.identity = Identity::default();
         Backup {
             manifest,
             store: "local",

@@ -44,7 +44,10 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let owner = Owner { maker: place.maker(), server: server.clone() };
     let Some(from) = from else { return Err(which(&shelves, &owner)) };
     let made = made_by(&shelves, &from);
-    must_be_of_use(&shelves, &owner, &from, &made, &connection)?;
+    if !is_of_use(&shelves, &owner, &from, &made, &connection)? {
+        log::info!("{} is this instance on this host: the backups are its own already", name(&from));
+        return Ok(());
+    }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
     let (said, failure) = say(&stores, &shelves, takeover.clone(), stop).await?;
     if !said.is_empty() {
@@ -79,38 +82,28 @@ fn made_by<'a>(shelves: &'a [Shelf], maker: &Maker) -> Made<'a> {
     of_maker.map(|backup| (backup.manifest.id.as_str(), backup)).collect()
 }
 
-/// Refuses what would change nothing, or cannot be decided.
-fn must_be_of_use(
-    shelves: &[Shelf],
-    owner: &Owner,
-    from: &Maker,
-    made: &Made<'_>,
-    connection: &Connection,
-) -> Result<()> {
+/// Whether there is anything to say. What cannot be decided is refused.
+fn is_of_use(shelves: &[Shelf], owner: &Owner, from: &Maker, made: &Made<'_>, connection: &Connection) -> Result<bool> {
     if made.is_empty() {
         let message = format!("there are no backups of {}", name(from));
-        let error =
-            shelves.iter().find_map(|shelf| shelf.found.as_ref().err()).filter(|error| error.kind() != Kind::Missing);
-        return Err(match error {
+        let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
+        return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
             Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
             None => Error::new(Kind::Missing, message).hint(others(shelves, owner)),
         });
     }
-    let ownership = Ownership::new(owner, catalogues(shelves));
-    if catalogues(shelves)
-        .flat_map(|catalogue| &catalogue.backups)
-        .all(|backup| !made.contains_key(backup.manifest.id.as_str()) || ownership.owns(backup))
-    {
-        return Err(Error::new(Kind::Usage, format!("the backups of {} are this instance's already", name(from))));
+    if *from != owner.maker {
+        return Ok(true);
     }
+    let ownership = Ownership::new(owner, catalogues(shelves));
     let several = ownership.doubts.iter().any(|doubt| matches!(doubt, Doubt::Servers { .. }));
-    if *from == owner.maker && several && owner.server.is_none() {
+    if several && owner.server.is_none() {
         let message =
-            format!("{connection} does not answer, and only the server can say which of the backups are its own");
+            format!("only the server can say which of the backups are its own, and {connection} does not answer");
         return Err(Error::new(Kind::Unavailable, message)
             .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database tells more"));
     }
-    Ok(())
+    Ok(several)
 }
 
 fn name(maker: &Maker) -> String {

@@ -12,6 +12,7 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     database.clone_into(&mut manifest.database);
     "main".clone_into(&mut manifest.instance);
     host.clone_into(&mut manifest.host);
+    manifest.server.identity = Identity::default();
     manifest.omitted.retain(|omission| !omission.rewritten);
     Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
 }

@@ -73,7 +73,7 @@ fn the_backups_of_others_are_verified_by_others() {
     let bucket = Bucket::new();
     let old = Cellar::new(cluster);
     let manifest = old.back_up(database.name());
-    moved_to_another_host(&old, &bucket, "main", "db7");
+    moved_to_another_host(&old, &bucket, "reports", "db7");
     let cellar = bucket.copies(Cellar::new(cluster));
     cellar.run(["verify", "--all"]).fails(exit::NOINPUT).says("1 backups of other instances");
     // Whoever names it means it.
