@@ -1,6 +1,7 @@
 use super::*;
 use crate::catalogue::manifest::{Depth, Verification};
 use crate::config::Maker;
+use crate::identity::Identity;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
