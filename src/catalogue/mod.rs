@@ -20,6 +20,7 @@ pub mod fingerprint;
 pub mod manifest;
 pub mod merged;
 pub mod name;
+pub mod product;
 pub mod retention;
 
 /// Largest manifest that is read, in bytes: far above what 100,000 omitted tables take.

@@ -46,6 +46,7 @@ mod omissions;
 mod ping;
 mod pooler;
 mod preload;
+mod products;
 mod readme;
 mod restore;
 mod restore_foreign;
