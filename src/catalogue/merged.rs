@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
 use crate::config::Place;
@@ -191,9 +193,14 @@ impl Merged {
     pub fn of(shelves: Vec<Shelf>, owner: &Owner) -> Self {
         let mut merged = Merged::default();
         let mut places: HashMap<[String; 3], usize> = HashMap::new();
+        let mut absent = None;
         for Shelf { store, location, found, others } in shelves {
             let Catalogue { backups, unusable, unmanaged } = match found {
                 Ok(catalogue) => catalogue,
+                Err(error) if store == "local" && error.kind() == Kind::Missing => {
+                    absent = Some((location, Unread { store, error }));
+                    continue;
+                }
                 Err(error) => {
                     merged.unread.push(Unread { store, error });
                     continue;
@@ -219,8 +226,23 @@ impl Merged {
             merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
             merged.locations.push(location);
         }
+        match absent {
+            // A directory that is not there has nothing, as long as another store tells what there is.
+            Some((location, _)) if !merged.locations.is_empty() => {
+                log::info!("there is no {location}: the backups are those in {}", merged.locations.join(" and "));
+            }
+            Some((_, unread)) => merged.unread.insert(0, unread),
+            None => {}
+        }
         merged.groups.sort_by(|a, b| order(a).cmp(&order(b)));
         merged
+    }
+
+    /// The same as of this time: without the backups that began later.
+    #[must_use]
+    pub fn until(mut self, at: Timestamp) -> Self {
+        self.groups.retain(|group| group.manifest().started <= at);
+        self
     }
 
     /// The instance's own backups of this database, or of all; the oldest first.

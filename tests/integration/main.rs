@@ -49,6 +49,7 @@ mod preload;
 mod products;
 mod readme;
 mod restore;
+mod restore_all;
 mod restore_foreign;
 mod restore_jobs;
 mod restore_people;
