@@ -20,6 +20,8 @@ pub struct Facts {
     pub host: String,
     /// The stores, the local one first.
     pub stores: Vec<StoreFacts>,
+    /// Other servers under the instance's name.
+    pub mixed: Vec<Mixed>,
     /// Databases that should have backups, in the order of their names.
     pub databases: Vec<Expected>,
     /// The server.
@@ -41,6 +43,19 @@ pub struct Facts {
     pub unusable_keys: Vec<UnusableKey>,
     /// What retention will remove when it runs next, the oldest first; none where nothing tells.
     pub removals: Option<Vec<Removal>>,
+}
+
+/// Backups of other servers that have the instance's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mixed {
+    /// How they are mixed: `servers`, `turns`, `copies` or `host`.
+    pub what: &'static str,
+    /// Which.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+    /// Whether those of this server cannot be told from them.
+    pub unclear: bool,
 }
 
 /// A store.

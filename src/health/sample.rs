@@ -69,6 +69,7 @@ pub fn facts() -> Facts {
         host: "db1.example.org".to_owned(),
         stores: vec![store("local", daily("shop"))],
         databases: vec![expected("shop")],
+        mixed: Vec::new(),
         server: Server::Uncovered(Vec::new()),
         half_dropped: Vec::new(),
         products: Vec::new(),

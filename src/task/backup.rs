@@ -1,13 +1,14 @@
 //! `pgcellar backup`: a backup of each configured database, and a copy of each in the bucket.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Omission};
 use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
@@ -20,6 +21,7 @@ use crate::host::lock::Lock;
 use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
 use crate::host::stop::Stop;
+use crate::identity::Identity;
 use crate::postgres::client::identifier;
 use crate::postgres::databases;
 use crate::postgres::snapshot::Rewritten;
@@ -67,6 +69,8 @@ struct Run<'a> {
     local: Option<LocalStore>,
     /// The bucket, if there is one.
     bucket: Option<Arc<dyn Store>>,
+    /// Id of the directory, once the lock is held.
+    directory_id: OnceLock<String>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
     /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
@@ -108,9 +112,15 @@ async fn all(args: &BackupArgs, ping: &Ping, stop: &Stop) -> Result<()> {
     let _lock = Lock::patiently(patience, stop, || lock(&run)).await?;
     ping.start().await;
     if let Some(local) = &run.local {
+        let id = directory_id::of(local)?;
+        run.directory_id.get_or_init(|| id);
         sweep(local, &run.place.instance, Duration::ZERO)?;
     }
     let made = back_up_all(&run).await;
+    // Without the server, what is copied is tied to the directory alone.
+    run.place
+        .server
+        .get_or_init(|| Identity { backup_directory: run.directory_id.get().cloned(), ..Identity::default() });
     let copies = match (&run.local, &run.bucket) {
         (Some(local), Some(bucket)) if !stop.requested() => copies::copy(&run, local, bucket).await,
         _ => Copies { failure: unopened, ..Copies::default() },
@@ -152,6 +162,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
         local: stores.local,
         bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
+        directory_id: OnceLock::new(),
         reached: AtomicBool::new(false),
         bucket_fails: AtomicBool::new(false),
         place,

@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::{Group, Merged, Owner};
+use crate::catalogue::merged::{Group, Merged};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
+use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
 use crate::config::{Place, local_zone};
@@ -48,6 +49,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
+        merged.tell_doubts();
         tell_strange(&merged, database, args.all_instances);
         if !args.all_instances {
             tell_others(&merged, database);
@@ -63,7 +65,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
 /// Reads the stores, off the async threads.
 pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Merged> {
     let owner = Owner::of(place);
-    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner)));
+    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner, || None)));
     let done = stop.or(async { joined(work.await) });
     done.await
 }
@@ -267,8 +269,14 @@ mod tests {
             let found = Ok(Catalogue { backups, ..Catalogue::default() });
             Shelf { store, location: store.to_owned(), found, others: Vec::new() }
         };
-        let place = Place { instance: "main".to_owned(), host: "db1".to_owned(), directory: None, s3: None };
-        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place))
+        let place = Place {
+            instance: "main".to_owned(),
+            host: "db1".to_owned(),
+            directory: None,
+            s3: None,
+            server: Arc::default(),
+        };
+        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place), || None)
     }
 
     fn lines(merged: &Merged, makers: bool) -> Vec<String> {

@@ -43,6 +43,7 @@ mod monitor;
 mod notify;
 mod numbers;
 mod omissions;
+mod ownership;
 mod ping;
 mod pooler;
 mod preload;

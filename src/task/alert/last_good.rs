@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::catalogue::newest::is_from_future;
+use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Catalogue, Status};
 use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
@@ -40,11 +42,12 @@ fn newest(
     if let Some(Databases::Named(names)) = databases {
         found.extend(names.iter().map(|name| (name.as_str(), None)));
     }
+    let ownership = Ownership::new(&Owner::of(place), std::iter::once(catalogue));
     let good = |status: Status| matches!(status, Status::Good | Status::Verified);
     for backup in catalogue.backups.iter().filter(|backup| good(backup.status)) {
         let manifest = &backup.manifest;
-        // Hosts share a bucket, and not a directory.
-        let ours = manifest.instance == place.instance && (backup.store == "local" || manifest.host == place.host);
+        // An alert names what may be ours rather than nothing.
+        let ours = ownership.whose(backup) != Whose::Another && !is_from_future(manifest.started, now);
         let named = match databases {
             Some(Databases::Named(names)) => names.contains(&manifest.database),
             Some(Databases::AllBut(_)) | None => true,

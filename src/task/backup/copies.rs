@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::{Counter, Progress};
 use crate::host::thread::joined;
+use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::copy::Copier;
@@ -170,8 +171,9 @@ fn copier(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Cou
     Copier {
         from: Arc::new(local.clone()),
         to: Arc::clone(bucket),
-        instance: run.place.instance.clone(),
-        host: run.place.host.clone(),
+        maker: run.place.maker(),
+        // The directory is locked, so what carries its id was announced by a run that is no more.
+        server: Identity { backup_directory: run.directory_id.get().cloned(), ..Identity::default() },
         moved,
         stop: run.stop.clone(),
     }

@@ -59,13 +59,12 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let (args, unusable_keys) = keys::check(args);
     let place = Place::new(&args.place)?;
     let retention = RetentionSettings::new(&args.rules)?;
-    let found = stores::read(&place).await?;
-
     let wanted = match args.databases.dbname {
         Some(_) => Some(Databases::new(&args.databases)?),
         None => None,
     };
     let connection = Connection::new(&args.connection)?;
+    let found = stores::read(&place, Some(&connection)).await?;
     let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_"));
     let on_server = match wanted {
         Some(_) if !password => ask(&connection).await,
@@ -86,6 +85,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         host: place.host.clone(),
         removals: Some(removals::foreseen(&retention, &place, &found, now).await?),
         stores: found.stores,
+        mixed: found.mixed,
         databases: expected.into_iter().map(due).collect(),
         server,
         half_dropped,

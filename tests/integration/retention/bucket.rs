@@ -265,6 +265,7 @@ fn kill_9_in_the_middle_of_deletions_in_the_bucket() {
 fn place(both: &Both) -> Place {
     let args = PlaceArgs {
         instance: "main".to_owned(),
+        host_name: None,
         backup_dir: Some(both.shelf.folder()),
         s3: S3Args {
             bucket: None,
