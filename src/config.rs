@@ -25,7 +25,7 @@ mod s3;
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
 pub use mail::{Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
-pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, policies, zone};
+pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
 
 /// Format of an archive (`pg_dump --format`).

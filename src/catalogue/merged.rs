@@ -186,9 +186,14 @@ impl Merged {
         let ownership = Ownership::find(owner, shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok()), ask);
         let mut merged = Merged { now: Timestamp::now(), ..Merged::default() };
         let mut places: HashMap<[Option<String>; 4], usize> = HashMap::new();
+        let mut absent = None;
         for Shelf { store, location, found, others } in shelves {
             let Catalogue { backups, unusable, unmanaged, .. } = match found {
                 Ok(catalogue) => catalogue,
+                Err(error) if store == "local" && error.kind() == Kind::Missing => {
+                    absent = Some((location, Unread { store, error }));
+                    continue;
+                }
                 Err(error) => {
                     merged.unread.push(Unread { store, error });
                     continue;
@@ -215,9 +220,20 @@ impl Merged {
             merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
             merged.locations.push(location);
         }
+        if let Some((location, unread)) = absent {
+            merged.without_directory(&location, unread);
+        }
         merged.groups.sort_by(|a, b| order(a).cmp(&order(b)));
         merged.doubts = ownership.doubts;
         merged
+    }
+
+    /// A directory that is not there has nothing, as long as another store tells what there is.
+    fn without_directory(&mut self, location: &str, unread: Unread) {
+        match self.locations.is_empty() {
+            true => self.unread.insert(0, unread),
+            false => log::info!("there is no {location}: the backups are those in {}", self.locations.join(" and ")),
+        }
     }
 
     /// The backups of this database, or of all, that the instance made or may have made; the oldest first.

@@ -24,6 +24,7 @@ pub mod merged;
 pub mod name;
 pub mod newest;
 pub mod ownership;
+pub mod product;
 pub mod retention;
 pub mod takeover;
 

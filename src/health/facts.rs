@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::product::Product;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +28,11 @@ pub struct Facts {
     pub server: Server,
     /// Databases whose DROP DATABASE was interrupted.
     pub half_dropped: Vec<String>,
+    /// Databases that restores have made beside others.
+    pub products: Vec<Product>,
+    /// The zone by whose clocks people are told times.
+    #[serde(skip)]
+    pub zone: TimeZone,
     /// When backups are due.
     pub schedule: Schedule,
     /// The disk of the backup directory, where it is known.

@@ -72,6 +72,8 @@ pub fn facts() -> Facts {
         mixed: Vec::new(),
         server: Server::Uncovered(Vec::new()),
         half_dropped: Vec::new(),
+        products: Vec::new(),
+        zone: jiff::tz::TimeZone::UTC,
         schedule: Schedule {
             text: "0 2 * * *".to_owned(),
             trouble: None,

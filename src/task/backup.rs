@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Omission};
+use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
-use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
+use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, local_zone};
 use crate::error::{Error, Kind, Result};
+use crate::health::products;
 use crate::health::words::some;
 use crate::host::event;
 use crate::host::lock::Lock;
@@ -238,9 +240,23 @@ async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
             identifier(name)
         );
     }
+    for product in found.products.iter().filter(|product| !excluded.contains(&product.name)) {
+        tell_product(product);
+    }
     match found.whole.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),
         false => Ok(found.whole),
+    }
+}
+
+/// What restores have made: what is not whole is left out, and the old data of a database are backed up as they are.
+fn tell_product(product: &Product) {
+    let (message, hint) = (products::message(product, &local_zone()), products::hint(product));
+    match product.what {
+        What::Loading => log::info!("{message}: it is left out"),
+        What::Unfinished => log::warn!("{message}: it is left out ({hint})"),
+        What::Replaced => log::info!("{message}: it is backed up too ({hint})"),
+        What::Copy => {}
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Catalogue, Status};
-use crate::config::{Databases, Place};
+use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{ago, bytes, time};
 use crate::host::thread::joined;
@@ -54,7 +54,7 @@ fn newest(
         };
         if ours && named {
             // The oldest come first.
-            let (begun, age) = (time(manifest.started), ago(manifest.started, now));
+            let (begun, age) = (time(manifest.started, &local_zone()), ago(manifest.started, now));
             let words = format!("{}, {begun} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
             found.insert(&manifest.database, Some(words));
         }
