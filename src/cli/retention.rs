@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::{PlaceArgs, WaitArgs};
+use crate::cli::{ConnectionArgs, PlaceArgs, WaitArgs};
 
 /// `pgcellar retention`.
 #[derive(Debug, Args)]
@@ -22,6 +22,9 @@ pub struct RetentionArgs {
     /// What stays.
     #[command(flatten)]
     pub rules: RuleArgs,
+    /// The server, which is asked for the time before anything is removed.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// The store.
     #[command(flatten)]
     pub place: PlaceArgs,

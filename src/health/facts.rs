@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::emptied::Fill;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +94,12 @@ pub struct Backup {
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
     pub drill: Option<Drill>,
+    /// How much is in it.
+    #[serde(skip)]
+    pub fill: Fill,
+    /// Whether what it lacks of the one before was acknowledged.
+    #[serde(skip)]
+    pub acknowledged: bool,
 }
 
 /// A drill that came to an end.

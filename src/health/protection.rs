@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::emptied::{Emptied, emptied};
 use crate::health::facts::{Backup, Drill, Expected, Facts, State};
 
 /// How far a clock may be ahead before a backup counts as one from the future.
@@ -30,6 +31,8 @@ pub struct Kept<'a> {
     pub stores: Vec<&'static str>,
     /// Its last drill, whichever copy it was of.
     pub drill: Option<&'a Drill>,
+    /// Whether what it lacks was acknowledged, in whatever store.
+    pub acknowledged: bool,
 }
 
 impl Kept<'_> {
@@ -60,8 +63,16 @@ impl<'a> Protection<'a> {
 
     /// The good whole ones, the oldest first, without those from the future: of them nobody knows how old they are.
     pub fn good(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &'a Backup> {
-        let good = move |backup: &&'a Backup| backup.is_good() && !is_from_future(backup, now);
-        self.backups.iter().map(|kept| kept.backup).filter(good)
+        self.kept_good(now).map(|kept| kept.backup)
+    }
+
+    fn kept_good(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Kept<'a>> {
+        self.backups.iter().filter(move |kept| kept.backup.is_good() && !is_from_future(kept.backup, now))
+    }
+
+    /// The last full one and the first one after it, if the newest shows that the database was emptied.
+    pub fn emptied(&self, now: Timestamp) -> Option<Emptied<&'a Backup>> {
+        emptied(self.kept_good(now).map(|kept| (kept.backup, kept.backup.fill, kept.acknowledged)))
     }
 
     /// The newest good one.
@@ -96,9 +107,15 @@ fn everywhere(facts: &Facts) -> BTreeMap<&str, Kept<'_>> {
     let mut found: BTreeMap<&str, Kept<'_>> = BTreeMap::new();
     for store in &facts.stores {
         for backup in store.backups() {
-            let kept = found.entry(&backup.id).or_insert_with(|| Kept { backup, stores: Vec::new(), drill: None });
+            let kept = found.entry(&backup.id).or_insert_with(|| Kept {
+                backup,
+                stores: Vec::new(),
+                drill: None,
+                acknowledged: false,
+            });
             kept.stores.push(store.name);
             kept.drill = kept.drill.into_iter().chain(&backup.drill).max_by_key(|drill| drill.at);
+            kept.acknowledged |= backup.acknowledged;
             if backup.is_good() && !kept.backup.is_good() {
                 kept.backup = backup;
             }

@@ -52,7 +52,7 @@ pub async fn in_use(connection: &Connection) -> Result<OnServer> {
 }
 
 /// A connection to a maintenance database, and which it is.
-async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
+pub async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> {
     match connect(connection, MAINTENANCE[0]).await {
         Err(error) if matches!(error.kind(), Kind::Missing | Kind::Config) => {
             Ok((connect(connection, MAINTENANCE[1]).await?, MAINTENANCE[1]))

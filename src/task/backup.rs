@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::catalogue::manifest::{Manifest, Omission};
 use crate::cli::BackupArgs;
-use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place};
+use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::some;
 use crate::host::event;
@@ -65,6 +65,8 @@ struct Run<'a> {
     local: Option<LocalStore>,
     /// The bucket, if there is one.
     bucket: Option<Arc<dyn Store>>,
+    /// What retention keeps; none where its settings are wrong.
+    retention: Option<RetentionSettings>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
     /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
@@ -149,6 +151,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         connection,
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
         local: stores.local,
+        retention: RetentionSettings::new(&args.rules).inspect_err(|error| log::warn!("{error}")).ok(),
         bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
         reached: AtomicBool::new(false),
         bucket_fails: AtomicBool::new(false),

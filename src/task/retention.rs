@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::catalogue::merged::Owner;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
-use crate::config::{Place, Policy, RetentionSettings};
+use crate::config::{Connection, Place, Policy, RetentionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
@@ -19,11 +19,14 @@ use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
 use crate::task::sweep;
 
+mod clock;
 mod plan;
+mod read;
 mod remove;
 mod report;
 
 use plan::Planned;
+pub use plan::would_stay;
 
 /// How old what a killed run has left must be to be removed.
 const DEBRIS: Duration = Duration::from_secs(24 * 3600);
@@ -32,6 +35,8 @@ const DEBRIS: Duration = Duration::from_secs(24 * 3600);
 struct Run {
     settings: RetentionSettings,
     place: Place,
+    /// The server, which tells the time; none where it is not to be asked, or its settings are wrong.
+    connection: Option<Connection>,
     database: Option<String>,
     dry_run: bool,
     json: bool,
@@ -55,6 +60,7 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     let run = Run {
         settings: RetentionSettings::new(&args.rules)?,
         place: Place::new(&args.place)?,
+        connection: Connection::new(&args.connection).inspect_err(|error| log::debug!("{error}")).ok(),
         database: args.database.clone(),
         dry_run: args.dry_run,
         json: args.json,
@@ -83,6 +89,11 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 fn clean(run: &Run, stores: &Stores) -> Result<()> {
     let mut shelves = shelves(run, stores, |store| own(run, store));
     let mut planned = plan::plan(run, &mut shelves);
+    if let Err(error) = clock::must_be_right(run, stores, &planned) {
+        report::print(run, &shelves, &planned)?;
+        return conclude([error].into_iter().chain(shelves.into_iter().filter_map(|shelf| shelf.failure)));
+    }
+    read::before_removal(run, &mut shelves, &mut planned)?;
     if !run.dry_run {
         for (shelf, planned) in shelves.iter_mut().zip(&mut planned) {
             remove::remove(run, shelf, planned)?;
@@ -109,7 +120,7 @@ pub fn foresee(
     now: Timestamp,
 ) -> Vec<(&'static str, Backup)> {
     let (settings, place, stop) = (settings.clone(), place.clone(), Stop::default());
-    let run = Run { settings, place, database: None, dry_run: true, json: false, now, stop };
+    let run = Run { settings, place, connection: None, database: None, dry_run: true, json: false, now, stop };
     let known = |store: &dyn Store| {
         let found = backups.get(store.name()).cloned();
         found.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))

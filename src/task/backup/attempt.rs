@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::thread::joined;
 use crate::pipeline::Finished;
-use crate::postgres::archive::Record;
+use crate::postgres::archive::{Record, Recorded};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
@@ -144,6 +144,7 @@ async fn dump(
         }
         recorded => recorded.ok(),
     };
+    let rows = recorded.as_ref().map(Recorded::rows);
     let fingerprints = match recorded {
         Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &facts).await?),
         None => None,
@@ -161,6 +162,7 @@ async fn dump(
         globals: upload,
         fingerprints,
         files: archive.files.into_iter().chain([file]).chain(fingerprints_file).collect(),
+        rows,
         dumped: archive.dumped,
         facts,
         omitted,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::fs::Access;
 
+use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::claim::Claim;
+use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::Depth;
 use crate::catalogue::merged::Owner;
 use crate::catalogue::name::leading_id;
@@ -84,16 +86,17 @@ struct Read {
 fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     let (catalogue, owner) = (Catalogue::read(store.as_ref())?, Owner::of(place));
     let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(|backup| owner.owns(backup));
+    let acknowledged = Acknowledged::read(store.as_ref(), &place.instance);
     let of_others = others.into_iter().filter(|backup| backup.manifest.host == place.host);
     let contents = Contents {
-        backups: backups.iter().map(backup).collect(),
+        backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
         unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
         debris: debris(store.as_ref(), place)?,
     };
     Ok(Read { contents, backups, of_others: of_others.map(|backup| backup.manifest.database).collect() })
 }
 
-fn backup(found: &catalogue::Backup) -> Backup {
+fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
     let (manifest, record) = (&found.manifest, found.verification.as_ref());
     let state = match found.status {
         Status::Partial => State::Partial,
@@ -120,6 +123,8 @@ fn backup(found: &catalogue::Backup) -> Backup {
             result: drill.result,
             restore_seconds: drill.restore_seconds,
         }),
+        fill: Fill::of(manifest),
+        acknowledged: acknowledged.has(manifest),
         id: manifest.id.clone(),
         database: manifest.database.clone(),
     }
