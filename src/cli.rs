@@ -33,7 +33,7 @@ pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
 pub use doctor::{DoctorArgs, Part};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
-pub use monitor::{CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
+pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;

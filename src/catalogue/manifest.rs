@@ -160,6 +160,9 @@ pub struct StoredFile {
 pub struct Contents {
     /// Tables whose rows are in the archive.
     pub tables: u64,
+    /// Rows of all these tables; none where they were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Large objects in the snapshot.
     pub large_objects: u64,
     /// Extensions of the database.

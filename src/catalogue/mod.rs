@@ -13,11 +13,13 @@ use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::Store;
 
+pub mod acknowledged;
 pub mod claim;
 pub mod comparison;
 pub mod copied;
 pub mod directory_id;
 pub mod drill;
+pub mod emptied;
 pub mod fingerprint;
 pub mod manifest;
 pub mod merged;

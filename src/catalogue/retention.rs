@@ -1,9 +1,11 @@
 //! Which backups stay: facts, a policy, the time and a zone in, and for each backup keep or remove with the reasons out.
 //!
 //! The facts are those of one database in one store. The rules go by the good whole backups alone; days count back from
-//! the newest of them, so that a service that fails deletes nothing more. Whatever the rules say, these stay: the newest
-//! good backup, the newest one that a drill has proven, one that is pinned or locked, one whose time is yet to come (a
-//! clock was wrong), and one that another store is still waiting for, for as long again.
+//! the newest of them, so that a service that fails deletes nothing more, and do not count across a gap (`gap`), so that one
+//! newcomer does not either. Whatever the rules say, these stay: the newest good backup, the newest one that a verify has read
+//! whole, the newest one that a drill has proven, the last one from before the database was emptied, one that is pinned or
+//! locked, one whose time is yet to come (a clock was wrong), and one that another store is still waiting for, for as long
+//! again.
 //!
 //! Partial and damaged backups are nobody's reason to remove a good one. They go when they are older, before the newest
 //! good backup, than the policy's days; no other rule keeps them. Where options leave data out of every backup of a
@@ -13,11 +15,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::catalogue::Status;
+use crate::catalogue::emptied::{Fill, emptied};
+use crate::catalogue::newest::is_from_future;
 use crate::config::{DEFAULT_DAYS, Policy, Within};
 
+mod gap;
 mod period;
 mod reason;
 
+use gap::Kept;
 use period::Period;
 pub use reason::Reason;
 
@@ -38,6 +44,10 @@ pub struct Facts<'a> {
     pub awaited: bool,
     /// Whether a drill has proven it, in whatever store.
     pub proven: bool,
+    /// How much is in it.
+    pub fill: Fill,
+    /// Whether what it lacks of the one before was acknowledged, in whatever store.
+    pub acknowledged: bool,
 }
 
 /// What becomes of a backup.
@@ -52,8 +62,12 @@ pub struct Decision {
 /// Decides on each backup of one database in one store, in their order. The order itself does not matter.
 pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let view = View::new(backups, now, zone);
-    let mut reasons = view.rules(policy);
-    let twice = if backups.iter().any(|backup| backup.awaited) { view.rules(&policy.doubled()) } else { Vec::new() };
+    let mut reasons = view.rules(policy, Gaps::Skipped);
+    let twice = match backups.iter().any(|backup| backup.awaited) {
+        true => view.rules(&policy.doubled(), Gaps::Counted),
+        false => Vec::new(),
+    };
+    let emptied = view.emptied();
     for (at, backup) in backups.iter().enumerate() {
         let reasons = &mut reasons[at];
         if view.counted.first() == Some(&at) {
@@ -61,8 +75,11 @@ pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &Tim
         }
         if view.proven == Some(at) {
             reasons.push(Reason::NewestProven);
+        } else if view.verified == Some(at) {
+            reasons.push(Reason::NewestVerified);
         }
-        if backup.started > now {
+        reasons.extend(emptied.iter().filter(|(of, _)| *of == at).map(|(_, reason)| reason.clone()));
+        if is_from_future(backup.started, now) {
             reasons.push(Reason::NotYet);
         } else if view.is_last_resort(backup) {
             reasons.push(Reason::NoGoodOne);
@@ -94,6 +111,15 @@ struct View<'a> {
     fallback: bool,
     /// The newest that a drill has proven: of those that the rules go by, or else of all.
     proven: Option<usize>,
+    /// The newest of those that the rules go by that was read whole: by a verify of its contents, or by a drill.
+    verified: Option<usize>,
+}
+
+/// Whether time passes in the gaps between backups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gaps {
+    Skipped,
+    Counted,
 }
 
 fn is_good(status: Status) -> bool {
@@ -108,7 +134,7 @@ fn counts(status: Status, fallback: bool) -> bool {
 impl<'a> View<'a> {
     fn new(backups: &'a [Facts<'a>], now: Timestamp, zone: &'a TimeZone) -> Self {
         let fallback = !backups.iter().any(|backup| is_good(backup.status));
-        let counted = |at: &usize| counts(backups[*at].status, fallback) && backups[*at].started <= now;
+        let counted = |at: &usize| counts(backups[*at].status, fallback) && !is_from_future(backups[*at].started, now);
         let mut counted: Vec<usize> = (0..backups.len()).filter(counted).collect();
         counted.sort_by(|a, b| {
             let (a, b) = (&backups[*a], &backups[*b]);
@@ -117,7 +143,9 @@ impl<'a> View<'a> {
         let is_proven = |at: &usize| backups[*at].proven && backups[*at].status != Status::Damaged;
         let others = || (0..backups.len()).filter(is_proven).max_by_key(|at| (backups[*at].started, backups[*at].id));
         let proven = counted.iter().copied().find(is_proven).or_else(others);
-        View { backups, zone, counted, fallback, proven }
+        let is_verified = |at: &usize| backups[*at].status == Status::Verified || is_proven(at);
+        let verified = counted.iter().copied().find(is_verified);
+        View { backups, zone, counted, fallback, proven, verified }
     }
 
     /// Whether nothing better may be left of the database than this one.
@@ -125,21 +153,30 @@ impl<'a> View<'a> {
         self.counted.is_empty() || (self.fallback && backup.status == Status::Damaged)
     }
 
+    /// The backups that tell that the database was emptied, each with why it stays.
+    fn emptied(&self) -> Vec<(usize, Reason)> {
+        let known = |at: &usize| (*at, self.backups[*at].fill, self.backups[*at].acknowledged);
+        let found = emptied(self.counted.iter().rev().map(known));
+        let both = found.map(|found| [(found.before, Reason::BeforeEmptied), (found.first, Reason::FirstEmptied)]);
+        both.into_iter().flatten().collect()
+    }
+
     /// For each backup the rules of the policy that keep it.
-    fn rules(&self, policy: &Policy) -> Vec<Vec<Reason>> {
+    fn rules(&self, policy: &Policy, gaps: Gaps) -> Vec<Vec<Reason>> {
         let mut reasons = vec![Vec::new(); self.backups.len()];
-        let Some(newest) = self.counted.first().map(|at| self.backups[*at].started) else { return reasons };
-        let ages = self.ages(policy, newest);
-        // Without a rule of age, the days that hold by default hold for what is not good.
-        let ages_of_others = match ages.is_empty() {
-            true => self.ages(&Policy { days: DEFAULT_DAYS, ..*policy }, newest),
-            false => ages.clone(),
-        };
-        for (at, backup) in self.backups.iter().enumerate() {
-            let applied = if counts(backup.status, self.fallback) { &ages } else { &ages_of_others };
-            let keeping = applied.iter().filter(|(since, _)| backup.started >= *since);
-            reasons[at].extend(keeping.map(|(_, reason)| reason.clone()));
+        if self.counted.is_empty() {
+            return reasons;
         }
+        let ages = ages(policy);
+        for (rule, reason) in &ages {
+            self.keep_by_age(rule, reason, gaps, &mut reasons);
+        }
+        // Without a rule of age, the days that hold by default hold for what is not good.
+        let of_others = match ages.is_empty() {
+            true => self::ages(&Policy { days: DEFAULT_DAYS, days_by_default: true, ..*policy }),
+            false => ages,
+        };
+        self.keep_others_by_age(&of_others, &mut reasons);
         for (place, at) in self.counted.iter().enumerate().take(policy.last as usize) {
             reasons[*at].push(Reason::Last(place + 1));
         }
@@ -156,17 +193,31 @@ impl<'a> View<'a> {
         reasons
     }
 
-    /// The rules of age: from when on each keeps everything.
-    fn ages(&self, policy: &Policy, newest: Timestamp) -> Vec<(Timestamp, Reason)> {
-        let mut ages = Vec::new();
-        if policy.days > 0 {
-            let days = Within { days: policy.days, ..Within::default() };
-            ages.push((period::before(newest, &days, self.zone), Reason::Days(policy.days)));
+    /// What a rule of age keeps of the backups that the rules go by.
+    fn keep_by_age(&self, rule: &Within, reason: &Reason, gaps: Gaps, reasons: &mut [Vec<Reason>]) {
+        let times: Vec<Timestamp> = self.counted.iter().map(|at| self.backups[*at].started).collect();
+        for (at, kept) in self.counted.iter().zip(gap::kept(&times, rule, self.zone)) {
+            match kept {
+                Kept::ByAge => reasons[*at].push(reason.clone()),
+                Kept::BeforeGap(gap) if gaps == Gaps::Skipped && !reasons[*at].contains(&Reason::BeforeGap(gap)) => {
+                    reasons[*at].push(Reason::BeforeGap(gap));
+                }
+                Kept::BeforeGap(_) => {}
+            }
         }
-        if policy.within != Within::default() {
-            ages.push((period::before(newest, &policy.within, self.zone), Reason::Within(policy.within)));
+    }
+
+    /// What the rules of age keep of the other backups.
+    fn keep_others_by_age(&self, rules: &[(Within, Reason)], reasons: &mut [Vec<Reason>]) {
+        let Some(newest) = self.counted.first().map(|at| self.backups[*at].started) else { return };
+        for (rule, reason) in rules {
+            let since = period::before(newest, rule, self.zone);
+            for (at, backup) in self.backups.iter().enumerate() {
+                if !counts(backup.status, self.fallback) && backup.started >= since {
+                    reasons[at].push(reason.clone());
+                }
+            }
         }
-        ages
     }
 
     /// As restic does: the newest backup of each of the last periods that have one; and while they are not as many as they
@@ -188,6 +239,19 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// The rules of age.
+fn ages(policy: &Policy) -> Vec<(Within, Reason)> {
+    let mut ages = Vec::new();
+    if policy.days > 0 {
+        let reason = if policy.days_by_default { Reason::DefaultDays } else { Reason::Days };
+        ages.push((Within { days: policy.days, ..Within::default() }, reason(policy.days)));
+    }
+    if policy.within != Within::default() {
+        ages.push((policy.within, Reason::Within(policy.within)));
+    }
+    ages
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{ConnectionArgs, PingArgs, PlaceArgs};
+use crate::cli::{ConnectionArgs, PingArgs, PlaceArgs, RuleArgs};
 
 /// Which databases are backed up.
 #[derive(Clone, Debug, Args)]
@@ -91,6 +91,9 @@ pub struct BackupArgs {
     /// Patience with another run.
     #[command(flatten)]
     pub patience: WaitArgs,
+    /// What retention keeps in the bucket: nothing else is copied there.
+    #[command(flatten)]
+    pub rules: RuleArgs,
     /// The dead man's switch.
     #[command(flatten)]
     pub ping: PingArgs,

@@ -22,6 +22,7 @@ impl MonitorArgs {
         match &mut self.action {
             MonitorAction::Check(args) => &mut args.health.place,
             MonitorAction::Report(args) => &mut args.health.place,
+            MonitorAction::Acknowledge(args) => &mut args.place,
             MonitorAction::TestMail(args) => &mut args.place,
         }
     }
@@ -34,8 +35,21 @@ pub enum MonitorAction {
     Check(Box<CheckArgs>),
     /// Show the state of the backups
     Report(Box<ReportArgs>),
+    /// Say that a database was emptied on purpose: retention keeps its last full backup until then
+    Acknowledge(Box<AcknowledgeArgs>),
     /// Send a mail, and tell each step on its way
     TestMail(Box<TestMailArgs>),
+}
+
+/// `pgcellar monitor acknowledge`.
+#[derive(Debug, Args)]
+pub struct AcknowledgeArgs {
+    /// Database
+    #[arg(value_name = "DATABASE")]
+    pub database: String,
+    /// The store.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// `pgcellar monitor check`.

@@ -30,6 +30,8 @@ pub struct RetentionSettings {
 pub struct Policy {
     /// Days back from the newest good backup.
     pub days: u32,
+    /// Whether these are the days that hold because no rule is set.
+    pub days_by_default: bool,
     /// The newest ones.
     pub last: u32,
     /// The newest one of each of so many hours.
@@ -77,20 +79,17 @@ impl RetentionSettings {
     }
 }
 
-/// The policies of the folder and of the bucket. The default days hold only where no rule is set, and each rule of the
-/// bucket that is not set is that of the folder.
+/// The policies of the folder and of the bucket. Each rule of the bucket that is not set is that of the folder, and the
+/// default days hold in a store only where no rule is set for it.
 pub fn policies(keep: &KeepArgs, keep_s3: &KeepS3Args) -> Result<(Policy, Policy)> {
-    let mut rules = local(keep)?;
-    if rules.within.is_none() && rules.counts.iter().all(Option::is_none) {
-        rules.counts[0] = Some(DEFAULT_DAYS);
-    }
+    let rules = local(keep)?;
     let of_bucket = s3(keep_s3)?;
     let mut counts = of_bucket.counts;
     for (own, local) in counts.iter_mut().zip(rules.counts) {
         *own = own.or(local);
     }
-    let policy = Policy::from(&rules);
     let policy_s3 = Policy::from(&Rules { counts, within: of_bucket.within.or(rules.within) });
+    let policy = Policy::from(&rules);
     for (policy, name) in [(policy, "BACKUP_"), (policy_s3, "BACKUP_S3_")] {
         if policy == Policy::default() {
             return Err(Error::new(Kind::Config, "the retention policy keeps nothing: every rule of it is 0")
@@ -151,9 +150,12 @@ fn rules(store: (&str, &str), texts: [&Option<String>; 7], within: &Option<Strin
 
 impl From<&Rules> for Policy {
     fn from(rules: &Rules) -> Self {
+        if rules.within.is_none() && rules.counts.iter().all(Option::is_none) {
+            return Policy { days: DEFAULT_DAYS, days_by_default: true, ..Policy::default() };
+        }
         let [days, last, hourly, daily, weekly, monthly, yearly] = rules.counts.map(Option::unwrap_or_default);
         let within = rules.within.unwrap_or_default();
-        Policy { days, last, hourly, daily, weekly, monthly, yearly, within }
+        Policy { days, days_by_default: false, last, hourly, daily, weekly, monthly, yearly, within }
     }
 }
 
@@ -163,6 +165,7 @@ impl Policy {
         let Within { years, months, days, hours } = self.within;
         Policy {
             days: self.days.saturating_mul(2),
+            days_by_default: self.days_by_default,
             last: self.last.saturating_mul(2),
             hourly: self.hourly.saturating_mul(2),
             daily: self.daily.saturating_mul(2),
@@ -176,6 +179,32 @@ impl Policy {
                 hours: hours.saturating_mul(2),
             },
         }
+    }
+}
+
+/// The rules that keep something: `7 days (the default)`, `the last 3, 12 monthly, within 1y`.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = match (self.days, self.days_by_default) {
+            (1, _) => "1 day".to_owned(),
+            (days, false) => format!("{days} days"),
+            (days, true) => format!("{days} days (the default)"),
+        };
+        let counts = [
+            (self.days, days),
+            (self.last, format!("the last {}", self.last)),
+            (self.hourly, format!("{} hourly", self.hourly)),
+            (self.daily, format!("{} daily", self.daily)),
+            (self.weekly, format!("{} weekly", self.weekly)),
+            (self.monthly, format!("{} monthly", self.monthly)),
+            (self.yearly, format!("{} yearly", self.yearly)),
+        ];
+        let mut rules: Vec<String> =
+            counts.into_iter().filter(|(number, _)| *number > 0).map(|(_, rule)| rule).collect();
+        if self.within != Within::default() {
+            rules.push(format!("within {}", self.within));
+        }
+        f.write_str(&rules.join(", "))
     }
 }
 
@@ -254,7 +283,7 @@ mod tests {
     #[test]
     fn seven_days_are_the_default_until_a_rule_is_named() {
         let none = KeepS3Args::default();
-        let week = Policy { days: 7, ..Policy::default() };
+        let week = Policy { days: 7, days_by_default: true, ..Policy::default() };
         assert_eq!(policies(&KeepArgs::default(), &none).unwrap(), (week, week));
         let keep = KeepArgs { keep_last: text("3"), ..KeepArgs::default() };
         let three = Policy { last: 3, ..Policy::default() };
@@ -274,7 +303,21 @@ mod tests {
         assert_eq!(policy, Policy { days: 90, within: Within { days: 3, ..Within::default() }, ..Policy::default() });
         let s3 = KeepS3Args { s3_keep_yearly: text("10"), ..KeepS3Args::default() };
         let (local, policy) = policies(&KeepArgs::default(), &s3).unwrap();
-        assert_eq!((local.yearly, policy), (0, Policy { days: 7, yearly: 10, ..Policy::default() }));
+        let week = Policy { days: 7, days_by_default: true, ..Policy::default() };
+        assert_eq!((local, policy), (week, Policy { yearly: 10, ..Policy::default() }), "as in the folder");
+        let s3 = KeepS3Args { s3_keep_last: text("1"), ..KeepS3Args::default() };
+        let last = Policy { last: 1, ..Policy::default() };
+        assert_eq!(policies(&KeepArgs::default(), &s3).unwrap(), (week, last));
+        let keep = KeepArgs { retention_days: text("30"), ..KeepArgs::default() };
+        assert_eq!(policies(&keep, &s3).unwrap().1, Policy { days: 30, last: 1, ..Policy::default() });
+    }
+
+    #[test]
+    fn rules_in_words() {
+        let policy = |keep: KeepArgs| policies(&keep, &KeepS3Args::default()).unwrap().0.to_string();
+        assert_eq!(policy(KeepArgs::default()), "7 days (the default)");
+        let keep = KeepArgs { retention_days: text("1"), keep_last: text("3"), ..KeepArgs::default() };
+        assert_eq!(policy(KeepArgs { keep_within: text("1y"), ..keep }), "1 day, the last 3, within 1y");
     }
 
     #[test]
@@ -290,6 +333,8 @@ mod tests {
         let s3 = KeepS3Args { s3_retention_days: text("0"), ..KeepS3Args::default() };
         let error = policies(&KeepArgs::default(), &s3).unwrap_err();
         assert!(error.to_string().contains("BACKUP_S3_RETENTION_DAYS"), "{error}");
+        let s3 = KeepS3Args { s3_keep_last: text("0"), ..KeepS3Args::default() };
+        assert_eq!(policies(&KeepArgs::default(), &s3).unwrap_err().kind(), Kind::Config);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
 
 /// Everything that the checks and the reports look at.
@@ -115,6 +116,12 @@ pub struct Backup {
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
     pub drill: Option<Drill>,
+    /// How much is in it.
+    #[serde(skip)]
+    pub fill: Fill,
+    /// Whether what it lacks of the one before was acknowledged.
+    #[serde(skip)]
+    pub acknowledged: bool,
 }
 
 /// A drill that came to an end.

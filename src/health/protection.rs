@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::emptied::{Emptied, emptied};
+use crate::catalogue::newest;
 use crate::health::facts::{Backup, Drill, Expected, Facts, State};
-
-/// How far a clock may be ahead before a backup counts as one from the future.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// A database and its backups.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub struct Kept<'a> {
     pub stores: Vec<&'static str>,
     /// Its last drill, whichever copy it was of.
     pub drill: Option<&'a Drill>,
+    /// Whether what it lacks was acknowledged, in whatever store.
+    pub acknowledged: bool,
 }
 
 impl Kept<'_> {
@@ -60,8 +61,16 @@ impl<'a> Protection<'a> {
 
     /// The good whole ones, the oldest first, without those from the future: of them nobody knows how old they are.
     pub fn good(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &'a Backup> {
-        let good = move |backup: &&'a Backup| backup.is_good() && !is_from_future(backup, now);
-        self.backups.iter().map(|kept| kept.backup).filter(good)
+        self.kept_good(now).map(|kept| kept.backup)
+    }
+
+    fn kept_good(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Kept<'a>> {
+        self.backups.iter().filter(move |kept| kept.backup.is_good() && !is_from_future(kept.backup, now))
+    }
+
+    /// The last full one and the first one after it, if the newest shows that the database was emptied.
+    pub fn emptied(&self, now: Timestamp) -> Option<Emptied<&'a Backup>> {
+        emptied(self.kept_good(now).map(|kept| (kept.backup, kept.backup.fill, kept.acknowledged)))
     }
 
     /// The newest good one.
@@ -87,18 +96,24 @@ impl<'a> Protection<'a> {
     }
 }
 
-/// Whether a backup began after now: then a clock was wrong, this one or that.
+/// Whether a backup began after now.
 pub fn is_from_future(backup: &Backup, now: Timestamp) -> bool {
-    backup.started.duration_since(now) > AHEAD
+    newest::is_from_future(backup.started, now)
 }
 
 fn everywhere(facts: &Facts) -> BTreeMap<&str, Kept<'_>> {
     let mut found: BTreeMap<&str, Kept<'_>> = BTreeMap::new();
     for store in &facts.stores {
         for backup in store.backups() {
-            let kept = found.entry(&backup.id).or_insert_with(|| Kept { backup, stores: Vec::new(), drill: None });
+            let kept = found.entry(&backup.id).or_insert_with(|| Kept {
+                backup,
+                stores: Vec::new(),
+                drill: None,
+                acknowledged: false,
+            });
             kept.stores.push(store.name);
             kept.drill = kept.drill.into_iter().chain(&backup.drill).max_by_key(|drill| drill.at);
+            kept.acknowledged |= backup.acknowledged;
             if backup.is_good() && !kept.backup.is_good() {
                 kept.backup = backup;
             }

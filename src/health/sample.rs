@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::catalogue::emptied::Fill;
 use crate::config::{MaxAge, MinFree, MonitorSettings};
 use crate::health::facts::{Backup, Contents, Disk, Expected, Facts, Schedule, Server, State, StoreFacts};
 
@@ -40,6 +41,8 @@ pub fn backup(database: &str, hours: i64) -> Backup {
         rewritten: Vec::new(),
         verified: None,
         drill: None,
+        fill: Fill { tables: Some(2), rows: Some(100) },
+        acknowledged: false,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod archive;
 pub mod child;
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod connection_limit;
 pub mod database_entries;

@@ -12,7 +12,7 @@ use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Omission};
 use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
-use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, local_zone};
+use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::products;
 use crate::health::words::some;
@@ -71,6 +71,8 @@ struct Run<'a> {
     bucket: Option<Arc<dyn Store>>,
     /// Id of the directory, once the lock is held.
     directory_id: OnceLock<String>,
+    /// What retention keeps; none where its settings are wrong.
+    retention: Option<RetentionSettings>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
     /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
@@ -161,6 +163,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         connection,
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
         local: stores.local,
+        retention: RetentionSettings::new(&args.rules).inspect_err(|error| log::warn!("{error}")).ok(),
         bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
         directory_id: OnceLock::new(),
         reached: AtomicBool::new(false),

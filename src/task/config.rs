@@ -38,7 +38,10 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
         let text = findings.to_string();
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
         match findings.errors() {
-            0 => log::info!("{}: the settings can be used", findings.label()),
+            0 => {
+                log::info!("{}: the settings can be used", findings.label());
+                findings.rules.iter().for_each(|rules| log::info!("{}: {rules}", findings.label()));
+            }
             wrong => errors += wrong,
         }
     }

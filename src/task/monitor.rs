@@ -6,6 +6,7 @@ use crate::cli::{MonitorAction, MonitorArgs};
 use crate::error::Result;
 use crate::host::stop::Stop;
 
+mod acknowledge;
 mod check;
 pub mod gather;
 mod notify;
@@ -17,6 +18,7 @@ pub async fn run(args: &MonitorArgs, stop: &Stop) -> Result<ExitCode> {
     match &args.action {
         MonitorAction::Check(args) => check::run(args, stop).await,
         MonitorAction::Report(args) => report::run(args, stop).await.map(|()| ExitCode::SUCCESS),
+        MonitorAction::Acknowledge(args) => acknowledge::run(args, stop).await.map(|()| ExitCode::SUCCESS),
         MonitorAction::TestMail(args) => test_mail::run(args, stop).await.map(|()| ExitCode::SUCCESS),
     }
 }

@@ -22,11 +22,14 @@ use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
 use crate::task::sweep;
 
+mod clock;
 mod plan;
+mod read;
 mod remove;
 mod report;
 
 use plan::Planned;
+pub use plan::would_stay;
 
 /// How old what a killed run has left must be to be removed.
 const DEBRIS: Duration = Duration::from_secs(24 * 3600);
@@ -35,7 +38,7 @@ const DEBRIS: Duration = Duration::from_secs(24 * 3600);
 struct Run {
     settings: RetentionSettings,
     place: Place,
-    /// How the server is reached, if it can be asked who it is.
+    /// How the server is reached, which tells the time and who it is; none where it is not to be asked, or its settings are wrong.
     connection: Option<Connection>,
     database: Option<String>,
     dry_run: bool,
@@ -87,13 +90,18 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 }
 
 fn clean(run: &Run, stores: &Stores) -> Result<()> {
-    let (ownership, mut read) = read(run, stores);
+    let (ownership, mut read) = read_all(run, stores);
     let mut shelves = shelves(run, stores, |store| {
         let catalogue = read.remove(store.name());
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
     let mut planned = plan::plan(run, &mut shelves);
+    if let Err(error) = clock::must_be_right(run, stores, &planned) {
+        report::print(run, &shelves, &planned)?;
+        return conclude([error].into_iter().chain(shelves.into_iter().filter_map(|shelf| shelf.failure)));
+    }
+    read::before_removal(run, &mut shelves, &mut planned)?;
     if !run.dry_run {
         for (shelf, planned) in shelves.iter_mut().zip(&mut planned) {
             remove::remove(run, shelf, planned)?;
@@ -155,7 +163,7 @@ fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Resul
 }
 
 /// Reads all stores, and finds out whose the backups are.
-fn read(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
+fn read_all(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
     let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));

@@ -294,13 +294,37 @@ async fn record(store: &Arc<dyn Store>, report: &Report) -> Result<()> {
         damage: report.damage.clone(),
     };
     let store = Arc::clone(store);
-    off_thread(move || match store.size(&Manifest::key(&record.id))? {
-        Some(_) if record.passed && record.depth == Depth::Stored && knows_more(&*store, &record.id) => Ok(()),
-        Some(_) => store.replace(&Verification::key(&record.id), &record.to_json()?),
-        None => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", record.id))),
-    })
-    .await
-    .map_err(|error| error.context("the result cannot be recorded"))
+    off_thread(move || write_record(&*store, &record)).await
+}
+
+fn write_record(store: &dyn Store, record: &Verification) -> Result<()> {
+    let written = match store.size(&Manifest::key(&record.id)) {
+        Ok(Some(_)) if record.passed && record.depth == Depth::Stored && knows_more(store, &record.id) => Ok(()),
+        Ok(Some(_)) => record.to_json().and_then(|bytes| store.replace(&Verification::key(&record.id), &bytes)),
+        Ok(None) => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", record.id))),
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| error.context("the result cannot be recorded"))
+}
+
+/// Reads the stored bytes of a backup, and records the result as a verify does, for as long as it can be written. Blocks.
+///
+/// # Errors
+/// What kept a file from being read.
+pub fn read_stored(store: &Arc<dyn Store>, manifest: &Manifest, stop: &Stop) -> Result<Verification> {
+    let progress = Progress::begin(&format!("read {}", manifest.id), Some(manifest.stored_bytes()));
+    let (moved, stop) = (progress.counter(), stop.clone());
+    let reading = Reading { store: Arc::clone(store), identities: None, moved, stop };
+    let mut damage = Vec::new();
+    for file in &manifest.files {
+        damage.extend(reading.read_stored(manifest, file)?);
+    }
+    let (id, passed) = (manifest.id.clone(), damage.is_empty());
+    let record = Verification { id, at: Timestamp::now(), passed, depth: Depth::Stored, damage };
+    if let Err(error) = write_record(store.as_ref(), &record) {
+        log::warn!("{error}");
+    }
+    Ok(record)
 }
 
 fn knows_more(store: &dyn Store, id: &str) -> bool {

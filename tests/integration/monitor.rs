@@ -14,6 +14,7 @@ use crate::common::process::{hand_over, is_root, must, plain};
 use crate::common::{Cellar, Cluster, Version, forged, keys};
 
 mod browser;
+mod emptied;
 mod report;
 
 /// Exit statuses of a plugin.
@@ -285,7 +286,8 @@ fn what_a_killed_run_left() {
 fn a_verify_that_found_damage() {
     let cellar = folder();
     let (old, new) = (forged::lay(&cellar.backup_dir(), "shop", 25), forged::lay(&cellar.backup_dir(), "shop", 1));
-    // The files have the right sizes and nothing else.
+    fs::write(cellar.backup_dir().join(format!("{new}.globals.sql.gz.age")), [b'x'; forged::SIZES[1] as usize])
+        .unwrap();
     assert_ne!(cellar.run(["verify", &new]).finish().code(), Some(0));
     let outcome = finds(check(&cellar), CRITICAL, &["damaged"]);
     says(&outcome, &[&new]);

@@ -2,17 +2,22 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Period;
 use crate::catalogue::Status;
 use crate::config::Within;
+use crate::health::words::span;
 
 /// Why a backup stays or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// `BACKUP_RETENTION_DAYS`.
     Days(u32),
+    /// The days that hold where no rule is set.
+    DefaultDays(u32),
+    /// A rule of age would keep it if no time had passed in this gap between backups.
+    BeforeGap(SignedDuration),
     /// `BACKUP_KEEP_WITHIN`.
     Within(Within),
     /// `BACKUP_KEEP_LAST`; the newest one is the first.
@@ -25,6 +30,16 @@ pub enum Reason {
     NewestGood,
     /// The last backup of its database that a drill has proven.
     NewestProven,
+    /// The last good backup of its database that was read whole.
+    NewestVerified,
+    /// Its bytes are read before others of its database are removed.
+    ReadFirst,
+    /// The backup that stays in its place could not be read.
+    NewestUnread,
+    /// The last backup from before its database was emptied, which was not acknowledged.
+    BeforeEmptied,
+    /// The first backup of the emptied database.
+    FirstEmptied,
     /// Options left data out of all of them.
     NewestPartial,
     /// It is damaged, and there is no good one.
@@ -60,6 +75,10 @@ impl fmt::Display for Reason {
         match self {
             Reason::Days(1) => f.write_str("within 1 day"),
             Reason::Days(days) => write!(f, "within {days} days"),
+            Reason::DefaultDays(days) => write!(f, "{} (the default)", Reason::Days(*days)),
+            Reason::BeforeGap(gap) => {
+                write!(f, "from before a gap of {}, too few came after it yet", span(gap.unsigned_abs()))
+            }
             Reason::Within(within) => write!(f, "within {within}"),
             Reason::Last(1) => f.write_str("newest"),
             Reason::Last(place) => write!(f, "newest but {}", place - 1),
@@ -67,6 +86,11 @@ impl fmt::Display for Reason {
             Reason::OldestFor(period) => write!(f, "oldest, until there are enough {}s", period.name()),
             Reason::NewestGood => f.write_str("last good one"),
             Reason::NewestProven => f.write_str("last proven one"),
+            Reason::NewestVerified => f.write_str("last verified one"),
+            Reason::ReadFirst => f.write_str("read before others go"),
+            Reason::NewestUnread => f.write_str("the newest one could not be read"),
+            Reason::BeforeEmptied => f.write_str("last one before the database was emptied"),
+            Reason::FirstEmptied => f.write_str("first one after the database was emptied"),
             Reason::NewestPartial => f.write_str("last one, all are partial"),
             Reason::NoGoodOne => f.write_str("there is no good one"),
             Reason::NotYet => f.write_str("its time is yet to come"),

@@ -6,7 +6,17 @@ const BERLIN: &str = "Europe/Berlin";
 
 fn facts<'a>(id: &'a str, started: &str) -> Facts<'a> {
     let started = started.parse().unwrap();
-    Facts { id, started, status: Status::Good, pinned: false, locked_until: None, awaited: false, proven: false }
+    Facts {
+        id,
+        started,
+        status: Status::Good,
+        pinned: false,
+        locked_until: None,
+        awaited: false,
+        proven: false,
+        fill: Fill::default(),
+        acknowledged: false,
+    }
 }
 
 /// Good backups that began at these times, and the same texts as their ids.
@@ -23,9 +33,18 @@ fn decide_in(backups: &[Facts<'_>], policy: &Policy, zone: &str) -> Vec<Decision
     decide(backups, policy, "2100-01-01T00:00:00Z".parse().unwrap(), &TimeZone::get(zone).unwrap())
 }
 
+/// Ids of those that something else keeps than a gap after them.
 fn kept<'a>(backups: &[Facts<'a>], policy: &Policy, zone: &str) -> Vec<&'a str> {
     let decisions = decide_in(backups, policy, zone);
-    backups.iter().zip(decisions).filter(|(_, decision)| decision.keep).map(|(backup, _)| backup.id).collect()
+    let is_kept = |decision: &Decision| {
+        decision.keep && decision.reasons.iter().any(|reason| !matches!(reason, Reason::BeforeGap(_)))
+    };
+    backups.iter().zip(decisions).filter(|(_, decision)| is_kept(decision)).map(|(backup, _)| backup.id).collect()
+}
+
+/// Two old ones, the newest, and one between, so that there is no gap that anything stays for.
+fn two_expired() -> Vec<Facts<'static>> {
+    backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-10T02:00:00Z", "2024-01-06T02:00:00Z"])
 }
 
 fn days(days: u32) -> Policy {
@@ -67,7 +86,7 @@ fn damaged_and_partial_backups_take_nobodys_place() {
     let decisions = decide_in(&all, &last, "UTC");
     assert_eq!(decisions[4].reasons, [Reason::ExpiredDamaged]);
     assert_eq!(decisions[5].reasons, [Reason::ExpiredPartial]);
-    assert_eq!(decisions[6].reasons, [Reason::Days(7)]);
+    assert_eq!(decisions[6].reasons, [Reason::DefaultDays(7)]);
 }
 
 #[test]
@@ -104,7 +123,7 @@ fn a_clock_that_was_wrong_removes_nothing() {
 
 #[test]
 fn pinned_and_locked_backups_stay_and_count_like_others() {
-    let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    let mut all = two_expired();
     all[0].pinned = true;
     all[1].locked_until = Some("2100-01-01T00:00:01Z".parse().unwrap());
     let decisions = decide_in(&all, &days(7), "UTC");
@@ -113,7 +132,7 @@ fn pinned_and_locked_backups_stay_and_count_like_others() {
     all[1].locked_until = Some("2100-01-01T00:00:00Z".parse().unwrap());
     assert!(!decide_in(&all, &days(7), "UTC")[1].keep, "a lock that has ended");
     all[2].pinned = true;
-    let last = Policy { last: 2, ..Policy::default() };
+    let last = Policy { last: 3, ..Policy::default() };
     assert!(decide_in(&all, &last, "UTC")[1].keep, "a pinned one takes its place among the last");
     assert_eq!(decide_in(&all, &Policy { last: 1, ..last }, "UTC")[1].reasons, [Reason::Expired]);
 }
@@ -127,10 +146,12 @@ fn what_the_bucket_waits_for_stays_for_as_long_again() {
         facts("copied", "2024-01-03T02:00:00Z"),
         awaited("young", "2024-01-15T02:00:00Z"),
         awaited("newest", "2024-01-16T02:00:00Z"),
+        facts("between", "2024-01-07T02:00:00Z"),
+        facts("another", "2024-01-11T02:00:00Z"),
     ];
     let decisions = decide_in(&all, &days(7), "UTC");
     let keep: Vec<bool> = decisions.iter().map(|decision| decision.keep).collect();
-    assert_eq!(keep, [false, true, false, true, true]);
+    assert_eq!(keep, [false, true, false, true, true, false, true]);
     assert_eq!(decisions[1].reasons, [Reason::Awaited]);
     assert!(!decisions[3].reasons.contains(&Reason::Awaited));
     // Rules that count keep twice as many.
@@ -236,6 +257,11 @@ fn reasons_are_words() {
     let cases = [
         (Reason::Days(1), "within 1 day"),
         (Reason::Days(7), "within 7 days"),
+        (Reason::DefaultDays(7), "within 7 days (the default)"),
+        (
+            Reason::BeforeGap(jiff::SignedDuration::from_hours(31 * 24)),
+            "from before a gap of 31 d, too few came after it yet",
+        ),
         (Reason::Last(1), "newest"),
         (Reason::Last(3), "newest but 2"),
         (Reason::NewestOf(Period::Week), "newest of its week"),
@@ -278,6 +304,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     (small(), small(), small(), small(), small(), small(), small(), within).prop_map(
         |(days, last, hourly, daily, weekly, monthly, yearly, within)| Policy {
             days,
+            days_by_default: false,
             last,
             hourly,
             daily,
@@ -310,6 +337,8 @@ fn shelf(drawn: &[Drawn]) -> Vec<Facts<'static>> {
         locked_until: None,
         awaited: backup.awaited,
         proven: backup.minute % 3 == 0,
+        fill: Fill::default(),
+        acknowledged: false,
     };
     drawn.iter().zip(&NAMES).map(facts).collect()
 }
@@ -364,7 +393,7 @@ proptest! {
         let mut proven = all.iter().zip(&decisions).filter(|(facts, _)| facts.proven && facts.status != Status::Damaged).peekable();
         prop_assert!(proven.peek().is_none() || proven.any(|(_, decision)| decision.keep));
         for (facts, decision) in all.iter().zip(&decisions) {
-            prop_assert!(decision.keep || !facts.pinned && facts.started <= now);
+            prop_assert!(decision.keep || !facts.pinned && !is_from_future(facts.started, now));
             prop_assert!(!decision.reasons.is_empty());
         }
     }
@@ -380,7 +409,9 @@ proptest! {
         let newest = all.iter().filter(|facts| is_good(facts.status)).max_by_key(|facts| (facts.started, facts.id));
         for (at, decision) in decisions.iter().enumerate().filter(|(at, _)| is_good(all[*at].status)) {
             let last = newest.is_some_and(|newest| newest.id == all[at].id);
-            prop_assert_eq!(decision.keep, last || named(at, &all, &policy, &zone), "{:?}", all[at]);
+            let apart = |reason: &Reason| matches!(reason, Reason::BeforeGap(_) | Reason::NewestVerified);
+            let apart = decision.reasons.iter().any(apart);
+            prop_assert_eq!(decision.keep, last || apart || named(at, &all, &policy, &zone), "{:?}", all[at]);
         }
     }
 
@@ -434,7 +465,7 @@ proptest! {
 
 #[test]
 fn the_newest_proven_one_stays() {
-    let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    let mut all = two_expired();
     all[0].proven = true;
     all[1].proven = true;
     let decisions = decide_in(&all, &days(7), "UTC");
@@ -447,7 +478,126 @@ fn the_newest_proven_one_stays() {
     assert_eq!((decisions[0].keep, decisions[1].keep), (true, false));
     // A whole one comes before a partial one, and a partial one before none.
     all[1].status = Status::Partial;
-    assert_eq!(kept(&all, &days(7), "UTC"), ["2024-01-01T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    assert_eq!(kept(&all, &days(7), "UTC"), [all[0].id, all[2].id, all[3].id]);
     all[0].proven = false;
-    assert_eq!(kept(&all, &days(7), "UTC"), ["2024-01-02T02:00:00Z", "2024-03-01T02:00:00Z"]);
+    assert_eq!(kept(&all, &days(7), "UTC"), [all[1].id, all[2].id, all[3].id]);
+}
+
+#[test]
+fn the_newest_verified_one_stays_until_a_newer_one_is_verified() {
+    let verified = |facts: Facts<'static>| with(facts, |facts| facts.status = Status::Verified);
+    let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-03T02:00:00Z"]);
+    all[0] = verified(all[0].clone());
+    let last = Policy { last: 1, ..Policy::default() };
+    let decisions = decide_in(&all, &last, "UTC");
+    assert_eq!(decisions[0].reasons, [Reason::NewestVerified]);
+    assert_eq!(decisions[1].reasons, [Reason::Expired]);
+    // A drill reads more than a verify does.
+    all[1].proven = true;
+    assert_eq!(kept(&all, &last, "UTC"), [all[1].id, all[2].id]);
+    all[1].proven = false;
+    all[2] = verified(all[2].clone());
+    assert_eq!(kept(&all, &last, "UTC"), [all[2].id]);
+}
+
+#[test]
+fn the_last_one_from_before_the_database_was_emptied_stays() {
+    let full = Fill { tables: Some(2), rows: Some(200) };
+    let times: Vec<String> = (1..=30).map(|day| format!("2024-01-{day:02}T02:00:00Z")).collect();
+    let mut all: Vec<Facts<'_>> = times.iter().map(|time| facts(time, time)).collect();
+    for (at, facts) in all.iter_mut().enumerate() {
+        facts.fill = if at < 10 { full } else { Fill { tables: Some(0), rows: Some(0) } };
+    }
+    let decisions = decide_in(&all, &days(7), "UTC");
+    assert_eq!(decisions[8].reasons, [Reason::Expired]);
+    assert_eq!(decisions[9].reasons, [Reason::BeforeEmptied]);
+    assert_eq!(decisions[10].reasons, [Reason::FirstEmptied]);
+    assert_eq!(decisions[11].reasons, [Reason::Expired]);
+    // Night after night, as they are removed.
+    let mut left: Vec<Facts<'_>> = Vec::new();
+    for facts in &all {
+        left.push(facts.clone());
+        let decisions = decide_in(&left, &days(7), "UTC");
+        left = left.into_iter().zip(decisions).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts).collect();
+    }
+    assert_eq!(left.iter().take(2).map(|facts| facts.id).collect::<Vec<_>>(), [all[9].id, all[10].id]);
+    assert_eq!(left.len(), 10);
+    all.iter_mut().for_each(|facts| facts.acknowledged = true);
+    assert_eq!(kept(&all, &days(7), "UTC").len(), 8);
+}
+
+#[test]
+fn a_newcomer_after_a_gap_removes_no_more_than_the_run_before_would_have() {
+    let all = backups(&[
+        "2024-01-01T02:00:00Z",
+        "2024-01-02T02:00:00Z",
+        "2024-01-03T02:00:00Z",
+        "2024-01-04T02:00:00Z",
+        "2024-01-05T02:00:00Z",
+        "2024-01-06T02:00:00Z",
+        "2024-01-07T02:00:00Z",
+        "2024-02-06T02:00:00Z",
+    ]);
+    let decisions = decide_in(&all, &days(7), "UTC");
+    assert!(decisions.iter().all(|decision| decision.keep));
+    assert_eq!(decisions[0].reasons, [Reason::BeforeGap(jiff::SignedDuration::from_hours(30 * 24))]);
+    // When the clock is right again, the newcomer is one of the future.
+    let decisions = decide(&all, &days(7), "2024-01-08T03:00:00Z".parse().unwrap(), &TimeZone::UTC);
+    assert!(decisions.iter().all(|decision| decision.keep));
+    assert!(decisions[6].reasons.contains(&Reason::NewestGood));
+}
+
+/// Backups that began so many hours before the first one, as the rules of age alone leave them.
+fn at_hours(hours: &[i64]) -> Vec<Facts<'static>> {
+    let newest: Timestamp = "2024-06-01T02:00:00Z".parse().unwrap();
+    let facts = |(hours, id): (&i64, &&'static str)| Facts {
+        started: newest - jiff::SignedDuration::from_hours(*hours),
+        ..self::facts(id, "2024-06-01T02:00:00Z")
+    };
+    hours.iter().zip(&NAMES).map(facts).collect()
+}
+
+proptest! {
+    #[test]
+    fn steady_backups_stay_as_the_days_say(number in 1..41_i64, step in 1..96_i64, keep in 8..15_u32) {
+        let hours: Vec<i64> = (0..number).map(|at| at * step).collect();
+        let decisions = decide_in(&at_hours(&hours), &days(keep), "UTC");
+        for (hours, decision) in hours.iter().zip(decisions) {
+            prop_assert_eq!(decision.keep, *hours <= i64::from(keep) * 24);
+        }
+    }
+
+    #[test]
+    fn one_newcomer_removes_no_more_than_a_run_in_time(
+        number in 1..20_i64, step in 1..72_i64, keep in 7..15_u32, gap in 1..20_000_i64
+    ) {
+        let zone = TimeZone::UTC;
+        let now = "2100-01-01T00:00:00Z".parse().unwrap();
+        let left = |first: i64| {
+            let hours: Vec<i64> = [0].into_iter().chain((0..number).map(|at| first + at * step)).collect();
+            decide(&at_hours(&hours), &days(keep), now, &zone).iter().filter(|decision| decision.keep).count()
+        };
+        let (in_time, after) = (left(step), left(step + gap));
+        // Where the gap is short, the days pass as they always do.
+        prop_assert!(after >= in_time || gap + step <= i64::from(keep) * 12 + 1 || gap < step, "{} of {}", after, in_time);
+    }
+
+    #[test]
+    fn what_stays_does_not_grow(step in 1..72_i64, keep in 7..15_u32, gaps in prop::collection::vec(0..2000_i64, 1..6)) {
+        // Runs of backups with gaps between, and retention after each.
+        let mut clock: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+        let mut left: Vec<Facts<'static>> = Vec::new();
+        let most = usize::try_from(i64::from(keep) * 24 / step + 1).unwrap();
+        for gap in gaps {
+            clock += jiff::SignedDuration::from_hours(gap);
+            for _ in 0..=most {
+                clock += jiff::SignedDuration::from_hours(step);
+                left.push(Facts { started: clock, ..facts("same", "2024-01-01T00:00:00Z") });
+                let decisions = decide(&left, &days(keep), clock, &TimeZone::UTC);
+                left = left.into_iter().zip(decisions).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts).collect();
+                prop_assert!(left.len() <= most + 2, "{} of {}", left.len(), most);
+            }
+            prop_assert!(left.len() <= most, "{} of {}", left.len(), most);
+        }
+    }
 }

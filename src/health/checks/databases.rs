@@ -98,11 +98,6 @@ fn look(facts: &Facts) -> String {
 
 fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
     let name = quoted(protection.database);
-    let future = protection.backups.iter().any(|kept| kept.backup.is_good() && is_from_future(kept.backup, facts.now));
-    if future {
-        // Whether it is recent cannot be told; the check of the clock says so.
-        return None;
-    }
     if let Some(due) = expected.first_due
         && protection.backups.is_empty()
         && expected.has_time(facts.now)
@@ -114,7 +109,16 @@ fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Opti
         |wanted: fn(&State) -> bool| protection.backups.iter().filter(|kept| wanted(&kept.backup.state)).count();
     let (damaged, partial) =
         (number(|state| matches!(state, State::Damaged(_))), number(|state| *state == State::Partial));
+    let future = protection
+        .backups
+        .iter()
+        .filter(|kept| kept.backup.is_good() && is_from_future(kept.backup, facts.now))
+        .count();
     let others = match (damaged, partial) {
+        _ if future > 0 => format!(
+            " whose time has come ({} in the future)",
+            if future == 1 { "one began".to_owned() } else { format!("{future} began") }
+        ),
         (0, 0) => String::new(),
         (0, partial) => format!(" ({partial} without all data)"),
         (damaged, 0) => format!(" ({damaged} damaged)"),
@@ -164,8 +168,12 @@ fn large(protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Find
 fn old(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let MaxAge::Days(days) = settings.max_age else { return None };
     let limit = SignedDuration::from_hours(24 * i64::from(days));
-    // Retention never takes the last good one, nor the last that a drill has proven.
-    let kept = [protection.newest(facts.now), protection.proven().map(|(backup, _)| backup)];
+    // Retention never takes the last good one, nor the last that a verify or a drill has read whole, nor what tells that
+    // the database was emptied.
+    let (newest, emptied) = (protection.newest(facts.now), protection.emptied(facts.now));
+    let verified = protection.good(facts.now).rfind(|backup| backup.verified.is_some());
+    let proven = protection.proven().map(|(backup, _)| backup);
+    let kept = [newest, verified, proven, emptied.map(|found| found.before), emptied.map(|found| found.first)];
     let is_kept = |backup: &Backup| kept.iter().flatten().any(|kept| kept.id == backup.id);
     let old = |backup: &&Backup| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
     let old: Vec<&Backup> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();

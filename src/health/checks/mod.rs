@@ -7,6 +7,7 @@ use crate::health::{Finding, Level};
 
 mod databases;
 mod drills;
+mod emptied;
 mod host;
 mod learned;
 mod stores;
@@ -19,6 +20,7 @@ const ORDER: &[&str] = &[
     "store_unreadable",
     "mixed_servers",
     "no_backup",
+    "emptied",
     "damaged",
     "drill_failed",
     "not_recent",
@@ -35,6 +37,7 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     let mut findings = stores::findings(facts, settings);
     findings.extend(databases::findings(facts, &protections, settings));
     findings.extend(drills::findings(facts, &protections, settings));
+    findings.extend(emptied::findings(facts, &protections));
     findings.extend(learned::findings(facts, &protections, settings));
     findings.extend(host::findings(facts));
     let place = |finding: &Finding| ORDER.iter().position(|check| *check == finding.check).unwrap_or(ORDER.len());

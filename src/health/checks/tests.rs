@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::catalogue::drill::Outcome;
+use crate::catalogue::emptied::Fill;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
     Backup, Contents, Disk, Drill, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
@@ -198,7 +199,42 @@ fn backups_from_the_future() {
     let facts = with(vec![backup("shop", 30), ahead.clone()]);
     let found: Vec<_> = findings(&facts, &settings()).iter().map(|finding| finding.check).collect();
     assert_eq!(found, ["not_recent", "clock"]);
-    finds(&with(vec![ahead]), &settings(), Level::Warning, "clock", "");
+    // Where nothing else is left, there is nothing to count on.
+    let found = findings(&with(vec![ahead]), &settings());
+    let found: Vec<_> = found.iter().map(|finding| (finding.level, finding.check)).collect();
+    assert_eq!(found, [(Level::Critical, "no_backup"), (Level::Warning, "clock")]);
+}
+
+#[test]
+fn emptied_databases() {
+    let fill = |tables, rows| Fill { tables: Some(tables), rows: Some(rows) };
+    let nights = |number: i64, at: &dyn Fn(i64) -> Fill| -> Vec<Backup> {
+        let made = |night: i64| Backup { fill: at(night), ..backup("shop", 10 + 24 * night) };
+        (0..number).rev().map(made).collect()
+    };
+    let mut emptied = nights(30, &|night| if night < 20 { fill(0, 0) } else { fill(2, 200) });
+    let found = findings(&with(emptied.clone()), &settings());
+    let found = found.iter().find(|finding| finding.check == "emptied").unwrap();
+    assert_eq!((found.level, found.subject.as_str()), (Level::Critical, "shop"));
+    let (before, first) = (emptied[9].id.as_str(), emptied[10].id.as_str());
+    assert!(found.message.contains(&format!("{first} had 0 tables with 0 rows")), "{}", found.message);
+    assert!(found.message.contains(&format!("{before}, had 2 tables with 200 rows")), "{}", found.message);
+    assert!(
+        found.hint.contains("pgcellar monitor acknowledge 'shop'") && found.hint.contains(before),
+        "{}",
+        found.hint
+    );
+    // What is kept for it is no backup that is too old.
+    let old = MonitorSettings { max_age: MaxAge::Days(20), ..settings() };
+    let kept = [emptied[9].clone(), emptied[10].clone(), emptied[29].clone()].to_vec();
+    let found: Vec<_> = findings(&with(kept), &old).iter().map(|finding| finding.check).collect();
+    assert_eq!(found, ["emptied"]);
+    // Acknowledged in one store, whichever.
+    let mut both = with(emptied.clone());
+    emptied.iter_mut().for_each(|backup| backup.acknowledged = true);
+    both.stores.push(store("s3", emptied.clone()));
+    is_silent(&both, &settings());
+    is_silent(&with(emptied), &settings());
 }
 
 #[test]

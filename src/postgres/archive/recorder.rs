@@ -30,6 +30,13 @@ pub struct Recorded {
     pub large_objects: LargeObjects,
 }
 
+impl Recorded {
+    /// Rows of all tables.
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().fold(0, |sum, table| sum.saturating_add(table.sum.rows))
+    }
+}
+
 /// The name of a column, without quotes.
 type Name = Vec<u8>;
 

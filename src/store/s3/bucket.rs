@@ -144,7 +144,9 @@ impl Bucket {
         metadata.extend(mark.map(|mark| (UPLOAD.to_owned(), mark.to_owned())));
         let is_archive = !full.ends_with(".json") && !full.ends_with(PARTIAL);
         // What is replaced or removed in the ordinary course of things is not locked.
-        let is_lasting = ![PARTIAL, ".verify.json", ".pin.json", ".drill.json"].iter().any(|end| full.ends_with(end));
+        let is_lasting = ![PARTIAL, ".verify.json", ".pin.json", ".drill.json", ".acknowledged.json"]
+            .iter()
+            .any(|end| full.ends_with(end));
         let class = self.settings.storage_class.as_deref().filter(|_| is_archive);
         let (encryption, encryption_key) = match &self.settings.encryption {
             None => (None, None),

@@ -61,6 +61,7 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
         files: whole.files,
         contents: Contents {
             tables: whole.tables,
+            rows: None,
             large_objects: whole.large_objects,
             extensions: whole.extensions.into_iter().map(extension).collect(),
             database_bytes: 0,

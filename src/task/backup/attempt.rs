@@ -14,7 +14,7 @@ use crate::host::progress::Progress;
 use crate::host::thread::joined;
 use crate::identity::Identity;
 use crate::pipeline::Finished;
-use crate::postgres::archive::Record;
+use crate::postgres::archive::{Record, Recorded};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
@@ -149,6 +149,7 @@ async fn dump(
         }
         recorded => recorded.ok(),
     };
+    let rows = recorded.as_ref().map(Recorded::rows);
     let fingerprints = match recorded {
         Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &facts).await?),
         None => None,
@@ -167,6 +168,7 @@ async fn dump(
         globals: upload,
         fingerprints,
         files: archive.files.into_iter().chain([file]).chain(fingerprints_file).collect(),
+        rows,
         dumped: archive.dumped,
         facts,
         omitted,

@@ -4,10 +4,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::catalogue::copied::{self, Copied, ids, is_there};
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::ownership::{Owner, Ownership};
 use crate::catalogue::{Backup, Catalogue, Status};
+use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
+use crate::health::words::some;
 use crate::host::event;
 use crate::host::progress::{Counter, Progress};
 use crate::host::thread::joined;
@@ -16,6 +21,10 @@ use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::copy::Copier;
 use crate::task::backup::{PROMPT, Run};
+use crate::task::retention;
+
+/// How many backups are named that are not copied.
+const NAMED: usize = 3;
 
 /// What became of the copies.
 #[derive(Default)]
@@ -90,21 +99,31 @@ fn address(run: &Run<'_>) -> String {
 
 /// Looks what is in the directory and in the bucket.
 async fn survey(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
-    let (local, bucket, instance) = (local.clone(), Arc::clone(bucket), run.place.instance.clone());
+    let (local, bucket, place, rules) = (local.clone(), Arc::clone(bucket), run.place.clone(), run.retention.clone());
     let address = address(run);
-    joined(tokio::task::spawn_blocking(move || look(&local, bucket.as_ref(), &instance, &address)).await)
+    joined(tokio::task::spawn_blocking(move || look(&local, bucket.as_ref(), &place, &address, rules.as_ref())).await)
 }
 
-fn look(local: &LocalStore, bucket: &dyn Store, instance: &str, address: &str) -> Result<Survey> {
+fn look(
+    local: &LocalStore,
+    bucket: &dyn Store,
+    place: &Place,
+    address: &str,
+    rules: Option<&RetentionSettings>,
+) -> Result<Survey> {
     let catalogue = Catalogue::read(local)?;
-    let own: Vec<&Backup> = catalogue.backups.iter().filter(|backup| backup.manifest.instance == instance).collect();
+    let is_own = |backup: &&Backup| backup.manifest.instance == place.instance;
+    let own: Vec<&Backup> = catalogue.backups.iter().filter(is_own).collect();
     let entries = bucket.list()?;
     let in_bucket = ids(&entries);
     let before = Copied::read(local);
     let mut copied = before.clone();
     copied.keep(&catalogue.backups);
     copied.forget_emptied(address, &own, &in_bucket);
-    let lacking = copied.lacking(address, &own, &in_bucket);
+    let mut lacking = copied.lacking(address, &own, &in_bucket);
+    if let Some(rules) = rules {
+        leave_out_expired(&mut lacking.missing, &own, &in_bucket, bucket, place, rules)?;
+    }
     if lacking.deleted > 0 {
         log::debug!("{} backups were copied to {address} and deleted there since", lacking.deleted);
     }
@@ -125,6 +144,44 @@ fn look(local: &LocalStore, bucket: &dyn Store, instance: &str, address: &str) -
     let there = own.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| in_bucket.contains(id));
     let there = there.filter(|id| copied.has(address, id)).map(str::to_owned).collect();
     Ok(Survey { copied, there, missing })
+}
+
+/// Leaves out what retention would remove from the bucket at once. What is in the bucket alone is read only where what is in
+/// the directory keeps something from being copied.
+fn leave_out_expired(
+    missing: &mut Vec<&Backup>,
+    own: &[&Backup],
+    in_bucket: &HashSet<&str>,
+    bucket: &dyn Store,
+    place: &Place,
+    rules: &RetentionSettings,
+) -> Result<()> {
+    let stay = |missing: &[&Backup], there: &[&Backup]| {
+        retention::would_stay(missing, there, &rules.s3, Timestamp::now(), &rules.zone)
+    };
+    let both: Vec<&Backup> =
+        own.iter().filter(|backup| in_bucket.contains(backup.manifest.id.as_str())).copied().collect();
+    if stay(missing, &both).len() == missing.len() {
+        return Ok(());
+    }
+    let there = Catalogue::read(bucket)?;
+    let ownership = Ownership::new(&Owner::of(place), std::iter::once(&there));
+    let there: Vec<&Backup> = there.backups.iter().filter(|backup| ownership.owns(backup)).collect();
+    let stay = stay(missing, &there);
+    let expired: Vec<&str> =
+        missing.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| !stay.contains(*id)).collect();
+    if !expired.is_empty() {
+        log::info!(
+            "{} not copied to {}, where the rules would remove {} at once ({}): {}",
+            if expired.len() == 1 { "1 backup is".to_owned() } else { format!("{} backups are", expired.len()) },
+            bucket.location(),
+            if expired.len() == 1 { "it" } else { "them" },
+            rules.s3,
+            some(&expired, NAMED),
+        );
+    }
+    missing.retain(|backup| stay.contains(&backup.manifest.id));
+    Ok(())
 }
 
 fn damaged(backup: &Backup) -> Error {

@@ -28,6 +28,8 @@ pub struct Whole {
     pub fingerprints: Option<Box<dyn Upload>>,
     /// All files, the archive's first.
     pub files: Vec<StoredFile>,
+    /// Rows of all tables in the archive, where they were counted.
+    pub rows: Option<u64>,
     /// What the archive has.
     pub dumped: Dumped,
     /// What the snapshot told.
@@ -80,6 +82,7 @@ impl Whole {
             files: self.files.clone(),
             contents: Contents {
                 tables: self.dumped.tables(),
+                rows: self.rows,
                 large_objects: self.dumped.large_objects,
                 extensions: facts.extensions.clone(),
                 database_bytes: facts.bytes,

@@ -13,6 +13,8 @@ pub struct Findings {
     /// Line of the assignment of each variable that counts.
     lines: BTreeMap<String, usize>,
     found: Vec<Finding>,
+    /// What retention keeps, in words.
+    pub rules: Option<String>,
     /// What is left to be looked at; none if it cannot be read.
     pub source: Option<Source>,
 }
@@ -29,7 +31,7 @@ impl Findings {
     pub fn new(label: String, source: Option<Source>) -> Self {
         let assignments = source.iter().flat_map(|source| &source.assignments);
         let lines = assignments.map(|one| (one.name.clone(), one.line)).collect();
-        Findings { label, lines, found: Vec::new(), source }
+        Findings { label, lines, found: Vec::new(), rules: None, source }
     }
 
     /// What the source is called.

@@ -48,9 +48,19 @@ pub fn check(
             }
         }
         if told.len() == before {
+            findings.rules = rules(&|name| value(source, &values, &told, name));
             return;
         }
     }
+}
+
+/// What retention keeps by these settings, in words.
+fn rules(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let Ok(Verb::Monitor(args)) = Cli::of_variables(&["monitor", "check"], value) else { return None };
+    let MonitorAction::Check(args) = args.action else { return None };
+    let RetentionSettings { local, s3, .. } = RetentionSettings::new(&args.health.rules).ok()?;
+    let bucket = args.health.place.s3.bucket.as_ref().map(|_| format!("; in the bucket {s3}"));
+    Some(format!("retention keeps {local}{}", bucket.unwrap_or_default()))
 }
 
 /// A variable's value; what would hide everything behind it has one that is good instead of a wrong or a missing one.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::Client;
 
@@ -12,9 +12,9 @@ use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::postgres::client::{MAINTENANCE, connect, failed, is_of_database};
-use crate::postgres::databases;
 use crate::postgres::names::shared_in_bytes;
 use crate::postgres::snapshot::{get, text};
+use crate::postgres::{clock, databases};
 use crate::task::doctor::check::Checks;
 
 /// How long a name service or a port may take to answer.
@@ -168,24 +168,19 @@ async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> 
 
 async fn facts(connection: Connection, client: Client, database: &str, args: &DoctorArgs) -> Result<(Server, String)> {
     let wrong = failed("the server cannot be asked");
-    let asked = Timestamp::now();
     let row = client
         .query_one(
             "SELECT current_setting('server_version'), current_setting('server_version_num')::int, current_user::text, \
-             current_setting('is_superuser') = 'on', extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery(), \
+             current_setting('is_superuser') = 'on', pg_is_in_recovery(), \
              (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)",
             &[],
         )
         .await
         .map_err(&wrong)?;
-    let answered = Timestamp::now();
-    // The server looked at its clock somewhere between the two.
-    let ours = (asked.as_microsecond() + answered.as_microsecond()) / 2;
-    let theirs = (get::<f64>(&row, 4)? * 1e6) as i64;
     let number: i32 = get(&row, 1)?;
     let version = text(&row, 0)?.split(' ').next().unwrap_or_default().to_owned();
-    let (role, tls): (String, Option<String>) = (text(&row, 2)?, get(&row, 6)?);
-    let standby = if get(&row, 5)? { ", a standby" } else { "" };
+    let (role, tls): (String, Option<String>) = (text(&row, 2)?, get(&row, 5)?);
+    let standby = if get(&row, 4)? { ", a standby" } else { "" };
     let password = secret_place("db-password", "DB_PASSWORD", args.connection.password_file.as_deref());
     let found = format!(
         "as '{role}' to '{database}'{}: PostgreSQL {version}{standby}, {}",
@@ -208,7 +203,7 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         major: u32::try_from(number).unwrap_or_default() / 10_000,
         role,
         superuser: get(&row, 3)?,
-        ahead: SignedDuration::from_micros(theirs - ours),
+        ahead: clock::ahead(&client).await?,
         databases,
         half_dropped: found_there.half_dropped,
         products: found_there.products,

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::{Run, Shelf};
+use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::copied::{Copied, address};
+use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::retention::{Decision, Facts, decide};
 use crate::catalogue::{Backup, Status};
+use crate::config::Policy;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::store::Store;
@@ -26,10 +30,7 @@ pub struct Planned {
 
 /// Decides for each database and each store on its own. A store that does not tell whether it would delete a backup fails.
 pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
-    let pinned: HashSet<String> =
-        shelves.iter().flat_map(|shelf| &shelf.backups).filter(|backup| backup.pin.is_some()).map(id).collect();
-    let proven: HashSet<String> =
-        shelves.iter().flat_map(|shelf| &shelf.backups).filter(|backup| backup.is_proven()).map(id).collect();
+    let marks = Marks::of_shelves(run, shelves);
     let awaited = awaited(run, shelves);
     let mut planned = Vec::new();
     for shelf in shelves {
@@ -37,13 +38,8 @@ pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
             .backups
             .iter()
             .map(|backup| Facts {
-                id: &backup.manifest.id,
-                started: backup.manifest.started,
-                status: backup.status,
-                pinned: pinned.contains(&backup.manifest.id),
-                locked_until: None,
-                proven: proven.contains(&backup.manifest.id),
                 awaited: shelf.folder.is_some() && awaited.contains(&backup.manifest.id),
+                ..marks.facts(backup)
             })
             .collect();
         let decisions = match shelf.folder {
@@ -61,8 +57,69 @@ pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
     planned
 }
 
+/// What is known of backups from all stores.
+struct Marks {
+    pinned: HashSet<String>,
+    proven: HashSet<String>,
+    acknowledged: Acknowledged,
+}
+
+impl Marks {
+    fn of<'a>(backups: impl Iterator<Item = &'a Backup> + Clone, acknowledged: Acknowledged) -> Self {
+        Marks {
+            pinned: backups.clone().filter(|backup| backup.pin.is_some()).map(id).collect(),
+            proven: backups.filter(|backup| backup.is_proven()).map(id).collect(),
+            acknowledged,
+        }
+    }
+
+    fn of_shelves(run: &Run, shelves: &[Shelf]) -> Self {
+        let mut acknowledged = Acknowledged::default();
+        for shelf in shelves.iter().filter(|shelf| shelf.failure.is_none()) {
+            acknowledged.merge(Acknowledged::read(shelf.store.as_ref(), &run.place.instance));
+        }
+        Marks::of(shelves.iter().flat_map(|shelf| &shelf.backups), acknowledged)
+    }
+
+    fn facts<'a>(&self, backup: &'a Backup) -> Facts<'a> {
+        let manifest = &backup.manifest;
+        Facts {
+            id: &manifest.id,
+            started: manifest.started,
+            status: backup.status,
+            pinned: self.pinned.contains(&manifest.id),
+            locked_until: None,
+            proven: self.proven.contains(&manifest.id),
+            awaited: false,
+            fill: Fill::of(manifest),
+            acknowledged: self.acknowledged.has(manifest),
+        }
+    }
+}
+
+/// Which of these backups a store would keep that has others already: their ids. What a run would remove at once need not be
+/// brought there.
+pub fn would_stay(
+    candidates: &[&Backup],
+    there: &[&Backup],
+    policy: &Policy,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> HashSet<String> {
+    let new: HashSet<&str> = candidates.iter().map(|backup| backup.manifest.id.as_str()).collect();
+    let others = there.iter().filter(|backup| !new.contains(backup.manifest.id.as_str()));
+    let all: Vec<&Backup> = candidates.iter().chain(others).copied().collect();
+    // An acknowledgement only ever lets go of something.
+    let marks = Marks::of(all.iter().copied(), Acknowledged::default());
+    let facts: Vec<Facts<'_>> = all.iter().map(|backup| marks.facts(backup)).collect();
+    let decisions = by_database(&all, &facts, policy, now, zone);
+    let kept = candidates.iter().zip(decisions).filter(|(_, decision)| decision.keep);
+    kept.map(|(backup, _)| id(backup)).collect()
+}
+
 /// Ids of the folder's backups that the bucket should have and does not have yet, as far as one can tell. One that retention,
-/// or somebody, has deleted there is not waited for; a copy that is damaged is none.
+/// or somebody, has deleted there is not waited for, nor one that would be removed there at once; a copy that is damaged
+/// is none.
 fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
     let (local, bucket) = match shelves {
         [local, bucket] => (local, bucket),
@@ -80,7 +137,12 @@ fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
         Some(status) => *status == Status::Damaged,
         None => !copied.has(&address, &backup.manifest.id),
     };
-    whole.iter().filter(lacks).map(|backup| id(backup)).collect()
+    let lacking: Vec<&Backup> = whole.iter().filter(lacks).copied().collect();
+    if bucket.failure.is_some() {
+        return lacking.into_iter().map(id).collect();
+    }
+    let there: Vec<&Backup> = bucket.backups.iter().collect();
+    would_stay(&lacking, &there, &bucket.policy, run.now, &run.settings.zone)
 }
 
 fn id(backup: &Backup) -> String {
@@ -89,14 +151,24 @@ fn id(backup: &Backup) -> String {
 
 /// Decides database by database; by the names in the manifests, so that `foo` is never `foobar`.
 fn decide_all(run: &Run, shelf: &Shelf, facts: &[Facts<'_>]) -> Vec<Decision> {
+    by_database(&shelf.backups.iter().collect::<Vec<_>>(), facts, &shelf.policy, run.now, &run.settings.zone)
+}
+
+fn by_database(
+    backups: &[&Backup],
+    facts: &[Facts<'_>],
+    policy: &Policy,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Vec<Decision> {
     let mut databases: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (at, backup) in shelf.backups.iter().enumerate() {
+    for (at, backup) in backups.iter().enumerate() {
         databases.entry(&backup.manifest.database).or_default().push(at);
     }
     let mut decisions = Vec::new();
     for places in databases.into_values() {
         let of_database: Vec<Facts<'_>> = places.iter().map(|at| facts[*at].clone()).collect();
-        let decided = decide(&of_database, &shelf.policy, run.now, &run.settings.zone);
+        let decided = decide(&of_database, policy, now, zone);
         decisions.extend(places.into_iter().zip(decided));
     }
     decisions.sort_by_key(|(at, _)| *at);

@@ -106,8 +106,23 @@ pub fn tell(run: &Run, shelf: &Shelf, planned: &[Planned]) {
         "not in the bucket yet: copy them soon, they stay only for twice as long",
     );
     tell_those(shelf, planned, |reason| matches!(reason, Reason::Locked(_)), "locked by the store");
+    tell_those(
+        shelf,
+        planned,
+        |reason| matches!(reason, Reason::BeforeGap(_)),
+        "kept, for a long time passed before the backups after it, and these are too few yet",
+    );
+    tell_those(
+        shelf,
+        planned,
+        |reason| matches!(reason, Reason::BeforeEmptied | Reason::FirstEmptied),
+        "kept, for the database was emptied since (pgcellar monitor acknowledge lets it go if that was on purpose)",
+    );
     if shelf.failure.is_some() && planned.is_empty() {
         return;
+    }
+    if run.dry_run {
+        log::info!("{}: the rules keep {}", shelf.store.location(), shelf.policy);
     }
     let gone = |planned: &&Planned| run.dry_run || planned.removed;
     let removed = removals(planned).filter(gone).count();

@@ -41,13 +41,31 @@ impl Reading {
         file: &StoredFile,
         check: impl FnOnce(Plain) -> Findings,
     ) -> Result<Vec<String>> {
+        self.of_its_size(manifest, file, || self.read_bytes(manifest, file, check))
+    }
+
+    /// The same of the stored bytes alone.
+    ///
+    /// # Errors
+    /// What kept the file from being read.
+    pub fn read_stored(&self, manifest: &Manifest, file: &StoredFile) -> Result<Vec<String>> {
+        self.of_its_size(manifest, file, || Ok(stored_damage(file, &self.stored(file)?).into_iter().collect()))
+    }
+
+    /// Reads a file if it is there and has the size that it should have.
+    fn of_its_size(
+        &self,
+        manifest: &Manifest,
+        file: &StoredFile,
+        read: impl FnOnce() -> Result<Vec<String>>,
+    ) -> Result<Vec<String>> {
         let damage = match self.store.size(&file.key)? {
             None => self.missing(manifest)?,
             Some(bytes) if bytes < file.stored_bytes => vec![format!("has {bytes} of {} bytes", file.stored_bytes)],
             Some(bytes) if bytes > file.stored_bytes => {
                 vec![format!("has {bytes} bytes instead of {}", file.stored_bytes)]
             }
-            Some(_) => match self.read_bytes(manifest, file, check) {
+            Some(_) => match read() {
                 Err(error) if error.kind() == Kind::Missing => self.missing(manifest)?,
                 damage => damage?,
             },

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::fs::Access;
 
+use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::claim::Claim;
+use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
@@ -78,7 +80,7 @@ fn mixed(doubt: &Doubt) -> Mixed {
 impl Found {
     /// Takes in what one store has, by whose it is.
     fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> Contents {
-        let Read { catalogue, debris } = read;
+        let Read { catalogue, acknowledged, debris } = read;
         let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
         let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(may_be_ours);
         let of_others = others.into_iter().filter(|backup| {
@@ -98,7 +100,7 @@ impl Found {
             });
         }
         let contents = Contents {
-            backups: backups.iter().map(backup).collect(),
+            backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
             debris,
         };
@@ -132,14 +134,19 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
 /// What one store tells.
 struct Read {
     catalogue: Catalogue,
+    acknowledged: Acknowledged,
     debris: Vec<(String, u64, Timestamp)>,
 }
 
 fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
-    Ok(Read { catalogue: Catalogue::read(store.as_ref())?, debris: debris(store.as_ref(), place)? })
+    Ok(Read {
+        catalogue: Catalogue::read(store.as_ref())?,
+        acknowledged: Acknowledged::read(store.as_ref(), &place.instance),
+        debris: debris(store.as_ref(), place)?,
+    })
 }
 
-fn backup(found: &catalogue::Backup) -> Backup {
+fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
     let (manifest, record) = (&found.manifest, found.verification.as_ref());
     let state = match found.status {
         Status::Partial => State::Partial,
@@ -166,6 +173,8 @@ fn backup(found: &catalogue::Backup) -> Backup {
             result: drill.result,
             restore_seconds: drill.restore_seconds,
         }),
+        fill: Fill::of(manifest),
+        acknowledged: acknowledged.has(manifest),
         id: manifest.id.clone(),
         database: manifest.database.clone(),
     }

@@ -1,0 +1,108 @@
+//! What was acknowledged: databases that were emptied on purpose. The record stands with the backups of each store, so that
+//! retention and every host that looks at them see it, and says nothing of what is emptied later.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::document;
+use crate::catalogue::manifest::{self, Manifest};
+use crate::error::{Error, Kind, Result};
+use crate::store::Store;
+
+/// What follows the instance's name in the name of its record. The dot that begins it keeps it from being taken for a
+/// backup's file.
+pub const ENDING: &str = ".acknowledged.json";
+
+/// By database and host: until when the backups count that were acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    databases: BTreeMap<String, BTreeMap<String, Timestamp>>,
+}
+
+impl Acknowledged {
+    /// Reads the record of an instance. One that is not there or cannot be used acknowledges nothing.
+    pub fn read(store: &dyn Store, instance: &str) -> Self {
+        let key = key(instance);
+        let read = document(store, &key).and_then(|bytes| {
+            let malformed = |error| Error::new(Kind::Data, format!("{key} is no record of acknowledgements: {error}"));
+            serde_json::from_slice(&bytes).map_err(malformed)
+        });
+        read.unwrap_or_else(|error| {
+            if error.kind() != Kind::Missing {
+                log::warn!("{error}: what was acknowledged counts as not acknowledged");
+            }
+            Acknowledged::default()
+        })
+    }
+
+    /// Writes the record of an instance.
+    pub fn write(&self, store: &dyn Store, instance: &str) -> Result<()> {
+        store.replace(&key(instance), &manifest::to_json(self)?)
+    }
+
+    /// Acknowledges this backup and the earlier ones of its database and host.
+    pub fn add(&mut self, manifest: &Manifest) {
+        self.until(&manifest.database, &manifest.host, manifest.started);
+    }
+
+    /// Adds what another store's record has.
+    pub fn merge(&mut self, other: Acknowledged) {
+        for (database, hosts) in other.databases {
+            hosts.into_iter().for_each(|(host, until)| self.until(&database, &host, until));
+        }
+    }
+
+    fn until(&mut self, database: &str, host: &str, until: Timestamp) {
+        let of_host = self.databases.entry(database.to_owned()).or_default().entry(host.to_owned()).or_insert(until);
+        *of_host = until.max(*of_host);
+    }
+
+    /// Whether this backup was acknowledged.
+    pub fn has(&self, manifest: &Manifest) -> bool {
+        let until = self.databases.get(&manifest.database).and_then(|hosts| hosts.get(&manifest.host));
+        until.is_some_and(|until| manifest.started <= *until)
+    }
+}
+
+fn key(instance: &str) -> String {
+    format!(".pgcellar.{instance}{ENDING}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::local::LocalStore;
+
+    #[test]
+    fn an_acknowledgement_is_of_what_was_there_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let manifest: Manifest = serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap();
+        let later = |seconds: i64, change: &dyn Fn(&mut Manifest)| {
+            let mut later = manifest.clone();
+            later.started += jiff::SignedDuration::from_secs(seconds);
+            change(&mut later);
+            later
+        };
+        assert!(!Acknowledged::read(&store, "main").has(&manifest));
+        let mut record = Acknowledged::default();
+        record.add(&manifest);
+        record.add(&later(-60, &|_| {}));
+        record.write(&store, "main").unwrap();
+        let read = Acknowledged::read(&store, "main");
+        assert_eq!(read, record);
+        assert!(read.has(&manifest) && read.has(&later(-60, &|_| {})));
+        assert!(!read.has(&later(1, &|_| {})));
+        assert!(!read.has(&later(0, &|manifest| manifest.database.push('2'))));
+        assert!(!read.has(&later(0, &|manifest| manifest.host.push('2'))));
+        let mut other = Acknowledged::default();
+        other.add(&later(60, &|_| {}));
+        other.merge(read);
+        assert!(other.has(&later(60, &|_| {})));
+        assert!(store.list().unwrap().is_empty());
+        std::fs::write(folder.path().join(".pgcellar.main.acknowledged.json"), "{").unwrap();
+        assert_eq!(Acknowledged::read(&store, "main"), Acknowledged::default());
+    }
+}

@@ -1,0 +1,147 @@
+//! Databases that were emptied: a backup that has next to nothing of what the one before it had.
+//!
+//! A database that lost its rows by mistake is backed up as well as any other, and its last full backup grows old. So a drop
+//! to nothing, or by nine tenths, is told until it is acknowledged or the rows are back, and that backup stays meanwhile.
+
+use serde::Serialize;
+
+use crate::catalogue::manifest::{Manifest, tables_in_words};
+use crate::config::Format;
+
+/// Fewer rows, or tables, may drop by nine tenths in the ordinary course of things; a drop to nothing always counts.
+const FEW_ROWS: u64 = 1000;
+const FEW_TABLES: u64 = 10;
+
+/// How much is in an archive, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fill {
+    /// Tables whose rows are in it.
+    pub tables: Option<u64>,
+    /// Rows of all of them.
+    pub rows: Option<u64>,
+}
+
+/// A drop that was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emptied<T> {
+    /// The last backup from before.
+    pub before: T,
+    /// The first one that has next to nothing of that.
+    pub first: T,
+}
+
+impl Fill {
+    /// What a manifest tells. The script of another tool may have its rows in a form that is not counted.
+    pub fn of(manifest: &Manifest) -> Self {
+        match (manifest.adopted, manifest.format) {
+            (Some(_), Format::Plain) => Fill::default(),
+            _ => Fill { tables: Some(manifest.contents.tables), rows: manifest.contents.rows },
+        }
+    }
+
+    /// Whether next to nothing is left of what was there.
+    fn is_emptied(self, before: Fill) -> bool {
+        let dropped = |now: Option<u64>, before: Option<u64>, few: u64| match (now, before) {
+            (Some(0), Some(before)) => before > 0,
+            (Some(now), Some(before)) => before >= few && now.saturating_mul(10) <= before,
+            _ => false,
+        };
+        dropped(self.tables, before.tables, FEW_TABLES) || dropped(self.rows, before.rows, FEW_ROWS)
+    }
+
+    /// Whether what was there is back, but for a tenth.
+    fn is_back(self, before: Fill) -> bool {
+        let back = |now: Option<u64>, before: Option<u64>| match (now, before) {
+            (Some(now), Some(before)) => now.saturating_mul(10) >= before.saturating_mul(9),
+            _ => true,
+        };
+        back(self.tables, before.tables) && back(self.rows, before.rows)
+    }
+
+    /// `2 tables with 1,000 rows`.
+    pub fn words(self) -> String {
+        let tables = self.tables.map(tables_in_words);
+        let rows = self.rows.map(|rows| match rows {
+            1 => "1 row".to_owned(),
+            rows => format!("{} rows", indicatif::HumanCount(rows)),
+        });
+        let both: Vec<String> = tables.into_iter().chain(rows).collect();
+        both.join(" with ")
+    }
+}
+
+/// The drop that the newest backup of a database still shows, if there is one. `backups` are its good ones, the oldest first,
+/// each with what is in it and whether what it lacks was acknowledged.
+pub fn emptied<T: Copy>(backups: impl IntoIterator<Item = (T, Fill, bool)>) -> Option<Emptied<T>> {
+    let mut full: Option<(T, Fill)> = None;
+    let mut first: Option<T> = None;
+    for (backup, fill, acknowledged) in backups {
+        match full {
+            Some((_, before)) if first.is_some() && !fill.is_back(before) && !acknowledged => {}
+            Some((_, before)) if first.is_none() && fill.is_emptied(before) && !acknowledged => first = Some(backup),
+            _ => (full, first) = (Some((backup, fill)), None),
+        }
+    }
+    Some(Emptied { before: full?.0, first: first? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(tables: u64, rows: u64) -> Fill {
+        Fill { tables: Some(tables), rows: Some(rows) }
+    }
+
+    /// The drop that these backups show, by their places.
+    fn found(fills: &[Fill], acknowledged: &[usize]) -> Option<(usize, usize)> {
+        let backups = fills.iter().enumerate().map(|(at, fill)| (at, *fill, acknowledged.contains(&at)));
+        emptied(backups).map(|Emptied { before, first }| (before, first))
+    }
+
+    #[test]
+    fn a_drop_to_nothing_or_by_most_of_the_rows() {
+        let full = fill(2, 50_000);
+        assert_eq!(found(&[full, full, fill(0, 0)], &[]), Some((1, 2)));
+        assert_eq!(found(&[full, fill(2, 0)], &[]), Some((0, 1)));
+        assert_eq!(found(&[full, fill(2, 5000)], &[]), Some((0, 1)));
+        assert_eq!(found(&[full, fill(2, 5001)], &[]), None);
+        assert_eq!(found(&[fill(2, 3), fill(2, 0)], &[]), Some((0, 1)));
+        assert_eq!(found(&[fill(100, 3), fill(10, 3)], &[]), Some((0, 1)));
+        // Little of what is little is no news, and nothing of nothing is none.
+        assert_eq!(found(&[fill(2, 900), fill(1, 1)], &[]), None);
+        assert_eq!(found(&[fill(2, 0), fill(2, 0)], &[]), None);
+        assert_eq!(found(&[], &[]), None);
+    }
+
+    #[test]
+    fn it_does_not_fade() {
+        let mut fills = vec![fill(2, 50_000); 10];
+        fills.extend([fill(0, 0); 20]);
+        assert_eq!(found(&fills, &[]), Some((9, 10)));
+        // What grows anew is not what was there.
+        fills.push(fill(2, 30_000));
+        assert_eq!(found(&fills, &[]), Some((9, 10)));
+        assert_eq!(found(&[fills[9], fills[10], fills[30]], &[]), Some((0, 1)));
+        fills.push(fill(2, 49_000));
+        assert_eq!(found(&fills, &[]), None);
+        fills.push(fill(2, 1));
+        assert_eq!(found(&fills, &[]), Some((31, 32)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_what_later_ones_are_compared_with() {
+        let fills = [fill(2, 50_000), fill(2, 0), fill(2, 0), fill(2, 2000), fill(2, 20)];
+        assert_eq!(found(&fills[..3], &[0, 1, 2]), None);
+        assert_eq!(found(&fills, &[0, 1, 2]), Some((3, 4)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_compared() {
+        let old = Fill { tables: Some(2), rows: None };
+        assert_eq!(found(&[old, fill(2, 0)], &[]), None);
+        assert_eq!(found(&[old, fill(0, 0)], &[]), Some((0, 1)));
+        assert_eq!(found(&[fill(2, 5), Fill::default()], &[]), None);
+        assert_eq!((old.words(), fill(1, 1234).words()), ("2 tables".to_owned(), "1 table with 1,234 rows".to_owned()));
+    }
+}
