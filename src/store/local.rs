@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Store, Upload, is_inside};
+use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload, is_inside};
+
+mod irregular;
 
 /// What a name ends in until its bytes are whole.
 pub const PARTIAL: &str = ".partial";
@@ -88,6 +90,7 @@ impl LocalStore {
         }
     }
 
+    /// The files of a folder, and of the folders in it. A symbolic link is what it leads to.
     fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<Entry>) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
@@ -96,18 +99,16 @@ impl LocalStore {
                 continue;
             }
             let key = format!("{prefix}{name}");
-            // A file can vanish between the listing and the look at it.
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() && prefix.is_empty() => {
+            match irregular::look(&entry.path())? {
+                Some(metadata) if metadata.is_dir() && prefix.is_empty() => {
                     match self.walk(&entry.path(), &format!("{key}/"), entries) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }
                 }
-                Ok(metadata) if metadata.is_file() => {
+                Some(metadata) if metadata.is_file() => {
                     entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) })
                 }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
@@ -147,7 +148,7 @@ impl Store for LocalStore {
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
         let path = self.path(key)?;
         let open = || -> io::Result<File> {
-            let mut file = File::open(&path)?;
+            let mut file = irregular::open(&path)?;
             file.seek(SeekFrom::Start(offset))?;
             Ok(file)
         };
@@ -156,10 +157,8 @@ impl Store for LocalStore {
 
     fn size(&self, key: &str) -> Result<Option<u64>> {
         let path = self.path(key)?;
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        match irregular::look(&path) {
+            Ok(found) => Ok(found.filter(Metadata::is_file).map(|metadata| metadata.len())),
             Err(error) => Err(Error::read(path.display(), &error)),
         }
     }
@@ -181,13 +180,9 @@ impl Store for LocalStore {
                 if name.starts_with('.') || name.ends_with(PARTIAL) {
                     continue;
                 }
-                match std::fs::metadata(entry.path()) {
-                    Ok(metadata) if metadata.is_file() => {
-                        let key = format!("{key}/{name}");
-                        entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
+                if let Some(metadata) = irregular::look(&entry.path())?.filter(Metadata::is_file) {
+                    let key = format!("{key}/{name}");
+                    entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
                 }
             }
             entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -242,6 +237,21 @@ impl Store for LocalStore {
         }
     }
 
+    fn reinstate(&self, key: &str) -> Result<()> {
+        publish(&self.partial_path(key)?, &self.path(key)?)
+    }
+
+    fn not_a_file(&self, key: &str) -> Result<Option<&'static str>> {
+        Ok(irregular::name(&self.path(key)?))
+    }
+
+    fn not_files(&self) -> Result<Vec<(String, &'static str)>> {
+        let names = std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))?;
+        let names = names.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let shown = names.filter(|name| !name.ends_with(PARTIAL) && !name.starts_with('.'));
+        Ok(shown.filter_map(|name| irregular::name(&self.directory.join(&name)).map(|what| (name, what))).collect())
+    }
+
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let path = self.partial_path(key)?;
         let write = || -> io::Result<()> {
@@ -272,7 +282,12 @@ impl Store for LocalStore {
 
     fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
         let path = self.partial_path(key)?;
-        std::fs::read(&path).map_err(|error| Error::read(path.display(), &error))
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            irregular::open(&path)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|error| Error::read(path.display(), &error))
     }
 
     fn discard(&self, key: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::catalogue;
 use crate::catalogue::manifest::{Manifest, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -42,13 +43,13 @@ impl Reading {
         check: impl FnOnce(Plain) -> Findings,
     ) -> Result<Vec<String>> {
         let damage = match self.store.size(&file.key)? {
-            None => self.missing(manifest)?,
+            None => self.missing(manifest, &file.key)?,
             Some(bytes) if bytes < file.stored_bytes => vec![format!("has {bytes} of {} bytes", file.stored_bytes)],
             Some(bytes) if bytes > file.stored_bytes => {
                 vec![format!("has {bytes} bytes instead of {}", file.stored_bytes)]
             }
             Some(_) => match self.read_bytes(manifest, file, check) {
-                Err(error) if error.kind() == Kind::Missing => self.missing(manifest)?,
+                Err(error) if error.kind() == Kind::Missing => self.missing(manifest, &file.key)?,
                 damage => damage?,
             },
         };
@@ -56,9 +57,9 @@ impl Reading {
     }
 
     /// A file that is missing is damage, unless the whole backup has been deleted meanwhile.
-    fn missing(&self, manifest: &Manifest) -> Result<Vec<String>> {
+    fn missing(&self, manifest: &Manifest, key: &str) -> Result<Vec<String>> {
         match self.store.size(&Manifest::key(&manifest.id))? {
-            Some(_) => Ok(vec!["is missing".to_owned()]),
+            Some(_) => Ok(vec![format!("is {}", catalogue::missing(self.store.as_ref(), key))]),
             None => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", manifest.id))),
         }
     }

@@ -85,7 +85,9 @@ fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     let (catalogue, owner) = (Catalogue::read(store.as_ref())?, Owner::of(place));
     let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(|backup| owner.owns(backup));
     let of_others = others.into_iter().filter(|backup| backup.manifest.host == place.host);
+    let unread = |backup: &catalogue::Backup| Some((backup.manifest.id.clone(), backup.verification_error.clone()?));
     let contents = Contents {
+        unread_results: backups.iter().filter_map(unread).collect(),
         backups: backups.iter().map(backup).collect(),
         unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
         debris: debris(store.as_ref(), place)?,
