@@ -42,12 +42,12 @@ impl S3Store {
     ///
     /// A server that is silent for 10 seconds while something is looked up is not waited for: that is `Kind::Unavailable`.
     pub async fn open(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
-        S3Store::connect(settings, Life::new(life::READING), (instance, host)).await
+        S3Store::connect(settings, Life::new(life::READING, life::WRITING), (instance, host)).await
     }
 
     /// The same for those who come to write: they wait for 30 seconds.
     pub async fn open_to_write(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
-        S3Store::connect(settings, Life::new(life::WRITING), (instance, host)).await
+        S3Store::connect(settings, Life::new(life::WRITING, life::WRITING), (instance, host)).await
     }
 
     async fn connect(settings: &S3Settings, life: Life, maker: (&str, &str)) -> Result<Self> {

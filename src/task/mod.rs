@@ -10,7 +10,7 @@ pub mod drill;
 pub mod list;
 pub mod monitor;
 pub mod pin;
-mod publish;
+pub mod publish;
 pub mod restore;
 pub mod retention;
 pub mod sandbox;

@@ -225,6 +225,69 @@ mod tests {
         assert_eq!(left, ["a", drill, pin, verify]);
     }
 
+    /// A folder in which a deletion was killed before its first file, and the backup pinned.
+    #[test]
+    fn a_pinned_backup_whose_removal_was_killed_is_listed_again() {
+        let pin = |store: &LocalStore, file: &StoredFile| {
+            write(store.path(&file.key).unwrap(), file.stored_bytes);
+            std::fs::write(store.path("my%20shop_20231231_020000.pin.json").unwrap(), "{}").unwrap();
+        };
+        let mut names = swept(pin);
+        names.sort();
+        let ends = ["dump.gz.age", "globals.sql.gz.age", "manifest.json", "pin.json"];
+        assert_eq!(names, ends.map(|end| format!("my%20shop_20231231_020000.{end}")));
+        // Where a file is gone already, so is the backup.
+        let half = |store: &LocalStore, file: &StoredFile| {
+            if file.key.contains("globals") {
+                pin(store, file);
+            }
+        };
+        assert_eq!(swept(half), [""; 0]);
+    }
+
+    #[test]
+    fn records_of_nothing_go_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let lay = |name: &str, text: &str, hours: u64| {
+            let path = store.path(name).unwrap();
+            std::fs::write(&path, text).unwrap();
+            let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+        };
+        let of = |id: &str| format!("{{\"id\": \"{id}\"}}");
+        let stay = ["young_20231231_020000", "whole_20231231_020000", "dump_20231231_020000", "other_20231231_020000"];
+        lay(&format!("{}.verify.json", stay[0]), &of(stay[0]), 23);
+        lay(&format!("{}.verify.json", stay[1]), &of(stay[1]), 99);
+        lay(&format!("{}.manifest.json", stay[1]), "{}", 99);
+        lay(&format!("{}.drill.json", stay[2]), &of(stay[2]), 99);
+        lay(&format!("{}.dump", stay[2]), "x", 99);
+        // Not ours, as far as can be told.
+        lay(&format!("{}.pin.json", stay[3]), "{}", 99);
+        let before: Vec<String> = store.list().unwrap().into_iter().map(|entry| entry.key).collect();
+        for record in ["verify", "pin", "drill"] {
+            lay(&format!("gone_20231231_020000.{record}.json"), &of("gone_20231231_020000"), 25);
+        }
+        sweep(&store, "main", Duration::ZERO).unwrap();
+        assert_eq!(store.list().unwrap().into_iter().map(|entry| entry.key).collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn runs_without_a_lock_sweep_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let names = ["verify.json.1-0", "drill.json.1-0", "pin.json.1-0", "manifest.json.1-0", "manifest.json", "dump"];
+        let names = names.map(|name| format!("a_20231231_020000.{name}"));
+        for (minutes, left) in [(1, names.len()), (11, 2)] {
+            for name in &names {
+                let written = std::time::SystemTime::now() - Duration::from_secs(minutes * 60);
+                std::fs::File::create(store.partial_path(name).unwrap()).unwrap().set_modified(written).unwrap();
+            }
+            records(&store).unwrap();
+            assert_eq!(store.partials().unwrap().len(), left);
+        }
+    }
+
     #[test]
     fn files_of_somebody_else_that_took_their_names_stay() {
         let taken = |store: &LocalStore, file: &StoredFile| {

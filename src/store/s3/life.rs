@@ -42,7 +42,8 @@ const GIVEN_UP: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Life {
     state: Arc<Mutex<State>>,
-    patience: Duration,
+    reading: Duration,
+    writing: Duration,
 }
 
 #[derive(Debug)]
@@ -65,10 +66,10 @@ pub struct Silence {
 }
 
 impl Life {
-    /// Nothing was heard yet. What is looked up may wait for its first byte for so long.
-    pub fn new(patience: Duration) -> Self {
+    /// Nothing was heard yet. The server may be silent for so long while something is looked up, and while something is written.
+    pub fn new(reading: Duration, writing: Duration) -> Self {
         let state = State { heard: Instant::now(), failure: None, given_up: None };
-        Life { state: Arc::new(Mutex::new(state)), patience }
+        Life { state: Arc::new(Mutex::new(state)), reading, writing }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,16 +106,16 @@ impl Life {
     /// Waits for an answer, as long as the server is not silent for too long. A request that was lost on its way is not
     /// told from a server that is gone: so after half of that time it is made once more beside the first.
     pub async fn ask<F: Future>(&self, request: impl Fn() -> F) -> std::result::Result<F::Output, Silence> {
-        self.must_not_be_given_up(self.patience)?;
+        self.must_not_be_given_up(self.reading)?;
         let begun = Instant::now();
         let mut asked = FuturesUnordered::from_iter([request()]);
         loop {
             let last = begun.max(self.last(None));
-            let limit = if asked.len() == 1 { self.patience / 2 } else { self.patience };
+            let limit = if asked.len() == 1 { self.reading / 2 } else { self.reading };
             match timeout_at(last + limit, asked.next()).await {
                 Ok(Some(answer)) => return Ok(answer),
                 Err(_) if begun.max(self.last(None)) > last => {}
-                Err(_) if asked.len() > 1 => return Err(self.give_up(self.patience)),
+                Err(_) if asked.len() > 1 => return Err(self.give_up(self.reading)),
                 Ok(None) | Err(_) => asked.push(request()),
             }
         }
@@ -131,17 +132,17 @@ impl Life {
     where
         P: Future<Output = ()> + Send + 'static,
     {
-        self.must_not_be_given_up(WRITING)?;
+        self.must_not_be_given_up(self.writing)?;
         let begun = Instant::now();
         let mut request = pin!(request);
         let mut probing = None;
         loop {
             let last = begun.max(self.last(pace));
-            let limit = if probing.is_none() { WRITING / 2 } else { WRITING };
+            let limit = if probing.is_none() { self.writing / 2 } else { self.writing };
             match timeout_at(last + limit, request.as_mut()).await {
                 Ok(answer) => return Ok(answer),
                 Err(_) if begun.max(self.last(pace)) > last => probing = None,
-                Err(_) if probing.is_some() => return Err(self.give_up(WRITING)),
+                Err(_) if probing.is_some() => return Err(self.give_up(self.writing)),
                 Err(_) => probing = Some(AbortOnDropHandle::new(tokio::spawn(probe()))),
             }
         }
@@ -246,6 +247,12 @@ mod tests {
     use super::*;
 
     const NEVER: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
+    const MOMENT: Duration = Duration::from_millis(50);
+
+    fn life() -> Life {
+        Life::new(SECOND, SECOND)
+    }
 
     /// A request that is answered after so long.
     async fn answered(after: Duration) -> u32 {
@@ -253,69 +260,56 @@ mod tests {
         7
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_server_is_given_up_and_not_asked_again_at_once() {
-        let (life, begun) = (Life::new(READING), Instant::now());
-        let silence = life.ask(|| answered(NEVER)).await.unwrap_err();
-        assert_eq!((silence.lasted, begun.elapsed().as_secs()), (READING, 10));
+        let (life, begun) = (life(), Instant::now());
+        assert_eq!(life.ask(|| answered(NEVER)).await.unwrap_err().lasted, SECOND);
+        assert!(begun.elapsed() >= SECOND && life.is_given_up());
         assert!(life.ask(|| answered(Duration::ZERO)).await.is_err());
         assert!(life.outlast(None, || async {}, answered(Duration::ZERO)).await.is_err());
-        assert_eq!(begun.elapsed().as_secs(), 10);
-        tokio::time::sleep(GIVEN_UP).await;
-        assert_eq!(life.ask(|| answered(Duration::from_secs(9))).await.unwrap(), 7);
+        life.hears();
+        assert_eq!(life.ask(|| answered(Duration::ZERO)).await.unwrap(), 7);
+        assert!(life.outlast(None, || async {}, answered(NEVER)).await.is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_that_was_lost_is_made_once_more() {
-        let (life, begun) = (Life::new(READING), Instant::now());
+        let life = life();
         let number = std::sync::atomic::AtomicU32::new(0);
         let request = || {
-            let first = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
-            answered(if first { NEVER } else { Duration::from_secs(1) })
+            let is_first = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+            answered(if is_first { NEVER } else { Duration::ZERO })
         };
         assert_eq!(life.ask(request).await.unwrap(), 7);
-        assert_eq!(begun.elapsed().as_secs(), 6);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_moves_is_waited_for() {
-        let (life, begun) = (Life::new(READING), Instant::now());
-        let speaks = || async {
-            for _ in 0..100 {
-                tokio::time::sleep(Duration::from_secs(4)).await;
+        let (life, pace, begun) = (life(), Pace::new(None), Instant::now());
+        let comes = || async {
+            while begun.elapsed() < SECOND * 2 {
+                tokio::time::sleep(MOMENT).await;
                 life.hears();
             }
         };
-        life.ask(speaks).await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 400);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_late_answer_is_waited_for_while_the_server_answers_others() {
-        let (life, begun) = (Life::new(READING), Instant::now());
-        let answering = life.clone();
-        let probe = move || {
-            let life = answering.clone();
-            async move { life.hears() }
-        };
-        assert_eq!(life.outlast(None, probe, answered(Duration::from_secs(300))).await.unwrap(), 7);
-        assert_eq!(begun.elapsed().as_secs(), 300);
+        life.ask(comes).await.unwrap();
         let begun = Instant::now();
-        assert!(life.outlast(None, || async {}, answered(NEVER)).await.is_err());
-        assert_eq!(begun.elapsed().as_secs(), 30);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_moves_is_waited_for() {
-        let (life, pace, begun) = (Life::new(READING), Pace::new(None), Instant::now());
-        let moving = pace.clone();
-        let sends = async {
-            for _ in 0..10 {
-                tokio::time::sleep(Duration::from_secs(29)).await;
-                moving.moves();
+        let goes = async {
+            while begun.elapsed() < SECOND * 2 {
+                tokio::time::sleep(MOMENT).await;
+                pace.moves();
             }
         };
-        life.outlast(Some(&pace), || async {}, sends).await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 290);
+        life.outlast(Some(&pace), || async {}, goes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_waited_for_while_the_server_answers_others() {
+        let life = life();
+        let probe = || {
+            let life = life.clone();
+            async move { life.hears() }
+        };
+        assert_eq!(life.outlast(None, probe, answered(SECOND * 3)).await.unwrap(), 7);
     }
 }
