@@ -97,6 +97,14 @@ impl Life {
         }
     }
 
+    /// A request has ended. One that failed without a byte, and was not the first, gives the server up, too.
+    fn notice_silence(&self, begun: Instant) {
+        let mut state = self.state();
+        if state.heard < begun && state.heard.elapsed() >= self.reading {
+            state.given_up = Some(Instant::now());
+        }
+    }
+
     fn give_up(&self, limit: Duration) -> Silence {
         let mut state = self.state();
         state.given_up = Some(Instant::now());
@@ -113,7 +121,10 @@ impl Life {
             let last = begun.max(self.last(None));
             let limit = if asked.len() == 1 { self.reading / 2 } else { self.reading };
             match timeout_at(last + limit, asked.next()).await {
-                Ok(Some(answer)) => return Ok(answer),
+                Ok(Some(answer)) => {
+                    self.notice_silence(begun);
+                    return Ok(answer);
+                }
                 Err(_) if begun.max(self.last(None)) > last => {}
                 Err(_) if asked.len() > 1 => return Err(self.give_up(self.reading)),
                 Ok(None) | Err(_) => asked.push(request()),
