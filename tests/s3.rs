@@ -285,14 +285,12 @@ fn a_silent_server_is_not_waited_for() {
 #[test]
 fn an_upload_to_a_server_that_is_gone_ends() {
     let (server, gone) = (S3Server::shared(), AtomicBool::new(false));
-    let proxy = FaultProxy::start(server.port(), move |seen| {
-        match seen.is_part() || gone.load(Ordering::Relaxed) {
-            true => {
-                gone.store(true, Ordering::Relaxed);
-                Fault::Stall
-            }
-            false => Fault::None,
+    let proxy = FaultProxy::start(server.port(), move |seen| match seen.is_part() || gone.load(Ordering::Relaxed) {
+        true => {
+            gone.store(true, Ordering::Relaxed);
+            Fault::Stall
         }
+        false => Fault::None,
     });
     let store = open(&settings(&proxy.endpoint(), &server.bucket(), OWNER));
     let begun = Instant::now();
@@ -305,7 +303,7 @@ fn an_upload_to_a_server_that_is_gone_ends() {
 #[test]
 fn a_slow_list_is_waited_for() {
     let ground = Ground::new(|seen| match seen.target.contains("list-type") {
-        true => Fault::Trickle(400, Duration::from_millis(700)),
+        true => Fault::Trickle(250, Duration::from_millis(700)),
         false => Fault::None,
     });
     for number in 0..25 {

@@ -264,8 +264,8 @@ impl Manifest {
     /// name, and its files lie beside it.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self> {
         let bad = |why: String| Error::new(Kind::Data, format!("the manifest {key} cannot be used: {why}"));
-        let header: Header = document::parse(bytes)
-            .map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
+        let header: Header =
+            document::parse(bytes).map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
         if header.manifest_version > VERSION {
             let why =
                 format!("it has version {}, and this pgcellar knows versions up to {VERSION}", header.manifest_version);

@@ -102,7 +102,8 @@ impl Catalogue {
         let mut catalogue = Catalogue::default();
         for (key, what) in store.not_files()? {
             if key.ends_with(MANIFEST) {
-                let error = Error::new(Kind::Data, format!("the manifest {key} cannot be used: it is {what}, and no file"));
+                let error =
+                    Error::new(Kind::Data, format!("the manifest {key} cannot be used: it is {what}, and no file"));
                 catalogue.unusable.push(Unusable { key, error });
             } else if is_record(&key) {
                 // It is there, and cannot be read.
@@ -212,7 +213,9 @@ impl Backup {
 
     /// Whether a drill has shown that everything in it comes back, and nothing has damaged it since.
     pub fn is_proven(&self) -> bool {
-        self.status != Status::Damaged && self.verification_error.is_none() && self.drill.as_ref().is_some_and(Drill::is_proof)
+        self.status != Status::Damaged
+            && self.verification_error.is_none()
+            && self.drill.as_ref().is_some_and(Drill::is_proof)
     }
 
     /// What is damaged: as its files show, and as the last verify found.

@@ -124,7 +124,9 @@ pub fn withdraw(store: &dyn Store, id: &str) -> Result<()> {
         Err(error) => error,
     };
     store.reinstate(&manifest).map_err(|error| {
-        error.context(format!("{failure}, and its manifest is withdrawn")).hint("the next run of retention puts it back")
+        error
+            .context(format!("{failure}, and its manifest is withdrawn"))
+            .hint("the next run of retention puts it back")
     })?;
     Err(failure)
 }

@@ -145,7 +145,9 @@ fn what_stands_in_the_place_of_a_file_is_named() {
     let manifest = shelf.path().join(Manifest::key(&id));
     let kept = shelf.path().join("kept");
     let places: [(&str, &dyn Fn(&Path)); 4] = [
-        ("a named pipe", &|path| rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap()),
+        ("a named pipe", &|path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap()
+        }),
         ("a folder", &|path| std::fs::create_dir(path).unwrap()),
         ("a socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
         ("a symbolic link that leads nowhere", &|path| std::os::unix::fs::symlink(path, path).unwrap()),
@@ -154,14 +156,22 @@ fn what_stands_in_the_place_of_a_file_is_named() {
         std::fs::rename(&archive, &kept).unwrap();
         make(&archive);
         assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is {what} and no file")]);
-        if what == "a folder" { std::fs::remove_dir(&archive).unwrap() } else { std::fs::remove_file(&archive).unwrap() }
+        if what == "a folder" {
+            std::fs::remove_dir(&archive).unwrap()
+        } else {
+            std::fs::remove_file(&archive).unwrap()
+        }
         std::fs::rename(&kept, &archive).unwrap();
         std::fs::rename(&manifest, &kept).unwrap();
         make(&manifest);
         let catalogue = shelf.read();
         assert_eq!((catalogue.backups.len(), catalogue.unusable.len()), (0, 1), "{what}");
         assert!(catalogue.unusable[0].error.message().contains(what), "{}", catalogue.unusable[0].error);
-        if what == "a folder" { std::fs::remove_dir(&manifest).unwrap() } else { std::fs::remove_file(&manifest).unwrap() }
+        if what == "a folder" {
+            std::fs::remove_dir(&manifest).unwrap()
+        } else {
+            std::fs::remove_file(&manifest).unwrap()
+        }
         // A link to the file is the file.
         std::os::unix::fs::symlink(&kept, &manifest).unwrap();
         assert_eq!(shelf.status(&id), Status::Good);

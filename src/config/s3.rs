@@ -103,11 +103,14 @@ const KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys,
 /// one to others, which then list nothing under the prefix that they were asked for. Slashes at its ends say nothing.
 fn prefix(text: &str) -> Result<String> {
     let prefix = text.trim_matches('/');
-    let is_name = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
+    let is_name =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
     match prefix.is_empty() || prefix.split('/').all(is_name) {
         true => Ok(prefix.to_owned()),
-        false => Err(wrong("AWS_S3_PREFIX (--s3-prefix)", text, "names with single slashes between, none of them . or ..")
-            .hint("what is there under this prefix already has to be moved: aws s3 mv --recursive")),
+        false => {
+            Err(wrong("AWS_S3_PREFIX (--s3-prefix)", text, "names with single slashes between, none of them . or ..")
+                .hint("what is there under this prefix already has to be moved: aws s3 mv --recursive"))
+        }
     }
 }
 

@@ -12,6 +12,10 @@ use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload, is_inside};
 
 mod irregular;
+mod named;
+
+pub use named::LocalFolder;
+use named::{LocalUpload, publish, sync_parent};
 
 /// What a name ends in until its bytes are whole.
 pub const PARTIAL: &str = ".partial";
@@ -76,7 +80,7 @@ impl LocalStore {
     pub fn create_folder(&self, key: &str) -> Result<LocalFolder> {
         let (path, partial) = (self.path(key)?, self.partial_path(key)?);
         DirBuilder::new().mode(0o700).create(&partial).map_err(|error| Error::write(partial.display(), &error))?;
-        Ok(LocalFolder { path, partial, committed: false })
+        Ok(LocalFolder::new(path, partial))
     }
 
     /// Removes a folder if nothing is in it.
@@ -142,7 +146,7 @@ impl Store for LocalStore {
             .mode(0o600)
             .open(&partial)
             .map_err(|error| Error::write(partial.display(), &error))?;
-        Ok(Box::new(LocalUpload { file, path, partial, committed: false }))
+        Ok(Box::new(LocalUpload::new(file, path, partial)))
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
@@ -238,7 +242,9 @@ impl Store for LocalStore {
     }
 
     fn reinstate(&self, key: &str) -> Result<()> {
-        publish(&self.partial_path(key)?, &self.path(key)?)
+        let partial = self.partial_path(key)?;
+        partial.symlink_metadata().map_err(|error| Error::read(partial.display(), &error))?;
+        publish(&partial, &self.path(key)?)
     }
 
     fn not_a_file(&self, key: &str) -> Result<Option<&'static str>> {
@@ -315,115 +321,4 @@ impl Store for LocalStore {
 /// When a file was written last; the beginning of time where nobody can tell.
 fn modified(metadata: &Metadata) -> Timestamp {
     metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MIN)
-}
-
-/// A file under its temporary name.
-struct LocalUpload {
-    file: File,
-    path: PathBuf,
-    partial: PathBuf,
-    committed: bool,
-}
-
-impl Write for LocalUpload {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Upload for LocalUpload {
-    fn seal(&mut self) -> Result<()> {
-        let sealed = self.file.sync_all().and_then(|()| sync_parent(&self.partial));
-        sealed.map_err(|error| Error::write(self.partial.display(), &error))
-    }
-
-    fn commit(mut self: Box<Self>) -> Result<()> {
-        publish(&self.partial, &self.path)?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for LocalUpload {
-    fn drop(&mut self) {
-        if !self.committed
-            && let Err(error) = std::fs::remove_file(&self.partial)
-        {
-            log::warn!("cannot remove {}: {error}", self.partial.display());
-        }
-    }
-}
-
-/// A folder under its temporary name. Dropping it removes it with all that is in it.
-#[derive(Debug)]
-pub struct LocalFolder {
-    path: PathBuf,
-    partial: PathBuf,
-    committed: bool,
-}
-
-impl LocalFolder {
-    /// Where its files are written.
-    pub fn folder(&self) -> &Path {
-        &self.partial
-    }
-
-    /// Makes its files durable, one level deep.
-    pub fn seal(&self) -> Result<()> {
-        let sync = || -> io::Result<()> {
-            for entry in std::fs::read_dir(&self.partial)? {
-                File::open(entry?.path())?.sync_all()?;
-            }
-            File::open(&self.partial)?.sync_all()
-        };
-        sync().map_err(|error| Error::write(self.partial.display(), &error))
-    }
-
-    /// Gives it its name, durably.
-    pub fn commit(mut self) -> Result<()> {
-        publish(&self.partial, &self.path)?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for LocalFolder {
-    fn drop(&mut self) {
-        if !self.committed
-            && let Err(error) = std::fs::remove_dir_all(&self.partial)
-        {
-            log::warn!("cannot remove {}: {error}", self.partial.display());
-        }
-    }
-}
-
-/// Renames without replacing (`renameat2(2)`, RENAME_NOREPLACE), and makes the new name durable.
-fn publish(from: &Path, to: &Path) -> Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    let rename = || -> io::Result<()> {
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some network file systems do not know the flag; the lock of the directory keeps other runs away.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to)?,
-            Err(error) => return Err(error.into()),
-            Ok(()) => {}
-        }
-        // A name that may not last is taken back: its owner is told that it was never given.
-        sync_parent(to).inspect_err(|_| {
-            if let Err(error) = std::fs::rename(to, from) {
-                log::warn!("cannot take the name {} back: {error}", to.display());
-            }
-        })
-    };
-    rename().map_err(|error| Error::write(to.display(), &error))
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }

@@ -177,9 +177,7 @@ impl Store for S3Store {
 
     fn has_locks(&self) -> bool {
         let lock = self.bucket.wait(self.bucket.lock_configuration());
-        lock.is_none_or(|lock| {
-            lock.is_some_and(|lock| lock.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled))
-        })
+        lock.is_none_or(|lock| lock.is_some_and(|lock| lock.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled)))
     }
 
     fn is_silent(&self) -> bool {

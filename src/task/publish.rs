@@ -28,7 +28,8 @@ pub fn publish(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
             }
             Ok(false) => {
                 let place = store.location();
-                let message = format!("{place} was given {key}, and does not list it: the backup cannot be found there");
+                let message =
+                    format!("{place} was given {key}, and does not list it: the backup cannot be found there");
                 return Err(Error::new(Kind::CannotWrite, message).hint(
                     "does the server keep it under another name? set AWS_S3_PREFIX to plain names with single slashes between",
                 ));

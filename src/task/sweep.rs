@@ -84,7 +84,8 @@ fn sweep_orphans(store: &LocalStore, now: Timestamp) -> Result<()> {
     let begun = store.partials()?.into_iter().map(|entry| entry.key);
     let names = entries.iter().map(|entry| entry.key.clone()).filter(|key| id_of(key).is_none()).chain(begun);
     let others = store.not_files()?.into_iter().map(|(name, _)| name);
-    let alive: HashSet<String> = names.chain(others).filter_map(|name| leading_id(top(&name)).map(str::to_owned)).collect();
+    let alive: HashSet<String> =
+        names.chain(others).filter_map(|name| leading_id(top(&name)).map(str::to_owned)).collect();
     for entry in &entries {
         let Some(id) = id_of(&entry.key).filter(|id| !alive.contains(id)) else { continue };
         if is_older(entry.modified, ORPHANED, now) && tells_its_id(store, &entry.key, &id) {

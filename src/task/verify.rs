@@ -21,8 +21,8 @@ use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
-use crate::task::{list, sweep};
 use crate::task::restore::wanted::Named;
+use crate::task::{list, sweep};
 
 mod checks;
 mod dump;

@@ -12,7 +12,16 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     "main".clone_into(&mut manifest.instance);
     host.clone_into(&mut manifest.host);
     manifest.omitted.retain(|omission| !omission.rewritten);
-    Backup { manifest, store, status: Status::Good, verification: None, verification_error: None, pin: None, drill: None, damage: Vec::new() }
+    Backup {
+        manifest,
+        store,
+        status: Status::Good,
+        verification: None,
+        verification_error: None,
+        pin: None,
+        drill: None,
+        damage: Vec::new(),
+    }
 }
 
 fn with(status: Status, mut backup: Backup) -> Backup {

@@ -82,7 +82,9 @@ fn or_not_analyzed(run: &Run<'_>, analyzed: Result<()>) -> Result<()> {
     match analyzed {
         Err(error) if !run.stop.requested() => {
             let target = run.target.escape_debug();
-            log::warn!("'{target}' is restored whole, and not analyzed: {error}: run ANALYZE in it, it is slow without");
+            log::warn!(
+                "'{target}' is restored whole, and not analyzed: {error}: run ANALYZE in it, it is slow without"
+            );
             Ok(())
         }
         analyzed => analyzed,

@@ -44,7 +44,8 @@ fn only_archives_have_the_storage_class() {
             if seen.method != "PUT" && !seen.target.ends_with("?uploads") {
                 continue;
             }
-            let class = seen.headers.iter().any(|header| header.eq_ignore_ascii_case("x-amz-storage-class: STANDARD_IA"));
+            let class =
+                seen.headers.iter().any(|header| header.eq_ignore_ascii_case("x-amz-storage-class: STANDARD_IA"));
             let is_other = [".json", ".globals.sql", ".partial"].iter().any(|word| seen.target.contains(word));
             assert_eq!(class, !is_other, "{seen:?}");
             archives += usize::from(class);

@@ -1,7 +1,7 @@
 //! A pin that comes while retention removes the same backup from a bucket, where the time in between is that of the network.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgcellar::store::Store;
@@ -36,7 +36,8 @@ fn a_pin_that_comes_in_between_wins() {
         let flag = Arc::clone(&deleted);
         let way = FaultProxy::start(both.bucket.server().port(), move |seen| {
             let deletes = is_deletion(seen, &manifest);
-            let is_second_look = seen.method == "HEAD" && seen.target.ends_with(&looked) && flag.load(Ordering::Relaxed);
+            let is_second_look =
+                seen.method == "HEAD" && seen.target.ends_with(&looked) && flag.load(Ordering::Relaxed);
             if deletes && before || is_second_look && !before {
                 store.replace(&looked, pin.as_bytes()).unwrap();
             }
@@ -83,7 +84,8 @@ fn a_pin_that_comes_too_late_fails() {
         {
             pinning.1 = Some(run.env("AWS_ENDPOINT_URL", &endpoint).start());
             let begun = std::time::Instant::now();
-            while slow.seen().iter().all(|(seen, _)| seen.method != "PUT") && begun.elapsed() < Duration::from_secs(20) {
+            while slow.seen().iter().all(|(seen, _)| seen.method != "PUT") && begun.elapsed() < Duration::from_secs(20)
+            {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
