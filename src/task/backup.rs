@@ -153,7 +153,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         ));
     }
     let connection = Connection::new(&args.connection)?;
-    let (stores, unopened) = match (Stores::open(&place).await, &place.directory) {
+    let (stores, unopened) = match (Stores::open_to_write(&place).await, &place.directory) {
         (Err(error), Some(directory)) => (Stores { local: Some(LocalStore::new(directory)), s3: None }, Some(error)),
         (stores, _) => (stores?, None),
     };

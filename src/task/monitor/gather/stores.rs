@@ -99,7 +99,10 @@ impl Found {
                 unclear: true,
             });
         }
+        let unread =
+            |backup: &catalogue::Backup| Some((backup.manifest.id.clone(), backup.verification_error.clone()?));
         let contents = Contents {
+            unread_results: backups.iter().filter_map(unread).collect(),
             backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
             debris,
