@@ -274,8 +274,9 @@ impl Store for LocalStore {
         for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
             let entry = entry.map_err(|error| self.cannot_read(&error))?;
             let name = entry.file_name();
-            let name = name.to_str().filter(|name| !name.starts_with('.'));
-            let Some(key) = name.and_then(|name| name.strip_suffix(PARTIAL)).map(str::to_owned) else { continue };
+            // Also those with a dot at their beginning: what replaces a record of the directory has a temporary name, too.
+            let name = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
+            let Some(key) = name.map(str::to_owned) else { continue };
             match entry.metadata() {
                 Ok(metadata) => entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

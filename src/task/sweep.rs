@@ -208,8 +208,9 @@ mod tests {
         let store = LocalStore::new(folder.path());
         let records = ["verify", "pin", "drill"].map(|record| format!("a_20231231_020000.{record}.json.1-0"));
         let [verify, pin, drill] = records.each_ref().map(String::as_str);
-        let names = ["a_20231231_020000.dump", verify, pin, drill, "a"];
-        for (hours, left) in [(1, 5), (25, 1)] {
+        let names =
+            ["a_20231231_020000.dump", verify, pin, drill, "a", ".pgcellar.copied.json.1-0", ".a_20231231_020000"];
+        for (hours, left) in [(1, 7), (25, 2)] {
             for name in names {
                 let path = store.partial_path(name).unwrap();
                 let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
@@ -223,7 +224,7 @@ mod tests {
         }
         sweep(&store, "main", Duration::ZERO).unwrap();
         let left: Vec<String> = store.partials().unwrap().into_iter().map(|entry| entry.key).collect();
-        assert_eq!(left, ["a", drill, pin, verify]);
+        assert_eq!(left, [".a_20231231_020000", "a", drill, pin, verify]);
     }
 
     /// A folder in which a deletion was killed before its first file, and the backup pinned.

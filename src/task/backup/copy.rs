@@ -50,7 +50,7 @@ impl Copier {
     /// `Kind::Data` if a file is not what the manifest says: then nothing of the backup stays there.
     pub fn copy(&self, manifest: &Manifest) -> Result<()> {
         match self.steps(manifest) {
-            Err(_) if self.stop.requested() => Err(self.stop.error()),
+            Err(_) if self.stop.requested() => Err(interrupted(&self.stop)),
             Err(error) if error.kind() == Kind::Data => {
                 if let Err(error) = self.take_back(manifest) {
                     log::warn!("what was copied of {} stays in the bucket for now: {error}", manifest.id);
@@ -225,6 +225,11 @@ impl Copier {
         upload.seal()?;
         upload.commit()
     }
+}
+
+/// The error of a copy that was told to stop: what is there of it stays, and stays announced.
+pub fn interrupted(stop: &Stop) -> Error {
+    stop.error().hint("the next backup goes on with it")
 }
 
 /// What a killed run has left.
