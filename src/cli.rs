@@ -24,6 +24,7 @@ mod s3;
 mod schedule;
 pub mod seed_names;
 mod show;
+mod takeover;
 mod verify;
 
 pub use adopt::AdoptArgs;
@@ -38,6 +39,7 @@ pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, Unpi
 pub use s3::S3Args;
 pub use schedule::ScheduleArgs;
 pub use show::ShowArgs;
+pub use takeover::TakeoverArgs;
 pub use verify::VerifyArgs;
 
 /// The whole command line.
@@ -185,6 +187,8 @@ pub enum Verb {
     Pin(PinArgs),
     /// Let a backup that was pinned grow old again
     Unpin(UnpinArgs),
+    /// Make the backups of a host that is no more, or of a server before its upgrade, this instance's own
+    Takeover(TakeoverArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
     /// Run the tasks by their schedules, in the foreground, where no systemd does
@@ -214,6 +218,7 @@ impl Verb {
             Verb::Retention(args) => Some(&mut args.place),
             Verb::Pin(args) => Some(&mut args.place),
             Verb::Unpin(args) => Some(&mut args.place),
+            Verb::Takeover(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
             Verb::Doctor(args) => Some(&mut args.place),
             Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) => None,
@@ -284,6 +289,9 @@ pub struct PlaceArgs {
     /// Name of this configuration; backups carry it
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
     pub instance: String,
+    /// Name of this host, which backups carry, where the system's own is new with each run or not the only one of its kind
+    #[arg(long, env = "PGCELLAR_HOST", hide_env_values = true, value_name = "NAME")]
+    pub host_name: Option<String>,
     /// Folder of the backups [default: /var/backups/pgcellar/INSTANCE]
     #[arg(
         long,

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cli::{BackupArgs, DatabaseArgs, IdentityArgs, PlaceArgs, RecipientArgs};
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, Recipients};
 use crate::postgres::dump_options::DumpOptions;
@@ -24,7 +25,7 @@ mod s3;
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
 pub use mail::{Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
-pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, policies, zone};
+pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
 
 /// Format of an archive (`pg_dump --format`).
@@ -101,6 +102,15 @@ pub struct BackupSettings {
     pub lock_wait: Duration,
 }
 
+/// Who makes backups: a configuration on a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Maker {
+    /// Name of the configuration.
+    pub instance: String,
+    /// Name of the host.
+    pub host: String,
+}
+
 /// Where the backups are.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -112,6 +122,8 @@ pub struct Place {
     pub directory: Option<PathBuf>,
     /// The bucket.
     pub s3: Option<S3Settings>,
+    /// What is known of the server, once it was asked.
+    pub server: Arc<OnceLock<Identity>>,
 }
 
 /// `$CREDENTIALS_DIRECTORY`, where systemd puts a unit's credentials.
@@ -205,6 +217,15 @@ pub fn instance_name(name: &str) -> Result<()> {
     }
 }
 
+/// Checks the name that a host is given in the settings: it stands in names of objects and in mails.
+fn host_name(name: &str) -> Result<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match !name.is_empty() && name.len() <= 255 && !name.starts_with(['.', '-']) && name.chars().all(plain) {
+        true => Ok(name),
+        false => Err(wrong("PGCELLAR_HOST (--host-name)", name, "letters, digits, '_', '-' and '.'")),
+    }
+}
+
 impl Databases {
     /// Checks the names.
     pub fn new(args: &DatabaseArgs) -> Result<Self> {
@@ -246,8 +267,21 @@ impl Place {
             }
             directory => Some(directory),
         };
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Place { instance: args.instance.clone(), host, directory, s3 })
+        let host = match args.host_name.as_deref() {
+            Some(name) => host_name(name)?.to_owned(),
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        Ok(Place { instance: args.instance.clone(), host, directory, s3, server: Arc::default() })
+    }
+
+    /// What is known of the server so far.
+    pub fn known_server(&self) -> Identity {
+        self.server.get().cloned().unwrap_or_default()
+    }
+
+    /// The instance on this host.
+    pub fn maker(&self) -> Maker {
+        Maker { instance: self.instance.clone(), host: self.host.clone() }
     }
 
     /// The folder of the local store, for what cannot be done without one.

@@ -9,6 +9,9 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::calendar;
 use crate::calendar::tasks::TASKS;
 use crate::config::env_file::EnvFile;
@@ -26,14 +29,19 @@ pub type Complaints = Vec<String>;
 /// Reads each `NAME.env` in the folder of the settings, and writes drop-ins into a folder for generated units.
 ///
 /// `accepts` says whether systemd takes these calendar expressions. Errors are those of writing.
-pub fn generate(settings: &Path, units: &Path, accepts: impl Fn(&[String]) -> bool) -> Result<Complaints> {
+pub fn generate(
+    settings: &Path,
+    units: &Path,
+    clock: &Clock,
+    accepts: impl Fn(&[String]) -> bool,
+) -> Result<Complaints> {
     let mut complaints = Complaints::new();
     for (instance, path) in instances(settings) {
         match std::fs::read(&path) {
             Err(error) => complaints.push(Error::read(path.display(), &error).to_string()),
             Ok(bytes) => {
                 let file = EnvFile::parse(&String::from_utf8_lossy(&bytes));
-                let source = Source { path: &path, instance: &instance, units };
+                let source = Source { path: &path, instance: &instance, units, clock };
                 let faults =
                     file.faults.iter().map(|fault| format!("line {}: {}", fault.line, printable(&fault.message)));
                 faults.for_each(|fault| source.complain(&mut complaints, fault));
@@ -58,11 +66,21 @@ fn instances(settings: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
+/// By what clock timers run.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// What it shows.
+    pub now: Timestamp,
+    /// The zone of the system.
+    pub zone: TimeZone,
+}
+
 /// Where a drop-in comes from, and where it goes.
 struct Source<'a> {
     path: &'a Path,
     instance: &'a str,
     units: &'a Path,
+    clock: &'a Clock,
 }
 
 impl Source<'_> {
@@ -94,7 +112,7 @@ impl Source<'_> {
 }
 
 /// A drop-in for each timer; it resets the packaged schedule only for one that systemd itself accepts, since a timer with
-/// a bad one would have no next run at all.
+/// a bad one would have no next run at all. The runs that cron makes up after a change of the clock stand beside it.
 fn timers(
     source: &Source<'_>,
     file: &EnvFile,
@@ -108,11 +126,12 @@ fn timers(
             let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";
             source.complain(complaints, format!("{variable}: {why}"));
         }
-        let mut timer = String::new();
+        let (mut timer, mut text) = (String::new(), task.default);
         match schedule.map(calendar::on_calendar) {
             None => {}
             Some(Ok(expressions)) if accepts(&expressions) => {
-                timer.push_str("\n[Timer]\nOnCalendar=\n");
+                text = schedule.unwrap_or(task.default);
+                timer.push_str("OnCalendar=\n");
                 expressions.iter().for_each(|expression| timer.push_str(&format!("OnCalendar={expression}\n")));
             }
             Some(Ok(expressions)) => {
@@ -124,6 +143,10 @@ fn timers(
                 source.complain(complaints, format!("{variable}: {error}; the packaged schedule stays"))
             }
         }
+        for run in calendar::made_up(text, source.clock.now, &source.clock.zone) {
+            timer.push_str(&format!("OnCalendar={run}\n"));
+        }
+        let timer = if timer.is_empty() { timer } else { format!("\n[Timer]\n{timer}") };
         source.write(task.name, "timer", "50-schedule.conf", "", &timer)?;
     }
     Ok(())

@@ -12,6 +12,7 @@ pub mod error;
 pub mod generator;
 pub mod health;
 pub mod host;
+pub mod identity;
 pub mod parallel;
 pub mod pipeline;
 pub mod postgres;

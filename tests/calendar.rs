@@ -7,6 +7,7 @@ use std::process::Command;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pgcellar::calendar::cron::Cron;
+use pgcellar::calendar::made_up;
 use pgcellar::calendar::systemd::runs;
 use proptest::prelude::*;
 
@@ -14,11 +15,16 @@ const BASE: &str = "2027-02-20T11:59:30Z";
 
 /// The next runs as systemd has them, in UTC.
 fn of_systemd(expressions: &[String], number: usize) -> Vec<Timestamp> {
+    of_systemd_in("UTC", "2027-02-20 11:59:30 UTC", expressions, number)
+}
+
+fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) -> Vec<Timestamp> {
     let output = Command::new("systemd-analyze")
-        .args(["calendar", "--base-time=2027-02-20 11:59:30 UTC"])
+        .arg("calendar")
+        .arg(format!("--base-time={base}"))
         .arg(format!("--iterations={number}"))
         .args(expressions)
-        .env("TZ", "UTC")
+        .env("TZ", zone)
         .env("LC_ALL", "C.UTF-8")
         .output()
         .expect("systemd-analyze is of the package systemd");
@@ -28,6 +34,37 @@ fn of_systemd(expressions: &[String], number: usize) -> Vec<Timestamp> {
     runs.dedup();
     runs.truncate(number);
     runs
+}
+
+/// A timer with the expressions of a line and with the runs that systemd leaves out runs when cron would, also where the
+/// clock is put forward: by an hour in the night or at midnight, and by half an hour.
+#[test]
+fn timers_make_up_what_the_clock_skips() {
+    for (zone, base, line) in [
+        ("Europe/Berlin", "2027-03-25 12:00:00 UTC", "0 2 * * *"),
+        ("Europe/Berlin", "2027-03-25 12:00:00 UTC", "15,45 2 * * *"),
+        ("Europe/Berlin", "2027-03-25 12:00:00 UTC", "*/30 * * * *"),
+        ("America/Sao_Paulo", "2018-11-01 12:00:00 UTC", "0 0 * * *"),
+        ("Africa/Cairo", "2027-04-26 12:00:00 UTC", "30 0 * * *"),
+        ("Australia/Lord_Howe", "2027-09-30 12:00:00 UTC", "0 2 * * *"),
+        ("Australia/Lord_Howe", "2027-09-30 12:00:00 UTC", "30 2 * * *"),
+        ("UTC", "2027-03-25 12:00:00 UTC", "0 2 * * *"),
+    ] {
+        let from: Timestamp = base.replace(" UTC", "Z").parse().unwrap();
+        let (cron, clocks) = (Cron::parse(line).unwrap(), TimeZone::get(zone).unwrap());
+        let next = |after: &Timestamp| cron.next(*after, &clocks);
+        let ours: Vec<Timestamp> = std::iter::successors(next(&from), next).take(5).collect();
+        let made_up = made_up(line, from, &clocks);
+        let expressions: Vec<String> = cron.on_calendar().into_iter().chain(made_up.iter().cloned()).collect();
+        assert_eq!(of_systemd_in(zone, base, &expressions, 5), ours, "{line} in {zone}");
+        if !made_up.is_empty() {
+            assert_ne!(
+                of_systemd_in(zone, base, &cron.on_calendar(), 5),
+                ours,
+                "systemd makes up {line} in {zone} itself"
+            );
+        }
+    }
 }
 
 fn of_ours(cron: &Cron, number: usize) -> Vec<Timestamp> {

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use pgcellar::generator::generate;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pgcellar::generator::{Clock, generate};
 use pgcellar::host::systemd_run::SETTINGS;
 
 /// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for tests.
@@ -14,7 +16,8 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     let settings = std::env::var_os("PGCELLAR_SETTINGS").unwrap_or_else(|| SETTINGS.into());
-    match generate(Path::new(&settings), Path::new(&units), accepts) {
+    let clock = Clock { now: Timestamp::now(), zone: TimeZone::try_system().unwrap_or(TimeZone::UTC) };
+    match generate(Path::new(&settings), Path::new(&units), &clock, accepts) {
         Ok(complaints) => {
             complaints.iter().for_each(|complaint| tell(complaint));
             ExitCode::SUCCESS

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::Manifest;
+use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::store::Store;
 
 /// Whose a backup is that is being written.
@@ -14,10 +16,20 @@ use crate::store::Store;
 pub struct Claim {
     /// Id of the backup.
     pub id: String,
-    /// Configuration that makes it.
-    pub instance: String,
-    /// Host that makes it.
-    pub host: String,
+    /// Who makes it.
+    #[serde(flatten)]
+    pub maker: Maker,
+    /// The server.
+    #[serde(default)]
+    pub server: Claimed,
+}
+
+/// What is announced of a server, in the place where a manifest has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// What is the same only if the server is the same.
+    #[serde(default, skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
 }
 
 impl Claim {
@@ -40,9 +52,10 @@ impl Claim {
         }
     }
 
-    /// Whether it is of this instance on this host.
-    pub fn is_of(&self, instance: &str, host: &str) -> bool {
-        self.instance == instance && self.host == host
+    /// Whether it is of this instance: on this host, or wherever the host had another name, as its marks tell.
+    pub fn is_of(&self, maker: &Maker, server: &Identity) -> bool {
+        let has_mark = || self.server.identity.marks().any(|mark| server.marks().any(|ours| ours == mark));
+        self.maker.instance == maker.instance && (self.maker.host == maker.host || has_mark())
     }
 }
 
@@ -65,18 +78,29 @@ mod tests {
 
     #[test]
     fn a_claim_and_a_manifest_say_whose_they_are() {
-        let claim = Claim { id: ID.to_owned(), instance: "main".to_owned(), host: "db1".to_owned() };
+        let maker = |instance: &str, host: &str| Maker { instance: instance.to_owned(), host: host.to_owned() };
+        let identity =
+            |directory: &str| Identity { backup_directory: Some(directory.to_owned()), ..Identity::default() };
+        let claim =
+            Claim { id: ID.to_owned(), maker: maker("main", "db1"), server: Claimed { identity: identity("a") } };
         assert_eq!(read(&claim.to_json().unwrap()), Some(claim.clone()));
-        assert!(claim.is_of("main", "db1") && !claim.is_of("main", "db2") && !claim.is_of("other", "db1"));
+        assert!(claim.is_of(&maker("main", "db1"), &Identity::default()));
+        assert!(claim.is_of(&maker("main", "db2"), &identity("a")));
+        assert!(!claim.is_of(&maker("main", "db2"), &Identity::default()));
+        assert!(
+            !claim.is_of(&maker("main", "db2"), &identity("b")) && !claim.is_of(&maker("other", "db1"), &identity("a"))
+        );
         let mut manifest: Manifest = serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap();
         manifest.id = ID.to_owned();
         let claim = read(&manifest.to_json().unwrap()).unwrap();
-        assert!(claim.is_of(&manifest.instance, &manifest.host));
+        assert!(claim.is_of(&maker(&manifest.instance, &manifest.host), &Identity::default()));
+        assert_eq!(claim.server.identity, manifest.server.identity);
     }
 
     #[test]
     fn what_does_not_say_whose_it_is_is_nobodys_that_we_know() {
-        let another = Claim { id: "shop_20231231_020001".to_owned(), instance: "a".to_owned(), host: "b".to_owned() };
+        let maker = Maker { instance: "a".to_owned(), host: "b".to_owned() };
+        let another = Claim { id: "shop_20231231_020001".to_owned(), maker, server: Claimed::default() };
         for bytes in [b"".as_slice(), b"not JSON", b"{}", &another.to_json().unwrap()] {
             assert_eq!(read(bytes), None);
         }

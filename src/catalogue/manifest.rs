@@ -7,6 +7,7 @@ use crate::catalogue::drill::DRILL;
 use crate::catalogue::name;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 
 mod properties;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub id: String,
     /// The database's name, as the server has it.
     pub database: String,
+    /// OID of the database, which is another one when a database of that name was dropped and made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_oid: Option<u32>,
     /// Configuration that made the backup, or adopted it.
     pub instance: String,
     /// Host that made the backup, or adopted it.
@@ -89,6 +93,9 @@ pub struct Server {
     pub bootstrap_role: String,
     /// Whether it was a standby.
     pub standby: bool,
+    /// What is the same only if the server is the same.
+    #[serde(default, skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
 }
 
 /// Compression of a backup's files.
@@ -367,7 +374,7 @@ impl Pin {
 }
 
 /// A document as it is stored.
-pub(super) fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
+pub fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(document)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write a document as JSON: {error}")))?;
     bytes.push(b'\n');

@@ -3,35 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::newest::is_from_future;
+use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
-use crate::config::Place;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::printable::printable;
 use crate::store::Store;
 
 /// How many backups an error names.
 const NAMED: usize = 5;
-
-/// Whose backups an instance may call its own.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    instance: String,
-    host: String,
-}
-
-impl Owner {
-    /// The instance on this host.
-    pub fn of(place: &Place) -> Self {
-        Owner { instance: place.instance.clone(), host: place.host.clone() }
-    }
-
-    /// Whether it made this backup. A directory is of one host, whatever that was called when the backup was made; a bucket may be of several.
-    pub fn owns(&self, backup: &Backup) -> bool {
-        let Manifest { instance, host, .. } = &backup.manifest;
-        *instance == self.instance && (backup.store == "local" || *host == self.host)
-    }
-}
 
 /// What reading one store came to.
 #[derive(Debug)]
@@ -73,8 +57,8 @@ impl Shelf {
 pub struct Group {
     first: Backup,
     others: Vec<Backup>,
-    /// Whether the instance on this host made it.
-    pub own: bool,
+    /// Whose it is.
+    pub whose: Whose,
 }
 
 impl Group {
@@ -106,7 +90,12 @@ impl Group {
         database.is_none_or(|name| self.manifest().database == name)
     }
 
-    fn whose(&self) -> String {
+    /// Whether it may be of this instance's server.
+    fn is_own(&self) -> bool {
+        self.whose != Whose::Another
+    }
+
+    fn maker(&self) -> String {
         let Manifest { instance, host, .. } = self.manifest();
         format!("instance '{}' on host '{}'", printable(instance), printable(host))
     }
@@ -178,37 +167,49 @@ pub struct Merged {
     pub unread: Vec<Unread>,
     /// Where the stores are that can be read.
     pub locations: Vec<String>,
+    /// What is to be said of other servers under the instance's name.
+    pub doubts: Vec<Doubt>,
+    /// When the stores were read.
+    now: Timestamp,
 }
 
 impl Merged {
-    /// Reads the stores, the local one first. Blocks.
-    pub fn read(stores: &[Arc<dyn Store>], owner: &Owner) -> Self {
-        Merged::of(stores.iter().map(|store| Shelf::read(store.as_ref())).collect(), owner)
+    /// Reads the stores, the local one first. Blocks. The server is asked who it is only where that makes clear whose the
+    /// backups are.
+    pub fn read(stores: &[Arc<dyn Store>], owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
+        Merged::of(stores.iter().map(|store| Shelf::read(store.as_ref())).collect(), owner, ask)
     }
 
-    /// Puts together what was read. Copies are of one backup if they have its id and its maker: two hosts may back up
-    /// databases of one name in the same second.
-    pub fn of(shelves: Vec<Shelf>, owner: &Owner) -> Self {
-        let mut merged = Merged::default();
-        let mut places: HashMap<[String; 3], usize> = HashMap::new();
+    /// Puts together what was read. Copies are of one backup if they have its id, its maker and its server: two hosts may
+    /// back up databases of one name in the same second.
+    pub fn of(shelves: Vec<Shelf>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
+        let ownership = Ownership::find(owner, shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok()), ask);
+        let mut merged = Merged { now: Timestamp::now(), ..Merged::default() };
+        let mut places: HashMap<[Option<String>; 4], usize> = HashMap::new();
+        let mut absent = None;
         for Shelf { store, location, found, others } in shelves {
-            let Catalogue { backups, unusable, unmanaged } = match found {
+            let Catalogue { backups, unusable, unmanaged, .. } = match found {
                 Ok(catalogue) => catalogue,
+                Err(error) if store == "local" && error.kind() == Kind::Missing => {
+                    absent = Some((location, Unread { store, error }));
+                    continue;
+                }
                 Err(error) => {
                     merged.unread.push(Unread { store, error });
                     continue;
                 }
             };
             for backup in backups {
-                let Manifest { id, instance, host, .. } = &backup.manifest;
-                let (next, own) = (merged.groups.len(), owner.owns(&backup));
-                let at = *places.entry([id.clone(), instance.clone(), host.clone()]).or_insert(next);
-                match merged.groups.get_mut(at) {
+                let Manifest { id, instance, host, server, .. } = &backup.manifest;
+                let (next, whose) = (merged.groups.len(), ownership.whose(&backup));
+                let server = server.identity.system_identifier.clone();
+                let same = [Some(id.clone()), Some(instance.clone()), Some(host.clone()), server];
+                match merged.groups.get_mut(*places.entry(same).or_insert(next)) {
                     Some(group) => {
-                        group.own |= own;
+                        group.whose = group.whose.min(whose);
                         group.others.push(backup);
                     }
-                    None => merged.groups.push(Group { first: backup, others: Vec::new(), own }),
+                    None => merged.groups.push(Group { first: backup, others: Vec::new(), whose }),
                 }
             }
             merged.strange.extend(unusable.into_iter().map(|unusable| {
@@ -219,23 +220,42 @@ impl Merged {
             merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
             merged.locations.push(location);
         }
+        if let Some((location, unread)) = absent {
+            merged.without_directory(&location, unread);
+        }
         merged.groups.sort_by(|a, b| order(a).cmp(&order(b)));
+        merged.doubts = ownership.doubts;
         merged
     }
 
-    /// The instance's own backups of this database, or of all; the oldest first.
-    pub fn own<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a Group> {
-        self.groups.iter().filter(move |group| group.own && group.is_of(database))
+    /// A directory that is not there has nothing, as long as another store tells what there is.
+    fn without_directory(&mut self, location: &str, unread: Unread) {
+        match self.locations.is_empty() {
+            true => self.unread.insert(0, unread),
+            false => log::info!("there is no {location}: the backups are those in {}", self.locations.join(" and ")),
+        }
     }
 
-    /// The backups of other instances and hosts.
+    /// The backups of this database, or of all, that the instance made or may have made; the oldest first.
+    pub fn own<'a>(&'a self, database: Option<&str>) -> impl DoubleEndedIterator<Item = &'a Group> {
+        self.groups.iter().filter(move |group| group.is_own() && group.is_of(database))
+    }
+
+    /// The backups of other instances, hosts and servers.
     pub fn others<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a Group> {
-        self.groups.iter().filter(move |group| !group.own && group.is_of(database))
+        self.groups.iter().filter(move |group| !group.is_own() && group.is_of(database))
+    }
+
+    /// Warns of other servers under the instance's name.
+    pub fn tell_doubts(&self) {
+        for doubt in &self.doubts {
+            log::warn!("{doubt}: {}", doubt.hint());
+        }
     }
 
     /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one, or of a
-    /// database that has none the newest that lacks no more than the rows of rewritten tables. Only a whole
-    /// id finds a backup of another instance or host.
+    /// database that has none the newest that lacks no more than the rows of rewritten tables. One from the future is the
+    /// latest only if there is no other. Only a whole id finds a backup of another instance, host or server.
     ///
     /// `latest` needs a database where there are backups of several. A beginning must have the whole name of the database,
     /// so that `foo` is never taken for a backup of `foobar`.
@@ -256,24 +276,39 @@ impl Merged {
         let key = Manifest::key(&group.manifest().id);
         let unusable = self.strange.iter().filter(|strange| strange.store == "local" && strange.unusable.key == key);
         remarks.extend(unusable.map(|strange| format!("{}; {taken}", strange.unusable.error)));
-        remarks.extend(self.of_rewritten(asked, group));
+        remarks.extend(self.of_rewritten(group));
+        if asked.id == "latest" {
+            remarks.extend(self.of_latest(group));
+        }
         Ok(Choice { group, copy, remarks })
     }
 
-    /// What is to be said of rows that are missing: in the backup that was found, or in a newer one that was passed over.
-    fn of_rewritten(&self, asked: Asked<'_>, found: &Group) -> Option<String> {
-        let newest = self.own(Some(&found.manifest().database)).filter(|group| group.lacks_rewritten()).last();
-        let passed_over = newest.filter(|newest| newest.manifest().started > found.manifest().started);
-        match passed_over.filter(|_| asked.id == "latest") {
-            Some(newer) => {
-                let (id, lacking) = (printable(&newer.manifest().id), newer.manifest().lacking()?);
-                Some(format!("a newer backup, {id}, is partial ({lacking}): name it to take it"))
-            }
-            None if found.lacks_rewritten() => {
-                Some(format!("{} is partial: {}", printable(&found.manifest().id), found.manifest().lacking()?))
-            }
-            None => None,
+    /// What is to be said of rows that are missing in the backup that was found.
+    fn of_rewritten(&self, found: &Group) -> Option<String> {
+        let lacking = found.manifest().lacking().filter(|_| found.lacks_rewritten())?;
+        Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
+    }
+
+    /// Which newer one `latest` passed over, and whose the one is that it took.
+    fn of_latest(&self, found: &Group) -> Vec<String> {
+        let id = printable(&found.manifest().id);
+        let mut remarks = Vec::new();
+        let newer = |group: &&Group| group.manifest().started > found.manifest().started;
+        if let Some(newer) = self.own(Some(&found.manifest().database)).rfind(newer) {
+            let (newer_id, best) = (printable(&newer.manifest().id), newer.best());
+            let why = match (best.status, newer.manifest().lacking()) {
+                (Status::Damaged, _) => format!("is damaged ({})", best.faults().join("; ")),
+                (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it to take it"),
+                _ => "began in the future: a clock was wrong; name it to take it".to_owned(),
+            };
+            remarks.push(format!("{id} is taken; a newer backup, {newer_id}, {why}"));
         }
+        if found.whose == Whose::Likely {
+            remarks.push(format!("{id} is of {}, the only one that has backups here", found.maker()));
+        } else if is_from_future(found.manifest().started, self.now) {
+            remarks.push(format!("{id} began in the future: a clock was wrong; there is no other good one"));
+        }
+        remarks
     }
 
     fn named(&self, asked: Asked<'_>) -> Result<&Group> {
@@ -289,7 +324,7 @@ impl Merged {
             [one] => Ok(one),
             [] => Err(self.nothing(asked)),
             [first, ..] if first.manifest().id == asked.id => {
-                let whose: Vec<String> = matching.iter().map(|group| group.whose()).take(NAMED).collect();
+                let whose: Vec<String> = matching.iter().map(|group| group.maker()).take(NAMED).collect();
                 let message = format!("'{}' is the id of several backups: of {}", asked.id, whose.join(", of "));
                 Err(Error::new(Kind::Usage, message).hint("name a file of it by its path, or by its address s3://…"))
             }
@@ -329,7 +364,11 @@ impl Merged {
         let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
         databases.sort_unstable();
         databases.dedup();
-        match (good.last(), databases.as_slice()) {
+        if let Some(unclear) = good.iter().find(|group| group.whose == Whose::Unclear) {
+            return Err(self.unclear(unclear));
+        }
+        let timely = good.iter().rfind(|group| !is_from_future(group.manifest().started, self.now));
+        match (timely.or(good.last()), databases.as_slice()) {
             (Some(newest), [_]) => Ok(newest),
             (Some(_), several) => Err(Error::new(
                 Kind::Usage,
@@ -340,6 +379,18 @@ impl Merged {
         }
     }
 
+    /// Backups of several servers must not pass for those of one.
+    fn unclear(&self, group: &Group) -> Error {
+        let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear());
+        let why = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
+        let database = printable(&group.manifest().database);
+        let message = format!("which backup of '{database}' is the latest of this server cannot be told{why}");
+        Error::new(Kind::Usage, message).hint(format!(
+            "name one by its id (pgcellar list){}",
+            doubt.map(|doubt| format!("; {}", doubt.hint())).unwrap_or_default()
+        ))
+    }
+
     /// After a disaster the host is a new one: the backups that it needs are those of another.
     fn no_latest(&self, asked: Asked<'_>) -> Error {
         let of = asked.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
@@ -347,10 +398,14 @@ impl Merged {
             Some(newest) => {
                 let id = printable(&newest.manifest().id);
                 let message = format!("there is no good whole backup{of} that this instance made on this host");
+                let Manifest { instance, host, .. } = newest.manifest();
                 Error::new(Kind::Missing, message).hint(format!(
-                    "the newest of others is of {}: pgcellar {} {id}; pgcellar list --all-instances shows all",
-                    newest.whose(),
-                    asked.verb
+                    "the newest of others is of {}: pgcellar {} {id}; pgcellar takeover {}/{} makes all of that one ours; \
+                     pgcellar list --all-instances shows all",
+                    newest.maker(),
+                    asked.verb,
+                    printable(host),
+                    printable(instance)
                 ))
             }
             None => Error::new(Kind::Missing, format!("there is no good whole backup{of}"))

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::catalogue::drill::{DRILL, Drill};
 use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
+use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::Store;
@@ -16,13 +17,18 @@ pub mod acknowledged;
 pub mod claim;
 pub mod comparison;
 pub mod copied;
+pub mod directory_id;
 pub mod drill;
 pub mod emptied;
 pub mod fingerprint;
 pub mod manifest;
 pub mod merged;
 pub mod name;
+pub mod newest;
+pub mod ownership;
+pub mod product;
 pub mod retention;
+pub mod takeover;
 
 /// Largest manifest that is read, in bytes: far above what 100,000 omitted tables take.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
@@ -94,6 +100,8 @@ pub struct Catalogue {
     pub unusable: Vec<Unusable>,
     /// Files and folders that are named like a backup's and that no manifest names.
     pub unmanaged: Vec<String>,
+    /// Who took over whose backups.
+    pub takeovers: Vec<Takeover>,
 }
 
 impl Catalogue {
@@ -112,6 +120,13 @@ impl Catalogue {
                 // Deleted between the listing and the reading.
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => catalogue.unusable.push(Unusable { key: (*key).clone(), error }),
+            }
+        }
+        for key in sizes.keys().filter(|key| Takeover::is_key(key)) {
+            match document(store, key).and_then(|bytes| Takeover::parse(key, &bytes)) {
+                Ok(takeover) => catalogue.takeovers.push(takeover),
+                Err(error) if error.kind() == Kind::Missing => {}
+                Err(error) => catalogue.unusable.push(Unusable { key: key.clone(), error }),
             }
         }
         catalogue

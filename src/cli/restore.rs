@@ -15,6 +15,13 @@ pub struct RestoreArgs {
     /// a terminal]
     #[arg(value_name = "ID|latest|PATH")]
     pub id: Option<String>,
+    /// Restore the newest good backup of every database, each under its own name, and first the roles that the server lacks
+    #[arg(long, conflicts_with_all = ["id", "database", "target_database", "schema", "table", "list", "recipe"])]
+    pub all_databases: bool,
+    /// With --all-databases: only backups of this time or before, such as '2026-11-28 14:00', 14:00 for today, or
+    /// 2026-11-28T14:00:00Z; without an offset by the clocks of TZ [default: now]
+    #[arg(long, value_name = "TIME", requires = "all_databases")]
+    pub at: Option<String>,
     /// Only backups of this database, for latest
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
@@ -71,6 +78,9 @@ pub struct RestoreArgs {
     /// its own name unless --username says another
     #[arg(long = "as", value_name = "USER")]
     pub as_user: Option<String>,
+    /// Whether the target has nothing in it, and is replaced and dropped.
+    #[arg(skip)]
+    pub replace_empty: bool,
     /// Private keys.
     #[command(flatten)]
     pub identity: IdentityArgs,
@@ -83,6 +93,11 @@ pub struct RestoreArgs {
 }
 
 impl RestoreArgs {
+    /// Whether a target that exists is replaced.
+    pub fn replaces(&self) -> bool {
+        self.force || self.replace_empty
+    }
+
     /// What of the backup is left out.
     pub fn left_out(&self) -> LeftOut {
         LeftOut { owners: self.no_owner, privileges: self.no_privileges }

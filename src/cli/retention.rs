@@ -22,7 +22,7 @@ pub struct RetentionArgs {
     /// What stays.
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// The server, which is asked for the time before anything is removed.
+    /// The server, which is asked who it is where names do not tell, and for the time before anything is removed.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// The store.

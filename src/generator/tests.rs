@@ -2,8 +2,16 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// Every file that is generated from these settings, by its path.
+fn clock(zone: &str) -> Clock {
+    Clock { now: "2026-11-22T12:00:00Z".parse().unwrap(), zone: TimeZone::get(zone).unwrap() }
+}
+
+/// Every file that is generated from these settings where clocks never change, by its path.
 fn generated(settings: &[(&str, &str)]) -> (BTreeMap<String, String>, Complaints) {
+    generated_in(&clock("UTC"), settings)
+}
+
+fn generated_in(clock: &Clock, settings: &[(&str, &str)]) -> (BTreeMap<String, String>, Complaints) {
     let folder = tempfile::tempdir().unwrap();
     let (etc, units) = (folder.path().join("etc"), folder.path().join("units"));
     std::fs::create_dir(&etc).unwrap();
@@ -11,7 +19,7 @@ fn generated(settings: &[(&str, &str)]) -> (BTreeMap<String, String>, Complaints
         std::fs::write(etc.join(name), text).unwrap();
     }
     let refused = |expressions: &[String]| !expressions.iter().any(|expression| expression.contains("bad"));
-    let complaints = generate(&etc, &units, refused).unwrap();
+    let complaints = generate(&etc, &units, clock, refused).unwrap();
     let place = etc.display().to_string();
     let mut files = BTreeMap::new();
     for unit in std::fs::read_dir(&units).into_iter().flatten().flatten() {
@@ -91,5 +99,35 @@ fn other_files_are_no_instances_and_an_empty_schedule_is_none() {
 #[test]
 fn no_settings_are_no_error() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(generate(&folder.path().join("none"), folder.path(), |_| true).unwrap(), Complaints::new());
+    assert_eq!(
+        generate(&folder.path().join("none"), folder.path(), &clock("UTC"), |_| true).unwrap(),
+        Complaints::new()
+    );
+}
+
+#[test]
+fn runs_that_the_clock_skips_are_made_up() {
+    let made_up = |settings: &str, zone: &str, task: &str| -> Vec<String> {
+        let (files, complaints) = generated_in(&clock(zone), &[("main.env", settings)]);
+        assert_eq!(complaints, Complaints::new());
+        let timer = &files[&format!("pgcellar-{task}@main.timer.d/50-schedule.conf")];
+        assert!(timer.contains("\n[Timer]\n") || !timer.contains("OnCalendar"), "{timer}");
+        timer.lines().filter_map(|line| line.strip_prefix("OnCalendar=")).map(str::to_owned).collect()
+    };
+    let berlin = [
+        "2027-03-28 01:00:00 UTC",
+        "2028-03-26 01:00:00 UTC",
+        "2029-03-25 01:00:00 UTC",
+        "2030-03-31 01:00:00 UTC",
+        "2031-03-30 01:00:00 UTC",
+    ];
+    // The packaged schedule stays, and the runs stand beside it.
+    assert_eq!(made_up("", "Europe/Berlin", "backup"), berlin);
+    assert_eq!(made_up("", "Europe/Berlin", "monitor"), Vec::<String>::new());
+    let own = made_up("BACKUP_SCHEDULE=30 2 * * *\n", "Europe/Berlin", "backup");
+    assert_eq!(own[..2], ["", "*-*-* 02:30:00"]);
+    assert_eq!(own[2..], berlin);
+    assert_eq!(made_up("BACKUP_SCHEDULE=30 1 * * *\n", "Europe/Berlin", "backup"), ["", "*-*-* 01:30:00"]);
+    // Whoever writes systemd's expressions means systemd's ways.
+    assert_eq!(made_up("BACKUP_SCHEDULE=*-*-* 02:30:00\n", "Europe/Berlin", "backup"), ["", "*-*-* 02:30:00"]);
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
+use crate::catalogue::product::Product;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -19,12 +21,19 @@ pub struct Facts {
     pub host: String,
     /// The stores, the local one first.
     pub stores: Vec<StoreFacts>,
+    /// Other servers under the instance's name.
+    pub mixed: Vec<Mixed>,
     /// Databases that should have backups, in the order of their names.
     pub databases: Vec<Expected>,
     /// The server.
     pub server: Server,
     /// Databases whose DROP DATABASE was interrupted.
     pub half_dropped: Vec<String>,
+    /// Databases that restores have made beside others.
+    pub products: Vec<Product>,
+    /// The zone by whose clocks people are told times.
+    #[serde(skip)]
+    pub zone: TimeZone,
     /// When backups are due.
     pub schedule: Schedule,
     /// The disk of the backup directory, where it is known.
@@ -35,6 +44,19 @@ pub struct Facts {
     pub unusable_keys: Vec<UnusableKey>,
     /// What retention will remove when it runs next, the oldest first; none where nothing tells.
     pub removals: Option<Vec<Removal>>,
+}
+
+/// Backups of other servers that have the instance's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mixed {
+    /// How they are mixed: `servers`, `turns`, `copies` or `host`.
+    pub what: &'static str,
+    /// Which.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+    /// Whether those of this server cannot be told from them.
+    pub unclear: bool,
 }
 
 /// A store.

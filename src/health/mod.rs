@@ -6,6 +6,7 @@ pub mod notified;
 
 pub mod checks;
 pub mod facts;
+pub mod products;
 pub mod protection;
 pub mod report;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::host::mail::Letter;
 pub const UNIT_FAILED: &str = "unit_failed";
 
 /// What is found of a server, and so is out of sight while the server is.
-const OF_SERVER: [&str; 3] = ["not_covered", "half_dropped", "no_backup"];
+const OF_SERVER: [&str; 4] = ["not_covered", "half_dropped", "leftover", "no_backup"];
 
 /// How long nothing more is said of a finding that lasts, in seconds.
 const REMINDER: i64 = 24 * 60 * 60;

@@ -72,8 +72,11 @@ pub fn facts() -> Facts {
         host: "db1.example.org".to_owned(),
         stores: vec![store("local", daily("shop"))],
         databases: vec![expected("shop")],
+        mixed: Vec::new(),
         server: Server::Uncovered(Vec::new()),
         half_dropped: Vec::new(),
+        products: Vec::new(),
+        zone: jiff::tz::TimeZone::UTC,
         schedule: Schedule {
             text: "0 2 * * *".to_owned(),
             trouble: None,

@@ -34,9 +34,19 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `2023-12-31 02:00 UTC`.
-pub fn time(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
+/// `2023-12-31 03:00 CET`: by the clocks of a zone, which it names.
+pub fn time(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+/// The same with seconds.
+pub fn second(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// The name of a zone, for a heading above times that do not name it: `Europe/Berlin`.
+pub fn zone_name(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("local time")
 }
 
 /// `10.00 MiB`.
@@ -76,7 +86,15 @@ mod tests {
         let now: Timestamp = "2023-12-31T02:00:00Z".parse().unwrap();
         assert_eq!(ago(now, now), "0 s ago");
         assert_eq!(ago("2024-01-01T00:00:00Z".parse().unwrap(), now), "in the future");
-        assert_eq!(time(now), "2023-12-31 02:00 UTC");
+        assert_eq!(time(now, &TimeZone::UTC), "2023-12-31 02:00 UTC");
+        for (zone, expected) in [
+            ("Europe/Berlin", "2023-12-31 03:00:00 CET"),
+            ("America/Sao_Paulo", "2023-12-30 23:00:00 -03"),
+            ("Australia/Lord_Howe", "2023-12-31 13:00:00 +11"),
+        ] {
+            let zone = TimeZone::get(zone).unwrap();
+            assert_eq!(second(now, &zone), expected);
+        }
     }
 
     #[test]

@@ -2,15 +2,20 @@
 
 use tokio_postgres::Client;
 
+use crate::catalogue::product::{Product, What, by_name};
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::names::shared_in_bytes;
+use crate::postgres::restore::database::BORN;
+use crate::postgres::restore::database::leftover::{SAYS, target_of};
+use crate::postgres::restore::server::LOCK;
 use crate::postgres::snapshot::{get, text};
 
 /// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every
 /// server has. A database that is marked as a template can hold anything.
-const LIST: &str = "datconnlimit = -2, datistemplate FROM pg_database \
+const LIST: &str = "datconnlimit = -2, datistemplate, datconnlimit = $2, \
+     EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usename IS NOT NULL) FROM pg_database d \
      WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY datname";
 
 /// The databases of a server that allow connections.
@@ -23,6 +28,9 @@ pub struct OnServer {
     /// Those whose DROP DATABASE was interrupted: they take no connection, and can only be dropped
     /// (PostgreSQL documentation, "DROP DATABASE"; `DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
     pub half_dropped: Vec<String>,
+    /// Those that restores have made. What is not whole yet, or was left by a restore that was killed, is in no other list:
+    /// it bears a mark.
+    pub products: Vec<Product>,
 }
 
 /// All that are to be backed up.
@@ -64,11 +72,18 @@ pub async fn maintenance(connection: &Connection) -> Result<(Client, &'static st
 /// The same as a session in any database lists them.
 pub async fn list(client: &Client) -> Result<OnServer> {
     let mut found = OnServer::default();
-    let query = format!("SELECT {}, {LIST}", shared_in_bytes("datname::text"));
-    for row in client.query(&query, &[]).await.map_err(failed("the databases cannot be listed"))? {
-        let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+    let comment = "coalesce(shobj_description(oid, 'pg_database'), '')";
+    let marked = format!("CASE WHEN starts_with({comment}, $1) THEN {comment} ELSE '' END");
+    let query = format!("SELECT {}, {}, {LIST}", shared_in_bytes("datname::text"), shared_in_bytes(&marked));
+    for row in client.query(&query, &[&SAYS, &BORN]).await.map_err(failed("the databases cannot be listed"))? {
+        let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 2)?, get(&row, 3)?);
         if half_dropped {
             found.half_dropped.push(name);
+            continue;
+        }
+        let comment = text(&row, 1)?;
+        if !comment.is_empty() || get(&row, 4)? {
+            found.products.push(unfinished(client, name, &comment, get(&row, 5)?).await?);
             continue;
         }
         if template {
@@ -76,7 +91,20 @@ pub async fn list(client: &Client) -> Result<OnServer> {
         }
         found.whole.push(name);
     }
+    found.products.extend(found.whole.iter().filter_map(|name| by_name(name, &found.whole)));
     Ok(found)
+}
+
+/// What a database is that bears a mark. A restore that is at work holds the lock of its target.
+async fn unfinished(client: &Client, name: String, comment: &str, busy: bool) -> Result<Product> {
+    let named = by_name(&name, &[]).filter(|product| product.what == What::Unfinished);
+    let since = named.as_ref().and_then(|product| product.since);
+    let of = target_of(comment).or(named.map(|product| product.of)).unwrap_or_else(|| name.clone());
+    let query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' \
+         AND classid = $1::int4::oid AND objid = hashtext($2::text)::oid AND objsubid = 2)";
+    let row = client.query_one(query, &[&LOCK, &of]).await.map_err(failed("the locks cannot be listed"))?;
+    let what = if busy || get(&row, 0)? { What::Loading } else { What::Unfinished };
+    Ok(Product { name, what, of, since })
 }
 
 /// Whether there are tables that neither the server nor an extension has made.

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
 use crate::error::Result;
+use crate::identity::Identity;
 use crate::postgres::client::{failed, literal};
 use crate::postgres::names::{Text, in_bytes, shared_in_bytes};
 use crate::postgres::snapshot::{Snapshot, get, optional_text, text};
@@ -29,6 +30,8 @@ const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FR
 pub struct Facts {
     /// The server.
     pub server: Server,
+    /// OID of the database.
+    pub database_oid: u32,
     /// What a plain dump leaves out of the database's own definition.
     pub properties: Properties,
     /// Extensions.
@@ -49,7 +52,8 @@ impl Snapshot {
     /// Asks for everything but the tables.
     pub async fn facts(&self) -> Result<Facts> {
         let database = self.one(&database_query(self.version_num, "current_database()")).await?;
-        let size = self.one("SELECT pg_database_size(current_database())").await?;
+        let size =
+            self.one("SELECT pg_database_size(oid), oid FROM pg_database WHERE datname = current_database()").await?;
         let server = self
             .one(&format!(
                 "SELECT current_setting('server_version'), {}, pg_is_in_recovery(), \
@@ -66,7 +70,9 @@ impl Snapshot {
                 version_num: self.version_num,
                 bootstrap_role: text(&server, 1)?,
                 standby: get(&server, 2)?,
+                identity: Identity::default(),
             },
+            database_oid: get(&size, 1)?,
             properties: Properties {
                 security_labels: security_labels(self.client(), "current_database()").await?,
                 settings: settings(self.client(), "current_database()").await?,

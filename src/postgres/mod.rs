@@ -13,6 +13,7 @@ pub mod dump;
 pub mod dump_options;
 pub mod facts;
 pub mod foreign;
+pub mod identity;
 pub mod interruptions;
 pub mod living;
 pub mod names;

@@ -120,7 +120,10 @@ impl Stores {
     /// The stores that the settings name. Nothing is asked of them yet.
     pub async fn open(place: &Place) -> Result<Self> {
         let s3 = match &place.s3 {
-            Some(settings) => Some(Arc::new(S3Store::open(settings, &place.instance, &place.host).await?)),
+            Some(settings) => {
+                let opened = S3Store::of_server(settings, &place.instance, &place.host, Arc::clone(&place.server));
+                Some(Arc::new(opened.await?))
+            }
             None => None,
         };
         Ok(Stores { local: place.directory.as_ref().map(LocalStore::new), s3 })

@@ -4,7 +4,7 @@
 //! temporary name of its key, an announcement.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::config::S3Settings;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::store::local::PARTIAL;
 use crate::store::{Entry, Store, Upload};
 
@@ -38,8 +39,18 @@ impl S3Store {
     /// Makes the client; nothing is asked of the server yet. What is written carries the instance and the host as
     /// metadata. Requests run on the runtime of the caller, which must have several threads.
     pub async fn open(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
+        S3Store::of_server(settings, instance, host, Arc::default()).await
+    }
+
+    /// The same; once the server is known, what is written carries its marks too.
+    pub async fn of_server(
+        settings: &S3Settings,
+        instance: &str,
+        host: &str,
+        server: Arc<OnceLock<Identity>>,
+    ) -> Result<Self> {
         let client = client::connect(settings).await?;
-        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), instance, host)) })
+        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), (instance, host), server)) })
     }
 
     /// What is listed of the keys that begin so.

@@ -11,8 +11,9 @@ use jiff::tz::TimeZone;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
 use crate::cli::AdoptArgs;
-use crate::config::{Place, identities};
+use crate::config::{Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
+use crate::health::words::second;
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -158,7 +159,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest, called: &str, seconds: f64) {
         PGCELLAR_BYTES = manifest.stored_bytes();
         "{did} {called} as a backup of '{}' at {}: {} {}, {}, {} read in {seconds:.1} s{partial}",
         manifest.database.escape_debug(),
-        manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        second(manifest.started, &local_zone()),
         manifest.format,
         manifest.compression.method,
         manifest.contents.tables_in_words(),

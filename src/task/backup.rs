@@ -1,23 +1,27 @@
 //! `pgcellar backup`: a backup of each configured database, and a copy of each in the bucket.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Omission};
+use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
-use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings};
+use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings, local_zone};
 use crate::error::{Error, Kind, Result};
+use crate::health::products;
 use crate::health::words::some;
 use crate::host::event;
 use crate::host::lock::Lock;
 use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
 use crate::host::stop::Stop;
+use crate::identity::Identity;
 use crate::postgres::client::identifier;
 use crate::postgres::databases;
 use crate::postgres::snapshot::Rewritten;
@@ -67,6 +71,8 @@ struct Run<'a> {
     bucket: Option<Arc<dyn Store>>,
     /// What retention keeps; none where its settings are wrong.
     retention: Option<RetentionSettings>,
+    /// Id of the directory, once the lock is held.
+    directory_id: OnceLock<String>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
     /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
@@ -108,9 +114,15 @@ async fn all(args: &BackupArgs, ping: &Ping, stop: &Stop) -> Result<()> {
     let _lock = Lock::patiently(patience, stop, || lock(&run)).await?;
     ping.start().await;
     if let Some(local) = &run.local {
+        let id = directory_id::of(local)?;
+        run.directory_id.get_or_init(|| id);
         sweep(local, &run.place.instance, Duration::ZERO)?;
     }
     let made = back_up_all(&run).await;
+    // Without the server, what is copied is tied to the directory alone.
+    run.place
+        .server
+        .get_or_init(|| Identity { backup_directory: run.directory_id.get().cloned(), ..Identity::default() });
     let copies = match (&run.local, &run.bucket) {
         (Some(local), Some(bucket)) if !stop.requested() => copies::copy(&run, local, bucket).await,
         _ => Copies { failure: unopened, ..Copies::default() },
@@ -153,6 +165,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         local: stores.local,
         retention: RetentionSettings::new(&args.rules).inspect_err(|error| log::warn!("{error}")).ok(),
         bucket: stores.s3.map(|bucket| bucket as Arc<dyn Store>),
+        directory_id: OnceLock::new(),
         reached: AtomicBool::new(false),
         bucket_fails: AtomicBool::new(false),
         place,
@@ -230,9 +243,23 @@ async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
             identifier(name)
         );
     }
+    for product in found.products.iter().filter(|product| !excluded.contains(&product.name)) {
+        tell_product(product);
+    }
     match found.whole.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),
         false => Ok(found.whole),
+    }
+}
+
+/// What restores have made: what is not whole is left out, and the old data of a database are backed up as they are.
+fn tell_product(product: &Product) {
+    let (message, hint) = (products::message(product, &local_zone()), products::hint(product));
+    match product.what {
+        What::Loading => log::info!("{message}: it is left out"),
+        What::Unfinished => log::warn!("{message}: it is left out ({hint})"),
+        What::Replaced => log::info!("{message}: it is backed up too ({hint})"),
+        What::Copy => {}
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned};
 use tokio::process::Command;
 
 use crate::calendar::cron::Cron;
-use crate::calendar::{is_cron, on_calendar, systemd};
+use crate::calendar::{is_cron, made_up, on_calendar, systemd};
 use crate::cli::CalendarArgs;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
@@ -15,16 +15,17 @@ use crate::printable::printable;
 /// How far ahead days are looked at on which the clock skips a run: the clocks change twice in a year.
 const AHEAD_DAYS: i64 = 366;
 
-/// Prints the lines for `OnCalendar=` and the next runs, in the system's zone, and warns of the days on which the clock
+/// Prints the lines for `OnCalendar=` and the next runs, in the system's zone, and tells of the days on which the clock
 /// skips one.
 pub async fn run(args: &CalendarArgs) -> Result<()> {
-    let expressions = on_calendar(&args.schedule)?;
     let zone = TimeZone::system();
     let now = Timestamp::now();
+    let mut expressions = on_calendar(&args.schedule)?;
+    expressions.extend(made_up(&args.schedule, now, &zone));
     let mut text: String = expressions.iter().map(|expression| format!("OnCalendar={expression}\n")).collect();
     let cron = is_cron(&args.schedule).then(|| Cron::parse(&args.schedule)).transpose()?;
-    for day in cron.iter().flat_map(|cron| cron.skipped(now, AHEAD_DAYS, &zone)) {
-        log::warn!("on {day} the clock skips a run: systemd starts nothing in its place");
+    if let Some(cron) = &cron {
+        tell_skipped(cron, now, &zone);
     }
     let runs = match (of_systemd(&expressions, args.iterations).await, &cron) {
         (Ok(mut runs), _) => {
@@ -45,6 +46,17 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
         text.push_str(&format!("{}\n", local.strftime("%a %Y-%m-%d %H:%M:%S %Z")));
     }
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+}
+
+/// Tells of the coming days on which the clock skips a run.
+fn tell_skipped(cron: &Cron, now: Timestamp, zone: &TimeZone) {
+    let made_up = cron.made_up(now, AHEAD_DAYS, zone);
+    for day in cron.skipped(now, AHEAD_DAYS, zone) {
+        match made_up.iter().any(|run| run.to_zoned(zone.clone()).date() == day) {
+            true => log::info!("on {day} the clock skips a run: it comes right after, by an OnCalendar= of its own"),
+            false => log::warn!("on {day} the clock skips a run, and nothing comes in its place but the next one"),
+        }
+    }
 }
 
 /// The next runs of calendar expressions by `systemd-analyze`. The kind of the error tells whether systemd refuses them or is

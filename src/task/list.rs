@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::{Group, Merged, Owner};
+use crate::catalogue::merged::{Group, Merged};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
+use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
-use crate::config::Place;
+use crate::config::{Place, local_zone};
 use crate::error::{Error, Kind, Result};
+use crate::health::words::zone_name;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
@@ -39,13 +42,14 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
         let text = match args.json {
             true => json(&groups.iter().flat_map(|group| group.copies()).collect::<Vec<_>>())?,
             false if groups.is_empty() => String::new(),
-            false => table(&groups, args.all_instances, Timestamp::now()),
+            false => table(&groups, args.all_instances, Timestamp::now(), &local_zone()),
         };
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
         if groups.is_empty() {
             let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
+        merged.tell_doubts();
         tell_strange(&merged, database, args.all_instances);
         if !args.all_instances {
             tell_others(&merged, database);
@@ -61,7 +65,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
 /// Reads the stores, off the async threads.
 pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Merged> {
     let owner = Owner::of(place);
-    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner)));
+    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner, || None)));
     let done = stop.or(async { joined(work.await) });
     done.await
 }
@@ -92,11 +96,13 @@ fn json(backups: &[&Backup]) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// The backups as a table: a line of headings, then one line each.
-pub fn table(groups: &[&Group], makers: bool, now: Timestamp) -> String {
+/// The backups as a table: a line of headings, then one line each. Times are by the clocks of a zone, which the heading
+/// names.
+pub fn table(groups: &[&Group], makers: bool, now: Timestamp, zone: &TimeZone) -> String {
     // A name that says all is not written twice.
     let strange = groups.iter().any(|group| escaped_database(&group.manifest().id) != group.manifest().database);
-    let mut header = vec!["ID", "AGE", "SIZE", "FORMAT", "TABLES", "STATUS", "STORE"];
+    let made = made_heading(zone);
+    let mut header = vec!["ID", &made, "AGE", "SIZE", "FORMAT", "TABLES", "STATUS", "STORE"];
     if makers {
         header.extend(["INSTANCE", "HOST"]);
     }
@@ -104,7 +110,7 @@ pub fn table(groups: &[&Group], makers: bool, now: Timestamp) -> String {
         header.push("DATABASE");
     }
     let rows = groups.iter().map(|group| {
-        let mut row = row(group, now);
+        let mut row = row(group, now, zone);
         if makers {
             let (instance, host) = maker(group);
             row.extend([printable(instance), printable(host)]);
@@ -114,14 +120,25 @@ pub fn table(groups: &[&Group], makers: bool, now: Timestamp) -> String {
         }
         row
     });
-    table::table(header, rows, &[1, 2, 4])
+    table::table(header, rows, &[2, 3, 5])
 }
 
-fn row(group: &Group, now: Timestamp) -> Vec<String> {
+/// The heading of [`made`].
+pub fn made_heading(zone: &TimeZone) -> String {
+    format!("MADE ({})", zone_name(zone))
+}
+
+/// When a backup began: `2023-12-31 03:00`.
+pub fn made(manifest: &Manifest, zone: &TimeZone) -> String {
+    manifest.started.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn row(group: &Group, now: Timestamp, zone: &TimeZone) -> Vec<String> {
     let manifest = group.manifest();
     let stores: Vec<&str> = group.copies().map(|copy| copy.store).collect();
     vec![
         printable(&manifest.id),
+        made(manifest, zone),
         age(manifest.started, now),
         HumanBytes(manifest.stored_bytes()).to_string(),
         format(manifest),
@@ -227,6 +244,7 @@ mod tests {
     use crate::catalogue::manifest::Pin;
     use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
+    use crate::identity::Identity;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
 
@@ -234,6 +252,7 @@ mod tests {
         let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
         manifest.id = id.to_owned();
         manifest.database = database.to_owned();
+        manifest.server.identity = Identity::default();
         Backup {
             manifest,
             store: "local",
@@ -252,13 +271,20 @@ mod tests {
             let found = Ok(Catalogue { backups, ..Catalogue::default() });
             Shelf { store, location: store.to_owned(), found, others: Vec::new() }
         };
-        let place = Place { instance: "main".to_owned(), host: "db1".to_owned(), directory: None, s3: None };
-        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place))
+        let place = Place {
+            instance: "main".to_owned(),
+            host: "db1".to_owned(),
+            directory: None,
+            s3: None,
+            server: Arc::default(),
+        };
+        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place), || None)
     }
 
     fn lines(merged: &Merged, makers: bool) -> Vec<String> {
         let groups: Vec<&Group> = merged.groups.iter().collect();
-        let text = table(&groups, makers, "2023-12-31T05:00:00Z".parse().unwrap());
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let text = table(&groups, makers, "2023-12-31T05:00:00Z".parse().unwrap(), &berlin);
         text.lines().map(str::to_owned).collect()
     }
 
@@ -269,9 +295,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "ID                                 AGE       SIZE  FORMAT           TABLES  STATUS  STORE",
-                "nestjs_starter_db_20231231_020000  3 h  10.00 MiB  custom gzip age      12  good    local",
-                "nestjs_starter_db_20231231_020001  3 h  10.00 MiB  custom gzip age      12  good    local, s3",
+                "ID                                 MADE (Europe/Berlin)  AGE       SIZE  FORMAT           TABLES  STATUS  STORE",
+                "nestjs_starter_db_20231231_020000  2023-12-31 03:00      3 h  10.00 MiB  custom gzip age      12  good    local",
+                "nestjs_starter_db_20231231_020001  2023-12-31 03:00      3 h  10.00 MiB  custom gzip age      12  good    local, s3",
             ]
         );
     }

@@ -17,4 +17,5 @@ pub mod schedule;
 pub mod show;
 pub mod sweep;
 pub mod table;
+pub mod takeover;
 pub mod verify;

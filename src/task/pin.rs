@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::catalogue::manifest::{Manifest, Pin};
 use crate::catalogue::merged::Asked;
+use crate::catalogue::ownership::Whose;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -66,11 +67,14 @@ async fn find(asked: Asked<'_>, place: &PlaceArgs, stop: &Stop) -> Result<Found>
     let stores = Stores::open(&place).await?.all();
     let mut merged = list::read(stores.clone(), &place, stop).await?;
     let group = match merged.resolve(asked) {
-        Ok(choice) => choice.group,
+        Ok(choice) => {
+            choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
+            choice.group
+        }
         Err(error) => return Err(merged.or_unread(error)),
     };
     let id = group.manifest().id.clone();
-    if !group.own {
+    if group.whose == Whose::Another {
         let message = format!("{} is not of this instance on this host", printable(&id));
         return Err(Error::new(Kind::Missing, message).hint("only whoever made a backup removes it, and pins it"));
     }

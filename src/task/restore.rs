@@ -25,6 +25,7 @@ use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
 
+mod all;
 pub mod archive;
 mod ask;
 mod compare;
@@ -97,9 +98,11 @@ enum Input {
 
 /// Restores one backup into a database that does not exist yet, or that it takes the place of.
 pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
-    let begun = Instant::now();
     let place = Place::new(&args.place)?;
     let connection = Connection::new(&args.connection)?;
+    if args.all_databases {
+        return all::run(args, &place, &connection, stop).await;
+    }
     let completed;
     let args = match args.id {
         Some(_) => args,
@@ -108,7 +111,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
             &completed
         }
     };
-    let asked = part::asked_for(args)?;
+    part::asked_for(args)?;
     let wanted = Wanted::find(args, &place, stop).await?;
     if args.list {
         return listing::show(wanted, args, stop).await;
@@ -122,13 +125,19 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     if args.dry_run {
         return plan::show(args, wanted, &target, &connection, stop).await;
     }
+    one(args, wanted, &target, &connection, stop).await
+}
+
+/// Restores one backup into this database.
+async fn one(args: &RestoreArgs, wanted: Wanted, target: &str, connection: &Connection, stop: &Stop) -> Result<()> {
+    let begun = Instant::now();
     stage::sweep_up(args.staging_dir.as_deref());
-    let mut server = stop.or(Server::open(&connection)).await?;
-    let replaced = stop.or(Replaced::reserve(&server, &target, args.force)).await?;
+    let mut server = stop.or(Server::open(connection)).await?;
+    let replaced = stop.or(Replaced::reserve(&server, target, args.replaces())).await?;
     let archive = Arc::new(wanted.archive(args, &server, replaced.as_ref(), stop).await?);
 
-    let part = part::find(&archive, asked).await?;
-    let run = prepare(args, (archive, part), (target, replaced.as_ref()), &server, stop).await?;
+    let part = part::find(&archive, part::asked_for(args)?).await?;
+    let run = prepare(args, (archive, part), (target.to_owned(), replaced.as_ref()), &server, stop).await?;
     let (database, bytes) = load(&run, &mut server).await?;
     let kept = replace::publish(&run, &mut server, database, replaced.as_ref()).await?;
     tell(&run, bytes, begun.elapsed());
@@ -156,12 +165,15 @@ async fn prepare<'a>(
     let bindir = server.connection().bindir.as_deref();
     let programs = Programs::for_archive(bindir, server.major, major(&archive.pg_dump)).await?;
     let needs = look::needs(&archive, part.as_ref(), args.left_out()).await?;
-    match (args.globals, args.keep_going) {
+    let lacking = stop.or(server.lacks_roles(&needs.roles)).await?;
+    let makes_roles = args.globals || args.all_databases && !lacking.is_empty() && globals::has(&archive);
+    match (makes_roles, args.keep_going) {
         (true, false) => globals::make(&archive, server, &needs, stop).await?,
         (true, true) => globals::make(&archive, server, &Needs::default(), stop).await?,
         (false, _) => {}
     }
-    replace::refuse(args, stop.or(server.check(&needs)).await)?;
+    let checked = stop.or(server.check(&needs)).await;
+    replace::refuse(args, checked.map_err(|error| globals::advise(&archive, makes_roles, &lacking, error)))?;
     let in_place = match stop.or(needs_name(server, &needs.extensions, &target, replaced)).await {
         Err(error) if args.keep_going && error.kind() == Kind::Config => {
             log::warn!("{error}");

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 
-use crate::catalogue::merged::Owner;
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
 use crate::config::{Connection, Place, Policy, RetentionSettings};
@@ -14,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
@@ -35,7 +38,7 @@ const DEBRIS: Duration = Duration::from_secs(24 * 3600);
 struct Run {
     settings: RetentionSettings,
     place: Place,
-    /// The server, which tells the time; none where it is not to be asked, or its settings are wrong.
+    /// How the server is reached, if it can be asked who it is, and for the time.
     connection: Option<Connection>,
     database: Option<String>,
     dry_run: bool,
@@ -87,7 +90,12 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 }
 
 fn clean(run: &Run, stores: &Stores) -> Result<()> {
-    let mut shelves = shelves(run, stores, |store| own(run, store));
+    let (ownership, mut read) = read(run, stores);
+    let mut shelves = shelves(run, stores, |store| {
+        let catalogue = read.remove(store.name());
+        let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
+        own(run, &ownership, catalogue.ok_or_else(unread)??)
+    });
     let mut planned = plan::plan(run, &mut shelves);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
         report::print(run, &shelves, &planned)?;
@@ -136,8 +144,8 @@ pub fn foresee(
 }
 
 /// The stores with what `read` finds in them, the local one first.
-fn shelves(run: &Run, stores: &Stores, read: impl Fn(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
-    let shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
+fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
+    let mut shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
         let (backups, failure) = match read(store.as_ref()) {
             Ok(backups) => (backups, None),
             Err(error) => (Vec::new(), Some(error.context(format!("{} is not cleaned", store.location())))),
@@ -154,18 +162,52 @@ fn shelves(run: &Run, stores: &Stores, read: impl Fn(&dyn Store) -> Result<Vec<B
     shelves
 }
 
-/// The backups of this instance, the oldest first. Those of others are none of our business.
-fn own(run: &Run, store: &dyn Store) -> Result<Vec<Backup>> {
-    let catalogue = Catalogue::read(store)?;
+/// Reads all stores, and finds out whose the backups are.
+fn read(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
+    let read: HashMap<_, _> =
+        stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
+    let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
+    let ownership = Ownership::find(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
+    ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
+    for doubt in &ownership.doubts {
+        log::warn!("{doubt}: {}", doubt.hint());
+    }
+    (ownership, read)
+}
+
+/// The backups of this instance's server, the oldest first. Those of others are none of our business. While some of ours
+/// cannot be told from those of another server, nothing goes by rules that count them.
+///
+/// # Errors
+/// `Config` where that is so.
+fn own(run: &Run, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Backup>> {
     for unusable in &catalogue.unusable {
         log::warn!("{}: it is left alone", printable(&unusable.error.to_string()));
     }
     let mut backups = catalogue.backups;
-    let owner = Owner::of(&run.place);
-    backups.retain(|backup| {
-        let wanted = run.database.as_ref().is_none_or(|name| backup.manifest.database == *name);
-        wanted && owner.owns(backup)
-    });
+    backups.retain(|backup| run.database.as_ref().is_none_or(|name| backup.manifest.database == *name));
+    let doubtful: Vec<&Backup> =
+        backups.iter().filter(|backup| matches!(ownership.whose(backup), Whose::Unclear | Whose::Likely)).collect();
+    if let Some(last) = doubtful.last() {
+        let (number, Manifest { id, instance, host, .. }) = (doubtful.len(), &last.manifest);
+        let message = format!(
+            "whether {number} backups are of this instance's server cannot be told, the last {}",
+            printable(id)
+        );
+        let doubt = ownership.doubts.iter().find(|doubt| doubt.is_unclear());
+        let hint = doubt.map_or_else(
+            || {
+                format!(
+                    "retention asks the server where names are new: is it up? pgcellar takeover {}/{} says it for good",
+                    printable(host),
+                    printable(instance)
+                )
+            },
+            Doubt::hint,
+        );
+        return Err(Error::new(Kind::Config, message).hint(hint));
+    }
+    backups.retain(|backup| ownership.owns(backup));
     Ok(backups)
 }
 

@@ -135,11 +135,13 @@ fn chosen<'a>(merged: &'a Merged, args: &'a VerifyArgs) -> Result<Vec<&'a Group>
     let database = args.database.as_deref();
     if !args.all {
         let choice = merged.resolve(Asked { id: &args.id, database, verb: "verify" })?;
+        choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
         return Ok(vec![choice.group]);
     }
     if let others @ 1.. = merged.others(database).count() {
-        log::info!("{others} backups of other instances or hosts are left to these");
+        log::info!("{others} backups of other instances, hosts or servers are left to these");
     }
+    merged.tell_doubts();
     Ok(merged.own(database).collect())
 }
 

@@ -53,6 +53,9 @@ pub fn moved_to_another_host(cellar: &Cellar, bucket: &Bucket, instance: &str, h
             let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
             manifest["instance"] = instance.into();
             manifest["host"] = host.into();
+            // Each of these hosts has a server of its own.
+            let identifier: u64 = host.bytes().map(u64::from).sum();
+            manifest["server"]["identity"] = serde_json::json!({ "system_identifier": identifier.to_string() });
             bytes = manifest.to_string().into_bytes();
         }
         store.replace(key, &bytes).unwrap();

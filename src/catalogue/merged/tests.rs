@@ -1,5 +1,7 @@
 use super::*;
 use crate::catalogue::manifest::{Depth, Verification};
+use crate::config::Maker;
+use crate::identity::Identity;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
@@ -11,6 +13,7 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     database.clone_into(&mut manifest.database);
     "main".clone_into(&mut manifest.instance);
     host.clone_into(&mut manifest.host);
+    manifest.server.identity = Identity::default();
     manifest.omitted.retain(|omission| !omission.rewritten);
     Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
 }
@@ -33,7 +36,8 @@ fn broken(store: &'static str, kind: Kind) -> Shelf {
 }
 
 fn merged(shelves: Vec<Shelf>) -> Merged {
-    Merged::of(shelves, &Owner { instance: "main".to_owned(), host: "new".to_owned() })
+    let maker = Maker { instance: "main".to_owned(), host: "new".to_owned() };
+    Merged::of(shelves, &Owner { maker, server: None }, || None)
 }
 
 /// The local backups of several databases, by their names and seconds.
@@ -119,7 +123,8 @@ fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
     let by_options = with(Status::Partial, backup("local", "new", "foo", 3));
     let no_whole = merged(vec![shelf("local", vec![lacking(1), lacking(2), by_options])]);
     assert_eq!(found(&no_whole, "latest", None).0, id("foo", 2));
-    assert_eq!(remarks(&no_whole, "latest").len(), 1);
+    let told = remarks(&no_whole, "latest");
+    assert!(told.len() == 2 && told.iter().any(|remark| remark.contains(&id("foo", 3))), "{told:?}");
     let passed_over = merged(vec![shelf("local", vec![backup("local", "new", "foo", 1), lacking(2)])]);
     assert_eq!(found(&passed_over, "latest", None).0, id("foo", 1));
     let [remark] = remarks(&passed_over, "latest").try_into().unwrap();
@@ -127,6 +132,42 @@ fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
     assert!(remarks(&passed_over, &id("foo", 1)).is_empty());
     let newer = merged(vec![shelf("local", vec![lacking(1), backup("local", "new", "foo", 2)])]);
     assert!(remarks(&newer, "latest").is_empty());
+}
+
+#[test]
+fn latest_tells_what_it_passed_over() {
+    let mut tomorrow = backup("local", "new", "foo", 3);
+    tomorrow.manifest.started = Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    tomorrow.manifest.id = name::id("foo", tomorrow.manifest.started);
+    let (future, damaged) = (tomorrow.manifest.id.clone(), with(Status::Damaged, backup("local", "new", "foo", 2)));
+    let told = |backups: Vec<Backup>| {
+        let merged = merged(vec![shelf("local", backups)]);
+        let choice = merged.resolve(asked("latest", None)).unwrap();
+        (choice.group.manifest().id.clone(), choice.remarks.join("; "))
+    };
+    let (found, remark) = told(vec![backup("local", "new", "foo", 1), tomorrow.clone()]);
+    assert!(found == id("foo", 1) && remark.contains(&future) && remark.contains("in the future"), "{found} {remark}");
+    let (found, remark) = told(vec![backup("local", "new", "foo", 1), damaged]);
+    assert!(
+        found == id("foo", 1) && remark.contains(&id("foo", 2)) && remark.contains("x.dump is missing"),
+        "{remark}"
+    );
+    let (found, remark) = told(vec![tomorrow]);
+    assert!(found == future && remark.contains("no other"), "{found} {remark}");
+}
+
+#[test]
+fn latest_of_two_servers_is_refused() {
+    let of = |server: &str, second| {
+        let mut backup = backup("local", "new", "foo", second);
+        backup.manifest.server.identity.system_identifier = Some(server.to_owned());
+        backup
+    };
+    let both = merged(vec![shelf("local", vec![of("1", 1), of("2", 2)])]);
+    let error = refused(&both, "latest", None);
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.to_string().contains("pgcellar takeover new/main"), "{error}");
+    assert_eq!(found(&both, &id("foo", 2), None).0, id("foo", 2));
 }
 
 /// Which copy is taken, by the status of the local one and of that in the bucket.

@@ -102,7 +102,7 @@ fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Opti
         && protection.backups.is_empty()
         && expected.has_time(facts.now)
     {
-        let message = format!("there is no backup of {name} yet: the first one is due at {}", time(due));
+        let message = format!("there is no backup of {name} yet: the first one is due at {}", time(due, &facts.zone));
         return Some(finding(Level::Ok, "pending", protection.database, message, ""));
     }
     let number =

@@ -13,12 +13,12 @@ use crate::health::{Finding, Level};
 pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     let each = protections.iter().flat_map(|protection| {
         let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
-        failed(protection).or(missing)
+        failed(facts, protection).or(missing)
     });
     each.collect()
 }
 
-fn failed(protection: &Protection<'_>) -> Option<Finding> {
+fn failed(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
     let (backup, drill) = protection.last_drill().filter(|(_, drill)| drill.result == Outcome::Failed)?;
     Some(finding(
         Level::Critical,
@@ -27,7 +27,7 @@ fn failed(protection: &Protection<'_>) -> Option<Finding> {
         format!(
             "the last drill of {} failed at {}: {} did not come back as it was",
             quoted(protection.database),
-            time(drill.at),
+            time(drill.at, &facts.zone),
             backup.id
         ),
         format!(

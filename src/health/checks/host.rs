@@ -1,12 +1,14 @@
 //! Checks of what backups need: the server, the schedule, timers, keys.
 
+use crate::catalogue::product::{Product, What};
 use crate::health::checks::finding;
 use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
-use crate::health::{Finding, Level};
+use crate::health::{Finding, Level, products};
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
-    let mut findings = server(&facts.server);
+    let mut findings = server(facts);
+    findings.extend(facts.products.iter().filter_map(|product| made_by_restore(facts, product)));
     findings.extend(facts.half_dropped.iter().map(|name| half_dropped(name)));
     findings.extend(
         facts
@@ -21,6 +23,17 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
     }));
     findings
+}
+
+/// A database that a restore has made, where no other finding tells of it.
+fn made_by_restore(facts: &Facts, product: &Product) -> Option<Finding> {
+    let is_covered = facts.databases.iter().any(|expected| expected.name == product.name);
+    let (level, check) = match product.what {
+        What::Unfinished => (Level::Warning, "leftover"),
+        What::Replaced if is_covered => (Level::Ok, "replaced"),
+        What::Loading | What::Replaced | What::Copy => return None,
+    };
+    Some(finding(level, check, &product.name, products::message(product, &facts.zone), products::hint(product)))
 }
 
 fn half_dropped(name: &str) -> Finding {
@@ -74,21 +87,25 @@ pub fn unit(unit: &Unit) -> Finding {
     finding(level, check, name, message, hint)
 }
 
-fn server(server: &Server) -> Vec<Finding> {
-    match server {
+fn server(facts: &Facts) -> Vec<Finding> {
+    match &facts.server {
         Server::NotAsked => Vec::new(),
         Server::Unreachable(trouble) => {
             vec![finding(Level::Warning, "server_unreachable", "", &trouble.message, &trouble.hint)]
         }
         Server::Uncovered(names) => {
             let each = names.iter().map(|name| {
-                finding(
-                    Level::Warning,
-                    "not_covered",
-                    name,
-                    format!("the database {} is on the server, and no backup covers it", quoted(name)),
-                    "add it to DB_NAME (* takes all), or name it in BACKUP_EXCLUDE_DATABASES",
-                )
+                let (message, hint) = match facts.products.iter().find(|product| product.name == *name) {
+                    Some(product) => {
+                        let message = products::message(product, &facts.zone);
+                        (format!("{message}; no backup covers it"), products::hint(product))
+                    }
+                    None => (
+                        format!("the database {} is on the server, and no backup covers it", quoted(name)),
+                        "add it to DB_NAME (* takes all), or name it in BACKUP_EXCLUDE_DATABASES".to_owned(),
+                    ),
+                };
+                finding(Level::Warning, "not_covered", name, message, hint)
             });
             each.collect()
         }

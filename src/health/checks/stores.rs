@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::config::{MinFree, MonitorSettings};
 use crate::health::checks::finding;
-use crate::health::facts::{Backup, Contents, Disk, Facts, State, StoreFacts};
+use crate::health::facts::{Backup, Contents, Disk, Facts, Mixed, State, StoreFacts};
 use crate::health::protection::Protection;
 use crate::health::words::{bytes, count, quoted, some, span};
 use crate::health::{Finding, Level};
@@ -25,7 +25,11 @@ const LAST: usize = 3;
 const FEWEST_FILES: u64 = 100;
 
 pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mixed = |Mixed { what, message, hint, unclear }: &Mixed| {
+        let level = if *unclear { Level::Critical } else { Level::Warning };
+        finding(level, "mixed_servers", *what, message, hint)
+    };
+    let mut findings: Vec<Finding> = facts.mixed.iter().map(mixed).collect();
     for store in &facts.stores {
         match &store.contents {
             Ok(contents) => {

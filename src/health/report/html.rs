@@ -4,6 +4,7 @@
 //! their colours themselves.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::health::Level;
 use crate::health::facts::StoreFacts;
@@ -40,7 +41,7 @@ pub fn render(overview: &Overview<'_>) -> String {
         "<h1>{} {title}</h1>\n<p>{}</p>\n<p class=\"quiet\">{}</p>\n",
         badge(overview.level),
         escaped(&overview.summary()),
-        time(facts.now)
+        time(facts.now, &facts.zone)
     );
     for (title, body) in [
         ("Findings", findings(overview)),
@@ -120,8 +121,8 @@ fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator
 }
 
 /// A time that stays on one line.
-fn moment(at: Timestamp) -> String {
-    format!("<span class=\"time\">{}</span>", time(at))
+fn moment(at: Timestamp, zone: &TimeZone) -> String {
+    format!("<span class=\"time\">{}</span>", time(at, zone))
 }
 
 fn databases(overview: &Overview<'_>) -> String {
@@ -140,10 +141,14 @@ fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String>
         Some(_) => escaped(protection.database),
         None => format!("{} <span class=\"quiet\">(not configured)</span>", escaped(protection.database)),
     }];
-    row.push(protection.oldest(now).map_or_else(dash, |backup| moment(backup.started)));
+    row.push(protection.oldest(now).map_or_else(dash, |backup| moment(backup.started, &overview.facts.zone)));
     match protection.newest(now) {
         Some(newest) => row.extend([
-            format!("{} <span class=\"quiet time\">({})</span>", moment(newest.started), ago(newest.started, now)),
+            format!(
+                "{} <span class=\"quiet time\">({})</span>",
+                moment(newest.started, &overview.facts.zone),
+                ago(newest.started, now)
+            ),
             format!("{} <span class=\"quiet\">{}</span>", escaped(&newest.id), newest.status()),
             bytes(newest.bytes),
             took(newest),
@@ -152,7 +157,7 @@ fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String>
     }
     row.push(numbers(overview, protection));
     match protection.proven() {
-        Some((backup, drill)) => row.extend([moment(backup.started), recovery(drill)]),
+        Some((backup, drill)) => row.extend([moment(backup.started, &overview.facts.zone), recovery(drill)]),
         None => row.extend([dash(), dash()]),
     }
     row
@@ -171,8 +176,10 @@ fn plots(overview: &Overview<'_>) -> String {
         text += &format!(
             "<div class=\"card\"><h3>{name}</h3><div class=\"plots\"><div><p class=\"quiet\">Size</p>{}</div>\
              <div><p class=\"quiet\">Duration</p>{}</div></div></div>\n",
-            draw(&sizes, &format!("Size of the backups of {name} over time"), |value| bytes(value as u64)),
-            draw(&durations, &format!("Duration of the backups of {name} over time"), |value| {
+            draw(&sizes, &overview.facts.zone, &format!("Size of the backups of {name} over time"), |value| bytes(
+                value as u64
+            )),
+            draw(&durations, &overview.facts.zone, &format!("Duration of the backups of {name} over time"), |value| {
                 span(std::time::Duration::from_secs_f64(value))
             }),
         );
@@ -210,7 +217,10 @@ fn next(overview: &Overview<'_>) -> String {
     let mut text = match facts.schedule.next {
         Some(next) => {
             let until = span(positive(next.duration_since(facts.now)));
-            format!("<p>The next backup is due at {} (in {until}; schedule <code>{schedule}</code>).</p>\n", time(next))
+            format!(
+                "<p>The next backup is due at {} (in {until}; schedule <code>{schedule}</code>).</p>\n",
+                time(next, &facts.zone)
+            )
         }
         None => format!("<p>The schedule is <code>{schedule}</code>.</p>\n"),
     };
@@ -244,7 +254,7 @@ fn backups(overview: &Overview<'_>) -> String {
         let backup = kept.backup;
         vec![
             escaped(&backup.id),
-            moment(backup.started),
+            moment(backup.started, &overview.facts.zone),
             format!("{}{}", backup.status(), if kept.is_proven() { ", proven" } else { "" }),
             kept.stores.join(", "),
             bytes(backup.bytes),

@@ -32,7 +32,7 @@ pub struct Point {
 
 /// A plot of these points, the oldest first, from zero to their largest value. `label` tells what it is to those who
 /// cannot see it, `words` writes a value.
-pub fn draw(points: &[Point], label: &str, words: impl Fn(f64) -> String) -> String {
+pub fn draw(points: &[Point], zone: &TimeZone, label: &str, words: impl Fn(f64) -> String) -> String {
     let points = thinned(points);
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
     let largest = points.iter().map(|point| point.value).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
@@ -47,7 +47,7 @@ pub fn draw(points: &[Point], label: &str, words: impl Fn(f64) -> String) -> Str
         line(&mut svg, y(value));
         write(&mut svg, LEFT - 5.0, y(value) + 3.5, "end", &words);
     }
-    let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
+    let date = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string();
     write(&mut svg, LEFT, HEIGHT - 5.0, "start", &date(first.at));
     if date(first.at) != date(last.at) {
         write(&mut svg, WIDTH - RIGHT, HEIGHT - 5.0, "end", &date(last.at));
@@ -112,15 +112,15 @@ mod tests {
         let thin = thinned(&many);
         assert!(thin.len() <= POINTS, "{}", thin.len());
         assert_eq!(thin.iter().filter(|point| !point.good).count(), 1);
-        assert_eq!(draw(&many, "size", |value| value.to_string()).matches("class=\"bad\"").count(), 1);
+        assert_eq!(draw(&many, &TimeZone::UTC, "size", |value| value.to_string()).matches("class=\"bad\"").count(), 1);
     }
 
     #[test]
     fn one_point_and_equal_values_can_be_drawn() {
-        assert_eq!(draw(&[], "size", |value| value.to_string()), "");
+        assert_eq!(draw(&[], &TimeZone::UTC, "size", |value| value.to_string()), "");
         let zero = Point { value: 0.0, ..points(1)[0] };
         for points in [points(1), vec![zero], vec![zero, zero]] {
-            let svg = draw(&points, "size", |value| format!("{value:.0}"));
+            let svg = draw(&points, &TimeZone::UTC, "size", |value| format!("{value:.0}"));
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
     }

@@ -23,7 +23,7 @@ pub fn render(overview: &Overview<'_>) -> String {
         overview.level.name(),
         printable(&facts.instance),
         printable(&facts.host),
-        time(facts.now),
+        time(facts.now, &facts.zone),
         printable(&overview.summary())
     );
     let findings = findings(overview);
@@ -79,6 +79,7 @@ fn row(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
         None => format!("{} (not configured)", printable(protection.database)),
     };
     let dash = || "-".to_owned();
+    let time = |at| time(at, &overview.facts.zone);
     let mut row = vec![name, protection.oldest(now).map_or_else(dash, |backup| time(backup.started))];
     match protection.newest(now) {
         Some(newest) => row.extend([
@@ -128,7 +129,7 @@ fn stores(overview: &Overview<'_>) -> String {
 
 fn next(overview: &Overview<'_>) -> String {
     let schedule = &overview.facts.schedule;
-    let when = schedule.next.map_or_else(|| "not known here".to_owned(), time);
+    let when = schedule.next.map_or_else(|| "not known here".to_owned(), |next| time(next, &overview.facts.zone));
     let mut text = format!("  backup     {when} (schedule {})\n", printable(&schedule.text));
     match overview.facts.removals.as_deref() {
         None => {}

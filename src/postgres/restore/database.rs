@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::catalogue::manifest::Properties;
+use crate::catalogue::product::{RESTORING, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
@@ -15,11 +16,12 @@ use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::server::{self, Server, exists, session};
 use crate::postgres::snapshot::{get, text};
 
-mod leftover;
+pub mod leftover;
 mod swap;
 
-/// What stands between the target's name and the time in the name of a database that is not whole yet.
-const MARK: &str = "_restoring_";
+/// The limit of connections that a database is made with, which no server reaches. `CREATE DATABASE` sets it and nobody
+/// else does, so a database has it whose restore was killed before it could mark it in another way.
+pub const BORN: i32 = server::LOCK;
 
 /// How long dropping may take: a task that is told to stop has ten seconds.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
@@ -49,13 +51,6 @@ pub struct NewDatabase {
     manner: Manner,
 }
 
-/// A name that is made from the target's: its beginning, a mark, the second (UTC).
-fn beside(target: &str, mark: &str, now: Timestamp, longest: usize) -> String {
-    let time = now.strftime("%Y%m%d_%H%M%S").to_string();
-    let room = longest.saturating_sub(mark.len() + time.len());
-    format!("{}{mark}{time}", &target[..target.floor_char_boundary(room)])
-}
-
 impl NewDatabase {
     /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
     /// tablespace is replaced by the server's default, with a warning.
@@ -67,6 +62,7 @@ impl NewDatabase {
             false => free_name(server, target).await?,
         };
         let sql = create_database(&name, properties, server.major, tablespace)?;
+        let sql = format!("{sql} CONNECTION LIMIT {BORN}");
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
             Err(error) => Err(error),
@@ -156,14 +152,13 @@ impl NewDatabase {
         has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
     }
 
-    /// What is set on the whole database, under the name that it has then. Its comment is our mark until then.
+    /// What is set on the whole database, under the name that it has then. Its comment and its limit are our marks until
+    /// then.
     fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
         let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
-        if self.manner.in_place {
-            let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
-            all.push(Statement { what: "the connection limit".to_owned(), sql, parameter: false });
-        }
+        let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
+        all.push(Statement { what: "the connection limit".to_owned(), sql, parameter: false });
         all.extend(statements(name, properties, self.manner.left_out)?);
         Ok(all)
     }
@@ -343,27 +338,12 @@ async fn tablespace<'a>(server: &Server, properties: &'a Properties) -> Result<O
 /// The name of this second; if a killed run began in it too, that of a later one.
 async fn free_name(server: &Server, target: &str) -> Result<String> {
     loop {
-        let name = beside(target, MARK, Timestamp::now(), server.name_bytes());
+        let name = beside(target, RESTORING, Timestamp::now(), server.name_bytes());
         let query = "SELECT FROM pg_database WHERE datname = $1";
         let taken = server.client().query_opt(query, &[&name]).await;
         if taken.map_err(failed("the databases cannot be listed"))?.is_none() {
             return Ok(name);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_beside_the_target() {
-        let now: Timestamp = "2023-12-31T02:00:00.9Z".parse().unwrap();
-        assert_eq!(beside("shop", MARK, now, 63), "shop_restoring_20231231_020000");
-        let long = "ö".repeat(31) + "x";
-        let name = beside(&long, MARK, now, 63);
-        assert_eq!(name, format!("{}_restoring_20231231_020000", "ö".repeat(18)));
-        assert!(name.len() <= 63);
     }
 }

@@ -5,6 +5,7 @@ pub mod bound;
 pub mod check;
 pub mod complaints;
 pub mod database;
+pub mod empty;
 pub mod faults;
 pub mod feed;
 pub mod globals;

@@ -7,7 +7,8 @@ use crate::catalogue::manifest::Properties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
 use crate::postgres::facts::properties_of;
-use crate::postgres::restore::server::{Server, exists};
+use crate::postgres::restore::empty::has_nothing;
+use crate::postgres::restore::server::{Server, exists, session};
 use crate::postgres::snapshot::{get, text};
 
 /// How many things in the way are named.
@@ -104,6 +105,12 @@ impl Replaced {
     pub async fn name_now(&self, server: &mut Server) -> Result<Option<String>> {
         server.revive().await?;
         server.name_of(self.oid).await
+    }
+
+    /// Whether nothing was made in it, under the name that it got in the swap. What cannot be looked at may have something.
+    pub async fn is_empty(&self, server: &Server, kept: &str) -> bool {
+        let look = async { has_nothing(&session(server.connection(), kept).await?).await };
+        look.await.unwrap_or(false)
     }
 
     /// Drops it, under the name that it got in the swap.

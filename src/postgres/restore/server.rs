@@ -30,7 +30,7 @@ const ENDING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// First half of the advisory lock's key, so that the lock is not somebody else's.
-const LOCK: i32 = 0x7067_6365;
+pub const LOCK: i32 = 0x7067_6365;
 
 /// A session in a database that is not the one to be made.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::config::{Encryption, ObjectLock, S3Settings};
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::store::s3::rate::{Pace, Rate};
 use crate::store::s3::{client, errors};
 use crate::store::{is_inside, local::PARTIAL};
@@ -27,6 +28,10 @@ use crate::store::{is_inside, local::PARTIAL};
 const INSTANCE: &str = "pgcellar-instance";
 /// Metadata: the host that wrote an object.
 const HOST: &str = "pgcellar-host";
+/// Metadata: what ties the object to its server, divided by dots.
+const MARKS: &str = "pgcellar-marks";
+const DIVIDER: &str = ".";
+
 /// Metadata: the one upload that made the object.
 const UPLOAD: &str = "pgcellar-upload";
 
@@ -44,6 +49,7 @@ pub struct Bucket {
     /// The settings.
     pub settings: S3Settings,
     labels: HashMap<String, String>,
+    server: Arc<OnceLock<Identity>>,
     handle: Handle,
     rate: Option<Arc<Rate>>,
     /// Whether the server said that it knows no conditional writes.
@@ -65,8 +71,13 @@ pub fn is_by(head: &HeadObjectOutput, mark: &str) -> bool {
 }
 
 impl Bucket {
-    /// The bucket that the settings name, for objects of this instance and host.
-    pub fn new(client: Client, settings: S3Settings, instance: &str, host: &str) -> Self {
+    /// The bucket that the settings name, for objects of this instance and host, and of this server once it is known.
+    pub fn new(
+        client: Client,
+        settings: S3Settings,
+        (instance, host): (&str, &str),
+        server: Arc<OnceLock<Identity>>,
+    ) -> Self {
         let labels = [(INSTANCE, instance), (HOST, host)].map(|(name, value)| (name.to_owned(), label(value)));
         let rate = settings.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
         Bucket {
@@ -74,6 +85,7 @@ impl Bucket {
             rate,
             settings,
             labels: HashMap::from(labels),
+            server,
             handle: Handle::current(),
             unconditional: AtomicBool::new(false),
         }
@@ -127,6 +139,8 @@ impl Bucket {
     /// What a new object carries; `mark` tells this upload from every other.
     pub fn carried(&self, full: &str, mark: Option<&str>) -> Carried {
         let mut metadata = self.labels.clone();
+        let marks: Vec<&str> = self.server.get().into_iter().flat_map(Identity::marks).collect();
+        metadata.extend((!marks.is_empty()).then(|| (MARKS.to_owned(), marks.join(DIVIDER))));
         metadata.extend(mark.map(|mark| (UPLOAD.to_owned(), mark.to_owned())));
         let is_archive = !full.ends_with(".json") && !full.ends_with(PARTIAL);
         // What is replaced or removed in the ordinary course of things is not locked.
@@ -148,10 +162,15 @@ impl Bucket {
         }
     }
 
-    /// Whether the object says that this instance wrote it.
+    /// Whether the object says that this instance wrote it: on this host, or wherever the host had another name, as its marks
+    /// tell.
     pub fn is_ours(&self, head: &HeadObjectOutput) -> bool {
-        let told = head.metadata();
-        self.labels.iter().all(|(name, value)| told.and_then(|told| told.get(name)) == Some(value))
+        let told = |name: &str| head.metadata().and_then(|told| told.get(name));
+        let same = |name: &str| told(name).is_some_and(|value| self.labels.get(name) == Some(value));
+        let marks = || told(MARKS).into_iter().flat_map(|marks| marks.split(DIVIDER));
+        let has_mark =
+            || marks().any(|mark| self.server.get().is_some_and(|server| server.marks().any(|our| our == mark)));
+        same(INSTANCE) && (same(HOST) || has_mark())
     }
 
     /// Looks at an object; none if there is none.

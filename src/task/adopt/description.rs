@@ -6,6 +6,7 @@ use crate::catalogue::manifest::{
     Compression, Contents, Encryption, Extension, Manifest, Omission, Properties, Server, VERSION,
 };
 use crate::config::{Format, Place};
+use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 use crate::postgres::archive::Compression as Packed;
 use crate::postgres::foreign::{Dump, Whole};
@@ -37,6 +38,7 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
         manifest_version: VERSION,
         id: named.id,
         database: named.database,
+        database_oid: None,
         instance: place.instance.clone(),
         host: place.host.clone(),
         started: named.started,
@@ -48,6 +50,7 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
             version_num: version_num(&dump.server_version),
             bootstrap_role: String::new(),
             standby: false,
+            identity: Identity::default(),
         },
         pg_dump: number(&dump.pg_dump).to_owned(),
         format: dump.format,

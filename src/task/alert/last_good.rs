@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::catalogue::newest::is_from_future;
+use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Catalogue, Status};
-use crate::config::{Databases, Place};
+use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{ago, bytes, time};
 use crate::host::thread::joined;
@@ -40,18 +42,19 @@ fn newest(
     if let Some(Databases::Named(names)) = databases {
         found.extend(names.iter().map(|name| (name.as_str(), None)));
     }
+    let ownership = Ownership::new(&Owner::of(place), std::iter::once(catalogue));
     let good = |status: Status| matches!(status, Status::Good | Status::Verified);
     for backup in catalogue.backups.iter().filter(|backup| good(backup.status)) {
         let manifest = &backup.manifest;
-        // Hosts share a bucket, and not a directory.
-        let ours = manifest.instance == place.instance && (backup.store == "local" || manifest.host == place.host);
+        // An alert names what may be ours rather than nothing.
+        let ours = ownership.whose(backup) != Whose::Another && !is_from_future(manifest.started, now);
         let named = match databases {
             Some(Databases::Named(names)) => names.contains(&manifest.database),
             Some(Databases::AllBut(_)) | None => true,
         };
         if ours && named {
             // The oldest come first.
-            let (begun, age) = (time(manifest.started), ago(manifest.started, now));
+            let (begun, age) = (time(manifest.started, &local_zone()), ago(manifest.started, now));
             let words = format!("{}, {begun} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
             found.insert(&manifest.database, Some(words));
         }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::config::local_zone;
 use crate::error::Result;
 use crate::health::words::time;
 use crate::host::logged::Logged;
@@ -16,7 +17,7 @@ const ERRORS: usize = 5;
 /// Composes the letter.
 pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result<Vec<(String, String)>>) -> Letter {
     let (how, hint) = failure.how();
-    let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now())));
+    let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now(), &local_zone())));
     for error in errors(failure, logged) {
         page = page.item(Tone::Bad, "Error", error, "");
     }

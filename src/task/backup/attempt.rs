@@ -12,6 +12,7 @@ use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::thread::joined;
+use crate::identity::Identity;
 use crate::pipeline::Finished;
 use crate::postgres::archive::{Record, Recorded};
 use crate::postgres::child::{Child, Messages};
@@ -19,6 +20,7 @@ use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
 use crate::postgres::dump::{Call, Dumped, globals};
 use crate::postgres::facts::Facts;
+use crate::postgres::identity;
 use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Rewritten, Session, Snapshot};
@@ -88,7 +90,10 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     run.reached.store(true, Ordering::Relaxed);
     let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
     let interruptions = run.stop.or(Interruptions::before(&session, &run.connection, database)).await?;
-    let name = run.stop.or(claim::take(run, database)).await?;
+    let identity = run.stop.or(async { Ok(identity::of_session(session.client(), &run.connection).await) }).await?;
+    let identity = Identity { backup_directory: run.directory_id.get().cloned(), ..identity };
+    run.place.server.get_or_init(|| identity.clone());
+    let name = run.stop.or(claim::take(run, database, identity)).await?;
     let id = name.id.clone();
     let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {
@@ -105,7 +110,7 @@ async fn dump(
     interruptions: &Interruptions<'_>,
     session: Session,
     programs: Programs,
-    Name { id, started }: Name,
+    Name { id, started, identity }: Name,
     keep: bool,
 ) -> Result<Attempt> {
     let (server, database) = (session.major(), interruptions.database());
@@ -158,6 +163,7 @@ async fn dump(
         id,
         database: database.to_owned(),
         started,
+        identity,
         archive: archive.sealed,
         globals: upload,
         fingerprints,

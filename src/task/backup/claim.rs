@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalogue::claim::Claim;
+use crate::catalogue::claim::{Claim, Claimed};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
 use crate::error::{Error, Kind, Result};
 use crate::host::thread::joined;
+use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::{PROMPT, Run, attempt};
@@ -28,16 +29,18 @@ pub struct Name {
     pub id: String,
     /// The second that it tells.
     pub started: Timestamp,
+    /// The server.
+    pub identity: Identity,
 }
 
 /// The name of a backup that begins now; if the second is taken, that of a later one.
-pub async fn take(run: &Run<'_>, database: &str) -> Result<Name> {
+pub async fn take(run: &Run<'_>, database: &str, identity: Identity) -> Result<Name> {
     loop {
         let started = super::now();
-        let name = Name { id: name::id(database, started), started };
-        let local = run.local.as_ref().map_or(Ok(true), |local| is_free(local, &name.id))?;
-        if local && is_ours(run, &name.id).await? {
-            return Ok(name);
+        let id = name::id(database, started);
+        let local = run.local.as_ref().map_or(Ok(true), |local| is_free(local, &id))?;
+        if local && is_ours(run, &id, &identity).await? {
+            return Ok(Name { id, started, identity });
         }
         let nanoseconds = super::now().subsec_nanosecond();
         tokio::time::sleep(Duration::from_secs(1) - Duration::from_nanos(nanoseconds.unsigned_abs().into())).await;
@@ -53,11 +56,12 @@ fn is_free(local: &LocalStore, id: &str) -> Result<bool> {
 
 /// Whether the bucket gives us this name. One that does not answer keeps no backup from the directory: its copy then
 /// finds out later whether the name was free.
-async fn is_ours(run: &Run<'_>, id: &str) -> Result<bool> {
+async fn is_ours(run: &Run<'_>, id: &str, identity: &Identity) -> Result<bool> {
     let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else {
         return Ok(true);
     };
-    let claim = Claim { id: id.to_owned(), instance: run.place.instance.clone(), host: run.place.host.clone() };
+    let server = Claimed { identity: identity.clone() };
+    let claim = Claim { id: id.to_owned(), maker: run.place.maker(), server };
     let keys = keys(run, id);
     let location = bucket.location();
     let announced = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::catalogue::copied::{self, Copied, ids, is_there};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::Owner;
+use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
@@ -16,6 +16,7 @@ use crate::health::words::some;
 use crate::host::event;
 use crate::host::progress::{Counter, Progress};
 use crate::host::thread::joined;
+use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::copy::Copier;
@@ -163,8 +164,10 @@ fn leave_out_expired(
     if stay(missing, &both).len() == missing.len() {
         return Ok(());
     }
-    let (there, owner) = (Catalogue::read(bucket)?, Owner::of(place));
-    let there: Vec<&Backup> = there.backups.iter().filter(|backup| owner.owns(backup)).collect();
+    let there = Catalogue::read(bucket)?;
+    let ownership = Ownership::new(&Owner::of(place), std::iter::once(&there));
+    let may_be_own = |backup: &&Backup| ownership.whose(backup) != Whose::Another;
+    let there: Vec<&Backup> = there.backups.iter().filter(may_be_own).collect();
     let stay = stay(missing, &there);
     let expired: Vec<&str> =
         missing.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| !stay.contains(*id)).collect();
@@ -226,8 +229,9 @@ fn copier(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Cou
     Copier {
         from: Arc::new(local.clone()),
         to: Arc::clone(bucket),
-        instance: run.place.instance.clone(),
-        host: run.place.host.clone(),
+        maker: run.place.maker(),
+        // The directory is locked, so what carries its id was announced by a run that is no more.
+        server: Identity { backup_directory: run.directory_id.get().cloned(), ..Identity::default() },
         moved,
         stop: run.stop.clone(),
     }

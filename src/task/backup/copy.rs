@@ -8,9 +8,11 @@ use crate::catalogue::claim::Claim;
 use crate::catalogue::document;
 use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, StoredFile};
+use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
+use crate::identity::Identity;
 use crate::parallel;
 use crate::pipeline::digest::DigestReader;
 use crate::store::Store;
@@ -29,10 +31,10 @@ pub struct Copier {
     pub from: Arc<dyn Store>,
     /// The bucket.
     pub to: Arc<dyn Store>,
-    /// The instance.
-    pub instance: String,
-    /// The host.
-    pub host: String,
+    /// The instance on its host.
+    pub maker: Maker,
+    /// What ties it to what it announced where the host had another name.
+    pub server: Identity,
     /// Stored bytes that were copied.
     pub moved: Counter,
     /// When to stop.
@@ -118,7 +120,7 @@ impl Copier {
         let left = match Claim::read(self.to.as_ref(), id)? {
             None => Left::Nothing,
             Some((announced, _)) if announced == document => Left::Files,
-            Some((_, Some(claim))) if claim.is_of(&self.instance, &self.host) => Left::Remains,
+            Some((_, Some(claim))) if claim.is_of(&self.maker, &self.server) => Left::Remains,
             Some((_, claim)) => return Err(self.taken(id, claim)),
         };
         match left {
@@ -140,7 +142,7 @@ impl Copier {
 
     fn taken(&self, id: &str, claim: Option<Claim>) -> Error {
         let whose = match claim {
-            Some(claim) => format!("the instance '{}' on {}", claim.instance, claim.host),
+            Some(claim) => format!("the instance '{}' on {}", claim.maker.instance, claim.maker.host),
             None => "somebody else".to_owned(),
         };
         Error::new(Kind::TryAgain, format!("{id} is being written to {} by {whose}", self.to.location()))
@@ -165,7 +167,7 @@ impl Copier {
 
     /// Takes away what is there of a backup that can never be whole.
     fn take_back(&self, manifest: &Manifest) -> Result<()> {
-        let ours = |claim: &Claim| claim.is_of(&self.instance, &self.host);
+        let ours = |claim: &Claim| claim.is_of(&self.maker, &self.server);
         if !matches!(Claim::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if ours(&claim)) {
             return Ok(());
         }

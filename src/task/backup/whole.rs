@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Compression, Contents, Encryption, Manifest, Omission, StoredFile, VERSION};
+use crate::catalogue::manifest::{Compression, Contents, Encryption, Manifest, Omission, Server, StoredFile, VERSION};
+use crate::identity::Identity;
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::Facts;
 use crate::store::Upload;
@@ -17,6 +18,8 @@ pub struct Whole {
     pub database: String,
     /// When the snapshot was taken.
     pub started: Timestamp,
+    /// The server.
+    pub identity: Identity,
     /// The archive.
     pub archive: Sealed,
     /// The globals.
@@ -56,13 +59,14 @@ impl Whole {
             manifest_version: VERSION,
             id: self.id.clone(),
             database: self.database.clone(),
+            database_oid: Some(facts.database_oid),
             instance: run.place.instance.clone(),
             host,
             started: self.started,
             ended: crate::task::backup::now(),
             pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
             adopted: None,
-            server: facts.server.clone(),
+            server: Server { identity: self.identity.clone(), ..facts.server.clone() },
             pg_dump: self.pg_dump.clone(),
             format: settings.format,
             compression: Compression {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::fs::statfs;
 
-use crate::catalogue::merged::Owner;
+use crate::catalogue::ownership::{Owner, Ownership};
 use crate::catalogue::{Catalogue, Status};
 use crate::cli::{Part, PlaceArgs};
 use crate::config::{Databases, Place};
@@ -196,10 +196,10 @@ fn have(databases: &[&String], size: u64) -> String {
 fn last_backups(place: &Place) -> HashMap<String, u64> {
     let Some(directory) = &place.directory else { return HashMap::new() };
     let Ok(catalogue) = Catalogue::read(&LocalStore::new(directory)) else { return HashMap::new() };
-    let owner = Owner::of(place);
+    let ownership = Ownership::new(&Owner::of(place), std::iter::once(&catalogue));
     let good = catalogue
         .backups
         .into_iter()
-        .filter(|backup| owner.owns(backup) && matches!(backup.status, Status::Good | Status::Verified));
+        .filter(|backup| ownership.owns(backup) && matches!(backup.status, Status::Good | Status::Verified));
     good.map(|backup| (backup.manifest.database.clone(), backup.manifest.stored_bytes())).collect()
 }

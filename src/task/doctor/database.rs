@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::catalogue::product::What;
 use crate::cli::Part;
-use crate::config::Databases;
+use crate::config::{Databases, local_zone};
 use crate::error::Result;
+use crate::health::products;
 use crate::postgres::client::{connect, identifier};
 use crate::postgres::connection_limit;
 use crate::task::doctor::check::Checks;
@@ -25,6 +27,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
                     database(server, &name, &mut checks).await;
                 }
                 half_dropped(server, databases, &mut checks);
+                products(server, databases, &mut checks);
             }
             Err(error) => checks.failed("databases", error),
         }
@@ -89,6 +92,19 @@ fn half_dropped(server: &Server, databases: &Databases, checks: &mut Checks) {
             "its DROP DATABASE was interrupted: it cannot be backed up, and can only be dropped",
             format!("DROP DATABASE {}", identifier(name)),
         );
+    }
+}
+
+/// With `DB_NAME=*`, databases that restores have made beside others.
+fn products(server: &Server, databases: &Databases, checks: &mut Checks) {
+    let Databases::AllBut(excluded) = databases else { return };
+    let zone = local_zone();
+    for product in server.products.iter().filter(|product| !excluded.contains(&product.name)) {
+        let (name, message) = (format!("'{}'", product.name), products::message(product, &zone));
+        match product.what {
+            What::Loading => checks.ok(name, message),
+            What::Unfinished | What::Replaced | What::Copy => checks.warning(name, message, products::hint(product)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::Client;
 
+use crate::catalogue::product::Product;
 use crate::cli::DoctorArgs;
 use crate::config::{Connection, Databases, Host, secret_place};
 use crate::error::{Error, Kind, Result, reason};
@@ -41,6 +42,8 @@ pub struct Server {
     pub databases: Vec<(String, Option<u64>)>,
     /// Those whose DROP DATABASE was interrupted.
     pub half_dropped: Vec<String>,
+    /// Those that restores have made.
+    pub products: Vec<Product>,
 }
 
 impl std::fmt::Debug for Server {
@@ -193,7 +196,8 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
     );
     let rows = client.query(&sizes, &[]).await.map_err(&wrong)?;
     let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
-    let databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<_>>()?;
+    let mut databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<Vec<_>>>()?;
+    databases.retain(|(name, _)| found_there.whole.contains(name));
     let server = Server {
         version,
         major: u32::try_from(number).unwrap_or_default() / 10_000,
@@ -202,6 +206,7 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
         ahead: clock::ahead(&client).await?,
         databases,
         half_dropped: found_there.half_dropped,
+        products: found_there.products,
         connection,
         client,
         database: database.to_owned(),

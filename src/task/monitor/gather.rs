@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::catalogue::product::Product;
 use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
@@ -58,13 +59,12 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let (args, unusable_keys) = keys::check(args);
     let place = Place::new(&args.place)?;
     let retention = RetentionSettings::new(&args.rules)?;
-    let found = stores::read(&place).await?;
-
     let wanted = match args.databases.dbname {
         Some(_) => Some(Databases::new(&args.databases)?),
         None => None,
     };
     let connection = Connection::new(&args.connection)?;
+    let found = stores::read(&place, Some(&connection)).await?;
     let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_"));
     let on_server = match wanted {
         Some(_) if !password => ask(&connection).await,
@@ -72,7 +72,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     };
     let excluded = names("BACKUP_EXCLUDE_DATABASES", args.databases.exclude_databases.as_deref().unwrap_or_default())?;
     let expected = expected(wanted.as_ref(), &on_server, &found.stores, &excluded);
-    let (server, half_dropped) = server(on_server, &expected, &excluded, &found.of_others);
+    let OfServer { server, half_dropped, products } = of_server(on_server, &expected, &excluded, &found.of_others);
 
     let runs = Runs::of(&settings.schedule, &retention.zone).await;
     let schedule = runs.facts(settings, now);
@@ -85,9 +85,12 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         host: place.host.clone(),
         removals: Some(removals::foreseen(&retention, &place, &found, now).await?),
         stores: found.stores,
+        mixed: found.mixed,
         databases: expected.into_iter().map(due).collect(),
         server,
         half_dropped,
+        products,
+        zone: retention.zone.clone(),
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
         units: units::troubled(&place.instance).await,
@@ -125,20 +128,30 @@ fn expected(
     }
 }
 
-/// What is said of the server, and the databases whose DROP DATABASE was interrupted.
-fn server(
+/// What a server tells.
+struct OfServer {
+    server: Server,
+    half_dropped: Vec<String>,
+    products: Vec<Product>,
+}
+
+/// What is said of the server.
+fn of_server(
     on_server: Result<Option<OnServer>>,
     expected: &BTreeSet<String>,
     excluded: &[String],
     of_others: &BTreeSet<String>,
-) -> (Server, Vec<String>) {
+) -> OfServer {
     let covered = |name: &String| expected.contains(name) || excluded.contains(name) || of_others.contains(name);
+    let told = |name: &String| !excluded.contains(name) && !of_others.contains(name);
+    let nothing = |server| OfServer { server, half_dropped: Vec::new(), products: Vec::new() };
     match on_server {
-        Ok(None) => (Server::NotAsked, Vec::new()),
-        Ok(Some(OnServer { whole, half_dropped, .. })) => (
-            Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
-            half_dropped.into_iter().filter(|name| !excluded.contains(name) && !of_others.contains(name)).collect(),
-        ),
-        Err(error) => (Server::Unreachable(Trouble::from(&error)), Vec::new()),
+        Ok(None) => nothing(Server::NotAsked),
+        Ok(Some(OnServer { whole, half_dropped, products, .. })) => OfServer {
+            server: Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
+            half_dropped: half_dropped.into_iter().filter(told).collect(),
+            products: products.into_iter().filter(|product| told(&product.name)).collect(),
+        },
+        Err(error) => nothing(Server::Unreachable(Trouble::from(&error))),
     }
 }

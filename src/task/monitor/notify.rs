@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Zoned};
 
 use crate::cli::NotifyArgs;
-use crate::config::{MailSettings, Period, Place};
+use crate::config::{MailSettings, Period, Place, local_zone};
 use crate::error::{Kind, Result};
 use crate::health::notified::{News, Notified};
 use crate::health::words::time;
@@ -90,16 +90,16 @@ fn whose(place: &Place) -> String {
 }
 
 fn letter(place: &Place, news: &News) -> Letter {
-    let mut page = Page::new();
+    let (mut page, zone) = (Page::new(), local_zone());
     for finding in &news.new {
         page = page.item(tone(finding.level), finding.level.name(), &finding.message, &finding.hint);
     }
     for (finding, since) in &news.lasting {
-        let label = format!("still {}, since {}", finding.level.name(), time(*since));
+        let label = format!("still {}, since {}", finding.level.name(), time(*since, &zone));
         page = page.item(tone(finding.level), &label, &finding.message, &finding.hint);
     }
     for told in &news.over {
-        let words = format!("{} (since {})", told.message, time(told.since));
+        let words = format!("{} (since {})", told.message, time(told.since, &zone));
         page = page.item(Tone::Good, "recovered, this is over", &words, "");
     }
     let facts = [("Host", &place.host), ("Instance", &place.instance)];

@@ -11,7 +11,7 @@ use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::cli::RestoreArgs;
-use crate::config::{Connection, Place};
+use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::postgres::client::identifier;
@@ -61,7 +61,7 @@ async fn which<'a>(terminal: &mut Terminal, merged: &'a Merged, args: &RestoreAr
     }
     let good = |group: &&Group| matches!(group.best().status, Status::Good | Status::Verified);
     let newest = groups.iter().rposition(good).unwrap_or(groups.len() - 1);
-    terminal.say(&numbered(&list::table(&groups, makers, Timestamp::now())))?;
+    terminal.say(&numbered(&list::table(&groups, makers, Timestamp::now(), &local_zone())))?;
     loop {
         let answer = terminal.ask(&format!("Which backup? Its number or id [{}]: ", newest + 1)).await?;
         let found = match (answer.as_str(), answer.parse::<usize>()) {

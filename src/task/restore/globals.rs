@@ -1,5 +1,7 @@
 //! `restore --globals`: the roles of the backup's globals that the server lacks are made before the restore begins.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalogue::manifest::Role;
@@ -30,6 +32,34 @@ pub async fn make(archive: &Arc<Archive>, server: &Server, needs: &Needs, stop: 
         }
     }
     Ok(())
+}
+
+/// Whether the backup has globals.
+pub fn has(archive: &Archive) -> bool {
+    archive.manifest.as_ref().is_some_and(|manifest| manifest.files(Role::Globals).next().is_some())
+}
+
+/// What to type where the server lacks roles that the backup's globals may have.
+pub fn advise(archive: &Archive, made: bool, lacking: &[String], error: Error) -> Error {
+    if made || lacking.is_empty() || !has(archive) || error.kind() != Kind::Missing {
+        return error;
+    }
+    let create: Vec<String> = lacking.iter().map(|role| format!("CREATE ROLE {};", identifier(role))).collect();
+    error.hint(format!(
+        "{} makes them as they were when the backup was made; or create them first ({}), or leave owners and privileges \
+         out with --no-owner and --no-privileges",
+        typed(std::env::args_os().collect(), &archive.name),
+        create.join(" ")
+    ))
+}
+
+/// The command line of this process with `--globals` behind it. The old script's name takes no such option.
+fn typed(line: Vec<OsString>, id: &str) -> String {
+    let is_ours =
+        line.first().is_some_and(|program| Path::new(program).file_stem().is_some_and(|stem| stem == "pgcellar"));
+    let words: Vec<String> = line.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let typed = shlex::try_join(words.iter().map(String::as_str)).ok().filter(|_| is_ours);
+    format!("pgcellar {} --globals", typed.unwrap_or_else(|| format!("restore {id}")))
 }
 
 fn tell_unknown(globals: &Globals) {

@@ -12,8 +12,9 @@ use crate::catalogue::Backup;
 use crate::catalogue::fingerprint::{Fingerprints, SequenceFingerprint};
 use crate::catalogue::manifest::{Depth, Extension, Manifest, Omission, Properties, Role, tables_in_words};
 use crate::cli::RestoreArgs;
-use crate::config::Format;
+use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
+use crate::health::words::second;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::archive::{Entry, Oids};
@@ -167,7 +168,7 @@ fn of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
         0 => String::new(),
         bytes => format!(", {} on the server", HumanBytes(bytes)),
     };
-    let made = manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let made = second(manifest.started, &local_zone());
     vec![
         ("backup", format!("{}, {}{partial}", manifest.id, list::format(manifest))),
         ("database", format!("{}{size}", identifier(&manifest.database))),
@@ -265,7 +266,8 @@ impl Table<'_> {
 /// What is known of the backup itself.
 fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Result<()> {
     let manifest = &backup.manifest;
-    let time = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let zone = local_zone();
+    let time = |at: Timestamp| second(at, &zone);
     let verified = backup.verification.as_ref().map_or("never".to_owned(), |record| {
         let result = match (record.passed, record.depth) {
             (true, Depth::Full) => "good",
@@ -280,7 +282,7 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         .map_or("never".to_owned(), |drill| format!("{}: {}", time(drill.at), drill.result.name()));
     let pinned = backup.pin.as_ref().map_or("no".to_owned(), |pin| match &pin.reason {
         Some(reason) => format!("{}: {reason}", time(pin.at)),
-        None => time(pin.at).to_string(),
+        None => time(pin.at),
     });
     let Properties { owner, encoding, collate, ctype, .. } = &manifest.properties;
     let of_rows = match fingerprints {

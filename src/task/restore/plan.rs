@@ -7,8 +7,9 @@ use indicatif::HumanBytes;
 
 use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
-use crate::config::{Connection, Format};
+use crate::config::{Connection, Format, local_zone};
 use crate::error::{Error, Result};
+use crate::health::words::second;
 use crate::host::stop::Stop;
 use crate::postgres::client::identifier;
 use crate::postgres::programs::Programs;
@@ -90,10 +91,7 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     let contents = &manifest.contents;
     let plain: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
     plan.line("backup", format!("{}, {}", manifest.id, list::format(manifest)));
-    plan.line(
-        "made",
-        format!("{} on PostgreSQL {}", manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC"), manifest.server.version),
-    );
+    plan.line("made", format!("{} on PostgreSQL {}", second(manifest.started, &local_zone()), manifest.server.version));
     plan.line(
         "size",
         format!(
@@ -167,12 +165,13 @@ async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &st
         "database",
         match existing {
             None => format!("{name}, which is made"),
+            Some(_) if args.replace_empty => format!("{name}, which exists with nothing in it, and is replaced"),
             Some(old) if !args.force => format!("{name}, which exists ({old}), and is not replaced without --force"),
             Some(old) if args.drop_replaced => format!("{name}, which exists ({old}), and is replaced and dropped"),
             Some(old) => format!("{name}, which exists ({old}), and is replaced; it is kept under another name"),
         },
     );
-    plan.keep(stop.or(Replaced::reserve(server, target, args.force)).await).flatten()
+    plan.keep(stop.or(Replaced::reserve(server, target, args.replaces())).await).flatten()
 }
 
 async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {

@@ -113,7 +113,8 @@ pub async fn publish(
 /// them.
 pub async fn conclude(run: &Run<'_>, server: &mut Server, kept: Option<(Replaced, String)>) -> Result<()> {
     if let Some((old, kept)) = kept {
-        if run.args.drop_replaced {
+        let of_no_use = run.args.replace_empty && old.is_empty(server, &kept).await;
+        if run.args.drop_replaced || of_no_use {
             old.drop_kept(server, &kept).await?;
             log::info!("dropped the database that was {} before", old.shown());
         } else {

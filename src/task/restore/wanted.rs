@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::catalogue::manifest::{MANIFEST, Manifest, Role, StoredFile};
-use crate::catalogue::merged::{Asked, Merged, Owner};
+use crate::catalogue::merged::{Asked, Merged};
+use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status, name};
 use crate::cli::{RestoreArgs, S3Args};
-use crate::config::{Format, Place, S3Settings, identities};
+use crate::config::{Connection, Format, Place, S3Settings, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
+use crate::postgres::identity;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::printable::printable;
@@ -190,7 +194,8 @@ async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Resul
 
 /// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
 fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<Wanted> {
-    let merged = Merged::read(stores, &Owner::of(place));
+    let ask = || Handle::current().block_on(identity::ask(&Connection::new(&args.connection).ok()?));
+    let merged = Merged::read(stores, &Owner::of(place), ask);
     let asked = Asked { id, database: args.database.as_deref(), verb: "restore" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,

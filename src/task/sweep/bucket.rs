@@ -65,7 +65,7 @@ fn announced(store: &dyn Store, place: &Place, partials: &[Entry]) -> Result<Has
         let Some(id) = entry.key.strip_suffix(MANIFEST).filter(|id| leading_id(id) == Some(id)) else { continue };
         // One that is not there has just got its name, or is an upload under this key.
         let claim = Claim::read(store, id)?.and_then(|(_, claim)| claim);
-        if claim.is_some_and(|claim| claim.is_of(&place.instance, &place.host)) {
+        if claim.is_some_and(|claim| claim.is_of(&place.maker(), &place.known_server())) {
             ids.insert(id.to_owned());
         }
     }

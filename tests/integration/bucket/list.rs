@@ -35,7 +35,7 @@ fn both_stores_in_one_table() {
     let ids = [&gone, &both, &here].map(id_of);
 
     let table = rows(&cellar.run(["list"]).succeeds());
-    let shown: Vec<[&str; 3]> = table.iter().map(|row| [0, 5, 6].map(|at| row[at].as_str())).collect();
+    let shown: Vec<[&str; 3]> = table.iter().map(|row| [0, 6, 7].map(|at| row[at].as_str())).collect();
     let expected = [[&ids[0], "good", "s3"], [&ids[1], "good", "local, s3"], [&ids[2], "good", "local"]];
     assert_eq!(shown, expected);
 
@@ -56,7 +56,7 @@ fn both_stores_in_one_table() {
     // The copies of one backup come to differ.
     tree::truncate(&cellar.backup_dir().join(archive_of(&both)), 10);
     let table = rows(&cellar.run(["list"]).succeeds());
-    assert_eq!((&*table[1][5], &*table[1][6]), ("local damaged, s3 good", "local, s3"));
+    assert_eq!((&*table[1][6], &*table[1][7]), ("local damaged, s3 good", "local, s3"));
     bucket.store().delete(&archive_of(&gone)).unwrap();
     assert_eq!(copies(&cellar, &["--store", "s3"])[0], copy(&ids[0], "s3", "damaged"));
 }
@@ -70,7 +70,7 @@ fn a_bucket_out_of_reach_does_not_hide_the_directory() {
     let id = id_of(&cellar.back_up(database.name()));
     let down = nobody();
     let outcome = cellar.run(["list"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
-    assert_eq!((rows(&outcome).len(), &rows(&outcome)[0][0], &*rows(&outcome)[0][6]), (1, &id, "local"));
+    assert_eq!((rows(&outcome).len(), &rows(&outcome)[0][0], &*rows(&outcome)[0][7]), (1, &id, "local"));
     let outcome = cellar.run(["list", "--json"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE);
     assert_eq!(outcome.json().as_array().map(Vec::len), Some(1), "{outcome}");
     cellar.run(["list", "--store", "local"]).env("AWS_ENDPOINT_URL", &down).succeeds();
@@ -79,13 +79,17 @@ fn a_bucket_out_of_reach_does_not_hide_the_directory() {
     let outcome = cellar.run(["list"]).env("AWS_S3_BUCKET", "no-such-bucket").fails(exit::CONFIG);
     assert_eq!(rows(&outcome.says("no-such-bucket")).len(), 1);
 
-    // And the other way round: the disk is not mounted.
+    // And the other way round: a host that has no directory yet, or the disk is not mounted.
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
-    let outcome = cellar.run(["list"]).fails(exit::NOINPUT).says("BACKUP_DIR");
-    assert_eq!(&*rows(&outcome)[0][6], "s3");
-    // Without a directory that is no error.
+    let outcome = cellar.run(["list"]).succeeds().says("there is no ");
+    assert_eq!((&*rows(&outcome)[0][7], outcome.stderr.lines().count()), ("s3", 1));
+    cellar.run(["list"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says("BACKUP_DIR").says(&down);
+    for verb in [&["verify", &id][..], &["verify", "--all"], &["show", &id], &["pin", &id], &["unpin", "latest"]] {
+        cellar.run(verb).succeeds();
+    }
+    // Without a directory nothing is to be said.
     let outcome = cellar.run(["list"]).env("BACKUP_DIR", "").succeeds();
-    assert_eq!(&*rows(&outcome)[0][6], "s3");
+    assert_eq!((&*rows(&outcome)[0][7], &*outcome.stderr), ("s3", ""));
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn others_are_counted_and_shown_on_request() {
     let outcome = cellar.run(["list", "--all-instances"]).succeeds();
     assert!(!outcome.stderr.contains("not shown"), "{outcome}");
     let table = rows(&outcome);
-    let shown: Vec<[&str; 3]> = table.iter().map(|row| [0, 7, 8].map(|at| row[at].as_str())).collect();
+    let shown: Vec<[&str; 3]> = table.iter().map(|row| [0, 8, 9].map(|at| row[at].as_str())).collect();
     assert_eq!(shown[..3], [[&theirs[0], "main", "db7"], [&theirs[2], "main", "db8"], [&theirs[1], "reports", "db7"]]);
     assert_eq!(shown[3][..2], [&ours, "main"]);
     assert_eq!(copies(&cellar, &["--all-instances"]).len(), 5);

@@ -77,11 +77,20 @@ fn a_new_host_is_told_what_to_type_and_types_it() {
     let id = id_of(&old.back_up(database.name()));
     moved_to_another_host(&old, &bucket, "main", "lost");
     let cellar = bucket.copies(Cellar::new(cluster));
+    // The only one that has backups there needs no name.
+    let target = cluster.name_for("only");
+    let outcome = cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+    assert_same(&database, &cluster.database(&target));
+    let _ = outcome.says(&id).says("on host 'lost'");
+    old.back_up(small(cluster).name());
+    moved_to_another_host(&old, &bucket, "main", "another");
+    let cellar = cellar.with("DB_NAME", database.name());
     let typed = format!("pgcellar restore {id}");
-    cellar.run(["restore", "latest"]).fails(exit::NOINPUT).says(&typed).says("on host 'lost'");
+    let run = |arguments: &[&str]| cellar.run(["restore", "--database", database.name()]).arguments(arguments);
+    run(&["latest"]).fails(exit::NOINPUT).says(&typed).says("on host 'lost'");
     // Its directory is not there yet either.
     let nowhere = cellar.scratch().join("new");
-    cellar.run(["restore"]).arguments(["latest"]).env("BACKUP_DIR", &nowhere).fails(exit::NOINPUT).says(&typed);
+    run(&["latest"]).env("BACKUP_DIR", &nowhere).fails(exit::NOINPUT).says(&typed);
     for (number, directory) in [nowhere, cellar.backup_dir()].iter().enumerate() {
         let target = cluster.name_for(&format!("new_host_{number}"));
         let run = cellar.run(["restore", &id, "--target-database", &target]).env("BACKUP_DIR", directory);

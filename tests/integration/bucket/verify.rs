@@ -34,13 +34,13 @@ fn damage_in_the_bucket_is_found_and_recorded_there() {
         let outcome = cellar.run(["verify", "--json"]).succeeds().says("in s3: good, 1 table");
         assert_eq!(results(&outcome), said(&[("local", "good"), ("s3", "good")]), "{format}");
         assert_eq!(records(&cellar, &bucket, &id), [Some(true); 2]);
-        assert_eq!(rows(&cellar.run(["list"]).succeeds())[0][5], "verified");
+        assert_eq!(rows(&cellar.run(["list"]).succeeds())[0][6], "verified");
 
         damage(&bucket, &archive_of(&manifest));
         let outcome = cellar.run(["verify", "--all", "--json"]).fails(exit::DATAERR).says("1 of 2 copies are damaged");
         assert_eq!(results(&outcome), said(&[("local", "good"), ("s3", "damaged")]), "{outcome}");
         assert_eq!(records(&cellar, &bucket, &id), [Some(false), Some(true)]);
-        assert_eq!(rows(&cellar.run(["list"]).succeeds())[0][5], "local verified, s3 damaged");
+        assert_eq!(rows(&cellar.run(["list"]).succeeds())[0][6], "local verified, s3 damaged");
         cellar.run(["verify", "--store", "local"]).succeeds();
         cellar.run(["verify", &id, "--store", "s3"]).fails(exit::DATAERR);
         cellar.run(["restore", "latest", "--target-database", &cluster.name_for("good_here")]).succeeds();
@@ -73,7 +73,7 @@ fn the_backups_of_others_are_verified_by_others() {
     let bucket = Bucket::new();
     let old = Cellar::new(cluster);
     let manifest = old.back_up(database.name());
-    moved_to_another_host(&old, &bucket, "main", "db7");
+    moved_to_another_host(&old, &bucket, "reports", "db7");
     let cellar = bucket.copies(Cellar::new(cluster));
     cellar.run(["verify", "--all"]).fails(exit::NOINPUT).says("1 backups of other instances");
     // Whoever names it means it.

@@ -32,6 +32,7 @@ pub fn lay_changed(folder: &Path, database: &str, hours: i64, change: impl FnOnc
     manifest["database"] = json!(database);
     manifest["partial"] = json!(false);
     manifest["adopted"] = json!(null);
+    manifest["server"]["identity"] = json!({});
     manifest["started"] = json!(started);
     manifest["ended"] = json!(started + SignedDuration::from_secs(60));
     let suffixes = [".dump.gz.age", ".globals.sql.gz.age"];

@@ -182,6 +182,7 @@ fn what_is_others_in_the_bucket_stays() {
             let change = |manifest: &mut Value| {
                 manifest["instance"] = json!(instance);
                 manifest["host"] = json!(other_host);
+                manifest["server"]["identity"] = json!({});
             };
             others.push(both.shelf.lay_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change));
             both.copy(&others[others.len() - 1..], &both.bucket.store_of(instance, other_host));
@@ -270,6 +271,7 @@ fn kill_9_in_the_middle_of_deletions_in_the_bucket() {
 fn place(both: &Both) -> Place {
     let args = PlaceArgs {
         instance: "main".to_owned(),
+        host_name: None,
         backup_dir: Some(both.shelf.folder()),
         s3: S3Args {
             bucket: None,

@@ -13,17 +13,15 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{NewDatabase, begin, beside};
+use super::{NewDatabase, begin};
 use crate::catalogue::manifest::Properties;
+use crate::catalogue::product::{REPLACED, beside};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::Server;
 use crate::postgres::snapshot::{get, text};
-
-/// What stands between the target's name and the time in the name of a database that was replaced.
-const KEPT: &str = "_replaced_";
 
 /// How often the swap is tried. New clients wait for up to eight seconds each time, so it is not often, and a task
 /// that is told to stop has ten.
@@ -106,7 +104,7 @@ impl NewDatabase {
         let client = server.client();
         begin(client).await?;
         client.batch_execute(LOCK_LIMIT).await.map_err(failed("a time limit cannot be set"))?;
-        let kept = beside(&self.target, KEPT, Timestamp::now(), server.name_bytes());
+        let kept = beside(&self.target, REPLACED, Timestamp::now(), server.name_bytes());
         let (new, target) = (identifier(&self.name), identifier(&self.target));
         let sql =
             format!("ALTER DATABASE {target} RENAME TO {}; ALTER DATABASE {new} RENAME TO {target}", identifier(&kept));

@@ -11,14 +11,16 @@ use rustix::fs::Access;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::claim::Claim;
 use crate::catalogue::emptied::Fill;
-use crate::catalogue::manifest::Depth;
-use crate::catalogue::merged::Owner;
+use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
+use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{self, Catalogue, Status};
-use crate::config::Place;
+use crate::config::{Connection, Place};
 use crate::error::Result;
-use crate::health::facts::{Backup, Contents, Drill, State, StoreFacts, Trouble};
+use crate::health::facts::{Backup, Contents, Drill, Mixed, State, StoreFacts, Trouble};
 use crate::host::thread::joined;
+use crate::postgres::identity;
+use crate::printable::printable;
 use crate::store::{Entry, Store, Stores};
 use crate::task::list;
 
@@ -31,27 +33,80 @@ pub struct Found {
     pub backups: HashMap<&'static str, Vec<catalogue::Backup>>,
     /// Databases of which other instances of this host have backups in these stores.
     pub of_others: BTreeSet<String>,
+    /// Other servers under the instance's name.
+    pub mixed: Vec<Mixed>,
 }
 
-/// Reads all stores. One that cannot be read is told so.
-pub async fn read(place: &Place) -> Result<Found> {
+/// Reads all stores. One that cannot be read is told so. The server is asked who it is where that makes clear whose the
+/// backups are.
+pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Found> {
     let (opened, bucket) = open(place).await?;
-    let stores = opened.all();
-    let mut found = Found { stores: Vec::new(), opened, backups: HashMap::new(), of_others: BTreeSet::new() };
-    for store in stores {
-        let (name, location, ours) = (store.name(), store.location(), place.clone());
-        let read = joined(tokio::task::spawn_blocking(move || look(&store, &ours)).await);
-        let contents = read.map(|read| {
-            found.of_others.extend(read.of_others);
-            found.backups.insert(name, read.backups);
-            read.contents
-        });
-        let contents = contents.map_err(|error| Trouble::from(&error));
+    let mut read: Vec<(Arc<dyn Store>, Result<Read>)> = Vec::new();
+    for store in opened.all() {
+        let (ours, asked) = (place.clone(), Arc::clone(&store));
+        read.push((store, joined(tokio::task::spawn_blocking(move || look(&asked, &ours)).await)));
+    }
+    let catalogues = || read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.catalogue));
+    let owner = Owner::of(place);
+    let mut ownership = Ownership::new(&owner, catalogues());
+    if let Some(connection) = connection.filter(|_| ownership.must_ask)
+        && let Some(server) = identity::ask(connection).await
+    {
+        ownership = Ownership::new(&Owner { server: Some(server), ..owner }, catalogues());
+    }
+    ownership.server.iter().for_each(|server| drop(place.server.set(server.clone())));
+    let mut found = Found {
+        stores: Vec::new(),
+        backups: HashMap::new(),
+        of_others: BTreeSet::new(),
+        opened: opened.clone(),
+        mixed: ownership.doubts.iter().map(mixed).collect(),
+    };
+    for (store, read) in read {
+        let (name, location) = (store.name(), store.location());
+        let contents =
+            read.map(|read| found.sort(name, read, &ownership, place)).map_err(|error| Trouble::from(&error));
         let to_be_made = name == "local" && contents.is_err() && is_to_be_made(place);
         found.stores.push(StoreFacts { name, location, contents, to_be_made });
     }
     found.stores.extend(bucket);
     Ok(found)
+}
+
+fn mixed(doubt: &Doubt) -> Mixed {
+    Mixed { what: doubt.name(), message: doubt.to_string(), hint: doubt.hint(), unclear: doubt.is_unclear() }
+}
+
+impl Found {
+    /// Takes in what one store has, by whose it is.
+    fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> Contents {
+        let Read { catalogue, debris, acknowledged } = read;
+        let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
+        let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(may_be_ours);
+        let of_others = others.into_iter().filter(|backup| {
+            let Manifest { host, instance, .. } = &backup.manifest;
+            *host == place.host && *instance != place.instance
+        });
+        self.of_others.extend(of_others.map(|backup| backup.manifest.database));
+        let likely = backups.iter().rev().find(|backup| ownership.whose(backup) == Whose::Likely);
+        if let Some(backup) = likely.filter(|_| self.mixed.is_empty()) {
+            let Manifest { id, instance, host, .. } = &backup.manifest;
+            let (host, instance) = (printable(host), printable(instance));
+            self.mixed.push(Mixed {
+                what: "host",
+                message: format!("all backups are of the host {host}, the last {}, and the server cannot be asked whether it is the same", printable(id)),
+                hint: format!("is the server up? pgcellar takeover {host}/{instance} makes them this host's for good"),
+                unclear: true,
+            });
+        }
+        let contents = Contents {
+            backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
+            unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
+            debris,
+        };
+        self.backups.insert(name, backups);
+        contents
+    }
 }
 
 /// Whether the backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
@@ -78,22 +133,17 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
 
 /// What one store tells.
 struct Read {
-    contents: Contents,
-    backups: Vec<catalogue::Backup>,
-    of_others: Vec<String>,
+    catalogue: Catalogue,
+    debris: Vec<(String, u64, Timestamp)>,
+    acknowledged: Acknowledged,
 }
 
 fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
-    let (catalogue, owner) = (Catalogue::read(store.as_ref())?, Owner::of(place));
-    let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(|backup| owner.owns(backup));
-    let acknowledged = Acknowledged::read(store.as_ref(), &place.instance);
-    let of_others = others.into_iter().filter(|backup| backup.manifest.host == place.host);
-    let contents = Contents {
-        backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
-        unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
+    Ok(Read {
+        catalogue: Catalogue::read(store.as_ref())?,
         debris: debris(store.as_ref(), place)?,
-    };
-    Ok(Read { contents, backups, of_others: of_others.map(|backup| backup.manifest.database).collect() })
+        acknowledged: Acknowledged::read(store.as_ref(), &place.instance),
+    })
 }
 
 fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
@@ -149,5 +199,5 @@ fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestam
 
 fn is_announced(store: &dyn Store, id: &str, place: &Place) -> bool {
     let announced = Claim::read(store, id).ok().flatten().and_then(|(_, claim)| claim);
-    announced.is_some_and(|claim| claim.is_of(&place.instance, &place.host))
+    announced.is_some_and(|claim| claim.is_of(&place.maker(), &place.known_server()))
 }

@@ -1,0 +1,50 @@
+//! The id of a backup directory: its backups, and their copies in a bucket, carry it, whatever the host is called.
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::catalogue::document;
+use crate::error::{Error, Kind, Result};
+use crate::store::Store;
+
+/// Name of the file. The dot keeps it from being taken for a backup's file.
+const KEY: &str = ".pgcellar.id";
+
+/// The id of this directory; one that has none is given one. No other run may do so at the same time.
+pub fn of(directory: &dyn Store) -> Result<String> {
+    match document(directory, KEY) {
+        Ok(bytes) if is_id(&bytes) => return Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned()),
+        Ok(_) => log::warn!("{KEY} in {} is no id: the directory gets another one", directory.location()),
+        Err(error) if error.kind() == Kind::Missing => {}
+        Err(error) => return Err(error),
+    }
+    let mut random = [0; 16];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| Error::new(Kind::System, "the system gives no random bytes for the id of the backup directory"))?;
+    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    directory.replace(KEY, format!("{id}\n").as_bytes())?;
+    Ok(id)
+}
+
+fn is_id(bytes: &[u8]) -> bool {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    text.len() == 32 && text.iter().all(u8::is_ascii_hexdigit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::local::LocalStore;
+
+    #[test]
+    fn an_id_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let id = of(&store).unwrap();
+        assert!(is_id(id.as_bytes()));
+        assert_eq!(of(&store).unwrap(), id);
+        assert!(store.list().unwrap().is_empty());
+        std::fs::write(folder.path().join(KEY), "x").unwrap();
+        assert_ne!(of(&store).unwrap(), id);
+    }
+}

@@ -1,0 +1,140 @@
+//! What is to be said of other servers under the same name, and what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{Entry, Owner, Whose};
+use crate::printable::printable;
+
+/// How many hosts or servers are named.
+const NAMED: usize = 3;
+
+/// Others under the instance's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Backups of several servers lie where one was expected.
+    Servers {
+        /// Name of the instance and the host.
+        name: String,
+        /// The servers in words, the last one first.
+        servers: Vec<String>,
+        /// Whether it is known which is ours.
+        clear: bool,
+    },
+    /// Backups of one server, or of copies of it, are made in turns in several places.
+    SideBySide {
+        /// The hosts.
+        hosts: Vec<String>,
+        /// Whether it is known which is ours.
+        clear: bool,
+    },
+    /// Backups with the server's identifier, from hosts that nothing ties to it.
+    Copies {
+        /// The hosts, the last one first.
+        hosts: Vec<String>,
+        /// Name of the instance.
+        instance: String,
+    },
+}
+
+impl Doubt {
+    pub(super) fn servers(owner: &Owner, entries: &[Entry<'_>], ours: Option<&str>) -> Self {
+        let mut last: BTreeMap<&str, &Entry<'_>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.near) {
+            last.extend(entry.identifier().map(|identifier| (identifier, entry)));
+        }
+        let mut last: Vec<(&str, &Entry<'_>)> = last.into_iter().collect();
+        last.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.backup.manifest.started));
+        let words = |(identifier, entry): &(&str, &Entry<'_>)| {
+            let manifest = &entry.backup.manifest;
+            let this = if Some(*identifier) == ours { ", this one" } else { "" };
+            format!(
+                "{identifier} (PostgreSQL {}, last {}{this})",
+                printable(&manifest.server.version),
+                printable(&manifest.id)
+            )
+        };
+        Doubt::Servers {
+            name: format!("{}/{}", owner.maker.host, owner.maker.instance),
+            servers: last.iter().map(words).collect(),
+            clear: ours.is_some(),
+        }
+    }
+
+    pub(super) fn copies(entries: &[Entry<'_>], whose: &[Whose], ours: Option<&str>) -> Option<Self> {
+        let of_another =
+            entries.iter().zip(whose).filter(|(_, whose)| **whose == Whose::Another).map(|(entry, _)| entry);
+        let same = of_another.rev().filter(|entry| !entry.near && ours.is_some() && entry.identifier() == ours);
+        let (mut hosts, mut known): (Vec<String>, BTreeSet<&str>) = (Vec::new(), BTreeSet::new());
+        let mut instance = None;
+        for entry in same {
+            instance.get_or_insert(&entry.backup.manifest.instance);
+            if known.insert(entry.host) {
+                hosts.push(entry.host.to_owned());
+            }
+        }
+        instance.map(|instance| Doubt::Copies { hosts, instance: instance.clone() })
+    }
+
+    /// A word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Doubt::Servers { .. } => "servers",
+            Doubt::SideBySide { .. } => "turns",
+            Doubt::Copies { .. } => "copies",
+        }
+    }
+
+    /// Whether backups of ours cannot be told from those of others.
+    pub fn is_unclear(&self) -> bool {
+        matches!(self, Doubt::Servers { clear: false, .. } | Doubt::SideBySide { clear: false, .. })
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> String {
+        let apart = "give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own";
+        match self {
+            Doubt::Servers { name, .. } => format!(
+                "one server before and after an upgrade or a new initdb: pgcellar takeover {}; else {apart}",
+                printable(name)
+            ),
+            Doubt::SideBySide { .. } => {
+                format!("if one is a copy of the other: {apart}; PGCELLAR_HOST names a host that should keep its name")
+            }
+            Doubt::Copies { hosts, instance } => format!(
+                "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}; \
+                 if it is a copy of it: {apart}",
+                hosts.first().map(|host| printable(host)).unwrap_or_default(),
+                printable(instance),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::Servers { name, servers, .. } => {
+                write!(f, "backups of {} servers are named {}: {}", servers.len(), printable(name), some(servers))
+            }
+            Doubt::SideBySide { hosts, .. } => match hosts.as_slice() {
+                [host] => {
+                    write!(f, "two copies of one server are backed up in turns from the host {}", printable(host))
+                }
+                hosts => write!(f, "one server, or copies of it, are backed up in turns from {}", some(hosts)),
+            },
+            Doubt::Copies { hosts, .. } => {
+                write!(f, "there are backups of this server, or of a copy of it, from {}", some(hosts))
+            }
+        }
+    }
+}
+
+fn some(names: &[String]) -> String {
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named: Vec<String> = names.iter().take(NAMED).map(|name| printable(name)).collect();
+    format!("{}{more}", named.join(", "))
+}

@@ -1,0 +1,289 @@
+//! `restore --all-databases`: the newest good backup of every database, each under its own name, with the roles first.
+//! This is what a machine needs that has nothing but a server.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use indicatif::HumanBytes;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::catalogue::manifest::{Manifest, Role};
+use crate::catalogue::merged::{Asked, Merged};
+use crate::cli::RestoreArgs;
+use crate::config::{Connection, Place, local_zone};
+use crate::error::{Error, Kind, Result};
+use crate::health::words::{count, second, span};
+use crate::host::stop::Stop;
+use crate::postgres::client::identifier;
+use crate::postgres::restore::empty::has_nothing;
+use crate::postgres::restore::server::{Needs, Server, session};
+use crate::printable::printable;
+use crate::store::{Store, Stores};
+use crate::task::restore::archive::Archive;
+use crate::task::restore::wanted::Wanted;
+use crate::task::restore::{globals, one, plan, replace};
+use crate::task::{list, table};
+
+mod moment;
+
+/// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
+/// within hours.
+const APART: SignedDuration = SignedDuration::from_hours(48);
+
+/// A database, and the backup that it is restored from.
+struct Chosen {
+    manifest: Manifest,
+    store: Arc<dyn Store>,
+    /// Whether the server has a database of this name with nothing in it, which it takes the place of.
+    replaces_empty: bool,
+}
+
+/// What has come of a database.
+struct Outcome<'a> {
+    chosen: &'a Chosen,
+    seconds: Option<f64>,
+    result: std::result::Result<(), String>,
+}
+
+/// Restores them one after the other. One that fails does not keep the others from being restored; the error is then of
+/// the kind of the first.
+pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, stop: &Stop) -> Result<()> {
+    let zone = local_zone();
+    let at = args.at.as_deref().map(|text| moment::of(text, &zone, Timestamp::now())).transpose()?;
+    let stores = Stores::open(place).await?.all();
+    let merged = list::read(stores.clone(), place, stop).await?;
+    let (mut all, mut failures) = choose(merged, at, &stores)?;
+    for chosen in &all {
+        replace::must_be_meant(args, &chosen.wanted())?;
+    }
+    tell_old(&all);
+    let server = stop.or(Server::open(connection)).await?;
+    let refused = stop.or(look_at_targets(args, &mut all, &server)).await;
+    if args.dry_run {
+        drop(server);
+        return show_plans(args, &all, failures, connection, stop).await;
+    }
+    refused?;
+    stop.or(make_roles(args, &all, &server, stop)).await?;
+    // A session in a database keeps it from being replaced.
+    drop(server);
+    let mut outcomes = Vec::new();
+    for chosen in &all {
+        if stop.requested() {
+            outcomes.push(Outcome { chosen, seconds: None, result: Err("not begun".to_owned()) });
+            continue;
+        }
+        let begun = Instant::now();
+        let restored = one(&chosen.args(args), chosen.wanted(), &chosen.manifest.database, connection, stop).await;
+        let result = restored.map_err(|error| {
+            log::error!("{}", printable(&format!("database '{}': {error}", chosen.manifest.database)));
+            let shown = format!("failed: {}", error.message());
+            failures.push((chosen.manifest.database.clone(), error));
+            shown
+        });
+        outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
+    }
+    print(&outcomes)?;
+    if stop.requested() {
+        return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
+    }
+    conclude(failures, outcomes.len())
+}
+
+/// The newest good backup of each database, as of this time; and the databases that have no good one, with the reasons.
+fn choose(
+    merged: Merged,
+    at: Option<Timestamp>,
+    stores: &[Arc<dyn Store>],
+) -> Result<(Vec<Chosen>, Vec<(String, Error)>)> {
+    let databases = |merged: &Merged| -> BTreeSet<String> {
+        merged.own(None).map(|group| group.manifest().database.clone()).collect()
+    };
+    let known = databases(&merged);
+    let merged = match at {
+        Some(at) => merged.until(at),
+        None => merged,
+    };
+    let there = databases(&merged);
+    for name in known.difference(&there) {
+        log::warn!("'{}' has no backup of that time: all of its backups are newer", printable(name));
+    }
+    if there.is_empty() {
+        let error = match at {
+            Some(at) => {
+                Error::new(Kind::Missing, format!("there is no backup of {} or before", second(at, &local_zone())))
+                    .hint("pgcellar list shows what there is")
+            }
+            None => match merged.resolve(Asked { id: "latest", database: None, verb: "restore" }) {
+                Err(error) => error,
+                Ok(_) => Error::new(Kind::Internal, "a backup of no database was found"),
+            },
+        };
+        return Err(merged.or_unread(error));
+    }
+    let (mut all, mut failures) = (Vec::new(), Vec::new());
+    for name in there {
+        match merged.resolve(Asked { id: "latest", database: Some(&name), verb: "restore" }) {
+            Ok(choice) => {
+                choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
+                let lost = || Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store));
+                let store = stores.iter().find(|store| store.name() == choice.copy.store).ok_or_else(lost)?;
+                let (manifest, store) = (choice.copy.manifest.clone(), Arc::clone(store));
+                all.push(Chosen { manifest, store, replaces_empty: false });
+            }
+            Err(error) => {
+                log::error!("{}", printable(&format!("database '{name}': {error}")));
+                failures.push((name, error));
+            }
+        }
+    }
+    for unread in &merged.unread {
+        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+    }
+    match (all.is_empty(), failures.is_empty()) {
+        (true, false) => Err(merged.or_unread(failures.swap_remove(0).1)),
+        _ => Ok((all, failures)),
+    }
+}
+
+/// A database that was dropped long ago has a last backup still.
+fn tell_old(all: &[Chosen]) {
+    let Some(newest) = all.iter().map(|chosen| chosen.manifest.started).max() else { return };
+    for Chosen { manifest, .. } in all {
+        let apart = newest.duration_since(manifest.started);
+        if apart > APART {
+            log::warn!(
+                "the newest backup of '{}' is {} older than the newest of all: if the database was dropped since, drop it again",
+                printable(&manifest.database),
+                span(apart.unsigned_abs())
+            );
+        }
+    }
+}
+
+/// Finds out which databases are there already, and refuses those with something in them unless they are to be replaced.
+/// What has nothing in it is no obstacle: a new server has `postgres`, and an image of one makes the first database.
+async fn look_at_targets(args: &RestoreArgs, all: &mut [Chosen], server: &Server) -> Result<()> {
+    let mut full = Vec::new();
+    for chosen in all {
+        let name = &chosen.manifest.database;
+        if server.existing(name).await?.is_none() {
+            continue;
+        }
+        chosen.replaces_empty = match session(server.connection(), name).await {
+            Ok(client) => has_nothing(&client).await?,
+            Err(_) => false,
+        };
+        if !chosen.replaces_empty {
+            full.push(identifier(name));
+        }
+    }
+    if args.force || full.is_empty() {
+        return Ok(());
+    }
+    let (are, they) = if full.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let message = format!("there {are} already: {}; nothing was restored", full.join(", "));
+    Err(Error::new(Kind::CannotWrite, message).hint(format!(
+        "--force (FORCE_RESTORE=true) replaces {they}, and keeps each as NAME_replaced_TIME; pgcellar restore ID \
+         --target-database NAME restores one beside"
+    )))
+}
+
+/// Makes the roles that the server lacks, as the newest backup has them. What an older one needs beside these is made
+/// when its turn comes.
+async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &Server, stop: &Stop) -> Result<()> {
+    if args.no_owner && args.no_privileges {
+        return Ok(());
+    }
+    let newest = all.iter().filter(|chosen| chosen.has_globals()).max_by_key(|chosen| chosen.manifest.started);
+    let Some(newest) = newest else {
+        log::warn!("no backup has globals: roles that the server lacks must be made by hand");
+        return Ok(());
+    };
+    let archive = Archive::of_backup(Arc::clone(&newest.store), newest.manifest.clone(), &args.identity)?;
+    globals::make(&Arc::new(archive), server, &Needs::default(), stop).await
+}
+
+impl Chosen {
+    fn wanted(&self) -> Wanted {
+        Wanted::Backup(Arc::clone(&self.store), Box::new(self.manifest.clone()))
+    }
+
+    fn has_globals(&self) -> bool {
+        self.manifest.files(Role::Globals).next().is_some()
+    }
+
+    /// The options of its own restore.
+    fn args(&self, args: &RestoreArgs) -> RestoreArgs {
+        RestoreArgs { globals: false, replace_empty: self.replaces_empty, ..args.clone() }
+    }
+}
+
+/// Shows what each restore would do; the error is that of the first that would fail.
+async fn show_plans(
+    args: &RestoreArgs,
+    all: &[Chosen],
+    mut failures: Vec<(String, Error)>,
+    connection: &Connection,
+    stop: &Stop,
+) -> Result<()> {
+    let roles = !(args.no_owner && args.no_privileges);
+    for (number, chosen) in all.iter().enumerate() {
+        if number > 0 {
+            write(b"\n")?;
+        }
+        let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
+        let target = &chosen.manifest.database;
+        let shown = plan::show(&args, chosen.wanted(), target, connection, stop).await;
+        failures.extend(shown.err().map(|error| (target.clone(), error)));
+    }
+    conclude(failures, all.len())
+}
+
+fn conclude(failures: Vec<(String, Error)>, restored: usize) -> Result<()> {
+    let Some((_, first)) = failures.first() else {
+        log::info!("restored {}", count(restored, "database"));
+        return Ok(());
+    };
+    let kind = first.kind();
+    let names: Vec<String> = failures.iter().map(|(name, _)| identifier(name)).collect();
+    let message = format!("{} could not be restored: {}", count(names.len(), "database"), names.join(", "));
+    Err(Error::new(kind, message).hint("the messages above say why; pgcellar restore ID restores one of them alone"))
+}
+
+/// A line for each database.
+fn print(outcomes: &[Outcome<'_>]) -> Result<()> {
+    let zone = local_zone();
+    let made = list::made_heading(&zone);
+    let header = vec!["DATABASE", "BACKUP", &made, "SIZE", "SECONDS", "RESULT"];
+    let rows = outcomes.iter().map(|Outcome { chosen, seconds, result }| {
+        let manifest = &chosen.manifest;
+        vec![
+            printable(&manifest.database),
+            printable(&manifest.id),
+            list::made(manifest, &zone),
+            HumanBytes(manifest.stored_bytes()).to_string(),
+            seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}")),
+            match result {
+                Ok(()) => restored(manifest),
+                Err(why) => printable(why),
+            },
+        ]
+    });
+    write(table::table(header, rows, &[3, 4]).as_bytes())
+}
+
+/// What was restored, and what of it there was not.
+fn restored(manifest: &Manifest) -> String {
+    let mut words = vec!["restored".to_owned()];
+    words.extend(manifest.lacking().map(|lacking| format!("partial: {}", printable(&lacking))));
+    let omitted = manifest.omitted.iter().filter(|omission| !omission.is_made_by_extension()).count();
+    words.extend((omitted > 0).then(|| format!("without {}", count(omitted, "thing"))));
+    words.join(", ")
+}
+
+fn write(text: &[u8]) -> Result<()> {
+    std::io::stdout().write_all(text).map_err(|error| Error::write("standard output", &error))
+}

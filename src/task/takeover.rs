@@ -1,0 +1,197 @@
+//! `pgcellar takeover`: the backups of a host that is no more, or of a server before its upgrade, become this instance's own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indicatif::HumanBytes;
+use jiff::Timestamp;
+
+use crate::catalogue::manifest::to_json;
+use crate::catalogue::merged::Shelf;
+use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::takeover::Takeover;
+use crate::catalogue::{Backup, Catalogue};
+use crate::cli::TakeoverArgs;
+use crate::config::{Connection, Maker, Place, instance_name};
+use crate::error::{Error, Kind, Result};
+use crate::health::words::ago;
+use crate::host::stop::Stop;
+use crate::host::thread::joined;
+use crate::identity::Identity;
+use crate::postgres::identity;
+use crate::printable::printable;
+use crate::store::{Store, Stores};
+
+/// How many makers an answer names.
+const NAMED: usize = 8;
+
+/// What a maker has in all stores: by id, because there are copies.
+type Made<'a> = BTreeMap<&'a str, &'a Backup>;
+
+/// Says in every store that has backups of that maker whose they are from now on. Nothing of the backups themselves changes.
+/// A store that cannot be read or written does not keep the others from being told; the error is the first one.
+pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
+    let place = Place::new(&args.place)?;
+    let from = args.maker.as_deref().map(|text| maker(text, &place)).transpose()?;
+    let connection = Connection::new(&args.connection)?;
+    let stores = Stores::open(&place).await?.all();
+    let ours = stores.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        Ok(ours.iter().map(|store| Shelf::read(store.as_ref())).collect::<Vec<_>>())
+    });
+    let shelves = stop.or(async { joined(reading.await) }).await?;
+    let server = stop.or(async { Ok(identity::ask(&connection).await) }).await?;
+    let owner = Owner { maker: place.maker(), server: server.clone() };
+    let Some(from) = from else { return Err(which(&shelves, &owner)) };
+    let made = made_by(&shelves, &from);
+    if !is_of_use(&shelves, &owner, &from, &made, &connection)? {
+        log::info!("{} is this instance on this host: the backups are its own already", name(&from));
+        return Ok(());
+    }
+    let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
+    let (said, failure) = say(&stores, &shelves, takeover.clone(), stop).await?;
+    if !said.is_empty() {
+        tell(&takeover, &made, &said);
+    }
+    let unread = shelves.into_iter().filter_map(|shelf| shelf.found.err()).find(|error| error.kind() != Kind::Missing);
+    failure.or(unread).map_or(Ok(()), Err)
+}
+
+/// Reads `HOST/INSTANCE`; a host alone means the instance of the same name there.
+fn maker(text: &str, place: &Place) -> Result<Maker> {
+    let (host, instance) = text.split_once('/').unwrap_or((text, &place.instance));
+    instance_name(instance)?;
+    match host.is_empty() {
+        true => Err(Error::new(Kind::Usage, format!("'{}' names no host", printable(text)))
+            .hint("write HOST/INSTANCE; pgcellar takeover alone says which there are")),
+        false => Ok(Maker { instance: instance.to_owned(), host: host.to_owned() }),
+    }
+}
+
+fn catalogues(shelves: &[Shelf]) -> impl Iterator<Item = &Catalogue> + Clone {
+    shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok())
+}
+
+/// The backups that this maker made.
+fn made_by<'a>(shelves: &'a [Shelf], maker: &Maker) -> Made<'a> {
+    let backups = catalogues(shelves).flat_map(|catalogue| &catalogue.backups);
+    let of_maker = backups.filter(|backup| {
+        let manifest = &backup.manifest;
+        manifest.instance == maker.instance && manifest.host == maker.host
+    });
+    of_maker.map(|backup| (backup.manifest.id.as_str(), backup)).collect()
+}
+
+/// Whether there is anything to say. What cannot be decided is refused.
+fn is_of_use(shelves: &[Shelf], owner: &Owner, from: &Maker, made: &Made<'_>, connection: &Connection) -> Result<bool> {
+    if made.is_empty() {
+        let message = format!("there are no backups of {}", name(from));
+        let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
+        return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
+            Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
+            None => Error::new(Kind::Missing, message).hint(others(shelves, owner)),
+        });
+    }
+    if *from != owner.maker {
+        return Ok(true);
+    }
+    let ownership = Ownership::new(owner, catalogues(shelves));
+    let several = ownership.doubts.iter().any(|doubt| matches!(doubt, Doubt::Servers { .. }));
+    if several && owner.server.is_none() {
+        let message =
+            format!("only the server can say which of the backups are its own, and {connection} does not answer");
+        return Err(Error::new(Kind::Unavailable, message)
+            .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database tells more"));
+    }
+    Ok(several)
+}
+
+fn name(maker: &Maker) -> String {
+    format!("{}/{}", printable(&maker.host), printable(&maker.instance))
+}
+
+/// Nothing is taken over that is not named.
+fn which(shelves: &[Shelf], owner: &Owner) -> Error {
+    Error::new(Kind::Usage, "no host and instance is named").hint(others(shelves, owner))
+}
+
+/// Whose backups there are beside our own.
+fn others(shelves: &[Shelf], owner: &Owner) -> String {
+    let ownership = Ownership::new(owner, catalogues(shelves));
+    let mut makers: BTreeMap<Maker, (Made<'_>, &Backup)> = BTreeMap::new();
+    for backup in catalogues(shelves).flat_map(|catalogue| &catalogue.backups) {
+        if ownership.whose(backup) != Whose::Own {
+            let maker = Maker { instance: backup.manifest.instance.clone(), host: backup.manifest.host.clone() };
+            let (made, last) = makers.entry(maker).or_insert_with(|| (Made::new(), backup));
+            made.insert(&backup.manifest.id, backup);
+            if backup.manifest.started > last.manifest.started {
+                *last = backup;
+            }
+        }
+    }
+    let words = |(maker, (made, last)): (&Maker, &(Made<'_>, &Backup))| {
+        format!("{} ({}, the last {})", name(maker), number(made.len()), printable(&last.manifest.id))
+    };
+    let words: Vec<String> = makers.iter().map(words).collect();
+    let more = words.len().saturating_sub(NAMED);
+    let named: Vec<String> = words.into_iter().take(NAMED).collect();
+    match (named.is_empty(), more) {
+        (true, _) => "all backups that can be read are this instance's".to_owned(),
+        (false, 0) => format!("there are {}", named.join(", ")),
+        (false, more) => format!("there are {} and {more} more", named.join(", ")),
+    }
+}
+
+/// Writes the document into each store that has such backups.
+async fn say(
+    stores: &[Arc<dyn Store>],
+    shelves: &[Shelf],
+    takeover: Takeover,
+    stop: &Stop,
+) -> Result<(Vec<String>, Option<Error>)> {
+    let has = |name: &str| {
+        shelves
+            .iter()
+            .any(|shelf| shelf.store == name && !made_by(std::slice::from_ref(shelf), &takeover.from).is_empty())
+    };
+    let told: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
+    let (key, document) = (Takeover::key(&takeover.from), to_json(&takeover)?);
+    let saying = tokio::task::spawn_blocking(move || {
+        let (mut said, mut failure) = (Vec::new(), None);
+        for store in told {
+            match store.replace(&key, &document) {
+                Ok(()) => said.push(store.location()),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        Ok((said, failure))
+    });
+    stop.or(async { joined(saying.await) }).await
+}
+
+fn tell(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
+    let bytes: u64 = made.values().map(|backup| backup.manifest.stored_bytes()).sum();
+    let last = made.values().max_by_key(|backup| backup.manifest.started);
+    let last = last.map(|last| {
+        let age = ago(last.manifest.started, takeover.at);
+        format!(", the last {} ({age})", printable(&last.manifest.id))
+    });
+    log::info!(
+        "took over {} of {} in {}: {}{}",
+        number(made.len()),
+        name(&takeover.from),
+        said.join(" and "),
+        HumanBytes(bytes),
+        last.unwrap_or_default(),
+    );
+    log::info!(
+        "retention goes by this instance's rules for them from now on: pgcellar retention --dry-run shows what that means"
+    );
+    if takeover.server == Identity::default() {
+        log::warn!("the server did not say who it is: if it has another host name later, take them over again");
+    }
+}
+
+fn number(backups: usize) -> String {
+    format!("{backups} backup{}", if backups == 1 { "" } else { "s" })
+}
