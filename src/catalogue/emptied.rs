@@ -31,10 +31,12 @@ pub struct Emptied<T> {
 }
 
 impl Fill {
-    /// What a manifest tells. The script of another tool may have its rows in a form that is not counted.
+    /// What a manifest tells. A script may have its rows in a form that is not counted (`--inserts`, another tool's).
     pub fn of(manifest: &Manifest) -> Self {
-        match (manifest.adopted, manifest.format) {
-            (Some(_), Format::Plain) => Fill::default(),
+        let uncounted =
+            manifest.adopted.is_some() || manifest.dump_options.iter().any(|option| option.contains("insert"));
+        match manifest.format {
+            Format::Plain if uncounted => Fill::default(),
             _ => Fill { tables: Some(manifest.contents.tables), rows: manifest.contents.rows },
         }
     }

@@ -153,8 +153,11 @@ impl<'a> View<'a> {
         self.counted.is_empty() || (self.fallback && backup.status == Status::Damaged)
     }
 
-    /// The backups that tell that the database was emptied, each with why it stays.
+    /// The backups that tell that the database was emptied, each with why it stays. Of partial ones the options may differ.
     fn emptied(&self) -> Vec<(usize, Reason)> {
+        if self.fallback {
+            return Vec::new();
+        }
         let known = |at: &usize| (*at, self.backups[*at].fill, self.backups[*at].acknowledged);
         let found = emptied(self.counted.iter().rev().map(known));
         let both = found.map(|found| [(found.before, Reason::BeforeEmptied), (found.first, Reason::FirstEmptied)]);

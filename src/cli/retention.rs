@@ -77,7 +77,7 @@ pub struct KeepArgs {
 
 /// The same for the bucket; what is not set is as it is for the folder.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Retention in the bucket [default: each as above]")]
+#[command(next_help_heading = "Retention in the bucket [default: each as set above]")]
 pub struct KeepS3Args {
     /// Keep this many days back from the newest good backup
     #[arg(long, env = "BACKUP_S3_RETENTION_DAYS", hide_env_values = true, value_name = "DAYS")]

@@ -38,7 +38,7 @@ const DEBRIS: Duration = Duration::from_secs(24 * 3600);
 struct Run {
     settings: RetentionSettings,
     place: Place,
-    /// How the server is reached, which tells the time and who it is; none where it is not to be asked, or its settings are wrong.
+    /// How the server is reached, if it can be asked who it is, and for the time.
     connection: Option<Connection>,
     database: Option<String>,
     dry_run: bool,

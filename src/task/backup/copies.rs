@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::catalogue::copied::{self, Copied, ids, is_there};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::ownership::{Owner, Ownership};
+use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
@@ -166,7 +166,8 @@ fn leave_out_expired(
     }
     let there = Catalogue::read(bucket)?;
     let ownership = Ownership::new(&Owner::of(place), std::iter::once(&there));
-    let there: Vec<&Backup> = there.backups.iter().filter(|backup| ownership.owns(backup)).collect();
+    let may_be_own = |backup: &&Backup| ownership.whose(backup) != Whose::Another;
+    let there: Vec<&Backup> = there.backups.iter().filter(may_be_own).collect();
     let stay = stay(missing, &there);
     let expired: Vec<&str> =
         missing.iter().map(|backup| backup.manifest.id.as_str()).filter(|id| !stay.contains(*id)).collect();

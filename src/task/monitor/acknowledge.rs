@@ -1,15 +1,14 @@
 //! `pgcellar monitor acknowledge`: that a database was emptied is on purpose.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::emptied::{Emptied, Fill, emptied};
+use crate::catalogue::merged::Merged;
 use crate::catalogue::newest::is_from_future;
-use crate::catalogue::ownership::{Owner, Ownership, Whose};
-use crate::catalogue::{Backup, Catalogue, Status};
+use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -17,35 +16,30 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
+use crate::task::list;
 
 /// Acknowledges what the backups of a database show that are there now, in every store. The error is that of a store that
 /// could not be asked, or that there is nothing to acknowledge.
 pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.all();
+    let merged = list::read(stores.clone(), &place, stop).await?;
     let database = args.database.clone();
-    let work = tokio::task::spawn_blocking(move || acknowledge(&database, &place, &stores));
+    let work = tokio::task::spawn_blocking(move || acknowledge(&database, &place.instance, &stores, merged));
     stop.or(async { joined(work.await) }).await
 }
 
-fn acknowledge(database: &str, place: &Place, stores: &[Arc<dyn Store>]) -> Result<()> {
-    let now = Timestamp::now();
-    let (mut readable, mut failure, mut known) = (Vec::new(), None, Acknowledged::default());
-    for store in stores {
-        match good(database, place, store.as_ref(), now) {
-            Ok(backups) => {
-                known.merge(Acknowledged::read(store.as_ref(), &place.instance));
-                readable.push((store, backups));
-            }
-            Err(error) => drop(failure.get_or_insert(error)),
-        }
-    }
-    let merged: BTreeMap<_, &Backup> = readable.iter().flat_map(|(_, backups)| backups).map(by_time).collect();
-    let stores = readable.iter().map(|(_, backups)| backups.iter().collect::<Vec<_>>());
-    let mut all: Vec<Vec<&Backup>> = stores.collect();
-    all.push(merged.values().copied().collect());
-    let found = all.iter().rev().find_map(|backups| shown(backups, &known));
-    let (Some(Emptied { before, .. }), Some(newest)) = (found, merged.values().next_back()) else {
+fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut merged: Merged) -> Result<()> {
+    let mut failure = merged.unread.pop().map(|unread| unread.error);
+    let mut known = Acknowledged::default();
+    stores.iter().for_each(|store| known.merge(Acknowledged::read(store.as_ref(), instance)));
+    let good = good(database, &merged);
+    let in_store = |store: &Arc<dyn Store>| -> Vec<&Backup> {
+        good.iter().filter_map(|copies| copies.iter().find(|copy| copy.store == store.name())).copied().collect()
+    };
+    let all: Vec<&Backup> = good.iter().filter_map(|copies| copies.first()).copied().collect();
+    let found = shown(&all, &known).or_else(|| stores.iter().find_map(|store| shown(&in_store(store), &known)));
+    let (Some(Emptied { before, .. }), Some(newest)) = (found, all.last()) else {
         let message = format!("there is nothing to acknowledge of '{}'", printable(database));
         return Err(failure.unwrap_or_else(|| {
             Error::new(Kind::Missing, message)
@@ -53,8 +47,8 @@ fn acknowledge(database: &str, place: &Place, stores: &[Arc<dyn Store>]) -> Resu
         }));
     };
     known.add(&newest.manifest);
-    for (store, _) in &readable {
-        if let Err(error) = known.write(store.as_ref(), &place.instance) {
+    for store in stores {
+        if let Err(error) = known.write(store.as_ref(), instance) {
             log::error!("{error}");
             failure.get_or_insert(error);
         }
@@ -68,21 +62,14 @@ fn acknowledge(database: &str, place: &Place, stores: &[Arc<dyn Store>]) -> Resu
     failure.map_or(Ok(()), |error| Err(error.hint("acknowledge it once more when every store can be reached")))
 }
 
-/// The good backups of a database of this instance, the oldest first.
-fn good(database: &str, place: &Place, store: &dyn Store, now: Timestamp) -> Result<Vec<Backup>> {
-    let catalogue = Catalogue::read(store)?;
-    let ownership = Ownership::new(&Owner::of(place), std::iter::once(&catalogue));
-    let mut backups = catalogue.backups;
-    backups.retain(|backup| {
-        let good =
-            matches!(backup.status, Status::Good | Status::Verified) && !is_from_future(backup.manifest.started, now);
-        good && backup.manifest.database == database && ownership.whose(backup) != Whose::Another
-    });
-    Ok(backups)
-}
-
-fn by_time(backup: &Backup) -> ((Timestamp, &str), &Backup) {
-    ((backup.manifest.started, &backup.manifest.id), backup)
+/// The good copies of each backup of a database, the oldest backup first.
+fn good<'a>(database: &str, merged: &'a Merged) -> Vec<Vec<&'a Backup>> {
+    let now = Timestamp::now();
+    let is_good = |copy: &&Backup| {
+        matches!(copy.status, Status::Good | Status::Verified) && !is_from_future(copy.manifest.started, now)
+    };
+    let groups = merged.own(Some(database)).map(|group| group.copies().filter(is_good).collect::<Vec<_>>());
+    groups.filter(|copies| !copies.is_empty()).collect()
 }
 
 fn shown<'a>(backups: &[&'a Backup], known: &Acknowledged) -> Option<Emptied<&'a Backup>> {

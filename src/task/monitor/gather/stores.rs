@@ -139,6 +139,7 @@ struct Read {
     catalogue: Catalogue,
     acknowledged: Acknowledged,
     debris: Vec<(String, u64, Timestamp)>,
+    acknowledged: Acknowledged,
 }
 
 fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
