@@ -18,6 +18,7 @@ mod connection;
 pub mod env_file;
 mod mail;
 mod monitor;
+pub mod readers;
 mod retention;
 mod s3;
 

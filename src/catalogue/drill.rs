@@ -16,6 +16,9 @@ pub const DRILL: &str = ".drill.json";
 /// How many differences a record names; the others are counted.
 pub const NAMED: usize = 100;
 
+/// The note in the place of names.
+const UNNAMED: &str = "the backup is encrypted: what differs and what is to be noted is in the log of the drill alone";
+
 /// The record of a drill that came to an end. One that could not be held here leaves none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drill {
@@ -98,6 +101,17 @@ impl Drill {
         let drill: Drill = serde_json::from_slice(bytes).ok()?;
         let same = drill.id == manifest.id && drill.archive_sha256 == archive_sha256(manifest);
         (same && drill.drill_version <= VERSION).then_some(drill)
+    }
+
+    /// The same for everybody: differences are counted, and notes left out.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        self.more_differences += self.differences.len() as u64;
+        self.differences.clear();
+        if self.more_differences > 0 || !self.notes.is_empty() {
+            self.notes = vec![UNNAMED.to_owned()];
+        }
+        self
     }
 
     /// Whether it proves the backup.

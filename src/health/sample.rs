@@ -38,6 +38,7 @@ pub fn backup(database: &str, hours: i64) -> Backup {
         kind: "custom gzip".to_owned(),
         state: State::Good,
         rewritten: Vec::new(),
+        rewritten_tables: 0,
         verified: None,
         drill: None,
     }

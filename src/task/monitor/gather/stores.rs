@@ -114,6 +114,7 @@ fn backup(found: &catalogue::Backup) -> Backup {
         ended: manifest.ended,
         state,
         rewritten: manifest.rewritten().map(str::to_owned).collect(),
+        rewritten_tables: manifest.rewritten_tables().try_into().unwrap_or(usize::MAX),
         verified: record.filter(|record| record.passed && record.depth == Depth::Full).map(|record| record.at),
         drill: found.drill.as_ref().map(|drill| Drill {
             at: drill.at,
