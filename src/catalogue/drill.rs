@@ -163,6 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn everybody_may_read_how_many_differences_there_are() {
+        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
+        let drill = Drill::of(&manifest, RECORD.as_bytes()).unwrap();
+        let of = |differences: &[&str], more: u64, notes: &[&str]| {
+            let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+            let drill = drill.clone();
+            let named =
+                Drill { differences: texts(differences), more_differences: more, notes: texts(notes), ..drill.clone() };
+            let open = named.without_names();
+            assert_eq!((&open.id, open.result, &open.archive_sha256), (&drill.id, drill.result, &drill.archive_sha256));
+            (open.differences.len(), open.more_differences, open.notes)
+        };
+        assert_eq!(of(&["table wine"], 3, &[]), (0, 4, vec![UNNAMED.to_owned()]));
+        assert_eq!(of(&[], 0, &["table wine"]), (0, 0, vec![UNNAMED.to_owned()]));
+        assert_eq!(of(&[], 0, &[]), (0, 0, Vec::new()));
+    }
+
+    #[test]
     fn any_file_of_a_directory_archive_tells_it_from_another() {
         let mut manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
         let mut second = manifest.files[0].clone();

@@ -392,6 +392,11 @@ fn encrypted_dumps_need_their_key() {
     let shown =
         cellar.run(["show", &created, "--json"]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds().json();
     assert_eq!((&shown["properties"]["owner"], &shown["properties"]["comment"]), (&"postgres".into(), &"x".into()));
+    let commented = cluster.name_for("decrypted");
+    let run = cellar.run(["restore", &created, "--target-database", &commented]);
+    run.env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
+    assert_same(&original, &cluster.database(&commented));
+    original.sql(&format!("COMMENT ON DATABASE {} IS NULL", original.name()));
     cellar.run(["verify", &id]).succeeds().says("stored bytes only");
     cellar.run(["verify", &id]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds().says("good, 1 table");
     let target = cluster.name_for("decrypted");

@@ -274,7 +274,7 @@ fn show_counts_the_rows() {
         (&manifest["id"], &"verified".into(), &"local".into())
     );
     assert_eq!(shown["properties"]["encoding"], manifest["properties"]["encoding"]);
-    assert_eq!((&shown["properties"]["owner"], &manifest["properties"]["owner"]), (&"cellar_owner".into(), &"".into()));
+    assert_eq!((&shown["properties"]["owner"], &manifest["properties"]["owner"]), (&"postgres".into(), &"".into()));
     let tables = shown["tables"].as_array().unwrap();
     let rows: u64 = tables.iter().filter_map(|table| table["rows"].as_u64()).sum();
     assert_eq!(rows, prints.tables.iter().map(|table| table.sum.rows).sum::<u64>());
