@@ -19,6 +19,7 @@ mod connection;
 pub mod env_file;
 mod mail;
 mod monitor;
+pub mod readers;
 mod retention;
 mod s3;
 

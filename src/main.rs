@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pgcellar::cli::{Cli, Named, Verb, seed_names};
 use pgcellar::config::instance_name;
+use pgcellar::config::readers::warning_of_instance;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
@@ -38,6 +39,13 @@ fn main() -> ExitCode {
     keep_to_ourselves();
     if !matches!(cli.verb, Verb::Config(_)) {
         environment::warn(&Cli::variables());
+    }
+    // Config check and doctor have findings of their own.
+    if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))
+        && let Some(warning) =
+            cli.verb.instance().map(systemd_run::settings).and_then(|path| warning_of_instance(&path))
+    {
+        log::warn!("{warning}");
     }
     let code = match run(&cli) {
         Ok(code) => code,

@@ -17,6 +17,9 @@ pub const DRILL: &str = ".drill.json";
 /// How many differences a record names; the others are counted.
 pub const NAMED: usize = 100;
 
+/// The note in the place of names.
+const UNNAMED: &str = "the backup is encrypted: what differs and what is to be noted is in the log of the drill alone";
+
 /// The record of a drill that came to an end. One that could not be held here leaves none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drill {
@@ -101,6 +104,17 @@ impl Drill {
         (same && drill.drill_version <= VERSION).then_some(drill)
     }
 
+    /// The same for everybody: differences are counted, and notes left out.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        self.more_differences += self.differences.len() as u64;
+        self.differences.clear();
+        if self.more_differences > 0 || !self.notes.is_empty() {
+            self.notes = vec![UNNAMED.to_owned()];
+        }
+        self
+    }
+
     /// Whether it proves the backup.
     pub fn is_proof(&self) -> bool {
         self.result == Outcome::Passed
@@ -147,6 +161,24 @@ mod tests {
         let newer = Drill { drill_version: VERSION + 1, ..drill };
         assert_eq!(Drill::of(&manifest, &newer.to_json().unwrap()), None);
         assert_eq!(Drill::of(&manifest, b"{"), None);
+    }
+
+    #[test]
+    fn everybody_may_read_how_many_differences_there_are() {
+        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
+        let drill = Drill::of(&manifest, RECORD.as_bytes()).unwrap();
+        let of = |differences: &[&str], more: u64, notes: &[&str]| {
+            let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+            let drill = drill.clone();
+            let named =
+                Drill { differences: texts(differences), more_differences: more, notes: texts(notes), ..drill.clone() };
+            let open = named.without_names();
+            assert_eq!((&open.id, open.result, &open.archive_sha256), (&drill.id, drill.result, &drill.archive_sha256));
+            (open.differences.len(), open.more_differences, open.notes)
+        };
+        assert_eq!(of(&["table wine"], 3, &[]), (0, 4, vec![UNNAMED.to_owned()]));
+        assert_eq!(of(&[], 0, &["table wine"]), (0, 0, vec![UNNAMED.to_owned()]));
+        assert_eq!(of(&[], 0, &[]), (0, 0, Vec::new()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::io::{self, BufWriter, Read, Write};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use crate::catalogue::document;
+use crate::catalogue::json;
 
 mod large_objects;
 mod quoted;
@@ -28,9 +28,6 @@ pub const VERSION: u32 = 1;
 
 /// What follows a backup's id in the name of its fingerprints, before what compression and encryption add.
 pub const FINGERPRINTS: &str = ".fingerprints.json";
-
-/// Largest document that is read, in bytes: that of about a million tables.
-const LARGEST: u64 = 512 << 20;
 
 /// The fingerprints of a backup, in `ID.fingerprints.json`. `doc/manifest.md` describes each field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,19 +132,8 @@ impl Fingerprints {
     ///
     /// # Errors
     /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
-    pub fn from_json(mut from: impl Read) -> io::Result<Self> {
-        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        let mut text = Vec::new();
-        from.by_ref().take(LARGEST + 1).read_to_end(&mut text)?;
-        if text.len() as u64 > LARGEST {
-            return Err(invalid(format!("it has more than {LARGEST} bytes")));
-        }
-        let malformed = |error: serde_json::Error| invalid(format!("it is no document of fingerprints: {error}"));
-        let Header { fingerprints_version: version } = document::parse(&text).map_err(malformed)?;
-        match version {
-            ..=VERSION => serde_json::from_slice(&text).map_err(malformed),
-            _ => Err(invalid(format!("it has version {version}, and this pgcellar knows versions up to {VERSION}"))),
-        }
+    pub fn from_json(from: impl Read) -> io::Result<Self> {
+        json::read(from, "fingerprints", VERSION, |header: &Header| header.fingerprints_version)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::details::Concealed;
 use crate::catalogue::drill::DRILL;
 use crate::catalogue::{document, name};
 use crate::config::Format;
@@ -16,8 +17,12 @@ mod properties;
 
 pub use properties::{Properties, SecurityLabel, Setting};
 
-/// Version of the manifest that this pgcellar writes. A reader refuses newer ones.
+/// Version of the manifest of a backup that is not encrypted.
 pub const VERSION: u32 = 1;
+
+/// Version of the manifest whose details are encrypted: who does not know of these would restore without owner, privileges
+/// and settings. A reader refuses newer ones.
+pub const ENCRYPTED_VERSION: u32 = 2;
 
 /// What follows a backup's id in the name of its manifest.
 pub const MANIFEST: &str = ".manifest.json";
@@ -70,7 +75,7 @@ pub struct Manifest {
     pub partial: bool,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
-    /// The files of the backup: the archive first, then the globals, then the fingerprints.
+    /// The files of the backup: the archive first, then the globals, the fingerprints and the details.
     pub files: Vec<StoredFile>,
     /// What the archive has.
     pub contents: Contents,
@@ -82,6 +87,9 @@ pub struct Manifest {
     pub omitted: Vec<Omission>,
     /// What pg_dump and pg_dumpall warned of.
     pub warnings: Vec<String>,
+    /// What of all this only the details have, which are encrypted; none if this is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concealed: Option<Concealed>,
 }
 
 /// The server that was backed up.
@@ -138,6 +146,8 @@ pub enum Role {
     Globals,
     /// What the rows of the archive are ([`Fingerprints`](crate::catalogue::fingerprint::Fingerprints)).
     Fingerprints,
+    /// What the manifest of an encrypted backup does not say ([`Details`](crate::catalogue::details::Details)).
+    Details,
 }
 
 /// One file of a backup.
@@ -276,9 +286,11 @@ impl Manifest {
         let bad = |why: String| Error::new(Kind::Data, format!("the manifest {key} cannot be used: {why}"));
         let header: Header =
             document::parse(bytes).map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
-        if header.manifest_version > VERSION {
-            let why =
-                format!("it has version {}, and this pgcellar knows versions up to {VERSION}", header.manifest_version);
+        if header.manifest_version > ENCRYPTED_VERSION {
+            let why = format!(
+                "it has version {}, and this pgcellar knows versions up to {ENCRYPTED_VERSION}",
+                header.manifest_version
+            );
             return Err(bad(why).hint("use the pgcellar that made the backup, or a newer one"));
         }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
@@ -326,10 +338,19 @@ impl Manifest {
         self.omitted.iter().filter(|omission| omission.rewritten).map(|omission| omission.name.as_str())
     }
 
+    /// How many tables these are, which is known also where their names are not.
+    pub fn rewritten_tables(&self) -> u64 {
+        self.concealed.map_or_else(|| self.rewritten().count() as u64, |concealed| concealed.rewritten)
+    }
+
     /// What a partial backup lacks, in words; none for a whole one.
     pub fn lacking(&self) -> Option<String> {
         if !self.partial {
             return None;
+        }
+        if let Some(concealed) = self.concealed.filter(|concealed| concealed.rewritten > 0) {
+            let tables = tables_in_words(concealed.rewritten);
+            return Some(format!("it lacks the rows of {tables}, rewritten when the dump began"));
         }
         let first: Vec<&str> = self.rewritten().take(REWRITTEN_NAMED).collect();
         let more = match self.rewritten().count().saturating_sub(first.len()) {

@@ -83,7 +83,7 @@ impl Group {
 
     /// Whether it is partial because tables were rewritten when its dump began.
     fn lacks_rewritten(&self) -> bool {
-        self.best().status == Status::Partial && self.manifest().rewritten().next().is_some()
+        self.best().status == Status::Partial && self.manifest().rewritten_tables() > 0
     }
 
     fn is_of(&self, database: Option<&str>) -> bool {

@@ -28,6 +28,13 @@ pub struct RecipientArgs {
     pub age_recipients_file: Option<PathBuf>,
 }
 
+impl RecipientArgs {
+    /// Whether backups are to be encrypted.
+    pub fn are_set(&self) -> bool {
+        self.age_recipients.is_some() || self.age_recipients_file.is_some()
+    }
+}
+
 /// How long a run waits for another one of the same instance.
 #[derive(Clone, Debug, Args)]
 pub struct WaitArgs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{DatabaseArgs, PlaceArgs};
+use crate::cli::{DatabaseArgs, PlaceArgs, RecipientArgs};
 
 /// Who gets mail, and by which server.
 #[derive(Clone, Debug, Args)]
@@ -106,6 +106,9 @@ pub struct AlertArgs {
     /// The databases.
     #[command(flatten)]
     pub databases: DatabaseArgs,
+    /// Who can decrypt: with encryption, what the run logged stays on its host.
+    #[command(flatten)]
+    pub recipients: RecipientArgs,
     /// Who gets the mail.
     #[command(flatten)]
     pub mail: MailArgs,

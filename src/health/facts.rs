@@ -114,6 +114,9 @@ pub struct Backup {
     /// Tables whose rows it lacks because they were rewritten when its dump began.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rewritten: Vec<String>,
+    /// How many these are, also where an encrypted backup names none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rewritten_tables: usize,
     /// When every byte of it was read and found right, if that was its last verify.
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
@@ -124,6 +127,11 @@ pub struct Backup {
     /// Whether what it lacks of the one before was acknowledged.
     #[serde(skip)]
     pub acknowledged: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A drill that came to an end.

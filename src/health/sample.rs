@@ -39,6 +39,7 @@ pub fn backup(database: &str, hours: i64) -> Backup {
         kind: "custom gzip".to_owned(),
         state: State::Good,
         rewritten: Vec::new(),
+        rewritten_tables: 0,
         verified: None,
         drill: None,
         fill: Fill { tables: Some(2), rows: Some(100) },

@@ -29,11 +29,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Most that is sent of what went wrong, in bytes.
 const BODY: usize = 10_000;
 
+/// What is sent in the place of what was logged.
+const WITHOUT_LINES: &str = "the run failed; its log is on its host alone, because its backups are encrypted";
+
 /// The switch of a run. Nothing that goes wrong with a ping makes the run fail.
 #[derive(Debug)]
 pub struct Ping {
     url: Option<PingUrl>,
     started: AtomicBool,
+    /// Whether what was logged stays on this host.
+    without_lines: bool,
 }
 
 impl Ping {
@@ -43,7 +48,14 @@ impl Ping {
             log::error!("there will be no ping: {error}");
             None
         });
-        Ping { url, started: AtomicBool::new(false) }
+        Ping { url, started: AtomicBool::new(false), without_lines: false }
+    }
+
+    /// The same, which sends nothing of what was logged: it may name what encrypted backups do not.
+    #[must_use]
+    pub fn without_lines(mut self, without: bool) -> Self {
+        self.without_lines = without;
+        self
     }
 
     /// The run begins.
@@ -69,7 +81,10 @@ impl Ping {
     }
 
     async fn fail(&self, lines: &[String], manner: (u32, Duration)) {
-        let mut body = lines.join("\n");
+        let mut body = match self.without_lines {
+            true => WITHOUT_LINES.to_owned(),
+            false => lines.join("\n"),
+        };
         while body.len() > BODY {
             body = body.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::config::env_file::EnvFile;
+use crate::config::readers;
 use crate::environment::ENV_FILE;
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::journal;
@@ -30,12 +31,15 @@ pub fn become_with_settings() -> Option<Error> {
         for fault in &file.faults {
             log::warn!("{}:{}: {}", path.display(), fault.line, printable(&fault.message));
         }
+        if let Some(warning) = readers::warning(path, &file, |name, _| !is_set(name)) {
+            log::warn!("{warning}");
+        }
         let program = std::env::current_exe()
             .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
         let mut command = Command::new(program);
         let mut words = std::env::args_os();
         command.arg0(words.next().unwrap_or_else(|| "pgcellar".into())).args(words).env_remove(ENV_FILE);
-        command.envs(added(&file, |name| std::env::var_os(name).is_some_and(|value| said(name, value.is_empty()))));
+        command.envs(added(&file, is_set));
         Ok(command)
     };
     Some(match with_settings() {
@@ -44,6 +48,11 @@ pub fn become_with_settings() -> Option<Error> {
             Error::new(Kind::System, format!("cannot run this program again: {}", reason(&command.exec())))
         }
     })
+}
+
+/// Whether the environment says something of a variable.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| said(name, value.is_empty()))
 }
 
 /// Whether a variable says something: an empty one does not, but for `BACKUP_DIR`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::sync::Arc;
 
 use age::DecryptError;
 use age::secrecy::{ExposeSecret, SecretString};
@@ -15,7 +16,8 @@ pub(super) const HEADER_LIMIT: usize = 128 << 10;
 type AnyIdentity = Box<dyn age::Identity + Send + Sync>;
 
 /// Private keys. The keys are overwritten when they are dropped, and nothing prints them.
-pub struct Identities(Vec<AnyIdentity>);
+#[derive(Clone)]
+pub struct Identities(Arc<[AnyIdentity]>);
 
 impl Identities {
     /// Reads the text of an identity file: lines with `AGE-SECRET-KEY-1…`, unencrypted private keys of OpenSSH, or both.
@@ -46,7 +48,7 @@ impl Identities {
         if identities.is_empty() {
             return Err(invalid("the age identity file holds no key"));
         }
-        Ok(Self(identities))
+        Ok(Self(identities.into()))
     }
 
     /// Reads the header of an age file and decrypts what follows.

@@ -89,6 +89,13 @@ impl Told {
         }
     }
 
+    /// What is to be said of the statements that were left out.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.not_understood.iter().map(|statement| {
+            format!("it says something of its database that is not understood, and was left out: {statement}")
+        })
+    }
+
     /// All properties: those that are told, and the server's own for the rest.
     pub fn complete(self, defaults: Properties) -> Properties {
         let created = self.created.unwrap_or_default();

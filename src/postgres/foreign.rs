@@ -56,6 +56,8 @@ pub struct Dump {
     pub pg_dump: String,
     /// What it tells of the database.
     pub told: Told,
+    /// Extensions; a script's are not known.
+    pub extensions: Vec<String>,
 }
 
 impl Dump {
@@ -84,6 +86,7 @@ impl Dump {
             server_version: String::new(),
             pg_dump: String::new(),
             told: Told::default(),
+            extensions: Vec::new(),
         };
         match dump.store.size(key)? {
             Some(bytes) => dump.look_into_file(bytes, identities)?,
@@ -172,6 +175,7 @@ impl Dump {
         self.server_version.clone_from(&contents.server_version);
         self.pg_dump.clone_from(&contents.dump_version);
         self.packed = contents.compression;
+        self.extensions = contents.extensions.iter().cloned().collect();
     }
 
     fn keys(&self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<Identities> {

@@ -21,6 +21,7 @@ mod last_good;
 mod letter;
 
 use failure::Failure;
+use letter::Told;
 
 /// How long a monitor's run that mails is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -30,10 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let failure = Failure::new(args, &place)?;
+    let encrypted = args.recipients.are_set();
     let logged = logged(args).await;
     if failure.was_killed() && failure.task == "backup" {
         let lines = logged.as_ref().and_then(|logged| logged.as_ref().ok()).map(|logged| logged.lines.as_slice());
-        Ping::new(PingUrl::new(&args.ping)).report_failure(lines.unwrap_or_default()).await;
+        let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(encrypted);
+        ping.report_failure(lines.unwrap_or_default()).await;
     }
     let Some(settings) = MailSettings::new(&args.mail, &place.host)? else {
         log::info!(
@@ -43,7 +46,13 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
         return Ok(());
     };
     let good = last_good::find(&place, &failure.databases).await;
-    let letter = letter::compose(&failure, logged.as_ref(), &good);
+    // Whoever drills or retains encrypted backups need not know for whom they are encrypted.
+    let encrypted = encrypted || good.as_ref().is_ok_and(|good| good.encrypted);
+    let told = match encrypted {
+        true => Told::Concealed,
+        false => logged.as_ref().map_or(Told::Nothing, Told::Lines),
+    };
+    let letter = letter::compose(&failure, told, &good.map(|good| good.backups));
     let sent = stop.or(deliver(&settings, &letter)).await;
     if sent.is_ok() {
         log::info!("mailed that {} failed", failure.task);

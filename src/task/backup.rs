@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::catalogue::details::WHERE_KEYS_ARE;
 use crate::catalogue::directory_id;
-use crate::catalogue::manifest::{Manifest, Omission};
+use crate::catalogue::manifest::{Manifest, Omission, tables_in_words};
 use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings, local_zone};
@@ -34,7 +35,7 @@ mod claim;
 mod commit;
 mod copies;
 mod copy;
-mod fingerprints;
+mod documents;
 mod whole;
 
 use attempt::Attempt;
@@ -99,7 +100,7 @@ struct Printed<'a> {
 
 /// Makes the backups, and pings the dead man's switch before and after.
 pub async fn run(args: &BackupArgs, stop: &Stop) -> Result<()> {
-    let ping = Ping::new(PingUrl::new(&args.ping));
+    let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(args.recipients.are_set());
     let done = all(args, &ping, stop).await;
     ping.end(&done, stop.requested()).await;
     done
@@ -280,7 +281,7 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
                     return Err(Error::new(Kind::TryAgain, message + &names(&tables))
                         .hint("run the backup when nothing drops tables"));
                 }
-                log::warn!("{}: starting over", changed(&tables));
+                log::warn!("{}: starting over", changed(&tables, run.settings.recipients.is_some()));
             }
             Err(error) if error.is_transient() && run.reached.load(Ordering::Relaxed) => {
                 let Some(pause) = pauses.next() else {
@@ -298,13 +299,18 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
     }
 }
 
-/// What happened to tables under a dump. One that was dropped is not in it, or stands for another of its name.
-fn changed(tables: &[Rewritten]) -> String {
+/// What happened to tables under a dump. One that was dropped is not in it, or stands for another of its name. With
+/// encryption the tables are counted.
+fn changed(tables: &[Rewritten], encrypted: bool) -> String {
     let (dropped, rewritten): (Vec<_>, Vec<_>) = tables.iter().cloned().partition(|table| table.dropped);
+    let named = |tables: &[Rewritten]| match encrypted {
+        true => tables_in_words(tables.len() as u64),
+        false => names(tables),
+    };
     let what = match (rewritten.as_slice(), dropped.as_slice()) {
-        (rewritten, []) => format!("{} truncated or rewritten", names(rewritten)),
-        ([], dropped) => format!("{} dropped", names(dropped)),
-        (rewritten, dropped) => format!("{} truncated or rewritten, and {} dropped", names(rewritten), names(dropped)),
+        (rewritten, []) => format!("{} truncated or rewritten", named(rewritten)),
+        ([], dropped) => format!("{} dropped", named(dropped)),
+        (rewritten, dropped) => format!("{} truncated or rewritten, and {} dropped", named(rewritten), named(dropped)),
     };
     format!("{what} between the snapshot and the dump's locks")
 }
@@ -332,6 +338,11 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     );
     for warning in &manifest.warnings {
         log::warn!("{}: {warning}", manifest.id);
+    }
+    // Names and texts of the database leave an encrypted backup in no other way than encrypted.
+    if let Some(words) = manifest.concealed.map(|concealed| concealed.words()).filter(|words| !words.is_empty()) {
+        let id = &manifest.id;
+        log::warn!("{id}: {words}: pgcellar show {id} names them with a private key ({WHERE_KEYS_ARE})");
     }
     let (made, omitted): (Vec<&Omission>, Vec<&Omission>) =
         manifest.omitted.iter().partition(|omission| omission.is_made_by_extension());

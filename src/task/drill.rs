@@ -16,11 +16,13 @@ use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::Stores;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::definitions::must_have_definitions;
+use crate::task::restore::details::{Known, reveal};
 use crate::task::restore::fingerprints;
 
 mod chosen;
@@ -82,15 +84,16 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
     let begun = Instant::now();
     let manifest = &subject.manifest;
     must_have_definitions(manifest).map_err(not_here)?;
-    let archive = Archive::of_backup(Arc::clone(&subject.store), manifest.clone(), &run.args.identity);
-    let archive = Arc::new(archive.map_err(|error| match error.kind() {
-        Kind::NotPermitted => not_here(error),
-        _ => error,
-    })?);
+    let opened = open(run, subject).await;
     if run.args.unisolated {
         log::warn!("the restored code runs with the rights of this user: it can read what this user can read");
     }
-    let verdict = match patiently(run, &archive).await {
+    let drilled = match opened {
+        Ok(archive) => patiently(run, &archive).await,
+        Err(error) if error.kind() == Kind::NotPermitted => return Err(not_here(error)),
+        Err(error) => Err(error),
+    };
+    let verdict = match drilled {
         Ok(verdict) => verdict,
         Err(error) if error.kind() == Kind::Data => Verdict::failed(error.message().to_owned()),
         Err(error) => return Err(error),
@@ -98,6 +101,17 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
     let drill = record::of(manifest, verdict, !run.args.unisolated, begun);
     record::write(subject, &drill, run.stop).await?;
     Ok(drill)
+}
+
+/// The archive, with all that is known of it.
+async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
+    let (store, manifest) = (Arc::clone(&subject.store), subject.manifest.clone());
+    let identity = run.args.identity.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let Known { manifest, identities } = reveal(&store, manifest, &identity)?;
+        Archive::of_backup(store, manifest, identities)
+    });
+    run.stop.or(async { joined(work.await) }).await.map(Arc::new)
 }
 
 /// Holds the drill as soon as the sandbox has time for it.

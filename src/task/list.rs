@@ -7,6 +7,7 @@ use indicatif::HumanBytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::{Group, Merged};
@@ -14,11 +15,12 @@ use crate::catalogue::name::{escaped_database, is_of, leading_id};
 use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
-use crate::config::{Place, local_zone};
+use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::zone_name;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
 use crate::task::table;
@@ -63,12 +65,24 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
     last.map_or(Ok(()), |unread| Err(unread.error))
 }
 
-/// Reads the stores, off the async threads.
+/// Reads the stores, off the async threads. The server is not asked who it is.
 pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Merged> {
-    let owner = Owner::of(place);
-    let work = tokio::task::spawn_blocking(move || Ok(Merged::read(&stores, &owner, || None)));
-    let done = stop.or(async { joined(work.await) });
-    done.await
+    read_asking(stores, place, None, stop).await
+}
+
+/// The same; this server is asked who it is where that makes clear whose the backups are.
+pub async fn read_asking(
+    stores: Vec<Arc<dyn Store>>,
+    place: &Place,
+    connection: Option<&Connection>,
+    stop: &Stop,
+) -> Result<Merged> {
+    let (owner, connection) = (Owner::of(place), connection.cloned());
+    let work = tokio::task::spawn_blocking(move || {
+        let ask = || Handle::current().block_on(identity::ask(connection.as_ref()?));
+        Ok(Merged::read(&stores, &owner, ask))
+    });
+    stop.or(async { joined(work.await) }).await
 }
 
 /// In the order of their instances and hosts.

@@ -31,6 +31,7 @@ mod ask;
 mod compare;
 pub mod deferred;
 pub mod definitions;
+pub mod details;
 mod fill;
 pub mod fingerprints;
 mod folder;
@@ -114,7 +115,7 @@ pub async fn run(args: &RestoreArgs, stop: &Stop) -> Result<()> {
     part::asked_for(args)?;
     let wanted = Wanted::find(args, &place, stop).await?;
     if args.list {
-        return listing::show(wanted, args, stop).await;
+        return listing::show(wanted, stop).await;
     }
     let target = wanted.target(args)?;
     if args.recipe {
@@ -134,7 +135,7 @@ async fn one(args: &RestoreArgs, wanted: Wanted, target: &str, connection: &Conn
     stage::sweep_up(args.staging_dir.as_deref());
     let mut server = stop.or(Server::open(connection)).await?;
     let replaced = stop.or(Replaced::reserve(&server, target, args.replaces())).await?;
-    let archive = Arc::new(wanted.archive(args, &server, replaced.as_ref(), stop).await?);
+    let archive = Arc::new(wanted.archive(&server, replaced.as_ref(), stop).await?);
 
     let part = part::find(&archive, part::asked_for(args)?).await?;
     let run = prepare(args, (archive, part), (target.to_owned(), replaced.as_ref()), &server, stop).await?;

@@ -14,7 +14,8 @@ use crate::printable::printable;
 use crate::store::{Store, Stores};
 use crate::task::list;
 use crate::task::restore::archive::Archive;
-use crate::task::restore::listing::Shown;
+use crate::task::restore::details::reveal_if_whole;
+use crate::task::restore::listing::{Shown, closed};
 use crate::task::restore::wanted::Named;
 use crate::task::restore::{fingerprints, foreign};
 
@@ -31,8 +32,15 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let shown = match find(args, &place, stop).await? {
         Found::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
-        Found::Backup(store, backup) => {
-            let archive = Arc::new(Archive::of_backup(store, backup.manifest.clone(), &args.identity)?);
+        Found::Backup(store, mut backup) => {
+            let (from, manifest, identity) = (Arc::clone(&store), backup.manifest.clone(), args.identity.clone());
+            let work = tokio::task::spawn_blocking(move || reveal_if_whole(&from, manifest, &identity));
+            let known = stop.or(async { joined(work.await) }).await?;
+            backup.manifest.clone_from(&known.manifest);
+            if known.is_closed() {
+                return closed::show(&known.manifest, Some(&backup), args.json);
+            }
+            let archive = Arc::new(Archive::of_backup(store, known.manifest, known.identities)?);
             let fingerprints = fingerprints::read(&archive, stop).await?;
             Shown::new(archive, Some(backup), fingerprints).await?
         }

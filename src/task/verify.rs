@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::catalogue::details::Details;
+use crate::catalogue::fingerprint::Fingerprints;
 use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
 use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::catalogue::name::{is_of, leading_id};
@@ -261,7 +263,8 @@ fn read_files(
         let listing = &mut listing;
         let read = reading.read(manifest, file, |plain| match (file.role, manifest.format) {
             (Role::Globals, _) => checks::globals(plain),
-            (Role::Fingerprints, _) => checks::fingerprints(plain),
+            (Role::Fingerprints, _) => checks::document(plain, Fingerprints::from_json),
+            (Role::Details, _) => checks::document(plain, Details::from_json),
             (Role::Archive, Format::Custom) => checks::custom(plain, manifest),
             (Role::Archive, Format::Plain) => checks::script(plain, manifest),
             (Role::Archive, Format::Tar) => checks::tar(plain, manifest, listing.take()),

@@ -377,6 +377,26 @@ fn encrypted_dumps_need_their_key() {
     lay(&cellar, &original, &["-Fc"], &format!("gzip | age -r {}", key.recipient), &name);
     adopt(&cellar, [name.as_str()]).fails(exit::NOPERM).says("no private key");
     adopt(&cellar, [name.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
+    // What an archive tells of its database, nobody else is told.
+    let created = format!("{}_20231231_030000", original.name());
+    let file = format!("{created}.dump.gz.age");
+    original.sql(&format!("COMMENT ON DATABASE {} IS 'x'", original.name()));
+    lay(&cellar, &original, &["-Fc", "--create"], &format!("gzip | age -r {}", key.recipient), &file);
+    adopt(&cellar, [file.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
+    let manifest = fs::read_to_string(cellar.backup_dir().join(format!("{created}.manifest.json"))).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(
+        (&manifest["properties"]["owner"], &manifest["properties"]["comment"]),
+        (&"".into(), &serde_json::Value::Null)
+    );
+    let shown =
+        cellar.run(["show", &created, "--json"]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds().json();
+    assert_eq!((&shown["properties"]["owner"], &shown["properties"]["comment"]), (&"postgres".into(), &"x".into()));
+    let commented = cluster.name_for("decrypted");
+    let run = cellar.run(["restore", &created, "--target-database", &commented]);
+    run.env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
+    assert_same(&original, &cluster.database(&commented));
+    original.sql(&format!("COMMENT ON DATABASE {} IS NULL", original.name()));
     cellar.run(["verify", &id]).succeeds().says("stored bytes only");
     cellar.run(["verify", &id]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds().says("good, 1 table");
     let target = cluster.name_for("decrypted");

@@ -273,7 +273,8 @@ fn show_counts_the_rows() {
         (&shown["id"], &shown["status"], &shown["store"]),
         (&manifest["id"], &"verified".into(), &"local".into())
     );
-    assert_eq!(shown["properties"], manifest["properties"]);
+    assert_eq!(shown["properties"]["encoding"], manifest["properties"]["encoding"]);
+    assert_eq!((&shown["properties"]["owner"], &manifest["properties"]["owner"]), (&"postgres".into(), &"".into()));
     let tables = shown["tables"].as_array().unwrap();
     let rows: u64 = tables.iter().filter_map(|table| table["rows"].as_u64()).sum();
     assert_eq!(rows, prints.tables.iter().map(|table| table.sum.rows).sum::<u64>());
@@ -283,7 +284,8 @@ fn show_counts_the_rows() {
     assert_eq!(shown["large_objects"]["bytes"], prints.large_objects.all().bytes);
     assert!(shown["needs"]["roles"].as_array().unwrap().contains(&"cellar_reader".into()));
 
-    cellar.run(["show", id]).without("BACKUP_AGE_IDENTITY_FILE").fails(exit::NOPERM).says("no private key");
+    let closed = cellar.run(["show", id]).without("BACKUP_AGE_IDENTITY_FILE").succeeds().stdout;
+    assert!(closed.contains("private key") && !closed.contains("TABLES"), "{closed}");
     cellar.run(["show", "nothing"]).fails(exit::NOINPUT);
 }
 

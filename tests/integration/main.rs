@@ -18,6 +18,7 @@ mod bound_names;
 mod bucket;
 mod compared;
 mod compose;
+mod concealed;
 mod config_check;
 mod copies;
 mod databases;

@@ -90,6 +90,23 @@ fn a_backup_that_fails_pings_with_the_reason() {
 }
 
 #[test]
+fn what_encrypted_backups_log_is_not_sent() {
+    let (url, requests) = server("200 OK");
+    let (cellar, _database) = cellar(&url);
+    let key = crate::common::keys::age(cellar.scratch(), "key");
+    let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", &key.recipient);
+    cellar.run(["backup"]).env("DB_PORT", "1").fails(exit::UNAVAILABLE);
+    let log = cellar.scratch().join("log");
+    fs::write(&log, "reading table wine\n").unwrap();
+    let run = cellar.run(["alert", "--task", "backup", "--log"]).arguments([&log]);
+    run.env("MONITOR_SERVICE_RESULT", "oom-kill").succeeds();
+    assert_eq!(paths(&requests), ["GET /start", "POST /fail", "POST /fail"]);
+    for (_, body) in &requests.lock().unwrap()[1..] {
+        assert!(body.contains("encrypted") && !body.contains("127.0.0.1") && !body.contains("wine"), "{body}");
+    }
+}
+
+#[test]
 fn a_run_that_finds_another_at_work_leaves_the_pings_to_it() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);

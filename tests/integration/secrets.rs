@@ -78,6 +78,47 @@ fn a_password_is_nowhere_to_be_seen() {
 }
 
 #[test]
+fn settings_that_others_may_read_are_told_by_each_task() {
+    let cluster = Cluster::shared(Version::V15);
+    let cellar = Cellar::new(cluster);
+    let settings = cellar.scratch().join("settings.env");
+    fs::write(&settings, format!("DB_PASSWORD={PASSWORD}\nDB_NAME=postgres\n")).unwrap();
+    let others = "everybody on this host may read";
+    for (mode, told) in [(0o644, true), (0o600, false)] {
+        fs::set_permissions(&settings, fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in [["list"].as_slice(), &["backup"], &["doctor", "settings"]] {
+            let run = cellar.run(arguments).without("DB_PASSWORD").env("PGCELLAR_ENV_FILE", &settings);
+            let outcome = run.finish();
+            let words = format!("{others} {}, which has DB_PASSWORD: chmod o= ", settings.display());
+            assert_eq!(outcome.stderr.contains(&words), told, "{arguments:?}: {outcome}");
+            assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
+        }
+    }
+    // What comes from elsewhere is not in danger.
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).unwrap();
+    let outcome = cellar.run(["list"]).env("PGCELLAR_ENV_FILE", &settings).succeeds();
+    assert!(!outcome.stderr.contains(others), "{outcome}");
+}
+
+/// What people are told to make in the folder of the sources is in no commit and in no image.
+#[test]
+fn secrets_beside_the_sources_are_ignored() {
+    let lines = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    let ignored = lines(".gitignore");
+    for secret in ["/.env", "/secrets/", "/key.txt"] {
+        assert!(ignored.iter().any(|line| line == secret), "{secret}");
+    }
+    let image = lines(".dockerignore");
+    assert_eq!(image[0], "*");
+    for secret in [".env", "secrets", "key.txt"] {
+        assert!(!image.iter().any(|line| line.strip_prefix('!').is_some_and(|name| name.contains(secret))), "{secret}");
+    }
+}
+
+#[test]
 fn programs_get_what_they_need_and_no_secret_of_others() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("guarded");

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
+const ENCRYPTED: &str = include_str!("../../../tests/golden/encrypted.json");
+const DETAILS: &str = include_str!("../../../tests/golden/details.json");
 const RECORD: &str = include_str!("../../../tests/golden/verify.json");
 const PIN_RECORD: &str = include_str!("../../../tests/golden/pin.json");
 const DRILL_RECORD: &str = include_str!("../../../tests/golden/drill.json");
@@ -23,6 +25,8 @@ fn changed(pointer: &str, value: Value) -> Result<Manifest> {
 fn a_stored_manifest_is_read_and_written_byte_for_byte() {
     let manifest = Manifest::parse(KEY, SAMPLE.as_bytes()).unwrap();
     assert_eq!(String::from_utf8(manifest.to_json().unwrap()).unwrap(), SAMPLE);
+    let manifest = Manifest::parse(KEY, ENCRYPTED.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(manifest.to_json().unwrap()).unwrap(), ENCRYPTED);
     let record: Verification = serde_json::from_str(RECORD).unwrap();
     assert_eq!(String::from_utf8(record.to_json().unwrap()).unwrap(), RECORD);
     let pin: Pin = serde_json::from_str(PIN_RECORD).unwrap();
@@ -60,11 +64,17 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 #[test]
 fn each_field_is_documented() {
     let records = [("Verify record\n", RECORD), ("Drill record\n", DRILL_RECORD), ("Pin\n", PIN_RECORD)];
-    for (heading, sample) in [("Manifest\n", SAMPLE)].into_iter().chain(records) {
+    let parsed = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    let mut manifest = parsed(SAMPLE);
+    manifest["concealed"] = parsed(ENCRYPTED)["concealed"].clone();
+    let records = records.map(|(heading, sample)| (heading, parsed(sample)));
+    for (heading, sample) in [("Manifest\n", manifest)].into_iter().chain(records) {
         let mut there = BTreeSet::new();
-        fields(&serde_json::from_str(sample).unwrap(), "", &mut there);
+        fields(&sample, "", &mut there);
         assert_eq!(documented(heading), there);
     }
+    let details: BTreeSet<String> = parsed(DETAILS).as_object().unwrap().keys().cloned().collect();
+    assert_eq!(documented("Details\n"), details);
 }
 
 #[test]
@@ -82,8 +92,8 @@ fn what_is_no_manifest_is_refused() {
 
 #[test]
 fn a_newer_version_is_refused_whatever_else_it_has() {
-    let error = Manifest::parse(KEY, br#"{"manifest_version": 2, "surprise": []}"#).unwrap_err();
-    assert!(error.to_string().contains("version 2") && error.to_string().contains("newer"), "{error}");
+    let error = Manifest::parse(KEY, br#"{"manifest_version": 3, "surprise": []}"#).unwrap_err();
+    assert!(error.to_string().contains("version 3") && error.to_string().contains("newer"), "{error}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
     let usable = |backup: &&Backup| !matches!(backup.state, State::Damaged(_)) && !is_from_future(backup, facts.now);
     let newest = protection.backups.iter().rev().map(|kept| kept.backup).find(usable)?;
     let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
-    (newest.state == State::Partial && !newest.rewritten.is_empty() && age <= facts.schedule.recent).then(|| {
+    (newest.state == State::Partial && newest.rewritten_tables > 0 && age <= facts.schedule.recent).then(|| {
         finding(
             Level::Warning,
             "incomplete",
@@ -82,9 +82,15 @@ fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
             format!(
                 "the newest backup of {} lacks the rows of {}: {}; {} when the dump began",
                 quoted(protection.database),
-                some(&newest.rewritten, SHOWN),
+                match newest.rewritten.as_slice() {
+                    [] => format!(
+                        "{} (pgcellar show names them with a private key)",
+                        count(newest.rewritten_tables, "table")
+                    ),
+                    names => some(names, SHOWN),
+                },
                 newest.id,
-                if newest.rewritten.len() == 1 { "the table was rewritten" } else { "the tables were rewritten" },
+                if newest.rewritten_tables == 1 { "the table was rewritten" } else { "the tables were rewritten" },
             ),
             "run the backup at a time when nothing truncates or rewrites them",
         )

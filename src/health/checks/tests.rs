@@ -85,6 +85,7 @@ fn recent_backups() {
     // One that lacks the rows of a table is told of, and is better than none; once it is too old, the good one counts.
     let mut rewritten = backup("shop", 10);
     (rewritten.state, rewritten.rewritten) = (State::Partial, vec!["\"public\".\"staging\"".to_owned()]);
+    rewritten.rewritten_tables = 1;
     for older in [vec![], vec![backup("shop", 30)], vec![backup("shop", 12)]] {
         let facts = with([older, vec![rewritten.clone()]].concat());
         finds(&facts, &settings(), Level::Warning, "incomplete", "shop");

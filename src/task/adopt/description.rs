@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::catalogue::details::Concealed;
 use crate::catalogue::manifest::{
     Compression, Contents, Encryption, Extension, Manifest, Omission, Properties, Server, VERSION,
 };
@@ -24,17 +25,17 @@ pub struct Named {
 /// The manifest of a dump that was read to its end.
 pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manifest {
     let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
-    warnings.extend(dump.told.not_understood.iter().map(|statement| {
-        format!("it says something of its database that is not understood, and was left out: {statement}")
-    }));
     let (method, warning) = method(&dump);
     warnings.extend(warning);
+    let not_understood: Vec<String> = dump.told.warnings().collect();
     let properties = dump.told.complete(Properties::unknown());
     if !properties.are_known() {
         warnings.push("it does not tell the database's encoding, locale, owner, privileges and settings".to_owned());
     }
     let (options, omitted) = left_out(&whole);
-    Manifest {
+    let own_words = warnings.clone();
+    warnings.extend(not_understood);
+    let mut manifest = Manifest {
         manifest_version: VERSION,
         id: named.id,
         database: named.database,
@@ -70,7 +71,17 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
         role_passwords: false,
         omitted,
         warnings,
+        concealed: None,
+    };
+    if manifest.encryption.is_some() {
+        // Nobody knows for whom to encrypt what the archive tells: whoever can decrypt it finds it there. What was left out is
+        // told in words of our own.
+        let omitted = manifest.omitted.clone();
+        manifest.conceal(own_words);
+        manifest.concealed = manifest.concealed.map(|concealed| Concealed { omitted: 0, ..concealed });
+        manifest.omitted = omitted;
     }
+    manifest
 }
 
 /// The compression, and what is to be said of it. That of a folder is pg_dump's own.

@@ -18,9 +18,17 @@ use crate::store::Stores;
 /// How long a store may take: the alert must get out.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The last good whole backup of each database: its name, and the backup in words. The first store that backups go to
-/// is asked.
-pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<Vec<(String, String)>> {
+/// The last good backups.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    /// Of each database its name, and the last good whole backup in words.
+    pub backups: Vec<(String, String)>,
+    /// Whether the newest backup of a database is encrypted, good or not.
+    pub encrypted: bool,
+}
+
+/// The last good whole backup of each database. The first store that backups go to is asked.
+pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<LastGood> {
     let read = async {
         let store = Stores::open(place).await?.all().into_iter().next();
         let store = store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?;
@@ -32,19 +40,15 @@ pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<Vec<(S
     }
 }
 
-fn newest(
-    catalogue: &Catalogue,
-    place: &Place,
-    databases: &Option<Databases>,
-    now: Timestamp,
-) -> Vec<(String, String)> {
+fn newest(catalogue: &Catalogue, place: &Place, databases: &Option<Databases>, now: Timestamp) -> LastGood {
     let mut found: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let mut encrypted: BTreeMap<&str, bool> = BTreeMap::new();
     if let Some(Databases::Named(names)) = databases {
         found.extend(names.iter().map(|name| (name.as_str(), None)));
     }
     let ownership = Ownership::new(&Owner::of(place), std::iter::once(catalogue));
     let good = |status: Status| matches!(status, Status::Good | Status::Verified);
-    for backup in catalogue.backups.iter().filter(|backup| good(backup.status)) {
+    for backup in &catalogue.backups {
         let manifest = &backup.manifest;
         // An alert names what may be ours rather than nothing.
         let ours = ownership.whose(backup) != Whose::Another && !is_from_future(manifest.started, now);
@@ -52,13 +56,20 @@ fn newest(
             Some(Databases::Named(names)) => names.contains(&manifest.database),
             Some(Databases::AllBut(_)) | None => true,
         };
-        if ours && named {
-            // The oldest come first.
+        if !ours || !named {
+            continue;
+        }
+        // The oldest come first.
+        encrypted.insert(&manifest.database, manifest.encryption.is_some());
+        if good(backup.status) {
             let (begun, age) = (time(manifest.started, &local_zone()), ago(manifest.started, now));
             let words = format!("{}, {begun} ({age}), {}", manifest.id, bytes(manifest.stored_bytes()));
             found.insert(&manifest.database, Some(words));
         }
     }
-    let none = "none: there is nothing to restore from";
-    found.into_iter().map(|(name, backup)| (printable(name), backup.unwrap_or_else(|| none.to_owned()))).collect()
+    let words = |backup: Option<String>| backup.unwrap_or_else(|| "none: there is nothing to restore from".to_owned());
+    LastGood {
+        encrypted: encrypted.into_values().any(|encrypted| encrypted),
+        backups: found.into_iter().map(|(name, backup)| (printable(name), words(backup))).collect(),
+    }
 }

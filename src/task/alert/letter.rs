@@ -14,8 +14,27 @@ use crate::task::alert::failure::Failure;
 /// How many of the run's errors are told above the log's last lines.
 const ERRORS: usize = 5;
 
+/// What is told of the run's log.
+#[derive(Clone, Copy)]
+pub enum Told<'a> {
+    /// Its last lines, or why they could not be read.
+    Lines(&'a Result<Logged>),
+    /// That it stays on the host: backups are encrypted, and errors name tables and have values in them.
+    Concealed,
+    /// Nothing is known of it.
+    Nothing,
+}
+
+/// What stands in the place of the last lines.
+const CONCEALED: &str = "The log stays on its host, because backups are encrypted there and errors may name what is in the \
+                         database: the journal has it, or the log of the container.";
+
 /// Composes the letter.
-pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result<Vec<(String, String)>>) -> Letter {
+pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, String)>>) -> Letter {
+    let logged = match told {
+        Told::Lines(logged) => Some(logged),
+        Told::Concealed | Told::Nothing => None,
+    };
     let (how, hint) = failure.how();
     let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now(), &local_zone())));
     for error in errors(failure, logged) {
@@ -31,6 +50,7 @@ pub fn compose(failure: &Failure, logged: Option<&Result<Logged>>, good: &Result
     };
     page = page.heading("To look closer").lines(commands(failure));
     page = match logged {
+        None if matches!(told, Told::Concealed) => page.heading("Last lines").words(CONCEALED),
         Some(Ok(logged)) if !logged.lines.is_empty() => page.heading("Last lines").lines(logged.lines.clone()),
         Some(Err(error)) => page.heading("Last lines").words(&format!("{error}.")),
         _ => page,

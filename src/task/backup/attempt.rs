@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::catalogue::details::{DETAILS, Details};
 use crate::catalogue::fingerprint::FINGERPRINTS;
 use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
@@ -26,7 +27,7 @@ use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Rewritten, Session, Snapshot};
 use crate::store::Upload;
 use crate::task::backup::claim::{self, Name};
-use crate::task::backup::fingerprints;
+use crate::task::backup::documents;
 use crate::task::backup::whole::{Sealed, Whole};
 use crate::task::backup::{PROMPT, Run};
 
@@ -151,30 +152,39 @@ async fn dump(
     };
     let rows = recorded.as_ref().map(Recorded::rows);
     let fingerprints = match recorded {
-        Some(recorded) => Some(fingerprints::store(run, &id, recorded, &archive.dumped, &facts).await?),
+        Some(recorded) => Some(documents::fingerprints(run, &id, recorded, &archive.dumped, &facts).await?),
         None => None,
     };
-    let (fingerprints, fingerprints_file) = fingerprints.unzip();
+    let mut own_words = Vec::new();
     if !facts.reads_passwords {
-        warnings
+        own_words
             .push("the globals have no passwords, because this role may not read them (a superuser may)".to_owned());
     }
-    Ok(Attempt::Whole(Box::new(Whole {
+    warnings.extend(own_words.iter().cloned());
+    let (beside, files): (Vec<_>, Vec<_>) = std::iter::once((upload, file)).chain(fingerprints).unzip();
+    let mut whole = Whole {
         id,
         database: database.to_owned(),
         started,
         identity,
         archive: archive.sealed,
-        globals: upload,
-        fingerprints,
-        files: archive.files.into_iter().chain([file]).chain(fingerprints_file).collect(),
         rows,
+        beside,
+        files: archive.files.into_iter().chain(files).collect(),
         dumped: archive.dumped,
         facts,
         omitted,
         warnings,
+        own_words,
         pg_dump: programs.version,
-    })))
+    };
+    if run.settings.recipients.is_some() {
+        let details = Details::of(&whole.whole_manifest(run));
+        let (upload, file) = documents::details(run, &whole.id, details).await?;
+        whole.beside.push(upload);
+        whole.files.push(file);
+    }
+    Ok(Attempt::Whole(Box::new(whole)))
 }
 
 /// Key of the archive; of a directory archive, its folder.
@@ -190,14 +200,9 @@ fn globals_key(run: &Run<'_>, id: &str) -> String {
     key(run, id, ".globals.sql")
 }
 
-/// Key of the fingerprints.
-pub fn fingerprints_key(run: &Run<'_>, id: &str) -> String {
-    key(run, id, FINGERPRINTS)
-}
-
 /// Keys of everything that a backup may have in a store, but for the manifest.
-pub fn keys(run: &Run<'_>, id: &str) -> [String; 3] {
-    [archive_key(run, id), globals_key(run, id), fingerprints_key(run, id)]
+pub fn keys(run: &Run<'_>, id: &str) -> [String; 4] {
+    [archive_key(run, id), globals_key(run, id), key(run, id, FINGERPRINTS), key(run, id, DETAILS)]
 }
 
 /// Begins a file of the backup, whose size is not known yet.
@@ -211,7 +216,7 @@ pub async fn create(run: &Run<'_>, key: &str, role: Role) -> Result<Box<dyn Uplo
 }
 
 /// Key of a file that is compressed and encrypted as the settings say.
-fn key(run: &Run<'_>, id: &str, extension: &str) -> String {
+pub fn key(run: &Run<'_>, id: &str, extension: &str) -> String {
     let age = if run.settings.recipients.is_some() { ".age" } else { "" };
     format!("{id}{extension}{}{age}", run.settings.compression.suffix())
 }

@@ -11,7 +11,7 @@ use crate::task::publish::publish;
 
 /// Writes the manifest, and gives everything its name, in the store that the backup was made in.
 pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
-    let manifest = whole.manifest(run, run.place.host.clone());
+    let manifest = whole.manifest(run);
     let (store, local, stop) = (run.store.clone(), run.local.clone(), run.stop.clone());
     let id = manifest.id.clone();
     let committed = tokio::task::spawn_blocking(move || {
@@ -37,11 +37,11 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
     upload.seal()?;
     name_archive(whole.archive)?;
-    let archive = manifest.files(Role::Archive);
-    whole.globals.commit().inspect_err(|_| withdraw(store, &manifest.id, archive))?;
-    if let Some(fingerprints) = whole.fingerprints {
-        let named = manifest.files(Role::Archive).chain(manifest.files(Role::Globals));
-        fingerprints.commit().inspect_err(|_| withdraw(store, &manifest.id, named))?;
+    let mut named: Vec<&StoredFile> = manifest.files(Role::Archive).collect();
+    let beside = manifest.files.iter().filter(|file| file.role != Role::Archive);
+    for (upload, file) in whole.beside.into_iter().zip(beside) {
+        upload.commit().inspect_err(|_| withdraw(store, &manifest.id, named.iter().copied()))?;
+        named.push(file);
     }
     upload.commit().inspect_err(|_| withdraw(store, &manifest.id, &manifest.files))
 }
@@ -51,8 +51,7 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
 fn name_all_in_bucket(store: &dyn Store, whole: Whole, manifest: &Manifest) -> Result<()> {
     let (key, document) = (Manifest::key(&manifest.id), manifest.to_json()?);
     name_archive(whole.archive)?;
-    whole.globals.commit()?;
-    whole.fingerprints.map_or(Ok(()), |fingerprints| fingerprints.commit())?;
+    whole.beside.into_iter().try_for_each(|upload| upload.commit())?;
     publish(store, &key, &document)?;
     forget_announcement(store, &key);
     Ok(())

@@ -22,10 +22,8 @@ pub struct Whole {
     pub identity: Identity,
     /// The archive.
     pub archive: Sealed,
-    /// The globals.
-    pub globals: Box<dyn Upload>,
-    /// The fingerprints, if the format has any.
-    pub fingerprints: Option<Box<dyn Upload>>,
+    /// The files beside the archive, in the order of `files`.
+    pub beside: Vec<Box<dyn Upload>>,
     /// All files, the archive's first.
     pub files: Vec<StoredFile>,
     /// Rows of all tables in the archive, where they were counted.
@@ -36,8 +34,10 @@ pub struct Whole {
     pub facts: Facts,
     /// What the archive does not have.
     pub omitted: Vec<Omission>,
-    /// What pg_dump and pg_dumpall warned of.
+    /// What pg_dump and pg_dumpall warned of, and what is to be said of the backup besides.
     pub warnings: Vec<String>,
+    /// Those of the warnings that are pgcellar's own words, and name nothing of the database.
+    pub own_words: Vec<String>,
     /// Version of pg_dump.
     pub pg_dump: String,
 }
@@ -51,8 +51,17 @@ pub enum Sealed {
 }
 
 impl Whole {
-    /// The manifest, but for what only the instance knows.
-    pub fn manifest(&self, run: &Run<'_>, host: String) -> Manifest {
+    /// The manifest, which says of an encrypted backup what everybody may read.
+    pub fn manifest(&self, run: &Run<'_>) -> Manifest {
+        let mut manifest = self.whole_manifest(run);
+        if manifest.encryption.is_some() {
+            manifest.conceal(self.own_words.clone());
+        }
+        manifest
+    }
+
+    /// The manifest with all that is known.
+    pub fn whole_manifest(&self, run: &Run<'_>) -> Manifest {
         let settings = &run.settings;
         let facts = &self.facts;
         Manifest {
@@ -61,7 +70,7 @@ impl Whole {
             database: self.database.clone(),
             database_oid: Some(facts.database_oid),
             instance: run.place.instance.clone(),
-            host,
+            host: run.place.host.clone(),
             started: self.started,
             ended: crate::task::backup::now(),
             pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,6 +100,7 @@ impl Whole {
             role_passwords: facts.reads_passwords,
             omitted: self.omitted.clone(),
             warnings: self.warnings.clone(),
+            concealed: None,
         }
     }
 }

@@ -23,8 +23,9 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) {
             variable,
             format!("a secret is safer outside of this file: {}", elsewhere(source, variable, credential)),
         );
-        if source.open {
-            findings.warning(variable, "everybody on this host may read this file: chmod o= takes that away");
+        if let Some(readers) = &source.readers {
+            findings
+                .warning(variable, format!("{readers} may read this file: chmod {} takes that away", readers.mode()));
         }
     }
     let has = |variable: &str| values.contains_key(variable) || values.contains_key(&format!("{variable}_FILE"));

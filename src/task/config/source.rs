@@ -1,9 +1,9 @@
 //! What is checked: a file, or the environment.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::env_file::{Assignment, EnvFile};
+use crate::config::readers::Readers;
 use crate::error::Error;
 use crate::task::config::findings::Findings;
 
@@ -14,8 +14,8 @@ pub struct Source {
     pub origin: Origin,
     /// In their order; the environment's are in line 0.
     pub assignments: Vec<Assignment>,
-    /// Whether everybody on this host may read them.
-    pub open: bool,
+    /// Who else may read them.
+    pub readers: Option<Readers>,
 }
 
 /// Where assignments come from.
@@ -48,8 +48,8 @@ impl Source {
             }
         };
         let EnvFile { assignments, faults } = EnvFile::parse(&text);
-        let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
-        let mut findings = Findings::new(label, Some(Source { origin, assignments, open }));
+        let readers = Readers::of(path);
+        let mut findings = Findings::new(label, Some(Source { origin, assignments, readers }));
         faults.into_iter().for_each(|fault| findings.error_in(fault.line, fault.message));
         findings
     }
@@ -67,7 +67,7 @@ impl Source {
                 (Err(_), _) => {}
             }
         }
-        let source = Source { origin: Origin::Environment, assignments, open: false };
+        let source = Source { origin: Origin::Environment, assignments, readers: None };
         let mut findings = Findings::new("environment".to_owned(), Some(source));
         let declared = crate::cli::Cli::variables();
         let known = crate::environment::known(&declared);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::cli::Part;
+use crate::config::readers::warning_of_instance;
 use crate::error::{Error, Kind};
+use crate::host::systemd_run;
 use crate::task::config;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -27,7 +29,11 @@ pub async fn check(known: &Arc<Known>) -> Checks {
             false => checks.failed(name, &Error::new(Kind::Config, what)),
         }
     }
-    if found.is_empty() {
+    let open = warning_of_instance(&systemd_run::settings(&args.place.instance));
+    if let Some(warning) = &open {
+        checks.warning("file", warning, "see pgcellar.env(5)");
+    }
+    if found.is_empty() && open.is_none() {
         checks.ok("environment", "every variable is known, and can be used");
     }
     checks

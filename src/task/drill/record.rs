@@ -37,9 +37,14 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant)
     }
 }
 
-/// Writes it wherever the backup still is.
+/// Writes it wherever the backup still is. That of an encrypted backup lies there as it is, and so it names nothing of the
+/// database.
 pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> {
-    let (stores, drill, result) = (subject.stores.clone(), drill.clone(), drill.result.name());
+    let drill = match subject.manifest.encryption {
+        None => drill.clone(),
+        Some(_) => drill.clone().without_names(),
+    };
+    let (stores, result) = (subject.stores.clone(), drill.result.name());
     let work = tokio::task::spawn_blocking(move || {
         let mut written = Ok(());
         let mut anywhere = false;

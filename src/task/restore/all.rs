@@ -16,13 +16,15 @@ use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{count, second, span};
 use crate::host::stop::Stop;
+use crate::host::thread::joined;
 use crate::postgres::client::identifier;
 use crate::postgres::restore::empty::has_nothing;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::printable::printable;
 use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
-use crate::task::restore::wanted::Wanted;
+use crate::task::restore::details::Known;
+use crate::task::restore::wanted::{Wanted, known};
 use crate::task::restore::{globals, one, plan, replace};
 use crate::task::{list, table};
 
@@ -34,7 +36,7 @@ const APART: SignedDuration = SignedDuration::from_hours(48);
 
 /// A database, and the backup that it is restored from.
 struct Chosen {
-    manifest: Manifest,
+    known: Known,
     store: Arc<dyn Store>,
     /// Whether the server has a database of this name with nothing in it, which it takes the place of.
     replaces_empty: bool,
@@ -67,8 +69,10 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     let zone = local_zone();
     let at = args.at.as_deref().map(|text| moment::of(text, &zone, Timestamp::now())).transpose()?;
     let stores = Stores::open(place).await?.all();
-    let merged = list::read(stores.clone(), place, stop).await?;
-    let (mut all, mut failures) = choose(merged, at, &stores)?;
+    let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
+    let ours = args.clone();
+    let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, &ours));
+    let (mut all, mut failures) = stop.or(async { joined(choosing.await) }).await?;
     for chosen in &all {
         replace::must_be_meant(args, &chosen.wanted())?;
     }
@@ -90,10 +94,11 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
             continue;
         }
         let begun = Instant::now();
-        let restored = one(&chosen.args(args), chosen.wanted(), &chosen.manifest.database, connection, stop).await;
+        let restored =
+            one(&chosen.args(args), chosen.wanted(), &chosen.known.manifest.database, connection, stop).await;
         let result = restored.map_err(|error| {
             let shown = format!("failed: {}", error.message());
-            failures.push(Failure::told(chosen.manifest.database.clone(), error));
+            failures.push(Failure::told(chosen.known.manifest.database.clone(), error));
             shown
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
@@ -108,7 +113,12 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
 }
 
 /// The newest good backup of each database, as of this time. A database that has no good one is among the failures.
-fn choose(merged: Merged, at: Option<Timestamp>, stores: &[Arc<dyn Store>]) -> Result<(Vec<Chosen>, Vec<Failure>)> {
+fn choose(
+    merged: Merged,
+    at: Option<Timestamp>,
+    stores: &[Arc<dyn Store>],
+    args: &RestoreArgs,
+) -> Result<(Vec<Chosen>, Vec<Failure>)> {
     let databases = |merged: &Merged| -> BTreeSet<String> {
         merged.own(None).map(|group| group.manifest().database.clone()).collect()
     };
@@ -126,7 +136,7 @@ fn choose(merged: Merged, at: Option<Timestamp>, stores: &[Arc<dyn Store>]) -> R
     }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     for database in there {
-        match newest(&merged, &database, stores) {
+        match newest(&merged, &database, stores, args) {
             Ok(chosen) => all.push(chosen),
             Err(error) => failures.push(Failure::told(database, error)),
         }
@@ -140,13 +150,14 @@ fn choose(merged: Merged, at: Option<Timestamp>, stores: &[Arc<dyn Store>]) -> R
     }
 }
 
-fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>]) -> Result<Chosen> {
+fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
     let choice = merged.resolve(Asked { id: "latest", database: Some(database), verb: "restore" })?;
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(Chosen { manifest: choice.copy.manifest.clone(), store: Arc::clone(store), replaces_empty: false })
+    let known = known(store, choice.copy.manifest.clone(), args)?;
+    Ok(Chosen { known, store: Arc::clone(store), replaces_empty: false })
 }
 
 /// The error where there is no backup at all.
@@ -164,8 +175,8 @@ fn nothing(merged: Merged, at: Option<Timestamp>) -> Error {
 
 /// A database that was dropped long ago has a last backup still.
 fn tell_old(all: &[Chosen]) {
-    let Some(newest) = all.iter().map(|chosen| chosen.manifest.started).max() else { return };
-    for Chosen { manifest, .. } in all {
+    let Some(newest) = all.iter().map(|chosen| chosen.known.manifest.started).max() else { return };
+    for Chosen { known: Known { manifest, .. }, .. } in all {
         let apart = newest.duration_since(manifest.started);
         if apart > APART {
             log::warn!(
@@ -182,7 +193,7 @@ fn tell_old(all: &[Chosen]) {
 async fn look_at_targets(args: &RestoreArgs, all: &mut [Chosen], server: &Server) -> Result<()> {
     let mut full = Vec::new();
     for chosen in all {
-        let name = &chosen.manifest.database;
+        let name = &chosen.known.manifest.database;
         if server.existing(name).await?.is_none() {
             continue;
         }
@@ -211,22 +222,23 @@ async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &Server, stop: &
     if args.no_owner && args.no_privileges {
         return Ok(());
     }
-    let newest = all.iter().filter(|chosen| chosen.has_globals()).max_by_key(|chosen| chosen.manifest.started);
+    let newest = all.iter().filter(|chosen| chosen.has_globals()).max_by_key(|chosen| chosen.known.manifest.started);
     let Some(newest) = newest else {
         log::warn!("no backup has globals: roles that the server lacks must be made by hand");
         return Ok(());
     };
-    let archive = Archive::of_backup(Arc::clone(&newest.store), newest.manifest.clone(), &args.identity)?;
+    let archive =
+        Archive::of_backup(Arc::clone(&newest.store), newest.known.manifest.clone(), newest.known.identities.clone())?;
     globals::make(&Arc::new(archive), server, &Needs::default(), stop).await
 }
 
 impl Chosen {
     fn wanted(&self) -> Wanted {
-        Wanted::Backup(Arc::clone(&self.store), Box::new(self.manifest.clone()))
+        Wanted::Backup(Arc::clone(&self.store), Box::new(self.known.clone()))
     }
 
     fn has_globals(&self) -> bool {
-        self.manifest.files(Role::Globals).next().is_some()
+        self.known.manifest.files(Role::Globals).next().is_some()
     }
 
     /// The options of its own restore.
@@ -249,7 +261,7 @@ async fn show_plans(
             write(b"\n")?;
         }
         let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
-        let target = &chosen.manifest.database;
+        let target = &chosen.known.manifest.database;
         let shown = plan::show(&args, chosen.wanted(), target, connection, stop).await;
         failures.extend(shown.err().map(|error| Failure { database: target.clone(), error }));
     }
@@ -271,7 +283,7 @@ fn print(outcomes: &[Outcome<'_>]) -> Result<()> {
     let made = list::made_heading(&zone);
     let header = vec!["DATABASE", "BACKUP", &made, "SIZE", "SECONDS", "RESULT"];
     let rows = outcomes.iter().map(|Outcome { chosen, seconds, result }| {
-        let manifest = &chosen.manifest;
+        let manifest = &chosen.known.manifest;
         vec![
             printable(&manifest.database),
             printable(&manifest.id),

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalogue::manifest::{Contents, Manifest, Properties, Role, StoredFile};
-use crate::cli::IdentityArgs;
-use crate::config::{Format, identities};
+use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
 use crate::host::stop::Stop;
@@ -88,12 +87,12 @@ pub struct Told {
 pub const PLAIN: &str = "archive";
 
 impl Archive {
-    /// The archive of a backup. Finds the private keys if it is encrypted.
-    pub fn of_backup(store: Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<Self> {
+    /// The archive of a backup, to be read with these private keys if it is encrypted.
+    pub fn of_backup(store: Arc<dyn Store>, manifest: Manifest, identities: Option<Identities>) -> Result<Self> {
         let recipients = manifest.encryption.as_ref().map(|encryption| encryption.recipients.clone());
         let identities = match &manifest.encryption {
             None => None,
-            Some(encryption) => Some(identities(args)?.ok_or_else(|| {
+            Some(encryption) => Some(identities.ok_or_else(|| {
                 Error::new(
                     Kind::NotPermitted,
                     format!("{} is encrypted to {}, and there is no private key", manifest.id, encryption.whom()),

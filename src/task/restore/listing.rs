@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use crate::catalogue::Backup;
 use crate::catalogue::fingerprint::{Fingerprints, SequenceFingerprint};
 use crate::catalogue::manifest::{Depth, Extension, Manifest, Omission, Properties, Role, tables_in_words};
-use crate::cli::RestoreArgs;
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
 use crate::health::words::second;
@@ -28,6 +27,7 @@ use crate::task::restore::wanted::Wanted;
 use crate::task::restore::{foreign, look};
 use counted::Counted;
 
+pub mod closed;
 mod counted;
 mod headings;
 pub mod json;
@@ -79,9 +79,10 @@ pub struct Shown {
 }
 
 /// Prints the contents to standard output.
-pub async fn show(wanted: Wanted, args: &RestoreArgs, stop: &Stop) -> Result<()> {
+pub async fn show(wanted: Wanted, stop: &Stop) -> Result<()> {
     let archive = Arc::new(match wanted {
-        Wanted::Backup(store, manifest) => Archive::of_backup(store, *manifest, &args.identity)?,
+        Wanted::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
+        Wanted::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
         Wanted::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
     });
     let shown = Shown::new(archive, None, None).await?;
@@ -143,10 +144,11 @@ fn cannot_write(error: io::Error) -> Error {
 
 fn head(archive: &Archive, roles: &[String], out: &mut impl Write) -> io::Result<()> {
     let mut lines = match &archive.manifest {
-        Some(manifest) => of_backup(manifest),
+        Some(manifest) => head_of_backup(manifest),
         None => vec![("file", archive.name.clone()), ("format", archive.format.to_string())],
     };
     let extensions: Vec<String> = match &archive.manifest {
+        Some(Manifest { concealed: Some(concealed), .. }) => vec![format!("{}, not named", concealed.extensions)],
         Some(manifest) => manifest.contents.extensions.iter().map(extension).collect(),
         None => archive.expected.extensions.iter().map(|name| identifier(name)).collect(),
     };
@@ -156,13 +158,16 @@ fn head(archive: &Archive, roles: &[String], out: &mut impl Write) -> io::Result
         ("extensions", or_none(&extensions)),
         ("roles needed", or_none(roles)),
     ]);
-    for (label, text) in lines {
-        writeln!(out, "{label:<14} {}", printable(&text))?;
-    }
-    Ok(())
+    let warnings = archive.manifest.iter().flat_map(|manifest| &manifest.warnings);
+    lines.extend(warnings.map(|warning| ("warning", warning.clone())));
+    lines.into_iter().try_for_each(|(label, text)| line(label, &text, out))
 }
 
-fn of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
+fn line(label: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{label:<14} {}", printable(text))
+}
+
+fn head_of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let partial = manifest.lacking().map(|lacking| format!(", partial: {lacking}")).unwrap_or_default();
     let size = match manifest.contents.database_bytes {
         0 => String::new(),
@@ -299,9 +304,7 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         ("owner", known(owner)),
         ("encoding", format!("{}, collation {}, ctype {}", known(encoding), known(collate), known(ctype))),
     ];
-    for (label, text) in lines {
-        writeln!(out, "{label:<14} {}", printable(&text))?;
-    }
+    lines.into_iter().try_for_each(|(label, text)| line(label, &text, out))?;
     let archives = manifest.files(Role::Archive).count();
     for file in manifest.files.iter().filter(|file| archives == 1 || file.role != Role::Archive) {
         writeln!(out, "{:<14} {}, {}", "file", printable(&file.key), HumanBytes(file.stored_bytes))?;

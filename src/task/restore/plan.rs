@@ -20,6 +20,7 @@ use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::details::lacking;
 use crate::task::restore::wanted::Wanted;
 use crate::task::restore::{globals, look, major, part, replace, stage};
 
@@ -66,15 +67,15 @@ pub async fn show(
 ) -> Result<()> {
     let mut plan = Plan::default();
     match &wanted {
-        Wanted::Backup(store, manifest) => {
-            backup(&mut plan, args, manifest);
+        Wanted::Backup(store, known) => {
+            backup(&mut plan, args, &known.manifest);
             plan.line("from", store.location());
         }
         Wanted::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
     }
     if let Some(server) = plan.keep(stop.or(Server::open(connection)).await) {
         let replaced = place(&mut plan, args, &server, target, stop).await;
-        let archive = wanted.archive(args, &server, replaced.as_ref(), stop).await;
+        let archive = wanted.archive(&server, replaced.as_ref(), stop).await;
         if let Some(archive) = plan.keep(archive).map(Arc::new) {
             programs(&mut plan, &archive, &server).await;
             let extensions = needs(&mut plan, args, &archive, &server, stop).await;
@@ -125,6 +126,9 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     );
     if let Some(lacking) = manifest.lacking() {
         plan.line("partial", lacking);
+    }
+    if let Some(unknown) = lacking(manifest) {
+        plan.line("not known", unknown);
     }
     if !manifest.omitted.is_empty() {
         plan.line("not in it", format!("{} things, which restore --list names", manifest.omitted.len()));

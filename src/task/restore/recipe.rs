@@ -1,5 +1,6 @@
 //! `restore --recipe`: the commands that restore one backup with stock programs alone, as a bash script that runs as it
-//! stands. It is made of the manifest: neither a server nor a private key is needed to print it.
+//! stands. It is made of the manifest: no server is needed to print it, and a private key only for what an encrypted backup
+//! says of its database.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use crate::postgres::properties::{LeftOut, Statement, create_database, parameter
 use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
 use crate::task::restore::definitions::must_have_definitions;
+use crate::task::restore::details::lacking;
 use crate::task::restore::wanted::Wanted;
 
 #[cfg(test)]
@@ -29,10 +31,14 @@ const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public;
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
 pub fn show(wanted: &Wanted, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
-    let Wanted::Backup(store, manifest) = wanted else {
+    let Wanted::Backup(store, known) = wanted else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
     };
+    let manifest = &known.manifest;
+    if let Some(unknown) = lacking(manifest) {
+        log::warn!("{}: the recipe is without them", printable(&unknown));
+    }
     must_have_definitions(manifest)?;
     let bucket = match store.path_of(&manifest.id)? {
         Some(_) => None,
@@ -102,6 +108,14 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
         Some(lacking) => format!("# The backup is partial: {}.\n", printable(&lacking)),
         None => String::new(),
     };
+    let unknown = match (&manifest.concealed, manifest.details()) {
+        (None, _) => String::new(),
+        (Some(_), details) => format!(
+            "# It was printed without a private key, and so it is without the database's owner, privileges, settings and\n\
+             # comment: print it again with --age-identity-file, or take them from {}.\n",
+            details.map_or_else(|| "the archive".to_owned(), |file| printable(&file.key)),
+        ),
+    };
     let place = match in_bucket {
         true => "a folder with room for the backup, which is fetched from a bucket",
         false => "the folder that has the backup",
@@ -110,7 +124,7 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
         "#!/usr/bin/env bash\n\
          # Restores {id}, a backup of the database '{database}', into a new database '{target}',\n\
          # with stock programs alone. Made{server}{pg_dump}, in the {format} format.\n\
-         {partial}#\n\
+         {partial}{unknown}#\n\
          # Run it in {place}:  bash THIS_FILE{key}\n\
          # It connects as PGHOST, PGPORT, PGUSER and PGPASSWORD say, and needs {rights}.\n\
          # Take psql and pg_restore of the server's own version{major}.\n\
@@ -242,14 +256,19 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
 /// Whether the archive may have the statement `CREATE SCHEMA public`: pg_dump writes it where --schema names the schema.
 /// Other tools do not tell how they called it.
 fn may_make_public(manifest: &Manifest) -> bool {
-    manifest.adopted.is_some() || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
+    tells_no_options(manifest) || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
+}
+
+/// Whether it is not known which options pg_dump was given.
+fn tells_no_options(manifest: &Manifest) -> bool {
+    manifest.adopted.is_some() || manifest.concealed.is_some()
 }
 
 /// The steps that leave the schema `public` out of a list of the archive's entries, which `list` prints, and give the schema
 /// that a new database has to the owner that the archive names.
 fn without_public(manifest: &Manifest, list: &str, left_out: LeftOut) -> String {
     // Of what another tool made the entry may be there for the owner alone.
-    let comment = if manifest.adopted.is_some() { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
+    let comment = if tells_no_options(manifest) { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
     let owner = if left_out.owners { "" } else { "ALTER SCHEMA public OWNER TO :\"owner\";\n" };
     format!(
         "# A new database has the schema public already: its comment and its owner are the archive's.\n\
@@ -302,6 +321,9 @@ fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
 /// What is set on the whole database comes last: some of it would be in the way of its data.
 fn properties(manifest: &Manifest, target: &str, left_out: LeftOut) -> Result<String> {
     let sql = lines(statements(target, &manifest.properties, left_out)?);
+    if sql.is_empty() {
+        return Ok(String::new());
+    }
     Ok(format!("# Its owner and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
 }
 

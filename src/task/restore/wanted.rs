@@ -23,6 +23,7 @@ use crate::store::local::LocalStore;
 use crate::store::s3::S3Store;
 use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
+use crate::task::restore::details::{Known, reveal, reveal_if_whole};
 use crate::task::restore::foreign;
 
 /// What the address of an object begins with.
@@ -33,8 +34,8 @@ const TOCS: [&str; 2] = ["toc.dat", "toc.dat.age"];
 
 /// What is to be restored.
 pub enum Wanted {
-    /// A backup, and the store that has it.
-    Backup(Arc<dyn Store>, Box<Manifest>),
+    /// A backup with all that can be known of it here, and the store that has it.
+    Backup(Arc<dyn Store>, Box<Known>),
     /// A dump without a manifest.
     Dump(Box<Dump>),
 }
@@ -58,7 +59,7 @@ impl Wanted {
     /// The manifest, if it is a backup of ours.
     pub fn manifest(&self) -> Option<&Manifest> {
         match self {
-            Wanted::Backup(_, manifest) => Some(manifest),
+            Wanted::Backup(_, known) => Some(&known.manifest),
             Wanted::Dump(_) => None,
         }
     }
@@ -66,7 +67,7 @@ impl Wanted {
     /// Format of the archive.
     pub fn format(&self) -> Format {
         match self {
-            Wanted::Backup(_, manifest) => manifest.format,
+            Wanted::Backup(_, known) => known.manifest.format,
             Wanted::Dump(dump) => dump.format,
         }
     }
@@ -75,7 +76,7 @@ impl Wanted {
     pub fn target(&self, args: &RestoreArgs) -> Result<String> {
         let asked = args.target_database.clone();
         match self {
-            Wanted::Backup(_, manifest) => Ok(asked.unwrap_or_else(|| manifest.database.clone())),
+            Wanted::Backup(_, known) => Ok(asked.unwrap_or_else(|| known.manifest.database.clone())),
             Wanted::Dump(dump) => {
                 let id = name::leading_id(&dump.key).map(name::database);
                 asked.or_else(|| dump.database.clone()).or(id).ok_or_else(|| {
@@ -87,17 +88,13 @@ impl Wanted {
     }
 
     /// Its archive, ready to be restored.
-    pub async fn archive(
-        self,
-        args: &RestoreArgs,
-        server: &Server,
-        replaced: Option<&Replaced>,
-        stop: &Stop,
-    ) -> Result<Archive> {
+    pub async fn archive(self, server: &Server, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
         match self {
-            Wanted::Backup(store, manifest) => {
-                let mut archive = Archive::of_backup(store, *manifest, &args.identity)?;
-                if archive.manifest.as_ref().is_some_and(|manifest| manifest.adopted.is_some()) {
+            Wanted::Backup(store, known) => {
+                let Known { manifest, identities } = *known;
+                let is_silent = manifest.adopted.is_some() || manifest.concealed.is_some();
+                let mut archive = Archive::of_backup(store, manifest, identities)?;
+                if is_silent {
                     archive.properties =
                         foreign::complete(&archive.name, archive.properties, server, replaced, stop).await?;
                 }
@@ -172,6 +169,10 @@ impl Named {
                 Err(Error::new(Kind::Usage, format!("{key} has the fingerprints of the backup {id}, and no database"))
                     .hint(format!("name {id}")))
             }
+            Some(file) if file.role == Role::Details => {
+                Err(Error::new(Kind::Usage, format!("{key} has the details of the backup {id}, and no database"))
+                    .hint(format!("name {id}")))
+            }
             None if key != Manifest::key(id) => Ok(None),
             _ => Ok(Some(backup)),
         }
@@ -215,7 +216,16 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(Wanted::Backup(Arc::clone(store), Box::new(manifest)))
+    Ok(Wanted::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
+}
+
+/// What can be known of the backup. Details that are damaged keep nobody from looking, nor from what comes back without
+/// them in a new database.
+pub fn known(store: &Arc<dyn Store>, manifest: Manifest, args: &RestoreArgs) -> Result<Known> {
+    match args.list || args.recipe || args.keep_going {
+        true => reveal_if_whole(store, manifest, &args.identity),
+        false => reveal(store, manifest, &args.identity),
+    }
 }
 
 /// The manifest of a backup that is not known to be damaged.
@@ -267,7 +277,8 @@ fn by_name(named: Named, args: &RestoreArgs) -> Result<Wanted> {
     }
     if let Some(backup) = named.backup()? {
         let manifest = whole(&backup).map_err(|error| named.explain(error))?;
-        return Ok(Wanted::Backup(named.store, Box::new(manifest)));
+        let known = known(&named.store, manifest, args)?;
+        return Ok(Wanted::Backup(named.store, Box::new(known)));
     }
     if args.globals {
         return Err(Error::new(Kind::Usage, format!("{} has no manifest, and so no globals", named.called))

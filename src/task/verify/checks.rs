@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use crate::catalogue::fingerprint::Fingerprints;
 use crate::catalogue::manifest::{Manifest, Role};
 use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
@@ -48,9 +47,9 @@ pub fn globals(mut plain: Plain) -> Findings {
     Ok(finding(complete, "the script does not end with pg_dumpall's completion line"))
 }
 
-/// Fingerprints, which must be readable.
-pub fn fingerprints(plain: Plain) -> Findings {
-    match Fingerprints::from_json(BufReader::new(plain)) {
+/// A document of the backup, which must be readable.
+pub fn document<T>(plain: Plain, read: impl FnOnce(BufReader<Plain>) -> io::Result<T>) -> Findings {
+    match read(BufReader::new(plain)) {
         Ok(_) => Ok(Vec::new()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(vec![error.to_string()]),
         Err(error) => Err(error),

@@ -23,6 +23,7 @@ use crate::postgres::restore::server::Server;
 use crate::printable::printable;
 use crate::store::Store;
 use crate::task::restore::archive::Archive;
+use crate::task::restore::details::reveal_if_whole;
 use crate::task::restore::wanted::Named;
 use crate::task::restore::{fingerprints, numbers};
 use crate::task::verify::off_thread;
@@ -56,7 +57,9 @@ pub async fn run(
     let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
     let (store, manifest) = find(args, place, stores, stop).await?;
     let id = manifest.id.clone();
-    let archive = Arc::new(Archive::of_backup(store, manifest, &args.identity)?);
+    let (from, identity) = (Arc::clone(&store), args.identity.clone());
+    let known = stop.or(off_thread(move || reveal_if_whole(&from, manifest, &identity))).await?;
+    let archive = Arc::new(Archive::of_backup(store, known.manifest, known.identities)?);
     let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
             .hint("those that backup made since it records them have some; dumps of other tools have none")

@@ -26,7 +26,7 @@ fn follow(cluster: &Cluster, cellar: &Cellar, recipe: &str, arguments: &[&str]) 
 }
 
 fn recipe(cellar: &Cellar, id: &str, target: &str) -> String {
-    let run = cellar.run(["restore", "--recipe", id]).without("BACKUP_AGE_IDENTITY_FILE").env("DB_PORT", "1");
+    let run = cellar.run(["restore", "--recipe", id]).env("DB_PORT", "1");
     run.arguments([format!("--target-database={target}")]).succeeds().stdout
 }
 
@@ -70,6 +70,7 @@ fn every_format_by_its_recipe() {
         let key = keys::age(cellar.scratch(), "key");
         let by_us = encrypted && format != "tar";
         let cellar = if by_us { cellar.with("BACKUP_AGE_RECIPIENTS", &key.recipient) } else { cellar };
+        let cellar = if by_us { cellar.with("BACKUP_AGE_IDENTITY_FILE", &key.identity) } else { cellar };
         let mut manifest = cellar.back_up(original.name());
         if encrypted && !by_us {
             encrypt(&cellar, &mut manifest, &key.recipient);

@@ -137,7 +137,6 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
 /// What one store tells.
 struct Read {
     catalogue: Catalogue,
-    acknowledged: Acknowledged,
     debris: Vec<(String, u64, Timestamp)>,
     acknowledged: Acknowledged,
 }
@@ -171,6 +170,7 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
         ended: manifest.ended,
         state,
         rewritten: manifest.rewritten().map(str::to_owned).collect(),
+        rewritten_tables: manifest.rewritten_tables().try_into().unwrap_or(usize::MAX),
         verified: record.filter(|record| record.passed && record.depth == Depth::Full).map(|record| record.at),
         drill: found.drill.as_ref().map(|drill| Drill {
             at: drill.at,

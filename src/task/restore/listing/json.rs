@@ -22,9 +22,10 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
     format: Format,
-    needs: Needs<'a>,
-    objects: Vec<Objects>,
-    tables: Vec<Table>,
+    /// Null, as objects and tables are, where an encrypted backup cannot be read.
+    needs: Option<Needs<'a>>,
+    objects: Option<Vec<Objects>>,
+    tables: Option<Vec<Table>>,
     /// Null where there are no fingerprints.
     sequences: Option<&'a [SequenceFingerprint]>,
     large_objects: LargeObjects,
@@ -81,27 +82,47 @@ impl Shown {
             backup,
             file: backup.is_none().then_some(self.archive.name.as_str()),
             format: self.archive.format,
-            needs: Needs {
+            needs: Some(Needs {
                 roles: self.roles().collect(),
                 extensions: &self.needs.extensions,
                 tablespaces: &self.needs.tablespaces,
-            },
-            objects: objects.collect(),
-            tables,
+            }),
+            objects: Some(objects.collect()),
+            tables: Some(tables),
             sequences: self.fingerprints.as_ref().map(|prints| prints.sequences.as_slice()),
             large_objects: LargeObjects {
                 number: self.archive.expected.large_objects,
                 bytes: self.fingerprints.as_ref().map(|prints| prints.large_objects.all().bytes),
             },
         };
-        serde_json::to_writer_pretty(&mut *out, &document)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(out))
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
-                    Error::new(Kind::Internal, format!("cannot write the contents as JSON: {error}"))
-                }
-                _ => Error::write("standard output", &error),
-            })
+        write(&document, out)
     }
+}
+
+/// What is known of an encrypted backup without a private key.
+pub(super) fn closed(backup: &Backup, out: &mut impl Write) -> Result<()> {
+    let number = backup.manifest.contents.large_objects;
+    let document = Document {
+        backup: Some(backup),
+        file: None,
+        format: backup.manifest.format,
+        needs: None,
+        objects: None,
+        tables: None,
+        sequences: None,
+        large_objects: LargeObjects { number, bytes: None },
+    };
+    write(&document, out)
+}
+
+fn write(document: &Document<'_>, out: &mut impl Write) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(out))
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
+                Error::new(Kind::Internal, format!("cannot write the contents as JSON: {error}"))
+            }
+            _ => Error::write("standard output", &error),
+        })
 }
