@@ -137,6 +137,9 @@ fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
     assert!(backup.verification_error.is_some_and(|error| error.contains("it is a folder")));
 }
 
+/// Puts something under a name.
+type Make = fn(&Path);
+
 #[test]
 fn what_stands_in_the_place_of_a_file_is_named() {
     let shelf = Shelf::new();
@@ -144,13 +147,13 @@ fn what_stands_in_the_place_of_a_file_is_named() {
     let archive = shelf.path().join(format!("{id}.dump"));
     let manifest = shelf.path().join(Manifest::key(&id));
     let kept = shelf.path().join("kept");
-    let places: [(&str, &dyn Fn(&Path)); 4] = [
-        ("a named pipe", &|path| {
+    let places: [(&str, Make); 4] = [
+        ("a named pipe", |path| {
             rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap()
         }),
-        ("a folder", &|path| std::fs::create_dir(path).unwrap()),
-        ("a socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
-        ("a symbolic link that leads nowhere", &|path| std::os::unix::fs::symlink(path, path).unwrap()),
+        ("a folder", |path| std::fs::create_dir(path).unwrap()),
+        ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+        ("a symbolic link that leads nowhere", |path| std::os::unix::fs::symlink(path, path).unwrap()),
     ];
     for (what, make) in places {
         std::fs::rename(&archive, &kept).unwrap();

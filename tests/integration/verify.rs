@@ -440,6 +440,9 @@ fn a_disk_without_room_for_the_record_is_no_failure() {
     assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["pin"], Value::Null);
 }
 
+/// Puts something under a name.
+type Make = fn(&Path);
+
 /// All verbs say the same of what stands in the place of an archive or a manifest, and none waits for a pipe.
 #[test]
 fn what_is_no_file_is_told_by_every_verb() {
@@ -448,7 +451,7 @@ fn what_is_no_file_is_told_by_every_verb() {
     let kept = shelf.folder().join("kept");
     let manifest = shelf.folder().join(format!("{id}.manifest.json"));
     let run = |arguments: &[&str]| shelf.cellar.run(arguments).within(Duration::from_secs(30));
-    let makers: [(&str, fn(&Path)); 3] = [
+    let makers: [(&str, Make); 3] = [
         ("a named pipe", |path| drop(must(std::process::Command::new("mkfifo").arg(path)))),
         ("a folder", |path| fs::create_dir(path).unwrap()),
         ("a symbolic link that leads nowhere", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),

@@ -23,7 +23,7 @@ fn every_verb_that_reads_gives_the_local_answer_soon() {
         (&["restore", &id, "--recipe"], 0, "no byte in 10 s"),
         (&["pin", &id], exit::UNAVAILABLE, "is pinned"),
         (&["retention", "--dry-run"], exit::UNAVAILABLE, "no byte in 10 s"),
-        (&["monitor", "report", "--json"], 0, ""),
+        (&["monitor", "report", "--format", "json"], 0, ""),
     ];
     std::thread::scope(|scope| {
         for (verb, code, says) in verbs {

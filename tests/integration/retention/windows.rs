@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgcellar::store::Store;
 use serde_json::json;
@@ -60,51 +60,43 @@ fn a_pin_that_comes_in_between_wins() {
 #[test]
 fn a_pin_that_comes_too_late_fails() {
     let (both, old, new) = with_two();
-    let cellar = both.shelf.cellar.run(["pin", &old]).within(Duration::from_secs(60));
-    let pinning = std::sync::Mutex::new((Some(cellar), None));
-    let pinning = Arc::new(pinning);
-    let (shared, archive) = (Arc::clone(&pinning), format!("{old}.dump.gz"));
-    let (store, key) = (both.store(), format!("{old}.pin.json"));
-    let manifest = format!("{old}.manifest.json");
-    // Its own look at the list comes before, so the pin is begun when the manifest is about to go, and held at its first
-    // write until then.
-    let gone = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&gone);
+    let (manifest, archive, key) =
+        (format!("{old}.manifest.json"), format!("{old}.dump.gz"), format!("{old}.pin.json"));
+    // The pin finds the backup while it is there, and writes when the manifest has gone.
+    let [reached, gone] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (at_its_write, may_write) = (Arc::clone(&reached), Arc::clone(&gone));
     let slow = FaultProxy::start(both.bucket.server().port(), move |seen| {
-        while seen.method == "PUT" && !flag.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20));
+        if seen.method == "PUT" {
+            at_its_write.store(true, Ordering::Relaxed);
+            wait_until(|| may_write.load(Ordering::Relaxed));
         }
         Fault::None
     });
-    let endpoint = slow.endpoint();
+    let mut pinning = both.shelf.cellar.run(["pin", &old]).env("AWS_ENDPOINT_URL", slow.endpoint()).start();
+    pinning.wait_until("the pin is about to be written", || reached.load(Ordering::Relaxed));
+    let store = both.store();
     let way = FaultProxy::start(both.bucket.server().port(), move |seen| {
-        let mut pinning = shared.lock().unwrap();
-        if is_deletion(seen, &manifest)
-            && let Some(run) = pinning.0.take()
-        {
-            pinning.1 = Some(run.env("AWS_ENDPOINT_URL", &endpoint).start());
-            let begun = std::time::Instant::now();
-            while slow.seen().iter().all(|(seen, _)| seen.method != "PUT") && begun.elapsed() < Duration::from_secs(20)
-            {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
         if is_deletion(seen, &archive) {
             gone.store(true, Ordering::Relaxed);
-            while store.size(&key).unwrap().is_none() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            wait_until(|| store.size(&key).unwrap().is_some());
         }
         Fault::None
     });
     let run = both.shelf.cellar.run(["retention", "--keep-last", "1"]).env("AWS_ENDPOINT_URL", way.endpoint());
-    run.within(Duration::from_secs(60)).succeeds();
-    let running = pinning.lock().unwrap().1.take().expect("nothing was pinned");
-    let outcome = running.wait();
+    run.succeeds();
+    assert!(way.seen().iter().any(|(seen, _)| is_deletion(seen, &manifest)));
+    let outcome = pinning.wait();
     assert_eq!(outcome.code(), Some(exit::NOINPUT), "{outcome}");
     assert!(outcome.stderr.contains("was removed from"), "{outcome}");
-    assert_eq!(both.bucket.ids(), [new.clone()]);
+    assert_eq!(both.bucket.ids(), std::slice::from_ref(&new));
     assert_eq!(both.others(&[new]), [""; 0]);
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Retention was killed when the manifest had just gone: the next run gives it back to a backup that is pinned, and removes
@@ -114,9 +106,9 @@ fn a_pinned_backup_whose_removal_was_killed_comes_back() {
     let (both, old, new) = with_two();
     let store = both.store();
     store.withdraw(&format!("{old}.manifest.json")).unwrap();
-    assert_eq!(both.bucket.ids(), [new.clone()]);
+    assert_eq!(both.bucket.ids(), std::slice::from_ref(&new));
     both.shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(both.bucket.ids(), [new.clone()]);
+    assert_eq!(both.bucket.ids(), std::slice::from_ref(&new));
     let pin = json!({ "id": old, "at": "2024-02-01T00:00:00Z", "reason": null }).to_string();
     store.replace(&format!("{old}.pin.json"), pin.as_bytes()).unwrap();
     both.shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds().says("is listed again");
