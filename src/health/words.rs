@@ -44,9 +44,10 @@ pub fn second(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// The name of a zone, for a heading above times that do not name it: `Europe/Berlin`.
-pub fn zone_name(zone: &TimeZone) -> &str {
-    zone.iana_name().unwrap_or("local time")
+/// The name of a zone, for a heading above times that do not name it: `Europe/Berlin`. Of a zone that is a rule or a file
+/// only the abbreviation at this time is known.
+pub fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
+    zone.iana_name().map_or_else(|| at.to_zoned(zone.clone()).strftime("%Z").to_string(), str::to_owned)
 }
 
 /// `10.00 MiB`.
@@ -95,6 +96,8 @@ mod tests {
             let zone = TimeZone::get(zone).unwrap();
             assert_eq!(second(now, &zone), expected);
         }
+        let rule = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        assert_eq!((zone_name(&rule, now), zone_name(&TimeZone::UTC, now)), ("CET".to_owned(), "UTC".to_owned()));
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn json(backups: &[&Backup]) -> Result<String> {
 pub fn table(groups: &[&Group], makers: bool, now: Timestamp, zone: &TimeZone) -> String {
     // A name that says all is not written twice.
     let strange = groups.iter().any(|group| escaped_database(&group.manifest().id) != group.manifest().database);
-    let made = made_heading(zone);
+    let made = made_heading(zone, now);
     let mut header = vec!["ID", &made, "AGE", "SIZE", "FORMAT", "TABLES", "STATUS", "STORE"];
     if makers {
         header.extend(["INSTANCE", "HOST"]);
@@ -139,8 +139,8 @@ pub fn table(groups: &[&Group], makers: bool, now: Timestamp, zone: &TimeZone) -
 }
 
 /// The heading of [`made`].
-pub fn made_heading(zone: &TimeZone) -> String {
-    format!("MADE ({})", zone_name(zone))
+pub fn made_heading(zone: &TimeZone, now: Timestamp) -> String {
+    format!("MADE ({})", zone_name(zone, now))
 }
 
 /// When a backup began: `2023-12-31 03:00`.

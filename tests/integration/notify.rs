@@ -68,7 +68,7 @@ fn subjects(mailbox: &Mailbox) -> Vec<String> {
 #[test]
 fn a_finding_is_mailed_once_again_after_a_day_and_when_it_is_over() {
     let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+    let cellar = cellar(&mailbox).with("TZ", "Asia/Kolkata");
     // By hand, nobody is mailed.
     assert_eq!(cellar.run(["monitor", "check"]).env("MONITOR_MIN_FREE", "100%").finish().code(), Some(2));
     assert_eq!(full(&cellar).finish().code(), Some(2));
@@ -99,6 +99,9 @@ fn a_finding_is_mailed_once_again_after_a_day_and_when_it_is_over() {
     let over = mailbox.mails().remove(2);
     over.is_well_formed();
     assert!(over.subject().starts_with("[pgcellar] recovered "), "{}", over.subject());
+    for mail in [&again, &over] {
+        assert!(mail.part("text/plain").contains(" IST"), "the times are not in the zone: {}", mail.part("text/plain"));
+    }
     full(&cellar).finish();
     assert_eq!(mailbox.mails().len(), 4);
 }

@@ -280,7 +280,7 @@ fn conclude(failures: &[Failure]) -> Result<()> {
 /// A line for each database.
 fn print(outcomes: &[Outcome<'_>]) -> Result<()> {
     let zone = local_zone();
-    let made = list::made_heading(&zone);
+    let made = list::made_heading(&zone, Timestamp::now());
     let header = vec!["DATABASE", "BACKUP", &made, "SIZE", "SECONDS", "RESULT"];
     let rows = outcomes.iter().map(|Outcome { chosen, seconds, result }| {
         let manifest = &chosen.known.manifest;

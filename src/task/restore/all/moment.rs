@@ -59,11 +59,11 @@ fn civil(text: &str, zone: &TimeZone, now: Timestamp) -> Option<DateTime> {
 fn by_clock(civil: DateTime, abbreviation: Option<&str>, zone: &TimeZone) -> std::result::Result<Timestamp, String> {
     let utc = TimeZone::UTC;
     let zone = if abbreviation == Some("UTC") { &utc } else { zone };
-    let place = zone_name(zone);
     let shown = zone.to_ambiguous_timestamp(civil);
     let moments = [shown.earlier(), shown.later()].map(|moment| moment.map_err(|error| error.to_string()));
     let [earlier, later] = moments;
     let (earlier, later) = (earlier?, later?);
+    let place = zone_name(zone, earlier);
     let named =
         |at: &Timestamp| abbreviation.is_none_or(|word| at.to_zoned(zone.clone()).strftime("%Z").to_string() == word);
     let offset = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
