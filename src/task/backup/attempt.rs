@@ -88,7 +88,7 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     run.reached.store(true, Ordering::Relaxed);
     let programs = run.stop.or(Programs::for_server(run.connection.bindir.as_deref(), session.major())).await?;
     let interruptions = run.stop.or(Interruptions::before(&session, &run.connection, database)).await?;
-    let name = run.stop.or(claim::take(run, database)).await?;
+    let name = claim::take(run, database).await?;
     let id = name.id.clone();
     let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {
