@@ -94,7 +94,7 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     let identity = run.stop.or(async { Ok(identity::of_session(session.client(), &run.connection).await) }).await?;
     let identity = Identity { backup_directory: run.directory_id.get().cloned(), ..identity };
     run.place.server.get_or_init(|| identity.clone());
-    let name = run.stop.or(claim::take(run, database, identity)).await?;
+    let name = claim::take(run, database, identity).await?;
     let id = name.id.clone();
     let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {

@@ -34,6 +34,9 @@ pub struct Name {
 }
 
 /// The name of a backup that begins now; if the second is taken, that of a later one.
+///
+/// # Errors
+/// `TryAgain` where the run is told to stop: then nothing stays announced.
 pub async fn take(run: &Run<'_>, database: &str, identity: Identity) -> Result<Name> {
     loop {
         let started = super::now();
@@ -43,7 +46,12 @@ pub async fn take(run: &Run<'_>, database: &str, identity: Identity) -> Result<N
             return Ok(Name { id, started, identity });
         }
         let nanoseconds = super::now().subsec_nanosecond();
-        tokio::time::sleep(Duration::from_secs(1) - Duration::from_nanos(nanoseconds.unsigned_abs().into())).await;
+        let pause = Duration::from_secs(1) - Duration::from_nanos(nanoseconds.unsigned_abs().into());
+        let slept = async {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        };
+        run.stop.or(slept).await?;
     }
 }
 
@@ -64,12 +72,22 @@ async fn is_ours(run: &Run<'_>, id: &str, identity: &Identity) -> Result<bool> {
     let claim = Claim { id: id.to_owned(), maker: run.place.maker(), server };
     let keys = keys(run, id);
     let location = bucket.location();
-    let announced = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));
-    if run.local.is_none() {
-        return joined(announced.await);
-    }
-    let slow = || Error::new(Kind::Unavailable, format!("{location} does not answer"));
-    match tokio::time::timeout(PATIENCE, announced).await.map_or_else(|_| Err(slow()), joined) {
+    let mut announcing = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));
+    let slow = |_| Err(Error::new(Kind::Unavailable, format!("{location} does not answer")));
+    let patience = if run.local.is_some() { PATIENCE } else { Duration::MAX };
+    let announced = tokio::select! {
+        biased;
+        () = run.stop.wait() => {
+            // What is on its way is taken back when it has arrived.
+            if let Ok(Ok(Ok(true))) = tokio::time::timeout(PROMPT, announcing).await {
+                give_back(run, id).await;
+            }
+            return Err(run.stop.error());
+        }
+        announced = tokio::time::timeout(patience, &mut announcing) => announced.map_or_else(slow, joined),
+    };
+    match announced {
+        Err(error) if run.local.is_none() => Err(error),
         Ok(ours) => Ok(ours),
         Err(error) => {
             run.bucket_fails.store(true, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
@@ -13,6 +13,7 @@ use crate::common::pgcellar::{PROGRAM, Running};
 use crate::common::process::{peak_memory, plain};
 use crate::common::stalled::Stalled;
 use crate::common::{Cellar, Cluster, Database, Version, compare, everything, exit, keys, tree};
+use crate::s3_server::faults::{Fault, FaultProxy, Seen};
 
 /// The bound on a backup's memory, whatever its size.
 const MEMORY: u64 = 150_000_000;
@@ -145,6 +146,27 @@ fn a_signal_in_the_middle_leaves_nothing() {
     for signal in [Signal::TERM, Signal::INT] {
         ends_promptly(halted(&cellar, &held, &bucket), signal);
         held.wait_until_given_up();
+        assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
+    }
+}
+
+/// The announcement is on its way to the bucket, and arrives when the run has been told to stop.
+#[test]
+fn a_signal_while_the_name_is_announced() {
+    let cluster = Cluster::shared(Version::V15);
+    let database = small(cluster);
+    let bucket = Bucket::new();
+    let announces = |seen: &Seen| seen.method == "PUT" && seen.target.contains(".manifest.json.partial");
+    let proxy = FaultProxy::start(bucket.server().port(), move |seen| match announces(seen) {
+        true => Fault::Delay(Duration::from_secs(1)),
+        false => Fault::None,
+    });
+    let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
+    let cellar = cellar.with("AWS_ENDPOINT_URL", proxy.endpoint());
+    for (at, run) in [cellar.run(["backup"]), cellar.run(["backup"]).env("BACKUP_DIR", "")].into_iter().enumerate() {
+        let mut running = run.start();
+        running.wait_until("the announcement is on its way", || proxy.spoilt() > at);
+        ends_promptly(running, Signal::TERM);
         assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
     }
 }
