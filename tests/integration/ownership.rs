@@ -45,7 +45,7 @@ fn retained(run: Run) -> (Vec<String>, Vec<String>) {
 fn pair<'a>(one: &'a Cluster, other: &'a Cluster, purpose: &str) -> (Database<'a>, Database<'a>) {
     let first = small(one, purpose);
     let second = other.create_named(first.name());
-    second.sql("CREATE TABLE other AS SELECT 1 AS x");
+    second.sql("CREATE TABLE other AS SELECT x FROM generate_series(1, 1000) x");
     (first, second)
 }
 
