@@ -62,8 +62,13 @@ test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 		folder=$$(scripts/postgres-root $$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" $(CARGO) test $(TESTS)
 
-soak: ## Restore by several jobs, and hold drills, many times over (TIMES=50)
+soak: ## Kill runs at random moments (KILLS=1000), or restore by several jobs and hold drills many times over (TIMES=50)
+ifdef KILLS
+	@$(MAKE) --no-print-directory test TESTS="--test integration kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
+endif
+ifneq ($(TIMES)$(if $(KILLS),,50),)
 	@$(MAKE) --no-print-directory test TESTS="--test integration locks::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"
+endif
 
 test-unit: ## Run the tests that need no PostgreSQL
 	$(CARGO) test --lib --bins

@@ -5,12 +5,14 @@
 
 use std::io::{Read, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
-use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
+use pgcellar::store::{Store, Upload};
+use pgcellar::task::publish::publish;
 use tokio::runtime::Runtime;
 
 mod s3_server;
@@ -61,8 +63,11 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8], size: Option<u64>) -> Result<(), Error> {
-    let mut upload = store.create(key, size)?;
-    upload.write_all(bytes).map_err(|error| Error::write(key, &error))?;
+    fill(store.create(key, size)?, bytes)
+}
+
+fn fill(mut upload: Box<dyn Upload>, bytes: &[u8]) -> Result<(), Error> {
+    upload.write_all(bytes).map_err(|error| Error::write("the upload", &error))?;
     upload.seal()?;
     upload.commit()
 }
@@ -262,6 +267,69 @@ fn answers_that_never_come_are_not_waited_for() {
     assert!(get(&ground.direct, KEY).unwrap() == bytes);
 }
 
+/// A server that takes connections and says nothing: what is looked up is given up soon, and not tried again at once.
+#[test]
+fn a_silent_server_is_not_waited_for() {
+    let ground = Ground::new(|_| Fault::Stall);
+    let begun = Instant::now();
+    all_say(&[ground.spoilt.list().unwrap_err()], Kind::Unavailable, &["no byte in 10 s", "is the server up"]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(ground.spoilt.is_silent());
+    let again = Instant::now();
+    all_say(&errors_of(&ground.spoilt), Kind::Unavailable, &["no byte"]);
+    assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
+}
+
+/// The server is gone in the middle of an upload: the parts of it, and the end of what was begun, take no longer together
+/// than a server may be silent.
+#[test]
+fn an_upload_to_a_server_that_is_gone_ends() {
+    let (server, gone) = (S3Server::shared(), AtomicBool::new(false));
+    let proxy = FaultProxy::start(server.port(), move |seen| match seen.is_part() || gone.load(Ordering::Relaxed) {
+        true => {
+            gone.store(true, Ordering::Relaxed);
+            Fault::Stall
+        }
+        false => Fault::None,
+    });
+    let store = open(&settings(&proxy.endpoint(), &server.bucket(), OWNER));
+    let begun = Instant::now();
+    let error = put(&store, KEY, &pattern(LARGE), None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+}
+
+/// A list may take longer than a server may be silent, as long as something comes.
+#[test]
+fn a_slow_list_is_waited_for() {
+    let ground = Ground::new(|seen| match seen.target.contains("list-type") {
+        true => Fault::Trickle(250, Duration::from_millis(700)),
+        false => Fault::None,
+    });
+    for number in 0..25 {
+        put(&ground.direct, &format!("shop_20231231_0200{number:02}.dump"), b"x", Some(1)).unwrap();
+    }
+    let begun = Instant::now();
+    assert_eq!(ground.spoilt.list().unwrap().len(), 25);
+    assert!(begun.elapsed() > Duration::from_secs(11), "it was not slow: {:?}", begun.elapsed());
+}
+
+/// SeaweedFS folds the slashes, and answers to both names; its lists know one.
+#[test]
+fn a_manifest_that_the_server_keeps_under_another_name_is_no_backup() {
+    let server = S3Server::shared();
+    let mut settings = server.settings(&server.bucket());
+    publish(&open(&settings), "shop_20231231_020000.manifest.json", b"{}").unwrap();
+    settings.prefix = "a//b".to_owned();
+    let store = open(&settings);
+    let error = publish(&store, "shop_20231231_020000.manifest.json", b"{}").unwrap_err();
+    all_say(&[error], Kind::CannotWrite, &["does not list it", "AWS_S3_PREFIX"]);
+    assert_eq!(store.size("shop_20231231_020000.manifest.json").unwrap(), Some(2));
+    // Who may write and not list cannot look.
+    settings.keys = s3_server::settings(&server.endpoint(), "x", WRITER).keys;
+    publish(&open(&settings), "shop_20231231_020001.manifest.json", b"{}").unwrap();
+}
+
 #[test]
 fn an_object_that_changes_while_it_is_read_is_an_error() {
     let ground = Ground::new(|_| Fault::None);
@@ -276,13 +344,16 @@ fn an_object_that_changes_while_it_is_read_is_an_error() {
 
 /// The errors of each request with these settings, all of which must be alike.
 fn errors(settings: &S3Settings) -> Vec<Error> {
-    let store = open(settings);
+    errors_of(&open(settings))
+}
+
+fn errors_of(store: &S3Store) -> Vec<Error> {
     vec![
         store.list().unwrap_err(),
         store.size(KEY).unwrap_err(),
         store.read(KEY, 0).err().unwrap(),
-        put(&store, KEY, b"x", Some(1)).unwrap_err(),
-        put(&store, KEY, &pattern(LARGE), None).unwrap_err(),
+        put(store, KEY, b"x", Some(1)).unwrap_err(),
+        put(store, KEY, &pattern(LARGE), None).unwrap_err(),
         store.delete(KEY).unwrap_err(),
         store.partials().unwrap_err(),
     ]
@@ -552,6 +623,15 @@ fn locked_objects_are_told() {
     for key in ["a.verify.json", "b.partial", "missing"] {
         assert_eq!(store.locked_until(key).unwrap(), None, "{key}");
     }
+    // Whether it is worth asking about each object, the bucket tells, and who may not ask that has to.
+    assert!(store.has_locks());
+    let unlocked = server.settings(&server.bucket());
+    assert!(!open(&unlocked).has_locks());
+    let ground = Ground::new(|seen| match seen.target.contains("object-lock") {
+        true => Fault::Answer(403, "AccessDenied"),
+        false => Fault::None,
+    });
+    assert!(ground.spoilt.has_locks());
 }
 
 /// What the settings ask for is asked of the server, and only where it fits.
@@ -563,8 +643,12 @@ fn objects_are_stored_as_the_settings_say() {
     settings.encryption = Some(pgcellar::config::Encryption::Kms(Some("key-1".to_owned())));
     let store = open(&settings);
     // Whether this server can encrypt does not matter here.
-    for (key, length) in [(KEY, 1), ("large.dump", LARGE), ("a.manifest.json", 1)] {
-        drop(put(&store, key, &pattern(length), None));
+    for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {
+        drop(store.create_bulk(key, None).and_then(|upload| fill(upload, &pattern(length))));
+    }
+    // What verbs read in the ordinary course of things is not the bulk, whatever it is called.
+    for key in ["a.manifest.json", "a.globals.sql.gz", "a.fingerprints.json.zst.age"] {
+        drop(put(&store, key, b"x", None));
     }
     drop(store.announce("a.manifest.json", b"x"));
     let told = |end: &str, name: &str| {
@@ -580,7 +664,7 @@ fn objects_are_stored_as_the_settings_say() {
         assert_eq!(told(key, "x-amz-server-side-encryption").as_deref(), Some("aws:kms"), "{key}");
         assert_eq!(told(key, "x-amz-server-side-encryption-aws-kms-key-id").as_deref(), Some("key-1"), "{key}");
     }
-    for key in ["a.manifest.json?", "a.manifest.json.partial?"] {
+    for key in ["a.manifest.json?", "a.manifest.json.partial?", "a.globals.sql.gz?", "a.fingerprints.json.zst.age?"] {
         assert_eq!(told(key, "x-amz-storage-class"), None, "{key}");
     }
 }

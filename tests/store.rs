@@ -309,6 +309,17 @@ fn withdrawn_objects_are_out_of_sight(store: &dyn Store) {
         assert_eq!(store.size(key).unwrap(), None, "{key}");
         assert!(!keys(store).iter().any(|listed| listed == key), "{key}");
         assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");
+        // Until they are discarded, the bytes are there, and can come back.
+        assert_eq!(store.read_partial(key).unwrap(), b"x", "{key}");
+        store.reinstate(key).unwrap();
+        assert_eq!(get(store, key, 0), b"x", "{key}");
+        assert!(store.lists(key).unwrap(), "{key}");
+        assert_eq!(partials(store), Vec::<String>::new(), "{key}");
+        assert_eq!(store.reinstate(key).unwrap_err().kind(), Kind::Missing, "{key}");
+        store.withdraw(key).unwrap();
+        put(store, &format!("{key}.age"), b"y");
+        assert!(!store.lists(key).unwrap(), "{key}");
+        store.delete(&format!("{key}.age")).unwrap();
         store.discard(key).unwrap();
         // What is not there is no error, and the key is free.
         store.withdraw(key).unwrap();
@@ -437,8 +448,38 @@ fn local_lists_backups_files_and_nothing_else() {
     std::fs::write(folder.path().join("c_20231231_020000.partial/toc.dat"), "x").unwrap();
     std::fs::create_dir_all(folder.path().join("a_20231231_020000/deep")).unwrap();
     std::fs::write(folder.path().join("a_20231231_020000/deep/x"), "x").unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("d_20231231_020000.dump")).unwrap();
-    assert_eq!(keys(&store), ["a_20231231_020000.dump", "a_20231231_020000/toc.dat"]);
+    // A link is what it leads to, also for the sizes, and nothing if it leads nowhere.
+    for (name, to) in [("d", "/etc/passwd"), ("e", "nowhere"), ("f", "f_20231231_020000.dump")] {
+        std::os::unix::fs::symlink(to, folder.path().join(format!("{name}_20231231_020000.dump"))).unwrap();
+    }
+    assert_eq!(keys(&store), ["a_20231231_020000.dump", "a_20231231_020000/toc.dat", "d_20231231_020000.dump"]);
+    assert_eq!(store.size("d_20231231_020000.dump").unwrap(), Some(std::fs::metadata("/etc/passwd").unwrap().len()));
+    assert_eq!(store.size("f_20231231_020000.dump").unwrap(), None);
+}
+
+/// Nothing waits for the writer of a pipe.
+#[test]
+fn local_files_are_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::new(folder.path());
+    let (pipe, directory) = ("a_20231231_020000.dump", "b_20231231_020000.dump");
+    for name in [pipe, "c_20231231_020000.manifest.json.partial"] {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(made.success());
+    }
+    std::fs::create_dir(folder.path().join(directory)).unwrap();
+    assert_eq!(keys(&store), Vec::<String>::new());
+    let expected = [(pipe.to_owned(), "a named pipe"), (directory.to_owned(), "a folder")];
+    let mut found = store.not_files().unwrap();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    for (key, what) in expected {
+        assert_eq!(store.size(&key).unwrap(), None);
+        assert_eq!(store.not_a_file(&key).unwrap(), Some(what));
+        let error = store.read(&key, 0).err().unwrap();
+        assert!(error.kind() == Kind::Data && error.message().contains(what), "{error}");
+    }
+    assert_eq!(store.read_partial("c_20231231_020000.manifest.json").unwrap_err().kind(), Kind::Data);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::document;
 use crate::catalogue::manifest::Manifest;
 use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
@@ -44,7 +45,7 @@ impl Claim {
     pub fn read(store: &dyn Store, id: &str) -> Result<Option<(Vec<u8>, Option<Claim>)>> {
         match store.read_partial(&Manifest::key(id)) {
             Ok(bytes) => {
-                let claim = serde_json::from_slice(&bytes).ok().filter(|claim: &Claim| claim.id == id);
+                let claim = document::parse(&bytes).ok().filter(|claim: &Claim| claim.id == id);
                 Ok(Some((bytes, claim)))
             }
             Err(error) if error.kind() == Kind::Missing => Ok(None),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{MANIFEST, Manifest};
-use crate::catalogue::{Backup, document};
+use crate::catalogue::{self, Backup, document};
 use crate::config::S3Settings;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, Store};
@@ -38,8 +38,8 @@ pub struct Lacking<'a> {
 impl Copied {
     /// Reads the record of a directory. One that is not there or cannot be used is an empty one.
     pub fn read(store: &dyn Store) -> Self {
-        let read = document(store, RECORD).and_then(|bytes| {
-            serde_json::from_slice(&bytes)
+        let read = catalogue::document(store, RECORD).and_then(|bytes| {
+            document::parse(&bytes)
                 .map_err(|error| Error::new(Kind::Data, format!("{RECORD} is no record of copies: {error}")))
         });
         read.unwrap_or_else(|error| {
@@ -126,7 +126,7 @@ pub fn ids(entries: &[Entry]) -> HashSet<&str> {
 /// Whether a store has this very backup: under its id there is a manifest that says the same.
 pub fn is_there(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
     let key = Manifest::key(&manifest.id);
-    let there = document(store, &key).and_then(|bytes| Manifest::parse(&key, &bytes));
+    let there = catalogue::document(store, &key).and_then(|bytes| Manifest::parse(&key, &bytes));
     match there {
         Ok(there) => Ok(there == *manifest),
         Err(error) if error.kind() == Kind::Data => Ok(false),
@@ -154,6 +154,7 @@ mod tests {
             store: "local",
             status: Status::Good,
             verification: None,
+            verification_error: None,
             pin: None,
             drill: None,
             damage: Vec::new(),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::document;
 use crate::catalogue::manifest::{self, Manifest, Role};
 use crate::error::Result;
 
@@ -95,7 +96,7 @@ impl Drill {
 
     /// The record in these bytes, if it is one of this very archive.
     pub fn of(manifest: &Manifest, bytes: &[u8]) -> Option<Self> {
-        let drill: Drill = serde_json::from_slice(bytes).ok()?;
+        let drill: Drill = document::parse(bytes).ok()?;
         let same = drill.id == manifest.id && drill.archive_sha256 == archive_sha256(manifest);
         (same && drill.drill_version <= VERSION).then_some(drill)
     }

@@ -15,6 +15,8 @@ use std::io::{self, BufWriter, Read, Write};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
+use crate::catalogue::document;
+
 mod large_objects;
 mod quoted;
 
@@ -141,7 +143,7 @@ impl Fingerprints {
             return Err(invalid(format!("it has more than {LARGEST} bytes")));
         }
         let malformed = |error: serde_json::Error| invalid(format!("it is no document of fingerprints: {error}"));
-        let Header { fingerprints_version: version } = serde_json::from_slice(&text).map_err(malformed)?;
+        let Header { fingerprints_version: version } = document::parse(&text).map_err(malformed)?;
         match version {
             ..=VERSION => serde_json::from_slice(&text).map_err(malformed),
             _ => Err(invalid(format!("it has version {version}, and this pgcellar knows versions up to {VERSION}"))),

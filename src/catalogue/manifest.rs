@@ -1,10 +1,12 @@
 //! The manifest: what a backup is, in JSON beside its files. `doc/manifest.md` describes each field.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::drill::DRILL;
-use crate::catalogue::name;
+use crate::catalogue::{document, name};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
@@ -272,8 +274,8 @@ impl Manifest {
     /// name, and its files lie beside it.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self> {
         let bad = |why: String| Error::new(Kind::Data, format!("the manifest {key} cannot be used: {why}"));
-        let header: Header = serde_json::from_slice(bytes)
-            .map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
+        let header: Header =
+            document::parse(bytes).map_err(|error| bad(format!("it is not JSON as pgcellar writes it: {error}")))?;
         if header.manifest_version > VERSION {
             let why =
                 format!("it has version {}, and this pgcellar knows versions up to {VERSION}", header.manifest_version);
@@ -286,8 +288,16 @@ impl Manifest {
         match manifest.files.iter().find(|file| !manifest.owns(&file.key)) {
             Some(file) => Err(bad(format!("it names the file '{}', which is none of its backup's", file.key))),
             None if manifest.files.is_empty() => Err(bad("it names no file".to_owned())),
-            None => Ok(manifest),
+            None => match manifest.named_twice() {
+                Some(key) => Err(bad(format!("it names the file '{key}' twice"))),
+                None => Ok(manifest),
+            },
         }
+    }
+
+    fn named_twice(&self) -> Option<&str> {
+        let mut keys = HashSet::new();
+        self.files.iter().map(|file| file.key.as_str()).find(|key| !keys.insert(*key))
     }
 
     /// Whether a key can belong to this backup: `ID.…`, or `ID/…` with no further folder.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 
 use serde::Serialize;
 
@@ -11,13 +10,14 @@ use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Ve
 use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
-use crate::store::Store;
+use crate::store::{LARGEST_DOCUMENT, Store};
 
 pub mod acknowledged;
 pub mod claim;
 pub mod comparison;
 pub mod copied;
 pub mod directory_id;
+pub mod document;
 pub mod drill;
 pub mod emptied;
 pub mod fingerprint;
@@ -27,11 +27,9 @@ pub mod name;
 pub mod newest;
 pub mod ownership;
 pub mod product;
+pub mod record;
 pub mod retention;
 pub mod takeover;
-
-/// Largest manifest that is read, in bytes: far above what 100,000 omitted tables take.
-const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// How many faults of a backup are told.
 const FAULTS: usize = 5;
@@ -48,6 +46,9 @@ pub struct Backup {
     pub status: Status,
     /// Result of the last verify.
     pub verification: Option<Verification>,
+    /// Why there is no such result although there is a record of one: it may have said that the backup is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification_error: Option<String>,
     /// What keeps it from retention.
     pub pin: Option<Pin>,
     /// Result of the last drill of this very archive.
@@ -107,8 +108,19 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads the manifests of a store and compares them with its files.
     pub fn read(store: &dyn Store) -> Result<Self> {
-        let sizes: HashMap<String, u64> = store.list()?.into_iter().map(|entry| (entry.key, entry.bytes)).collect();
+        let mut sizes: HashMap<String, u64> = store.list()?.into_iter().map(|entry| (entry.key, entry.bytes)).collect();
         let mut catalogue = Catalogue::default();
+        for (key, what) in store.not_files()? {
+            if key.ends_with(MANIFEST) {
+                let error =
+                    Error::new(Kind::Data, format!("the manifest {key} cannot be used: it is {what}, and no file"));
+                catalogue.unusable.push(Unusable { key, error });
+            } else if is_record(&key) {
+                // It is there, and cannot be read.
+                sizes.insert(key, 0);
+            }
+        }
+        let sizes = sizes;
         let keys: Vec<&String> = sizes.keys().filter(|key| key.ends_with(MANIFEST) && !key.contains('/')).collect();
         let read = |key: &&String| {
             let manifest = document(store, key).and_then(|bytes| Manifest::parse(key, &bytes))?;
@@ -119,6 +131,8 @@ impl Catalogue {
                 Ok(backup) => catalogue.backups.push(backup),
                 // Deleted between the listing and the reading.
                 Err(error) if error.kind() == Kind::Missing => {}
+                // Nothing is wrong with the manifests of a store that has stopped answering.
+                Err(error) if store.is_silent() => return Err(error),
                 Err(error) => catalogue.unusable.push(Unusable { key: (*key).clone(), error }),
             }
         }
@@ -144,7 +158,7 @@ impl Catalogue {
         let unusable: HashSet<&str> = self.unusable.iter().filter_map(|bad| name::leading_id(&bad.key)).collect();
         self.unmanaged = sizes
             .keys()
-            .filter(|key| !managed.contains(key.as_str()) && ![VERIFY, PIN, DRILL].iter().any(|end| key.ends_with(end)))
+            .filter(|key| !managed.contains(key.as_str()) && !is_record(key))
             .map(|key| key.split_once('/').map_or(key.as_str(), |(folder, _)| folder))
             .filter(|name| name::leading_id(name).is_some_and(|id| !unusable.contains(id)))
             .map(str::to_owned)
@@ -155,18 +169,27 @@ impl Catalogue {
 }
 
 impl Backup {
-    /// A result of a verify or a drill that is there and cannot be read is an error: it may say that the backup is damaged.
+    /// A store that does not give a result of a verify or a drill is an error: it may say that the backup is damaged.
+    ///
+    /// A result of a verify whose bytes are broken says nothing of the backup, whose status then is that of its files. But it
+    /// may have said that it is damaged, so nothing is built upon the backup until it is verified again: it counts neither
+    /// as verified nor as proven, and retention neither goes by it nor removes it.
     fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Result<Self> {
         let has = |key: &String| sizes.contains_key(key);
-        let verification = match Some(Verification::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
-            Some(Ok(bytes)) => recorded(&bytes, &manifest.id),
+        let record = Some(Verification::key(&manifest.id)).filter(has).map(|key| document(store, &key));
+        let (verification, verification_error) = match record {
+            Some(Ok(bytes)) => match recorded(&bytes) {
+                Ok(record) => (Some(record).filter(|record| record.id == manifest.id), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+            Some(Err(error)) if error.kind() == Kind::Data => (None, Some(error.to_string())),
             Some(Err(error)) if error.kind() != Kind::Missing => return Err(error),
-            _ => None,
+            _ => (None, None),
         };
         let pin = Some(Pin::key(&manifest.id)).filter(has).map(|key| pin(store, &key, &manifest));
         let drill = match Some(Drill::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
             Some(Ok(bytes)) => Drill::of(&manifest, &bytes),
-            Some(Err(error)) if error.kind() != Kind::Missing => return Err(error),
+            Some(Err(error)) if !matches!(error.kind(), Kind::Missing | Kind::Data) => return Err(error),
             _ => None,
         };
         let damage: Vec<String> = manifest
@@ -175,7 +198,7 @@ impl Backup {
             .filter_map(|file| match sizes.get(&file.key) {
                 Some(bytes) if *bytes == file.stored_bytes => None,
                 Some(bytes) => Some(format!("{} has {bytes} bytes instead of {}", file.key, file.stored_bytes)),
-                None => Some(format!("{} is missing", file.key)),
+                None => Some(format!("{} is {}", file.key, missing(store, &file.key))),
             })
             .collect();
         let status = match &verification {
@@ -185,7 +208,7 @@ impl Backup {
             Some(record) if record.depth == Depth::Full => Status::Verified,
             _ => Status::Good,
         };
-        Ok(Backup { manifest, store: store.name(), status, verification, pin, drill, damage })
+        Ok(Backup { manifest, store: store.name(), status, verification, verification_error, pin, drill, damage })
     }
 
     /// Reads the backup with this id, if its manifest is there. Nothing is asked of the store but its own files.
@@ -199,14 +222,17 @@ impl Backup {
             sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
         }
         for record in [Verification::key(id), Pin::key(id), Drill::key(id)] {
-            sizes.extend(store.size(&record)?.map(|bytes| (record, bytes)));
+            let is_there = store.size(&record)?.is_some() || store.not_a_file(&record)?.is_some();
+            sizes.extend(is_there.then_some((record, 0)));
         }
         Backup::new(manifest, store, &sizes).map(Some)
     }
 
     /// Whether a drill has shown that everything in it comes back, and nothing has damaged it since.
     pub fn is_proven(&self) -> bool {
-        self.status != Status::Damaged && self.drill.as_ref().is_some_and(Drill::is_proof)
+        self.status != Status::Damaged
+            && self.verification_error.is_none()
+            && self.drill.as_ref().is_some_and(Drill::is_proof)
     }
 
     /// What is damaged: as its files show, and as the last verify found.
@@ -231,7 +257,7 @@ pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
 
 /// What pins a backup. That there is something says that it is pinned; nothing less than a deletion unpins it.
 fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
-    let read = document(store, key).ok().and_then(|bytes| serde_json::from_slice::<Pin>(&bytes).ok());
+    let read = document(store, key).ok().and_then(|bytes| document::parse::<Pin>(&bytes).ok());
     read.filter(|pin| pin.id == manifest.id).unwrap_or_else(|| Pin {
         id: manifest.id.clone(),
         at: manifest.ended,
@@ -241,22 +267,28 @@ fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
 
 /// Result of the last verify of a backup, if there is one that can be read.
 pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
-    recorded(&document(store, &Verification::key(id)).ok()?, id)
+    recorded(&document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
 }
 
-fn recorded(bytes: &[u8], id: &str) -> Option<Verification> {
-    serde_json::from_slice::<Verification>(bytes).ok().filter(|record| record.id == id)
+fn recorded(bytes: &[u8]) -> serde_json::Result<Verification> {
+    document::parse(bytes)
+}
+
+fn is_record(key: &str) -> bool {
+    [VERIFY, PIN, DRILL].iter().any(|end| key.ends_with(end))
+}
+
+/// What a file is that is not there: `missing`, or what stands in its place.
+pub fn missing(store: &dyn Store, key: &str) -> String {
+    match store.not_a_file(key) {
+        Ok(Some(what)) => format!("{what} and no file"),
+        _ => "missing".to_owned(),
+    }
 }
 
 /// Reads a small object whole.
 pub fn document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    store
-        .read(key, 0)?
-        .take(LARGEST_DOCUMENT)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::read(format!("{key} in {}", store.location()), &error))?;
-    Ok(bytes)
+    store.read_whole(key, LARGEST_DOCUMENT)
 }
 
 #[cfg(test)]

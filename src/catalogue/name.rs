@@ -29,8 +29,12 @@ pub fn id(database: &str, started: Timestamp) -> String {
     format!("{}_{}", escape(database), utc.strftime("%Y%m%d_%H%M%S"))
 }
 
-/// The beginning of a file name that is a backup's id, if it has that form.
+/// The beginning of a file name that is a backup's id, if it has that form. A hidden file is of no backup: [`escape`] leaves
+/// no dot at the beginning.
 pub fn leading_id(file_name: &str) -> Option<&str> {
+    if file_name.starts_with('.') {
+        return None;
+    }
     // The id ends before the first dot behind a date and a time; escaped names may have dots of their own.
     let ends = file_name.match_indices('.').map(|(at, _)| at).chain([file_name.len()]);
     ends.map(|end| &file_name[..end]).find(|start| has_time(start))

@@ -38,9 +38,9 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The instance on this host; its server was not asked.
+    /// The instance on this host, with what is known of its server so far.
     pub fn of(place: &Place) -> Self {
-        Owner { maker: place.maker(), server: None }
+        Owner { maker: place.maker(), server: place.server.get().cloned() }
     }
 }
 

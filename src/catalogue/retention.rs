@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 
 use crate::catalogue::Status;
 use crate::catalogue::emptied::{Fill, emptied};
+use crate::catalogue::newest::is_from_future;
 use crate::config::{DEFAULT_DAYS, Policy, Within};
 
 mod gap;
@@ -78,7 +79,7 @@ pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &Tim
             reasons.push(Reason::NewestVerified);
         }
         reasons.extend(emptied.iter().filter(|(of, _)| *of == at).map(|(_, reason)| reason.clone()));
-        if backup.started > now {
+        if is_from_future(backup.started, now) {
             reasons.push(Reason::NotYet);
         } else if view.is_last_resort(backup) {
             reasons.push(Reason::NoGoodOne);
@@ -133,7 +134,7 @@ fn counts(status: Status, fallback: bool) -> bool {
 impl<'a> View<'a> {
     fn new(backups: &'a [Facts<'a>], now: Timestamp, zone: &'a TimeZone) -> Self {
         let fallback = !backups.iter().any(|backup| is_good(backup.status));
-        let counted = |at: &usize| counts(backups[*at].status, fallback) && backups[*at].started <= now;
+        let counted = |at: &usize| counts(backups[*at].status, fallback) && !is_from_future(backups[*at].started, now);
         let mut counted: Vec<usize> = (0..backups.len()).filter(counted).collect();
         counted.sort_by(|a, b| {
             let (a, b) = (&backups[*a], &backups[*b]);

@@ -115,6 +115,76 @@ fn a_full_verify_shows() {
 }
 
 #[test]
+fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
+    let shelf = Shelf::new();
+    let id = shelf.back_up("foo", 1);
+    let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+    drill.id.clone_from(&id);
+    drill.archive_sha256 = drill::archive_sha256(&shelf.read().backups[0].manifest);
+    drill.result = Outcome::Passed;
+    shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+    let twice = format!(r#"{{"id": "{id}", "at": "2024-01-01T00:00:00Z", "passed": false, "passed": true}}"#);
+    for broken in ["", "not JSON", "{}", &twice] {
+        shelf.put(&Verification::key(&id), broken);
+        let backup = shelf.backup(&id);
+        assert_eq!((backup.status, &backup.verification), (Status::Good, &None), "{broken}");
+        assert!(backup.verification_error.is_some() && !backup.is_proven(), "{broken}");
+    }
+    std::fs::remove_file(shelf.path().join(Verification::key(&id))).unwrap();
+    assert!(shelf.backup(&id).is_proven());
+    std::fs::create_dir(shelf.path().join(Verification::key(&id))).unwrap();
+    let backup = shelf.backup(&id);
+    assert!(backup.verification_error.is_some_and(|error| error.contains("it is a folder")));
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_file_is_named() {
+    let shelf = Shelf::new();
+    let id = shelf.back_up("foo", 1);
+    let archive = shelf.path().join(format!("{id}.dump"));
+    let manifest = shelf.path().join(Manifest::key(&id));
+    let kept = shelf.path().join("kept");
+    let places: [(&str, &dyn Fn(&Path)); 4] = [
+        ("a named pipe", &|path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap()
+        }),
+        ("a folder", &|path| std::fs::create_dir(path).unwrap()),
+        ("a socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+        ("a symbolic link that leads nowhere", &|path| std::os::unix::fs::symlink(path, path).unwrap()),
+    ];
+    for (what, make) in places {
+        std::fs::rename(&archive, &kept).unwrap();
+        make(&archive);
+        assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is {what} and no file")]);
+        if what == "a folder" {
+            std::fs::remove_dir(&archive).unwrap()
+        } else {
+            std::fs::remove_file(&archive).unwrap()
+        }
+        std::fs::rename(&kept, &archive).unwrap();
+        std::fs::rename(&manifest, &kept).unwrap();
+        make(&manifest);
+        let catalogue = shelf.read();
+        assert_eq!((catalogue.backups.len(), catalogue.unusable.len()), (0, 1), "{what}");
+        assert!(catalogue.unusable[0].error.message().contains(what), "{}", catalogue.unusable[0].error);
+        if what == "a folder" {
+            std::fs::remove_dir(&manifest).unwrap()
+        } else {
+            std::fs::remove_file(&manifest).unwrap()
+        }
+        // A link to the file is the file.
+        std::os::unix::fs::symlink(&kept, &manifest).unwrap();
+        assert_eq!(shelf.status(&id), Status::Good);
+        std::fs::rename(&kept, &manifest).unwrap();
+    }
+    std::fs::rename(&archive, &kept).unwrap();
+    std::os::unix::fs::symlink(&kept, &archive).unwrap();
+    assert_eq!(shelf.status(&id), Status::Good);
+    std::fs::remove_file(&kept).unwrap();
+    assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is a symbolic link that leads nowhere and no file")]);
+}
+
+#[test]
 fn pins_are_read_and_one_that_cannot_be_read_pins_too() {
     let shelf = Shelf::new();
     let (pinned, broken) = (shelf.back_up("foo", 1), shelf.back_up("foo", 2));

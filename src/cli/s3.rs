@@ -11,7 +11,7 @@ pub struct S3Args {
     /// Bucket for a copy of each backup; with an empty BACKUP_DIR, for the backups themselves
     #[arg(long = "s3-bucket", env = "AWS_S3_BUCKET", hide_env_values = true, value_name = "BUCKET")]
     pub bucket: Option<String>,
-    /// Prefix of every key in the bucket
+    /// Prefix of every key in the bucket: names with single slashes between, or / for its top
     #[arg(
         long = "s3-prefix",
         env = "AWS_S3_PREFIX",

@@ -74,7 +74,7 @@ impl S3Settings {
         }
         Ok(Some(S3Settings {
             bucket: bucket_name(bucket)?,
-            prefix: args.prefix.trim_matches('/').to_owned(),
+            prefix: prefix(&args.prefix)?,
             region: args.region.clone(),
             endpoint: args.endpoint_url.clone().map(endpoint).transpose()?,
             keys: keys(args)?,
@@ -99,10 +99,25 @@ impl S3Settings {
 /// Where keys belong.
 const KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys, or files or credentials with them";
 
+/// The only spelling of a prefix: names with single slashes between. Others are the same place to some servers, and another
+/// one to others, which then list nothing under the prefix that they were asked for. Slashes at its ends say nothing.
+fn prefix(text: &str) -> Result<String> {
+    let prefix = text.trim_matches('/');
+    let is_name =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
+    match prefix.is_empty() || prefix.split('/').all(is_name) {
+        true => Ok(prefix.to_owned()),
+        false => {
+            Err(wrong("AWS_S3_PREFIX (--s3-prefix)", text, "names with single slashes between, none of them . or ..")
+                .hint("what is there under this prefix already has to be moved: aws s3 mv --recursive"))
+        }
+    }
+}
+
 fn bucket_name(name: String) -> Result<String> {
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; other servers also allow more.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    match !name.is_empty() && name.chars().all(plain) {
+    match !matches!(name.as_str(), "" | "." | "..") && name.chars().all(plain) {
         true => Ok(name),
         false if name.contains('@') => Err(url_instead("AWS_S3_BUCKET (--s3-bucket)", KEYS)),
         false => {
@@ -202,9 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_have_one_spelling() {
+        let same = [("", ""), ("/", ""), ("//", ""), ("a", "a"), ("/a/b/", "a/b"), ("a b/ü.x/..y", "a b/ü.x/..y")];
+        for (text, canonical) in same {
+            assert_eq!(prefix(text).unwrap(), canonical, "{text}");
+        }
+        for wrong in ["a//b", "a/./b", ".", "..", "../a", "a/..", "a\nb", "a\\b"] {
+            assert_eq!(prefix(wrong).unwrap_err().kind(), Kind::Config, "{wrong}");
+        }
+    }
+
+    #[test]
     fn buckets_and_endpoints() {
         assert!(bucket_name("my-backups.example".to_owned()).is_ok());
-        for wrong in ["", "s3://bucket", "bucket/path", "a b"] {
+        for wrong in ["", "s3://bucket", "bucket/path", "a b", ".", ".."] {
             assert!(bucket_name(wrong.to_owned()).is_err(), "{wrong}");
         }
         assert!(endpoint("http://127.0.0.1:9000".to_owned()).is_ok());

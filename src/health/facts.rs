@@ -88,6 +88,8 @@ pub struct Contents {
     pub backups: Vec<Backup>,
     /// Manifests that cannot be used: their keys, and why.
     pub unusable: Vec<(String, String)>,
+    /// Backups whose last verify left a result that cannot be read: their ids, and why.
+    pub unread_results: Vec<(String, String)>,
     /// What is not whole: its key, its size in bytes, and when it was written last.
     pub debris: Vec<(String, u64, Timestamp)>,
 }

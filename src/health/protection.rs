@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::{Emptied, emptied};
+use crate::catalogue::newest;
 use crate::health::facts::{Backup, Drill, Expected, Facts, State};
-
-/// How far a clock may be ahead before a backup counts as one from the future.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// A database and its backups.
 #[derive(Clone, Debug)]
@@ -98,9 +96,9 @@ impl<'a> Protection<'a> {
     }
 }
 
-/// Whether a backup began after now: then a clock was wrong, this one or that.
+/// Whether a backup began after now.
 pub fn is_from_future(backup: &Backup, now: Timestamp) -> bool {
-    backup.started.duration_since(now) > AHEAD
+    newest::is_from_future(backup.started, now)
 }
 
 fn everywhere(facts: &Facts) -> BTreeMap<&str, Kept<'_>> {

@@ -229,15 +229,28 @@ async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut hear: impl
     }
 }
 
+/// What to do about a program, or a job of it, that a signal has ended.
+pub const KILLED_HINT: &str = "somebody ended it, or memory ran out; the kernel's log tells";
+
+/// What pg_dump and pg_restore say of a job that ended without a word, and so by a signal (`src/bin/pg_dump/parallel.c`).
+pub const WORKER_DIED: &str = "a worker process died unexpectedly";
+
+/// The error of a program that a signal has ended.
+pub fn killed(name: &str, signal: i32) -> Error {
+    Error::new(Kind::System, format!("{name} was killed by signal {signal}")).hint(KILLED_HINT)
+}
+
 fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
     if let Some(signal) = status.signal() {
-        return Error::new(Kind::System, format!("{name} was killed by signal {signal}"))
-            .hint("somebody ended it, or memory ran out; the kernel's log tells");
+        return killed(name, signal);
     }
     let how = format!("{name} failed with exit status {}", status.code().unwrap_or_default());
     let Some(why) = messages.failure() else { return Error::new(Kind::Unavailable, how) };
     let error = |kind| Error::new(kind, format!("{how}: {why}"));
     let says = |text: &str| why.contains(text);
+    if why.strip_suffix(WORKER_DIED).is_some() {
+        return error(Kind::System).hint(KILLED_HINT);
+    }
     if says("permission denied for large object") {
         return error(Kind::NotPermitted).hint(
             "GRANT SELECT ON LARGE OBJECT … to the role, because pg_read_all_data does not hold for them, or dump as their \

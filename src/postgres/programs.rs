@@ -1,6 +1,7 @@
 //! PostgreSQL's own programs: which one fits a server, and how it is started.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use tokio::process::Command;
 
 use crate::config::{Connection, Host};
 use crate::error::{Error, Kind, Result};
+use crate::postgres::child::killed;
 use crate::postgres::passfile;
 
 /// Folders of packaged PostgreSQL versions: Debian's and Red Hat's.
@@ -56,7 +58,7 @@ impl Programs {
     /// The programs for a server of this major version: its own if they are installed, else the oldest newer ones. A
     /// pg_dump refuses servers that are newer than itself.
     pub async fn fitting(bindir: Option<&Path>, server: u32) -> Result<Self> {
-        let installed = installed(bindir).await;
+        let Installed { programs: installed, unanswered } = installed(bindir).await;
         if let Some(own) = installed.iter().find(|programs| programs.major == server) {
             return Ok(own.clone());
         }
@@ -75,7 +77,9 @@ impl Programs {
                 ),
             )
             .hint(hint)),
-            None => Err(Error::new(Kind::System, format!("pg_dump is not installed{}", place(bindir))).hint(hint)),
+            None => Err(unanswered.unwrap_or_else(|| {
+                Error::new(Kind::System, format!("pg_dump is not installed{}", place(bindir))).hint(hint)
+            })),
         }
     }
 
@@ -83,11 +87,14 @@ impl Programs {
     /// server's own where they can read the archive, else the oldest newer ones, else the newest. No pg_restore reads the
     /// archives of a newer pg_dump.
     pub async fn for_archive(bindir: Option<&Path>, server: u32, archive: u32) -> Result<Self> {
-        let installed = installed(bindir).await;
+        let Installed { programs: installed, unanswered } = installed(bindir).await;
         let able = || installed.iter().filter(|programs| programs.major >= archive);
         let newer = able().filter(|programs| programs.major >= server).min_by_key(|programs| programs.major);
         if let Some(fit) = newer.or_else(|| able().rev().max_by_key(|programs| programs.major)) {
             return Ok(fit.clone());
+        }
+        if let Some(error) = unanswered {
+            return Err(error);
         }
         let wanted = server.max(archive);
         let hint =
@@ -104,9 +111,12 @@ impl Programs {
 
     /// The newest programs, for work that needs no server.
     pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
-        installed(bindir).await.into_iter().rev().max_by_key(|programs| programs.major).ok_or_else(|| {
-            Error::new(Kind::System, format!("pg_restore is not installed{}", place(bindir)))
-                .hint("install postgresql-client, or set PG_BINDIR")
+        let Installed { programs, unanswered } = installed(bindir).await;
+        let newest = programs.into_iter().rev().max_by_key(|programs| programs.major);
+        newest.ok_or_else(|| match unanswered {
+            Some(error) => error,
+            None => Error::new(Kind::System, format!("pg_restore is not installed{}", place(bindir)))
+                .hint("install postgresql-client, or set PG_BINDIR"),
         })
     }
 
@@ -130,10 +140,14 @@ impl Programs {
     /// The programs of exactly this version with which a cluster can be made.
     pub async fn with_server(bindir: Option<&Path>, major: u32) -> Result<Self> {
         let has_server = |folder: &Path| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file());
-        let own = installed(bindir).await.into_iter().filter(|programs| programs.major == major);
-        own.into_iter().find(|programs| has_server(&programs.folder)).ok_or_else(|| {
-            Error::new(Kind::System, format!("the server of PostgreSQL {major} is not installed{}", place(bindir)))
-                .hint(format!("install postgresql-{major}; its cluster need not run"))
+        let Installed { programs, unanswered } = installed(bindir).await;
+        let mut own = programs.into_iter().filter(|programs| programs.major == major);
+        own.find(|programs| has_server(&programs.folder)).ok_or_else(|| match unanswered {
+            Some(error) => error,
+            None => {
+                Error::new(Kind::System, format!("the server of PostgreSQL {major} is not installed{}", place(bindir)))
+                    .hint(format!("install postgresql-{major}; its cluster need not run"))
+            }
         })
     }
 
@@ -210,20 +224,33 @@ fn place(bindir: Option<&Path>) -> String {
     bindir.map(|folder| format!(" in PG_BINDIR={}", folder.display())).unwrap_or_default()
 }
 
+/// The versions that are installed.
+#[derive(Default)]
+struct Installed {
+    programs: Vec<Programs>,
+    /// Where a program was killed before it had told its version: it may be the one that is looked for.
+    unanswered: Option<Error>,
+}
+
 /// Every version that is installed; `PG_BINDIR` alone where it is set.
-async fn installed(bindir: Option<&Path>) -> Vec<Programs> {
+async fn installed(bindir: Option<&Path>) -> Installed {
     let folders = match bindir {
         Some(folder) => vec![folder.to_owned()],
         None => folders(),
     };
-    let mut found = Vec::new();
+    let mut found = Installed::default();
     for folder in folders {
-        if let Some(version) = version(&folder).await {
-            let major = version.split(['.', ' ']).next().unwrap_or_default();
-            let major: String = major.chars().take_while(char::is_ascii_digit).collect();
-            if let Ok(major) = major.parse() {
-                found.push(Programs { folder, version, major });
+        let version = match version(&folder).await {
+            Ok(version) => version,
+            Err(error) => {
+                found.unanswered = Some(error);
+                continue;
             }
+        };
+        let major = version.split(['.', ' ']).next().unwrap_or_default();
+        let major: String = major.chars().take_while(char::is_ascii_digit).collect();
+        if let Ok(major) = major.parse() {
+            found.programs.push(Programs { folder, version, major });
         }
     }
     found
@@ -246,8 +273,18 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-async fn version(folder: &Path) -> Option<String> {
-    let output = clean(&mut bound(&folder.join("pg_dump"), "TERM")).arg("--version").output().await.ok()?;
-    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
-    text.trim().strip_prefix("pg_dump (PostgreSQL) ")?.split_whitespace().next().map(str::to_owned)
+/// What the pg_dump in a folder calls its version; empty where there is none that answers.
+///
+/// # Errors
+/// `System` where it was killed.
+async fn version(folder: &Path) -> Result<String> {
+    let program = folder.join("pg_dump");
+    let output = clean(&mut bound(&program, "TERM")).arg("--version").output().await;
+    let Ok(output) = output else { return Ok(String::new()) };
+    if let Some(signal) = output.status.signal() {
+        return Err(killed(&program.display().to_string(), signal));
+    }
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success()).unwrap_or_default();
+    let told = text.trim().strip_prefix("pg_dump (PostgreSQL) ");
+    Ok(told.and_then(|told| told.split_whitespace().next()).unwrap_or_default().to_owned())
 }

@@ -9,7 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Store, Upload, is_inside};
+use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload, is_inside};
+
+mod irregular;
+mod named;
+
+pub use named::LocalFolder;
+use named::{LocalUpload, publish, sync_parent};
 
 /// What a name ends in until its bytes are whole.
 pub const PARTIAL: &str = ".partial";
@@ -74,7 +80,7 @@ impl LocalStore {
     pub fn create_folder(&self, key: &str) -> Result<LocalFolder> {
         let (path, partial) = (self.path(key)?, self.partial_path(key)?);
         DirBuilder::new().mode(0o700).create(&partial).map_err(|error| Error::write(partial.display(), &error))?;
-        Ok(LocalFolder { path, partial, committed: false })
+        Ok(LocalFolder::new(path, partial))
     }
 
     /// Removes a folder if nothing is in it.
@@ -88,6 +94,7 @@ impl LocalStore {
         }
     }
 
+    /// The files of a folder, and of the folders in it. A symbolic link is what it leads to.
     fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<Entry>) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
@@ -96,18 +103,16 @@ impl LocalStore {
                 continue;
             }
             let key = format!("{prefix}{name}");
-            // A file can vanish between the listing and the look at it.
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() && prefix.is_empty() => {
+            match irregular::look(&entry.path())? {
+                Some(metadata) if metadata.is_dir() && prefix.is_empty() => {
                     match self.walk(&entry.path(), &format!("{key}/"), entries) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }
                 }
-                Ok(metadata) if metadata.is_file() => {
+                Some(metadata) if metadata.is_file() => {
                     entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) })
                 }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
@@ -141,13 +146,13 @@ impl Store for LocalStore {
             .mode(0o600)
             .open(&partial)
             .map_err(|error| Error::write(partial.display(), &error))?;
-        Ok(Box::new(LocalUpload { file, path, partial, committed: false }))
+        Ok(Box::new(LocalUpload::new(file, path, partial)))
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
         let path = self.path(key)?;
         let open = || -> io::Result<File> {
-            let mut file = File::open(&path)?;
+            let mut file = irregular::open(&path)?;
             file.seek(SeekFrom::Start(offset))?;
             Ok(file)
         };
@@ -156,10 +161,8 @@ impl Store for LocalStore {
 
     fn size(&self, key: &str) -> Result<Option<u64>> {
         let path = self.path(key)?;
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        match irregular::look(&path) {
+            Ok(found) => Ok(found.filter(Metadata::is_file).map(|metadata| metadata.len())),
             Err(error) => Err(Error::read(path.display(), &error)),
         }
     }
@@ -181,13 +184,9 @@ impl Store for LocalStore {
                 if name.starts_with('.') || name.ends_with(PARTIAL) {
                     continue;
                 }
-                match std::fs::metadata(entry.path()) {
-                    Ok(metadata) if metadata.is_file() => {
-                        let key = format!("{key}/{name}");
-                        entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
+                if let Some(metadata) = irregular::look(&entry.path())?.filter(Metadata::is_file) {
+                    let key = format!("{key}/{name}");
+                    entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
                 }
             }
             entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -242,6 +241,23 @@ impl Store for LocalStore {
         }
     }
 
+    fn reinstate(&self, key: &str) -> Result<()> {
+        let partial = self.partial_path(key)?;
+        partial.symlink_metadata().map_err(|error| Error::read(partial.display(), &error))?;
+        publish(&partial, &self.path(key)?)
+    }
+
+    fn not_a_file(&self, key: &str) -> Result<Option<&'static str>> {
+        Ok(irregular::name(&self.path(key)?))
+    }
+
+    fn not_files(&self) -> Result<Vec<(String, &'static str)>> {
+        let names = std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))?;
+        let names = names.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let shown = names.filter(|name| !name.ends_with(PARTIAL) && !name.starts_with('.'));
+        Ok(shown.filter_map(|name| irregular::name(&self.directory.join(&name)).map(|what| (name, what))).collect())
+    }
+
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let path = self.partial_path(key)?;
         let write = || -> io::Result<()> {
@@ -258,8 +274,9 @@ impl Store for LocalStore {
         for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
             let entry = entry.map_err(|error| self.cannot_read(&error))?;
             let name = entry.file_name();
-            let name = name.to_str().filter(|name| !name.starts_with('.'));
-            let Some(key) = name.and_then(|name| name.strip_suffix(PARTIAL)).map(str::to_owned) else { continue };
+            // Also those with a dot at their beginning: what replaces a record of the directory has a temporary name, too.
+            let name = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
+            let Some(key) = name.map(str::to_owned) else { continue };
             match entry.metadata() {
                 Ok(metadata) => entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -272,7 +289,12 @@ impl Store for LocalStore {
 
     fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
         let path = self.partial_path(key)?;
-        std::fs::read(&path).map_err(|error| Error::read(path.display(), &error))
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            irregular::open(&path)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|error| Error::read(path.display(), &error))
     }
 
     fn discard(&self, key: &str) -> Result<()> {
@@ -300,115 +322,4 @@ impl Store for LocalStore {
 /// When a file was written last; the beginning of time where nobody can tell.
 fn modified(metadata: &Metadata) -> Timestamp {
     metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MIN)
-}
-
-/// A file under its temporary name.
-struct LocalUpload {
-    file: File,
-    path: PathBuf,
-    partial: PathBuf,
-    committed: bool,
-}
-
-impl Write for LocalUpload {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Upload for LocalUpload {
-    fn seal(&mut self) -> Result<()> {
-        let sealed = self.file.sync_all().and_then(|()| sync_parent(&self.partial));
-        sealed.map_err(|error| Error::write(self.partial.display(), &error))
-    }
-
-    fn commit(mut self: Box<Self>) -> Result<()> {
-        publish(&self.partial, &self.path)?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for LocalUpload {
-    fn drop(&mut self) {
-        if !self.committed
-            && let Err(error) = std::fs::remove_file(&self.partial)
-        {
-            log::warn!("cannot remove {}: {error}", self.partial.display());
-        }
-    }
-}
-
-/// A folder under its temporary name. Dropping it removes it with all that is in it.
-#[derive(Debug)]
-pub struct LocalFolder {
-    path: PathBuf,
-    partial: PathBuf,
-    committed: bool,
-}
-
-impl LocalFolder {
-    /// Where its files are written.
-    pub fn folder(&self) -> &Path {
-        &self.partial
-    }
-
-    /// Makes its files durable, one level deep.
-    pub fn seal(&self) -> Result<()> {
-        let sync = || -> io::Result<()> {
-            for entry in std::fs::read_dir(&self.partial)? {
-                File::open(entry?.path())?.sync_all()?;
-            }
-            File::open(&self.partial)?.sync_all()
-        };
-        sync().map_err(|error| Error::write(self.partial.display(), &error))
-    }
-
-    /// Gives it its name, durably.
-    pub fn commit(mut self) -> Result<()> {
-        publish(&self.partial, &self.path)?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for LocalFolder {
-    fn drop(&mut self) {
-        if !self.committed
-            && let Err(error) = std::fs::remove_dir_all(&self.partial)
-        {
-            log::warn!("cannot remove {}: {error}", self.partial.display());
-        }
-    }
-}
-
-/// Renames without replacing (`renameat2(2)`, RENAME_NOREPLACE), and makes the new name durable.
-fn publish(from: &Path, to: &Path) -> Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    let rename = || -> io::Result<()> {
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some network file systems do not know the flag; the lock of the directory keeps other runs away.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to)?,
-            Err(error) => return Err(error.into()),
-            Ok(()) => {}
-        }
-        // A name that may not last is taken back: its owner is told that it was never given.
-        sync_parent(to).inspect_err(|_| {
-            if let Err(error) = std::fs::rename(to, from) {
-                log::warn!("cannot take the name {} back: {error}", to.display());
-            }
-        })
-    };
-    rename().map_err(|error| Error::write(to.display(), &error))
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }

@@ -15,6 +15,9 @@ use crate::store::s3::S3Store;
 pub mod local;
 pub mod s3;
 
+/// Largest document that is read whole, in bytes: far above what the manifest of 100,000 omitted tables takes.
+pub const LARGEST_DOCUMENT: u64 = 256 << 20;
+
 /// A file of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -47,8 +50,22 @@ pub trait Store: Send + Sync {
     /// Begins a new object; `bytes` is its size where that is known.
     fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>>;
 
+    /// Begins the bulk of a backup, which a store may keep in a cheaper class that takes long to read.
+    fn create_bulk(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
+        self.create(key, bytes)
+    }
+
     /// Reads an object from `offset` on. An object that is not there is `Kind::Missing`.
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>>;
+
+    /// Reads a small object, such as a manifest, but no more than so many bytes of it. A store that says nothing for some
+    /// seconds is `Kind::Unavailable`.
+    fn read_whole(&self, key: &str, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.read(key, 0)?.take(most).read_to_end(&mut bytes);
+        read.map_err(|error| Error::read(format!("{key} in {}", self.location()), &error))?;
+        Ok(bytes)
+    }
 
     /// Size of an object in bytes, or none if there is no such object.
     fn size(&self, key: &str) -> Result<Option<u64>>;
@@ -76,9 +93,23 @@ pub trait Store: Send + Sync {
     /// Replaces a small object as a whole: readers see the old bytes or the new ones.
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Takes an object out of sight, durably: it is not listed any more. Its bytes may be kept under its temporary name,
-    /// until [`Store::discard`] removes them. One that is not there is no error.
+    /// Takes a small object out of sight, durably: it is not listed any more. Its bytes stay under its temporary name, until
+    /// [`Store::discard`] removes them or [`Store::reinstate`] takes it back. One that is not there is no error.
     fn withdraw(&self, key: &str) -> Result<()>;
+
+    /// Gives an object its key again that was withdrawn and not discarded, durably. An object that is there already is an
+    /// error and is left alone.
+    fn reinstate(&self, key: &str) -> Result<()>;
+
+    /// What stands under the name of an object and is none, in words: `a named pipe`, `a folder` …
+    fn not_a_file(&self, _key: &str) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
+
+    /// Names of all that [`Store::not_a_file`] speaks of, at the store's top.
+    fn not_files(&self) -> Result<Vec<(String, &'static str)>> {
+        Ok(Vec::new())
+    }
 
     /// Puts a small object under the temporary name of `key`, durably. One that is there already is an error and is left
     /// alone.
@@ -99,6 +130,23 @@ pub trait Store: Send + Sync {
 
     /// Until when the store refuses to delete the object, if it does.
     fn locked_until(&self, key: &str) -> Result<Option<Timestamp>>;
+
+    /// Whether [`Store::locked_until`] may say anything of an object: true where that is not known.
+    fn has_locks(&self) -> bool {
+        true
+    }
+
+    /// Whether the store has just said nothing for too long. Then it is not asked again for some seconds, and what was
+    /// asked of it failed for that alone.
+    fn is_silent(&self) -> bool {
+        false
+    }
+
+    /// Whether the object stands under its key in the store's list, by which backups are found. A server may keep it under
+    /// another key, and answer to both.
+    fn lists(&self, key: &str) -> Result<bool> {
+        self.size(key).map(|size| size.is_some())
+    }
 }
 
 /// Whether a key stays within its store. Every part must be a name: an empty one or a dot would make a second spelling of
@@ -120,13 +168,23 @@ impl Stores {
     /// The stores that the settings name. Nothing is asked of them yet.
     pub async fn open(place: &Place) -> Result<Self> {
         let s3 = match &place.s3 {
-            Some(settings) => {
-                let opened = S3Store::of_server(settings, &place.instance, &place.host, Arc::clone(&place.server));
-                Some(Arc::new(opened.await?))
-            }
+            Some(settings) => Some(S3Store::open_for(settings, place).await?),
             None => None,
         };
-        Ok(Stores { local: place.directory.as_ref().map(LocalStore::new), s3 })
+        Ok(Stores::of(place, s3))
+    }
+
+    /// The same for backups, which wait longer for a bucket that says nothing.
+    pub async fn open_to_write(place: &Place) -> Result<Self> {
+        let s3 = match &place.s3 {
+            Some(settings) => Some(S3Store::open_to_write(settings, place).await?),
+            None => None,
+        };
+        Ok(Stores::of(place, s3))
+    }
+
+    fn of(place: &Place, s3: Option<S3Store>) -> Self {
+        Stores { local: place.directory.as_ref().map(LocalStore::new), s3: s3.map(Arc::new) }
     }
 
     /// All of them, the local one first.

@@ -6,27 +6,29 @@
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
-use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+use aws_sdk_s3::types::{ObjectLockEnabled, ObjectLockLegalHoldStatus};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::config::S3Settings;
-use crate::error::{Error, Result};
+use crate::config::{Place, S3Settings};
+use crate::error::{Kind, Result};
 use crate::identity::Identity;
 use crate::store::local::PARTIAL;
-use crate::store::{Entry, Store, Upload};
+use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload};
 
 mod bucket;
 mod client;
 mod download;
 mod errors;
+mod life;
 mod list;
 pub mod probe;
 mod rate;
 mod upload;
 
 use bucket::Bucket;
-use download::S3Reader;
+use download::{S3Reader, whole};
+use life::Life;
 use upload::S3Upload;
 
 /// A bucket, or what is under a prefix of it.
@@ -38,19 +40,32 @@ pub struct S3Store {
 impl S3Store {
     /// Makes the client; nothing is asked of the server yet. What is written carries the instance and the host as
     /// metadata. Requests run on the runtime of the caller, which must have several threads.
+    ///
+    /// A server that is silent for 10 seconds while something is looked up is not waited for: that is `Kind::Unavailable`.
     pub async fn open(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
-        S3Store::of_server(settings, instance, host, Arc::default()).await
+        S3Store::connect(settings, Life::new(life::READING, life::WRITING), (instance, host), Arc::default()).await
     }
 
-    /// The same; once the server is known, what is written carries its marks too.
-    pub async fn of_server(
+    /// The same for an instance: once its server is known, what is written carries the server's marks too.
+    pub async fn open_for(settings: &S3Settings, place: &Place) -> Result<Self> {
+        let (life, maker) = (Life::new(life::READING, life::WRITING), (place.instance.as_str(), place.host.as_str()));
+        S3Store::connect(settings, life, maker, Arc::clone(&place.server)).await
+    }
+
+    /// The same for those who come to write: they wait for 30 seconds.
+    pub async fn open_to_write(settings: &S3Settings, place: &Place) -> Result<Self> {
+        let (life, maker) = (Life::new(life::WRITING, life::WRITING), (place.instance.as_str(), place.host.as_str()));
+        S3Store::connect(settings, life, maker, Arc::clone(&place.server)).await
+    }
+
+    async fn connect(
         settings: &S3Settings,
-        instance: &str,
-        host: &str,
+        life: Life,
+        maker: (&str, &str),
         server: Arc<OnceLock<Identity>>,
     ) -> Result<Self> {
-        let client = client::connect(settings).await?;
-        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), (instance, host), server)) })
+        let client = client::connect(settings, life.clone()).await?;
+        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), life, maker, server)) })
     }
 
     /// What is listed of the keys that begin so.
@@ -59,6 +74,11 @@ impl S3Store {
         entries.retain(|entry| list::is_listed(&entry.key));
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
+    }
+
+    /// Reads a document, unless the server says nothing.
+    fn small(&self, full: String, most: u64) -> Result<Vec<u8>> {
+        self.bucket.wait(self.bucket.ask(errors::READ, &full, || whole(&self.bucket, &full, most)))?
     }
 
     fn partial_key(&self, key: &str) -> Result<String> {
@@ -76,11 +96,19 @@ impl Store for S3Store {
     }
 
     fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes)?))
+        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes, false)?))
+    }
+
+    fn create_bulk(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes, true)?))
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(S3Reader::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, offset)?))
+    }
+
+    fn read_whole(&self, key: &str, most: u64) -> Result<Vec<u8>> {
+        self.small(self.bucket.full_key(key)?, most)
     }
 
     fn size(&self, key: &str) -> Result<Option<u64>> {
@@ -107,13 +135,25 @@ impl Store for S3Store {
         self.bucket.wait(self.bucket.replace(&full, Bytes::copy_from_slice(bytes)))
     }
 
+    /// At each moment the object is there, or its bytes are under the temporary name.
     fn withdraw(&self, key: &str) -> Result<()> {
+        match self.read_whole(key, LARGEST_DOCUMENT) {
+            Err(error) if error.kind() == Kind::Missing => return Ok(()),
+            bytes => self.bucket.wait(self.bucket.replace(&self.partial_key(key)?, Bytes::from(bytes?)))?,
+        }
         self.delete(key)
+    }
+
+    fn reinstate(&self, key: &str) -> Result<()> {
+        let bytes = Bytes::from(self.read_partial(key)?);
+        let full = self.bucket.full_key(key)?;
+        self.bucket.wait(self.bucket.put_new(&full, bytes, &upload::mark(), false))?;
+        self.bucket.wait(self.bucket.delete(&self.partial_key(key)?))
     }
 
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let full = self.partial_key(key)?;
-        self.bucket.wait(self.bucket.put_new(&full, Bytes::copy_from_slice(bytes), &upload::mark()))
+        self.bucket.wait(self.bucket.put_new(&full, Bytes::copy_from_slice(bytes), &upload::mark(), false))
     }
 
     fn partials(&self) -> Result<Vec<Entry>> {
@@ -121,11 +161,7 @@ impl Store for S3Store {
     }
 
     fn read_partial(&self, key: &str) -> Result<Vec<u8>> {
-        let full = self.partial_key(key)?;
-        let mut bytes = Vec::new();
-        let mut reader = S3Reader::begin(Arc::clone(&self.bucket), full.clone(), 0)?;
-        reader.read_to_end(&mut bytes).map_err(|error| Error::read(self.bucket.address(&full), &error))?;
-        Ok(bytes)
+        self.small(self.partial_key(key)?, LARGEST_DOCUMENT)
     }
 
     fn discard(&self, key: &str) -> Result<()> {
@@ -150,5 +186,18 @@ impl Store for S3Store {
         }
         let until = head.object_lock_retain_until_date().map(|until| bucket::timestamp(Some(until)));
         Ok(until.filter(|until| *until > Timestamp::now()))
+    }
+
+    fn has_locks(&self) -> bool {
+        let lock = self.bucket.wait(self.bucket.lock_configuration());
+        lock.is_none_or(|lock| lock.is_some_and(|lock| lock.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled)))
+    }
+
+    fn is_silent(&self) -> bool {
+        self.bucket.life.is_given_up()
+    }
+
+    fn lists(&self, key: &str) -> Result<bool> {
+        Ok(self.listed(key)?.iter().any(|entry| entry.key == key))
     }
 }

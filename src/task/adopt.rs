@@ -21,6 +21,7 @@ use crate::postgres::foreign::Dump;
 use crate::printable::printable;
 use crate::store::Stores;
 use crate::task::restore::foreign::checked;
+use crate::task::sweep;
 
 mod candidate;
 mod description;
@@ -43,7 +44,7 @@ struct Run<'a> {
 /// damage, or else of the first.
 pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
-    let stores = Stores::open(&place).await?;
+    let stores = Stores::open_to_write(&place).await?;
     let run = Run { args, zone: moment::zone(&args.timezone)?, place, stores, stop };
     if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
         // Whether it can be had is told before hours of reading. While these last, a backup may take it.
@@ -65,7 +66,17 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
             }
         }
     }
+    sweep_up(&run).await;
     failures.conclude()
+}
+
+/// Takes away what adoptions that were killed have left.
+async fn sweep_up(run: &Run<'_>) {
+    let stores = run.stores.all();
+    let swept = off_thread(run, move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
+    if let Err(error) = swept.await {
+        log::debug!("{error}");
+    }
 }
 
 /// What went wrong so far.

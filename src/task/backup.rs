@@ -69,10 +69,10 @@ struct Run<'a> {
     local: Option<LocalStore>,
     /// The bucket, if there is one.
     bucket: Option<Arc<dyn Store>>,
-    /// What retention keeps; none where its settings are wrong.
-    retention: Option<RetentionSettings>,
     /// Id of the directory, once the lock is held.
     directory_id: OnceLock<String>,
+    /// What retention keeps; none where its settings are wrong.
+    retention: Option<RetentionSettings>,
     /// Where backups are made: the directory, or else the bucket.
     store: Arc<dyn Store>,
     /// Whether the server has let us in: a connection that fails afterwards may only be interrupted.
@@ -153,7 +153,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         ));
     }
     let connection = Connection::new(&args.connection)?;
-    let (stores, unopened) = match (Stores::open(&place).await, &place.directory) {
+    let (stores, unopened) = match (Stores::open_to_write(&place).await, &place.directory) {
         (Err(error), Some(directory)) => (Stores { local: Some(LocalStore::new(directory)), s3: None }, Some(error)),
         (stores, _) => (stores?, None),
     };

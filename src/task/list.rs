@@ -50,6 +50,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
         merged.tell_doubts();
+        groups.iter().flat_map(|group| group.copies()).for_each(tell_unread);
         tell_strange(&merged, database, args.all_instances);
         if !args.all_instances {
             tell_others(&merged, database);
@@ -185,6 +186,17 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// The record of a verify may have said that the backup is damaged.
+fn tell_unread(backup: &Backup) {
+    if let Some(error) = &backup.verification_error {
+        let (id, store) = (printable(&backup.manifest.id), backup.store);
+        log::warn!(
+            "{id} in {store}: the result of its last verify cannot be read: {}: pgcellar verify {id} makes a new one",
+            printable(error)
+        );
+    }
+}
+
 fn tell_strange(merged: &Merged, database: Option<&str>, all: bool) {
     let of_database =
         |name: &str| database.is_none_or(|database| leading_id(name).is_some_and(|id| is_of(id, database)));
@@ -258,6 +270,7 @@ mod tests {
             store: "local",
             status: Status::Good,
             verification: None,
+            verification_error: None,
             pin: None,
             drill: None,
             damage: Vec::new(),

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod list;
 pub mod monitor;
 pub mod pin;
+pub mod publish;
 pub mod restore;
 pub mod retention;
 pub mod sandbox;

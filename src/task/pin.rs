@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Manifest, Pin};
+use crate::catalogue::manifest::Pin;
 use crate::catalogue::merged::Asked;
 use crate::catalogue::ownership::Whose;
+use crate::catalogue::record;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -31,22 +32,11 @@ pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
     let found = find(asked, &args.place, stop).await?;
     let pin = Pin { id: found.id.clone(), at: Timestamp::now(), reason: args.reason.clone() };
     let work = move || {
-        found.each(|store| pin_in(store, &pin))?;
+        found.each(|store| record::pin(store, &pin))?;
         log::info!(PGCELLAR_BACKUP = pin.id; "{} is pinned: it stays until it is unpinned", printable(&pin.id));
         found.failure.map_or(Ok(()), |error| Err(error.hint("it is pinned in the other store, which keeps it in both")))
     };
     joined(tokio::task::spawn_blocking(work).await)
-}
-
-fn pin_in(store: &dyn Store, pin: &Pin) -> Result<()> {
-    store.replace(&Pin::key(&pin.id), &pin.to_json()?)?;
-    // A retention looks for a pin just before it removes a backup, and may have been quicker.
-    if store.size(&Manifest::key(&pin.id))?.is_some() {
-        return Ok(());
-    }
-    store.delete(&Pin::key(&pin.id))?;
-    let message = format!("{} was removed from {} meanwhile", printable(&pin.id), store.location());
-    Err(Error::new(Kind::Missing, message))
 }
 
 /// Unpins a backup in every store that has it.

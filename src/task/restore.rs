@@ -233,7 +233,7 @@ async fn input(run: &Run<'_>, superuser: bool) -> Result<Input> {
 
 /// Makes the database and fills it. Where other sessions, or the load's own jobs, have locked each other out, it is done
 /// again from the beginning.
-async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, u64)> {
+async fn load(run: &Run<'_>, server: &mut Server) -> Result<(NewDatabase, Option<u64>)> {
     let mut tries = 1;
     loop {
         let input = input(run, server.is_superuser()).await?;
@@ -290,18 +290,18 @@ fn partial(archive: &Archive) -> Option<String> {
     lacking.or_else(|| archive.partial.then(|| "options left data out".to_owned()))
 }
 
-fn tell(run: &Run<'_>, bytes: u64, took: Duration) {
+fn tell(run: &Run<'_>, bytes: Option<u64>, took: Duration) {
     let archive = &run.archive;
     log::info!(
         MESSAGE_ID = event::BACKUP_RESTORED,
         PGCELLAR_DATABASE = run.target, PGCELLAR_BACKUP = archive.name,
-        PGCELLAR_BYTES = bytes;
+        PGCELLAR_BYTES = bytes.unwrap_or_default();
         "restored {} into '{}' in {:.1} s: {}, {}{}",
         archive.name,
         run.target.escape_debug(),
         took.as_secs_f64(),
         run.part.as_ref().map_or_else(|| tables_in_words(archive.expected.tables), Part::words),
-        HumanBytes(bytes),
+        bytes.map_or_else(|| "of unknown size".to_owned(), |bytes| HumanBytes(bytes).to_string()),
         partial(archive).map(|lacking| format!(" (a partial backup: {lacking})")).unwrap_or_default(),
     );
     let Some(manifest) = &archive.manifest else { return };

@@ -90,7 +90,7 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 }
 
 fn clean(run: &Run, stores: &Stores) -> Result<()> {
-    let (ownership, mut read) = read(run, stores);
+    let (ownership, mut read) = read_all(run, stores);
     let mut shelves = shelves(run, stores, |store| {
         let catalogue = read.remove(store.name());
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
@@ -163,7 +163,7 @@ fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Resul
 }
 
 /// Reads all stores, and finds out whose the backups are.
-fn read(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
+fn read_all(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
     let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));

@@ -1,5 +1,6 @@
 //! What killed runs have left: found under the lock, so none of it belongs to a run that still lives.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use crate::catalogue::copied::RECORD;
 use crate::catalogue::drill::{DRILL, Drill};
 use crate::catalogue::manifest::{MANIFEST, Manifest, PIN, Pin, StoredFile, VERIFY, Verification};
 use crate::catalogue::name::leading_id;
+use crate::catalogue::{document, record};
 use crate::error::Result;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
@@ -17,6 +19,12 @@ pub mod bucket;
 
 /// Longest time that writing a small record may take.
 const RECORDING: Duration = Duration::from_secs(600);
+
+/// How old a record of nothing must be to be removed.
+const ORPHANED: Duration = Duration::from_secs(24 * 3600);
+
+/// What the names of records end in.
+const RECORDS: [&str; 3] = [VERIFY, PIN, DRILL];
 
 /// Removes what no manifest, finished or not, will ever name: see the functions for what is provably ours in a folder and in
 /// a bucket.
@@ -31,10 +39,10 @@ pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
     for entry in manifests {
         sweep_unfinished(store, &entry.key, instance)?;
     }
+    sweep_orphans(store, now)?;
     for Entry { key, modified, .. } in others {
         // A verify, a drill and a pin take no lock, and may be about to give a record its name.
-        let is_record = [VERIFY, PIN, DRILL].iter().any(|end| key.contains(end));
-        let age = if is_record { age.max(RECORDING) } else { age };
+        let age = if is_written_without_lock(&key) { age.max(RECORDING) } else { age };
         let ours = leading_id(&key).is_some() || key.starts_with(RECORD);
         if ours && is_older(modified, age, now) {
             store.discard(&key)?;
@@ -42,6 +50,61 @@ pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_written_without_lock(key: &str) -> bool {
+    RECORDS.iter().any(|end| key.contains(end))
+}
+
+/// Removes temporary files of records, and of the manifests that adopted dumps get, which runs without a backup or a
+/// retention have left that were killed. Those of a run that goes on are younger.
+pub fn records(store: &dyn Store) -> Result<()> {
+    if store.name() != "local" {
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    for Entry { key, modified, .. } in store.partials()? {
+        // The manifest of a backup has its whole name while it is not finished, and tells what to sweep.
+        let is_replacement = key.contains(MANIFEST) && !key.ends_with(MANIFEST);
+        let ours = leading_id(&key).is_some() && (is_written_without_lock(&key) || is_replacement);
+        if ours && is_older(modified, RECORDING, now) {
+            store.discard(&key)?;
+            log::info!("removed {}.partial, which a killed run had left", printable(&key));
+        }
+    }
+    Ok(())
+}
+
+/// Removes records of backups of which nothing else is left: whoever wrote them was killed before it saw that the backup had
+/// been removed.
+fn sweep_orphans(store: &LocalStore, now: Timestamp) -> Result<()> {
+    let entries = store.list()?;
+    let id_of = |key: &str| RECORDS.iter().find_map(|end| key.strip_suffix(end)).map(str::to_owned);
+    let id_of = |key: &str| id_of(key).filter(|id| leading_id(id) == Some(id));
+    let begun = store.partials()?.into_iter().map(|entry| entry.key);
+    let names = entries.iter().map(|entry| entry.key.clone()).filter(|key| id_of(key).is_none()).chain(begun);
+    let others = store.not_files()?.into_iter().map(|(name, _)| name);
+    let alive: HashSet<String> =
+        names.chain(others).filter_map(|name| leading_id(top(&name)).map(str::to_owned)).collect();
+    for entry in &entries {
+        let Some(id) = id_of(&entry.key).filter(|id| !alive.contains(id)) else { continue };
+        if is_older(entry.modified, ORPHANED, now) && tells_its_id(store, &entry.key, &id) {
+            store.delete(&entry.key)?;
+            log::info!("removed {}: there is no such backup any more", printable(&entry.key));
+        }
+    }
+    Ok(())
+}
+
+/// The file or folder at the store's top.
+fn top(key: &str) -> &str {
+    key.split_once('/').map_or(key, |(folder, _)| folder)
+}
+
+/// Whether a file is a record of ours.
+fn tells_its_id(store: &LocalStore, key: &str, id: &str) -> bool {
+    let document = document(store, key).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    document.is_some_and(|document| document.get("id").and_then(serde_json::Value::as_str) == Some(id))
 }
 
 /// Whether this was written at least so long ago.
@@ -63,6 +126,14 @@ fn sweep_unfinished(store: &LocalStore, key: &str, instance: &str) -> Result<()>
     // A manifest that was cut short was so before any file got its name.
     let manifest = store.read_partial(key).ok().and_then(|bytes| Manifest::parse(key, &bytes).ok());
     if manifest.as_ref().is_some_and(|manifest| manifest.instance != instance) {
+        return Ok(());
+    }
+    if let Some(manifest) = &manifest
+        && store.size(key)?.is_none()
+        && record::is_to_come_back(store, manifest)?
+    {
+        store.reinstate(key)?;
+        log::warn!("{} is listed again: it was pinned when a killed run was to remove it", printable(&manifest.id));
         return Ok(());
     }
     if store.size(key)?.is_none() {
@@ -137,8 +208,9 @@ mod tests {
         let store = LocalStore::new(folder.path());
         let records = ["verify", "pin", "drill"].map(|record| format!("a_20231231_020000.{record}.json.1-0"));
         let [verify, pin, drill] = records.each_ref().map(String::as_str);
-        let names = ["a_20231231_020000.dump", verify, pin, drill, "a"];
-        for (hours, left) in [(1, 5), (25, 1)] {
+        let names =
+            ["a_20231231_020000.dump", verify, pin, drill, "a", ".pgcellar.copied.json.1-0", ".a_20231231_020000"];
+        for (hours, left) in [(1, 7), (25, 2)] {
             for name in names {
                 let path = store.partial_path(name).unwrap();
                 let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
@@ -152,7 +224,70 @@ mod tests {
         }
         sweep(&store, "main", Duration::ZERO).unwrap();
         let left: Vec<String> = store.partials().unwrap().into_iter().map(|entry| entry.key).collect();
-        assert_eq!(left, ["a", drill, pin, verify]);
+        assert_eq!(left, [".a_20231231_020000", "a", drill, pin, verify]);
+    }
+
+    /// A folder in which a deletion was killed before its first file, and the backup pinned.
+    #[test]
+    fn a_pinned_backup_whose_removal_was_killed_is_listed_again() {
+        let pin = |store: &LocalStore, file: &StoredFile| {
+            write(store.path(&file.key).unwrap(), file.stored_bytes);
+            std::fs::write(store.path("my%20shop_20231231_020000.pin.json").unwrap(), "{}").unwrap();
+        };
+        let mut names = swept(pin);
+        names.sort();
+        let ends = ["dump.gz.age", "globals.sql.gz.age", "manifest.json", "pin.json"];
+        assert_eq!(names, ends.map(|end| format!("my%20shop_20231231_020000.{end}")));
+        // Where a file is gone already, so is the backup.
+        let half = |store: &LocalStore, file: &StoredFile| {
+            if file.key.contains("globals") {
+                pin(store, file);
+            }
+        };
+        assert_eq!(swept(half), [""; 0]);
+    }
+
+    #[test]
+    fn records_of_nothing_go_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let lay = |name: &str, text: &str, hours: u64| {
+            let path = store.path(name).unwrap();
+            std::fs::write(&path, text).unwrap();
+            let written = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+        };
+        let of = |id: &str| format!("{{\"id\": \"{id}\"}}");
+        let stay = ["young_20231231_020000", "whole_20231231_020000", "dump_20231231_020000", "other_20231231_020000"];
+        lay(&format!("{}.verify.json", stay[0]), &of(stay[0]), 23);
+        lay(&format!("{}.verify.json", stay[1]), &of(stay[1]), 99);
+        lay(&format!("{}.manifest.json", stay[1]), "{}", 99);
+        lay(&format!("{}.drill.json", stay[2]), &of(stay[2]), 99);
+        lay(&format!("{}.dump", stay[2]), "x", 99);
+        // Not ours, as far as can be told.
+        lay(&format!("{}.pin.json", stay[3]), "{}", 99);
+        let before: Vec<String> = store.list().unwrap().into_iter().map(|entry| entry.key).collect();
+        for record in ["verify", "pin", "drill"] {
+            lay(&format!("gone_20231231_020000.{record}.json"), &of("gone_20231231_020000"), 25);
+        }
+        sweep(&store, "main", Duration::ZERO).unwrap();
+        assert_eq!(store.list().unwrap().into_iter().map(|entry| entry.key).collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn runs_without_a_lock_sweep_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let names = ["verify.json.1-0", "drill.json.1-0", "pin.json.1-0", "manifest.json.1-0", "manifest.json", "dump"];
+        let names = names.map(|name| format!("a_20231231_020000.{name}"));
+        for (minutes, left) in [(1, names.len()), (11, 2)] {
+            for name in &names {
+                let written = std::time::SystemTime::now() - Duration::from_secs(minutes * 60);
+                std::fs::File::create(store.partial_path(name).unwrap()).unwrap().set_modified(written).unwrap();
+            }
+            records(&store).unwrap();
+            assert_eq!(store.partials().unwrap().len(), left);
+        }
     }
 
     #[test]

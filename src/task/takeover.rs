@@ -34,7 +34,7 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let from = args.maker.as_deref().map(|text| maker(text, &place)).transpose()?;
     let connection = Connection::new(&args.connection)?;
-    let stores = Stores::open(&place).await?.all();
+    let stores = Stores::open_to_write(&place).await?.all();
     let ours = stores.clone();
     let reading = tokio::task::spawn_blocking(move || {
         Ok(ours.iter().map(|store| Shelf::read(store.as_ref())).collect::<Vec<_>>())

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
 use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::{Backup, verification};
+use crate::catalogue::{Backup, record, verification};
 use crate::cli::VerifyArgs;
 use crate::config::{Format, Place, identities};
 use crate::error::{Error, Kind, Result};
@@ -21,8 +21,8 @@ use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
-use crate::task::list;
 use crate::task::restore::wanted::Named;
+use crate::task::{list, sweep};
 
 mod checks;
 mod dump;
@@ -96,6 +96,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     if args.json && !merged.locations.is_empty() {
         print(&reports)?;
     }
+    sweep(stores.clone()).await;
     conclude(reports, args.all, stores.len() > 1, unread(merged))
 }
 
@@ -178,6 +179,8 @@ async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Repor
     let mut report = Report::new(&manifest.id, backup.store);
     report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
+    let unread = |error: &String| format!("the result of the verify before could not be read: {error}");
+    report.notes.extend(backup.verification_error.as_ref().map(unread));
     let started = Instant::now();
     let progress = Progress::begin(&format!("verify {}", manifest.id), Some(manifest.stored_bytes()));
     let looked = look(run, store, manifest, &progress).await;
@@ -193,12 +196,15 @@ async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Repor
                 (Some(_), true) => None,
             };
             report.damage = found.damage;
-            report.notes = found.notes;
+            report.notes.extend(found.notes);
             report.error = found.error;
         }
     }
-    if let Err(error) = record(store, &report).await {
-        report.error.get_or_insert(error);
+    match record(store, &report).await {
+        // What was found is found, whether there is room for a record of it or not.
+        Err(error) if error.kind() == Kind::CannotWrite => report.unrecorded = Some(error),
+        Err(error) => drop(report.error.get_or_insert(error)),
+        Ok(()) => {}
     }
     report
 }
@@ -297,11 +303,17 @@ async fn record(store: &Arc<dyn Store>, report: &Report) -> Result<()> {
     off_thread(move || write_record(&*store, &record)).await
 }
 
-fn write_record(store: &dyn Store, record: &Verification) -> Result<()> {
-    let written = match store.size(&Manifest::key(&record.id)) {
-        Ok(Some(_)) if record.passed && record.depth == Depth::Stored && knows_more(store, &record.id) => Ok(()),
-        Ok(Some(_)) => record.to_json().and_then(|bytes| store.replace(&Verification::key(&record.id), &bytes)),
-        Ok(None) => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", record.id))),
+fn write_record(store: &dyn Store, result: &Verification) -> Result<()> {
+    let is_less = result.passed && result.depth == Depth::Stored && knows_more(store, &result.id);
+    let written = match is_less {
+        true => store.size(&Manifest::key(&result.id)).map(|size| size.is_some()),
+        false => {
+            result.to_json().and_then(|bytes| record::write(store, &result.id, &Verification::key(&result.id), &bytes))
+        }
+    };
+    let written = match written {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", result.id))),
         Err(error) => Err(error),
     };
     written.map_err(|error| error.context("the result cannot be recorded"))
@@ -329,6 +341,14 @@ pub fn read_stored(store: &Arc<dyn Store>, manifest: &Manifest, stop: &Stop) -> 
 
 fn knows_more(store: &dyn Store, id: &str) -> bool {
     verification(store, id).is_some_and(|earlier| earlier.depth == Depth::Full)
+}
+
+/// Takes away what verifies that were killed have left. Whatever keeps that from being done is none of this one's business.
+async fn sweep(stores: Vec<Arc<dyn Store>>) {
+    let swept = off_thread(move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
+    if let Err(error) = swept.await {
+        log::debug!("{error}");
+    }
 }
 
 fn print(reports: &[Report]) -> Result<()> {

@@ -13,8 +13,10 @@ use crate::common::{Cellar, Cluster, Database, Version, exit, tree};
 mod addresses;
 mod failing;
 mod list;
+mod names;
 mod recipe;
 mod restore;
+mod silent;
 mod verify;
 
 /// A small one, with a table, an index and a large object.

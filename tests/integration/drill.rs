@@ -5,10 +5,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::common::pgcellar::{Outcome, Run};
+use crate::common::family::descendants;
+use crate::common::pgcellar::{Outcome, Run, Running};
 use crate::common::process::hand_over;
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
@@ -285,20 +286,17 @@ fn before_long(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn kill_9_leaves_no_server_and_its_folder_is_swept() {
-    let database = small("drill_killed");
-    // The restore stands still in the middle of a table.
+/// A drill that stands still in the middle of a table, and the id of its backup.
+fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
     database.sql(
         "CREATE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'; \
          CREATE TABLE slow (a int CHECK (patient(a))); INSERT INTO slow VALUES (1); \
          CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(600); RETURN true; END'",
     );
-    let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = back_up(cellar)["id"].clone();
     let clusters = cellar.scratch().join("clusters");
-    let mut running = drill(&cellar, &id).start();
+    let mut running = drill(cellar, &id).start();
     let sleeps = || {
         let mut processes = fs::read_dir("/proc").unwrap().flatten();
         processes.any(|process| {
@@ -307,15 +305,40 @@ fn kill_9_leaves_no_server_and_its_folder_is_swept() {
         })
     };
     running.wait_until("the restore stands in its table", sleeps);
+    (running, id)
+}
+
+#[test]
+fn kill_9_leaves_no_server_and_its_folder_is_swept() {
+    let database = small("drill_killed");
+    let cellar = cellar(&database);
+    let (running, id) = standing(&database, &cellar);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
-    before_long("a server is left", || !anybody_in(&clusters));
+    before_long("a server is left", || !anybody_in(&cellar.scratch().join("clusters")));
     assert_eq!(record(&cellar, &id), None);
     database.sql("CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
     thread::sleep(Duration::from_millis(1100));
     let id = back_up(&cellar)["id"].clone();
     drill(&cellar, &id).succeeds();
     assert_eq!(left(&cellar), [""; 0]);
+}
+
+/// A pg_restore that somebody kills, or the kernel for want of memory, says nothing of the backup.
+#[test]
+fn a_killed_pg_restore_is_no_failed_drill() {
+    let database = small("drill_broken_off");
+    let cellar = cellar(&database);
+    let (running, id) = standing(&database, &cellar);
+    let mut family = descendants(running.pid());
+    family.retain(|process| process.name == "pg_restore");
+    let leader = family.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
+    kill_process(leader.pid, Signal::KILL).unwrap();
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
+    let outcome = outcome.says("broken off").says("killed by signal 9");
+    assert_eq!(record(&cellar, &id), None, "{outcome}");
+    assert_eq!(left(&cellar), [""; 0], "{outcome}");
 }
 
 #[test]

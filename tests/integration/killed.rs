@@ -13,6 +13,8 @@ use crate::common::pgcellar::Running;
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
+mod jobs;
+
 /// Ctrl-C and SIGTERM end a run within this time, children and all.
 const PROMPT: Duration = Duration::from_secs(10);
 

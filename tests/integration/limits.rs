@@ -47,3 +47,25 @@ fn few_connections_are_enough() {
         run.succeeds().says("equal");
     }
 }
+
+/// What was loaded and compared stays, whatever becomes of its statistics.
+#[test]
+fn a_session_that_ends_in_analyze_costs_no_database() {
+    let cluster = Cluster::shared(Version::V15);
+    let original = cluster.create("unanalyzed");
+    original.sql(
+        "CREATE TABLE wine AS SELECT generate_series(1, 100) AS n;
+         CREATE FUNCTION ends_analyze(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN
+           IF EXISTS (SELECT FROM pg_catalog.pg_stat_progress_analyze WHERE pid = pg_catalog.pg_backend_pid()) THEN
+             PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid());
+           END IF;
+           RETURN n; END$$;
+         CREATE INDEX ON wine (ends_analyze(n)); ALTER TABLE wine SET (autovacuum_enabled = false);",
+    );
+    let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
+    cellar.back_up(original.name());
+    let target = cluster.name_for("unanalyzed");
+    let outcome = cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
+    let outcome = outcome.says("equal").says("not analyzed").says("run ANALYZE in it");
+    assert_eq!(cluster.sql(&target, "SELECT count(*) FROM wine"), "100", "{outcome}");
+}

@@ -31,6 +31,7 @@ mod fingerprints;
 mod ground;
 mod interrupted;
 mod killed;
+mod kills;
 mod languages;
 mod limits;
 mod list;

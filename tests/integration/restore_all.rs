@@ -64,6 +64,7 @@ fn an_empty_machine_needs_two_commands() {
     let to = Cluster::start(Version::V15);
     to.create_named("shop");
     let new = bucket.copies(Cellar::new(&to)).with("BACKUP_AGE_IDENTITY_FILE", &key.identity);
+    let new = new.with("PGCELLAR_HOST", "new-machine");
     fs::remove_dir(new.backup_dir()).unwrap();
     let listed = new.run(["list"]).succeeds();
     assert_eq!(listed.stdout.lines().count(), 4, "{listed}");

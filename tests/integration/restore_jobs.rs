@@ -348,7 +348,7 @@ fn a_job_that_is_killed_ends_them_all() {
     let sleeping = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND starts_with(datname, '{target}_restoring_')"
     );
-    for (signal, code) in [(Signal::KILL, exit::UNAVAILABLE), (Signal::TERM, exit::TEMPFAIL)] {
+    for (signal, code) in [(Signal::KILL, exit::SYSTEM), (Signal::TERM, exit::TEMPFAIL)] {
         let mut running = cellar.run(["restore", "latest", "-j", "2", "-t", &target]).start();
         running.wait_until("both jobs", || cluster.sql("postgres", &sleeping) == "2");
         match signal {

@@ -14,6 +14,7 @@ use crate::common::{Cellar, Cluster, Version, exit, tree};
 mod bucket;
 mod clock;
 mod kept;
+mod windows;
 
 /// Ids that a dry run would keep.
 fn would_keep(shelf: &Shelf, settings: &[(&str, &str)]) -> Vec<String> {
@@ -411,4 +412,27 @@ fn a_directory_archive_goes_with_its_folder() {
     let left = tree::files(&cellar.backup_dir().join(&ids[0]));
     assert_eq!(left, [cellar.backup_dir().join(format!("{}/notes.txt", ids[0]))], "only what no manifest names");
     cellar.run(["verify", "--all"]).succeeds();
+}
+
+/// A record of a verify that cannot be read may have said that the backup is damaged. Nothing is built upon that backup, and
+/// it does not go.
+#[test]
+fn a_result_that_cannot_be_read_is_told_and_costs_no_backup() {
+    let shelf = Shelf::new();
+    let all = shelf.lay_daily("shop", 1..=10);
+    for id in [&all[0], &all[9]] {
+        fs::write(shelf.folder().join(format!("{id}.verify.json")), "{").unwrap();
+    }
+    let outcome = shelf.cellar.run(["list", "--json"]).succeeds().says("cannot be read").says(&all[9]);
+    assert_eq!((&outcome.json()[9]["status"], &outcome.json()[9]["verification"]), (&json!("good"), &Value::Null));
+    assert!(outcome.json()[9]["verification_error"].is_string() && outcome.json()[8]["verification_error"].is_null());
+    let report = shelf.cellar.run(["monitor", "check"]).finish();
+    assert!(format!("{report}").contains("result of the last verify cannot be read"), "{report}");
+    // The newest one that can be trusted is the ninth.
+    let outcome = shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(shelf.listed(), [all[0].clone(), all[8].clone(), all[9].clone()], "{outcome}");
+    shelf.cellar.run(["verify", &all[9]]).succeeds().says("the verify before could not be read");
+    shelf.cellar.run(["verify", &all[0]]).succeeds();
+    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(shelf.listed(), all[9..]);
 }

@@ -9,7 +9,10 @@ use pgcellar::pipeline::digest::DigestReader;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::common::memory::SmallDisk;
 use crate::common::pgcellar::Outcome;
+use crate::common::process::must;
+use crate::common::shelf::Shelf;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 
 /// A database whose dump takes several blocks of each compression.
@@ -406,4 +409,97 @@ fn a_tar_archive_needs_pg_restore_to_be_called_good() {
     assert_eq!(outcome.code(), Some(71), "{outcome}");
     assert!(outcome.stderr.contains("pg_restore is not installed"), "{outcome}");
     assert_eq!(kept.record(), None);
+}
+
+/// What was read and found good is good, whether there is room for a record of it or not.
+#[test]
+fn a_disk_without_room_for_the_record_is_no_failure() {
+    let shelf = Shelf::new();
+    let id = shelf.lay("shop", "2024-01-01T02:00:00Z");
+    let damaged = shelf.lay("shop", "2024-01-02T02:00:00Z");
+    tree::flip_byte(&shelf.archive(&damaged), middle(&shelf.archive(&damaged)));
+    let over = shelf.cellar.scratch().join("disk");
+    fs::create_dir(&over).unwrap();
+    let disk = SmallDisk::mount(&over, 1024);
+    for file in tree::files(&shelf.folder()) {
+        fs::copy(&file, disk.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let filler = File::create(disk.path().join("filler")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(0), &mut &filler).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let run = |arguments: &[&str]| shelf.cellar.run(arguments).env("BACKUP_DIR", disk.path());
+    let outcome = run(&["verify", &id, "--json"]).succeeds().says("good, not recorded").says("no space left");
+    assert_eq!(outcome.json()[0]["result"], "good");
+    assert!(outcome.json()[0]["error"].as_str().unwrap().contains("no space left"), "{outcome}");
+    let outcome = run(&["verify", "--all"]).fails(exit::DATAERR).says("1 of 2 backups are damaged");
+    assert!(outcome.stderr.contains("damaged, not recorded"), "{outcome}");
+    // The others need no room; a pin that cannot be written is none.
+    run(&["list"]).succeeds();
+    run(&["show", &id]).succeeds();
+    run(&["pin", &id]).fails(exit::CANTCREAT).says("no space left");
+    assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["pin"], Value::Null);
+}
+
+/// All verbs say the same of what stands in the place of an archive or a manifest, and none waits for a pipe.
+#[test]
+fn what_is_no_file_is_told_by_every_verb() {
+    let shelf = Shelf::new();
+    let id = shelf.lay("shop", "2024-01-01T02:00:00Z");
+    let kept = shelf.folder().join("kept");
+    let manifest = shelf.folder().join(format!("{id}.manifest.json"));
+    let run = |arguments: &[&str]| shelf.cellar.run(arguments).within(Duration::from_secs(30));
+    let makers: [(&str, fn(&Path)); 3] = [
+        ("a named pipe", |path| drop(must(std::process::Command::new("mkfifo").arg(path)))),
+        ("a folder", |path| fs::create_dir(path).unwrap()),
+        ("a symbolic link that leads nowhere", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
+    ];
+    let clear = |path: &Path| if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();
+    for (what, make) in makers {
+        fs::rename(shelf.archive(&id), &kept).unwrap();
+        make(&shelf.archive(&id));
+        let listed = run(&["list", "--json"]).succeeds().json();
+        assert_eq!(listed[0]["status"], "damaged", "{listed}");
+        assert!(listed[0]["damage"][0].as_str().unwrap().contains(what), "{listed}");
+        run(&["verify", &id]).fails(exit::DATAERR).says(what);
+        run(&["restore", &id]).fails(exit::DATAERR).says(what);
+        run(&["show", &id]).finish();
+        let report = run(&["monitor", "check"]).finish();
+        assert!(format!("{report}").contains(what), "{report}");
+        clear(&shelf.archive(&id));
+        fs::rename(&kept, shelf.archive(&id)).unwrap();
+        fs::remove_file(shelf.folder().join(format!("{id}.verify.json"))).unwrap();
+
+        fs::rename(&manifest, &kept).unwrap();
+        make(&manifest);
+        run(&["list"]).succeeds().says(what);
+        for verb in ["verify", "restore", "show"] {
+            run(&[verb, &id]).fails(exit::DATAERR).says(what);
+        }
+        let report = run(&["monitor", "check"]).finish();
+        assert!(format!("{report}").contains("cannot be used"), "{report}");
+        clear(&manifest);
+        fs::rename(&kept, &manifest).unwrap();
+    }
+    // A link to the archive is the archive.
+    fs::rename(shelf.archive(&id), &kept).unwrap();
+    std::os::unix::fs::symlink(&kept, shelf.archive(&id)).unwrap();
+    run(&["verify", &id]).succeeds().says("good");
+    assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["status"], "verified");
+}
+
+/// The archive is read once, however often a manifest names it.
+#[test]
+fn a_manifest_that_names_a_file_twice_is_refused() {
+    let shelf = Shelf::new();
+    let double = |manifest: &mut Value| {
+        let archive = manifest["files"][0].clone();
+        manifest["files"].as_array_mut().unwrap().push(archive);
+    };
+    let id = shelf.lay_changed("shop", "2024-01-01T02:00:00Z", double);
+    shelf.cellar.run(["verify", &id]).fails(exit::DATAERR).says("twice");
+    let once = shelf.lay("shop", "2024-01-02T02:00:00Z");
+    let path = shelf.folder().join(format!("{once}.manifest.json"));
+    let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"files\": [], ", 1);
+    fs::write(&path, text).unwrap();
+    shelf.cellar.run(["verify", &once]).fails(exit::DATAERR).says("stands twice");
 }

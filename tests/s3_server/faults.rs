@@ -38,6 +38,8 @@ pub enum Fault {
     StallAnswer(usize),
     /// A byte of the answer's body is another one.
     WrongAnswer(usize),
+    /// The answer's body comes in pieces of so many bytes, each after such a pause.
+    Trickle(usize, Duration),
 }
 
 /// A request that came by.
@@ -202,6 +204,7 @@ impl Shared {
                 copy(&mut server, &mut client, at, None)?;
                 self.stand_still(&client)
             }
+            Fault::Trickle(piece, pause) => trickle(&mut server, &mut client, piece, pause),
             Fault::WrongAnswer(at) => copy(&mut server, &mut client, usize::MAX, Some(at)),
             _ => copy(&mut server, &mut client, usize::MAX, None),
         }?;
@@ -250,6 +253,18 @@ fn answer(client: &mut TcpStream, head: &Head, seen: &Seen, status: u16, code: &
     let length = body.len();
     write!(client, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
     client.shutdown(Shutdown::Both)
+}
+
+/// Passes everything on in small pieces.
+fn trickle(from: &mut TcpStream, to: &mut TcpStream, piece: usize, pause: Duration) -> io::Result<()> {
+    let mut bytes = vec![0; piece];
+    loop {
+        match from.read(&mut bytes)? {
+            0 => return Ok(()),
+            read => to.write_all(&bytes[..read])?,
+        }
+        std::thread::sleep(pause);
+    }
 }
 
 /// Passes so many bytes on, or all that come; one of them may be made wrong.

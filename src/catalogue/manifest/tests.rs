@@ -193,3 +193,17 @@ fn pointers_of(value: &Value, path: &str, found: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[test]
+fn nothing_stands_twice_in_a_manifest() {
+    let sample = include_str!("../../../tests/golden/manifest.json");
+    let key = "my%20shop_20231231_020000.manifest.json";
+    Manifest::parse(key, sample.as_bytes()).unwrap();
+    let unknown = sample.replacen('{', "{\"later\": 1, \"later\": 2,", 1);
+    let error = Manifest::parse(key, unknown.as_bytes()).unwrap_err();
+    assert!(error.message().contains("the key 'later' stands twice"), "{error}");
+    let mut manifest: Manifest = serde_json::from_str(sample).unwrap();
+    manifest.files.push(manifest.files[0].clone());
+    let error = Manifest::parse(key, &manifest.to_json().unwrap()).unwrap_err();
+    assert!(error.kind() == Kind::Data && error.message().ends_with("twice"), "{error}");
+}

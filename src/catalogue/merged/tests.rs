@@ -15,7 +15,16 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     host.clone_into(&mut manifest.host);
     manifest.server.identity = Identity::default();
     manifest.omitted.retain(|omission| !omission.rewritten);
-    Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
+    Backup {
+        manifest,
+        store,
+        status: Status::Good,
+        verification: None,
+        verification_error: None,
+        pin: None,
+        drill: None,
+        damage: Vec::new(),
+    }
 }
 
 fn with(status: Status, mut backup: Backup) -> Backup {

@@ -50,6 +50,8 @@ pub enum Reason {
     Pinned,
     /// The store refuses to delete it until then; for ever under a legal hold.
     Locked(Timestamp),
+    /// The record of its last verify cannot be read, and may have said that it is damaged.
+    Unclear,
     /// No rule keeps it, and another store does not have it yet.
     Awaited,
     /// No rule keeps it.
@@ -97,6 +99,7 @@ impl fmt::Display for Reason {
             Reason::Pinned => f.write_str("pinned"),
             Reason::Locked(until) if *until == Timestamp::MAX => f.write_str("under a legal hold"),
             Reason::Locked(until) => write!(f, "locked until {until:.0}"),
+            Reason::Unclear => f.write_str("the result of its last verify cannot be read"),
             Reason::Awaited => f.write_str("expired, but not in the bucket yet"),
             Reason::Expired => f.write_str("no rule keeps it"),
             Reason::ExpiredPartial => f.write_str("partial and too old"),

@@ -34,6 +34,7 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
         match &store.contents {
             Ok(contents) => {
                 findings.extend(unusable(store, contents));
+                findings.extend(unread_results(store, contents));
                 findings.extend(debris(facts, store, contents));
                 findings.extend(damaged(store, contents));
             }
@@ -68,6 +69,23 @@ fn unusable(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
             "what these manifests describe in {} cannot be listed; pgcellar list tells each reason",
             store.location
         ),
+    ))
+}
+
+fn unread_results(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
+    let (id, why) = contents.unread_results.first()?;
+    let ids: Vec<&str> = contents.unread_results.iter().map(|(id, _)| id.as_str()).collect();
+    Some(finding(
+        Level::Warning,
+        "unread_result",
+        store.name,
+        format!(
+            "the result of the last verify cannot be read of {} in {}: {}: {why}",
+            count(ids.len(), "backup"),
+            store.location,
+            some(&ids, SHOWN)
+        ),
+        format!("it may have said that the backup is damaged: pgcellar verify {id} makes a new one"),
     ))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind};
-use crate::postgres::child::Messages;
+use crate::postgres::child::{KILLED_HINT, Messages, WORKER_DIED};
 use crate::postgres::restore::faults::Faults;
 use crate::postgres::restore::refused_owners::RefusedOwners;
 use crate::postgres::restore::server::REFUSED;
@@ -289,6 +289,9 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         let hint =
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
         return (Kind::Missing, hint.to_owned());
+    }
+    if said(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
+        return (Kind::System, KILLED_HINT.to_owned());
     }
     let locks = [
         "deadlock detected",

@@ -13,7 +13,7 @@ use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::pipeline::{Digests, Source};
-use crate::postgres::child::{Child, Messages};
+use crate::postgres::child::{Child, Messages, killed};
 use crate::postgres::programs::Programs;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::complaints::{Judge, failure};
@@ -272,18 +272,17 @@ impl Load<'_> {
         if judge.accepts(status) {
             return Ok(messages);
         }
-        Err(self.failure(judge, &how(status), &messages))
+        Err(match (status.signal(), status.code()) {
+            (Some(signal), _) => killed(self.program(), signal),
+            (None, code) => {
+                let how = format!("failed with exit status {}", code.unwrap_or_default());
+                self.failure(judge, &how, &messages)
+            }
+        })
     }
 
     fn failure(&self, judge: &Judge, how: &str, messages: &Messages) -> Error {
         failure(self.program(), &self.programs.version, how, &judge.decisive(messages))
-    }
-}
-
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("failed with exit status {code}"),
-        (None, signal) => format!("was killed by signal {}", signal.unwrap_or_default()),
     }
 }
 

@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ObjectLockMode, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ObjectLockConfiguration, ObjectLockMode, ServerSideEncryption, StorageClass};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::config::{Encryption, ObjectLock, S3Settings};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
+use crate::store::s3::life::Life;
 use crate::store::s3::rate::{Pace, Rate};
 use crate::store::s3::{client, errors};
 use crate::store::{is_inside, local::PARTIAL};
@@ -48,6 +49,8 @@ pub struct Bucket {
     pub client: Client,
     /// The settings.
     pub settings: S3Settings,
+    /// What is heard of its server.
+    pub life: Life,
     labels: HashMap<String, String>,
     server: Arc<OnceLock<Identity>>,
     handle: Handle,
@@ -75,6 +78,7 @@ impl Bucket {
     pub fn new(
         client: Client,
         settings: S3Settings,
+        life: Life,
         (instance, host): (&str, &str),
         server: Arc<OnceLock<Identity>>,
     ) -> Self {
@@ -82,6 +86,7 @@ impl Bucket {
         let rate = settings.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
         Bucket {
             client,
+            life,
             rate,
             settings,
             labels: HashMap::from(labels),
@@ -136,18 +141,18 @@ impl Bucket {
         client::ATTEMPT + Duration::from_secs(bytes / slowest)
     }
 
-    /// What a new object carries; `mark` tells this upload from every other.
-    pub fn carried(&self, full: &str, mark: Option<&str>) -> Carried {
+    /// What a new object carries; `mark` tells this upload from every other. Only what is bulk has the storage class of the
+    /// settings: the others are read in the ordinary course of things, and may not have to be fetched first.
+    pub fn carried(&self, full: &str, mark: Option<&str>, bulk: bool) -> Carried {
         let mut metadata = self.labels.clone();
         let marks: Vec<&str> = self.server.get().into_iter().flat_map(Identity::marks).collect();
         metadata.extend((!marks.is_empty()).then(|| (MARKS.to_owned(), marks.join(DIVIDER))));
         metadata.extend(mark.map(|mark| (UPLOAD.to_owned(), mark.to_owned())));
-        let is_archive = !full.ends_with(".json") && !full.ends_with(PARTIAL);
         // What is replaced or removed in the ordinary course of things is not locked.
         let is_lasting = ![PARTIAL, ".verify.json", ".pin.json", ".drill.json", ".acknowledged.json"]
             .iter()
             .any(|end| full.ends_with(end));
-        let class = self.settings.storage_class.as_deref().filter(|_| is_archive);
+        let class = self.settings.storage_class.as_deref().filter(|_| bulk);
         let (encryption, encryption_key) = match &self.settings.encryption {
             None => (None, None),
             Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
@@ -176,13 +181,13 @@ impl Bucket {
     /// Looks at an object; none if there is none.
     pub async fn head(&self, full: &str) -> Result<Option<HeadObjectOutput>> {
         let request = self.client.head_object().bucket(&self.settings.bucket).key(full);
-        match request.send().await {
+        match self.ask(errors::READ, full, || request.clone().send()).await? {
             Ok(head) => Ok(Some(head)),
             Err(error) if errors::status(&error) == Some(404) => Ok(None),
             Err(error) if error.raw_response().is_some() => {
                 // An answer to HEAD has no body that says why.
                 let request = self.client.get_object().bucket(&self.settings.bucket).key(full).range("bytes=0-0");
-                match request.send().await {
+                match self.ask(errors::READ, full, || request.clone().send()).await? {
                     Err(telling) => Err(self.explain(errors::READ, full, &telling)),
                     Ok(_) => Err(self.explain(errors::READ, full, &error)),
                 }
@@ -245,8 +250,8 @@ impl Bucket {
     }
 
     /// A request that writes an object with all that it carries.
-    pub async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>) -> PutObjectFluentBuilder {
-        let carried = self.carried(full, mark);
+    pub async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>, bulk: bool) -> PutObjectFluentBuilder {
+        let carried = self.carried(full, mark, bulk);
         let (mode, until) = carried.lock.unzip();
         self.client
             .put_object()
@@ -266,11 +271,11 @@ impl Bucket {
     pub async fn replace(&self, full: &str, bytes: Bytes) -> Result<()> {
         let mut attempts = 0;
         loop {
-            let request = self.put(full, bytes.clone(), None).await;
+            let request = self.put(full, bytes.clone(), None, false).await;
             let pace = self.pace();
             let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
             attempts += 1;
-            match pace.watch(request.send()).await {
+            match self.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
                 None if attempts < client::ATTEMPTS => {}
                 None => return Err(self.stuck(full)),
                 Some(Err(error)) if errors::is_garbled(&error) && attempts < client::ATTEMPTS => {}
@@ -280,16 +285,16 @@ impl Bucket {
     }
 
     /// Writes an object in one request, unless there is one.
-    pub async fn put_new(&self, full: &str, bytes: Bytes, mark: &str) -> Result<()> {
+    pub async fn put_new(&self, full: &str, bytes: Bytes, mark: &str, bulk: bool) -> Result<()> {
         let mut attempts = 0;
         loop {
             self.look_first(full).await?;
-            let request = self.put(full, bytes.clone(), Some(mark)).await.set_if_none_match(self.condition());
+            let request = self.put(full, bytes.clone(), Some(mark), bulk).await.set_if_none_match(self.condition());
             let pace = self.pace();
             let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
             attempts += 1;
             let is_last = attempts >= client::ATTEMPTS;
-            let error = match pace.watch(request.send()).await {
+            let error = match self.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(error)) => error,
                 None if self.is_marked(full, mark).await => return Ok(()),
@@ -324,10 +329,20 @@ impl Bucket {
         aws_sdk_s3::config::Builder::new().timeout_config(client::timeouts(self.patience(bytes.len() as u64)))
     }
 
+    /// The Object Lock of the bucket, if it has one; none if we may not ask.
+    pub async fn lock_configuration(&self) -> Option<Option<ObjectLockConfiguration>> {
+        let request = self.client.get_object_lock_configuration().bucket(&self.settings.bucket);
+        match self.ask(errors::READ, "", || request.clone().send()).await.ok()? {
+            Ok(found) => Some(found.object_lock_configuration),
+            Err(error) if errors::code(&error) == Some("ObjectLockConfigurationNotFoundError") => Some(None),
+            Err(_) => None,
+        }
+    }
+
     /// Deletes an object; one that is not there is no error.
     pub async fn delete(&self, full: &str) -> Result<()> {
         let request = self.client.delete_object().bucket(&self.settings.bucket).key(full);
-        match request.send().await {
+        match self.outlast(errors::DELETE, full, None, request.send()).await? {
             Err(error) if errors::code(&error) == Some("NoSuchKey") => Ok(()),
             Err(error) => Err(self.explain(errors::DELETE, full, &error)),
             Ok(_) => Ok(()),

@@ -22,6 +22,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::config::{Keys, S3Settings};
 use crate::error::{Error, Kind, Result};
+use crate::store::s3::life::Life;
 
 /// How often a request is made before it counts as failed.
 pub const ATTEMPTS: u32 = 5;
@@ -29,8 +30,8 @@ pub const ATTEMPTS: u32 = 5;
 /// How long one attempt at a request that carries few bytes may take.
 pub const ATTEMPT: Duration = Duration::from_secs(30);
 
-/// How long putting parts together may take: some servers copy them.
-pub const COMPLETE: Duration = Duration::from_secs(600);
+/// How long putting parts together may take, which some servers copy, and a page of a list on a slow line.
+pub const SLOW: Duration = Duration::from_secs(600);
 
 /// How long a body may stand still before the attempt counts as failed.
 pub const STALL: Duration = Duration::from_secs(20);
@@ -40,8 +41,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A host of Amazon answers at once; any other has nobody there.
 const INSTANCE: Duration = Duration::from_secs(1);
 
-/// Makes the client. Nothing is asked of the server yet; without keys in the settings, files of the SDK are read.
-pub async fn connect(settings: &S3Settings) -> Result<Client> {
+/// Makes the client, which tells `life` what it hears. Nothing is asked of the server yet; without keys in the settings, files of the SDK are read.
+pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
     let http = http_client(settings.ca_bundle.as_deref())?;
     let region = Region::new(settings.region.clone());
     let credentials = match &settings.keys {
@@ -57,7 +58,7 @@ pub async fn connect(settings: &S3Settings) -> Result<Client> {
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
         .load()
         .await;
-    let mut config = Builder::from(&shared);
+    let mut config = Builder::from(&shared).interceptor(life);
     if let Some(endpoint) = &settings.endpoint {
         // Other servers may know neither names of buckets as hosts nor the newer checksums.
         config = config

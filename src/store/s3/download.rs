@@ -48,7 +48,7 @@ struct Source {
 impl S3Reader {
     /// Reads an object from `offset` on.
     pub fn begin(bucket: Arc<Bucket>, full: String, offset: u64) -> Result<Self> {
-        let begun = bucket.wait(begin(&bucket, &full, offset))?;
+        let begun = bucket.wait(bucket.outlast(errors::READ, &full, None, begin(&bucket, &full, offset)))??;
         let (size, tag) = begun.as_ref().map_or((0, None), |(answer, size)| (*size, answer.e_tag.clone()));
         let source = Arc::new(Source { bucket, full, size, tag });
         let next = size.min(offset + FIRST);
@@ -113,6 +113,21 @@ async fn begin(bucket: &Bucket, full: &str, offset: u64) -> Result<Option<(GetOb
             Err(Error::new(Kind::Unavailable, format!("cannot read {what}: the server does not tell its size")))
         }
     }
+}
+
+/// Reads a small object, but no more than so many bytes of it.
+pub async fn whole(bucket: &Arc<Bucket>, full: &str, most: u64) -> Result<Vec<u8>> {
+    let Some((answer, size)) = begin(bucket, full, 0).await? else { return Ok(Vec::new()) };
+    let source = Source { bucket: Arc::clone(bucket), full: full.to_owned(), size, tag: answer.e_tag.clone() };
+    let mut next = size.min(FIRST);
+    let mut bytes = source.range(0, next, Some(answer)).await?.to_vec();
+    while next < size.min(most) {
+        let end = size.min(next + RANGE);
+        bytes.extend_from_slice(&source.range(next, end, None).await?);
+        next = end;
+    }
+    bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    Ok(bytes)
 }
 
 impl Source {

@@ -5,6 +5,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::config::S3Settings;
 use crate::error::{Error, Kind};
+use crate::store::s3::life::Silence;
 
 /// The longest piece of a server's own words that is passed on, in characters.
 const WORDS: usize = 300;
@@ -120,6 +121,16 @@ where
         SdkError::TimeoutError(_) => (Kind::Unavailable, "no answer in time".to_owned(), Some(REACH.to_owned())),
         _ => broken(error),
     };
+    say(settings, doing, what, (kind, why, hint))
+}
+
+/// Says that nothing was heard of the server.
+pub fn explain_silence(settings: &S3Settings, doing: Doing, what: &str, silence: &Silence) -> Error {
+    let silent = || (Kind::Unavailable, format!("no byte in {} s", silence.lasted.as_secs()), Some(REACH.to_owned()));
+    say(settings, doing, what, silence.failure.clone().unwrap_or_else(silent))
+}
+
+fn say(settings: &S3Settings, doing: Doing, what: &str, (kind, why, hint): Meaning) -> Error {
     let at = match &settings.endpoint {
         Some(url) => url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host).to_owned(),
         None => format!("Amazon, {}", settings.region),
@@ -133,10 +144,11 @@ where
 
 const REACH: &str = "is the server up, and are AWS_ENDPOINT_URL and the proxy right?";
 
-type Meaning = (Kind, String, Option<String>);
+/// Kind, reason and hint of a failure.
+pub type Meaning = (Kind, String, Option<String>);
 
 /// No answer came, or none that could be read.
-fn broken(error: &(dyn std::error::Error + 'static)) -> Meaning {
+pub fn broken(error: &(dyn std::error::Error + 'static)) -> Meaning {
     let words = innermost(error);
     let mentions = |word| causes(error).any(|cause| cause.to_string().to_lowercase().contains(word));
     if says_credential(error) {

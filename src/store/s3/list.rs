@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::types::{EncodingType, MultipartUpload};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::local::PARTIAL;
 use crate::store::s3::bucket::{Bucket, timestamp};
-use crate::store::s3::errors;
+use crate::store::s3::{client, errors};
 use crate::store::{Entry, is_inside};
 
 impl Bucket {
@@ -18,16 +19,15 @@ impl Bucket {
         let mut entries = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let page = self
+            let request = self
                 .client
                 .list_objects_v2()
                 .bucket(&self.settings.bucket)
                 .prefix(format!("{prefix}{begin}"))
                 .encoding_type(EncodingType::Url)
-                .set_continuation_token(next.clone())
-                .send()
-                .await
-                .map_err(explain)?;
+                .set_continuation_token(next.clone());
+            let page = self.ask(errors::LIST, &prefix, || request.clone().customize().config_override(slow()).send());
+            let page = page.await?.map_err(explain)?;
             let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
             for object in page.contents() {
                 let Some(key) = object.key().and_then(|key| relative(key, is_encoded, &prefix)) else { continue };
@@ -57,7 +57,8 @@ impl Bucket {
                 .prefix(begin)
                 .set_key_marker(next.0.clone())
                 .set_upload_id_marker(next.1.clone());
-            let page = match request.send().await {
+            let page = self.ask(errors::UPLOADS, begin, || request.clone().customize().config_override(slow()).send());
+            let page = match page.await? {
                 Err(error) if errors::is_unknown_there(&error) => return Ok(Vec::new()),
                 Err(error) => return Err(self.explain(errors::UPLOADS, begin, &error)),
                 Ok(page) => page,
@@ -111,7 +112,7 @@ impl Bucket {
     /// Gives up an upload; one that is not there any more is no error.
     pub async fn abort(&self, full: &str, id: &str) -> Result<()> {
         let request = self.client.abort_multipart_upload().bucket(&self.settings.bucket).key(full).upload_id(id);
-        match request.send().await {
+        match self.outlast(errors::ABORT, full, None, request.send()).await? {
             Err(error) if errors::code(&error) == Some("NoSuchUpload") => Ok(()),
             Err(error) => Err(self.explain(errors::ABORT, full, &error)),
             Ok(_) => Ok(()),
@@ -122,6 +123,11 @@ impl Bucket {
         let what = self.address(&self.prefix());
         Error::new(Kind::Unavailable, format!("cannot list {what}: the server does not say how its list goes on"))
     }
+}
+
+/// A page may take as long as its bytes move.
+fn slow() -> Builder {
+    Builder::new().timeout_config(client::timeouts(client::SLOW))
 }
 
 /// Whether a key is one that the store lists: of a whole object, at most one folder deep.

@@ -101,8 +101,13 @@ impl Probe {
             .retry_config(RetryConfig::standard().with_max_attempts(2))
             .timeout_config(client::timeouts(FIRST));
         let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.settings.bucket);
-        let request = request.prefix(&prefix).max_keys(1).customize();
-        match request.config_override(quick).interceptor(self.heard.clone()).send().await {
+        let request = request.prefix(&prefix).max_keys(1);
+        let ask = || {
+            let quick = quick.clone();
+            request.clone().customize().config_override(quick).interceptor(self.heard.clone()).send()
+        };
+        let answer = self.bucket.ask(errors::LIST, &prefix, ask).await;
+        match answer.map_err(|error| Refusal { stage: Stage::Server, error })? {
             Ok(_) => Ok(()),
             Err(error) => {
                 Err(Refusal { stage: errors::stage(&error), error: self.bucket.explain(errors::LIST, &prefix, &error) })
@@ -112,12 +117,12 @@ impl Probe {
 
     /// Writes the object, as every announcement and manifest is written.
     pub async fn write(&self) -> Result<()> {
-        self.bucket.put_new(&self.object, self.bytes(), &self.mark).await
+        self.bucket.put_new(&self.object, self.bytes(), &self.mark, false).await
     }
 
     /// Writes it once more on the condition that it is not there: whether the server refuses that.
     pub async fn is_conditional(&self) -> Result<bool> {
-        let request = self.bucket.put(&self.object, self.bytes(), Some(&self.mark)).await.if_none_match("*");
+        let request = self.bucket.put(&self.object, self.bytes(), Some(&self.mark), false).await.if_none_match("*");
         match request.send().await {
             Ok(_) => Ok(false),
             Err(error) if matches!(errors::status(&error), Some(409 | 412)) => Ok(true),
@@ -150,7 +155,7 @@ impl Probe {
     /// among the begun uploads, and gives it up.
     pub async fn upload(&self) -> Result<()> {
         self.note(Begun::Asked);
-        let begun = upload::Parts::begin(&self.bucket, &self.archive, &self.mark).await;
+        let begun = upload::Parts::begin(&self.bucket, &self.archive, &self.mark, true).await;
         let parts = begun.inspect_err(|error| {
             if error.kind() != Kind::Unavailable {
                 self.note(Begun::Not);
@@ -178,11 +183,7 @@ impl Probe {
     pub async fn keeping(&self) -> Keeping {
         let (client, bucket) = (&self.bucket.client, &self.bucket.settings.bucket);
         let versions = client.get_bucket_versioning().bucket(bucket).send().await.ok();
-        let lock = match client.get_object_lock_configuration().bucket(bucket).send().await {
-            Ok(found) => Some(found.object_lock_configuration),
-            Err(error) if errors::code(&error) == Some("ObjectLockConfigurationNotFoundError") => Some(None),
-            Err(_) => None,
-        };
+        let lock = self.bucket.lock_configuration().await;
         let rule = lock.as_ref().and_then(|found| found.as_ref()?.rule()?.default_retention());
         Keeping {
             versions: versions.map(|found| found.status() == Some(&BucketVersioningStatus::Enabled)),

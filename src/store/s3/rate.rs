@@ -64,7 +64,7 @@ impl Pace {
     pub async fn watch<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         let mut request = std::pin::pin!(request);
         loop {
-            let limit = *self.moved.lock().unwrap_or_else(PoisonError::into_inner) + STILL;
+            let limit = self.moved() + STILL;
             match tokio::time::timeout_at(limit, request.as_mut()).await {
                 Ok(answer) => return Some(answer),
                 Err(_) if !self.has_moved(limit) => return None,
@@ -74,10 +74,16 @@ impl Pace {
     }
 
     fn has_moved(&self, limit: Instant) -> bool {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) + STILL > limit
+        self.moved() + STILL > limit
     }
 
-    fn moves(&self) {
+    /// When the last piece went out.
+    pub fn moved(&self) -> Instant {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A piece goes out.
+    pub fn moves(&self) {
         *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -91,7 +97,6 @@ impl Pace {
 }
 
 /// After the body of a request was signed, it is cut into pieces.
-
 #[dyn_dispatch_hint]
 impl Intercept for Pace {
     fn name(&self) -> &'static str {

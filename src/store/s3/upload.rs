@@ -37,6 +37,8 @@ pub struct S3Upload {
     bucket: Arc<Bucket>,
     full: String,
     mark: String,
+    /// Whether it is the bulk of a backup, which the storage class is for.
+    bulk: bool,
     expected: Option<u64>,
     written: u64,
     buffer: Vec<u8>,
@@ -57,7 +59,7 @@ pub struct Parts {
 
 impl S3Upload {
     /// Begins an object. What is large is not sent at all if its key is taken.
-    pub fn begin(bucket: Arc<Bucket>, full: String, expected: Option<u64>) -> Result<Self> {
+    pub fn begin(bucket: Arc<Bucket>, full: String, expected: Option<u64>, bulk: bool) -> Result<Self> {
         if expected.is_none_or(|bytes| bytes > PART) {
             bucket.wait(bucket.must_be_free(&full))?;
         }
@@ -65,6 +67,7 @@ impl S3Upload {
             bucket,
             full,
             mark: mark(),
+            bulk,
             expected,
             written: 0,
             buffer: Vec::new(),
@@ -87,7 +90,7 @@ impl S3Upload {
         let sent = bucket.wait(async {
             let parts = match &mut self.parts {
                 Some(parts) => parts,
-                none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark).await?),
+                none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark, self.bulk).await?),
             };
             let most = (IN_FLIGHT / size).clamp(1, PARALLEL);
             while parts.running.len() as u64 >= most {
@@ -120,7 +123,7 @@ impl S3Upload {
         self.bucket.look_first(&self.full).await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         loop {
-            let slow = client::timeouts(client::COMPLETE);
+            let slow = client::timeouts(client::SLOW);
             let request = self
                 .bucket
                 .client
@@ -130,8 +133,8 @@ impl S3Upload {
                 .upload_id(id)
                 .multipart_upload(parts.clone())
                 .set_if_none_match(self.bucket.condition());
-            let Err(error) = request.customize().config_override(Builder::new().timeout_config(slow)).send().await
-            else {
+            let request = request.customize().config_override(Builder::new().timeout_config(slow)).send();
+            let Err(error) = self.bucket.outlast(errors::WRITE, &self.full, None, request).await? else {
                 return self.compare_size().await;
             };
             let is_gone = errors::code(&error) == Some("NoSuchUpload");
@@ -187,8 +190,8 @@ impl Parts {
     }
 
     /// Begins an upload.
-    pub async fn begin(bucket: &Bucket, full: &str, mark: &str) -> Result<Self> {
-        let carried = bucket.carried(full, Some(mark));
+    pub async fn begin(bucket: &Bucket, full: &str, mark: &str, bulk: bool) -> Result<Self> {
+        let carried = bucket.carried(full, Some(mark), bulk);
         let (mode, until) = carried.lock.unzip();
         let begun = bucket
             .client
@@ -200,10 +203,9 @@ impl Parts {
             .set_server_side_encryption(carried.encryption)
             .set_ssekms_key_id(carried.encryption_key)
             .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .send()
-            .await
-            .map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
+            .set_object_lock_retain_until_date(until);
+        let begun = bucket.outlast(errors::WRITE, full, None, begun.send()).await?;
+        let begun = begun.map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
         match begun.upload_id() {
             Some(id) => Ok(Parts { id: id.to_owned(), begun: 0, running: JoinSet::new(), done: Vec::new() }),
             None => Err(Error::new(
@@ -246,7 +248,7 @@ async fn send_part(bucket: &Bucket, full: &str, id: &str, number: i32, bytes: By
         // Content-MD5 is signed with the other headers and tells of the bytes what a second digest over them would.
         let request = if digest.is_some() { request.disable_payload_signing() } else { request };
         attempts += 1;
-        match pace.watch(request.send()).await {
+        match bucket.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
             Some(Ok(sent)) => break sent,
             None if attempts < client::ATTEMPTS => {}
             None => return Err(bucket.stuck(full)),
@@ -315,7 +317,7 @@ impl Upload for S3Upload {
             }
             None => {
                 let bytes = Bytes::from(std::mem::take(&mut self.buffer));
-                self.bucket.wait(self.bucket.put_new(&self.full, bytes, &self.mark))?;
+                self.bucket.wait(self.bucket.put_new(&self.full, bytes, &self.mark, self.bulk))?;
             }
         }
         self.is_committed = true;

@@ -3,8 +3,6 @@
 //! It is never announced under the temporary name that a backup's manifest has: whatever an unfinished manifest names is
 //! swept, and these files are somebody's only copy.
 
-use std::io::Write;
-
 use crate::catalogue;
 use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, Role, Verification};
@@ -13,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::store::Store;
 use crate::task::adopt::candidate::Candidate;
+use crate::task::publish::publish;
 
 /// Whether the manifest of this id is already that of this file or folder.
 ///
@@ -53,10 +52,7 @@ pub fn write(place: &Place, candidate: &Candidate, manifest: &Manifest) -> Resul
     if store.name() == "local" {
         return store.replace(&key, &bytes);
     }
-    let mut upload = store.create(&key, Some(bytes.len() as u64))?;
-    upload.write_all(&bytes).map_err(|error| Error::write(&key, &error))?;
-    upload.seal()?;
-    upload.commit()
+    publish(store, &key, &bytes)
 }
 
 fn nothing_changed(store: &dyn Store, manifest: &Manifest) -> Result<()> {

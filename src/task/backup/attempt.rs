@@ -200,11 +200,14 @@ pub fn keys(run: &Run<'_>, id: &str) -> [String; 3] {
     [archive_key(run, id), globals_key(run, id), fingerprints_key(run, id)]
 }
 
-/// Begins a file of the backup, whose size nobody knows yet.
-pub async fn create(run: &Run<'_>, key: &str) -> Result<Box<dyn Upload>> {
+/// Begins a file of the backup, whose size is not known yet.
+pub async fn create(run: &Run<'_>, key: &str, role: Role) -> Result<Box<dyn Upload>> {
     let (store, key) = (Arc::clone(&run.store), key.to_owned());
-    let create = async { joined(tokio::task::spawn_blocking(move || store.create(&key, None)).await) };
-    run.stop.or(create).await
+    let create = tokio::task::spawn_blocking(move || match role {
+        Role::Archive => store.create_bulk(&key, None),
+        _ => store.create(&key, None),
+    });
+    run.stop.or(async { joined(create.await) }).await
 }
 
 /// Key of a file that is compressed and encrypted as the settings say.
@@ -233,7 +236,7 @@ async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
     let Order { run, call, id, .. } = order;
     let format = run.settings.format;
     let key = archive_key(run, id);
-    let upload = create(run, &key).await?;
+    let upload = create(run, &key, Role::Archive).await?;
     let mut child = Child::start("pg_dump", call.stream(format))?;
     let stdout = child.stdout()?;
     let progress = match run.local {
@@ -337,7 +340,7 @@ async fn dump_globals(
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
     let key = globals_key(run, id);
-    let upload = create(run, &key).await?;
+    let upload = create(run, &key, Role::Globals).await?;
     let mut child = Child::start("pg_dumpall", globals(call, passwords))?;
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();

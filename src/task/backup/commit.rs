@@ -7,6 +7,7 @@ use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::whole::{Sealed, Whole};
 use crate::task::backup::{Run, claim};
+use crate::task::publish::publish;
 
 /// Writes the manifest, and gives everything its name, in the store that the backup was made in.
 pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
@@ -52,17 +53,9 @@ fn name_all_in_bucket(store: &dyn Store, whole: Whole, manifest: &Manifest) -> R
     name_archive(whole.archive)?;
     whole.globals.commit()?;
     whole.fingerprints.map_or(Ok(()), |fingerprints| fingerprints.commit())?;
-    write(store, &key, &document)?;
+    publish(store, &key, &document)?;
     forget_announcement(store, &key);
     Ok(())
-}
-
-/// Writes a small object whole.
-pub fn write(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<()> {
-    let mut upload = store.create(key, Some(bytes.len() as u64))?;
-    upload.write_all(bytes).map_err(|error| Error::write(format!("{key} to {}", store.location()), &error))?;
-    upload.seal()?;
-    upload.commit()
 }
 
 /// The backup exists. An announcement that stays says nothing any more, and retention removes it.

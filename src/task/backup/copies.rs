@@ -19,7 +19,7 @@ use crate::host::thread::joined;
 use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::task::backup::copy::Copier;
+use crate::task::backup::copy::{Copier, interrupted};
 use crate::task::backup::{PROMPT, Run};
 use crate::task::retention;
 
@@ -208,7 +208,7 @@ async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, ma
         () = run.stop.wait() => {
             // A bucket that does not answer keeps nobody waiting: what was begun there stays announced.
             drop(tokio::time::timeout(PROMPT, copying).await);
-            Err(run.stop.error())
+            Err(interrupted(run.stop))
         }
     };
     done?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::catalogue::claim::Claim;
 use crate::catalogue::document;
 use crate::catalogue::drill::Drill;
-use crate::catalogue::manifest::{Manifest, Pin, StoredFile};
+use crate::catalogue::manifest::{Manifest, Pin, Role, StoredFile};
 use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -16,7 +16,8 @@ use crate::identity::Identity;
 use crate::parallel;
 use crate::pipeline::digest::DigestReader;
 use crate::store::Store;
-use crate::task::backup::commit::{forget_announcement, write};
+use crate::task::backup::commit::forget_announcement;
+use crate::task::publish::publish;
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
@@ -49,7 +50,7 @@ impl Copier {
     /// `Kind::Data` if a file is not what the manifest says: then nothing of the backup stays there.
     pub fn copy(&self, manifest: &Manifest) -> Result<()> {
         match self.steps(manifest) {
-            Err(_) if self.stop.requested() => Err(self.stop.error()),
+            Err(_) if self.stop.requested() => Err(interrupted(&self.stop)),
             Err(error) if error.kind() == Kind::Data => {
                 if let Err(error) = self.take_back(manifest) {
                     log::warn!("what was copied of {} stays in the bucket for now: {error}", manifest.id);
@@ -70,7 +71,7 @@ impl Copier {
         let left = self.announce(manifest, &document)?;
         self.files(manifest, left)?;
         self.records(&manifest.id)?;
-        write(self.to.as_ref(), &key, &document)?;
+        publish(self.to.as_ref(), &key, &document)?;
         forget_announcement(self.to.as_ref(), &key);
         Ok(())
     }
@@ -195,7 +196,11 @@ impl Copier {
         }
         let from = self.from.read(&file.key, 0)?;
         let mut from = DigestReader::new(self.stop.reader(self.moved.reader(from)));
-        let mut upload = self.to.create(&file.key, Some(file.stored_bytes))?;
+        let size = Some(file.stored_bytes);
+        let mut upload = match file.role {
+            Role::Archive => self.to.create_bulk(&file.key, size)?,
+            _ => self.to.create(&file.key, size)?,
+        };
         let mut piece = vec![0; PIECE];
         loop {
             let bytes = match from.read(&mut piece) {
@@ -220,6 +225,11 @@ impl Copier {
         upload.seal()?;
         upload.commit()
     }
+}
+
+/// The error of a copy that was told to stop: what is there of it stays, and stays announced.
+pub fn interrupted(stop: &Stop) -> Error {
+    stop.error().hint("the next backup goes on with it")
 }
 
 /// What a killed run has left.

@@ -23,7 +23,7 @@ pub async fn store(
 ) -> Result<(Box<dyn Upload>, StoredFile)> {
     let document = fingerprints(recorded, dumped.contents(), &run.settings.options, &facts.lc_monetary);
     let key = attempt::fingerprints_key(run, id);
-    let upload = attempt::create(run, &key).await?;
+    let upload = attempt::create(run, &key, Role::Fingerprints).await?;
     let recipe = attempt::recipe(run);
     let stored = tokio::task::spawn_blocking(move || {
         let write = || {

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use crate::catalogue::drill::{Drill, NAMED, VERSION, archive_sha256};
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::record;
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
+use crate::printable::printable;
 use crate::task::drill::chosen::Subject;
 use crate::task::drill::seconds;
 use crate::task::drill::verdict::Verdict;
@@ -37,17 +39,13 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant)
 
 /// Writes it wherever the backup still is.
 pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> {
-    let (stores, drill) = (subject.stores.clone(), drill.clone());
+    let (stores, drill, result) = (subject.stores.clone(), drill.clone(), drill.result.name());
     let work = tokio::task::spawn_blocking(move || {
         let mut written = Ok(());
         let mut anywhere = false;
         for store in stores {
-            let one = match store.size(&Manifest::key(&drill.id)) {
-                Ok(Some(_)) => store.replace(&Drill::key(&drill.id), &drill.to_json()?).map(|()| anywhere = true),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            written = written.and(one);
+            let one = record::write(store.as_ref(), &drill.id, &Drill::key(&drill.id), &drill.to_json()?);
+            written = written.and(one.map(|is_there| anywhere |= is_there));
         }
         match written {
             Ok(()) if !anywhere => {
@@ -56,6 +54,12 @@ pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> 
             written => written,
         }
     });
-    let written = stop.or(async { joined(work.await) }).await;
-    written.map_err(|error| error.context("the result of the drill cannot be recorded"))
+    match stop.or(async { joined(work.await) }).await {
+        // What came of it came of it, whether there is room for a record or not.
+        Err(error) if error.kind() == Kind::CannotWrite => {
+            log::warn!("{}: {}, not recorded: {error}", printable(&subject.manifest.id), result);
+            Ok(())
+        }
+        written => written.map_err(|error| error.context("the result of the drill cannot be recorded")),
+    }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::emptied::{Emptied, Fill, emptied};
 use crate::catalogue::merged::Merged;
+use crate::catalogue::newest::is_from_future;
 use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
 use crate::config::Place;
@@ -64,8 +65,9 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
 /// The good copies of each backup of a database, the oldest backup first.
 fn good<'a>(database: &str, merged: &'a Merged) -> Vec<Vec<&'a Backup>> {
     let now = Timestamp::now();
-    let is_good =
-        |copy: &&Backup| matches!(copy.status, Status::Good | Status::Verified) && copy.manifest.started <= now;
+    let is_good = |copy: &&Backup| {
+        matches!(copy.status, Status::Good | Status::Verified) && !is_from_future(copy.manifest.started, now)
+    };
     let groups = merged.own(Some(database)).map(|group| group.copies().filter(is_good).collect::<Vec<_>>());
     groups.filter(|copies| !copies.is_empty()).collect()
 }

@@ -40,6 +40,20 @@ struct Chosen {
     replaces_empty: bool,
 }
 
+/// A database that could not be restored.
+struct Failure {
+    database: String,
+    error: Error,
+}
+
+impl Failure {
+    /// Tells why at once.
+    fn told(database: String, error: Error) -> Self {
+        log::error!("{}", printable(&format!("database '{database}': {error}")));
+        Failure { database, error }
+    }
+}
+
 /// What has come of a database.
 struct Outcome<'a> {
     chosen: &'a Chosen,
@@ -78,9 +92,8 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
         let begun = Instant::now();
         let restored = one(&chosen.args(args), chosen.wanted(), &chosen.manifest.database, connection, stop).await;
         let result = restored.map_err(|error| {
-            log::error!("{}", printable(&format!("database '{}': {error}", chosen.manifest.database)));
             let shown = format!("failed: {}", error.message());
-            failures.push((chosen.manifest.database.clone(), error));
+            failures.push(Failure::told(chosen.manifest.database.clone(), error));
             shown
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
@@ -89,15 +102,13 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     if stop.requested() {
         return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
     }
-    conclude(failures, outcomes.len())
+    conclude(&failures)?;
+    log::info!("restored {}", count(outcomes.len(), "database"));
+    Ok(())
 }
 
-/// The newest good backup of each database, as of this time; and the databases that have no good one, with the reasons.
-fn choose(
-    merged: Merged,
-    at: Option<Timestamp>,
-    stores: &[Arc<dyn Store>],
-) -> Result<(Vec<Chosen>, Vec<(String, Error)>)> {
+/// The newest good backup of each database, as of this time. A database that has no good one is among the failures.
+fn choose(merged: Merged, at: Option<Timestamp>, stores: &[Arc<dyn Store>]) -> Result<(Vec<Chosen>, Vec<Failure>)> {
     let databases = |merged: &Merged| -> BTreeSet<String> {
         merged.own(None).map(|group| group.manifest().database.clone()).collect()
     };
@@ -111,41 +122,44 @@ fn choose(
         log::warn!("'{}' has no backup of that time: all of its backups are newer", printable(name));
     }
     if there.is_empty() {
-        let error = match at {
-            Some(at) => {
-                Error::new(Kind::Missing, format!("there is no backup of {} or before", second(at, &local_zone())))
-                    .hint("pgcellar list shows what there is")
-            }
-            None => match merged.resolve(Asked { id: "latest", database: None, verb: "restore" }) {
-                Err(error) => error,
-                Ok(_) => Error::new(Kind::Internal, "a backup of no database was found"),
-            },
-        };
-        return Err(merged.or_unread(error));
+        return Err(nothing(merged, at));
     }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
-    for name in there {
-        match merged.resolve(Asked { id: "latest", database: Some(&name), verb: "restore" }) {
-            Ok(choice) => {
-                choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
-                let lost = || Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store));
-                let store = stores.iter().find(|store| store.name() == choice.copy.store).ok_or_else(lost)?;
-                let (manifest, store) = (choice.copy.manifest.clone(), Arc::clone(store));
-                all.push(Chosen { manifest, store, replaces_empty: false });
-            }
-            Err(error) => {
-                log::error!("{}", printable(&format!("database '{name}': {error}")));
-                failures.push((name, error));
-            }
+    for database in there {
+        match newest(&merged, &database, stores) {
+            Ok(chosen) => all.push(chosen),
+            Err(error) => failures.push(Failure::told(database, error)),
         }
     }
     for unread in &merged.unread {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
     }
     match (all.is_empty(), failures.is_empty()) {
-        (true, false) => Err(merged.or_unread(failures.swap_remove(0).1)),
+        (true, false) => Err(merged.or_unread(failures.swap_remove(0).error)),
         _ => Ok((all, failures)),
     }
+}
+
+fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>]) -> Result<Chosen> {
+    let choice = merged.resolve(Asked { id: "latest", database: Some(database), verb: "restore" })?;
+    choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
+    let store = stores.iter().find(|store| store.name() == choice.copy.store);
+    let store =
+        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
+    Ok(Chosen { manifest: choice.copy.manifest.clone(), store: Arc::clone(store), replaces_empty: false })
+}
+
+/// The error where there is no backup at all.
+fn nothing(merged: Merged, at: Option<Timestamp>) -> Error {
+    let latest = merged.resolve(Asked { id: "latest", database: None, verb: "restore" }).err();
+    let error = match (at, latest) {
+        (None, Some(error)) => error,
+        (at, _) => {
+            let of = at.map(|at| format!(" of {} or before", second(at, &local_zone()))).unwrap_or_default();
+            Error::new(Kind::Missing, format!("there is no backup{of}")).hint("pgcellar list shows what there is")
+        }
+    };
+    merged.or_unread(error)
 }
 
 /// A database that was dropped long ago has a last backup still.
@@ -225,7 +239,7 @@ impl Chosen {
 async fn show_plans(
     args: &RestoreArgs,
     all: &[Chosen],
-    mut failures: Vec<(String, Error)>,
+    mut failures: Vec<Failure>,
     connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
@@ -237,20 +251,18 @@ async fn show_plans(
         let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
         let target = &chosen.manifest.database;
         let shown = plan::show(&args, chosen.wanted(), target, connection, stop).await;
-        failures.extend(shown.err().map(|error| (target.clone(), error)));
+        failures.extend(shown.err().map(|error| Failure { database: target.clone(), error }));
     }
-    conclude(failures, all.len())
+    conclude(&failures)
 }
 
-fn conclude(failures: Vec<(String, Error)>, restored: usize) -> Result<()> {
-    let Some((_, first)) = failures.first() else {
-        log::info!("restored {}", count(restored, "database"));
-        return Ok(());
-    };
-    let kind = first.kind();
-    let names: Vec<String> = failures.iter().map(|(name, _)| identifier(name)).collect();
+/// The error of what failed, of the kind of the first.
+fn conclude(failures: &[Failure]) -> Result<()> {
+    let Some(first) = failures.first() else { return Ok(()) };
+    let names: Vec<String> = failures.iter().map(|failure| identifier(&failure.database)).collect();
     let message = format!("{} could not be restored: {}", count(names.len(), "database"), names.join(", "));
-    Err(Error::new(kind, message).hint("the messages above say why; pgcellar restore ID restores one of them alone"))
+    Err(Error::new(first.error.kind(), message)
+        .hint("the messages above say why; pgcellar restore ID restores one of them alone"))
 }
 
 /// A line for each database.

@@ -3,6 +3,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
@@ -23,8 +26,18 @@ use crate::task::restore::{Input, Run, archive, compare, look, parallel, public,
 /// How many of a program's warnings are shown.
 const SHOWN: usize = 20;
 
-/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes.
-pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<u64> {
+/// How long a session that the rest of the work needs is tried for, once the data are loaded and compared.
+const SESSION: Duration = Duration::from_secs(60);
+
+/// How often it is tried.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes, if the server
+/// tells it.
+///
+/// Once the data are found to be those of the backup, only what makes them incomplete is an error: a database without
+/// statistics is slow and whole.
+pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<Option<u64>> {
     let (connection, name) = (&run.sessions.connection, database.name());
     let deferred =
         run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
@@ -53,9 +66,44 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
     replace::go_on(run, looked)?;
     replace::go_on(run, compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
-    run.stop.or(look::analyze(connection, name, run.jobs)).await?;
+    or_not_analyzed(run, run.stop.or(look::analyze(connection, name, run.jobs)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
-    run.stop.or(database.bytes(server)).await
+    match run.stop.or(database.bytes(server)).await {
+        Err(error) if !run.stop.requested() => {
+            log::debug!("{error}");
+            Ok(None)
+        }
+        bytes => bytes.map(Some),
+    }
+}
+
+/// Whatever keeps the statistics from being gathered is a warning.
+fn or_not_analyzed(run: &Run<'_>, analyzed: Result<()>) -> Result<()> {
+    match analyzed {
+        Err(error) if !run.stop.requested() => {
+            let target = run.target.escape_debug();
+            log::warn!(
+                "'{target}' is restored whole, and not analyzed: {error}: run ANALYZE in it, it is slow without"
+            );
+            Ok(())
+        }
+        analyzed => analyzed,
+    }
+}
+
+/// A session in the loaded database. What keeps it from beginning may pass: connections that are all taken, a server that
+/// restarts.
+async fn session_in_compared(run: &Run<'_>, database: &str) -> Result<Client> {
+    let begun = Instant::now();
+    loop {
+        match session_in_loaded(&run.sessions.connection, database).await {
+            Err(error) if begun.elapsed() < SESSION => {
+                log::warn!("{error}: trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            session => return session,
+        }
+    }
 }
 
 /// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
@@ -120,7 +168,7 @@ async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Re
     if deferred.refreshes.is_empty() {
         return Ok(());
     }
-    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    let client = session_in_compared(run, database).await?;
     deferred.prepare(&client).await?;
     let outcome = refresh_all(&client, &deferred.refreshes).await?;
     for (view, tables) in &outcome.with_tables {
@@ -174,7 +222,7 @@ async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, last: &[String]
     if deferred.event_triggers.is_empty() && last.is_empty() {
         return Ok(());
     }
-    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    let client = session_in_compared(run, database).await?;
     deferred.prepare(&client).await?;
     let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
     let made_all = errors.is_empty();

@@ -10,7 +10,7 @@ use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::copied::{Copied, address};
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::retention::{Decision, Facts, decide};
+use crate::catalogue::retention::{Decision, Facts, Reason, decide};
 use crate::catalogue::{Backup, Status};
 use crate::config::Policy;
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ impl Marks {
         Facts {
             id: &manifest.id,
             started: manifest.started,
-            status: backup.status,
+            status: if is_unclear(backup) { Status::Damaged } else { backup.status },
             pinned: self.pinned.contains(&manifest.id),
             locked_until: None,
             proven: self.proven.contains(&manifest.id),
@@ -145,6 +145,12 @@ fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
     would_stay(&lacking, &there, &bucket.policy, run.now, &run.settings.zone)
 }
 
+/// Whether its files are there, and a record of a verify that may have said that they are damaged cannot be read. It is no
+/// reason to remove another one, and is not removed itself.
+fn is_unclear(backup: &Backup) -> bool {
+    backup.verification_error.is_some() && backup.status != Status::Damaged
+}
+
 fn id(backup: &Backup) -> String {
     backup.manifest.id.clone()
 }
@@ -172,28 +178,37 @@ fn by_database(
         decisions.extend(places.into_iter().zip(decided));
     }
     decisions.sort_by_key(|(at, _)| *at);
-    decisions.into_iter().map(|(_, decision)| decision).collect()
+    let unless_unclear = |(at, decision): (usize, Decision)| match is_unclear(backups[at]) && !decision.keep {
+        true => Decision { keep: true, reasons: vec![Reason::Unclear] },
+        false => decision,
+    };
+    decisions.into_iter().map(unless_unclear).collect()
 }
 
 /// Asks the store about locks, but only of what would be removed: a lock keeps its backup, and changes nothing else.
 fn decide_with_locks<'a>(run: &Run, shelf: &'a Shelf, facts: &mut [Facts<'a>]) -> Result<Vec<Decision>> {
     let decisions = decide_all(run, shelf, facts);
     let removed: Vec<usize> = (0..decisions.len()).filter(|at| !decisions[*at].keep).collect();
-    let locks = parallel::map(&removed, |at| locked_until(shelf.store.as_ref(), &shelf.backups[*at].manifest));
-    for (at, lock) in removed.into_iter().zip(locks) {
-        facts[at].locked_until = lock?;
+    let store = shelf.store.as_ref();
+    if removed.is_empty() || !store.has_locks() {
+        return Ok(decisions);
+    }
+    // The manifest was written last, and so tells it soonest.
+    let keys = removed.iter().map(|at| (*at, Manifest::key(&shelf.backups[*at].manifest.id))).collect();
+    for (at, lock) in locks(store, keys)? {
+        facts[at].locked_until = lock;
+    }
+    let unlocked = removed.into_iter().filter(|at| facts[*at].locked_until.is_none());
+    let files = |at: usize| shelf.backups[at].manifest.files.iter().map(move |file| (at, file.key.clone()));
+    let keys = unlocked.flat_map(files).collect();
+    for (at, lock) in locks(store, keys)? {
+        facts[at].locked_until = facts[at].locked_until.or(lock);
     }
     Ok(decide_all(run, shelf, facts))
 }
 
-/// Until when the store refuses to delete any of a backup's objects. The manifest was written last, and so tells it soonest.
-fn locked_until(store: &dyn Store, manifest: &Manifest) -> Result<Option<Timestamp>> {
-    let key = Manifest::key(&manifest.id);
-    let keys = [&key].into_iter().chain(manifest.files.iter().map(|file| &file.key));
-    for key in keys {
-        if let Some(until) = store.locked_until(key)? {
-            return Ok(Some(until));
-        }
-    }
-    Ok(None)
+/// Until when the store refuses to delete each of these objects. All are asked about at once, as far as that goes.
+fn locks(store: &dyn Store, keys: Vec<(usize, String)>) -> Result<Vec<(usize, Option<Timestamp>)>> {
+    let locks = parallel::map(&keys, |(at, key)| store.locked_until(key).map(|lock| (*at, lock)));
+    locks.into_iter().collect()
 }

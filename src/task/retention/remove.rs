@@ -5,8 +5,9 @@ use indicatif::HumanBytes;
 
 use super::{Planned, Run, Shelf};
 use crate::catalogue::drill::Drill;
-use crate::catalogue::manifest::{Manifest, Pin, Verification};
-use crate::error::{Error, Kind, Result};
+use crate::catalogue::manifest::{Manifest, Verification};
+use crate::catalogue::record;
+use crate::error::{Error, Result};
 use crate::host::event;
 use crate::parallel;
 use crate::printable::printable;
@@ -43,11 +44,7 @@ pub fn remove(run: &Run, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<(
 fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
     let (store, id) = (shelf.store.as_ref(), &manifest.id);
     // A pin takes no lock: it may have come since the store was read.
-    if store.size(&Pin::key(id))?.is_some() {
-        return Err(Error::new(Kind::TryAgain, format!("{id} was pinned meanwhile")));
-    }
-    let key = Manifest::key(id);
-    store.withdraw(&key)?;
+    record::withdraw(store, id)?;
     for deleted in parallel::map(&manifest.files, |file| store.delete(&file.key)) {
         deleted?;
     }
@@ -56,7 +53,7 @@ fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
     if let Some(folder) = &shelf.folder {
         folder.remove_empty_folder(id)?;
     }
-    store.discard(&key)
+    store.discard(&Manifest::key(id))
 }
 
 fn tell(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {

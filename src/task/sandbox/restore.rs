@@ -73,11 +73,11 @@ impl From<Error> for Failed {
     }
 }
 
-/// An error of PostgreSQL's programs or of the server, about what is restored: those of a full disk and of being told to
-/// stop say nothing of the backup.
+/// An error of PostgreSQL's programs or of the server, about what is restored: those of a full disk, of a program that was
+/// killed and of being told to stop say nothing of the backup.
 pub fn of_backup(error: Error) -> Failed {
     match error.kind() {
-        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal => Failed::Other(error),
+        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal | Kind::System => Failed::Other(error),
         _ if error.message().contains("No space left on device") => {
             Failed::Other(Error::new(Kind::CannotWrite, error.message()))
         }

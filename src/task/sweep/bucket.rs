@@ -10,8 +10,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::catalogue::claim::Claim;
-use crate::catalogue::manifest::MANIFEST;
+use crate::catalogue::manifest::{MANIFEST, Manifest, Pin};
 use crate::catalogue::name::leading_id;
+use crate::catalogue::record;
 use crate::config::Place;
 use crate::error::Result;
 use crate::parallel;
@@ -26,7 +27,10 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
     let now = Timestamp::now();
     let partials = store.partials()?;
     let announced = announced(store, place, &partials)?;
-    let entries = store.list()?;
+    let mut entries = store.list()?;
+    if bring_back(store, &entries, &announced)? {
+        entries = store.list()?;
+    }
     let whole: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.strip_suffix(MANIFEST)).collect();
     let is_old = |entry: &&Entry| is_older(entry.modified, age, now);
 
@@ -56,6 +60,26 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
         log::info!("removed the announcement of {}, which a killed run had left", printable(&entry.key));
     }
     Ok(())
+}
+
+/// Gives manifests their names again that a killed run had withdrawn, where the backup is pinned and whole. Says whether
+/// there were any.
+fn bring_back(store: &dyn Store, entries: &[Entry], announced: &HashSet<String>) -> Result<bool> {
+    let listed: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let mut any = false;
+    for id in announced {
+        let key = Manifest::key(id);
+        if listed.contains(key.as_str()) || !listed.contains(Pin::key(id).as_str()) {
+            continue;
+        }
+        let Ok(manifest) = store.read_partial(&key).and_then(|bytes| Manifest::parse(&key, &bytes)) else { continue };
+        if record::is_to_come_back(store, &manifest)? {
+            store.reinstate(&key)?;
+            log::warn!("{} is listed again: it was pinned when a killed run was to remove it", printable(id));
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// Ids that this instance announced on this host.

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::catalogue;
 use crate::catalogue::manifest::{Manifest, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -60,13 +61,13 @@ impl Reading {
         read: impl FnOnce() -> Result<Vec<String>>,
     ) -> Result<Vec<String>> {
         let damage = match self.store.size(&file.key)? {
-            None => self.missing(manifest)?,
+            None => self.missing(manifest, &file.key)?,
             Some(bytes) if bytes < file.stored_bytes => vec![format!("has {bytes} of {} bytes", file.stored_bytes)],
             Some(bytes) if bytes > file.stored_bytes => {
                 vec![format!("has {bytes} bytes instead of {}", file.stored_bytes)]
             }
             Some(_) => match read() {
-                Err(error) if error.kind() == Kind::Missing => self.missing(manifest)?,
+                Err(error) if error.kind() == Kind::Missing => self.missing(manifest, &file.key)?,
                 damage => damage?,
             },
         };
@@ -74,9 +75,9 @@ impl Reading {
     }
 
     /// A file that is missing is damage, unless the whole backup has been deleted meanwhile.
-    fn missing(&self, manifest: &Manifest) -> Result<Vec<String>> {
+    fn missing(&self, manifest: &Manifest, key: &str) -> Result<Vec<String>> {
         match self.store.size(&Manifest::key(&manifest.id))? {
-            Some(_) => Ok(vec!["is missing".to_owned()]),
+            Some(_) => Ok(vec![format!("is {}", catalogue::missing(self.store.as_ref(), key))]),
             None => Err(Error::new(Kind::Missing, format!("{} was deleted while it was verified", manifest.id))),
         }
     }

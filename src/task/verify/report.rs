@@ -23,8 +23,10 @@ pub struct Report {
     pub damage: Vec<String>,
     /// What is strange and no damage.
     pub notes: Vec<String>,
-    /// Why the backup could not be verified, or the result not be recorded.
+    /// Why the backup could not be verified.
     pub error: Option<Error>,
+    /// Why the result could not be recorded.
+    pub unrecorded: Option<Error>,
     /// Tables whose rows the archive has.
     pub tables: Option<u64>,
     /// Stored bytes that were read.
@@ -44,6 +46,7 @@ impl Report {
             damage: Vec::new(),
             notes: Vec::new(),
             error: None,
+            unrecorded: None,
             tables: None,
             bytes: 0,
             seconds: 0.0,
@@ -79,6 +82,10 @@ impl Report {
         }
         for note in &self.notes {
             log::warn!(PGCELLAR_BACKUP = self.id; "{id}: {}", printable(note));
+        }
+        if let Some(error) = &self.unrecorded {
+            let result = self.result();
+            log::warn!(PGCELLAR_BACKUP = self.id; "{id}: {result}, not recorded: {}", printable(&error.to_string()));
         }
         if let Some(good) = self.good() {
             log::info!(
@@ -123,7 +130,7 @@ impl Serialize for Report {
         report.serialize_field("depth", &self.depth)?;
         report.serialize_field("damage", &self.damage)?;
         report.serialize_field("notes", &self.notes)?;
-        report.serialize_field("error", &self.error.as_ref().map(ToString::to_string))?;
+        report.serialize_field("error", &self.error.as_ref().or(self.unrecorded.as_ref()).map(ToString::to_string))?;
         report.serialize_field("bytes_read", &self.bytes)?;
         report.serialize_field("seconds", &self.seconds)?;
         report.end()

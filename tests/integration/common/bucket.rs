@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
+use pgcellar::config::Place;
 use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
+use pgcellar::task::sweep;
 use tokio::runtime::Runtime;
 
 use super::pgcellar::Cellar;
 use crate::s3_server::{OWNER, S3Server};
+
+/// Name of this host, as backups have it.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 /// An empty bucket.
 #[derive(Debug)]
@@ -89,6 +97,13 @@ impl Bucket {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
+    }
+
+    /// Removes what killed runs of an instance on this host have left, as a retention does, and however young it is.
+    pub fn sweep(&self, instance: &str) {
+        let s3 = Some(self.server.settings(&self.name));
+        let place = Place { instance: instance.to_owned(), host: host(), directory: None, s3 };
+        sweep::bucket::sweep(&self.store_of(instance, &host()), &place, Duration::ZERO).unwrap();
     }
 
     /// Deletes a backup as a retention does: its manifest first.

@@ -35,6 +35,27 @@ fn every_format_tells_the_databases() {
 }
 
 #[test]
+fn people_are_told_times_in_their_zone_and_machines_in_utc() {
+    let cellar = folder();
+    let began = |cellar: &Cellar| cellar.list()[0]["started"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let began = began(&cellar);
+    for (name, mark) in [("America/Sao_Paulo", "-03"), ("Asia/Kolkata", "IST"), ("UTC", "UTC")] {
+        let local = began.to_zoned(jiff::tz::TimeZone::get(name).unwrap());
+        let shown = format!("{} {mark}", local.strftime("%Y-%m-%d %H:%M"));
+        for format in ["text", "html"] {
+            let report = cellar.run(["monitor", "report", "--format", format]).env("TZ", name).succeeds();
+            assert!(report.stdout.contains(&shown), "{shown}: {report}");
+        }
+        let report = cellar.run(["monitor", "report", "--format", "json"]).env("TZ", name).succeeds().json();
+        let at: jiff::Timestamp = report["databases"][0]["protected_since"].as_str().unwrap().parse().unwrap();
+        assert_eq!(at, began);
+        let listed = cellar.run(["list"]).env("TZ", name).succeeds();
+        assert!(listed.stdout.lines().next().unwrap().contains(&format!("MADE ({name})")), "{listed}");
+        assert!(listed.stdout.contains(&local.strftime("  %Y-%m-%d %H:%M  ").to_string()), "{listed}");
+    }
+}
+
+#[test]
 fn a_file_is_replaced_as_a_whole_and_others_may_read_it() {
     let cellar = folder();
     let collector = cellar.scratch().join("collector");

@@ -53,7 +53,7 @@ fn a_killed_program_replaces_nothing() {
     let running = asleep(forced(&cellar, old.name()).start(), cluster, old.name());
     kill_process(child(&running, "pg_restore"), Signal::KILL).unwrap();
     let outcome = running.wait();
-    assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
+    assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
     old.is_unharmed();
     let running = asleep(forced(&cellar, old.name()).start(), cluster, old.name());
     running.signal(Signal::TERM);

@@ -26,25 +26,25 @@ fn host() -> String {
 }
 
 /// A folder and a bucket.
-struct Both {
-    shelf: Shelf,
-    bucket: Bucket,
+pub struct Both {
+    pub shelf: Shelf,
+    pub bucket: Bucket,
 }
 
 impl Both {
-    fn new() -> Both {
+    pub fn new() -> Both {
         let bucket = Bucket::new();
         let cellar = bucket.copies(Shelf::new().cellar);
         Both { shelf: Shelf { cellar }, bucket }
     }
 
     /// The bucket as the store of the instance that these tests run.
-    fn store(&self) -> S3Store {
+    pub fn store(&self) -> S3Store {
         self.bucket.store_of("main", &host())
     }
 
     /// Copies backups of the folder into the bucket, as that store does.
-    fn copy(&self, ids: &[String], store: &S3Store) {
+    pub fn copy(&self, ids: &[String], store: &S3Store) {
         for id in ids {
             let names = fs::read_dir(self.shelf.folder()).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
@@ -58,7 +58,7 @@ impl Both {
     }
 
     /// Deletes backups in the folder.
-    fn forget(&self, ids: &[String]) {
+    pub fn forget(&self, ids: &[String]) {
         for entry in fs::read_dir(self.shelf.folder()).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             if ids.iter().any(|id| name.starts_with(&format!("{id}."))) {
@@ -74,7 +74,7 @@ impl Both {
     }
 
     /// Keys in the bucket that belong to none of these backups.
-    fn others(&self, ids: &[String]) -> Vec<String> {
+    pub fn others(&self, ids: &[String]) -> Vec<String> {
         let mut keys = self.bucket.keys();
         keys.retain(|key| !ids.iter().any(|id| key.starts_with(&format!("{id}."))));
         keys

@@ -139,6 +139,7 @@ fn meanings() {
             Kind::Unavailable,
         ),
         ("pg_restore: error: unsupported version (1.16) in file header", Kind::System),
+        ("pg_restore: error: a worker process died unexpectedly", Kind::System),
         ("pg_restore: error: could not execute query: ERROR:  deadlock detected", Kind::Conflict),
         (
             "pg_restore: error: COPY failed for table \"t\": ERROR:  x | CONTEXT:  COPY t: \"deadlock detected\"",

@@ -66,7 +66,11 @@ impl NewDatabase {
         {
             return Err(self.discard(server, error).await);
         }
-        old.name_now(server).await
+        // The swap is done, whatever comes now.
+        Ok(old.name_now(server).await.unwrap_or_else(|error| {
+            log::warn!("it is not known under which name the database is kept that was replaced: {error}");
+            None
+        }))
     }
 
     async fn swap(&self, server: &mut Server, properties: &Properties, old: &Replaced, stop: &Stop) -> Result<()> {

@@ -80,7 +80,7 @@ fn mixed(doubt: &Doubt) -> Mixed {
 impl Found {
     /// Takes in what one store has, by whose it is.
     fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> Contents {
-        let Read { catalogue, debris, acknowledged } = read;
+        let Read { catalogue, acknowledged, debris } = read;
         let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
         let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(may_be_ours);
         let of_others = others.into_iter().filter(|backup| {
@@ -99,7 +99,10 @@ impl Found {
                 unclear: true,
             });
         }
+        let unread =
+            |backup: &catalogue::Backup| Some((backup.manifest.id.clone(), backup.verification_error.clone()?));
         let contents = Contents {
+            unread_results: backups.iter().filter_map(unread).collect(),
             backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
             debris,
@@ -134,6 +137,7 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
 /// What one store tells.
 struct Read {
     catalogue: Catalogue,
+    acknowledged: Acknowledged,
     debris: Vec<(String, u64, Timestamp)>,
     acknowledged: Acknowledged,
 }
@@ -141,8 +145,8 @@ struct Read {
 fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     Ok(Read {
         catalogue: Catalogue::read(store.as_ref())?,
-        debris: debris(store.as_ref(), place)?,
         acknowledged: Acknowledged::read(store.as_ref(), &place.instance),
+        debris: debris(store.as_ref(), place)?,
     })
 }
 

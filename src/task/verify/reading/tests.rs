@@ -90,6 +90,10 @@ impl Store for Shelf {
         self.store.withdraw(key)
     }
 
+    fn reinstate(&self, key: &str) -> Result<()> {
+        self.store.reinstate(key)
+    }
+
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
         self.store.announce(key, bytes)
     }

@@ -1,0 +1,132 @@
+//! Files and folders under their temporary names, and how they get their own.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::store::Upload;
+
+/// A file under its temporary name.
+pub struct LocalUpload {
+    file: File,
+    path: PathBuf,
+    partial: PathBuf,
+    committed: bool,
+}
+
+impl LocalUpload {
+    /// The file, open under its temporary name, and the name that it gets.
+    pub fn new(file: File, path: PathBuf, partial: PathBuf) -> Self {
+        LocalUpload { file, path, partial, committed: false }
+    }
+}
+
+impl Write for LocalUpload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Upload for LocalUpload {
+    fn seal(&mut self) -> Result<()> {
+        let sealed = self.file.sync_all().and_then(|()| sync_parent(&self.partial));
+        sealed.map_err(|error| Error::write(self.partial.display(), &error))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<()> {
+        publish(&self.partial, &self.path)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for LocalUpload {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = std::fs::remove_file(&self.partial)
+        {
+            log::warn!("cannot remove {}: {error}", self.partial.display());
+        }
+    }
+}
+
+/// A folder under its temporary name. Dropping it removes it with all that is in it.
+#[derive(Debug)]
+pub struct LocalFolder {
+    path: PathBuf,
+    partial: PathBuf,
+    committed: bool,
+}
+
+impl LocalFolder {
+    /// A folder that is there under its temporary name, and the name that it gets.
+    pub fn new(path: PathBuf, partial: PathBuf) -> Self {
+        LocalFolder { path, partial, committed: false }
+    }
+
+    /// Where its files are written.
+    pub fn folder(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Makes its files durable, one level deep.
+    pub fn seal(&self) -> Result<()> {
+        let sync = || -> io::Result<()> {
+            for entry in std::fs::read_dir(&self.partial)? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            File::open(&self.partial)?.sync_all()
+        };
+        sync().map_err(|error| Error::write(self.partial.display(), &error))
+    }
+
+    /// Gives it its name, durably.
+    pub fn commit(mut self) -> Result<()> {
+        publish(&self.partial, &self.path)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for LocalFolder {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = std::fs::remove_dir_all(&self.partial)
+        {
+            log::warn!("cannot remove {}: {error}", self.partial.display());
+        }
+    }
+}
+
+/// Renames without replacing (`renameat2(2)`, RENAME_NOREPLACE), and makes the new name durable.
+pub fn publish(from: &Path, to: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let rename = || -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Some network file systems do not know the flag; the lock of the directory keeps other runs away.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to)?,
+            Err(error) => return Err(error.into()),
+            Ok(()) => {}
+        }
+        // A name that may not last is taken back: its owner is told that it was never given.
+        sync_parent(to).inspect_err(|_| {
+            if let Err(error) = std::fs::rename(to, from) {
+                log::warn!("cannot take the name {} back: {error}", to.display());
+            }
+        })
+    };
+    rename().map_err(|error| Error::write(to.display(), &error))
+}
+
+/// Makes the names in the folder durable that has this file.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
