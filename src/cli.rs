@@ -157,7 +157,7 @@ fn each_option(command: Command, change: &mut dyn FnMut(Arg) -> Arg) -> Command 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Back up the configured databases
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     /// Show which backups there are
     List(ListArgs),
     /// Show what a backup contains, and what is known of it
@@ -182,7 +182,7 @@ pub enum Verb {
     /// Check whether the backups are as they should be, and report their state
     Monitor(Box<MonitorArgs>),
     /// Remove backups that are old enough, and what killed runs have left
-    Retention(RetentionArgs),
+    Retention(Box<RetentionArgs>),
     /// Keep a backup until it is unpinned
     Pin(PinArgs),
     /// Let a backup that was pinned grow old again

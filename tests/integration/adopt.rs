@@ -268,7 +268,7 @@ fn what_was_adopted_is_cleaned_and_its_neighbour_is_not() {
         lay(&cellar, &original, options, "gzip", file);
     }
     adopt(&cellar, [old.as_str(), &new]).succeeds();
-    cellar.run(["retention"]).env("BACKUP_RETENTION_DAYS", "7").succeeds();
+    cellar.run(["retention"]).env("BACKUP_KEEP_LAST", "1").succeeds();
     let left = [&old, &neighbour, &unmanaged, &new].map(|file| cellar.backup_dir().join(file).exists());
     assert_eq!(left, [false, true, true, true]);
     assert_eq!(cellar.list().len(), 1);
