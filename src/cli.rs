@@ -165,7 +165,7 @@ pub enum Verb {
     /// Read a backup's bytes back and check them
     Verify(Box<VerifyArgs>),
     /// Restore a backup into a database
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// Prove a backup: restore it into a throwaway cluster, and compare every row
     Drill(Box<DrillArgs>),
     /// The part of a drill that runs restored code

@@ -50,7 +50,16 @@ fn backup(second: usize, made: Made) -> Backup {
         ..Identity::default()
     };
     let store = made.store;
-    Backup { manifest, store, status: Status::Good, verification: None, pin: None, drill: None, damage: Vec::new() }
+    Backup {
+        manifest,
+        store,
+        status: Status::Good,
+        verification: None,
+        verification_error: None,
+        pin: None,
+        drill: None,
+        damage: Vec::new(),
+    }
 }
 
 fn stores(all: &[Made], takeovers: &[Takeover]) -> Vec<Catalogue> {

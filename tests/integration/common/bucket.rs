@@ -102,7 +102,13 @@ impl Bucket {
     /// Removes what killed runs of an instance on this host have left, as a retention does, and however young it is.
     pub fn sweep(&self, instance: &str) {
         let s3 = Some(self.server.settings(&self.name));
-        let place = Place { instance: instance.to_owned(), host: host(), directory: None, s3 };
+        let place = Place {
+            instance: instance.to_owned(),
+            host: host(),
+            directory: None,
+            s3,
+            server: std::sync::Arc::default(),
+        };
         sweep::bucket::sweep(&self.store_of(instance, &host()), &place, Duration::ZERO).unwrap();
     }
 
