@@ -74,7 +74,7 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
         concealed: None,
     };
     if manifest.encryption.is_some() {
-        // Nobody knows for whom to encrypt what the archive tells: whoever can decrypt it finds it there. What was left out is
+        // It is not known for whom to encrypt what the archive tells: whoever can decrypt the archive finds it there. What was left out is
         // told in words of our own.
         let omitted = manifest.omitted.clone();
         manifest.conceal(own_words);

@@ -219,8 +219,8 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
     Ok(Wanted::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
 }
 
-/// What can be known of the backup. Details that are damaged keep nobody from looking, nor from what comes back without
-/// them in a new database.
+/// What can be known of the backup. Damaged details do not stop a person who looks, nor a restore that goes on after
+/// errors.
 pub fn known(store: &Arc<dyn Store>, manifest: Manifest, args: &RestoreArgs) -> Result<Known> {
     match args.list || args.recipe || args.keep_going {
         true => reveal_if_whole(store, manifest, &args.identity),

@@ -16,10 +16,6 @@ use crate::common::Cellar;
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::Run;
 
-/// A restore that is killed between CREATE DATABASE and the mark on the new database leaves one that the next restore only
-/// names, as it cannot know it for its own.
-const UNMARKED_STAYS: bool = true;
-
 /// How long the server may go on with the last statement of a session whose client was killed.
 const LAST_STATEMENT: Duration = Duration::from_secs(30);
 
@@ -86,21 +82,18 @@ impl<'a> Restored<'a> {
         contents(&self.ground.cluster.database(name))
     }
 
-    /// Waits until no session is in a database of this target.
+    /// Waits until no session is in a database of this target, or makes one.
     fn wait_for_sessions(&self) {
         let begun = Instant::now();
-        let query = format!("SELECT count(*) FROM pg_stat_activity WHERE starts_with(datname, '{}')", self.target);
+        let query = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (starts_with(datname, '{0}') OR \
+             state = 'active' AND query LIKE '%{0}%')",
+            self.target
+        );
         while self.ground.cluster.sql("postgres", &query) != "0" {
             assert!(begun.elapsed() < LAST_STATEMENT, "sessions stay");
             thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    fn is_marked(&self, name: &str) -> bool {
-        let query = format!(
-            "SELECT coalesce(shobj_description(oid, 'pg_database'), '') <> '' FROM pg_database WHERE datname = '{name}'"
-        );
-        self.ground.cluster.sql("postgres", &query) == "t"
     }
 
     /// The target has its old rows, or all new ones, and the old rows are somewhere as long as they should be. Returns
@@ -157,10 +150,7 @@ impl Scene for Restored<'_> {
 
     fn must_be_whole(&self) {
         assert!(self.must_be_old_or_new(), "the target is old");
-        for name in self.unfinished() {
-            assert!(UNMARKED_STAYS && !self.is_marked(&name), "{name} is left");
-            println!("{name} is left, which has no mark");
-        }
+        assert_eq!(self.unfinished(), [""; 0], "left");
         checker::must_be_empty(self.staging.path());
     }
 }
