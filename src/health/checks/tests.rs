@@ -291,13 +291,17 @@ fn damaged_backups() {
 }
 
 #[test]
+fn results_that_cannot_be_read() {
+    let mut facts = facts();
+    contents(&mut facts.stores[0]).unread_results = vec![("shop_1".to_owned(), "it is not JSON".to_owned())];
+    finds(&facts, &settings(), Level::Warning, "unread_result", "local");
+}
+
+#[test]
 fn manifests_that_cannot_be_used() {
     let mut facts = facts();
     contents(&mut facts.stores[0]).unusable = vec![("shop_1.manifest.json".to_owned(), "it is not JSON".to_owned())];
     finds(&facts, &settings(), Level::Warning, "unusable_manifest", "local");
-    contents(&mut facts.stores[0]).unusable.clear();
-    contents(&mut facts.stores[0]).unread_results = vec![("shop_1".to_owned(), "it is not JSON".to_owned())];
-    finds(&facts, &settings(), Level::Warning, "unread_result", "local");
     let found = findings(&facts, &settings());
     assert!(found[0].message.contains("shop_1.manifest.json") && found[0].message.contains("not JSON"), "{found:?}");
 }
