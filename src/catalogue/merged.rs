@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::printable::printable;
 use crate::store::Store;
+
+mod latest;
 
 /// How many backups an error names.
 const NAMED: usize = 5;
@@ -201,7 +202,7 @@ impl Merged {
             };
             for backup in backups {
                 let Manifest { id, instance, host, server, .. } = &backup.manifest;
-                let (next, whose) = (merged.groups.len(), ownership.whose(&backup));
+                let (next, whose) = (merged.groups.len(), ownership.whose_to_read(&backup));
                 let server = server.identity.system_identifier.clone();
                 let same = [Some(id.clone()), Some(instance.clone()), Some(host.clone()), server];
                 match merged.groups.get_mut(*places.entry(same).or_insert(next)) {
@@ -283,34 +284,6 @@ impl Merged {
         Ok(Choice { group, copy, remarks })
     }
 
-    /// What is to be said of rows that are missing in the backup that was found.
-    fn of_rewritten(&self, found: &Group) -> Option<String> {
-        let lacking = found.manifest().lacking().filter(|_| found.lacks_rewritten())?;
-        Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
-    }
-
-    /// Which newer one `latest` passed over, and whose the one is that it took.
-    fn of_latest(&self, found: &Group) -> Vec<String> {
-        let id = printable(&found.manifest().id);
-        let mut remarks = Vec::new();
-        let newer = |group: &&Group| group.manifest().started > found.manifest().started;
-        if let Some(newer) = self.own(Some(&found.manifest().database)).rfind(newer) {
-            let (newer_id, best) = (printable(&newer.manifest().id), newer.best());
-            let why = match (best.status, newer.manifest().lacking()) {
-                (Status::Damaged, _) => format!("is damaged ({})", best.faults().join("; ")),
-                (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it to take it"),
-                _ => "began in the future: a clock was wrong; name it to take it".to_owned(),
-            };
-            remarks.push(format!("{id} is taken; a newer backup, {newer_id}, {why}"));
-        }
-        if found.whose == Whose::Likely {
-            remarks.push(format!("{id} is of {}, the only one that has backups here", found.maker()));
-        } else if is_from_future(found.manifest().started, self.now) {
-            remarks.push(format!("{id} began in the future: a clock was wrong; there is no other good one"));
-        }
-        remarks
-    }
-
     fn named(&self, asked: Asked<'_>) -> Result<&Group> {
         let exact = |group: &&Group| group.manifest().id == asked.id;
         let mut matching: Vec<&Group> = self.own(asked.database).filter(exact).collect();
@@ -353,64 +326,6 @@ impl Merged {
             },
         };
         Error::new(Kind::Missing, format!("there is no backup '{}'", printable(asked.id))).hint(hint)
-    }
-
-    fn latest(&self, asked: Asked<'_>) -> Result<&Group> {
-        let has_whole = |group: &Group| self.own(Some(&group.manifest().database)).any(|other| other.is_good());
-        let good: Vec<&Group> = self
-            .own(asked.database)
-            .filter(|group| group.is_good() || (group.lacks_rewritten() && !has_whole(group)))
-            .collect();
-        let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
-        databases.sort_unstable();
-        databases.dedup();
-        if let Some(unclear) = good.iter().find(|group| group.whose == Whose::Unclear) {
-            return Err(self.unclear(unclear));
-        }
-        let timely = good.iter().rfind(|group| !is_from_future(group.manifest().started, self.now));
-        match (timely.or(good.last()), databases.as_slice()) {
-            (Some(newest), [_]) => Ok(newest),
-            (Some(_), several) => Err(Error::new(
-                Kind::Usage,
-                format!("'latest' could be a backup of {} databases: {}", several.len(), several.join(", ")),
-            )
-            .hint("name one with --database")),
-            (None, _) => Err(self.no_latest(asked)),
-        }
-    }
-
-    /// Backups of several servers must not pass for those of one.
-    fn unclear(&self, group: &Group) -> Error {
-        let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear());
-        let why = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
-        let database = printable(&group.manifest().database);
-        let message = format!("which backup of '{database}' is the latest of this server cannot be told{why}");
-        Error::new(Kind::Usage, message).hint(format!(
-            "name one by its id (pgcellar list){}",
-            doubt.map(|doubt| format!("; {}", doubt.hint())).unwrap_or_default()
-        ))
-    }
-
-    /// After a disaster the host is a new one: the backups that it needs are those of another.
-    fn no_latest(&self, asked: Asked<'_>) -> Error {
-        let of = asked.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
-        match self.others(asked.database).filter(|group| group.is_good()).last() {
-            Some(newest) => {
-                let id = printable(&newest.manifest().id);
-                let message = format!("there is no good whole backup{of} that this instance made on this host");
-                let Manifest { instance, host, .. } = newest.manifest();
-                Error::new(Kind::Missing, message).hint(format!(
-                    "the newest of others is of {}: pgcellar {} {id}; pgcellar takeover {}/{} makes all of that one ours; \
-                     pgcellar list --all-instances shows all",
-                    newest.maker(),
-                    asked.verb,
-                    printable(host),
-                    printable(instance)
-                ))
-            }
-            None => Error::new(Kind::Missing, format!("there is no good whole backup{of}"))
-                .hint("pgcellar list shows what there is"),
-        }
     }
 
     /// The error of a search that found nothing: what was sought may be in a store that cannot be read. A directory that

@@ -65,6 +65,8 @@ pub struct Ownership {
     pub doubts: Vec<Doubt>,
     /// What is known of our server, by itself or by its last backup.
     pub server: Option<Identity>,
+    /// Whether nothing is near, and all backups under the instance's name are of one server, if not of this one.
+    is_of_one_server: bool,
     /// Whether the server itself would make it clearer.
     pub must_ask: bool,
 }
@@ -121,6 +123,16 @@ impl Ownership {
         known.copied().unwrap_or(Whose::Another)
     }
 
+    /// Whose it is for those who read it. After a disaster the server is a new one, and the backups that it needs are those of
+    /// the old one: where there are no others, they are likely meant.
+    pub fn whose_to_read(&self, backup: &Backup) -> Whose {
+        let is_known = || self.each.contains_key(&(backup.store, backup.manifest.id.clone()));
+        match self.whose(backup) {
+            Whose::Another if self.is_of_one_server && is_known() => Whose::Likely,
+            whose => whose,
+        }
+    }
+
     /// Whether it is of this instance's server, for certain.
     pub fn owns(&self, backup: &Backup) -> bool {
         self.whose(backup) == Whose::Own
@@ -153,7 +165,8 @@ impl Ownership {
             self.doubts.push(Doubt::servers(owner, entries, ours.as_deref()));
         }
         tie(owner, entries, ours.as_deref(), &mut whose);
-        if !has_near && !whose.contains(&Whose::Own) && is_one_server(entries, ours.as_deref()) {
+        self.is_of_one_server = !has_near && !whose.contains(&Whose::Own) && is_one_server(entries);
+        if self.is_of_one_server && ours.is_none() {
             whose.fill(Whose::Likely);
         }
         self.doubts.extend(turns::take_apart(owner, entries, &mut whose));
@@ -248,18 +261,17 @@ fn tied(owner: &Owner, entries: &[Entry<'_>], whose: &[Whose], fits: impl Fn(&En
     }
 }
 
-/// Whether all of these are of one server, as far as they tell, and of ours if that is known.
-fn is_one_server(entries: &[Entry<'_>], ours: Option<&str>) -> bool {
+/// Whether all of these are of one server, as far as they tell.
+fn is_one_server(entries: &[Entry<'_>]) -> bool {
     let identifiers: BTreeSet<&str> = entries.iter().filter_map(Entry::identifier).collect();
     let unknown: BTreeSet<&str> =
         entries.iter().filter(|entry| entry.identifier().is_none()).map(|entry| entry.host).collect();
     let known: BTreeSet<&str> =
         entries.iter().filter(|entry| entry.identifier().is_some()).map(|entry| entry.host).collect();
     match (identifiers.len(), unknown.len()) {
-        (0, 1) => ours.is_none(),
-        (1, 0) => ours.is_none(),
+        (0, 1) | (1, 0) => true,
         // A host that says more of itself since it has a newer version.
-        (1, 1) => ours.is_none() && known == unknown,
+        (1, 1) => known == unknown,
         _ => false,
     }
 }

@@ -248,7 +248,8 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
     let Some(why) = messages.failure() else { return Error::new(Kind::Unavailable, how) };
     let error = |kind| Error::new(kind, format!("{how}: {why}"));
     let says = |text: &str| why.contains(text);
-    if why.strip_suffix(WORKER_DIED).is_some() {
+    // A job that fails says why before.
+    if why.strip_prefix(name) == Some(&format!(": error: {WORKER_DIED}")) {
         return error(Kind::System).hint(KILLED_HINT);
     }
     if says("permission denied for large object") {

@@ -152,6 +152,9 @@ fn choose(
 
 fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
     let choice = merged.resolve(Asked { id: "latest", database: Some(database), verb: "restore" })?;
+    if args.force {
+        choice.may_replace()?;
+    }
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =

@@ -206,6 +206,9 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
             return named.map_or_else(|| Err(merged.or_unread(error)), |named| by_name(named, args));
         }
     };
+    if args.force && id == "latest" {
+        choice.may_replace()?;
+    }
     let manifest = whole(choice.copy)?;
     for unread in &merged.unread {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
