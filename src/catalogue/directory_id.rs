@@ -9,21 +9,36 @@ use crate::store::Store;
 /// Name of the file. The dot keeps it from being taken for a backup's file.
 const KEY: &str = ".pgcellar.id";
 
-/// The id of this directory; one that has none is given one. No other run may do so at the same time.
+/// The id of this directory, or one that it may be given: [`keep`] does that once there is a backup.
 pub fn of(directory: &dyn Store) -> Result<String> {
-    match document(directory, KEY) {
-        Ok(bytes) if is_id(&bytes) => return Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned()),
-        Ok(_) => log::warn!("{KEY} in {} is no id: the directory gets another one", directory.location()),
-        Err(error) if error.kind() == Kind::Missing => {}
-        Err(error) => return Err(error),
+    if let Some(id) = read(directory)? {
+        return Ok(id);
     }
     let mut random = [0; 16];
     SystemRandom::new()
         .fill(&mut random)
         .map_err(|_| Error::new(Kind::System, "the system gives no random bytes for the id of the backup directory"))?;
-    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    directory.replace(KEY, format!("{id}\n").as_bytes())?;
-    Ok(id)
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Gives a directory that has no id this one, durably. No other run may do so at the same time.
+pub fn keep(directory: &dyn Store, id: &str) -> Result<()> {
+    match read(directory)? {
+        Some(_) => Ok(()),
+        None => directory.replace(KEY, format!("{id}\n").as_bytes()),
+    }
+}
+
+fn read(directory: &dyn Store) -> Result<Option<String>> {
+    match document(directory, KEY) {
+        Ok(bytes) if is_id(&bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
+        Ok(_) => {
+            log::warn!("{KEY} in {} is no id: the directory gets another one", directory.location());
+            Ok(None)
+        }
+        Err(error) if error.kind() == Kind::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_id(bytes: &[u8]) -> bool {
@@ -41,7 +56,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let id = of(&store).unwrap();
-        assert!(is_id(id.as_bytes()));
+        assert!(is_id(id.as_bytes()) && read(&store).unwrap().is_none());
+        keep(&store, &id).unwrap();
+        assert_eq!(of(&store).unwrap(), id);
+        keep(&store, &of(&LocalStore::new("/nonexistent")).unwrap()).unwrap();
         assert_eq!(of(&store).unwrap(), id);
         assert!(store.list().unwrap().is_empty());
         std::fs::write(folder.path().join(KEY), "x").unwrap();

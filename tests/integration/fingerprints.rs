@@ -231,7 +231,7 @@ fn they_are_copied_and_removed_with_their_backup() {
         (cellar.backup_dir().join(&name).exists(), bucket.keys().contains(&name))
     };
     assert_eq!([has(&ids[0]), has(&ids[1])], [(true, true), (true, true)]);
-    cellar.run(["verify", &ids[0], "--store", "s3"]).succeeds();
+    cellar.run(["verify", &ids[1], "--store", "s3"]).succeeds();
     cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!([has(&ids[0]), has(&ids[1])], [(false, false), (true, true)]);
 }

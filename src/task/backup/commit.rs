@@ -1,5 +1,6 @@
 //! How a backup comes to exist: the files get their names, and the manifest gets its name last.
 
+use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Role, StoredFile};
 use crate::error::{Error, Result};
 use crate::host::thread::joined;
@@ -36,6 +37,9 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
     upload.seal()?;
+    if let Some(id) = &manifest.server.identity.backup_directory {
+        directory_id::keep(store, id)?;
+    }
     name_archive(whole.archive)?;
     let mut named: Vec<&StoredFile> = manifest.files(Role::Archive).collect();
     let beside = manifest.files.iter().filter(|file| file.role != Role::Archive);
