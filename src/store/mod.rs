@@ -115,6 +115,13 @@ pub trait Store: Send + Sync {
     /// alone.
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()>;
 
+    /// Puts another small object in the place of one that this instance has announced. Where others may announce the same
+    /// key, it is never free in between.
+    fn announce_anew(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.discard(key)?;
+        self.announce(key, bytes)
+    }
+
     /// What is not whole: the keys of temporary objects, of folders that are being filled, and of uploads that were begun
     /// and neither committed nor dropped. `bytes` is what is known of their size.
     fn partials(&self) -> Result<Vec<Entry>>;

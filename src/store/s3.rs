@@ -156,6 +156,14 @@ impl Store for S3Store {
         self.bucket.wait(self.bucket.put_new(&full, Bytes::copy_from_slice(bytes), &upload::mark(), false))
     }
 
+    fn announce_anew(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let full = self.partial_key(key)?;
+        self.bucket.wait(async {
+            self.bucket.replace(&full, Bytes::copy_from_slice(bytes)).await?;
+            self.bucket.abort_uploads(key).await
+        })
+    }
+
     fn partials(&self) -> Result<Vec<Entry>> {
         self.bucket.wait(self.bucket.partials())
     }

@@ -126,10 +126,7 @@ impl Copier {
         };
         match left {
             Left::Nothing => self.to.announce(&key, document)?,
-            Left::Remains => {
-                self.to.discard(&key)?;
-                self.to.announce(&key, document)?;
-            }
+            Left::Remains => self.to.announce_anew(&key, document)?,
             Left::Files => {}
         }
         if left != Left::Nothing {
