@@ -181,13 +181,13 @@ pub enum Verb {
     Doctor(Box<DoctorArgs>),
     /// Check whether the backups are as they should be, and report their state
     Monitor(Box<MonitorArgs>),
-    /// Remove backups that are old enough, and what killed runs have left
+    /// Remove backups that no retention rule keeps, and leftovers of killed runs
     Retention(Box<RetentionArgs>),
     /// Keep a backup until it is unpinned
     Pin(PinArgs),
-    /// Let a backup that was pinned grow old again
+    /// Unpin a backup: retention may remove it again
     Unpin(UnpinArgs),
-    /// Make the backups of a host that is no more, or of a server before its upgrade, this instance's own
+    /// Adopt the backups of a lost host, or of this server before an upgrade: from then on they count as this instance's
     Takeover(TakeoverArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
@@ -289,7 +289,7 @@ pub struct PlaceArgs {
     /// Name of this configuration; backups carry it
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
     pub instance: String,
-    /// Name of this host, which backups carry, where the system's own is new with each run or not the only one of its kind
+    /// Name of this host, recorded in each backup; for containers, whose own name changes or is not unique [default: the system's]
     #[arg(long, env = "PGCELLAR_HOST", hide_env_values = true, value_name = "NAME")]
     pub host_name: Option<String>,
     /// Folder of the backups [default: /var/backups/pgcellar/INSTANCE]

@@ -395,9 +395,10 @@ pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
         value: None,
     };
     let Some(text) = sources.find(credentials().as_deref())? else { return Ok(None) };
-    Identities::parse(text.expose())
-        .map(Some)
-        .map_err(|error| Error::new(Kind::Config, format!("the age identity cannot be used: {error}")))
+    Identities::parse(text.expose()).map(Some).map_err(|error| {
+        let place = sources.place(credentials().as_deref()).map(|place| format!(" ({place})")).unwrap_or_default();
+        Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
+    })
 }
 
 #[cfg(test)]

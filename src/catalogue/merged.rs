@@ -249,9 +249,7 @@ impl Merged {
 
     /// Warns of other servers under the instance's name.
     pub fn tell_doubts(&self) {
-        for doubt in &self.doubts {
-            log::warn!("{doubt}: {}", doubt.hint());
-        }
+        self.doubts.iter().for_each(Doubt::tell);
     }
 
     /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one, or of a

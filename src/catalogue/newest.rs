@@ -2,8 +2,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::catalogue::merged::Merged;
-
 /// How far a clock may be ahead before a backup counts as one from the future.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
@@ -11,13 +9,4 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// never the newest one of a database that has others.
 pub fn is_from_future(started: Timestamp, now: Timestamp) -> bool {
     started.duration_since(now) > AHEAD
-}
-
-impl Merged {
-    /// The same as of this time: without the backups that began later.
-    #[must_use]
-    pub fn until(mut self, at: Timestamp) -> Self {
-        self.groups.retain(|group| group.manifest().started <= at);
-        self
-    }
 }

@@ -11,6 +11,8 @@
 //!   itself: containers have a new name with each run, and the same data directory, address or backup directory. Without such
 //!   a mark they may be of a copy of the server, which has the same identifier.
 //! - Two places that make backups in turns, without a promotion in between, are two servers that run side by side.
+//! - Those of another copy of the data directory are ours as soon as ours has been backed up for a week longer: the other one
+//!   was moved, or given up. Until then nothing of them is removed.
 //! - Where there is nothing near and one server alone has backups under our name, they are likely ours: they may be read by
 //!   `latest`, and nothing is removed.
 
@@ -24,6 +26,7 @@ use crate::config::{Maker, Place};
 use crate::identity::Identity;
 
 mod doubt;
+mod moved;
 mod turns;
 
 pub use doubt::Doubt;
@@ -49,6 +52,8 @@ impl Owner {
 pub enum Whose {
     /// Of this instance's server.
     Own,
+    /// Of this instance's server before its data directory was moved, or of a copy of it.
+    Before,
     /// Of the only server that has backups under the instance's name: nothing contradicts that it is ours.
     Likely,
     /// Of one of several servers that cannot be told apart.
@@ -68,7 +73,7 @@ pub struct Ownership {
     /// Whether nothing is near, and all backups under the instance's name are of one server, if not of this one.
     is_of_one_server: bool,
     /// Whether the server itself would make it clearer.
-    pub must_ask: bool,
+    must_ask: bool,
 }
 
 /// A backup under the instance's name.
@@ -104,17 +109,36 @@ impl Ownership {
         ownership
     }
 
-    /// The same; the server is asked who it is where that makes it clearer.
+    /// The same for those who read; the server is asked who it is where that makes it clearer.
     pub fn find<'a>(
         owner: &Owner,
         catalogues: impl Iterator<Item = &'a Catalogue> + Clone,
         ask: impl FnOnce() -> Option<Identity>,
     ) -> Self {
         let ownership = Ownership::new(owner, catalogues.clone());
-        match ownership.must_ask.then(ask).flatten() {
+        match (ownership.must_ask && owner.server.is_none()).then(ask).flatten() {
             None => ownership,
             server => Ownership::new(&Owner { server, ..owner.clone() }, catalogues),
         }
+    }
+
+    /// The same for those who remove: the server is asked, as long as there is anything under the instance's name. What lies
+    /// there alone may be of another server.
+    pub fn ask<'a>(
+        owner: &Owner,
+        catalogues: impl Iterator<Item = &'a Catalogue> + Clone,
+        ask: impl FnOnce() -> Option<Identity>,
+    ) -> Self {
+        let ownership = Ownership::new(owner, catalogues.clone());
+        match (!ownership.each.is_empty() && owner.server.is_none()).then(ask).flatten() {
+            None => ownership,
+            server => Ownership::new(&Owner { server, ..owner.clone() }, catalogues),
+        }
+    }
+
+    /// Whether there is nothing under the instance's name.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
     }
 
     /// Whose this backup is.
@@ -170,6 +194,7 @@ impl Ownership {
             whose.fill(Whose::Likely);
         }
         self.doubts.extend(turns::take_apart(owner, entries, &mut whose));
+        self.doubts.extend(moved::set_apart(owner, entries, &mut whose));
         self.doubts.extend(Doubt::copies(entries, &whose, ours.as_deref()));
         whose
     }

@@ -35,7 +35,7 @@ pub enum MonitorAction {
     Check(Box<CheckArgs>),
     /// Show the state of the backups
     Report(Box<ReportArgs>),
-    /// Say that a database was emptied on purpose: retention keeps its last full backup until then
+    /// Confirm that a database was emptied on purpose; until then retention keeps its last backup from before
     Acknowledge(Box<AcknowledgeArgs>),
     /// Send a mail, and tell each step on its way
     TestMail(Box<TestMailArgs>),
@@ -44,7 +44,7 @@ pub enum MonitorAction {
 /// `pgcellar monitor acknowledge`.
 #[derive(Debug, Args)]
 pub struct AcknowledgeArgs {
-    /// Database
+    /// Database that pgcellar monitor check calls emptied
     #[arg(value_name = "DATABASE")]
     pub database: String,
     /// The store.

@@ -18,9 +18,9 @@ pub struct RestoreArgs {
     /// Restore the newest good backup of every database, each under its own name, and first the roles that the server lacks
     #[arg(long, conflicts_with_all = ["id", "database", "target_database", "schema", "table", "list", "recipe"])]
     pub all_databases: bool,
-    /// With --all-databases: only backups of this time or before, such as '2026-11-28 14:00', 14:00 for today, or
-    /// 2026-11-28T14:00:00Z; without an offset by the clocks of TZ [default: now]
-    #[arg(long, value_name = "TIME", requires = "all_databases")]
+    /// With --all-databases or latest: only backups of this time or before, such as '2026-11-28 14:00', 14:00 for today, or
+    /// 2026-11-28T14:00:00Z; without an offset, in the time zone TZ [default: now]
+    #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
     /// Only backups of this database, for latest
     #[arg(short, long, value_name = "NAME")]

@@ -7,7 +7,7 @@ use crate::cli::{ConnectionArgs, PlaceArgs};
 /// `pgcellar takeover`.
 #[derive(Debug, Args)]
 pub struct TakeoverArgs {
-    /// Host and instance that made the backups, as pgcellar list --all-instances shows them [default: say which there are]
+    /// Host and instance that made the backups, as pgcellar list --all-instances shows them [default: list them]
     #[arg(value_name = "HOST/INSTANCE")]
     pub maker: Option<String>,
     /// The store.

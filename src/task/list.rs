@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::{Group, Merged};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
-use crate::catalogue::ownership::Owner;
+use crate::catalogue::ownership::{Owner, Whose};
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
 use crate::config::{Connection, Place, local_zone};
@@ -52,6 +52,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
         merged.tell_doubts();
+        tell_likely(&groups);
         groups.iter().flat_map(|group| group.copies()).for_each(tell_unread);
         tell_strange(&merged, database, args.all_instances);
         if !args.all_instances {
@@ -243,6 +244,18 @@ fn and_more(more: usize) -> String {
     match more {
         0 => String::new(),
         more => format!(" and {more} more"),
+    }
+}
+
+/// On a new machine the backups are those of the old one.
+fn tell_likely(groups: &[&Group]) {
+    if let Some(group) = groups.iter().rfind(|group| group.whose == Whose::Likely) {
+        let (instance, host) = maker(group);
+        let (instance, host) = (printable(instance), printable(host));
+        log::info!(
+            "these are the backups of instance '{instance}' on host '{host}': this host has none yet; pgcellar takeover \
+             {host}/{instance} makes them its own"
+        );
     }
 }
 

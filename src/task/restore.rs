@@ -40,6 +40,7 @@ mod globals;
 pub mod listing;
 pub mod lists;
 pub mod look;
+mod moment;
 pub mod numbers;
 pub mod parallel;
 pub mod part;

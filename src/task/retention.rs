@@ -167,11 +167,9 @@ fn read_all(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Res
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
     let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
-    let ownership = Ownership::find(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
+    let ownership = Ownership::ask(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
     ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
-    for doubt in &ownership.doubts {
-        log::warn!("{doubt}: {}", doubt.hint());
-    }
+    ownership.doubts.iter().for_each(Doubt::tell);
     (ownership, read)
 }
 

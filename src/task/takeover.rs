@@ -1,6 +1,7 @@
 //! `pgcellar takeover`: the backups of a host that is no more, or of a server before its upgrade, become this instance's own.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
@@ -42,10 +43,10 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let shelves = stop.or(async { joined(reading.await) }).await?;
     let server = stop.or(async { Ok(identity::ask(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
-    let Some(from) = from else { return Err(which(&shelves, &owner)) };
+    let Some(from) = from else { return list(&shelves, &owner) };
     let made = made_by(&shelves, &from);
     if !is_of_use(&shelves, &owner, &from, &made, &connection)? {
-        log::info!("{} is this instance on this host: the backups are its own already", name(&from));
+        log::info!("the backups of {} are this instance's own already", name(&from));
         return Ok(());
     }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
@@ -60,10 +61,9 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
 /// Reads `HOST/INSTANCE`; a host alone means the instance of the same name there.
 fn maker(text: &str, place: &Place) -> Result<Maker> {
     let (host, instance) = text.split_once('/').unwrap_or((text, &place.instance));
-    instance_name(instance)?;
-    match host.is_empty() {
-        true => Err(Error::new(Kind::Usage, format!("'{}' names no host", printable(text)))
-            .hint("write HOST/INSTANCE; pgcellar takeover alone says which there are")),
+    match host.is_empty() || instance_name(instance).is_err() {
+        true => Err(Error::new(Kind::Usage, format!("'{}' is no HOST/INSTANCE, such as db1/main", printable(text)))
+            .hint("pgcellar takeover alone lists those that there are")),
         false => Ok(Maker { instance: instance.to_owned(), host: host.to_owned() }),
     }
 }
@@ -89,14 +89,18 @@ fn is_of_use(shelves: &[Shelf], owner: &Owner, from: &Maker, made: &Made<'_>, co
         let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
         return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
             Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
-            None => Error::new(Kind::Missing, message).hint(others(shelves, owner)),
+            None => Error::new(Kind::Missing, message).hint(others_in_words(shelves, owner)),
         });
     }
-    if *from != owner.maker {
-        return Ok(true);
-    }
     let ownership = Ownership::new(owner, catalogues(shelves));
-    let several = ownership.doubts.iter().any(|doubt| matches!(doubt, Doubt::Servers { .. }));
+    if *from != owner.maker {
+        let said = |takeover: &Takeover| takeover.from == *from && takeover.to == owner.maker;
+        let is_said = catalogues(shelves).flat_map(|catalogue| &catalogue.takeovers).any(said);
+        let backups = catalogues(shelves).flat_map(|catalogue| &catalogue.backups);
+        let mut of_maker = backups.filter(|backup| made.contains_key(backup.manifest.id.as_str()));
+        return Ok(!(is_said && of_maker.all(|backup| ownership.owns(backup))));
+    }
+    let several = ownership.doubts.iter().any(|doubt| matches!(doubt, Doubt::Servers { .. } | Doubt::Moved { .. }));
     if several && owner.server.is_none() {
         let message =
             format!("only the server can say which of the backups are its own, and {connection} does not answer");
@@ -110,13 +114,23 @@ fn name(maker: &Maker) -> String {
     format!("{}/{}", printable(&maker.host), printable(&maker.instance))
 }
 
-/// Nothing is taken over that is not named.
-fn which(shelves: &[Shelf], owner: &Owner) -> Error {
-    Error::new(Kind::Usage, "no host and instance is named").hint(others(shelves, owner))
+/// Prints whose backups could be taken over. The error is that of a store that cannot be read.
+fn list(shelves: &[Shelf], owner: &Owner) -> Result<()> {
+    let makers = others(shelves, owner);
+    let lines: String = makers.iter().map(|words| format!("{words}\n")).collect();
+    std::io::stdout().write_all(lines.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+    if makers.is_empty() {
+        log::info!("there are no backups but this instance's own");
+    }
+    let unread = shelves.iter().filter_map(|shelf| shelf.found.as_ref().err());
+    match unread.last() {
+        Some(error) if error.kind() != Kind::Missing => Err(Error::new(error.kind(), error.to_string())),
+        _ => Ok(()),
+    }
 }
 
-/// Whose backups there are beside our own.
-fn others(shelves: &[Shelf], owner: &Owner) -> String {
+/// Who has backups beside this instance, one line each.
+fn others(shelves: &[Shelf], owner: &Owner) -> Vec<String> {
     let ownership = Ownership::new(owner, catalogues(shelves));
     let mut makers: BTreeMap<Maker, (Made<'_>, &Backup)> = BTreeMap::new();
     for backup in catalogues(shelves).flat_map(|catalogue| &catalogue.backups) {
@@ -132,11 +146,16 @@ fn others(shelves: &[Shelf], owner: &Owner) -> String {
     let words = |(maker, (made, last)): (&Maker, &(Made<'_>, &Backup))| {
         format!("{} ({}, the last {})", name(maker), number(made.len()), printable(&last.manifest.id))
     };
-    let words: Vec<String> = makers.iter().map(words).collect();
+    makers.iter().map(words).collect()
+}
+
+/// The same in a sentence.
+fn others_in_words(shelves: &[Shelf], owner: &Owner) -> String {
+    let words = others(shelves, owner);
     let more = words.len().saturating_sub(NAMED);
     let named: Vec<String> = words.into_iter().take(NAMED).collect();
     match (named.is_empty(), more) {
-        (true, _) => "all backups that can be read are this instance's".to_owned(),
+        (true, _) => "there are none but this instance's own".to_owned(),
         (false, 0) => format!("there are {}", named.join(", ")),
         (false, more) => format!("there are {} and {more} more", named.join(", ")),
     }

@@ -15,7 +15,7 @@ use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::catalogue::name::{is_of, leading_id};
 use crate::catalogue::{Backup, record, verification};
 use crate::cli::VerifyArgs;
-use crate::config::{Format, Place, identities};
+use crate::config::{Connection, Format, Place, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
@@ -66,7 +66,8 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     if let Some(named) = Named::find(&args.id, &args.place.s3, &place).await? {
         return verify_named(&run, named, args).await;
     }
-    let merged = list::read(stores.clone(), &place, stop).await?;
+    let connection = Connection::new(&args.connection).ok();
+    let merged = list::read_asking(stores.clone(), &place, connection.as_ref(), stop).await?;
     let groups = match chosen(&merged, args) {
         Ok(groups) => groups,
         Err(error) if error.kind() == Kind::Missing && !args.all && args.id != "latest" => {
@@ -397,7 +398,10 @@ fn conclude(mut reports: Vec<Report>, all: bool, several: bool, unread: Option<E
         }
         None => {
             if all {
-                log::info!("all {total} {what} are good");
+                match total {
+                    1 => log::info!("the one {} is good", what.trim_end_matches('s').replace("copie", "copy")),
+                    _ => log::info!("all {total} {what} are good"),
+                }
             }
             Ok(())
         }

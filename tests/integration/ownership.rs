@@ -88,7 +88,7 @@ fn two_servers_of_one_name_are_never_mixed() {
     let restored = one.name_for("restored");
     on(&ours, "pgcellar", ["restore", "latest", "--target-database", &restored]).succeeds().says(&mine[1]);
     // Others cannot be asked, or say nothing.
-    let outcome = on(&ours, "pgcellar", ["verify", "latest"]).fails(exit::USAGE);
+    let outcome = on(&ours, "pgcellar", ["show", "latest"]).fails(exit::USAGE);
     assert!(outcome.stderr.contains("2 servers") && outcome.stderr.contains("PGCELLAR_INSTANCE"), "{outcome}");
     let dead = on(&ours, "pgcellar", ["retention"]).env("BACKUP_KEEP_LAST", "1").env("DB_PORT", "1");
     let outcome = dead.fails(exit::CONFIG);
@@ -102,6 +102,31 @@ fn two_servers_of_one_name_are_never_mixed() {
 }
 
 #[test]
+fn a_server_that_has_made_no_backup_yet_removes_none() {
+    // Under the same names, in the bucket and in a directory.
+    let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
+    let (first, second) = pair(one, other, "newcomer");
+    let bucket = Bucket::new();
+    for directory in [false, true] {
+        let (ours, theirs) = match directory {
+            false => (straight(&bucket, &first), straight(&bucket, &second)),
+            true => {
+                let ours = Cellar::new(one).with("DB_NAME", first.name());
+                let theirs = Cellar::new(other).with("DB_NAME", second.name());
+                let theirs = theirs.with("BACKUP_DIR", ours.backup_dir());
+                (ours, theirs)
+            }
+        };
+        let ids = [back_up(&ours, "pgcellar"), back_up(&ours, "pgcellar")];
+        let (keep, remove) = retained(on(&theirs, "pgcellar", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
+        assert_eq!((keep, remove), (vec![], vec![]));
+        assert_eq!(listed(&ours, "pgcellar"), ids);
+        let outcome = on(&theirs, "pgcellar", ["monitor", "check", "--json"]).finish();
+        assert!(outcome.stdout.contains("no_backup") && outcome.stdout.contains("mixed_servers"), "{outcome}");
+    }
+}
+
+#[test]
 fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
     // As after pg_upgrade, or a restore into a new cluster: the directory, the host and the instance are the same.
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
@@ -110,7 +135,7 @@ fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
     let after = Cellar::new(other).with("DB_NAME", second.name()).with("BACKUP_DIR", before.backup_dir());
     let old = [back_up(&before, "db1"), back_up(&before, "db1")];
     let new = back_up(&after, "db1");
-    let outcome = on(&after, "db1", ["verify", "latest"]).fails(exit::USAGE);
+    let outcome = on(&after, "db1", ["show", "latest"]).fails(exit::USAGE);
     assert!(outcome.stderr.contains("pgcellar takeover db1/main"), "{outcome}");
     let (keep, remove) = retained(on(&after, "db1", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
     assert_eq!((keep, remove), (vec![new.clone()], vec![]), "those of the old server stay as they are");
@@ -121,7 +146,7 @@ fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
     let (keep, remove) = retained(on(&after, "db1", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
     // The one that was verified stays until a newer one is.
     assert_eq!((keep, remove), (vec![new, last], vec![old[0].clone(), old[1].clone()]));
-    on(&after, "db1", ["takeover", "db1/main"]).succeeds().says("its own already");
+    on(&after, "db1", ["takeover", "db1/main"]).succeeds().says("own already");
 }
 
 #[test]
@@ -134,11 +159,15 @@ fn a_new_host_takes_over_the_backups_of_one_that_is_no_more() {
     let new = bucket.copies(Cellar::new(other)).with("DB_NAME", second.name());
     // One server alone has backups here: they can be read at once.
     on(&new, "db2", ["verify", "latest"]).succeeds().says("the only one that has backups here");
-    let outcome = on(&new, "db2", ["takeover"]).fails(exit::USAGE);
-    assert!(outcome.stderr.contains("db1/main (2 backups"), "{outcome}");
+    let outcome = on(&new, "db2", ["takeover"]).succeeds();
+    assert!(outcome.stdout.starts_with("db1/main (2 backups"), "{outcome}");
+    for nonsense in ["a/b/c", "/", "/main", "db1/"] {
+        on(&new, "db2", ["takeover", nonsense]).fails(exit::USAGE).says("is no HOST/INSTANCE");
+    }
     let outcome = on(&new, "db2", ["takeover", "db7/main"]).fails(exit::NOINPUT);
     assert!(outcome.stderr.contains("db1/main (2 backups"), "{outcome}");
     on(&new, "db2", ["takeover", "db1/main"]).succeeds().says("took over 2 backups of db1/main");
+    on(&new, "db2", ["takeover", "db1/main"]).succeeds().says("own already");
     let own = back_up(&new, "db2");
     on(&new, "db2", ["verify", "latest"]).succeeds().says(&own);
     let all = on(&new, "db2", ["verify", "--all", "--store", "s3", "--json"]).succeeds().json();
@@ -170,11 +199,12 @@ fn a_copy_of_the_server_takes_nothing_from_the_first() {
     let staging =
         straight(&bucket, &database).with("DB_HOST", copy.socket_dir()).with("DB_PORT", copy.port().to_string());
     staging_is_promoted(&copy);
-    // Before its own first backup, and after it.
-    for own in [false, true] {
-        let made = own.then(|| back_up(&staging, "db2"));
-        let (keep, remove) = retained(on(&staging, "db2", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
-        assert_eq!((keep, remove), (made.into_iter().collect(), vec![]));
+    // Before its own first backup, and after it; under a name of its own, and under that of the first.
+    let mut made = Vec::new();
+    for (host, own) in [("db2", false), ("db1", false), ("db2", true)] {
+        made.extend(own.then(|| back_up(&staging, host)));
+        let (keep, remove) = retained(on(&staging, host, ["retention"]).env("BACKUP_KEEP_LAST", "1"));
+        assert_eq!((&keep, remove), (&made, vec![]), "{host}");
     }
     assert_eq!(listed(&production, "db1"), ids);
     on(&production, "db1", ["verify", "latest"]).succeeds().says(&ids[1]);

@@ -1,5 +1,7 @@
 //! What `latest` means, and what is said of what it passed over.
 
+use jiff::Timestamp;
+
 use super::{Asked, Choice, Group, Merged};
 use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
@@ -9,6 +11,13 @@ use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 
 impl Merged {
+    /// The same as of this time: without the backups that began later.
+    #[must_use]
+    pub fn until(mut self, at: Timestamp) -> Self {
+        self.groups.retain(|group| group.manifest().started <= at);
+        self
+    }
+
     /// What is to be said of rows that are missing in the backup that was found.
     pub(super) fn of_rewritten(&self, found: &Group) -> Option<String> {
         let lacking = found.manifest().lacking().filter(|_| found.lacks_rewritten())?;

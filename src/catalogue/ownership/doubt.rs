@@ -28,6 +28,15 @@ pub enum Doubt {
         /// Whether it is known which is ours.
         clear: bool,
     },
+    /// Backups of the server before its data directory was moved, or of a copy of it.
+    Moved {
+        /// The hosts.
+        hosts: Vec<String>,
+        /// Name of the instance.
+        instance: String,
+        /// Whether there is one of the data directory as it is now.
+        begun: bool,
+    },
     /// Backups with the server's identifier, from hosts that nothing ties to it.
     Copies {
         /// The hosts, the last one first.
@@ -81,6 +90,7 @@ impl Doubt {
         match self {
             Doubt::Servers { .. } => "servers",
             Doubt::SideBySide { .. } => "turns",
+            Doubt::Moved { .. } => "moved",
             Doubt::Copies { .. } => "copies",
         }
     }
@@ -90,17 +100,34 @@ impl Doubt {
         matches!(self, Doubt::Servers { clear: false, .. } | Doubt::SideBySide { clear: false, .. })
     }
 
+    /// Whether time alone settles it.
+    pub fn settles(&self) -> bool {
+        matches!(self, Doubt::Moved { begun: true, .. })
+    }
+
+    /// Warns, or only says so where time settles it.
+    pub fn tell(&self) {
+        let level = if self.settles() { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "{self}: {}", self.hint());
+    }
+
     /// What to do.
     pub fn hint(&self) -> String {
         let apart = "give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own";
         match self {
             Doubt::Servers { name, .. } => format!(
-                "one server before and after an upgrade or a new initdb: pgcellar takeover {}; else {apart}",
+                "if the others are this server before an upgrade or an initdb: pgcellar takeover {}; if they are in use: {apart}",
                 printable(name)
             ),
             Doubt::SideBySide { .. } => {
-                format!("if one is a copy of the other: {apart}; PGCELLAR_HOST names a host that should keep its name")
+                format!("if one is a copy of the other: {apart}; PGCELLAR_HOST gives a host a name that stays")
             }
+            Doubt::Moved { hosts, instance, .. } => format!(
+                "retention keeps them until this one has been backed up for a week longer; if there is no other: pgcellar \
+                 takeover {}/{}; if there is: {apart}",
+                hosts.first().map(|host| printable(host)).unwrap_or_default(),
+                printable(instance),
+            ),
             Doubt::Copies { hosts, instance } => format!(
                 "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}; \
                  if it is a copy of it: {apart}",
@@ -123,6 +150,13 @@ impl fmt::Display for Doubt {
                 }
                 hosts => write!(f, "one server, or copies of it, are backed up in turns from {}", some(hosts)),
             },
+            Doubt::Moved { hosts, .. } => {
+                write!(
+                    f,
+                    "backups from {} are of this server before its data directory was moved, or of a copy of it",
+                    some(hosts)
+                )
+            }
             Doubt::Copies { hosts, .. } => {
                 write!(f, "there are backups of this server, or of a copy of it, from {}", some(hosts))
             }

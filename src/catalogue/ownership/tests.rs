@@ -95,6 +95,7 @@ fn whose_of(all: &[Made], server: Option<Identity>, takeovers: &[Takeover]) -> (
     let ownership = Ownership::new(&Owner { maker: maker("here"), server }, catalogues.iter());
     let letter = |(at, made): (usize, &Made)| match ownership.whose(&backup(at, *made)) {
         Whose::Own => 'o',
+        Whose::Before => 'b',
         Whose::Likely => 'l',
         Whose::Unclear => '?',
         Whose::Another => '-',
@@ -165,13 +166,22 @@ fn a_copy_of_the_server_is_another_one() {
 
 #[test]
 fn a_server_that_moves_or_is_promoted_stays_itself() {
-    // The data directory got another inode, or another disk.
+    // The data directory got another inode, or another disk: after a week it is sure that there is no other.
     let moved = [there("here", A, "a"), there("here", A, "a"), there("here", A, "b"), there("here", A, "b")];
-    assert_eq!(whose(&moved, None), "oooo");
+    assert_eq!(whose(&moved, None), "bboo");
+    assert_eq!(whose(&moved[..2], asked(A, "b")), "bb");
+    // From the side of the first one, the other one is a copy.
+    assert_eq!(whose(&moved, asked(A, "a")), "oo--");
+    let mut catalogues = stores(&moved, &[]);
+    let later = Timestamp::from_second(1_700_000_000 + 8 * 86_400).unwrap();
+    let last = catalogues[1].backups.last_mut().unwrap();
+    last.manifest.started = later;
+    let ownership = Ownership::new(&Owner { maker: maker("here"), server: None }, catalogues.iter());
+    assert!(catalogues[1].backups.iter().all(|backup| ownership.owns(backup)));
     // To the standby, back, and there again: each time on a higher timeline.
     let switched =
         (1..).zip(["a", "b", "a", "b"]).map(|(timeline, directory)| Made { timeline, ..there("here", A, directory) });
-    assert_eq!(whose(&switched.collect::<Vec<_>>(), None), "oooo");
+    assert_eq!(whose(&switched.collect::<Vec<_>>(), None), "bobo");
 }
 
 #[test]
@@ -233,7 +243,7 @@ proptest! {
         };
         prop_assert!(identifiers('o').len() <= 1, "{found} {all:?}");
         if let Some(server) = server {
-            for letter in ['o', 'l', '?'] {
+            for letter in ['o', 'b', 'l', '?'] {
                 prop_assert!(identifiers(letter).iter().all(|found| *found == server), "{found} {all:?}");
             }
         }

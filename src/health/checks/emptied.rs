@@ -31,9 +31,9 @@ fn found(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
             newest.unwrap_or_default()
         ),
         format!(
-            "pgcellar restore {} brings back what is lost; if it was on purpose, pgcellar monitor acknowledge {database}: \
-             until then retention keeps that backup",
-            before.id
+            "pgcellar restore {} --target-database NAME brings it back beside, and --force in its place; if it was on purpose: \
+             pgcellar monitor acknowledge {}; until then retention keeps that backup",
+            before.id, protection.database
         ),
     ))
 }

@@ -25,10 +25,8 @@ use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::Known;
 use crate::task::restore::wanted::{Wanted, known};
-use crate::task::restore::{globals, one, plan, replace};
+use crate::task::restore::{globals, moment, one, plan, replace};
 use crate::task::{list, table};
-
-mod moment;
 
 /// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
 /// within hours.

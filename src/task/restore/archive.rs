@@ -97,7 +97,7 @@ impl Archive {
                     Kind::NotPermitted,
                     format!("{} is encrypted to {}, and there is no private key", manifest.id, encryption.whom()),
                 )
-                .hint("name the file of one of these keys' owners with --age-identity-file")
+                .hint("give the file with a private key of one of them: --age-identity-file FILE")
             })?),
         };
         let Contents { tables, large_objects, .. } = manifest.contents;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::merged::{Asked, Group, Merged};
+use crate::catalogue::ownership::Whose;
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
@@ -52,7 +53,10 @@ async fn which<'a>(terminal: &mut Terminal, merged: &'a Merged, args: &RestoreAr
     let own: Vec<&Group> = merged.own(database).collect();
     let (groups, makers) = match own.is_empty() {
         true => (merged.others(database).collect(), true),
-        false => (own, false),
+        false => {
+            let makers = own.iter().any(|group| group.whose == Whose::Likely);
+            (own, makers)
+        }
     };
     if groups.is_empty() {
         let places = merged.locations.join(" and ");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::catalogue::manifest::{MANIFEST, Manifest, Role, StoredFile};
@@ -10,7 +11,7 @@ use crate::catalogue::merged::{Asked, Merged};
 use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status, name};
 use crate::cli::{RestoreArgs, S3Args};
-use crate::config::{Connection, Format, Place, S3Settings, identities};
+use crate::config::{Connection, Format, Place, S3Settings, identities, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -24,7 +25,7 @@ use crate::store::s3::S3Store;
 use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::{Known, reveal, reveal_if_whole};
-use crate::task::restore::foreign;
+use crate::task::restore::{foreign, moment};
 
 /// What the address of an object begins with.
 const ADDRESS: &str = "s3://";
@@ -196,7 +197,16 @@ async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Resul
 /// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
 fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<Wanted> {
     let ask = || Handle::current().block_on(identity::ask(&Connection::new(&args.connection).ok()?));
+    let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
+    if at.is_some() && id != "latest" {
+        return Err(Error::new(Kind::Usage, "--at chooses among backups, and one is named")
+            .hint("restore latest --at TIME takes the newest one of that time or before"));
+    }
     let merged = Merged::read(stores, &Owner::of(place), ask);
+    let merged = match at {
+        Some(at) => merged.until(at),
+        None => merged,
+    };
     let asked = Asked { id, database: args.database.as_deref(), verb: "restore" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,
@@ -274,6 +284,9 @@ fn parts(address: &str) -> Result<(&str, &str, &str)> {
 
 /// What is there: a backup that its manifest names, or a dump.
 fn by_name(named: Named, args: &RestoreArgs) -> Result<Wanted> {
+    if args.at.is_some() {
+        return Err(Error::new(Kind::Usage, "--at chooses among backups, and one file is named"));
+    }
     if args.database.is_some() {
         return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
             .hint("the database to make is named with --target-database"));

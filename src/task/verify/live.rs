@@ -94,7 +94,8 @@ async fn find(
                 .hint("restore it into a new database, and compare the two")
         });
     }
-    let mut merged = list::read(stores.clone(), place, stop).await?;
+    let mut merged =
+        list::read_asking(stores.clone(), place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
     let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "verify" };
     let (name, manifest) = match merged.resolve(asked) {
         Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),

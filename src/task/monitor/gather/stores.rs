@@ -49,7 +49,7 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
     let catalogues = || read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.catalogue));
     let owner = Owner::of(place);
     let mut ownership = Ownership::new(&owner, catalogues());
-    if let Some(connection) = connection.filter(|_| ownership.must_ask)
+    if let Some(connection) = connection.filter(|_| !ownership.is_empty())
         && let Some(server) = identity::ask(connection).await
     {
         ownership = Ownership::new(&Owner { server: Some(server), ..owner }, catalogues());
@@ -60,7 +60,7 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
         backups: HashMap::new(),
         of_others: BTreeSet::new(),
         opened: opened.clone(),
-        mixed: ownership.doubts.iter().map(mixed).collect(),
+        mixed: ownership.doubts.iter().filter(|doubt| !doubt.settles()).map(mixed).collect(),
     };
     for (store, read) in read {
         let (name, location) = (store.name(), store.location());
