@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::catalogue::manifest::{Manifest, Role};
 use crate::catalogue::merged::{Asked, Merged};
 use crate::cli::RestoreArgs;
-use crate::config::{Connection, Place, local_zone};
+use crate::config::{Connection, Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{count, second, span};
 use crate::host::stop::Stop;
@@ -66,11 +66,15 @@ struct Outcome<'a> {
 pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, stop: &Stop) -> Result<()> {
     let zone = local_zone();
     let at = args.at.as_deref().map(|text| moment::of(text, &zone, Timestamp::now())).transpose()?;
+    // A key that cannot be used would fail each of them.
+    identities(&args.identity)?;
     let stores = Stores::open(place).await?.all();
     let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
     let ours = args.clone();
     let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, &ours));
     let (mut all, mut failures) = stop.or(async { joined(choosing.await) }).await?;
+    let early: Vec<(String, String)> =
+        failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
         replace::must_be_meant(args, &chosen.wanted())?;
     }
@@ -101,11 +105,11 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
     }
-    print(&outcomes)?;
+    print(&outcomes, &early)?;
     if stop.requested() {
         return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
     }
-    conclude(&failures)?;
+    conclude(&failures, "could not be restored")?;
     log::info!("restored {}", count(outcomes.len(), "database"));
     Ok(())
 }
@@ -266,20 +270,20 @@ async fn show_plans(
         let shown = plan::show(&args, chosen.wanted(), target, connection, stop).await;
         failures.extend(shown.err().map(|error| Failure { database: target.clone(), error }));
     }
-    conclude(&failures)
+    conclude(&failures, "cannot be restored")
 }
 
 /// The error of what failed, of the kind of the first.
-fn conclude(failures: &[Failure]) -> Result<()> {
+fn conclude(failures: &[Failure], what: &str) -> Result<()> {
     let Some(first) = failures.first() else { return Ok(()) };
     let names: Vec<String> = failures.iter().map(|failure| identifier(&failure.database)).collect();
-    let message = format!("{} could not be restored: {}", count(names.len(), "database"), names.join(", "));
+    let message = format!("{} {what}: {}", count(names.len(), "database"), names.join(", "));
     Err(Error::new(first.error.kind(), message)
         .hint("the messages above say why; pgcellar restore ID restores one of them alone"))
 }
 
-/// A line for each database.
-fn print(outcomes: &[Outcome<'_>]) -> Result<()> {
+/// A line for each database, those first that have no backup to be restored.
+fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     let zone = local_zone();
     let made = list::made_heading(&zone, Timestamp::now());
     let header = vec!["DATABASE", "BACKUP", &made, "SIZE", "SECONDS", "RESULT"];
@@ -297,7 +301,11 @@ fn print(outcomes: &[Outcome<'_>]) -> Result<()> {
             },
         ]
     });
-    write(table::table(header, rows, &[3, 4]).as_bytes())
+    let dash = || "-".to_owned();
+    let without = early.iter().map(|(database, why)| {
+        vec![printable(database), dash(), dash(), dash(), dash(), format!("failed: {}", printable(why))]
+    });
+    write(table::table(header, without.chain(rows), &[3, 4]).as_bytes())
 }
 
 /// What was restored, and what of it there was not.
