@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::document;
+use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::{self, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
@@ -15,10 +16,19 @@ use crate::store::Store;
 /// backup's file.
 pub const ENDING: &str = ".acknowledged.json";
 
-/// By database and host: until when the backups count that were acknowledged.
+/// What was acknowledged of a database on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Ack {
+    /// Until when the backups count that were acknowledged.
+    until: Timestamp,
+    /// What was in the last of them: this is what there should be, whatever earlier ones are left.
+    fill: Fill,
+}
+
+/// By database and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
-    databases: BTreeMap<String, BTreeMap<String, Timestamp>>,
+    databases: BTreeMap<String, BTreeMap<String, Ack>>,
 }
 
 impl Acknowledged {
@@ -44,25 +54,37 @@ impl Acknowledged {
 
     /// Acknowledges this backup and the earlier ones of its database and host.
     pub fn add(&mut self, manifest: &Manifest) {
-        self.until(&manifest.database, &manifest.host, manifest.started);
+        let ack = Ack { until: manifest.started, fill: Fill::of(manifest) };
+        self.put(&manifest.database, &manifest.host, ack);
     }
 
     /// Adds what another store's record has.
     pub fn merge(&mut self, other: Acknowledged) {
         for (database, hosts) in other.databases {
-            hosts.into_iter().for_each(|(host, until)| self.until(&database, &host, until));
+            hosts.into_iter().for_each(|(host, ack)| self.put(&database, &host, ack));
         }
     }
 
-    fn until(&mut self, database: &str, host: &str, until: Timestamp) {
-        let of_host = self.databases.entry(database.to_owned()).or_default().entry(host.to_owned()).or_insert(until);
-        *of_host = until.max(*of_host);
+    fn put(&mut self, database: &str, host: &str, ack: Ack) {
+        let of_host = self.databases.entry(database.to_owned()).or_default().entry(host.to_owned()).or_insert(ack);
+        if ack.until > of_host.until {
+            *of_host = ack;
+        }
     }
 
     /// Whether this backup was acknowledged.
     pub fn has(&self, manifest: &Manifest) -> bool {
-        let until = self.databases.get(&manifest.database).and_then(|hosts| hosts.get(&manifest.host));
-        until.is_some_and(|until| manifest.started <= *until)
+        self.of(manifest).is_some()
+    }
+
+    /// How much is in a backup; of one that was acknowledged, what was acknowledged.
+    pub fn fill(&self, manifest: &Manifest) -> Fill {
+        self.of(manifest).map_or_else(|| Fill::of(manifest), |ack| ack.fill)
+    }
+
+    fn of(&self, manifest: &Manifest) -> Option<&Ack> {
+        let ack = self.databases.get(&manifest.database).and_then(|hosts| hosts.get(&manifest.host));
+        ack.filter(|ack| manifest.started <= ack.until)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A database that lost its rows by mistake is backed up as well as any other, and its last full backup grows old. So a drop
 //! to nothing, or by nine tenths, is told until it is acknowledged or the rows are back, and that backup stays meanwhile.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{Manifest, tables_in_words};
 use crate::config::Format;
@@ -13,7 +13,7 @@ const FEW_ROWS: u64 = 1000;
 const FEW_TABLES: u64 = 10;
 
 /// How much is in an archive, as far as it is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fill {
     /// Tables whose rows are in it.
     pub tables: Option<u64>,
@@ -55,7 +55,8 @@ impl Fill {
     fn is_back(self, before: Fill) -> bool {
         let back = |now: Option<u64>, before: Option<u64>| match (now, before) {
             (Some(now), Some(before)) => now.saturating_mul(10) >= before.saturating_mul(9),
-            _ => true,
+            (None, Some(_)) => false,
+            (_, None) => true,
         };
         back(self.tables, before.tables) && back(self.rows, before.rows)
     }

@@ -11,8 +11,8 @@
 //!   itself: containers have a new name with each run, and the same data directory, address or backup directory. Without such
 //!   a mark they may be of a copy of the server, which has the same identifier.
 //! - Two places that make backups in turns, without a promotion in between, are two servers that run side by side.
-//! - Those of another copy of the data directory are ours as soon as ours has been backed up for a week longer: the other one
-//!   was moved, or given up. Until then nothing of them is removed.
+//! - Those of another site, a lasting host or another copy of the data directory, are ours as soon as ours has been backed up
+//!   for a week longer: the server was moved, or the other one given up. Until then nothing of them is removed.
 //! - Where there is nothing near and one server alone has backups under our name, they are likely ours: they may be read by
 //!   `latest`, and nothing is removed.
 
@@ -194,8 +194,9 @@ impl Ownership {
             whose.fill(Whose::Likely);
         }
         self.doubts.extend(turns::take_apart(owner, entries, &mut whose));
-        self.doubts.extend(moved::set_apart(owner, entries, &mut whose));
+        self.doubts.extend(moved::set_apart(owner, entries, ours.as_deref(), &mut whose));
         self.doubts.extend(Doubt::copies(entries, &whose, ours.as_deref()));
+        self.must_ask |= owner.server.is_none() && whose.contains(&Whose::Unclear);
         whose
     }
 }

@@ -47,6 +47,9 @@ pub struct AcknowledgeArgs {
     /// Database that pgcellar monitor check calls emptied
     #[arg(value_name = "DATABASE")]
     pub database: String,
+    /// The server, which is asked who it is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// The store.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -13,25 +13,34 @@ use crate::postgres::databases::maintenance;
 /// How long a server may take to say who it is, where that is asked beside something else.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// PostgreSQL documentation, "Control Data Functions". Anyone may call them, unless the right was taken away.
+/// What our role may call. A call that is refused would stand in the server's log as an error.
+const RIGHTS: &str = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE'), \
+     has_function_privilege('pg_control_checkpoint()', 'EXECUTE'), has_function_privilege('pg_stat_file(text)', 'EXECUTE')";
+
+/// PostgreSQL documentation, "Control Data Functions".
 const IDENTIFIER: &str = "SELECT system_identifier::text FROM pg_control_system()";
-const TIMELINE: &str = "SELECT timeline_id::text FROM pg_control_checkpoint()";
+
+/// The timeline that is written to; of a standby, that of its last checkpoint. A checkpoint may come minutes after a promotion.
+const TIMELINE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::text FROM pg_control_checkpoint()) \
+     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int4::text END";
 
 /// When PG_VERSION got its inode. initdb writes the file, and nothing changes it; a copy of the data directory gets another
-/// one. For superusers, and roles that may call the function. A standby is one of many.
+/// one, unless the disk is copied as a whole. A standby is one of many.
 const DATA_DIRECTORY: &str =
     "SELECT extract(epoch FROM change)::text FROM pg_stat_file('PG_VERSION') WHERE NOT pg_is_in_recovery()";
 
 /// Asks a session. What it may not ask is left out; the session must not be in a transaction, which an error would end.
 pub async fn of_session(client: &Client, connection: &Connection) -> Identity {
-    let system_identifier = one(client, IDENTIFIER).await;
+    let rights = client.query_opt(RIGHTS, &[]).await.ok().flatten();
+    let may = |column: usize| rights.as_ref().is_some_and(|row| row.try_get(column).unwrap_or(false));
+    let system_identifier = one(client, IDENTIFIER, may(0)).await;
     let digested = |what: &str, value: &str| {
         let whole = format!("{what}\n{}\n{value}", system_identifier.as_deref().unwrap_or_default());
         digest(&SHA256, whole.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     Identity {
-        timeline: one(client, TIMELINE).await.and_then(|timeline| timeline.parse().ok()),
-        data_directory: one(client, DATA_DIRECTORY).await.map(|changed| digested("data directory", &changed)),
+        timeline: one(client, TIMELINE, may(1)).await.and_then(|timeline| timeline.parse().ok()),
+        data_directory: one(client, DATA_DIRECTORY, may(2)).await.map(|changed| digested("data directory", &changed)),
         address: address(connection).map(|address| digested("address", &address)),
         backup_directory: None,
         system_identifier,
@@ -57,7 +66,10 @@ pub async fn ask(connection: &Connection) -> Option<Identity> {
     }
 }
 
-async fn one(client: &Client, query: &str) -> Option<String> {
+async fn one(client: &Client, query: &str, may: bool) -> Option<String> {
+    if !may {
+        return None;
+    }
     match client.query_opt(query, &[]).await {
         Ok(row) => row.and_then(|row| row.try_get(0).ok()),
         Err(error) => {

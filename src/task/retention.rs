@@ -192,7 +192,7 @@ fn own(run: &Run, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Bac
             "whether {number} backups are of this instance's server cannot be told, the last {}",
             printable(id)
         );
-        let doubt = ownership.doubts.iter().find(|doubt| doubt.is_unclear());
+        let doubt = ownership.doubts.iter().find(|doubt| doubt.is_unclear()).or(ownership.doubts.first());
         let hint = doubt.map_or_else(
             || {
                 format!(

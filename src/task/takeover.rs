@@ -18,7 +18,6 @@ use crate::error::{Error, Kind, Result};
 use crate::health::words::ago;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
-use crate::identity::Identity;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
@@ -100,14 +99,36 @@ fn is_of_use(shelves: &[Shelf], owner: &Owner, from: &Maker, made: &Made<'_>, co
         let mut of_maker = backups.filter(|backup| made.contains_key(backup.manifest.id.as_str()));
         return Ok(!(is_said && of_maker.all(|backup| ownership.owns(backup))));
     }
-    let several = ownership.doubts.iter().any(|doubt| matches!(doubt, Doubt::Servers { .. } | Doubt::Moved { .. }));
+    let several = !ownership.doubts.iter().all(|doubt| matches!(doubt, Doubt::Copies { .. }));
     if several && owner.server.is_none() {
         let message =
             format!("only the server can say which of the backups are its own, and {connection} does not answer");
         return Err(Error::new(Kind::Unavailable, message)
             .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database tells more"));
     }
+    must_follow(&ownership, made, owner)?;
     Ok(several)
+}
+
+/// Refuses to take over under one name what is made by two servers that are both in use: an upgrade has an end.
+fn must_follow(ownership: &Ownership, made: &Made<'_>, owner: &Owner) -> Result<()> {
+    let identifier = |backup: &&&Backup| backup.manifest.server.identity.system_identifier.clone();
+    let ours = owner.server.as_ref().and_then(|server| server.system_identifier.clone());
+    let first = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).min();
+    let of_others = made.values().filter(|backup| identifier(backup).is_some() && identifier(backup) != ours);
+    let last = of_others.max_by_key(|backup| backup.manifest.started);
+    match (first, last) {
+        (Some(first), Some(last)) if ours.is_some() && last.manifest.started > first => {
+            let message = format!(
+                "another server is backed up under the same name, {}, its last backup {} after the first one of this server",
+                name(&owner.maker),
+                printable(&last.manifest.id)
+            );
+            Err(Error::new(Kind::Usage, message)
+                .hint("give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own; what is there of the other stays as it is"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn name(maker: &Maker) -> String {
@@ -206,8 +227,10 @@ fn tell(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
     log::info!(
         "retention goes by this instance's rules for them from now on: pgcellar retention --dry-run shows what that means"
     );
-    if takeover.server == Identity::default() {
-        log::warn!("the server did not say who it is: if it has another host name later, take them over again");
+    if takeover.server.marks().next().is_none() {
+        log::warn!(
+            "nothing ties this server to its backups but the host's name: where that changes, set PGCELLAR_HOST to one that stays"
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! What `latest` means, and what is said of what it passed over.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::{Asked, Choice, Group, Merged};
@@ -47,7 +49,12 @@ impl Merged {
     }
 
     pub(super) fn latest(&self, asked: Asked<'_>) -> Result<&Group> {
-        let has_whole = |group: &Group| self.own(Some(&group.manifest().database)).any(|other| other.is_good());
+        let whole: HashSet<&str> = self
+            .own(asked.database)
+            .filter(|group| group.is_good())
+            .map(|group| group.manifest().database.as_str())
+            .collect();
+        let has_whole = |group: &Group| whole.contains(group.manifest().database.as_str());
         let good: Vec<&Group> = self
             .own(asked.database)
             .filter(|group| group.is_good() || (group.lacks_rewritten() && !has_whole(group)))
@@ -55,11 +62,9 @@ impl Merged {
         let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
         databases.sort_unstable();
         databases.dedup();
-        if let Some(unclear) = good.iter().find(|group| group.whose == Whose::Unclear) {
-            return Err(self.unclear(unclear));
-        }
         let timely = good.iter().rfind(|group| !is_from_future(group.manifest().started, self.now));
         match (timely.or(good.last()), databases.as_slice()) {
+            (Some(newest), [_]) if newest.whose == Whose::Unclear => Err(self.unclear(newest)),
             (Some(newest), [_]) => Ok(newest),
             (Some(_), several) => Err(Error::new(
                 Kind::Usage,
@@ -72,7 +77,7 @@ impl Merged {
 
     /// Backups of several servers must not pass for those of one.
     fn unclear(&self, group: &Group) -> Error {
-        let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear());
+        let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear()).or(self.doubts.first());
         let why = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
         let database = printable(&group.manifest().database);
         let message = format!("which backup of '{database}' is the latest of this server cannot be told{why}");

@@ -129,8 +129,8 @@ impl Doubt {
                 printable(instance),
             ),
             Doubt::Copies { hosts, instance } => format!(
-                "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}; \
-                 if it is a copy of it: {apart}",
+                "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}, and \
+                 PGCELLAR_HOST for a name that stays; if it is a copy of it: {apart}",
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),
                 printable(instance),
             ),
@@ -153,7 +153,7 @@ impl fmt::Display for Doubt {
             Doubt::Moved { hosts, .. } => {
                 write!(
                     f,
-                    "backups from {} are of this server before its data directory was moved, or of a copy of it",
+                    "backups from {} are of this server before it was moved or renamed, or of a copy of it",
                     some(hosts)
                 )
             }

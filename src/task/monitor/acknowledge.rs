@@ -10,7 +10,7 @@ use crate::catalogue::merged::Merged;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
-use crate::config::Place;
+use crate::config::{Connection, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
@@ -23,7 +23,8 @@ use crate::task::list;
 pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.all();
-    let merged = list::read(stores.clone(), &place, stop).await?;
+    let merged =
+        list::read_asking(stores.clone(), &place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
     let database = args.database.clone();
     let work = tokio::task::spawn_blocking(move || acknowledge(&database, &place.instance, &stores, merged));
     stop.or(async { joined(work.await) }).await
@@ -73,5 +74,5 @@ fn good<'a>(database: &str, merged: &'a Merged) -> Vec<Vec<&'a Backup>> {
 }
 
 fn shown<'a>(backups: &[&'a Backup], known: &Acknowledged) -> Option<Emptied<&'a Backup>> {
-    emptied(backups.iter().map(|backup| (*backup, Fill::of(&backup.manifest), known.has(&backup.manifest))))
+    emptied(backups.iter().map(|backup| (*backup, known.fill(&backup.manifest), known.has(&backup.manifest))))
 }

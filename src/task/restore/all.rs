@@ -1,7 +1,7 @@
 //! `restore --all-databases`: the newest good backup of every database, each under its own name, with the roles first.
 //! This is what a machine needs that has nothing but a server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,10 +9,12 @@ use std::time::Instant;
 use indicatif::HumanBytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::catalogue::Status;
+use crate::catalogue::emptied::{Fill, emptied};
 use crate::catalogue::manifest::{Manifest, Role};
-use crate::catalogue::merged::{Asked, Merged};
+use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::cli::RestoreArgs;
-use crate::config::{Connection, Place, identities, local_zone};
+use crate::config::{Connection, Maker, Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::{count, second, span};
 use crate::host::stop::Stop;
@@ -70,8 +72,9 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     identities(&args.identity)?;
     let stores = Stores::open(place).await?.all();
     let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
-    let ours = args.clone();
-    let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, &ours));
+    merged.tell_doubts();
+    let (ours, maker) = (args.clone(), place.maker());
+    let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, (&ours, &maker)));
     let (mut all, mut failures) = stop.or(async { joined(choosing.await) }).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
@@ -119,7 +122,7 @@ fn choose(
     merged: Merged,
     at: Option<Timestamp>,
     stores: &[Arc<dyn Store>],
-    args: &RestoreArgs,
+    (args, maker): (&RestoreArgs, &Maker),
 ) -> Result<(Vec<Chosen>, Vec<Failure>)> {
     let databases = |merged: &Merged| -> BTreeSet<String> {
         merged.own(None).map(|group| group.manifest().database.clone()).collect()
@@ -129,7 +132,8 @@ fn choose(
         Some(at) => merged.until(at),
         None => merged,
     };
-    let there = databases(&merged);
+    let mut there = databases(&merged);
+    let earlier = of_the_server_before(&merged, maker);
     for name in known.difference(&there) {
         log::warn!("'{}' has no backup of that time: all of its backups are newer", printable(name));
     }
@@ -137,6 +141,10 @@ fn choose(
         return Err(nothing(merged, at));
     }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
+    for (database, error) in only_before(&merged, earlier, maker) {
+        there.remove(&database);
+        failures.push(Failure::told(database, error));
+    }
     for database in there {
         match newest(&merged, &database, stores, args) {
             Ok(chosen) => all.push(chosen),
@@ -150,6 +158,45 @@ fn choose(
         (true, false) => Err(merged.or_unread(failures.swap_remove(0).error)),
         _ => Ok((all, failures)),
     }
+}
+
+/// The last good backup of each database that another server made under the same name: after a disaster, or an upgrade, the
+/// new one may have backed up next to nothing.
+fn of_the_server_before<'a>(merged: &'a Merged, maker: &Maker) -> BTreeMap<&'a str, &'a Group> {
+    let near = |group: &&Group| {
+        let manifest = group.manifest();
+        let here = manifest.host == maker.host || group.copies().any(|copy| copy.store == "local");
+        here && manifest.instance == maker.instance && matches!(group.best().status, Status::Good | Status::Verified)
+    };
+    merged.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
+}
+
+/// Databases that this server has no backup of, or next to nothing in one, and the server before it has.
+fn only_before(merged: &Merged, earlier: BTreeMap<&str, &Group>, maker: &Maker) -> Vec<(String, Error)> {
+    let lost = |(database, before): (&str, &Group)| {
+        let newest = merged.own(Some(database)).next_back();
+        let fills =
+            [Some(before), newest].into_iter().flatten().map(|group| (group, Fill::of(group.manifest()), false));
+        let what = match newest {
+            None => "this server has no backup of it".to_owned(),
+            Some(newest) if emptied(fills).is_some() => {
+                format!(
+                    "the newest backup of this server, {}, has next to nothing of it",
+                    printable(&newest.manifest().id)
+                )
+            }
+            Some(_) => return None,
+        };
+        let id = printable(&before.manifest().id);
+        let message = format!("{what}; the server before it has {id}");
+        let hint = format!(
+            "pgcellar restore {id} restores that one; pgcellar takeover {}/{} makes all of that server this one's own",
+            printable(&maker.host),
+            printable(&maker.instance)
+        );
+        Some((database.to_owned(), Error::new(Kind::Missing, message).hint(hint)))
+    };
+    earlier.into_iter().filter_map(lost).collect()
 }
 
 fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {

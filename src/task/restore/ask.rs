@@ -34,7 +34,7 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
         Error::new(Kind::Usage, "no backup is named, and there is no terminal to ask at")
             .hint("name one by its id, or latest; pgcellar list shows them")
     })?;
-    let merged = list::read(Stores::open(place).await?.all(), place, stop).await?;
+    let merged = list::read_asking(Stores::open(place).await?.all(), place, Some(connection), stop).await?;
     let manifest = which(&mut terminal, &merged, args).await?;
     let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };
     if !args.list && !args.recipe {

@@ -216,6 +216,9 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
             return named.map_or_else(|| Err(merged.or_unread(error)), |named| by_name(named, args));
         }
     };
+    if id == "latest" {
+        merged.tell_doubts();
+    }
     if args.force && id == "latest" {
         choice.may_replace()?;
     }

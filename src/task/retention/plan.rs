@@ -8,7 +8,6 @@ use jiff::tz::TimeZone;
 use super::{Run, Shelf};
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::copied::{Copied, address};
-use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::retention::{Decision, Facts, Reason, decide};
 use crate::catalogue::{Backup, Status};
@@ -91,7 +90,7 @@ impl Marks {
             locked_until: None,
             proven: self.proven.contains(&manifest.id),
             awaited: false,
-            fill: Fill::of(manifest),
+            fill: self.acknowledged.fill(manifest),
             acknowledged: self.acknowledged.has(manifest),
         }
     }

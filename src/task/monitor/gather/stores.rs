@@ -10,7 +10,6 @@ use rustix::fs::Access;
 
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::claim::Claim;
-use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
@@ -177,7 +176,7 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
             result: drill.result,
             restore_seconds: drill.restore_seconds,
         }),
-        fill: Fill::of(manifest),
+        fill: acknowledged.fill(manifest),
         acknowledged: acknowledged.has(manifest),
         id: manifest.id.clone(),
         database: manifest.database.clone(),
