@@ -127,6 +127,19 @@ fn a_server_that_has_made_no_backup_yet_removes_none() {
 }
 
 #[test]
+fn two_servers_in_use_are_not_taken_over_from_each_other() {
+    let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
+    let (first, second) = pair(one, other, "in_use");
+    let bucket = Bucket::new();
+    let (ours, theirs) = (straight(&bucket, &first), straight(&bucket, &second));
+    back_up(&ours, "same");
+    back_up(&theirs, "same");
+    back_up(&ours, "same");
+    on(&theirs, "same", ["takeover", "same/main"]).fails(exit::USAGE).says("PGCELLAR_INSTANCE");
+    assert_eq!(bucket.keys().iter().filter(|key| key.contains("takeover")).count(), 0);
+}
+
+#[test]
 fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
     // As after pg_upgrade, or a restore into a new cluster: the directory, the host and the instance are the same.
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));

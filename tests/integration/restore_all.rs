@@ -52,6 +52,31 @@ fn line<'a>(outcome: &'a Outcome, database: &str) -> &'a str {
 }
 
 #[test]
+fn what_only_the_server_before_has_is_no_success() {
+    // The volume of the server was lost, and the new one was backed up once already.
+    let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
+    let shop = from.create_named("shop");
+    shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 2000) n");
+    from.create_named("other").sql("CREATE TABLE t AS SELECT 1 AS n");
+    let before = Cellar::new(&from).with("DB_NAME", "shop,other");
+    before.run(["backup"]).succeeds();
+    let ids: Vec<Value> = before.list().iter().map(|backup| backup["id"].clone()).collect();
+    to.create_named("shop");
+    let after = Cellar::new(&to).with("BACKUP_DIR", before.backup_dir());
+    after.back_up("shop");
+    let outcome = after.run(["restore", "--all-databases"]).fails(exit::NOINPUT);
+    for id in ids.iter().map(|id| id.as_str().unwrap()) {
+        assert!(outcome.stderr.contains(id), "{id}: {outcome}");
+    }
+    assert!(outcome.stderr.contains("pgcellar takeover"), "{outcome}");
+    let host = after.list()[0]["host"].as_str().unwrap().to_owned();
+    after.run(["takeover", &format!("{host}/main")]).succeeds();
+    let id = ids.iter().map(|id| id.as_str().unwrap()).find(|id| id.starts_with("shop_")).unwrap();
+    after.run(["restore", id, "--force"]).succeeds();
+    assert_eq!(to.database("shop").sql("SELECT count(*) FROM wine"), "2000");
+}
+
+#[test]
 fn an_empty_machine_needs_two_commands() {
     let from = Cluster::start(Version::V15);
     let originals = filled(&from);

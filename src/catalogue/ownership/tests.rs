@@ -165,6 +165,35 @@ fn a_copy_of_the_server_is_another_one() {
 }
 
 #[test]
+fn a_copy_of_the_whole_disk_keeps_the_marks() {
+    // A host that makes backup after backup may be that of a copy, and come again: what it made is read, and stays.
+    let copied = [there("prod", A, "a"), there("prod", A, "a"), there("prod", A, "a"), there("here", A, "a")];
+    assert_eq!(whose(&copied, None), "bbbo");
+    assert_eq!(whose(&copied[..3], asked(A, "a")), "bbb");
+    // Once it has come again, it is another.
+    let again = [copied[0], copied[1], copied[3], copied[0]];
+    assert_eq!(whose(&again, None), "--o-");
+    // From the side of the first one, the other host has made one alone, as a container does.
+    let seen = [there("here", A, "a"), there("here", A, "a"), there("c1", A, "a")];
+    assert_eq!(whose(&seen, None), "ooo");
+}
+
+#[test]
+fn containers_whose_servers_files_are_given_away_anew_stay_one() {
+    // Each start of the server gives its files another owner, and so PG_VERSION another time.
+    let runs = [there("c1", A, "a"), there("c2", A, "a"), there("c3", A, "b")];
+    assert_eq!(whose(&runs, asked(A, "b")), "bbo");
+    let mut later = stores(&runs, &[]);
+    later[1].backups[2].manifest.started += jiff::SignedDuration::from_hours(8 * 24);
+    let owner = Owner { maker: maker("here"), server: asked(A, "b") };
+    let ownership = Ownership::new(&owner, later.iter());
+    assert!(later[1].backups.iter().all(|backup| ownership.owns(backup)));
+    // A role that may ask nothing else.
+    let unmarked = |host| Made { directory: None, ..there(host, A, "") };
+    assert_eq!(whose(&[unmarked("c1"), unmarked("c2"), unmarked("here")], None), "bbo");
+}
+
+#[test]
 fn a_server_that_moves_or_is_promoted_stays_itself() {
     // The data directory got another inode, or another disk: after a week it is sure that there is no other.
     let moved = [there("here", A, "a"), there("here", A, "a"), there("here", A, "b"), there("here", A, "b")];
@@ -172,6 +201,9 @@ fn a_server_that_moves_or_is_promoted_stays_itself() {
     assert_eq!(whose(&moved[..2], asked(A, "b")), "bb");
     // From the side of the first one, the other one is a copy.
     assert_eq!(whose(&moved, asked(A, "a")), "oo--");
+    // Unless ours was promoted from it.
+    let promoted = asked(A, "a").map(|server| Identity { timeline: Some(2), ..server });
+    assert_eq!(whose(&moved, promoted), "oobb");
     let mut catalogues = stores(&moved, &[]);
     let later = Timestamp::from_second(1_700_000_000 + 8 * 86_400).unwrap();
     let last = catalogues[1].backups.last_mut().unwrap();

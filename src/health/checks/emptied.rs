@@ -32,8 +32,8 @@ fn found(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
         ),
         format!(
             "pgcellar restore {} --target-database NAME brings it back beside, and --force in its place; if it was on purpose: \
-             pgcellar monitor acknowledge {}; until then retention keeps that backup",
-            before.id, protection.database
+             pgcellar monitor acknowledge {database}; until then retention keeps that backup",
+            before.id
         ),
     ))
 }

@@ -64,6 +64,7 @@ impl Holding {
             holding.backups.insert(id, files);
         }
         left.remove(".pgcellar.lock");
+        left.remove(".pgcellar.id");
         if left.remove(".pgcellar.copied.json").is_some() {
             read_json(folder, ".pgcellar.copied.json");
         }

@@ -85,6 +85,36 @@ fn an_acknowledgement_stands_with_the_backups_in_a_bucket() {
 }
 
 #[test]
+fn an_acknowledgement_outlives_the_backups_that_it_was_of() {
+    let cluster = Cluster::shared(Version::V15);
+    let shop = cluster.create("outlived");
+    shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 150) n");
+    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name()).with("BACKUP_KEEP_LAST", "1");
+    let full = id(&cellar.back_up(shop.name()));
+    cellar.run(["pin", &full]).succeeds();
+    shop.sql("DELETE FROM wine");
+    cellar.back_up(shop.name());
+    cellar.run(["monitor", "acknowledge", shop.name()]).succeeds();
+    let emptied = || {
+        let told = cellar.run(["monitor", "check", "--json"]).env("MONITOR_MAX_DEVIATION", "0").finish().json();
+        told["findings"].as_array().unwrap().iter().any(|finding| finding["check"] == "emptied")
+    };
+    for _ in 0..2 {
+        cellar.back_up(shop.name());
+        cellar.run(["retention"]).succeeds();
+        assert!(!emptied());
+    }
+    let left: Vec<String> = cellar.list().iter().map(id).collect();
+    assert!(left.len() == 2 && left[0] == full, "{left:?}");
+    // A later drop is another one.
+    shop.sql("INSERT INTO wine SELECT n FROM generate_series(1, 150) n");
+    cellar.back_up(shop.name());
+    shop.sql("DELETE FROM wine");
+    cellar.back_up(shop.name());
+    assert!(emptied());
+}
+
+#[test]
 fn twenty_nights_without_a_look() {
     let cellar = folder();
     for night in 0..30 {
