@@ -137,6 +137,10 @@ fn as_of_a_time() {
     assert!(line(&outcome, "shop").contains(id) && outcome.stdout.contains("MADE (Europe/Berlin)"), "{outcome}");
     assert_eq!(to.sql("shop", "SELECT count(*) FROM wine"), "1");
     assert!(!databases(&to).contains("later"));
+    let run = |at| cellar.run(["restore", "latest", "--database", "shop", "-t", "then", "--at", at]);
+    run(at).succeeds().says(id);
+    assert_eq!(to.sql("then", "SELECT count(*) FROM wine"), "1");
+    run("2020-01-01 12:00").fails(exit::NOINPUT);
     to.sql("postgres", "DROP DATABASE shop");
     cellar.run(["restore", "--all-databases"]).succeeds();
     assert_same(&shop, &to.database("shop"));
@@ -149,7 +153,8 @@ fn as_of_a_time() {
         &["--all-databases", "--at", "2120-01-01 12:00"],
         &["--all-databases", "latest"],
         &["--all-databases", "-t", "x"],
-        &["latest", "--at", "14:00"],
+        &["latest", "--at", "soon"],
+        &["some_20261129_020000", "--at", "2020-01-01 12:00"],
     ] {
         cellar.run(["restore"]).arguments(wrong).fails(exit::USAGE);
     }

@@ -141,6 +141,9 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Doubt::Servers { name, servers, .. } if servers.len() == 1 => {
+                write!(f, "the backups named {} are of another server: {}", printable(name), some(servers))
+            }
             Doubt::Servers { name, servers, .. } => {
                 write!(f, "backups of {} servers are named {}: {}", servers.len(), printable(name), some(servers))
             }
