@@ -28,7 +28,7 @@ pub struct Found {
     pub stores: Vec<StoreFacts>,
     /// The stores themselves.
     pub opened: Stores,
-    /// Backups of this instance in each store that could be read, by the store's name.
+    /// Backups of this instance's server in each store that could be read, by the store's name: those that retention goes by.
     pub backups: HashMap<&'static str, Vec<catalogue::Backup>>,
     /// Databases of which other instances of this host have backups in these stores.
     pub of_others: BTreeSet<String>,
@@ -106,7 +106,7 @@ impl Found {
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
             debris,
         };
-        self.backups.insert(name, backups);
+        self.backups.insert(name, backups.into_iter().filter(|backup| ownership.owns(backup)).collect());
         contents
     }
 }
