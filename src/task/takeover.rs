@@ -143,10 +143,10 @@ fn list(shelves: &[Shelf], owner: &Owner) -> Result<()> {
     if makers.is_empty() {
         log::info!("there are no backups but this instance's own");
     }
-    let unread = shelves.iter().filter_map(|shelf| shelf.found.as_ref().err());
-    match unread.last() {
-        Some(error) if error.kind() != Kind::Missing => Err(Error::new(error.kind(), error.to_string())),
-        _ => Ok(()),
+    let mut unread = shelves.iter().filter_map(|shelf| shelf.found.as_ref().err());
+    match unread.rfind(|error| error.kind() != Kind::Missing) {
+        Some(error) => Err(Error::new(error.kind(), error.to_string())),
+        None => Ok(()),
     }
 }
 
