@@ -76,8 +76,10 @@ impl Before {
         let listed = listed(&self.directory);
         let new: Vec<&String> = listed.iter().filter(|id| !self.listed.contains(id)).collect();
         assert_eq!((new.len(), listed.len()), (1, self.listed.len() + 1), "{listed:?}");
+        // The first backup of a directory gives it an id.
         let stray: Vec<PathBuf> = names(&self.directory)
             .into_iter()
+            .filter(|name| name.as_os_str() != ".pgcellar.id")
             .filter(|name| !self.names.contains(name) && !name.to_string_lossy().starts_with(new[0].as_str()))
             .collect();
         assert!(stray.is_empty(), "left behind: {stray:?}");
