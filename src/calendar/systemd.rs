@@ -8,7 +8,9 @@ pub fn runs(output: &str) -> Vec<Timestamp> {
     for line in output.lines() {
         let Some((label, time)) = line.split_once(": ") else { continue };
         let label = label.trim();
-        let wanted = label == "Next elapse" || label.starts_with("Iter. #") || label == "(in UTC)";
+        // systemd 252 says `Iter. #2`, and 257 `Iteration #2`.
+        let further = label.split_once(" #").is_some_and(|(word, _)| word.starts_with("Iter"));
+        let wanted = further || label == "Next elapse" || label == "(in UTC)";
         runs.extend(wanted.then(|| utc(time.trim())).flatten());
     }
     runs
@@ -52,11 +54,20 @@ Normalized form: *-*-* 00:00:00
        From now: 1 day 3h left
 ";
 
+    /// Of systemd 257.
+    const NEWER: &str = "Normalized form: *-*-* 02:00:00
+    Next elapse: Mon 2026-11-30 02:00:00 UTC
+       From now: 7h left
+   Iteration #2: Tue 2026-12-01 02:00:00 UTC
+       From now: 1 day 7h left
+";
+
     #[test]
     fn runs_are_read_in_utc() {
         let texts = |output| runs(output).iter().map(Timestamp::to_string).collect::<Vec<_>>();
         assert_eq!(texts(BERLIN), ["2026-03-27T23:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
         assert_eq!(texts(UTC), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
+        assert_eq!(texts(NEWER), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
         assert_eq!(longest_gap(&runs(UTC)), Some(SignedDuration::from_hours(72)));
         assert_eq!(longest_gap(&runs("  Next elapse: never\n")), None);
     }

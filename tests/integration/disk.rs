@@ -35,6 +35,23 @@ fn small(cluster: &Cluster) -> Database<'_> {
 }
 
 #[test]
+fn retention_frees_a_disk_that_is_full_to_the_last_block() {
+    let cluster = Cluster::shared(Version::V15);
+    let cellar = Cellar::new(cluster);
+    let disk = small_disk(&cellar);
+    let cellar = cellar.with("BACKUP_DIR", disk.path()).with("DB_NAME", small(cluster).name());
+    let ids: Vec<String> = (0..3)
+        .map(|_| cellar.run(["backup", "--json"]).succeeds().json()[0]["id"].as_str().unwrap().to_owned())
+        .collect();
+    // A file that nothing is known of takes what is left.
+    let filled = fs::copy("/dev/zero", disk.path().join("filler")).unwrap_err();
+    assert_eq!(filled.raw_os_error(), Some(28));
+    fs::write(disk.path().join(".pgcellar.lock"), "").unwrap();
+    cellar.run(["retention", "--keep-last", "1"]).succeeds().says("removed 2 backups");
+    assert_eq!(listed(disk.path()), ids[2..]);
+}
+
+#[test]
 fn the_disk_is_full_in_the_middle() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
