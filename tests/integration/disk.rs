@@ -1,6 +1,7 @@
 //! A backup folder that cannot be written: full, missing, not ours, or no folder at all.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -44,8 +45,13 @@ fn retention_frees_a_disk_that_is_full_to_the_last_block() {
         .map(|_| cellar.run(["backup", "--json"]).succeeds().json()[0]["id"].as_str().unwrap().to_owned())
         .collect();
     // A file that nothing is known of takes what is left.
-    let filled = fs::copy("/dev/zero", disk.path().join("filler")).unwrap_err();
-    assert_eq!(filled.raw_os_error(), Some(28));
+    let mut filler = fs::File::create(disk.path().join("filler")).unwrap();
+    let full = loop {
+        if let Err(error) = filler.write_all(&[0; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     fs::write(disk.path().join(".pgcellar.lock"), "").unwrap();
     cellar.run(["retention", "--keep-last", "1"]).succeeds().says("removed 2 backups");
     assert_eq!(listed(disk.path()), ids[2..]);
