@@ -221,8 +221,14 @@ fn a_copy_of_the_server_takes_nothing_from_the_first() {
     }
     assert_eq!(listed(&production, "db1"), ids);
     on(&production, "db1", ["verify", "latest"]).succeeds().says(&ids[1]);
-    let outcome = on(&production, "db1", ["monitor", "check", "--json"]).finish();
-    let findings = outcome.json()["findings"].as_array().cloned().unwrap_or_default();
-    let mixed: Vec<&Value> = findings.iter().filter(|finding| finding["check"] == "mixed_servers").collect();
-    assert!(mixed.len() == 1 && mixed[0].to_string().contains("db2"), "{outcome}");
+    // Each has backups of its own, and nothing is to be done.
+    let found = on(&production, "db1", ["monitor", "check", "--json"]).finish().json();
+    assert!(found["findings"].as_array().unwrap().iter().all(|finding| finding["check"] != "mixed_servers"), "{found}");
+    // The first one is given up: what it made stays, and the other one is told how it gets it.
+    let outcome = on(&staging, "db3", ["takeover"]).succeeds();
+    assert!(outcome.stdout.contains("db1/main (2 backups"), "{outcome}");
+    on(&staging, "db2", ["takeover", "db1/main"]).succeeds();
+    let (_, remove) = retained(on(&staging, "db2", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
+    // The second one was verified last.
+    assert_eq!(remove, ids[..1]);
 }

@@ -43,6 +43,8 @@ pub enum Doubt {
         hosts: Vec<String>,
         /// Name of the instance.
         instance: String,
+        /// Whether they are at work beside ours, under names of their own.
+        beside: bool,
     },
 }
 
@@ -71,18 +73,23 @@ impl Doubt {
     }
 
     pub(super) fn copies(entries: &[Entry<'_>], whose: &[Whose], ours: Option<&str>) -> Option<Self> {
-        let of_another =
-            entries.iter().zip(whose).filter(|(_, whose)| **whose == Whose::Another).map(|(entry, _)| entry);
-        let same = of_another.rev().filter(|entry| !entry.near && ours.is_some() && entry.identifier() == ours);
-        let (mut hosts, mut known): (Vec<String>, BTreeSet<&str>) = (Vec::new(), BTreeSet::new());
-        let mut instance = None;
-        for entry in same {
+        let first = entries.iter().zip(whose).find(|(entry, whose)| entry.near && **whose == Whose::Own);
+        let first = first.map(|(entry, _)| entry.backup.manifest.started);
+        let of_another = entries.iter().zip(whose).filter(|(_, whose)| **whose == Whose::Another);
+        let same = |entry: &&Entry<'_>| !entry.near && ours.is_some() && entry.identifier() == ours;
+        let (mut before, mut beside): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut known, mut instance) = (BTreeSet::new(), None);
+        // The last backup of each host tells whether it is still at work.
+        for entry in of_another.map(|(entry, _)| entry).rev().filter(same).filter(|entry| known.insert(entry.host)) {
             instance.get_or_insert(&entry.backup.manifest.instance);
-            if known.insert(entry.host) {
-                hosts.push(entry.host.to_owned());
+            match first.is_some_and(|first| entry.backup.manifest.started > first) {
+                true => beside.push(entry.host.to_owned()),
+                false => before.push(entry.host.to_owned()),
             }
         }
-        instance.map(|instance| Doubt::Copies { hosts, instance: instance.clone() })
+        let is_beside = before.is_empty();
+        let hosts = if is_beside { beside } else { before };
+        instance.map(|instance| Doubt::Copies { hosts, instance: instance.clone(), beside: is_beside })
     }
 
     /// A word for it.
@@ -100,14 +107,19 @@ impl Doubt {
         matches!(self, Doubt::Servers { clear: false, .. } | Doubt::SideBySide { clear: false, .. })
     }
 
-    /// Whether time alone settles it.
-    pub fn settles(&self) -> bool {
-        matches!(self, Doubt::Moved { begun: true, .. })
+    /// Whether nothing is to be done: time settles it, or each host has backups of its own.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Doubt::Moved { begun, .. } => *begun,
+            Doubt::SideBySide { hosts, clear } => *clear && hosts.len() > 1,
+            Doubt::Copies { beside, .. } => *beside,
+            Doubt::Servers { .. } => false,
+        }
     }
 
-    /// Warns, or only says so where time settles it.
+    /// Warns, or only says so where nothing is to be done.
     pub fn tell(&self) {
-        let level = if self.settles() { log::Level::Info } else { log::Level::Warn };
+        let level = if self.is_settled() { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "{self}: {}", self.hint());
     }
 
@@ -128,7 +140,7 @@ impl Doubt {
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),
                 printable(instance),
             ),
-            Doubt::Copies { hosts, instance } => format!(
+            Doubt::Copies { hosts, instance, .. } => format!(
                 "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}, and \
                  PGCELLAR_HOST for a name that stays; if it is a copy of it: {apart}",
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),

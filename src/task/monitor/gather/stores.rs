@@ -59,7 +59,7 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
         backups: HashMap::new(),
         of_others: BTreeSet::new(),
         opened: opened.clone(),
-        mixed: ownership.doubts.iter().filter(|doubt| !doubt.settles()).map(mixed).collect(),
+        mixed: ownership.doubts.iter().filter(|doubt| !doubt.is_settled()).map(mixed).collect(),
     };
     for (store, read) in read {
         let (name, location) = (store.name(), store.location());
