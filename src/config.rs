@@ -104,7 +104,7 @@ pub struct BackupSettings {
 }
 
 /// Who makes backups: a configuration on a host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Maker {
     /// Name of the configuration.
     pub instance: String,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
+use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::printable::printable;
@@ -153,6 +154,8 @@ pub struct Choice<'a> {
     pub copy: &'a Backup,
     /// Why it is not the first one.
     pub remarks: Vec<String>,
+    /// Whether it was made here: in the directory, or on a host of this name.
+    pub is_near: bool,
 }
 
 /// The backups of all stores.
@@ -170,6 +173,8 @@ pub struct Merged {
     pub locations: Vec<String>,
     /// What is to be said of other servers under the instance's name.
     pub doubts: Vec<Doubt>,
+    /// The instance on its host.
+    maker: Maker,
     /// When the stores were read.
     now: Timestamp,
 }
@@ -185,7 +190,7 @@ impl Merged {
     /// back up databases of one name in the same second.
     pub fn of(shelves: Vec<Shelf>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
         let ownership = Ownership::find(owner, shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok()), ask);
-        let mut merged = Merged { now: Timestamp::now(), ..Merged::default() };
+        let mut merged = Merged { maker: owner.maker.clone(), now: Timestamp::now(), ..Merged::default() };
         let mut places: HashMap<[Option<String>; 4], usize> = HashMap::new();
         let mut absent = None;
         for Shelf { store, location, found, others } in shelves {
@@ -279,7 +284,8 @@ impl Merged {
         if asked.id == "latest" {
             remarks.extend(self.of_latest(group));
         }
-        Ok(Choice { group, copy, remarks })
+        let is_near = group.manifest().host == self.maker.host || group.copies().any(|copy| copy.store == "local");
+        Ok(Choice { group, copy, remarks, is_near })
     }
 
     fn named(&self, asked: Asked<'_>) -> Result<&Group> {

@@ -30,6 +30,7 @@ mod moved;
 mod turns;
 
 pub use doubt::Doubt;
+pub use moved::SUCCEEDED;
 
 /// Whose backups an instance may call its own.
 #[derive(Clone, Debug)]
@@ -195,7 +196,9 @@ impl Ownership {
         }
         self.doubts.extend(turns::take_apart(owner, entries, &mut whose));
         self.doubts.extend(moved::set_apart(owner, entries, ours.as_deref(), &mut whose));
-        self.doubts.extend(Doubt::copies(entries, &whose, ours.as_deref()));
+        // Whatever a copy's own host was called.
+        share(entries, &mut whose);
+        self.doubts.extend(Doubt::copies(owner, entries, &whose, ours.as_deref()));
         self.must_ask |= owner.server.is_none() && whose.contains(&Whose::Unclear);
         whose
     }

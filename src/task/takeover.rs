@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::catalogue::manifest::to_json;
 use crate::catalogue::merged::Shelf;
-use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::TakeoverArgs;
@@ -115,10 +115,15 @@ fn must_follow(ownership: &Ownership, made: &Made<'_>, owner: &Owner) -> Result<
     let identifier = |backup: &&&Backup| backup.manifest.server.identity.system_identifier.clone();
     let ours = owner.server.as_ref().and_then(|server| server.system_identifier.clone());
     let first = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).min();
-    let of_others = made.values().filter(|backup| identifier(backup).is_some() && identifier(backup) != ours);
+    let of_others = made
+        .values()
+        .filter(|backup| !ownership.owns(backup) && identifier(backup).is_some() && identifier(backup) != ours);
+    let ours_last = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).max();
+    // One that has made none for long while ours went on is no longer in use.
+    let is_over = |last: &Backup| ours_last.is_some_and(|ours| ours.duration_since(last.manifest.started) >= SUCCEEDED);
     let last = of_others.max_by_key(|backup| backup.manifest.started);
     match (first, last) {
-        (Some(first), Some(last)) if ours.is_some() && last.manifest.started > first => {
+        (Some(first), Some(last)) if ours.is_some() && last.manifest.started > first && !is_over(last) => {
             let message = format!(
                 "another server is backed up under the same name, {}, its last backup {} after the first one of this server",
                 name(&owner.maker),

@@ -116,7 +116,7 @@ impl Choice<'_> {
     /// # Errors
     /// `Usage`, with what to type.
     pub fn may_replace(&self) -> Result<()> {
-        if self.group.whose != Whose::Likely {
+        if self.group.whose == Whose::Own || (self.group.whose == Whose::Before && self.is_near) {
             return Ok(());
         }
         let Manifest { id, instance, host, .. } = self.group.manifest();

@@ -72,7 +72,10 @@ impl Doubt {
         }
     }
 
-    pub(super) fn copies(entries: &[Entry<'_>], whose: &[Whose], ours: Option<&str>) -> Option<Self> {
+    pub(super) fn copies(owner: &Owner, entries: &[Entry<'_>], whose: &[Whose], ours: Option<&str>) -> Option<Self> {
+        // Ours may have been given to the host that works in our place.
+        let is_given = |entry: &Entry<'_>| entry.taken && !entry.near && entry.backup.manifest.host == owner.maker.host;
+        let given = entries.iter().any(is_given);
         let first = entries.iter().zip(whose).find(|(entry, whose)| entry.near && **whose == Whose::Own);
         let first = first.map(|(entry, _)| entry.backup.manifest.started);
         let of_another = entries.iter().zip(whose).filter(|(_, whose)| **whose == Whose::Another);
@@ -82,7 +85,7 @@ impl Doubt {
         // The last backup of each host tells whether it is still at work.
         for entry in of_another.map(|(entry, _)| entry).rev().filter(same).filter(|entry| known.insert(entry.host)) {
             instance.get_or_insert(&entry.backup.manifest.instance);
-            match first.is_some_and(|first| entry.backup.manifest.started > first) {
+            match first.map_or(given, |first| entry.backup.manifest.started > first) {
                 true => beside.push(entry.host.to_owned()),
                 false => before.push(entry.host.to_owned()),
             }
@@ -119,7 +122,12 @@ impl Doubt {
 
     /// Warns, or only says so where nothing is to be done.
     pub fn tell(&self) {
-        let level = if self.is_settled() { log::Level::Debug } else { log::Level::Warn };
+        let level = match self {
+            // It says why nothing of them is removed.
+            Doubt::Moved { begun: true, .. } => log::Level::Info,
+            _ if self.is_settled() => log::Level::Debug,
+            _ => log::Level::Warn,
+        };
         log::log!(level, "{self}: {}", self.hint());
     }
 
@@ -127,6 +135,11 @@ impl Doubt {
     pub fn hint(&self) -> String {
         let apart = "give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own";
         match self {
+            Doubt::Servers { name, servers, .. } if servers.len() == 1 => format!(
+                "does DB_HOST (--host) name the server that was backed up? If that was upgraded or made anew: pgcellar takeover {}; \
+                 if the other one is in use: {apart}",
+                printable(name)
+            ),
             Doubt::Servers { name, .. } => format!(
                 "if the others are this server before an upgrade or an initdb: pgcellar takeover {}; if they are in use: {apart}",
                 printable(name)
@@ -136,9 +149,10 @@ impl Doubt {
             }
             Doubt::Moved { hosts, instance, .. } => format!(
                 "retention keeps them until this one has been backed up for a week longer; if there is no other: pgcellar \
-                 takeover {}/{}; if there is: {apart}",
+                 takeover {}/{}{}; if there is: {apart}",
                 hosts.first().map(|host| printable(host)).unwrap_or_default(),
                 printable(instance),
+                if hosts.len() > 1 { ", and PGCELLAR_HOST for a name that stays" } else { "" },
             ),
             Doubt::Copies { hosts, instance, .. } => format!(
                 "if that is this server under an earlier name, or before it was moved or promoted: pgcellar takeover {}/{}, and \

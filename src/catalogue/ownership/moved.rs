@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Doubt, Entry, Owner, Whose};
 
 /// How much longer than another site ours must have been backed up before the other one is certainly no more.
-const SUCCEEDED: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub const SUCCEEDED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Where a backup was made: the host, if it is another, and the data directory, if that is told.
 type Site<'a> = (Option<&'a str>, Option<&'a str>);
@@ -27,10 +27,15 @@ struct Last {
 /// container does that is new with each run. One that made several lasts, as that of a copy would, and may come again.
 pub fn set_apart(owner: &Owner, entries: &[Entry<'_>], ours: Option<&str>, whose: &mut [Whose]) -> Option<Doubt> {
     let lasting = lasting(entries);
+    // A host that lasts has no containers with other names, and one that was ours made its backups before ours began.
+    let lasts = entries.iter().any(|entry| entry.near && lasting.contains(entry.host));
+    let first = entries.iter().find(|entry| entry.near).map(|entry| entry.backup.manifest.started);
     let may_be = |at: &usize| {
         let entry = &entries[*at];
-        let once = !entry.near && !lasting.contains(entry.host) && ours.is_some() && entry.identifier() == ours;
-        whose[*at] == Whose::Own || (once && whose[*at] == Whose::Another)
+        let earlier = !lasts && first.is_none_or(|first| entry.backup.manifest.started < first);
+        let once = earlier && !entry.near && !lasting.contains(entry.host);
+        let same = ours.is_some() && entry.identifier() == ours;
+        whose[*at] == Whose::Own || (once && same && whose[*at] == Whose::Another)
     };
     let places: Vec<usize> = (0..entries.len()).filter(may_be).collect();
     let directory = |at: usize| entries[at].server.data_directory.as_deref();
@@ -55,16 +60,18 @@ pub fn set_apart(owner: &Owner, entries: &[Entry<'_>], ours: Option<&str>, whose
         .map(|at| (*at, others.get(&site(*at)).map_or(Whose::Before, |other| judge(newest, *other))))
         .collect();
     let mut hosts = Vec::new();
-    for (at, judged) in apart {
-        whose[at] = judged;
-        if judged == Whose::Before && !hosts.contains(&entries[at].host) {
-            hosts.push(entries[at].host);
+    for (at, judged) in &apart {
+        whose[*at] = *judged;
+        let told = *judged == Whose::Before || (*judged == Whose::Another && entries[*at].near);
+        if told && !hosts.contains(&entries[*at].host) {
+            hosts.push(entries[*at].host);
         }
     }
     (!hosts.is_empty()).then(|| Doubt::Moved {
         hosts: hosts.into_iter().map(str::to_owned).collect(),
         instance: owner.maker.instance.clone(),
-        begun: newest.started.is_some(),
+        // On our own host the next backup settles it, and one that does not come is told as that.
+        begun: newest.started.is_some() || apart.iter().all(|(at, _)| entries[*at].near),
     })
 }
 

@@ -155,6 +155,9 @@ fn a_copy_of_the_server_is_another_one() {
     let first = [there("prod", A, "a"), there("prod", A, "a"), there("here", A, "b")];
     assert_eq!(whose(&first, None), "--o");
     assert_eq!(whose(&first[..2], asked(A, "b")), "--");
+    // One stray backup of a copy among those of a host that lasts.
+    let stray = [there("here", A, "a"), there("testvm", A, "b"), there("here", A, "a"), there("here", A, "a")];
+    assert_eq!(whose(&stray, None), "o-oo");
     // With the same name of the host: in turns, so both live.
     let turns = [there("here", A, "a"), there("here", A, "b"), there("here", A, "a"), there("here", A, "b")];
     assert_eq!(whose(&turns, asked(A, "b")), "-o-o");

@@ -38,6 +38,8 @@ const APART: SignedDuration = SignedDuration::from_hours(48);
 struct Chosen {
     known: Known,
     store: Arc<dyn Store>,
+    /// Why it may not take the place of a database that has something in it.
+    refused: Option<Error>,
     /// Whether the server has a database of this name with nothing in it, which it takes the place of.
     replaces_empty: bool,
 }
@@ -201,15 +203,13 @@ fn only_before(merged: &Merged, earlier: BTreeMap<&str, &Group>, maker: &Maker) 
 
 fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
     let choice = merged.resolve(Asked { id: "latest", database: Some(database), verb: "restore" })?;
-    if args.force {
-        choice.may_replace()?;
-    }
+    let refused = choice.may_replace().err();
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
     let known = known(store, choice.copy.manifest.clone(), args)?;
-    Ok(Chosen { known, store: Arc::clone(store), replaces_empty: false })
+    Ok(Chosen { known, store: Arc::clone(store), refused, replaces_empty: false })
 }
 
 /// The error where there is no backup at all.
@@ -254,6 +254,9 @@ async fn look_at_targets(args: &RestoreArgs, all: &mut [Chosen], server: &Server
             Err(_) => false,
         };
         if !chosen.replaces_empty {
+            if let Some(error) = chosen.refused.take().filter(|_| args.force) {
+                return Err(error);
+            }
             full.push(identifier(name));
         }
     }
