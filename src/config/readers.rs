@@ -22,7 +22,7 @@ pub enum Readers {
 }
 
 impl Readers {
-    /// Those of a file; none where nobody else may read it, or that cannot be told.
+    /// Those of a file; none where no other user may read it, or where that cannot be told.
     pub fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
         let mode = file.permissions().mode();

@@ -377,7 +377,7 @@ fn encrypted_dumps_need_their_key() {
     lay(&cellar, &original, &["-Fc"], &format!("gzip | age -r {}", key.recipient), &name);
     adopt(&cellar, [name.as_str()]).fails(exit::NOPERM).says("no private key");
     adopt(&cellar, [name.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
-    // What an archive tells of its database, nobody else is told.
+    // What an archive tells of its database stays in it.
     let created = format!("{}_20231231_030000", original.name());
     let file = format!("{created}.dump.gz.age");
     original.sql(&format!("COMMENT ON DATABASE {} IS 'x'", original.name()));

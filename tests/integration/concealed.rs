@@ -277,7 +277,7 @@ fn without_the_key_is_said_what_is_not_known() {
 }
 
 #[test]
-fn details_that_are_damaged_cost_nobody_the_archive() {
+fn damaged_details_do_not_cost_the_archive() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("concealed");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n");

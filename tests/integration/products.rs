@@ -124,7 +124,7 @@ fn two_restores_into_one_target_do_not_clear_each_other_away() {
     let waits =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE DATABASE%'";
     running.wait_until("CREATE DATABASE waits", || cluster.sql("postgres", waits) == "1");
-    // Another one into the same target waits for nobody, and drops nothing.
+    // Another one into the same target does not wait, and drops nothing.
     cellar
         .run(["restore", "latest", "-t", "other"])
         .fails(exit::TEMPFAIL)

@@ -19,8 +19,8 @@ use crate::postgres::snapshot::{get, text};
 pub mod leftover;
 mod swap;
 
-/// The limit of connections that a database is made with, which no server reaches. `CREATE DATABASE` sets it and nobody
-/// else does, so a database has it whose restore was killed before it could mark it in another way.
+/// The limit of connections that a database is made with, which no server reaches. `CREATE DATABASE` of a restore
+/// alone sets it, so a database has it whose restore was killed before it could mark it in another way.
 pub const BORN: i32 = server::LOCK;
 
 /// How long dropping may take: a task that is told to stop has ten seconds.

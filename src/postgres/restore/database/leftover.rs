@@ -1,9 +1,9 @@
 //! Databases that killed restores have left.
 //!
-//! A restore marks the database that it makes twice: `CREATE DATABASE` itself sets a limit of connections that nobody else
+//! A restore marks the database that it makes twice: `CREATE DATABASE` itself sets a limit of connections that nothing else
 //! sets, and a comment then names the process. The next restore into the same target drops what bears the comment if that
 //! process has certainly ended, and what has the limit and no comment if nothing was made in it: the session that made
-//! it held the target's lock, which is ours now. In both cases nobody may be in the database. Everything else it only
+//! it held the target's lock, which is ours now. In both cases no session may be in the database. Everything else it only
 //! names. A name proves nothing: people may have made a database of that form too.
 
 use serde::{Deserialize, Serialize};
