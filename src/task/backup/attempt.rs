@@ -52,6 +52,17 @@ struct Order<'a> {
     keep: bool,
 }
 
+impl Order<'_> {
+    /// The error of a dump whose own snapshot is gone with it. A server that has crashed has lost what it counted, and ends
+    /// every session.
+    fn broken(&self, error: Error) -> Error {
+        match error.kind() == Kind::Unavailable && self.snapshot.client().is_closed() {
+            true => error.transient(),
+            false => error,
+        }
+    }
+}
+
 /// How a dump ended.
 enum Dump {
     Whole(Box<Archive>),
@@ -265,7 +276,8 @@ async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
             };
         }
     };
-    let (stored, messages) = finish(run, order.interruptions, &mut child, pump).await?;
+    let finished = finish(run, order.interruptions, &mut child, pump).await;
+    let (stored, messages) = finished.map_err(|error| order.broken(error))?;
     let file = stored_file(Role::Archive, key, &stored.finished);
     Ok(Dump::Whole(Box::new(Archive {
         sealed: Sealed::File(stored.finished.inner),

@@ -57,7 +57,10 @@ pub async fn dump(order: &Order<'_>) -> Result<Dump> {
             child.end().await;
             let rewritten = if before_locks { order.snapshot.rewritten().await? } else { Vec::new() };
             return match rewritten.is_empty() {
-                true => explained(run, order.interruptions, error).await,
+                true => {
+                    let explained = explained(run, order.interruptions, error).await;
+                    explained.map_err(|error| order.broken(error))
+                }
                 false => Ok(Dump::Rewritten(rewritten)),
             };
         }
