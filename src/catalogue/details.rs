@@ -2,7 +2,7 @@
 //! files is to read. They are a file of the backup, encrypted as its archive is; what the manifest would say of them is empty
 //! then. `doc/manifest.md` describes each field.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,10 +90,7 @@ impl Details {
     /// # Errors
     /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        let mut to = BufWriter::new(to);
-        serde_json::to_writer(&mut to, self)?;
-        to.write_all(b"\n")?;
-        to.flush()
+        json::write(to, self)
     }
 
     /// Reads a document to its end.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
@@ -122,10 +122,7 @@ impl Fingerprints {
     /// # Errors
     /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        let mut to = BufWriter::new(to);
-        serde_json::to_writer(&mut to, self)?;
-        to.write_all(b"\n")?;
-        to.flush()
+        json::write(to, self)
     }
 
     /// Reads a document to its end.

@@ -1,7 +1,8 @@
 //! Documents of a backup that have a version of their own.
 
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read, Write};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::catalogue::document;
@@ -33,4 +34,15 @@ pub fn read<H: DeserializeOwned, T: DeserializeOwned>(
         }
         _ => serde_json::from_slice(&text).map_err(malformed),
     }
+}
+
+/// Writes a document and a line feed.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(to: impl Write, document: &impl Serialize) -> io::Result<()> {
+    let mut to = BufWriter::new(to);
+    serde_json::to_writer(&mut to, document)?;
+    to.write_all(b"\n")?;
+    to.flush()
 }
