@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod adopt;
@@ -18,6 +17,7 @@ mod doctor;
 mod drill;
 mod mail;
 mod monitor;
+mod named;
 mod restore;
 mod retention;
 mod s3;
@@ -34,6 +34,7 @@ pub use doctor::{DoctorArgs, Part};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
+pub use named::Named;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
@@ -71,17 +72,6 @@ pub struct Cli {
     pub named: Option<Named>,
 }
 
-/// An instance that the command line names, before or behind the verb.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The instance.
-    pub instance: String,
-    /// Name of the verb.
-    pub verb: String,
-    /// Whether --username stands there too.
-    pub username: bool,
-}
-
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
     70 a fault in pgcellar, 71 system, 72 no drill possible here, 73 cannot write, 75 locked or interrupted (try again), 77 not permitted, 78 configuration.\n\
     Secrets have no flag: DB_PASSWORD, or DB_PASSWORD_FILE, or the systemd credential db-password; SMTP_PASS alike.";
@@ -108,15 +98,7 @@ impl Cli {
                 }
             }
         }
-        cli.named = matches.subcommand().and_then(|(verb, inner)| {
-            let inner = inner.subcommand().map_or(inner, |(_, action)| action);
-            let typed = |name| {
-                inner.try_contains_id(name).is_ok() && inner.value_source(name) == Some(ValueSource::CommandLine)
-            };
-            let behind = || typed("instance").then(|| inner.get_one::<String>("instance").cloned()).flatten();
-            let instance = cli.instance.clone().or_else(behind)?;
-            Some(Named { instance, verb: verb.to_owned(), username: typed("username") })
-        });
+        cli.named = Named::of(&matches, cli.instance.as_deref());
         if let Verb::Config(ConfigArgs { action: ConfigAction::Check(args) }) = &mut cli.verb {
             args.instance_is_named = cli.named.is_some();
         }
@@ -292,7 +274,8 @@ pub struct PlaceArgs {
     /// Name of this host, recorded in each backup; for containers, whose own name changes or is not unique [default: the system's]
     #[arg(long, env = "PGCELLAR_HOST", hide_env_values = true, value_name = "NAME")]
     pub host_name: Option<String>,
-    /// Folder of the backups [default: /var/backups/pgcellar/INSTANCE]
+    /// Folder of the backups; for units, another one than the default must be made first: install -d -o pgcellar -m 700 FOLDER
+    /// [default: /var/backups/pgcellar/INSTANCE]
     #[arg(
         long,
         env = "BACKUP_DIR",

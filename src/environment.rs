@@ -31,6 +31,9 @@ pub const CREDENTIALS: &[(&str, &str)] = &[
 /// Names a file of settings that hold where the environment says nothing else (`host::settings_file`).
 pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
+/// Names the socket at which a unit's program makes itself known (`host::started`).
+pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
+
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").
 pub const SYSTEMD: &[&str] =
@@ -54,14 +57,15 @@ pub fn warn(declared: &BTreeSet<String>) {
 /// of settings.
 pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
     let schedules = TASKS.iter().map(|task| task.variable);
-    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain([ENV_FILE]).collect()
+    let ours = [ENV_FILE, UNIT_STARTED];
+    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain(ours).collect()
 }
 
 /// The variables that look like ours and that nothing reads, each with the known one that is most like it.
 pub fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
     let known = known(declared);
-    // What systemd sets, nobody means to.
-    let meant = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
+    // What systemd and we ourselves set, nobody means to.
+    let meant = known.iter().copied().filter(|name| !SYSTEMD.contains(name) && *name != UNIT_STARTED).collect();
     let ours = |name: &String| {
         let known = known.contains(name.as_str()) || SYSTEMD.contains(&name.as_str());
         PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !known

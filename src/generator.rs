@@ -16,12 +16,9 @@ use crate::calendar;
 use crate::calendar::tasks::TASKS;
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
+use crate::host::unit;
 use crate::printable::printable;
-use crate::redacted::redacted;
-
-/// Variables with folders that a task writes to.
-const WRITTEN: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR"];
 
 /// What one run of the generator did not do as a file asked.
 pub type Complaints = Vec<String>;
@@ -36,12 +33,11 @@ pub fn generate(
     accepts: impl Fn(&[String]) -> bool,
 ) -> Result<Complaints> {
     let mut complaints = Complaints::new();
-    for (instance, path) in instances(settings) {
-        match std::fs::read(&path) {
-            Err(error) => complaints.push(Error::read(path.display(), &error).to_string()),
-            Ok(bytes) => {
-                let file = EnvFile::parse(&String::from_utf8_lossy(&bytes));
-                let source = Source { path: &path, instance: &instance, units, clock };
+    for (instance, path) in instances(settings, &mut complaints) {
+        let source = Source { path: &path, instance: &instance, units, clock };
+        match EnvFile::read(&path) {
+            Err(error) => source.complain(&mut complaints, format!("cannot be read: {}", reason(&error))),
+            Ok(file) => {
                 let faults =
                     file.faults.iter().map(|fault| format!("line {}: {}", fault.line, printable(&fault.message)));
                 faults.for_each(|fault| source.complain(&mut complaints, fault));
@@ -53,16 +49,24 @@ pub fn generate(
     Ok(complaints)
 }
 
-/// The instances: files that are called `NAME.env`, in the order of their names.
-fn instances(settings: &Path) -> Vec<(String, PathBuf)> {
+/// The instances: files that are called `NAME.env`, in the order of their names. Of one whose name no instance can have,
+/// systemd starts units all the same.
+fn instances(settings: &Path, complaints: &mut Complaints) -> Vec<(String, PathBuf)> {
     let files = std::fs::read_dir(settings).into_iter().flatten().flatten();
-    let mut found: Vec<(String, PathBuf)> = files
-        .filter_map(|entry| {
-            let name = entry.file_name().to_str()?.strip_suffix(".env")?.to_owned();
-            instance_name(&name).ok().map(|()| (name, entry.path()))
-        })
-        .collect();
+    let named = files.filter_map(|entry| {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().strip_suffix(".env")?.to_owned();
+        Some((name, path))
+    });
+    let mut found: Vec<(String, PathBuf)> = named.filter(|(name, _)| !name.is_empty()).collect();
     found.sort();
+    found.retain(|(name, path)| match instance_name(name) {
+        Ok(()) => true,
+        Err(error) => {
+            complaints.push(format!("{}: {error}; its schedules do not hold", printable(&path.display().to_string())));
+            false
+        }
+    });
     found
 }
 
@@ -95,7 +99,7 @@ impl Source<'_> {
         let text = format!(
             "# Made by pgcellar-generator from {source}: change it there, then run systemctl daemon-reload.\n\
              [Unit]\nSourcePath={source}\n{unit_section}{rest}",
-            source = specifier_safe(self.path)
+            source = unit::without_specifiers(&self.path.display().to_string())
         );
         let write = || -> std::io::Result<()> {
             DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
@@ -154,44 +158,22 @@ fn timers(
 
 /// A drop-in for each service, so that it may write where its settings say, once the disk is mounted there.
 fn services(source: &Source<'_>, file: &EnvFile, complaints: &mut Complaints) -> Result<()> {
-    let mut unit = String::new();
-    let mut service = String::new();
-    let default = format!("/var/backups/pgcellar/{}", source.instance);
-    for variable in WRITTEN {
-        let folder = match file.get(variable) {
-            // Backups that go straight to the bucket have no folder.
-            Some("") => continue,
-            Some(folder) => folder,
-            None if *variable == "BACKUP_DIR" => &default,
-            None => continue,
-        };
-        if !folder.starts_with('/') || folder.contains(|c: char| c.is_control()) {
-            source.complain(complaints, format!("{variable}={} is no absolute path", printable(&redacted(folder))));
-            continue;
-        }
-        let path = quoted(folder);
-        unit.push_str(&format!("RequiresMountsFor={path}\n"));
-        service.push_str(&format!("ReadWritePaths={}\n", quoted(&format!("-{folder}"))));
-    }
-    let rest = if service.is_empty() { String::new() } else { format!("\n[Service]\n{service}") };
+    let (folders, faults) = unit::folders(source.instance, file);
+    faults.into_iter().for_each(|fault| source.complain(complaints, fault));
+    let lines = |key: &str, before: &str| -> String {
+        let words = folders.iter().map(|folder| unit::without_specifiers(&unit::quoted(&format!("{before}{folder}"))));
+        words.map(|word| format!("{key}={word}\n")).collect()
+    };
+    let mounts = lines("RequiresMountsFor", "");
+    let service = match folders.is_empty() {
+        true => String::new(),
+        false => format!("\n[Service]\n{}", lines("ReadWritePaths", "-")),
+    };
     TASKS.iter().try_for_each(|task| {
         // The monitor runs without the disk, to say that it is missing.
-        let mounts = if task.name == "monitor" { "" } else { unit.as_str() };
-        source.write(task.name, "service", "50-paths.conf", mounts, &rest)
+        let mounts = if task.name == "monitor" { "" } else { mounts.as_str() };
+        source.write(task.name, "service", "50-paths.conf", mounts, &service)
     })
-}
-
-fn specifier_safe(path: &Path) -> String {
-    path.display().to_string().replace('%', "%%")
-}
-
-/// A path as one word of a unit file (`systemd.syntax(7)`, "Quoting"), with nothing that is taken for a specifier.
-fn quoted(path: &str) -> String {
-    let text = path.replace('%', "%%");
-    match text.contains([' ', '"', '\'', '\\']) {
-        false => text,
-        true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
-    }
 }
 
 #[cfg(test)]

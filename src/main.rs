@@ -10,7 +10,7 @@ use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
-use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
+use pgcellar::host::{event, journal, progress, settings_file, started, systemd_run, unit};
 use pgcellar::redacted::redacted;
 use pgcellar::{environment, task};
 
@@ -31,9 +31,12 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
-    if let Some(error) = become_instance(&cli) {
-        log::error!("{error}");
-        return error.exit_code();
+    started::make_known();
+    if let Some(ended) = run_as_instance(&cli) {
+        return ended.unwrap_or_else(|error| {
+            log::error!("{error}");
+            error.exit_code()
+        });
     }
     progress::start(cli.voice.quiet);
     keep_to_ourselves();
@@ -42,8 +45,7 @@ fn main() -> ExitCode {
     }
     // Config check and doctor have findings of their own.
     if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))
-        && let Some(warning) =
-            cli.verb.instance().map(systemd_run::settings).and_then(|path| warning_of_instance(&path))
+        && let Some(warning) = cli.verb.instance().map(unit::settings).and_then(|path| warning_of_instance(&path))
     {
         log::warn!("{warning}");
     }
@@ -71,24 +73,32 @@ fn failure(verb: &Verb, error: &Error) -> &'static str {
     }
 }
 
-/// Root who names an instance runs the verb as that instance. Returns if there is nothing to become, or with why it cannot
-/// be.
-fn become_instance(cli: &Cli) -> Option<Error> {
-    let Named { instance, verb, username } = cli.named.clone()?;
+/// Root who names an instance runs the verb as that instance. Returns none if there is nothing to hand over, and else how it
+/// ended.
+fn run_as_instance(cli: &Cli) -> Option<Result<ExitCode>> {
+    let named = cli.named.as_ref()?;
     // Settings are checked by whoever may read them.
     if matches!(cli.verb, Verb::Config(_)) || !systemd_run::possible() {
         return None;
     }
-    if let Err(error) = instance_name(&instance) {
-        return Some(error);
-    }
-    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    Some(call(cli, named).and_then(|call| systemd_run::run(&call)))
+}
+
+/// What is handed over.
+fn call(cli: &Cli, named: &Named) -> Result<systemd_run::Call> {
+    instance_name(&named.instance)?;
+    let folder = std::env::current_dir()
+        .map_err(|error| Error::new(Kind::System, format!("cannot find the current folder: {error}")))?;
+    let (mut arguments, files) = named.with_absolute_files(std::env::args_os().skip(1).collect(), &folder);
     let user = cli.verb.user().map(str::to_owned);
-    if let (Some(user), false) = (&user, username) {
-        // The settings name the backup's own role, which is not the one that is meant.
-        arguments.push(format!("--username={user}").into());
+    if let (Some(user), false) = (&user, named.username) {
+        // The settings name the backup's own role, which is not the one that is meant. Behind -- nothing is a flag.
+        let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+        arguments.insert(end, format!("--username={user}").into());
     }
-    Some(systemd_run::become_it(&systemd_run::Call { instance, verb, user, arguments }))
+    let output = named.output.as_ref().map(|path| folder.join(path));
+    let Named { instance, verb, .. } = named.clone();
+    Ok(systemd_run::Call { instance, verb, user, arguments, files, output })
 }
 
 /// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has

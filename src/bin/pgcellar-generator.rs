@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pgcellar::generator::{Clock, generate};
-use pgcellar::host::systemd_run::SETTINGS;
+use pgcellar::host::unit::SETTINGS;
 
 /// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for tests.
 fn main() -> ExitCode {

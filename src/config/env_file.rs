@@ -1,6 +1,12 @@
 //! Reads a configuration file as systemd does (`EnvironmentFile=` in `systemd.exec(5)`; `src/basic/env-file.c`,
 //! `parse_env_file_internal`), so that what we say of a file is what a unit gets.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
 /// A file's assignments, and what a reader of it should be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvFile {
@@ -57,7 +63,30 @@ struct Parser {
     file: EnvFile,
 }
 
+/// Largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
 impl EnvFile {
+    /// Reads a file, whatever stands under its name: what is no file, such as a pipe, would be waited for without end.
+    ///
+    /// # Errors
+    /// What is no file, or larger than 1 MiB, is `InvalidData`.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let file =
+            File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+        let metadata = file.metadata()?;
+        let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
+        if !metadata.is_file() {
+            return refused("it is no file");
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > LARGEST {
+            true => refused("it is larger than 1 MiB"),
+            false => Ok(EnvFile::parse(&String::from_utf8_lossy(&bytes))),
+        }
+    }
+
     /// Reads a file's text. Nothing in it is an error: what systemd would ignore is a fault.
     pub fn parse(text: &str) -> Self {
         let mut parser = Parser {

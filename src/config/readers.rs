@@ -81,7 +81,7 @@ pub fn warning(path: &Path, file: &EnvFile, counts: impl Fn(&str, &str) -> bool)
 
 /// The same of the file of an instance, as far as the settings of this process come from it.
 pub fn warning_of_instance(path: &Path) -> Option<String> {
-    let file = EnvFile::parse(&std::fs::read_to_string(path).ok()?);
+    let file = EnvFile::read(path).ok()?;
     warning(path, &file, |name, value| std::env::var(name).is_ok_and(|ours| ours == value))
 }
 

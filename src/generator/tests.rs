@@ -91,9 +91,33 @@ fn a_broken_file_is_told_line_by_line() {
 fn other_files_are_no_instances_and_an_empty_schedule_is_none() {
     let (files, complaints) =
         generated(&[("main.env.dpkg-dist", "X=1"), ("README", ""), ("a b.env", ""), ("two.env", "BACKUP_SCHEDULE=\n")]);
-    assert_eq!(complaints, Complaints::new());
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].starts_with("/etc/pgcellar/a b.env: "), "{complaints:?}");
     assert!(files.keys().all(|name| name.contains("@two.")), "{files:?}");
     assert!(!files["pgcellar-backup@two.timer.d/50-schedule.conf"].contains("OnCalendar"));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_costs_the_others_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (etc, units) = (folder.path().join("etc"), folder.path().join("units"));
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::create_dir(etc.join("b.env")).unwrap();
+    let fifo = std::process::Command::new("mkfifo").arg(etc.join("a.env")).status().unwrap();
+    assert!(fifo.success());
+    std::fs::write(etc.join("c.env"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    std::fs::write(etc.join("d.env"), "BACKUP_SCHEDULE=@daily\n").unwrap();
+    std::fs::write(etc.join("x@y.env"), "BACKUP_SCHEDULE=@daily\n").unwrap();
+    let complaints = generate(&etc, &units, &clock("UTC"), |_| true).unwrap();
+    for (name, why) in
+        [("a.env", "it is no file"), ("b.env", "it is no file"), ("c.env", "larger than 1 MiB"), ("x@y.env", "x@y")]
+    {
+        let told = |one: &&String| one.contains(name) && one.contains(why);
+        assert_eq!(complaints.iter().filter(told).count(), 1, "{name}: {complaints:?}");
+    }
+    assert_eq!(complaints.len(), 4, "{complaints:?}");
+    let timer = units.join("pgcellar-backup@d.timer.d/50-schedule.conf");
+    assert!(std::fs::read_to_string(timer).unwrap().contains("OnCalendar=*-*-* 00:00:00\n"));
 }
 
 #[test]

@@ -202,6 +202,8 @@ pub struct Disk {
     pub free_bytes: u64,
     /// Files that can still be made; none where the file system does not count them.
     pub free_files: Option<u64>,
+    /// Whether it is memory, and goes with the next boot.
+    pub in_memory: bool,
 }
 
 /// A unit of systemd.

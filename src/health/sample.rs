@@ -85,7 +85,7 @@ pub fn facts() -> Facts {
             because: "the longest gap of the schedule, 24 h, and 2 h".to_owned(),
             next: Some("2024-01-01T02:00:00Z".parse().unwrap()),
         },
-        disk: Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(1 << 20) }),
+        disk: Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(1 << 20), in_memory: false }),
         units: Vec::new(),
         unusable_keys: Vec::new(),
         removals: None,

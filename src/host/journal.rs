@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
-use crate::host::progress;
+use crate::host::{progress, unit};
 use crate::printable::printable;
 
 /// How many of the last lines are remembered, and how much of each, in letters.
@@ -61,7 +61,7 @@ pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
             None => log::set_logger(&Words),
         }
     } else {
-        match is_unit().then(|| journal(instance)).flatten() {
+        match unit::is_own().then(|| journal(instance)).flatten() {
             Some(journal) => {
                 log::set_boxed_logger(Box::new(Journal { journal, told: AtomicBool::new(false), words: Some(Words) }))
             }
@@ -76,12 +76,6 @@ fn journal(instance: Option<&str>) -> Option<JournalLog> {
         Some(instance) => journal.add_extra_field("PGCELLAR_INSTANCE", instance),
         None => journal,
     })
-}
-
-/// Whether systemd started this very process as a unit's, as systemd-run has it do for people (`systemd.exec(5)`,
-/// `$SYSTEMD_EXEC_PID`).
-fn is_unit() -> bool {
-    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
 /// Whether a line is ours. Libraries have nothing to say to a person, and the client of PostgreSQL would log statements,

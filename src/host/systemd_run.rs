@@ -1,33 +1,31 @@
 //! Runs a verb as an instance: under its user, with its settings, credentials and confinement, by systemd-run(1).
 //!
 //! The transient unit is called `pgcellar-VERB-PID@INSTANCE.service`, so the drop-ins of `pgcellar-.service.d` hold for it
-//! as for the tasks that timers start (`systemd.unit(5)`, on names that are cut at a dash).
+//! as for the tasks that timers start (`systemd.unit(5)`, on names that are cut at a dash). What a unit has of its
+//! instance, it has from [`unit`].
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use crate::config::env_file::EnvFile;
-use crate::error::{Error, Kind, Result};
+use crate::environment::UNIT_STARTED;
+use crate::error::{Error, Kind, Result, reason};
+use crate::host::stop::Stop;
+use crate::host::unit::drop_in::{self, DropIn};
+use crate::host::unit::named_files::NamedFiles;
+use crate::host::unit::{self, SETTINGS};
+use crate::host::{mounts, started};
 use crate::printable::printable;
-
-/// Where the instances' settings are.
-pub const SETTINGS: &str = "/etc/pgcellar";
-
-/// Credentials that a verb may need.
-pub const CREDENTIALS: &[&str] = &[
-    "db-password",
-    "aws-access-key-id",
-    "aws-secret-access-key",
-    "aws-session-token",
-    "smtp-password",
-    "ping-url",
-    "age-identity",
-];
 
 /// Where drills find their sandbox; only its socket starts one.
 const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
+
+/// What systemd-run ends with where a signal has ended the unit's program (`EXIT_EXCEPTION`).
+const BY_A_SIGNAL: u8 = 255;
+
+/// Statuses by which systemd says that it could not start the program (`systemd.exec(5)`, "Process Exit Codes").
+const BY_SYSTEMD: std::ops::RangeInclusive<u8> = 200..=245;
 
 /// What to run as which instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,22 +39,17 @@ pub struct Call {
     pub user: Option<String>,
     /// The whole command line behind the program's name.
     pub arguments: Vec<OsString>,
+    /// Files to read that stand in it, by their absolute paths.
+    pub files: Vec<PathBuf>,
+    /// The file to write that stands in it.
+    pub output: Option<PathBuf>,
 }
 
-/// Path of an instance's settings.
-pub fn settings(instance: &str) -> PathBuf {
-    Path::new(SETTINGS).join(format!("{instance}.env"))
-}
-
-/// Whether this process can hand a verb to systemd: it is root's, and systemd is this machine's first process
-/// (`sd_booted(3)`).
+/// Whether this process can hand a verb to systemd: it is root's, systemd is this machine's first process
+/// (`sd_booted(3)`), and no unit is the verb's already.
 pub fn possible() -> bool {
-    rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir()
-}
-
-fn program() -> Result<PathBuf> {
-    std::env::current_exe()
-        .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))
+    let is_root = rustix::process::geteuid().is_root();
+    is_root && Path::new("/run/systemd/system").is_dir() && !started::is_expected()
 }
 
 /// Whether the system knows this user; systemd alone would only say 217.
@@ -71,59 +64,152 @@ fn must_exist(user: &str) -> Result<()> {
     }
 }
 
-/// Becomes the systemd-run that runs the verb and ends with the verb's own exit code. Returns only if that cannot be.
-pub fn become_it(call: &Call) -> Error {
-    let prepared = call.user.as_deref().map_or(Ok(()), must_exist).and_then(|()| program()).and_then(|program| {
-        let path = settings(&call.instance);
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::read(path.display(), &error).hint(format!("the instances are the files {SETTINGS}/NAME.env"))
-        })?;
-        Ok((program, EnvFile::parse(&text)))
-    });
-    match prepared {
-        Err(error) => error,
-        Ok((program, file)) => {
-            let error = Command::new("systemd-run").args(arguments(call, &program, &file)).exec();
-            Error::new(Kind::System, format!("cannot run systemd-run: {}", crate::error::reason(&error)))
-        }
+/// Runs the verb, and ends with its own exit code.
+///
+/// # Errors
+/// Whatever keeps the verb from being run, and a signal that ended it.
+pub fn run(call: &Call) -> Result<ExitCode> {
+    call.user.as_deref().map_or(Ok(()), must_exist)?;
+    can_be_written(call.output.as_deref())?;
+    let program = std::env::current_exe()
+        .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
+    let path = unit::settings(&call.instance);
+    let file = EnvFile::read(&path).map_err(|error| {
+        Error::read(path.display(), &error).hint(format!("the instances are the files {SETTINGS}/NAME.env"))
+    })?;
+    let (folders, faults) = unit::folders(&call.instance, &file);
+    faults.iter().for_each(|fault| log::warn!("{}: {fault}", path.display()));
+    mounts::mount(&folders);
+    let unit = Unit { call, folders };
+    let _drop_in = DropIn::write(&unit.name(), &unit.overrides())?;
+    let awaited = started::Awaited::listen()?;
+    let words = unit.words(&program, awaited.path());
+    let code = wait(&words, &unit.name())?;
+    explained(code, awaited.has_come(), &unit.name())
+}
+
+/// Refuses a file that the unit cannot see.
+fn can_be_written(output: Option<&Path>) -> Result<()> {
+    use unit::named_files::{HOMES, TEMPORARY};
+    let Some(path) = output else { return Ok(()) };
+    match HOMES.iter().chain(TEMPORARY).find(|folder| path.starts_with(folder)) {
+        Some(folder) => Err(Error::new(
+            Kind::Usage,
+            format!("{} cannot be written: {folder} is hidden from the unit of the instance", path.display()),
+        )
+        .hint(format!("let the shell write it: leave --output out, and put > {} behind the command", path.display()))),
+        None => Ok(()),
     }
 }
 
-fn arguments(call: &Call, program: &Path, file: &EnvFile) -> Vec<OsString> {
-    let mut all: Vec<OsString> =
-        ["--quiet", "--wait", "--collect", "--pty", "--pipe", "--service-type=exec"].map(OsString::from).into();
-    let mut add = |text: String| all.push(text.into());
-    let instance = &call.instance;
-    let number = std::process::id();
-    let unit = match &call.user {
-        // `pgcellar-as-.service.d` takes the user from the end of the name.
-        Some(user) => format!("pgcellar-as-{}-{number}-{}", call.verb, escape(user)),
-        None => format!("pgcellar-{}-{number}", call.verb),
-    };
-    add(format!("--unit={unit}@{instance}.service"));
-    add(format!("--description=pgcellar {} ({instance})", call.verb));
-    add(format!("--property=EnvironmentFile={}", settings(instance).display()));
-    for name in CREDENTIALS {
-        add(format!("--property=LoadCredential={name}:pgcellar.{instance}.{name}"));
-        add(format!("--property=LoadCredentialEncrypted={name}.encrypted:pgcellar.{instance}.{name}.encrypted"));
-        // As in the units: one that is missing is no line in the journal.
-        add(format!("--property=SetCredential={name}:\\n"));
-        add(format!("--property=SetCredential={name}.encrypted:\\n"));
+/// The exit code of systemd-run, once it has ended. Being told to stop, it stops the unit.
+fn wait(words: &[OsString], unit: &str) -> Result<u8> {
+    let cannot =
+        |error: std::io::Error| Error::new(Kind::System, format!("cannot run systemd-run: {}", reason(&error)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    runtime.block_on(async {
+        let stop = Stop::listen()?;
+        let mut child = tokio::process::Command::new("systemd-run").args(words).spawn().map_err(cannot)?;
+        let ended = tokio::select! {
+            ended = child.wait() => ended,
+            () = stop.wait() => {
+                let mut call = tokio::process::Command::new("systemctl");
+                call.args(["stop", "--quiet", "--", unit]).stdin(Stdio::null()).stderr(Stdio::null());
+                drop(call.status().await);
+                child.wait().await
+            }
+        };
+        let code = ended.map_err(cannot)?.code().and_then(|code| u8::try_from(code).ok());
+        code.ok_or_else(|| stop.error())
+    })
+}
+
+/// The verb's exit code, if it was the verb that gave it.
+fn explained(code: u8, has_started: bool, unit: &str) -> Result<ExitCode> {
+    let look = format!("journalctl -u '{unit}' and systemctl list-units --failed tell more");
+    match code {
+        BY_A_SIGNAL if has_started => {
+            Err(Error::new(Kind::System, format!("a signal ended {unit}; the kernel's, if memory ran short"))
+                .hint(look))
+        }
+        _ if has_started => Ok(ExitCode::from(code)),
+        0 => Err(Error::new(
+            Kind::System,
+            format!("systemd did not start {unit}, because something that it needs failed"),
+        )
+        .hint(look)),
+        code if BY_SYSTEMD.contains(&code) => {
+            Err(Error::new(Kind::System, format!("systemd could not start {unit} (status {code})")).hint(look))
+        }
+        // systemd-run has said why.
+        _ => Err(Error::new(Kind::System, format!("systemd did not take {unit}"))
+            .hint("the lines above tell why; a drop-in for the task's unit holds for this call too")),
     }
-    for folder in ["BACKUP_DIR", "RESTORE_STAGING_DIR"].iter().filter_map(|name| file.get(name)) {
-        if folder.starts_with('/') {
-            add(format!("--property=RequiresMountsFor={folder}"));
-            add(format!("--property=ReadWritePaths=-{folder}"));
+}
+
+/// The transient unit of a call.
+struct Unit<'a> {
+    call: &'a Call,
+    /// Folders that it may write.
+    folders: Vec<String>,
+}
+
+impl Unit<'_> {
+    fn name(&self) -> String {
+        let Call { instance, verb, user, .. } = self.call;
+        let number = std::process::id();
+        match user {
+            // `pgcellar-as-.service.d` takes the user from the end of the name.
+            Some(user) => format!("pgcellar-as-{verb}-{number}-{}@{instance}.service", escape(user)),
+            None => format!("pgcellar-{verb}-{number}@{instance}.service"),
         }
     }
-    if call.verb == "drill" {
-        // As in the drill's unit, without which nothing has started it since the boot.
-        add(format!("--property=Wants={SANDBOX}"));
-        add(format!("--property=After={SANDBOX}"));
+
+    fn properties(&self) -> Vec<String> {
+        let Call { instance, verb, output, .. } = self.call;
+        let mut properties = vec![format!("EnvironmentFile={}", unit::settings(instance).display())];
+        for name in unit::CREDENTIALS {
+            properties.push(format!("LoadCredential={name}:pgcellar.{instance}.{name}"));
+            properties.push(format!("LoadCredentialEncrypted={name}.encrypted:pgcellar.{instance}.{name}.encrypted"));
+            // As in the units: one that is missing is no line in the journal.
+            properties.push(format!("SetCredential={name}:\\n"));
+            properties.push(format!("SetCredential={name}.encrypted:\\n"));
+        }
+        properties.extend(
+            self.folders.iter().map(|folder| format!("ReadWritePaths={}", unit::quoted(&format!("-{folder}")))),
+        );
+        // Of a new file the folder is written to.
+        if let Some(folder) = output.as_deref().and_then(Path::parent).and_then(Path::to_str) {
+            properties.push(format!("ReadWritePaths={}", unit::quoted(&format!("-{folder}"))));
+        }
+        if verb == "drill" {
+            // As in the drill's unit, without which nothing has started it since the boot.
+            properties.push(format!("Wants={SANDBOX}"));
+            properties.push(format!("After={SANDBOX}"));
+        }
+        properties
     }
-    all.extend(["--".into(), program.as_os_str().to_owned()]);
-    all.extend(call.arguments.iter().cloned());
-    all
+
+    /// What must count more than the drop-ins of all units of pgcellar.
+    fn overrides(&self) -> Vec<String> {
+        let Call { instance, verb, user, files, .. } = self.call;
+        let mut overrides = drop_in::assignments(verb, instance);
+        overrides.extend(NamedFiles::new(files).assignments(user.is_some()));
+        overrides
+    }
+
+    fn words(&self, program: &Path, socket: &Path) -> Vec<OsString> {
+        let Call { instance, verb, arguments, .. } = self.call;
+        let mut all: Vec<OsString> =
+            ["--quiet", "--wait", "--collect", "--pty", "--pipe", "--service-type=exec"].map(OsString::from).into();
+        all.push(format!("--unit={}", self.name()).into());
+        all.push(format!("--description=pgcellar {verb} ({instance})").into());
+        all.push(format!("--setenv={}={}", UNIT_STARTED, socket.display()).into());
+        all.extend(self.properties().into_iter().map(|property| format!("--property={property}").into()));
+        all.extend(["--".into(), program.as_os_str().to_owned()]);
+        all.extend(arguments.iter().cloned());
+        all
+    }
 }
 
 /// A text as a part of a unit's name (`systemd-escape(1)`).
@@ -146,19 +232,25 @@ mod tests {
             verb: verb.to_owned(),
             user: user.map(str::to_owned),
             arguments: ["-i", "shop", verb, "latest"].map(OsString::from).into(),
+            files: Vec::new(),
+            output: None,
         };
-        let arguments = arguments(&call, Path::new("/usr/bin/pgcellar"), &EnvFile::parse(env));
-        arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
+        let (folders, _) = unit::folders("shop", &EnvFile::parse(env));
+        let unit = Unit { call: &call, folders };
+        let words = unit.words(Path::new("/usr/bin/pgcellar"), Path::new("/run/call"));
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
     #[test]
     fn the_unit_has_the_settings_and_the_credentials_and_may_write_the_backups() {
-        let words = words(None, "BACKUP_DIR=/srv/backups\nDB_PASSWORD=hunter2\n");
+        let words = words(None, "BACKUP_DIR='/srv/my backups'\nRESTORE_STAGING_DIR=/mnt/50%\nDB_PASSWORD=hunter2\n");
         let has = |word: &str| words.iter().any(|one| one == word);
         assert!(has(&format!("--unit=pgcellar-restore-{}@shop.service", std::process::id())), "{words:?}");
         assert!(has("--property=EnvironmentFile=/etc/pgcellar/shop.env"));
         assert!(has("--property=LoadCredential=age-identity:pgcellar.shop.age-identity"));
-        assert!(has("--property=ReadWritePaths=-/srv/backups"));
+        assert!(has("--property=ReadWritePaths=\"-/srv/my backups\""));
+        assert!(has("--property=ReadWritePaths=-/mnt/50%"));
+        assert!(has("--setenv=PGCELLAR_UNIT_STARTED=/run/call"));
         assert!(words.ends_with(&["--", "/usr/bin/pgcellar", "-i", "shop", "restore", "latest"].map(str::to_owned)));
         assert!(!words.iter().any(|word| word.contains("hunter2")), "{words:?}");
     }
@@ -175,5 +267,25 @@ mod tests {
         let begin = format!("--unit=pgcellar-as-restore-{}-", std::process::id());
         assert_eq!(unit("postgres"), format!("{begin}postgres@shop.service"));
         assert_eq!(unit("db-admin.x"), format!("{begin}db\\x2dadmin\\x2ex@shop.service"));
+    }
+
+    #[test]
+    fn only_the_verb_itself_can_end_well() {
+        let end = |code, started| explained(code, started, "x.service").map_err(|error| error.to_string());
+        assert!(end(0, true).is_ok() && end(66, true).is_ok());
+        for (code, started, part) in [
+            (0, false, "something that it needs"),
+            (243, false, "243"),
+            (1, false, "lines above"),
+            (255, true, "signal"),
+        ] {
+            assert!(end(code, started).unwrap_err().contains(part), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_file_to_write_must_be_seen_by_the_unit() {
+        let refused = |path: &str| can_be_written(Some(Path::new(path))).is_err();
+        assert!(refused("/root/report.html") && refused("/tmp/report.html") && !refused("/srv/www/report.html"));
     }
 }

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, reason};
 use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload, is_inside};
 
 mod irregular;
 mod named;
+pub mod usable;
 
 pub use named::LocalFolder;
 use named::{LocalUpload, publish, sync_parent};
@@ -24,12 +25,24 @@ pub const PARTIAL: &str = ".partial";
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     directory: PathBuf,
+    /// Of the directory of the backups: whether they are nowhere else.
+    alone: Option<bool>,
 }
 
 impl LocalStore {
     /// A store in this directory, which need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        LocalStore { directory: directory.into() }
+        LocalStore { directory: directory.into(), alone: None }
+    }
+
+    /// The directory of the backups, which must be the one that is meant; `alone` says that they are nowhere else.
+    pub fn of_backups(directory: impl Into<PathBuf>, alone: bool) -> Self {
+        LocalStore { directory: directory.into(), alone: Some(alone) }
+    }
+
+    /// Whether the directory is the one that is meant, before anything is written there.
+    pub fn check(&self) -> Result<()> {
+        self.alone.map_or(Ok(()), |_| usable::check(&self.directory))
     }
 
     /// The directory.
@@ -41,6 +54,10 @@ impl LocalStore {
     ///
     /// Parents are not made: a missing one is more often a disk that is not mounted.
     pub fn prepare(&self) -> Result<()> {
+        self.check()?;
+        if self.alone == Some(true) {
+            usable::must_last(&self.directory)?;
+        }
         match DirBuilder::new().mode(0o700).create(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.cannot_write(&error)),
             _ if !self.directory.is_dir() => Err(self.cannot_write(&io::Error::from(io::ErrorKind::NotADirectory))),
@@ -49,7 +66,18 @@ impl LocalStore {
     }
 
     fn cannot_write(&self, error: &io::Error) -> Error {
-        Error::write(format!("the backup directory {}", self.directory.display()), error)
+        let what = format!("the backup directory {}", self.directory.display());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !self.directory.exists() => {
+                Error::new(Kind::CannotWrite, format!("{what} is not there, and cannot be made: {}", reason(error)))
+                    .hint(usable::how_to_make(&self.directory))
+            }
+            io::ErrorKind::NotFound => {
+                Error::new(Kind::CannotWrite, format!("there is neither {what} nor the folder above it"))
+                    .hint(format!("is its disk mounted? if it is, {}", usable::how_to_make(&self.directory)))
+            }
+            _ => Error::write(what, error),
+        }
     }
 
     /// Path of a key. A key that would lead out of the directory is refused, wherever it came from.
@@ -70,7 +98,11 @@ impl LocalStore {
         let error = Error::read(format!("the backup directory {}", self.directory.display()), error);
         match error.kind() {
             Kind::Missing => {
-                error.hint("BACKUP_DIR (--backup-dir) says where backups are; the first backup makes the folder")
+                let next = match self.directory.parent().is_some_and(usable::may_write) {
+                    true => "the first backup makes the folder".to_owned(),
+                    false => usable::how_to_make(&self.directory),
+                };
+                error.hint(format!("BACKUP_DIR (--backup-dir) says where backups are; {next}"))
             }
             _ => error,
         }
@@ -168,6 +200,7 @@ impl Store for LocalStore {
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
+        self.check()?;
         let mut entries = Vec::new();
         self.walk(&self.directory, "", &mut entries).map_err(|error| self.cannot_read(&error))?;
         entries.sort_by(|a, b| a.key.cmp(&b.key));

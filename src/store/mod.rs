@@ -191,7 +191,8 @@ impl Stores {
     }
 
     fn of(place: &Place, s3: Option<S3Store>) -> Self {
-        Stores { local: place.directory.as_ref().map(LocalStore::new), s3: s3.map(Arc::new) }
+        let local = place.directory.as_ref().map(|folder| LocalStore::of_backups(folder, s3.is_none()));
+        Stores { local, s3: s3.map(Arc::new) }
     }
 
     /// All of them, the local one first.

@@ -20,6 +20,7 @@ use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
 use crate::store::Stores;
+use crate::store::local::LocalStore;
 use crate::task::restore::foreign::checked;
 use crate::task::sweep;
 
@@ -45,6 +46,7 @@ struct Run<'a> {
 pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open_to_write(&place).await?;
+    stores.local.as_ref().map_or(Ok(()), LocalStore::check)?;
     let run = Run { args, zone: moment::zone(&args.timezone)?, place, stores, stop };
     if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
         // Whether it can be had is told before hours of reading. While these last, a backup may take it.

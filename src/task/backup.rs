@@ -155,7 +155,9 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
     }
     let connection = Connection::new(&args.connection)?;
     let (stores, unopened) = match (Stores::open_to_write(&place).await, &place.directory) {
-        (Err(error), Some(directory)) => (Stores { local: Some(LocalStore::new(directory)), s3: None }, Some(error)),
+        (Err(error), Some(directory)) => {
+            (Stores { local: Some(LocalStore::of_backups(directory, false)), s3: None }, Some(error))
+        }
         (stores, _) => (stores?, None),
     };
     let store = stores.all().into_iter().next();

@@ -8,7 +8,7 @@ use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
 use crate::config::env_file::Assignment;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result};
-use crate::host::systemd_run;
+use crate::host::unit;
 
 mod findings;
 mod names;
@@ -69,7 +69,7 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
 fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
     args.instance.as_deref().map_or(Ok(()), instance_name)?;
-    let of_instance = args.instance.as_deref().map(systemd_run::settings);
+    let of_instance = args.instance.as_deref().map(unit::settings);
     if let Some(path) = of_instance.as_deref().filter(|_| args.files.is_empty() && args.instance_is_named)
         && !path.exists()
     {
@@ -93,7 +93,7 @@ fn origin(path: &Path, instance: Option<&str>) -> Origin {
     let of_units = || {
         let path = std::path::absolute(path).ok()?;
         let name = path.file_name()?.to_str()?.strip_suffix(".env")?;
-        (path.parent() == Some(Path::new(systemd_run::SETTINGS))).then(|| name.to_owned())
+        (path.parent() == Some(Path::new(unit::SETTINGS))).then(|| name.to_owned())
     };
     match instance.map(str::to_owned).or_else(of_units) {
         Some(instance) => Origin::Units { instance },

@@ -85,7 +85,10 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
 fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
     match (&stores.local, &stores.s3) {
         (None, Some(bucket)) => Lock::take_for_bucket(&place.instance, &bucket.location(), "retention"),
-        _ => Lock::take(place.local()?, "retention"),
+        (local, _) => {
+            local.as_ref().map_or(Ok(()), LocalStore::check)?;
+            Lock::take(place.local()?, "retention")
+        }
     }
 }
 

@@ -10,16 +10,15 @@ use std::net::Shutdown;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use indicatif::HumanBytes;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::cli::SandboxArgs;
 use crate::config::processors;
 use crate::error::{Error, Kind, Result};
 use crate::host::memory;
-use crate::host::staging::{Staging, free_bytes};
+use crate::host::staging::Staging;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::cluster::{Cluster, Plan};
@@ -34,16 +33,12 @@ mod outbox;
 mod receive;
 mod refresh;
 mod restore;
+mod room;
 
 use outbox::Outbox;
 use receive::Incoming;
 use restore::{Failed, Restore};
-
-/// What the database takes on the disk beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
-const OVERHEAD: u64 = 3 << 30;
-
-/// What an empty cluster takes.
-const EMPTY: u64 = 256 << 20;
+use room::Watch;
 
 /// Holds the drill at standard input, or those that come to a socket.
 pub async fn run(args: &SandboxArgs, stop: &Stop) -> Result<()> {
@@ -80,7 +75,9 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
     let last = match ground(args, &order, &stop).await {
         Err(error) => Failed::Here(error).message(),
         Ok(ground) => {
+            let watch = Watch::begin(&ground.spool, &stop)?;
             let held = held(&order, &ground, (&globals, incoming), &outbox, &stop).await;
+            let held = watch.shortage().map_or(held, |error| Err(Failed::Here(error)));
             drop(tokio::task::spawn_blocking(move || drop(ground)).await);
             held.map_or_else(Failed::message, |()| Message::Done)
         }
@@ -160,7 +157,7 @@ async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground
         let message = format!("the path {} is not ASCII", staging.path().display());
         return Err(Error::new(Kind::System, message).hint("set DRILL_DIR to a folder whose path is"));
     }
-    has_room(&parent, order)?;
+    room::check(&parent, order)?;
     let jobs = order.jobs.and_then(NonZeroUsize::new).unwrap_or_else(processors);
     let (cluster, spool) = (staging.path().join("cluster"), staging.path().join("spool"));
     for folder in [&cluster, &spool] {
@@ -171,19 +168,4 @@ async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground
 
 fn usual() -> PathBuf {
     PathBuf::from("/var/tmp")
-}
-
-/// Refuses a disk on which the archive and the database will not fit.
-fn has_room(folder: &Path, order: &Order) -> Result<()> {
-    // Of a database whose size nobody knows: indexes take about as much as rows.
-    let database = if order.database_bytes > 0 { order.database_bytes } else { order.plain_bytes.saturating_mul(2) };
-    let growth = database.saturating_add(order.plain_bytes);
-    let needed = growth.saturating_add(growth.min(OVERHEAD)).saturating_add(EMPTY);
-    let free = free_bytes(folder)?;
-    if free >= needed {
-        return Ok(());
-    }
-    let message =
-        format!("{} has {} free, and the drill takes about {}", folder.display(), HumanBytes(free), HumanBytes(needed));
-    Err(Error::new(Kind::CannotWrite, message).hint("free space there, or set DRILL_DIR to a folder with more"))
 }

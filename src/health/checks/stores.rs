@@ -53,8 +53,17 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
         }
     }
     findings.extend(behind(facts));
+    findings.extend(facts.disk.and_then(|disk| in_memory(facts, disk)));
     findings.extend(facts.disk.and_then(|disk| full(facts, disk, settings)));
     findings
+}
+
+/// A directory that the next boot empties; where a bucket has the backups too, only the way to them becomes longer.
+fn in_memory(facts: &Facts, disk: Disk) -> Option<Finding> {
+    let store = facts.stores.first().filter(|_| disk.in_memory)?;
+    let level = if facts.stores.len() > 1 { Level::Warning } else { Level::Critical };
+    let message = format!("{} is in memory: what is there goes with the next boot", store.location);
+    Some(finding(level, "in_memory", store.name, message, "set BACKUP_DIR to a folder on a disk"))
 }
 
 fn unusable(store: &StoreFacts, contents: &Contents) -> Option<Finding> {

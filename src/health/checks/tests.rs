@@ -345,7 +345,7 @@ fn a_bucket_that_is_behind() {
 
 #[test]
 fn disks_that_fill_up() {
-    let disk = |free_bytes| Some(Disk { bytes: 100 << 30, free_bytes, free_files: Some(100) });
+    let disk = |free_bytes| Some(Disk { bytes: 100 << 30, free_bytes, free_files: Some(100), in_memory: false });
     let cases = [
         (MinFree::Percent(5.0), 5 << 30, None),
         (MinFree::Percent(5.0), (5 << 30) - 1, Some("storage_full")),
@@ -365,9 +365,9 @@ fn disks_that_fill_up() {
         }
     }
     let mut facts = facts();
-    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(99) });
+    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(99), in_memory: false });
     finds(&facts, &settings(), Level::Critical, "storage_full", "local");
-    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: None });
+    facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: None, in_memory: false });
     is_silent(&facts, &settings());
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::error::{Error, reason};
+use crate::error::{Error, Kind, reason};
+use crate::host::mounts;
+use crate::host::unit::named_files::{HOMES, TEMPORARY};
 use crate::printable::printable;
 use crate::redacted::shown_path;
+use crate::store::local::usable;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
 use crate::task::config::source::{Origin, Source};
@@ -30,11 +33,8 @@ const FILES: &[&str] = &[
 const FOLDERS: &[&str] =
     &["BACKUP_DIR", "BACKUP_LOG_DIR", "BACKUP_STAGING_DIR", "DB_HOST", "DRILL_DIR", "PG_BINDIR", "RESTORE_STAGING_DIR"];
 
-/// What `ProtectHome=yes` hides (`systemd.exec(5)`).
-const HOMES: &[&str] = &["/home", "/root", "/run/user", "/var/run/user"];
-
-/// What `PrivateTmp=yes` puts an empty folder in the place of.
-const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
+/// Where the units may make folders of backups.
+const USUAL: &str = "/var/backups/pgcellar";
 
 /// Tells of paths that cannot be used; returns the variables of files that cannot be read here.
 pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTreeSet<String> {
@@ -48,6 +48,8 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
         if let Some(trouble) = trouble {
             findings.error(variable, trouble);
             unreadable.insert(variable.to_owned());
+        } else if variable == "BACKUP_DIR" {
+            backup_dir(source, values, Path::new(path), findings);
         } else if let Some(why) = missing(variable, Path::new(path)) {
             let path = printable(&name(variable, Path::new(path)));
             match source.origin {
@@ -60,6 +62,30 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
         }
     }
     unreadable
+}
+
+/// Tells of a backup directory that units cannot use, or that does not last.
+fn backup_dir(source: &Source, values: &Values, path: &Path, findings: &mut Findings) {
+    const VARIABLE: &str = "BACKUP_DIR";
+    let of_units = matches!(source.origin, Origin::Units { .. });
+    let shown = printable(&path.display().to_string());
+    let has_bucket = values.get("AWS_S3_BUCKET").is_some_and(|bucket| !bucket.is_empty());
+    if let Some(unit) = mounts::missing(path).filter(|_| of_units) {
+        let why = format!("the disk of {shown} is not mounted");
+        let error = Error::new(Kind::Config, why).hint(format!("systemctl start {unit}; journalctl -u {unit}"));
+        findings.error(VARIABLE, error.to_string());
+    } else if usable::is_in_memory(path) {
+        let why = format!("{shown} is in memory, and goes with the next boot");
+        let text = Error::new(Kind::Config, why).hint(usable::elsewhere()).to_string();
+        match of_units && !has_bucket {
+            true => findings.error(VARIABLE, text),
+            false => findings.warning(VARIABLE, text),
+        }
+    } else if of_units && path.try_exists().is_ok_and(|there| !there) && !path.starts_with(USUAL) {
+        let why = format!("{shown} is not there, and the units cannot make it");
+        let command = usable::command(path, "pgcellar");
+        findings.error(VARIABLE, Error::new(Kind::Config, why).hint(command).to_string());
+    }
 }
 
 /// The path for messages; in the place of a file with a secret there may be the secret.
@@ -98,7 +124,13 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
         _ => return None,
     };
     let instead = match variable {
-        "BACKUP_DIR" => "leave it out for /var/backups/pgcellar/INSTANCE, or take a folder such as /srv/backups",
+        "BACKUP_DIR" => {
+            return Some(
+                Error::new(Kind::Config, format!("{shown} is hidden from the units by {why}"))
+                    .hint(format!("leave it out for /var/backups/pgcellar/INSTANCE, or {}", usable::elsewhere()))
+                    .to_string(),
+            );
+        }
         "BACKUP_STAGING_DIR" | "RESTORE_STAGING_DIR" => {
             "leave it out for /dev/shm, or take a folder such as /var/lib/pgcellar/INSTANCE"
         }
@@ -106,11 +138,7 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
         "PG_BINDIR" => "take a folder such as /usr/lib/postgresql/17/bin",
         _ => "put the file into /etc/pgcellar, readable for the group pgcellar",
     };
-    Some(
-        Error::new(crate::error::Kind::Config, format!("{shown} is hidden from the units by {why}"))
-            .hint(instead)
-            .to_string(),
-    )
+    Some(Error::new(Kind::Config, format!("{shown} is hidden from the units by {why}")).hint(instead).to_string())
 }
 
 #[cfg(test)]

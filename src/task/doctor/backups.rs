@@ -14,11 +14,11 @@ use crate::catalogue::ownership::{Owner, Ownership};
 use crate::catalogue::{Catalogue, Status};
 use crate::cli::{Part, PlaceArgs};
 use crate::config::{Databases, Place};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, reason};
 use crate::health::words::{bytes, some};
 use crate::host::staging::IN_MEMORY;
 use crate::host::thread::joined;
-use crate::store::local::LocalStore;
+use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
 use crate::task::monitor::gather::disk;
@@ -59,7 +59,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     };
     match usable {
         Some(folder) => {
-            lasts(&folder, &mut checks);
+            lasts(&folder, known.args.place.s3.bucket.is_none(), &mut checks);
             room(known, &place, &folder, &mut checks).await;
         }
         None => checks.skipped("space", "the directory cannot be written"),
@@ -86,6 +86,7 @@ struct Written {
 /// Writes a file, forces it to the disk and removes it: in the directory, or in the folder above if the first backup is to
 /// make it.
 fn try_out(directory: &Path) -> Result<Written> {
+    usable::check(directory)?;
     let user = whoami::username().unwrap_or_else(|_| "this user".to_owned());
     let shown = directory.display();
     let (folder, words) = match directory.metadata() {
@@ -96,13 +97,19 @@ fn try_out(directory: &Path) -> Result<Written> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().filter(|parent| parent.is_dir()).ok_or_else(|| {
                 Error::new(Kind::CannotWrite, format!("there is neither {shown} nor the folder above it"))
-                    .hint("is the disk mounted there? If it is, make the folder above; look at BACKUP_DIR")
+                    .hint(format!("is its disk mounted? if it is, {}", usable::how_to_make(directory)))
+            })?;
+            write(parent).map_err(|error| {
+                let why = format!("{shown} is not there, and '{user}' cannot make it: {}", reason(&error));
+                Error::new(Kind::CannotWrite, why).hint(usable::how_to_make(directory))
             })?;
             (parent, format!("{shown} is not there yet, and the first backup can make it, as '{user}'"))
         }
         Err(error) => return Err(refused(directory, &user, &error)),
     };
-    write(folder).map_err(|error| refused(folder, &user, &error))?;
+    if folder == directory {
+        write(folder).map_err(|error| refused(folder, &user, &error))?;
+    }
     Ok(Written { folder: folder.to_owned(), words })
 }
 
@@ -127,10 +134,14 @@ fn refused(folder: &Path, user: &str, error: &std::io::Error) -> Error {
 }
 
 /// Whether what is written there outlives a restart.
-fn lasts(folder: &Path, checks: &mut Checks) {
+fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
     let Ok(found) = statfs(folder) else { return };
     if IN_MEMORY.contains(&found.f_type) {
-        checks.warning("disk", format!("{} is in memory", folder.display()), "set BACKUP_DIR to a folder on a disk");
+        let found = format!("{} is in memory: what is there goes with the next boot", folder.display());
+        match usable::must_last(folder).is_err() && alone {
+            true => checks.failed("disk", &Error::new(Kind::Config, found).hint(usable::elsewhere())),
+            false => checks.warning("disk", found, "set BACKUP_DIR to a folder on a disk"),
+        }
     } else if found.f_type == OVERLAY {
         checks.warning(
             "disk",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::Part;
 use crate::config::readers::warning_of_instance;
 use crate::error::{Error, Kind};
-use crate::host::systemd_run;
+use crate::host::unit;
 use crate::task::config;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -29,7 +29,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
             false => checks.failed(name, &Error::new(Kind::Config, what)),
         }
     }
-    let open = warning_of_instance(&systemd_run::settings(&args.place.instance));
+    let open = warning_of_instance(&unit::settings(&args.place.instance));
     if let Some(warning) = &open {
         checks.warning("file", warning, "see pgcellar.env(5)");
     }

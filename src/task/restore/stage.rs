@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
+use rustix::fs::Access;
 
 use crate::catalogue::manifest::StoredFile;
 use crate::cli::RestoreArgs;
 use crate::config::{Format, jobs, processors};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, reason};
 use crate::host::memory;
 use crate::host::progress::Counter;
 use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory, sweep};
@@ -74,6 +75,12 @@ pub fn place(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<(P
 /// Makes a folder for this many plain bytes of the archive, if there is room for them.
 pub fn reserve(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<Staging> {
     let (parent, _) = place(archive, wanted, needed)?;
+    if let Err(error) = rustix::fs::access(&parent, Access::WRITE_OK | Access::EXEC_OK) {
+        let user = whoami::username().unwrap_or_else(|_| "this user".to_owned());
+        let why = format!("'{user}' cannot write in {}: {}", parent.display(), reason(&error.into()));
+        let hint = format!("set {SETTING} to a folder of that user's; a custom archive needs none without --jobs");
+        return Err(Error::new(Kind::CannotWrite, why).hint(hint));
+    }
     Staging::anywhere(&parent).map_err(advise)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::health::facts::Disk;
+use crate::store::local::usable;
 
 /// The disk of a folder, if it can be looked at.
 pub fn of(folder: &Path) -> Option<Disk> {
@@ -13,5 +14,6 @@ pub fn of(folder: &Path) -> Option<Disk> {
         // What is kept for root is not for us.
         free_bytes: bytes(disk.f_bavail),
         free_files: (disk.f_files > 0).then_some(disk.f_favail),
+        in_memory: usable::is_in_memory(folder),
     })
 }

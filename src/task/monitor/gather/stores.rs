@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustix::fs::Access;
 
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::claim::Claim;
@@ -20,6 +18,7 @@ use crate::health::facts::{Backup, Contents, Drill, Mixed, State, StoreFacts, Tr
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::store::local::usable;
 use crate::store::{Entry, Store, Stores};
 use crate::task::list;
 
@@ -116,8 +115,7 @@ impl Found {
 fn is_to_be_made(place: &Place) -> bool {
     let Some(directory) = &place.directory else { return false };
     let is_missing = matches!(directory.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let may_write = |parent: &Path| rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    is_missing && directory.parent().is_some_and(may_write)
+    is_missing && directory.parent().is_some_and(usable::may_write) && usable::check(directory).is_ok()
 }
 
 /// Opens the stores. A bucket that cannot even be opened does not keep the directory from being looked at.

@@ -1,0 +1,130 @@
+//! What a unit of an instance has: the folders that it may write, and its credentials. The generator writes it into drop-ins
+//! for the packaged units, and `pgcellar -i` into a transient one, both from here.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::env_file::EnvFile;
+use crate::printable::printable;
+use crate::redacted::redacted;
+
+pub mod drop_in;
+pub mod named_files;
+
+/// Where the instances' settings are.
+pub const SETTINGS: &str = "/etc/pgcellar";
+
+/// Credentials that a verb may need.
+pub const CREDENTIALS: &[&str] = &[
+    "db-password",
+    "aws-access-key-id",
+    "aws-secret-access-key",
+    "aws-session-token",
+    "smtp-password",
+    "ping-url",
+    "age-identity",
+];
+
+/// Variables with folders that tasks write to.
+const FOLDERS: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR", "RESTORE_STAGING_DIR"];
+
+/// Path of an instance's settings.
+pub fn settings(instance: &str) -> PathBuf {
+    Path::new(SETTINGS).join(format!("{instance}.env"))
+}
+
+/// Where backups of an instance are if its settings do not say.
+pub fn usual_folder(instance: &str) -> PathBuf {
+    Path::new("/var/backups/pgcellar").join(instance)
+}
+
+/// Whether systemd started this very process as a unit's, as systemd-run has it do for people (`systemd.exec(5)`,
+/// `$SYSTEMD_EXEC_PID`).
+pub fn is_own() -> bool {
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
+}
+
+/// The folders that the tasks of an instance may write, with what is wrong with those that no unit can have.
+pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
+    let (mut folders, mut faults) = (Vec::new(), Vec::new());
+    let usual = usual_folder(instance).display().to_string();
+    for variable in FOLDERS {
+        let folder = match file.get(variable) {
+            // Backups that go straight to the bucket have no folder.
+            Some("") => continue,
+            Some(folder) => folder,
+            None if *variable == "BACKUP_DIR" => &usual,
+            None => continue,
+        };
+        let is_usable = folder.starts_with('/') && !folder.contains(|c: char| c.is_control());
+        match is_usable {
+            false => faults.push(format!("{variable}={} is no absolute path", printable(&redacted(folder)))),
+            true if !folders.iter().any(|known| known == folder) => folders.push(folder.to_owned()),
+            true => {}
+        }
+    }
+    (folders, faults)
+}
+
+/// A path as one word of a unit's property (`systemd.syntax(7)`, "Quoting").
+pub fn quoted(path: &str) -> String {
+    match path.contains([' ', '"', '\'', '\\']) {
+        false => path.to_owned(),
+        true => format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
+/// A text of a unit file with nothing in it that is taken for a specifier (`systemd.unit(5)`, "Specifiers").
+pub fn without_specifiers(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> (Vec<String>, Vec<String>) {
+        folders("shop", &EnvFile::parse(text))
+    }
+
+    #[test]
+    fn folders_of_an_instance() {
+        let usual = || vec!["/var/backups/pgcellar/shop".to_owned()];
+        assert_eq!(of("DB_NAME=shop\n"), (usual(), vec![]));
+        assert_eq!(of("BACKUP_DIR=\n"), (vec![], vec![]));
+        let three = "BACKUP_DIR='/srv/a b'\nBACKUP_STAGING_DIR=/mnt/ram\nRESTORE_STAGING_DIR=/mnt/ram\n";
+        assert_eq!(of(three), (vec!["/srv/a b".to_owned(), "/mnt/ram".to_owned()], vec![]));
+        let (folders, faults) = of("BACKUP_DIR=backups\nRESTORE_STAGING_DIR=/srv/x\n");
+        assert_eq!(folders, ["/srv/x"]);
+        assert_eq!(faults, ["BACKUP_DIR=backups is no absolute path"]);
+    }
+
+    /// A unit file has a credential twice, as it is and encrypted, and names no other one.
+    #[test]
+    fn the_packaged_units_have_these_credentials() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if !entry.file_name().to_string_lossy().ends_with("@.service") {
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            let loaded = |key: &str| -> Vec<String> {
+                let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+                lines.map(|value| value.split(':').next().unwrap().trim_end_matches(".encrypted").to_owned()).collect()
+            };
+            let (plain, encrypted) = (loaded("LoadCredential"), loaded("LoadCredentialEncrypted"));
+            assert_eq!(plain, encrypted, "{}", entry.path().display());
+            seen.extend(plain);
+        }
+        let all: std::collections::BTreeSet<String> = CREDENTIALS.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn quoting() {
+        for (path, word) in [("/srv/a", "/srv/a"), ("/srv/a b", "\"/srv/a b\""), ("/a\"\\", "\"/a\\\"\\\\\"")] {
+            assert_eq!(quoted(path), word);
+        }
+        assert_eq!(without_specifiers("/srv/50%"), "/srv/50%%");
+    }
+}

@@ -1,0 +1,110 @@
+//! Files that a person names on the command line of `pgcellar -i`, which the unit's confinement hides: they are handed in,
+//! each under its own path.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What `ProtectHome=` hides (`systemd.exec(5)`).
+pub const HOMES: &[&str] = &["/home", "/root", "/run/user"];
+
+/// What `PrivateTmp=` puts an empty folder in the place of.
+pub const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
+
+/// The files, and what of the confinement must give way for them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct NamedFiles {
+    /// Those that stand behind what is hidden.
+    hidden: Vec<PathBuf>,
+    /// Whether one of them is below a home.
+    in_home: bool,
+    /// Whether not everybody may read them all.
+    closed: bool,
+}
+
+impl NamedFiles {
+    /// Looks at the files and folders, by their absolute paths.
+    pub fn new(paths: &[PathBuf]) -> Self {
+        let below = |path: &Path, folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+        let mut found = NamedFiles::default();
+        for path in paths {
+            let (home, temporary) = (below(path, HOMES), below(path, TEMPORARY));
+            // What is mounted there stands in folders that everybody may enter.
+            let beyond_folders = home || temporary;
+            found.closed |= !everybody_reads(path, !beyond_folders);
+            found.in_home |= home;
+            if beyond_folders {
+                found.hidden.push(path.clone());
+            }
+        }
+        found
+    }
+
+    /// Assignments for a unit that can read them; `may_read_all` says that its user can already.
+    pub fn assignments(&self, may_read_all: bool) -> Vec<String> {
+        let mut all = Vec::new();
+        if self.in_home {
+            // An inaccessible folder takes no mount.
+            all.push("ProtectHome=tmpfs".to_owned());
+        }
+        for path in &self.hidden {
+            // A colon would begin the path inside. Backslashes reach the reader of such paths as they are.
+            let path = super::without_specifiers(&path.display().to_string().replace(':', "\\:"));
+            all.push(format!("BindReadOnlyPaths=\"{path}\""));
+        }
+        if self.closed && !may_read_all {
+            let right = "CAP_DAC_READ_SEARCH";
+            all.push("PrivateUsers=no".to_owned());
+            all.push(format!("CapabilityBoundingSet={right}"));
+            all.push(format!("AmbientCapabilities={right}"));
+        }
+        all
+    }
+}
+
+/// Whether everybody may read a file, or a folder with all that is in it, and come to it where that counts.
+fn everybody_reads(path: &Path, with_way: bool) -> bool {
+    let mode = |path: &Path| path.metadata().map(|found| found.permissions().mode()).unwrap_or_default();
+    let way = || path.ancestors().skip(1).all(|folder| mode(folder) & 0o001 != 0);
+    let itself = match path.metadata() {
+        Ok(found) if found.is_dir() => {
+            let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+            found.mode() & 0o005 == 0o005 && files.into_iter().all(|entry| mode(&entry.path()) & 0o004 != 0)
+        }
+        Ok(found) => found.mode() & 0o004 != 0,
+        Err(_) => true,
+    };
+    itself && (!with_way || way())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assignments(paths: &[&str], may_read_all: bool) -> Vec<String> {
+        NamedFiles::new(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).assignments(may_read_all)
+    }
+
+    #[test]
+    fn what_the_confinement_hides_is_handed_in() {
+        assert_eq!(assignments(&["/etc/passwd"], false), [""; 0]);
+        assert_eq!(
+            assignments(&["/root/a b:c.dump"], true),
+            ["ProtectHome=tmpfs", "BindReadOnlyPaths=\"/root/a b\\:c.dump\""]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_closed_to_others_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.dump");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(everybody_reads(&path, false), "the folder does not count");
+        assert!(!everybody_reads(&path, true), "the folder is ours alone");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!everybody_reads(&path, false));
+        let rights = |may| assignments(&[path.to_str().unwrap()], may).iter().any(|one| one.contains("CAP_DAC"));
+        assert!(rights(false) && !rights(true));
+    }
+}

@@ -1,0 +1,144 @@
+//! Whether a backup directory is the one that is meant, and keeps what is written to it. A folder that looks like it can be
+//! the mount point of a disk that is not mounted, or a folder that systemd removes with the unit.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::unit::named_files::HOMES;
+use crate::host::{mounts, staging, unit};
+
+/// What the names of the folders begin with that systemd makes in the place of /tmp and /var/tmp (`PrivateTmp=` of
+/// `systemd.exec(5)`).
+const PRIVATE: &str = "/systemd-private-";
+
+/// Whether the directory is that of the backups, as far as its disk and the unit's view of it go. Blocks.
+///
+/// # Errors
+/// `Unavailable` where its disk is not mounted, and `Config` where the unit has a folder of its own in its place.
+pub fn check(directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    if let Some(unit) = mounts::missing(directory) {
+        return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
+            .hint(format!("as root: systemctl start {unit}; journalctl -u {unit} tells why it fails")));
+    }
+    if let Some(setting) = private(directory) {
+        let why = format!("what is written to the backup directory {shown} goes with the unit, which has a folder of its own");
+        return Err(Error::new(Kind::Config, format!("{why} there ({setting})")).hint(elsewhere()));
+    }
+    if unit::is_own() && directory.metadata().is_err() && is_hidden(directory) {
+        let why = format!("the units do not see the backup directory {shown} (ProtectHome=yes)");
+        return Err(Error::new(Kind::Config, why).hint(elsewhere()));
+    }
+    Ok(())
+}
+
+/// Whether this process may make files in a folder.
+pub fn may_write(folder: &Path) -> bool {
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// Whether what is written to the directory goes with the next boot.
+pub fn is_in_memory(directory: &Path) -> bool {
+    existing(directory).is_some_and(|folder| staging::is_in_memory(&folder))
+}
+
+/// Refuses a directory in memory to a unit that keeps backups nowhere else.
+pub fn must_last(directory: &Path) -> Result<()> {
+    match unit::is_own() && is_in_memory(directory) {
+        true => {
+            let shown = directory.display();
+            Err(Error::new(
+                Kind::Config,
+                format!("the backup directory {shown} is in memory, and goes with the next boot"),
+            )
+            .hint(elsewhere()))
+        }
+        false => Ok(()),
+    }
+}
+
+/// What to do about a directory that is not there, and that its user cannot make.
+pub fn how_to_make(directory: &Path) -> String {
+    let user = whoami::username().unwrap_or_else(|_| "pgcellar".to_owned());
+    format!("as root: {}", command(directory, &user))
+}
+
+/// The command that makes a backup directory for a user.
+pub fn command(directory: &Path, user: &str) -> String {
+    format!("install -d -o {user} -m 700 {}", unit::quoted(&directory.display().to_string()))
+}
+
+/// Where backups can be instead.
+pub fn elsewhere() -> String {
+    format!(
+        "set BACKUP_DIR to a folder such as /srv/backups, made by {}",
+        command(Path::new("/srv/backups"), "pgcellar")
+    )
+}
+
+/// Whether it is below a folder that `ProtectHome=` hides.
+pub fn is_hidden(directory: &Path) -> bool {
+    HOMES.iter().any(|home| directory.starts_with(home))
+}
+
+/// The setting by which the mount at the directory is a private one of a unit (`proc_pid_mountinfo(5)`).
+fn private(directory: &Path) -> Option<&'static str> {
+    // The unit's /dev has a /dev/shm that is made anew.
+    if unit::is_own() && directory.starts_with("/dev") {
+        return Some("PrivateDevices=yes");
+    }
+    let folder = existing(directory)?.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    root_of(&mounts, &folder)?.contains(PRIVATE).then_some("PrivateTmp=yes")
+}
+
+/// The folder itself, or the nearest one above it that is there.
+fn existing(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|path| path.exists()).map(Path::to_owned)
+}
+
+/// What part of its file system is mounted where the folder is: of several mounts at one point the last one counts.
+fn root_of<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
+    let fields = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        Some((fields.next()?, fields.next()?))
+    });
+    let mut at = fields.filter(|(_, point)| folder.starts_with(point));
+    let first = at.next()?;
+    let longest = at.fold(first, |best, next| if next.1.len() >= best.1.len() { next } else { best });
+    Some(longest.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_the_unit_is_told_from_one_that_lasts() {
+        let mounts = "\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:36 /systemd-private-0a-pgcellar-backup@x.service-Zq/tmp /tmp rw - tmpfs tmpfs rw
+41 22 8:1 /var/tmp/systemd-private-0a-pgcellar-backup@x.service-Zr/tmp /var/tmp rw - ext4 /dev/sda1 rw
+42 22 8:17 / /tmpfiles rw - ext4 /dev/sdb1 rw
+43 40 8:18 / /tmp/disk rw - ext4 /dev/sdb2 rw
+";
+        for (folder, is_private) in [
+            ("/tmp/backups", true),
+            ("/var/tmp", true),
+            ("/tmpfiles/x", false),
+            ("/srv/backups", false),
+            ("/tmp/disk/x", false),
+        ] {
+            let root = root_of(mounts, Path::new(folder)).unwrap();
+            assert_eq!(root.contains(PRIVATE), is_private, "{folder}: {root}");
+        }
+    }
+
+    #[test]
+    fn the_command_makes_the_folder() {
+        let made = command(Path::new("/srv/a b"), "pgcellar");
+        assert_eq!(made, "install -d -o pgcellar -m 700 \"/srv/a b\"");
+    }
+}
