@@ -42,6 +42,7 @@ let
     lib.elem variable [
       "BACKUP_AGE_IDENTITY_FILE"
       "DB_SSLKEY"
+      "PGPASSFILE"
     ]
     || known.secrets ? ${lib.removeSuffix "_FILE" variable};
 
@@ -248,6 +249,12 @@ let
     if long then lib.findFirst (variable: variable != null) null candidates else null;
 
   looksOurs = name: lib.any (prefix: lib.hasPrefix prefix name) known.prefixes;
+  # PGPASSWORD, and secrets of the libraries.
+  isSecretByName =
+    name:
+    !lib.elem name variables
+    && !lib.hasSuffix "_FILE" name
+    && builtins.match ".*(PASSWORD|PASSWD|SECRET|TOKEN).*" name != null;
   # Names that are neither ours nor like ours are for the libraries: HTTPS_PROXY, AWS_PROFILE.
   isUnknown = name: !lib.elem name variables && (looksOurs name || nearest name != null);
 
@@ -276,6 +283,9 @@ let
         (unless (
           scheduled ? ${variable} || variable == "DB_NAME"
         ) ".settings.${variable}: set ${option}.${optionOf variable} instead")
+        (unless (
+          isSecretByName variable && !isUnknown variable
+        ) ".settings.${variable}: ${readable}give this secret by ${option}.environmentFile")
         (unless (isUnknown variable) ".settings.${variable}: pgcellar knows no such variable; ${
           lib.optionalString (nearest variable != null) "is ${optionOf (nearest variable)} meant? "
         }pgcellar.env(5) has them all")

@@ -10,6 +10,14 @@ in
     configuration = main { settings.DB_PASSWORD = "hunter2"; };
     message = "${option}.settings.DB_PASSWORD: everybody on this host could read it, as it is in the Nix store: give this secret by ${option}.credentials.db-password";
   };
+  secret-of-a-library = {
+    configuration = main { settings.PGPASSWORD = "hunter2"; };
+    message = "${option}.settings.PGPASSWORD: everybody on this host could read it, as it is in the Nix store: give this secret by ${option}.environmentFile";
+  };
+  password-file-in-store = {
+    configuration = main { settings.PGPASSFILE = "${pkgs.pgcellar}/pgpass"; };
+    message = "${option}.settings.PGPASSFILE: ${inStore}";
+  };
   secret-in-url = {
     configuration = main { settings.HTTPS_PROXY = "http://me:hunter2@proxy:3128"; };
     message = "${option}.settings.HTTPS_PROXY: everybody on this host could read it, as it is in the Nix store: give the variable with this URL's password by ${option}.environmentFile";
