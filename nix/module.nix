@@ -32,7 +32,7 @@ let
   ofEach = make: lib.mkMerge (lib.mapAttrsToList make cfg.instances);
   isLocal = instance: instance.localServer && postgresql.enable;
   anyLocal = lib.any isLocal (lib.attrValues cfg.instances);
-  # Where NixOS has the target, its service is not yet ready for others.
+  # The target, which NixOS has since 25.11, also waits until the server takes writes.
   serverUnit =
     if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
 
