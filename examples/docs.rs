@@ -110,7 +110,7 @@ fn schedules() -> io::Result<Vec<Option_>> {
             bold(format!("pgcellar-{}@NAME.timer", task.name)),
             roman(format!(
                 " elapses: a cron line of five fields, as in crontab(5), or, for timers alone, a calendar expression of \
-                 systemd.time(7); pgcellar calendar shows the runs of either [default: {}, which is {default}]",
+                 systemd.time(7), or several of these with ; between; pgcellar calendar shows the runs [default: {}, which is {default}]",
                 task.default
             )),
         ];

@@ -12,8 +12,13 @@
   util-linux,
 }:
 let
-  # Client programs for servers of these major versions, as far as nixpkgs has them, where pgcellar looks for them.
-  versions = lib.filter (version: pkgs ? "postgresql_${version}") [
+  # Client programs for servers of these major versions, as far as nixpkgs has them, where pgcellar looks for them. The name of
+  # a version that nixpkgs has dropped may still be there, and throws; one with known holes throws when its path is asked for.
+  isThere =
+    version:
+    (builtins.tryEval (pkgs ? "postgresql_${version}" && pkgs."postgresql_${version}".outPath != ""))
+    .value;
+  versions = lib.filter isThere [
     "13"
     "14"
     "15"

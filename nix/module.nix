@@ -29,9 +29,12 @@ let
     in
     lib.removePrefix "${key}=" (lib.findFirst (lib.hasPrefix "${key}=") "" lines);
 
-  enabled = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
-  ofEach = make: lib.mkMerge (lib.mapAttrsToList make enabled);
-  anyLocal = lib.any (instance: instance.localServer) (lib.attrValues enabled);
+  ofEach = make: lib.mkMerge (lib.mapAttrsToList make cfg.instances);
+  isLocal = instance: instance.localServer && postgresql.enable;
+  anyLocal = lib.any isLocal (lib.attrValues cfg.instances);
+  # The target, which NixOS has since 25.11, also waits until the server takes writes.
+  serverUnit =
+    if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
 
   # A file with one of these in the store would be for everybody to read.
   isSecretFile =
@@ -39,12 +42,22 @@ let
     lib.elem variable [
       "BACKUP_AGE_IDENTITY_FILE"
       "DB_SSLKEY"
+      "PGPASSFILE"
     ]
     || known.secrets ? ${lib.removeSuffix "_FILE" variable};
 
+  # One text as it is written in the file, or a list.
+  oneOrMore = types.either types.singleLineStr (types.listOf types.singleLineStr);
+
   typeOf =
-    variable: value:
+    variable: about:
+    let
+      inherit (about) value;
+    in
     {
+      "ADDRESSES" = oneOrMore;
+      "KEYS" = oneOrMore;
+      "NAMES" = oneOrMore;
       "DAYS" = types.ints.unsigned;
       "HOURS" = types.number;
       "JOBS" = types.ints.positive;
@@ -55,25 +68,43 @@ let
       "RATE" = types.either types.ints.unsigned types.str;
       "SECONDS" = types.ints.unsigned;
       "SIZE" = types.either types.ints.unsigned types.str;
-      "FILE" = if isSecretFile variable then types.externalPath else types.path;
+      "FILE" = types.path;
       "FOLDER" =
         if variable == "PG_BINDIR" then types.path else types.either (types.enum [ "" ]) types.externalPath;
     }
-    .${toString value} or (if value == null then types.bool else types.singleLineStr);
+    .${toString value} or (
+      if value == null then
+        types.bool
+      else if about.choices != null then
+        types.enum about.choices
+      else
+        types.singleLineStr
+    );
 
   settingOption =
     variable: about:
     mkOption {
-      type = types.nullOr (typeOf variable about.value);
+      type = types.nullOr (typeOf variable about);
       default = null;
       description =
         about.help + lib.optionalString (about.default != null) " (`${about.default}` if it is not set)";
     };
 
+  # What a credential is, in the words of the setting that names a file with the same.
+  credentialText =
+    id:
+    let
+      variable = lib.findFirst (name: known.secrets.${name} == id) null (lib.attrNames known.secrets);
+    in
+    if variable == null then
+      "The secret `${id}`: the age or SSH private keys that decrypt backups."
+    else
+      "The secret `${id}`, in the place of `${variable}`.";
+
   credential = types.submodule {
     options = {
       path = mkOption {
-        type = types.nullOr types.externalPath;
+        type = types.nullOr types.path;
         default = null;
         example = "/run/secrets/db-password";
         description = "File with the secret, outside of the Nix store. A string alone means the same.";
@@ -115,15 +146,44 @@ let
     in
     if builtins.match "[A-Za-z0-9_./:@,*+%-]+" text != null then text else ''"${escaped}"'';
 
+  # A list, as one value of a variable has it.
+  joined =
+    variable: value:
+    if !lib.isList value then
+      value
+    else if known.settings.${variable}.value or null == "NAMES" then
+      nameList value
+    else
+      lib.concatStringsSep "," value;
+
+  # What `timerConfig` says of the timer of a task; null switches it off.
+  timerOf =
+    instance: task:
+    if task != "backup" then
+      if instance.timerConfig == null then { } else instance.timerConfig.${task}
+    else if instance.timerConfig == null then
+      null
+    else
+      removeAttrs instance.timerConfig tasks;
+
+  # When a task runs, as its variable has it; null if its timer is off.
+  scheduleOf =
+    instance: task:
+    let
+      timer = timerOf instance task;
+      times = lib.toList (timer.OnCalendar or instance.schedule.${task});
+    in
+    if timer == null || times == [ null ] then null else lib.concatMapStringsSep "; " toString times;
+
   variablesOf =
     instance:
     lib.filterAttrs (_: value: value != null) (
-      instance.settings
+      lib.mapAttrs joined (lib.filterAttrs (_: value: value != [ ]) instance.settings)
       // {
         DB_NAME = if instance.databases == [ ] then "*" else nameList instance.databases;
       }
       // lib.mapAttrs' (
-        task: variable: lib.nameValuePair variable instance.schedule.${task}
+        task: variable: lib.nameValuePair variable (scheduleOf instance task)
       ) known.schedules
     );
 
@@ -156,6 +216,53 @@ let
         ''
       );
 
+  scheduled = lib.mapAttrs' (task: variable: lib.nameValuePair variable task) known.schedules;
+  variables = lib.attrNames (known.settings // known.secrets // scheduled);
+
+  # The option for what a variable says.
+  optionOf =
+    variable:
+    if known.secrets ? ${variable} then
+      "credentials.${known.secrets.${variable}}"
+    else if scheduled ? ${variable} then
+      "schedule.${scheduled.${variable}}"
+    else if variable == "DB_NAME" then
+      "databases"
+    else
+      "settings.${variable}";
+
+  # The variable that is meant by an unknown name; null if none is like it.
+  nearest =
+    name:
+    let
+      first = suits: lib.findFirst suits null variables;
+      long = lib.stringLength name > 4;
+      changes = lib.genAttrs variables (lib.strings.levenshtein name);
+      candidates = [
+        (first (variable: changes.${variable} == 1))
+        (first (variable: changes.${variable} == 2))
+        (first (lib.hasSuffix "_${name}"))
+        (first (lib.hasPrefix "${name}_"))
+      ]
+      ++ lib.optional (looksOurs name) (first (variable: lib.hasPrefix variable name));
+    in
+    if long then lib.findFirst (variable: variable != null) null candidates else null;
+
+  looksOurs = name: lib.any (prefix: lib.hasPrefix prefix name) known.prefixes;
+  # PGPASSWORD, and secrets of the libraries.
+  isSecretByName =
+    name:
+    !lib.elem name variables
+    && !lib.hasSuffix "_FILE" name
+    && builtins.match ".*(PASSWORD|PASSWD|SECRET|TOKEN).*" name != null;
+  # Names that are neither ours nor like ours are for the libraries: HTTPS_PROXY, AWS_PROFILE.
+  isUnknown = name: !lib.elem name variables && (looksOurs name || nearest name != null);
+
+  serverPort = postgresql.settings.port;
+
+  # A path in tmpfiles.d(5), between the single quotes that NixOS puts around it.
+  tmpfilesPath = lib.replaceStrings [ "%" "\\" "'" ] [ "%%" "\\\\" "\\'" ];
+
   # What may be said of one instance; each tells the option.
   assertionsOf =
     name: instance:
@@ -166,42 +273,68 @@ let
         assertion = !bad;
         message = "${option}${message}";
       };
-      isOurs = variable: lib.any (prefix: lib.hasPrefix prefix variable) known.prefixes;
-      isKnown = variable: known.settings ? ${variable} || known.secrets ? ${variable};
-      scheduled = lib.mapAttrs' (task: variable: lib.nameValuePair variable task) known.schedules;
+      inStore = path: path != null && lib.hasPrefix "${builtins.storeDir}/" (toString path);
+      readable = "everybody on this host could read it, as it is in the Nix store: ";
+      outside = ''give the path of a file outside of it as a string, such as "/run/secrets/pgcellar"'';
       ofSetting = variable: value: [
-        (unless (known.secrets ? ${variable})
-          ".settings.${variable}: a secret would be readable for everybody in the Nix store: give it by ${option}.credentials.${
-            known.secrets.${variable} or ""
-          }"
-        )
         (unless (
-          scheduled ? ${variable}
-        ) ".settings.${variable}: set ${option}.schedule.${scheduled.${variable} or ""} instead")
-        (unless (variable == "DB_NAME") ".settings.DB_NAME: set ${option}.databases instead")
+          known.secrets ? ${variable}
+        ) ".settings.${variable}: ${readable}give this secret by ${option}.${optionOf variable}")
         (unless (
-          isOurs variable && !isKnown variable && !(scheduled ? ${variable})
-        ) ".settings.${variable}: pgcellar knows no such variable; pgcellar.env(5) has them all")
+          scheduled ? ${variable} || variable == "DB_NAME"
+        ) ".settings.${variable}: set ${option}.${optionOf variable} instead")
+        (unless (
+          isSecretByName variable && !isUnknown variable
+        ) ".settings.${variable}: ${readable}give this secret by ${option}.environmentFile")
+        (unless (isUnknown variable) ".settings.${variable}: pgcellar knows no such variable; ${
+          lib.optionalString (nearest variable != null) "is ${optionOf (nearest variable)} meant? "
+        }pgcellar.env(5) has them all")
         (unless (
           builtins.match "[A-Za-z_][A-Za-z0-9_]*" variable == null
         ) ".settings.${lib.strings.escapeNixIdentifier variable}: this cannot be the name of a variable")
-        (unless (builtins.match ".*://[^/]*:[^/]*@.*" (toString value) != null)
-          ".settings.${variable}: the password in this URL would be readable for everybody in the Nix store: give the variable by ${option}.environmentFile"
+        (unless
+          (lib.any (text: builtins.match ".*://[^/]*:[^/]*@.*" (toString text) != null) (lib.toList value))
+          ".settings.${variable}: ${readable}give the variable with this URL's password by ${option}.environmentFile"
         )
-        (unless (lib.hasInfix "\n" (toString value)) ".settings.${variable}: a value is one line")
+        (unless (isSecretFile variable && inStore value) ".settings.${variable}: ${readable}${outside}")
+        (unless (
+          isSecretFile variable && credentialOf variable != null
+        ) ".settings.${variable}: ${option}.credentials gives the same secret: keep one of them")
       ];
-      ofCredential =
-        id: credential:
-        unless (
+      # The credential with what is in a file that a setting names.
+      credentialOf =
+        variable:
+        instance.credentials.${
+          if variable == "BACKUP_AGE_IDENTITY_FILE" then
+            "age-identity"
+          else
+            known.secrets.${lib.removeSuffix "_FILE" variable} or ""
+        } or null;
+      ofCredential = id: credential: [
+        (unless (
           credential != null && (credential.path == null) == (credential.encrypted == null)
-        ) ".credentials.${id}: set either path or encrypted";
+        ) ".credentials.${id}: set either path or encrypted")
+        (unless (credential != null && inStore credential.path)
+          ".credentials.${id}: ${readable}${outside}, or encrypt the secret with systemd-creds and set ${option}.credentials.${id}.encrypted"
+        )
+      ];
+      ofTask =
+        task:
+        unless
+          (
+            (timerOf instance task).OnCalendar or null != null
+            && instance.schedule.${task} != packaged "pgcellar-${task}@.timer" "OnCalendar"
+          )
+          ".schedule.${task}: ${option}.timerConfig.${
+            lib.optionalString (task != "backup") "${task}."
+          }OnCalendar says something else: keep one of them";
     in
     [
       (unless (builtins.match "[A-Za-z0-9_][A-Za-z0-9_.-]*" name == null)
         ": the name of an instance is made of letters, digits, '_', '-' and '.', and begins with none of the last two"
       )
       (unless (
-        instance.localServer && !postgresql.enable
+        instance.enable && instance.localServer && !postgresql.enable
       ) ".localServer: there is no server on this host: services.postgresql.enable is off")
       (unless (
         instance.localServer && set.DB_USER or "pgcellar" != "pgcellar"
@@ -209,9 +342,26 @@ let
       (unless (
         instance.localServer && !lib.hasPrefix "/" (set.DB_HOST or "/")
       ) ".settings.DB_HOST: with ${option}.localServer the server is reached by its socket")
+      (unless (instance.localServer && set.DB_PORT or serverPort != serverPort)
+        ".settings.DB_PORT: with ${option}.localServer the port is that of services.postgresql, ${toString serverPort}; leave one of the two out"
+      )
+      (unless (lib.elem "" instance.databases) ".databases: a name is empty; all databases are backed up where the list is")
+      (unless (inStore instance.environmentFile) ".environmentFile: ${readable}${outside}")
     ]
     ++ lib.concatLists (lib.mapAttrsToList ofSetting set)
-    ++ lib.mapAttrsToList ofCredential instance.credentials;
+    ++ lib.concatLists (lib.mapAttrsToList ofCredential instance.credentials)
+    ++ map ofTask tasks;
+
+  timerSettings =
+    let
+      value = types.oneOf [
+        types.bool
+        types.int
+        types.float
+        types.singleLineStr
+      ];
+    in
+    types.attrsOf (types.either value (types.listOf value));
 
   # Drop-ins for one service. A run that is going on is not stopped by a switch.
   dropIn = instance: service: {
@@ -219,7 +369,7 @@ let
     restartIfChanged = false;
     path = [ pkgs.util-linux ];
     # No more than an order: a backup does not start a server that somebody has stopped.
-    after = lib.mkIf instance.localServer [ "postgresql-pgcellar.service" ];
+    after = lib.mkIf (isLocal instance) [ "postgresql-pgcellar.service" ];
     # Only an instance with a program of its own needs another command than the packaged one.
     serviceConfig = lib.mkIf (instance.package != cfg.package) {
       ExecStart = [
@@ -239,7 +389,8 @@ let
           type = types.bool;
           default = true;
           description = ''
-            Whether the timers of this instance run. The timers of an instance that is taken out of a running system end with
+            Whether the timers of this instance run. Without them the instance stays: `pgcellar -i NAME` lists, restores and
+            backs up by hand. The timers of an instance that is taken out of the configuration of a running system end with
             `systemctl stop pgcellar@NAME.target`, or with the next boot.
           '';
         };
@@ -264,14 +415,44 @@ let
         schedule = lib.genAttrs tasks (
           task:
           mkOption {
-            type = types.nullOr types.singleLineStr;
+            type = types.nullOr (types.either types.singleLineStr (types.nonEmptyListOf types.singleLineStr));
             default = packaged "pgcellar-${task}@.timer" "OnCalendar";
-            example = "Mon..Fri *-*-* 22:30:00";
+            example = [
+              "Mon..Fri 22:30"
+              "Sat,Sun 12:00"
+            ];
             description = ''
-              When the ${task} task runs, as in {manpage}`systemd.time(7)`. `null` switches its timer off.
+              When the ${task} task runs: a calendar expression as in {manpage}`systemd.time(7)`, a cron line, or a list of
+              these. `null` switches its timer off.
             '';
           }
         );
+        timerConfig = mkOption {
+          type = types.nullOr (
+            types.submodule {
+              freeformType = timerSettings;
+              options = lib.genAttrs (lib.remove "backup" tasks) (
+                task:
+                mkOption {
+                  type = timerSettings;
+                  default = { };
+                  example.RandomizedDelaySec = "2h";
+                  description = "The same for the timer of the ${task} task.";
+                }
+              );
+            }
+          );
+          default = { };
+          example = {
+            OnCalendar = "00:05";
+            RandomizedDelaySec = "1h";
+          };
+          description = ''
+            Settings of the backup task's timer, as {manpage}`systemd.timer(5)` has them. `OnCalendar` takes the place of
+            `schedule.backup`. `null` switches the timer off. Where `RandomizedDelaySec` is more than an hour, set
+            `MONITOR_RECENT_HOURS` too, or a late backup is told as missing.
+          '';
+        };
         settings = mkOption {
           type = types.submodule {
             freeformType = types.attrsOf (
@@ -305,7 +486,7 @@ let
               mkOption {
                 type = types.nullOr (types.coercedTo types.path (path: { path = toString path; }) credential);
                 default = null;
-                description = "The secret `${id}`.";
+                description = credentialText id;
               }
             );
           };
@@ -322,7 +503,7 @@ let
           '';
         };
         environmentFile = mkOption {
-          type = types.nullOr types.externalPath;
+          type = types.nullOr types.path;
           default = null;
           example = "/run/secrets/pgcellar.env";
           description = ''
@@ -343,7 +524,7 @@ let
         { PG_BINDIR = lib.mkDefault "${config.postgresqlPackage}/bin"; }
         (lib.mkIf config.localServer {
           DB_HOST = lib.mkDefault "/run/postgresql";
-          DB_PORT = lib.mkDefault postgresql.settings.port;
+          DB_PORT = lib.mkDefault serverPort;
           DB_USER = lib.mkDefault "pgcellar";
         })
       ];
@@ -377,8 +558,8 @@ in
     };
   };
 
-  config = lib.mkIf (enabled != { }) {
-    assertions = lib.concatLists (lib.mapAttrsToList assertionsOf enabled);
+  config = lib.mkIf (cfg.instances != { }) {
+    assertions = lib.concatLists (lib.mapAttrsToList assertionsOf cfg.instances);
 
     users = {
       users.pgcellar = {
@@ -433,8 +614,9 @@ in
         (ofEach (
           name: instance:
           map (
-            task: pkgs.writeTextDir "lib/systemd/system/pgcellar@${name}.target.d/${task}.conf" "# ${task} is off.\n"
-          ) (lib.filter (task: instance.schedule.${task} == null) tasks)
+            task:
+            pkgs.writeTextDir "lib/systemd/system/pgcellar@${name}.target.d/${task}.conf" "# ${task} is off.\n"
+          ) (lib.filter (task: scheduleOf instance task == null) tasks)
         ))
       ];
 
@@ -453,7 +635,7 @@ in
               ]
             )
             {
-              ${folder}.d = {
+              ${tmpfilesPath folder}.d = {
                 mode = "0700";
                 user = "pgcellar";
                 group = "pgcellar";
@@ -462,13 +644,47 @@ in
         );
       };
 
+      # A switch stops a target that it does not start again, and the timers with it (X- options in NixOS's manual, "Unit
+      # handling").
       targets = ofEach (
-        name: _: {
+        name: instance: {
           "pgcellar@${name}" = {
             overrideStrategy = "asDropin";
-            wantedBy = [ "multi-user.target" ];
-          };
+          }
+          // (
+            if instance.enable then
+              { wantedBy = [ "multi-user.target" ]; }
+            else
+              {
+                unitConfig = {
+                  X-OnlyManualStart = true;
+                  X-StopOnReconfiguration = true;
+                };
+              }
+          );
         }
+      );
+
+      timers = ofEach (
+        name: instance:
+        lib.concatMapAttrs
+          (
+            task: timer:
+            lib.optionalAttrs (timer != { }) {
+              "pgcellar-${task}@${name}" = {
+                overrideStrategy = "asDropin";
+                timerConfig = timer;
+              };
+            }
+          )
+          (
+            lib.genAttrs tasks (
+              task:
+              lib.optionalAttrs (timerOf instance task != null) (
+                removeAttrs (timerOf instance task) [ "OnCalendar" ]
+              )
+            )
+          )
       );
 
       services = lib.mkMerge [
@@ -489,7 +705,7 @@ in
           "pgcellar-drill-sandbox@" = {
             overrideStrategy = "asDropin";
             restartIfChanged = false;
-            path = lib.unique (map (instance: instance.postgresqlPackage) (lib.attrValues enabled));
+            path = lib.unique (map (instance: instance.postgresqlPackage) (lib.attrValues cfg.instances));
           };
         }
         # Its name does not begin with pgcellar-, or it would be confined as the tasks are.
@@ -497,13 +713,13 @@ in
           postgresql-pgcellar = {
             description = "Role of the PostgreSQL backups";
             wantedBy = [ "multi-user.target" ];
-            requires = [ "postgresql.target" ];
-            after = [ "postgresql.target" ];
+            requires = [ serverUnit ];
+            after = [ serverUnit ];
             serviceConfig = {
               Type = "oneshot";
               RemainAfterExit = true;
               User = "postgres";
-              ExecStart = "${postgresql.package}/bin/psql --no-psqlrc --quiet --port=${toString postgresql.settings.port} --dbname=postgres --file=${./role.sql}";
+              ExecStart = "${postgresql.package}/bin/psql --no-psqlrc --quiet --port=${toString serverPort} --dbname=postgres --file=${./role.sql}";
             };
           };
         })

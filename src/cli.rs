@@ -321,7 +321,7 @@ pub struct IdentityArgs {
 /// `pgcellar calendar`.
 #[derive(Debug, Args)]
 pub struct CalendarArgs {
-    /// Cron line, or calendar expression of systemd.time(7)
+    /// Cron line, or calendar expression of systemd.time(7), or several with ; between
     #[arg(value_name = "SCHEDULE")]
     pub schedule: String,
     /// Number of runs to show

@@ -29,11 +29,7 @@ fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) 
         .output()
         .expect("systemd-analyze is of the package systemd");
     assert!(output.status.success(), "{expressions:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let mut runs = runs(&String::from_utf8(output.stdout).unwrap());
-    runs.sort_unstable();
-    runs.dedup();
-    runs.truncate(number);
-    runs
+    runs(&String::from_utf8(output.stdout).unwrap(), number)
 }
 
 /// A timer with the expressions of a line and with the runs that systemd leaves out runs when cron would, also where the

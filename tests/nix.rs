@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory};
@@ -16,22 +17,35 @@ use serde_json::{Value, json};
 /// The units themselves say which instance it is.
 const OF_UNITS: &str = "PGCELLAR_INSTANCE";
 
+/// Settings that take one of a few words, which the module refuses all others for.
+const CHOICES: &[(&str, &[&str])] = &[
+    ("AWS_S3_OBJECT_LOCK_MODE", &["GOVERNANCE", "COMPLIANCE"]),
+    ("AWS_S3_SSE", &["AES256", "aws:kms"]),
+    ("BACKUP_COMPRESSION", &["gzip", "bzip2", "xz", "zstd", "none"]),
+    ("BACKUP_FORMAT", &["custom", "directory", "tar", "plain"]),
+    ("DB_SSLMODE", &["disable", "prefer", "require", "verify-ca", "verify-full"]),
+    ("MONITOR_REPORT", &["daily", "weekly", "never"]),
+    ("SMTP_TLS", &["starttls", "tls", "none", "insecure"]),
+];
+
 /// Every option with a variable that a file of settings may have, each once, in the words of `--help`.
 fn settings(command: &Command, found: &mut BTreeMap<String, Value>) {
     for arg in command.get_arguments() {
         let Some(variable) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
         if variable != OF_UNITS && !SYSTEMD.contains(&variable.as_str()) {
-            found.entry(variable).or_insert_with(|| setting(arg));
+            let setting = setting(&variable, arg);
+            found.entry(variable).or_insert(setting);
         }
     }
     command.get_subcommands().for_each(|verb| settings(verb, found));
 }
 
-fn setting(arg: &Arg) -> Value {
+fn setting(variable: &str, arg: &Arg) -> Value {
     // An option without a value is set by "true".
     let valued = arg.get_action().takes_values();
     let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     json!({
+        "choices": CHOICES.iter().find(|(name, _)| *name == variable).map(|(_, choices)| choices),
         "default": (!default.is_empty()).then(|| default.join(" ")),
         "help": arg.get_help().map(ToString::to_string),
         "value": arg.get_value_names().and_then(|names| names.first()).filter(|_| valued).map(ToString::to_string),
@@ -71,5 +85,33 @@ fn every_secret_has_a_credential() {
     assert_eq!(with_credential, SECRETS);
     for (variable, credential) in CREDENTIALS {
         assert!(systemd_run::CREDENTIALS.contains(credential), "{variable}");
+    }
+}
+
+/// Whether `pgcellar config check` takes a setting; else what it says.
+fn takes(variable: &str, value: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.env");
+    let rest = "DB_NAME=shop\nAWS_S3_BUCKET=backups\nSMTP_HOST=localhost\nNOTIFICATION_EMAIL=ops@example.org";
+    std::fs::write(&file, format!("{rest}\n{variable}={value}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_pgcellar"));
+    let output = check.args(["config", "check"]).arg(&file).env_clear().env("PATH", path).output().unwrap();
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stdout).into_owned()),
+    }
+}
+
+#[test]
+fn the_program_takes_the_choices_and_nothing_else() {
+    for (variable, choices) in CHOICES {
+        for choice in *choices {
+            assert_eq!(takes(variable, choice), Ok(()), "{variable}={choice}");
+        }
+        let said = takes(variable, "other").unwrap_err();
+        let named: Vec<_> = choices.iter().filter(|choice| !said.contains(**choice)).collect();
+        assert!(said.contains(variable) && named.is_empty(), "{variable}: {named:?}: {said}");
     }
 }

@@ -14,28 +14,44 @@ pub mod tasks;
 /// each `daemon-reload`, which a machine has within five years.
 const AHEAD_DAYS: i64 = 5 * 366;
 
-/// Whether a schedule is written as a cron line; else it is a calendar expression of systemd (`systemd.time(7)`), which
-/// has four words at the most.
+/// What stands between the parts of a schedule that has several. Neither a cron line nor a calendar expression has it.
+const SEPARATOR: char = ';';
+
+/// Whether a schedule is one cron line; else it is a calendar expression of systemd (`systemd.time(7)`), which has four
+/// words at the most, or several schedules in one.
 pub fn is_cron(text: &str) -> bool {
     let text = cron::without_comment(text);
-    text.starts_with('@') || text.split_ascii_whitespace().count() > 4
+    !text.contains(SEPARATOR) && (text.starts_with('@') || text.split_ascii_whitespace().count() > 4)
 }
 
-/// The expressions for `OnCalendar=` of a schedule: those of a cron line, or the calendar expression itself, of which only
-/// systemd knows whether it is one.
+/// The parts of a schedule: cron lines and calendar expressions, as a rule a single one.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    cron::without_comment(text).split(SEPARATOR).map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// The expressions for `OnCalendar=` of a schedule: those of its cron lines, and its calendar expressions, of which only
+/// systemd knows whether they are such.
 pub fn on_calendar(text: &str) -> Result<Vec<String>> {
-    match is_cron(text) {
-        true => Ok(Cron::parse(text)?.on_calendar()),
-        false => Ok(vec![cron::without_comment(text).to_owned()]),
+    let mut expressions = Vec::new();
+    for part in parts(text) {
+        match is_cron(part) {
+            true => expressions.extend(Cron::parse(part)?.on_calendar()),
+            false => expressions.push(part.to_owned()),
+        }
+    }
+    // An empty one is for systemd to refuse, and no timer without a run.
+    match expressions.is_empty() {
+        true => Ok(vec![cron::without_comment(text).to_owned()]),
+        false => Ok(expressions),
     }
 }
 
-/// Further expressions for `OnCalendar=`, of a cron line: the runs that cron has right after the clock was put forward over
+/// Further expressions for `OnCalendar=`, of cron lines: the runs that cron has right after the clock was put forward over
 /// others, in the years to come. No expression of systemd says such a thing, so each is a moment of its own.
 pub fn made_up(text: &str, now: Timestamp, zone: &TimeZone) -> Vec<String> {
-    let cron = is_cron(text).then(|| Cron::parse(text).ok()).flatten();
-    let runs = cron.map(|cron| cron.made_up(now, AHEAD_DAYS, zone)).unwrap_or_default();
-    runs.iter().map(|run| run.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).collect()
+    let crons = parts(text).filter(|part| is_cron(part)).filter_map(|part| Cron::parse(part).ok());
+    let runs = crons.flat_map(|cron| cron.made_up(now, AHEAD_DAYS, zone));
+    runs.map(|run| run.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).collect()
 }
 
 #[cfg(test)]
@@ -47,8 +63,26 @@ mod tests {
         for cron in ["0 2 * * *", " 0 3 * * 0  # weekly", "@daily", "*/5 * * * * *"] {
             assert!(is_cron(cron), "{cron}");
         }
-        for other in ["daily", "*-*-* 02:00:00", "Mon..Fri *-*-* 22:30 Europe/Berlin", "Sat 03:00 # weekly", ""] {
+        for other in [
+            "daily",
+            "*-*-* 02:00:00",
+            "Mon..Fri *-*-* 22:30 Europe/Berlin",
+            "Sat 03:00 # weekly",
+            "",
+            "0 2 * * *; 0 14 * * *",
+            "02:00; 10:00; 12:00; 14:00; 16:00",
+        ] {
             assert!(!is_cron(other), "{other}");
         }
+    }
+
+    #[test]
+    fn several_schedules_in_one() {
+        assert_eq!(on_calendar("Mon..Fri 22:30; Sat,Sun 12:00 ;").unwrap(), ["Mon..Fri 22:30", "Sat,Sun 12:00"]);
+        assert_eq!(on_calendar("0 2 * * *; 14:00").unwrap(), ["*-*-* 02:00:00", "14:00"]);
+        assert_eq!(on_calendar(" ; ").unwrap(), [";"]);
+        assert!(on_calendar("14:00; 0 25 * * *").unwrap_err().to_string().contains("'0 25 * * *'"));
+        let (now, berlin) = ("2023-12-31T12:00:00Z".parse().unwrap(), TimeZone::get("Europe/Berlin").unwrap());
+        assert_eq!(made_up("14:00; 30 2 * * *", now, &berlin), made_up("30 2 * * *", now, &berlin));
     }
 }

@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The runs in the program's output. A zone other than UTC has a second line for each run, in UTC.
-pub fn runs(output: &str) -> Vec<Timestamp> {
+/// The first runs in the program's output, at the most as many as it was asked for of each expression: what comes after
+/// these is not known of all expressions. A zone other than UTC has a second line for each run, in UTC.
+pub fn runs(output: &str, asked: usize) -> Vec<Timestamp> {
     let mut runs: Vec<Timestamp> = Vec::new();
     for line in output.lines() {
         let Some((label, time)) = line.split_once(": ") else { continue };
@@ -13,6 +14,9 @@ pub fn runs(output: &str) -> Vec<Timestamp> {
         let wanted = further || label == "Next elapse" || label == "(in UTC)";
         runs.extend(wanted.then(|| utc(time.trim())).flatten());
     }
+    runs.sort_unstable();
+    runs.dedup();
+    runs.truncate(asked);
     runs
 }
 
@@ -54,6 +58,22 @@ Normalized form: *-*-* 00:00:00
        From now: 1 day 3h left
 ";
 
+    /// Of two expressions, each asked for two runs.
+    const TWO: &str = "  Original form: 02:00
+Normalized form: *-*-* 02:00:00
+    Next elapse: Mon 2026-11-30 02:00:00 UTC
+       From now: 5h left
+       Iter. #2: Tue 2026-12-01 02:00:00 UTC
+       From now: 1 day 5h left
+
+  Original form: *:00
+Normalized form: *-*-* *:00:00
+    Next elapse: Sun 2026-11-29 21:00:00 UTC
+       From now: 10min left
+       Iter. #2: Sun 2026-11-29 22:00:00 UTC
+       From now: 1h left
+";
+
     /// Of systemd 257.
     const NEWER: &str = "Normalized form: *-*-* 02:00:00
     Next elapse: Mon 2026-11-30 02:00:00 UTC
@@ -64,11 +84,12 @@ Normalized form: *-*-* 00:00:00
 
     #[test]
     fn runs_are_read_in_utc() {
-        let texts = |output| runs(output).iter().map(Timestamp::to_string).collect::<Vec<_>>();
+        let texts = |output| runs(output, 3).iter().map(Timestamp::to_string).collect::<Vec<_>>();
         assert_eq!(texts(BERLIN), ["2026-03-27T23:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
         assert_eq!(texts(UTC), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
         assert_eq!(texts(NEWER), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
-        assert_eq!(longest_gap(&runs(UTC)), Some(SignedDuration::from_hours(72)));
-        assert_eq!(longest_gap(&runs("  Next elapse: never\n")), None);
+        assert_eq!(runs(TWO, 2), ["2026-11-29T21:00:00Z", "2026-11-29T22:00:00Z"].map(|run| run.parse().unwrap()));
+        assert_eq!(longest_gap(&runs(UTC, 2)), Some(SignedDuration::from_hours(72)));
+        assert_eq!(longest_gap(&runs("  Next elapse: never\n", 2)), None);
     }
 }

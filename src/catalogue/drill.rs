@@ -41,6 +41,9 @@ pub struct Drill {
     pub restore_seconds: f64,
     /// How long it took, in seconds, until all was restored and compared.
     pub seconds: f64,
+    /// `pg_database_size()` of what was restored, in bytes; none if the restore failed, and in records of 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<u64>,
     /// What was compared with the fingerprints of the backup.
     pub compared: Compared,
     /// What differs, the first [`NAMED`] of it; empty if nothing does.
@@ -152,6 +155,9 @@ mod tests {
         let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
         let drill = Drill::of(&manifest, RECORD.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(drill.to_json().unwrap()).unwrap(), RECORD);
+        let older = RECORD.lines().filter(|line| !line.contains("database_bytes")).collect::<Vec<_>>().join("\n");
+        let older = Drill::of(&manifest, older.as_bytes()).unwrap();
+        assert_eq!(older, Drill { database_bytes: None, ..drill.clone() });
         let mut other = manifest.clone();
         other.files[0].plain_sha256 = "0".repeat(64);
         assert_eq!(Drill::of(&other, RECORD.as_bytes()), None);

@@ -143,6 +143,10 @@ pub struct Drill {
     pub result: Outcome,
     /// How long the restore took, in seconds: the measured recovery time.
     pub restore_seconds: f64,
+    /// How long it took in all, in seconds.
+    pub seconds: f64,
+    /// Size of the restored database, in bytes; none where it is not recorded.
+    pub database_bytes: Option<u64>,
 }
 
 /// What can be said of a backup.

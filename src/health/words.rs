@@ -44,6 +44,11 @@ pub fn second(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
+/// The day alone: `2023-12-31`.
+pub fn day(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
+}
+
 /// The name of a zone, for a heading above times that do not name it: `Europe/Berlin`. Of a zone that is a rule or a file
 /// only the abbreviation at this time is known.
 pub fn zone_name(zone: &TimeZone, at: Timestamp) -> String {

@@ -28,13 +28,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
         tell_skipped(cron, now, &zone);
     }
     let runs = match (of_systemd(&expressions, args.iterations).await, &cron) {
-        (Ok(mut runs), _) => {
-            // Each of several expressions has runs of its own.
-            runs.sort_unstable();
-            runs.dedup();
-            runs.truncate(args.iterations.into());
-            runs
-        }
+        (Ok(runs), _) => runs,
         (Err(error), Some(cron)) if error.kind() == Kind::System => {
             let next = |after: &Timestamp| cron.next(*after, &zone);
             std::iter::successors(next(&now), next).take(args.iterations.into()).collect()
@@ -81,5 +75,5 @@ pub(super) async fn of_systemd(expressions: &[String], iterations: u16) -> Resul
             Error::new(Kind::Config, message).hint("a cron line has five fields; systemd.time(7) has the others")
         );
     }
-    Ok(systemd::runs(&String::from_utf8_lossy(&output.stdout)))
+    Ok(systemd::runs(&String::from_utf8_lossy(&output.stdout), iterations.into()))
 }

@@ -74,6 +74,7 @@ fn passes(version: Version, format: &str, result: &str) {
     assert_eq!((&told["result"], &told["isolated"]), (&json!(result), &json!(false)), "{told:#}");
     assert!(told["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{told:#}");
     assert!(told["restore_seconds"].as_f64().unwrap() > 0.0, "{told:#}");
+    assert!(told["database_bytes"].as_u64().unwrap() > 1 << 20, "{told:#}");
     if result == "passed" {
         for what in ["tables", "rows", "bytes", "sequences", "large_objects", "objects"] {
             assert!(told["compared"][what].as_u64().unwrap() > 0, "{what}: {told:#}");

@@ -158,15 +158,17 @@ fn schedules() {
         ("0 1 1 * *", OK),
         ("@monthly", OK),
         ("Sun 03:00", OK),
+        ("Sun 03:00; 0 1 1 * *", OK),
+        ("Sun 03:00; 02:00", CRITICAL),
         ("*-*-* 02:00:00", CRITICAL),
         ("0 */6 * * *", CRITICAL),
     ] {
         let checks: &[&str] = if status == OK { &[] } else { &["not_recent"] };
         finds(check(&cellar).env("BACKUP_SCHEDULE", schedule), status, checks);
     }
-    for wrong in ["0 25 * * *", "@reboot", "every day"] {
+    for wrong in ["0 25 * * *", "@reboot", "every day", "Sun 03:00; 0 25 * * *", "Sun 03:00; every day"] {
         let outcome = finds(check(&cellar).env("BACKUP_SCHEDULE", wrong), CRITICAL, &["not_recent", "schedule"]);
-        says(&outcome, &["BACKUP_SCHEDULE", wrong]);
+        says(&outcome, &["BACKUP_SCHEDULE", wrong.rsplit("; ").next().unwrap()]);
     }
     finds(check(&cellar).env("MONITOR_RECENT_HOURS", "121"), OK, &[]);
     finds(check(&cellar).env("MONITOR_RECENT_HOURS", "119"), WARNING, &["not_recent"]);

@@ -77,6 +77,80 @@ in
     };
   };
 
+  # Lists, timers, and names that systemd would read otherwise.
+  lists = {
+    imports = [ server ];
+    services.pgcellar.instances = {
+      main = {
+        localServer = true;
+        schedule = {
+          backup = [
+            "Mon..Fri 22:30"
+            "0 12 * * 6"
+          ];
+          monitor = "hourly";
+        };
+        timerConfig = {
+          RandomizedDelaySec = "1h";
+          Persistent = false;
+          drill = {
+            OnCalendar = [
+              "Sat 03:00"
+              "Wed 03:00"
+            ];
+            OnBootSec = [
+              "15min"
+              "1d"
+            ];
+          };
+        };
+        settings = {
+          BACKUP_DIR = "/srv/100%/o'hara's";
+          BACKUP_AGE_RECIPIENTS = [
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+            "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"
+          ];
+          BACKUP_EXCLUDE_DATABASES = [
+            "scratch"
+            ''wine, "red"''
+          ];
+          NOTIFICATION_EMAIL = [
+            ''"Ops, $HOME" <ops@example.org>''
+            "dba@example.org"
+          ];
+          SMTP_HOST = "smtp.example.org";
+          DB_PORT = 5432;
+        };
+      };
+      # In the same folder.
+      other = {
+        databases = [ "wine" ];
+        timerConfig = null;
+        schedule.drill = null;
+        settings.BACKUP_DIR = "/srv/100%/o'hara's";
+        settings.BACKUP_EXCLUDE_DATABASES = [ ];
+      };
+    };
+  };
+
+  # Without timers, and with all that a restore needs.
+  disabled = {
+    imports = [ server ];
+    services.pgcellar.instances.main = {
+      enable = false;
+      localServer = true;
+      databases = [ "shop" ];
+      credentials.age-identity = "/run/secrets/age";
+    };
+  };
+
+  # NixOS before 25.11 has no postgresql.target.
+  older = {
+    imports = [ server ];
+    before2511 = true;
+    services.pgcellar.instances.main.localServer = true;
+  };
+
   off = {
     services.pgcellar.instances.main = {
       databases = [ "shop" ];

@@ -1,5 +1,4 @@
-# The page of the options, from what they say themselves; the variables below `settings` are pgcellar.env(5)'s, and are
-# only counted on to have a description.
+# The page of the options, from what they say themselves.
 { lib, options }:
 let
   all = lib.filter (option: lib.hasPrefix "services.pgcellar." option.name && !option.internal) (
@@ -19,6 +18,21 @@ let
   ) all;
   isSetting = option: lib.hasInfix ".settings." option.name;
   isCredential = option: lib.hasInfix ".credentials." option.name;
+  # The credentials are alike in what they have: that of one stands for all.
+  id = lib.head (lib.importJSON ../../options.json).credentials;
+  isPart = option: builtins.match ".*[.]credentials[.][^.]+[.].+" option.name != null;
+  isAlike = option: isPart option && !lib.hasInfix ".credentials.${id}." option.name;
+  page = map (
+    option:
+    if isPart option then
+      option
+      // {
+        name = lib.replaceStrings [ ".credentials.${id}." ] [ ".credentials.<id>." ] option.name;
+      }
+    else
+      option
+  ) (lib.filter (option: !isAlike option) described);
+  ofNone = option: option.default.text or null == "null";
   text =
     value:
     if value._type or "" == "literalExpression" then
@@ -26,22 +40,19 @@ let
     else
       lib.generators.toPretty { } value;
   # Without the markup of NixOS's manual.
-  plain = lib.replaceStrings [ "{file}" "{manpage}" ] [ "" "" ];
+  plain = lib.replaceStrings [ "{file}" "{manpage}" "{option}" ] [ "" "" "" ];
   block = title: value: "${title}:\n\n```nix\n${text value}\n```\n\n";
   entry =
     option:
-    "## `${option.name}`\n\n${plain (lib.trim option.description)}\n\nType: ${option.type}\n\n"
-    + lib.optionalString (option ? default) (block "Default" option.default)
+    "${
+      if isSetting option || isCredential option then "###" else "##"
+    } `${option.name}`\n\n${plain (lib.trim option.description)}\n\nType: ${option.type}\n\n"
+    + lib.optionalString (option ? default && !ofNone option) (block "Default" option.default)
     + lib.optionalString (option ? example) (block "Example" option.example);
-  page = lib.filter (option: !isSetting option && !isCredential option) described;
 in
 builtins.deepSeq (map (option: option.name) described) (
   "# Options of the NixOS module\n\n"
-  + "`settings` has an option for each variable of `pgcellar.env(5)` but `DB_NAME`, the schedules and secrets, which have options\n"
-  + "of their own, and takes further variables; `credentials` has one for\n"
-  + "each of the secrets ${
-    lib.concatMapStringsSep ", " (id: "`${id}`") (lib.importJSON ../../options.json).credentials
-  }.\n\n"
+  + "An option without a default is `null`: not set. `settings` also takes variables of the libraries, such as `HTTPS_PROXY`.\n\n"
   + lib.trim (lib.concatMapStrings entry page)
   + "\n"
 )

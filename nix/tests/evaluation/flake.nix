@@ -89,6 +89,7 @@ let
       "makeBinaryWrapper"
       "nixfmt"
       "nixfmt-tree"
+      "postgresql_14"
       "postgresql_17"
       "rust-analyzer"
       "rustfmt"
@@ -99,6 +100,11 @@ let
     ] (name: names.package name { })
     // {
       lib = library;
+      # As nixpkgs has those that it has dropped, and those with known holes.
+      postgresql_13 = throw "postgresql_13 has been removed since it reached its EOL upstream";
+      postgresql_15 = names.package "postgresql-15" {
+        outPath = throw "postgresql-15 is marked as insecure";
+      };
       pkgs = self;
       callPackage = library.callPackageWith self;
       callPackages = library.callPackagesWith self;
@@ -167,6 +173,14 @@ let
     library.filterAttrs (_: value: value != null) {
       inherit (package) name;
       nodes = package.nodes or null;
+      # PostgreSQL's programs in an image.
+      clients =
+        if package ? fakeRootCommands then
+          library.filter (version: library.hasInfix "/postgresql/${version}/bin" package.fakeRootCommands) (
+            map toString (library.range 10 20)
+          )
+        else
+          null;
     };
 in
 {

@@ -1,6 +1,6 @@
 # The options of NixOS that the module sets or reads, as far as its evaluation needs them: what is defined is kept as it is.
 # With it, the library of nixpkgs alone evaluates the module, in no time and without a NixOS.
-{ lib, ... }:
+{ config, lib, ... }:
 let
   inherit (lib) mkOption types;
   keep =
@@ -18,6 +18,11 @@ let
 in
 {
   options = {
+    # Whether this is a NixOS without postgresql.target.
+    before2511 = mkOption {
+      type = types.bool;
+      default = false;
+    };
     assertions = mkOption {
       type = types.listOf raw;
       default = [ ];
@@ -52,5 +57,8 @@ in
       };
     };
     users = keep raw;
+  };
+  config.systemd.targets = lib.mkIf (config.services.postgresql.enable && !config.before2511) {
+    postgresql.description = "PostgreSQL";
   };
 }

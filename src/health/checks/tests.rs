@@ -463,7 +463,7 @@ fn drills() {
     let drilled = |days: i64, result| {
         let mut backups = daily("shop");
         let at = now() - SignedDuration::from_hours(24 * days);
-        backups[1].drill = Some(Drill { at, result, restore_seconds: 60.0 });
+        backups[1].drill = Some(Drill { at, result, restore_seconds: 60.0, seconds: 90.0, database_bytes: None });
         backups
     };
     let (ask, never) = (MonitorSettings { drill_days: Some(5), ..settings() }, settings());

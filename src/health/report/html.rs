@@ -9,20 +9,20 @@ use jiff::tz::TimeZone;
 use crate::health::Level;
 use crate::health::facts::StoreFacts;
 use crate::health::protection::{Kept, Protection};
-use crate::health::report::plot::{Point, draw};
-use crate::health::report::text::{class, numbers, recovery};
+use crate::health::report::history;
+use crate::health::report::text::{class, in_all, numbers, recovery};
 use crate::health::report::{Overview, positive};
-use crate::health::words::{ago, bytes, count, span, time, took};
+use crate::health::words::{ago, bytes, count, day, span, time, took};
 use crate::printable::printable;
 
 /// Backups that are listed, the newest first.
 const LISTED: usize = 25;
 
-/// Databases that have plots.
-const PLOTTED: usize = 24;
-
 /// Backups that are named of those that retention removes.
 const REMOVED: usize = 20;
+
+/// Characters of a name that stay on one line.
+const SHORT: usize = 24;
 
 /// The page.
 pub fn render(overview: &Overview<'_>) -> String {
@@ -46,7 +46,7 @@ pub fn render(overview: &Overview<'_>) -> String {
     for (title, body) in [
         ("Findings", findings(overview)),
         ("Databases", databases(overview)),
-        ("Size and duration", plots(overview)),
+        ("Size and duration", history::section(overview)),
         ("Stores", stores(overview)),
         ("What comes next", next(overview)),
         ("Backups", backups(overview)),
@@ -59,7 +59,7 @@ pub fn render(overview: &Overview<'_>) -> String {
 }
 
 /// Text of unknown origin, fit for a page and for an attribute.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in printable(text).chars() {
         match c {
@@ -72,6 +72,19 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
+}
+
+/// A name of unknown origin: a short one stays on one line, and a long one breaks at an underscore, or else anywhere.
+pub fn name(text: &str) -> String {
+    match printable(text).chars().count() > SHORT {
+        true => format!("<span class=\"long\">{}</span>", escaped(text).replace('_', "_<wbr>")),
+        false => format!("<span class=\"short\">{}</span>", escaped(text)),
+    }
+}
+
+/// What stands where there is nothing.
+pub fn dash() -> String {
+    "\u{2013}".to_owned()
 }
 
 fn badge(level: Level) -> String {
@@ -99,13 +112,13 @@ fn findings(overview: &Overview<'_>) -> String {
 
 /// A table: its headings, and rows of cells that are pages' text already. The columns `names` have names, which may be
 /// longer than a line; columns from `numbers` on have numbers.
-fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+pub fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
     let class = |column: usize| match (names.contains(&column), column >= numbers) {
         (true, _) => " class=\"name\"",
         (false, true) => " class=\"number\"",
         (false, false) => "",
     };
-    let mut text = "<table class=\"cards\">\n<thead><tr>".to_owned();
+    let mut text = "<div class=\"scroll\"><table class=\"cards\">\n<thead><tr>".to_owned();
     for (column, heading) in headings.iter().enumerate() {
         text += &format!("<th{}>{heading}</th>", class(column));
     }
@@ -117,11 +130,11 @@ fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator
         }
         text += "</tr>\n";
     }
-    text + "</tbody>\n</table>\n"
+    text + "</tbody>\n</table></div>\n"
 }
 
 /// A time that stays on one line.
-fn moment(at: Timestamp, zone: &TimeZone) -> String {
+pub fn moment(at: Timestamp, zone: &TimeZone) -> String {
     format!("<span class=\"time\">{}</span>", time(at, zone))
 }
 
@@ -129,82 +142,57 @@ fn databases(overview: &Overview<'_>) -> String {
     if overview.protections.is_empty() {
         return String::new();
     }
-    let headings =
-        ["Database", "Protected since", "Until", "Last good backup", "Size", "Took", "Backups", "Proven", "Recovery"];
-    table(&headings, &[0, 3], 4, overview.protections.iter().map(|protection| database(overview, protection)))
+    let headings = ["Database", "Last good backup", "Size", "Backups", "Last drill", "Proven"];
+    table(&headings, &[0, 1], 2, overview.protections.iter().map(|protection| database(overview, protection)))
+}
+
+/// A line of a cell that has two.
+fn second(text: &str) -> String {
+    format!("<br><span class=\"quiet\">{text}</span>")
 }
 
 fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
-    let now = overview.facts.now;
-    let dash = || "\u{2013}".to_owned();
+    let (now, zone) = (overview.facts.now, &overview.facts.zone);
     let mut row = vec![match protection.expected {
-        Some(_) => escaped(protection.database),
-        None => format!("{} <span class=\"quiet\">(not configured)</span>", escaped(protection.database)),
+        Some(_) => name(protection.database),
+        None => name(protection.database) + &second("not configured"),
     }];
-    row.push(protection.oldest(now).map_or_else(dash, |backup| moment(backup.started, &overview.facts.zone)));
-    match protection.newest(now) {
+    let newest = protection.newest(now);
+    let timed = newest.filter(|newest| newest.ended > newest.started);
+    let duration = timed.map(|newest| second(&format!("in {}", took(newest))));
+    match newest {
         Some(newest) => row.extend([
             format!(
-                "{} <span class=\"quiet time\">({})</span>",
-                moment(newest.started, &overview.facts.zone),
-                ago(newest.started, now)
+                "{} <span class=\"quiet time\">({})</span>{}",
+                moment(newest.started, zone),
+                ago(newest.started, now),
+                second(&format!("{} {}", name(&newest.id), newest.status()))
             ),
-            format!("{} <span class=\"quiet\">{}</span>", escaped(&newest.id), newest.status()),
-            bytes(newest.bytes),
-            took(newest),
+            bytes(newest.bytes) + &duration.unwrap_or_default(),
         ]),
-        None => row.extend([dash(), "none".to_owned(), dash(), dash()]),
+        None => row.extend(["none".to_owned(), dash()]),
     }
-    row.push(numbers(overview, protection));
-    match protection.proven() {
-        Some((backup, drill)) => row.extend([moment(backup.started, &overview.facts.zone), recovery(drill)]),
-        None => row.extend([dash(), dash()]),
-    }
+    let since = protection.oldest(now).map(|oldest| second(&format!("since {}", day(oldest.started, zone))));
+    row.push(numbers(overview, protection) + &since.unwrap_or_default());
+    row.push(protection.last_drill().map_or_else(dash, |(_, drill)| {
+        let size = drill.database_bytes.map(|size| bytes(size) + " ").unwrap_or_default();
+        let came_to = format!("{} {size}in {}", history::result(drill), in_all(drill));
+        moment(drill.at, zone) + &second(&came_to)
+    }));
+    row.push(protection.proven().map_or_else(dash, |(backup, drill)| {
+        moment(backup.started, zone) + &second(&format!("recovery {}", recovery(drill)))
+    }));
     row
-}
-
-fn plots(overview: &Overview<'_>) -> String {
-    let all: Vec<&Protection<'_>> =
-        overview.protections.iter().filter(|protection| protection.backups.len() > 1).collect();
-    let mut text = String::new();
-    for protection in all.iter().take(PLOTTED) {
-        let point = |kept: &Kept<'_>, value: f64| Point { at: kept.backup.started, value, good: kept.backup.is_good() };
-        let sizes: Vec<Point> = protection.backups.iter().map(|kept| point(kept, kept.backup.bytes as f64)).collect();
-        let timed = protection.backups.iter().filter(|kept| kept.backup.ended > kept.backup.started);
-        let durations: Vec<Point> = timed.map(|kept| point(kept, kept.backup.duration().as_secs_f64())).collect();
-        let name = escaped(protection.database);
-        text += &format!(
-            "<div class=\"card\"><h3>{name}</h3><div class=\"plots\"><div><p class=\"quiet\">Size</p>{}</div>\
-             <div><p class=\"quiet\">Duration</p>{}</div></div></div>\n",
-            draw(&sizes, &overview.facts.zone, &format!("Size of the backups of {name} over time"), |value| bytes(
-                value as u64
-            )),
-            draw(&durations, &overview.facts.zone, &format!("Duration of the backups of {name} over time"), |value| {
-                span(std::time::Duration::from_secs_f64(value))
-            }),
-        );
-    }
-    let drawn = || all.iter().take(PLOTTED).flat_map(|protection| &protection.backups);
-    if drawn().any(|kept| !kept.backup.is_good()) {
-        text += "<p class=\"quiet\">A red dot is a backup that is damaged or does not have all data.</p>\n";
-    }
-    if all.len() > PLOTTED {
-        text += &format!("<p class=\"quiet\">{} are not drawn.</p>\n", count(all.len() - PLOTTED, "further database"));
-    }
-    text
 }
 
 fn stores(overview: &Overview<'_>) -> String {
     let row = |store: &StoreFacts| {
         let disk = overview.facts.disk.filter(|_| store.name == "local");
-        let free = disk.map_or_else(
-            || "\u{2013}".to_owned(),
-            |disk| format!("{} of {}", bytes(disk.free_bytes), bytes(disk.bytes)),
-        );
-        let mut row = vec![store.name.to_owned(), escaped(&store.location)];
+        let free = disk.map_or_else(dash, |disk| format!("{} of {}", bytes(disk.free_bytes), bytes(disk.bytes)));
+        let mut row = vec![store.name.to_owned(), name(&store.location)];
         match &store.contents {
             Ok(contents) => row.extend([contents.backups.len().to_string(), bytes(store.bytes()), free]),
-            Err(trouble) => row.extend([escaped(&trouble.message), "\u{2013}".to_owned(), free]),
+            Err(trouble) => row.extend([escaped(&trouble.message), dash(), free]),
         }
         row
     };
@@ -253,7 +241,7 @@ fn backups(overview: &Overview<'_>) -> String {
     let row = |kept: &&Kept<'_>| {
         let backup = kept.backup;
         vec![
-            escaped(&backup.id),
+            name(&backup.id),
             moment(backup.started, &overview.facts.zone),
             format!("{}{}", backup.status(), if kept.is_proven() { ", proven" } else { "" }),
             kept.stores.join(", "),

@@ -11,6 +11,7 @@ use crate::health::protection::Protection;
 use crate::health::words::{count, span};
 use crate::health::{Finding, Level};
 
+mod history;
 pub mod html;
 pub mod json;
 mod plot;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::health::words::day;
+
 /// Width and height of the drawing, and what is kept free of the plot: at the left for the scale, below for the dates.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 120.0;
@@ -30,24 +32,25 @@ pub struct Point {
     pub good: bool,
 }
 
-/// A plot of these points, the oldest first, from zero to their largest value. `label` tells what it is to those who
-/// cannot see it, `words` writes a value.
-pub fn draw(points: &[Point], zone: &TimeZone, label: &str, words: impl Fn(f64) -> String) -> String {
+/// A plot of these points, the oldest first, from zero to their largest value; none where there are no points. Those who
+/// cannot see it are told `title`, and what is to be seen. `words` writes a value.
+pub fn draw(points: &[Point], zone: &TimeZone, title: &str, words: impl Fn(f64) -> String) -> Option<String> {
+    let date = |at: Timestamp| day(at, zone);
+    let summary = summary(points, date, &words)?;
     let points = thinned(points);
-    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
+    let (first, last) = (points.first()?, points.last()?);
     let largest = points.iter().map(|point| point.value).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let span = (last.at.as_second() - first.at.as_second()).max(1) as f64;
     let x = |point: &Point| LEFT + (WIDTH - LEFT - RIGHT) * (point.at.as_second() - first.at.as_second()) as f64 / span;
     let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - value / largest);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\" width=\"100%\" \
-         style=\"max-width:480px;height:auto;display:block\">"
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" width=\"100%\" \
+         style=\"max-width:480px;height:auto;display:block\"><title>{title}: {summary}</title>"
     );
     for (value, words) in [(largest, words(largest)), (largest / 2.0, words(largest / 2.0)), (0.0, "0".to_owned())] {
         line(&mut svg, y(value));
         write(&mut svg, LEFT - 5.0, y(value) + 3.5, "end", &words);
     }
-    let date = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string();
     write(&mut svg, LEFT, HEIGHT - 5.0, "start", &date(first.at));
     if date(first.at) != date(last.at) {
         write(&mut svg, WIDTH - RIGHT, HEIGHT - 5.0, "end", &date(last.at));
@@ -66,7 +69,26 @@ pub fn draw(points: &[Point], zone: &TimeZone, label: &str, words: impl Fn(f64) 
         let (x, y) = (x(point), y(point.value));
         let _ = write!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>");
     }
-    svg + "</svg>"
+    Some(svg + "</svg>")
+}
+
+/// How many values there are, of which days, and the smallest, the largest and the last of them.
+fn summary(points: &[Point], date: impl Fn(Timestamp) -> String, words: impl Fn(f64) -> String) -> Option<String> {
+    let (first, last) = (points.first()?, points.last()?);
+    if points.len() == 1 {
+        return Some(format!("{} on {}", words(last.value), date(last.at)));
+    }
+    let smallest = points.iter().map(|point| point.value).fold(f64::INFINITY, f64::min);
+    let largest = points.iter().map(|point| point.value).fold(0.0, f64::max);
+    Some(format!(
+        "{} from {} to {}, {} to {}, the last {}",
+        points.len(),
+        date(first.at),
+        date(last.at),
+        words(smallest),
+        words(largest),
+        words(last.value)
+    ))
 }
 
 fn line(svg: &mut String, y: f64) {
@@ -112,16 +134,23 @@ mod tests {
         let thin = thinned(&many);
         assert!(thin.len() <= POINTS, "{}", thin.len());
         assert_eq!(thin.iter().filter(|point| !point.good).count(), 1);
-        assert_eq!(draw(&many, &TimeZone::UTC, "size", |value| value.to_string()).matches("class=\"bad\"").count(), 1);
+        assert_eq!(
+            draw(&many, &TimeZone::UTC, "size", |value| value.to_string()).unwrap().matches("class=\"bad\"").count(),
+            1
+        );
     }
 
     #[test]
     fn one_point_and_equal_values_can_be_drawn() {
-        assert_eq!(draw(&[], &TimeZone::UTC, "size", |value| value.to_string()), "");
+        assert_eq!(draw(&[], &TimeZone::UTC, "size", |value| value.to_string()), None);
         let zero = Point { value: 0.0, ..points(1)[0] };
         for points in [points(1), vec![zero], vec![zero, zero]] {
-            let svg = draw(&points, &TimeZone::UTC, "size", |value| format!("{value:.0}"));
+            let svg = draw(&points, &TimeZone::UTC, "size", |value| format!("{value:.0}")).unwrap();
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            assert!(
+                svg.contains("<title>size: 0 on 1970-01-01<") || svg.contains("<title>size: 2 from 1970-01-01"),
+                "{svg}"
+            );
         }
     }
 }

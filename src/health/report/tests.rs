@@ -12,7 +12,14 @@ use crate::health::facts::{Backup, Drill, Removal, Server, State, Trouble};
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
 fn drill(result: Outcome, hours: i64) -> Drill {
-    Drill { at: now() - SignedDuration::from_hours(hours), result, restore_seconds: 754.2 }
+    let database_bytes = Some(120 << 20).filter(|_| result != Outcome::Failed);
+    Drill {
+        at: now() - SignedDuration::from_hours(hours),
+        result,
+        restore_seconds: 754.2,
+        seconds: 901.5,
+        database_bytes,
+    }
 }
 
 /// Several databases, a strange name, damage, a bucket that is behind, and a backup that is late.
@@ -125,13 +132,71 @@ fn a_page_needs_nothing_from_elsewhere() {
     }
 }
 
+/// Whether each element is closed where it should be, and nothing stands outside of one.
+#[track_caller]
+fn is_sound(html: &str) {
+    let mut open = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("a tag ends");
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        match name {
+            "!DOCTYPE" | "meta" | "br" | "wbr" => {}
+            _ if tag.starts_with('/') => assert_eq!(open.pop(), Some(name), "{tag}"),
+            _ if tag.ends_with('/') => {}
+            _ => open.push(name),
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+    }
+    assert_eq!(open, [""; 0]);
+}
+
+/// The page of an instance with these backups.
+fn page(backups: Vec<Backup>) -> String {
+    let mut facts = facts();
+    facts.databases = vec![expected(backups.first().map_or("shop", |backup| &backup.database))];
+    facts.stores = vec![store("local", backups)];
+    let [.., (_, html), _] = reports(&facts);
+    is_sound(&html);
+    html
+}
+
+#[test]
+fn a_page_is_sound_with_few_backups_and_many_and_any_name() {
+    is_sound(&reports(&in_trouble())[3].1);
+    let none = page(Vec::new());
+    assert!(!none.contains("<svg") && !none.contains("<details"), "{none}");
+    let mut one = backup("shop", 30);
+    assert_eq!(page(vec![one.clone()]).matches("<svg").count(), 2);
+    one.drill = Some(drill(Outcome::Passed, 20));
+    let html = page(vec![one.clone()]);
+    assert!(html.contains("<title>Size restored by drills of shop: 120.00 MiB on 2023-12-30</title>"), "{html}");
+    assert!(html.contains("<title>Duration of the drills of shop: 15 min on 2023-12-30</title>"), "{html}");
+    assert!(html.contains("120.00 MiB in 15 min"), "{html}");
+    one.drill = Some(Drill { database_bytes: None, ..drill(Outcome::Restored, 20) });
+    assert_eq!(page(vec![one]).matches("<svg").count(), 3);
+    for name in ["\u{1f418}".repeat(15), "é".repeat(31), "</title><script>alert(1)</script>&\"'".to_owned()] {
+        let html = page(daily(&name));
+        assert!(html.contains("class=\"long\"") && !html.contains("<script"), "{html}");
+    }
+}
+
+/// An id breaks into lines only where it could not stand on one.
+#[test]
+fn short_names_stay_on_one_line() {
+    let html = page(daily("shop"));
+    assert!(html.contains("<span class=\"short\">shop_20231231_020000</span>"), "{html}");
+    assert!(html.contains(".short,.time{white-space:nowrap}"), "{html}");
+}
+
 #[test]
 fn a_thousand_backups_are_one_readable_page() {
     let mut facts = facts();
-    facts.stores = vec![store("local", (0..1000).rev().map(|hour| backup("shop", hour)).collect())];
+    let drilled = |hour| Backup { drill: Some(drill(Outcome::Passed, hour)), ..backup("shop", hour) };
+    facts.stores = vec![store("local", (0..1000).rev().map(drilled).collect())];
     let [(_, plugin), (_, text), _, (_, html), _] = reports(&facts);
     assert!(html.len() < 60_000, "{} bytes", html.len());
-    assert!(html.contains("975 older ones") && html.matches("<svg").count() == 2);
+    assert!(html.contains("975 older ones") && html.matches("<svg").count() == 4);
+    is_sound(&html);
     assert!(text.lines().count() < 40 && plugin.len() < 1000, "{text}");
 }
 

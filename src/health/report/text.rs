@@ -103,6 +103,11 @@ pub fn recovery(drill: &Drill) -> String {
     span(Duration::try_from_secs_f64(drill.restore_seconds.ceil()).unwrap_or_default())
 }
 
+/// How long a drill took.
+pub fn in_all(drill: &Drill) -> String {
+    span(Duration::try_from_secs_f64(drill.seconds.ceil()).unwrap_or_default())
+}
+
 /// `7`, or `5 of 7 good`.
 pub fn numbers(overview: &Overview<'_>, protection: &Protection<'_>) -> String {
     match (protection.good(overview.facts.now).count(), protection.backups.len()) {

@@ -33,6 +33,8 @@ pub struct Restored {
     pub notes: Vec<String>,
     /// Materialized views that could not be refreshed.
     pub not_refreshed: u64,
+    /// Size of the database, in bytes; 0 if it was not told.
+    pub database_bytes: u64,
 }
 
 /// What is in the restored database.
@@ -121,9 +123,9 @@ impl Hearing {
     /// Waits until the backup is restored, or why it cannot be.
     pub async fn restored(&mut self) -> Result<std::result::Result<Restored, String>> {
         match self.next().await? {
-            Message::Restored { notes, not_refreshed } => {
+            Message::Restored { notes, not_refreshed, database_bytes } => {
                 let notes = notes.iter().take(NOTES).map(|note| text(note)).collect();
-                Ok(Ok(Restored { notes, not_refreshed }))
+                Ok(Ok(Restored { notes, not_refreshed, database_bytes }))
             }
             Message::Failed { reason } => Ok(Err(text(&reason))),
             _ => Err(out_of_turn()),

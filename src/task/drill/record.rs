@@ -17,7 +17,7 @@ use crate::task::drill::verdict::Verdict;
 
 /// The record.
 pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> Drill {
-    let Verdict { outcome, postgres, restore, at, compared, mut differences, notes } = verdict;
+    let Verdict { outcome, postgres, restore, database_bytes, at, compared, mut differences, notes } = verdict;
     let more = differences.len().saturating_sub(NAMED) as u64;
     differences.truncate(NAMED);
     Drill {
@@ -30,6 +30,7 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant)
         isolated,
         restore_seconds: seconds(restore),
         seconds: seconds(at.saturating_duration_since(begun)),
+        database_bytes,
         compared,
         differences,
         more_differences: more,

@@ -21,6 +21,8 @@ pub struct Verdict {
     pub postgres: String,
     /// How long the restore took.
     pub restore: Duration,
+    /// Size of what was restored, in bytes; none if nothing was, or it is unknown.
+    pub database_bytes: Option<u64>,
     /// When it was clear.
     pub at: Instant,
     /// What was compared.
@@ -38,6 +40,7 @@ impl Verdict {
             outcome: Outcome::Failed,
             postgres: String::new(),
             restore: Duration::ZERO,
+            database_bytes: None,
             at: Instant::now(),
             compared: Compared::default(),
             differences: vec![reason],
@@ -59,7 +62,8 @@ pub fn judge(
     restored: Restored,
     (postgres, restore): (String, Duration),
 ) -> Verdict {
-    let Restored { mut notes, not_refreshed } = restored;
+    let Restored { mut notes, not_refreshed, database_bytes } = restored;
+    let database_bytes = Some(database_bytes).filter(|bytes| *bytes > 0);
     let at = found.at;
     let mut differences: Vec<String> = found.failure.into_iter().collect();
     let mut compared = Compared::default();
@@ -94,7 +98,7 @@ pub fn judge(
         (true, true) => Outcome::Passed,
         (true, false) => Outcome::Restored,
     };
-    Verdict { outcome, postgres, restore, at, compared, differences, notes }
+    Verdict { outcome, postgres, restore, database_bytes, at, compared, differences, notes }
 }
 
 /// Kinds of which there are not as many as there were.
@@ -127,7 +131,12 @@ mod tests {
         let objects = objects.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect();
         let found =
             Found { held: Held { tables: rows, ..Held::default() }, objects, failure: None, at: Instant::now() };
-        judge(expected, found, Restored { notes: Vec::new(), not_refreshed }, (String::new(), Duration::ZERO))
+        judge(
+            expected,
+            found,
+            Restored { notes: Vec::new(), not_refreshed, database_bytes: 1 << 20 },
+            (String::new(), Duration::ZERO),
+        )
     }
 
     #[test]

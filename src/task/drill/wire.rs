@@ -128,6 +128,9 @@ pub enum Message {
         notes: Vec<String>,
         /// How many materialized views could not be refreshed.
         not_refreshed: u64,
+        /// Size of the database, in bytes; 0 if it is not told.
+        #[serde(default)]
+        database_bytes: u64,
     },
     /// So many bytes were looked at so far.
     Looked {

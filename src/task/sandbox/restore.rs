@@ -195,7 +195,7 @@ impl Restore<'_> {
             }
             self.all_there(&loading, target).await?;
             if !has_late {
-                self.tell_restored(&target.notes, RefreshNotes::default()).await?;
+                self.tell_restored(target, RefreshNotes::default()).await?;
             }
             let is_read_again = has_numbers || !deferred.event_triggers.is_empty();
             Ok((!is_read_again).then(|| path.clone()))
@@ -204,7 +204,7 @@ impl Restore<'_> {
         // What a refresh does to tables must not meet those who read their rows.
         if has_late {
             let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
-            self.tell_restored(&target.notes, refreshed).await?;
+            self.tell_restored(target, refreshed).await?;
         }
         if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
             let place = Place { connection, database: target.name(), loaded: true };
@@ -292,9 +292,10 @@ impl Restore<'_> {
         }
     }
 
-    async fn tell_restored(&self, notes: &[String], refreshed: RefreshNotes) -> Result<()> {
-        let notes = notes.iter().cloned().chain(refreshed.notes).take(NOTES).collect();
-        self.outbox.tell(Message::Restored { notes, not_refreshed: refreshed.missing }).await
+    async fn tell_restored(&self, target: &Target, refreshed: RefreshNotes) -> Result<()> {
+        let notes = target.notes.iter().cloned().chain(refreshed.notes).take(NOTES).collect();
+        let database_bytes = target.database.bytes(&target.server).await?;
+        self.outbox.tell(Message::Restored { notes, not_refreshed: refreshed.missing, database_bytes }).await
     }
 
     /// Waits until all of the archive is here, and is what was backed up.

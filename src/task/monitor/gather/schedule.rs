@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::process::Command;
 
 use crate::calendar::cron::{Cron, without_comment};
-use crate::calendar::{is_cron, systemd};
+use crate::calendar::{is_cron, on_calendar, systemd};
 use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
 
@@ -18,7 +18,7 @@ const RUN: Duration = Duration::from_secs(2 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs that systemd is asked for: those of two weeks, if there is one each minute.
-const ITERATIONS: &str = "--iterations=20000";
+const ITERATIONS: usize = 20_000;
 
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Runs {
     /// A cron line, by the clocks of this zone.
     Cron(Box<Cron>, TimeZone),
-    /// The coming runs of a systemd calendar expression.
+    /// The coming runs of systemd calendar expressions.
     Listed(Vec<Timestamp>),
     /// Nothing tells them here, which is no fault of the schedule.
     Untold,
@@ -44,11 +44,16 @@ impl Runs {
                 Err(error) => Runs::wrong(error.message()),
             };
         }
+        let expressions = match on_calendar(schedule) {
+            Ok(expressions) => expressions,
+            Err(error) => return Runs::wrong(error.message()),
+        };
         let mut command = Command::new("systemd-analyze");
-        command.args(["calendar", ITERATIONS, "--", without_comment(schedule)]).env("LC_ALL", "C").kill_on_drop(true);
+        command.args(["calendar", &format!("--iterations={ITERATIONS}"), "--"]).args(expressions);
+        command.env("LC_ALL", "C").kill_on_drop(true);
         match tokio::time::timeout(PATIENCE, command.output()).await {
             Ok(Ok(output)) if output.status.success() => {
-                match systemd::runs(&String::from_utf8_lossy(&output.stdout)) {
+                match systemd::runs(&String::from_utf8_lossy(&output.stdout), ITERATIONS) {
                     runs if runs.len() > 1 => Runs::Listed(runs),
                     _ => Runs::wrong(&format!("the schedule '{schedule}' does not come again")),
                 }

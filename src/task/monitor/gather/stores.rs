@@ -173,6 +173,8 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
             at: drill.at,
             result: drill.result,
             restore_seconds: drill.restore_seconds,
+            seconds: drill.seconds,
+            database_bytes: drill.database_bytes,
         }),
         fill: acknowledged.fill(manifest),
         acknowledged: acknowledged.has(manifest),
