@@ -26,7 +26,8 @@ impl NamedFiles {
     pub fn new(paths: &[PathBuf]) -> Self {
         let below = |path: &Path, folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
         let mut found = NamedFiles::default();
-        for path in paths {
+        // What is not there, the verb tells.
+        for path in paths.iter().filter(|path| path.exists()) {
             let (home, temporary) = (below(path, HOMES), below(path, TEMPORARY));
             // What is mounted there stands in folders that everybody may enter.
             let beyond_folders = home || temporary;
@@ -87,10 +88,9 @@ mod tests {
     #[test]
     fn what_the_confinement_hides_is_handed_in() {
         assert_eq!(assignments(&["/etc/passwd"], false), [""; 0]);
-        assert_eq!(
-            assignments(&["/root/a b:c.dump"], true),
-            ["ProtectHome=tmpfs", "BindReadOnlyPaths=\"/root/a b\\:c.dump\""]
-        );
+        let files = NamedFiles { hidden: vec!["/root/a b:c.dump".into()], in_home: true, closed: true };
+        let expected = ["ProtectHome=tmpfs", "BindReadOnlyPaths=\"/root/a b\\:c.dump\""];
+        assert_eq!(files.assignments(true), expected);
     }
 
     #[test]
