@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cli::{BackupArgs, DatabaseArgs, IdentityArgs, PlaceArgs, RecipientArgs};
+use crate::credential_files;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
@@ -24,7 +25,7 @@ mod retention;
 mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
-pub use mail::{Login, MailSettings, Period, PingUrl, Security};
+pub use mail::{KnownMail, Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
@@ -146,6 +147,17 @@ fn secret_variable(name: &str) -> Result<Option<Secret>> {
 pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Option<String> {
     let value = secret_variable(variable).ok().flatten();
     Sources { credential, variable, file, value: value.as_ref() }.place(credentials().as_deref())
+}
+
+/// What keeps this process's unit from having credentials that somebody has stored, as errors.
+pub fn credential_problems() -> Vec<Error> {
+    let problems = credentials().map(|directory| credential_files::of_unit(&directory)).unwrap_or_default();
+    problems.into_iter().map(Error::from).collect()
+}
+
+/// The command that gives this process's unit a credential; none where it is no unit of an instance.
+pub fn how_to_store(credential: &str) -> Option<String> {
+    credential_files::how_to_store(&credentials()?, credential)
 }
 
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {

@@ -51,6 +51,49 @@ pub struct Login {
     pub password: Secret,
 }
 
+/// The settings of mail as they stood when they could be used last, without the password: for an alert that has none.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KnownMail {
+    host: Option<String>,
+    port: String,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    tls: Option<String>,
+    ca_file: Option<PathBuf>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl KnownMail {
+    /// Those of a command line that can be used.
+    pub fn of(args: &MailArgs) -> Self {
+        KnownMail {
+            host: args.smtp_host.clone(),
+            port: args.smtp_port.clone(),
+            user: args.smtp_user.clone(),
+            password_file: args.smtp_pass_file.clone(),
+            tls: args.smtp_tls.clone(),
+            ca_file: args.smtp_ca_file.clone(),
+            from: args.smtp_from.clone(),
+            to: args.notification_email.clone(),
+        }
+    }
+
+    /// The command line.
+    pub fn args(self) -> MailArgs {
+        MailArgs {
+            smtp_host: self.host,
+            smtp_port: self.port,
+            smtp_user: self.user,
+            smtp_pass_file: self.password_file,
+            smtp_tls: self.tls,
+            smtp_ca_file: self.ca_file,
+            smtp_from: self.from,
+            notification_email: self.to,
+        }
+    }
+}
+
 /// How often a status report is mailed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {

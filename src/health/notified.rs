@@ -5,7 +5,7 @@ use jiff::civil::Time;
 use jiff::{Span, Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Period;
+use crate::config::{KnownMail, Period};
 use crate::health::{Finding, Level};
 use crate::host::mail::Letter;
 
@@ -37,6 +37,9 @@ pub struct Notified {
     pub waiting: Vec<Letter>,
     /// When the last status report was sent.
     pub reported: Option<Timestamp>,
+    /// What mail could be sent with last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<KnownMail>,
 }
 
 /// A finding that people know of.

@@ -67,7 +67,8 @@ fn record(finding: &Finding) {
     );
 }
 
-fn cannot_look(error: &Error) -> Finding {
+/// The finding of a look that a wrong setting has kept from being taken.
+pub fn cannot_look(error: &Error) -> Finding {
     Finding {
         level: Level::Unknown,
         check: "settings",

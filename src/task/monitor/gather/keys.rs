@@ -5,14 +5,18 @@ use std::path::PathBuf;
 
 use crate::cli::HealthArgs;
 use crate::config::{identities, recipients};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::health::facts::{Trouble, UnusableKey};
+use crate::host::unit_failure::credentials_hint;
 use crate::redacted::shown_path;
 
 /// The settings without the files that cannot be used, so that the rest can be looked at, and what is wrong with those.
 pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let mut args = args.clone();
     let mut found = Vec::new();
+    if args.without_credentials {
+        found.push(not_loaded(&args.place.instance));
+    }
     let connection = &mut args.connection;
     take(&mut found, "DB_PASSWORD_FILE", &mut connection.password_file);
     take(&mut found, "DB_SSLROOTCERT", &mut connection.sslrootcert);
@@ -26,7 +30,7 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let id = take(&mut found, "AWS_ACCESS_KEY_ID_FILE", &mut s3.access_key_id_file);
     let secret = take(&mut found, "AWS_SECRET_ACCESS_KEY_FILE", &mut s3.secret_access_key_file);
     let authority = take(&mut found, "AWS_CA_BUNDLE", &mut s3.ca_bundle);
-    if id || secret || authority {
+    if id || secret || authority || args.without_credentials {
         // The backup directory can be looked at all the same, if there is one.
         s3.bucket =
             s3.bucket.take().filter(|_| args.place.backup_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()));
@@ -38,6 +42,15 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
         found.push(UnusableKey { setting: "BACKUP_AGE_IDENTITY", for_backups: false, trouble: Trouble::from(&error) });
     }
     (args, found)
+}
+
+/// The name of all credentials at once.
+pub const CREDENTIALS: &str = "credentials";
+
+fn not_loaded(instance: &str) -> UnusableKey {
+    let message = "no credential could be loaded, so neither the server nor the bucket was asked";
+    let error = Error::new(Kind::Config, message).hint(credentials_hint(instance));
+    UnusableKey { setting: CREDENTIALS, for_backups: true, trouble: Trouble::from(&error) }
 }
 
 /// Looks at a file. One that cannot be read is told, and taken out of its setting.
