@@ -126,11 +126,15 @@ pub fn problem(directory: &Path, credential: &str) -> Option<Problem> {
     let instance = instance_of(directory)?;
     let has = |ending: &str| content(directory.join(format!("{credential}{ending}")));
     if has(".stored") == Content::Other {
-        return Some(garbage(instance, credential));
+        return Some(garbage(&encrypted_path(instance, credential), instance, credential));
     }
-    match (has(""), has(".encrypted")) {
-        (Content::Encrypted, _) => Some(encrypted_among_plain(instance, credential)),
-        (Content::Nothing, Content::Nothing) => misplaced(instance, credential, has(".misplaced")),
+    match (has(""), has(".encrypted"), has(".misplaced")) {
+        // systemd 257 takes what lacks the ending as it is, where 252 does not look for it.
+        (Content::Nothing | Content::Encrypted, Content::Nothing, Content::Encrypted) => {
+            misplaced(instance, credential, Content::Encrypted)
+        }
+        (Content::Encrypted, ..) => Some(encrypted_among_plain(instance, credential)),
+        (Content::Nothing, Content::Nothing, misplaced_one) => misplaced(instance, credential, misplaced_one),
         _ => None,
     }
 }
@@ -151,11 +155,16 @@ pub fn of_unit(directory: &Path) -> Vec<Problem> {
     names().filter_map(|credential| problem(directory, credential)).collect()
 }
 
-/// The encrypted files that a unit's instance has stored.
-pub fn stored(directory: &Path) -> Vec<String> {
+/// The encrypted credentials that a unit's instance has stored, and their files.
+pub fn stored(directory: &Path) -> Vec<(&'static str, String)> {
     let Some(instance) = instance_of(directory) else { return Vec::new() };
     let is_stored = |credential: &&str| content(directory.join(format!("{credential}.stored"))) != Content::Nothing;
-    names().filter(is_stored).map(|credential| encrypted_path(instance, credential)).collect()
+    names().filter(is_stored).map(|credential| (credential, encrypted_path(instance, credential))).collect()
+}
+
+/// The command that gives an encrypted credential the name that the units give it, whatever name it was encrypted under.
+pub fn rename_command(instance: &str, credential: &str) -> String {
+    again(&encrypted_path(instance, credential), instance, credential)
 }
 
 /// What is wrong with the files of an instance on this host, each tried out as systemd would load it; nothing for those who
@@ -168,15 +177,18 @@ pub fn of_host(instance: &str) -> Vec<Problem> {
 
 fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
     let (plain, encrypted) = (plain_path(instance, credential), encrypted_path(instance, credential));
+    // systemd looks for an encrypted one there, too, if the other folder has none.
+    let beside = format!("{plain}.encrypted");
+    let encrypted = if content(&encrypted) == Content::Nothing && content(&beside) != Content::Nothing { beside } else { encrypted };
     match (content(&plain), content(&encrypted)) {
-        (_, Content::Other) => Some(garbage(instance, credential)),
+        (_, Content::Other) => Some(garbage(&encrypted, instance, credential)),
         (Content::Encrypted, _) => Some(encrypted_among_plain(instance, credential)),
         (Content::Other, Content::Encrypted) => Some(Problem::new(
             credential,
             format!("there are both {plain} and {encrypted}, and it is not clear which is meant"),
             format!("remove the one that is out of date: rm {plain}, or rm {encrypted}"),
         )),
-        (Content::Nothing, Content::Encrypted) => undecryptable(instance, credential),
+        (Content::Nothing, Content::Encrypted) => undecryptable(&encrypted, instance, credential),
         (Content::Other, Content::Nothing) => None,
         (Content::Nothing, Content::Nothing) => {
             misplaced(instance, credential, content(misplaced_path(instance, credential)))
@@ -184,8 +196,7 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
     }
 }
 
-fn garbage(instance: &str, credential: &str) -> Problem {
-    let path = encrypted_path(instance, credential);
+fn garbage(path: &str, instance: &str, credential: &str) -> Problem {
     let what = format!("{path} is not what systemd-creds encrypt makes, and a unit that is to load it cannot start");
     Problem::new(credential, what, store_again(instance, credential))
 }
@@ -201,7 +212,7 @@ fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Probl
     let (what, mend) = match content {
         Content::Nothing => return None,
         Content::Encrypted => (
-            format!("{path} is not looked for, because its name lacks the ending .encrypted"),
+            format!("{path} is not decrypted, because its name lacks the ending .encrypted"),
             format!("{} && rm {path}", again(&path, instance, credential)),
         ),
         Content::Other => (
@@ -213,11 +224,10 @@ fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Probl
 }
 
 /// Whether systemd can decrypt a file under the name that the units give it.
-fn undecryptable(instance: &str, credential: &str) -> Option<Problem> {
-    let path = encrypted_path(instance, credential);
+fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<Problem> {
     let decrypts = |name: &str| {
         let mut command = Command::new("systemd-creds");
-        command.args(["decrypt", &format!("--name={name}"), &path, "-"]);
+        command.args(["decrypt", &format!("--name={name}"), path, "-"]);
         // The secret goes nowhere.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map(|status| status.success())
     };
@@ -229,7 +239,7 @@ fn undecryptable(instance: &str, credential: &str) -> Option<Problem> {
     let (what, mend) = match decrypts("") {
         Ok(true) => (
             format!("{path} was not encrypted under the name {name}, and a unit that is to load it cannot start"),
-            again(&path, instance, credential),
+            again(path, instance, credential),
         ),
         _ => (
             format!("{path} cannot be decrypted on this host: it is damaged, or was encrypted on another one or for a key that is gone"),
@@ -295,7 +305,7 @@ mod tests {
         assert_eq!(problem(&folder, "db-password"), None);
         put("db-password.misplaced", MADE);
         let found = Error::from(problem(&folder, "db-password").unwrap()).to_string();
-        assert!(found.contains("/etc/credstore.encrypted/pgcellar.pw.db-password is not looked for"), "{found}");
+        assert!(found.contains("/etc/credstore.encrypted/pgcellar.pw.db-password is not decrypted"), "{found}");
         assert!(found.contains("--name=db-password.encrypted - /etc/credstore.encrypted/pgcellar.pw.db-password.encrypted"), "{found}");
         put("db-password.misplaced", "hush");
         assert!(problem(&folder, "db-password").unwrap().what.contains("not encrypted"));
@@ -304,7 +314,8 @@ mod tests {
         assert_eq!(problem(&folder, "db-password"), None);
         put("db-password.stored", "junk");
         assert!(problem(&folder, "db-password").unwrap().what.contains("not what systemd-creds encrypt makes"));
-        assert_eq!(stored(&folder), ["/etc/credstore.encrypted/pgcellar.pw.db-password.encrypted"]);
+        let path = "/etc/credstore.encrypted/pgcellar.pw.db-password.encrypted".to_owned();
+        assert_eq!(stored(&folder), [("db-password", path)]);
         put("smtp-password", MADE);
         let found = of_unit(&folder);
         assert_eq!(found.len(), 2);

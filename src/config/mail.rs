@@ -168,7 +168,7 @@ fn password(args: &MailArgs) -> Result<Option<Secret>> {
         file: args.smtp_pass_file.as_deref(),
         value: value.as_ref(),
     };
-    sources.find(credentials().as_deref())
+    sources.find(credentials("smtp-password").as_deref())
 }
 
 fn login(user: Option<String>, password: Option<Secret>) -> Result<Option<Login>> {
@@ -284,7 +284,7 @@ impl PingUrl {
             file: args.ping_url_file.as_deref(),
             value: value.as_ref(),
         };
-        sources.find(credentials().as_deref())?.map(PingUrl::parse).transpose()
+        sources.find(credentials("ping-url").as_deref())?.map(PingUrl::parse).transpose()
     }
 
     /// Checks a URL.

@@ -20,7 +20,7 @@ const STEPS: &[(u16, &str, &str)] = &[
     (200, "CHDIR", "change to its working directory"),
     (201, "NICE", "set its priority"),
     (202, "FDS", "pass its file descriptors on"),
-    (203, "EXEC", "execute /usr/bin/pgcellar"),
+    (203, "EXEC", "execute its program"),
     (204, "MEMORY", "set it up, for want of memory"),
     (205, "LIMITS", "set its resource limits"),
     (206, "OOM_ADJUST", "set its OOM score"),

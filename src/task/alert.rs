@@ -18,15 +18,14 @@ use crate::host::ping::Ping;
 use crate::host::state::{StateFile, peek};
 use crate::host::stop::Stop;
 use crate::task::alert::learn::Predecessor;
-use crate::task::alert::settings::Mail;
 use crate::task::monitor::stand_in;
+use crate::task::usable_settings::{self, Mail};
 
 mod failure;
 mod lacking;
 mod last_good;
 mod learn;
 mod letter;
-mod settings;
 
 use failure::Failure;
 use last_good::LastGood;
@@ -38,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Mails that a task has failed, and remembers that it did. A mail that cannot be sent waits for the next run of the
 /// monitor.
 pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
-    let (place, wrong_place) = settings::place(&args.place);
+    let (place, wrong_place) = usable_settings::place(&args.place);
     let mut failure = Failure::new(args, &place)?;
     let silent = match learn::predecessor(&mut failure).await {
         Predecessor::HasSpoken => {
@@ -48,31 +47,33 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
         Predecessor::Silent(why) => Some(why),
         Predecessor::None => None,
     };
-    learn::lacking(&mut failure).await;
+    let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();
+    let told = state.runs.get(failure.subject()).cloned();
+    learn::lacking(&mut failure, told.as_deref()).await;
     let logged = learn::logged(args, &mut failure).await;
     ping(args, &failure, &logged).await;
 
-    let known = peek(&place, Notified::NAME).and_then(|state: Notified| state.mail);
-    let Mail { settings, error } = settings::mail(&args.mail, &place.host, known);
+    let Mail { settings, error } = usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
     let Some(settings) = settings else { return untold(&failure, error) };
-    let credentials = learn::credentials(&failure);
+    let files = learn::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {
-        let finding = unstarted(&failure, &credentials);
+        let finding = unstarted(&failure, &files);
         match stand_in::notify(&args.place, &place, &settings, finding, stop).await {
             Ok(()) => return Ok(()),
             Err(error) => log::error!("{error}"),
         }
     }
     let good = last_good(&place, &failure).await;
-    // Whoever drills or retains encrypted backups need not know for whom they are encrypted.
-    let encrypted = args.recipients.are_set()
-        || good.as_ref().map_or_else(|_| !settings::are_there(), |good| good.encrypted);
+    // Whoever drills or retains encrypted backups need not know for whom they are encrypted. What systemd says of a run that
+    // it has not started names nothing of a database.
+    let encrypted = args.recipients.are_set() || good.as_ref().is_ok_and(|good| good.encrypted);
+    let encrypted = encrypted && failure.has_run();
     let told = match encrypted {
         true => Told::Concealed,
         false => logged.as_ref().map_or(Told::Nothing, Told::Lines),
     };
     let as_set = error.is_none();
-    let doubts = Doubts { silent, credentials, settings: error.into_iter().chain(wrong_place).collect() };
+    let doubts = Doubts { silent, files, settings: error.into_iter().chain(wrong_place).collect() };
     let letter = letter::compose(&failure, told, &good.map(|good| good.backups), &doubts);
     let known = as_set.then(|| KnownMail::of(&args.mail)).filter(|_| args.mail.smtp_host.is_some());
     send(&place, &failure, &settings, letter, known, stop).await
@@ -86,7 +87,7 @@ async fn ping(args: &AlertArgs, failure: &Failure, logged: &Option<Result<Logged
     let lines = logged.as_ref().and_then(|logged| logged.as_ref().ok()).map(|logged| logged.lines.clone());
     let mut lines = lines.unwrap_or_default();
     lines.push(failure.how().0);
-    let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(args.recipients.are_set());
+    let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(args.recipients.are_set() && failure.has_run());
     ping.report_failure(&lines).await;
 }
 
@@ -95,7 +96,7 @@ fn untold(failure: &Failure, error: Option<Error>) -> Result<()> {
     let what = failure.headline();
     match error {
         Some(error) => Err(error.context(format!("nobody is told that {what}"))),
-        None if settings::are_there() => {
+        None if usable_settings::are_there() => {
             log::info!("nobody is told that {what}: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)");
             Ok(())
         }
@@ -113,14 +114,17 @@ async fn last_good(place: &Place, failure: &Failure) -> Result<LastGood> {
     let directory = place.directory.as_deref();
     match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
         Some(mount) => Err(Error::new(Kind::Missing, format!("they are on the disk of {mount}, which is not mounted"))),
+        None if !failure.has_run() && !usable_settings::are_there() => {
+            Err(Error::new(Kind::Missing, "without settings it is not known where they are"))
+        }
         None => last_good::find(place, &failure.databases).await,
     }
 }
 
 /// The finding that the monitor itself does not run.
-fn unstarted(failure: &Failure, credentials: &[Error]) -> Finding {
+fn unstarted(failure: &Failure, files: &[Error]) -> Finding {
     let (how, hint) = failure.how();
-    let problems: Vec<String> = credentials.iter().map(ToString::to_string).collect();
+    let problems: Vec<String> = files.iter().map(ToString::to_string).collect();
     let hint = if problems.is_empty() { hint } else { problems.join("; ") };
     let message = format!("{}: {how}", failure.headline());
     Finding { level: Level::Critical, check: UNIT_FAILED, subject: failure.subject().to_owned(), message, hint }
@@ -159,6 +163,9 @@ async fn remember(place: &Place, failure: &Failure, waiting: Option<Letter>, kno
     let mut state: Notified = file.read()?;
     state.record_run(failure.subject(), &failure.headline(), Timestamp::now());
     state.mail = known.or(state.mail);
+    if let (Some(unit), Some(run)) = (&failure.unit, &failure.invocation) {
+        state.runs.insert(unit.clone(), run.clone());
+    }
     if let Some(letter) = waiting {
         state.keep(letter);
     }

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_run_that_did_not_come_about() {
         let cases = [
-            (Some("exit-code"), Some("exited"), Some("203"), "execute /usr/bin/pgcellar"),
+            (Some("exit-code"), Some("exited"), Some("203"), "execute its program"),
             (Some("exit-code"), Some("exited"), Some("243"), "load its credentials"),
             (Some("start-limit-hit"), None, None, "start-limit-hit"),
             (Some("resources"), None, None, "(resources)"),

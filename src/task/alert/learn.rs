@@ -1,13 +1,16 @@
 //! What systemd and the journal add to what an alert was told.
 
 use crate::cli::AlertArgs;
-use crate::error::{Error, Result};
+use crate::config::{credential_problems, stored_credentials};
+use crate::credential_files::rename_command;
+use crate::error::{Error, Kind, Result};
 use crate::host::logged::{Job, Logged};
 use crate::host::systemctl;
 use crate::host::thread::joined;
-use crate::host::unit_failure::{self, UnitFailure};
+use crate::host::{systemd_run, unit_failure};
 use crate::task::alert::failure::Failure;
 use crate::task::alert::lacking::{self, Lacking};
+use crate::task::usable_settings;
 
 /// What is asked of the unit that failed.
 const PROPERTIES: &[&str] = &["Id", "Result", "ExecMainCode", "ExecMainStatus", "InvocationID"];
@@ -55,12 +58,18 @@ pub async fn predecessor(failure: &mut Failure) -> Predecessor {
 
 /// Whether systemd did not start the unit at all, because of what it needs. Then what the alert was told is of a run
 /// before, which was good, or has been told.
-pub async fn lacking(failure: &mut Failure) {
+///
+/// `told` is the run that the last alert of this unit was about.
+pub async fn lacking(failure: &mut Failure, told: Option<&str>) {
     let Some(unit) = failure.unit.clone() else { return };
     let is_of_run_before = match failure.result.as_deref() {
         // OnFailure= comes of a job that failed, as well as of a run.
         Some("success") => true,
-        Some(_) => Job::last(&unit).await.is_some_and(|job| job.is_not_started()),
+        Some(_) => match Job::last(&unit).await {
+            Some(job) => job.is_not_started(),
+            // Without a journal.
+            None => told.is_some() && told == failure.invocation.as_deref(),
+        },
         None => false,
     };
     if is_of_run_before {
@@ -93,14 +102,47 @@ async fn of_lacking(unit: &str, units: &[Lacking]) -> Result<Logged> {
     Ok(all)
 }
 
-/// What else is to be said of a run that systemd could not set up: of credentials that cannot be loaded, what their files
-/// are.
-pub fn credentials(failure: &Failure) -> Vec<Error> {
-    let Some(UnitFailure { hint, .. }) = failure.not_set_up() else { return Vec::new() };
-    if hint != unit_failure::credentials_hint(&failure.instance) {
-        return Vec::new();
+/// What else is to be said of a run that systemd could not set up: which file is missing, or cannot be loaded.
+pub fn files(failure: &Failure) -> Vec<Error> {
+    let instance = &failure.instance;
+    match failure.not_set_up() {
+        Some(unstarted) if unstarted.hint == unit_failure::credentials_hint(instance) => {
+            let problems = credential_problems();
+            match problems.is_empty() {
+                true => undecryptable(instance, &stored_credentials()).into_iter().collect(),
+                false => problems.into_iter().map(Error::from).collect(),
+            }
+        }
+        Some(_) if !usable_settings::are_there() => {
+            let path = systemd_run::settings(instance);
+            let message = match path.try_exists() {
+                Ok(false) => format!("there is no {}", path.display()),
+                _ => format!("{} cannot be used", path.display()),
+            };
+            let hint = format!("pgcellar config check -i {instance} says what is wrong with it");
+            vec![Error::new(Kind::Config, message).hint(hint)]
+        }
+        _ => Vec::new(),
     }
-    crate::config::credential_problems()
+}
+
+/// Files that are what they should be and that systemd cannot decrypt: what is in them only root can find out.
+fn undecryptable(instance: &str, stored: &[(&str, String)]) -> Option<Error> {
+    let message = match stored {
+        [] => return None,
+        [(credential, path)] => {
+            format!("{path} cannot be decrypted as {credential}.encrypted: it has another name, or is of another host")
+        }
+        several => {
+            let paths: Vec<&str> = several.iter().map(|(_, path)| path.as_str()).collect();
+            format!("one of these cannot be decrypted, because it has another name, or is of another host: {}", paths.join(", "))
+        }
+    };
+    let error = Error::new(Kind::Config, message);
+    Some(match stored {
+        [(credential, _)] => error.hint(format!("{} gives it its name", rename_command(instance, credential))),
+        _ => error,
+    })
 }
 
 #[cfg(test)]

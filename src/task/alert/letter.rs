@@ -34,8 +34,8 @@ const CONCEALED: &str = "The log stays on its host, because backups are encrypte
 pub struct Doubts {
     /// Why the usual alert could not tell it.
     pub silent: Option<String>,
-    /// What is wrong with files of credentials.
-    pub credentials: Vec<Error>,
+    /// What is wrong with files that systemd needs to start the task.
+    pub files: Vec<Error>,
     /// What is wrong with settings that the alert itself needs.
     pub settings: Vec<Error>,
 }
@@ -56,7 +56,7 @@ pub fn compose(
     for error in errors(failure, logged) {
         page = page.item(Tone::Bad, "Error", error, "");
     }
-    for error in &doubts.credentials {
+    for error in &doubts.files {
         page = page.item(Tone::Bad, "Error", error.message(), error.hint_text().unwrap_or_default());
     }
     page = page.item(Tone::Bad, "Result", &how, &hint);

@@ -17,7 +17,7 @@ use crate::task::doctor::known::Known;
 async fn credentials(instance: &str) -> Vec<Error> {
     let of_unit = credential_problems();
     if !of_unit.is_empty() {
-        return of_unit;
+        return of_unit.into_iter().map(Error::from).collect();
     }
     let instance = instance.to_owned();
     let look = move || Ok(credential_files::of_host(&instance));

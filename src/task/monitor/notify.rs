@@ -12,8 +12,9 @@ use crate::health::words::time;
 use crate::health::{Finding, Level};
 use crate::host::event;
 use crate::host::mail::{Letter, Page, Tone, deliver};
-use crate::host::state::StateFile;
+use crate::host::state::{StateFile, peek};
 use crate::printable::printable;
+use crate::task::usable_settings::{self, Mail};
 
 /// How long another run that mails is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -34,12 +35,19 @@ pub async fn notify(
     findings: &[Finding],
     status: impl FnOnce() -> Option<Status>,
 ) -> Result<()> {
-    let period = Period::new(&args.report)?;
-    let Some(settings) = MailSettings::new(&args.mail, &place.host)? else { return Ok(()) };
+    let period = Period::new(&args.report).unwrap_or_else(|error| {
+        log::error!("{error}");
+        None
+    });
+    let known = peek(place, Notified::NAME).and_then(|state: Notified| state.mail);
+    let Mail { settings, error } = usable_settings::mail(&args.mail, &place.host, known, true);
+    let Some(settings) = settings else { return error.map_or(Ok(()), Err) };
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
     let known = Some(KnownMail::of(&args.mail));
-    if state.mail != known {
+    if let Some(error) = error {
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "mail is sent without what is wrong in its settings: {error}");
+    } else if state.mail != known {
         state.mail = known;
         file.write(&state)?;
     }

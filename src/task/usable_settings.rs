@@ -1,4 +1,4 @@
-//! The settings that an alert needs, whatever is wrong with them or with the rest.
+//! Settings for those whose mail must get out, whatever is wrong with them or with the rest.
 
 use std::path::PathBuf;
 
@@ -16,19 +16,13 @@ pub struct Mail {
     pub error: Option<Error>,
 }
 
-/// Whether the environment has settings. A unit that may do without its file of settings has none where systemd cannot read
-/// the file.
-pub fn are_there() -> bool {
-    let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !SYSTEMD.contains(&name);
-    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(ours))
-}
-
-/// The settings as they are; or without what is wrong in them, or else those that could last be used.
-pub fn mail(args: &MailArgs, host: &str, known: Option<KnownMail>) -> Mail {
+/// The settings as they are; or without what is wrong in them, or else those that could be used last, which are `known`. Where
+/// the settings `are_there`, none of mail says that none is wanted.
+pub fn mail(args: &MailArgs, host: &str, known: Option<KnownMail>, are_there: bool) -> Mail {
     let error = match MailSettings::new(args, host) {
         Ok(Some(settings)) => return Mail { settings: Some(settings), error: None },
         // It is not wanted.
-        Ok(None) if are_there() => return Mail { settings: None, error: None },
+        Ok(None) if are_there => return Mail { settings: None, error: None },
         Ok(None) => None,
         Err(error) => Some(error),
     };
@@ -80,6 +74,13 @@ fn mended(args: &MailArgs, host: &str) -> MailArgs {
     mended
 }
 
+/// Whether the environment has settings. A unit that may do without its file of settings has none where systemd cannot read
+/// the file.
+pub fn are_there() -> bool {
+    let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !SYSTEMD.contains(&name);
+    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(ours))
+}
+
 /// Where the backups are, as far as the settings tell, and what is wrong with them.
 pub fn place(args: &PlaceArgs) -> (Place, Option<Error>) {
     let error = match Place::new(args) {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     fn found(args: &MailArgs, known: Option<&MailArgs>) -> (MailSettings, Option<String>) {
-        let mail = mail(args, "db1", known.map(KnownMail::of));
+        let mail = mail(args, "db1", known.map(KnownMail::of), true);
         (mail.settings.unwrap(), mail.error.map(|error| error.to_string()))
     }
 
@@ -147,9 +148,13 @@ mod tests {
         // What worked before is better than a default.
         let (settings, _) = found(&typos, Some(&MailArgs { smtp_port: "26".to_owned(), ..args() }));
         assert_eq!(settings.port, 26);
-        assert!(mail(&MailArgs { smtp_host: None, ..args() }, "db1", None).settings.is_none());
+        assert!(mail(&MailArgs { smtp_host: None, ..args() }, "db1", None, true).settings.is_none());
         let (settings, _) = found(&MailArgs { smtp_host: None, ..args() }, Some(&args()));
         assert_eq!((settings.host.as_str(), settings.port), ("localhost", 2525));
-        assert!(mail(&args(), "no host", None).settings.is_some());
+        assert!(mail(&args(), "no host", None, true).settings.is_some());
+        let none = MailArgs { smtp_host: None, notification_email: None, ..args() };
+        let known = || Some(KnownMail::of(&args()));
+        assert!(mail(&none, "db1", known(), true).settings.is_none(), "no mail is wanted");
+        assert!(mail(&none, "db1", known(), false).settings.is_some(), "the settings cannot be read");
     }
 }
