@@ -160,6 +160,8 @@ held() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE mode = 'AccessEx
 
 release() {
     systemctl stop holder 2>/dev/null || true
+    # Where the server ended it, it has failed.
+    systemctl reset-failed holder 2>/dev/null || true
     sql postgres "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()" >/dev/null || true
 }
 
