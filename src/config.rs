@@ -427,7 +427,10 @@ pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
     };
     let Some(text) = sources.find(credentials("age-identity").as_deref())? else { return Ok(None) };
     Identities::parse(text.expose()).map(Some).map_err(|error| {
-        let place = sources.place(credentials("age-identity").as_deref()).map(|place| format!(" ({place})")).unwrap_or_default();
+        let place = sources
+            .place(credentials("age-identity").as_deref())
+            .map(|place| format!(" ({place})"))
+            .unwrap_or_default();
         Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
     })
 }

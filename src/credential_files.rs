@@ -179,7 +179,11 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
     let (plain, encrypted) = (plain_path(instance, credential), encrypted_path(instance, credential));
     // systemd looks for an encrypted one there, too, if the other folder has none.
     let beside = format!("{plain}.encrypted");
-    let encrypted = if content(&encrypted) == Content::Nothing && content(&beside) != Content::Nothing { beside } else { encrypted };
+    let encrypted = if content(&encrypted) == Content::Nothing && content(&beside) != Content::Nothing {
+        beside
+    } else {
+        encrypted
+    };
     match (content(&plain), content(&encrypted)) {
         (_, Content::Other) => Some(garbage(&encrypted, instance, credential)),
         (Content::Encrypted, _) => Some(encrypted_among_plain(instance, credential)),
@@ -242,7 +246,9 @@ fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<Problem
             again(path, instance, credential),
         ),
         _ => (
-            format!("{path} cannot be decrypted on this host: it is damaged, or was encrypted on another one or for a key that is gone"),
+            format!(
+                "{path} cannot be decrypted on this host: it is damaged, or was encrypted on another one or for a key that is gone"
+            ),
             store_again(instance, credential),
         ),
     };
@@ -306,7 +312,10 @@ mod tests {
         put("db-password.misplaced", MADE);
         let found = Error::from(problem(&folder, "db-password").unwrap()).to_string();
         assert!(found.contains("/etc/credstore.encrypted/pgcellar.pw.db-password is not decrypted"), "{found}");
-        assert!(found.contains("--name=db-password.encrypted - /etc/credstore.encrypted/pgcellar.pw.db-password.encrypted"), "{found}");
+        assert!(
+            found.contains("--name=db-password.encrypted - /etc/credstore.encrypted/pgcellar.pw.db-password.encrypted"),
+            "{found}"
+        );
         put("db-password.misplaced", "hush");
         assert!(problem(&folder, "db-password").unwrap().what.contains("not encrypted"));
         // With the right one beside it, it does no harm.
@@ -327,7 +336,13 @@ mod tests {
     #[test]
     fn names_that_no_unit_looks_for() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["pgcellar.a.db_password", "pgcellar.a.db-password", "pgcellar.a.b.ping-url.encrypted", "pgcellar.b.x", "other"] {
+        for name in [
+            "pgcellar.a.db_password",
+            "pgcellar.a.db-password",
+            "pgcellar.a.b.ping-url.encrypted",
+            "pgcellar.b.x",
+            "other",
+        ] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
         let found = strangers(folder.path(), "a");

@@ -92,7 +92,9 @@ fn hint(status: u16, instance: &str) -> String {
 
 /// What to do about credentials that systemd could not load.
 pub fn credentials_hint(instance: &str) -> String {
-    format!("as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that mends it")
+    format!(
+        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that mends it"
+    )
 }
 
 /// What systemd's result of a unit (`Result=` in `org.freedesktop.systemd1(5)`, `$SERVICE_RESULT` in `systemd.exec(5)`) says
@@ -107,9 +109,10 @@ pub fn of_result(result: &str, instance: &str) -> Option<UnitFailure> {
             "systemd did not start it, because it was started too often (start-limit-hit)".to_owned(),
             "systemctl reset-failed, once the reason of the runs before is gone".to_owned(),
         ),
-        "exec-condition" | "protocol" => {
-            (format!("systemd could not run it ({result})"), "a drop-in has changed the unit: systemctl cat shows it".to_owned())
-        }
+        "exec-condition" | "protocol" => (
+            format!("systemd could not run it ({result})"),
+            "a drop-in has changed the unit: systemctl cat shows it".to_owned(),
+        ),
         _ => return None,
     };
     Some(UnitFailure { what, hint })
@@ -121,7 +124,9 @@ mod tests {
 
     #[test]
     fn statuses_of_systemd_and_of_the_program() {
-        for (status, word) in [(243, "credentials"), (217, "user"), (226, "NAMESPACE"), (238, "/var/lib/pgcellar"), (223, "223")] {
+        for (status, word) in
+            [(243, "credentials"), (217, "user"), (226, "NAMESPACE"), (238, "/var/lib/pgcellar"), (223, "223")]
+        {
             let failure = of_status(status, "main").unwrap();
             assert!(failure.what.contains(word) && !failure.hint.is_empty(), "{failure:?}");
         }

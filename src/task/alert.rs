@@ -53,7 +53,8 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     let logged = learn::logged(args, &mut failure).await;
     ping(args, &failure, &logged).await;
 
-    let Mail { settings, error } = usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
+    let Mail { settings, error } =
+        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
     let Some(settings) = settings else { return untold(&failure, error) };
     let files = learn::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {

@@ -31,12 +31,13 @@ pub fn mail(args: &MailArgs, host: &str, known: Option<KnownMail>, are_there: bo
     let ways = [Some(without_login(args)), known.clone(), known.as_ref().map(without_login), Some(mended.clone())];
     let ways = ways.into_iter().flatten().chain([without_login(&mended)]);
     // A host of a name that no sender can have is one still.
-    let settings = ways.flat_map(|args| [(args.clone(), host), (args, "localhost")]).find_map(|(args, host)| {
-        match args.smtp_user.is_some() {
-            true => MailSettings::new(&args, host).ok()?,
-            false => MailSettings::with_password(&args, host, None).ok()?,
-        }
-    });
+    let settings =
+        ways.flat_map(|args| [(args.clone(), host), (args, "localhost")]).find_map(|(args, host)| {
+            match args.smtp_user.is_some() {
+                true => MailSettings::new(&args, host).ok()?,
+                false => MailSettings::with_password(&args, host, None).ok()?,
+            }
+        });
     Mail { settings, error }
 }
 
@@ -129,11 +130,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_left_out() {
         assert_eq!(found(&args(), None).1, None);
-        let bad_file = MailArgs {
-            smtp_user: Some("me".to_owned()),
-            smtp_pass_file: Some("/nonexistent".into()),
-            ..args()
-        };
+        let bad_file =
+            MailArgs { smtp_user: Some("me".to_owned()), smtp_pass_file: Some("/nonexistent".into()), ..args() };
         let (settings, error) = found(&bad_file, None);
         assert!(settings.login.is_none() && error.unwrap().contains("/nonexistent"));
         let typos = MailArgs {

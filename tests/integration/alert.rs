@@ -103,7 +103,7 @@ fn runs_that_were_killed_are_told_as_such_even_without_a_log_or_a_store() {
         let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", result);
         let run = run.env("MONITOR_EXIT_CODE", "killed").env("MONITOR_EXIT_STATUS", status);
         // There is no journal with this run, and perhaps none at all.
-        run.env("MONITOR_INVOCATION_ID", "0123456789abcdef0123456789abcdef").succeeds();
+        run.env("MONITOR_INVOCATION_ID", format!("{number:032x}")).succeeds();
         let mails = mailbox.mails();
         assert_eq!(mails.len(), number + 1);
         let mail = mails.last().unwrap();
@@ -233,7 +233,9 @@ fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
     let folder = credentials(&cellar, unit, &files);
     let run = |unit: &str, status: &str| {
         let run = cellar.run(["alert", "--task", "backup"]).env("MONITOR_UNIT", unit);
-        run.env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_CODE", "exited").env("MONITOR_EXIT_STATUS", status)
+        run.env("MONITOR_SERVICE_RESULT", "exit-code")
+            .env("MONITOR_EXIT_CODE", "exited")
+            .env("MONITOR_EXIT_STATUS", status)
     };
     run(UNIT, "243").env("CREDENTIALS_DIRECTORY", &folder).succeeds();
     let text = words(mailbox.only_mail().text());
@@ -326,7 +328,8 @@ fn a_monitor_that_cannot_start_is_stood_in_for() {
     run().succeeds();
     let mail = mailbox.only_mail();
     let text = words(mail.text());
-    for said in ["monitor could not start", "is not what", "neither the server", "pgcellar.main.db-password.encrypted"] {
+    for said in ["monitor could not start", "is not what", "neither the server", "pgcellar.main.db-password.encrypted"]
+    {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
     run().succeeds();

@@ -128,9 +128,7 @@ fn with_command(hint: &str) -> String {
 /// What is wrong with the connection, the role or the server.
 fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
     match code {
-        Some(code) if *code == SqlState::INVALID_PASSWORD => {
-            (Kind::NotPermitted, OTHER_PASSWORD)
-        }
+        Some(code) if *code == SqlState::INVALID_PASSWORD => (Kind::NotPermitted, OTHER_PASSWORD),
         Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (Kind::NotPermitted, NOT_LET_IN),
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => (Kind::NotPermitted, NO_CONNECT),
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {

@@ -101,10 +101,9 @@ impl Failure {
     pub fn not_set_up(&self) -> Option<UnitFailure> {
         let status = || self.status.as_deref().and_then(|status| status.parse().ok());
         let exited = || self.code.as_deref().is_none_or(|code| code == "exited");
-        self.result
-            .as_deref()
-            .and_then(|result| unit_failure::of_result(result, &self.instance))
-            .or_else(|| status().filter(|_| exited()).and_then(|status| unit_failure::of_status(status, &self.instance)))
+        self.result.as_deref().and_then(|result| unit_failure::of_result(result, &self.instance)).or_else(|| {
+            status().filter(|_| exited()).and_then(|status| unit_failure::of_status(status, &self.instance))
+        })
     }
 
     /// How it ended, and what to do about it: systemd's `$SERVICE_RESULT` and `$EXIT_STATUS` in words

@@ -55,7 +55,8 @@ pub async fn of(unit: &str) -> Vec<Lacking> {
 }
 
 fn needs(unit: &Properties) -> Vec<String> {
-    let names = ["Requires", "BindsTo", "Requisite"].into_iter().flat_map(|kind| unit.get(kind).split_ascii_whitespace());
+    let names =
+        ["Requires", "BindsTo", "Requisite"].into_iter().flat_map(|kind| unit.get(kind).split_ascii_whitespace());
     // A slice comes with what is in it.
     names.filter(|name| !name.ends_with(".slice")).map(str::to_owned).collect()
 }
@@ -89,7 +90,12 @@ pub fn in_words(units: &[Lacking], task: &str) -> (String, String) {
     let device = units.iter().find(|one| one.unit.ends_with(".device"));
     let (what, hint) = match (units.iter().find_map(|one| one.mount.as_ref().map(|mount| (one, mount))), device) {
         (Some((mount, (place, disk))), Some(_)) => (
-            format!("{} is not mounted, because its disk {} is not there ({})", printable(place), printable(disk), mount.unit),
+            format!(
+                "{} is not mounted, because its disk {} is not there ({})",
+                printable(place),
+                printable(disk),
+                mount.unit
+            ),
             format!("plug it in, or mend its line in /etc/fstab; {} says whether it is right", retry(&mount.unit)),
         ),
         (Some((mount, (place, disk))), None) => (

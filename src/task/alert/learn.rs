@@ -135,7 +135,10 @@ fn undecryptable(instance: &str, stored: &[(&str, String)]) -> Option<Error> {
         }
         several => {
             let paths: Vec<&str> = several.iter().map(|(_, path)| path.as_str()).collect();
-            format!("one of these cannot be decrypted, because it has another name, or is of another host: {}", paths.join(", "))
+            format!(
+                "one of these cannot be decrypted, because it has another name, or is of another host: {}",
+                paths.join(", ")
+            )
         }
     };
     let error = Error::new(Kind::Config, message);
@@ -169,7 +172,10 @@ mod tests {
         assert_eq!(predecessor(&mut failure("exit-code", "69")).await, Predecessor::HasSpoken);
         let mut silent = failure("exit-code", "243");
         let Predecessor::Silent(why) = predecessor(&mut silent).await else { panic!("it has spoken") };
-        assert!(why.starts_with("pgcellar-backup-alert@no-such.service: systemd could not load its credentials"), "{why}");
+        assert!(
+            why.starts_with("pgcellar-backup-alert@no-such.service: systemd could not load its credentials"),
+            "{why}"
+        );
         assert_eq!(silent.subject(), "pgcellar-backup@no-such.service");
         let mut first = Failure { unit: Some("pgcellar-backup@no-such.service".to_owned()), ..failure("signal", "9") };
         assert_eq!(predecessor(&mut first).await, Predecessor::None);

@@ -41,12 +41,7 @@ pub struct Doubts {
 }
 
 /// Composes the letter.
-pub fn compose(
-    failure: &Failure,
-    told: Told<'_>,
-    good: &Result<Vec<(String, String)>>,
-    doubts: &Doubts,
-) -> Letter {
+pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, String)>>, doubts: &Doubts) -> Letter {
     let logged = match told {
         Told::Lines(logged) => Some(logged),
         Told::Concealed | Told::Nothing => None,
@@ -131,7 +126,8 @@ mod tests {
             ..Failure::default()
         };
         let stopped = "interrupted (nothing half-made was left; run it again)".to_owned();
-        let logged = Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
+        let logged =
+            Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
         assert_eq!(errors(&failure("timeout"), Some(&logged)), ["no space left"]);
         // Somebody has stopped it, and that is the reason.
         assert_eq!(errors(&failure("exit-code"), Some(&logged)), ["no space left", &stopped]);

@@ -54,9 +54,7 @@ pub async fn check_credentials(source: &Source, findings: &mut Findings) {
 
 fn elsewhere(source: &Source, variable: &str, credential: &str) -> String {
     match &source.origin {
-        Origin::Units { instance } => {
-            credential_files::encrypt_command(instance, credential)
-        }
+        Origin::Units { instance } => credential_files::encrypt_command(instance, credential),
         // A key's session and the like have no file.
         _ if variable == "AWS_SESSION_TOKEN" => format!("the systemd credential {credential}"),
         _ => format!("a file that {variable}_FILE names, or the systemd credential {credential}"),
