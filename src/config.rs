@@ -1,14 +1,12 @@
 //! Settings, checked and typed: what the command line and the environment said, made into what the tasks use.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cli::{BackupArgs, DatabaseArgs, IdentityArgs, PlaceArgs, RecipientArgs};
-use crate::credential_files::{self, Problem};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
@@ -18,6 +16,7 @@ use crate::redacted::{redacted, shown, shown_path};
 use crate::secret::{Secret, Sources};
 
 mod connection;
+mod credentials;
 pub mod env_file;
 mod mail;
 mod monitor;
@@ -26,6 +25,8 @@ mod retention;
 mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
+use credentials::credentials;
+pub use credentials::{credential_problems, how_to_store, leave_out, stored_credentials};
 pub use mail::{KnownMail, Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
@@ -129,25 +130,6 @@ pub struct Place {
     pub server: Arc<OnceLock<Identity>>,
 }
 
-/// Credentials that are left out, because they cannot be used and something else is to be done without them.
-static LEFT_OUT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-/// Where systemd has put this credential, unless it is left out.
-fn credentials(credential: &str) -> Option<PathBuf> {
-    let left_out = LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner);
-    credentials_directory().filter(|_| !left_out.contains(credential))
-}
-
-/// `$CREDENTIALS_DIRECTORY`, where systemd puts a unit's credentials.
-fn credentials_directory() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
-}
-
-/// From now on this process does without a credential.
-pub fn leave_out(credential: &str) {
-    LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner).insert(credential.to_owned());
-}
-
 /// A secret's variable, if it is set and not empty.
 fn secret_variable(name: &str) -> Result<Option<Secret>> {
     match std::env::var(name) {
@@ -162,21 +144,6 @@ fn secret_variable(name: &str) -> Result<Option<Secret>> {
 pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Option<String> {
     let value = secret_variable(variable).ok().flatten();
     Sources { credential, variable, file, value: value.as_ref() }.place(credentials(credential).as_deref())
-}
-
-/// What keeps this process's unit from having credentials that somebody has stored.
-pub fn credential_problems() -> Vec<Problem> {
-    credentials_directory().map(|directory| credential_files::of_unit(&directory)).unwrap_or_default()
-}
-
-/// The encrypted credentials that somebody has stored for this process's instance.
-pub fn stored_credentials() -> Vec<(&'static str, String)> {
-    credentials_directory().map(|directory| credential_files::stored(&directory)).unwrap_or_default()
-}
-
-/// The command that gives this process's unit a credential; none where it is no unit of an instance.
-pub fn how_to_store(credential: &str) -> Option<String> {
-    credential_files::how_to_store(&credentials_directory()?, credential)
 }
 
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {

@@ -41,6 +41,8 @@ pub struct Job {
     pub result: String,
     /// The journal's line about it.
     pub message: String,
+    /// The run that the unit had come to by then; none if it had none.
+    pub invocation: Option<String>,
 }
 
 /// The results of jobs that systemd writes to the journal.
@@ -51,12 +53,16 @@ impl Job {
     pub async fn last(unit: &str) -> Option<Self> {
         let unit = format!("UNIT={unit}");
         let results: Vec<String> = JOB_RESULTS.iter().map(|result| format!("JOB_RESULT={result}")).collect();
-        let mut arguments = vec!["--lines=1", "--output-fields=MESSAGE,JOB_RESULT", &unit];
+        let mut arguments = vec!["--lines=1", "--output-fields=MESSAGE,JOB_RESULT,INVOCATION_ID", &unit];
         arguments.extend(results.iter().map(String::as_str));
         let bytes = journal(&arguments).await.ok()?;
         let entry: Value = serde_json::from_slice(bytes.split(|byte| *byte == b'\n').next()?).ok()?;
         let message = printable(&text(&entry["MESSAGE"]).unwrap_or_default());
-        Some(Job { result: text(&entry["JOB_RESULT"])?, message: message.chars().take(LONGEST).collect() })
+        Some(Job {
+            result: text(&entry["JOB_RESULT"])?,
+            message: message.chars().take(LONGEST).collect(),
+            invocation: text(&entry["INVOCATION_ID"]),
+        })
     }
 
     /// Whether it came to no run of the unit.

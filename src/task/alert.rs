@@ -44,7 +44,7 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
             log::info!("the alert that failed has said itself what it could not do");
             return Ok(());
         }
-        Predecessor::Silent(why) => Some(why),
+        Predecessor::Silent(why, hint) => Some((why, hint)),
         Predecessor::None => None,
     };
     let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();

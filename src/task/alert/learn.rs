@@ -29,8 +29,8 @@ pub enum Predecessor {
     None,
     /// Its program has run, and has said what it could not do.
     HasSpoken,
-    /// It could not tell anything; why.
-    Silent(String),
+    /// It could not tell anything; why, and what to do about that.
+    Silent(String, String),
 }
 
 /// Where the unit that failed is an alert, which could not start, the failure is that of its task.
@@ -53,7 +53,7 @@ pub async fn predecessor(failure: &mut Failure) -> Predecessor {
     });
     failure.status = of("ExecMainStatus").filter(|_| failure.code.is_some());
     failure.invocation = of("InvocationID");
-    Predecessor::Silent(format!("{alert}: {how} ({hint})"))
+    Predecessor::Silent(format!("{alert}: {how}; this mail comes without credentials and folders"), hint)
 }
 
 /// Whether systemd did not start the unit at all, because of what it needs. Then what the alert was told is of a run
@@ -66,7 +66,11 @@ pub async fn lacking(failure: &mut Failure, told: Option<&str>) {
         // OnFailure= comes of a job that failed, as well as of a run.
         Some("success") => true,
         Some(_) => match Job::last(&unit).await {
-            Some(job) => job.is_not_started(),
+            // A later run has another id, whose end the journal may not have yet.
+            Some(job) => {
+                let is_later = |run: &String| failure.invocation.as_ref().is_some_and(|told| told != run);
+                job.is_not_started() && !job.invocation.as_ref().is_some_and(is_later)
+            }
             // Without a journal.
             None => told.is_some() && told == failure.invocation.as_deref(),
         },
@@ -171,7 +175,7 @@ mod tests {
         };
         assert_eq!(predecessor(&mut failure("exit-code", "69")).await, Predecessor::HasSpoken);
         let mut silent = failure("exit-code", "243");
-        let Predecessor::Silent(why) = predecessor(&mut silent).await else { panic!("it has spoken") };
+        let Predecessor::Silent(why, _) = predecessor(&mut silent).await else { panic!("it has spoken") };
         assert!(
             why.starts_with("pgcellar-backup-alert@no-such.service: systemd could not load its credentials"),
             "{why}"

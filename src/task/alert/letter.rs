@@ -32,8 +32,8 @@ const CONCEALED: &str = "The log stays on its host, because backups are encrypte
 /// What is wrong beside the run.
 #[derive(Debug, Default)]
 pub struct Doubts {
-    /// Why the usual alert could not tell it.
-    pub silent: Option<String>,
+    /// Why the usual alert could not tell it, and what to do about that.
+    pub silent: Option<(String, String)>,
     /// What is wrong with files that systemd needs to start the task.
     pub files: Vec<Error>,
     /// What is wrong with settings that the alert itself needs.
@@ -55,8 +55,8 @@ pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, Str
         page = page.item(Tone::Bad, "Error", error.message(), error.hint_text().unwrap_or_default());
     }
     page = page.item(Tone::Bad, "Result", &how, &hint);
-    if let Some(why) = &doubts.silent {
-        page = page.item(Tone::Doubtful, "Alert", why, "this mail comes without credentials");
+    if let Some((why, hint)) = &doubts.silent {
+        page = page.item(Tone::Doubtful, "Alert", why, hint);
     }
     for error in &doubts.settings {
         page = page.item(Tone::Doubtful, "Settings", error.message(), error.hint_text().unwrap_or_default());
