@@ -696,6 +696,7 @@ in
               map (service: lib.nameValuePair "${service}@${name}" (dropIn instance service)) [
                 "pgcellar-${task}"
                 "pgcellar-${task}-alert"
+                "pgcellar-fallback-${task}"
               ]
             ) tasks
           )

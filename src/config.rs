@@ -16,6 +16,7 @@ use crate::redacted::{redacted, shown, shown_path};
 use crate::secret::{Secret, Sources};
 
 mod connection;
+mod credentials;
 pub mod env_file;
 mod mail;
 mod monitor;
@@ -24,7 +25,9 @@ mod retention;
 mod s3;
 
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
-pub use mail::{Login, MailSettings, Period, PingUrl, Security};
+use credentials::credentials;
+pub use credentials::{credential_problems, how_to_store, leave_out, stored_credentials};
+pub use mail::{KnownMail, Login, MailSettings, Period, PingUrl, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
 pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
@@ -127,11 +130,6 @@ pub struct Place {
     pub server: Arc<OnceLock<Identity>>,
 }
 
-/// `$CREDENTIALS_DIRECTORY`, where systemd puts a unit's credentials.
-fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
-}
-
 /// A secret's variable, if it is set and not empty.
 fn secret_variable(name: &str) -> Result<Option<Secret>> {
     match std::env::var(name) {
@@ -145,7 +143,7 @@ fn secret_variable(name: &str) -> Result<Option<Secret>> {
 /// Where the settings have a secret from, for messages; none where they have none.
 pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Option<String> {
     let value = secret_variable(variable).ok().flatten();
-    Sources { credential, variable, file, value: value.as_ref() }.place(credentials().as_deref())
+    Sources { credential, variable, file, value: value.as_ref() }.place(credentials(credential).as_deref())
 }
 
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {
@@ -394,9 +392,12 @@ pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
         file: args.age_identity_file.as_deref(),
         value: None,
     };
-    let Some(text) = sources.find(credentials().as_deref())? else { return Ok(None) };
+    let Some(text) = sources.find(credentials("age-identity").as_deref())? else { return Ok(None) };
     Identities::parse(text.expose()).map(Some).map_err(|error| {
-        let place = sources.place(credentials().as_deref()).map(|place| format!(" ({place})")).unwrap_or_default();
+        let place = sources
+            .place(credentials("age-identity").as_deref())
+            .map(|place| format!(" ({place})"))
+            .unwrap_or_default();
         Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
     })
 }

@@ -25,7 +25,8 @@ pub enum Kind {
     NotHere,
     /// A file cannot be written: no space, no directory, read-only (`EX_CANTCREAT`).
     CannotWrite,
-    /// Another run holds the lock, or the run was told to stop: the same call may work later (`EX_TEMPFAIL`).
+    /// Something was in the way that passes; [`Cause`] says what, where it is known: the same call may work later
+    /// (`EX_TEMPFAIL`).
     TryAgain,
     /// Sessions of the server have locked each other out, or changed the same rows (`EX_TEMPFAIL`).
     Conflict,
@@ -54,6 +55,42 @@ impl Kind {
     }
 }
 
+/// What was in the way of a run that ends in `EX_TEMPFAIL`. The exit code alone does not tell, so the journal has it in a
+/// field of its own for whoever mails the failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Another run of pgcellar holds the lock, or is making the same backup.
+    AnotherRun,
+    /// A session of the server held a lock on a table.
+    TableLock,
+    /// Tables were dropped under each dump.
+    TablesDropped,
+    /// The process was told to stop.
+    Stopped,
+}
+
+impl Cause {
+    /// Field of the journal that holds the name.
+    pub const FIELD: &str = "PGCELLAR_CAUSE";
+
+    const ALL: [Cause; 4] = [Cause::AnotherRun, Cause::TableLock, Cause::TablesDropped, Cause::Stopped];
+
+    /// Its name in the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::AnotherRun => "another-run",
+            Cause::TableLock => "table-lock",
+            Cause::TablesDropped => "tables-dropped",
+            Cause::Stopped => "stopped",
+        }
+    }
+
+    /// The one with this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Cause::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+}
+
 /// A failure that a person or systemd is told of.
 ///
 /// The message is one lower-case sentence without a full stop that says what failed, on what, and why; the hint says
@@ -64,6 +101,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     transient: bool,
+    cause: Option<Cause>,
 }
 
 /// The result of everything that can fail.
@@ -72,7 +110,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of this kind with this message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: redacted(&message.into()).into_owned(), hint: None, transient: false }
+        Error { kind, message: redacted(&message.into()).into_owned(), hint: None, transient: false, cause: None }
     }
 
     /// Adds what to do next.
@@ -89,6 +127,13 @@ impl Error {
         self
     }
 
+    /// Says what was in the way.
+    #[must_use]
+    pub fn caused_by(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
     /// Puts what was being done before the message: `CONTEXT: MESSAGE`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
@@ -99,6 +144,11 @@ impl Error {
     /// The kind, which is the exit code.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What was in the way, if that is known.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
     }
 
     /// Whether the same may succeed a moment later.
@@ -123,8 +173,8 @@ impl Error {
 
     /// The error of ours that an I/O error carries: it has said already what failed, on what and why.
     pub fn within(error: &std::io::Error) -> Option<Self> {
-        let Error { kind, message, hint, transient } = error.get_ref()?.downcast_ref()?;
-        Some(Error { kind: *kind, message: message.clone(), hint: hint.clone(), transient: *transient })
+        let Error { kind, message, hint, transient, cause } = error.get_ref()?.downcast_ref()?;
+        Some(Error { kind: *kind, message: message.clone(), hint: hint.clone(), transient: *transient, cause: *cause })
     }
 
     /// A failed read of `what`: damaged data, a missing file or a lack of rights, by the kind of `error`.
@@ -203,6 +253,14 @@ impl From<Error> for std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_have_names() {
+        for cause in Cause::ALL {
+            assert_eq!(Cause::of_name(cause.name()), Some(cause));
+        }
+        assert_eq!(Cause::of_name("else"), None);
+    }
 
     #[test]
     fn message_then_hint() {

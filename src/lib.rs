@@ -7,6 +7,7 @@ pub mod calendar;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod credential_files;
 pub mod environment;
 pub mod error;
 pub mod generator;

@@ -52,12 +52,21 @@ fn main() -> ExitCode {
     let code = match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            log::error!(MESSAGE_ID = failure(&cli.verb, &error); "{error}");
+            report(&cli.verb, &error);
             error.exit_code()
         }
     };
     log::logger().flush();
     code
+}
+
+/// Logs the failure of a verb. The journal also has what was in the way, for whoever mails it.
+fn report(verb: &Verb, error: &Error) {
+    let id = failure(verb, error);
+    match error.cause() {
+        Some(cause) => log::error!(MESSAGE_ID = id, PGCELLAR_CAUSE = cause.name(); "{error}"),
+        None => log::error!(MESSAGE_ID = id; "{error}"),
+    }
 }
 
 /// What the journal calls the failure of a verb.

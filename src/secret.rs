@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::credential_files;
 use crate::error::{Error, Kind, Result};
 use crate::redacted::shown_path;
 
@@ -46,14 +47,17 @@ impl Sources<'_> {
     /// The secret: the credential file if it has one, else the file named by `…_FILE`, else the variable, else none.
     ///
     /// One line end at the end of a file is taken off. A file that is named and cannot be read is an error, and so are
-    /// a plain and an encrypted credential side by side.
+    /// a plain and an encrypted credential side by side, and one that somebody has stored where it is not looked for, if
+    /// nothing else has the secret.
     pub fn find(&self, credentials: Option<&Path>) -> Result<Option<Secret>> {
+        let problem = || credentials.and_then(|directory| credential_files::problem(directory, self.credential));
         if let Some(path) = self.credential_path(credentials)? {
-            return read(&path, self.credential).map(Some);
+            return problem().map_or_else(|| read(&path, self.credential).map(Some), |problem| Err(problem.into()));
         }
         match (self.file, self.value) {
             (Some(path), _) => read(path, &format!("{}_FILE", self.variable)).map(Some),
-            (None, value) => Ok(value.cloned()),
+            (None, Some(value)) => Ok(Some(value.clone())),
+            (None, None) => problem().map_or(Ok(None), |problem| Err(problem.into())),
         }
     }
 
@@ -72,16 +76,20 @@ impl Sources<'_> {
         let plain = directory.join(self.credential);
         let encrypted = directory.join(format!("{}.encrypted", self.credential));
         match (has_secret(&plain), has_secret(&encrypted)) {
-            (true, true) => Err(Error::new(
-                Kind::Config,
-                format!("both a plain and an encrypted credential {} are set", self.credential),
-            )
-            .hint("remove one of the two, so that it is clear which secret is used")),
+            (true, true) => Err(both(directory, self.credential)),
             (true, false) => Ok(Some(plain)),
             (false, true) => Ok(Some(encrypted)),
             (false, false) => Ok(None),
         }
     }
+}
+
+fn both(directory: &Path, credential: &str) -> Error {
+    let hint = match credential_files::paths(directory, credential) {
+        Some((plain, encrypted)) => format!("remove the one that is out of date: rm {plain}, or rm {encrypted}"),
+        None => "remove one of the two, so that it is clear which secret is used".to_owned(),
+    };
+    Error::new(Kind::Config, format!("both a plain and an encrypted credential {credential} are set")).hint(hint)
 }
 
 /// Whether a credential is set. The units give each one that is not there an empty line instead, for systemd would log

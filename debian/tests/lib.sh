@@ -120,6 +120,33 @@ PYTHON
     becomes 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"
 }
 
+# read_mail FILE: prints its subject and its text, which is in $mail in one line.
+read_mail() {
+    show python3 - "$1" <<'PYTHON'
+import email, email.policy, sys
+mail = email.message_from_binary_file(open(sys.argv[1], "rb"), policy=email.policy.default)
+print(mail["Subject"])
+print(mail.get_body(("plain",)).get_content())
+PYTHON
+    mail=$(tr -s ' \n' ' ' <<<"$seen")
+}
+
+# next_mail FOLDER: waits for the mail that is there alone, reads it and removes it.
+next_mail() {
+    becomes 60 has_mails "$1" 1
+    read_mail "$(find "$1" -name '*.eml' | sort | head -n 1)"
+    [ "$(mails "$1")" = 1 ] || fail "$(mails "$1") mails"
+    rm "$1"/*.eml
+}
+
+# says TEXT...: the mail that was read has each of these.
+says() {
+    local text
+    for text in "$@"; do
+        grep -qF -- "$text" <<<"$mail" || fail "'$text' is not in the mail"
+    done
+}
+
 mails() { find "$1" -name '*.eml' | wc -l; }
 has_mails() { [ "$(mails "$1")" -ge "$2" ]; }
 
@@ -133,6 +160,8 @@ held() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE mode = 'AccessEx
 
 release() {
     systemctl stop holder 2>/dev/null || true
+    # Where the server ended it, it has failed.
+    systemctl reset-failed holder 2>/dev/null || true
     sql postgres "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()" >/dev/null || true
 }
 

@@ -89,6 +89,9 @@ pub struct ReportArgs {
 /// What is looked at, and what is too much, too little or too late.
 #[derive(Clone, Debug, Args)]
 pub struct HealthArgs {
+    /// No credential could be loaded: what needs one is not asked.
+    #[arg(skip)]
+    pub without_credentials: bool,
     /// The databases that backups are made of.
     #[command(flatten)]
     pub databases: DatabaseArgs,

@@ -106,7 +106,7 @@ impl Connection {
             host: Host::new(args.host.as_deref(), port),
             port,
             user: args.username.clone(),
-            password: sources.find(credentials().as_deref())?,
+            password: sources.find(credentials("db-password").as_deref())?,
             tls: Tls::new(args)?,
             bindir: args.pg_bindir.clone(),
             parameters: Vec::new(),

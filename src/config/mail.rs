@@ -51,6 +51,49 @@ pub struct Login {
     pub password: Secret,
 }
 
+/// The settings of mail as they stood when they could be used last, without the password: for an alert that has none.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KnownMail {
+    host: Option<String>,
+    port: String,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    tls: Option<String>,
+    ca_file: Option<PathBuf>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl KnownMail {
+    /// Those of a command line that can be used.
+    pub fn of(args: &MailArgs) -> Self {
+        KnownMail {
+            host: args.smtp_host.clone(),
+            port: args.smtp_port.clone(),
+            user: args.smtp_user.clone(),
+            password_file: args.smtp_pass_file.clone(),
+            tls: args.smtp_tls.clone(),
+            ca_file: args.smtp_ca_file.clone(),
+            from: args.smtp_from.clone(),
+            to: args.notification_email.clone(),
+        }
+    }
+
+    /// The command line.
+    pub fn args(self) -> MailArgs {
+        MailArgs {
+            smtp_host: self.host,
+            smtp_port: self.port,
+            smtp_user: self.user,
+            smtp_pass_file: self.password_file,
+            smtp_tls: self.tls,
+            smtp_ca_file: self.ca_file,
+            smtp_from: self.from,
+            notification_email: self.to,
+        }
+    }
+}
+
 /// How often a status report is mailed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
@@ -125,7 +168,7 @@ fn password(args: &MailArgs) -> Result<Option<Secret>> {
         file: args.smtp_pass_file.as_deref(),
         value: value.as_ref(),
     };
-    sources.find(credentials().as_deref())
+    sources.find(credentials("smtp-password").as_deref())
 }
 
 fn login(user: Option<String>, password: Option<Secret>) -> Result<Option<Login>> {
@@ -241,7 +284,7 @@ impl PingUrl {
             file: args.ping_url_file.as_deref(),
             value: value.as_ref(),
         };
-        sources.find(credentials().as_deref())?.map(PingUrl::parse).transpose()
+        sources.find(credentials("ping-url").as_deref())?.map(PingUrl::parse).transpose()
     }
 
     /// Checks a URL.

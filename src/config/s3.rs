@@ -140,7 +140,8 @@ fn endpoint(url: String) -> Result<String> {
 fn keys(args: &S3Args) -> Result<Option<Keys>> {
     let find = |credential, variable, file: &Option<PathBuf>| {
         let value = secret_variable(variable)?;
-        Sources { credential, variable, file: file.as_deref(), value: value.as_ref() }.find(credentials().as_deref())
+        Sources { credential, variable, file: file.as_deref(), value: value.as_ref() }
+            .find(credentials(credential).as_deref())
     };
     let id = find("aws-access-key-id", "AWS_ACCESS_KEY_ID", &args.access_key_id_file)?;
     let secret = find("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", &args.secret_access_key_file)?;

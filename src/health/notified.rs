@@ -1,11 +1,13 @@
 //! What people have been told, and what they are to be told now: a function of what was found, what was told and the
 //! time. Nothing counts as told before its mail was sent.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Time;
 use jiff::{Span, Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Period;
+use crate::config::{KnownMail, Period};
 use crate::health::{Finding, Level};
 use crate::host::mail::Letter;
 
@@ -37,6 +39,12 @@ pub struct Notified {
     pub waiting: Vec<Letter>,
     /// When the last status report was sent.
     pub reported: Option<Timestamp>,
+    /// The run of each unit that its last alert was about, by systemd's id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub runs: BTreeMap<String, String>,
+    /// What mail could be sent with last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<KnownMail>,
 }
 
 /// A finding that people know of.

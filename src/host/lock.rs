@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::host::runtime_folder;
 use crate::host::stop::Stop;
 
@@ -102,6 +102,7 @@ fn held(file: &mut File, what: &str) -> Error {
     };
     Error::new(Kind::TryAgain, format!("{what} is locked by {holder}"))
         .hint("wait until that run has ended, and try again")
+        .caused_by(Cause::AnotherRun)
 }
 
 #[cfg(test)]

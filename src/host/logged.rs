@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::printable::printable;
 
 /// How many of the last lines are read, and how much of each, in letters.
@@ -29,6 +29,66 @@ pub struct Logged {
     pub lines: Vec<String>,
     /// What pgcellar said went wrong, without `error: `.
     pub errors: Vec<String>,
+    /// What the run says was in its way.
+    pub cause: Option<Cause>,
+}
+
+/// The end of a unit's last job: whether systemd has come to start it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// systemd's result of it: `done`, `failed`, `dependency`, `timeout` and others (`JobRemoved` of
+    /// `org.freedesktop.systemd1(5)`).
+    pub result: String,
+    /// The journal's line about it.
+    pub message: String,
+    /// The run that the unit had come to by then; none if it had none.
+    pub invocation: Option<String>,
+}
+
+/// The results of jobs that systemd writes to the journal.
+const JOB_RESULTS: &[&str] = &["done", "failed", "dependency", "timeout", "assert", "unsupported", "collected", "once"];
+
+impl Job {
+    /// That of a unit's last job in the journal; none if there is none, or the journal cannot be read.
+    pub async fn last(unit: &str) -> Option<Self> {
+        let unit = format!("UNIT={unit}");
+        let results: Vec<String> = JOB_RESULTS.iter().map(|result| format!("JOB_RESULT={result}")).collect();
+        let mut arguments = vec!["--lines=1", "--output-fields=MESSAGE,JOB_RESULT,INVOCATION_ID", &unit];
+        arguments.extend(results.iter().map(String::as_str));
+        let bytes = journal(&arguments).await.ok()?;
+        let entry: Value = serde_json::from_slice(bytes.split(|byte| *byte == b'\n').next()?).ok()?;
+        let message = printable(&text(&entry["MESSAGE"]).unwrap_or_default());
+        Some(Job {
+            result: text(&entry["JOB_RESULT"])?,
+            message: message.chars().take(LONGEST).collect(),
+            invocation: text(&entry["INVOCATION_ID"]),
+        })
+    }
+
+    /// Whether it came to no run of the unit.
+    pub fn is_not_started(&self) -> bool {
+        matches!(self.result.as_str(), "dependency" | "timeout")
+    }
+}
+
+/// What `journalctl --output=json` prints with these arguments.
+async fn journal(arguments: &[&str]) -> Result<Vec<u8>> {
+    let mut journalctl = Command::new("journalctl");
+    journalctl.args(["--no-pager", "--quiet", "--output=json"]).args(arguments);
+    // It has no use for our settings, and our secrets are none of its business.
+    journalctl.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    journalctl.stdin(Stdio::null()).kill_on_drop(true);
+    let failed = |why: String| Error::new(Kind::System, format!("the journal cannot be read: {why}"));
+    let output = match tokio::time::timeout(LIMIT, journalctl.output()).await {
+        Err(_) => return Err(failed(format!("journalctl said nothing for {} s", LIMIT.as_secs()))),
+        Ok(Err(error)) => return Err(failed(crate::error::reason(&error))),
+        Ok(Ok(output)) => output,
+    };
+    if !output.status.success() {
+        let words = printable(String::from_utf8_lossy(&output.stderr).trim());
+        return Err(failed(words).hint("the user that pgcellar runs as must be in the group systemd-journal"));
+    }
+    Ok(output.stdout)
 }
 
 impl Logged {
@@ -40,27 +100,21 @@ impl Logged {
         self.lines.push(line);
     }
 
+    /// Adds what came later.
+    pub fn append(&mut self, later: Logged) {
+        self.lines.extend(later.lines);
+        self.errors.extend(later.errors);
+        self.cause = later.cause.or(self.cause);
+    }
+
     /// What the journal has of a unit's run, by systemd's id of it: its own lines, and those of systemd about it.
     pub async fn of_run(invocation: &str) -> Result<Self> {
-        let mut journalctl = Command::new("journalctl");
-        journalctl.args(["--no-pager", "--quiet", "--output=json", "--lines"]).arg(LINES.to_string());
-        journalctl.arg("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER");
-        journalctl.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}")).arg("+");
-        journalctl.arg(format!("INVOCATION_ID={invocation}"));
-        // It has no use for our settings, and our secrets are none of its business.
-        journalctl.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        journalctl.stdin(Stdio::null()).kill_on_drop(true);
-        let failed = |why: String| Error::new(Kind::System, format!("the journal cannot be read: {why}"));
-        let output = match tokio::time::timeout(LIMIT, journalctl.output()).await {
-            Err(_) => return Err(failed(format!("journalctl said nothing for {} s", LIMIT.as_secs()))),
-            Ok(Err(error)) => return Err(failed(crate::error::reason(&error))),
-            Ok(Ok(output)) => output,
-        };
-        if !output.status.success() {
-            let words = printable(String::from_utf8_lossy(&output.stderr).trim());
-            return Err(failed(words).hint("the user that pgcellar runs as must be in the group systemd-journal"));
-        }
-        Ok(Logged::of_journal(&output.stdout))
+        let lines = format!("--lines={LINES}");
+        let fields = format!("--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,{}", Cause::FIELD);
+        let own = format!("_SYSTEMD_INVOCATION_ID={invocation}");
+        let of_systemd = format!("INVOCATION_ID={invocation}");
+        let bytes = journal(&[&lines, &fields, &own, "+", &of_systemd]).await?;
+        Ok(Logged::of_journal(&bytes))
     }
 
     /// Lines of `journalctl --output=json` (<https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-json-format>).
@@ -77,6 +131,7 @@ impl Logged {
             let ours = speaker == "pgcellar";
             // syslog's numbers: 3 is an error, and less is worse.
             logged.add(&message, ours && priority.is_some_and(|priority| priority <= 3));
+            logged.cause = text(&entry[Cause::FIELD]).and_then(|name| Cause::of_name(&name)).or(logged.cause);
         }
         logged
     }
@@ -149,7 +204,7 @@ mod tests {
             "\n",
             r#"{"MESSAGE":[108,195,182,27],"PRIORITY":"6","SYSLOG_IDENTIFIER":"pgcellar"}"#,
             "\n",
-            r#"{"MESSAGE":"connection refused (is it running?)","PRIORITY":"3","SYSLOG_IDENTIFIER":"pgcellar"}"#,
+            r#"{"MESSAGE":"connection refused (is it running?)","PRIORITY":"3","SYSLOG_IDENTIFIER":"pgcellar","PGCELLAR_CAUSE":"table-lock"}"#,
             "\n",
             r#"{"MESSAGE":"Failed with result 'exit-code'.","PRIORITY":"4","SYSLOG_IDENTIFIER":"systemd"}"#,
             "\nno JSON\n{\"MESSAGE\":null}\n",
@@ -158,6 +213,7 @@ mod tests {
         assert_eq!(logged.lines[1], "lö\\u{1b}");
         assert_eq!(logged.lines.len(), 4);
         assert_eq!(logged.errors, ["connection refused (is it running?)"]);
+        assert_eq!(logged.cause, Some(Cause::TableLock));
         assert_eq!(Logged::of_journal(b""), Logged::default());
     }
 

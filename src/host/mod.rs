@@ -25,3 +25,4 @@ pub mod systemctl;
 pub mod systemd_run;
 pub mod thread;
 pub mod unit;
+pub mod unit_failure;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 
 /// What is said of a run that was told to stop.
 pub const INTERRUPTED: &str = "interrupted";
@@ -55,7 +55,9 @@ impl Stop {
 
     /// The error of a task that was told to stop.
     pub fn error(&self) -> Error {
-        Error::new(Kind::TryAgain, INTERRUPTED).hint("nothing half-made was left; run it again")
+        Error::new(Kind::TryAgain, INTERRUPTED)
+            .hint("nothing half-made was left; run it again")
+            .caused_by(Cause::Stopped)
     }
 
     /// Reads from `inner` for as long as the process is not told to stop: the way out of long work on a thread.

@@ -15,7 +15,7 @@ use crate::host::stop::Stop;
 use crate::host::unit::drop_in::{self, DropIn};
 use crate::host::unit::named_files::NamedFiles;
 use crate::host::unit::{self, SETTINGS};
-use crate::host::{mounts, started};
+use crate::host::{mounts, started, unit_failure};
 use crate::printable::printable;
 
 /// Where drills find their sandbox; only its socket starts one.
@@ -23,9 +23,6 @@ const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
 
 /// What systemd-run ends with where a signal has ended the unit's program (`EXIT_EXCEPTION`).
 const BY_A_SIGNAL: u8 = 255;
-
-/// Statuses by which systemd says that it could not start the program (`systemd.exec(5)`, "Process Exit Codes").
-const BY_SYSTEMD: std::ops::RangeInclusive<u8> = 200..=245;
 
 /// What to run as which instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +82,7 @@ pub fn run(call: &Call) -> Result<ExitCode> {
     let awaited = started::Awaited::listen()?;
     let words = unit.words(&program, awaited.path());
     let code = wait(&words, &unit.name())?;
-    explained(code, awaited.has_come(), &unit.name())
+    explained(code, awaited.has_come(), &unit)
 }
 
 /// Refuses a file that the unit cannot see.
@@ -125,25 +122,20 @@ fn wait(words: &[OsString], unit: &str) -> Result<u8> {
 }
 
 /// The verb's exit code, if it was the verb that gave it.
-fn explained(code: u8, has_started: bool, unit: &str) -> Result<ExitCode> {
-    let look = format!("journalctl -u '{unit}' and systemctl list-units --failed tell more");
-    match code {
-        BY_A_SIGNAL if has_started => {
-            Err(Error::new(Kind::System, format!("a signal ended {unit}; the kernel's, if memory ran short"))
-                .hint(look))
-        }
-        _ if has_started => Ok(ExitCode::from(code)),
-        0 => Err(Error::new(
-            Kind::System,
-            format!("systemd did not start {unit}, because something that it needs failed"),
-        )
-        .hint(look)),
-        code if BY_SYSTEMD.contains(&code) => {
-            Err(Error::new(Kind::System, format!("systemd could not start {unit} (status {code})")).hint(look))
-        }
+fn explained(code: u8, has_started: bool, unit: &Unit<'_>) -> Result<ExitCode> {
+    let name = unit.name();
+    let look = format!("journalctl -u '{name}' and systemctl list-units --failed tell more");
+    let failed = |what: String, hint: String| Err(Error::new(Kind::System, what).hint(hint));
+    match (code, has_started, unit_failure::of_status(code.into(), &unit.call.instance)) {
+        (BY_A_SIGNAL, true, _) => failed(format!("a signal ended {name}; the kernel's, if memory ran short"), look),
+        (_, true, _) => Ok(ExitCode::from(code)),
+        (_, false, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
+        (0, ..) => failed(format!("systemd did not start {name}, because something that it needs failed"), look),
         // systemd-run has said why.
-        _ => Err(Error::new(Kind::System, format!("systemd did not take {unit}"))
-            .hint("the lines above tell why; a drop-in for the task's unit holds for this call too")),
+        _ => failed(
+            format!("systemd did not take {name}"),
+            "the lines above tell why; a drop-in for the task's unit holds for this call too".to_owned(),
+        ),
     }
 }
 
@@ -222,19 +214,23 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn words(user: Option<&str>, env: &str) -> Vec<String> {
-        words_of("restore", user, env)
-    }
-
-    fn words_of(verb: &str, user: Option<&str>, env: &str) -> Vec<String> {
-        let call = Call {
+    fn call(verb: &str, user: Option<&str>) -> Call {
+        Call {
             instance: "shop".to_owned(),
             verb: verb.to_owned(),
             user: user.map(str::to_owned),
             arguments: ["-i", "shop", verb, "latest"].map(OsString::from).into(),
             files: Vec::new(),
             output: None,
-        };
+        }
+    }
+
+    fn words(user: Option<&str>, env: &str) -> Vec<String> {
+        words_of("restore", user, env)
+    }
+
+    fn words_of(verb: &str, user: Option<&str>, env: &str) -> Vec<String> {
+        let call = call(verb, user);
         let (folders, _) = unit::folders("shop", &EnvFile::parse(env));
         let unit = Unit { call: &call, folders };
         let words = unit.words(Path::new("/usr/bin/pgcellar"), Path::new("/run/call"));
@@ -271,7 +267,9 @@ mod tests {
 
     #[test]
     fn only_the_verb_itself_can_end_well() {
-        let end = |code, started| explained(code, started, "x.service").map_err(|error| error.to_string());
+        let call = call("list", None);
+        let unit = Unit { call: &call, folders: Vec::new() };
+        let end = |code, started| explained(code, started, &unit).map_err(|error| error.to_string());
         assert!(end(0, true).is_ok() && end(66, true).is_ok());
         for (code, started, part) in [
             (0, false, "something that it needs"),

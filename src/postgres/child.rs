@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 
 /// How many lines of a child's messages are kept, first and last each.
 const KEPT_LINES: usize = 100;
@@ -276,7 +276,8 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
     let waited = says("statement timeout") && says("LOCK TABLE");
     if waited || says("lock timeout") || says("could not obtain lock") {
         return error(Kind::TryAgain)
-            .hint("another session holds a lock on a table; BACKUP_LOCK_WAIT_TIMEOUT sets how long to wait");
+            .hint("another session holds a lock on a table; BACKUP_LOCK_WAIT_TIMEOUT sets how long to wait")
+            .caused_by(Cause::TableLock);
     }
     if says("No space left on device") {
         return error(Kind::CannotWrite).hint("free space there");

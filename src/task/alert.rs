@@ -1,27 +1,35 @@
 //! `pgcellar alert`: tells people that a task has failed. Tasks never mail: what was killed cannot, and what ran by hand
 //! has somebody who sees it.
+//!
+//! An alert gets out whatever is broken: what it cannot find out it says, and what is wrong with its own settings it leaves out.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::cli::AlertArgs;
-use crate::config::{MailSettings, PingUrl, Place};
-use crate::error::Result;
-use crate::health::notified::Notified;
+use crate::config::{KnownMail, MailSettings, PingUrl, Place};
+use crate::error::{Error, Kind, Result};
+use crate::health::notified::{Notified, UNIT_FAILED};
+use crate::health::{Finding, Level};
 use crate::host::logged::Logged;
 use crate::host::mail::{Letter, deliver};
 use crate::host::ping::Ping;
-use crate::host::state::StateFile;
+use crate::host::state::{StateFile, peek};
 use crate::host::stop::Stop;
-use crate::host::thread::joined;
+use crate::task::alert::learn::Predecessor;
+use crate::task::monitor::stand_in;
+use crate::task::usable_settings::{self, Mail};
 
 mod failure;
+mod lacking;
 mod last_good;
+mod learn;
 mod letter;
 
 use failure::Failure;
-use letter::Told;
+use last_good::LastGood;
+use letter::{Doubts, Told};
 
 /// How long a monitor's run that mails is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -29,35 +37,113 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Mails that a task has failed, and remembers that it did. A mail that cannot be sent waits for the next run of the
 /// monitor.
 pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
-    let place = Place::new(&args.place)?;
-    let failure = Failure::new(args, &place)?;
-    let encrypted = args.recipients.are_set();
-    let logged = logged(args).await;
-    if failure.was_killed() && failure.task == "backup" {
-        let lines = logged.as_ref().and_then(|logged| logged.as_ref().ok()).map(|logged| logged.lines.as_slice());
-        let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(encrypted);
-        ping.report_failure(lines.unwrap_or_default()).await;
-    }
-    let Some(settings) = MailSettings::new(&args.mail, &place.host)? else {
-        log::info!(
-            "nobody is told that {} failed: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)",
-            failure.task
-        );
-        return Ok(());
+    let (place, wrong_place) = usable_settings::place(&args.place);
+    let mut failure = Failure::new(args, &place)?;
+    let silent = match learn::predecessor(&mut failure).await {
+        Predecessor::HasSpoken => {
+            log::info!("the alert that failed has said itself what it could not do");
+            return Ok(());
+        }
+        Predecessor::Silent(why, hint) => Some((why, hint)),
+        Predecessor::None => None,
     };
-    let good = last_good::find(&place, &failure.databases).await;
-    // Whoever drills or retains encrypted backups need not know for whom they are encrypted.
-    let encrypted = encrypted || good.as_ref().is_ok_and(|good| good.encrypted);
+    let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();
+    let told = state.runs.get(failure.subject()).cloned();
+    learn::lacking(&mut failure, told.as_deref()).await;
+    let logged = learn::logged(args, &mut failure).await;
+    ping(args, &failure, &logged).await;
+
+    let Mail { settings, error } =
+        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
+    let Some(settings) = settings else { return untold(&failure, error) };
+    let files = learn::files(&failure);
+    if failure.task == "monitor" && !failure.has_run() {
+        let finding = unstarted(&failure, &files);
+        match stand_in::notify(&args.place, &place, &settings, finding, stop).await {
+            Ok(()) => return Ok(()),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+    let good = last_good(&place, &failure).await;
+    // Whoever drills or retains encrypted backups need not know for whom they are encrypted. What systemd says of a run that
+    // it has not started names nothing of a database.
+    let encrypted = args.recipients.are_set() || good.as_ref().is_ok_and(|good| good.encrypted);
+    let encrypted = encrypted && failure.has_run();
     let told = match encrypted {
         true => Told::Concealed,
         false => logged.as_ref().map_or(Told::Nothing, Told::Lines),
     };
-    let letter = letter::compose(&failure, told, &good.map(|good| good.backups));
-    let sent = stop.or(deliver(&settings, &letter)).await;
-    if sent.is_ok() {
-        log::info!("mailed that {} failed", failure.task);
+    let as_set = error.is_none();
+    let doubts = Doubts { silent, files, settings: error.into_iter().chain(wrong_place).collect() };
+    let letter = letter::compose(&failure, told, &good.map(|good| good.backups), &doubts);
+    let known = as_set.then(|| KnownMail::of(&args.mail)).filter(|_| args.mail.smtp_host.is_some());
+    send(&place, &failure, &settings, letter, known, stop).await
+}
+
+/// Pings where the run could not. Lines of a run that may be encrypted stay here.
+async fn ping(args: &AlertArgs, failure: &Failure, logged: &Option<Result<Logged>>) {
+    if !failure.is_silent() || failure.task != "backup" {
+        return;
     }
-    let remembered = remember(&place, &failure, sent.is_err().then_some(letter)).await;
+    let lines = logged.as_ref().and_then(|logged| logged.as_ref().ok()).map(|logged| logged.lines.clone());
+    let mut lines = lines.unwrap_or_default();
+    lines.push(failure.how().0);
+    let ping = Ping::new(PingUrl::new(&args.ping)).without_lines(args.recipients.are_set() && failure.has_run());
+    ping.report_failure(&lines).await;
+}
+
+/// No mail can be sent.
+fn untold(failure: &Failure, error: Option<Error>) -> Result<()> {
+    let what = failure.headline();
+    match error {
+        Some(error) => Err(error.context(format!("nobody is told that {what}"))),
+        None if usable_settings::are_there() => {
+            log::info!("nobody is told that {what}: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)");
+            Ok(())
+        }
+        None => {
+            let message = format!("nobody is told that {what}: there are no settings");
+            let instance = &failure.instance;
+            Err(Error::new(Kind::Config, message).hint(format!("is /etc/pgcellar/{instance}.env there, and UTF-8?")))
+        }
+    }
+}
+
+/// What there is to restore from; on a disk that is missing there may be more than can be seen.
+async fn last_good(place: &Place, failure: &Failure) -> Result<LastGood> {
+    let mounts = failure.lacking.iter().flatten().filter_map(|one| one.mount.as_ref());
+    let directory = place.directory.as_deref();
+    match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
+        Some(mount) => Err(Error::new(Kind::Missing, format!("they are on the disk of {mount}, which is not mounted"))),
+        None if !failure.has_run() && !usable_settings::are_there() => {
+            Err(Error::new(Kind::Missing, "without settings it is not known where they are"))
+        }
+        None => last_good::find(place, &failure.databases).await,
+    }
+}
+
+/// The finding that the monitor itself does not run.
+fn unstarted(failure: &Failure, files: &[Error]) -> Finding {
+    let (how, hint) = failure.how();
+    let problems: Vec<String> = files.iter().map(ToString::to_string).collect();
+    let hint = if problems.is_empty() { hint } else { problems.join("; ") };
+    let message = format!("{}: {how}", failure.headline());
+    Finding { level: Level::Critical, check: UNIT_FAILED, subject: failure.subject().to_owned(), message, hint }
+}
+
+async fn send(
+    place: &Place,
+    failure: &Failure,
+    settings: &MailSettings,
+    letter: Letter,
+    known: Option<KnownMail>,
+    stop: &Stop,
+) -> Result<()> {
+    let sent = stop.or(deliver(settings, &letter)).await;
+    if sent.is_ok() {
+        log::info!("mailed that {}", failure.headline());
+    }
+    let remembered = remember(place, failure, sent.is_err().then_some(letter), known).await;
     match (sent, remembered) {
         (Err(error), Ok(())) => Err(error.context("the alert waits for the next run of the monitor")),
         (Err(error), Err(also)) => {
@@ -73,18 +159,14 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     }
 }
 
-async fn logged(args: &AlertArgs) -> Option<Result<Logged>> {
-    match (args.log.clone(), &args.invocation) {
-        (Some(path), _) => Some(joined(tokio::task::spawn_blocking(move || Logged::of_file(&path)).await)),
-        (None, Some(invocation)) => Some(Logged::of_run(invocation).await),
-        (None, None) => None,
-    }
-}
-
-async fn remember(place: &Place, failure: &Failure, waiting: Option<Letter>) -> Result<()> {
+async fn remember(place: &Place, failure: &Failure, waiting: Option<Letter>, known: Option<KnownMail>) -> Result<()> {
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
     state.record_run(failure.subject(), &failure.headline(), Timestamp::now());
+    state.mail = known.or(state.mail);
+    if let (Some(unit), Some(run)) = (&failure.unit, &failure.invocation) {
+        state.runs.insert(unit.clone(), run.clone());
+    }
     if let Some(letter) = waiting {
         state.keep(letter);
     }

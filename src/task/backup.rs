@@ -14,7 +14,7 @@ use crate::catalogue::manifest::{Manifest, Omission, tables_in_words};
 use crate::catalogue::product::{Product, What};
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings, local_zone};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::health::products;
 use crate::health::words::some;
 use crate::host::event;
@@ -217,7 +217,11 @@ async fn back_up_all(run: &Run<'_>) -> Made {
     }
     made.failure = made.failure.map(|first| {
         let failed = databases.len() - made.manifests.len();
-        Error::new(first.kind(), format!("{failed} of {} databases could not be backed up", databases.len()))
+        let message = format!("{failed} of {} databases could not be backed up", databases.len());
+        match first.cause() {
+            Some(cause) => Error::new(first.kind(), message).caused_by(cause),
+            None => Error::new(first.kind(), message),
+        }
     });
     made
 }
@@ -281,7 +285,8 @@ async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
                 if rewritten == ATTEMPTS_OF_DROPPED {
                     let message = format!("tables of '{database}' were dropped under {rewritten} dumps in a row: ");
                     return Err(Error::new(Kind::TryAgain, message + &names(&tables))
-                        .hint("run the backup when nothing drops tables"));
+                        .hint("run the backup when nothing drops tables")
+                        .caused_by(Cause::TablesDropped));
                 }
                 log::warn!("{}: starting over", changed(&tables, run.settings.recipients.is_some()));
             }

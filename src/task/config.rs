@@ -107,6 +107,7 @@ async fn look(source: &Source, findings: &mut Findings) {
     let values = names::check(source, &declared, findings);
     schedules::check(&values, findings).await;
     secrets::check(source, &values, findings);
+    secrets::check_credentials(source, findings).await;
     let unreadable = paths::check(source, &values, findings);
     settings::check(source, values, unreadable, &known, findings);
 }

@@ -19,4 +19,5 @@ pub mod show;
 pub mod sweep;
 pub mod table;
 pub mod takeover;
+pub mod usable_settings;
 pub mod verify;

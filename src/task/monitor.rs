@@ -11,6 +11,7 @@ mod check;
 pub mod gather;
 mod notify;
 mod report;
+pub mod stand_in;
 mod test_mail;
 
 /// Carries the action out. The exit status of `check` is its verdict, which is no failure.

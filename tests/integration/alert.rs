@@ -29,6 +29,11 @@ fn monitor(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check", "--notify"])
 }
 
+/// In one line: a line's end may be where a text has a blank.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn state(cellar: &Cellar) -> Value {
     serde_json::from_slice(&fs::read(cellar.backup_dir().join(".pgcellar.main.notified.json")).unwrap()).unwrap()
 }
@@ -73,8 +78,6 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
             "pgcellar list --instance main",
             "starting",
         ] {
-            // A line's end may be where the word has a blank.
-            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(words(part).contains(&words(word)), "no {word} in\n{part}");
         }
         assert!(!part.contains(crate::common::cluster::PASSWORD) && !part.contains(PASSWORD), "{part}");
@@ -100,7 +103,7 @@ fn runs_that_were_killed_are_told_as_such_even_without_a_log_or_a_store() {
         let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", result);
         let run = run.env("MONITOR_EXIT_CODE", "killed").env("MONITOR_EXIT_STATUS", status);
         // There is no journal with this run, and perhaps none at all.
-        run.env("MONITOR_INVOCATION_ID", "0123456789abcdef0123456789abcdef").succeeds();
+        run.env("MONITOR_INVOCATION_ID", format!("{number:032x}")).succeeds();
         let mails = mailbox.mails();
         assert_eq!(mails.len(), number + 1);
         let mail = mails.last().unwrap();
@@ -187,4 +190,151 @@ fn a_state_that_makes_no_sense_is_begun_anew() {
     fs::create_dir(&folder).unwrap();
     alert(&cellar).env("STATE_DIRECTORY", &folder).succeeds();
     assert!(folder.join("main.notified.json").exists());
+}
+
+/// Runs of a unit that systemd did not start are told as such, whatever is known of the run before.
+#[test]
+fn a_run_that_did_not_come_about_is_not_the_one_before() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", "success");
+    let run = run.env("MONITOR_EXIT_CODE", "exited").env("MONITOR_EXIT_STATUS", "0");
+    run.env("MONITOR_INVOCATION_ID", "0123456789abcdef0123456789abcdef").succeeds();
+    let mail = mailbox.only_mail();
+    assert!(mail.subject().contains("backup of shop could not start on "), "{}", mail.subject());
+    assert!(mail.text().contains("systemd did not start it"), "{}", mail.text());
+    assert!(!mail.text().contains("status 0") && !mail.text().contains("0123456789abcdef"), "{}", mail.text());
+}
+
+#[test]
+fn the_exit_code_alone_does_not_say_what_was_in_the_way() {
+    let mailbox = Mailbox::start(Manner::plain());
+    cellar(&mailbox).run(["alert", "--task", "backup", "--exit-status", "75"]).succeeds();
+    let text = mailbox.only_mail().text().to_owned();
+    assert!(text.contains("may pass (exit status 75)") && !text.contains("lock"), "{text}");
+}
+
+/// The unit's credentials as systemd lays them out.
+fn credentials(cellar: &Cellar, unit: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
+    let folder = cellar.scratch().join(unit);
+    fs::create_dir(&folder).unwrap();
+    for (name, text) in files {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    let unit = "pgcellar-backup-alert@main.service";
+    let files = [("db-password.stored", "junk\n"), ("smtp-password", "\n"), ("db-password.misplaced", "\n")];
+    let folder = credentials(&cellar, unit, &files);
+    let run = |unit: &str, status: &str| {
+        let run = cellar.run(["alert", "--task", "backup"]).env("MONITOR_UNIT", unit);
+        run.env("MONITOR_SERVICE_RESULT", "exit-code")
+            .env("MONITOR_EXIT_CODE", "exited")
+            .env("MONITOR_EXIT_STATUS", status)
+    };
+    run(UNIT, "243").env("CREDENTIALS_DIRECTORY", &folder).succeeds();
+    let text = words(mailbox.only_mail().text());
+    let path = "/etc/credstore.encrypted/pgcellar.main.db-password.encrypted";
+    for said in [
+        "systemd could not load its credentials (exit status 243, CREDENTIALS)",
+        &format!("{path} is not what systemd-creds encrypt makes"),
+        &format!("systemd-creds encrypt --name=db-password.encrypted - {path}"),
+        "pgcellar config check -i main",
+    ] {
+        assert!(text.contains(said), "no '{said}' in {text}");
+    }
+    // The alert of an alert: one that has run has said what it could not do.
+    run(unit, "69").succeeds().says("has said itself");
+    assert_eq!(mailbox.mails().len(), 1);
+    run(unit, "243").succeeds();
+    let mails = mailbox.mails();
+    let text = words(mails.last().unwrap().text());
+    assert!(mails.len() == 2 && text.contains(&format!("Unit {UNIT}")), "{text}");
+    assert!(text.contains(&format!("{unit}: systemd could not load its credentials")), "{text}");
+}
+
+#[test]
+fn wrong_settings_keep_no_alert_and_no_verdict_back() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    let cases: [(&str, &str); 8] = [
+        ("BACKUP_DIR", "relative"),
+        ("AWS_S3_BUCKET", "no bucket"),
+        ("PGCELLAR_HOST", "no host"),
+        ("DB_NAME", "\"open"),
+        ("SMTP_FROM", "nobody"),
+        ("SMTP_USER", "me"),
+        ("SMTP_TLS", "maybe"),
+        ("NOTIFICATION_EMAIL", "root, ops@example.org"),
+    ];
+    for (number, (name, value)) in cases.into_iter().enumerate() {
+        // Without SMTP_TLS, the server would have to encrypt: then the settings that worked last are better.
+        alert(&cellar).env(name, value).succeeds();
+        let mails = mailbox.mails();
+        assert_eq!(mails.len(), number + 1, "{name}");
+        let text = mails.last().unwrap().text();
+        assert!(name == "DB_NAME" || text.contains(name), "{name}: {text}");
+    }
+    let before = mailbox.mails().len();
+    let state = cellar.scratch().join("state");
+    fs::create_dir(&state).unwrap();
+    let run = monitor(&cellar).env("BACKUP_DIR", "relative").env("STATE_DIRECTORY", &state);
+    assert_eq!(run.finish().code(), Some(3));
+    assert_eq!(mailbox.mails().len(), before + 1);
+    assert!(mailbox.mails().last().unwrap().text().contains("BACKUP_DIR"));
+}
+
+#[test]
+fn settings_that_cannot_be_read_give_way_to_those_that_worked_last() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    let state = cellar.scratch().join("state");
+    fs::create_dir(&state).unwrap();
+    monitor(&cellar).env("STATE_DIRECTORY", &state).finish();
+    let before = mailbox.mails().len();
+    let bare = || {
+        let names = ["BACKUP_DIR", "DB_NAME", "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "NOTIFICATION_EMAIL"];
+        let run = cellar.run(["alert"]).env("MONITOR_UNIT", "pgcellar-backup@none-such.service");
+        let run = names.into_iter().fold(run, |run, name| run.without(name));
+        run.env("MONITOR_SERVICE_RESULT", "resources").env("STATE_DIRECTORY", &state)
+    };
+    bare().succeeds();
+    let mails = mailbox.mails();
+    assert_eq!(mails.len(), before + 1);
+    let mail = mails.last().unwrap();
+    assert!(mail.subject().contains("backup could not start"), "{}", mail.subject());
+    assert!(mail.text().contains("there is no /etc/pgcellar/main.env"), "{}", mail.text());
+    fs::remove_dir_all(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    bare().fails(exit::CONFIG).says("there are no settings");
+}
+
+/// A monitor that systemd could not start has its verdict told by its alert: once, and when it is over.
+#[test]
+fn a_monitor_that_cannot_start_is_stood_in_for() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    let folder = credentials(&cellar, "pgcellar-monitor-alert@main.service", &[("db-password.stored", "junk\n")]);
+    let run = || {
+        let run = cellar.run(["alert", "--task", "monitor"]).env("MONITOR_UNIT", "pgcellar-monitor@main.service");
+        let run = run.env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_CODE", "exited");
+        run.env("MONITOR_EXIT_STATUS", "243").env("CREDENTIALS_DIRECTORY", &folder)
+    };
+    run().succeeds();
+    let mail = mailbox.only_mail();
+    let text = words(mail.text());
+    for said in ["monitor could not start", "is not what", "neither the server", "pgcellar.main.db-password.encrypted"]
+    {
+        assert!(text.contains(said), "no '{said}' in {text}");
+    }
+    run().succeeds();
+    assert_eq!(mailbox.mails().len(), 1, "{:#?}", mailbox.mails());
+    monitor(&cellar).finish();
+    let mails = mailbox.mails();
+    assert!(words(mails.last().unwrap().text()).contains("this is over: monitor could not start"), "{mails:#?}");
 }

@@ -75,6 +75,20 @@ fn the_password_comes_from_a_file_or_a_credential() {
 }
 
 #[test]
+fn a_credential_that_is_not_looked_for_is_named() {
+    let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
+    let folder = cellar.scratch().join("pgcellar-monitor-1@shop.service");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("smtp-password.misplaced"), PASSWORD).unwrap();
+    let run = || test_mail(&cellar, 1, &certificates).env("SMTP_USER", USER).env("CREDENTIALS_DIRECTORY", &folder);
+    let outcome =
+        run().fails(exit::CONFIG).says("/etc/credstore.encrypted/pgcellar.shop.smtp-password is not looked for");
+    assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
+    // What another place has is used.
+    run().env("SMTP_PASS", PASSWORD).fails(exit::UNAVAILABLE);
+}
+
+#[test]
 fn a_login_that_fails() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));

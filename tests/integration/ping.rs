@@ -153,6 +153,12 @@ fn a_run_that_was_killed_is_pinged_by_its_alert() {
     // One that could say so itself did.
     run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "69").succeeds();
     assert_eq!(paths(&requests).len(), 1);
+    // One that was not started could not; what is told of it is of the run before.
+    run().env("MONITOR_SERVICE_RESULT", "success").env("MONITOR_EXIT_STATUS", "0").succeeds();
+    run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "243").succeeds();
+    assert_eq!(paths(&requests).len(), 3);
+    assert!(requests.lock().unwrap()[1].1.contains("systemd did not start it"));
+    assert!(requests.lock().unwrap()[2].1.contains("could not load its credentials"));
 }
 
 /// A web server under TLS.

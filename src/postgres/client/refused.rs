@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::config::Connection;
+use crate::config::{Connection, how_to_store};
 use crate::error::{Error, Kind};
 use crate::postgres::client::{
     MAINTENANCE, NO_SEARCH_PATH, breaks_session, identifier, log_in, pooler, reason, tls_failure,
@@ -16,6 +16,10 @@ const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM 
 
 /// What to look at where pg_hba.conf, or the role, does not let us in; both have one code.
 const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
+
+/// What to do about a password that is wrong, and about one that is missing.
+const OTHER_PASSWORD: &str = "look at DB_USER and DB_PASSWORD, or the credential db-password";
+const NO_PASSWORD: &str = "set DB_PASSWORD, or the credential db-password, or ~/.pgpass";
 
 /// What it means that the role has no CONNECT.
 const NO_CONNECT: &str = "the role may not connect to this database";
@@ -52,7 +56,7 @@ pub async fn explain(connection: &Connection, user: &str, database: &str, error:
             Some((kind, hint)) => (kind, hint),
             None => {
                 let (kind, hint) = of_server(code, &why);
-                (kind, hint.to_owned())
+                (kind, with_command(hint))
             }
         };
     let refused = Error::new(kind, what).hint(hint);
@@ -113,12 +117,18 @@ fn limit_hint(kind: &str, name: &str) -> String {
     format!("{mend}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
 }
 
+/// With the command that stores the password, where it is a unit that lacks it.
+fn with_command(hint: &str) -> String {
+    match how_to_store("db-password").filter(|_| [OTHER_PASSWORD, NO_PASSWORD].contains(&hint)) {
+        Some(command) => format!("{hint}: {command} stores it, from its standard input"),
+        None => hint.to_owned(),
+    }
+}
+
 /// What is wrong with the connection, the role or the server.
 fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
     match code {
-        Some(code) if *code == SqlState::INVALID_PASSWORD => {
-            (Kind::NotPermitted, "look at DB_USER and DB_PASSWORD, or the credential db-password")
-        }
+        Some(code) if *code == SqlState::INVALID_PASSWORD => (Kind::NotPermitted, OTHER_PASSWORD),
         Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (Kind::NotPermitted, NOT_LET_IN),
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => (Kind::NotPermitted, NO_CONNECT),
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
@@ -129,9 +139,7 @@ fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
             (Kind::Config, pooler::WAY_OUT)
         }
         Some(_) => (Kind::Unavailable, "the server refuses connections for now, try again later"),
-        None if why.contains("password missing") => {
-            (Kind::NotPermitted, "set DB_PASSWORD, or the credential db-password, or ~/.pgpass")
-        }
+        None if why.contains("password missing") => (Kind::NotPermitted, NO_PASSWORD),
         None => (Kind::Unavailable, "is it running at this host and port, and does pg_hba.conf let this host in?"),
     }
 }

@@ -24,7 +24,9 @@ pub fn check(directory: &Path) -> Result<()> {
             .hint(format!("as root: systemctl start {unit}; journalctl -u {unit} tells why it fails")));
     }
     if let Some(setting) = private(directory) {
-        let why = format!("what is written to the backup directory {shown} goes with the unit, which has a folder of its own");
+        let why = format!(
+            "what is written to the backup directory {shown} goes with the unit, which has a folder of its own"
+        );
         return Err(Error::new(Kind::Config, format!("{why} there ({setting})")).hint(elsewhere()));
     }
     if unit::is_own() && directory.metadata().is_err() && is_hidden(directory) {

@@ -2,11 +2,13 @@
 
 use crate::cli::AlertArgs;
 use crate::config::{Databases, Place};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
+use crate::host::unit_failure::{self, UnitFailure};
 use crate::printable::printable;
+use crate::task::alert::lacking::{self, Lacking};
 
 /// A run that failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Failure {
     /// Task, such as `backup`.
     pub task: String,
@@ -26,6 +28,10 @@ pub struct Failure {
     pub instance: String,
     /// Databases that are configured, if they are.
     pub databases: Option<Databases>,
+    /// What was in the way of the run, as it has said itself.
+    pub cause: Option<Cause>,
+    /// What the unit needs and lacks: systemd did not start it. Empty where nothing is missing any more.
+    pub lacking: Option<Vec<Lacking>>,
 }
 
 impl Failure {
@@ -46,6 +52,8 @@ impl Failure {
             instance: place.instance.clone(),
             // An alert is worth sending whatever is wrong with the names.
             databases: Databases::new(&args.databases).ok(),
+            cause: None,
+            lacking: None,
         })
     }
 
@@ -69,22 +77,46 @@ impl Failure {
 
     /// The subject line.
     pub fn headline(&self) -> String {
-        format!("{} failed on {} ({})", self.what(), self.host, self.instance)
+        let how = if self.has_run() { "failed" } else { "could not start" };
+        format!("{} {how} on {} ({})", self.what(), self.host, self.instance)
     }
 
     /// Whether it could not say itself that it failed.
+    pub fn is_silent(&self) -> bool {
+        self.was_killed() || !self.has_run()
+    }
+
+    /// Whether it was ended from outside.
     pub fn was_killed(&self) -> bool {
         matches!(self.code.as_deref(), Some("killed" | "dumped"))
             || matches!(self.result.as_deref(), Some("signal" | "core-dump" | "timeout" | "watchdog" | "oom-kill"))
     }
 
+    /// Whether the program of the task has run at all.
+    pub fn has_run(&self) -> bool {
+        self.lacking.is_none() && self.not_set_up().is_none()
+    }
+
+    /// Why systemd could not start the program, where it has tried to.
+    pub fn not_set_up(&self) -> Option<UnitFailure> {
+        let status = || self.status.as_deref().and_then(|status| status.parse().ok());
+        let exited = || self.code.as_deref().is_none_or(|code| code == "exited");
+        self.result.as_deref().and_then(|result| unit_failure::of_result(result, &self.instance)).or_else(|| {
+            status().filter(|_| exited()).and_then(|status| unit_failure::of_status(status, &self.instance))
+        })
+    }
+
     /// How it ended, and what to do about it: systemd's `$SERVICE_RESULT` and `$EXIT_STATUS` in words
     /// (`systemd.exec(5)`).
-    pub fn how(&self) -> (String, &'static str) {
+    pub fn how(&self) -> (String, String) {
+        if let Some(units) = &self.lacking {
+            return lacking::in_words(units, self.subject());
+        }
+        if let Some(UnitFailure { what, hint }) = self.not_set_up() {
+            return (what, hint);
+        }
         let status = self.status.as_deref().map(printable).unwrap_or_default();
-        let signal =
-            if status.is_empty() { String::new() } else { format!(" (SIG{})", status.trim_start_matches("SIG")) };
-        match self.result.as_deref() {
+        let (how, hint) = match self.result.as_deref() {
             Some("timeout" | "watchdog") => (
                 "it did not get on for as long as its unit allows, and was stopped".to_owned(),
                 "does the server answer, does a lock hold the dump up, are the disk and the bucket quick enough?",
@@ -94,18 +126,60 @@ impl Failure {
                 "free memory, or give its unit more (MemoryMax=)",
             ),
             Some("signal") => {
-                (format!("it was killed{signal}"), "who did that? The next run starts from the beginning")
+                (format!("it was killed{}", signal(&status)), "who did that? The next run starts from the beginning")
             }
-            Some("core-dump") => (format!("it broke down{signal}"), "this is a fault of the program: please report it"),
-            Some(result @ ("resources" | "start-limit-hit" | "protocol" | "exec-condition")) => {
-                (format!("systemd could not run it ({result})"), "systemctl status tells more")
+            Some("core-dump") => {
+                (format!("it broke down{}", signal(&status)), "this is a fault of the program: please report it")
             }
             _ => match (self.code.as_deref(), status.parse::<u16>()) {
-                (Some("killed" | "dumped"), _) => (format!("it was killed{signal}"), "the next run starts anew"),
-                (_, Ok(status)) => exited(status),
+                (Some("killed" | "dumped"), _) => {
+                    (format!("it was killed{}", signal(&status)), "the next run starts anew")
+                }
+                (_, Ok(status)) => self.exited(status),
                 (_, Err(_)) => ("it failed".to_owned(), ""),
             },
-        }
+        };
+        (how, hint.to_owned())
+    }
+
+    fn exited(&self, status: u16) -> (String, &'static str) {
+        let (meaning, hint) = match status {
+            64 => ("the command line is wrong", ""),
+            65 => ("data is damaged, or is not what was backed up", ""),
+            66 => ("something is missing", ""),
+            69 => ("a server or the bucket could not be reached, or broke off", ""),
+            70 => ("an error inside pgcellar", ""),
+            71 => ("the system refused a resource, or a program is missing", ""),
+            73 => ("a file could not be written", ""),
+            75 => passing(self.cause),
+            77 => ("not permitted", ""),
+            78 => ("a setting is wrong", ""),
+            _ => return (format!("it exited with status {status}"), ""),
+        };
+        (format!("{meaning} (exit status {status})"), hint)
+    }
+}
+
+/// What an `EX_TEMPFAIL` was for.
+fn passing(cause: Option<Cause>) -> (&'static str, &'static str) {
+    match cause {
+        Some(Cause::AnotherRun) => ("another run was at work", "the next run comes by the schedule"),
+        Some(Cause::TableLock) => (
+            "another session held a lock on a table for too long",
+            "pg_stat_activity shows who; run it at a quieter time, or let it wait longer with BACKUP_LOCK_WAIT_TIMEOUT",
+        ),
+        Some(Cause::TablesDropped) => ("tables were dropped under each dump", "run it when nothing drops tables"),
+        Some(Cause::Stopped) => ("it was told to stop", "somebody stopped it, or the host went down; run it again"),
+        None => ("something was in the way that may pass", ""),
+    }
+}
+
+/// A signal by its name, or by its number, which is all that `systemctl show` has.
+fn signal(status: &str) -> String {
+    match status {
+        "" => String::new(),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => format!(" (signal {number})"),
+        name => format!(" (SIG{})", name.trim_start_matches("SIG")),
     }
 }
 
@@ -115,24 +189,6 @@ fn task_of(unit: &str) -> Option<&str> {
     name.split(['@', '.']).next().filter(|task| !task.is_empty())
 }
 
-fn exited(status: u16) -> (String, &'static str) {
-    let meaning = match status {
-        64 => "the command line is wrong",
-        65 => "data is damaged, or is not what was backed up",
-        66 => "something is missing",
-        69 => "a server or the bucket could not be reached, or broke off",
-        70 => "an error inside pgcellar",
-        71 => "the system refused a resource, or a program is missing",
-        73 => "a file could not be written",
-        75 => "another run held the lock, or the run was told to stop",
-        77 => "not permitted",
-        78 => "a setting is wrong",
-        200.. => return (format!("systemd could not run it (status {status})"), "systemctl status tells more"),
-        _ => return (format!("it exited with status {status}"), ""),
-    };
-    (format!("{meaning} (exit status {status})"), "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,14 +196,12 @@ mod tests {
     fn failure(result: Option<&str>, code: Option<&str>, status: Option<&str>) -> Failure {
         Failure {
             task: "backup".to_owned(),
-            unit: None,
-            invocation: None,
             result: result.map(str::to_owned),
             code: code.map(str::to_owned),
             status: status.map(str::to_owned),
             host: "db1".to_owned(),
             instance: "main".to_owned(),
-            databases: None,
+            ..Failure::default()
         }
     }
 
@@ -155,14 +209,14 @@ mod tests {
     fn how_a_run_ended() {
         let cases = [
             (Some("exit-code"), Some("exited"), Some("69"), "could not be reached", false),
-            (Some("exit-code"), Some("exited"), Some("203"), "systemd could not run it", false),
+            (Some("exit-code"), Some("exited"), Some("75"), "may pass (exit status 75)", false),
             (Some("exit-code"), Some("exited"), Some("1"), "status 1", false),
             (Some("signal"), Some("killed"), Some("KILL"), "killed (SIGKILL)", true),
+            (Some("signal"), Some("killed"), Some("9"), "killed (signal 9)", true),
             (Some("core-dump"), Some("dumped"), Some("SEGV"), "(SIGSEGV)", true),
             (Some("timeout"), Some("killed"), Some("TERM"), "did not get on", true),
             (Some("timeout"), Some("exited"), Some("75"), "did not get on", true),
             (Some("oom-kill"), Some("killed"), Some("KILL"), "no memory", true),
-            (Some("start-limit-hit"), None, None, "start-limit-hit", false),
             (None, None, Some("73"), "could not be written", false),
             (None, Some("killed"), Some("SIGKILL"), "killed (SIGKILL)", true),
             (None, None, None, "it failed", false),
@@ -172,6 +226,37 @@ mod tests {
             let (how, _) = failure.how();
             assert!(how.contains(expected), "{result:?} {code:?} {status:?}: {how}");
             assert_eq!(failure.was_killed(), killed, "{result:?} {code:?} {status:?}");
+            assert_eq!((failure.has_run(), failure.is_silent()), (true, killed), "{result:?} {code:?} {status:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_did_not_come_about() {
+        let cases = [
+            (Some("exit-code"), Some("exited"), Some("203"), "execute its program"),
+            (Some("exit-code"), Some("exited"), Some("243"), "load its credentials"),
+            (Some("start-limit-hit"), None, None, "start-limit-hit"),
+            (Some("resources"), None, None, "(resources)"),
+        ];
+        for (result, code, status, expected) in cases {
+            let failure = failure(result, code, status);
+            assert!(failure.is_silent() && !failure.has_run() && !failure.was_killed());
+            assert!(failure.how().0.contains(expected), "{:?}", failure.how());
+            assert_eq!(failure.headline(), "backup could not start on db1 (main)");
+        }
+    }
+
+    #[test]
+    fn what_was_in_the_way_is_what_the_run_has_said() {
+        let mut failure = failure(Some("exit-code"), Some("exited"), Some("75"));
+        for (cause, expected) in [
+            (Cause::AnotherRun, "another run"),
+            (Cause::TableLock, "a lock on a table"),
+            (Cause::TablesDropped, "were dropped"),
+            (Cause::Stopped, "told to stop"),
+        ] {
+            failure.cause = Some(cause);
+            assert!(failure.how().0.contains(expected), "{:?}", failure.how());
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::config::local_zone;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::health::words::time;
 use crate::host::logged::Logged;
 use crate::host::mail::{Letter, Page, Tone};
@@ -29,8 +29,19 @@ pub enum Told<'a> {
 const CONCEALED: &str = "The log stays on its host, because backups are encrypted there and errors may name what is in the \
                          database: the journal has it, or the log of the container.";
 
+/// What is wrong beside the run.
+#[derive(Debug, Default)]
+pub struct Doubts {
+    /// Why the usual alert could not tell it, and what to do about that.
+    pub silent: Option<(String, String)>,
+    /// What is wrong with files that systemd needs to start the task.
+    pub files: Vec<Error>,
+    /// What is wrong with settings that the alert itself needs.
+    pub settings: Vec<Error>,
+}
+
 /// Composes the letter.
-pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, String)>>) -> Letter {
+pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, String)>>, doubts: &Doubts) -> Letter {
     let logged = match told {
         Told::Lines(logged) => Some(logged),
         Told::Concealed | Told::Nothing => None,
@@ -40,7 +51,17 @@ pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, Str
     for error in errors(failure, logged) {
         page = page.item(Tone::Bad, "Error", error, "");
     }
-    page = page.item(Tone::Bad, "Result", &how, hint).facts(facts(failure));
+    for error in &doubts.files {
+        page = page.item(Tone::Bad, "Error", error.message(), error.hint_text().unwrap_or_default());
+    }
+    page = page.item(Tone::Bad, "Result", &how, &hint);
+    if let Some((why, hint)) = &doubts.silent {
+        page = page.item(Tone::Doubtful, "Alert", why, hint);
+    }
+    for error in &doubts.settings {
+        page = page.item(Tone::Doubtful, "Settings", error.message(), error.hint_text().unwrap_or_default());
+    }
+    page = page.facts(facts(failure));
     page = match good {
         Ok(good) if good.is_empty() => {
             page.heading("Last good backup").words("None: there is nothing to restore from.")
@@ -75,6 +96,8 @@ fn facts(failure: &Failure) -> Vec<(String, String)> {
 
 fn commands(failure: &Failure) -> Vec<String> {
     let mut commands = Vec::new();
+    let lacking = failure.lacking.iter().flatten();
+    commands.extend(lacking.map(|one| format!("systemctl status {}", printable(&one.unit))));
     if let Some(unit) = failure.unit.as_deref().map(printable) {
         commands.push(format!("systemctl status {unit}"));
         commands.push(match &failure.invocation {
@@ -95,17 +118,16 @@ mod tests {
     fn that_a_run_was_stopped_is_said_once() {
         let failure = |result: &str| Failure {
             task: "backup".to_owned(),
-            unit: None,
-            invocation: None,
             result: Some(result.to_owned()),
             code: Some("exited".to_owned()),
             status: Some("75".to_owned()),
             host: "db1".to_owned(),
             instance: "main".to_owned(),
-            databases: None,
+            ..Failure::default()
         };
         let stopped = "interrupted (nothing half-made was left; run it again)".to_owned();
-        let logged = Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()] });
+        let logged =
+            Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
         assert_eq!(errors(&failure("timeout"), Some(&logged)), ["no space left"]);
         // Somebody has stopped it, and that is the reason.
         assert_eq!(errors(&failure("exit-code"), Some(&logged)), ["no space left", &stopped]);

@@ -9,7 +9,7 @@ use crate::catalogue::document;
 use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, Role, StoredFile};
 use crate::config::Maker;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
 use crate::identity::Identity;
@@ -145,6 +145,7 @@ impl Copier {
         };
         Error::new(Kind::TryAgain, format!("{id} is being written to {} by {whose}", self.to.location()))
             .hint("give each instance and host an AWS_S3_PREFIX of its own")
+            .caused_by(Cause::AnotherRun)
     }
 
     /// Whether a run that announced this very manifest has left this file whole. What else of ours has its name goes.

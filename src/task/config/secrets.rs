@@ -1,6 +1,9 @@
 //! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
 
+use crate::credential_files;
 use crate::environment::CREDENTIALS;
+use crate::error::Error;
+use crate::host::thread::joined;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
 use crate::task::config::source::{Origin, Source};
@@ -37,13 +40,21 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) {
     }
 }
 
+/// Tells of credentials of an instance that its units cannot load, or do not look for. Only root may read the files.
+pub async fn check_credentials(source: &Source, findings: &mut Findings) {
+    let Origin::Units { instance } = &source.origin else { return };
+    let instance = instance.clone();
+    let look = move || Ok(credential_files::of_host(&instance));
+    for problem in joined(tokio::task::spawn_blocking(look).await).unwrap_or_default() {
+        let harmless = problem.is_harmless;
+        let text = Error::from(problem).to_string();
+        if harmless { findings.warning_in(0, text) } else { findings.error_in(0, text) }
+    }
+}
+
 fn elsewhere(source: &Source, variable: &str, credential: &str) -> String {
     match &source.origin {
-        Origin::Units { instance } => {
-            format!(
-                "systemd-creds encrypt --name={credential}.encrypted - /etc/credstore.encrypted/pgcellar.{instance}.{credential}.encrypted"
-            )
-        }
+        Origin::Units { instance } => credential_files::encrypt_command(instance, credential),
         // A key's session and the like have no file.
         _ if variable == "AWS_SESSION_TOKEN" => format!("the systemd credential {credential}"),
         _ => format!("a file that {variable}_FILE names, or the systemd credential {credential}"),

@@ -3,12 +3,27 @@
 use std::sync::Arc;
 
 use crate::cli::Part;
+use crate::config::credential_problems;
 use crate::config::readers::warning_of_instance;
+use crate::credential_files;
 use crate::error::{Error, Kind};
+use crate::host::thread::joined;
 use crate::host::unit;
 use crate::task::config;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
+
+/// What is wrong with the files of credentials: those of this unit, and for root those of the instance.
+async fn credentials(instance: &str) -> Vec<Error> {
+    let of_unit = credential_problems();
+    if !of_unit.is_empty() {
+        return of_unit.into_iter().map(Error::from).collect();
+    }
+    let instance = instance.to_owned();
+    let look = move || Ok(credential_files::of_host(&instance));
+    let found = joined(tokio::task::spawn_blocking(look).await).unwrap_or_default();
+    found.into_iter().filter(|problem| !problem.is_harmless).map(Error::from).collect()
+}
 
 /// Tells everything that is wrong with them.
 pub async fn check(known: &Arc<Known>) -> Checks {
@@ -33,7 +48,11 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     if let Some(warning) = &open {
         checks.warning("file", warning, "see pgcellar.env(5)");
     }
-    if found.is_empty() && open.is_none() {
+    let mut credentials = credentials(&args.place.instance).await;
+    // A setting that needs the credential has said it.
+    credentials.retain(|error| !found.iter().any(|(_, text)| text.contains(error.message())));
+    credentials.iter().for_each(|error| checks.failed("credentials", error));
+    if found.is_empty() && open.is_none() && credentials.is_empty() {
         checks.ok("environment", "every variable is known, and can be used");
     }
     checks

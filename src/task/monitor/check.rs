@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::CheckArgs;
-use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
@@ -13,6 +12,7 @@ use crate::host::stop::Stop;
 use crate::printable::printable;
 use crate::task::monitor::gather::{Looked, look};
 use crate::task::monitor::notify::{Status, notify};
+use crate::task::usable_settings;
 
 /// Prints the verdict and its reasons. Where a setting is wrong nothing can be said of the backups, and the verdict is
 /// UNKNOWN: another exit status would tell a monitoring system nothing. The verdict stands, whether it can be mailed or
@@ -46,7 +46,7 @@ fn overview(looked: &Looked) -> Overview<'_> {
 }
 
 async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
-    let place = Place::new(&args.health.place)?;
+    let (place, _) = usable_settings::place(&args.health.place);
     match looked {
         Ok(looked) => {
             looked.findings.iter().filter(|finding| finding.level > Level::Ok).for_each(record);
@@ -67,7 +67,8 @@ fn record(finding: &Finding) {
     );
 }
 
-fn cannot_look(error: &Error) -> Finding {
+/// The finding of a look that a wrong setting has kept from being taken.
+pub fn cannot_look(error: &Error) -> Finding {
     Finding {
         level: Level::Unknown,
         check: "settings",

@@ -65,7 +65,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     };
     let connection = Connection::new(&args.connection)?;
     let found = stores::read(&place, Some(&connection)).await?;
-    let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_"));
+    let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_") || key.setting == keys::ALL);
     let on_server = match wanted {
         Some(_) if !password => ask(&connection).await,
         _ => Ok(None),

@@ -5,15 +5,16 @@ use std::time::Duration;
 use jiff::{Timestamp, Zoned};
 
 use crate::cli::NotifyArgs;
-use crate::config::{MailSettings, Period, Place, local_zone};
+use crate::config::{KnownMail, MailSettings, Period, Place, local_zone};
 use crate::error::{Kind, Result};
 use crate::health::notified::{News, Notified};
 use crate::health::words::time;
 use crate::health::{Finding, Level};
 use crate::host::event;
 use crate::host::mail::{Letter, Page, Tone, deliver};
-use crate::host::state::StateFile;
+use crate::host::state::{StateFile, peek};
 use crate::printable::printable;
+use crate::task::usable_settings::{self, Mail};
 
 /// How long another run that mails is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -27,24 +28,49 @@ pub struct Status {
     pub html: String,
 }
 
-/// Mails what people do not know yet, if mail is configured. What could not be mailed is tried again by the next run;
-/// nothing counts as told before.
+/// Mails what people do not know yet, if mail is configured.
 pub async fn notify(
     args: &NotifyArgs,
     place: &Place,
     findings: &[Finding],
     status: impl FnOnce() -> Option<Status>,
 ) -> Result<()> {
-    let period = Period::new(&args.report)?;
-    let Some(settings) = MailSettings::new(&args.mail, &place.host)? else { return Ok(()) };
+    let period = Period::new(&args.report).unwrap_or_else(|error| {
+        log::error!("{error}");
+        None
+    });
+    let known = peek(place, Notified::NAME).and_then(|state: Notified| state.mail);
+    let Mail { settings, error } = usable_settings::mail(&args.mail, &place.host, known, true);
+    let Some(settings) = settings else { return error.map_or(Ok(()), Err) };
+    let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
+    let mut state: Notified = file.read()?;
+    let known = Some(KnownMail::of(&args.mail));
+    if let Some(error) = error {
+        log::error!(MESSAGE_ID = event::MAIL_FAILED; "mail is sent without what is wrong in its settings: {error}");
+    } else if state.mail != known {
+        state.mail = known;
+        file.write(&state)?;
+    }
+    drop(file);
+    tell(&settings, place, findings, period, status).await
+}
+
+/// The same by these settings. What could not be mailed is tried again by the next run; nothing counts as told before.
+pub async fn tell(
+    settings: &MailSettings,
+    place: &Place,
+    findings: &[Finding],
+    period: Option<Period>,
+    status: impl FnOnce() -> Option<Status>,
+) -> Result<()> {
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
     // What cannot go out yet may be one letter's fault, and then the news can.
-    let waiting = send_waiting(&settings, &file, &mut state).await;
+    let waiting = send_waiting(settings, &file, &mut state).await;
 
     let news = state.compare(findings, Timestamp::now());
     if !news.is_empty() {
-        deliver(&settings, &letter(place, &news)).await?;
+        deliver(settings, &letter(place, &news)).await?;
     }
     if state.told != news.told {
         state.told = news.told;
@@ -55,7 +81,7 @@ pub async fn notify(
     if let Some(Status { text, html }) = due.then(status).flatten() {
         let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
         let subject = format!("[pgcellar] {} {}: status of {:.0}", worst.name(), whose(place), Zoned::now().date());
-        deliver(&settings, &Letter::of_parts(subject, text, html)).await?;
+        deliver(settings, &Letter::of_parts(subject, text, html)).await?;
         state.reported = Some(Timestamp::now());
         file.write(&state)?;
     }

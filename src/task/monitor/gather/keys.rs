@@ -4,15 +4,23 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::cli::HealthArgs;
-use crate::config::{identities, recipients};
-use crate::error::Error;
+use crate::config::{credential_problems, identities, leave_out, recipients};
+use crate::credential_files::Problem;
+use crate::environment::CREDENTIALS;
+use crate::error::{Error, Kind};
 use crate::health::facts::{Trouble, UnusableKey};
+use crate::host::unit_failure::credentials_hint;
 use crate::redacted::shown_path;
 
 /// The settings without the files that cannot be used, so that the rest can be looked at, and what is wrong with those.
 pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let mut args = args.clone();
-    let mut found = Vec::new();
+    let mut found = unusable_credentials();
+    if args.without_credentials {
+        CREDENTIALS.iter().for_each(|(_, credential)| leave_out(credential));
+        found = vec![not_loaded(&args.place.instance)];
+    }
+    let no_bucket = found.iter().any(|key| key.setting == ALL || key.setting.starts_with("AWS_"));
     let connection = &mut args.connection;
     take(&mut found, "DB_PASSWORD_FILE", &mut connection.password_file);
     take(&mut found, "DB_SSLROOTCERT", &mut connection.sslrootcert);
@@ -26,7 +34,7 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
     let id = take(&mut found, "AWS_ACCESS_KEY_ID_FILE", &mut s3.access_key_id_file);
     let secret = take(&mut found, "AWS_SECRET_ACCESS_KEY_FILE", &mut s3.secret_access_key_file);
     let authority = take(&mut found, "AWS_CA_BUNDLE", &mut s3.ca_bundle);
-    if id || secret || authority {
+    if id || secret || authority || no_bucket {
         // The backup directory can be looked at all the same, if there is one.
         s3.bucket =
             s3.bucket.take().filter(|_| args.place.backup_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty()));
@@ -38,6 +46,26 @@ pub fn check(args: &HealthArgs) -> (HealthArgs, Vec<UnusableKey>) {
         found.push(UnusableKey { setting: "BACKUP_AGE_IDENTITY", for_backups: false, trouble: Trouble::from(&error) });
     }
     (args, found)
+}
+
+/// The name of all credentials at once.
+pub const ALL: &str = "credentials";
+
+/// Credentials that somebody has stored and systemd does not hand over as they are meant. They are left out from now on.
+fn unusable_credentials() -> Vec<UnusableKey> {
+    let key = |problem: Problem| {
+        let (setting, credential) = CREDENTIALS.iter().find(|(_, credential)| *credential == problem.credential)?;
+        leave_out(credential);
+        let for_backups = setting.starts_with("DB_") || setting.starts_with("AWS_");
+        Some(UnusableKey { setting, for_backups, trouble: Trouble::from(&Error::from(problem)) })
+    };
+    credential_problems().into_iter().filter_map(key).collect()
+}
+
+fn not_loaded(instance: &str) -> UnusableKey {
+    let message = "no credential could be loaded, so neither the server nor the bucket was asked";
+    let error = Error::new(Kind::Config, message).hint(credentials_hint(instance));
+    UnusableKey { setting: ALL, for_backups: true, trouble: Trouble::from(&error) }
 }
 
 /// Looks at a file. One that cannot be read is told, and taken out of its setting.

@@ -1,21 +1,22 @@
 //! What systemd tells of an instance's timers and services.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
-
-use tokio::process::Command;
 
 use crate::calendar::tasks::TASKS;
 use crate::health::facts::{Unit, UnitTrouble};
+use crate::host::systemctl::{self, Properties};
 
-/// How long systemd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is asked of each unit (`org.freedesktop.systemd1(5)`). The state of its file tells nothing: a template's says
-/// `static` or `disabled`, whatever runs.
-const PROPERTIES: &str =
-    "--property=Id,LoadState,ActiveState,SubState,Result,Wants,NextElapseUSecRealtime,NextElapseUSecMonotonic";
+/// What is asked of each unit. The state of its file tells nothing: a template's says `static` or `disabled`, whatever runs.
+const PROPERTIES: &[&str] = &[
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "Wants",
+    "NextElapseUSecRealtime",
+    "NextElapseUSecMonotonic",
+];
 
 /// The units that do not do what the instance's target wants of them. Where no systemd runs, and of units that are not
 /// installed, nothing is told.
@@ -37,43 +38,14 @@ pub async fn timers(instance: &str) -> Vec<(String, String)> {
     units.iter().filter(|unit| unit.is_active()).map(next).filter(|(_, next)| !next.is_empty()).collect()
 }
 
-/// Asks systemd for the properties of these units; where none runs, nothing is told (`sd_booted(3)`).
 async fn show(units: BTreeSet<String>) -> Vec<Properties> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return Vec::new();
-    }
-    let mut command = Command::new("systemctl");
-    command.args(["show", PROPERTIES, "--"]).args(units).env("LC_ALL", "C").kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(Ok(output)) => parse(&String::from_utf8_lossy(&output.stdout)),
-        _ => {
-            log::debug!("systemctl show cannot be asked");
-            Vec::new()
-        }
-    }
+    systemctl::show(PROPERTIES, units).await
 }
 
-/// What `systemctl show` prints of one unit.
-struct Properties(String);
-
-fn parse(output: &str) -> Vec<Properties> {
-    output.split("\n\n").map(|block| Properties(block.to_owned())).filter(|unit| !unit.get("Id").is_empty()).collect()
-}
-
-impl Properties {
-    fn get(&self, name: &str) -> &str {
-        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
-    }
-
-    fn is_active(&self) -> bool {
-        self.get("ActiveState") == "active"
-    }
-
-    /// Whether it elapses again; while it runs its service, that is open.
-    fn elapses(&self) -> bool {
-        let never = |property: &str| matches!(self.get(property), "" | "0" | "n/a" | "infinity");
-        self.get("SubState") == "running" || !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic")
-    }
+/// Whether a timer elapses again; while it runs its service, that is open.
+fn elapses(unit: &Properties) -> bool {
+    let never = |property: &str| matches!(unit.get(property), "" | "0" | "n/a" | "infinity");
+    unit.get("SubState") == "running" || !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic")
 }
 
 /// The instance's target.
@@ -130,7 +102,7 @@ fn loaded(unit: &Properties) -> bool {
 
 fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.is_active(), wanted) {
-        (true, _) if unit.elapses() => None,
+        (true, _) if elapses(unit) => None,
         (true, _) => Some(UnitTrouble::NoNextRun),
         (false, true) if !loaded(unit) => Some(UnitTrouble::NotLoaded(unit.get("LoadState").to_owned())),
         (false, true) => Some(UnitTrouble::Stopped),
@@ -149,6 +121,7 @@ fn of_service(unit: &Properties) -> Option<UnitTrouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::systemctl::parse;
 
     const NEXT: &str = "Mon 2026-11-23 02:00:00 UTC";
 
