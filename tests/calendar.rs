@@ -29,9 +29,8 @@ fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) 
         .output()
         .expect("systemd-analyze is of the package systemd");
     assert!(output.status.success(), "{expressions:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let mut runs = runs(&String::from_utf8(output.stdout).unwrap());
-    runs.sort_unstable();
-    runs.dedup();
+    let after = base.replacen(' ', "T", 1).replace(" UTC", "Z").parse().unwrap();
+    let mut runs = runs(&String::from_utf8(output.stdout).unwrap(), number, after);
     runs.truncate(number);
     runs
 }

@@ -19,5 +19,7 @@ pub mod settings_file;
 pub mod staging;
 pub mod state;
 pub mod stop;
+pub mod systemctl;
+pub mod systemd_analyze;
 pub mod systemd_run;
 pub mod thread;

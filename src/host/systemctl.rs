@@ -1,0 +1,77 @@
+//! Asks systemd for the properties of units (`systemctl(1)`, "show", which is made for programs; `org.freedesktop.systemd1(5)`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::process::Command;
+
+use crate::calendar::systemd;
+
+/// How long systemd may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told
+/// (`sd_booted(3)`).
+pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Vec::new();
+    }
+    let mut command = Command::new("systemctl");
+    command.arg("show").arg(format!("--property={properties}")).arg("--").args(units);
+    // Times are then in UTC, whose form is known.
+    command.env("LC_ALL", "C").env("TZ", "UTC").kill_on_drop(true);
+    match tokio::time::timeout(PATIENCE, command.output()).await {
+        Ok(Ok(output)) => parse(&String::from_utf8_lossy(&output.stdout)),
+        _ => {
+            log::debug!("systemctl show cannot be asked");
+            Vec::new()
+        }
+    }
+}
+
+/// What `systemctl show` prints of one unit.
+#[derive(Clone, Debug, Default)]
+pub struct Properties(String);
+
+fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.strip_prefix(name)?.strip_prefix('=')
+}
+
+/// Reads what `systemctl show` prints: an empty line stands between units.
+pub fn parse(output: &str) -> Vec<Properties> {
+    output.split("\n\n").map(|block| Properties(block.to_owned())).filter(|unit| !unit.get("Id").is_empty()).collect()
+}
+
+impl Properties {
+    /// The value of a property; that of one which the unit does not have is empty.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.lines().find_map(|line| value(line, name)).unwrap_or_default()
+    }
+
+    /// The values of a property that has a line each.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.lines().filter_map(move |line| value(line, name))
+    }
+
+    /// The value of a property that is a time.
+    pub fn time(&self, name: &str) -> Option<Timestamp> {
+        systemd::utc(self.get(name))
+    }
+
+    /// Whether the unit is active.
+    pub fn is_active(&self) -> bool {
+        self.get("ActiveState") == "active"
+    }
+
+    /// Whether its file was read.
+    pub fn is_loaded(&self) -> bool {
+        self.get("LoadState") == "loaded"
+    }
+
+    /// The expressions of a timer for `OnCalendar=`, as systemd writes them.
+    pub fn calendar(&self) -> Vec<String> {
+        let expression = |value: &str| Some(value.split_once("OnCalendar=")?.1.split_once(" ; ")?.0.to_owned());
+        self.all("TimersCalendar").filter_map(expression).collect()
+    }
+}
