@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
 use crate::calendar::cron::{Cron, without_comment};
 use crate::calendar::tasks::{TASKS, Task};
@@ -21,11 +21,12 @@ const RUN: Duration = Duration::from_secs(2 * 3600);
 /// The gap where nothing tells another one: a day.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many runs systemd is asked for at first, over how many days they must reach to show the longest gap, and how many it
-/// is asked for if they do not: enough for one each minute.
+/// How many runs systemd is asked for at first, and at the most: those of two weeks, if there is one each minute.
 const SOME: usize = 400;
-const DAYS: i64 = 15;
 const MANY: usize = 21_600;
+
+/// How far ahead the longest gap is looked for, if that many runs reach so far: over a year, in which clocks change twice.
+const AHEAD: Duration = Duration::from_secs(370 * 24 * 3600);
 
 /// The schedule of the backups: that of the timer where one runs, or else that of the settings.
 #[derive(Debug)]
@@ -147,12 +148,13 @@ impl Runs {
     async fn calendar(expressions: Vec<String>, as_timers: bool, now: Timestamp) -> Self {
         let question = |number| Question { expressions: &expressions, number, after: now, as_timers };
         let Ok(mut coming) = question(SOME).ask().await else { return Runs::Unknown };
-        let far = now.checked_add(SignedDuration::from_hours(24 * DAYS)).unwrap_or(now);
-        if coming.len() >= SOME
-            && coming.last().is_some_and(|last| *last < far)
-            && let Ok(more) = question(MANY).ask().await
-        {
-            coming = more;
+        let reached = coming.last().and_then(|last| Duration::try_from(last.duration_since(now)).ok());
+        if let Some(reached) = reached.filter(|reached| coming.len() >= SOME && *reached < AHEAD) {
+            let times = AHEAD.as_secs() / reached.as_secs().max(1) + 1;
+            let number = SOME.saturating_mul(usize::try_from(times).unwrap_or(MANY)).min(MANY);
+            if let Ok(more) = question(number).ask().await {
+                coming = more;
+            }
         }
         Runs::Calendar { expressions, as_timers, coming }
     }
