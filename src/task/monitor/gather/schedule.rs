@@ -34,6 +34,8 @@ pub struct Backups {
     runs: Runs,
     /// When the timer starts the next one, with its delay.
     next: Option<Timestamp>,
+    /// Whether there is a timer that would start it, and it does not run.
+    is_off: bool,
     /// What people call the schedule.
     text: String,
     troubles: Vec<(&'static str, Trouble)>,
@@ -72,13 +74,15 @@ impl Backups {
             troubles.extend(trouble(task, &difference, timer.as_ref()).map(|trouble| (task.variable, trouble)));
         }
         let backup = TASKS.iter().find(|task| task.variable == "BACKUP_SCHEDULE");
-        let timer = backup.and_then(|task| units.timer(task)).filter(|timer| !timer.expressions.is_empty());
+        let timer = backup.and_then(|task| units.timer(task));
+        let is_off = timer.is_none() && backup.is_some_and(|task| units.has_timer(task));
+        let timer = timer.filter(|timer| !timer.expressions.is_empty());
         let next = timer.as_ref().and_then(|timer| timer.next);
         let runs = match timer {
             Some(timer) => Runs::calendar(timer.expressions, true, now).await,
             None => Runs::configured(&settings.schedule, backup, zone, now).await,
         };
-        Backups { runs, next, text, troubles }
+        Backups { runs, next, is_off, text, troubles }
     }
 
     /// The first run after a moment that has passed.
@@ -101,6 +105,7 @@ impl Backups {
             }
         };
         let next = self.next.or_else(|| match &self.runs {
+            _ if self.is_off => None,
             Runs::Cron(cron, zone) => cron.next(now, zone),
             Runs::Calendar { coming, .. } => coming.first().copied(),
             Runs::Unknown => None,

@@ -74,11 +74,19 @@ impl Units {
         found
     }
 
+    /// Whether systemd has a timer for a task, whether it runs or not.
+    pub fn has_timer(&self, task: &Task) -> bool {
+        self.unit(task).is_some_and(|unit| unit.get("LoadState") != "not-found")
+    }
+
+    fn unit(&self, task: &Task) -> Option<&Properties> {
+        let start = format!("pgcellar-{}@", task.name);
+        self.units.iter().find(|unit| unit.get("Id").starts_with(&start) && unit.get("Id").ends_with(".timer"))
+    }
+
     /// The timer of a task, if it runs.
     pub fn timer(&self, task: &Task) -> Option<Timer> {
-        let start = format!("pgcellar-{}@", task.name);
-        let is_its = |unit: &&Properties| unit.get("Id").starts_with(&start) && unit.get("Id").ends_with(".timer");
-        let unit = self.units.iter().find(is_its).filter(|unit| unit.is_active())?;
+        let unit = self.unit(task).filter(|unit| unit.is_active())?;
         let drop_ins = unit.get("DropInPaths").split_ascii_whitespace();
         Some(Timer {
             name: unit.get("Id").to_owned(),
@@ -330,6 +338,7 @@ mod tests {
         assert_eq!(timer.next.map(|next| next.to_string()).as_deref(), Some("2026-11-23T02:00:00Z"));
         assert_eq!((timer.is_stale, timer.drop_ins), (true, vec!["/etc/x.conf".to_owned()]));
         assert_eq!(units.timer(&TASKS[1]), None);
+        assert_eq!((units.has_timer(&TASKS[0]), units.has_timer(&TASKS[1])), (true, false));
         assert_eq!(units.ends_with_the_machine(), Some("pgcellar@main.target"));
     }
 
