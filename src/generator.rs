@@ -25,12 +25,12 @@ pub type Complaints = Vec<String>;
 
 /// Reads each `NAME.env` in the folder of the settings, and writes drop-ins into a folder for generated units.
 ///
-/// `accepts` says whether systemd takes these calendar expressions. Errors are those of writing.
+/// `accepts` says whether systemd takes these calendar expressions, and they come again. Errors are those of writing.
 pub fn generate(
     settings: &Path,
     units: &Path,
     clock: &Clock,
-    accepts: impl Fn(&[String]) -> bool,
+    accepts: impl Fn(&[String]) -> Result<()>,
 ) -> Result<Complaints> {
     let mut complaints = Complaints::new();
     for (instance, path) in instances(settings, &mut complaints) {
@@ -120,7 +120,7 @@ impl Source<'_> {
 fn timers(
     source: &Source<'_>,
     file: &EnvFile,
-    accepts: &impl Fn(&[String]) -> bool,
+    accepts: &impl Fn(&[String]) -> Result<()>,
     complaints: &mut Complaints,
 ) -> Result<()> {
     for task in TASKS {
@@ -131,20 +131,17 @@ fn timers(
             source.complain(complaints, format!("{variable}: {why}"));
         }
         let (mut timer, mut text) = (String::new(), task.default);
-        match schedule.map(calendar::on_calendar) {
+        let accepted = |text| calendar::on_calendar(text).and_then(|all| accepts(&all).map(|()| all));
+        match schedule.map(accepted) {
             None => {}
-            Some(Ok(expressions)) if accepts(&expressions) => {
+            Some(Ok(expressions)) => {
                 text = schedule.unwrap_or(task.default);
                 timer.push_str("OnCalendar=\n");
                 expressions.iter().for_each(|expression| timer.push_str(&format!("OnCalendar={expression}\n")));
             }
-            Some(Ok(expressions)) => {
-                let expression = printable(&expressions.join(" and "));
-                let why = format!("{variable}: systemd does not accept '{expression}'; the packaged schedule stays");
-                source.complain(complaints, why);
-            }
             Some(Err(error)) => {
-                source.complain(complaints, format!("{variable}: {error}; the packaged schedule stays"))
+                let why = format!("{variable}: {error}; the packaged schedule '{}' stays", task.default);
+                source.complain(complaints, why);
             }
         }
         for run in calendar::made_up(text, source.clock.now, &source.clock.zone) {

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use pgcellar::calendar::cron::Cron;
 use pgcellar::calendar::made_up;
 use pgcellar::calendar::systemd::runs;
+use pgcellar::host::systemd_analyze::Question;
 use proptest::prelude::*;
 
 const BASE: &str = "2027-02-20T11:59:30Z";
@@ -29,7 +30,10 @@ fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) 
         .output()
         .expect("systemd-analyze is of the package systemd");
     assert!(output.status.success(), "{expressions:?}: {}", String::from_utf8_lossy(&output.stderr));
-    runs(&String::from_utf8(output.stdout).unwrap(), number)
+    let after = base.replacen(' ', "T", 1).replace(" UTC", "Z").parse().unwrap();
+    let mut runs = runs(&String::from_utf8(output.stdout).unwrap(), number, after);
+    runs.truncate(number);
+    runs
 }
 
 /// A timer with the expressions of a line and with the runs that systemd leaves out runs when cron would, also where the
@@ -60,6 +64,19 @@ fn timers_make_up_what_the_clock_skips() {
                 "systemd makes up {line} in {zone} itself"
             );
         }
+    }
+}
+
+/// A zone that stands in an expression is the program's where we ask, and nobody's own.
+#[test]
+fn expressions_with_a_zone() {
+    let base = "2027-03-20 12:00:00 UTC";
+    let after = "2027-03-20T12:00:00Z".parse().unwrap();
+    for expression in ["*-*-* 02:30 Europe/Berlin", "Mon..Fri 22:00 America/New_York", "*-*-* 02:30 UTC"] {
+        let expressions = [expression.to_owned()];
+        let ours = Question { expressions: &expressions, number: 20, after, as_timers: true }.ask_blocking().unwrap();
+        assert_eq!(ours.len(), 20, "{expression}");
+        assert_eq!(ours, of_systemd_in("Asia/Tokyo", base, &expressions, 20), "{expression}");
     }
 }
 

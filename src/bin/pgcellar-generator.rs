@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pgcellar::error::Result;
 use pgcellar::generator::{Clock, generate};
+use pgcellar::host::systemd_analyze::{Question, must_come_again};
 use pgcellar::host::unit::SETTINGS;
 
 /// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for tests.
@@ -29,11 +31,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether systemd takes these calendar expressions; without systemd-analyze nobody can tell, and the default is safe.
-fn accepts(expressions: &[String]) -> bool {
-    let mut call = Command::new("systemd-analyze");
-    call.arg("calendar").arg("--").args(expressions).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    call.status().is_ok_and(|status| status.success())
+/// Whether systemd takes these calendar expressions, and they come again; without systemd-analyze nothing can be told, and
+/// the default is safe.
+fn accepts(expressions: &[String]) -> Result<()> {
+    let runs = Question { expressions, number: 2, after: Timestamp::now(), as_timers: true }.ask_blocking()?;
+    must_come_again(expressions, &runs)
 }
 
 /// Neither the journal nor a terminal is there for sure when generators run.

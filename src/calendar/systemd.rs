@@ -1,30 +1,43 @@
-//! What `systemd-analyze calendar` tells of a calendar expression (`systemd.time(7)`).
+//! What `systemd-analyze calendar` tells of calendar expressions (`systemd.time(7)`).
+//!
+//! The program has no output for machines, and the labels of its lines change between versions (`Iter. #2` in 252,
+//! `Iteration #2` in 257). So only the times are read: `format_timestamp` of systemd writes each in English, whatever the
+//! locale is, and each run is told in UTC, where the zone is another one in a line of its own.
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-/// The first runs in the program's output, at the most as many as it was asked for of each expression: what comes after
-/// these is not known of all expressions. A zone other than UTC has a second line for each run, in UTC.
-pub fn runs(output: &str, asked: usize) -> Vec<Timestamp> {
-    let mut runs: Vec<Timestamp> = Vec::new();
-    for line in output.lines() {
-        let Some((label, time)) = line.split_once(": ") else { continue };
-        let label = label.trim();
-        // systemd 252 says `Iter. #2`, and 257 `Iteration #2`.
-        let further = label.split_once(" #").is_some_and(|(word, _)| word.starts_with("Iter"));
-        let wanted = further || label == "Next elapse" || label == "(in UTC)";
-        runs.extend(wanted.then(|| utc(time.trim())).flatten());
-    }
-    runs.sort_unstable();
-    runs.dedup();
-    runs.truncate(asked);
-    runs
+/// The runs after a moment in the program's output, in their order. Of each expression `number` runs were asked for, so they
+/// end where the runs of one expression may go on that was not asked for more.
+pub fn runs(output: &str, number: usize, after: Timestamp) -> Vec<Timestamp> {
+    // An empty line stands between expressions. One that is itself a moment in UTC looks like a run: it is that run, or
+    // has passed.
+    let of_each = output.split("\n\n").map(|lines| {
+        let mut runs: Vec<Timestamp> = lines.lines().filter_map(time).filter(|run| *run > after).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    });
+    let of_each: Vec<Vec<Timestamp>> = of_each.collect();
+    let full = of_each.iter().filter(|runs| number > 0 && runs.len() >= number);
+    let end = full.filter_map(|runs| runs.last()).min().copied().unwrap_or(Timestamp::MAX);
+    let mut all: Vec<Timestamp> = of_each.into_iter().flatten().filter(|run| *run <= end).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
-/// `Thu 2026-11-26 11:19:00 UTC`.
-fn utc(text: &str) -> Option<Timestamp> {
-    let (_, time) = text.strip_suffix(" UTC")?.split_once(' ')?;
+/// The time in a line such as `(in UTC): Thu 2026-11-26 11:19:00 UTC`.
+fn time(line: &str) -> Option<Timestamp> {
+    utc(line.split_once(": ")?.1.trim())
+}
+
+/// A time as systemd writes it in UTC: `Thu 2026-11-26 11:19:00 UTC`.
+pub fn utc(text: &str) -> Option<Timestamp> {
+    let (weekday, time) = text.strip_suffix(" UTC")?.split_once(' ')?;
     let (date, time) = time.split_once(' ')?;
-    format!("{date}T{time}Z").parse().ok()
+    let is_its_weekday = date.parse::<Date>().ok()?.strftime("%a").to_string() == weekday;
+    format!("{date}T{time}Z").parse().ok().filter(|_| is_its_weekday)
 }
 
 /// The longest time between two runs that follow each other; none where there are no two.
@@ -82,14 +95,44 @@ Normalized form: *-*-* *:00:00
        From now: 1 day 7h left
 ";
 
+    /// Expressions that are moments.
+    const MOMENTS: &str = "Normalized form: Wed 2020-01-01 00:00:00 UTC
+    Next elapse: never
+
+Normalized form: Thu 2026-01-01 00:00:00 UTC
+    Next elapse: Thu 2026-01-01 00:00:00 UTC
+       From now: 10 months 28 days ago
+
+Normalized form: Tue 2026-01-01 00:00:00 UTC
+    Next elapse: never
+";
+
+    fn read(output: &str, number: usize, after: &str) -> Vec<String> {
+        runs(output, number, after.parse().unwrap()).iter().map(Timestamp::to_string).collect()
+    }
+
     #[test]
     fn runs_are_read_in_utc() {
-        let texts = |output| runs(output, 3).iter().map(Timestamp::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(BERLIN), ["2026-03-27T23:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
-        assert_eq!(texts(UTC), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
-        assert_eq!(texts(NEWER), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
-        assert_eq!(runs(TWO, 2), ["2026-11-29T21:00:00Z", "2026-11-29T22:00:00Z"].map(|run| run.parse().unwrap()));
-        assert_eq!(longest_gap(&runs(UTC, 2)), Some(SignedDuration::from_hours(72)));
-        assert_eq!(longest_gap(&runs("  Next elapse: never\n", 2)), None);
+        let before = "2026-01-01T00:00:00Z";
+        assert_eq!(read(BERLIN, 3, before), ["2026-03-27T23:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
+        assert_eq!(read(UTC, 2, before), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
+        assert_eq!(read(NEWER, 2, before), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
+        let gap = longest_gap(&runs(UTC, 2, before.parse().unwrap()));
+        assert_eq!((gap, longest_gap(&[])), (Some(SignedDuration::from_hours(72)), None));
+    }
+
+    #[test]
+    fn an_expression_that_is_a_moment_is_no_run_of_its_own() {
+        assert_eq!(read(MOMENTS, 3, "2025-06-01T00:00:00Z"), ["2026-01-01T00:00:00Z"]);
+        assert_eq!(read(MOMENTS, 3, "2026-06-01T00:00:00Z"), [""; 0]);
+    }
+
+    /// The third run of one is later than what was asked of the other.
+    #[test]
+    fn runs_of_several_expressions_end_where_one_may_have_more() {
+        let both = format!("{NEWER}\n{UTC}");
+        let before = "2026-11-01T00:00:00Z";
+        assert_eq!(read(&both, 2, before), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
+        assert_eq!(read(&both, 3, before).len(), 4);
     }
 }

@@ -18,8 +18,11 @@ fn generated_in(clock: &Clock, settings: &[(&str, &str)]) -> (BTreeMap<String, S
     for (name, text) in settings {
         std::fs::write(etc.join(name), text).unwrap();
     }
-    let refused = |expressions: &[String]| !expressions.iter().any(|expression| expression.contains("bad"));
-    let complaints = generate(&etc, &units, clock, refused).unwrap();
+    let accepts = |expressions: &[String]| match expressions.iter().any(|expression| expression.contains("bad")) {
+        true => Err(Error::new(crate::error::Kind::Config, "systemd does not take it")),
+        false => Ok(()),
+    };
+    let complaints = generate(&etc, &units, clock, accepts).unwrap();
     let place = etc.display().to_string();
     let mut files = BTreeMap::new();
     for unit in std::fs::read_dir(&units).into_iter().flatten().flatten() {
@@ -124,7 +127,7 @@ fn a_file_that_cannot_be_used_costs_the_others_nothing() {
 fn no_settings_are_no_error() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(
-        generate(&folder.path().join("none"), folder.path(), &clock("UTC"), |_| true).unwrap(),
+        generate(&folder.path().join("none"), folder.path(), &clock("UTC"), |_| Ok(())).unwrap(),
         Complaints::new()
     );
 }

@@ -185,10 +185,10 @@ pub enum Server {
 /// When backups are due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Schedule {
-    /// As it is configured.
+    /// As it is configured, or what the timer has in its place.
     pub text: String,
-    /// Why it cannot be used, if it cannot.
-    pub trouble: Option<Trouble>,
+    /// What is wrong with the schedules of the tasks: the variable of each, and why.
+    pub troubles: Vec<(&'static str, Trouble)>,
     /// Longest age that the newest good backup of a database may have.
     pub recent: Duration,
     /// Where `recent` comes from, in words.
@@ -223,14 +223,20 @@ pub struct Unit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitTrouble {
-    /// A timer that will not elapse.
+    /// A timer whose schedule does not come any more.
     NoNextRun,
+    /// A timer that has stopped for good, though its schedule comes again.
+    Elapsed,
     /// A timer that does not run, though the target of its instance does.
     Stopped,
-    /// A timer that the target wants and systemd cannot load: systemd's state of it.
+    /// A unit that is needed and that systemd cannot load: systemd's state of it.
     NotLoaded(String),
     /// A target that does not run, and no timer of the backups either.
     Off,
+    /// The same, though the next start of the machine starts it.
+    NotStarted,
+    /// Units that run without a file of settings: the path that it should have.
+    NoSettings(String),
     /// A service whose last run failed: systemd's result of it.
     Failed(String),
 }

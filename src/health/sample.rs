@@ -80,7 +80,7 @@ pub fn facts() -> Facts {
         zone: jiff::tz::TimeZone::UTC,
         schedule: Schedule {
             text: "0 2 * * *".to_owned(),
-            trouble: None,
+            troubles: Vec::new(),
             recent: Duration::from_secs(26 * 3600),
             because: "the longest gap of the schedule, 24 h, and 2 h".to_owned(),
             next: Some("2024-01-01T02:00:00Z".parse().unwrap()),

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ const LONGEST: usize = 1000;
 
 /// How long the journal may take to look up whose a line is.
 const LOOKUP: Duration = Duration::from_millis(100);
+
+/// Target of lines for the journal alone, where people have the same on standard output.
+pub const ALONE: &str = "pgcellar::journal";
 
 static LAST: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
@@ -70,6 +74,15 @@ pub fn start(quiet: bool, verbose: bool, instance: Option<&str>) {
     });
 }
 
+/// Whether standard output goes to the journal (`systemd.exec(5)`, `$JOURNAL_STREAM`): each line would be an entry there,
+/// without fields.
+pub fn has_standard_output() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    rustix::fs::fstat(std::io::stdout().as_fd())
+        .is_ok_and(|stat| stat.st_dev.to_string() == device && stat.st_ino.to_string() == inode)
+}
+
 fn journal(instance: Option<&str>) -> Option<JournalLog> {
     let journal = JournalLog::empty().ok()?.with_syslog_identifier("pgcellar".to_owned());
     Some(match instance {
@@ -101,7 +114,18 @@ impl Log for Journal {
         if !ours(record.metadata()) {
             return;
         }
-        self.journal.log(record);
+        // An entry is one line, whatever servers and programs have said.
+        let message = printable(&record.args().to_string());
+        self.journal.log(
+            &Record::builder()
+                .metadata(record.metadata().clone())
+                .args(format_args!("{message}"))
+                .module_path(record.module_path())
+                .file(record.file())
+                .line(record.line())
+                .key_values(record.key_values())
+                .build(),
+        );
         self.told.store(true, Ordering::Relaxed);
         match &self.words {
             Some(words) => words.log(record),
@@ -126,7 +150,7 @@ impl Log for Words {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !ours(record.metadata()) {
+        if !ours(record.metadata()) || record.target() == ALONE {
             return;
         }
         remember(record);

@@ -22,6 +22,7 @@ pub mod started;
 pub mod state;
 pub mod stop;
 pub mod systemctl;
+pub mod systemd_analyze;
 pub mod systemd_run;
 pub mod thread;
 pub mod unit;

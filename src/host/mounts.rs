@@ -17,7 +17,7 @@ fn find(folder: &Path, states: &[&str]) -> Option<String> {
     if let Ok(real) = folder.canonicalize() {
         names.extend(units(&real));
     }
-    let units = systemctl::show_blocking(&["Id", "LoadState", "ActiveState"], names);
+    let units = systemctl::show_blocking(names, "Id,LoadState,ActiveState");
     units
         .iter()
         .find(|unit| unit.get("LoadState") == "loaded" && states.contains(&unit.get("ActiveState")))

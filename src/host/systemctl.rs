@@ -1,27 +1,32 @@
-//! What systemd says of units, by `systemctl show` (the properties of `org.freedesktop.systemd1(5)`).
+//! Asks systemd for the properties of units (`systemctl(1)`, "show", which is made for programs; `org.freedesktop.systemd1(5)`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::calendar::systemd;
+
 /// How long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks systemd for these properties of these units; nothing where no systemd runs (`sd_booted(3)`) or none answers.
-pub async fn show(properties: &[&str], units: impl IntoIterator<Item = String>) -> Vec<Properties> {
+/// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told
+/// (`sd_booted(3)`). `Id` must be among the properties.
+pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
     if !is_booted() {
         return Vec::new();
     }
-    let mut command = tokio::process::Command::from(command(properties, units));
+    let mut command = tokio::process::Command::from(command(units, properties));
     command.kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await;
     answered(output.ok().and_then(std::result::Result::ok))
 }
 
 /// The same, blocking.
-pub fn show_blocking(properties: &[&str], units: impl IntoIterator<Item = String>) -> Vec<Properties> {
+pub fn show_blocking(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
     match is_booted() {
-        true => answered(command(properties, units).output().ok()),
+        true => answered(command(units, properties).output().ok()),
         false => Vec::new(),
     }
 }
@@ -30,10 +35,12 @@ fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-fn command(properties: &[&str], units: impl IntoIterator<Item = String>) -> Command {
+fn command(units: impl IntoIterator<Item = String>, properties: &str) -> Command {
     let mut command = Command::new("systemctl");
-    command.args(["show", &format!("--property={}", properties.join(",")), "--"]).args(units);
-    command.env("LC_ALL", "C").env("SYSTEMD_BUS_TIMEOUT", "10s").stdin(Stdio::null()).stderr(Stdio::null());
+    command.arg("show").arg(format!("--property={properties}")).arg("--").args(units);
+    // Times are then in UTC, whose form is known.
+    command.env("LC_ALL", "C").env("TZ", "UTC").env("SYSTEMD_BUS_TIMEOUT", "10s");
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -51,19 +58,44 @@ fn answered(output: Option<std::process::Output>) -> Vec<Properties> {
 #[derive(Clone, Debug, Default)]
 pub struct Properties(String);
 
-/// The units in the output of `systemctl show`; `Id` must be among the properties.
+fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.strip_prefix(name)?.strip_prefix('=')
+}
+
+/// Reads what `systemctl show` prints: an empty line stands between units.
 pub fn parse(output: &str) -> Vec<Properties> {
     output.split("\n\n").map(|block| Properties(block.to_owned())).filter(|unit| !unit.get("Id").is_empty()).collect()
 }
 
 impl Properties {
-    /// A property's value; empty if it has none.
+    /// The value of a property; that of one which the unit does not have is empty.
     pub fn get(&self, name: &str) -> &str {
-        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
+        self.0.lines().find_map(|line| value(line, name)).unwrap_or_default()
+    }
+
+    /// The values of a property that has a line each.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.lines().filter_map(move |line| value(line, name))
+    }
+
+    /// The value of a property that is a time.
+    pub fn time(&self, name: &str) -> Option<Timestamp> {
+        systemd::utc(self.get(name))
     }
 
     /// Whether the unit is active.
     pub fn is_active(&self) -> bool {
         self.get("ActiveState") == "active"
+    }
+
+    /// Whether its file was read.
+    pub fn is_loaded(&self) -> bool {
+        self.get("LoadState") == "loaded"
+    }
+
+    /// The expressions of a timer for `OnCalendar=`, as systemd writes them.
+    pub fn calendar(&self) -> Vec<String> {
+        let expression = |value: &str| Some(value.split_once("OnCalendar=")?.1.split_once(" ; ")?.0.to_owned());
+        self.all("TimersCalendar").filter_map(expression).collect()
     }
 }

@@ -68,6 +68,9 @@ fn must_exist(user: &str) -> Result<()> {
 pub fn run(call: &Call) -> Result<ExitCode> {
     call.user.as_deref().map_or(Ok(()), must_exist)?;
     can_be_written(call.output.as_deref())?;
+    for path in &call.files {
+        path.metadata().map_err(|error| Error::read(path.display(), &error))?;
+    }
     let program = std::env::current_exe()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
     let path = unit::settings(&call.instance);

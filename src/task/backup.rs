@@ -210,7 +210,7 @@ async fn back_up_all(run: &Run<'_>) -> Made {
             }
             Err(error) => {
                 let error = error.context(format!("database '{database}'"));
-                log::error!("{error}");
+                log::error!(PGCELLAR_DATABASE = database.as_str(); "{error}");
                 made.failure.get_or_insert(error);
             }
         }

@@ -4,13 +4,12 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use tokio::process::Command;
 
 use crate::calendar::cron::Cron;
-use crate::calendar::{is_cron, made_up, on_calendar, systemd};
+use crate::calendar::{is_cron, made_up, on_calendar};
 use crate::cli::CalendarArgs;
 use crate::error::{Error, Kind, Result};
-use crate::printable::printable;
+use crate::host::systemd_analyze::{Question, must_come_again};
 
 /// How far ahead days are looked at on which the clock skips a run: the clocks change twice in a year.
 const AHEAD_DAYS: i64 = 366;
@@ -27,15 +26,21 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
     if let Some(cron) = &cron {
         tell_skipped(cron, now, &zone);
     }
-    let runs = match (of_systemd(&expressions, args.iterations).await, &cron) {
+    // One more tells whether it comes again.
+    let number = usize::from(args.iterations) + 1;
+    let asked = Question { expressions: &expressions, number, after: now, as_timers: false }.ask().await;
+    let runs: Vec<Timestamp> = match (asked, &cron) {
         (Ok(runs), _) => runs,
         (Err(error), Some(cron)) if error.kind() == Kind::System => {
             let next = |after: &Timestamp| cron.next(*after, &zone);
-            std::iter::successors(next(&now), next).take(args.iterations.into()).collect()
+            std::iter::successors(next(&now), next).take(number).collect()
         }
         (Err(error), _) => return Err(error),
     };
-    for run in runs {
+    if let Err(error) = must_come_again(&expressions, &runs) {
+        log::warn!("{error}: the units of an instance do not take it");
+    }
+    for run in runs.into_iter().take(args.iterations.into()) {
         let local: Zoned = run.to_zoned(zone.clone());
         text.push_str(&format!("{}\n", local.strftime("%a %Y-%m-%d %H:%M:%S %Z")));
     }
@@ -51,29 +56,4 @@ fn tell_skipped(cron: &Cron, now: Timestamp, zone: &TimeZone) {
             false => log::warn!("on {day} the clock skips a run, and nothing comes in its place but the next one"),
         }
     }
-}
-
-/// The next runs of calendar expressions by `systemd-analyze`. The kind of the error tells whether systemd refuses them or is
-/// not there.
-pub(super) async fn of_systemd(expressions: &[String], iterations: u16) -> Result<Vec<Timestamp>> {
-    let output = Command::new("systemd-analyze")
-        .arg("calendar")
-        .arg(format!("--iterations={iterations}"))
-        .arg("--")
-        .args(expressions)
-        .env("LC_ALL", "C.UTF-8")
-        .output()
-        .await
-        .map_err(|error| {
-            Error::new(Kind::System, format!("cannot run systemd-analyze: {}", crate::error::reason(&error)))
-                .hint("it is of the package systemd; cron lines need no systemd")
-        })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let message = format!("systemd does not take the schedule: {}", printable(said.trim()));
-        return Err(
-            Error::new(Kind::Config, message).hint("a cron line has five fields; systemd.time(7) has the others")
-        );
-    }
-    Ok(systemd::runs(&String::from_utf8_lossy(&output.stdout), iterations.into()))
 }

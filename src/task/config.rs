@@ -105,7 +105,7 @@ async fn look(source: &Source, findings: &mut Findings) {
     let declared = Cli::variables();
     let known = crate::environment::known(&declared);
     let values = names::check(source, &declared, findings);
-    schedules::check(&values, findings).await;
+    schedules::check(source, &values, findings).await;
     secrets::check(source, &values, findings);
     secrets::check_credentials(source, findings).await;
     let unreadable = paths::check(source, &values, findings);

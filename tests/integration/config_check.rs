@@ -287,10 +287,24 @@ fn a_file_for_other_programs_too_may_have_their_variables() {
 
 #[test]
 fn calendar_expressions_are_systemds() {
-    let text = "DB_NAME=shop\nBACKUP_SCHEDULE=*-*-* 02:00:00\nMONITOR_SCHEDULE=hourly # often\nRETENTION_SCHEDULE=now and then\n";
+    let text = "DB_NAME=shop\nBACKUP_SCHEDULE=*-*-* 02:00:00\nMONITOR_SCHEDULE=hourly # often\nRETENTION_SCHEDULE=now and then\n\
+                DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [
         ("3: warning: MONITOR_SCHEDULE: ", "left out"),
         ("4: RETENTION_SCHEDULE: ", "systemd does not take the schedule"),
+        ("5: DRILL_SCHEDULE: ", "does not come any more"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);
+    // The timers of an instance run all the same.
+    let expected = [
+        expected[0],
+        (
+            "4: RETENTION_SCHEDULE: ",
+            "until it is corrected, the timer keeps the packaged schedule '0 4 * * *', next at ",
+        ),
+        ("5: DRILL_SCHEDULE: ", "until it is corrected, the timer keeps the packaged schedule '0 5 * * 0', next at "),
+    ];
+    assert_lines(&check_file(text, &["-i", "shop"], exit::CONFIG), &expected);
+    let once = check_file("DB_NAME=shop\nBACKUP_SCHEDULE=2099-01-01 02:00:00\n", &[], exit::CONFIG);
+    assert_lines(&once, &[("2: BACKUP_SCHEDULE: ", "comes once more, at 2099-01-01 02:00:00")]);
 }

@@ -166,10 +166,15 @@ fn schedules() {
         let checks: &[&str] = if status == OK { &[] } else { &["not_recent"] };
         finds(check(&cellar).env("BACKUP_SCHEDULE", schedule), status, checks);
     }
-    for wrong in ["0 25 * * *", "@reboot", "every day", "Sun 03:00; 0 25 * * *", "Sun 03:00; every day"] {
+    for wrong in
+        ["0 25 * * *", "@reboot", "every day", "2020-01-01 00:00:00", "Sun 03:00; 0 25 * * *", "Sun 03:00; every day"]
+    {
         let outcome = finds(check(&cellar).env("BACKUP_SCHEDULE", wrong), CRITICAL, &["not_recent", "schedule"]);
         says(&outcome, &["BACKUP_SCHEDULE", wrong.rsplit("; ").next().unwrap()]);
     }
+    let weekly = || check(&cellar).env("BACKUP_SCHEDULE", "@weekly");
+    let outcome = finds(weekly().env("DRILL_SCHEDULE", "0 25 * * *"), WARNING, &["schedule"]);
+    says(&outcome, &["[WARNING] schedule DRILL_SCHEDULE: DRILL_SCHEDULE: "]);
     finds(check(&cellar).env("MONITOR_RECENT_HOURS", "121"), OK, &[]);
     finds(check(&cellar).env("MONITOR_RECENT_HOURS", "119"), WARNING, &["not_recent"]);
     finds(check(&cellar).env("MONITOR_RECENT_HOURS", "59"), CRITICAL, &["not_recent"]);

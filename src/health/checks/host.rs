@@ -10,13 +10,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = server(facts);
     findings.extend(facts.products.iter().filter_map(|product| made_by_restore(facts, product)));
     findings.extend(facts.half_dropped.iter().map(|name| half_dropped(name)));
-    findings.extend(
-        facts
-            .schedule
-            .trouble
-            .as_ref()
-            .map(|trouble| finding(Level::Warning, "schedule", "", &trouble.message, &trouble.hint)),
-    );
+    findings.extend(facts.schedule.troubles.iter().map(|(variable, trouble)| {
+        // That of the backups is the instance's own.
+        let subject = if *variable == "BACKUP_SCHEDULE" { "" } else { *variable };
+        finding(Level::Warning, "schedule", subject, &trouble.message, &trouble.hint)
+    }));
     findings.extend(facts.units.iter().map(unit));
     findings.extend(facts.unusable_keys.iter().map(|key| {
         let level = if key.for_backups { Level::Critical } else { Level::Warning };
@@ -52,39 +50,61 @@ fn half_dropped(name: &str) -> Finding {
 /// What is to be said of a unit.
 pub fn unit(unit: &Unit) -> Finding {
     let name = &unit.name;
-    let (level, check, message, hint) = match &unit.trouble {
+    let check = if matches!(unit.trouble, UnitTrouble::Failed(_)) { "unit_failed" } else { "timer" };
+    let (level, message, hint) = match &unit.trouble {
         UnitTrouble::NoNextRun => (
             Level::Critical,
-            "timer",
-            format!("{name} has no next run"),
-            format!("systemctl show -P TimersCalendar {name} tells its schedule"),
+            format!("{name} has no next run: its schedule does not come any more"),
+            format!(
+                "correct the schedule, which systemctl cat {name} shows; then systemctl daemon-reload and systemctl restart {name}"
+            ),
+        ),
+        UnitTrouble::Elapsed => (
+            Level::Critical,
+            format!(
+                "{name} has no next run: it has elapsed, and a schedule that was corrected since does not start it again"
+            ),
+            format!("systemctl restart {name}"),
         ),
         UnitTrouble::Stopped => (
             Level::Critical,
-            "timer",
             format!("{name} is stopped, and its task will not run"),
             format!("systemctl start {name}"),
         ),
-        UnitTrouble::NotLoaded(state) => (
-            Level::Critical,
-            "timer",
-            format!("{name} cannot run: it is {state}"),
-            format!("systemctl status {name} tells why"),
-        ),
-        UnitTrouble::Off => (
+        UnitTrouble::NotLoaded(state) => not_loaded(name, state),
+        UnitTrouble::Off => {
+            (Level::Warning, format!("{name} is off: no timer makes backups"), format!("systemctl enable --now {name}"))
+        }
+        UnitTrouble::NotStarted => (
             Level::Warning,
-            "timer",
-            format!("{name} is off: no timer makes backups"),
-            format!("systemctl enable --now {name}"),
+            format!("{name} is off until the machine starts again, for which it is enabled: no timer makes backups"),
+            format!("systemctl start {name}"),
+        ),
+        UnitTrouble::NoSettings(path) => (
+            Level::Warning,
+            format!("{name} runs, but there is no {path}: its tasks fail, and cannot tell"),
+            format!("put the file back under this name, or systemctl disable --now {name}"),
         ),
         UnitTrouble::Failed(result) => (
             Level::Warning,
-            "unit_failed",
             format!("the last run of {name} failed ({result})"),
             format!("journalctl -u {name} tells why"),
         ),
     };
     finding(level, check, name, message, hint)
+}
+
+/// A unit that systemd cannot load: whoever masked a whole instance has switched it off.
+fn not_loaded(name: &str, state: &str) -> (Level, String, String) {
+    let level = if name.ends_with(".target") { Level::Warning } else { Level::Critical };
+    let hint = match (state, name.ends_with(".service")) {
+        ("masked", true) => format!("systemctl unmask {name}"),
+        ("masked-runtime", true) => format!("systemctl unmask --runtime {name}"),
+        ("masked", false) => format!("systemctl unmask {name}, then systemctl start {name}"),
+        ("masked-runtime", false) => format!("systemctl unmask --runtime {name}, then systemctl start {name}"),
+        _ => format!("systemctl status {name} tells why"),
+    };
+    (level, format!("{name} cannot run: it is {state}"), hint)
 }
 
 fn server(facts: &Facts) -> Vec<Finding> {

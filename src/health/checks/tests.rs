@@ -443,7 +443,10 @@ fn units_keys_and_the_schedule() {
         (UnitTrouble::NoNextRun, Level::Critical),
         (UnitTrouble::Stopped, Level::Critical),
         (UnitTrouble::NotLoaded("masked".to_owned()), Level::Critical),
+        (UnitTrouble::Elapsed, Level::Critical),
         (UnitTrouble::Off, Level::Warning),
+        (UnitTrouble::NotStarted, Level::Warning),
+        (UnitTrouble::NoSettings("/etc/pgcellar/main.env".to_owned()), Level::Warning),
     ] {
         finds(&unit(trouble), &settings(), level, "timer", "pgcellar-backup@main.timer");
     }
@@ -454,8 +457,10 @@ fn units_keys_and_the_schedule() {
         finds(&Facts { unusable_keys: vec![key], ..facts() }, &settings(), level, "key", "DB_PASSWORD");
     }
     let mut facts = facts();
-    facts.schedule.trouble = Some(trouble());
-    finds(&facts, &settings(), Level::Warning, "schedule", "");
+    for (variable, subject) in [("BACKUP_SCHEDULE", ""), ("DRILL_SCHEDULE", "DRILL_SCHEDULE")] {
+        facts.schedule.troubles = vec![(variable, trouble())];
+        finds(&facts, &settings(), Level::Warning, "schedule", subject);
+    }
 }
 
 #[test]

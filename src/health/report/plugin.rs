@@ -11,12 +11,7 @@ use crate::printable::printable;
 
 /// The plugin's output.
 pub fn render(overview: &Overview<'_>) -> String {
-    let mut text = first_line(overview.level, &overview.summary());
-    let data: Vec<String> = databases(overview).chain(disk(overview)).collect();
-    if !data.is_empty() {
-        text += &format!(" | {}", data.join(" "));
-    }
-    text.push('\n');
+    let mut text = verdict(overview) + "\n";
     for finding in overview.findings {
         text += &format!("[{}] {}", finding.level.name(), finding.check);
         if !finding.subject.is_empty() {
@@ -29,6 +24,16 @@ pub fn render(overview: &Overview<'_>) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Its first line.
+pub fn verdict(overview: &Overview<'_>) -> String {
+    let text = first_line(overview.level, &overview.summary());
+    let data: Vec<String> = databases(overview).chain(disk(overview)).collect();
+    match data.is_empty() {
+        true => text,
+        false => format!("{text} | {}", data.join(" ")),
+    }
 }
 
 /// The output where nothing could be found out.

@@ -7,8 +7,7 @@ use crate::host::systemctl::{self, Properties};
 use crate::printable::printable;
 
 /// What is asked of each unit.
-const PROPERTIES: &[&str] =
-    &["Id", "ActiveState", "Result", "InvocationID", "Where", "What", "Requires", "BindsTo", "Requisite"];
+const PROPERTIES: &str = "Id,ActiveState,Result,InvocationID,Where,What,Requires,BindsTo,Requisite";
 
 /// How far it is from a task to a disk's device: by its mount, and by what that needs in turn.
 const DEPTH: usize = 4;
@@ -39,12 +38,12 @@ pub async fn of(unit: &str) -> Vec<Lacking> {
     let mut seen = BTreeSet::from([unit.to_owned()]);
     let mut asked = vec![unit.to_owned()];
     for _ in 0..DEPTH {
-        let needed: Vec<String> = systemctl::show(PROPERTIES, asked).await.iter().flat_map(needs).collect();
+        let needed: Vec<String> = systemctl::show(asked, PROPERTIES).await.iter().flat_map(needs).collect();
         let needed: Vec<String> = needed.into_iter().filter(|name| seen.insert(name.clone())).collect();
         if needed.is_empty() {
             break;
         }
-        let lacking: Vec<Lacking> = systemctl::show(PROPERTIES, needed).await.iter().filter_map(lacking).collect();
+        let lacking: Vec<Lacking> = systemctl::show(needed, PROPERTIES).await.iter().filter_map(lacking).collect();
         asked = lacking.iter().map(|one| one.unit.clone()).collect();
         found.extend(lacking);
         if asked.is_empty() {

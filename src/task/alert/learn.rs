@@ -13,7 +13,7 @@ use crate::task::alert::lacking::{self, Lacking};
 use crate::task::usable_settings;
 
 /// What is asked of the unit that failed.
-const PROPERTIES: &[&str] = &["Id", "Result", "ExecMainCode", "ExecMainStatus", "InvocationID"];
+const PROPERTIES: &str = "Id,Result,ExecMainCode,ExecMainStatus,InvocationID";
 
 /// The unit that the alert `alert` is for, if it is an alert: `pgcellar-backup-alert@main.service` is that of
 /// `pgcellar-backup@main.service`.
@@ -41,7 +41,7 @@ pub async fn predecessor(failure: &mut Failure) -> Predecessor {
     }
     let alert = failure.unit.replace(unit.clone()).unwrap_or_default();
     let (how, hint) = failure.how();
-    let shown = systemctl::show(PROPERTIES, [unit]).await;
+    let shown = systemctl::show([unit], PROPERTIES).await;
     let of = |name: &str| shown.first().map(|unit| unit.get(name).to_owned()).filter(|text| !text.is_empty());
     failure.result = of("Result");
     // The codes of waitid(2), as systemd shows them.

@@ -1,25 +1,38 @@
 //! The schedules of the timers.
 
-use crate::calendar::tasks::TASKS;
-use crate::calendar::{cron::without_comment, is_cron, on_calendar};
-use crate::error::Kind;
-use crate::task::calendar::of_systemd;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::calendar::cron::{Cron, without_comment};
+use crate::calendar::tasks::{TASKS, Task};
+use crate::health::words::time;
+use crate::host::systemd_analyze::usable;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
+use crate::task::config::source::{Origin, Source};
 
 /// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
-pub async fn check(values: &Values, findings: &mut Findings) {
-    for variable in TASKS.iter().map(|task| task.variable) {
-        let schedule = values.get(variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
-        let Some(schedule) = schedule else { continue };
-        match on_calendar(schedule) {
-            Err(error) => findings.error(variable, error),
-            Ok(_) if is_cron(schedule) => {}
-            Ok(expressions) => match of_systemd(&expressions, 1).await {
-                Err(error) if error.kind() == Kind::Config => findings.error(variable, error),
-                // Without systemd nobody can tell.
-                Ok(_) | Err(_) => {}
+pub async fn check(source: &Source, values: &Values, findings: &mut Findings) {
+    for task in TASKS {
+        let schedule = values.get(task.variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
+        match schedule.map(usable) {
+            None => {}
+            Some(usable) => match usable.await {
+                Ok(()) => {}
+                // The units of an instance run all the same.
+                Err(error) if matches!(source.origin, Origin::Units { .. }) => {
+                    findings.error(task.variable, format!("{error}; {}", packaged(task)));
+                }
+                Err(error) => findings.error(task.variable, error),
             },
         }
     }
+}
+
+/// What holds for the timer of a task whose own schedule cannot be used.
+fn packaged(task: &Task) -> String {
+    let zone = TimeZone::system();
+    let next = Cron::parse(task.default).ok().and_then(|cron| cron.next(Timestamp::now(), &zone));
+    let next = next.map(|next| format!(", next at {}", time(next, &zone))).unwrap_or_default();
+    format!("until it is corrected, the timer keeps the packaged schedule '{}'{next}", task.default)
 }

@@ -2,63 +2,74 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 
 use crate::calendar::cron::Cron;
-use crate::calendar::tasks::TASKS;
+use crate::calendar::tasks::{TASKS, Task};
 use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
 use crate::health;
-use crate::task::calendar::of_systemd;
+use crate::health::words::time;
+use crate::host::systemd_analyze::{Question, must_come_again};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
-use crate::task::monitor::gather::units;
+use crate::task::monitor::gather::in_force::{self, Difference};
+use crate::task::monitor::gather::units::Units;
 
 /// How many runs are told.
-const RUNS: u16 = 3;
+const RUNS: usize = 3;
 
 /// Checks every schedule, and the instance's timers.
 pub async fn check(known: &Arc<Known>) -> Checks {
     let mut checks = Checks::new(Part::Schedule);
+    let units = Units::ask(&known.args.place.instance).await;
     for task in TASKS {
-        // A variable that is empty is one that is not set.
-        let set = std::env::var(task.variable).ok().filter(|text| !text.trim().is_empty());
-        match set {
-            Some(text) => schedule(task.variable, text.trim(), "", &mut checks).await,
-            None => schedule(task.variable, task.default, ", which is built in,", &mut checks).await,
-        }
+        schedule(task, &units, &mut checks).await;
     }
-    timers(&known.args.place.instance, &mut checks).await;
+    timers(&units, &mut checks).await;
     checks
 }
 
-async fn schedule(variable: &str, text: &str, of: &str, checks: &mut Checks) {
+/// A variable that is empty is one that is not set.
+fn configured(task: &Task) -> Option<String> {
+    std::env::var(task.variable).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+async fn schedule(task: &Task, units: &Units, checks: &mut Checks) {
+    let set = configured(task);
+    let (text, of) = set.as_deref().map_or((task.default, ", which is built in,"), |text| (text, ""));
     match runs(text).await {
-        Ok(runs) => checks.ok(variable, format!("'{text}'{of} comes next {}", list(&runs))),
-        Err(error) if error.kind() == Kind::Config => checks.failed(variable, &error),
+        Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} comes next {}", list(&runs))),
+        Err(error) if error.kind() == Kind::Config => {
+            let stays = units.timer(task).map(|timer| format!("; {}", in_force::words(&timer))).unwrap_or_default();
+            checks.failed_because(task.variable, &format!("{}{stays}", error.message()), &error);
+        }
         Err(error) => {
-            checks.warning(variable, format!("nothing here can read '{text}': {}", error.message()), "use a cron line");
+            let found = format!("nothing here can read '{text}': {}", error.message());
+            checks.warning(task.variable, found, "use a cron line");
         }
     }
 }
 
 async fn runs(text: &str) -> Result<Vec<Timestamp>> {
+    let now = Timestamp::now();
     if is_cron(text) {
         let (cron, zone) = (Cron::parse(text)?, TimeZone::system());
         let next = |after: &Timestamp| cron.next(*after, &zone);
-        return Ok(std::iter::successors(next(&Timestamp::now()), next).take(RUNS.into()).collect());
+        return Ok(std::iter::successors(next(&now), next).take(RUNS).collect());
     }
-    of_systemd(&on_calendar(text)?, RUNS).await
+    let expressions = on_calendar(text)?;
+    let mut runs = Question { expressions: &expressions, number: RUNS, after: now, as_timers: true }.ask().await?;
+    must_come_again(&expressions, &runs)?;
+    runs.truncate(RUNS);
+    Ok(runs)
 }
 
 fn list(runs: &[Timestamp]) -> String {
     let zone = TimeZone::system();
-    let one = |run: &Timestamp| -> String {
-        let local: Zoned = run.to_zoned(zone.clone());
-        local.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
-    };
+    let one = |run: &Timestamp| run.to_zoned(zone.clone()).strftime("%a %Y-%m-%d %H:%M %Z").to_string();
     match runs.is_empty() {
         true => "never".to_owned(),
         false => runs.iter().map(one).collect::<Vec<_>>().join(", "),
@@ -66,12 +77,34 @@ fn list(runs: &[Timestamp]) -> String {
 }
 
 /// Timers are told where systemd has them.
-async fn timers(instance: &str, checks: &mut Checks) {
-    for (name, next) in units::timers(instance).await {
-        checks.ok(name, format!("systemd starts it next {next}"));
+async fn timers(units: &Units, checks: &mut Checks) {
+    for task in TASKS {
+        let Some(timer) = units.timer(task) else { continue };
+        let words = in_force::words(&timer);
+        let set = configured(task);
+        match in_force::compare(set.as_deref(), task, Some(&timer), Timestamp::now()).await {
+            Some(Difference::NotRead(text)) => {
+                let found = format!("{} is now '{text}', which systemd has not read; {words}", task.variable);
+                checks.warning(&timer.name, found, "systemctl daemon-reload");
+            }
+            Some(Difference::Overridden) if set.is_some() => {
+                let found = format!("{words}, and not by {}: {} sets it", task.variable, timer.drop_ins.join(" and "));
+                checks.warning(&timer.name, found, format!("leave {} out, or remove the drop-in", task.variable));
+            }
+            _ => {
+                if let Some(next) = timer.next {
+                    let next = time(next, &TimeZone::system());
+                    checks.ok(&timer.name, format!("systemd starts it next at {next}"));
+                }
+            }
+        }
     }
-    for unit in units::troubled(instance).await {
+    for unit in units.troubled().await {
         let found = health::checks::unit(&unit);
         checks.warning(unit.name, found.message, found.hint);
+    }
+    if let Some(target) = units.ends_with_the_machine() {
+        let found = format!("{target} runs, but nothing starts it when the machine starts again");
+        checks.warning(target, found, format!("systemctl enable {target}"));
     }
 }

@@ -7,31 +7,29 @@ use crate::cli::CheckArgs;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
-use crate::host::event;
 use crate::host::stop::Stop;
-use crate::printable::printable;
+use crate::host::{event, journal};
 use crate::task::monitor::gather::{Looked, look};
 use crate::task::monitor::notify::{Status, notify};
 use crate::task::usable_settings;
 
-/// Prints the verdict and its reasons. Where a setting is wrong nothing can be said of the backups, and the verdict is
-/// UNKNOWN: another exit status would tell a monitoring system nothing. The verdict stands, whether it can be mailed or
-/// not.
+/// Prints the verdict and its reasons, or has them in the journal if that is where standard output goes. Where a setting is
+/// wrong nothing can be said of the backups, and the verdict is UNKNOWN: another exit status would tell a monitoring system
+/// nothing. The verdict stands, whether it can be mailed or not.
 pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     let looked = look(&args.health, stop).await;
-    let (level, text) = match &looked {
-        Ok(looked) => {
-            let overview = overview(looked);
-            let text = if args.json { json::verdict(&overview)? } else { plugin::render(&overview) };
-            (overview.level, text)
-        }
-        Err(_) if stop.requested() => return Err(stop.error()),
-        Err(error) => {
-            log::error!("{error}");
-            (Level::Unknown, if args.json { json::unknown(error)? } else { plugin::unknown(error) })
-        }
-    };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+    if looked.is_err() && stop.requested() {
+        return Err(stop.error());
+    }
+    let level = looked.as_ref().map_or(Level::Unknown, Looked::verdict);
+    let in_journal = !args.json && journal::has_standard_output();
+    if !in_journal {
+        let text = text(&looked, args.json)?;
+        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+    }
+    if in_journal || args.notify.notify || looked.is_err() {
+        record_all(&looked);
+    }
     if args.notify.notify
         && let Err(error) = stop.or(tell(args, &looked)).await
     {
@@ -39,6 +37,15 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     }
     let bad_enough = args.fail_on != "critical" || matches!(level, Level::Critical | Level::Unknown);
     Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
+}
+
+fn text(looked: &Result<Looked>, as_json: bool) -> Result<String> {
+    match (looked, as_json) {
+        (Ok(looked), true) => json::verdict(&overview(looked)),
+        (Ok(looked), false) => Ok(plugin::render(&overview(looked))),
+        (Err(error), true) => json::unknown(error),
+        (Err(error), false) => Ok(plugin::unknown(error)),
+    }
 }
 
 fn overview(looked: &Looked) -> Overview<'_> {
@@ -49,7 +56,6 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
     let (place, _) = usable_settings::place(&args.health.place);
     match looked {
         Ok(looked) => {
-            looked.findings.iter().filter(|finding| finding.level > Level::Ok).for_each(record);
             let overview = overview(looked);
             let status = || Some(Status { text: text::render(&overview), html: html::render(&overview) });
             notify(&args.notify, &place, &looked.findings, status).await
@@ -58,12 +64,39 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
     }
 }
 
-/// The journal can be asked for what was found.
+/// Has each finding in the journal, which can be asked for them, as one entry. Where all is well, the verdict is one too.
+fn record_all(looked: &Result<Looked>) {
+    match looked {
+        Err(error) => record(&cannot_look(error)),
+        Ok(looked) => {
+            looked.findings.iter().for_each(record);
+            if looked.verdict() == Level::Ok {
+                log::info!(target: journal::ALONE, "{}", plugin::verdict(&overview(looked)));
+            }
+        }
+    }
+}
+
 fn record(finding: &Finding) {
-    let level = if finding.level == Level::Critical { log::Level::Error } else { log::Level::Warn };
+    let Finding { level, check, subject, message, hint } = finding;
+    let text = if hint.is_empty() { message.clone() } else { format!("{message} ({hint})") };
+    let (name, subject) = (level.name(), subject.as_str());
+    let priority = match level {
+        // What is as it should be is no event.
+        Level::Ok => {
+            log::info!(
+                target: journal::ALONE, PGCELLAR_CHECK = check, PGCELLAR_LEVEL = name, PGCELLAR_SUBJECT = subject;
+                "{text}"
+            );
+            return;
+        }
+        Level::Warning => log::Level::Warn,
+        Level::Unknown | Level::Critical => log::Level::Error,
+    };
     log::log!(
-        level, MESSAGE_ID = event::FINDING, PGCELLAR_CHECK = finding.check;
-        "{}", printable(&finding.message)
+        target: journal::ALONE, priority, MESSAGE_ID = event::FINDING, PGCELLAR_CHECK = check, PGCELLAR_LEVEL = name,
+        PGCELLAR_SUBJECT = subject;
+        "{text}"
     );
 }
 

@@ -16,6 +16,7 @@ use crate::host::stop::Stop;
 use crate::postgres::databases::{self, OnServer};
 
 pub mod disk;
+pub mod in_force;
 mod keys;
 mod removals;
 mod schedule;
@@ -23,7 +24,8 @@ mod seen;
 mod stores;
 pub mod units;
 
-use schedule::Runs;
+use schedule::Backups;
+use units::Units;
 
 /// How long a server may take to tell its databases.
 const ASKING: Duration = Duration::from_secs(40);
@@ -74,11 +76,19 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let expected = expected(wanted.as_ref(), &on_server, &found.stores, &excluded);
     let OfServer { server, half_dropped, products } = of_server(on_server, &expected, &excluded, &found.of_others);
 
-    let runs = Runs::of(&settings.schedule, &retention.zone).await;
-    let schedule = runs.facts(settings, now);
+    let units = Units::ask(&place.instance).await;
+    let backups = Backups::new(settings, &units, &retention.zone, now).await;
+    let schedule = backups.facts(settings, now);
     let backed_up = found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
     let seen = seen::note(&place, &expected, &backed_up, now);
-    let due = |name: String| Expected { first_due: seen.since(&name).and_then(|since| runs.next(since)), name };
+    let mut databases = Vec::new();
+    for name in expected {
+        let first_due = match seen.since(&name) {
+            Some(since) => backups.due(since, now).await,
+            None => None,
+        };
+        databases.push(Expected { first_due, name });
+    }
     Ok(Facts {
         now,
         instance: place.instance.clone(),
@@ -86,14 +96,14 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         removals: Some(removals::foreseen(&retention, &place, &found, now).await?),
         stores: found.stores,
         mixed: found.mixed,
-        databases: expected.into_iter().map(due).collect(),
+        databases,
         server,
         half_dropped,
         products,
         zone: retention.zone.clone(),
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
-        units: units::troubled(&place.instance).await,
+        units: units.troubled().await,
         unusable_keys,
     }
     .before_the_first_backup())

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
-use tokio::process::Command;
 
 use crate::calendar::cron::{Cron, without_comment};
+use crate::calendar::tasks::{TASKS, Task};
 use crate::calendar::{is_cron, on_calendar, systemd};
 use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
+use crate::host::systemd_analyze::{Question, usable};
+use crate::printable::printable;
+use crate::task::monitor::gather::in_force::{self, Difference};
+use crate::task::monitor::gather::units::{Timer, Units};
 
 /// How long a run may take, and be late.
 const RUN: Duration = Duration::from_secs(2 * 3600);
@@ -17,82 +21,81 @@ const RUN: Duration = Duration::from_secs(2 * 3600);
 /// The gap where nothing tells another one: a day.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Runs that systemd is asked for: those of two weeks, if there is one each minute.
-const ITERATIONS: usize = 20_000;
+/// How many runs systemd is asked for at first, and at the most: those of two weeks, if there is one each minute.
+const SOME: usize = 400;
+const MANY: usize = 21_600;
 
-/// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How far ahead the longest gap is looked for, if that many runs reach so far: over a year, in which clocks change twice.
+const AHEAD: Duration = Duration::from_secs(370 * 24 * 3600);
 
-/// The runs of a schedule.
-pub enum Runs {
-    /// A cron line, by the clocks of this zone.
-    Cron(Box<Cron>, TimeZone),
-    /// The coming runs of systemd calendar expressions.
-    Listed(Vec<Timestamp>),
-    /// Nothing tells them here, which is no fault of the schedule.
-    Untold,
-    /// The schedule cannot be used.
-    Wrong(Trouble),
+/// The schedule of the backups: that of the timer where one runs, or else that of the settings.
+#[derive(Debug)]
+pub struct Backups {
+    runs: Runs,
+    /// When the timer starts the next one, with its delay.
+    next: Option<Timestamp>,
+    /// Whether there is a timer that would start it, and it does not run.
+    is_off: bool,
+    /// What people call the schedule.
+    text: String,
+    troubles: Vec<(&'static str, Trouble)>,
 }
 
-impl Runs {
-    /// Reads a schedule; a cron line goes by this zone, systemd by the system's.
-    pub async fn of(schedule: &str, zone: &TimeZone) -> Runs {
-        if is_cron(schedule) {
-            return match Cron::parse(schedule) {
-                Ok(cron) => Runs::Cron(Box::new(cron), zone.clone()),
-                Err(error) => Runs::wrong(error.message()),
+/// The runs of a schedule.
+#[derive(Debug)]
+enum Runs {
+    /// A cron line, by the clocks of this zone.
+    Cron(Box<Cron>, TimeZone),
+    /// Calendar expressions of systemd, and their coming runs.
+    Calendar { expressions: Vec<String>, as_timers: bool, coming: Vec<Timestamp> },
+    /// Nothing tells them here, which is no fault of the schedule.
+    Unknown,
+}
+
+impl Backups {
+    /// Reads the schedules of the settings, and compares them with the timers. A cron line goes by this zone where no timer
+    /// runs.
+    pub async fn new(settings: &MonitorSettings, units: &Units, zone: &TimeZone, now: Timestamp) -> Self {
+        let mut troubles = Vec::new();
+        let mut text = without_comment(&settings.schedule).to_owned();
+        for task in TASKS {
+            let is_backup = task.variable == "BACKUP_SCHEDULE";
+            let configured = match is_backup {
+                true => Some(settings.schedule.clone()),
+                false => std::env::var(task.variable).ok(),
             };
-        }
-        let expressions = match on_calendar(schedule) {
-            Ok(expressions) => expressions,
-            Err(error) => return Runs::wrong(error.message()),
-        };
-        let mut command = Command::new("systemd-analyze");
-        command.args(["calendar", &format!("--iterations={ITERATIONS}"), "--"]).args(expressions);
-        command.env("LC_ALL", "C").kill_on_drop(true);
-        match tokio::time::timeout(PATIENCE, command.output()).await {
-            Ok(Ok(output)) if output.status.success() => {
-                match systemd::runs(&String::from_utf8_lossy(&output.stdout), ITERATIONS) {
-                    runs if runs.len() > 1 => Runs::Listed(runs),
-                    _ => Runs::wrong(&format!("the schedule '{schedule}' does not come again")),
-                }
+            let timer = units.timer(task);
+            let Some(difference) = in_force::compare(configured.as_deref(), task, timer.as_ref(), now).await else {
+                continue;
+            };
+            if let (true, Some(timer)) = (is_backup, &timer) {
+                text = in_force::schedule(timer);
             }
-            Ok(Ok(_)) => Runs::wrong(&format!("systemd does not take '{schedule}' for a calendar expression")),
-            _ => Runs::Untold,
+            troubles.extend(trouble(task, &difference, timer.as_ref()).map(|trouble| (task.variable, trouble)));
         }
-    }
-
-    fn wrong(why: &str) -> Runs {
-        let hint = "BACKUP_SCHEDULE is a cron line of five fields, or what systemd-analyze calendar takes";
-        Runs::Wrong(Trouble { message: format!("BACKUP_SCHEDULE: {why}"), hint: hint.to_owned() })
-    }
-
-    /// The first run after this moment. Where the runs are not known, it may be up to the longest gap later.
-    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        match self {
-            Runs::Cron(cron, zone) => cron.next(after, zone),
-            Runs::Listed(runs) if runs.first().is_some_and(|first| *first <= after) => {
-                runs.iter().copied().find(|run| *run > after)
-            }
-            _ => after.checked_add(SignedDuration::try_from(self.gap(after).unwrap_or(DAY)).ok()?).ok(),
-        }
-    }
-
-    /// The longest gap between two runs.
-    fn gap(&self, now: Timestamp) -> Option<Duration> {
-        let gap = match self {
-            Runs::Cron(cron, zone) => Some(cron.longest_gap(now, zone)),
-            Runs::Listed(runs) => systemd::longest_gap(runs),
-            Runs::Untold | Runs::Wrong(_) => None,
+        let backup = TASKS.iter().find(|task| task.variable == "BACKUP_SCHEDULE");
+        let timer = backup.and_then(|task| units.timer(task));
+        let is_off = timer.is_none() && backup.is_some_and(|task| units.has_timer(task));
+        let timer = timer.filter(|timer| !timer.expressions.is_empty());
+        let next = timer.as_ref().and_then(|timer| timer.next);
+        let runs = match timer {
+            Some(timer) => Runs::calendar(timer.expressions, true, now).await,
+            None => Runs::configured(&settings.schedule, backup, zone, now).await,
         };
-        gap.and_then(|gap| Duration::try_from(gap).ok())
+        Backups { runs, next, is_off, text, troubles }
+    }
+
+    /// The first run after a moment that has passed.
+    pub async fn due(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let due = self.runs.next(since).await?;
+        // What has not come yet comes when the timer says.
+        Some(if due > now { self.next.unwrap_or(due) } else { due })
     }
 
     /// What the checks are told.
     pub fn facts(&self, settings: &MonitorSettings, now: Timestamp) -> Schedule {
         let hours = |span: Duration| format!("{} h", span.as_secs().div_ceil(3600));
-        let (recent, because) = match (settings.recent, self.gap(now)) {
+        let (recent, because) = match (settings.recent, self.runs.gap(now)) {
             (Some(recent), _) => (recent, "MONITOR_RECENT_HOURS".to_owned()),
             (None, Some(gap)) => {
                 (gap + RUN, format!("the longest gap of the schedule, {}, and {}", hours(gap), hours(RUN)))
@@ -101,12 +104,87 @@ impl Runs {
                 (DAY + RUN, "nothing here tells the gaps of the schedule: MONITOR_RECENT_HOURS can".to_owned())
             }
         };
-        let (next, trouble) = match self {
-            Runs::Cron(cron, zone) => (cron.next(now, zone), None),
-            Runs::Listed(runs) => (runs.iter().copied().find(|run| *run > now), None),
-            Runs::Untold => (None, None),
-            Runs::Wrong(trouble) => (None, Some(trouble.clone())),
+        let next = self.next.or_else(|| match &self.runs {
+            _ if self.is_off => None,
+            Runs::Cron(cron, zone) => cron.next(now, zone),
+            Runs::Calendar { coming, .. } => coming.first().copied(),
+            Runs::Unknown => None,
+        });
+        Schedule { text: self.text.clone(), troubles: self.troubles.clone(), recent, because, next }
+    }
+}
+
+/// What is told of a schedule that does not hold. Who overrides it by a drop-in knows.
+fn trouble(task: &Task, difference: &Difference, timer: Option<&Timer>) -> Option<Trouble> {
+    let variable = task.variable;
+    let (message, hint) = match (difference, timer) {
+        (Difference::Overridden, _) => return None,
+        (Difference::Unusable(error), Some(timer)) => {
+            let message = format!("{variable}: {}; {}", error.message(), in_force::words(timer));
+            (message, "correct it, then systemctl daemon-reload".to_owned())
+        }
+        (Difference::Unusable(error), None) => {
+            let hint = format!("{variable} is a cron line of five fields, or what systemd-analyze calendar takes");
+            (format!("{variable}: {}", error.message()), hint)
+        }
+        (Difference::NotRead(text), timer) => {
+            let words = timer.map(in_force::words).unwrap_or_default();
+            let message = format!("{variable} is now '{}', which systemd has not read; {words}", printable(text));
+            (message, "systemctl daemon-reload".to_owned())
+        }
+    };
+    Some(Trouble { message, hint })
+}
+
+impl Runs {
+    /// The runs of the configured schedule; of one that cannot be used, those of the packaged one.
+    async fn configured(schedule: &str, backup: Option<&Task>, zone: &TimeZone, now: Timestamp) -> Self {
+        let text = match (usable(schedule).await, backup) {
+            (Err(_), Some(backup)) => backup.default,
+            _ => schedule,
         };
-        Schedule { text: without_comment(&settings.schedule).to_owned(), trouble, recent, because, next }
+        match (is_cron(text), Cron::parse(text), on_calendar(text)) {
+            (true, Ok(cron), _) => Runs::Cron(Box::new(cron), zone.clone()),
+            (false, _, Ok(expressions)) => Runs::calendar(expressions, false, now).await,
+            _ => Runs::Unknown,
+        }
+    }
+
+    async fn calendar(expressions: Vec<String>, as_timers: bool, now: Timestamp) -> Self {
+        let question = |number| Question { expressions: &expressions, number, after: now, as_timers };
+        let Ok(mut coming) = question(SOME).ask().await else { return Runs::Unknown };
+        let reached = coming.last().and_then(|last| Duration::try_from(last.duration_since(now)).ok());
+        if let Some(reached) = reached.filter(|reached| coming.len() >= SOME && *reached < AHEAD) {
+            let times = AHEAD.as_secs() / reached.as_secs().max(1) + 1;
+            let number = SOME.saturating_mul(usize::try_from(times).unwrap_or(MANY)).min(MANY);
+            if let Ok(more) = question(number).ask().await {
+                coming = more;
+            }
+        }
+        Runs::Calendar { expressions, as_timers, coming }
+    }
+
+    /// The first run after this moment.
+    async fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        match self {
+            Runs::Cron(cron, zone) => cron.next(after, zone),
+            // What has had a backup is never new.
+            Runs::Calendar { .. } if after == Timestamp::UNIX_EPOCH => Some(after),
+            Runs::Calendar { expressions, as_timers, .. } => {
+                let question = Question { expressions, number: 1, after, as_timers: *as_timers };
+                question.ask().await.ok()?.first().copied()
+            }
+            Runs::Unknown => after.checked_add(DAY).ok(),
+        }
+    }
+
+    /// The longest gap between two runs.
+    fn gap(&self, now: Timestamp) -> Option<Duration> {
+        let gap = match self {
+            Runs::Cron(cron, zone) => Some(cron.longest_gap(now, zone)),
+            Runs::Calendar { coming, .. } => systemd::longest_gap(coming),
+            Runs::Unknown => None,
+        };
+        gap.and_then(|gap| Duration::try_from(gap).ok())
     }
 }

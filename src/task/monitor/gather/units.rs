@@ -2,44 +2,133 @@
 
 use std::collections::BTreeSet;
 
-use crate::calendar::tasks::TASKS;
+use jiff::Timestamp;
+
+use crate::calendar::tasks::{TASKS, Task};
 use crate::health::facts::{Unit, UnitTrouble};
-use crate::host::systemctl::{self, Properties};
+use crate::host::systemctl::{Properties, show};
+use crate::host::systemd_analyze::Question;
+use crate::host::unit::settings;
 
-/// What is asked of each unit. The state of its file tells nothing: a template's says `static` or `disabled`, whatever runs.
-const PROPERTIES: &[&str] = &[
-    "Id",
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "Result",
-    "Wants",
-    "NextElapseUSecRealtime",
-    "NextElapseUSecMonotonic",
-];
+/// What is asked of each unit (`org.freedesktop.systemd1(5)`). Whether its file is enabled tells nothing: a template's says
+/// `static` or `disabled`, whatever runs.
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Wants,WantedBy,RequiredBy,UpheldBy,UnitFileState,\
+                          NextElapseUSecRealtime,NextElapseUSecMonotonic,TimersCalendar,NeedDaemonReload,DropInPaths";
 
-/// The units that do not do what the instance's target wants of them. Where no systemd runs, and of units that are not
-/// installed, nothing is told.
-pub async fn troubled(instance: &str) -> Vec<Unit> {
-    let asked = show([format!("pgcellar@{instance}.target")].into()).await;
-    let target = asked.first().map(Target::of).unwrap_or_default();
-    let tasks = TASKS.iter().map(|task| task.name);
-    let timers = tasks.clone().map(|task| format!("pgcellar-{task}@{instance}.timer"));
-    // The monitor's own exit status is its verdict.
-    let services = tasks.filter(|task| *task != "monitor").map(|task| format!("pgcellar-{task}@{instance}.service"));
-    let units = show(timers.chain(services).chain(target.timers.iter().cloned()).collect()).await;
-    found(&target, &units)
+/// Where the generator's drop-ins are.
+const GENERATED: &str = "/run/systemd/generator";
+
+/// The units of an instance.
+#[derive(Debug, Default)]
+pub struct Units {
+    target: Target,
+    units: Vec<Properties>,
 }
 
-/// The timers that wait, and when they elapse next, as systemd writes it.
-pub async fn timers(instance: &str) -> Vec<(String, String)> {
-    let units = show(TASKS.iter().map(|task| format!("pgcellar-{}@{instance}.timer", task.name)).collect()).await;
-    let next = |unit: &Properties| (unit.get("Id").to_owned(), unit.get("NextElapseUSecRealtime").to_owned());
-    units.iter().filter(|unit| unit.is_active()).map(next).filter(|(_, next)| !next.is_empty()).collect()
+/// A timer that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Its name.
+    pub name: String,
+    /// Its schedule, as systemd writes it.
+    pub expressions: Vec<String>,
+    /// When it elapses next, with its delay; none while its service runs.
+    pub next: Option<Timestamp>,
+    /// Whether its files, or the settings, have changed since systemd read them.
+    pub is_stale: bool,
+    /// The drop-ins that others than the generator have made.
+    pub drop_ins: Vec<String>,
 }
 
-async fn show(units: BTreeSet<String>) -> Vec<Properties> {
-    systemctl::show(PROPERTIES, units).await
+impl Units {
+    /// Asks systemd. Where none runs there are no units.
+    pub async fn ask(instance: &str) -> Self {
+        let asked = show([format!("pgcellar@{instance}.target")], PROPERTIES).await;
+        let Some(target) = asked.first().map(Target::of) else { return Units::default() };
+        let timers = TASKS.iter().map(|task| timer_of(task, instance));
+        // The monitor's own exit status is its verdict.
+        let services = TASKS.iter().filter(|task| task.name != "monitor");
+        let services = services.map(|task| format!("pgcellar-{}@{instance}.service", task.name));
+        let names: BTreeSet<String> = timers.chain(services).chain(target.timers.iter().cloned()).collect();
+        Units { units: show(names, PROPERTIES).await, target }
+    }
+
+    /// The units that do not do what the instance's target wants of them; and those of any instance that have no settings.
+    /// Of units that are not installed, nothing is told.
+    pub async fn troubled(&self) -> Vec<Unit> {
+        let mut found = found(&self.target, &self.units);
+        for unit in &mut found {
+            let properties = self.units.iter().find(|properties| properties.get("Id") == unit.name);
+            let comes = match properties.map(Properties::calendar).filter(|expressions| !expressions.is_empty()) {
+                Some(expressions) => comes(&expressions).await,
+                None => None,
+            };
+            match (&unit.trouble, comes) {
+                (UnitTrouble::NoNextRun, Some(true)) => unit.trouble = UnitTrouble::Elapsed,
+                (UnitTrouble::Stopped, Some(false)) => unit.trouble = UnitTrouble::NoNextRun,
+                _ => {}
+            }
+        }
+        let patterns = ["pgcellar@*.target", "pgcellar-*@*.timer"].map(str::to_owned);
+        found.extend(without_settings(&show(patterns, PROPERTIES).await, |instance| settings(instance).exists()));
+        found
+    }
+
+    /// Whether systemd has a timer for a task, whether it runs or not.
+    pub fn has_timer(&self, task: &Task) -> bool {
+        self.unit(task).is_some_and(|unit| unit.get("LoadState") != "not-found")
+    }
+
+    fn unit(&self, task: &Task) -> Option<&Properties> {
+        let start = format!("pgcellar-{}@", task.name);
+        self.units.iter().find(|unit| unit.get("Id").starts_with(&start) && unit.get("Id").ends_with(".timer"))
+    }
+
+    /// The timer of a task, if it runs.
+    pub fn timer(&self, task: &Task) -> Option<Timer> {
+        let unit = self.unit(task).filter(|unit| unit.is_active())?;
+        let drop_ins = unit.get("DropInPaths").split_ascii_whitespace();
+        Some(Timer {
+            name: unit.get("Id").to_owned(),
+            expressions: unit.calendar(),
+            next: unit.time("NextElapseUSecRealtime"),
+            is_stale: unit.get("NeedDaemonReload") == "yes",
+            drop_ins: drop_ins.filter(|path| !path.starts_with(GENERATED)).map(str::to_owned).collect(),
+        })
+    }
+
+    /// The instance's target, if it runs and nothing starts it with the machine.
+    pub fn ends_with_the_machine(&self) -> Option<&str> {
+        (self.target.active && !self.target.at_boot).then_some(self.target.name.as_str())
+    }
+}
+
+fn timer_of(task: &Task, instance: &str) -> String {
+    format!("pgcellar-{}@{instance}.timer", task.name)
+}
+
+/// Whether a schedule comes again, if systemd tells.
+async fn comes(expressions: &[String]) -> Option<bool> {
+    let question = Question { expressions, number: 1, after: Timestamp::now(), as_timers: true };
+    question.ask().await.ok().map(|runs| !runs.is_empty())
+}
+
+/// Units that run, of instances whose settings are not there: one of each.
+fn without_settings(units: &[Properties], has_settings: impl Fn(&str) -> bool) -> Vec<Unit> {
+    let mut instances = BTreeSet::new();
+    let mut found = Vec::new();
+    // Targets come first: who stops one stops its timers.
+    let of_kind = |kind: &'static str| units.iter().filter(move |unit| unit.get("Id").ends_with(kind));
+    for unit in of_kind(".target").chain(of_kind(".timer")).filter(|unit| unit.is_active()) {
+        let name = unit.get("Id");
+        let instance = name.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).map(|(instance, _)| instance);
+        let Some(instance) = instance.filter(|instance| !has_settings(instance)) else { continue };
+        if instances.insert(instance.to_owned()) {
+            let trouble = UnitTrouble::NoSettings(settings(instance).display().to_string());
+            found.push(Unit { name: name.to_owned(), trouble });
+        }
+    }
+    found
 }
 
 /// Whether a timer elapses again; while it runs its service, that is open.
@@ -53,6 +142,10 @@ fn elapses(unit: &Properties) -> bool {
 struct Target {
     name: String,
     active: bool,
+    /// Why systemd cannot load it, if it cannot.
+    masked: Option<String>,
+    /// Whether something starts it with the machine.
+    at_boot: bool,
     /// The timers that it starts.
     timers: Vec<String>,
 }
@@ -60,9 +153,12 @@ struct Target {
 impl Target {
     fn of(unit: &Properties) -> Self {
         let timers = unit.get("Wants").split_ascii_whitespace().filter(|name| name.ends_with(".timer"));
+        let is_pulled = |property| !unit.get(property).is_empty();
         Target {
             name: unit.get("Id").to_owned(),
             active: unit.is_active(),
+            masked: (unit.get("LoadState") == "masked").then(|| load_state(unit)),
+            at_boot: ["WantedBy", "RequiredBy", "UpheldBy"].into_iter().any(is_pulled),
             timers: timers.map(str::to_owned).collect(),
         }
     }
@@ -79,7 +175,7 @@ fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
             let name = unit.get("Id");
             let trouble = match name.rsplit_once('.') {
                 Some((_, "timer")) => of_timer(unit, target.wants(name)),
-                Some((_, "service")) => of_service(unit),
+                Some((service, "service")) => of_service(unit, target.wants(&format!("{service}.timer"))),
                 _ => None,
             };
             trouble.map(|trouble| Unit { name: name.to_owned(), trouble })
@@ -88,33 +184,44 @@ fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
     // Timers can be started without the target.
     let off = |unit: &Properties| {
         let name = unit.get("Id");
-        name.starts_with("pgcellar-backup@") && name.ends_with(".timer") && loaded(unit) && !unit.is_active()
+        let is_installed = unit.get("LoadState") != "not-found";
+        name.starts_with("pgcellar-backup@") && name.ends_with(".timer") && is_installed && !unit.is_active()
     };
     if !target.active && units.iter().any(off) {
-        found.push(Unit { name: target.name.clone(), trouble: UnitTrouble::Off });
+        let trouble = match (&target.masked, target.at_boot) {
+            (Some(state), _) => UnitTrouble::NotLoaded(state.clone()),
+            (None, true) => UnitTrouble::NotStarted,
+            (None, false) => UnitTrouble::Off,
+        };
+        found.push(Unit { name: target.name.clone(), trouble });
     }
     found
 }
 
-fn loaded(unit: &Properties) -> bool {
-    unit.get("LoadState") == "loaded"
+/// How systemd has a unit; for one that is masked, whether until the next start of the machine.
+fn load_state(unit: &Properties) -> String {
+    match (unit.get("LoadState"), unit.get("UnitFileState")) {
+        ("masked", "masked-runtime") => "masked-runtime".to_owned(),
+        (state, _) => state.to_owned(),
+    }
 }
 
 fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.is_active(), wanted) {
         (true, _) if elapses(unit) => None,
         (true, _) => Some(UnitTrouble::NoNextRun),
-        (false, true) if !loaded(unit) => Some(UnitTrouble::NotLoaded(unit.get("LoadState").to_owned())),
+        (false, true) if !unit.is_loaded() => Some(UnitTrouble::NotLoaded(load_state(unit))),
         (false, true) => Some(UnitTrouble::Stopped),
         (false, false) => None,
     }
 }
 
-fn of_service(unit: &Properties) -> Option<UnitTrouble> {
-    match unit.get("Result") {
-        _ if !loaded(unit) => None,
-        "success" | "" => None,
-        result => Some(UnitTrouble::Failed(result.to_owned())),
+fn of_service(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
+    match (unit.get("LoadState"), unit.get("Result")) {
+        ("loaded", "success" | "") | ("not-found", _) => None,
+        ("loaded", result) => Some(UnitTrouble::Failed(result.to_owned())),
+        _ if wanted => Some(UnitTrouble::NotLoaded(load_state(unit))),
+        _ => None,
     }
 }
 
@@ -126,9 +233,12 @@ mod tests {
     const NEXT: &str = "Mon 2026-11-23 02:00:00 UTC";
 
     fn target(active: bool) -> Target {
-        let state = if active { "active" } else { "inactive" };
+        target_of(&format!("LoadState=loaded\nActiveState={}\n", if active { "active" } else { "inactive" }))
+    }
+
+    fn target_of(properties: &str) -> Target {
         let text = format!(
-            "Id=pgcellar@main.target\nLoadState=loaded\nActiveState={state}\nSubState=x\n\
+            "Id=pgcellar@main.target\nSubState=x\n{properties}\
              Wants=pgcellar-backup@main.timer pgcellar-retention@main.timer network.target\n"
         );
         Target::of(&parse(&text)[0])
@@ -143,8 +253,15 @@ mod tests {
     }
 
     fn told(active: bool, blocks: &[String]) -> Vec<String> {
-        let units = parse(&blocks.join("\n"));
-        found(&target(active), &units).into_iter().map(|unit| format!("{} {:?}", unit.name, unit.trouble)).collect()
+        told_of(&target(active), blocks)
+    }
+
+    fn told_of(target: &Target, blocks: &[String]) -> Vec<String> {
+        lines(found(target, &parse(&blocks.join("\n"))))
+    }
+
+    fn lines(units: Vec<Unit>) -> Vec<String> {
+        units.into_iter().map(|unit| format!("{} {:?}", unit.name, unit.trouble)).collect()
     }
 
     #[test]
@@ -157,6 +274,7 @@ mod tests {
             ("backup", "dead", "loaded", "", "Stopped"),
             ("retention", "dead", "loaded", "", "Stopped"),
             ("retention", "dead", "masked", "", r#"NotLoaded("masked")"#),
+            ("retention", "dead", "masked\nUnitFileState=masked-runtime", "", r#"NotLoaded("masked-runtime")"#),
             // The target does not want it, so nobody misses it; but who started it waits for its runs.
             ("drill", "dead", "loaded", "", ""),
             ("drill", "dead", "not-found", "", ""),
@@ -177,6 +295,51 @@ mod tests {
         assert_eq!(told(false, &[timer("backup", "waiting", "loaded", NEXT), stopped("retention")]), [""; 0]);
         assert_eq!(told(false, &[timer("backup", "dead", "not-found", "")]), [""; 0]);
         assert_eq!(told(false, &[timer("backup", "elapsed", "loaded", "")]), ["pgcellar-backup@main.timer NoNextRun"]);
+        for (properties, expected) in [
+            ("LoadState=loaded\nActiveState=inactive\nWantedBy=multi-user.target\n", "NotStarted"),
+            ("LoadState=masked\nActiveState=inactive\n", r#"NotLoaded("masked")"#),
+        ] {
+            let told = told_of(&target_of(properties), &[stopped("backup")]);
+            assert_eq!(told, [format!("pgcellar@main.target {expected}")]);
+        }
+    }
+
+    #[test]
+    fn units_that_run_without_settings() {
+        let unit = |name: &str, state: &str| format!("Id={name}\nActiveState={state}\n");
+        let units = [
+            unit("pgcellar-backup@gone.timer", "active"),
+            unit("pgcellar-drill@gone.timer", "active"),
+            unit("pgcellar@gone.target", "active"),
+            unit("pgcellar@old.target", "inactive"),
+            unit("pgcellar-backup@main.timer", "active"),
+            unit("pgcellar-backup@alone.timer", "active"),
+        ];
+        let found = without_settings(&parse(&units.join("\n")), |instance| instance == "main");
+        let expected = [
+            r#"pgcellar@gone.target NoSettings("/etc/pgcellar/gone.env")"#,
+            r#"pgcellar-backup@alone.timer NoSettings("/etc/pgcellar/alone.env")"#,
+        ];
+        assert_eq!(lines(found), expected);
+    }
+
+    #[test]
+    fn a_timer_that_runs() {
+        let drop_ins = "/run/systemd/generator/pgcellar-backup@main.timer.d/50-schedule.conf /etc/x.conf";
+        let text = format!(
+            "{}TimersCalendar={{ OnCalendar=*-*-* 02:00:00 ; next_elapse=Mon 2026-11-23 02:00:00 UTC }}\n\
+             TimersCalendar={{ OnCalendar=2027-03-28 01:00:00 UTC ; next_elapse=(null) }}\n\
+             NeedDaemonReload=yes\nDropInPaths={drop_ins}\n",
+            timer("backup", "waiting", "loaded", NEXT)
+        );
+        let units = Units { target: target(true), units: parse(&text) };
+        let timer = units.timer(&TASKS[0]).unwrap();
+        assert_eq!(timer.expressions, ["*-*-* 02:00:00", "2027-03-28 01:00:00 UTC"]);
+        assert_eq!(timer.next.map(|next| next.to_string()).as_deref(), Some("2026-11-23T02:00:00Z"));
+        assert_eq!((timer.is_stale, timer.drop_ins), (true, vec!["/etc/x.conf".to_owned()]));
+        assert_eq!(units.timer(&TASKS[1]), None);
+        assert_eq!((units.has_timer(&TASKS[0]), units.has_timer(&TASKS[1])), (true, false));
+        assert_eq!(units.ends_with_the_machine(), Some("pgcellar@main.target"));
     }
 
     #[test]
@@ -189,5 +352,8 @@ mod tests {
         let failed = told(true, &[timer, service("exit-code"), service("timeout")]);
         let name = "pgcellar-backup@main.service";
         assert_eq!(failed, [format!("{name} Failed(\"exit-code\")"), format!("{name} Failed(\"timeout\")")]);
+        let masked = format!("Result=success\nId={name}\nLoadState=masked\nActiveState=inactive\n");
+        assert_eq!(told(true, std::slice::from_ref(&masked)), [format!("{name} NotLoaded(\"masked\")")]);
+        assert_eq!(told(false, &[masked]), [""; 0]);
     }
 }

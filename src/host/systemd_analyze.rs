@@ -1,0 +1,130 @@
+//! Asks systemd when calendar expressions come (`systemd-analyze(1)`, "calendar"): only systemd itself knows what they mean.
+
+use std::io;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::calendar::{is_cron, on_calendar, systemd};
+use crate::error::{Error, Kind, Result, reason};
+use crate::printable::printable;
+
+/// How long the program may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Calendar expressions, as for `OnCalendar=`.
+    pub expressions: &'a [String],
+    /// How many runs of each.
+    pub number: usize,
+    /// The moment after which they come.
+    pub after: Timestamp,
+    /// Whether an expression that names no zone goes by the system's, as in timers, and not by that of `TZ`.
+    pub as_timers: bool,
+}
+
+impl Question<'_> {
+    /// The runs, in their order; none where the expressions do not come any more. The kind of the error tells whether systemd
+    /// refuses the expressions or is not there.
+    pub async fn ask(&self) -> Result<Vec<Timestamp>> {
+        let mut command = tokio::process::Command::from(self.command());
+        match tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await {
+            Ok(output) => self.answer(output),
+            Err(_) => {
+                let message = format!("systemd-analyze did not answer within {} s", PATIENCE.as_secs());
+                Err(Error::new(Kind::System, message).hint("is the machine very busy?"))
+            }
+        }
+    }
+
+    /// The same for the generator, which waits for nothing else.
+    pub fn ask_blocking(&self) -> Result<Vec<Timestamp>> {
+        self.answer(self.command().output())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("systemd-analyze");
+        command
+            .arg("calendar")
+            .arg(format!("--iterations={}", self.number))
+            .arg(format!("--base-time=@{}", self.after.as_second()))
+            .arg("--")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null());
+        match (self.expressions, self.as_timers) {
+            ([one], _) if let Some((expression, zone)) = with_zone(one) => command.arg(expression).env("TZ", zone),
+            (all, true) => command.args(all).env_remove("TZ"),
+            (all, false) => command.args(all),
+        };
+        command
+    }
+
+    fn answer(&self, output: io::Result<Output>) -> Result<Vec<Timestamp>> {
+        let output = output.map_err(|error| {
+            Error::new(Kind::System, format!("cannot run systemd-analyze: {}", reason(&error)))
+                .hint("it is of the package systemd; cron lines need no systemd")
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let message = format!("systemd does not take the schedule: {}", printable(said.trim()));
+            return Err(
+                Error::new(Kind::Config, message).hint("a cron line has five fields; systemd.time(7) has the others")
+            );
+        }
+        Ok(systemd::runs(&String::from_utf8_lossy(&output.stdout), self.number, self.after))
+    }
+}
+
+/// An expression without the zone at its end. For a zone that stands in it, the program starts a process of its own for each
+/// run, which takes 30 times as long as the same by `TZ`.
+fn with_zone(expression: &str) -> Option<(&str, &str)> {
+    let (rest, zone) = expression.trim_end().rsplit_once(' ')?;
+    (zone.contains('/') && TimeZone::get(zone).is_ok()).then_some((rest, zone))
+}
+
+/// Refuses a schedule that no timer can have: a cron line or a calendar expression, with a comment or not. Where systemd is not,
+/// of a calendar expression nothing is known.
+pub async fn usable(schedule: &str) -> Result<()> {
+    let expressions = on_calendar(schedule)?;
+    if is_cron(schedule) {
+        // Those that never come are refused.
+        return Ok(());
+    }
+    match (Question { expressions: &expressions, number: 2, after: Timestamp::now(), as_timers: true }).ask().await {
+        Ok(runs) => must_come_again(&expressions, &runs),
+        Err(error) if error.kind() == Kind::Config => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Refuses a schedule with these coming runs, of which at least two were asked for, if it does not come again and again: its
+/// timer would stop for good.
+pub fn must_come_again(expressions: &[String], runs: &[Timestamp]) -> Result<()> {
+    let expression = printable(&expressions.join(" and "));
+    let message = match runs {
+        [] => format!("the schedule '{expression}' does not come any more"),
+        [last] => {
+            let last = last.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+            format!("the schedule '{expression}' comes once more, at {last}, and then never again")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Config, message).hint("a schedule comes again and again, as *-*-* 02:00:00 and 0 2 * * * do"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_at_the_end_is_that_of_the_program() {
+        assert_eq!(with_zone("*-*-* 03:00 Europe/Berlin"), Some(("*-*-* 03:00", "Europe/Berlin")));
+        for other in ["*-*-* 00/6:00:00", "*-*-1/2 UTC", "Sun 04:00 UTC", "*-*-* 0/6", "daily", ""] {
+            assert_eq!(with_zone(other), None, "{other}");
+        }
+    }
+}

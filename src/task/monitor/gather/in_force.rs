@@ -1,0 +1,78 @@
+//! Whether the timers run by the schedules of the settings.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::calendar::cron::without_comment;
+use crate::calendar::on_calendar;
+use crate::calendar::tasks::Task;
+use crate::error::{Error, Kind, Result};
+use crate::health::words::time;
+use crate::host::systemd_analyze::{Question, usable};
+use crate::printable::printable;
+use crate::task::monitor::gather::units::Timer;
+
+/// How many runs of two schedules are compared, and over how many days.
+const RUNS: usize = 20;
+const DAYS: i64 = 366;
+
+/// Why a schedule of the settings does not hold.
+#[derive(Debug)]
+pub enum Difference {
+    /// It cannot be used, so the packaged one stays.
+    Unusable(Error),
+    /// The settings have changed since systemd read them: the schedule that they have.
+    NotRead(String),
+    /// A drop-in sets another one.
+    Overridden,
+}
+
+/// Compares the schedule of the settings, if it is set, with that of the timer, if it runs.
+pub async fn compare(
+    configured: Option<&str>,
+    task: &Task,
+    timer: Option<&Timer>,
+    now: Timestamp,
+) -> Option<Difference> {
+    let configured = configured.map(without_comment).filter(|text| !text.is_empty());
+    if let Some(Err(error)) = match configured {
+        Some(text) => Some(usable(text).await),
+        None => None,
+    } {
+        return (error.kind() == Kind::Config).then_some(Difference::Unusable(error));
+    }
+    let (timer, text) = (timer?, configured.unwrap_or(task.default));
+    // Runs that cron has where the clock is put forward stand beside a cron line, each as a moment of its own.
+    let own: Vec<String> = timer.expressions.iter().filter(|expression| !is_moment(expression)).cloned().collect();
+    let wanted = runs(&on_calendar(text).ok()?, now).await.ok()?;
+    match own.is_empty() || runs(&own, now).await.ok()? != wanted {
+        false => None,
+        true if timer.is_stale => Some(Difference::NotRead(text.to_owned())),
+        true => Some(Difference::Overridden),
+    }
+}
+
+async fn runs(expressions: &[String], now: Timestamp) -> Result<Vec<Timestamp>> {
+    let mut runs = Question { expressions, number: RUNS, after: now, as_timers: true }.ask().await?;
+    let end = now.checked_add(SignedDuration::from_hours(24 * DAYS)).unwrap_or(Timestamp::MAX);
+    runs.truncate(RUNS);
+    runs.retain(|run| *run <= end);
+    Ok(runs)
+}
+
+fn is_moment(expression: &str) -> bool {
+    expression.strip_suffix(" UTC").is_some_and(|moment| moment.parse::<DateTime>().is_ok())
+}
+
+/// The schedule of a timer, without what stands beside it.
+pub fn schedule(timer: &Timer) -> String {
+    let own: Vec<&str> = timer.expressions.iter().map(String::as_str).filter(|one| !is_moment(one)).collect();
+    own.join(" and ")
+}
+
+/// By what a timer runs, and when it does.
+pub fn words(timer: &Timer) -> String {
+    let next = timer.next.map(|next| format!(", next at {}", time(next, &TimeZone::system()))).unwrap_or_default();
+    format!("{} runs by '{}'{next}", timer.name, printable(&schedule(timer)))
+}
