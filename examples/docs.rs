@@ -22,8 +22,11 @@ fn main() -> io::Result<()> {
     command.build();
     clap_mangen::generate_to(command.clone(), &man)?;
     std::fs::write(man.join("pgcellar.env.5"), settings(&command)?)?;
+    // In fish, and in bash with failglob, -? is a pattern of file names: it ends the whole script where no file fits.
+    let mut completed = Cli::command().mut_arg("help", |help| help.short(None));
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "pgcellar", &completions)?;
+        let script = clap_complete::generate_to(shell, &mut completed, "pgcellar", &completions)?;
+        is_without_patterns(&script)?;
     }
     references_are_pages(&man)
 }
@@ -42,6 +45,15 @@ fn references_are_pages(man: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// No option of a completion may be a pattern of the shell.
+fn is_without_patterns(script: &Path) -> io::Result<()> {
+    let text = std::fs::read_to_string(script)?;
+    match text.lines().find(|line| line.contains("-?") || line.contains("-s ?")) {
+        None => Ok(()),
+        Some(line) => Err(io::Error::other(format!("{}: {line}", script.display()))),
+    }
 }
 
 /// pgcellar.env(5): every variable, under the heading that its flag has in `--help`.

@@ -16,6 +16,7 @@ mod backup;
 mod config;
 mod doctor;
 mod drill;
+mod help;
 mod mail;
 mod monitor;
 mod restore;
@@ -90,11 +91,14 @@ impl Cli {
     /// Reads a command line and the environment. An empty variable counts as one that is not set, as in a compose
     /// file's `DB_HOST=`; only an empty BACKUP_DIR says something.
     pub fn read(line: Vec<OsString>) -> Result<Self, clap::Error> {
-        let command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
+        let mut command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
             Some(value) if value.is_empty() && arg.get_id() != "backup_dir" => arg.env(None),
             _ => arg,
         });
-        let matches = command.try_get_matches_from(line)?;
+        command.build();
+        let line = help::translated(&command, line);
+        let matches = command.try_get_matches_from_mut(&line);
+        let matches = matches.map_err(|error| help::of_h(&mut command, &line).unwrap_or(error))?;
         let mut cli = Cli::from_arg_matches(&matches)?;
         match (&cli.instance, &mut cli.verb) {
             (None, _) => {}

@@ -12,7 +12,7 @@ use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
 use pgcellar::redacted::redacted;
-use pgcellar::{environment, task};
+use pgcellar::{environment, stdout, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
 const GRACE: Duration = Duration::from_secs(2);
@@ -101,17 +101,22 @@ fn keep_to_ourselves() {
     }
 }
 
-/// Help and version are no errors; everything else is one of usage.
+/// Help and version are no errors, unless they cannot be printed; everything else is one of usage.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // Nothing can be said where standard output or standard error is closed.
     let text = error.render().to_string();
-    match redacted(&text) {
-        Cow::Borrowed(_) => drop(error.print()),
-        Cow::Owned(text) => drop(std::io::stderr().write_all(text.as_bytes())),
-    }
-    match error.use_stderr() {
-        true => ExitCode::from(Kind::Usage.exit_status()),
-        false => ExitCode::SUCCESS,
+    let printed = match redacted(&text) {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(text) => std::io::stderr().write_all(text.as_bytes()),
+    };
+    match (error.use_stderr(), printed.and_then(|()| std::io::stdout().flush())) {
+        (true, _) => ExitCode::from(Kind::Usage.exit_status()),
+        (false, Ok(())) => ExitCode::SUCCESS,
+        (false, Err(error)) => {
+            let error = stdout::failed(&error);
+            // Nothing can be said where standard error is closed, too.
+            drop(writeln!(std::io::stderr(), "{error}"));
+            error.exit_code()
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::error::Kind;
+use crate::stdout;
 
 /// What a script understood, and what it is now.
 struct Script {
@@ -57,12 +58,14 @@ pub struct Usage {
 impl Usage {
     /// Prints it, and gives the exit code.
     pub fn print(&self) -> ExitCode {
-        // Nothing can be said where the output is closed.
-        drop(match self.asked {
-            true => std::io::stdout().write_all(self.text.as_bytes()),
-            false => std::io::stderr().write_all(self.text.as_bytes()),
-        });
-        if self.asked { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_status()) }
+        match self.asked {
+            true => stdout::print(&self.text).map_or_else(|error| error.exit_code(), |()| ExitCode::SUCCESS),
+            false => {
+                // Nothing can be said where standard error is closed.
+                drop(std::io::stderr().write_all(self.text.as_bytes()));
+                ExitCode::from(Kind::Usage.exit_status())
+            }
+        }
     }
 }
 

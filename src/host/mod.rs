@@ -7,6 +7,7 @@ pub mod logged;
 pub mod mail;
 pub mod memory;
 pub mod memory_events;
+pub mod mounts;
 pub mod notify_socket;
 pub mod orphans;
 pub mod ping;

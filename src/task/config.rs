@@ -1,7 +1,6 @@
 //! `pgcellar config check`: everything that is wrong with settings, before a task meets it. No server, no bucket and no
 //! secret is needed, so that a system can be checked before it is built.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
@@ -9,6 +8,7 @@ use crate::config::env_file::Assignment;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result};
 use crate::host::systemd_run;
+use crate::stdout;
 
 mod findings;
 mod names;
@@ -36,7 +36,7 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
             look(&source, &mut findings).await;
         }
         let text = findings.to_string();
-        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        stdout::print(text)?;
         match findings.errors() {
             0 => {
                 log::info!("{}: the settings can be used", findings.label());

@@ -1,6 +1,5 @@
 //! `pgcellar monitor check`: a verdict for a monitoring system, and mail for people.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::CheckArgs;
@@ -11,6 +10,7 @@ use crate::health::{Finding, Level};
 use crate::host::event;
 use crate::host::stop::Stop;
 use crate::printable::printable;
+use crate::stdout;
 use crate::task::monitor::gather::{Looked, look};
 use crate::task::monitor::notify::{Status, notify};
 
@@ -31,12 +31,14 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
             (Level::Unknown, if args.json { json::unknown(error)? } else { plugin::unknown(error) })
         }
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+    // What cannot be printed can be mailed all the same.
+    let printed = stdout::print(text);
     if args.notify.notify
         && let Err(error) = stop.or(tell(args, &looked)).await
     {
         log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
+    printed?;
     let bad_enough = args.fail_on != "critical" || matches!(level, Level::Critical | Level::Unknown);
     Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
 }

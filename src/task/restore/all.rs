@@ -2,7 +2,6 @@
 //! This is what a machine needs that has nothing but a server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::postgres::client::identifier;
 use crate::postgres::restore::empty::has_nothing;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::printable::printable;
+use crate::stdout;
 use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::Known;
@@ -368,5 +368,5 @@ fn restored(manifest: &Manifest) -> String {
 }
 
 fn write(text: &[u8]) -> Result<()> {
-    std::io::stdout().write_all(text).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }
