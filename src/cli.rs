@@ -22,6 +22,7 @@ mod monitor;
 mod restore;
 mod retention;
 mod s3;
+mod s3_ls;
 mod schedule;
 pub mod seed_names;
 mod show;
@@ -38,6 +39,7 @@ pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, Monitor
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
+pub use s3_ls::S3LsArgs;
 pub use schedule::ScheduleArgs;
 pub use show::ShowArgs;
 pub use takeover::TakeoverArgs;
@@ -193,6 +195,9 @@ pub enum Verb {
     Unpin(UnpinArgs),
     /// Adopt the backups of a lost host, or of this server before an upgrade: from then on they count as this instance's
     Takeover(TakeoverArgs),
+    /// What aws s3 ls is where pgcellar stands in for it
+    #[command(hide = true)]
+    S3Ls(S3LsArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
     /// Run the tasks by their schedules, in the foreground, where no systemd does
@@ -225,7 +230,7 @@ impl Verb {
             Verb::Takeover(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
             Verb::Doctor(args) => Some(&mut args.place),
-            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) => None,
+            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) | Verb::S3Ls(_) => None,
         }
     }
 

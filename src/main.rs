@@ -150,6 +150,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Pin(args) => task::pin::pin(args, stop).await?,
         Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
         Verb::Takeover(args) => task::takeover::run(args, stop).await?,
+        Verb::S3Ls(args) => task::s3_ls::run(args, stop).await?,
         Verb::Alert(args) => task::alert::run(args, stop).await?,
         Verb::Calendar(args) => task::calendar::run(args).await?,
         Verb::Config(args) => task::config::run(args).await?,

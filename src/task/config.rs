@@ -32,12 +32,15 @@ pub async fn run(args: &ConfigArgs) -> Result<()> {
 async fn check(args: &ConfigCheckArgs) -> Result<()> {
     let mut errors = 0;
     for mut findings in sources(args)? {
-        if let Some(source) = findings.source.take() {
-            look(&source, &mut findings).await;
+        match findings.source.take() {
+            Some(source) if args.names => names::misspelt(&source, &Cli::variables(), &mut findings),
+            Some(source) => look(&source, &mut findings).await,
+            None => {}
         }
         let text = findings.to_string();
         stdout::print(text)?;
         match findings.errors() {
+            0 if args.names => {}
             0 => {
                 log::info!("{}: the settings can be used", findings.label());
                 findings.rules.iter().for_each(|rules| log::info!("{}: {rules}", findings.label()));
@@ -66,8 +69,23 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
     findings.into_texts()
 }
 
+/// The variables in the file of an instance that nothing reads, each with what is to be said of it.
+pub fn unread_of_instance(instance: &str, path: &Path) -> Vec<String> {
+    if !path.exists() {
+        return Vec::new();
+    }
+    let mut findings = Source::of_file(path, Origin::Units { instance: instance.to_owned() });
+    let Some(source) = findings.source.take() else { return Vec::new() };
+    let mut findings = Findings::new(findings.label().to_owned(), None);
+    names::misspelt(&source, &Cli::variables(), &mut findings);
+    findings.into_texts().into_iter().map(|(_, text)| text).collect()
+}
+
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
 fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
+    if args.names {
+        return Ok(args.files.iter().map(|path| Source::of_names(path)).collect());
+    }
     args.instance.as_deref().map_or(Ok(()), instance_name)?;
     let of_instance = args.instance.as_deref().map(systemd_run::settings);
     if let Some(path) = of_instance.as_deref().filter(|_| args.files.is_empty() && args.instance_is_named)
