@@ -20,7 +20,7 @@ in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
 # A container gets the variables that compose.yaml names, and so it cannot tell of a name in .env that is misspelt. Only the names
 # are looked at here, and no value leaves the file.
-check_env = [ ! -e .env ] || sed 's/=..*/=set/' .env | \
+check_env = [ ! -e .env ] || sed 's/\([=:]\)..*/\1set/' .env | \
 	docker run --rm --interactive --network none pgcellar pgcellar --quiet config check --names -
 
 start: ## Start the database and the backup service

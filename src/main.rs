@@ -103,21 +103,19 @@ fn keep_to_ourselves() {
 
 /// Help and version are no errors, unless they cannot be printed; everything else is one of usage.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    let printed = match redacted(&text) {
-        Cow::Borrowed(_) => error.print(),
-        Cow::Owned(text) => std::io::stderr().write_all(text.as_bytes()),
-    };
-    match (error.use_stderr(), printed.and_then(|()| std::io::stdout().flush())) {
-        (true, _) => ExitCode::from(Kind::Usage.exit_status()),
-        (false, Ok(())) => ExitCode::SUCCESS,
-        (false, Err(error)) => {
-            let error = stdout::failed(&error);
-            // Nothing can be said where standard error is closed, too.
-            drop(writeln!(std::io::stderr(), "{error}"));
-            error.exit_code()
-        }
+    if !error.use_stderr() {
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        let Err(error) = printed.map_err(|error| stdout::failed(&error)) else { return ExitCode::SUCCESS };
+        // Nothing can be said where standard error is closed, too.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return error.exit_code();
     }
+    let text = error.render().to_string();
+    match redacted(&text) {
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(text) => drop(std::io::stderr().write_all(text.as_bytes())),
+    }
+    ExitCode::from(Kind::Usage.exit_status())
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {

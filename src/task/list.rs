@@ -105,7 +105,8 @@ fn before_the_first(merged: &mut Merged, place: &Place) -> Result<()> {
     }
     // The folder that the settings leave to us is made with those above it.
     let is_made = *folder == default_directory(&place.instance) || mounts::is_to_be_made(folder);
-    if let (Some(at), true) = (unread, is_made) {
+    // Where the bucket cannot be read either, nothing is known to be empty.
+    if let (Some(at), 1, true) = (unread, merged.unread.len(), is_made) {
         merged.unread.remove(at);
         merged.locations.push(local);
     }
