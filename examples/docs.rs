@@ -6,11 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::Shell;
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
 use pgcellar::environment::{CREDENTIALS, ENV_FILE, SECRETS};
 use roff::{Inline, Roff, bold, italic, roman};
+
+#[path = "docs/completions.rs"]
+mod completions;
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
@@ -22,12 +24,7 @@ fn main() -> io::Result<()> {
     command.build();
     clap_mangen::generate_to(command.clone(), &man)?;
     std::fs::write(man.join("pgcellar.env.5"), settings(&command)?)?;
-    // In fish, and in bash with failglob, -? is a pattern of file names: it ends the whole script where no file fits.
-    let mut completed = Cli::command().mut_arg("help", |help| help.short(None));
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let script = clap_complete::generate_to(shell, &mut completed, "pgcellar", &completions)?;
-        is_without_patterns(&script)?;
-    }
+    completions::write(&completions)?;
     references_are_pages(&man)
 }
 
@@ -45,15 +42,6 @@ fn references_are_pages(man: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// No option of a completion may be a pattern of the shell.
-fn is_without_patterns(script: &Path) -> io::Result<()> {
-    let text = std::fs::read_to_string(script)?;
-    match text.lines().find(|line| line.contains("-?") || line.contains("-s ?")) {
-        None => Ok(()),
-        Some(line) => Err(io::Error::other(format!("{}: {line}", script.display()))),
-    }
 }
 
 /// pgcellar.env(5): every variable, under the heading that its flag has in `--help`.

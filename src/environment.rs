@@ -10,7 +10,7 @@ pub use likeness::How;
 use likeness::nearest;
 
 /// What the names of our variables begin with, and those of no other program's that a host or a container usually has.
-const PREFIXES: &[&str] = &[
+pub const PREFIXES: &[&str] = &[
     "AWS_S3_",
     "BACKUP_",
     "DB_",

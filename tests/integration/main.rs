@@ -17,6 +17,7 @@ mod bad_input;
 mod bound_names;
 mod bucket;
 mod compared;
+mod completions;
 mod compose;
 mod concealed;
 mod config_check;

@@ -35,7 +35,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     unread.retain(|text| !found.iter().any(|(_, told)| name(told) == name(text)));
     for text in &unread {
         let (name, what) = text.split_once(": ").unwrap_or(("file", text));
-        checks.warning(name, what, &format!("it stands in {}; see pgcellar.env(5)", file.display()));
+        checks.warning(name, what, format!("it stands in {}; see pgcellar.env(5)", file.display()));
     }
     let open = warning_of_instance(&file);
     if let Some(warning) = &open {
