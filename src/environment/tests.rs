@@ -14,8 +14,6 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("BAKCUP_DIR", Some("BACKUP_DIR"), None),
     ("DB_HOSTNAME", Some("DB_HOST"), None),
     ("DB_PASWORD", Some("DB_PASSWORD"), None),
-    ("MONITOR_XYZZY", None, None),
-    ("PGCELLAR_XYZZY", None, None),
     ("RETENTION_DAYS", Some("BACKUP_RETENTION_DAYS"), Some(Harm::Removal)),
     ("BACKUP_RETENTION", Some("BACKUP_RETENTION_DAYS"), Some(Harm::Removal)),
     ("BACKUP_RETENTION_DAY", Some("BACKUP_RETENTION_DAYS"), Some(Harm::Removal)),
