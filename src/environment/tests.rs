@@ -21,7 +21,7 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("BACKUP_S3_KEEP_MONTLY", Some("BACKUP_S3_KEEP_MONTHLY"), Some(Harm::Removal)),
     ("RETENTION_SHEDULE", Some("RETENTION_SCHEDULE"), None),
     ("RESTORE_STAGING", Some("RESTORE_STAGING_DIR"), None),
-    ("RESTORE_DIRECTORY", None, None),
+    ("RESTORE_DIRECTORY", Some("RESTORE_STAGING_DIR"), None),
     ("MONITOR_SCHEDUL", Some("MONITOR_SCHEDULE"), None),
     ("DRILL_JOB", Some("DRILL_JOBS"), None),
     ("PG_BINDIRS", Some("PG_BINDIR"), None),

@@ -108,6 +108,9 @@ fn clean(run: &Run, stores: &Stores) -> Result<()> {
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
+    if let (Some(database), true) = (&run.database, shelves.iter().all(|shelf| shelf.backups.is_empty())) {
+        log::warn!("there is no backup of '{}'", printable(database));
+    }
     let mut planned = plan::plan(run, &mut shelves);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
         report::print(run, &shelves, &planned)?;
