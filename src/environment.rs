@@ -102,11 +102,48 @@ const READ_BY_LIBRARIES: &[&str] = &[
 /// What the names of more of them begin with.
 const READ_BY_LIBRARIES_TOO: &[&str] = &["AWS_CONTAINER_", "AWS_EC2_METADATA_", "LC_"];
 
+/// What systemd itself gives a unit (`systemd.exec(5)`, "Environment Variables in Spawned Processes"), and a terminal what runs
+/// there.
+const OF_A_UNIT: &[&str] = &[
+    "CACHE_DIRECTORY",
+    "COLORTERM",
+    "CONFIGURATION_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "DEBUG_INVOCATION",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LOGS_DIRECTORY",
+    "LOG_NAMESPACE",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "NO_COLOR",
+    "PIDFILE",
+    "PWD",
+    "RUNTIME_DIRECTORY",
+    "SHELL",
+    "STATE_DIRECTORY",
+    "SYSTEMD_EXEC_PID",
+    "TERM",
+    "TRIGGER_PATH",
+    "TRIGGER_TIMER_MONOTONIC_USEC",
+    "TRIGGER_TIMER_REALTIME_USEC",
+    "TRIGGER_UNIT",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 /// Whose variables are looked at, and so how much is told of those that nothing reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meant {
     /// Those of a file for pgcellar alone: everything that it does not read.
     ForUs,
+    /// Those of one of our units, which has that file's and systemd's.
+    ForOurUnit,
     /// Those of a process, or of a file that other programs read too: what looks like ours.
     ForOthersToo,
 }
@@ -132,8 +169,8 @@ pub enum Harm {
 }
 
 /// Warns of each variable of the environment that looks like ours and that nothing reads.
-pub fn warn(declared: &BTreeSet<String>) {
-    for Unread { name, nearest, .. } in of_process(declared) {
+pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
+    for Unread { name, nearest, .. } in of_process(declared, meant) {
         match nearest {
             Some(nearest) => log::warn!("{name} is set, and pgcellar does not know it: is {nearest} meant?"),
             None => log::warn!("{name} is set, and pgcellar does not know it"),
@@ -143,13 +180,13 @@ pub fn warn(declared: &BTreeSet<String>) {
 
 /// The variable of the environment that does such harm, and the one that must be meant.
 pub fn harmful(harm: Harm) -> Option<(String, String)> {
-    let unread = of_process(&crate::cli::Cli::variables());
+    let unread = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
     unread.into_iter().find(|unread| unread.harm == Some(harm)).and_then(|found| Some((found.name, found.nearest?)))
 }
 
-fn of_process(declared: &BTreeSet<String>) -> Vec<Unread> {
+fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
     let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, !value.is_empty())));
-    unread(&set.collect(), declared, Meant::ForOthersToo)
+    unread(&set.collect(), declared, meant)
 }
 
 /// Every variable that something of ours reads: those of the command line, the secrets, the schedules and the file
@@ -174,6 +211,7 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
         let nearest = nearest.filter(|nearest| ours || nearest.how != How::Vague);
         let is_told = match (meant, nearest) {
             (Meant::ForUs, _) => true,
+            (Meant::ForOurUnit, _) => !OF_A_UNIT.contains(&name.as_str()),
             (Meant::ForOthersToo, _) if is_of_a_link(name) => false,
             (Meant::ForOthersToo, _) if ours => true,
             (Meant::ForOthersToo, Some(nearest)) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgcellar::cli::{Cli, Named, Verb, seed_names};
 use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
+use pgcellar::environment::Meant;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     progress::start(cli.voice.quiet);
     keep_to_ourselves();
     if !matches!(cli.verb, Verb::Config(_)) {
-        environment::warn(&Cli::variables());
+        let meant = if journal::is_own_unit() { Meant::ForOurUnit } else { Meant::ForOthersToo };
+        environment::warn(&Cli::variables(), meant);
     }
     // Config check and doctor have findings of their own.
     if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))

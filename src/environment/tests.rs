@@ -144,3 +144,9 @@ fn every_prefix_of_the_options_is_looked_at() {
         assert!(all.clone().any(|prefix| name.starts_with(prefix)), "{name}");
     }
 }
+
+#[test]
+fn one_of_our_units_has_the_file_and_what_systemd_gives() {
+    let names = ["COLOR", "INVOCATION_ID", "STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "LANG", "PATH", "BACKUP_DIR"];
+    assert_eq!(told(&names, Meant::ForOurUnit), [("COLOR".to_owned(), None, None)]);
+}

@@ -84,6 +84,15 @@ fn is_unit() -> bool {
     std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
+/// Whether that is one of our own units: its variables are those of the instance's file, and systemd's.
+pub fn is_own_unit() -> bool {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let unit = |line: &str| {
+        line.rsplit('/').next().is_some_and(|unit| unit.starts_with("pgcellar-") && unit.ends_with(".service"))
+    };
+    is_unit() && groups.lines().any(unit)
+}
+
 /// Whether a line is ours. Libraries have nothing to say to a person, and the client of PostgreSQL would log statements,
 /// in which there may be passwords.
 fn ours(metadata: &Metadata<'_>) -> bool {

@@ -69,18 +69,6 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
     findings.into_texts()
 }
 
-/// The variables in the file of an instance that nothing reads, each with what is to be said of it.
-pub fn unread_of_instance(instance: &str, path: &Path) -> Vec<String> {
-    if !path.exists() {
-        return Vec::new();
-    }
-    let mut findings = Source::of_file(path, Origin::Units { instance: instance.to_owned() });
-    let Some(source) = findings.source.take() else { return Vec::new() };
-    let mut findings = Findings::new(findings.label().to_owned(), None);
-    names::misspelt(&source, &Cli::variables(), &mut findings);
-    findings.into_texts().into_iter().map(|(_, text)| text).collect()
-}
-
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
 fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
     if args.names {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
 use crate::environment::{Harm, Meant, SECRETS, Unread, known, unread};
+use crate::host::journal;
 use crate::task::config::findings::Findings;
 use crate::task::config::source::{Origin, Source};
 
@@ -44,6 +45,7 @@ pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Fin
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
     let meant = match source.origin {
         Origin::Units { .. } => Meant::ForUs,
+        Origin::Environment if journal::is_own_unit() => Meant::ForOurUnit,
         Origin::File | Origin::Environment => Meant::ForOthersToo,
     };
     for Unread { name, nearest, harm } in unread(&names, declared, meant) {

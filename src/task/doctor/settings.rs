@@ -29,25 +29,12 @@ pub async fn check(known: &Arc<Known>) -> Checks {
             false => checks.failed(name, &Error::new(Kind::Config, what)),
         }
     }
-    // What only the instance's file has: the environment has the variables of other programs, too.
-    let file = systemd_run::settings(&args.place.instance);
-    let mut unread = config::unread_of_instance(&args.place.instance, &file);
-    unread.retain(|text| !found.iter().any(|(_, told)| name(told) == name(text)));
-    for text in &unread {
-        let (name, what) = text.split_once(": ").unwrap_or(("file", text));
-        checks.warning(name, what, format!("it stands in {}; see pgcellar.env(5)", file.display()));
-    }
-    let open = warning_of_instance(&file);
+    let open = warning_of_instance(&systemd_run::settings(&args.place.instance));
     if let Some(warning) = &open {
         checks.warning("file", warning, "see pgcellar.env(5)");
     }
-    if found.is_empty() && unread.is_empty() && open.is_none() {
+    if found.is_empty() && open.is_none() {
         checks.ok("environment", "every variable is known, and can be used");
     }
     checks
-}
-
-/// The variable that a finding begins with.
-fn name(finding: &str) -> &str {
-    finding.split(':').next().unwrap_or(finding)
 }
