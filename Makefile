@@ -18,8 +18,15 @@ BACKUP = nestjs_starter_backup
 # A terminal is passed on if there is one, so that a restore can ask.
 in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
+# A container gets the variables that compose.yaml names, and so it cannot tell of a name in .env that is misspelt. Only the names
+# are looked at here, and no value leaves the file.
+check_env = [ ! -e .env ] || sed 's/\([=:]\)..*/\1set/' .env | \
+	docker run --rm --interactive --network none pgcellar pgcellar --quiet config check --names -
+
 start: ## Start the database and the backup service
-	docker compose up --build --detach --wait
+	docker compose build
+	@$(check_env)
+	docker compose up --detach --wait
 
 stop: ## Stop them; database and backups stay
 	docker compose down
@@ -40,7 +47,9 @@ backup-check: ## Say whether the backups are as they should be
 	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
 
 dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
-	docker compose --file compose.dev.yaml up --build --detach --wait
+	docker compose --file compose.dev.yaml build
+	@$(check_env)
+	docker compose --file compose.dev.yaml up --detach --wait
 
 dev-down: ## Stop it; its database and backups stay
 	docker compose --file compose.dev.yaml down

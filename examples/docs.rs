@@ -6,11 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::Shell;
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
 use pgcellar::environment::{CREDENTIALS, ENV_FILE, SECRETS};
 use roff::{Inline, Roff, bold, italic, roman};
+
+#[path = "docs/completions.rs"]
+mod completions;
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
@@ -22,9 +24,7 @@ fn main() -> io::Result<()> {
     command.build();
     clap_mangen::generate_to(command.clone(), &man)?;
     std::fs::write(man.join("pgcellar.env.5"), settings(&command)?)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "pgcellar", &completions)?;
-    }
+    completions::write(&completions)?;
     references_are_pages(&man)
 }
 

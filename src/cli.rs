@@ -15,12 +15,14 @@ mod backup;
 mod config;
 mod doctor;
 mod drill;
+mod help;
 mod mail;
 mod monitor;
 mod named;
 mod restore;
 mod retention;
 mod s3;
+mod s3_ls;
 mod schedule;
 pub mod seed_names;
 mod show;
@@ -38,6 +40,7 @@ pub use named::Named;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
+pub use s3_ls::S3LsArgs;
 pub use schedule::ScheduleArgs;
 pub use show::ShowArgs;
 pub use takeover::TakeoverArgs;
@@ -80,11 +83,14 @@ impl Cli {
     /// Reads a command line and the environment. An empty variable counts as one that is not set, as in a compose
     /// file's `DB_HOST=`; only an empty BACKUP_DIR says something.
     pub fn read(line: Vec<OsString>) -> Result<Self, clap::Error> {
-        let command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
+        let mut command = each_option(Cli::command(), &mut |arg| match arg.get_env().and_then(std::env::var_os) {
             Some(value) if value.is_empty() && arg.get_id() != "backup_dir" => arg.env(None),
             _ => arg,
         });
-        let matches = command.try_get_matches_from(line)?;
+        command.build();
+        let line = help::translated(&command, line);
+        let matches = command.try_get_matches_from_mut(&line);
+        let matches = matches.map_err(|error| help::of_h(&mut command, &line).unwrap_or(error))?;
         let mut cli = Cli::from_arg_matches(&matches)?;
         match (&cli.instance, &mut cli.verb) {
             (None, _) => {}
@@ -171,6 +177,9 @@ pub enum Verb {
     Unpin(UnpinArgs),
     /// Adopt the backups of a lost host, or of this server before an upgrade: from then on they count as this instance's
     Takeover(TakeoverArgs),
+    /// What aws s3 ls is where pgcellar stands in for it
+    #[command(hide = true)]
+    S3Ls(S3LsArgs),
     /// Mail that a task has failed; alert units and schedulers call it
     Alert(Box<AlertArgs>),
     /// Run the tasks by their schedules, in the foreground, where no systemd does
@@ -203,7 +212,7 @@ impl Verb {
             Verb::Takeover(args) => Some(&mut args.place),
             Verb::Alert(args) => Some(&mut args.place),
             Verb::Doctor(args) => Some(&mut args.place),
-            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) => None,
+            Verb::Calendar(_) | Verb::Config(_) | Verb::Schedule(_) | Verb::DrillSandbox(_) | Verb::S3Ls(_) => None,
         }
     }
 

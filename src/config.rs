@@ -248,11 +248,16 @@ impl Databases {
     }
 }
 
+/// Where the backups of an instance are if BACKUP_DIR is not set.
+pub fn default_directory(instance: &str) -> PathBuf {
+    Path::new("/var/backups/pgcellar").join(instance)
+}
+
 impl Place {
     /// Checks the instance's name and finds the folder.
     pub fn new(args: &PlaceArgs) -> Result<Self> {
         instance_name(&args.instance)?;
-        let default = || Path::new("/var/backups/pgcellar").join(&args.instance);
+        let default = || default_directory(&args.instance);
         let s3 = S3Settings::new(&args.s3)?;
         let directory = match args.backup_dir.clone().unwrap_or_else(default) {
             empty if empty.as_os_str().is_empty() && s3.is_some() => None,

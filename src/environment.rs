@@ -1,12 +1,30 @@
-//! Variables that look like ours and are not: most are misspelt, and a misspelt setting is one that does not hold.
+//! Variables that look like ours and that nothing reads: most are misspelt, and a misspelt setting is one that does not hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::tasks::TASKS;
 
-/// What our variables' names begin with.
-pub const PREFIXES: &[&str] =
-    &["AWS_S3_", "BACKUP_", "DB_", "DRILL_", "MONITOR_", "NOTIFICATION_EMAIL", "PGCELLAR_", "SMTP_"];
+mod likeness;
+
+pub use likeness::How;
+use likeness::nearest;
+
+/// What the names of our variables begin with, and those of no other program's that a host or a container usually has.
+pub const PREFIXES: &[&str] = &[
+    "AWS_S3_",
+    "BACKUP_",
+    "DB_",
+    "DRILL_",
+    "MONITOR_",
+    "NOTIFICATION_",
+    "PGCELLAR_",
+    "RESTORE_",
+    "RETENTION_",
+    "SMTP_",
+];
+
+/// What the names of ours and of other programs begin with: of these, only what must be meant for one of ours is told.
+const SHARED_PREFIXES: &[&str] = &["AWS_", "FORCE_", "PG_"];
 
 /// Secrets, which have no flag.
 pub const SECRETS: &[&str] = &[
@@ -39,18 +57,139 @@ pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
 pub const SYSTEMD: &[&str] =
     &["MONITOR_SERVICE_RESULT", "MONITOR_EXIT_CODE", "MONITOR_EXIT_STATUS", "MONITOR_INVOCATION_ID", "MONITOR_UNIT"];
 
-/// How alike a name must be to be suggested (Jaro-Winkler).
-const ALIKE: f64 = 0.85;
+/// What is not declared here and is read all the same: by the S3 client (aws-config and aws-runtime 1; aws-smithy-http-client;
+/// rustls-native-certs), by the reader of libpq's password file, and by the programs that are started.
+const READ_BY_LIBRARIES: &[&str] = &[
+    "ALL_PROXY",
+    "AWS_ACCOUNT_ID",
+    "AWS_ACCOUNT_ID_ENDPOINT_MODE",
+    "AWS_AUTH_SCHEME_PREFERENCE",
+    "AWS_CONFIG_FILE",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_EXECUTION_ENV",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_S3_DISABLE_EXPRESS_SESSION_AUTH",
+    "AWS_SDK_UA_APP_ID",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_SIGV4A_SIGNING_REGION_SET",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "KRB5CCNAME",
+    "KRB5_CONFIG",
+    "LANG",
+    "LANGUAGE",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "NO_PROXY",
+    "PATH",
+    "PGPASSFILE",
+    "RUST_BACKTRACE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZDIR",
+    "USER",
+];
+
+/// What the names of more of them begin with.
+const READ_BY_LIBRARIES_TOO: &[&str] = &["AWS_CONTAINER_", "AWS_EC2_METADATA_", "LC_"];
+
+/// What systemd itself gives a unit (`systemd.exec(5)`, "Environment Variables in Spawned Processes"), and a terminal what runs
+/// there.
+const OF_A_UNIT: &[&str] = &[
+    "CACHE_DIRECTORY",
+    "COLORTERM",
+    "CONFIGURATION_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "DEBUG_INVOCATION",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LOGS_DIRECTORY",
+    "LOG_NAMESPACE",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "NO_COLOR",
+    "PIDFILE",
+    "PWD",
+    "RUNTIME_DIRECTORY",
+    "SHELL",
+    "STATE_DIRECTORY",
+    "SYSTEMD_EXEC_PID",
+    "TERM",
+    "TRIGGER_PATH",
+    "TRIGGER_TIMER_MONOTONIC_USEC",
+    "TRIGGER_TIMER_REALTIME_USEC",
+    "TRIGGER_UNIT",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// Whose variables are looked at, and so how much is told of those that nothing reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// Those of a file for pgcellar alone: everything that it does not read.
+    ForUs,
+    /// Those of one of our units, which has that file's and systemd's.
+    ForOurUnit,
+    /// Those of a process, or of a file that other programs read too: what looks like ours.
+    ForOthersToo,
+}
+
+/// A variable that nothing reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its name.
+    pub name: String,
+    /// The known one that is most like it.
+    pub nearest: Option<String>,
+    /// What comes of it that the setting which is meant does not hold.
+    pub harm: Option<Harm>,
+}
+
+/// What a setting that does not hold leads to. No task does it unwarned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Backups go to Amazon instead of the server that is meant.
+    Amazon,
+    /// Backups are removed that are meant to stay.
+    Removal,
+}
 
 /// Warns of each variable of the environment that looks like ours and that nothing reads.
-pub fn warn(declared: &BTreeSet<String>) {
-    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, nearest) in unknown(set, declared) {
+pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
+    for Unread { name, nearest, .. } in of_process(declared, meant) {
         match nearest {
             Some(nearest) => log::warn!("{name} is set, and pgcellar does not know it: is {nearest} meant?"),
             None => log::warn!("{name} is set, and pgcellar does not know it"),
         }
     }
+}
+
+/// The variable of the environment that does such harm, and the one that must be meant.
+pub fn harmful(harm: Harm) -> Option<(String, String)> {
+    let unread = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
+    unread.into_iter().find(|unread| unread.harm == Some(harm)).and_then(|found| Some((found.name, found.nearest?)))
+}
+
+fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
+    let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, !value.is_empty())));
+    unread(&set.collect(), declared, meant)
 }
 
 /// Every variable that something of ours reads: those of the command line, the secrets, the schedules and the file
@@ -61,61 +200,60 @@ pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
     declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain(ours).collect()
 }
 
-/// The variables that look like ours and that nothing reads, each with the known one that is most like it.
-pub fn unknown(set: impl Iterator<Item = String>, declared: &BTreeSet<String>) -> Vec<(String, Option<String>)> {
+/// The variables that nothing reads, in the order of their names. `set` has each name with whether its value says anything.
+pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
     let known = known(declared);
     // What systemd and we ourselves set, nobody means to.
-    let meant = known.iter().copied().filter(|name| !SYSTEMD.contains(name) && *name != UNIT_STARTED).collect();
-    let ours = |name: &String| {
-        let known = known.contains(name.as_str()) || SYSTEMD.contains(&name.as_str());
-        PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !known
-    };
-    let mut found: Vec<_> =
-        set.filter(ours).map(|name| (nearest(&name, &meant), name)).map(|(near, name)| (name, near)).collect();
-    found.sort();
+    let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name) && *name != UNIT_STARTED).collect();
+    let says = |name: &str| set.get(name) == Some(&true);
+    let is_read = |name: &str| known.contains(name) || SYSTEMD.contains(&name) || is_read_by_libraries(name);
+    let mut found = Vec::new();
+    for name in set.keys().filter(|name| !is_read(name)) {
+        let nearest = nearest(name, &candidates);
+        let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let shared = name == "SCHEDULE" || SHARED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let nearest = nearest.filter(|nearest| ours || nearest.how != How::Vague);
+        let is_told = match (meant, nearest) {
+            (Meant::ForUs, _) => true,
+            (Meant::ForOurUnit, _) => !OF_A_UNIT.contains(&name.as_str()),
+            (Meant::ForOthersToo, _) if is_of_a_link(name) => false,
+            (Meant::ForOthersToo, _) if ours => true,
+            (Meant::ForOthersToo, Some(nearest)) => {
+                nearest.how == How::Typo || (shared && nearest.how == How::OtherName && !says(nearest.name))
+            }
+            (Meant::ForOthersToo, None) => false,
+        };
+        if is_told {
+            let harm = nearest.filter(|nearest| says(name) && !says(nearest.name)).and_then(|meant| harm(meant.name));
+            found.push(Unread { name: name.clone(), nearest: nearest.map(|nearest| nearest.name.to_owned()), harm });
+        }
+    }
     found
 }
 
-fn nearest(name: &str, known: &BTreeSet<&str>) -> Option<String> {
-    let likeness = |known: &&str| (strsim::jaro_winkler(name, known), (*known).to_owned());
-    let best = known.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, name)| name)
+fn is_read_by_libraries(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let is_proxy = upper.ends_with("_PROXY") && READ_BY_LIBRARIES.contains(&upper.as_str());
+    is_proxy || READ_BY_LIBRARIES.contains(&name) || READ_BY_LIBRARIES_TOO.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What Kubernetes and Docker tell of a service or a container that happens to be called `db` or `backup` (Kubernetes
+/// documentation, "Service"; Docker documentation, "Legacy container links").
+fn is_of_a_link(name: &str) -> bool {
+    let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_ENV"];
+    let has = ["_SERVICE_PORT_", "_TCP", "_UDP"];
+    (ends.iter().any(|end| name.ends_with(end)) && name.split('_').count() > 2)
+        || has.iter().any(|part| name.contains(part))
+}
+
+fn harm(meant: &str) -> Option<Harm> {
+    let rules = ["BACKUP_KEEP_", "BACKUP_RETENTION_", "BACKUP_S3_KEEP_", "BACKUP_S3_RETENTION_"];
+    match meant {
+        "AWS_ENDPOINT_URL" => Some(Harm::Amazon),
+        meant if rules.iter().any(|prefix| meant.starts_with(prefix)) => Some(Harm::Removal),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(name: &str) -> Vec<(String, Option<String>)> {
-        let declared = ["BACKUP_DIR", "BACKUP_COMPRESSION", "BACKUP_COMPRESSION_LEVEL", "DB_HOST"];
-        unknown([name.to_owned()].into_iter(), &declared.iter().map(|name| (*name).to_owned()).collect())
-    }
-
-    #[test]
-    fn misspelt_names_are_told_with_the_nearest() {
-        let cases = [
-            ("BACKUP_COMPRESION", Some("BACKUP_COMPRESSION")),
-            ("BACKUP_DIRECTORY", Some("BACKUP_DIR")),
-            ("DB_HOSTNAME", Some("DB_HOST")),
-            ("DB_PASWORD", Some("DB_PASSWORD")),
-            ("MONITOR_XYZZY", None),
-            ("PGCELLAR_XYZZY", None),
-        ];
-        for (name, nearest) in cases {
-            assert_eq!(check(name), [(name.to_owned(), nearest.map(str::to_owned))]);
-        }
-        for known in ["BACKUP_DIR", "DB_PASSWORD", "MONITOR_SCHEDULE", "MONITOR_UNIT", "PGHOST", "HOME"] {
-            assert_eq!(check(known), []);
-        }
-    }
-
-    #[test]
-    fn all_variables_of_the_command_line_are_collected() {
-        let declared = crate::cli::Cli::variables();
-        for name in
-            ["DB_HOST", "DB_NAME", "BACKUP_DIR", "BACKUP_RETENTION_DAYS", "BACKUP_AGE_IDENTITY_FILE", "PG_BINDIR"]
-        {
-            assert!(declared.contains(name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use pgcellar::cli::{Cli, Named, Verb, seed_names};
 use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
+use pgcellar::environment::Meant;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::{event, journal, progress, settings_file, started, systemd_run, unit};
 use pgcellar::redacted::redacted;
-use pgcellar::{environment, task};
+use pgcellar::{environment, stdout, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
 const GRACE: Duration = Duration::from_secs(2);
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
     progress::start(cli.voice.quiet);
     keep_to_ourselves();
     if !matches!(cli.verb, Verb::Config(_)) {
-        environment::warn(&Cli::variables());
+        let meant = if unit::is_of_instance() { Meant::ForOurUnit } else { Meant::ForOthersToo };
+        environment::warn(&Cli::variables(), meant);
     }
     // Config check and doctor have findings of their own.
     if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))
@@ -120,18 +122,21 @@ fn keep_to_ourselves() {
     }
 }
 
-/// Help and version are no errors; everything else is one of usage.
+/// Help and version are no errors, unless they cannot be printed; everything else is one of usage.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // Nothing can be said where standard output or standard error is closed.
+    if !error.use_stderr() {
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        let Err(error) = printed.map_err(|error| stdout::failed(&error)) else { return ExitCode::SUCCESS };
+        // Nothing can be said where standard error is closed, too.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return error.exit_code();
+    }
     let text = error.render().to_string();
     match redacted(&text) {
         Cow::Borrowed(_) => drop(error.print()),
         Cow::Owned(text) => drop(std::io::stderr().write_all(text.as_bytes())),
     }
-    match error.use_stderr() {
-        true => ExitCode::from(Kind::Usage.exit_status()),
-        false => ExitCode::SUCCESS,
-    }
+    ExitCode::from(Kind::Usage.exit_status())
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
@@ -164,6 +169,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Pin(args) => task::pin::pin(args, stop).await?,
         Verb::Unpin(args) => task::pin::unpin(args, stop).await?,
         Verb::Takeover(args) => task::takeover::run(args, stop).await?,
+        Verb::S3Ls(args) => task::s3_ls::run(args, stop).await?,
         Verb::Alert(args) => task::alert::run(args, stop).await?,
         Verb::Calendar(args) => task::calendar::run(args).await?,
         Verb::Config(args) => task::config::run(args).await?,

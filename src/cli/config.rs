@@ -25,6 +25,10 @@ pub struct ConfigCheckArgs {
     /// Files to check [default: /etc/pgcellar/NAME.env with --instance NAME, else the environment]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Look at the names of the variables in FILE alone, whatever they are set to: for a file that compose reads. - is standard
+    /// input
+    #[arg(long, requires = "files")]
+    pub names: bool,
     /// Instance that the settings are of; the files are then checked as those of its units
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME")]
     pub instance: Option<String>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::{IdentityArgs, PlaceArgs, WaitArgs};
 
@@ -13,7 +14,7 @@ pub const SOCKET: &str = "/run/pgcellar-drill.socket";
 #[derive(Debug, Args)]
 pub struct DrillArgs {
     /// Backup's id, the unique beginning of one, or latest
-    #[arg(value_name = "ID|latest", default_value = "latest", conflicts_with = "each")]
+    #[arg(value_name = "ID|latest", value_parser = NonEmptyStringValueParser::new(), default_value = "latest", conflicts_with = "each")]
     pub id: String,
     /// The newest good backup of each database
     #[arg(long)]

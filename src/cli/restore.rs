@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 
 use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
 use crate::postgres::properties::LeftOut;
@@ -13,7 +13,7 @@ use crate::postgres::properties::LeftOut;
 pub struct RestoreArgs {
     /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY [default: asks at
     /// a terminal]
-    #[arg(value_name = "ID|latest|PATH")]
+    #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new())]
     pub id: Option<String>,
     /// Restore the newest good backup of every database, each under its own name, and first the roles that the server lacks
     #[arg(long, conflicts_with_all = ["id", "database", "target_database", "schema", "table", "list", "recipe"])]

@@ -1,6 +1,7 @@
 //! Options of `pgcellar retention`, `pin` and `unpin`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::{ConnectionArgs, PlaceArgs, WaitArgs};
 
@@ -109,7 +110,7 @@ pub struct KeepS3Args {
 #[derive(Debug, Args)]
 pub struct PinArgs {
     /// Backup's id, the unique beginning of one, or latest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
@@ -126,7 +127,7 @@ pub struct PinArgs {
 #[derive(Debug, Args)]
 pub struct UnpinArgs {
     /// Backup's id, the unique beginning of one, or latest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::error::Kind;
+use crate::stdout;
 
 /// What a script understood, and what it is now.
 struct Script {
@@ -29,13 +30,14 @@ const SCRIPTS: &[Script] = &[
         name: "backup-monitor.sh",
         forms: &[(&["check"], &["monitor", "check", "--notify"]), (&["report"], &["monitor", "report"])],
     },
-    // What people tried the bucket with. Any other file would be missed in the bucket.
+    // What people try a bucket with. Any other file would be missed in the bucket.
     Script {
         name: "aws",
         forms: &[
-            (&["s3", "ls"], &["doctor", "s3"]),
-            (&["s3", "ls", ADDRESS], &["doctor", "s3"]),
-            (&["s3", "cp", "test.txt", ADDRESS], &["doctor", "s3"]),
+            (&["s3", "ls"], &["s3-ls"]),
+            (&["s3", "ls", ADDRESS], &["s3-ls", ADDRESS]),
+            (&["s3", "ls", ADDRESS, "--recursive"], &["s3-ls", ADDRESS, "--recursive"]),
+            (&["s3", "cp", "test.txt", ADDRESS], &["doctor", "s3", BUCKET, PREFIX]),
         ],
     },
 ];
@@ -45,6 +47,12 @@ const FILE: &str = "FILE";
 
 /// An address, s3://BUCKET/KEY.
 const ADDRESS: &str = "URL";
+
+/// The bucket of an address.
+const BUCKET: &str = "--s3-bucket=BUCKET";
+
+/// The folder in an address: what of its key comes before the last slash, or the top.
+const PREFIX: &str = "--s3-prefix=PREFIX";
 
 /// What is printed instead of doing anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +65,14 @@ pub struct Usage {
 impl Usage {
     /// Prints it, and gives the exit code.
     pub fn print(&self) -> ExitCode {
-        // Nothing can be said where the output is closed.
-        drop(match self.asked {
-            true => std::io::stdout().write_all(self.text.as_bytes()),
-            false => std::io::stderr().write_all(self.text.as_bytes()),
-        });
-        if self.asked { ExitCode::SUCCESS } else { ExitCode::from(Kind::Usage.exit_status()) }
+        match self.asked {
+            true => stdout::print(&self.text).map_or_else(|error| error.exit_code(), |()| ExitCode::SUCCESS),
+            false => {
+                // Nothing can be said where standard error is closed.
+                drop(std::io::stderr().write_all(self.text.as_bytes()));
+                ExitCode::from(Kind::Usage.exit_status())
+            }
+        }
     }
 }
 
@@ -83,15 +93,26 @@ pub fn translate(line: Vec<OsString>) -> Result<Vec<OsString>, Usage> {
 fn arguments(theirs: &[&str], ours: &[&str], words: &[OsString]) -> Option<Vec<OsString>> {
     let fits = |(form, word): (&&str, &OsString)| match *form {
         FILE => !word.is_empty() && !word.as_encoded_bytes().starts_with(b"-"),
-        ADDRESS => word.as_encoded_bytes().starts_with(b"s3://"),
+        ADDRESS => word.to_str().and_then(parts).is_some(),
         form => word == form,
     };
     let all = theirs.len() == words.len() && theirs.iter().zip(words).all(fits);
-    let word = |ours: &&str| match theirs.iter().position(|form| form == ours && matches!(*form, FILE | ADDRESS)) {
-        Some(at) => words[at].clone(),
-        None => OsString::from(ours),
+    let given = |form: &str| theirs.iter().position(|their| *their == form).and_then(|at| words.get(at));
+    let (bucket, folder) = given(ADDRESS).and_then(|word| parts(word.to_str()?)).unwrap_or_default();
+    let word = |ours: &&str| match *ours {
+        BUCKET => format!("--s3-bucket={bucket}").into(),
+        PREFIX => format!("--s3-prefix={folder}").into(),
+        FILE | ADDRESS => given(ours).cloned().unwrap_or_default(),
+        ours => OsString::from(ours),
     };
     all.then(|| ours.iter().map(word).collect())
+}
+
+/// The bucket and the folder of an address.
+fn parts(address: &str) -> Option<(&str, &str)> {
+    let (bucket, key) = address.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
+    let folder = key.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    (!bucket.is_empty()).then_some((bucket, if folder.is_empty() { "/" } else { folder }))
 }
 
 fn usage(script: &Script) -> String {
@@ -102,7 +123,8 @@ fn usage(script: &Script) -> String {
         .forms
         .iter()
         .map(|(theirs, ours)| format!("  {}{:width$}   is now: pgcellar{}\n", script.name, line(theirs), line(ours)));
-    format!("Usage:\n{}pgcellar --help tells more.\n", forms.collect::<String>())
+    let all = if script.name == "aws" { "pgcellar does nothing else in the place of aws.\n" } else { "" };
+    format!("Usage:\n{}{all}pgcellar --help tells more.\n", forms.collect::<String>())
 }
 
 #[cfg(test)]
@@ -132,9 +154,16 @@ mod tests {
             ),
             (&["backup-monitor.sh", "check"], &["monitor", "check", "--notify"]),
             (&["backup-monitor.sh", "report"], &["monitor", "report"]),
-            (&["aws", "s3", "ls"], &["doctor", "s3"]),
-            (&["/usr/local/bin/aws", "s3", "ls", "s3://your-bucket/"], &["doctor", "s3"]),
-            (&["aws", "s3", "cp", "test.txt", "s3://your-bucket/"], &["doctor", "s3"]),
+            (&["aws", "s3", "ls"], &["s3-ls"]),
+            (&["/usr/local/bin/aws", "s3", "ls", "s3://your-bucket/"], &["s3-ls", "s3://your-bucket/"]),
+            (&["aws", "s3", "ls", "s3://b/p/", "--recursive"], &["s3-ls", "s3://b/p/", "--recursive"]),
+            (
+                &["aws", "s3", "cp", "test.txt", "s3://your-bucket/"],
+                &["doctor", "s3", "--s3-bucket=your-bucket", "--s3-prefix=/"],
+            ),
+            (&["aws", "s3", "cp", "test.txt", "s3://b"], &["doctor", "s3", "--s3-bucket=b", "--s3-prefix=/"]),
+            (&["aws", "s3", "cp", "test.txt", "s3://b/p/q/"], &["doctor", "s3", "--s3-bucket=b", "--s3-prefix=p/q"]),
+            (&["aws", "s3", "cp", "test.txt", "s3://b/p/x.txt"], &["doctor", "s3", "--s3-bucket=b", "--s3-prefix=p"]),
         ];
         for (words, ours) in cases {
             let line = translated(words).unwrap();
@@ -163,6 +192,9 @@ mod tests {
             &["backup-monitor.sh", "status"],
             &["aws", "ec2", "describe-instances"],
             &["aws", "s3", "rm", "s3://your-bucket/a"],
+            &["aws", "s3", "cp", "s3://bucket/a", "."],
+            &["aws", "s3", "cp", "test.txt", "s3://"],
+            &["aws", "s3", "ls", "--endpoint-url", "http://s3:8333"],
             &["aws", "s3", "cp", "/backups/shop.dump.gz", "s3://bucket/"],
         ] {
             let usage = translated(words).unwrap_err();

@@ -1,6 +1,7 @@
 //! Options of `pgcellar show`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::{IdentityArgs, PlaceArgs};
 
@@ -8,7 +9,7 @@ use crate::cli::{IdentityArgs, PlaceArgs};
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Backup's id, the unique beginning of one, latest, or an archive's path or address s3://BUCKET/KEY
-    #[arg(value_name = "ID|latest|PATH", default_value = "latest")]
+    #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), default_value = "latest")]
     pub id: String,
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]

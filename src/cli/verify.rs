@@ -1,6 +1,7 @@
 //! Options of `pgcellar verify`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
 
@@ -9,7 +10,7 @@ use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
 pub struct VerifyArgs {
     /// Backup's id, the unique beginning of one, latest, or the path or address s3://BUCKET/KEY of an archive, of which
     /// nothing is recorded if it has no manifest
-    #[arg(value_name = "ID|latest|PATH", default_value = "latest", conflicts_with = "all")]
+    #[arg(value_name = "ID|latest|PATH", value_parser = NonEmptyStringValueParser::new(), default_value = "latest", conflicts_with = "all")]
     pub id: String,
     /// Every backup
     #[arg(long)]

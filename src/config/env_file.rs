@@ -266,8 +266,8 @@ impl Parser {
     }
 }
 
-/// systemd's `env_name_is_valid`.
-fn is_name(name: &str) -> bool {
+/// Whether a text can be the name of a variable: systemd's `env_name_is_valid`.
+pub fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(plain)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::S3Args;
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
+use crate::environment::{Harm, harmful};
 use crate::error::{Error, Kind, Result};
 use crate::secret::{Secret, Sources};
 
@@ -18,6 +19,9 @@ pub struct S3Settings {
     pub region: String,
     /// URL of a server that is not Amazon's; keys are then sent in the path.
     pub endpoint: Option<String>,
+    /// A variable that is set and must be meant for AWS_ENDPOINT_URL, which is not: the bucket is then another server's than
+    /// Amazon's, and no request is sent.
+    pub misspelt_endpoint: Option<String>,
     /// The access key; without one, the SDK's chain finds it: profile, web identity, container, instance.
     pub keys: Option<Keys>,
     /// Storage class of archives.
@@ -77,6 +81,10 @@ impl S3Settings {
             prefix: prefix(&args.prefix)?,
             region: args.region.clone(),
             endpoint: args.endpoint_url.clone().map(endpoint).transpose()?,
+            misspelt_endpoint: match args.endpoint_url {
+                Some(_) => None,
+                None => harmful(Harm::Amazon).map(|(name, _)| name),
+            },
             keys: keys(args)?,
             storage_class: args.storage_class.clone(),
             encryption: encryption(args)?,

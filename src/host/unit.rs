@@ -43,6 +43,15 @@ pub fn is_own() -> bool {
     std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
+/// Whether that unit is one of pgcellar's: its variables are those of the instance's file, and systemd's.
+pub fn is_of_instance() -> bool {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let unit = |line: &str| {
+        line.rsplit('/').next().is_some_and(|unit| unit.starts_with("pgcellar-") && unit.ends_with(".service"))
+    };
+    is_own() && groups.lines().any(unit)
+}
+
 /// The folders that the tasks of an instance may write, with what is wrong with those that no unit can have.
 pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
     let (mut folders, mut faults) = (Vec::new(), Vec::new());

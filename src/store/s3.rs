@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::store::local::PARTIAL;
 use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload};
 
+pub mod browse;
 mod bucket;
 mod client;
 mod download;

@@ -1,6 +1,5 @@
 //! `pgcellar backup`: a backup of each configured database, and a copy of each in the bucket.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use crate::identity::Identity;
 use crate::postgres::client::identifier;
 use crate::postgres::databases;
 use crate::postgres::snapshot::Rewritten;
+use crate::stdout;
 use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
 use crate::task::sweep::sweep;
@@ -372,7 +372,7 @@ fn print(run: &Run<'_>, manifests: &[Manifest], copies: &Copies) -> Result<()> {
     });
     let text = serde_json::to_string_pretty(&printed.collect::<Vec<_>>())
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the manifests as JSON: {error}")))?;
-    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+    stdout::print(text + "\n")
 }
 
 /// Now, to the second that the name of a backup has.

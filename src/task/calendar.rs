@@ -1,15 +1,14 @@
 //! `pgcellar calendar`: what a schedule means to systemd, and when it comes next.
 
-use std::io::Write;
-
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::calendar::cron::Cron;
 use crate::calendar::{is_cron, made_up, on_calendar};
 use crate::cli::CalendarArgs;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::host::systemd_analyze::{Question, must_come_again};
+use crate::stdout;
 
 /// How far ahead days are looked at on which the clock skips a run: the clocks change twice in a year.
 const AHEAD_DAYS: i64 = 366;
@@ -44,7 +43,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
         let local: Zoned = run.to_zoned(zone.clone());
         text.push_str(&format!("{}\n", local.strftime("%a %Y-%m-%d %H:%M:%S %Z")));
     }
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }
 
 /// Tells of the coming days on which the clock skips a run.

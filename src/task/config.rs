@@ -1,7 +1,6 @@
 //! `pgcellar config check`: everything that is wrong with settings, before a task meets it. No server, no bucket and no
 //! secret is needed, so that a system can be checked before it is built.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::cli::{Cli, ConfigAction, ConfigArgs, ConfigCheckArgs};
@@ -9,6 +8,7 @@ use crate::config::env_file::Assignment;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result};
 use crate::host::unit;
+use crate::stdout;
 
 mod findings;
 mod names;
@@ -32,12 +32,15 @@ pub async fn run(args: &ConfigArgs) -> Result<()> {
 async fn check(args: &ConfigCheckArgs) -> Result<()> {
     let mut errors = 0;
     for mut findings in sources(args)? {
-        if let Some(source) = findings.source.take() {
-            look(&source, &mut findings).await;
+        match findings.source.take() {
+            Some(source) if args.names => names::misspelt(&source, &Cli::variables(), &mut findings),
+            Some(source) => look(&source, &mut findings).await,
+            None => {}
         }
         let text = findings.to_string();
-        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        stdout::print(text)?;
         match findings.errors() {
+            0 if args.names => {}
             0 => {
                 log::info!("{}: the settings can be used", findings.label());
                 findings.rules.iter().for_each(|rules| log::info!("{}: {rules}", findings.label()));
@@ -68,6 +71,9 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
 
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
 fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
+    if args.names {
+        return Ok(args.files.iter().map(|path| Source::of_names(path)).collect());
+    }
     args.instance.as_deref().map_or(Ok(()), instance_name)?;
     let of_instance = args.instance.as_deref().map(unit::settings);
     if let Some(path) = of_instance.as_deref().filter(|_| args.files.is_empty() && args.instance_is_named)

@@ -56,7 +56,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let run = Run { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    let merged = list::read(stores.clone(), &place, stop).await?;
+    let mut merged = list::read(stores.clone(), &place, stop).await?;
     let subjects = match chosen::find(&merged, args, &stores) {
         Ok(subjects) => subjects,
         Err(error) => return Err(merged.or_unread(error)),
@@ -76,7 +76,12 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     if args.json {
         report::print(&reports)?;
     }
-    report::conclude(reports)
+    report::conclude(reports)?;
+    // The newest backup of a database, or all of another one, may be where nothing could be read.
+    match merged.unread.pop() {
+        Some(unread) if args.each => Err(unread.error.context("what another store has was not drilled")),
+        _ => Ok(()),
+    }
 }
 
 /// Drills one backup, and records what came of it.

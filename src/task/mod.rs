@@ -13,6 +13,7 @@ pub mod pin;
 pub mod publish;
 pub mod restore;
 pub mod retention;
+pub mod s3_ls;
 pub mod sandbox;
 pub mod schedule;
 pub mod show;

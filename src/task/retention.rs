@@ -12,6 +12,7 @@ use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
 use crate::config::{Connection, Place, Policy, RetentionSettings};
+use crate::environment::{Harm, harmful};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
@@ -70,6 +71,9 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
         now: Timestamp::now(),
         stop: stop.clone(),
     };
+    if !run.dry_run {
+        rules_are_spelt_right()?;
+    }
     let stores = Stores::open(&run.place).await?;
     let _lock = match run.dry_run {
         true => None,
@@ -79,6 +83,14 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
         }
     };
     joined(tokio::task::spawn_blocking(move || clean(&run, &stores)).await)
+}
+
+/// A rule that is misspelt keeps nothing, and what it should keep would be removed.
+fn rules_are_spelt_right() -> Result<()> {
+    let Some((name, meant)) = harmful(Harm::Removal) else { return Ok(()) };
+    Err(Error::new(Kind::Config, format!("{name} is set, and pgcellar does not know it: nothing is removed")).hint(
+        format!("rename it to {meant}, which must be meant, or unset it; retention --dry-run shows what would go"),
+    ))
 }
 
 /// Keeps backups and other runs of this away, which would be in the middle of something.
@@ -99,6 +111,9 @@ fn clean(run: &Run, stores: &Stores) -> Result<()> {
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
+    if let (Some(database), true) = (&run.database, shelves.iter().all(|shelf| shelf.backups.is_empty())) {
+        log::warn!("there is no backup of '{}'", printable(database));
+    }
     let mut planned = plan::plan(run, &mut shelves);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
         report::print(run, &shelves, &planned)?;

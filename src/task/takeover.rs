@@ -1,7 +1,6 @@
 //! `pgcellar takeover`: the backups of a host that is no more, or of a server before its upgrade, become this instance's own.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
@@ -20,6 +19,7 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::stdout;
 use crate::store::{Store, Stores};
 
 /// How many makers an answer names.
@@ -144,7 +144,7 @@ fn name(maker: &Maker) -> String {
 fn list(shelves: &[Shelf], owner: &Owner) -> Result<()> {
     let makers = others(shelves, owner);
     let lines: String = makers.iter().map(|words| format!("{words}\n")).collect();
-    std::io::stdout().write_all(lines.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+    stdout::print(lines)?;
     if makers.is_empty() {
         log::info!("there are no backups but this instance's own");
     }

@@ -1,7 +1,6 @@
 //! `pgcellar verify`: reads a backup's bytes back, checks them, and records the result beside the manifest.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::printable::printable;
+use crate::stdout;
 use crate::store::{Store, Stores};
 use crate::task::restore::wanted::Named;
 use crate::task::{list, sweep};
@@ -358,7 +358,7 @@ async fn sweep(stores: Vec<Arc<dyn Store>>) {
 fn print(reports: &[Report]) -> Result<()> {
     let text = serde_json::to_string_pretty(reports)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
-    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+    stdout::print(text + "\n")
 }
 
 fn conclude(mut reports: Vec<Report>, all: bool, several: bool, unread: Option<Error>) -> Result<()> {

@@ -271,3 +271,21 @@ fn one_of_all_databases_cannot_be_dumped() {
     assert!(outcome.stderr.contains("2 of 3 databases"), "{outcome}");
     assert_eq!(listed(&cellar.backup_dir()).len(), 3);
 }
+
+/// As of a variable that is not set: it begins every id.
+#[test]
+fn an_empty_id_names_no_backup() {
+    let cluster = Cluster::shared(Version::V15);
+    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    for verb in [
+        &["restore", ""][..],
+        &["restore", "", "--force"],
+        &["show", ""],
+        &["verify", ""],
+        &["drill", ""],
+        &["pin", ""],
+    ] {
+        cellar.run(verb).fails(exit::USAGE).says("value is required");
+    }
+    before.is_unchanged();
+}

@@ -1,10 +1,16 @@
-//! The compose files have every setting.
+//! The compose files have every setting, and the Makefile looks at the names in `.env`, which compose would leave out silently.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Output;
 
 use pgcellar::cli::Cli;
 use pgcellar::environment;
+
+use crate::common::pgcellar::PROGRAM;
+use crate::common::process::plain;
 
 /// What has its place in the image, in a command or in a secret, and not in `.env`.
 const ELSEWHERE: &[&str] = &[
@@ -73,4 +79,52 @@ fn development_touches_nothing_that_env_names() {
         .filter(|name| outside(name) && !how.contains(&name.as_str()) && !own.contains(*name))
         .collect();
     assert!(left.is_empty(), "compose.dev.yaml takes from .env: {left:?}");
+}
+
+/// Runs a target of the Makefile beside this `.env`, with a docker that keeps what it is asked, and runs pgcellar for its image.
+fn make(target: &str, env: Option<&str>) -> (Output, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile"), path("Makefile")).unwrap();
+    if let Some(text) = env {
+        fs::write(path(".env"), text).unwrap();
+    }
+    let docker = format!(
+        "#!/bin/sh\necho \"$*\" >>calls\n[ \"$1\" = run ] || exit 0\nuntil [ \"$1\" = pgcellar ]; do shift; done\n\
+         shift 2; tee stdin | {PROGRAM} \"$@\"\n"
+    );
+    fs::write(path("docker"), docker).unwrap();
+    fs::set_permissions(path("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = plain("make");
+    command.arg(target).current_dir(folder.path());
+    command.env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()));
+    let output = command.output().unwrap();
+    let stdin = fs::read_to_string(path("stdin")).unwrap_or_default();
+    assert!(!stdin.contains("hunter2"), "a value left the file: {stdin}");
+    (output, fs::read_to_string(path("calls")).unwrap_or_default())
+}
+
+#[test]
+fn make_start_tells_of_names_that_nothing_reads() {
+    for target in ["start", "dev-up"] {
+        let started = |(output, calls): &(Output, String)| output.status.success() && calls.contains(" up ");
+        for good in [None, Some("DB_PASSWORD=hunter2 $x\nPG_VERSIONS=17\nJWT_SECRET='hunter2'\n")] {
+            let made = make(target, good);
+            assert!(started(&made) && !made.1.contains("hunter2"), "{made:?}");
+            assert!(!String::from_utf8_lossy(&made.0.stdout).contains("warning"), "{made:?}");
+        }
+        let made = make(target, Some("SMTP_PASSWORD=hunter2\n\nBACKUP_COMPRESION=xz\n"));
+        let told = String::from_utf8_lossy(&made.0.stdout).into_owned();
+        assert!(started(&made), "{made:?}");
+        assert!(told.contains("standard input:1: warning: SMTP_PASSWORD: "), "{told}");
+        assert!(
+            told.contains("standard input:3: warning: BACKUP_COMPRESION: is not known here: is BACKUP_COMPRESSION"),
+            "{told}"
+        );
+        // What would remove backups that are meant to stay, or send them elsewhere, starts nothing.
+        for harmful in ["RETENTION_DAYS=30\n", "AWS_ENDPOINT=https://minio.example.org\n"] {
+            let made = make(target, Some(harmful));
+            assert!(!started(&made) && !made.1.contains(" up "), "{made:?}");
+        }
+    }
 }

@@ -21,6 +21,32 @@ fn a_missing_folder_is_told_with_the_setting() {
 }
 
 #[test]
+fn before_the_first_backup_there_is_an_empty_list() {
+    let made_by_the_first = Cellar::unconnected();
+    fs::remove_dir(made_by_the_first.backup_dir()).unwrap();
+    let folders = [made_by_the_first.backup_dir(), "/var/backups/pgcellar/never-made".into()];
+    for folder in folders {
+        let cellar = Cellar::unconnected().with("BACKUP_DIR", &folder).with("PGCELLAR_INSTANCE", "never-made");
+        let outcome = cellar.run(["list"]).succeeds().says(&format!("no backups in {}", folder.display()));
+        assert_eq!(outcome.stdout, "");
+        assert_eq!(cellar.run(["list", "--json"]).succeeds().stdout, "[]\n");
+        cellar.run(["verify", "--all"]).fails(exit::NOINPUT);
+    }
+    let default = Cellar::unconnected().with("PGCELLAR_INSTANCE", "never-made");
+    assert_eq!(default.run(["list", "--json"]).without("BACKUP_DIR").succeeds().stdout, "[]\n");
+}
+
+/// An unused place for disks has no backups that can be listed: they may be on the disk.
+#[test]
+fn a_disk_that_is_not_mounted_is_no_empty_list() {
+    for folder in ["/mnt", "/mnt/pgcellar-test/backups"] {
+        let cellar = Cellar::unconnected().with("BACKUP_DIR", folder);
+        cellar.run(["list"]).fails(exit::NOINPUT).says("no disk is mounted on /mnt");
+        cellar.run(["list", "--json"]).fails(exit::NOINPUT).says("BACKUP_DIR");
+    }
+}
+
+#[test]
 fn an_unknown_store_is_an_error_of_usage() {
     let cellar = Cellar::unconnected();
     cellar.run(["list", "--store", "tape"]).fails(exit::USAGE).says("tape").says("local");

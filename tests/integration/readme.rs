@@ -56,3 +56,14 @@ fn every_block_runs_as_it_stands() {
     }
     assert_same(&shop, &cluster.database("shop_by_hand"));
 }
+
+/// On a host that is at work the database is there, and a restore of it without another target or --force ends in 73.
+#[test]
+fn commands_for_an_instance_name_a_target_that_is_not_there() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let restores: Vec<&str> = readme.lines().filter(|line| line.contains("pgcellar -i main restore")).collect();
+    assert!(restores.len() > 1, "{restores:?}");
+    for line in restores {
+        assert!(line.contains("--target-database ") || line.contains("--force"), "{line}");
+    }
+}

@@ -206,6 +206,22 @@ fn one_that_fails_does_not_keep_the_others_from_being_restored() {
     assert!(!databases(&to).iter().any(|name| name.starts_with("an ")), "{outcome}");
 }
 
+/// A store that cannot be read may have newer backups, and those of other databases.
+#[test]
+fn a_store_that_cannot_be_read_is_no_success() {
+    let cluster = Cluster::start(Version::V15);
+    let shop = cluster.create_named("shop");
+    shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 10) n");
+    let cellar = Cellar::new(&cluster).with("DB_NAME", "shop");
+    cellar.run(["backup"]).succeeds();
+    cluster.sql("postgres", "DROP DATABASE shop");
+    let cellar = cellar.with("AWS_S3_BUCKET", "b").with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
+    let outcome = cellar.run(["restore", "--all-databases"]).fails(exit::UNAVAILABLE);
+    outcome.says("restored 1 database").says("what another store has was not restored");
+    assert_eq!(cluster.database("shop").sql("SELECT count(*) FROM wine"), "10");
+}
+
 #[test]
 fn a_restore_that_lacks_roles_says_what_to_type() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));

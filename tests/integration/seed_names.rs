@@ -3,9 +3,13 @@
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::common::bucket::Bucket;
 use crate::common::pgcellar::PROGRAM;
 use crate::common::process::plain;
 use crate::common::{Cellar, Cluster, Version, compare, exit};
+use crate::s3_server::{OWNER, READER, wait};
 
 /// One of the scripts, in a folder of the test's own.
 fn script(cellar: &Cellar, name: &str, words: &[&str]) -> Command {
@@ -78,11 +82,59 @@ fn a_wrong_call_is_told_the_usage_and_the_new_command() {
     assert!(stdout.contains("is now: pgcellar monitor check") && stderr.is_empty(), "{stdout}{stderr}");
     let (_, stderr) = ends(script(&cellar, "aws", &["s3", "rm", "s3://bucket/a"]), exit::USAGE);
     assert!(stderr.contains("is now: pgcellar doctor s3"), "{stderr}");
-    // No bucket is configured, and the doctor says so.
-    let (stdout, stderr) = ends(script(&cellar, "aws", &["s3", "ls"]), exit::CONFIG);
-    assert!((stdout.clone() + &stderr).contains("AWS_S3_BUCKET"), "{stdout}{stderr}");
+    assert!(stderr.contains("pgcellar does nothing else in the place of aws"), "{stderr}");
     let (_, stderr) = ends(script(&cellar, "restore-database.sh", &["restore"]), exit::USAGE);
     assert!(stderr.contains("there is no terminal to ask at"), "{stderr}");
+}
+
+/// A bucket that is named is the one that is looked at, whatever the settings say.
+#[test]
+fn aws_looks_at_what_is_named() {
+    let (configured, named) = (Bucket::new(), Bucket::new());
+    let cellar = configured.copies(Cellar::unconnected());
+    let server = named.server();
+    let client = server.client(OWNER);
+    for key in ["a b.txt", "photos/1.jpg", "photos/2.jpg"] {
+        let body = ByteStream::from_static(b"12345");
+        wait(client.put_object().bucket(named.name()).key(key).body(body).send()).unwrap();
+    }
+    let aws = |words: &[&str]| script(&cellar, "aws", words);
+    let address = |key: &str| format!("s3://{}/{key}", named.name());
+    let names = |(stdout, _): (String, String)| -> Vec<String> {
+        stdout.lines().map(|line| line.split_at(31.min(line.len())).1.to_owned()).collect()
+    };
+
+    let (buckets, _) = ends(aws(&["s3", "ls"]), 0);
+    for bucket in [configured.name(), named.name()] {
+        let ends = |line: &str| line.len() == 20 + bucket.len() && line.ends_with(&format!(" {bucket}"));
+        assert!(buckets.lines().any(ends), "{bucket}: {buckets}");
+    }
+    assert_eq!(names(ends(aws(&["s3", "ls", &address("")]), 0)), ["photos/", "a b.txt"]);
+    assert_eq!(names(ends(aws(&["s3", "ls", &address("photos/")]), 0)), ["1.jpg", "2.jpg"]);
+    let all = ["a b.txt", "photos/1.jpg", "photos/2.jpg"];
+    assert_eq!(names(ends(aws(&["s3", "ls", &address(""), "--recursive"]), 0)), all);
+    let (stdout, _) = ends(aws(&["s3", "ls", &format!("s3://{}", configured.name())]), 0);
+    assert_eq!(stdout, "");
+    let (_, stderr) = ends(aws(&["s3", "ls", &address("nothing")]), exit::NOINPUT);
+    assert!(stderr.contains("begins with nothing"), "{stderr}");
+
+    let (stdout, _) = ends(aws(&["s3", "cp", "test.txt", &address("")]), 0);
+    assert!(stdout.contains(&address(".pgcellar-doctor-")) && !stdout.contains(configured.name()), "{stdout}");
+    let (stdout, _) = ends(aws(&["s3", "cp", "test.txt", &address("photos/x.txt")]), 0);
+    assert!(stdout.contains(&address("photos/.pgcellar-doctor-")), "{stdout}");
+    assert_eq!(wait(client.list_objects_v2().bucket(named.name()).send()).unwrap().contents().len(), 3);
+
+    for words in [&["s3", "cp", "test.txt", "s3://no-such-bucket/"][..], &["s3", "ls", "s3://no-such-bucket/"]] {
+        let (stdout, stderr) = ends(aws(words), exit::CONFIG);
+        assert!((stdout.clone() + &stderr).contains("no bucket no-such-bucket"), "{stdout}{stderr}");
+    }
+    let mut reader = aws(&["s3", "cp", "test.txt", &address("")]);
+    reader.env("AWS_ACCESS_KEY_ID", READER.id).env("AWS_SECRET_ACCESS_KEY", READER.secret);
+    let (stdout, _) = ends(reader, exit::NOPERM);
+    assert!(stdout.contains("s3:PutObject"), "{stdout}");
+    let mut stranger = aws(&["s3", "ls"]);
+    stranger.env("AWS_SECRET_ACCESS_KEY", "wrong");
+    ends(stranger, exit::NOPERM);
 }
 
 #[test]

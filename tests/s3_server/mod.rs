@@ -211,6 +211,7 @@ pub fn settings(endpoint: &str, bucket: &str, identity: Identity) -> S3Settings 
         prefix: "database-backups".to_owned(),
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint.to_owned()),
+        misspelt_endpoint: None,
         keys: Some(Keys { id: Secret::new(identity.id), secret: Secret::new(identity.secret), token: None }),
         storage_class: None,
         encryption: None,

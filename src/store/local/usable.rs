@@ -1,6 +1,7 @@
 //! Whether a backup directory is the one that is meant, and keeps what is written to it. A folder that looks like it can be
 //! the mount point of a disk that is not mounted, or a folder that systemd removes with the unit.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -23,6 +24,10 @@ pub fn check(directory: &Path) -> Result<()> {
         return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
             .hint(format!("as root: systemctl start {unit}; journalctl -u {unit} tells why it fails")));
     }
+    if let Some(place) = mounts::of_fstab(directory) {
+        return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
+            .hint(format!("as root: mount {}", place.display())));
+    }
     if let Some(setting) = private(directory) {
         let why = format!(
             "what is written to the backup directory {shown} goes with the unit, which has a folder of its own"
@@ -34,6 +39,13 @@ pub fn check(directory: &Path) -> Result<()> {
         return Err(Error::new(Kind::Config, why).hint(elsewhere()));
     }
     Ok(())
+}
+
+/// Whether a backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
+/// cannot, unless that is ours.
+pub fn is_to_be_made(directory: &Path) -> bool {
+    let is_missing = matches!(directory.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+    is_missing && directory.parent().is_some_and(may_write) && check(directory).is_ok()
 }
 
 /// Whether this process may make files in a folder.

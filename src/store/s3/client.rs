@@ -21,6 +21,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::{Keys, S3Settings};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_types::config_bag::ConfigBag;
+
 use crate::error::{Error, Kind, Result};
 use crate::store::s3::life::Life;
 
@@ -59,6 +64,9 @@ pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
         .load()
         .await;
     let mut config = Builder::from(&shared).interceptor(life);
+    if settings.misspelt_endpoint.is_some() {
+        config = config.interceptor(KeptBack);
+    }
     if let Some(endpoint) = &settings.endpoint {
         // Other servers may know neither names of buckets as hosts nor the newer checksums.
         config = config
@@ -68,6 +76,26 @@ pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     }
     Ok(Client::from_conf(config.build()))
+}
+
+/// Lets no request out: it would go to another server than the one that is meant. What is told of it is in
+/// [`S3Settings::misspelt_endpoint`].
+#[derive(Debug)]
+struct KeptBack;
+
+#[dyn_dispatch_hint]
+impl Intercept for KeptBack {
+    fn name(&self) -> &'static str {
+        "KeptBack"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        Err("the server's URL is misspelt".into())
+    }
 }
 
 /// Time-outs for requests whose single attempts may take this long. There is none for reading: it would count from the

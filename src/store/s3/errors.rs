@@ -30,6 +30,8 @@ pub const WRITE: Doing = Doing { words: "write", permission: "s3:PutObject" };
 pub const DELETE: Doing = Doing { words: "delete", permission: "s3:DeleteObject" };
 /// Listing objects.
 pub const LIST: Doing = Doing { words: "list", permission: "s3:ListBucket" };
+/// Listing the buckets of an account.
+pub const BUCKETS: Doing = Doing { words: "list", permission: "s3:ListAllMyBuckets" };
 /// Listing uploads that were begun.
 pub const UPLOADS: Doing = Doing { words: "list the uploads of", permission: "s3:ListBucketMultipartUploads" };
 /// Giving up an upload.
@@ -116,6 +118,12 @@ pub fn explain<E>(settings: &S3Settings, doing: Doing, what: &str, error: &Refus
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    if let Some(name) = &settings.misspelt_endpoint {
+        let why =
+            format!("{name} is set, and pgcellar does not know it: without AWS_ENDPOINT_URL the bucket is Amazon's");
+        return Error::new(Kind::Config, format!("cannot {} {what}: {why}", doing.words))
+            .hint(format!("rename {name} to AWS_ENDPOINT_URL, or unset it if Amazon is meant"));
+    }
     let (kind, why, hint) = match error {
         SdkError::ServiceError(_) => refused(settings, doing, error),
         SdkError::TimeoutError(_) => (Kind::Unavailable, "no answer in time".to_owned(), Some(REACH.to_owned())),

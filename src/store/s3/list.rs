@@ -119,7 +119,8 @@ impl Bucket {
         }
     }
 
-    fn circles(&self) -> Error {
+    /// The error of a list that would never end.
+    pub fn circles(&self) -> Error {
         let what = self.address(&self.prefix());
         Error::new(Kind::Unavailable, format!("cannot list {what}: the server does not say how its list goes on"))
     }
@@ -144,7 +145,7 @@ fn relative(key: &str, is_encoded: bool, prefix: &str) -> Option<String> {
 }
 
 /// Undoes the encoding of keys in lists, in which a space may be a plus.
-fn decoded(key: &str) -> String {
+pub fn decoded(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let [first, after @ ..] = rest {

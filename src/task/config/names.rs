@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
-use crate::environment::{SECRETS, known, unknown};
+use crate::environment::{Harm, Meant, SECRETS, Unread, known, unread};
+use crate::host::unit;
 use crate::task::config::findings::Findings;
 use crate::task::config::source::{Origin, Source};
 
@@ -12,7 +13,7 @@ use crate::task::config::source::{Origin, Source};
 pub type Values = BTreeMap<String, String>;
 
 /// What variables of other programs begin with too.
-const SHARED: &[&str] = &["DB_", "SMTP_"];
+const SHARED: &[&str] = &["AWS_", "DB_", "FORCE_", "PG_", "SCHEDULE", "SMTP_"];
 
 /// Looks at the names and the outside of the values, and returns the values without what does not belong to them.
 pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) -> Values {
@@ -39,20 +40,33 @@ pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findin
     values
 }
 
-fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
-    let names = source.assignments.iter().map(|one| one.name.clone()).collect::<BTreeSet<_>>();
-    for (name, nearest) in unknown(names.into_iter(), declared) {
+/// Tells of variables that nothing reads.
+pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
+    let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
+    let meant = match source.origin {
+        Origin::Units { .. } => Meant::ForUs,
+        Origin::Environment if unit::is_of_instance() => Meant::ForOurUnit,
+        Origin::File | Origin::Environment => Meant::ForOthersToo,
+    };
+    for Unread { name, nearest, harm } in unread(&names, declared, meant) {
         // A container's environment, and a file that compose reads, are for other programs too.
         let of_others = match source.origin {
             Origin::Units { .. } => false,
             Origin::File => SHARED.iter().any(|prefix| name.starts_with(prefix)),
             Origin::Environment => true,
         };
+        let comes_of_it = match harm {
+            Some(Harm::Amazon) => ", and the bucket, which would be Amazon's, is not used",
+            Some(Harm::Removal) => ", and retention removes nothing while it is set",
+            None => "",
+        };
         match nearest {
-            Some(nearest) if of_others => {
+            Some(nearest) if of_others && harm.is_none() => {
                 findings.warning(&name, format!("is not known here: is {nearest} meant?"));
             }
-            Some(nearest) => findings.error(&name, format!("is not known, and does nothing: is {nearest} meant?")),
+            Some(nearest) => {
+                findings.error(&name, format!("is not known, and does nothing{comes_of_it}: is {nearest} meant?"));
+            }
             None => findings.warning(&name, "is not known here, and does nothing"),
         }
     }

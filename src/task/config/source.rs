@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::env_file::{Assignment, EnvFile};
+use crate::config::env_file::{Assignment, EnvFile, is_name};
 use crate::config::readers::Readers;
 use crate::error::Error;
 use crate::task::config::findings::Findings;
@@ -52,6 +52,31 @@ impl Source {
         let mut findings = Findings::new(label, Some(Source { origin, assignments, readers }));
         faults.into_iter().for_each(|fault| findings.error_in(fault.line, fault.message));
         findings
+    }
+
+    /// The names in a file that compose reads (compose-go's `dotenv`), or in standard input. What they are set to is left out.
+    pub fn of_names(path: &Path) -> Findings {
+        let (label, read) = match path == Path::new("-") {
+            true => ("standard input".to_owned(), std::io::read_to_string(std::io::stdin())),
+            false => (path.display().to_string(), std::fs::read_to_string(path)),
+        };
+        let text = match read {
+            Ok(text) => text,
+            Err(error) => {
+                let mut findings = Findings::new(label, None);
+                findings.error_in(0, Error::read("it", &error).to_string());
+                return findings;
+            }
+        };
+        let name = |(line, text): (usize, &str)| {
+            let text = text.trim();
+            let (name, value) = text.strip_prefix("export ").unwrap_or(text).split_once(['=', ':'])?;
+            let value = if value.trim().is_empty() { "" } else { "set" };
+            let name = Some(name.trim()).filter(|name| is_name(name))?;
+            Some(Assignment { line: line + 1, name: name.to_owned(), value: value.to_owned() })
+        };
+        let assignments = text.lines().enumerate().filter_map(name).collect();
+        Findings::new(label, Some(Source { origin: Origin::Environment, assignments, readers: None }))
     }
 
     /// The environment of this process.

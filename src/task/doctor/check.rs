@@ -1,13 +1,12 @@
 //! What a check came to, and how it is shown.
 
-use std::io::Write;
-
 use serde::Serialize;
 
 use crate::cli::Part;
 use crate::error::{Error, Kind, Result};
 use crate::health::words::count;
 use crate::printable::printable;
+use crate::stdout;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -191,7 +190,7 @@ impl Report {
 }
 
 fn write(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What a run tells of its drills: to people line by line, to machines as JSON, and at last as the run's own result.
 
-use std::io::Write;
-
 use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
@@ -10,6 +8,7 @@ use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::Manifest;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
+use crate::stdout;
 
 /// What came of one backup.
 #[derive(Debug, Serialize)]
@@ -97,7 +96,7 @@ fn words(manifest: &Manifest, drill: &Drill) -> String {
 pub fn print(reports: &[Report]) -> Result<()> {
     let text = serde_json::to_string_pretty(reports)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
-    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+    stdout::print(text + "\n")
 }
 
 /// What to do about a backup that did not come back in a drill.

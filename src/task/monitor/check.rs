@@ -1,6 +1,5 @@
 //! `pgcellar monitor check`: a verdict for a monitoring system, and mail for people.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::CheckArgs;
@@ -9,6 +8,7 @@ use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
 use crate::host::stop::Stop;
 use crate::host::{event, journal};
+use crate::stdout;
 use crate::task::monitor::gather::{Looked, look};
 use crate::task::monitor::notify::{Status, notify};
 use crate::task::usable_settings;
@@ -23,10 +23,11 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     }
     let level = looked.as_ref().map_or(Level::Unknown, Looked::verdict);
     let in_journal = !args.json && journal::has_standard_output();
-    if !in_journal {
-        let text = text(&looked, args.json)?;
-        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
-    }
+    // What cannot be printed can be mailed all the same.
+    let printed = match in_journal {
+        true => Ok(()),
+        false => stdout::print(text(&looked, args.json)?),
+    };
     if in_journal || args.notify.notify || looked.is_err() {
         record_all(&looked);
     }
@@ -35,6 +36,7 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     {
         log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
+    printed?;
     let bad_enough = args.fail_on != "critical" || matches!(level, Level::Critical | Level::Unknown);
     Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
 }

@@ -1,6 +1,5 @@
 //! `pgcellar monitor report`: the state of an instance for people and for Prometheus.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::cli::ReportArgs;
@@ -9,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, prometheus, text};
 use crate::host::replace_file;
 use crate::host::stop::Stop;
+use crate::stdout;
 use crate::task::monitor::gather::look;
 
 /// A report is for others to read: a collector of metrics, a web server.
@@ -33,6 +33,6 @@ fn write(report: &str, output: Option<&Path>) -> Result<()> {
         Some(path) => {
             replace_file::replace(path, report.as_bytes(), MODE).map_err(|error| Error::write(path.display(), &error))
         }
-        None => std::io::stdout().write_all(report.as_bytes()).map_err(|error| Error::write("standard output", &error)),
+        None => stdout::print(report),
     }
 }

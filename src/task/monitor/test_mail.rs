@@ -1,12 +1,11 @@
 //! `pgcellar monitor test-mail`: whether mail gets out, and if not, at which step it is held up.
 
-use std::io::Write;
-
 use crate::cli::TestMailArgs;
 use crate::config::{MailSettings, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::mail::{Letter, Page, Step, Tone, send};
 use crate::host::stop::Stop;
+use crate::stdout;
 
 /// Sends a mail and prints each step that went well. A recipient that is refused is an error, though the others have the
 /// mail.
@@ -19,13 +18,15 @@ pub async fn run(args: &TestMailArgs, stop: &Stop) -> Result<()> {
         .item(Tone::Good, "Mail works", "this is what pgcellar's mails will look like", "")
         .facts(vec![("Host".to_owned(), place.host.clone()), ("Instance".to_owned(), place.instance.clone())]);
     let letter = Letter::new(format!("[pgcellar] test from {} ({})", place.host, place.instance), &page);
+    let mut printed = Ok(());
     let mut told = |step: Step, what: &str| {
         // Standard output that is closed keeps no mail from being sent.
-        drop(writeln!(std::io::stdout(), "{:<11} {what}", step.name()));
+        let line = stdout::print(format!("{:<11} {what}\n", step.name()));
+        printed = std::mem::replace(&mut printed, Ok(())).and(line);
     };
     let refused = stop.or(send(&settings, &letter, &mut told)).await?;
     let mut refused = refused.into_iter();
-    let Some(first) = refused.next() else { return Ok(()) };
+    let Some(first) = refused.next() else { return printed };
     refused.for_each(|error| log::error!("{error}"));
     Err(first)
 }

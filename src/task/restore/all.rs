@@ -2,7 +2,6 @@
 //! This is what a machine needs that has nothing but a server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::postgres::client::identifier;
 use crate::postgres::restore::empty::has_nothing;
 use crate::postgres::restore::server::{Needs, Server, session};
 use crate::printable::printable;
+use crate::stdout;
 use crate::store::{Store, Stores};
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::Known;
@@ -77,7 +77,7 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     merged.tell_doubts();
     let (ours, maker) = (args.clone(), place.maker());
     let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, (&ours, &maker)));
-    let (mut all, mut failures) = stop.or(async { joined(choosing.await) }).await?;
+    let (mut all, mut failures, unread) = stop.or(async { joined(choosing.await) }).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
@@ -116,24 +116,25 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     }
     conclude(&failures, "could not be restored")?;
     log::info!("restored {}", count(outcomes.len(), "database"));
-    Ok(())
+    // There may be newer backups, and of other databases too.
+    unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
 }
 
-/// The newest good backup of each database, as of this time. A database that has no good one is among the failures.
+/// The newest good backup of each database, as of this time, and why a store could not be read. A database that has no good one
+/// is among the failures.
 fn choose(
-    merged: Merged,
+    mut merged: Merged,
     at: Option<Timestamp>,
     stores: &[Arc<dyn Store>],
     (args, maker): (&RestoreArgs, &Maker),
-) -> Result<(Vec<Chosen>, Vec<Failure>)> {
+) -> Result<(Vec<Chosen>, Vec<Failure>, Option<Error>)> {
     let databases = |merged: &Merged| -> BTreeSet<String> {
         merged.own(None).map(|group| group.manifest().database.clone()).collect()
     };
     let known = databases(&merged);
-    let merged = match at {
-        Some(at) => merged.until(at),
-        None => merged,
-    };
+    if let Some(at) = at {
+        merged = merged.until(at);
+    }
     let mut there = databases(&merged);
     let earlier = of_the_server_before(&merged, maker);
     for name in known.difference(&there) {
@@ -158,7 +159,7 @@ fn choose(
     }
     match (all.is_empty(), failures.is_empty()) {
         (true, false) => Err(merged.or_unread(failures.swap_remove(0).error)),
-        _ => Ok((all, failures)),
+        _ => Ok((all, failures, merged.unread.pop().map(|unread| unread.error))),
     }
 }
 
@@ -368,5 +369,5 @@ fn restored(manifest: &Manifest) -> String {
 }
 
 fn write(text: &[u8]) -> Result<()> {
-    std::io::stdout().write_all(text).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }

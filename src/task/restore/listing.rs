@@ -21,6 +21,7 @@ use crate::postgres::client::identifier;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::restore::server::Needs;
 use crate::printable::printable;
+use crate::stdout;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::wanted::Wanted;
@@ -139,7 +140,7 @@ impl Shown {
 }
 
 fn cannot_write(error: io::Error) -> Error {
-    Error::write("standard output", &error)
+    stdout::failed(&error)
 }
 
 fn head(archive: &Archive, roles: &[String], out: &mut impl Write) -> io::Result<()> {

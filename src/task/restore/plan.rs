@@ -1,6 +1,5 @@
 //! `restore --dry-run`: what a restore would do, and what would be in its way. The server is asked and left as it is.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
@@ -18,6 +17,7 @@ use crate::postgres::restore::globals::may_make;
 use crate::postgres::restore::replaced::Replaced;
 use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
+use crate::stdout;
 use crate::task::list;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::lacking;
@@ -48,7 +48,7 @@ impl Plan {
         for (label, line) in self.lines.into_iter().chain(problems) {
             text.push_str(&format!("{label:<12} {}\n", printable(&line)));
         }
-        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))?;
+        stdout::print(text)?;
         match self.problems.into_iter().next() {
             None => Ok(()),
             Some(problem) => Err(problem),

@@ -3,7 +3,6 @@
 //! says of its database.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use crate::catalogue::manifest::{Manifest, Properties, Role, StoredFile};
 use crate::cli::S3Args;
@@ -13,6 +12,7 @@ use crate::pipeline::compress::Method;
 use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
 use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
+use crate::stdout;
 use crate::task::restore::definitions::must_have_definitions;
 use crate::task::restore::details::lacking;
 use crate::task::restore::wanted::Wanted;
@@ -45,7 +45,7 @@ pub fn show(wanted: &Wanted, target: &str, s3: &S3Args, left_out: LeftOut) -> Re
         None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
     };
     let script = script(manifest, target, bucket.as_ref(), left_out)?;
-    std::io::stdout().write_all(script.as_bytes()).map_err(|error| Error::write("standard output", &error))
+    stdout::print(script)
 }
 
 /// Where the files have to be fetched from.

@@ -1,7 +1,5 @@
 //! What is said of a cleaning.
 
-use std::io::Write;
-
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,6 +9,7 @@ use crate::catalogue::retention::Reason;
 use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
+use crate::stdout;
 use crate::task::{list, table};
 
 /// How many ids of a kind stand in a message.
@@ -50,7 +49,7 @@ pub fn print(run: &Run, shelves: &[Shelf], planned: &[Vec<Planned>]) -> Result<(
         }
         (false, _) => return Ok(()),
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }
 
 fn decision(planned: &Planned) -> &'static str {

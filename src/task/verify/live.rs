@@ -1,7 +1,6 @@
 //! `verify --against-live`: a backup's fingerprints compared with what a database holds now.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +20,7 @@ use crate::host::stop::Stop;
 use crate::postgres::living::{Ask, look};
 use crate::postgres::restore::server::Server;
 use crate::printable::printable;
+use crate::stdout;
 use crate::store::Store;
 use crate::task::restore::archive::Archive;
 use crate::task::restore::details::reveal_if_whole;
@@ -165,13 +165,13 @@ fn print(differences: &[Difference]) -> Result<()> {
         vec![part.to_owned(), printable(&difference.name), printable(&difference.change.to_string())]
     });
     let text = table::table(vec!["PART", "NAME", "DIFFERENCE"], rows, &[]);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", &error))
+    stdout::print(text)
 }
 
 fn print_json(told: &Told<'_>) -> Result<()> {
     let text = serde_json::to_string_pretty(told)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the result as JSON: {error}")))?;
-    writeln!(std::io::stdout(), "{text}").map_err(|error| Error::write("standard output", &error))
+    stdout::print(text + "\n")
 }
 
 /// What the comparison does not speak of.

@@ -1,7 +1,6 @@
 //! What is in the stores.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -64,7 +63,8 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
         let (name, location) = (store.name(), store.location());
         let contents =
             read.map(|read| found.sort(name, read, &ownership, place)).map_err(|error| Trouble::from(&error));
-        let to_be_made = name == "local" && contents.is_err() && is_to_be_made(place);
+        let to_be_made =
+            name == "local" && contents.is_err() && place.directory.as_deref().is_some_and(usable::is_to_be_made);
         found.stores.push(StoreFacts { name, location, contents, to_be_made });
     }
     found.stores.extend(bucket);
@@ -108,14 +108,6 @@ impl Found {
         self.backups.insert(name, backups.into_iter().filter(|backup| ownership.owns(backup)).collect());
         contents
     }
-}
-
-/// Whether the backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
-/// cannot, unless that is ours.
-fn is_to_be_made(place: &Place) -> bool {
-    let Some(directory) = &place.directory else { return false };
-    let is_missing = matches!(directory.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
-    is_missing && directory.parent().is_some_and(usable::may_write) && usable::check(directory).is_ok()
 }
 
 /// Opens the stores. A bucket that cannot even be opened does not keep the directory from being looked at.

@@ -11,6 +11,7 @@ use crate::catalogue::fingerprint::SequenceFingerprint;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::stop::Stop;
+use crate::stdout;
 
 /// All that is shown.
 #[derive(Serialize)]
@@ -123,6 +124,6 @@ fn write(document: &Document<'_>, out: &mut impl Write) -> Result<()> {
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
                 Error::new(Kind::Internal, format!("cannot write the contents as JSON: {error}"))
             }
-            _ => Error::write("standard output", &error),
+            _ => stdout::failed(&error),
         })
 }

@@ -1,0 +1,103 @@
+//! What is at the server, whether it is ours or not: its buckets, and the objects of one.
+
+use aws_sdk_s3::types::EncodingType;
+use jiff::Timestamp;
+
+use crate::config::S3Settings;
+use crate::error::Result;
+use crate::store::s3::bucket::timestamp;
+use crate::store::s3::list::decoded;
+use crate::store::s3::{S3Store, errors};
+
+/// What stands in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A bucket.
+    Bucket {
+        /// When it was made.
+        made: Timestamp,
+        /// Its name.
+        name: String,
+    },
+    /// What keys have in common up to a slash.
+    Prefix(String),
+    /// An object.
+    Object {
+        /// When it was written.
+        modified: Timestamp,
+        /// Its size.
+        bytes: u64,
+        /// Its key in the bucket.
+        key: String,
+    },
+}
+
+/// Tells of all buckets that the key may see, as the pages come.
+///
+/// # Errors
+///
+/// The server refuses the key or the list, or does not answer; and those of `tell`.
+pub async fn buckets(settings: &S3Settings, tell: &mut (dyn FnMut(Vec<Found>) -> Result<()> + Send)) -> Result<()> {
+    let store = open(settings).await?;
+    let mut next: Option<String> = None;
+    loop {
+        let request = store.bucket.client.list_buckets().set_continuation_token(next.clone());
+        let explain = |error| errors::explain(settings, errors::BUCKETS, "the buckets", &error);
+        let page = request.send().await.map_err(explain)?;
+        let found = page.buckets().iter().map(|bucket| Found::Bucket {
+            made: timestamp(bucket.creation_date()),
+            name: bucket.name().unwrap_or_default().to_owned(),
+        });
+        tell(found.collect())?;
+        match page.continuation_token().filter(|token| !token.is_empty()) {
+            None => return Ok(()),
+            Some(token) if next.as_deref() == Some(token) => return Err(store.bucket.circles()),
+            Some(token) => next = Some(token.to_owned()),
+        }
+    }
+}
+
+/// Tells of the objects of the settings' bucket whose keys begin so, as the pages come; unless `all`, those behind a further
+/// slash as the prefix that they have in common.
+///
+/// # Errors
+///
+/// The server refuses the key or the list, has no such bucket, or does not answer; and those of `tell`.
+pub async fn objects(
+    settings: &S3Settings,
+    begin: &str,
+    all: bool,
+    tell: &mut (dyn FnMut(Vec<Found>) -> Result<()> + Send),
+) -> Result<()> {
+    let bucket = open(settings).await?.bucket;
+    let mut next: Option<String> = None;
+    loop {
+        let request = bucket.client.list_objects_v2().bucket(&settings.bucket).prefix(begin);
+        let request = request.encoding_type(EncodingType::Url).set_continuation_token(next.clone());
+        let request = if all { request } else { request.delimiter("/") };
+        let page = bucket.ask(errors::LIST, begin, || request.clone().send()).await?;
+        let page = page.map_err(|error| bucket.explain(errors::LIST, begin, &error))?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let plain = |key: Option<&str>| match is_encoded {
+            true => decoded(key.unwrap_or_default()),
+            false => key.unwrap_or_default().to_owned(),
+        };
+        let prefixes = page.common_prefixes().iter().map(|prefix| Found::Prefix(plain(prefix.prefix())));
+        let objects = page.contents().iter().map(|object| Found::Object {
+            modified: timestamp(object.last_modified()),
+            bytes: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            key: plain(object.key()),
+        });
+        tell(prefixes.chain(objects).collect())?;
+        let following = page.next_continuation_token().map(str::to_owned);
+        match page.is_truncated() == Some(true) {
+            false => return Ok(()),
+            true if following.is_none() || following == next => return Err(bucket.circles()),
+            true => next = following,
+        }
+    }
+}
+
+async fn open(settings: &S3Settings) -> Result<S3Store> {
+    S3Store::open(settings, "", "").await
+}

@@ -1,0 +1,139 @@
+//! Settings with a wrong name: they are told once, and what they should hold back is not done.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::common::shelf::Shelf;
+use crate::common::{Cellar, Cluster, Version, exit};
+
+/// How often a run names a variable on a line of its log.
+fn lines(stderr: &str, name: &str) -> usize {
+    stderr.lines().filter(|line| line.contains(&format!(" {name} is set"))).count()
+}
+
+#[test]
+fn every_prefix_is_told_once_in_the_log_of_a_task_and_others_variables_are_not() {
+    let cellar = Cellar::unconnected();
+    let wrong = [
+        ("RETENTION_DAYS", "BACKUP_RETENTION_DAYS"),
+        ("RESTORE_STAGING", "RESTORE_STAGING_DIR"),
+        ("MONITOR_SHEDULE", "MONITOR_SCHEDULE"),
+        ("DRILL_JOB", "DRILL_JOBS"),
+        ("PG_BINDIRS", "PG_BINDIR"),
+        ("AWS_REGOIN", "AWS_REGION"),
+        ("AWS_ENDPOINT", "AWS_ENDPOINT_URL"),
+        ("SMTP_PASSWORD", "SMTP_PASS"),
+        ("NOTIFICATION_MAIL", "NOTIFICATION_EMAIL"),
+        ("SCHEDULE", "BACKUP_SCHEDULE"),
+    ];
+    let foreign =
+        ["PG_VERSION", "PG_MAJOR", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_PROFILE", "DB_SERVICE_HOST"];
+    let run = wrong.iter().fold(cellar.run(["list"]), |run, (name, _)| run.env(name, "1"));
+    let outcome = foreign.iter().fold(run, |run, name| run.env(name, "1")).succeeds();
+    for (name, meant) in wrong {
+        assert_eq!(lines(&outcome.stderr, name), 1, "{name}: {outcome}");
+        assert!(
+            outcome.stderr.contains(&format!("{name} is set, and pgcellar does not know it: is {meant} meant?")),
+            "{outcome}"
+        );
+    }
+    for name in foreign {
+        assert!(!outcome.stderr.contains(name), "{name}: {outcome}");
+    }
+    let run = wrong.iter().fold(cellar.run(["doctor", "settings", "--json"]), |run, (name, _)| run.env(name, "1"));
+    let told = run.finish();
+    let checks = told.json();
+    let checks = checks["checks"].as_array().or(checks.as_array()).expect("checks").clone();
+    for (name, _) in wrong {
+        assert_eq!(checks.iter().filter(|check| check["check"] == name).count(), 1, "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_misspelt_removes_nothing() {
+    let shelf = Shelf::new();
+    let all: BTreeSet<String> = shelf.lay_daily("shop", 1..=20).into_iter().collect();
+    let run = |arguments: &[&str], name: &str| shelf.cellar.run(["retention"]).arguments(arguments).env(name, "30");
+    for name in ["RETENTION_DAYS", "BACKUP_RETENTION", "BACKUP_KEEP_DAYLY"] {
+        run(&[], name).fails(exit::CONFIG).says(name).says("nothing is removed");
+    }
+    run(&["--dry-run"], "RETENTION_DAYS").succeeds().says("is BACKUP_RETENTION_DAYS meant");
+    let left = |cellar: &Cellar| {
+        cellar.list().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(left(&shelf.cellar), all);
+    // One that is spelt right holds, and so does an empty one.
+    run(&[], "RETENTION_DAYS").env("BACKUP_RETENTION_DAYS", "15").succeeds();
+    run(&[], "BACKUP_RETENTION").env("BACKUP_RETENTION", "").env("BACKUP_RETENTION_DAYS", "15").succeeds();
+    assert!(left(&shelf.cellar).len() < all.len());
+}
+
+/// Without its URL the server would be Amazon's: the backup is made, and nothing is sent.
+#[test]
+fn a_server_that_is_misspelt_costs_the_copy_and_no_more() {
+    let cluster = Cluster::shared(Version::V15);
+    let shop = cluster.create("misspelt");
+    shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");
+    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name()).with("AWS_S3_BUCKET", "backups");
+    let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
+    // A request would go through it, and be told as one that was refused.
+    let cellar = cellar.with("HTTPS_PROXY", "http://127.0.0.1:1");
+    let outcome = cellar.run(["backup"]).env("AWS_ENDPOINT", "https://minio.example.org").fails(exit::CONFIG);
+    let outcome = outcome.says("AWS_ENDPOINT is set").says("rename AWS_ENDPOINT to AWS_ENDPOINT_URL");
+    assert!(!outcome.stderr.contains("127.0.0.1:1"), "{outcome}");
+    let listed = cellar.run(["list", "--store", "local", "--json"]).succeeds().json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    // With the right one beside it, nothing is held back.
+    let outcome =
+        cellar.run(["list", "--store", "s3"]).env("AWS_ENDPOINT", "x").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    outcome.fails(exit::UNAVAILABLE);
+}
+
+#[test]
+fn a_file_of_settings_is_told_of_every_name() {
+    let cellar = Cellar::unconnected();
+    let path = cellar.scratch().join("shop.env");
+    let text = "DB_NAME=shop\nAWS_REGOIN=eu-central-1\nCOLOR=red\nPGHOST=db\nPGPASSFILE=/etc/pgcellar/pgpass\nLANG=C\nRETENTION_DAYS=9\n";
+    fs::write(&path, text).unwrap();
+    let outcome =
+        cellar.run(["config", "check", "-i", "shop"]).arguments([&path]).without("BACKUP_DIR").fails(exit::CONFIG);
+    let expected = [
+        ":2: AWS_REGOIN: is not known, and does nothing: is AWS_REGION meant?",
+        ":3: warning: COLOR: is not known here, and does nothing",
+        ":4: PGHOST: is not known, and does nothing: is DB_HOST meant?",
+        ":7: RETENTION_DAYS: is not known, and does nothing, and retention removes nothing while it is set: is BACKUP_RETENTION_DAYS",
+    ];
+    let told: Vec<&str> = outcome.stdout.lines().filter(|line| !line.contains("PGPASSFILE")).collect();
+    assert_eq!(told.len(), expected.len(), "{outcome}");
+    for (line, expected) in told.iter().zip(expected) {
+        assert!(line.contains(expected), "{expected}: {outcome}");
+    }
+}
+
+/// What `make start` asks: of the values it has nothing.
+#[test]
+fn the_names_alone_are_checked_of_a_file_for_compose() {
+    let cellar = Cellar::unconnected();
+    let path = cellar.scratch().join(".env");
+    let check = |text: &str| {
+        fs::write(&path, text).unwrap();
+        cellar.run(["config", "check", "--names"]).arguments([&path]).without("BACKUP_DIR").finish()
+    };
+    let good = check(
+        "# DB_NMAE=x\nBACKUP_SCHEDULE=0 2 * * *  # daily\nPG_VERSIONS=17\nCOMPOSE_FILE=a:b\nJWT_SECRET=\"a b\"\n",
+    );
+    assert_eq!((good.code(), good.stdout.as_str()), (Some(0), ""), "{good}");
+    let warned = check("export MONITOR_RECENT_HOUR=7\nSMTP_PASSWORD: hunter2\n");
+    assert_eq!(warned.code(), Some(0), "{warned}");
+    assert_eq!(warned.stdout.lines().count(), 2, "{warned}");
+    assert!(
+        warned.stdout.contains(".env:1: warning: MONITOR_RECENT_HOUR: ") && !warned.stdout.contains("hunter2"),
+        "{warned}"
+    );
+    let refused = check("RETENTION_DAYS=30\n");
+    assert_eq!(refused.code(), Some(exit::CONFIG), "{refused}");
+    assert!(
+        refused.stdout.contains(".env:1: RETENTION_DAYS: ") && refused.stdout.contains("BACKUP_RETENTION_DAYS"),
+        "{refused}"
+    );
+}
