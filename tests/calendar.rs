@@ -67,7 +67,7 @@ fn timers_make_up_what_the_clock_skips() {
     }
 }
 
-/// A zone that stands in an expression is the program's where we ask, and nobody's own.
+/// An expression with a zone of its own has the same runs where the program is given the zone by `TZ`.
 #[test]
 fn expressions_with_a_zone() {
     let base = "2027-03-20 12:00:00 UTC";
