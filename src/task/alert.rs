@@ -94,7 +94,7 @@ async fn ping(args: &AlertArgs, failure: &Failure, logged: &Option<Result<Logged
 
 /// No mail can be sent.
 fn untold(failure: &Failure, error: Option<Error>) -> Result<()> {
-    let what = failure.headline();
+    let what = failure.in_short();
     match error {
         Some(error) => Err(error.context(format!("nobody is told that {what}"))),
         None if usable_settings::are_there() => {
@@ -141,7 +141,7 @@ async fn send(
 ) -> Result<()> {
     let sent = stop.or(deliver(settings, &letter)).await;
     if sent.is_ok() {
-        log::info!("mailed that {}", failure.headline());
+        log::info!("mailed that {}", failure.in_short());
     }
     let remembered = remember(place, failure, sent.is_err().then_some(letter), known).await;
     match (sent, remembered) {

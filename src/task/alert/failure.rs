@@ -77,8 +77,16 @@ impl Failure {
 
     /// The subject line.
     pub fn headline(&self) -> String {
-        let how = if self.has_run() { "failed" } else { "could not start" };
-        format!("{} {how} on {} ({})", self.what(), self.host, self.instance)
+        format!("{} {} on {} ({})", self.what(), self.end(), self.host, self.instance)
+    }
+
+    /// What became of the task, for the log.
+    pub fn in_short(&self) -> String {
+        format!("{} {}", self.task, self.end())
+    }
+
+    fn end(&self) -> &'static str {
+        if self.has_run() { "failed" } else { "could not start" }
     }
 
     /// Whether it could not say itself that it failed.
