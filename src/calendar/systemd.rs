@@ -134,5 +134,6 @@ Normalized form: Tue 2026-01-01 00:00:00 UTC
         let before = "2026-11-01T00:00:00Z";
         assert_eq!(read(&both, 2, before), ["2026-11-20T22:30:00Z", "2026-11-23T22:30:00Z"]);
         assert_eq!(read(&both, 3, before).len(), 4);
+        assert_eq!(read(TWO, 2, before), ["2026-11-29T21:00:00Z", "2026-11-29T22:00:00Z"]);
     }
 }

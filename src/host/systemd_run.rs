@@ -170,6 +170,12 @@ impl Unit<'_> {
             properties.push(format!("SetCredential={name}:\\n"));
             properties.push(format!("SetCredential={name}.encrypted:\\n"));
         }
+        // The private key's files, for messages; those of the others are in a drop-in of all units.
+        for (ending, stored) in [("misplaced", ""), ("stored", ".encrypted")] {
+            let file = format!("/etc/credstore.encrypted/pgcellar.{instance}.age-identity{stored}");
+            properties.push(format!("LoadCredential=age-identity.{ending}:{file}"));
+            properties.push(format!("SetCredential=age-identity.{ending}:\\n"));
+        }
         properties.extend(
             self.folders.iter().map(|folder| format!("ReadWritePaths={}", unit::quoted(&format!("-{folder}")))),
         );
