@@ -28,8 +28,9 @@ fn main() -> io::Result<()> {
     references_are_pages(&man)
 }
 
-/// The units, which name pages, and which have the schedules that hold where no other is set.
-const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+/// The units, which name pages, and which have the schedules that hold where no other is set. They are in the folder that this is
+/// called in, as a package is built in a copy of the sources.
+const UNITS: &str = "systemd";
 
 /// A page that the units name must be there.
 fn references_are_pages(man: &Path) -> io::Result<()> {

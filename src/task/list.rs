@@ -14,18 +14,18 @@ use crate::catalogue::name::{escaped_database, is_of, leading_id};
 use crate::catalogue::ownership::{Owner, Whose};
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
-use crate::config::{Connection, Place, default_directory, local_zone};
+use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::zone_name;
-use crate::host::mounts;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
-use crate::store::local::usable;
 use crate::store::{Store, Stores};
 use crate::task::table;
+
+mod first;
 
 /// How many makers of others' backups are named.
 const NAMED: usize = 3;
@@ -36,7 +36,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut merged = read(stores, &place, stop).await?;
-    before_the_first(&mut merged, &place)?;
+    first::before_the_first(&mut merged, &place)?;
     let database = args.database.as_deref();
     let mut groups: Vec<&Group> = merged.own(database).collect();
     if args.all_instances {
@@ -87,31 +87,6 @@ pub async fn read_asking(
         Ok(Merged::read(&stores, &owner, ask))
     });
     stop.or(async { joined(work.await) }).await
-}
-
-/// Before the first backup there is an empty list, also where that backup will make the folder. An error is that the backups may
-/// be on a disk which is not mounted.
-fn before_the_first(merged: &mut Merged, place: &Place) -> Result<()> {
-    let Some(folder) = &place.directory else { return Ok(()) };
-    let local = folder.display().to_string();
-    let unread = merged.unread.iter().position(|one| one.store == "local" && one.error.kind() == Kind::Missing);
-    let nothing = merged.groups.is_empty() && merged.strange.is_empty() && merged.unmanaged.is_empty();
-    if !nothing || (unread.is_none() && !merged.locations.contains(&local)) {
-        return Ok(());
-    }
-    if let Some(disk) = mounts::missing_disk(folder) {
-        let (folder, disk) = (printable(&local), printable(&disk.display().to_string()));
-        return Err(Error::new(Kind::Missing, format!("nothing is in {folder}, and no disk is mounted on {disk}"))
-            .hint("mount it, or set BACKUP_DIR (--backup-dir) to the folder of the backups"));
-    }
-    // The folder that the settings leave to us is made with those above it.
-    let is_made = *folder == default_directory(&place.instance) || usable::is_to_be_made(folder);
-    // Where the bucket cannot be read either, nothing is known to be empty.
-    if let (Some(at), 1, true) = (unread, merged.unread.len(), is_made) {
-        merged.unread.remove(at);
-        merged.locations.push(local);
-    }
-    Ok(())
 }
 
 /// In the order of their instances and hosts.
