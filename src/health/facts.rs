@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
+use crate::host::surroundings::Surroundings;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -34,12 +35,18 @@ pub struct Facts {
     /// The zone by whose clocks people are told times.
     #[serde(skip)]
     pub zone: TimeZone,
+    /// Where commands in hints are typed.
+    #[serde(skip)]
+    pub surroundings: Surroundings,
     /// When backups are due.
     pub schedule: Schedule,
     /// The disk of the backup directory, where it is known.
     pub disk: Option<Disk>,
     /// Timers and services of this instance.
     pub units: Vec<Unit>,
+    /// Databases whose drills could not be held.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_drilled: Vec<NotDrilled>,
     /// Keys and credentials that cannot be used.
     pub unusable_keys: Vec<UnusableKey>,
     /// What retention will remove when it runs next, the oldest first; none where nothing tells.
@@ -143,6 +150,19 @@ pub struct Drill {
     pub result: Outcome,
     /// How long the restore took, in seconds: the measured recovery time.
     pub restore_seconds: f64,
+}
+
+/// A database whose drill could not be held when it was due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotDrilled {
+    /// Database.
+    pub database: String,
+    /// How many times in a row.
+    pub turns: u32,
+    /// When it was the first time.
+    pub since: Timestamp,
+    /// Why, the last time.
+    pub trouble: Trouble,
 }
 
 /// What can be said of a backup.

@@ -19,5 +19,6 @@ pub mod settings_file;
 pub mod staging;
 pub mod state;
 pub mod stop;
+pub mod surroundings;
 pub mod systemd_run;
 pub mod thread;

@@ -31,6 +31,7 @@ pub mod link;
 mod record;
 mod report;
 mod send;
+pub mod turns;
 mod verdict;
 pub mod wire;
 
@@ -61,7 +62,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         Ok(subjects) => subjects,
         Err(error) => return Err(merged.or_unread(error)),
     };
-    let mut reports = Vec::new();
+    let (mut reports, mut turns) = (Vec::new(), Vec::new());
     for subject in subjects {
         let report = match hold(&run, &subject).await {
             Ok(drill) => Report::of(drill),
@@ -71,7 +72,11 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
             return Err(stop.error());
         }
         report.tell(&subject.manifest, args.each);
+        turns.push(report.turn(&subject.manifest));
         reports.push(report);
+    }
+    if args.each {
+        turns::note(&place, turns).await;
     }
     if args.json {
         report::print(&reports)?;

@@ -85,8 +85,11 @@ impl<'a> Scheduler<'a> {
     }
 
     fn announce(&mut self) {
-        for (at, Line { task, text, .. }) in self.settings.lines.iter().enumerate() {
-            self.book.say(task, &format!("scheduled by '{}', {}", printable(text), self.next(at)));
+        for (at, Line { task, text, cron }) in self.settings.lines.iter().enumerate() {
+            match cron {
+                Some(_) => self.book.say(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
+                None => self.book.say(task, &format!("switched off by {}", task.variable)),
+            }
         }
         self.remember();
     }
@@ -95,7 +98,13 @@ impl<'a> Scheduler<'a> {
     /// start.
     fn begin_at_once(&mut self, backup: bool) {
         for at in 0..self.settings.lines.len() {
-            let task = self.settings.lines[at].task;
+            let Line { task, cron, .. } = &self.settings.lines[at];
+            let task = *task;
+            if cron.is_none() {
+                // When it is switched on again, nothing of before is made up.
+                self.memory.ended(task.name);
+                self.memory.seen(task.name, Timestamp::now());
+            }
             match self.memory.broken_off(task.name) {
                 Some(run) if !run.again => self.begin(at, Why::BrokenOff(run.due)),
                 Some(run) => {
@@ -231,6 +240,10 @@ impl<'a> Scheduler<'a> {
     }
 
     fn next(&self, at: usize) -> String {
-        self.timetable.next(at).map_or_else(|| "never again".to_owned(), |next| format!("next {}", self.time(next)))
+        match (self.timetable.next(at), &self.settings.lines[at].cron) {
+            (Some(next), _) => format!("next {}", self.time(next)),
+            (None, Some(_)) => "never again".to_owned(),
+            (None, None) => format!("and not by a schedule: {} switches that off", self.settings.lines[at].task.variable),
+        }
     }
 }

@@ -107,7 +107,7 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &Contents) -> Option<Find
                 some(&keys, SHOWN),
                 bytes(size)
             ),
-            "the next backup removes what is provably its own; look at the journal for how the run ended",
+            "the next backup removes what is provably its own; the log of the run tells how it ended",
         )
     })
 }
@@ -187,7 +187,7 @@ fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: 
             store.location,
             some(&ids, SHOWN)
         ),
-        "the next backup copies what is missing; the journal of the last one tells why it could not",
+        "the next backup copies what is missing; the log of the last one tells why it could not",
     ))
 }
 

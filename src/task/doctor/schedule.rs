@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::calendar::cron::Cron;
-use crate::calendar::tasks::TASKS;
+use crate::calendar::tasks::{Setting, TASKS};
 use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
@@ -23,11 +23,10 @@ const RUNS: u16 = 3;
 pub async fn check(known: &Arc<Known>) -> Checks {
     let mut checks = Checks::new(Part::Schedule);
     for task in TASKS {
-        // A variable that is empty is one that is not set.
-        let set = std::env::var(task.variable).ok().filter(|text| !text.trim().is_empty());
-        match set {
-            Some(text) => schedule(task.variable, text.trim(), "", &mut checks).await,
-            None => schedule(task.variable, task.default, ", which is built in,", &mut checks).await,
+        match task.setting(task.setting_here().as_deref()) {
+            Setting::At(text) => schedule(task.variable, text, "", &mut checks).await,
+            Setting::Default => schedule(task.variable, task.default, ", which is built in,", &mut checks).await,
+            Setting::Off => checks.ok(task.variable, "switched off"),
         }
     }
     timers(&known.args.place.instance, &mut checks).await;

@@ -10,6 +10,7 @@ use crate::catalogue::comparison::{Held, Objects, Rows, Value};
 use crate::catalogue::fingerprint::{Fingerprints, LargeObjects};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
+use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::task::drill::not_here;
 use crate::task::drill::wire::{self, Frame, Message};
@@ -82,12 +83,13 @@ impl Hearing {
             Some(message) => message?,
             None if self.heard_any => {
                 return Err(Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill")
-                    .hint("journalctl -u 'pgcellar-drill-sandbox@*' tells more"));
+                    .hint(format!("look at {}", Surroundings::here().sandbox_log())));
             }
             None => {
-                return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(
-                    "it holds one drill at a time: is there another one? journalctl -u pgcellar-drill-sandbox.socket",
-                ));
+                return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(format!(
+                    "it holds one drill at a time: is there another one? Look at {}",
+                    Surroundings::here().sandbox_log()
+                )));
             }
         };
         self.heard_any = true;
@@ -169,11 +171,11 @@ impl Hearing {
 }
 
 fn out_of_turn() -> Error {
-    Error::new(Kind::Unavailable, "the sandbox told something out of its turn")
-        .hint(
-        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere; \
-         journalctl -u 'pgcellar-drill-sandbox@*' tells more",
-    )
+    Error::new(Kind::Unavailable, "the sandbox told something out of its turn").hint(format!(
+        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere, and \
+         at {}",
+        Surroundings::here().sandbox_log()
+    ))
 }
 
 /// A text from there, fit for a log and a record.

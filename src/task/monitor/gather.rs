@@ -13,7 +13,9 @@ use crate::health::checks;
 use crate::health::facts::{Expected, Facts, Server, StoreFacts, Trouble};
 use crate::health::{Finding, Level};
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
+use crate::task::drill::turns;
 
 pub mod disk;
 mod keys;
@@ -91,8 +93,10 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         half_dropped,
         products,
         zone: retention.zone.clone(),
+        surroundings: Surroundings::here(),
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
+        not_drilled: turns::not_held(&place).await,
         units: units::troubled(&place.instance).await,
         unusable_keys,
     }

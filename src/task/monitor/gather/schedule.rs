@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::process::Command;
 
 use crate::calendar::cron::{Cron, without_comment};
+use crate::calendar::tasks::is_off;
 use crate::calendar::{is_cron, systemd};
 use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
@@ -29,6 +30,8 @@ pub enum Runs {
     Cron(Box<Cron>, TimeZone),
     /// The coming runs of a systemd calendar expression.
     Listed(Vec<Timestamp>),
+    /// There are none: backups are made by something else.
+    Off,
     /// Nothing tells them here, which is no fault of the schedule.
     Untold,
     /// The schedule cannot be used.
@@ -38,6 +41,9 @@ pub enum Runs {
 impl Runs {
     /// Reads a schedule; a cron line goes by this zone, systemd by the system's.
     pub async fn of(schedule: &str, zone: &TimeZone) -> Runs {
+        if is_off(schedule) {
+            return Runs::Off;
+        }
         if is_cron(schedule) {
             return match Cron::parse(schedule) {
                 Ok(cron) => Runs::Cron(Box::new(cron), zone.clone()),
@@ -79,7 +85,7 @@ impl Runs {
         let gap = match self {
             Runs::Cron(cron, zone) => Some(cron.longest_gap(now, zone)),
             Runs::Listed(runs) => systemd::longest_gap(runs),
-            Runs::Untold | Runs::Wrong(_) => None,
+            Runs::Off | Runs::Untold | Runs::Wrong(_) => None,
         };
         gap.and_then(|gap| Duration::try_from(gap).ok())
     }
@@ -92,6 +98,9 @@ impl Runs {
             (None, Some(gap)) => {
                 (gap + RUN, format!("the longest gap of the schedule, {}, and {}", hours(gap), hours(RUN)))
             }
+            (None, None) if matches!(self, Runs::Off) => {
+                (DAY + RUN, "BACKUP_SCHEDULE is off: MONITOR_RECENT_HOURS tells how old the newest may be".to_owned())
+            }
             (None, None) => {
                 (DAY + RUN, "nothing here tells the gaps of the schedule: MONITOR_RECENT_HOURS can".to_owned())
             }
@@ -99,7 +108,7 @@ impl Runs {
         let (next, trouble) = match self {
             Runs::Cron(cron, zone) => (cron.next(now, zone), None),
             Runs::Listed(runs) => (runs.iter().copied().find(|run| *run > now), None),
-            Runs::Untold => (None, None),
+            Runs::Off | Runs::Untold => (None, None),
             Runs::Wrong(trouble) => (None, Some(trouble.clone())),
         };
         Schedule { text: without_comment(&settings.schedule).to_owned(), trouble, recent, because, next }
