@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar;
-use crate::calendar::tasks::TASKS;
+use crate::calendar::tasks::{Setting, TASKS};
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
 use crate::error::{Error, Result};
@@ -22,6 +22,9 @@ use crate::redacted::redacted;
 
 /// Variables with folders that a task writes to.
 const WRITTEN: &[&str] = &["BACKUP_DIR", "BACKUP_STAGING_DIR"];
+
+/// A timer without any time is refused by systemd; this one runs, and its time does not come.
+const OFF: &str = "\n[Timer]\nOnCalendar=\nOnCalendar=2199-12-31 00:00:00 UTC\n";
 
 /// What one run of the generator did not do as a file asked.
 pub type Complaints = Vec<String>;
@@ -121,6 +124,10 @@ fn timers(
 ) -> Result<()> {
     for task in TASKS {
         let variable = task.variable;
+        if task.setting(file.get(variable)) == Setting::Off {
+            source.write(task.name, "timer", "50-schedule.conf", "", OFF)?;
+            continue;
+        }
         let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
         if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
             let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";
