@@ -18,8 +18,15 @@ BACKUP = nestjs_starter_backup
 # A terminal is passed on if there is one, so that a restore can ask.
 in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
+# A service that does not get healthy says why in its log.
+tell_why = { docker ps --all --filter name=^$(BACKUP)$$ --format '{{.Names}}: {{.Status}}'; docker logs --tail 5 $(BACKUP); exit 1; }
+# The containers of both setups have the same names, as each command here says.
+project = docker inspect --type container --format '{{index .Config.Labels "com.docker.compose.project"}}' $(BACKUP) 2>/dev/null
+not_beside = @! $(project) | grep -qx $(1) || { echo 'the container $(BACKUP) is there already: make $(2) comes first, and keeps its data' >&2; exit 1; }
+
 start: ## Start the database and the backup service
-	docker compose up --build --detach --wait
+	$(call not_beside,nestjs_starter_dev,dev-down)
+	@docker compose up --build --detach --wait || $(tell_why)
 
 stop: ## Stop them; database and backups stay
 	docker compose down
@@ -40,7 +47,8 @@ backup-check: ## Say whether the backups are as they should be
 	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
 
 dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
-	docker compose --file compose.dev.yaml up --build --detach --wait
+	$(call not_beside,nestjs_starter,stop)
+	@docker compose --file compose.dev.yaml up --build --detach --wait || $(tell_why)
 
 dev-down: ## Stop it; its database and backups stay
 	docker compose --file compose.dev.yaml down

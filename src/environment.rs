@@ -31,6 +31,9 @@ pub const CREDENTIALS: &[(&str, &str)] = &[
 /// Names a file of settings that hold where the environment says nothing else (`host::settings_file`).
 pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
+/// Tells a child of the scheduler that its lines are logged already.
+pub const SCHEDULED: &str = "_PGCELLAR_SCHEDULED";
+
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").
 pub const SYSTEMD: &[&str] =

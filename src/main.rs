@@ -10,7 +10,8 @@ use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
-use pgcellar::host::{event, journal, progress, settings_file, systemd_run};
+use pgcellar::host::surroundings::Surroundings;
+use pgcellar::host::{closed, event, journal, progress, settings_file, systemd_run};
 use pgcellar::redacted::redacted;
 use pgcellar::{environment, task};
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
+    log_by_hand(&cli.verb);
     if let Some(error) = become_instance(&cli) {
         log::error!("{error}");
         return error.exit_code();
@@ -48,7 +50,10 @@ fn main() -> ExitCode {
         log::warn!("{warning}");
     }
     let code = match run(&cli) {
-        Ok(code) => code,
+        Ok(code) => {
+            journal::copy("done");
+            code
+        }
         Err(error) => {
             log::error!(MESSAGE_ID = failure(&cli.verb, &error); "{error}");
             error.exit_code()
@@ -56,6 +61,21 @@ fn main() -> ExitCode {
     };
     log::logger().flush();
     code
+}
+
+/// In a container, a run that was begun by hand is logged where those of the schedule are, too.
+fn log_by_hand(verb: &Verb) {
+    let task = match verb {
+        Verb::Backup(_) => "backup",
+        Verb::Restore(_) => "restore",
+        Verb::Retention(_) => "retention",
+        Verb::Drill(_) => "drill",
+        _ => return,
+    };
+    if std::env::var_os(environment::SCHEDULED).is_none() && Surroundings::here().is_container() {
+        journal::copy_to(&closed::logs().join("cron.log"), task);
+        journal::copy("begins, by hand");
+    }
 }
 
 /// What the journal calls the failure of a verb.

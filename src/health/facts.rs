@@ -44,6 +44,9 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// Timers and services of this instance.
     pub units: Vec<Unit>,
+    /// Folders that the user we run as cannot use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<ClosedFolder>,
     /// Databases whose drills could not be held.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_drilled: Vec<NotDrilled>,
@@ -152,6 +155,15 @@ pub struct Drill {
     pub restore_seconds: f64,
 }
 
+/// A folder that the user we run as cannot use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClosedFolder {
+    /// Whether no backup can be made because of it.
+    pub no_backups: bool,
+    /// Which, why, and the command that mends it.
+    pub trouble: Trouble,
+}
+
 /// A database whose drill could not be held when it was due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotDrilled {
@@ -231,6 +243,13 @@ pub struct Unit {
     pub name: String,
     /// What is wrong with it.
     pub trouble: UnitTrouble,
+}
+
+impl Unit {
+    /// Whether it is the service of this task, and its last run failed.
+    pub fn is_failed_service_of(&self, task: &str) -> bool {
+        matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))
+    }
 }
 
 /// What is wrong with a unit.

@@ -87,6 +87,7 @@ pub fn facts() -> Facts {
             next: Some("2024-01-01T02:00:00Z".parse().unwrap()),
         },
         disk: Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(1 << 20) }),
+        closed: Vec::new(),
         not_drilled: Vec::new(),
         units: Vec::new(),
         unusable_keys: Vec::new(),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Place;
 use crate::error::{Error, Kind, Result, reason};
-use crate::host::replace_file;
+use crate::host::{replace_file, runtime_folder};
 use crate::printable::printable;
 
 /// How often a lock that another run holds is tried.
@@ -61,6 +61,12 @@ impl StateFile {
     }
 }
 
+/// What was written last, or the default, for those who only look: without waiting for whoever holds it.
+pub fn peek<T: DeserializeOwned + Default>(place: &Place, name: &str) -> T {
+    let bytes = path(place, name).ok().and_then(|path| fs::read(path).ok());
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
@@ -102,10 +108,9 @@ fn path(place: &Place, name: &str) -> Result<PathBuf> {
         Error::new(Kind::CannotWrite, "there is no folder for what is to be remembered")
             .hint("set STATE_DIRECTORY to one that pgcellar may write to")
     })?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| Error::write(folder.display(), &error))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    let made = made.map_err(|error| Error::write(folder.display(), &error));
+    // Where the root is read-only, or the user has no name, there is still the folder for what outlives a start.
+    let folder = made.map(|()| folder).or_else(|error| runtime_folder::private("/var/tmp").map_err(|_| error))?;
     Ok(folder.join(file))
 }

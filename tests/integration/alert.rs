@@ -70,7 +70,6 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
             manifest["id"].as_str().unwrap(),
             UNIT,
             "journalctl _SYSTEMD_INVOCATION_ID=0123456789abcdef",
-            "pgcellar list --instance main",
             "starting",
         ] {
             // A line's end may be where the word has a blank.

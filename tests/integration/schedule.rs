@@ -293,14 +293,28 @@ fn what_cannot_work_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_volume_that_cannot_be_written_is_refused_at_the_start() {
+fn a_folder_that_cannot_be_written_keeps_nothing_from_starting_and_is_told_until_it_is_mended() {
     let cluster = Cluster::shared(Version::V15);
-    let cellar = Cellar::new(cluster).with("DB_NAME", "shop");
+    let cellar = cellar(cluster, "shop").with("container", "oci").with("PGCELLAR_HOST", "vessel");
     crate::common::process::must(crate::common::process::plain("chown").arg("root").arg(cellar.backup_dir()));
     fs::set_permissions(cellar.backup_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let outcome = schedule(&cellar).by_unprivileged_user().fails(exit::CANTCREAT);
-    let folder: &Path = &cellar.backup_dir();
-    let _ = outcome.says(&folder.display().to_string()).says("user that pgcellar runs as");
+    let folder = cellar.backup_dir();
+    fs::set_permissions(cellar.scratch(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let command = format!("docker exec --privileged --user 0 {} chown -R ", rustix_host());
+    let running = schedule(&cellar).by_unprivileged_user().start();
+    running.wait_for_stderr("drill: scheduled by");
+    let said = running.stderr();
+    assert!(said.contains(&format!("{} cannot be written by user ", folder.display())), "{said}");
+    assert!(said.contains(&command), "{said}");
+    let health = || cellar.run(["monitor", "check", "--fail-on", "critical"]).by_unprivileged_user();
+    let outcome = health().finish();
+    assert_eq!(outcome.code(), Some(2), "{outcome}");
+    assert!(outcome.stdout.contains("[CRITICAL] closed_folder") && outcome.stdout.contains(&command), "{outcome}");
+    crate::common::cellar::hand_over(&folder);
+    running.wait_for_stderr("is made up from now on");
+    let outcome = health().succeeds();
+    assert!(!outcome.stdout.contains("closed_folder"), "{outcome}");
+    stops(running);
 }
 
 #[test]

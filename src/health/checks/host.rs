@@ -4,6 +4,7 @@ use crate::catalogue::product::{Product, What};
 use crate::health::checks::finding;
 use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
+use crate::host::surroundings::Surroundings;
 use crate::health::{Finding, Level, products};
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
@@ -17,7 +18,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             .as_ref()
             .map(|trouble| finding(Level::Warning, "schedule", "", &trouble.message, &trouble.hint)),
     );
-    findings.extend(facts.units.iter().map(unit));
+    findings.extend(facts.closed.iter().map(|folder| {
+        let level = if folder.no_backups { Level::Critical } else { Level::Warning };
+        finding(level, "closed_folder", &folder.trouble.message, &folder.trouble.message, &folder.trouble.hint)
+    }));
+    findings.extend(facts.units.iter().map(|found| unit(found, &facts.surroundings)));
     findings.extend(facts.unusable_keys.iter().map(|key| {
         let level = if key.for_backups { Level::Critical } else { Level::Warning };
         finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
@@ -50,7 +55,7 @@ fn half_dropped(name: &str) -> Finding {
 }
 
 /// What is to be said of a unit.
-pub fn unit(unit: &Unit) -> Finding {
+pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
     let name = &unit.name;
     let (level, check, message, hint) = match &unit.trouble {
         UnitTrouble::NoNextRun => (
@@ -81,7 +86,7 @@ pub fn unit(unit: &Unit) -> Finding {
             Level::Warning,
             "unit_failed",
             format!("the last run of {name} failed ({result})"),
-            format!("journalctl -u {name} tells why"),
+            format!("{} tells why", place.log(name)),
         ),
     };
     finding(level, check, name, message, hint)

@@ -11,6 +11,7 @@ use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
 use crate::health;
+use crate::host::surroundings::Surroundings;
 use crate::task::calendar::of_systemd;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -70,7 +71,7 @@ async fn timers(instance: &str, checks: &mut Checks) {
         checks.ok(name, format!("systemd starts it next {next}"));
     }
     for unit in units::troubled(instance).await {
-        let found = health::checks::unit(&unit);
+        let found = health::checks::unit(&unit, &Surroundings::here());
         checks.warning(unit.name, found.message, found.hint);
     }
 }

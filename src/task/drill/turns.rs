@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::tasks::{Setting, TASKS};
 use crate::config::Place;
-use crate::error::Result;
 use crate::health::facts::{NotDrilled, Trouble};
-use crate::host::state::StateFile;
+use crate::host::state::{self, StateFile};
 
 /// Name of the state.
 const NAME: &str = "drill";
@@ -84,18 +83,14 @@ fn after(before: &State, turns: Vec<Turn>, now: Timestamp) -> State {
 }
 
 /// The databases whose last drills could not be held; none where drills are switched off.
-pub async fn not_held(place: &Place) -> Vec<NotDrilled> {
+pub fn not_held(place: &Place) -> Vec<NotDrilled> {
     let is_off = TASKS.iter().any(|task| {
         task.name == "drill" && task.setting(task.setting_here().as_deref()) == Setting::Off
     });
     if is_off {
         return Vec::new();
     }
-    let state: Result<State> = async { StateFile::open(place, NAME, PATIENCE).await?.read() }.await;
-    let state = state.unwrap_or_else(|error| {
-        log::debug!("{error}");
-        State::default()
-    });
+    let state: State = state::peek(place, NAME);
     let one = |(database, NotHeld { turns, since, reason, hint })| NotDrilled {
         database,
         turns,

@@ -10,12 +10,14 @@ use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
 use crate::health::checks;
-use crate::health::facts::{Expected, Facts, Server, StoreFacts, Trouble};
+use crate::health::facts::{ClosedFolder, Expected, Facts, Server, StoreFacts, Trouble, Unit, UnitTrouble};
 use crate::health::{Finding, Level};
+use crate::host::closed::{self, Closed};
 use crate::host::stop::Stop;
 use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
 use crate::task::drill::turns;
+use crate::task::schedule::memory::{self, Failed};
 
 pub mod disk;
 mod keys;
@@ -26,6 +28,9 @@ mod stores;
 pub mod units;
 
 use schedule::Runs;
+
+/// The task that makes backups.
+const BACKUP: &str = "backup";
 
 /// How long a server may take to tell its databases.
 const ASKING: Duration = Duration::from_secs(40);
@@ -80,7 +85,14 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let schedule = runs.facts(settings, now);
     let backed_up = found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
     let seen = seen::note(&place, &expected, &backed_up, now);
-    let due = |name: String| Expected { first_due: seen.since(&name).and_then(|since| runs.next(since)), name };
+    let (units, failed) = (units::troubled(&place.instance).await, memory::failed(&place));
+    // One that has had its turn waits for nothing any more.
+    let has_failed = |due: &Timestamp| {
+        let failed = failed.iter().any(|(task, failed)| task == BACKUP && failed.at >= *due);
+        *due <= now && (failed || units.iter().any(|unit| unit.is_failed_service_of(BACKUP)))
+    };
+    let first_due = |name: &str| seen.since(name).and_then(|since| runs.next(since)).filter(|due| !has_failed(due));
+    let due = |name: String| Expected { first_due: first_due(&name), name };
     Ok(Facts {
         now,
         instance: place.instance.clone(),
@@ -96,11 +108,27 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         surroundings: Surroundings::here(),
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
-        not_drilled: turns::not_held(&place).await,
-        units: units::troubled(&place.instance).await,
+        closed: closed_folders(&place),
+        not_drilled: turns::not_held(&place),
+        units: units.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }
     .before_the_first_backup())
+}
+
+/// A task of a scheduler, which stands for the service of a unit.
+fn failed_task((name, failed): (String, Failed)) -> Unit {
+    Unit { name, trouble: UnitTrouble::Failed(failed.how) }
+}
+
+/// A container has one user. Elsewhere another one than that of the backups may look.
+fn closed_folders(place: &Place) -> Vec<ClosedFolder> {
+    if !Surroundings::here().is_container() {
+        return Vec::new();
+    }
+    let found = closed::folders(place.directory.as_deref(), &closed::logs());
+    let told = |Closed { no_backups, message, hint }| ClosedFolder { no_backups, trouble: Trouble { message, hint } };
+    found.into_iter().map(told).collect()
 }
 
 /// The databases on the server in which something can be lost; none if no server is to be asked.

@@ -10,6 +10,7 @@ use log::Level;
 use crate::calendar::tasks::{TASKS, Task};
 use crate::error::reason;
 use crate::host::event;
+use crate::host::journal;
 use crate::host::rotated_file::RotatedFile;
 use crate::printable::printable;
 
@@ -86,7 +87,7 @@ impl Book {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = files.iter().position(|(name, _)| *name == task.log) else { return };
         let now = Zoned::now();
-        if let Err(error) = files[at].1.add(&format!("{} {line}", now.strftime("%Y-%m-%d %H:%M:%S %z"))) {
+        if let Err(error) = files[at].1.add(&format!("{} {line}", now.strftime(journal::TIME))) {
             // The container's own log goes on.
             log::warn!("{} is given up: {}", task.log, reason(&error));
             files.remove(at);

@@ -1,0 +1,67 @@
+//! Folders that the user we run as cannot use, as those that scripts have left which ran as root.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::host::surroundings::Surroundings;
+use crate::printable::printable;
+
+/// Where the logs are, and the variable that says otherwise.
+const LOGS: (&str, &str) = ("BACKUP_LOG_DIR", "/var/log/backup");
+
+/// A folder that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Whether no backup can be made because of it.
+    pub no_backups: bool,
+    /// Which, and why.
+    pub message: String,
+    /// The command that mends it, together with all others.
+    pub hint: String,
+}
+
+/// Which of the folder of backups and that of logs are closed to us. Those that are not there are not.
+pub fn folders(backups: Option<&Path>, logs: &Path) -> Vec<Closed> {
+    let found: Vec<(&Path, bool, String)> = [(backups, true), (Some(logs), false)]
+        .into_iter()
+        .filter_map(|(folder, no_backups)| {
+            let folder = folder.filter(|folder| folder.is_dir())?;
+            match may(folder, Access::WRITE_OK | Access::EXEC_OK) {
+                false => Some((folder, no_backups, format!("{} cannot be written by {}", folder.display(), us()))),
+                true => unreadable(folder).map(|words| (folder, false, words)),
+            }
+        })
+        .collect();
+    let all: Vec<&Path> = found.iter().map(|(folder, ..)| *folder).collect();
+    let hint = Surroundings::here().give(&all);
+    found.into_iter().map(|(_, no_backups, message)| Closed { no_backups, message, hint: hint.clone() }).collect()
+}
+
+/// The folder of logs as the scheduler has it.
+pub fn logs() -> std::path::PathBuf {
+    std::env::var_os(LOGS.0).filter(|folder| !folder.is_empty()).unwrap_or_else(|| LOGS.1.into()).into()
+}
+
+fn us() -> String {
+    format!("user {}", rustix::process::geteuid().as_raw())
+}
+
+fn may(path: &Path, access: Access) -> bool {
+    !matches!(accessat(CWD, path, access, AtFlags::EACCESS), Err(rustix::io::Errno::ACCESS))
+}
+
+/// Files of a folder that cannot be read.
+fn unreadable(folder: &Path) -> Option<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut closed: Vec<_> = files.map(|entry| entry.path()).filter(|path| !may(path, Access::READ_OK)).collect();
+    closed.sort();
+    let first = printable(&closed.first()?.display().to_string());
+    let more = match closed.len() {
+        1 => String::new(),
+        number => format!(" and {} more", number - 1),
+    };
+    Some(format!("{first}{more} cannot be read by {}", us()))
+}
