@@ -158,6 +158,8 @@ pub struct Drill {
 /// A folder that the user we run as cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClosedFolder {
+    /// Its path.
+    pub folder: String,
     /// Whether no backup can be made because of it.
     pub no_backups: bool,
     /// Which, why, and the command that mends it.

@@ -14,6 +14,8 @@ const LOGS: (&str, &str) = ("BACKUP_LOG_DIR", "/var/log/backup");
 /// A folder that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
+    /// Its path.
+    pub folder: String,
     /// Whether no backup can be made because of it.
     pub no_backups: bool,
     /// Which, and why.
@@ -36,7 +38,11 @@ pub fn folders(backups: Option<&Path>, logs: &Path) -> Vec<Closed> {
         .collect();
     let all: Vec<&Path> = found.iter().map(|(folder, ..)| *folder).collect();
     let hint = Surroundings::here().give(&all);
-    found.into_iter().map(|(_, no_backups, message)| Closed { no_backups, message, hint: hint.clone() }).collect()
+    let told = |(folder, no_backups, message): (&Path, bool, String)| {
+        let folder = folder.display().to_string();
+        Closed { folder, no_backups, message, hint: hint.clone() }
+    };
+    found.into_iter().map(told).collect()
 }
 
 /// The folder of logs as the scheduler has it.

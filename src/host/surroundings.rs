@@ -71,7 +71,7 @@ impl Surroundings {
         match self {
             Surroundings::Systemd => "journalctl -u 'pgcellar-drill-sandbox@*'",
             Surroundings::Container(_) | Surroundings::Pod(_) => {
-                "the log of the sandbox's container (in the compose setup: docker compose logs drill)"
+                "the log of the sandbox's container; in the compose setup, docker compose logs drill"
             }
             Surroundings::Shell => "the log of the sandbox",
         }

@@ -20,7 +20,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     );
     findings.extend(facts.closed.iter().map(|folder| {
         let level = if folder.no_backups { Level::Critical } else { Level::Warning };
-        finding(level, "closed_folder", &folder.trouble.message, &folder.trouble.message, &folder.trouble.hint)
+        finding(level, "closed_folder", &folder.folder, &folder.trouble.message, &folder.trouble.hint)
     }));
     findings.extend(facts.units.iter().map(|found| unit(found, &facts.surroundings)));
     findings.extend(facts.unusable_keys.iter().map(|key| {

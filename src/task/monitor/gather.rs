@@ -127,7 +127,11 @@ fn closed_folders(place: &Place) -> Vec<ClosedFolder> {
         return Vec::new();
     }
     let found = closed::folders(place.directory.as_deref(), &closed::logs());
-    let told = |Closed { no_backups, message, hint }| ClosedFolder { no_backups, trouble: Trouble { message, hint } };
+    let told = |Closed { folder, no_backups, message, hint }| ClosedFolder {
+        folder,
+        no_backups,
+        trouble: Trouble { message, hint },
+    };
     found.into_iter().map(told).collect()
 }
 

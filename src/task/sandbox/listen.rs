@@ -29,7 +29,7 @@ use socket::Socket;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a sandbox has to end after its drill has gone.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds one drill at a time, each in a process of its own, until it is told to stop.
 pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {

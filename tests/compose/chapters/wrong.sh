@@ -9,6 +9,10 @@ let_it_go() {
     sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()" postgres
 }
 
+chapter "A first backup that fails"
+# It is due within a minute; what becomes of it is looked at below.
+run 0 'docker run --detach --name failing --env BACKUP_SCHEDULE="* * * * *" --env DB_NAME=x --env DB_HOST=nowhere.invalid pgcellar'
+
 chapter "No database yet"
 run 0 'cp .env.example .env && echo BACKUP_ON_START=true >>.env && docker compose up --detach --no-deps backup'
 await 30 'docker logs nestjs_starter_backup' 'no server yet'
@@ -20,8 +24,15 @@ chapter "A wrong password"
 run 77 'docker exec --env DB_PASSWORD=wrong nestjs_starter_backup /backup/backup-database.sh' 'password authentication failed'
 
 chapter "A volume that the user cannot write"
-run '73|77' 'docker run --rm --read-only --tmpfs /backups:uid=0,mode=0755 --env BACKUP_SCHEDULE="0 2 * * *" --env DB_NAME=x pgcellar' \
-    '/backups' 'permission denied'
+run 0 'docker run --detach --name closed --read-only --tmpfs /backups:uid=0,mode=0755 --env DB_NAME=x pgcellar'
+await 20 'docker logs closed' '/backups cannot be written by user 10001; this mends it: docker exec --privileged --user 0 [0-9a-f]{12} chown'
+run 2 'docker exec closed pgcellar monitor check --fail-on critical' 'closed_folder'
+run 0 'docker rm --force --volumes closed'
+
+chapter "What became of the first backup that failed"
+await 90 'docker logs failing' 'backup: ended after .* with exit status 69'
+run 2 'docker exec failing pgcellar monitor check --fail-on critical' 'CRITICAL: there is no .*backup of .x.' 'unit_failed backup'
+run 0 'docker rm --force --volumes failing'
 
 chapter "A schedule that cannot be"
 run 78 'docker run --rm --env DB_NAME=x --env BACKUP_SCHEDULE="0 25 * * *" pgcellar' "'25' as hour \(character 3\)"
