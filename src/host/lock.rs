@@ -108,7 +108,9 @@ fn held(file: &mut File, what: &str) -> Error {
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     let (plain, place) = (Error::write(path.display(), error), Surroundings::here());
     match (error.kind(), path.parent()) {
-        (std::io::ErrorKind::PermissionDenied, Some(folder)) if place.is_container() => plain.hint(place.give(&[folder])),
+        (std::io::ErrorKind::PermissionDenied, Some(folder)) if place.is_container() => {
+            plain.hint(place.give(&[folder]))
+        }
         _ => plain,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::environment::SCHEDULED;
+
 /// Set by container managers, and by our images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd takes it away
 /// from its services.
 const CONTAINER: &str = "container";
@@ -21,6 +23,8 @@ pub enum Surroundings {
     Container(String),
     /// A pod of this name.
     Pod(String),
+    /// A container, of whatever kind, that has this one thing to do and is gone then.
+    Job,
     /// A host with another init.
     #[default]
     Shell,
@@ -32,6 +36,7 @@ impl Surroundings {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         match set(CONTAINER) {
+            true if is_job() => Surroundings::Job,
             true if set(KUBERNETES) => Surroundings::Pod(name()),
             true => Surroundings::Container(name()),
             // sd_booted(3)
@@ -42,7 +47,7 @@ impl Surroundings {
 
     /// Whether this is a container of whatever kind.
     pub fn is_container(&self) -> bool {
-        matches!(self, Surroundings::Container(_) | Surroundings::Pod(_))
+        matches!(self, Surroundings::Container(_) | Surroundings::Pod(_) | Surroundings::Job)
     }
 
     /// A call of pgcellar for an instance, as an administrator types it.
@@ -52,6 +57,7 @@ impl Surroundings {
             Surroundings::Systemd => format!("pgcellar -i {instance} {arguments}"),
             Surroundings::Container(name) => format!("docker exec {name} pgcellar {option}{arguments}"),
             Surroundings::Pod(name) => format!("kubectl exec {name} -- pgcellar {option}{arguments}"),
+            Surroundings::Job => format!("pgcellar {option}{arguments} in another container like this one"),
             Surroundings::Shell => format!("pgcellar {option}{arguments}"),
         }
     }
@@ -62,6 +68,7 @@ impl Surroundings {
             Surroundings::Systemd => format!("journalctl -u {unit}"),
             Surroundings::Container(name) => format!("docker logs {name}"),
             Surroundings::Pod(name) => format!("kubectl logs {name}"),
+            Surroundings::Job => "the log of its container".to_owned(),
             Surroundings::Shell => "the log of whatever started it".to_owned(),
         }
     }
@@ -70,7 +77,7 @@ impl Surroundings {
     pub fn sandbox_log(&self) -> &'static str {
         match self {
             Surroundings::Systemd => "journalctl -u 'pgcellar-drill-sandbox@*'",
-            Surroundings::Container(_) | Surroundings::Pod(_) => {
+            Surroundings::Container(_) | Surroundings::Pod(_) | Surroundings::Job => {
                 "the log of the sandbox's container; in the compose setup, docker compose logs drill"
             }
             Surroundings::Shell => "the log of the sandbox",
@@ -83,7 +90,7 @@ impl Surroundings {
             Surroundings::Systemd => {
                 "systemctl start pgcellar-drill-sandbox.socket, where the server of that PostgreSQL is installed"
             }
-            Surroundings::Container(_) => {
+            Surroundings::Container(_) | Surroundings::Job => {
                 "start the sandbox: in the compose setup, docker compose up --detach drill; elsewhere, a container of the \
                  image pgcellar-drill that shares the socket's folder"
             }
@@ -102,9 +109,11 @@ impl Surroundings {
         match self {
             Surroundings::Container(name) => format!("docker exec --privileged --user 0 {name} {chown}"),
             Surroundings::Pod(_) => {
-                format!("set fsGroup: {group} in the pod's securityContext, and Kubernetes gives its volumes to that group")
+                format!(
+                    "set fsGroup: {group} in the pod's securityContext, and Kubernetes gives its volumes to that group"
+                )
             }
-            Surroundings::Systemd | Surroundings::Shell => format!("as root: {chown}"),
+            Surroundings::Systemd | Surroundings::Job | Surroundings::Shell => format!("as root: {chown}"),
         }
     }
 
@@ -115,6 +124,15 @@ impl Surroundings {
             _ => format!("{variable} says when it is due"),
         }
     }
+}
+
+/// Whether we are the very program that the container was started for, and not its scheduler. What is run in a container by
+/// `docker exec` has no parent there.
+fn is_job() -> bool {
+    let first =
+        rustix::process::getpid().is_init() || rustix::process::getppid().is_some_and(|parent| parent.is_init());
+    let stays = std::env::args_os().any(|argument| argument == "schedule" || argument == "drill-sandbox");
+    first && !stays && std::env::var_os(SCHEDULED).is_none()
 }
 
 #[cfg(test)]

@@ -45,8 +45,10 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
         }
         memory => memory?,
     };
-    for closed in closed::folders(settings.place.directory.as_deref(), &args.log_dir) {
-        log::error!("{}; this mends it: {}", closed.message, closed.hint);
+    let closed = closed::folders(settings.place.directory.as_deref(), &args.log_dir);
+    if let Some(first) = closed.first() {
+        let all: Vec<&str> = closed.iter().map(|closed| closed.message.as_str()).collect();
+        log::error!("{}; this mends it: {}", all.join(", and "), first.hint);
     }
     let mut scheduler = Scheduler::new(settings, memory, book, stop);
     scheduler.announce();
@@ -246,6 +248,7 @@ impl<'a> Scheduler<'a> {
 
     /// Folders are given to us while we run.
     async fn keep_memory(&mut self) {
+        drop(self.book.open_missing());
         if self.memory.keep(&self.settings.place).await {
             log::info!("what is missed while it does not run is made up from now on");
             self.remember();
@@ -266,7 +269,9 @@ impl<'a> Scheduler<'a> {
         match (self.timetable.next(at), &self.settings.lines[at].cron) {
             (Some(next), _) => format!("next {}", self.time(next)),
             (None, Some(_)) => "never again".to_owned(),
-            (None, None) => format!("and not by a schedule: {} switches that off", self.settings.lines[at].task.variable),
+            (None, None) => {
+                format!("and not by a schedule: {} switches that off", self.settings.lines[at].task.variable)
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::catalogue::product::{Product, What};
 use crate::health::checks::finding;
 use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
-use crate::host::surroundings::Surroundings;
 use crate::health::{Finding, Level, products};
+use crate::host::surroundings::Surroundings;
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = server(facts);

@@ -84,9 +84,8 @@ fn after(before: &State, turns: Vec<Turn>, now: Timestamp) -> State {
 
 /// The databases whose last drills could not be held; none where drills are switched off.
 pub fn not_held(place: &Place) -> Vec<NotDrilled> {
-    let is_off = TASKS.iter().any(|task| {
-        task.name == "drill" && task.setting(task.setting_here().as_deref()) == Setting::Off
-    });
+    let is_off =
+        TASKS.iter().any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == Setting::Off);
     if is_off {
         return Vec::new();
     }

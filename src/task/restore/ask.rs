@@ -124,7 +124,9 @@ async fn into(terminal: &mut Terminal, args: &mut RestoreArgs, manifest: &Manife
         let (exists, may) = (old.is_some(), old.is_none() || whole);
         let question = match old {
             None if is_sure => None,
-            None => Some(format!("There is no database {} yet. Make it? {YES}, or another name: ", identifier(&target))),
+            None => {
+                Some(format!("There is no database {} yet. Make it? {YES}, or another name: ", identifier(&target)))
+            }
             Some(old) => Some(question(&target, old, whole, args.drop_replaced)),
         };
         let answer = match question {

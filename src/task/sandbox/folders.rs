@@ -74,7 +74,7 @@ mod tests {
         fs::write(folder.path().join(".hidden"), "left").unwrap();
         fs::write(&kept, "").unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
-        fs::set_permissions(closed.join("deep"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(closed.join("deep"), Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(&closed, Permissions::from_mode(0o500)).unwrap();
         empty(folder.path(), &kept).unwrap();
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();

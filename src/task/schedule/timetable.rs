@@ -62,7 +62,8 @@ impl Timetable {
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut all = Vec::new();
         for (number, line) in self.lines.iter_mut().enumerate() {
-            let Some(cron) = line.cron.as_ref().filter(|cron| cron.next(line.since, &self.zone).is_some_and(|next| next <= now))
+            let Some(cron) =
+                line.cron.as_ref().filter(|cron| cron.next(line.since, &self.zone).is_some_and(|next| next <= now))
             else {
                 continue;
             };

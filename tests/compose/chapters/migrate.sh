@@ -18,15 +18,15 @@ while read -r line; do
     1) run 0 "$line" ;;
     2)
         await 20 "$line" 'drill: scheduled'
-        run 0 "$line" '/backups cannot be written by user 10001; this mends it: docker exec --privileged --user 0 nestjs_starter_backup chown -R 10001:10001 /backups /var/log/backup$' \
+        run 0 "$line" '/backups cannot be written by user 10001, and /var/log/backup cannot .*; this mends it: docker exec --privileged --user 0 nestjs_starter_backup chown -R 10001:10001 /backups /var/log/backup$' \
             'backup: scheduled by'
         run 2 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' \
             'closed_folder /backups' 'chown -R 10001:10001 /backups /var/log/backup'
         run 2 'make backup-manual' 'chown -R 10001:10001 /backups'
         run 0 'docker inspect --format "{{.RestartCount}} {{.State.Status}}" nestjs_starter_backup' '^0 running$'
         ;;
-    4) run 0 "$line" 'nestjs_starter_db_20231231_010000' ;;
-    5) run 0 "$line" 'nestjs_starter_db_20231229_010000' 'nestjs_starter_db_20231231_010000' ;;
+    4) run 0 "$line" 'nestjs_starter_db_20231231_020000.dump.gz as a backup' ;;
+    5) run 0 "$line" 'nestjs_starter_db_20231229_020000 ' 'nestjs_starter_db_20231231_020000 .* good' ;;
     *) run 0 "$line" ;;
     esac
 done < <(sed -n '/<!-- run by tests\/compose\/chapters\/migrate.sh -->/,/^```$/p' README.md | grep -vE '^(<!--|```)')
@@ -34,7 +34,8 @@ run 0 "echo '$number commands of the README were run'" '^5 '
 run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' 'PGCELLAR'
 run 1 'docker exec nestjs_starter_backup pgcellar monitor check --json | grep closed_folder'
-run 0 'make backup-logs' 'a line of before' 'adopt|backup: done'
+await 30 'docker logs nestjs_starter_backup' 'is made up from now on'
+run 0 'make backup-logs' 'a line of before' 'backup: done'
 sql 'DROP DATABASE nestjs_starter_db' postgres
 run 0 'docker exec nestjs_starter_backup /backup/restore-database.sh restore /backups/nestjs_starter_db_20231230_020000.dump.gz'
 run 0 'docker exec nestjs_starter_db psql -U postgres -c "SELECT count(*) FROM users" nestjs_starter_db' 20000

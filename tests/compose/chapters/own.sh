@@ -42,5 +42,5 @@ bucket=${bucket//$'\n'/ }
 run 0 "$job pgcellar-backup $bucket" "backed up 'shop'"
 run 0 "$job pgcellar-retention $bucket"
 run 0 "$job pgcellar-monitor $bucket" 'PGCELLAR OK'
-run 2 "$job pgcellar-monitor $bucket --env DB_NAME=other" 'no_backup' 'kubectl exec .* -- pgcellar backup'
+run 2 "$job pgcellar-monitor $bucket --env DB_NAME=other" 'no_backup' 'run pgcellar backup in another container like this one'
 run 0 "docker rm --force --volumes shop_s3; $own down --volumes"
