@@ -117,6 +117,22 @@ impl Surroundings {
         }
     }
 
+    /// How PostgreSQL's client programs of a major version get here.
+    pub fn client_programs(&self, major: u32) -> String {
+        match self.is_container() {
+            true => format!("build the image with {major} in PG_VERSIONS"),
+            false => format!("install postgresql-client-{major}"),
+        }
+    }
+
+    /// How the server of a major version gets here, for drills.
+    pub fn server_programs(&self, major: u32) -> String {
+        match self.is_container() {
+            true => format!("build the sandbox's image with {major} in PG_SERVER"),
+            false => format!("install postgresql-{major}; its cluster need not run"),
+        }
+    }
+
     /// Whether and when a task runs, and where that is set.
     pub fn schedule(&self, task: &str, variable: &str, instance: &str) -> String {
         match self {
