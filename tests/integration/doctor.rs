@@ -107,6 +107,7 @@ fn schedules() {
     let cellar = Cellar::unconnected().with("TZ", "Europe/Berlin");
     let run = |line: &str| cellar.run(["doctor", "schedule"]).env("BACKUP_SCHEDULE", line);
     Told::by(run("30 2 * * *"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &[" 02:30 CE"]);
+    Told::by(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
     Told::by(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["no time at which"]);
     let retention = cellar.run(["doctor", "schedule"]).env("RETENTION_SCHEDULE", "* * *  * * *");
     Told::by(retention, exit::CONFIG).says("schedule", "RETENTION_SCHEDULE", "FAILED", &["6 fields instead of five"]);

@@ -348,3 +348,35 @@ fn the_health_of_a_container_is_what_is_not_critical() {
     assert_eq!(health().env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
     let _ = check().arguments(["--fail-on", "never"]).fails(exit::USAGE);
 }
+
+/// A container's first backup is due, and nothing is made of it for as long as it may go on. One that has failed is not waited for.
+#[test]
+fn a_first_backup_that_has_failed_is_not_waited_for() {
+    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    let folder = cellar.scratch().join("state");
+    fs::create_dir(&folder).unwrap();
+    let cellar = cellar.with("STATE_DIRECTORY", &folder).with("BACKUP_SCHEDULE", "* * * * *").with("container", "oci");
+    let ago = |minutes: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    fs::write(folder.join("first-seen-main.json"), json!({"shop": ago(30)}).to_string()).unwrap();
+    let health = || cellar.run(["monitor", "check", "--fail-on", "critical"]);
+    let outcome = health().succeeds();
+    assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
+    let failed = |minutes| {
+        let failed = json!({"at": ago(minutes), "how": "ended after 3 s with exit status 77"});
+        let state = json!({"tasks": {"backup": {"since": ago(minutes), "failed": failed}}});
+        fs::write(folder.join("main.schedule.json"), state.to_string()).unwrap();
+    };
+    // That was before the first one of this database was due.
+    failed(60);
+    let outcome = health().succeeds();
+    assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
+    failed(1);
+    let outcome = health().finish();
+    assert_eq!(outcome.code(), Some(2), "{outcome}");
+    for words in
+        ["[CRITICAL] no_backup shop", "[WARNING] unit_failed backup", "exit status 77", "docker exec ", "docker logs "]
+    {
+        assert!(outcome.stdout.contains(words), "no {words} in {outcome}");
+    }
+    assert!(!outcome.stdout.contains("journalctl") && !outcome.stdout.contains("systemctl"), "{outcome}");
+}
