@@ -32,7 +32,7 @@ pub fn folders(backups: Option<&Path>, logs: &Path) -> Vec<Closed> {
             let folder = folder.filter(|folder| folder.is_dir())?;
             match may(folder, Access::WRITE_OK | Access::EXEC_OK) {
                 false => Some((folder, no_backups, format!("{} cannot be written by {}", folder.display(), us()))),
-                true => unreadable(folder).map(|words| (folder, false, words)),
+                true => closed_files(folder, no_backups).map(|words| (folder, false, words)),
             }
         })
         .collect();
@@ -58,16 +58,20 @@ fn may(path: &Path, access: Access) -> bool {
     !matches!(accessat(CWD, path, access, AtFlags::EACCESS), Err(rustix::io::Errno::ACCESS))
 }
 
-/// Files of a folder that cannot be read.
-fn unreadable(folder: &Path) -> Option<String> {
+/// Files of a folder that cannot be read, or logs that cannot be written.
+fn closed_files(folder: &Path, of_backups: bool) -> Option<String> {
+    let (access, words) = match of_backups {
+        true => (Access::READ_OK, "read"),
+        false => (Access::WRITE_OK, "written"),
+    };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    let mut closed: Vec<_> = files.map(|entry| entry.path()).filter(|path| !may(path, Access::READ_OK)).collect();
+    let mut closed: Vec<_> = files.map(|entry| entry.path()).filter(|path| !may(path, access)).collect();
     closed.sort();
     let first = printable(&closed.first()?.display().to_string());
     let more = match closed.len() {
         1 => String::new(),
         number => format!(" and {} more", number - 1),
     };
-    Some(format!("{first}{more} cannot be read by {}", us()))
+    Some(format!("{first}{more} cannot be {words} by {}", us()))
 }

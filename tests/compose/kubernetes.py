@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """kubernetes.py FILE NAME [DOCKER-OPTION...]: runs the container of a CronJob as docker does, with its environment, arguments and security
 context, and checks on the way that its parts are what Kubernetes takes. FILE is one of examples/."""
 
