@@ -173,7 +173,10 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
     let restore = begun.elapsed() + sending.sent_before(begun);
     drop(progress);
     match restored {
-        Err(reason) => Ok(Verdict { postgres, restore, ..Verdict::failed(reason) }),
+        Err(reason) => {
+            heard.end().await;
+            Ok(Verdict { postgres, restore, ..Verdict::failed(reason) })
+        }
         Ok(_) if !stop.or(sending.is_whole()).await? => {
             Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
         }
@@ -181,6 +184,7 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
             let bytes = expected.as_ref().map(verdict::bytes);
             let progress = Progress::begin(&format!("compare {}", archive.name), bytes);
             let found = stop.or(heard.found(expected.as_ref(), &progress.counter())).await?;
+            heard.end().await;
             Ok(verdict::judge(expected.as_ref(), found, restored, (postgres, restore)))
         }
     }

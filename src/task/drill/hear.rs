@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -14,6 +14,9 @@ use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::task::drill::not_here;
 use crate::task::drill::wire::{self, Frame, Message};
+
+/// How long a sandbox that has told everything has to end.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// How many messages wait to be heard.
 const WAITING: usize = 4;
@@ -108,6 +111,15 @@ impl Hearing {
                 Err(Error::new(Kind::Unavailable, text(&reason)).context("the drill was broken off"))
             }
             other => Ok(other),
+        }
+    }
+
+    /// Waits until the sandbox has closed the stream: it is ready for the next drill then. Anything that it still sends
+    /// is ignored.
+    pub async fn end(&mut self) {
+        let closed = async { while self.messages.recv().await.is_some() {} };
+        if tokio::time::timeout(ENDING, closed).await.is_err() {
+            log::debug!("the sandbox has not ended within {} s", ENDING.as_secs());
         }
     }
 

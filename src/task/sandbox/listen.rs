@@ -3,6 +3,7 @@
 //! What is restored runs as our own user, so nothing that it does to the socket, to our folders or to the process that holds
 //! its drill may outlive that drill.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -46,11 +47,13 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
         if Surroundings::here().is_container() {
             empty(args, path).await?;
         }
-        hold(args, stream, stop).await?;
+        let stream = hold(args, stream, stop).await?;
         if socket.is_taken_away() {
             log::warn!("what was restored has taken {} away: it is made again", path.display());
             socket = Socket::bind(path)?;
         }
+        // The drill waits for this end, so that the next one finds our socket and not another one that restored code has made.
+        drop(stream.shutdown(Shutdown::Both));
     }
 }
 
@@ -63,7 +66,9 @@ async fn empty(args: &SandboxArgs, socket: &Path) -> Result<()> {
     joined(tokio::task::spawn_blocking(work).await)
 }
 
-async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()> {
+/// Holds a drill in a process of its own, and ends all that this leaves. Gives the stream, which the drill sees the end of when it is
+/// closed here.
+async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<UnixStream> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
     let program = std::env::current_exe().map_err(cannot)?;
     let ours = stream.try_clone().map_err(cannot)?;
@@ -78,10 +83,9 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
         // It was told, too, where the whole container stops; the drill sees that it broke off.
         () = stop.wait() => drop(child.kill().await),
     }
-    // Whoever else has the stream, the drill sees its end.
-    drop(ours.shutdown(std::net::Shutdown::Both));
     // What restored code has left running must not meet the next drill.
-    joined(tokio::task::spawn_blocking(orphans::end).await)
+    joined(tokio::task::spawn_blocking(orphans::end).await)?;
+    Ok(ours)
 }
 
 /// Waits until the drill has closed its end of the stream.
