@@ -113,7 +113,7 @@ lint: ## Check formatting, clippy, shell scripts, and what the dependencies may 
 	@scripts/deny
 
 lint-shell:
-	shellcheck -x -P debian/tests scripts/* .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
+	shellcheck -x -P debian/tests scripts/* docker/entrypoint .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
 
 lint-image:
 	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile
