@@ -18,15 +18,23 @@ BACKUP = nestjs_starter_backup
 # A terminal is passed on if there is one, so that a restore can ask.
 in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
+# A service that does not get healthy says why in its log.
+tell_why = { docker ps --all --filter name=^$(BACKUP)$$ --format '{{.Names}}: {{.Status}}'; docker logs --tail 5 $(BACKUP); exit 1; }
+# The containers of both setups have the same names, as each command here says.
+project = docker inspect --type container --format '{{index .Config.Labels "com.docker.compose.project"}}' $(BACKUP) 2>/dev/null
+not_beside = @! $(project) | grep -qx $(1) || { echo 'the container $(BACKUP) is there already: make $(2) comes first, and keeps its data' >&2; exit 1; }
+
+
 # A container gets the variables that compose.yaml names, and so it cannot tell of a name in .env that is misspelt. Only the names
 # are looked at here, and no value leaves the file.
 check_env = [ ! -e .env ] || sed 's/\([=:]\)..*/\1set/' .env | \
 	docker run --rm --interactive --network none pgcellar pgcellar --quiet config check --names -
 
 start: ## Start the database and the backup service
+	$(call not_beside,nestjs_starter_dev,dev-down)
 	docker compose build
 	@$(check_env)
-	docker compose up --detach --wait
+	@docker compose up --detach --wait || $(tell_why)
 
 stop: ## Stop them; database and backups stay
 	docker compose down
@@ -47,9 +55,10 @@ backup-check: ## Say whether the backups are as they should be
 	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
 
 dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
+	$(call not_beside,nestjs_starter,stop)
 	docker compose --file compose.dev.yaml build
 	@$(check_env)
-	docker compose --file compose.dev.yaml up --detach --wait
+	@docker compose --file compose.dev.yaml up --detach --wait || $(tell_why)
 
 dev-down: ## Stop it; its database and backups stay
 	docker compose --file compose.dev.yaml down
@@ -114,7 +123,7 @@ lint: ## Check formatting, clippy, shell scripts, and what the dependencies may 
 	@scripts/deny
 
 lint-shell:
-	shellcheck -x -P debian/tests scripts/* .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
+	shellcheck -x -P debian/tests scripts/* docker/entrypoint .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
 
 lint-image:
 	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile

@@ -51,6 +51,8 @@ pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
 /// Names the socket at which a unit's program makes itself known (`host::started`).
 pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
+/// Tells a child of the scheduler that its lines are logged already.
+pub const SCHEDULED: &str = "_PGCELLAR_SCHEDULED";
 
 /// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
 /// Triggered Units").

@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar;
-use crate::calendar::tasks::TASKS;
+use crate::calendar::tasks::{Setting, TASKS};
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
 use crate::error::{Error, Result, reason};
 use crate::host::unit;
 use crate::printable::printable;
+
+/// A timer without any time is refused by systemd; this one runs, and its time does not come.
+const OFF: &str = "\n[Timer]\nOnCalendar=\nOnCalendar=2199-12-31 00:00:00 UTC\n";
 
 /// What one run of the generator did not do as a file asked.
 pub type Complaints = Vec<String>;
@@ -125,6 +128,10 @@ fn timers(
 ) -> Result<()> {
     for task in TASKS {
         let variable = task.variable;
+        if task.setting(file.get(variable)) == Setting::Off {
+            source.write(task.name, "timer", "50-schedule.conf", "", OFF)?;
+            continue;
+        }
         let schedule = file.get(variable).filter(|text| !calendar::cron::without_comment(text).is_empty());
         if schedule.is_some_and(|text| calendar::cron::without_comment(text) != text.trim()) {
             let why = "what stands behind # is left out, as it is meant; systemd itself knows comments only on lines of their own";

@@ -11,7 +11,8 @@ use pgcellar::config::readers::warning_of_instance;
 use pgcellar::environment::Meant;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
-use pgcellar::host::{event, journal, progress, settings_file, started, systemd_run, unit};
+use pgcellar::host::surroundings::Surroundings;
+use pgcellar::host::{closed, event, journal, progress, settings_file, started, systemd_run, unit};
 use pgcellar::redacted::redacted;
 use pgcellar::{environment, stdout, task};
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
     started::make_known();
+    log_by_hand(&cli.verb);
     if let Some(ended) = run_as_instance(&cli) {
         return ended.unwrap_or_else(|error| {
             log::error!("{error}");
@@ -52,7 +54,10 @@ fn main() -> ExitCode {
         log::warn!("{warning}");
     }
     let code = match run(&cli) {
-        Ok(code) => code,
+        Ok(code) => {
+            journal::copy("done");
+            code
+        }
         Err(error) => {
             report(&cli.verb, &error);
             error.exit_code()
@@ -68,6 +73,21 @@ fn report(verb: &Verb, error: &Error) {
     match error.cause() {
         Some(cause) => log::error!(MESSAGE_ID = id, PGCELLAR_CAUSE = cause.name(); "{error}"),
         None => log::error!(MESSAGE_ID = id; "{error}"),
+    }
+}
+
+/// In a container, a run that was begun by hand is logged where those of the schedule are, too.
+fn log_by_hand(verb: &Verb) {
+    let task = match verb {
+        Verb::Backup(_) => "backup",
+        Verb::Restore(_) => "restore",
+        Verb::Retention(_) => "retention",
+        Verb::Drill(_) => "drill",
+        _ => return,
+    };
+    if std::env::var_os(environment::SCHEDULED).is_none() && Surroundings::here().is_container() {
+        journal::copy_to(&closed::logs().join("cron.log"), task);
+        journal::copy("begins, by hand");
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::calendar::cron::without_comment;
+
 /// A task that runs by a schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Task {
@@ -22,6 +24,43 @@ pub struct Task {
     pub needs_server: bool,
     /// Name of the file that `pgcellar schedule` logs it to.
     pub log: &'static str,
+}
+
+/// What the variable of a task's schedule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting<'a> {
+    /// Nothing: the packaged schedule holds.
+    Default,
+    /// The task does not run by a schedule.
+    Off,
+    /// A cron line, or a calendar expression.
+    At(&'a str),
+}
+
+/// Words that switch a task off.
+const OFF: &[&str] = &["off", "never"];
+
+impl Task {
+    /// What the value of [`variable`](Task::variable) says, without a comment behind it. An empty one counts as not set; only
+    /// drills, which nothing else depends on, it switches off.
+    pub fn setting<'a>(&self, value: Option<&'a str>) -> Setting<'a> {
+        match value.map(without_comment) {
+            Some("") if self.name == "drill" => Setting::Off,
+            None | Some("") => Setting::Default,
+            Some(text) if is_off(text) => Setting::Off,
+            Some(text) => Setting::At(text),
+        }
+    }
+
+    /// What the environment says of it.
+    pub fn setting_here(&self) -> Option<String> {
+        std::env::var(self.variable).ok()
+    }
+}
+
+/// Whether a schedule is a word that switches its task off.
+pub fn is_off(schedule: &str) -> bool {
+    OFF.iter().any(|word| without_comment(schedule).eq_ignore_ascii_case(word))
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -45,6 +84,18 @@ mod tests {
     fn lines(unit: &str) -> Vec<String> {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
         std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn words_that_switch_a_task_off() {
+        for task in TASKS {
+            for off in ["off", " never # for now", "OFF"] {
+                assert_eq!(task.setting(Some(off)), Setting::Off, "{off}");
+            }
+            let empty = if task.name == "drill" { Setting::Off } else { Setting::Default };
+            assert_eq!((task.setting(None), task.setting(Some(" # none"))), (Setting::Default, empty));
+            assert_eq!(task.setting(Some("@daily  # x")), Setting::At("@daily"));
+        }
     }
 
     #[test]

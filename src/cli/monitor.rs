@@ -119,7 +119,7 @@ pub struct HealthArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Thresholds")]
 pub struct ThresholdArgs {
-    /// When backups are made: a cron line or a systemd calendar expression, or for timers several with ; between
+    /// When backups are made: a cron line, a systemd calendar expression, for timers several with ; between, or off
     #[arg(long, env = "BACKUP_SCHEDULE", hide_env_values = true, value_name = "SCHEDULE", default_value = "0 2 * * *")]
     pub schedule: String,
     /// Longest age of the newest good backup of each database, in hours; twice as long is critical [default: the longest

@@ -262,7 +262,7 @@ pub fn zone(text: Option<&str>) -> Result<TimeZone> {
     };
     found.ok_or_else(|| {
         wrong("TZ (--timezone)", text, "a time zone such as Europe/Berlin")
-            .hint("is the package tzdata installed? timedatectl list-timezones has the names")
+            .hint("the folders of /usr/share/zoneinfo have them; is tzdata installed?")
     })
 }
 

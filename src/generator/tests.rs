@@ -84,6 +84,13 @@ fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
 
 #[test]
 fn a_broken_file_is_told_line_by_line() {
+    let off = "DRILL_SCHEDULE=off\nMONITOR_SCHEDULE=never # for now\nBACKUP_SCHEDULE=\n";
+    let (files, complaints) = generated(&[("main.env", off)]);
+    assert_eq!(complaints, [""; 0]);
+    for (task, is_off) in [("drill", true), ("monitor", true), ("backup", false), ("retention", false)] {
+        let text = &files[&format!("pgcellar-{task}@main.timer.d/50-schedule.conf")];
+        assert_eq!(text.contains("OnCalendar=\nOnCalendar=2199-"), is_off, "{task}: {text}");
+    }
     let (files, complaints) = generated(&[("main.env", "BACKUP_SCHEDULE=@daily\nexport DB_NAME=x\n")]);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(complaints[0].starts_with("/etc/pgcellar/main.env: line 2: 'export' is the shell's"), "{complaints:?}");

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
+use crate::host::surroundings::Surroundings;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -34,12 +35,21 @@ pub struct Facts {
     /// The zone by whose clocks people are told times.
     #[serde(skip)]
     pub zone: TimeZone,
+    /// Where commands in hints are typed.
+    #[serde(skip)]
+    pub surroundings: Surroundings,
     /// When backups are due.
     pub schedule: Schedule,
     /// The disk of the backup directory, where it is known.
     pub disk: Option<Disk>,
     /// Timers and services of this instance.
     pub units: Vec<Unit>,
+    /// Folders that the user we run as cannot use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<ClosedFolder>,
+    /// Databases whose drills could not be held.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_drilled: Vec<NotDrilled>,
     /// Keys and credentials that cannot be used.
     pub unusable_keys: Vec<UnusableKey>,
     /// What retention will remove when it runs next, the oldest first; none where nothing tells.
@@ -149,6 +159,30 @@ pub struct Drill {
     pub database_bytes: Option<u64>,
 }
 
+/// A folder that the user we run as cannot use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClosedFolder {
+    /// Its path.
+    pub folder: String,
+    /// Whether no backup can be made because of it.
+    pub no_backups: bool,
+    /// Which, why, and the command that mends it.
+    pub trouble: Trouble,
+}
+
+/// A database whose drill could not be held when it was due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotDrilled {
+    /// Database.
+    pub database: String,
+    /// How many times in a row.
+    pub turns: u32,
+    /// When it was the first time.
+    pub since: Timestamp,
+    /// Why, the last time.
+    pub trouble: Trouble,
+}
+
 /// What can be said of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -217,6 +251,13 @@ pub struct Unit {
     pub name: String,
     /// What is wrong with it.
     pub trouble: UnitTrouble,
+}
+
+impl Unit {
+    /// Whether it is the service of this task, and its last run failed.
+    pub fn is_failed_service_of(&self, task: &str) -> bool {
+        matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))
+    }
 }
 
 /// What is wrong with a unit.

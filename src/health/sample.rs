@@ -78,6 +78,7 @@ pub fn facts() -> Facts {
         half_dropped: Vec::new(),
         products: Vec::new(),
         zone: jiff::tz::TimeZone::UTC,
+        surroundings: crate::host::surroundings::Surroundings::Systemd,
         schedule: Schedule {
             text: "0 2 * * *".to_owned(),
             troubles: Vec::new(),
@@ -86,6 +87,8 @@ pub fn facts() -> Facts {
             next: Some("2024-01-01T02:00:00Z".parse().unwrap()),
         },
         disk: Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(1 << 20), in_memory: false }),
+        closed: Vec::new(),
+        not_drilled: Vec::new(),
         units: Vec::new(),
         unusable_keys: Vec::new(),
         removals: None,

@@ -4,13 +4,17 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Zoned;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::error::reason;
+use crate::host::rotated_file::RotatedFile;
 use crate::host::{progress, unit};
 use crate::printable::printable;
 
@@ -39,6 +43,41 @@ fn remember(record: &Record<'_>) {
     }
     last.push_back(line.chars().take(LONGEST).collect());
 }
+
+/// A file that has the lines of this run too.
+struct Copy {
+    task: &'static str,
+    file: RotatedFile,
+}
+
+static COPY: Mutex<Option<Copy>> = Mutex::new(None);
+
+/// How much the file holds, in bytes. The scheduler, which writes to it too, begins a new one before that.
+const LIMIT: u64 = 2 << 20;
+
+/// From now on the log lines of this run go to a file as well, each with the time and the task's name, if there is its folder.
+pub fn copy_to(path: &Path, task: &'static str) {
+    if !path.parent().is_some_and(Path::is_dir) {
+        return;
+    }
+    match RotatedFile::open(path, LIMIT) {
+        Ok(file) => *COPY.lock().unwrap_or_else(PoisonError::into_inner) = Some(Copy { task, file }),
+        Err(error) => log::debug!("{} does not have this run: {}", path.display(), reason(&error)),
+    }
+}
+
+/// Adds a line to that file, if there is one.
+pub fn copy(line: &str) {
+    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Copy { task, file }) = copy.as_mut() else { return };
+    let now = Zoned::now();
+    if file.add(&format!("{} {task}: {line}", now.strftime(TIME))).is_err() {
+        *copy = None;
+    }
+}
+
+/// How a time stands in the files of logs.
+pub const TIME: &str = "%Y-%m-%d %H:%M:%S %z";
 
 fn prefix(level: Level) -> &'static str {
     match level {
@@ -154,6 +193,7 @@ impl Log for Words {
             return;
         }
         remember(record);
+        copy(&format!("{}{}", prefix(record.level()), printable(&record.args().to_string())));
         // Standard error that is closed is no reason to stop a backup.
         progress::above_bars(|| {
             drop(writeln!(std::io::stderr(), "{}{}", prefix(record.level()), printable(&record.args().to_string())));

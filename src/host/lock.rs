@@ -12,6 +12,7 @@ use ring::digest::{SHA256, digest};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::runtime_folder;
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
 
 /// Name of the lock file in a directory. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
 const NAME: &str = ".pgcellar.lock";
@@ -73,7 +74,7 @@ impl Lock {
             .truncate(false)
             .mode(0o600)
             .open(path)
-            .map_err(|error| Error::write(path.display(), &error))?;
+            .map_err(|error| cannot_write(path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held(&mut file, what)),
@@ -103,6 +104,16 @@ fn held(file: &mut File, what: &str) -> Error {
     Error::new(Kind::TryAgain, format!("{what} is locked by {holder}"))
         .hint("wait until that run has ended, and try again")
         .caused_by(Cause::AnotherRun)
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    let (plain, place) = (Error::write(path.display(), error), Surroundings::here());
+    match (error.kind(), path.parent()) {
+        (std::io::ErrorKind::PermissionDenied, Some(folder)) if place.is_container() => {
+            plain.hint(place.give(&[folder]))
+        }
+        _ => plain,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The host: its journal, its terminal, its service manager, and other runs on it.
 
+pub mod closed;
 pub mod event;
 pub mod journal;
 pub mod lock;
@@ -21,6 +22,7 @@ pub mod staging;
 pub mod started;
 pub mod state;
 pub mod stop;
+pub mod surroundings;
 pub mod systemctl;
 pub mod systemd_analyze;
 pub mod systemd_run;

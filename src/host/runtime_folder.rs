@@ -17,8 +17,14 @@ pub fn find() -> Result<PathBuf> {
     };
     match named("RUNTIME_DIRECTORY").or_else(|| named("XDG_RUNTIME_DIR")) {
         Some(folder) => Ok(folder),
-        None => private_folder(&Path::new("/tmp").join(format!("pgcellar-{}", rustix::process::geteuid().as_raw()))),
+        // A container whose root is read-only has no other folder in memory.
+        None => private("/tmp").or_else(|error| private("/dev/shm").map_err(|_| error)),
     }
+}
+
+/// A folder of ours alone below one where everybody may write.
+pub fn private(parent: &str) -> Result<PathBuf> {
+    private_folder(&Path::new(parent).join(format!("pgcellar-{}", rustix::process::geteuid().as_raw())))
 }
 
 /// Makes a folder where everybody may write, or takes the one that is there if nobody else can have put anything in it.

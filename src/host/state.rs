@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Place;
 use crate::error::{Error, Kind, Result, reason};
-use crate::host::replace_file;
+use crate::host::{replace_file, runtime_folder};
 use crate::printable::printable;
 
 /// How often a lock that another run holds is tried.
@@ -107,10 +107,9 @@ fn path(place: &Place, name: &str) -> Result<PathBuf> {
         Error::new(Kind::CannotWrite, "there is no folder for what is to be remembered")
             .hint("set STATE_DIRECTORY to one that pgcellar may write to")
     })?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| Error::write(folder.display(), &error))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    let made = made.map_err(|error| Error::write(folder.display(), &error));
+    // Where the root is read-only, or the user has no name, there is still the folder for what outlives a start.
+    let folder = made.map(|()| folder).or_else(|error| runtime_folder::private("/var/tmp").map_err(|_| error))?;
     Ok(folder.join(file))
 }

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::config::{Connection, Host};
 use crate::error::{Error, Kind, Result};
+use crate::host::surroundings::Surroundings;
 use crate::postgres::child::killed;
 use crate::postgres::passfile;
 
@@ -66,7 +67,10 @@ impl Programs {
         if let Some(newer) = newer {
             return Ok(newer.clone());
         }
-        let hint = format!("install postgresql-client-{server}, or set PG_BINDIR to the folder that has its pg_dump");
+        let hint = format!(
+            "{}, or set PG_BINDIR to the folder that has its pg_dump",
+            Surroundings::here().client_programs(server)
+        );
         match installed.iter().rev().max_by_key(|programs| programs.major) {
             Some(older) => Err(Error::new(
                 Kind::System,
@@ -97,8 +101,8 @@ impl Programs {
             return Err(error);
         }
         let wanted = server.max(archive);
-        let hint =
-            format!("install postgresql-client-{wanted}, or set PG_BINDIR to the folder that has its pg_restore");
+        let install = Surroundings::here().client_programs(wanted);
+        let hint = format!("{install}, or set PG_BINDIR to the folder that has its pg_restore");
         let message = match installed.iter().rev().max_by_key(|programs| programs.major) {
             Some(older) => {
                 let (version, folder) = (&older.version, older.folder.display());
@@ -146,7 +150,7 @@ impl Programs {
             Some(error) => error,
             None => {
                 Error::new(Kind::System, format!("the server of PostgreSQL {major} is not installed{}", place(bindir)))
-                    .hint(format!("install postgresql-{major}; its cluster need not run"))
+                    .hint(Surroundings::here().server_programs(major))
             }
         })
     }

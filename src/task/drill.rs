@@ -31,6 +31,7 @@ pub mod link;
 mod record;
 mod report;
 mod send;
+pub mod turns;
 mod verdict;
 pub mod wire;
 
@@ -61,7 +62,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         Ok(subjects) => subjects,
         Err(error) => return Err(merged.or_unread(error)),
     };
-    let mut reports = Vec::new();
+    let (mut reports, mut turns) = (Vec::new(), Vec::new());
     for subject in subjects {
         let report = match hold(&run, &subject).await {
             Ok(drill) => Report::of(drill),
@@ -71,7 +72,11 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
             return Err(stop.error());
         }
         report.tell(&subject.manifest, args.each);
+        turns.push(report.turn(&subject.manifest));
         reports.push(report);
+    }
+    if args.each {
+        turns::note(&place, turns).await;
     }
     if args.json {
         report::print(&reports)?;
@@ -173,7 +178,10 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
     let restore = begun.elapsed() + sending.sent_before(begun);
     drop(progress);
     match restored {
-        Err(reason) => Ok(Verdict { postgres, restore, ..Verdict::failed(reason) }),
+        Err(reason) => {
+            heard.end().await;
+            Ok(Verdict { postgres, restore, ..Verdict::failed(reason) })
+        }
         Ok(_) if !stop.or(sending.is_whole()).await? => {
             Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
         }
@@ -181,6 +189,7 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
             let bytes = expected.as_ref().map(verdict::bytes);
             let progress = Progress::begin(&format!("compare {}", archive.name), bytes);
             let found = stop.or(heard.found(expected.as_ref(), &progress.counter())).await?;
+            heard.end().await;
             Ok(verdict::judge(expected.as_ref(), found, restored, (postgres, restore)))
         }
     }

@@ -25,6 +25,7 @@ use crate::postgres::cluster::{Cluster, Plan};
 use crate::postgres::programs::Programs;
 use crate::task::drill::wire::{self, Message, Order};
 
+mod folders;
 mod listen;
 mod loading;
 mod look;
@@ -150,7 +151,7 @@ async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground
             .hint("hold the drill as another user; the packaged sandbox has one"));
     }
     let programs = stop.or(Programs::with_server(args.pg_bindir.as_deref(), order.major)).await?;
-    let parent = args.directory.clone().unwrap_or_else(|| std::env::var_os("TMPDIR").map_or_else(usual, PathBuf::from));
+    let parent = parent(args);
     let staging = Staging::anywhere(&parent)?;
     if !staging.path().as_os_str().is_ascii() {
         // The server is told of pipes in it, in whatever encoding its database has.
@@ -166,6 +167,8 @@ async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground
     Ok(Ground { programs, _staging: staging, jobs, cluster, spool })
 }
 
-fn usual() -> PathBuf {
-    PathBuf::from("/var/tmp")
+/// The folder that the throwaway cluster is made in.
+fn parent(args: &SandboxArgs) -> PathBuf {
+    let usual = || PathBuf::from("/var/tmp");
+    args.directory.clone().unwrap_or_else(|| std::env::var_os("TMPDIR").map_or_else(usual, PathBuf::from))
 }

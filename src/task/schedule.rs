@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::cli::ScheduleArgs;
-use crate::error::Result;
+use crate::error::{Kind, Result};
+use crate::host::closed;
 use crate::host::stop::Stop;
 use crate::printable::printable;
 
@@ -16,7 +17,7 @@ mod alert;
 mod book;
 mod child;
 mod ended;
-mod memory;
+pub mod memory;
 mod server;
 mod settings;
 mod timetable;
@@ -24,7 +25,7 @@ mod timetable;
 use book::Book;
 use child::Call;
 use ended::Ended;
-use memory::Memory;
+use memory::{Failed, Memory};
 use server::Gate;
 use settings::{Line, Settings};
 use timetable::{Due, Step, Timetable};
@@ -35,12 +36,25 @@ const NAP: Duration = Duration::from_secs(20);
 /// Runs the tasks. Everything that can be checked is checked first; after that only a signal ends it.
 pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let settings = Settings::new(args)?;
-    let memory = Memory::open(&settings.place).await?;
     let book = Arc::new(Book::open(&args.log_dir));
+    let memory = match Memory::open(&settings.place).await {
+        // A container that ends is begun again and again, and tells nobody why.
+        Err(error) if matches!(error.kind(), Kind::CannotWrite | Kind::NotPermitted) => {
+            log::error!("{}: what is missed while it does not run is not made up", error.message());
+            Memory::not_kept()
+        }
+        memory => memory?,
+    };
+    let closed = closed::folders(settings.place.directory.as_deref(), &args.log_dir);
+    if let Some(first) = closed.first() {
+        let all: Vec<&str> = closed.iter().map(|closed| closed.message.as_str()).collect();
+        log::error!("{}; this mends it: {}", all.join(", and "), first.hint);
+    }
     let mut scheduler = Scheduler::new(settings, memory, book, stop);
     scheduler.announce();
     scheduler.begin_at_once(args.backup_on_start);
     while !stop.requested() {
+        scheduler.keep_memory().await;
         scheduler.begin_what_is_due();
         scheduler.wait().await;
     }
@@ -85,8 +99,11 @@ impl<'a> Scheduler<'a> {
     }
 
     fn announce(&mut self) {
-        for (at, Line { task, text, .. }) in self.settings.lines.iter().enumerate() {
-            self.book.say(task, &format!("scheduled by '{}', {}", printable(text), self.next(at)));
+        for (at, Line { task, text, cron }) in self.settings.lines.iter().enumerate() {
+            match cron {
+                Some(_) => self.book.say(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
+                None => self.book.say(task, &format!("switched off by {}", task.variable)),
+            }
         }
         self.remember();
     }
@@ -95,7 +112,14 @@ impl<'a> Scheduler<'a> {
     /// start.
     fn begin_at_once(&mut self, backup: bool) {
         for at in 0..self.settings.lines.len() {
-            let task = self.settings.lines[at].task;
+            let Line { task, cron, .. } = &self.settings.lines[at];
+            let task = *task;
+            if cron.is_none() {
+                // When it is switched on again, nothing of before is made up.
+                self.memory.ended(task.name);
+                self.memory.outcome(task.name, None);
+                self.memory.seen(task.name, Timestamp::now());
+            }
             match self.memory.broken_off(task.name) {
                 Some(run) if !run.again => self.begin(at, Why::BrokenOff(run.due)),
                 Some(run) => {
@@ -104,6 +128,7 @@ impl<'a> Scheduler<'a> {
                         "the run of {due} was broken off with the scheduler for the second time, and is not begun again"
                     ));
                     self.memory.ended(task.name);
+                    self.memory.outcome(task.name, Some(failed(&Ended::killed())));
                     self.tell(at, Ended::killed());
                 }
                 None => {}
@@ -187,6 +212,7 @@ impl<'a> Scheduler<'a> {
             self.book.say(task, &format!("{}; it is made up at the next start", ended.in_words()));
         } else {
             self.memory.ended(task.name);
+            self.memory.outcome(task.name, (!ended.is_success(task)).then(|| failed(&ended)));
             let text = format!("{}, {}", ended.in_words(), self.next(at));
             if ended.is_success(task) {
                 self.book.say(task, &text);
@@ -220,6 +246,15 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// Folders are given to us while we run.
+    async fn keep_memory(&mut self) {
+        drop(self.book.open_missing());
+        if self.memory.keep(&self.settings.place).await {
+            log::info!("what is missed while it does not run is made up from now on");
+            self.remember();
+        }
+    }
+
     fn remember(&mut self) {
         if let Err(error) = self.memory.write() {
             log::error!("after a new start, missed runs may not be made up: {error}");
@@ -231,6 +266,16 @@ impl<'a> Scheduler<'a> {
     }
 
     fn next(&self, at: usize) -> String {
-        self.timetable.next(at).map_or_else(|| "never again".to_owned(), |next| format!("next {}", self.time(next)))
+        match (self.timetable.next(at), &self.settings.lines[at].cron) {
+            (Some(next), _) => format!("next {}", self.time(next)),
+            (None, Some(_)) => "never again".to_owned(),
+            (None, None) => {
+                format!("and not by a schedule: {} switches that off", self.settings.lines[at].task.variable)
+            }
+        }
     }
+}
+
+fn failed(ended: &Ended) -> Failed {
+    Failed { at: Timestamp::now(), how: ended.in_words() }
 }

@@ -24,6 +24,23 @@ fn alert(cellar: &Cellar) -> Run {
     cellar.run(["alert", "--task", "backup", "--exit-status", "69"])
 }
 
+#[test]
+fn the_commands_of_an_alert_are_those_of_the_place() {
+    let mailbox = Mailbox::start(Manner::plain());
+    let cellar = cellar(&mailbox);
+    alert(&cellar).env("container", "oci").succeeds();
+    alert(&cellar).env("container", "oci").env("KUBERNETES_SERVICE_HOST", "10.0.0.1").succeeds();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for (mail, commands) in mailbox.mails().iter().zip([
+        [format!("docker logs {host}"), format!("docker exec {host} pgcellar list")],
+        [format!("kubectl logs {host}"), format!("kubectl exec {host} -- pgcellar list")],
+    ]) {
+        let text = mail.part("text/plain");
+        assert!(commands.iter().all(|command| text.contains(command)), "no {commands:?} in\n{text}");
+        assert!(!text.contains("journalctl") && !text.contains("systemctl"), "{text}");
+    }
+}
+
 /// A run of the monitor as its timer starts it.
 fn monitor(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check", "--notify"])
@@ -75,7 +92,6 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
             manifest["id"].as_str().unwrap(),
             UNIT,
             "journalctl _SYSTEMD_INVOCATION_ID=0123456789abcdef",
-            "pgcellar list --instance main",
             "starting",
         ] {
             assert!(words(part).contains(&words(word)), "no {word} in\n{part}");

@@ -1,7 +1,7 @@
 //! `pgcellar schedule` runs the tasks in the foreground, as systemd would.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -293,14 +293,29 @@ fn what_cannot_work_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_volume_that_cannot_be_written_is_refused_at_the_start() {
+fn a_folder_that_cannot_be_written_keeps_nothing_from_starting_and_is_told_until_it_is_mended() {
     let cluster = Cluster::shared(Version::V15);
-    let cellar = Cellar::new(cluster).with("DB_NAME", "shop");
+    let cellar = cellar(cluster, "shop").with("container", "oci").with("PGCELLAR_HOST", "vessel");
     crate::common::process::must(crate::common::process::plain("chown").arg("root").arg(cellar.backup_dir()));
     fs::set_permissions(cellar.backup_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let outcome = schedule(&cellar).by_unprivileged_user().fails(exit::CANTCREAT);
-    let folder: &Path = &cellar.backup_dir();
-    let _ = outcome.says(&folder.display().to_string()).says("user that pgcellar runs as");
+    let folder = cellar.backup_dir();
+    fs::set_permissions(cellar.scratch(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let command =
+        format!("docker exec --privileged --user 0 {} chown -R ", rustix::system::uname().nodename().to_string_lossy());
+    let running = schedule(&cellar).by_unprivileged_user().start();
+    running.wait_for_stderr("drill: scheduled by");
+    running.wait_for_stderr(&format!("{} cannot be written by user ", folder.display()));
+    running.wait_for_stderr(&command);
+    let health = || cellar.run(["monitor", "check", "--fail-on", "critical"]).by_unprivileged_user();
+    let outcome = health().finish();
+    assert_eq!(outcome.code(), Some(2), "{outcome}");
+    assert!(outcome.stdout.contains("[CRITICAL] closed_folder") && outcome.stdout.contains(&command), "{outcome}");
+    crate::common::process::hand_over(&folder);
+    crate::common::process::hand_over(&cellar.scratch().join("log"));
+    running.wait_for_stderr("is made up from now on");
+    let outcome = health().succeeds();
+    assert!(!outcome.stdout.contains("closed_folder"), "{outcome}");
+    stops(running);
 }
 
 #[test]
@@ -332,4 +347,36 @@ fn the_health_of_a_container_is_what_is_not_critical() {
     // Where a setting is wrong, nobody knows.
     assert_eq!(health().env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
     let _ = check().arguments(["--fail-on", "never"]).fails(exit::USAGE);
+}
+
+/// A container's first backup is due, and nothing is made of it for as long as it may go on. One that has failed is not waited for.
+#[test]
+fn a_first_backup_that_has_failed_is_not_waited_for() {
+    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    let folder = cellar.scratch().join("state");
+    fs::create_dir(&folder).unwrap();
+    let cellar = cellar.with("STATE_DIRECTORY", &folder).with("BACKUP_SCHEDULE", "* * * * *").with("container", "oci");
+    let ago = |minutes: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    fs::write(folder.join("first-seen-main.json"), json!({"shop": ago(30)}).to_string()).unwrap();
+    let health = || cellar.run(["monitor", "check", "--fail-on", "critical"]);
+    let outcome = health().succeeds();
+    assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
+    let failed = |minutes| {
+        let failed = json!({"at": ago(minutes), "how": "ended after 3 s with exit status 77"});
+        let state = json!({"tasks": {"backup": {"since": ago(minutes), "failed": failed}}});
+        fs::write(folder.join("main.schedule.json"), state.to_string()).unwrap();
+    };
+    // That was before the first one of this database was due.
+    failed(60);
+    let outcome = health().succeeds();
+    assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
+    failed(1);
+    let outcome = health().finish();
+    assert_eq!(outcome.code(), Some(2), "{outcome}");
+    for words in
+        ["[CRITICAL] no_backup shop", "[WARNING] unit_failed backup", "exit status 77", "docker exec ", "docker logs "]
+    {
+        assert!(outcome.stdout.contains(words), "no {words} in {outcome}");
+    }
+    assert!(!outcome.stdout.contains("journalctl") && !outcome.stdout.contains("systemctl"), "{outcome}");
 }

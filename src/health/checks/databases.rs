@@ -99,7 +99,9 @@ fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
 
 /// What to do where a backup is missing.
 fn look(facts: &Facts) -> String {
-    format!("run pgcellar backup; journalctl -u pgcellar-backup@{} tells how the last run ended", facts.instance)
+    let (instance, place) = (&facts.instance, &facts.surroundings);
+    let log = place.log(&format!("pgcellar-backup@{instance}"));
+    format!("run {}; {log} tells how the last run ended", place.call(instance, "backup"))
 }
 
 fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {

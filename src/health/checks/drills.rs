@@ -5,17 +5,40 @@ use jiff::SignedDuration;
 use crate::catalogue::drill::Outcome;
 use crate::config::MonitorSettings;
 use crate::health::checks::finding;
-use crate::health::facts::Facts;
+use crate::health::facts::{Facts, NotDrilled};
 use crate::health::protection::Protection;
 use crate::health::words::{quoted, span, time};
 use crate::health::{Finding, Level};
+
+/// How many times in a row a drill may be impossible.
+const TURNS: u32 = 2;
 
 pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     let each = protections.iter().flat_map(|protection| {
         let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
         failed(facts, protection).or(missing)
     });
-    each.collect()
+    each.chain(facts.not_drilled.iter().filter_map(|found| not_held(facts, found))).collect()
+}
+
+/// A drill that is due is held by the next turn. After two there is something that does not go away.
+fn not_held(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
+    let is_expected = facts.databases.iter().any(|expected| expected.name == found.database);
+    (is_expected && found.turns >= TURNS).then(|| {
+        finding(
+            Level::Warning,
+            "drill_not_held",
+            &found.database,
+            format!(
+                "no drill of {} could be held the last {} times, since {}: {}",
+                quoted(&found.database),
+                found.turns,
+                time(found.since, &facts.zone),
+                found.trouble.message
+            ),
+            &found.trouble.hint,
+        )
+    })
 }
 
 fn failed(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
@@ -57,6 +80,10 @@ fn missing(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSetting
         "no_drill",
         protection.database,
         format!("{message}; MONITOR_DRILL_DAYS={days}"),
-        "run pgcellar drill, and look whether its timer is enabled",
+        format!(
+            "run {}; {} whether and when it runs by itself",
+            facts.surroundings.call(&facts.instance, "drill --each"),
+            facts.surroundings.schedule("drill", "DRILL_SCHEDULE", &facts.instance)
+        ),
     ))
 }

@@ -5,6 +5,7 @@ use crate::health::checks::finding;
 use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
 use crate::health::{Finding, Level, products};
+use crate::host::surroundings::Surroundings;
 
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = server(facts);
@@ -15,7 +16,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
         let subject = if *variable == "BACKUP_SCHEDULE" { "" } else { *variable };
         finding(Level::Warning, "schedule", subject, &trouble.message, &trouble.hint)
     }));
-    findings.extend(facts.units.iter().map(unit));
+    findings.extend(facts.closed.iter().map(|folder| {
+        let level = if folder.no_backups { Level::Critical } else { Level::Warning };
+        finding(level, "closed_folder", &folder.folder, &folder.trouble.message, &folder.trouble.hint)
+    }));
+    findings.extend(facts.units.iter().map(|found| unit(found, &facts.surroundings)));
     findings.extend(facts.unusable_keys.iter().map(|key| {
         let level = if key.for_backups { Level::Critical } else { Level::Warning };
         finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
@@ -48,7 +53,7 @@ fn half_dropped(name: &str) -> Finding {
 }
 
 /// What is to be said of a unit.
-pub fn unit(unit: &Unit) -> Finding {
+pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
     let name = &unit.name;
     let check = if matches!(unit.trouble, UnitTrouble::Failed(_)) { "unit_failed" } else { "timer" };
     let (level, message, hint) = match &unit.trouble {
@@ -88,7 +93,7 @@ pub fn unit(unit: &Unit) -> Finding {
         UnitTrouble::Failed(result) => (
             Level::Warning,
             format!("the last run of {name} failed ({result})"),
-            format!("journalctl -u {name} tells why"),
+            format!("{} tells why", place.log(name)),
         ),
     };
     finding(level, check, name, message, hint)

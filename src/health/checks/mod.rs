@@ -17,6 +17,7 @@ pub use stores::least_free;
 
 /// Of findings of one level, what comes first: what explains the others, then what is nearest to a loss of data.
 const ORDER: &[&str] = &[
+    "closed_folder",
     "store_unreadable",
     "mixed_servers",
     "no_backup",

@@ -116,7 +116,7 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &Contents) -> Option<Find
                 some(&keys, SHOWN),
                 bytes(size)
             ),
-            "the next backup removes what is provably its own; look at the journal for how the run ended",
+            "the next backup removes what is provably its own; the log of the run tells how it ended",
         )
     })
 }
@@ -196,7 +196,7 @@ fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: 
             store.location,
             some(&ids, SHOWN)
         ),
-        "the next backup copies what is missing; the journal of the last one tells why it could not",
+        "the next backup copies what is missing; the log of the last one tells why it could not",
     ))
 }
 

@@ -126,12 +126,15 @@ impl Failure {
         let status = self.status.as_deref().map(printable).unwrap_or_default();
         let (how, hint) = match self.result.as_deref() {
             Some("timeout" | "watchdog") => (
-                "it did not get on for as long as its unit allows, and was stopped".to_owned(),
+                "it did not get on for as long as it may, and was stopped".to_owned(),
                 "does the server answer, does a lock hold the dump up, are the disk and the bucket quick enough?",
             ),
             Some("oom-kill") => (
                 "the kernel killed it, because there was no memory left".to_owned(),
-                "free memory, or give its unit more (MemoryMax=)",
+                match self.unit {
+                    Some(_) => "free memory, or give its unit more (MemoryMax=)",
+                    None => "free memory, or give the container more",
+                },
             ),
             Some("signal") => {
                 (format!("it was killed{}", signal(&status)), "who did that? The next run starts from the beginning")

@@ -8,6 +8,7 @@ use crate::health::words::time;
 use crate::host::logged::Logged;
 use crate::host::mail::{Letter, Page, Tone};
 use crate::host::stop::INTERRUPTED;
+use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::task::alert::failure::Failure;
 
@@ -27,7 +28,7 @@ pub enum Told<'a> {
 
 /// What stands in the place of the last lines.
 const CONCEALED: &str = "The log stays on its host, because backups are encrypted there and errors may name what is in the \
-                         database: the journal has it, or the log of the container.";
+                         database.";
 
 /// What is wrong beside the run.
 #[derive(Debug, Default)]
@@ -95,9 +96,12 @@ fn facts(failure: &Failure) -> Vec<(String, String)> {
 }
 
 fn commands(failure: &Failure) -> Vec<String> {
-    let mut commands = Vec::new();
+    let (mut commands, place) = (Vec::new(), Surroundings::here());
     let lacking = failure.lacking.iter().flatten();
     commands.extend(lacking.map(|one| format!("systemctl status {}", printable(&one.unit))));
+    if place.is_container() {
+        commands.push(place.log(""));
+    }
     if let Some(unit) = failure.unit.as_deref().map(printable) {
         commands.push(format!("systemctl status {unit}"));
         commands.push(match &failure.invocation {
@@ -106,7 +110,7 @@ fn commands(failure: &Failure) -> Vec<String> {
             None => format!("journalctl -u {unit}"),
         });
     }
-    commands.push(format!("pgcellar list --instance {}", failure.instance));
+    commands.push(place.call(&failure.instance, "list"));
     commands
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar::cron::{Cron, without_comment};
-use crate::calendar::tasks::{TASKS, Task};
+use crate::calendar::tasks::{TASKS, Task, is_off};
 use crate::health::words::time;
 use crate::host::systemd_analyze::usable;
 use crate::task::config::findings::Findings;
@@ -14,7 +14,10 @@ use crate::task::config::source::{Origin, Source};
 /// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
 pub async fn check(source: &Source, values: &Values, findings: &mut Findings) {
     for task in TASKS {
-        let schedule = values.get(task.variable).map(|text| without_comment(text)).filter(|text| !text.is_empty());
+        let schedule = values
+            .get(task.variable)
+            .map(|text| without_comment(text))
+            .filter(|text| !text.is_empty() && !is_off(text));
         match schedule.map(usable) {
             None => {}
             Some(usable) => match usable.await {

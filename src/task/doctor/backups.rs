@@ -17,6 +17,7 @@ use crate::config::{Databases, Place};
 use crate::error::{Error, Kind, Result, reason};
 use crate::health::words::{bytes, some};
 use crate::host::staging::IN_MEMORY;
+use crate::host::surroundings::Surroundings;
 use crate::host::thread::joined;
 use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
@@ -125,10 +126,7 @@ fn write(folder: &Path) -> std::io::Result<()> {
 fn refused(folder: &Path, user: &str, error: &std::io::Error) -> Error {
     let plain = Error::write(format!("the backup directory {}, as '{user}'", folder.display()), error);
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => plain.hint(format!(
-            "as root: chown {user} {}; in a container, give the volume to the user that it runs as",
-            folder.display()
-        )),
+        std::io::ErrorKind::PermissionDenied => plain.hint(Surroundings::here().give(&[folder])),
         _ => plain,
     }
 }

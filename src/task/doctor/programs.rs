@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cli::Part;
 use crate::error::{Error, Kind, Result};
+use crate::host::surroundings::Surroundings;
 use crate::postgres::programs::Programs;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -34,7 +35,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     };
     let folder = programs.folder.display();
     match programs.doubt(server.major) {
-        Some(doubt) => checks.warning("version", doubt, format!("install postgresql-client-{}", server.major)),
+        Some(doubt) => checks.warning("version", doubt, Surroundings::here().client_programs(server.major)),
         None => {
             checks.ok("version", format!("pg_dump {} in {folder} fits PostgreSQL {}", programs.version, server.version))
         }
@@ -51,7 +52,7 @@ async fn runs(programs: &Programs, program: &str) -> Result<()> {
     let path = programs.folder.join(program);
     let failed = |why: String| {
         Error::new(Kind::System, format!("{} cannot be run: {why}", path.display()))
-            .hint(format!("install postgresql-client-{}, which has all of them", programs.major))
+            .hint(format!("{}, which has all of them", Surroundings::here().client_programs(programs.major)))
     };
     // What starts a program on our behalf would not say that it is missing.
     if !path.is_file() {

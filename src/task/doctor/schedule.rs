@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar::cron::Cron;
-use crate::calendar::tasks::{TASKS, Task};
+use crate::calendar::tasks::{Setting, TASKS, Task};
 use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
 use crate::health;
 use crate::health::words::time;
+use crate::host::surroundings::Surroundings;
 use crate::host::systemd_analyze::{Question, must_come_again};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::known::Known;
@@ -32,14 +33,13 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     checks
 }
 
-/// A variable that is empty is one that is not set.
-fn configured(task: &Task) -> Option<String> {
-    std::env::var(task.variable).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
 async fn schedule(task: &Task, units: &Units, checks: &mut Checks) {
-    let set = configured(task);
-    let (text, of) = set.as_deref().map_or((task.default, ", which is built in,"), |text| (text, ""));
+    let set = task.setting_here();
+    let (text, of) = match task.setting(set.as_deref()) {
+        Setting::At(text) => (text, ""),
+        Setting::Default => (task.default, ", which is built in,"),
+        Setting::Off => return checks.ok(task.variable, "switched off"),
+    };
     match runs(text).await {
         Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} comes next {}", list(&runs))),
         Err(error) if error.kind() == Kind::Config => {
@@ -81,16 +81,17 @@ async fn timers(units: &Units, checks: &mut Checks) {
     for task in TASKS {
         let Some(timer) = units.timer(task) else { continue };
         let words = in_force::words(&timer);
-        let set = configured(task);
+        let set = task.setting_here();
         match in_force::compare(set.as_deref(), task, Some(&timer), Timestamp::now()).await {
             Some(Difference::NotRead(text)) => {
                 let found = format!("{} is now '{text}', which systemd has not read; {words}", task.variable);
                 checks.warning(&timer.name, found, "systemctl daemon-reload");
             }
-            Some(Difference::Overridden) if set.is_some() => {
+            Some(Difference::Overridden) if task.setting(set.as_deref()) != Setting::Default => {
                 let found = format!("{words}, and not by {}: {} sets it", task.variable, timer.drop_ins.join(" and "));
                 checks.warning(&timer.name, found, format!("leave {} out, or remove the drop-in", task.variable));
             }
+            _ if in_force::schedule(&timer).is_empty() => {}
             _ => {
                 if let Some(next) = timer.next {
                     let next = time(next, &TimeZone::system());
@@ -100,7 +101,7 @@ async fn timers(units: &Units, checks: &mut Checks) {
         }
     }
     for unit in units.troubled().await {
-        let found = health::checks::unit(&unit);
+        let found = health::checks::unit(&unit, &Surroundings::here());
         checks.warning(unit.name, found.message, found.hint);
     }
     if let Some(target) = units.ends_with_the_machine() {

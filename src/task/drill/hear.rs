@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -10,9 +10,13 @@ use crate::catalogue::comparison::{Held, Objects, Rows, Value};
 use crate::catalogue::fingerprint::{Fingerprints, LargeObjects};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
+use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::task::drill::not_here;
 use crate::task::drill::wire::{self, Frame, Message};
+
+/// How long a sandbox that has told everything has to end.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// How many messages wait to be heard.
 const WAITING: usize = 4;
@@ -84,12 +88,13 @@ impl Hearing {
             Some(message) => message?,
             None if self.heard_any => {
                 return Err(Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill")
-                    .hint("journalctl -u 'pgcellar-drill-sandbox@*' tells more"));
+                    .hint(format!("look at {}", Surroundings::here().sandbox_log())));
             }
             None => {
-                return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(
-                    "it holds one drill at a time: is there another one? journalctl -u pgcellar-drill-sandbox.socket",
-                ));
+                return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(format!(
+                    "it holds one drill at a time: is there another one? Look at {}",
+                    Surroundings::here().sandbox_log()
+                )));
             }
         };
         self.heard_any = true;
@@ -108,6 +113,15 @@ impl Hearing {
                 Err(Error::new(Kind::Unavailable, text(&reason)).context("the drill was broken off"))
             }
             other => Ok(other),
+        }
+    }
+
+    /// Waits until the sandbox has closed the stream: it is ready for the next drill then. Anything that it still sends
+    /// is ignored.
+    pub async fn end(&mut self) {
+        let closed = async { while self.messages.recv().await.is_some() {} };
+        if tokio::time::timeout(ENDING, closed).await.is_err() {
+            log::debug!("the sandbox has not ended within {} s", ENDING.as_secs());
         }
     }
 
@@ -171,11 +185,11 @@ impl Hearing {
 }
 
 fn out_of_turn() -> Error {
-    Error::new(Kind::Unavailable, "the sandbox told something out of its turn")
-        .hint(
-        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere; \
-         journalctl -u 'pgcellar-drill-sandbox@*' tells more",
-    )
+    Error::new(Kind::Unavailable, "the sandbox told something out of its turn").hint(format!(
+        "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere, and \
+         at {}",
+        Surroundings::here().sandbox_log()
+    ))
 }
 
 /// A text from there, fit for a log and a record.

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::cli::{DRILL_SOCKET, DrillArgs};
 use crate::error::{Error, Kind, Result};
+use crate::host::surroundings::Surroundings;
 
 /// A sandbox that waits for its order.
 #[derive(Debug)]
@@ -45,20 +46,24 @@ fn connect(socket: &Path) -> Result<Link> {
     let stream = UnixStream::connect(socket).map_err(|error| {
         let why = crate::error::reason(&error);
         let message = format!("there is no sandbox at {}: {why}", socket.display());
-        let hint = match error.kind() {
-            ErrorKind::PermissionDenied => "hold the drill as the user pgcellar, such as by root's pgcellar -i NAME drill",
-            _ if socket != Path::new(DRILL_SOCKET) => {
-                "start the sandbox there (in the compose setup: docker compose up --detach drill); on a machine of your own \
-                 --unisolated lets the restored code run with your rights"
-            }
-            _ => {
-                "systemctl start pgcellar-drill-sandbox.socket, where the server of that PostgreSQL is installed; on a machine \
-                 of your own --unisolated lets the restored code run with your rights"
-            }
-        };
-        Error::new(Kind::NotHere, message).hint(hint)
+        Error::new(Kind::NotHere, message).hint(hint(&error, socket, &Surroundings::here()))
     })?;
     Ok(Link { stream, child: None })
+}
+
+fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
+    let own = "on a machine of your own --unisolated lets the restored code run with your rights";
+    match (error.kind(), place) {
+        (ErrorKind::PermissionDenied, Surroundings::Systemd) => {
+            "hold the drill as the user pgcellar, such as by root's pgcellar -i NAME drill".to_owned()
+        }
+        (ErrorKind::PermissionDenied, _) => "hold the drill as the user that may connect to the socket".to_owned(),
+        _ if place.is_container() => {
+            format!("{}; DRILL_SCHEDULE=off switches drills off where there is to be none", place.start_sandbox())
+        }
+        _ if socket != Path::new(DRILL_SOCKET) => format!("start the sandbox there; {own}"),
+        _ => format!("{}; {own}", place.start_sandbox()),
+    }
 }
 
 fn start(args: &DrillArgs) -> Result<Link> {

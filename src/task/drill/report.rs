@@ -7,8 +7,10 @@ use super::{Outcome, called, event};
 use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::Manifest;
 use crate::error::{Error, Kind, Result};
+use crate::health::facts::Trouble;
 use crate::printable::printable;
 use crate::stdout;
+use crate::task::drill::turns::{Held, Turn};
 
 /// What came of one backup.
 #[derive(Debug, Serialize)]
@@ -40,6 +42,16 @@ impl Report {
     /// Of one that was not.
     pub fn none(id: &str, error: Error) -> Self {
         Report { id: Some(id.to_owned()), drill: None, error: Some(error) }
+    }
+
+    /// Whether it was held when it was due.
+    pub fn turn(&self, manifest: &Manifest) -> Turn {
+        let held = match &self.error {
+            None => Held::Yes,
+            Some(error) if error.kind() == Kind::NotHere => Held::No(Trouble::from(error)),
+            Some(_) => Held::Unknown,
+        };
+        Turn { database: manifest.database.clone(), held }
     }
 
     /// Tells people and the journal.

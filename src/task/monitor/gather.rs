@@ -10,10 +10,14 @@ use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
 use crate::health::checks;
-use crate::health::facts::{Expected, Facts, Server, StoreFacts, Trouble};
+use crate::health::facts::{ClosedFolder, Expected, Facts, Server, StoreFacts, Trouble, Unit, UnitTrouble};
 use crate::health::{Finding, Level};
+use crate::host::closed::{self, Closed};
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
+use crate::task::drill::turns;
+use crate::task::schedule::memory::{self, Failed};
 
 pub mod disk;
 pub mod in_force;
@@ -26,6 +30,9 @@ pub mod units;
 
 use schedule::Backups;
 use units::Units;
+
+/// The task that makes backups.
+const BACKUP: &str = "backup";
 
 /// How long a server may take to tell its databases.
 const ASKING: Duration = Duration::from_secs(40);
@@ -81,10 +88,16 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let schedule = backups.facts(settings, now);
     let backed_up = found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
     let seen = seen::note(&place, &expected, &backed_up, now);
+    let (troubled, failed) = (units.troubled().await, memory::failed(&place));
+    // One that has had its turn waits for nothing any more.
+    let has_failed = |due: &Timestamp| {
+        let failed = failed.iter().any(|(task, failed)| task == BACKUP && failed.at >= *due);
+        *due <= now && (failed || troubled.iter().any(|unit| unit.is_failed_service_of(BACKUP)))
+    };
     let mut databases = Vec::new();
     for name in expected {
         let first_due = match seen.since(&name) {
-            Some(since) => backups.due(since, now).await,
+            Some(since) => backups.due(since, now).await.filter(|due| !has_failed(due)),
             None => None,
         };
         databases.push(Expected { first_due, name });
@@ -101,12 +114,34 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         half_dropped,
         products,
         zone: retention.zone.clone(),
+        surroundings: Surroundings::here(),
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
-        units: units.troubled().await,
+        closed: closed_folders(&place),
+        not_drilled: turns::not_held(&place),
+        units: troubled.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }
     .before_the_first_backup())
+}
+
+/// A task of a scheduler, which stands for the service of a unit.
+fn failed_task((name, failed): (String, Failed)) -> Unit {
+    Unit { name, trouble: UnitTrouble::Failed(failed.how) }
+}
+
+/// A container has one user. Elsewhere another one than that of the backups may look.
+fn closed_folders(place: &Place) -> Vec<ClosedFolder> {
+    if !Surroundings::here().is_container() {
+        return Vec::new();
+    }
+    let found = closed::folders(place.directory.as_deref(), &closed::logs());
+    let told = |Closed { folder, no_backups, message, hint }| ClosedFolder {
+        folder,
+        no_backups,
+        trouble: Trouble { message, hint },
+    };
+    found.into_iter().map(told).collect()
 }
 
 /// The databases on the server in which something can be lost; none if no server is to be asked.

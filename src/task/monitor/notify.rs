@@ -13,6 +13,7 @@ use crate::health::{Finding, Level};
 use crate::host::event;
 use crate::host::mail::{Letter, Page, Tone, deliver};
 use crate::host::state::{StateFile, peek};
+use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
 use crate::task::usable_settings::{self, Mail};
 
@@ -130,7 +131,7 @@ fn letter(place: &Place, news: &News) -> Letter {
     }
     let facts = [("Host", &place.host), ("Instance", &place.instance)];
     let facts = facts.map(|(name, value)| (name.to_owned(), value.clone())).to_vec();
-    let look = format!("pgcellar monitor check --instance {}", place.instance);
+    let look = Surroundings::here().call(&place.instance, "monitor check");
     let page = page.facts(facts).heading("To look closer").lines(vec![look]);
     Letter::new(subject(place, news), &page)
 }

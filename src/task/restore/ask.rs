@@ -25,6 +25,9 @@ use crate::task::list;
 /// What a person types to have a database replaced. A letter would be typed too easily.
 const YES: &str = "yes";
 
+/// What a person types to have nothing done.
+const NO: &[&str] = &["n", "no"];
+
 /// Longest answer in bytes.
 const LINE: u64 = 4096;
 
@@ -99,7 +102,8 @@ fn numbered(table: &str) -> String {
 /// Asks for the target until it is one that does not exist, or that may be replaced.
 async fn into(terminal: &mut Terminal, args: &mut RestoreArgs, manifest: &Manifest, server: &mut Server) -> Result<()> {
     let whole = !manifest.partial && args.schema.is_empty() && args.table.is_empty() && !args.keep_going;
-    let mut named = args.target_database.take();
+    let on_command_line = args.target_database.take();
+    let mut named = on_command_line.clone();
     loop {
         let target = match named.take() {
             Some(name) => name,
@@ -109,23 +113,44 @@ async fn into(terminal: &mut Terminal, args: &mut RestoreArgs, manifest: &Manife
                 if answer.is_empty() { manifest.database.clone() } else { answer }
             }
         };
+        // What was offered, or named before, is no slip of the finger.
+        let is_sure = target == manifest.database || on_command_line.as_ref() == Some(&target);
+        if !is_sure && is_answer(&target) {
+            terminal.say(&format!("{target} answers another question, and is not taken for a database's name.\n"))?;
+            continue;
+        }
         server.revive().await?;
-        let Some(old) = server.existing(&target).await? else {
-            (args.force, args.drop_replaced) = (false, false);
-            args.target_database = Some(target);
-            return Ok(());
+        let old = server.existing(&target).await?;
+        let (exists, may) = (old.is_some(), old.is_none() || whole);
+        let question = match old {
+            None if is_sure => None,
+            None => {
+                Some(format!("There is no database {} yet. Make it? {YES}, or another name: ", identifier(&target)))
+            }
+            Some(old) => Some(question(&target, old, whole, args.drop_replaced)),
         };
-        let answer = terminal.ask(&question(&target, old, whole, args.drop_replaced)).await?;
+        let answer = match question {
+            Some(question) => terminal.ask(&question).await?,
+            None => YES.to_owned(),
+        };
         match answer.as_str() {
-            YES if whole => {
-                args.force = true;
+            YES if may => {
+                args.force = exists;
+                args.drop_replaced &= exists;
                 args.target_database = Some(target);
                 return Ok(());
             }
-            "" | "no" => {}
+            "" => {}
+            answer if NO.contains(&answer.to_lowercase().as_str()) => {}
             another => named = Some(another.to_owned()),
         }
     }
+}
+
+/// Whether a word is an answer to a question for yes or no. A database of such a name can be named on the command line.
+fn is_answer(word: &str) -> bool {
+    let word = word.to_lowercase();
+    [YES, "y"].contains(&word.as_str()) || NO.contains(&word.as_str())
 }
 
 fn question(target: &str, old: Existing, whole: bool, dropped: bool) -> String {

@@ -1,66 +1,109 @@
 //! Drills that come to a socket, one after the other: for containers, where no systemd hands over a stream.
+//!
+//! What is restored runs as our own user, so nothing that it does to the socket, to our folders or to the process that holds
+//! its drill may outlive that drill.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::net::UnixListener;
-use tokio::process::Command;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::process::{Child, Command};
 
 use crate::cli::SandboxArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::orphans;
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
 use crate::host::thread::joined;
 use crate::task::drill::link::arguments;
+use crate::task::sandbox::{folders, parent};
 
-/// Who may connect: everybody who sees the socket. It lies in a folder that only the drill and its sandbox have.
-const MODE: u32 = 0o666;
+mod socket;
+
+use socket::Socket;
+
+/// How often it is looked whether the drill is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a sandbox has to end after its drill has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds one drill at a time, each in a process of its own, until it is told to stop.
 pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(path.display(), &error)),
-        _ => {}
-    }
     orphans::adopt()?;
-    let listener = UnixListener::bind(path).map_err(|error| Error::write(path.display(), &error))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
-        .map_err(|error| Error::write(path.display(), &error))?;
+    let mut socket = Socket::bind(path)?;
     log::info!("waiting for drills at {}", path.display());
     loop {
-        let accepted = tokio::select! {
+        let stream = tokio::select! {
             biased;
             () = stop.wait() => return Ok(()),
-            accepted = listener.accept() => accepted,
+            stream = socket.accept() => stream?,
         };
-        let (stream, _) = accepted.map_err(|error| Error::read(path.display(), &error))?;
-        let stream = stream.into_std().and_then(|stream| stream.set_nonblocking(false).map(|()| stream));
-        let stream = stream.map_err(|error| Error::read(path.display(), &error))?;
-        hold(args, OwnedFd::from(stream), stop).await?;
+        // Elsewhere these folders are not ours alone.
+        if Surroundings::here().is_container() {
+            empty(args, path).await?;
+        }
+        let stream = hold(args, stream, stop).await?;
+        if socket.is_taken_away() {
+            log::warn!("what was restored has taken {} away: it is made again", path.display());
+            socket = Socket::bind(path)?;
+        }
+        // The drill waits for this end, so that the next one finds our socket and not another one that restored code has made.
+        drop(stream.shutdown(Shutdown::Both));
     }
 }
 
-async fn hold(args: &SandboxArgs, stream: OwnedFd, stop: &Stop) -> Result<()> {
+/// Removes what earlier drills have left in the folders that restored code can write to.
+async fn empty(args: &SandboxArgs, socket: &Path) -> Result<()> {
+    let mut all = vec![parent(args), "/tmp".into(), "/dev/shm".into()];
+    all.extend(socket.parent().map(Path::to_owned));
+    let kept = socket.to_owned();
+    let work = move || all.iter().try_for_each(|folder| folders::empty(folder, &kept));
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// Holds a drill in a process of its own, and ends all that this leaves. Gives the stream, which the drill sees the end of when it is
+/// closed here.
+async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<UnixStream> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
     let program = std::env::current_exe().map_err(cannot)?;
+    let ours = stream.try_clone().map_err(cannot)?;
     let mut command = Command::new(program);
     command.args(arguments(args.directory.as_deref(), args.pg_bindir.as_deref()));
-    let mut child =
-        command.stdin(Stdio::from(stream)).stdout(Stdio::null()).kill_on_drop(true).spawn().map_err(cannot)?;
-    // It keeps the stream; the drill must see its end when the sandbox ends.
+    command.stdin(Stdio::from(OwnedFd::from(stream))).stdout(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(cannot)?;
     drop(command);
     tokio::select! {
-        ended = child.wait() => {
-            ended.map_err(cannot)?;
-            // What restored code has left running must not meet the next drill.
-            joined(tokio::task::spawn_blocking(orphans::end).await)
-        }
-        () = stop.wait() => {
-            // It was told, too, where the whole container stops; the drill sees that it broke off.
-            drop(child.kill().await);
-            Ok(())
-        }
+        ended = child.wait() => drop(ended.map_err(cannot)?),
+        () = gone(&ours) => end(&mut child).await,
+        // It was told, too, where the whole container stops; the drill sees that it broke off.
+        () = stop.wait() => drop(child.kill().await),
+    }
+    // What restored code has left running must not meet the next drill.
+    joined(tokio::task::spawn_blocking(orphans::end).await)?;
+    Ok(ours)
+}
+
+/// Waits until the drill has closed its end of the stream.
+async fn gone(stream: &UnixStream) {
+    let is_gone = || {
+        let mut polled = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&at_once)).is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
+    };
+    while !is_gone() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// One that does not end by itself was stopped by what it restored.
+async fn end(child: &mut Child) {
+    if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
+        log::warn!("the sandbox of a drill that has gone did not end, and is killed");
+        drop(child.kill().await);
     }
 }

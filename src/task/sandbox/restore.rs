@@ -12,6 +12,7 @@ use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
 use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
@@ -138,7 +139,11 @@ impl Restore<'_> {
         if !lacking.is_empty() {
             let names: Vec<String> = lacking.iter().map(|name| identifier(name)).collect();
             let message = format!("PostgreSQL {} here lacks extensions: {}", self.order.major, names.join(", "));
-            return Err(Failed::Here(Error::new(Kind::System, message).hint("install the packages that have them")));
+            let hint = match Surroundings::here().is_container() {
+                true => "build an image of your own from the sandbox's, with the packages that have them",
+                false => "install the packages that have them",
+            };
+            return Err(Failed::Here(Error::new(Kind::System, message).hint(hint)));
         }
         make_globals(&server, globals).await.map_err(of_backup)?;
         let mut notes = Vec::new();
@@ -149,6 +154,9 @@ impl Restore<'_> {
         let database = NewDatabase::create(&mut server, &self.order.database, properties, Manner::default()).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
+            Kind::Missing if Surroundings::here().is_container() => {
+                Failed::Here(error.hint("build the sandbox's image with the locale in PG_LOCALES"))
+            }
             Kind::Missing => Failed::Here(error),
             _ => of_backup(error),
         })?;

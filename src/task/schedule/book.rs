@@ -1,7 +1,8 @@
 //! The scheduler's log: the container's own, and files of a small size.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Zoned;
@@ -10,6 +11,7 @@ use log::Level;
 use crate::calendar::tasks::{TASKS, Task};
 use crate::error::reason;
 use crate::host::event;
+use crate::host::journal;
 use crate::host::rotated_file::RotatedFile;
 use crate::printable::printable;
 
@@ -19,6 +21,7 @@ const LIMIT: u64 = 1 << 20;
 /// The log.
 #[derive(Debug)]
 pub struct Book {
+    folder: PathBuf,
     files: Mutex<Vec<(&'static str, RotatedFile)>>,
 }
 
@@ -34,17 +37,28 @@ pub enum Stream {
 impl Book {
     /// Opens the files in a folder, if there is one. One that cannot be written is told of, and nothing waits for it.
     pub fn open(folder: &Path) -> Self {
-        let mut files: Vec<(&'static str, RotatedFile)> = Vec::new();
-        for name in TASKS.iter().map(|task| task.log).filter(|_| folder.is_dir()) {
+        let book = Book { folder: folder.to_owned(), files: Mutex::new(Vec::new()) };
+        for (name, error) in book.open_missing() {
+            log::warn!("there is no {}: {}", folder.join(name).display(), reason(&error));
+        }
+        book
+    }
+
+    /// Opens those that could not be written so far, and gives those that still cannot.
+    pub fn open_missing(&self) -> Vec<(&'static str, io::Error)> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: BTreeSet<&str> = TASKS.iter().map(|task| task.log).filter(|_| self.folder.is_dir()).collect();
+        let mut closed = Vec::new();
+        for name in names {
             if files.iter().any(|(open, _)| *open == name) {
                 continue;
             }
-            match RotatedFile::open(&folder.join(name), LIMIT) {
+            match RotatedFile::open(&self.folder.join(name), LIMIT) {
                 Ok(file) => files.push((name, file)),
-                Err(error) => log::warn!("there is no {}: {}", folder.join(name).display(), reason(&error)),
+                Err(error) => closed.push((name, error)),
             }
         }
-        Book { files: Mutex::new(files) }
+        closed
     }
 
     /// Says something of a task.
@@ -86,7 +100,7 @@ impl Book {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = files.iter().position(|(name, _)| *name == task.log) else { return };
         let now = Zoned::now();
-        if let Err(error) = files[at].1.add(&format!("{} {line}", now.strftime("%Y-%m-%d %H:%M:%S %z"))) {
+        if let Err(error) = files[at].1.add(&format!("{} {line}", now.strftime(journal::TIME))) {
             // The container's own log goes on.
             log::warn!("{} is given up: {}", task.log, reason(&error));
             files.remove(at);

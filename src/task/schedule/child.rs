@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::calendar::tasks::Task;
+use crate::environment;
 use crate::error::reason;
 use crate::host::memory_events;
 use crate::host::notify_socket::{self, NotifySocket};
@@ -96,6 +97,7 @@ pub async fn run(call: Call, book: &Arc<Book>, stop: &Stop) -> Ended {
 fn spawn(call: &Call, socket: Option<&NotifySocket>) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0("pgcellar").args(&call.arguments).envs(call.variables.iter().map(|(name, value)| (name, value)));
+    command.env(environment::SCHEDULED, "1");
     match socket {
         Some(socket) => command.env(notify_socket::VARIABLE, socket.path()),
         None => command.env_remove(notify_socket::VARIABLE),

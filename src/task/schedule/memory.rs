@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Place;
 use crate::error::{Kind, Result};
-use crate::host::state::StateFile;
+use crate::host::state::{self, StateFile};
 
 /// Name of the state.
 const NAME: &str = "schedule";
@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The state. Nobody else schedules this instance while it is held.
 #[derive(Debug)]
 pub struct Memory {
-    file: StateFile,
+    /// None where its folder cannot be written.
+    file: Option<StateFile>,
     state: State,
     changed: bool,
 }
@@ -36,6 +37,24 @@ struct TaskState {
     /// The run that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
+    /// How the last run failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<Failed>,
+}
+
+/// A run that has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How, in words.
+    pub how: String,
+}
+
+/// The tasks whose last runs have failed, by their names, as far as a scheduler of this instance has told.
+pub fn failed(place: &Place) -> Vec<(String, Failed)> {
+    let state: State = state::peek(place, NAME).unwrap_or_default();
+    state.tasks.into_iter().filter_map(|(name, task)| Some((name, task.failed?))).collect()
 }
 
 /// A run that was begun.
@@ -57,7 +76,22 @@ impl Memory {
             _ => error,
         })?;
         let state = file.read()?;
-        Ok(Memory { file, state, changed: false })
+        Ok(Memory { file: Some(file), state, changed: false })
+    }
+
+    /// One that is not kept, for as long as its folder cannot be written.
+    pub fn not_kept() -> Self {
+        Memory { file: None, state: State::default(), changed: false }
+    }
+
+    /// Keeps it from now on, if its folder can be written by now. Says whether that is so since this call.
+    pub async fn keep(&mut self, place: &Place) -> bool {
+        if self.file.is_none() {
+            self.file = StateFile::open(place, NAME, Duration::ZERO).await.ok();
+            self.changed = self.file.is_some();
+            return self.changed;
+        }
+        false
     }
 
     /// Since when what a task's schedule says is not dealt with: for a task that is new, and where the clock was ahead,
@@ -88,6 +122,14 @@ impl Memory {
         self.change(task, |_| None);
     }
 
+    /// How the last run has failed, if it has.
+    pub fn outcome(&mut self, task: &str, failed: Option<Failed>) {
+        if let Some(task) = self.state.tasks.get_mut(task) {
+            task.failed = failed;
+            self.changed = true;
+        }
+    }
+
     /// A run was ended because the scheduler was told to: that is nobody's fault, and it may be begun again.
     pub fn stopped(&mut self, task: &str) {
         self.change(task, |run| Some(Run { again: false, ..run }));
@@ -95,8 +137,8 @@ impl Memory {
 
     /// Writes it, if something has changed.
     pub fn write(&mut self) -> Result<()> {
-        if self.changed {
-            self.file.write(&self.state)?;
+        if let (Some(file), true) = (&self.file, self.changed) {
+            file.write(&self.state)?;
             self.changed = false;
         }
         Ok(())
@@ -104,7 +146,7 @@ impl Memory {
 
     fn task(&mut self, task: &str, now: Timestamp) -> &mut TaskState {
         self.changed = true;
-        self.state.tasks.entry(task.to_owned()).or_insert(TaskState { since: now, run: None })
+        self.state.tasks.entry(task.to_owned()).or_insert(TaskState { since: now, run: None, failed: None })
     }
 
     fn change(&mut self, task: &str, change: impl FnOnce(Run) -> Option<Run>) {

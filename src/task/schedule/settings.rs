@@ -2,9 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use crate::calendar::cron::{Cron, without_comment};
+use crate::calendar::cron::Cron;
 use crate::calendar::is_cron;
-use crate::calendar::tasks::{TASKS, Task};
+use crate::calendar::tasks::{Setting, TASKS, Task};
 use crate::cli::{Cli, ScheduleArgs, Verb};
 use crate::config::{BackupSettings, Connection, Place, zone};
 use crate::error::{Error, Kind, Result};
@@ -15,7 +15,8 @@ pub struct Line {
     pub task: &'static Task,
     /// As it was written.
     pub text: String,
-    pub cron: Cron,
+    /// None if the task is switched off.
+    pub cron: Option<Cron>,
 }
 
 /// Everything, checked.
@@ -29,7 +30,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the environment, as the tasks will.
     pub fn new(args: &ScheduleArgs) -> Result<Self> {
-        let lines = TASKS.iter().map(|task| line(task, variable(task.variable))).collect::<Result<_>>()?;
+        let lines = TASKS.iter().map(|task| line(task, task.setting_here())).collect::<Result<_>>()?;
         let zone = zone(args.timezone.as_deref())?;
         let value = |name: &str| match name {
             "PGCELLAR_INSTANCE" => Some(args.instance.clone()),
@@ -50,16 +51,20 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn line(task: &'static Task, value: Option<String>) -> Result<Line> {
-    let text = value.as_deref().map(without_comment).filter(|text| !text.is_empty()).unwrap_or(task.default);
+    let text = match task.setting(value.as_deref()) {
+        Setting::Off => return Ok(Line { task, text: String::new(), cron: None }),
+        Setting::Default => task.default,
+        Setting::At(text) => text,
+    };
     if !is_cron(text) {
         let message = format!("{} is '{}', which is no cron line", task.variable, printable(text));
         return Err(Error::new(Kind::Config, message).hint(
-            "here schedules have five fields, such as 0 2 * * *, or a name such as @daily; systemd's calendar expressions \
-             are for its timers",
+            "here schedules have five fields, such as 0 2 * * *, or a name such as @daily, and off switches the task off; \
+             systemd's calendar expressions are for its timers",
         ));
     }
     let cron = Cron::parse(text).map_err(|error| error.context(task.variable))?;
-    Ok(Line { task, text: text.to_owned(), cron })
+    Ok(Line { task, text: text.to_owned(), cron: Some(cron) })
 }
 
 #[cfg(test)]
@@ -76,6 +81,7 @@ mod tests {
         assert_eq!(read(" # off").unwrap().text, "0 2 * * *");
         assert_eq!(read("0 3 * * 0  # weekly").unwrap().text, "0 3 * * 0");
         assert_eq!(read("@daily").unwrap().text, "@daily");
+        assert!(read("off").unwrap().cron.is_none());
     }
 
     #[test]

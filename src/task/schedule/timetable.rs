@@ -22,7 +22,8 @@ pub struct Timetable {
 
 #[derive(Debug)]
 struct Line {
-    cron: Cron,
+    /// None if nothing is ever due.
+    cron: Option<Cron>,
     /// What was due until then is dealt with.
     since: Timestamp,
     running: bool,
@@ -51,8 +52,8 @@ pub enum Step {
 }
 
 impl Timetable {
-    /// Cron lines, and since when what they say is not dealt with.
-    pub fn new(lines: Vec<(Cron, Timestamp)>, zone: TimeZone) -> Self {
+    /// Cron lines, none for what is switched off, and since when what they say is not dealt with.
+    pub fn new(lines: Vec<(Option<Cron>, Timestamp)>, zone: TimeZone) -> Self {
         let line = |(cron, since)| Line { cron, since, running: false };
         Timetable { zone, lines: lines.into_iter().map(line).collect() }
     }
@@ -61,12 +62,14 @@ impl Timetable {
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut all = Vec::new();
         for (number, line) in self.lines.iter_mut().enumerate() {
-            if line.cron.next(line.since, &self.zone).is_none_or(|next| next > now) {
+            let Some(cron) =
+                line.cron.as_ref().filter(|cron| cron.next(line.since, &self.zone).is_some_and(|next| next <= now))
+            else {
                 continue;
-            }
+            };
             line.since = now;
             let just_after = now.checked_add(SignedDuration::from_nanos(1)).unwrap_or(now);
-            let at = line.cron.previous(just_after, &self.zone).unwrap_or(now);
+            let at = cron.previous(just_after, &self.zone).unwrap_or(now);
             let step = match line.running {
                 true => Step::LeaveOut,
                 false if now.duration_since(at) > LATE => Step::MakeUp,
@@ -80,7 +83,7 @@ impl Timetable {
     /// The next time of a line.
     pub fn next(&self, line: usize) -> Option<Timestamp> {
         let line = self.lines.get(line)?;
-        line.cron.next(line.since, &self.zone)
+        line.cron.as_ref()?.next(line.since, &self.zone)
     }
 
     /// How long until something is due.
@@ -131,7 +134,7 @@ mod tests {
     }
 
     fn table(lines: &[&str], since: &str, zone: &str) -> Timetable {
-        let lines = lines.iter().map(|line| (Cron::parse(line).unwrap(), utc(since))).collect();
+        let lines = lines.iter().map(|line| (Some(Cron::parse(line).unwrap()), utc(since))).collect();
         Timetable::new(lines, TimeZone::get(zone).unwrap())
     }
 

@@ -61,12 +61,32 @@ run 0 'docker top nestjs_starter_drill' 'drill-sandbox --listen'
 run 1 'docker top nestjs_starter_drill | grep -E "sleep|postgres"'
 run 0 'docker exec nestjs_starter_drill ls -A /var/tmp' '^reach\.log$'
 
+chapter "Code in a backup that is after the drills themselves"
+evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; rm -f /run/pgcellar-drill/socket; mkdir /run/pgcellar-drill/socket; chmod 0 /run/pgcellar-drill; kill -STOP 1; kill -KILL 1'"
+run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
+run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
+run 0 'docker logs nestjs_starter_drill' 'what was restored has taken /run/pgcellar-drill/socket away'
+run 2 'docker exec nestjs_starter_drill ls /var/tmp/reach.log' 'No such file'
+evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; for p in /proc/[1-9]*; do grep -zqx drill-sandbox \$p/cmdline && kill -STOP \${p#/proc/}; done'"
+run 0 'make backup-manual'
+# The sandbox of this drill is stopped, and the drill waits for it in vain.
+run 75 'docker exec nestjs_starter_backup timeout 5 pgcellar drill latest || exit 75'
+evil 'PERFORM 1'
+run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'is proven'
+run 0 'docker logs nestjs_starter_drill' 'did not end, and is killed'
+
 chapter "Drills by the schedule, and without a sandbox"
 run 0 'echo "DRILL_SCHEDULE=* * * * *" >>.env && make start'
 await 150 'docker logs nestjs_starter_backup' 'drill: .*proven|is proven: restored'
 run 0 'docker stop nestjs_starter_drill'
 run 72 'docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'no sandbox at /run/pgcellar-drill/socket' \
     'docker compose up --detach drill'
+run '*' 'docker exec nestjs_starter_backup pgcellar drill --each; docker exec nestjs_starter_backup pgcellar drill --each'
+run 1 'docker exec nestjs_starter_backup pgcellar monitor check' 'drill_not_held nestjs_starter_db: no drill of .* could be held the last' \
+    'docker compose up --detach drill'
+run 0 'sed -i "s/^DRILL_SCHEDULE=.*/DRILL_SCHEDULE=off/" .env && docker compose up --detach --wait backup'
+run 0 'docker logs nestjs_starter_backup' 'drill: switched off by DRILL_SCHEDULE'
+run 0 'docker exec nestjs_starter_backup pgcellar monitor check' 'PGCELLAR OK'
 run 0 'docker start nestjs_starter_drill'
 await 30 'docker inspect --format "{{.State.Health.Status}}" nestjs_starter_drill' '^healthy$'
 run 0 'docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'is proven'

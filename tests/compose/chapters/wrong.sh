@@ -18,10 +18,15 @@ sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELEC
 
 chapter "A wrong password"
 run 77 'docker exec --env DB_PASSWORD=wrong nestjs_starter_backup /backup/backup-database.sh' 'password authentication failed'
+# Its first backup is due within a minute; what becomes of it is looked at below.
+run 0 'docker run --detach --name failing --network nestjs_starter_database --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
+    --env DB_NAME=x --env DB_PASSWORD=wrong pgcellar'
 
 chapter "A volume that the user cannot write"
-run '73|77' 'docker run --rm --read-only --tmpfs /backups:uid=0,mode=0755 --env BACKUP_SCHEDULE="0 2 * * *" --env DB_NAME=x pgcellar' \
-    '/backups' 'permission denied'
+run 0 'docker run --detach --name closed --read-only --tmpfs /backups:uid=0,mode=0755 --env DB_NAME=x pgcellar'
+await 20 'docker logs closed' '/backups cannot be written by user 10001; this mends it: docker exec --privileged --user 0 [0-9a-f]{12} chown'
+run 2 'docker exec closed pgcellar monitor check --fail-on critical' 'closed_folder'
+run 0 'docker rm --force --volumes closed'
 
 chapter "A schedule that cannot be"
 run 78 'docker run --rm --env DB_NAME=x --env BACKUP_SCHEDULE="0 25 * * *" pgcellar' "'25' as hour \(character 3\)"
@@ -33,6 +38,12 @@ run 0 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=* * * * */; /BACKUP_ON_STAR
 hold_a_backup
 await 150 'docker logs nestjs_starter_backup' 'is left out: the one before still goes on'
 run 75 'docker exec nestjs_starter_backup /backup/backup-database.sh' 'is locked by pgcellar backup.*try again'
+
+chapter "The first backup has failed"
+await 90 'docker logs failing' 'backup: ended after .* with exit status 77'
+run 2 'docker exec failing pgcellar monitor check --fail-on critical' 'CRITICAL: there is no good backup of .x.' \
+    'unit_failed backup: the last run of backup failed' 'docker exec [0-9a-f]{12} pgcellar backup'
+run 0 'docker rm --force --volumes failing'
 
 chapter "Killed in the middle of a backup"
 run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'

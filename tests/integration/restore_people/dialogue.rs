@@ -104,9 +104,23 @@ fn the_newest_backup_goes_where_the_person_says() {
     dialogue.shows("[2]: ");
     dialogue.types("\n");
     dialogue.shows(&format!("[\"{}\"]: ", original.name()));
-    dialogue.types(&format!("{target}\n"));
+    // A slip of the finger makes no database.
+    for answer in ["n", "Y", "yes", "no"] {
+        dialogue.types(&format!("{answer}\n"));
+        dialogue.shows("answers another question, and is not taken for a database's name.");
+        dialogue.shows(&format!("[\"{}\"]: ", original.name()));
+    }
+    for answer in ["no", "", "yes"] {
+        dialogue.types(&format!("{target}\n"));
+        dialogue.shows("yet. Make it? yes, or another name: ");
+        dialogue.types(&format!("{answer}\n"));
+        if answer != "yes" {
+            dialogue.shows(&format!("[\"{}\"]: ", original.name()));
+        }
+    }
     let (code, screen) = dialogue.ends();
     assert_eq!(code, Some(0), "{screen}");
+    assert!(!databases(cluster).iter().any(|name| ["n", "Y", "yes", "no"].contains(&name.as_str())));
     assert_same(&original, &cluster.database(&target));
 
     // By number and by id, at the target that is given.
@@ -146,6 +160,8 @@ fn nothing_is_replaced_without_a_yes() {
     dialogue.shows("\"postgres\" exists already (");
     dialogue.shows("or another name: ");
     dialogue.types(&format!("{target}\n"));
+    dialogue.shows("Make it? yes, or another name: ");
+    dialogue.types("yes\n");
     let (code, screen) = dialogue.ends();
     assert_eq!(code, Some(0), "{screen}");
     assert_eq!(original.sql("SELECT n FROM newer"), "1");
@@ -178,9 +194,15 @@ fn a_part_is_no_replacement() {
     dialogue.types("\n");
     dialogue.shows("Parts of a backup do not replace a database. Another name: ");
     dialogue.types("yes\n");
+    dialogue.shows("is not taken for a database's name.");
+    dialogue.shows("]: ");
+    let target = cluster.name_for("part");
+    dialogue.types(&format!("{target}\n"));
+    dialogue.shows("Make it? yes, or another name: ");
+    dialogue.types("yes\n");
     let (code, screen) = dialogue.ends();
     assert_eq!(code, Some(0), "{screen}");
-    assert_eq!(cluster.database("yes").sql("SELECT count(*) FROM bottle"), "1000");
+    assert_eq!(cluster.database(&target).sql("SELECT count(*) FROM bottle"), "1000");
     assert_eq!(original.sql("SELECT count(*) FROM bottle"), "1000");
 }
 

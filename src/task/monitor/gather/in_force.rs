@@ -4,9 +4,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::calendar::cron::without_comment;
 use crate::calendar::on_calendar;
-use crate::calendar::tasks::Task;
+use crate::calendar::tasks::{Setting, Task};
 use crate::error::{Error, Kind, Result};
 use crate::health::words::time;
 use crate::host::systemd_analyze::{Question, usable};
@@ -35,18 +34,25 @@ pub async fn compare(
     timer: Option<&Timer>,
     now: Timestamp,
 ) -> Option<Difference> {
-    let configured = configured.map(without_comment).filter(|text| !text.is_empty());
-    if let Some(Err(error)) = match configured {
-        Some(text) => Some(usable(text).await),
-        None => None,
-    } {
+    let setting = task.setting(configured);
+    if let Setting::At(text) = setting
+        && let Err(error) = usable(text).await
+    {
         return (error.kind() == Kind::Config).then_some(Difference::Unusable(error));
     }
-    let (timer, text) = (timer?, configured.unwrap_or(task.default));
+    let timer = timer?;
+    let text = match setting {
+        Setting::At(text) => text,
+        Setting::Default => task.default,
+        Setting::Off => "off",
+    };
     // Runs that cron has where the clock is put forward stand beside a cron line, each as a moment of its own.
     let own: Vec<String> = timer.expressions.iter().filter(|expression| !is_moment(expression)).cloned().collect();
-    let wanted = runs(&on_calendar(text).ok()?, now).await.ok()?;
-    match own.is_empty() || runs(&own, now).await.ok()? != wanted {
+    let differs = match setting {
+        Setting::Off => !own.is_empty(),
+        _ => own.is_empty() || runs(&own, now).await.ok()? != runs(&on_calendar(text).ok()?, now).await.ok()?,
+    };
+    match differs {
         false => None,
         true if timer.is_stale => Some(Difference::NotRead(text.to_owned())),
         true => Some(Difference::Overridden),
@@ -65,7 +71,7 @@ fn is_moment(expression: &str) -> bool {
     expression.strip_suffix(" UTC").is_some_and(|moment| moment.parse::<DateTime>().is_ok())
 }
 
-/// The schedule of a timer, without what stands beside it.
+/// The schedule of a timer, without what stands beside it; empty if it is switched off.
 pub fn schedule(timer: &Timer) -> String {
     let own: Vec<&str> = timer.expressions.iter().map(String::as_str).filter(|one| !is_moment(one)).collect();
     own.join(" and ")

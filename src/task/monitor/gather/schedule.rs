@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar::cron::{Cron, without_comment};
-use crate::calendar::tasks::{TASKS, Task};
+use crate::calendar::tasks::{self, TASKS, Task};
 use crate::calendar::{is_cron, on_calendar, systemd};
 use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
@@ -48,6 +48,8 @@ enum Runs {
     Cron(Box<Cron>, TimeZone),
     /// Calendar expressions of systemd, and their coming runs.
     Calendar { expressions: Vec<String>, as_timers: bool, coming: Vec<Timestamp> },
+    /// There are none: backups are made by something else.
+    Off,
     /// Nothing tells them here, which is no fault of the schedule.
     Unknown,
 }
@@ -76,10 +78,11 @@ impl Backups {
         let backup = TASKS.iter().find(|task| task.variable == "BACKUP_SCHEDULE");
         let timer = backup.and_then(|task| units.timer(task));
         let is_off = timer.is_none() && backup.is_some_and(|task| units.has_timer(task));
-        let timer = timer.filter(|timer| !timer.expressions.is_empty());
+        let timer = timer.filter(|timer| !in_force::schedule(timer).is_empty());
         let next = timer.as_ref().and_then(|timer| timer.next);
         let runs = match timer {
             Some(timer) => Runs::calendar(timer.expressions, true, now).await,
+            None if tasks::is_off(&settings.schedule) => Runs::Off,
             None => Runs::configured(&settings.schedule, backup, zone, now).await,
         };
         Backups { runs, next, is_off, text, troubles }
@@ -100,6 +103,12 @@ impl Backups {
             (None, Some(gap)) => {
                 (gap + RUN, format!("the longest gap of the schedule, {}, and {}", hours(gap), hours(RUN)))
             }
+            (None, None) if matches!(self.runs, Runs::Off) => {
+                (DAY + RUN, "BACKUP_SCHEDULE is off: MONITOR_RECENT_HOURS tells how old the newest may be".to_owned())
+            }
+            (None, None) if matches!(self.runs, Runs::Off) => {
+                (DAY + RUN, "BACKUP_SCHEDULE is off: MONITOR_RECENT_HOURS tells how old the newest may be".to_owned())
+            }
             (None, None) => {
                 (DAY + RUN, "nothing here tells the gaps of the schedule: MONITOR_RECENT_HOURS can".to_owned())
             }
@@ -108,7 +117,7 @@ impl Backups {
             _ if self.is_off => None,
             Runs::Cron(cron, zone) => cron.next(now, zone),
             Runs::Calendar { coming, .. } => coming.first().copied(),
-            Runs::Unknown => None,
+            Runs::Off | Runs::Unknown => None,
         });
         Schedule { text: self.text.clone(), troubles: self.troubles.clone(), recent, because, next }
     }
@@ -174,7 +183,7 @@ impl Runs {
                 let question = Question { expressions, number: 1, after, as_timers: *as_timers };
                 question.ask().await.ok()?.first().copied()
             }
-            Runs::Unknown => after.checked_add(DAY).ok(),
+            Runs::Off | Runs::Unknown => after.checked_add(DAY).ok(),
         }
     }
 
@@ -183,7 +192,7 @@ impl Runs {
         let gap = match self {
             Runs::Cron(cron, zone) => Some(cron.longest_gap(now, zone)),
             Runs::Calendar { coming, .. } => systemd::longest_gap(coming),
-            Runs::Unknown => None,
+            Runs::Off | Runs::Unknown => None,
         };
         gap.and_then(|gap| Duration::try_from(gap).ok())
     }

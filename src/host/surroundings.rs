@@ -1,0 +1,171 @@
+//! Where this process runs, as far as advice depends on it: whoever reads a command must be able to type it.
+
+use std::path::Path;
+
+use crate::environment::SCHEDULED;
+
+/// Set by container managers, and by our images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd takes it away
+/// from its services.
+const CONTAINER: &str = "container";
+
+/// Kubernetes sets it in every container of a pod.
+const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The instance that no command has to name.
+const DEFAULT_INSTANCE: &str = "main";
+
+/// Where this process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Surroundings {
+    /// A host that systemd has booted.
+    Systemd,
+    /// A container of this host name, which is its own name or id unless someone gave it another one.
+    Container(String),
+    /// A pod of this name.
+    Pod(String),
+    /// A container, of whatever kind, that has this one thing to do and is gone then.
+    Job,
+    /// A host with another init.
+    #[default]
+    Shell,
+}
+
+impl Surroundings {
+    /// Looks where we are.
+    pub fn here() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        match set(CONTAINER) {
+            true if is_job() => Surroundings::Job,
+            true if set(KUBERNETES) => Surroundings::Pod(name()),
+            true => Surroundings::Container(name()),
+            // sd_booted(3)
+            false if Path::new("/run/systemd/system").is_dir() => Surroundings::Systemd,
+            false => Surroundings::Shell,
+        }
+    }
+
+    /// Whether this is a container of whatever kind.
+    pub fn is_container(&self) -> bool {
+        matches!(self, Surroundings::Container(_) | Surroundings::Pod(_) | Surroundings::Job)
+    }
+
+    /// A call of pgcellar for an instance, as an administrator types it.
+    pub fn call(&self, instance: &str, arguments: &str) -> String {
+        let option = if instance == DEFAULT_INSTANCE { String::new() } else { format!("-i {instance} ") };
+        match self {
+            Surroundings::Systemd => format!("pgcellar -i {instance} {arguments}"),
+            Surroundings::Container(name) => format!("docker exec {name} pgcellar {option}{arguments}"),
+            Surroundings::Pod(name) => format!("kubectl exec {name} -- pgcellar {option}{arguments}"),
+            Surroundings::Job => format!("pgcellar {option}{arguments} in another container like this one"),
+            Surroundings::Shell => format!("pgcellar {option}{arguments}"),
+        }
+    }
+
+    /// What shows the log of a unit, or of the container that has the task in its place.
+    pub fn log(&self, unit: &str) -> String {
+        match self {
+            Surroundings::Systemd => format!("journalctl -u {unit}"),
+            Surroundings::Container(name) => format!("docker logs {name}"),
+            Surroundings::Pod(name) => format!("kubectl logs {name}"),
+            Surroundings::Job => "the log of its container".to_owned(),
+            Surroundings::Shell => "the log of whatever started it".to_owned(),
+        }
+    }
+
+    /// What shows the log of the sandbox of drills.
+    pub fn sandbox_log(&self) -> &'static str {
+        match self {
+            Surroundings::Systemd => "journalctl -u 'pgcellar-drill-sandbox@*'",
+            Surroundings::Container(_) | Surroundings::Pod(_) | Surroundings::Job => {
+                "the log of the sandbox's container; in the compose setup, docker compose logs drill"
+            }
+            Surroundings::Shell => "the log of the sandbox",
+        }
+    }
+
+    /// How the sandbox of drills is started.
+    pub fn start_sandbox(&self) -> &'static str {
+        match self {
+            Surroundings::Systemd => {
+                "systemctl start pgcellar-drill-sandbox.socket, where the server of that PostgreSQL is installed"
+            }
+            Surroundings::Container(_) | Surroundings::Job => {
+                "start the sandbox: in the compose setup, docker compose up --detach drill; elsewhere, a container of the \
+                 image pgcellar-drill that shares the socket's folder"
+            }
+            Surroundings::Pod(_) => {
+                "add a container of the image pgcellar-drill to the pod that shares the socket's folder"
+            }
+            Surroundings::Shell => "start the sandbox: pgcellar drill-sandbox --listen SOCKET, as a user of its own",
+        }
+    }
+
+    /// What gives folders, with all that is in them, to the user that we run as.
+    pub fn give(&self, folders: &[&Path]) -> String {
+        let shown: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let chown = format!("chown -R {user}:{group} {}", shown.join(" "));
+        match self {
+            Surroundings::Container(name) => format!("docker exec --privileged --user 0 {name} {chown}"),
+            Surroundings::Pod(_) => {
+                format!(
+                    "set fsGroup: {group} in the pod's securityContext, and Kubernetes gives its volumes to that group"
+                )
+            }
+            Surroundings::Systemd | Surroundings::Job | Surroundings::Shell => format!("as root: {chown}"),
+        }
+    }
+
+    /// How PostgreSQL's client programs of a major version get here.
+    pub fn client_programs(&self, major: u32) -> String {
+        match self.is_container() {
+            true => format!("build the image with {major} in PG_VERSIONS"),
+            false => format!("install postgresql-client-{major}"),
+        }
+    }
+
+    /// How the server of a major version gets here, for drills.
+    pub fn server_programs(&self, major: u32) -> String {
+        match self.is_container() {
+            true => format!("build the sandbox's image with {major} in PG_SERVER"),
+            false => format!("install postgresql-{major}; its cluster need not run"),
+        }
+    }
+
+    /// Whether and when a task runs, and where that is set.
+    pub fn schedule(&self, task: &str, variable: &str, instance: &str) -> String {
+        match self {
+            Surroundings::Systemd => format!("systemctl status pgcellar-{task}@{instance}.timer"),
+            _ => format!("{variable} says when it is due"),
+        }
+    }
+}
+
+/// Whether we are the very program that the container was started for, and not its scheduler. What is run in a container by
+/// `docker exec` has no parent there.
+fn is_job() -> bool {
+    let first =
+        rustix::process::getpid().is_init() || rustix::process::getppid().is_some_and(|parent| parent.is_init());
+    let stays = std::env::args_os().any(|argument| argument == "schedule" || argument == "drill-sandbox");
+    first && !stays && std::env::var_os(SCHEDULED).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_those_of_the_place() {
+        let container = Surroundings::Container("shop_backup".to_owned());
+        for (place, call, log) in [
+            (Surroundings::Systemd, "pgcellar -i main list", "journalctl -u pgcellar-backup@main"),
+            (container, "docker exec shop_backup pgcellar list", "docker logs shop_backup"),
+            (Surroundings::Pod("p-1".to_owned()), "kubectl exec p-1 -- pgcellar list", "kubectl logs p-1"),
+            (Surroundings::Shell, "pgcellar list", "the log of whatever started it"),
+        ] {
+            assert_eq!((place.call("main", "list"), place.log("pgcellar-backup@main")), (call.into(), log.into()));
+            assert!(place.call("shop", "list").contains("-i shop list"));
+        }
+    }
+}
