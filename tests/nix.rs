@@ -11,7 +11,7 @@ use clap::{Arg, Command, CommandFactory};
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
 use pgcellar::environment::{CREDENTIALS, PREFIXES, SECRETS, SYSTEMD};
-use pgcellar::host::systemd_run;
+use pgcellar::host::unit;
 use serde_json::{Value, json};
 
 /// The units themselves say which instance it is.
@@ -58,7 +58,7 @@ fn options() -> String {
     let mut found = BTreeMap::new();
     settings(&command, &mut found);
     let options = json!({
-        "credentials": systemd_run::CREDENTIALS,
+        "credentials": unit::CREDENTIALS,
         "prefixes": PREFIXES,
         "schedules": TASKS.iter().map(|task| (task.name, task.variable)).collect::<BTreeMap<_, _>>(),
         "secrets": CREDENTIALS.iter().copied().collect::<BTreeMap<_, _>>(),
@@ -84,7 +84,7 @@ fn every_secret_has_a_credential() {
     with_credential.sort_unstable();
     assert_eq!(with_credential, SECRETS);
     for (variable, credential) in CREDENTIALS {
-        assert!(systemd_run::CREDENTIALS.contains(credential), "{variable}");
+        assert!(unit::CREDENTIALS.contains(credential), "{variable}");
     }
 }
 

@@ -11,8 +11,7 @@ use crate::calendar::systemd;
 /// How long systemd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told
-/// (`sd_booted(3)`). `Id` must be among the properties.
+/// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told. `Id` must be among the properties.
 pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
     if !is_booted() {
         return Vec::new();
@@ -31,7 +30,8 @@ pub fn show_blocking(units: impl IntoIterator<Item = String>, properties: &str) 
     }
 }
 
-fn is_booted() -> bool {
+/// Whether systemd is this machine's first process (`sd_booted(3)`).
+pub fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 

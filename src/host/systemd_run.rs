@@ -15,7 +15,7 @@ use crate::host::stop::Stop;
 use crate::host::unit::drop_in::{self, DropIn};
 use crate::host::unit::named_files::NamedFiles;
 use crate::host::unit::{self, SETTINGS};
-use crate::host::{mounts, started, unit_failure};
+use crate::host::{mounts, started, systemctl, unit_failure};
 use crate::printable::printable;
 
 /// Where drills find their sandbox; only its socket starts one.
@@ -42,11 +42,10 @@ pub struct Call {
     pub output: Option<PathBuf>,
 }
 
-/// Whether this process can hand a verb to systemd: it is root's, systemd is this machine's first process
-/// (`sd_booted(3)`), and no unit is the verb's already.
+/// Whether this process can hand a verb to systemd: it is root's, systemd runs, and no unit is the verb's already.
 pub fn possible() -> bool {
     let is_root = rustix::process::geteuid().is_root();
-    is_root && Path::new("/run/systemd/system").is_dir() && !started::is_expected()
+    is_root && systemctl::is_booted() && !started::is_expected()
 }
 
 /// Whether the system knows this user; systemd alone would only say 217.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Kind, reason};
-use crate::host::mounts;
 use crate::host::unit::named_files::{HOMES, TEMPORARY};
+use crate::host::{mounts, systemctl};
 use crate::printable::printable;
 use crate::redacted::shown_path;
 use crate::store::local::usable;
@@ -49,7 +49,10 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
             findings.error(variable, trouble);
             unreadable.insert(variable.to_owned());
         } else if variable == "BACKUP_DIR" {
-            backup_dir(source, values, Path::new(path), findings);
+            // Settings are checked where they are made, too, such as in the build of a NixOS system.
+            if systemctl::is_booted() || matches!(source.origin, Origin::Environment) {
+                backup_dir(source, values, Path::new(path), findings);
+            }
         } else if let Some(why) = missing(variable, Path::new(path)) {
             let path = printable(&name(variable, Path::new(path)));
             match source.origin {
