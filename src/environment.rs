@@ -198,17 +198,17 @@ fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
 /// of settings.
 pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
     let schedules = TASKS.iter().map(|task| task.variable);
-    let ours = [ENV_FILE, UNIT_STARTED];
-    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain(ours).collect()
+    declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain([ENV_FILE]).collect()
 }
 
 /// The variables that nothing reads, in the order of their names. `set` has each name with whether its value says anything.
 pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
     let known = known(declared);
-    // What systemd and we ourselves set, nobody means to.
-    let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name) && *name != UNIT_STARTED).collect();
+    // What systemd sets, nobody means to.
+    let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
     let says = |name: &str| set.get(name) == Some(&true);
-    let is_read = |name: &str| known.contains(name) || SYSTEMD.contains(&name) || is_read_by_libraries(name);
+    let is_set_for_us = |name: &str| SYSTEMD.contains(&name) || name == UNIT_STARTED;
+    let is_read = |name: &str| known.contains(name) || is_set_for_us(name) || is_read_by_libraries(name);
     let mut found = Vec::new();
     for name in set.keys().filter(|name| !is_read(name)) {
         let nearest = nearest(name, &candidates);

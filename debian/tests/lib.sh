@@ -116,6 +116,7 @@ Controller(Mailbox(), hostname="127.0.0.1", port=int(sys.argv[1])).start()
 while True:
     time.sleep(3600)
 PYTHON
+    becomes 20 is_free "mail-$1"
     systemd-run --quiet --collect --unit="mail-$1" python3 "$2.py" "$1" "$2"
     becomes 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"
 }
@@ -147,11 +148,15 @@ says() {
     done
 }
 
+# No unit of this name is left over from before.
+is_free() { [ "$(systemctl show -P ActiveState "$1.service")" = inactive ] && ! systemctl list-units --all --no-legend "$1.service" | grep -q .; }
+
 mails() { find "$1" -name '*.eml' | wc -l; }
 has_mails() { [ "$(mails "$1")" -ge "$2" ]; }
 
 # hold DATABASE TABLE: locks it, so that a dump waits, until `release`.
 hold() {
+    becomes 20 is_free holder
     systemd-run --quiet --collect --unit=holder --uid=postgres psql -qX -d "$1" -c BEGIN -c "LOCK TABLE $2" -c 'SELECT pg_sleep(600)'
     becomes 20 held
 }

@@ -124,7 +124,7 @@ fn directories_that_cannot_be_written() {
         "backups",
         "write",
         "FAILED",
-        &["neither", "is the disk mounted there?"],
+        &["neither", "is its disk mounted?", "install -d -o"],
     );
     let file = cellar.scratch().join("file");
     fs::write(&file, "").unwrap();
