@@ -59,7 +59,7 @@ fn settings(command: &Command) -> io::Result<String> {
         "Each instance has a file of variables, which systemd reads as an EnvironmentFile= (systemd.exec(5)) and hands to \
          the tasks: VARIABLE=value on a line of its own, comments on lines of their own. After a change of a schedule or \
          of a folder, run systemctl daemon-reload. Most variables are also options of the verbs that use them; an option \
-         wins. An empty variable counts as one that is not set, but for BACKUP_DIR.",
+         wins. An empty variable counts as one that is not set, but for BACKUP_DIR and DRILL_SCHEDULE.",
     )]);
     let schedules = ("schedules".to_owned(), schedules()?);
     for (heading, options) in std::iter::once(schedules).chain(headings(command)) {

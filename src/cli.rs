@@ -53,7 +53,7 @@ pub use verify::VerifyArgs;
     version,
     about = "Backs up PostgreSQL databases, keeps the backups, and restores them",
     long_about = "Backs up PostgreSQL databases, keeps the backups, and restores them.\n\n\
-        Every option can be given as a flag or as the environment variable beside it; a flag wins.",
+        Most options can be given as a flag or as the environment variable beside it; a flag wins.",
     disable_help_flag = true,
     disable_help_subcommand = true,
     infer_subcommands = false,

@@ -7,7 +7,7 @@ use crate::calendar::tasks::TASKS;
 mod likeness;
 
 pub use likeness::How;
-use likeness::nearest;
+use likeness::{Like, nearest};
 
 /// What the names of our variables begin with, and those of no other program's that a host or a container usually has.
 pub const PREFIXES: &[&str] = &[
@@ -160,11 +160,11 @@ pub struct Unread {
     pub name: String,
     /// The known one that is most like it.
     pub nearest: Option<String>,
-    /// What comes of it that the setting which is meant does not hold.
+    /// The harm that is done if it is ignored.
     pub harm: Option<Harm>,
 }
 
-/// What a setting that does not hold leads to. No task does it unwarned.
+/// The harm that is done if the intended setting is ignored; tasks refuse instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
     /// Backups go to Amazon instead of the server that is meant.
@@ -177,16 +177,16 @@ pub enum Harm {
 pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
     for Unread { name, nearest, .. } in of_process(declared, meant) {
         match nearest {
-            Some(nearest) => log::warn!("{name} is set, and pgcellar does not know it: is {nearest} meant?"),
-            None => log::warn!("{name} is set, and pgcellar does not know it"),
+            Some(nearest) => log::warn!("the unknown variable {name} is ignored; did you mean {nearest}?"),
+            None => log::warn!("the unknown variable {name} is ignored"),
         }
     }
 }
 
-/// The variable of the environment that does such harm, and the one that must be meant.
-pub fn harmful(harm: Harm) -> Option<(String, String)> {
+/// The variable of the environment that does such harm.
+pub fn harmful(harm: Harm) -> Option<Unread> {
     let unread = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
-    unread.into_iter().find(|unread| unread.harm == Some(harm)).and_then(|found| Some((found.name, found.nearest?)))
+    unread.into_iter().find(|unread| unread.harm == Some(harm))
 }
 
 fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
@@ -226,7 +226,7 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
             (Meant::ForOthersToo, None) => false,
         };
         if is_told {
-            let harm = nearest.filter(|nearest| says(name) && !says(nearest.name)).and_then(|meant| harm(meant.name));
+            let harm = says(name).then(|| harm(name, nearest, says)).flatten();
             found.push(Unread { name: name.clone(), nearest: nearest.map(|nearest| nearest.name.to_owned()), harm });
         }
     }
@@ -248,12 +248,18 @@ fn is_of_a_link(name: &str) -> bool {
         || has.iter().any(|part| name.contains(part))
 }
 
-fn harm(meant: &str) -> Option<Harm> {
-    let rules = ["BACKUP_KEEP_", "BACKUP_RETENTION_", "BACKUP_S3_KEEP_", "BACKUP_S3_RETENTION_"];
-    match meant {
-        "AWS_ENDPOINT_URL" => Some(Harm::Amazon),
-        meant if rules.iter().any(|prefix| meant.starts_with(prefix)) => Some(Harm::Removal),
-        _ => None,
+/// What names of rules of retention begin with.
+const RULES: &[&str] = &["BACKUP_KEEP_", "BACKUP_RETENTION_", "BACKUP_S3_KEEP_", "BACKUP_S3_RETENTION_", "RETENTION_"];
+
+/// A name that is only vaguely like a known one does none, unless it calls itself a rule of retention.
+fn harm(name: &str, nearest: Option<Like<'_>>, says: impl Fn(&str) -> bool) -> Option<Harm> {
+    let is_rule = |name: &str| RULES.iter().any(|prefix| name.starts_with(prefix));
+    match nearest.filter(|nearest| nearest.how != How::Vague) {
+        // The one that is meant is set too.
+        Some(meant) if says(meant.name) => None,
+        Some(meant) if meant.name == "AWS_ENDPOINT_URL" => Some(Harm::Amazon),
+        Some(meant) => (is_rule(meant.name) && meant.name != "RETENTION_SCHEDULE").then_some(Harm::Removal),
+        None => is_rule(name).then_some(Harm::Removal),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod printable;
 pub mod redacted;
 pub mod secret;
+pub mod shell_word;
 pub mod stdout;
 pub mod store;
 pub mod task;

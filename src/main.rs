@@ -146,7 +146,9 @@ fn keep_to_ourselves() {
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let printed = error.print().and_then(|()| std::io::stdout().flush());
-        let Err(error) = printed.map_err(|error| stdout::failed(&error)) else { return ExitCode::SUCCESS };
+        // A pager that was left has shown enough of it.
+        let failed = printed.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        let Some(error) = failed.map(|error| stdout::failed(&error)) else { return ExitCode::SUCCESS };
         // Nothing can be said where standard error is closed, too.
         drop(writeln!(std::io::stderr(), "error: {error}"));
         return error.exit_code();

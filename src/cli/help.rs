@@ -18,6 +18,10 @@ pub fn translated(command: &Command, mut line: Vec<OsString>) -> Vec<OsString> {
             line.remove(1);
             line.push(FLAG.into());
         }
+        // Of a verb that there is none of, the error is the verb's.
+        [first, _, ..] if first == HELP => {
+            line.remove(1);
+        }
         [verbs @ .., last] if last == HELP && named(command, verbs).is_some() => {
             line.pop();
             line.push(FLAG.into());
@@ -37,8 +41,7 @@ pub fn of_h(command: &mut Command, line: &[OsString]) -> Option<clap::Error> {
     let called = deepest(command, before.get(1..).unwrap_or_default());
     if called.get_arguments().any(|arg| arg.get_short() == Some('h')) {
         let name = called.get_bin_name().unwrap_or(called.get_name()).to_owned();
-        let message =
-            format!("-h is the server's host, as in psql, and lacks its value: -h HOST. For help: {name} {FLAG}");
+        let message = format!("-h takes the server's host, as in psql: -h HOST. For help: {name} {FLAG}");
         return Some(command.error(ErrorKind::InvalidValue, message));
     }
     let line = before.iter().cloned().chain([FLAG.into()]);

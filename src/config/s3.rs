@@ -83,7 +83,7 @@ impl S3Settings {
             endpoint: args.endpoint_url.clone().map(endpoint).transpose()?,
             misspelt_endpoint: match args.endpoint_url {
                 Some(_) => None,
-                None => harmful(Harm::Amazon).map(|(name, _)| name),
+                None => harmful(Harm::Amazon).map(|unread| unread.name),
             },
             keys: keys(args)?,
             storage_class: args.storage_class.clone(),

@@ -1,11 +1,11 @@
-//! Which variable of ours is meant by a name that is none of ours.
+//! Which known variable is meant by an unknown name.
 
 use std::collections::BTreeSet;
 
 /// How alike a name must be to be suggested where it is meant for us anyway (Jaro-Winkler).
-const ALIKE: f64 = 0.85;
+const ALIKE: f64 = 0.92;
 
-/// The shortest name that one wrong letter may stand in, and that two may: others are too like the names of other programs.
+/// The fewest letters of a name in which one may be wrong, and two: shorter ones are too like the names of other programs.
 const ONE_LETTER: usize = 8;
 const TWO_LETTERS: usize = 12;
 
@@ -15,6 +15,17 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL"),
     ("AWS_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"),
     ("AWS_S3_REGION", "AWS_REGION"),
+    ("BACKUP_FOLDER", "BACKUP_DIR"),
+    ("BACKUP_KEEP_DAYS", "BACKUP_KEEP_DAILY"),
+    ("BACKUP_KEEP_MONTHS", "BACKUP_KEEP_MONTHLY"),
+    ("BACKUP_KEEP_WEEKS", "BACKUP_KEEP_WEEKLY"),
+    ("BACKUP_KEEP_YEARS", "BACKUP_KEEP_YEARLY"),
+    ("BACKUP_PATH", "BACKUP_DIR"),
+    ("BACKUP_S3_BUCKET", "AWS_S3_BUCKET"),
+    ("DB_DATABASE", "DB_NAME"),
+    ("DB_PASS", "DB_PASSWORD"),
+    ("DB_PWD", "DB_PASSWORD"),
+    ("DB_USERNAME", "DB_USER"),
     ("PGDATABASE", "DB_NAME"),
     ("PGHOST", "DB_HOST"),
     ("PGPASSWORD", "DB_PASSWORD"),
@@ -24,7 +35,13 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("PGSSLMODE", "DB_SSLMODE"),
     ("PGSSLROOTCERT", "DB_SSLROOTCERT"),
     ("PGUSER", "DB_USER"),
+    ("RETENTION_DAY", "BACKUP_RETENTION_DAYS"),
+    ("RETENTION_PERIOD", "BACKUP_RETENTION_DAYS"),
     ("SCHEDULE", "BACKUP_SCHEDULE"),
+    ("SMTP_PASSWORD", "SMTP_PASS"),
+    ("SMTP_SECURE", "SMTP_TLS"),
+    ("SMTP_SERVER", "SMTP_HOST"),
+    ("SMTP_USERNAME", "SMTP_USER"),
 ];
 
 /// A known name that another one is like.

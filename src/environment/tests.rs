@@ -20,8 +20,8 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("BACKUP_KEEP_DAYLY", Some("BACKUP_KEEP_DAILY"), Some(Harm::Removal)),
     ("BACKUP_S3_KEEP_MONTLY", Some("BACKUP_S3_KEEP_MONTHLY"), Some(Harm::Removal)),
     ("RETENTION_SHEDULE", Some("RETENTION_SCHEDULE"), None),
-    ("RESTORE_STAGING", Some("RESTORE_STAGING_DIR"), None),
-    ("RESTORE_DIRECTORY", Some("RESTORE_STAGING_DIR"), None),
+    ("RESTORE_STAGING", None, None),
+    ("RESTORE_DIRECTORY", None, None),
     ("MONITOR_SCHEDUL", Some("MONITOR_SCHEDULE"), None),
     ("DRILL_JOB", Some("DRILL_JOBS"), None),
     ("PG_BINDIRS", Some("PG_BINDIR"), None),
@@ -37,6 +37,12 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("SMPT_HOST", Some("SMTP_HOST"), None),
     ("NOTIFICATION_MAIL", Some("NOTIFICATION_EMAIL"), None),
     ("SCHEDULE", Some("BACKUP_SCHEDULE"), None),
+    ("RETENTION_DAY", Some("BACKUP_RETENTION_DAYS"), Some(Harm::Removal)),
+    ("BACKUP_KEEP_DAYS", Some("BACKUP_KEEP_DAILY"), Some(Harm::Removal)),
+    ("BACKUP_PATH", Some("BACKUP_DIR"), None),
+    ("BACKUP_S3_BUCKET", Some("AWS_S3_BUCKET"), None),
+    ("BACKUP_PASSWORD", None, None),
+    ("RETENTION_SCHEDUL", Some("RETENTION_SCHEDULE"), None),
 ];
 
 #[test]

@@ -24,7 +24,7 @@ pub struct Closed {
     pub hint: String,
 }
 
-/// Which of the folder of backups and that of logs are closed to us. Those that are not there are not.
+/// Which of the folder of backups and that of logs are closed to us. Missing folders are left out.
 pub fn folders(backups: Option<&Path>, logs: &Path) -> Vec<Closed> {
     let found: Vec<(&Path, bool, String)> = [(backups, true), (Some(logs), false)]
         .into_iter()

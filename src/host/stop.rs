@@ -56,7 +56,7 @@ impl Stop {
     /// The error of a task that was told to stop.
     pub fn error(&self) -> Error {
         Error::new(Kind::TryAgain, INTERRUPTED)
-            .hint("nothing half-made was left; run it again")
+            .hint("no partial files were left; run it again")
             .caused_by(Cause::Stopped)
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::environment::SCHEDULED;
+use crate::shell_word::path_word;
 
 /// Set by container managers, and by our images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd takes it away
 /// from its services.
@@ -101,10 +102,15 @@ impl Surroundings {
         }
     }
 
-    /// What gives folders, with all that is in them, to the user that we run as.
+    /// What gives folders, with all that is in them, to the user that we run as. A folder that others may have files in is not
+    /// given away.
     pub fn give(&self, folders: &[&Path]) -> String {
-        let shown: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if let Some(folder) = folders.iter().find(|folder| !is_for_backups(folder)) {
+            let own = "set BACKUP_DIR to a folder of pgcellar's own, made by install -d";
+            return format!("{} belongs to others: {own} -o {user} -g {group} -m 700 FOLDER", folder.display());
+        }
+        let shown: Vec<String> = folders.iter().map(|folder| path_word(folder)).collect();
         let chown = format!("chown -R {user}:{group} {}", shown.join(" "));
         match self {
             Surroundings::Container(name) => format!("docker exec --privileged --user 0 {name} {chown}"),
@@ -149,6 +155,20 @@ fn is_job() -> bool {
         rustix::process::getpid().is_init() || rustix::process::getppid().is_some_and(|parent| parent.is_init());
     let stays = std::env::args_os().any(|argument| argument == "schedule" || argument == "drill-sandbox");
     first && !stays && std::env::var_os(SCHEDULED).is_none()
+}
+
+/// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.
+fn is_for_backups(folder: &Path) -> bool {
+    let usual = ["/backups", "/var/log/backup", "/var/backups/pgcellar"];
+    let is_dump = |name: &str| {
+        [".dump", ".sql", ".manifest.json", ".pgcellar", ".log", "backup"].iter().any(|part| name.contains(part))
+    };
+    let has_dumps_alone = || {
+        let entries = std::fs::read_dir(folder).ok()?;
+        let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Some(names.all(|name| is_dump(&name) || name == "lost+found"))
+    };
+    usual.iter().any(|usual| folder.starts_with(usual)) || has_dumps_alone().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn can_be_written(output: Option<&Path>) -> Result<()> {
             Kind::Usage,
             format!("{} cannot be written: {folder} is hidden from the unit of the instance", path.display()),
         )
-        .hint(format!("let the shell write it: leave --output out, and put > {} behind the command", path.display()))),
+        .hint(format!("leave --output out, and redirect the output with > {}", path.display()))),
         None => Ok(()),
     }
 }
@@ -129,13 +129,15 @@ fn explained(code: u8, has_started: bool, unit: &Unit<'_>) -> Result<ExitCode> {
     let look = format!("journalctl -u '{name}' and systemctl list-units --failed tell more");
     let failed = |what: String, hint: String| Err(Error::new(Kind::System, what).hint(hint));
     match (code, has_started, unit_failure::of_status(code.into(), &unit.call.instance)) {
-        (BY_A_SIGNAL, true, _) => failed(format!("a signal ended {name}; the kernel's, if memory ran short"), look),
+        (BY_A_SIGNAL, true, _) => {
+            failed(format!("{name} was terminated by a signal, perhaps for lack of memory"), look)
+        }
         (_, true, _) => Ok(ExitCode::from(code)),
         (_, false, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
         (0, ..) => failed(format!("systemd did not start {name}, because something that it needs failed"), look),
         // systemd-run has said why.
         _ => failed(
-            format!("systemd did not take {name}"),
+            format!("systemd rejected {name}"),
             "the lines above tell why; a drop-in for the task's unit holds for this call too".to_owned(),
         ),
     }

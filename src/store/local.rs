@@ -69,11 +69,14 @@ impl LocalStore {
         let what = format!("the backup directory {}", self.directory.display());
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !self.directory.exists() => {
-                Error::new(Kind::CannotWrite, format!("{what} is not there, and cannot be made: {}", reason(error)))
-                    .hint(usable::how_to_make(&self.directory))
+                Error::new(
+                    Kind::CannotWrite,
+                    format!("{what} does not exist, and cannot be created: {}", reason(error)),
+                )
+                .hint(usable::how_to_make(&self.directory))
             }
             io::ErrorKind::NotFound => {
-                Error::new(Kind::CannotWrite, format!("there is neither {what} nor the folder above it"))
+                Error::new(Kind::CannotWrite, format!("{what} does not exist, and neither does the folder above it"))
                     .hint(format!("is its disk mounted? if it is, {}", usable::how_to_make(&self.directory)))
             }
             _ => Error::write(what, error),

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::calendar::cron::Cron;
+use crate::calendar::tasks::is_off;
 use crate::calendar::{is_cron, made_up, on_calendar};
 use crate::cli::CalendarArgs;
 use crate::error::{Kind, Result};
@@ -16,6 +17,9 @@ const AHEAD_DAYS: i64 = 366;
 /// Prints the lines for `OnCalendar=` and the next runs, in the system's zone, and tells of the days on which the clock
 /// skips one.
 pub async fn run(args: &CalendarArgs) -> Result<()> {
+    if is_off(&args.schedule) {
+        return stdout::print("off: the task does not run\n");
+    }
     let zone = TimeZone::system();
     let now = Timestamp::now();
     let mut expressions = on_calendar(&args.schedule)?;
@@ -37,7 +41,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
         (Err(error), _) => return Err(error),
     };
     if let Err(error) = must_come_again(&expressions, &runs) {
-        log::warn!("{error}: the units of an instance do not take it");
+        log::warn!("{error}: timers of pgcellar do not accept such a schedule");
     }
     for run in runs.into_iter().take(args.iterations.into()) {
         let local: Zoned = run.to_zoned(zone.clone());

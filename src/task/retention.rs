@@ -1,6 +1,7 @@
 //! `pgcellar retention`: removes the backups that no rule keeps, and what killed runs have left.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
-use crate::config::{Connection, Place, Policy, RetentionSettings};
-use crate::environment::{Harm, harmful};
+use crate::config::{Connection, Place, Policy, RetentionSettings, default_directory};
+use crate::environment::{Harm, Unread, harmful};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
-use crate::store::local::LocalStore;
+use crate::store::local::{LocalStore, usable};
 use crate::store::{Store, Stores};
 use crate::task::sweep;
 
@@ -71,11 +72,16 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
         now: Timestamp::now(),
         stop: stop.clone(),
     };
-    if !run.dry_run {
-        rules_are_spelt_right()?;
+    match (rules_are_spelt_right(), run.dry_run) {
+        (Err(error), true) => log::warn!("{}", error.message()),
+        (rules, _) => rules?,
     }
-    let stores = Stores::open(&run.place).await?;
-    let _lock = match run.dry_run {
+    let mut stores = Stores::open(&run.place).await?;
+    if run.place.directory.as_deref().is_some_and(|folder| is_not_made_yet(folder, &run.place)) {
+        log::info!("there is no backup yet, and so nothing to remove from {}", run.place.local()?.display());
+        stores.local = None;
+    }
+    let _lock = match run.dry_run || stores.all().is_empty() {
         true => None,
         false => {
             let patience = Duration::from_secs(args.patience.wait.into());
@@ -85,12 +91,19 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     joined(tokio::task::spawn_blocking(move || clean(&run, &stores)).await)
 }
 
+/// Whether the first backup is still to make the directory.
+fn is_not_made_yet(folder: &Path, place: &Place) -> bool {
+    let is_missing = folder.try_exists().is_ok_and(|is_there| !is_there);
+    is_missing && (folder == default_directory(&place.instance) || usable::is_to_be_made(folder))
+}
+
 /// A rule that is misspelt keeps nothing, and what it should keep would be removed.
 fn rules_are_spelt_right() -> Result<()> {
-    let Some((name, meant)) = harmful(Harm::Removal) else { return Ok(()) };
-    Err(Error::new(Kind::Config, format!("{name} is set, and pgcellar does not know it: nothing is removed")).hint(
-        format!("rename it to {meant}, which must be meant, or unset it; retention --dry-run shows what would go"),
-    ))
+    let Some(Unread { name, nearest, .. }) = harmful(Harm::Removal) else { return Ok(()) };
+    let rename =
+        nearest.map(|meant| format!("rename it to {meant} if that is what you meant, or ")).unwrap_or_default();
+    Err(Error::new(Kind::Config, format!("no backup is removed while the unknown variable {name} is set"))
+        .hint(format!("{rename}unset it; retention --dry-run shows what would go")))
 }
 
 /// Keeps backups and other runs of this away, which would be in the middle of something.

@@ -118,7 +118,7 @@ fn make_start_tells_of_names_that_nothing_reads() {
         assert!(started(&made), "{made:?}");
         assert!(told.contains("standard input:1: warning: SMTP_PASSWORD: "), "{told}");
         assert!(
-            told.contains("standard input:3: warning: BACKUP_COMPRESION: is not known here: is BACKUP_COMPRESSION"),
+            told.contains("standard input:3: warning: BACKUP_COMPRESION: is unknown and is ignored; did you mean BACKUP_COMPRESSION?"),
             "{told}"
         );
         // What would remove backups that are meant to stay, or send them elsewhere, starts nothing.

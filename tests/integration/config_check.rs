@@ -265,7 +265,7 @@ fn in_a_container_the_environment_is_checked_with_its_files() {
         "environment: AWS_S3_SSE: is 'rot13'",
         "environment: DB_PASSWORD_FILE: cannot read /run/secrets/none",
         "environment: SMTP_USER: is set, and there is no password",
-        "environment: warning: DB_URL: is not known here",
+        "environment: warning: DB_URL: is unknown and is ignored",
         "environment: warning: SMTP_HOST: its quotes",
     ];
     for line in expected {

@@ -85,7 +85,7 @@ fn a_backup_that_fails_pings_with_the_reason() {
     assert_eq!(paths(&requests), ["GET /start", "POST /fail", "POST /fail"]);
     let requests = requests.lock().unwrap();
     assert!(requests[1].1.contains("127.0.0.1:1"), "{requests:?}");
-    assert!(requests[2].1.contains("error: cannot write the backup directory /nonexistent/backups"), "{requests:?}");
+    assert!(requests[2].1.contains("error: the backup directory /nonexistent/backups does not exist"), "{requests:?}");
     assert!(!requests[1].1.contains(crate::common::cluster::PASSWORD));
 }
 

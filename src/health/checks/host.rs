@@ -59,16 +59,14 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
     let (level, message, hint) = match &unit.trouble {
         UnitTrouble::NoNextRun => (
             Level::Critical,
-            format!("{name} has no next run: its schedule does not come any more"),
+            format!("{name} has no next run: its schedule has no future run"),
             format!(
                 "correct the schedule, which systemctl cat {name} shows; then systemctl daemon-reload and systemctl restart {name}"
             ),
         ),
         UnitTrouble::Elapsed => (
             Level::Critical,
-            format!(
-                "{name} has no next run: it has elapsed, and a schedule that was corrected since does not start it again"
-            ),
+            format!("{name} has no next run: it has elapsed, and correcting the schedule does not restart it"),
             format!("systemctl restart {name}"),
         ),
         UnitTrouble::Stopped => (

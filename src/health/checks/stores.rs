@@ -62,7 +62,7 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
 fn in_memory(facts: &Facts, disk: Disk) -> Option<Finding> {
     let store = facts.stores.first().filter(|_| disk.in_memory)?;
     let level = if facts.stores.len() > 1 { Level::Warning } else { Level::Critical };
-    let message = format!("{} is in memory: what is there goes with the next boot", store.location);
+    let message = format!("{} is in memory: its contents are lost at the next reboot", store.location);
     Some(finding(level, "in_memory", store.name, message, "set BACKUP_DIR to a folder on a disk"))
 }
 

@@ -9,6 +9,7 @@ use rustix::fs::Access;
 use crate::error::{Error, Kind, Result};
 use crate::host::unit::named_files::HOMES;
 use crate::host::{mounts, staging, unit};
+use crate::shell_word::{path_word, shell_word};
 
 /// What the names of the folders begin with that systemd makes in the place of /tmp and /var/tmp (`PrivateTmp=` of
 /// `systemd.exec(5)`).
@@ -26,7 +27,7 @@ pub fn check(directory: &Path) -> Result<()> {
     }
     if let Some(place) = mounts::of_fstab(directory) {
         return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
-            .hint(format!("as root: mount {}", place.display())));
+            .hint(format!("as root: mount {}", path_word(&place))));
     }
     if let Some(setting) = private(directory) {
         let why = format!(
@@ -65,7 +66,7 @@ pub fn must_last(directory: &Path) -> Result<()> {
             let shown = directory.display();
             Err(Error::new(
                 Kind::Config,
-                format!("the backup directory {shown} is in memory, and goes with the next boot"),
+                format!("the backup directory {shown} is in memory, and is lost at the next reboot"),
             )
             .hint(elsewhere()))
         }
@@ -81,7 +82,7 @@ pub fn how_to_make(directory: &Path) -> String {
 
 /// The command that makes a backup directory for a user.
 pub fn command(directory: &Path, user: &str) -> String {
-    format!("install -d -o {user} -m 700 {}", unit::quoted(&directory.display().to_string()))
+    format!("install -d -o {} -m 700 {}", shell_word(user), path_word(directory))
 }
 
 /// Where backups can be instead.
@@ -153,6 +154,6 @@ mod tests {
     #[test]
     fn the_command_makes_the_folder() {
         let made = command(Path::new("/srv/a b"), "pgcellar");
-        assert_eq!(made, "install -d -o pgcellar -m 700 \"/srv/a b\"");
+        assert_eq!(made, "install -d -o pgcellar -m 700 '/srv/a b'");
     }
 }

@@ -129,7 +129,7 @@ mod tests {
             instance: "main".to_owned(),
             ..Failure::default()
         };
-        let stopped = "interrupted (nothing half-made was left; run it again)".to_owned();
+        let stopped = "interrupted (no partial files were left; run it again)".to_owned();
         let logged =
             Ok(Logged { lines: Vec::new(), errors: vec!["no space left".to_owned(), stopped.clone()], cause: None });
         assert_eq!(errors(&failure("timeout"), Some(&logged)), ["no space left"]);

@@ -56,18 +56,17 @@ pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Fin
             Origin::Environment => true,
         };
         let comes_of_it = match harm {
-            Some(Harm::Amazon) => ", and the bucket, which would be Amazon's, is not used",
-            Some(Harm::Removal) => ", and retention removes nothing while it is set",
-            None => "",
+            Some(Harm::Amazon) => {
+                "; until it is renamed or removed, the bucket is not used, because requests would go to Amazon"
+            }
+            Some(Harm::Removal) => "; until it is renamed or removed, retention removes nothing",
+            None => " and is ignored",
         };
-        match nearest {
-            Some(nearest) if of_others && harm.is_none() => {
-                findings.warning(&name, format!("is not known here: is {nearest} meant?"));
-            }
-            Some(nearest) => {
-                findings.error(&name, format!("is not known, and does nothing{comes_of_it}: is {nearest} meant?"));
-            }
-            None => findings.warning(&name, "is not known here, and does nothing"),
+        let did_you = nearest.as_ref().map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        let text = format!("is unknown{comes_of_it}{did_you}");
+        match harm.is_some() || (nearest.is_some() && !of_others) {
+            true => findings.error(&name, text),
+            false => findings.warning(&name, text),
         }
     }
 }

@@ -78,14 +78,14 @@ fn backup_dir(source: &Source, values: &Values, path: &Path, findings: &mut Find
         let error = Error::new(Kind::Config, why).hint(format!("systemctl start {unit}; journalctl -u {unit}"));
         findings.error(VARIABLE, error.to_string());
     } else if usable::is_in_memory(path) {
-        let why = format!("{shown} is in memory, and goes with the next boot");
+        let why = format!("{shown} is in memory, and is lost at the next reboot");
         let text = Error::new(Kind::Config, why).hint(usable::elsewhere()).to_string();
         match of_units && !has_bucket {
             true => findings.error(VARIABLE, text),
             false => findings.warning(VARIABLE, text),
         }
     } else if of_units && path.try_exists().is_ok_and(|there| !there) && !path.starts_with(USUAL) {
-        let why = format!("{shown} is not there, and the units cannot make it");
+        let why = format!("{shown} does not exist, and the units cannot create it");
         let command = usable::command(path, "pgcellar");
         findings.error(VARIABLE, Error::new(Kind::Config, why).hint(command).to_string());
     }
@@ -130,7 +130,10 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
         "BACKUP_DIR" => {
             return Some(
                 Error::new(Kind::Config, format!("{shown} is hidden from the units by {why}"))
-                    .hint(format!("leave it out for /var/backups/pgcellar/INSTANCE, or {}", usable::elsewhere()))
+                    .hint(format!(
+                        "remove the setting to use /var/backups/pgcellar/INSTANCE, or {}",
+                        usable::elsewhere()
+                    ))
                     .to_string(),
             );
         }

@@ -97,11 +97,11 @@ fn try_out(directory: &Path) -> Result<Written> {
         Ok(_) => (directory, format!("a file was written to {shown}, forced to the disk and removed, as '{user}'")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().filter(|parent| parent.is_dir()).ok_or_else(|| {
-                Error::new(Kind::CannotWrite, format!("there is neither {shown} nor the folder above it"))
+                Error::new(Kind::CannotWrite, format!("{shown} does not exist, and neither does the folder above it"))
                     .hint(format!("is its disk mounted? if it is, {}", usable::how_to_make(directory)))
             })?;
             write(parent).map_err(|error| {
-                let why = format!("{shown} is not there, and '{user}' cannot make it: {}", reason(&error));
+                let why = format!("{shown} does not exist, and '{user}' cannot create it: {}", reason(&error));
                 Error::new(Kind::CannotWrite, why).hint(usable::how_to_make(directory))
             })?;
             (parent, format!("{shown} is not there yet, and the first backup can make it, as '{user}'"))
@@ -135,7 +135,7 @@ fn refused(folder: &Path, user: &str, error: &std::io::Error) -> Error {
 fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
     let Ok(found) = statfs(folder) else { return };
     if IN_MEMORY.contains(&found.f_type) {
-        let found = format!("{} is in memory: what is there goes with the next boot", folder.display());
+        let found = format!("{} is in memory: its contents are lost at the next reboot", folder.display());
         match usable::must_last(folder).is_err() && alone {
             true => checks.failed("disk", &Error::new(Kind::Config, found).hint(usable::elsewhere())),
             false => checks.warning("disk", found, "set BACKUP_DIR to a folder on a disk"),

@@ -104,14 +104,9 @@ impl Backups {
                 (gap + RUN, format!("the longest gap of the schedule, {}, and {}", hours(gap), hours(RUN)))
             }
             (None, None) if matches!(self.runs, Runs::Off) => {
-                (DAY + RUN, "BACKUP_SCHEDULE is off: MONITOR_RECENT_HOURS tells how old the newest may be".to_owned())
+                (DAY + RUN, "BACKUP_SCHEDULE is off; set MONITOR_RECENT_HOURS".to_owned())
             }
-            (None, None) if matches!(self.runs, Runs::Off) => {
-                (DAY + RUN, "BACKUP_SCHEDULE is off: MONITOR_RECENT_HOURS tells how old the newest may be".to_owned())
-            }
-            (None, None) => {
-                (DAY + RUN, "nothing here tells the gaps of the schedule: MONITOR_RECENT_HOURS can".to_owned())
-            }
+            (None, None) => (DAY + RUN, "the interval of the schedule is unknown; set MONITOR_RECENT_HOURS".to_owned()),
         };
         let next = self.next.or_else(|| match &self.runs {
             _ if self.is_off => None,
