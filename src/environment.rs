@@ -51,6 +51,9 @@ pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
 /// Names the socket at which a unit's program makes itself known (`host::started`).
 pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
+/// Has the names of the variables, with blanks between, that are from a file of settings and not from the environment.
+pub const FROM_FILE: &str = "_PGCELLAR_FROM_FILE";
+
 /// Tells a child of the scheduler that its lines are logged already.
 pub const SCHEDULED: &str = "_PGCELLAR_SCHEDULED";
 
@@ -160,6 +163,8 @@ pub struct Unread {
     pub name: String,
     /// The known one that is most like it.
     pub nearest: Option<String>,
+    /// Whether that one is meant in all likelihood.
+    pub is_likely: bool,
     /// The harm that is done if it is ignored.
     pub harm: Option<Harm>,
 }
@@ -175,8 +180,14 @@ pub enum Harm {
 
 /// Warns of each variable of the environment that looks like ours and that nothing reads.
 pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
-    for Unread { name, nearest, .. } in of_process(declared, meant) {
+    // The scheduler has said it.
+    if std::env::var_os(SCHEDULED).is_some() {
+        return;
+    }
+    for Unread { name, nearest, is_likely, .. } in of_process(declared, meant) {
+        let is_common = COMMON_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         match nearest {
+            _ if meant == Meant::ForOthersToo && is_common && !is_likely => {}
             Some(nearest) => log::warn!("the unknown variable {name} is ignored; did you mean {nearest}?"),
             None => log::warn!("the unknown variable {name} is ignored"),
         }
@@ -190,7 +201,15 @@ pub fn harmful(harm: Harm) -> Option<Unread> {
 }
 
 fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
-    let set = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, !value.is_empty())));
+    let from_file = std::env::var(FROM_FILE).unwrap_or_default();
+    let known = known(declared);
+    // The defaults of an image say nothing of what is meant.
+    let is_default = |name: &str| known.contains(name) && from_file.split(' ').any(|one| one == name);
+    let set = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let says = !value.is_empty() && !is_default(&name);
+        Some((name, says))
+    });
     unread(&set.collect(), declared, meant)
 }
 
@@ -227,7 +246,9 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
         };
         if is_told {
             let harm = says(name).then(|| harm(name, nearest, says)).flatten();
-            found.push(Unread { name: name.clone(), nearest: nearest.map(|nearest| nearest.name.to_owned()), harm });
+            let is_likely = nearest.is_some_and(|nearest| nearest.how != How::Vague);
+            let nearest = nearest.map(|nearest| nearest.name.to_owned());
+            found.push(Unread { name: name.clone(), nearest, is_likely, harm });
         }
     }
     found
@@ -251,13 +272,16 @@ fn is_of_a_link(name: &str) -> bool {
 /// What names of rules of retention begin with.
 const RULES: &[&str] = &["BACKUP_KEEP_", "BACKUP_RETENTION_", "BACKUP_S3_KEEP_", "BACKUP_S3_RETENTION_", "RETENTION_"];
 
+/// What names begin with that programs of all kinds have in the same environment.
+const COMMON_PREFIXES: &[&str] = &["DB_", "MONITOR_", "NOTIFICATION_", "SMTP_"];
+
 /// A name that is only vaguely like a known one does none, unless it calls itself a rule of retention.
 fn harm(name: &str, nearest: Option<Like<'_>>, says: impl Fn(&str) -> bool) -> Option<Harm> {
     let is_rule = |name: &str| RULES.iter().any(|prefix| name.starts_with(prefix));
     match nearest.filter(|nearest| nearest.how != How::Vague) {
         // The one that is meant is set too.
         Some(meant) if says(meant.name) => None,
-        Some(meant) if meant.name == "AWS_ENDPOINT_URL" => Some(Harm::Amazon),
+        Some(meant) if meant.name == "AWS_ENDPOINT_URL" => says("AWS_S3_BUCKET").then_some(Harm::Amazon),
         Some(meant) => (is_rule(meant.name) && meant.name != "RETENTION_SCHEDULE").then_some(Harm::Removal),
         None => is_rule(name).then_some(Harm::Removal),
     }

@@ -23,6 +23,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("BACKUP_PATH", "BACKUP_DIR"),
     ("BACKUP_S3_BUCKET", "AWS_S3_BUCKET"),
     ("DB_DATABASE", "DB_NAME"),
+    ("DB_HOSTNAME", "DB_HOST"),
     ("DB_PASS", "DB_PASSWORD"),
     ("DB_PWD", "DB_PASSWORD"),
     ("DB_USERNAME", "DB_USER"),

@@ -2,7 +2,9 @@ use super::*;
 
 fn told(names: &[&str], meant: Meant) -> Vec<(String, Option<String>, Option<Harm>)> {
     let declared = crate::cli::Cli::variables();
-    let set = names.iter().map(|name| (name.trim_end_matches('=').to_owned(), !name.ends_with('='))).collect();
+    let bucket = ("AWS_S3_BUCKET".to_owned(), !names.contains(&"AWS_BUCKET"));
+    let set = names.iter().map(|name| (name.trim_end_matches('=').to_owned(), !name.ends_with('='))).chain([bucket]);
+    let set = set.collect();
     let found = unread(&set, &declared, meant);
     found.into_iter().map(|found| (found.name, found.nearest, found.harm)).collect()
 }
@@ -20,7 +22,7 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
     ("BACKUP_KEEP_DAYLY", Some("BACKUP_KEEP_DAILY"), Some(Harm::Removal)),
     ("BACKUP_S3_KEEP_MONTLY", Some("BACKUP_S3_KEEP_MONTHLY"), Some(Harm::Removal)),
     ("RETENTION_SHEDULE", Some("RETENTION_SCHEDULE"), None),
-    ("RESTORE_STAGING", None, None),
+    ("RESTORE_STAGING", Some("RESTORE_STAGING_DIR"), None),
     ("RESTORE_DIRECTORY", None, None),
     ("MONITOR_SCHEDUL", Some("MONITOR_SCHEDULE"), None),
     ("DRILL_JOB", Some("DRILL_JOBS"), None),

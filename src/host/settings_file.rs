@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::config::env_file::EnvFile;
 use crate::config::readers;
-use crate::environment::ENV_FILE;
+use crate::environment::{ENV_FILE, FROM_FILE};
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::journal;
 use crate::printable::printable;
@@ -39,7 +39,9 @@ pub fn become_with_settings() -> Option<Error> {
         let mut command = Command::new(program);
         let mut words = std::env::args_os();
         command.arg0(words.next().unwrap_or_else(|| "pgcellar".into())).args(words).env_remove(ENV_FILE);
-        command.envs(added(&file, is_set));
+        let added = added(&file, is_set);
+        let names: Vec<&str> = added.iter().map(|(name, _)| *name).collect();
+        command.env(FROM_FILE, names.join(" ")).envs(added);
         Ok(command)
     };
     Some(match with_settings() {

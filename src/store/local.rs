@@ -134,13 +134,19 @@ impl LocalStore {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.ends_with(PARTIAL) || name.starts_with('.') {
+            // The second is the file system's own (`mke2fs(8)`), and root's.
+            if name.ends_with(PARTIAL) || name.starts_with('.') || (prefix.is_empty() && name == "lost+found") {
                 continue;
             }
             let key = format!("{prefix}{name}");
             match irregular::look(&entry.path())? {
                 Some(metadata) if metadata.is_dir() && prefix.is_empty() => {
                     match self.walk(&entry.path(), &format!("{key}/"), entries) {
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                            let folder = entry.path();
+                            let closed = Error::read(format!("{} in the backup directory", folder.display()), &error);
+                            return Err(closed.hint(usable::how_to_give(&folder)).into());
+                        }
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }

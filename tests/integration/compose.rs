@@ -122,7 +122,7 @@ fn make_start_tells_of_names_that_nothing_reads() {
             "{told}"
         );
         // What would remove backups that are meant to stay, or send them elsewhere, starts nothing.
-        for harmful in ["RETENTION_DAYS=30\n", "AWS_ENDPOINT=https://minio.example.org\n"] {
+        for harmful in ["RETENTION_DAYS=30\n", "AWS_S3_BUCKET=b\nAWS_ENDPOINT=https://minio.example.org\n"] {
             let made = make(target, Some(harmful));
             assert!(!started(&made) && !made.1.contains(" up "), "{made:?}");
         }

@@ -80,6 +80,13 @@ pub fn how_to_make(directory: &Path) -> String {
     format!("as root: {}", command(directory, &user))
 }
 
+/// What to do about a folder in the backup directory that is another user's.
+pub fn how_to_give(folder: &Path) -> String {
+    let user = whoami::username().unwrap_or_else(|_| "pgcellar".to_owned());
+    let folder = path_word(folder);
+    format!("as root: chown -R {} {folder} if it is of a backup; if not, move it elsewhere", shell_word(&user))
+}
+
 /// The command that makes a backup directory for a user.
 pub fn command(directory: &Path, user: &str) -> String {
     format!("install -d -o {} -m 700 {}", shell_word(user), path_word(directory))

@@ -48,7 +48,7 @@ pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Fin
         Origin::Environment if unit::is_of_instance() => Meant::ForOurUnit,
         Origin::File | Origin::Environment => Meant::ForOthersToo,
     };
-    for Unread { name, nearest, harm } in unread(&names, declared, meant) {
+    for Unread { name, nearest, harm, .. } in unread(&names, declared, meant) {
         // A container's environment, and a file that compose reads, are for other programs too.
         let of_others = match source.origin {
             Origin::Units { .. } => false,
