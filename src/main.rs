@@ -20,6 +20,10 @@ use pgcellar::{environment, stdout, task};
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    started::end(run_verb())
+}
+
+fn run_verb() -> ExitCode {
     if let Some(error) = settings_file::become_with_settings() {
         log::error!("{error}");
         return error.exit_code();

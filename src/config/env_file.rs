@@ -66,25 +66,35 @@ struct Parser {
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
+/// The bytes of a file, whatever stands under its name.
+///
+/// # Errors
+/// What is no file, or larger than 1 MiB, is `InvalidData`.
+pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => no_more_than_a_mebibyte(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
+    }
+}
+
+/// All that comes from a reader, such as a pipe.
+pub fn no_more_than_a_mebibyte(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 MiB")),
+        false => Ok(bytes),
+    }
+}
+
 impl EnvFile {
     /// Reads a file, whatever stands under its name: what is no file, such as a pipe, would be waited for without end.
     ///
     /// # Errors
     /// What is no file, or larger than 1 MiB, is `InvalidData`.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let file =
-            File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
-        let metadata = file.metadata()?;
-        let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
-        if !metadata.is_file() {
-            return refused("it is no file");
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > LARGEST {
-            true => refused("it is larger than 1 MiB"),
-            false => Ok(EnvFile::parse(&String::from_utf8_lossy(&bytes))),
-        }
+        bytes(path).map(|bytes| EnvFile::parse(&String::from_utf8_lossy(&bytes)))
     }
 
     /// Reads a file's text. Nothing in it is an error: what systemd would ignore is a fault.

@@ -1,4 +1,4 @@
-//! Being told to stop: SIGINT and SIGTERM end a task cleanly.
+//! Being told to stop: SIGINT, SIGTERM, SIGHUP and SIGQUIT end a task cleanly.
 
 use std::io::{self, Read};
 
@@ -15,18 +15,22 @@ pub const INTERRUPTED: &str = "interrupted";
 pub struct Stop(CancellationToken);
 
 impl Stop {
-    /// Begins to listen for SIGINT and SIGTERM.
+    /// Begins to listen for SIGINT, SIGTERM and SIGQUIT, and for SIGHUP unless nohup(1) or the like has it ignored.
     pub fn listen() -> Result<Self> {
         let stop = Stop::default();
         let listen = |kind| {
             signal(kind).map_err(|error| Error::new(Kind::System, format!("cannot listen for signals: {error}")))
         };
         let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let mut quit = listen(SignalKind::quit())?;
+        let mut hangup = if hangup_is_ignored() { None } else { Some(listen(SignalKind::hangup())?) };
         let token = stop.0.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = quit.recv() => {}
+                _ = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => {}
             }
             token.cancel();
         });
@@ -73,6 +77,13 @@ impl Stop {
             done = step => done,
         }
     }
+}
+
+/// Whether this process ignores SIGHUP, the first bit of the mask (`proc_pid_status(5)`, `SigIgn`).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// A reader that fails once the process was told to stop.

@@ -11,18 +11,16 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::config::env_file::EnvFile;
 use crate::environment::UNIT_STARTED;
 use crate::error::{Error, Kind, Result, reason};
+use crate::host::started::{self, Awaited, Program};
 use crate::host::stop::Stop;
 use crate::host::unit::drop_in::{self, DropIn};
-use crate::host::unit::named_files::NamedFiles;
+use crate::host::unit::named_files::{self, NamedFiles};
 use crate::host::unit::{self, SETTINGS};
-use crate::host::{mounts, started, systemctl, unit_failure};
+use crate::host::{mounts, systemctl, unit_failure};
 use crate::printable::printable;
 
 /// Where drills find their sandbox; only its socket starts one.
 const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
-
-/// What systemd-run ends with where a signal has ended the unit's program (`EXIT_EXCEPTION`).
-const BY_A_SIGNAL: u8 = 255;
 
 /// What to run as which instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +65,7 @@ fn must_exist(user: &str) -> Result<()> {
 pub fn run(call: &Call) -> Result<ExitCode> {
     call.user.as_deref().map_or(Ok(()), must_exist)?;
     can_be_written(call.output.as_deref())?;
-    for path in &call.files {
-        path.metadata().map_err(|error| Error::read(path.display(), &error))?;
-    }
+    call.files.iter().try_for_each(|path| named_files::must_be_handed_in(path))?;
     let program = std::env::current_exe()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the path of this program: {error}")))?;
     let path = unit::settings(&call.instance);
@@ -81,10 +77,14 @@ pub fn run(call: &Call) -> Result<ExitCode> {
     mounts::mount(&folders);
     let unit = Unit { call, folders };
     let _drop_in = DropIn::write(&unit.name(), &unit.overrides())?;
-    let awaited = started::Awaited::listen()?;
-    let words = unit.words(&program, awaited.path());
-    let code = wait(&words, &unit.name())?;
-    explained(code, awaited.has_come(), &unit)
+    let cannot =
+        |error: std::io::Error| Error::new(Kind::System, format!("cannot run systemd-run: {}", reason(&error)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    runtime.block_on(async {
+        let awaited = Awaited::listen(&unit.name())?;
+        let code = wait(&unit.words(&program, awaited.path()), &unit.name()).await;
+        explained(code?, awaited.program().await, &unit)
+    })
 }
 
 /// Refuses a file that the unit cannot see.
@@ -101,42 +101,42 @@ fn can_be_written(output: Option<&Path>) -> Result<()> {
     }
 }
 
-/// The exit code of systemd-run, once it has ended. Being told to stop, it stops the unit.
-fn wait(words: &[OsString], unit: &str) -> Result<u8> {
+/// The exit code of systemd-run, once it has ended; none if a signal has ended it. Being told to stop, it stops the unit.
+async fn wait(words: &[OsString], unit: &str) -> Result<Option<u8>> {
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("cannot run systemd-run: {}", reason(&error)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-    runtime.block_on(async {
-        let stop = Stop::listen()?;
-        let mut child = tokio::process::Command::new("systemd-run").args(words).spawn().map_err(cannot)?;
-        let ended = tokio::select! {
-            ended = child.wait() => ended,
-            () = stop.wait() => {
-                let mut call = tokio::process::Command::new("systemctl");
-                call.args(["stop", "--quiet", "--", unit]).stdin(Stdio::null()).stderr(Stdio::null());
-                drop(call.status().await);
-                child.wait().await
-            }
-        };
-        let code = ended.map_err(cannot)?.code().and_then(|code| u8::try_from(code).ok());
-        code.ok_or_else(|| stop.error())
-    })
+    let stop = Stop::listen()?;
+    let mut child = tokio::process::Command::new("systemd-run").args(words).spawn().map_err(cannot)?;
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        () = stop.wait() => {
+            let mut call = tokio::process::Command::new("systemctl");
+            call.args(["stop", "--quiet", "--", unit]).stdin(Stdio::null()).stderr(Stdio::null());
+            drop(call.status().await);
+            child.wait().await
+        }
+    };
+    Ok(ended.map_err(cannot)?.code().and_then(|code| u8::try_from(code).ok()))
 }
 
-/// The verb's exit code, if it was the verb that gave it.
-fn explained(code: u8, has_started: bool, unit: &Unit<'_>) -> Result<ExitCode> {
+/// The verb's exit code, which the program itself has told: that of systemd-run says nothing of its own.
+fn explained(code: Option<u8>, program: Program, unit: &Unit<'_>) -> Result<ExitCode> {
     let name = unit.name();
     let look = format!("journalctl -u '{name}' and systemctl list-units --failed tell more");
     let failed = |what: String, hint: String| Err(Error::new(Kind::System, what).hint(hint));
-    match (code, has_started, unit_failure::of_status(code.into(), &unit.call.instance)) {
-        (BY_A_SIGNAL, true, _) => {
-            failed(format!("{name} was terminated by a signal, perhaps for lack of memory"), look)
+    let why = code.and_then(|code| unit_failure::of_status(code.into(), &unit.call.instance));
+    match (program, code, why) {
+        (Program::Ended(status), ..) => Ok(ExitCode::from(status)),
+        (Program::BrokenOff, ..) => {
+            failed(format!("{name} was ended by a signal or a limit of the unit, perhaps for lack of memory"), look)
         }
-        (_, true, _) => Ok(ExitCode::from(code)),
-        (_, false, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
-        (0, ..) => failed(format!("systemd did not start {name}, because something that it needs failed"), look),
+        (Program::NotStarted, _, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
+        (Program::NotStarted, Some(0), _) => failed(
+            format!("systemd did not start {name}: something that it needs failed, or it was stopped before it began"),
+            look,
+        ),
         // systemd-run has said why.
-        _ => failed(
+        (Program::NotStarted, ..) => failed(
             format!("systemd rejected {name}"),
             "the lines above tell why; a drop-in for the task's unit holds for this call too".to_owned(),
         ),
@@ -279,15 +279,17 @@ mod tests {
     fn only_the_verb_itself_can_end_well() {
         let call = call("list", None);
         let unit = Unit { call: &call, folders: Vec::new() };
-        let end = |code, started| explained(code, started, &unit).map_err(|error| error.to_string());
-        assert!(end(0, true).is_ok() && end(66, true).is_ok());
-        for (code, started, part) in [
-            (0, false, "something that it needs"),
-            (243, false, "243"),
-            (1, false, "lines above"),
-            (255, true, "signal"),
+        let end = |code, program| explained(code, program, &unit).map_err(|error| error.to_string());
+        assert_eq!(end(Some(0), Program::Ended(66)).unwrap(), ExitCode::from(66));
+        assert_eq!(end(Some(1), Program::Ended(0)).unwrap(), ExitCode::SUCCESS);
+        for (code, program, part) in [
+            (Some(0), Program::NotStarted, "something that it needs"),
+            (Some(243), Program::NotStarted, "243"),
+            (Some(1), Program::NotStarted, "lines above"),
+            (Some(0), Program::BrokenOff, "signal"),
+            (None, Program::BrokenOff, "signal"),
         ] {
-            assert!(end(code, started).unwrap_err().contains(part), "{code}");
+            assert!(end(code, program).unwrap_err().contains(part), "{code:?} {program:?}");
         }
     }
 

@@ -64,14 +64,22 @@ pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
             None if *variable == "BACKUP_DIR" => &usual,
             None => continue,
         };
-        let is_usable = folder.starts_with('/') && !folder.contains(|c: char| c.is_control());
-        match is_usable {
-            false => faults.push(format!("{variable}={} is no absolute path", printable(&redacted(folder)))),
-            true if !folders.iter().any(|known| known == folder) => folders.push(folder.to_owned()),
-            true => {}
+        match why_unusable(folder) {
+            Some(why) => faults.push(format!("{variable}={} {why}", printable(&redacted(folder)))),
+            None if !folders.iter().any(|known| known == folder) => folders.push(folder.to_owned()),
+            None => {}
         }
     }
     (folders, faults)
+}
+
+/// Why systemd does not take a path for a unit.
+pub fn why_unusable(path: &str) -> Option<&'static str> {
+    match path {
+        path if !path.starts_with('/') || path.contains(|c: char| c.is_control()) => Some("is no absolute path"),
+        path if path.split('/').any(|part| part == "..") => Some("has '..' in it, and systemd ignores such a path"),
+        _ => None,
+    }
 }
 
 /// A path as one word of a unit's property (`systemd.syntax(7)`, "Quoting").
@@ -105,6 +113,8 @@ mod tests {
         let (folders, faults) = of("BACKUP_DIR=backups\nRESTORE_STAGING_DIR=/srv/x\n");
         assert_eq!(folders, ["/srv/x"]);
         assert_eq!(faults, ["BACKUP_DIR=backups is no absolute path"]);
+        let (folders, faults) = of("BACKUP_DIR=/srv/x/../x\n");
+        assert!(folders.is_empty() && faults[0].starts_with("BACKUP_DIR=/srv/x/../x has '..' in it"), "{faults:?}");
     }
 
     /// A unit file has a credential twice, as it is and encrypted, and names no other one.

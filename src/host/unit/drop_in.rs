@@ -57,7 +57,9 @@ pub fn assignments(verb: &str, instance: &str) -> Vec<String> {
         // What the generator writes, `pgcellar -i` has from the same list.
         folder.is_some_and(|name| own.iter().any(|one| one == name)) && !path.starts_with("/run/systemd/generator")
     };
-    let texts = paths.split_ascii_whitespace().map(Path::new).filter(is_own).filter_map(|path| {
+    // A path with a blank stands in quotes.
+    let paths = shlex::split(&paths).unwrap_or_default();
+    let texts = paths.iter().map(Path::new).filter(is_own).filter_map(|path| {
         std::fs::read_to_string(path).inspect_err(|error| log::warn!("cannot read {}: {error}", path.display())).ok()
     });
     texts.flat_map(|text| parse(&text)).collect()

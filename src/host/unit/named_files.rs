@@ -4,11 +4,32 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Kind, Result};
+
 /// What `ProtectHome=` hides (`systemd.exec(5)`).
 pub const HOMES: &[&str] = &["/home", "/root", "/run/user"];
 
 /// What `PrivateTmp=` puts an empty folder in the place of.
 pub const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
+
+/// Refuses what no unit can be handed.
+pub fn must_be_handed_in(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let found = path.metadata().map_err(|error| Error::read(shown.to_string(), &error))?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("{shown} is a pipe or a device, which the unit of the instance cannot be handed"),
+        )
+        .hint("put it into a file first"));
+    }
+    let is_hidden = HOMES.iter().chain(TEMPORARY).any(|folder| path.starts_with(folder));
+    if is_hidden && shown.to_string().contains(['"', '\\']) {
+        return Err(Error::new(Kind::Usage, format!("systemd does not take the name {shown} for a unit"))
+            .hint("rename the file, or make a link with another name in a folder such as /srv"));
+    }
+    Ok(())
+}
 
 /// The files, and what of the confinement must give way for them.
 #[derive(Debug, Default, PartialEq, Eq)]

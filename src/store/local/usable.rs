@@ -35,11 +35,19 @@ pub fn check(directory: &Path) -> Result<()> {
         );
         return Err(Error::new(Kind::Config, format!("{why} there ({setting})")).hint(elsewhere()));
     }
-    if unit::is_own() && directory.metadata().is_err() && is_hidden(directory) {
+    if unit::is_own() && sees_nothing(directory) {
         let why = format!("the units do not see the backup directory {shown} (ProtectHome=yes)");
         return Err(Error::new(Kind::Config, why).hint(elsewhere()));
     }
-    Ok(())
+    // A link that leads out of what the unit sees, or nowhere.
+    match std::fs::read_link(directory) {
+        Ok(target) if directory.metadata().is_err() => {
+            let why = format!("the backup directory {shown} is a link to {}, which is not there", target.display());
+            let why = if unit::is_own() { why + " for a unit" } else { why };
+            Err(Error::new(Kind::Config, why).hint(elsewhere()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
@@ -98,6 +106,13 @@ pub fn elsewhere() -> String {
         "set BACKUP_DIR to a folder such as /srv/backups, made by {}",
         command(Path::new("/srv/backups"), "pgcellar")
     )
+}
+
+/// Whether the directory is hidden by `ProtectHome=`: nothing of it is seen, or the empty folder that stands in the place of a
+/// home.
+fn sees_nothing(directory: &Path) -> bool {
+    let is_home = HOMES.iter().any(|home| directory == Path::new(home));
+    is_hidden(directory) && (directory.metadata().is_err() || (is_home && is_in_memory(directory)))
 }
 
 /// Whether it is below a folder that `ProtectHome=` hides.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Kind, reason};
 use crate::host::unit::named_files::{HOMES, TEMPORARY};
-use crate::host::{mounts, systemctl};
+use crate::host::{mounts, systemctl, unit};
 use crate::printable::printable;
 use crate::redacted::shown_path;
 use crate::store::local::usable;
@@ -114,6 +114,9 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
     if !path.is_absolute() {
         let what = if FILES.contains(&variable) { "its value" } else { &shown };
         return Some(format!("{what} is no absolute path, and the units need one"));
+    }
+    if let Some(why) = path.to_str().and_then(unit::why_unusable) {
+        return Some(format!("{shown} {why}: name it without"));
     }
     // A link leads to what is hidden.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());

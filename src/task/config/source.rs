@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::env_file::{Assignment, EnvFile, is_name};
+use crate::config::env_file::{self, Assignment, EnvFile, is_name};
 use crate::config::readers::Readers;
 use crate::error::Error;
 use crate::task::config::findings::Findings;
@@ -36,7 +36,12 @@ impl Source {
     /// Reads a file, and finds what systemd ignores in it.
     pub fn of_file(path: &Path, origin: Origin) -> Findings {
         let label = path.display().to_string();
-        let read = std::fs::read(path).map_err(|error| Error::read("it", &error).to_string()).and_then(|bytes| {
+        let read = match origin {
+            Origin::Units { .. } => env_file::bytes(path),
+            // Such as the other end of a pipe.
+            _ => std::fs::File::open(path).and_then(env_file::no_more_than_a_mebibyte),
+        };
+        let read = read.map_err(|error| Error::read("it", &error).to_string()).and_then(|bytes| {
             String::from_utf8(bytes).map_err(|_| "it is not UTF-8, and systemd does not take it".to_owned())
         });
         let text = match read {
