@@ -30,10 +30,8 @@ pub fn check(directory: &Path) -> Result<()> {
             .hint(format!("as root: mount {}", path_word(&place))));
     }
     if let Some(setting) = private(directory) {
-        let why = format!(
-            "what is written to the backup directory {shown} goes with the unit, which has a folder of its own"
-        );
-        return Err(Error::new(Kind::Config, format!("{why} there ({setting})")).hint(elsewhere()));
+        let why = format!("the service has a private folder in the place of the backup directory {shown} ({setting})");
+        return Err(Error::new(Kind::Config, format!("{why}, which is removed when it stops")).hint(elsewhere()));
     }
     if unit::is_own() && sees_nothing(directory) {
         let why = format!("the units do not see the backup directory {shown} (ProtectHome=yes)");
