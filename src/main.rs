@@ -12,7 +12,7 @@ use pgcellar::environment::Meant;
 use pgcellar::error::{Error, Kind, Result};
 use pgcellar::host::stop::Stop;
 use pgcellar::host::surroundings::Surroundings;
-use pgcellar::host::{closed, event, journal, progress, settings_file, started, systemd_run, unit};
+use pgcellar::host::{closed, event, journal, progress, rotated_file, settings_file, started, systemd_run, unit};
 use pgcellar::redacted::redacted;
 use pgcellar::{environment, stdout, task};
 
@@ -89,8 +89,11 @@ fn log_by_hand(verb: &Verb) {
         Verb::Drill(_) => "drill",
         _ => return,
     };
-    if std::env::var_os(environment::SCHEDULED).is_none() && Surroundings::here().is_container() {
-        journal::copy_to(&closed::logs().join("cron.log"), task);
+    let place = Surroundings::here();
+    if std::env::var_os(environment::SCHEDULED).is_none() && place.is_container() {
+        // Beside a run by hand there is the scheduler, which rotates its files itself.
+        let limit = (place == Surroundings::Job).then_some(rotated_file::LIMIT);
+        journal::copy_to(&closed::logs().join("cron.log"), task, limit);
         journal::copy("begins, by hand");
     }
 }

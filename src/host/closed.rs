@@ -26,23 +26,38 @@ pub struct Closed {
 
 /// Which of the folder of backups and that of logs are closed to us. Missing folders are left out.
 pub fn folders(backups: Option<&Path>, logs: &Path) -> Vec<Closed> {
-    let found: Vec<(&Path, bool, String)> = [(backups, true), (Some(logs), false)]
+    let place = Surroundings::here();
+    let all = [(backups, true), (Some(logs), false)];
+    let there: Vec<(&Path, bool)> = all
         .into_iter()
-        .filter_map(|(folder, no_backups)| {
-            let folder = folder.filter(|folder| folder.is_dir())?;
-            match may(folder, Access::WRITE_OK | Access::EXEC_OK) {
-                false => Some((folder, no_backups, format!("{} cannot be written by {}", folder.display(), us()))),
-                true => closed_files(folder, no_backups).map(|words| (folder, false, words)),
-            }
-        })
+        .filter_map(|(folder, of_backups)| Some((folder.filter(|folder| folder.is_dir())?, of_backups)))
         .collect();
-    let all: Vec<&Path> = found.iter().map(|(folder, ..)| *folder).collect();
-    let hint = Surroundings::here().give(&all);
+    let found: Vec<(&Path, bool, String)> =
+        there.iter().filter_map(|(folder, of_backups)| closed(folder, *of_backups)).collect();
+    let folders: Vec<&Path> = found.iter().map(|(folder, ..)| *folder).collect();
+    let hint = place.give(&folders);
     let told = |(folder, no_backups, message): (&Path, bool, String)| {
         let folder = folder.display().to_string();
         Closed { folder, no_backups, message, hint: hint.clone() }
     };
-    found.into_iter().map(told).collect()
+    let mut told: Vec<Closed> = found.into_iter().map(told).collect();
+    // A container that has this one thing to do may well have been given what it only reads.
+    let read_only = there.into_iter().filter(|(folder, _)| place != Surroundings::Job && is_read_only(folder));
+    told.extend(read_only.map(|(folder, of_backups)| Closed {
+        folder: folder.display().to_string(),
+        no_backups: of_backups,
+        message: format!("{} is mounted read-only", folder.display()),
+        hint: place.mount_writable(folder),
+    }));
+    told
+}
+
+/// Whether no backups can be made because of a folder, and what is closed to us.
+fn closed(folder: &Path, of_backups: bool) -> Option<(&Path, bool, String)> {
+    match may(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        false => Some((folder, of_backups, format!("{} cannot be written by {}", folder.display(), us()))),
+        true => closed_files(folder, of_backups).map(|words| (folder, false, words)),
+    }
 }
 
 /// The folder of logs as the scheduler has it.
@@ -56,6 +71,11 @@ fn us() -> String {
 
 fn may(path: &Path, access: Access) -> bool {
     !matches!(accessat(CWD, path, access, AtFlags::EACCESS), Err(rustix::io::Errno::ACCESS))
+}
+
+/// Whether its file system is read-only, which no rights mend.
+fn is_read_only(folder: &Path) -> bool {
+    matches!(accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS), Err(rustix::io::Errno::ROFS))
 }
 
 /// Files of a folder that cannot be read, or logs that cannot be written.

@@ -52,15 +52,13 @@ struct Copy {
 
 static COPY: Mutex<Option<Copy>> = Mutex::new(None);
 
-/// How much the file holds, in bytes. The scheduler, which writes to it too, begins a new one before that.
-const LIMIT: u64 = 2 << 20;
-
 /// From now on the log lines of this run go to a file as well, each with the time and the task's name, if there is its folder.
-pub fn copy_to(path: &Path, task: &'static str) {
+/// Where nothing else keeps the file small, `limit` says how many bytes it may hold.
+pub fn copy_to(path: &Path, task: &'static str, limit: Option<u64>) {
     if !path.parent().is_some_and(Path::is_dir) {
         return;
     }
-    match RotatedFile::open(path, LIMIT) {
+    match RotatedFile::open(path, limit) {
         Ok(file) => *COPY.lock().unwrap_or_else(PoisonError::into_inner) = Some(Copy { task, file }),
         Err(error) => log::debug!("{} does not have this run: {}", path.display(), reason(&error)),
     }

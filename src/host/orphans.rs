@@ -49,11 +49,11 @@ fn children() -> Result<Vec<Pid>> {
     let us = getpid();
     let processes = fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?.flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
-    Ok(ids.filter(|id| parent(*id) == Some(us)).collect())
+    Ok(ids.filter(|id| parent_of(*id) == Some(us)).collect())
 }
 
-/// Field 4 of `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it stands in brackets, and may have any character.
-fn parent(id: Pid) -> Option<Pid> {
+/// The parent of a process: field 4 of `/proc/PID/stat` (`proc_pid_stat(5)`): the name before it stands in brackets, and may have any character.
+pub fn parent_of(id: Pid) -> Option<Pid> {
     let stat = fs::read(format!("/proc/{}/stat", id.as_raw_nonzero())).ok()?;
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
@@ -70,7 +70,7 @@ mod tests {
     fn a_child_has_its_parent() {
         let mut child: Child = Command::new("sleep").arg("60").spawn().unwrap();
         let id = Pid::from_child(&child);
-        assert_eq!(parent(id), Some(getpid()));
+        assert_eq!(parent_of(id), Some(getpid()));
         assert!(children().unwrap().contains(&id));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use rustix::process::Pid;
+
 use crate::environment::SCHEDULED;
+use crate::host::orphans::parent_of;
 use crate::shell_word::path_word;
 
 /// Set by container managers, and by our images (<https://systemd.io/CONTAINER_INTERFACE/>). A booted systemd takes it away
@@ -123,6 +126,24 @@ impl Surroundings {
         }
     }
 
+    /// What lets us write to a folder that is mounted read-only.
+    pub fn mount_writable(&self, folder: &Path) -> String {
+        let (word, folder) = (path_word(folder), folder.display());
+        match self {
+            Surroundings::Container(_) | Surroundings::Job => {
+                format!(
+                    "start the container anew with the volume of {folder} mounted without :ro (read_only in a compose file)"
+                )
+            }
+            Surroundings::Pod(_) => {
+                format!("remove readOnly: true from the pod's volumeMount of {folder}, and from its volume")
+            }
+            Surroundings::Systemd | Surroundings::Shell => {
+                format!("as root: mount -o remount,rw $(findmnt -n -o TARGET --target {word})")
+            }
+        }
+    }
+
     /// How PostgreSQL's client programs of a major version get here.
     pub fn client_programs(&self, major: u32) -> String {
         match self.is_container() {
@@ -151,10 +172,37 @@ impl Surroundings {
 /// Whether we are the very program that the container was started for, and not its scheduler. What is run in a container by
 /// `docker exec` has no parent there.
 fn is_job() -> bool {
-    let first =
-        rustix::process::getpid().is_init() || rustix::process::getppid().is_some_and(|parent| parent.is_init());
     let stays = std::env::args_os().any(|argument| argument == "schedule" || argument == "drill-sandbox");
-    first && !stays && std::env::var_os(SCHEDULED).is_none()
+    !stays && std::env::var_os(SCHEDULED).is_none() && is_of_init()
+}
+
+/// Whether the container's first process has started us, itself or by others that only hand our command on: Docker's own init
+/// comes before that of the image.
+fn is_of_init() -> bool {
+    let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(|argument| argument.into_encoded_bytes()).collect();
+    let mut process = rustix::process::getpid();
+    loop {
+        if process.is_init() {
+            return true;
+        }
+        match parent_of(process) {
+            Some(parent) if parent.is_init() || hands_on(parent, &arguments) => process = parent,
+            _ => return false,
+        }
+    }
+}
+
+/// Whether the command line of a process ends with these arguments.
+fn hands_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
+    let line = std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
+    ends_with(&line, arguments)
+}
+
+/// The arguments of a command line have a zero behind each (`proc_pid_cmdline(5)`).
+fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
+    let line = line.strip_suffix(&[0]).unwrap_or(line);
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    words.len() > arguments.len() && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
 }
 
 /// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.
@@ -174,6 +222,17 @@ fn is_for_backups(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_init_hands_the_command_on_and_a_shell_does_not() {
+        let own = [b"list".to_vec(), b"--json".to_vec()];
+        assert!(ends_with(b"tini\0--\0entrypoint\0list\0--json\0", &own));
+        assert!(ends_with(b"/sbin/docker-init\0--\0tini\0--\0entrypoint\0list\0--json\0", &own));
+        for other in [b"bash\0".as_slice(), b"sh\0-c\0pgcellar list --json\0", b"list\0--json\0", b""] {
+            assert!(!ends_with(other, &own), "{other:?}");
+        }
+        assert!(!is_of_init());
+    }
 
     #[test]
     fn commands_are_those_of_the_place() {

@@ -64,7 +64,10 @@ impl Messages {
     /// The first line that says what went wrong, and what followed it.
     pub fn failure(&self) -> Option<String> {
         let lines: Vec<&str> = self.lines().filter(|line| !line.trim().is_empty()).collect();
-        let bad = lines.iter().position(|line| line.contains("error: ") || line.contains("fatal: "));
+        let bad = lines.iter().position(|line| {
+            // The server that initdb starts speaks as servers do.
+            ["error: ", "fatal: ", "FATAL: ", "PANIC: "].iter().any(|word| line.contains(word))
+        });
         let from = bad.unwrap_or(lines.len().saturating_sub(2));
         let told: Vec<&str> = lines.get(from..)?.iter().take(3).copied().collect();
         (!told.is_empty()).then(|| told.join(" | "))

@@ -26,6 +26,8 @@ use crate::postgres::programs::Programs;
 use crate::task::drill::wire::{self, Message, Order};
 
 mod folders;
+mod ipc;
+mod leavings;
 mod listen;
 mod loading;
 mod look;
@@ -102,6 +104,10 @@ async fn held(
             let held = drill(&restore, globals, incoming).await;
             cluster.stop().await;
             held
+        }
+        Err(error) if ipc::is_used_up() => {
+            let hint = "the System V shared memory of this machine or container is used up (ipcs --shmems): restart the sandbox's container";
+            Err(Failed::Here(Error::new(Kind::System, error.message()).hint(hint)))
         }
         Err(error) => Err(Failed::Here(error)),
     };

@@ -46,9 +46,9 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
         memory => memory?,
     };
     let closed = closed::folders(settings.place.directory.as_deref(), &args.log_dir);
-    if let Some(first) = closed.first() {
-        let all: Vec<&str> = closed.iter().map(|closed| closed.message.as_str()).collect();
-        log::error!("{}; this mends it: {}", all.join(", and "), first.hint);
+    for some in closed.chunk_by(|one, next| one.hint == next.hint) {
+        let all: Vec<&str> = some.iter().map(|closed| closed.message.as_str()).collect();
+        log::error!("{}; this mends it: {}", all.join(", and "), some[0].hint);
     }
     let mut scheduler = Scheduler::new(settings, memory, book, stop);
     scheduler.announce();

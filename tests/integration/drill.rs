@@ -14,6 +14,7 @@ use crate::common::process::hand_over;
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
+mod listen;
 mod sizes;
 mod values;
 

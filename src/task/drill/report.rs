@@ -48,7 +48,8 @@ impl Report {
     pub fn turn(&self, manifest: &Manifest) -> Turn {
         let held = match &self.error {
             None => Held::Yes,
-            Some(error) if error.kind() == Kind::NotHere => Held::No(Trouble::from(error)),
+            // A sandbox that hangs up is one that is busy, or that does not work: twice in a row is no chance.
+            Some(error) if matches!(error.kind(), Kind::NotHere | Kind::TryAgain) => Held::No(Trouble::from(error)),
             Some(_) => Held::Unknown,
         };
         Turn { database: manifest.database.clone(), held }

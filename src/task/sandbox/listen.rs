@@ -17,10 +17,12 @@ use crate::cli::SandboxArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::orphans;
 use crate::host::stop::Stop;
-use crate::host::surroundings::Surroundings;
 use crate::host::thread::joined;
 use crate::task::drill::link::arguments;
-use crate::task::sandbox::{folders, parent};
+use crate::task::sandbox::leavings::Leavings;
+use crate::task::sandbox::outbox::Outbox;
+use crate::task::sandbox::parent;
+use crate::task::sandbox::restore::Failed;
 
 mod socket;
 
@@ -36,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
     orphans::adopt()?;
     let mut socket = Socket::bind(path)?;
+    let mut leavings = Leavings::at_start(&parent(args));
     log::info!("waiting for drills at {}", path.display());
     loop {
         let stream = tokio::select! {
@@ -43,37 +46,47 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
             () = stop.wait() => return Ok(()),
             stream = socket.accept() => stream?,
         };
-        // Elsewhere these folders are not ours alone.
-        if Surroundings::here().is_container() {
-            empty(args, path).await?;
-        }
-        let stream = hold(args, stream, stop).await?;
+        let removed;
+        (leavings, removed) = tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            removed = leavings.remove() => removed?,
+        };
+        let stream = match removed {
+            Ok(()) => hold(args, &leavings.folder(), stream, stop).await?,
+            Err(error) => refuse(stream, error).await,
+        };
         if socket.is_taken_away() {
             log::warn!("what was restored has taken {} away: it is made again", path.display());
-            socket = Socket::bind(path)?;
+            socket = Socket::bind_again(path)?;
         }
         // The drill waits for this end, so that the next one finds our socket and not another one that restored code has made.
         drop(stream.shutdown(Shutdown::Both));
     }
 }
 
-/// Removes what earlier drills have left in the folders that restored code can write to.
-async fn empty(args: &SandboxArgs, socket: &Path) -> Result<()> {
-    let mut all = vec![parent(args), "/tmp".into(), "/dev/shm".into()];
-    all.extend(socket.parent().map(Path::to_owned));
-    let kept = socket.to_owned();
-    let work = move || all.iter().try_for_each(|folder| folders::empty(folder, &kept));
-    joined(tokio::task::spawn_blocking(work).await)
+/// Tells a drill why it cannot be held.
+async fn refuse(stream: UnixStream, error: Error) -> UnixStream {
+    log::error!("a drill cannot be held: {error}");
+    let told = async {
+        let broken = |error: std::io::Error| Error::write("the stream to the drill", &error);
+        stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
+        Outbox::new(stream.try_clone().map_err(broken)?).tell(Failed::Here(error).message()).await
+    };
+    if let Err(error) = told.await {
+        log::debug!("{error}");
+    }
+    stream
 }
 
 /// Holds a drill in a process of its own, and ends all that this leaves. Gives the stream, which the drill sees the end of when it is
 /// closed here.
-async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<UnixStream> {
+async fn hold(args: &SandboxArgs, folder: &Path, stream: UnixStream, stop: &Stop) -> Result<UnixStream> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
     let program = std::env::current_exe().map_err(cannot)?;
     let ours = stream.try_clone().map_err(cannot)?;
     let mut command = Command::new(program);
-    command.args(arguments(args.directory.as_deref(), args.pg_bindir.as_deref()));
+    command.args(arguments(Some(folder), args.pg_bindir.as_deref()));
     command.stdin(Stdio::from(OwnedFd::from(stream))).stdout(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(cannot)?;
     drop(command);

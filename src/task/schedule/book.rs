@@ -12,11 +12,8 @@ use crate::calendar::tasks::{TASKS, Task};
 use crate::error::reason;
 use crate::host::event;
 use crate::host::journal;
-use crate::host::rotated_file::RotatedFile;
+use crate::host::rotated_file::{LIMIT, RotatedFile};
 use crate::printable::printable;
-
-/// How much a file holds, in bytes; an older one is kept beside it.
-const LIMIT: u64 = 1 << 20;
 
 /// The log.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Book {
             if files.iter().any(|(open, _)| *open == name) {
                 continue;
             }
-            match RotatedFile::open(&self.folder.join(name), LIMIT) {
+            match RotatedFile::open(&self.folder.join(name), Some(LIMIT)) {
                 Ok(file) => files.push((name, file)),
                 Err(error) => closed.push((name, error)),
             }

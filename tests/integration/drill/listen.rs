@@ -1,0 +1,91 @@
+//! A sandbox that waits at a socket, in folders where its user has other files too.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use super::*;
+
+/// Code that leaves folders deeper than any path beside the cluster, and says that it ran.
+const BURY: &str = r#"perl -e 'chdir "../../.."; mkdir "ran"; for (1 .. 30) { mkdir "d" x 200; chdir "d" x 200 } mkdir "x"; mkdir "x/y"; chmod 0, "x"'"#;
+
+/// A sandbox at a socket in the folder of backups, as one that has them and the user in common.
+fn listen(cellar: &Cellar) -> (Running, PathBuf) {
+    let socket = cellar.backup_dir().join("drill.socket");
+    let arguments = ["drill-sandbox".as_ref(), "--listen".as_ref(), socket.as_os_str()];
+    let sandbox = cellar.run(arguments).env("container", "oci").by_unprivileged_user().start();
+    sandbox.wait_for_stderr("waiting for drills at");
+    (sandbox, socket)
+}
+
+fn drill_there(cellar: &Cellar, socket: &Path, id: &Value) -> Run {
+    let run = cellar.run(["drill", "--json", "--wait=60", id.as_str().unwrap()]);
+    run.env("DRILL_SOCKET", socket).by_unprivileged_user()
+}
+
+#[test]
+fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
+    let database = small("drill_listen");
+    database.sql(
+        "CREATE FUNCTION evil(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; \
+         CREATE TABLE trap (a int CHECK (evil(a))); INSERT INTO trap VALUES (1)",
+    );
+    let program = format!("cat >/dev/null; {BURY}").replace('\'', "''");
+    database.sql(&format!(
+        "CREATE OR REPLACE FUNCTION evil(int) RETURNS boolean LANGUAGE plpgsql AS \
+         $$ BEGIN COPY (SELECT 1) TO PROGRAM '{program}'; RETURN true; END $$"
+    ));
+    let cellar = cellar(&database);
+    let id = back_up(&cellar)["id"].clone();
+    let given = cellar.scratch().join("clusters");
+    let photos = given.join("photos");
+    let keep = |name: &str| {
+        fs::create_dir_all(&photos).unwrap();
+        fs::write(photos.join(name), name).unwrap();
+        fs::write(given.join(name), name).unwrap();
+        for path in [&photos, &photos.join(name), &given.join(name)] {
+            hand_over(path);
+        }
+    };
+    keep("before");
+    let (sandbox, socket) = listen(&cellar);
+    keep("after");
+    for _ in 0..3 {
+        assert_eq!(drill_there(&cellar, &socket, &id).succeeds().json()[0]["result"], "passed");
+    }
+    let own = left(&cellar).into_iter().find(|name| name.starts_with("pgcellar-drill-")).unwrap();
+    assert!(given.join(&own).join("ran").is_dir());
+    let mut there = left(&cellar);
+    there.sort();
+    assert_eq!(there, ["after", "before", &own, "photos"]);
+    assert!(photos.join("before").exists() && photos.join("after").exists());
+    // What it cannot remove ends no more than the drill.
+    if rustix::process::geteuid().is_root() {
+        let foreign = given.join(own).join("foreign");
+        fs::create_dir_all(foreign.join("deep")).unwrap();
+        let told = drill_there(&cellar, &socket, &id).fails(OSFILE).says("cannot be drilled here");
+        told.says(foreign.to_str().unwrap());
+        fs::remove_dir_all(foreign).unwrap();
+        drill_there(&cellar, &socket, &id).succeeds();
+    }
+    sandbox.signal(Signal::TERM);
+    assert_eq!(sandbox.wait().code(), Some(0));
+}
+
+#[test]
+fn a_sandbox_that_hangs_up_twice_is_told_by_the_monitor() {
+    let database = small("drill_hung_up");
+    let cellar = cellar(&database);
+    back_up(&cellar);
+    let socket = cellar.scratch().join("hangs-up.socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    hand_over(&socket);
+    thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    let monitor = || cellar.run(["monitor", "check"]).by_unprivileged_user().finish();
+    for _ in 0..2 {
+        assert!(!monitor().stdout.contains("drill_not_held"));
+        let run = cellar.run(["drill", "--each", "--wait=0"]).env("DRILL_SOCKET", &socket);
+        run.by_unprivileged_user().fails(75).says("the sandbox hung up");
+    }
+    let told = monitor().stdout;
+    assert!(told.contains("drill_not_held") && told.contains("the last 2 times"), "{told}");
+}
