@@ -18,20 +18,24 @@ BACKUP = nestjs_starter_backup
 # A terminal is passed on if there is one, so that a restore can ask.
 in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
-# A service that does not get healthy says why in its log.
-tell_why = { docker ps --all --filter name=^$(BACKUP)$$ --format '{{.Names}}: {{.Status}}'; docker logs --tail 5 $(BACKUP); exit 1; }
-# The containers of both setups have the same names, as each command here says.
-project = docker inspect --type container --format '{{index .Config.Labels "com.docker.compose.project"}}' $(BACKUP) 2>/dev/null
-not_beside = @! $(project) | grep -qx $(1) || { echo 'the container $(BACKUP) is there already: make $(2) comes first, and keeps its data' >&2; exit 1; }
-
+# A service that does not get healthy says why: in its log, or by its last check.
+tell_why = { docker ps --all --filter name=^$(BACKUP)$$ --format '{{.Names}}: {{.Status}}'; docker logs --tail 20 $(BACKUP); \
+	docker inspect --format '{{with .State.Health}}{{range .Log}}{{"\f"}}{{.Output}}{{end}}{{end}}' $(BACKUP) | \
+	awk 'BEGIN { RS = "\f" } { last = $$0 } END { print last }' >&2; exit 1; }
+# Development has a project of its own, whatever COMPOSE_PROJECT_NAME says: in the one of production, its containers would take the
+# place of production's. That of production may have another name, for its volumes have it too.
+dev = docker compose --project-name nestjs_starter_dev --file compose.dev.yaml
+# The containers of both setups have the same names, as each command here says; of which file they are made, compose has noted.
+made_from = docker ps --all --filter 'name=^nestjs_starter_(db|backup|drill)$$' --format '{{.Label "com.docker.compose.project.config_files"}}'
+not_beside = @! $(made_from) | grep -q$(1) 'compose\.dev\.yaml' || { echo 'the containers nestjs_starter_* are there already: make $(2) comes first, and keeps their data' >&2; exit 1; }
 
 # A container gets the variables that compose.yaml names, and so it cannot tell of a name in .env that is misspelt. Only the names
 # are looked at here, and no value leaves the file.
-check_env = [ ! -e .env ] || sed 's/\([=:]\)..*/\1set/' .env | \
+check_env = [ ! -e .env ] || scripts/env-names .env | \
 	docker run --rm --interactive --network none pgcellar pgcellar --quiet config check --names -
 
 start: ## Start the database and the backup service
-	$(call not_beside,nestjs_starter_dev,dev-down)
+	$(call not_beside,,dev-down)
 	docker compose build
 	@$(check_env)
 	@docker compose up --detach --wait || $(tell_why)
@@ -55,16 +59,16 @@ backup-check: ## Say whether the backups are as they should be
 	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
 
 dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
-	$(call not_beside,nestjs_starter,stop)
-	docker compose --file compose.dev.yaml build
+	$(call not_beside,v,stop)
+	$(dev) build
 	@$(check_env)
-	@docker compose --file compose.dev.yaml up --detach --wait || $(tell_why)
+	@$(dev) up --detach --wait || $(tell_why)
 
 dev-down: ## Stop it; its database and backups stay
-	docker compose --file compose.dev.yaml down
+	$(dev) down
 
 dev-clean: ## Stop it, and remove its database, its backups and everything else of it
-	docker compose --file compose.dev.yaml down --volumes --remove-orphans
+	$(dev) down --volumes --remove-orphans
 
 image: ## Build the images of the backup service and of the drills' sandbox
 	docker compose build

@@ -147,7 +147,15 @@ pub fn secret_place(credential: &str, variable: &str, file: Option<&Path>) -> Op
 }
 
 fn wrong(setting: &str, value: &str, expected: &str) -> Error {
-    Error::new(Kind::Config, format!("{setting} is {}, and should be {expected}", shown(value)))
+    let error = Error::new(Kind::Config, format!("{setting} is {}, and should be {expected}", shown(value)));
+    match setting.contains("_PORT") && ["tcp://", "udp://"].iter().any(|start| value.trim_start().starts_with(start)) {
+        // Kubernetes documentation, "Service", environment variables; Docker documentation, "Legacy container links".
+        true => error.hint(
+            "Kubernetes, or a link of Docker, sets this for a service of such a name: set enableServiceLinks: false for the \
+             pod, or the variable itself",
+        ),
+        false => error,
+    }
 }
 
 /// Refuses a URL or a connection string with a password where a name is expected. `hint` names the settings for its parts.

@@ -229,6 +229,9 @@ pub struct Schedule {
     pub because: String,
     /// The next run, where it is known.
     pub next: Option<Timestamp>,
+    /// Whether the settings switch it off.
+    #[serde(skip)]
+    pub is_off: bool,
 }
 
 /// A disk.
@@ -254,6 +257,11 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// Whether the last run of this task has failed, as its service or as a scheduler's task.
+    pub fn is_failure_of(&self, task: &str) -> bool {
+        self.is_failed_service_of(task) || (self.name == task && matches!(self.trouble, UnitTrouble::Failed(_)))
+    }
+
     /// Whether it is the service of this task, and its last run failed.
     pub fn is_failed_service_of(&self, task: &str) -> bool {
         matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))

@@ -85,6 +85,7 @@ pub fn facts() -> Facts {
             recent: Duration::from_secs(26 * 3600),
             because: "the longest gap of the schedule, 24 h, and 2 h".to_owned(),
             next: Some("2024-01-01T02:00:00Z".parse().unwrap()),
+            is_off: false,
         },
         disk: Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(1 << 20), in_memory: false }),
         closed: Vec::new(),

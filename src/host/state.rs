@@ -89,13 +89,17 @@ async fn locked(path: &Path, deadline: Instant) -> Result<File> {
     }
 }
 
-/// In the unit's state directory; by hand and in a container in the backup directory, where no backup's name begins with
+/// The unit's state directory: the first of several, which are divided by colons (`systemd.exec(5)`).
+pub fn of_unit() -> Option<PathBuf> {
+    let first = std::env::var("STATE_DIRECTORY").ok()?.split(':').next().map(PathBuf::from);
+    first.filter(|folder| folder.is_absolute())
+}
+
+/// Where a state is kept: in the unit's state directory; by hand and in a container in the backup directory, where no backup's name begins with
 /// a dot; else where a user's state belongs.
-fn path(place: &Place, name: &str) -> Result<PathBuf> {
+pub fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let file = format!("{}.{name}.json", place.instance);
-    // Several are divided by colons (systemd.exec(5)).
-    let unit = std::env::var("STATE_DIRECTORY").ok().and_then(|list| list.split(':').next().map(PathBuf::from));
-    if let Some(folder) = unit.filter(|folder| folder.is_absolute()) {
+    if let Some(folder) = of_unit() {
         return Ok(folder.join(file));
     }
     if let Some(folder) = place.directory.as_ref().filter(|folder| folder.is_dir()) {

@@ -33,8 +33,11 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
     let mut errors = 0;
     for mut findings in sources(args)? {
         match findings.source.take() {
-            Some(source) if args.names => names::misspelt(&source, &Cli::variables(), &mut findings),
-            Some(source) => look(&source, &mut findings).await,
+            Some(source) if args.names => names::misspelt_for_compose(&source, &Cli::variables(), &mut findings),
+            Some(source) => {
+                names::misspelt(&source, &Cli::variables(), &mut findings);
+                look(&source, &mut findings).await;
+            }
             None => {}
         }
         let text = findings.to_string();
@@ -64,6 +67,16 @@ pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
             source.assignments.retain(|one| one.name != name);
             source.assignments.push(Assignment { line: 0, name: name.to_owned(), value });
         }
+        names::misspelt(&source, &Cli::variables(), &mut findings);
+        look(&source, &mut findings).await;
+    }
+    findings.into_texts()
+}
+
+/// What is wrong with the values in the environment, or to be said of them, in the same way; nothing of unknown variables.
+pub async fn of_values() -> Vec<(bool, String)> {
+    let mut findings = Source::of_environment();
+    if let Some(source) = findings.source.take() {
         look(&source, &mut findings).await;
     }
     findings.into_texts()

@@ -63,6 +63,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         Err(error) => return Err(merged.or_unread(error)),
     };
     let (mut reports, mut turns) = (Vec::new(), Vec::new());
+    let several = subjects.len() > 1;
     for subject in subjects {
         let report = match hold(&run, &subject).await {
             Ok(drill) => Report::of(drill),
@@ -71,7 +72,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         if stop.requested() {
             return Err(stop.error());
         }
-        report.tell(&subject.manifest, args.each);
+        report.tell(&subject.manifest, several);
         turns.push(report.turn(&subject.manifest));
         reports.push(report);
     }

@@ -12,6 +12,7 @@ use crate::error::{Kind, Result};
 use crate::host::closed;
 use crate::host::stop::Stop;
 use crate::printable::printable;
+use crate::task::config;
 
 mod alert;
 mod book;
@@ -36,6 +37,7 @@ const NAP: Duration = Duration::from_secs(20);
 /// Runs the tasks. Everything that can be checked is checked first; after that only a signal ends it.
 pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let settings = Settings::new(args)?;
+    tell_what_is_wrong().await;
     let book = Arc::new(Book::open(&args.log_dir));
     let memory = match Memory::open(&settings.place).await {
         // A container that ends is begun again and again, and tells nobody why.
@@ -60,6 +62,16 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     }
     scheduler.end().await;
     Ok(())
+}
+
+/// What a task would find wrong only when it is due.
+async fn tell_what_is_wrong() {
+    for (is_warning, text) in config::of_values().await {
+        match is_warning {
+            true => log::warn!("{}", printable(&text)),
+            false => log::error!("{}", printable(&text)),
+        }
+    }
 }
 
 struct Scheduler<'a> {

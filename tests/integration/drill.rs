@@ -272,6 +272,16 @@ fn the_newest_backup_of_each_database() {
     let results = outcome.json();
     assert_eq!(results.as_array().unwrap().len(), 2, "{outcome}");
     assert!(results.as_array().unwrap().iter().all(|one| one["result"] == "passed"), "{outcome}");
+
+    // Each error is told once.
+    let nowhere = cellar.scratch().join("nowhere");
+    let each = || cellar.run(["drill", "--each"]).env("DRILL_SOCKET", &nowhere).by_unprivileged_user();
+    let shown = nowhere.display().to_string();
+    let outcome = each().finish();
+    assert!(outcome.code() != Some(0) && outcome.stderr.contains("2 of 2 drills could not be held"), "{outcome}");
+    assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 2, "{outcome}");
+    let outcome = each().arguments(["--database", one.name()]).finish();
+    assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 1, "{outcome}");
 }
 
 /// Whether a process works in a folder below this one.

@@ -130,10 +130,41 @@ fn the_names_alone_are_checked_of_a_file_for_compose() {
         warned.stdout.contains(".env:1: warning: MONITOR_RECENT_HOUR: ") && !warned.stdout.contains("hunter2"),
         "{warned}"
     );
-    let refused = check("RETENTION_DAYS=30\n");
+    let refused = check("BACKUP_RETENTION_DAY=30\r\n");
     assert_eq!(refused.code(), Some(exit::CONFIG), "{refused}");
     assert!(
-        refused.stdout.contains(".env:1: RETENTION_DAYS: ") && refused.stdout.contains("BACKUP_RETENTION_DAYS"),
+        refused.stdout.contains(".env:1: BACKUP_RETENTION_DAY: ") && refused.stdout.contains("BACKUP_RETENTION_DAYS?"),
         "{refused}"
     );
+    // What an app calls so never reaches the container.
+    let of_an_app = check("RETENTION_DAYS=30\nAWS_S3_ENDPOINT=https://s3.example.org\nAWS_ENDPOINT_URLS=x\n");
+    assert_eq!(of_an_app.code(), Some(0), "{of_an_app}");
+    assert!(of_an_app.stdout.contains(".env:1: warning: RETENTION_DAYS: "), "{of_an_app}");
+    for nothing in ["", "\"\"", "''", "\r"] {
+        let no_bucket = check(&format!("AWS_S3_BUCKET={nothing}\nAWS_ENDPOINT_URLS=x\n"));
+        assert_eq!(no_bucket.code(), Some(0), "{nothing}: {no_bucket}");
+    }
+    let bucket = check("AWS_S3_BUCKET=b\nAWS_ENDPOINT_URLS=x\n");
+    assert_eq!(bucket.code(), Some(exit::CONFIG), "{bucket}");
+    assert!(bucket.stdout.contains(".env:2: AWS_ENDPOINT_URLS: "), "{bucket}");
+    fs::write(&path, b"# gr\xfc\xdfe\nBACKUP_SCHEDULE=0 2 * * *\n").unwrap();
+    let latin = cellar.run(["config", "check", "--names"]).arguments([&path]).without("BACKUP_DIR").succeeds();
+    assert_eq!(latin.stdout, "", "{latin}");
+}
+
+/// What `make start` hands on of `.env`: names, and nothing of the values, however they are written.
+#[test]
+fn no_value_leaves_a_file_for_compose() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    let text =
+        b"# gr\xfc\xdf LATIN=x\nA=secret \xfc secret\r\nB=\"\"\nexport C=''\nKEY=\"-----\nsecret=\nsecret\\\" secret\n\
+        secret\" # c\nD = secret\nE: secret\nF=#c\nG=\r\nsecret\n\xfc=secret\n";
+    fs::write(&path, text).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/env-names");
+    let output = std::process::Command::new(script).arg(&path).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines, ["", "A=set", "B=", "C=", "KEY=set", "", "", "", "D=set", "E=set", "F=", "G=", "", ""]);
 }

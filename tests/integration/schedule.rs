@@ -12,7 +12,7 @@ use crate::common::family::{Process, are_gone, descendants, wait_until_gone};
 use crate::common::held::Held;
 use crate::common::mailbox::{Mail, Mailbox, Manner};
 use crate::common::pgcellar::{Run, Running};
-use crate::common::{Cellar, Cluster, Version, exit};
+use crate::common::{Cellar, Cluster, Version, exit, forged};
 
 /// Docker kills a container that it has told to stop after this time.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -366,12 +366,18 @@ fn a_first_backup_that_has_failed_is_not_waited_for() {
         let state = json!({"tasks": {"backup": {"since": ago(minutes), "failed": failed}}});
         fs::write(folder.join("main.schedule.json"), state.to_string()).unwrap();
     };
-    // That was before the first one of this database was due.
+    // That was before this database was to be backed up, and there are backups of another one.
+    forged::lay(&cellar.backup_dir(), "other", 1);
     failed(60);
     let outcome = health().succeeds();
     assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
     failed(1);
-    let outcome = health().finish();
+    assert_eq!(health().finish().code(), Some(2));
+    fs::remove_dir_all(cellar.backup_dir()).unwrap();
+    fs::create_dir(cellar.backup_dir()).unwrap();
+    // There is none at all: whenever a run has failed, and whenever the next one is due, that was the first one.
+    failed(60);
+    let outcome = health().env("BACKUP_SCHEDULE", "0 2 1 1 *").finish();
     assert_eq!(outcome.code(), Some(2), "{outcome}");
     for words in
         ["[CRITICAL] no_backup shop", "[WARNING] unit_failed backup", "exit status 77", "docker exec ", "docker logs "]

@@ -106,6 +106,15 @@ fn look(facts: &Facts) -> String {
 
 fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
     let name = quoted(protection.database);
+    let has_failed = || facts.units.iter().any(|unit| unit.is_failure_of("backup"));
+    if facts.schedule.is_off
+        && protection.backups.is_empty()
+        && expected.first_due.is_none_or(|_| expected.has_time(facts.now))
+        && !has_failed()
+    {
+        let message = format!("there is no backup of {name} yet, and none begins by itself: BACKUP_SCHEDULE is off");
+        return Some(finding(Level::Warning, "no_backup", protection.database, message, look(facts)));
+    }
     if let Some(due) = expected.first_due
         && protection.backups.is_empty()
         && expected.has_time(facts.now)

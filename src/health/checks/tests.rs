@@ -137,6 +137,24 @@ fn databases_without_a_backup() {
 }
 
 #[test]
+fn no_backup_begins_by_itself() {
+    let mut facts = with(Vec::new());
+    facts.schedule.is_off = true;
+    finds(&facts, &settings(), Level::Warning, "no_backup", "shop");
+    assert!(findings(&facts, &settings())[0].message.ends_with("BACKUP_SCHEDULE is off"));
+    // MONITOR_RECENT_HOURS says how often something else should make them.
+    for (due, level) in [(14, Level::Warning), (-2, Level::Critical)] {
+        facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(due));
+        finds(&facts, &settings(), level, "no_backup", "shop");
+    }
+    // One that was begun has failed.
+    facts.databases[0].first_due = None;
+    facts.units.push(Unit { name: "backup".to_owned(), trouble: UnitTrouble::Failed("exit-code".to_owned()) });
+    let found = findings(&facts, &settings());
+    assert_eq!((found[0].level, found[0].check), (Level::Critical, "no_backup"));
+}
+
+#[test]
 fn few_backups() {
     for (least, silent) in [(7, true), (8, false)] {
         let settings = MonitorSettings { min_backups: least, ..settings() };

@@ -15,9 +15,11 @@ pub type Values = BTreeMap<String, String>;
 /// What variables of other programs begin with too.
 const SHARED: &[&str] = &["AWS_", "DB_", "FORCE_", "PG_", "SCHEDULE", "SMTP_"];
 
-/// Looks at the names and the outside of the values, and returns the values without what does not belong to them.
+/// How many letters of a name are wrong at the most where it is misspelt, and not another one.
+const LETTERS: usize = 2;
+
+/// Looks at the outside of the values, and returns the values without what does not belong to them.
 pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) -> Values {
-    misspelt(source, declared, findings);
     let known = known(declared);
     let mut values = Values::new();
     let mut lines = BTreeMap::new();
@@ -38,6 +40,23 @@ pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findin
         }
     }
     values
+}
+
+/// Tells of names in a file that compose reads. A name that compose.yaml does not have reaches no container, so what is another
+/// program's does no harm there; but one that is ours but for a letter was meant to hold, and does not.
+pub fn misspelt_for_compose(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
+    let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
+    for Unread { name, nearest, harm, .. } in unread(&names, declared, Meant::ForOthersToo) {
+        let Some(nearest) = nearest else {
+            findings.warning(&name, "is unknown and is ignored");
+            continue;
+        };
+        let text = format!("is unknown and is ignored; did you mean {nearest}?");
+        match harm.is_some() && strsim::osa_distance(&name, &nearest) <= LETTERS {
+            true => findings.error(&name, text),
+            false => findings.warning(&name, text),
+        }
+    }
 }
 
 /// Tells of variables that nothing reads.

@@ -1,5 +1,6 @@
 //! What is checked: a file, or the environment.
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::config::env_file::{self, Assignment, EnvFile, is_name};
@@ -62,11 +63,16 @@ impl Source {
     /// The names in a file that compose reads (compose-go's `dotenv`), or in standard input. What they are set to is left out.
     pub fn of_names(path: &Path) -> Findings {
         let (label, read) = match path == Path::new("-") {
-            true => ("standard input".to_owned(), std::io::read_to_string(std::io::stdin())),
-            false => (path.display().to_string(), std::fs::read_to_string(path)),
+            true => {
+                let mut bytes = Vec::new();
+                let read = std::io::stdin().lock().read_to_end(&mut bytes);
+                ("standard input".to_owned(), read.map(|_| bytes))
+            }
+            false => (path.display().to_string(), std::fs::read(path)),
         };
         let text = match read {
-            Ok(text) => text,
+            // Names are ASCII, in whatever encoding the comments are.
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
                 let mut findings = Findings::new(label, None);
                 findings.error_in(0, Error::read("it", &error).to_string());
@@ -76,7 +82,7 @@ impl Source {
         let name = |(line, text): (usize, &str)| {
             let text = text.trim();
             let (name, value) = text.strip_prefix("export ").unwrap_or(text).split_once(['=', ':'])?;
-            let value = if value.trim().is_empty() { "" } else { "set" };
+            let value = if matches!(value.trim(), "" | "\"\"" | "''") { "" } else { "set" };
             let name = Some(name.trim()).filter(|name| is_name(name))?;
             Some(Assignment { line: line + 1, name: name.to_owned(), value: value.to_owned() })
         };

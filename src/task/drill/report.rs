@@ -55,7 +55,7 @@ impl Report {
         Turn { database: manifest.database.clone(), held }
     }
 
-    /// Tells people and the journal.
+    /// Tells people and the journal. Where there is no other backup, its error is the run's own.
     pub fn tell(&self, manifest: &Manifest, several: bool) {
         if let (Some(error), true) = (&self.error, several) {
             log::error!("{}: {}", called(manifest), printable(&error.to_string()));
@@ -123,7 +123,7 @@ fn differing(id: &str) -> String {
 }
 
 /// The run's own result.
-pub fn conclude(mut reports: Vec<Report>) -> Result<()> {
+pub fn conclude(reports: Vec<Report>) -> Result<()> {
     let total = reports.len();
     let failed: Vec<&Drill> = reports
         .iter()
@@ -135,15 +135,25 @@ pub fn conclude(mut reports: Vec<Report>) -> Result<()> {
             1 => format!("the drill of {} has failed", printable(&first.id)),
             _ => format!("{} of {total} drills have failed", failed.len()),
         };
-        let why = first.differences.first().map(|why| format!(": {}", printable(why))).unwrap_or_default();
-        return Err(Error::new(Kind::Data, format!("{which}{why}")).hint(differing(&first.id)));
+        // What differs was told.
+        return Err(Error::new(Kind::Data, which).hint(differing(&first.id)));
     }
-    match reports.iter().position(|report| report.error.is_some()) {
+    let not_held = reports.iter().filter(|report| report.error.is_some()).count();
+    match reports.into_iter().find_map(|Report { id, error, .. }| Some((id.unwrap_or_default(), error?))) {
         None => Ok(()),
-        Some(at) => {
-            let Report { id, error, .. } = reports.swap_remove(at);
-            let error = error.unwrap_or_else(|| Error::new(Kind::Internal, "an error was lost"));
-            Err(error.context(printable(&id.unwrap_or_default())))
-        }
+        Some((id, error)) if total == 1 => Err(error.context(printable(&id))),
+        Some((_, first)) => Err(several(not_held, total, &first)),
+    }
+}
+
+/// The error of several, each of which was told: of the kind of the first one.
+fn several(not_held: usize, total: usize, first: &Error) -> Error {
+    let mut error = Error::new(first.kind(), format!("{not_held} of {total} drills could not be held"));
+    if let Some(hint) = first.hint_text() {
+        error = error.hint(hint);
+    }
+    match first.cause() {
+        Some(cause) => error.caused_by(cause),
+        None => error,
     }
 }

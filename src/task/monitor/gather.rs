@@ -35,7 +35,7 @@ use units::Units;
 const BACKUP: &str = "backup";
 
 /// How long a server may take to tell its databases.
-const ASKING: Duration = Duration::from_secs(40);
+const ASKING: Duration = Duration::from_secs(30);
 
 /// What is known of an instance, and what was found in it.
 #[derive(Debug)]
@@ -73,12 +73,16 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         None => None,
     };
     let connection = Connection::new(&args.connection)?;
-    let found = stores::read(&place, Some(&connection)).await?;
     let password = unusable_keys.iter().any(|key| key.setting.starts_with("DB_") || key.setting == keys::ALL);
-    let on_server = match wanted {
-        Some(_) if !password => ask(&connection).await,
-        _ => Ok(None),
+    let on_server = async {
+        match wanted {
+            Some(_) if !password => ask(&connection).await,
+            _ => Ok(None),
+        }
     };
+    // At once: where both hang, whoever asks for the verdict would wait for one after the other.
+    let (found, on_server) = tokio::join!(stores::read(&place, Some(&connection)), on_server);
+    let found = found?;
     let excluded = names("BACKUP_EXCLUDE_DATABASES", args.databases.exclude_databases.as_deref().unwrap_or_default())?;
     let expected = expected(wanted.as_ref(), &on_server, &found.stores, &excluded);
     let OfServer { server, half_dropped, products } = of_server(on_server, &expected, &excluded, &found.of_others);
@@ -86,18 +90,20 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let units = Units::ask(&place.instance).await;
     let backups = Backups::new(settings, &units, &retention.zone, now).await;
     let schedule = backups.facts(settings, now);
-    let backed_up = found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
+    let backed_up: BTreeSet<&str> =
+        found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
     let seen = seen::note(&place, &expected, &backed_up, now);
     let (troubled, failed) = (units.troubled().await, memory::failed(&place));
-    // One that has had its turn waits for nothing any more.
-    let has_failed = |due: &Timestamp| {
-        let failed = failed.iter().any(|(task, failed)| task == BACKUP && failed.at >= *due);
-        *due <= now && (failed || troubled.iter().any(|unit| unit.is_failed_service_of(BACKUP)))
+    // One that has had its turn waits for nothing any more. Where there is no backup at all, that was its turn.
+    let none_yet = backed_up.is_empty();
+    let has_failed = |since: Timestamp, due: &Timestamp| {
+        failed.iter().any(|(task, failed)| task == BACKUP && (none_yet || failed.at >= since))
+            || ((none_yet || *due <= now) && troubled.iter().any(|unit| unit.is_failed_service_of(BACKUP)))
     };
     let mut databases = Vec::new();
     for name in expected {
         let first_due = match seen.since(&name) {
-            Some(since) => backups.due(since, now).await.filter(|due| !has_failed(due)),
+            Some(since) => backups.due(since, now).await.filter(|due| !has_failed(since, due)),
             None => None,
         };
         databases.push(Expected { first_due, name });

@@ -57,6 +57,11 @@ pub fn failed(place: &Place) -> Vec<(String, Failed)> {
     state.tasks.into_iter().filter_map(|(name, task)| Some((name, task.failed?))).collect()
 }
 
+/// Whether a scheduler of this instance has left its memory.
+pub fn is_kept(place: &Place) -> bool {
+    state::peek::<State>(place, NAME).is_some()
+}
+
 /// A run that was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {

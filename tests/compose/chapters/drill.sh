@@ -39,7 +39,7 @@ chapter "What is in the sandbox"
 run 0 'docker exec nestjs_starter_drill id' 'uid=10002\(pgcellar-drill\) gid=10002\(pgcellar-drill\) groups=10002\(pgcellar-drill\)$'
 run 0 'docker inspect nestjs_starter_drill --format "{{.HostConfig.NetworkMode}} {{range .Mounts}}{{.Name}}={{.Destination}} {{end}}" |
     tr " " "\n" | sort | xargs' '^nestjs_starter_drill-data=/var/tmp nestjs_starter_drill-socket=/run/pgcellar-drill none$'
-run 1 'docker exec nestjs_starter_drill env | grep -E "DB_|AWS_|SMTP_|PGCELLAR_|BACKUP_"'
+run 0 'docker exec nestjs_starter_drill env >env && grep -c ^PATH= env && echo $(grep -cE "DB_|AWS_|SMTP_|PGCELLAR_|BACKUP_" env) settings' '^1$' '^0 settings$'
 run 1 'docker exec nestjs_starter_drill touch /etc/test' 'Read-only file system'
 run 0 'docker exec nestjs_starter_drill grep -E "Cap(Eff|Bnd)|NoNewPrivs" /proc/1/status' 'CapEff:.0000000000000000' \
     'CapBnd:.0000000000000000' 'NoNewPrivs:.1'
@@ -58,7 +58,7 @@ run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill la
 run 0 'docker exec nestjs_starter_drill cat /var/tmp/reach.log' 'RAN as pgcellar-drill' 'LEFT a process' '^END$'
 run 1 'docker exec nestjs_starter_drill grep REACHED /var/tmp/reach.log'
 run 0 'docker top nestjs_starter_drill' 'drill-sandbox --listen'
-run 1 'docker top nestjs_starter_drill | grep -E "sleep|postgres"'
+run 0 'docker top nestjs_starter_drill >top && echo $(grep -cE "sleep|postgres" top) processes, $(grep -c drill-sandbox top) sandbox' '^0 processes, [1-9][0-9]* sandbox$'
 run 0 'docker exec nestjs_starter_drill ls -A /var/tmp' '^reach\.log$'
 
 chapter "Code in a backup that is after the drills themselves"

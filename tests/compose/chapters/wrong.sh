@@ -21,6 +21,33 @@ run 77 'docker exec --env DB_PASSWORD=wrong nestjs_starter_backup /backup/backup
 # Its first backup is due within a minute; what becomes of it is looked at below.
 run 0 'docker run --detach --name failing --network nestjs_starter_database --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
     --env DB_NAME=x --env DB_PASSWORD=wrong pgcellar'
+# The first one by its schedule is due in months, and the one that was wanted at the start has failed.
+run 0 'docker run --detach --name rare --network nestjs_starter_database --env BACKUP_SCHEDULE="0 2 1 1 *" --env BACKUP_ON_START=true \
+    --env DB_HOST=db --env DB_NAME=x --env DB_PASSWORD=wrong pgcellar'
+await 60 'docker logs rare' 'backup: ended after .* with exit status 77'
+run 2 'docker exec rare pgcellar monitor check --fail-on critical' 'no_backup x: there is no good backup of .x.' 'unit_failed backup'
+await 180 'docker inspect --format "{{.State.Health.Status}}" rare' '^unhealthy$'
+run 0 'docker rm --force --volumes rare'
+
+chapter "Before the first backup is due"
+# A bucket alone that cannot be reached; what is looked at is what is said of the databases.
+run 0 'docker run --detach --name bucket --network nestjs_starter_database --env BACKUP_DIR= --env AWS_S3_BUCKET=b --env AWS_ENDPOINT_URL=http://127.0.0.1:1 \
+    --env AWS_ACCESS_KEY_ID=x --env AWS_SECRET_ACCESS_KEY=y --env DB_HOST=db --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
+await 30 'docker exec bucket pgcellar monitor check' 'pending nestjs_starter_db: .* the first one is due at'
+run 0 'docker rm --force --volumes bucket'
+run 0 'docker volume create old && docker run --rm --volume old:/backups pgcellar ls /backups && sleep 1 &&
+    docker run --detach --name new --network nestjs_starter_database --volume old:/backups --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
+    --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
+await 30 'docker exec new pgcellar monitor check' 'pending nestjs_starter_db'
+await 120 'docker logs new' 'backup: done in'
+run 0 'docker rm --force new && docker run --detach --name new --network nestjs_starter_database --volume old:/backups --env DB_HOST=db \
+    --env DB_NAME=nestjs_starter_db,postgres --env DB_PASSWORD=postgres pgcellar'
+await 30 'docker exec new pgcellar monitor check' 'pending postgres: .* the first one is due at'
+run 0 'docker exec new pgcellar monitor check --fail-on critical'
+run 0 'docker rm --force --volumes new && docker run --detach --name off --network nestjs_starter_database --env BACKUP_SCHEDULE=off --env DB_HOST=db \
+    --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
+await 30 'docker exec off pgcellar monitor check --fail-on critical && echo healthy' 'no_backup nestjs_starter_db: .*BACKUP_SCHEDULE is off'
+run 0 'docker rm --force --volumes off && docker volume rm old'
 
 chapter "A volume that the user cannot write"
 run 0 'docker run --detach --name closed --read-only --tmpfs /backups:uid=0,mode=0755 --env DB_NAME=x pgcellar'
@@ -32,6 +59,11 @@ chapter "A schedule that cannot be"
 run 78 'docker run --rm --env DB_NAME=x --env BACKUP_SCHEDULE="0 25 * * *" pgcellar' "'25' as hour \(character 3\)"
 run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * 8/" .env && make start' 'nestjs_starter_backup'
 await 20 'docker logs --tail 5 nestjs_starter_backup' "character 9"
+run 78 'docker run --rm --env DB_NAME=x --env DB_PORT=tcp://10.0.0.1:5432 pgcellar' 'enableServiceLinks: false'
+run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * */" .env && echo MONITOR_MIN_BACKUPS=many >>.env && make start' \
+    'error: MONITOR_MIN_BACKUPS' 'MONITOR_MIN_BACKUPS is .many.'
+run 0 'docker logs nestjs_starter_backup' 'MONITOR_MIN_BACKUPS'
+run 0 'sed -i "/MONITOR_MIN_BACKUPS/d" .env'
 
 chapter "Runs that overlap"
 run 0 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=* * * * */; /BACKUP_ON_START/d" .env && docker compose up --detach backup'
@@ -51,12 +83,14 @@ let_it_go
 await 60 'docker logs nestjs_starter_backup' 'was broken off with the scheduler, and is made up'
 await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
 run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
-run 0 'docker exec nestjs_starter_backup ls -la /backups'
+run 0 'docker exec nestjs_starter_backup ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
 
 chapter "Told to stop in the middle of a backup"
 hold_a_backup
 await 90 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT query FROM pg_stat_activity" | grep LOCK' 'LOCK TABLE'
 run 0 'time docker stop nestjs_starter_backup' 'real	0m([0-9]|1[0-2])\.'
-run 0 'docker logs --tail 5 nestjs_starter_backup'
+run 0 'docker logs --tail 20 nestjs_starter_backup' 'told to stop: ending what still runs' 'backup: .*; it is made up at the next start'
+run 0 'docker inspect --format "{{.State.ExitCode}} {{.State.OOMKilled}}" nestjs_starter_backup' '^0 false$'
+run 0 'docker run --rm --volumes-from nestjs_starter_backup pgcellar ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
 let_it_go
 run 0 'docker compose down --volumes'

@@ -48,8 +48,8 @@ enum Runs {
     Cron(Box<Cron>, TimeZone),
     /// Calendar expressions of systemd, and their coming runs.
     Calendar { expressions: Vec<String>, as_timers: bool, coming: Vec<Timestamp> },
-    /// There are none: backups are made by something else.
-    Off,
+    /// There are none: backups are made by something else. How often it should, if MONITOR_RECENT_HOURS tells.
+    Off(Option<Duration>),
     /// Nothing tells them here, which is no fault of the schedule.
     Unknown,
 }
@@ -82,7 +82,7 @@ impl Backups {
         let next = timer.as_ref().and_then(|timer| timer.next);
         let runs = match timer {
             Some(timer) => Runs::calendar(timer.expressions, true, now).await,
-            None if tasks::is_off(&settings.schedule) => Runs::Off,
+            None if tasks::is_off(&settings.schedule) => Runs::Off(settings.recent),
             None => Runs::configured(&settings.schedule, backup, zone, now).await,
         };
         Backups { runs, next, is_off, text, troubles }
@@ -103,7 +103,7 @@ impl Backups {
             (None, Some(gap)) => {
                 (gap + RUN, format!("the longest gap of the schedule, {}, and {}", hours(gap), hours(RUN)))
             }
-            (None, None) if matches!(self.runs, Runs::Off) => {
+            (None, None) if self.is_switched_off() => {
                 (DAY + RUN, "BACKUP_SCHEDULE is off; set MONITOR_RECENT_HOURS".to_owned())
             }
             (None, None) => (DAY + RUN, "the interval of the schedule is unknown; set MONITOR_RECENT_HOURS".to_owned()),
@@ -112,9 +112,14 @@ impl Backups {
             _ if self.is_off => None,
             Runs::Cron(cron, zone) => cron.next(now, zone),
             Runs::Calendar { coming, .. } => coming.first().copied(),
-            Runs::Off | Runs::Unknown => None,
+            Runs::Off(_) | Runs::Unknown => None,
         });
-        Schedule { text: self.text.clone(), troubles: self.troubles.clone(), recent, because, next }
+        let (text, troubles) = (self.text.clone(), self.troubles.clone());
+        Schedule { text, troubles, recent, because, next, is_off: self.is_switched_off() }
+    }
+
+    fn is_switched_off(&self) -> bool {
+        matches!(self.runs, Runs::Off(_))
     }
 }
 
@@ -178,7 +183,8 @@ impl Runs {
                 let question = Question { expressions, number: 1, after, as_timers: *as_timers };
                 question.ask().await.ok()?.first().copied()
             }
-            Runs::Off | Runs::Unknown => after.checked_add(DAY).ok(),
+            Runs::Off(often) => after.checked_add((*often)?).ok(),
+            Runs::Unknown => after.checked_add(DAY).ok(),
         }
     }
 
@@ -187,7 +193,7 @@ impl Runs {
         let gap = match self {
             Runs::Cron(cron, zone) => Some(cron.longest_gap(now, zone)),
             Runs::Calendar { coming, .. } => systemd::longest_gap(coming),
-            Runs::Off | Runs::Unknown => None,
+            Runs::Off(_) | Runs::Unknown => None,
         };
         gap.and_then(|gap| Duration::try_from(gap).ok())
     }

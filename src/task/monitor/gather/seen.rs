@@ -1,4 +1,6 @@
-//! Since when databases are to be backed up, kept in the state folder: so a new one is given the time to its first run.
+//! Since when databases are to be backed up, so that a new one is given the time to its first run. It is kept in a unit's state
+//! folder, or beside the memory of a scheduler. Where neither ran, nothing is kept: a look of a person leaves no trace, and a
+//! container that is there for one look alone has nowhere to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,13 +9,17 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::config::Place;
-use crate::host::replace_file;
+use crate::host::{replace_file, state};
+use crate::task::schedule::memory;
+
+/// Name of the state beside a scheduler's.
+const NAME: &str = "first-seen";
 
 /// When each database was seen first.
 #[derive(Debug, Default)]
 pub struct Seen {
     first: BTreeMap<String, Timestamp>,
-    /// For want of a state folder: when the backup directory was made.
+    /// For want of such a note: when the backup directory was made.
     directory: Option<Timestamp>,
 }
 
@@ -28,7 +34,7 @@ impl Seen {
 /// had a backup is never new again, wherever its backups go.
 pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&str>, now: Timestamp) -> Seen {
     let directory = place.directory.as_deref().and_then(made);
-    let Some(path) = path(&place.instance) else { return Seen { directory, ..Seen::default() } };
+    let Some(path) = path(place) else { return Seen { directory, ..Seen::default() } };
     let before =
         std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BTreeMap<String, Timestamp>>(&text).ok());
     let before = before.unwrap_or_default();
@@ -46,11 +52,12 @@ pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&s
     Seen { first, directory: None }
 }
 
-/// `$STATE_DIRECTORY` may have several folders (`systemd.exec(5)`); a person's shell has none.
-fn path(instance: &str) -> Option<PathBuf> {
-    let folders = std::env::var("STATE_DIRECTORY").ok()?;
-    let first = folders.split(':').next().filter(|folder| folder.starts_with('/'))?;
-    Some(Path::new(first).join(format!("first-seen-{instance}.json")))
+fn path(place: &Place) -> Option<PathBuf> {
+    match state::of_unit() {
+        Some(folder) => Some(folder.join(format!("first-seen-{}.json", place.instance))),
+        None if memory::is_kept(place) => state::path(place, NAME).ok(),
+        None => None,
+    }
 }
 
 fn write(path: &Path, first: &BTreeMap<String, Timestamp>) -> io::Result<()> {
