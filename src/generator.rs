@@ -4,6 +4,7 @@
 //! It runs before anything else: without a bus, without /var, without a log. So it is small, asks nobody but
 //! `systemd-analyze`, and a file that it cannot use leaves the packaged defaults as they are.
 
+use std::cell::Cell;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -16,7 +17,7 @@ use crate::calendar;
 use crate::calendar::tasks::{Setting, TASKS};
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
-use crate::error::{Error, Result, reason};
+use crate::error::{Error, Kind, Result, reason};
 use crate::host::unit;
 use crate::printable::printable;
 
@@ -28,7 +29,8 @@ pub type Complaints = Vec<String>;
 
 /// Reads each `NAME.env` in the folder of the settings, and writes drop-ins into a folder for generated units.
 ///
-/// `accepts` says whether systemd takes these calendar expressions, and they come again. Errors are those of writing.
+/// `accepts` says whether systemd takes these calendar expressions, and they come again; after a first `TryAgain` of it nothing
+/// more is asked. What needs no question is written first, for all instances. Errors are those of writing.
 pub fn generate(
     settings: &Path,
     units: &Path,
@@ -36,18 +38,26 @@ pub fn generate(
     accepts: impl Fn(&[String]) -> Result<()>,
 ) -> Result<Complaints> {
     let mut complaints = Complaints::new();
+    let mut read = Vec::new();
     for (instance, path) in instances(settings, &mut complaints) {
-        let source = Source { path: &path, instance: &instance, units, clock };
         match EnvFile::read(&path) {
-            Err(error) => source.complain(&mut complaints, format!("cannot be read: {}", reason(&error))),
-            Ok(file) => {
-                let faults =
-                    file.faults.iter().map(|fault| format!("line {}: {}", fault.line, printable(&fault.message)));
-                faults.for_each(|fault| source.complain(&mut complaints, fault));
-                timers(&source, &file, &accepts, &mut complaints)?;
-                services(&source, &file, &mut complaints)?;
-            }
+            Err(error) => complaints.push(format!("{}: cannot be read: {}", path.display(), reason(&error))),
+            Ok(file) => read.push((instance, path, file)),
         }
+    }
+    let sources = || read.iter().map(|(instance, path, file)| (Source { path, instance, units, clock }, file));
+    for (source, file) in sources() {
+        let faults = file.faults.iter().map(|fault| format!("line {}: {}", fault.line, printable(&fault.message)));
+        faults.for_each(|fault| source.complain(&mut complaints, fault));
+        services(&source, file, &mut complaints)?;
+    }
+    let asked = Asked { accepts: &accepts, gave_up: Cell::new(false) };
+    for (source, file) in sources() {
+        timers(&source, file, &asked, &mut complaints)?;
+    }
+    if asked.gave_up.get() {
+        let what = "schedules in the form of systemd that it has not accepted are left out, and the packaged ones stay";
+        complaints.push(format!("systemd-analyze did not answer in time: {what} until systemctl daemon-reload"));
     }
     Ok(complaints)
 }
@@ -71,6 +81,27 @@ fn instances(settings: &Path, complaints: &mut Complaints) -> Vec<(String, PathB
         }
     });
     found
+}
+
+/// Asks systemd of schedules, until it does not answer in time.
+struct Asked<'a, A> {
+    accepts: &'a A,
+    gave_up: Cell<bool>,
+}
+
+impl<A: Fn(&[String]) -> Result<()>> Asked<'_, A> {
+    /// The calendar expressions of a schedule that can be used; none if that is not known. A cron line needs no answer.
+    fn accepted(&self, schedule: &str) -> Result<Option<Vec<String>>> {
+        let expressions = calendar::on_calendar(schedule)?;
+        if !self.gave_up.get() {
+            match (self.accepts)(&expressions) {
+                Ok(()) => return Ok(Some(expressions)),
+                Err(error) if error.kind() == Kind::TryAgain => self.gave_up.set(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(calendar::is_cron(schedule).then_some(expressions))
+    }
 }
 
 /// By what clock timers run.
@@ -120,10 +151,10 @@ impl Source<'_> {
 
 /// A drop-in for each timer; it resets the packaged schedule only for one that systemd itself accepts, since a timer with
 /// a bad one would have no next run at all. The runs that cron makes up after a change of the clock stand beside it.
-fn timers(
+fn timers<A: Fn(&[String]) -> Result<()>>(
     source: &Source<'_>,
     file: &EnvFile,
-    accepts: &impl Fn(&[String]) -> Result<()>,
+    asked: &Asked<'_, A>,
     complaints: &mut Complaints,
 ) -> Result<()> {
     for task in TASKS {
@@ -138,10 +169,9 @@ fn timers(
             source.complain(complaints, format!("{variable}: {why}"));
         }
         let (mut timer, mut text) = (String::new(), task.default);
-        let accepted = |text| calendar::on_calendar(text).and_then(|all| accepts(&all).map(|()| all));
-        match schedule.map(accepted) {
-            None => {}
-            Some(Ok(expressions)) => {
+        match schedule.map(|schedule| asked.accepted(schedule)) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(expressions))) => {
                 text = schedule.unwrap_or(task.default);
                 timer.push_str("OnCalendar=\n");
                 expressions.iter().for_each(|expression| timer.push_str(&format!("OnCalendar={expression}\n")));

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,6 +11,9 @@ use pgcellar::error::Result;
 use pgcellar::generator::{Clock, generate};
 use pgcellar::host::systemd_analyze::{Question, must_come_again};
 use pgcellar::host::unit::SETTINGS;
+
+/// How long systemd-analyze may take for all questions together: systemd waits 90 s for all generators, and then does without.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Called as `pgcellar-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`; a folder of settings in PGCELLAR_SETTINGS is for tests.
 fn main() -> ExitCode {
@@ -19,7 +23,8 @@ fn main() -> ExitCode {
     };
     let settings = std::env::var_os("PGCELLAR_SETTINGS").unwrap_or_else(|| SETTINGS.into());
     let clock = Clock { now: Timestamp::now(), zone: TimeZone::try_system().unwrap_or(TimeZone::UTC) };
-    match generate(Path::new(&settings), Path::new(&units), &clock, accepts) {
+    let until = Instant::now() + PATIENCE;
+    match generate(Path::new(&settings), Path::new(&units), &clock, |expressions| accepts(expressions, until)) {
         Ok(complaints) => {
             complaints.iter().for_each(|complaint| tell(complaint));
             ExitCode::SUCCESS
@@ -33,8 +38,8 @@ fn main() -> ExitCode {
 
 /// Whether systemd takes these calendar expressions, and they come again; without systemd-analyze nothing can be told, and
 /// the default is safe.
-fn accepts(expressions: &[String]) -> Result<()> {
-    let runs = Question { expressions, number: 2, after: Timestamp::now(), as_timers: true }.ask_blocking()?;
+fn accepts(expressions: &[String], until: Instant) -> Result<()> {
+    let runs = Question { expressions, number: 2, after: Timestamp::now(), as_timers: true }.ask_blocking(until)?;
     must_come_again(expressions, &runs)
 }
 

@@ -165,3 +165,37 @@ fn runs_that_the_clock_skips_are_made_up() {
     // Whoever writes systemd's expressions means systemd's ways.
     assert_eq!(made_up("BACKUP_SCHEDULE=*-*-* 02:30:00\n", "Europe/Berlin", "backup"), ["", "*-*-* 02:30:00"]);
 }
+
+#[test]
+fn a_systemd_that_does_not_answer_costs_no_drop_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (etc, units) = (folder.path().join("etc"), folder.path().join("units"));
+    std::fs::create_dir(&etc).unwrap();
+    for (name, schedule) in [("a", "*-*-* 01:00:00"), ("b", "*-*-* 03:00:00"), ("c", "30 4 * * *")] {
+        let text = format!("BACKUP_DIR=/srv/{name}\nBACKUP_SCHEDULE={schedule}\nRETENTION_SCHEDULE=Sun 04:00\n");
+        std::fs::write(etc.join(format!("{name}.env")), text).unwrap();
+    }
+    let read = |unit: &str, name: &str| std::fs::read_to_string(units.join(format!("pgcellar-{unit}.d/{name}"))).unwrap();
+    let asked = Cell::new(0);
+    let complaints = generate(&etc, &units, &clock("UTC"), |expressions| {
+        asked.set(asked.get() + 1);
+        // Paths are written before the first question, for all.
+        for name in ["a", "b", "c"] {
+            assert!(read(&format!("backup@{name}.service"), "50-paths.conf").contains(&format!("=-/srv/{name}\n")));
+        }
+        match expressions {
+            [one] if one.contains("01:00") => Ok(()),
+            _ => Err(Error::new(Kind::TryAgain, "it hangs")),
+        }
+    })
+    .unwrap();
+    assert_eq!(asked.get(), 2, "it is asked again");
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].starts_with("systemd-analyze did not answer in time"), "{complaints:?}");
+    let timer = |unit: &str| read(&format!("{unit}.timer"), "50-schedule.conf");
+    assert!(timer("backup@a").contains("OnCalendar=\nOnCalendar=*-*-* 01:00:00\n"));
+    for unit in ["retention@a", "backup@b", "retention@b"] {
+        assert!(!timer(unit).contains("OnCalendar"), "{unit}");
+    }
+    assert!(timer("backup@c").contains("OnCalendar=\nOnCalendar=*-*-* 04:30:00\n"));
+}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,6 +13,9 @@ use crate::printable::printable;
 
 /// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to wait before looking again whether it has ended.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +44,10 @@ impl Question<'_> {
         }
     }
 
-    /// The same for the generator, which waits for nothing else.
-    pub fn ask_blocking(&self) -> Result<Vec<Timestamp>> {
-        self.answer(self.command().output())
+    /// The same for the generator, which waits for nothing else, and not longer than until then. An answer that does not come in
+    /// time is `TryAgain`.
+    pub fn ask_blocking(&self, until: Instant) -> Result<Vec<Timestamp>> {
+        self.answer(output(&mut self.command(), until)?)
     }
 
     fn command(&self) -> Command {
@@ -76,6 +80,29 @@ impl Question<'_> {
             );
         }
         Ok(systemd::runs(&String::from_utf8_lossy(&output.stdout), self.number, self.after))
+    }
+}
+
+/// What a program prints that prints little; it is killed if it runs longer. What it may have begun still holds its pipes then, so
+/// that nothing of them is read.
+fn output(command: &mut Command, until: Instant) -> Result<io::Result<Output>> {
+    let late = || Err(Error::new(Kind::TryAgain, "systemd-analyze did not answer in time"));
+    if Instant::now() >= until {
+        return late();
+    }
+    let mut child = match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return Ok(Err(error)),
+    };
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => return Ok(child.wait_with_output()),
+            Ok(None) if Instant::now() < until => std::thread::sleep(PAUSE),
+            ended => {
+                child.kill().and_then(|()| child.wait()).ok();
+                return ended.map_or_else(|error| Ok(Err(error)), |_| late());
+            }
+        }
     }
 }
 
@@ -119,6 +146,18 @@ pub fn must_come_again(expressions: &[String], runs: &[Timestamp]) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_hangs_is_killed() {
+        let begun = Instant::now();
+        let late = output(Command::new("sleep").arg("600"), begun + Duration::from_millis(100)).unwrap_err();
+        assert_eq!(late.kind(), Kind::TryAgain);
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was waited for");
+        let said = output(Command::new("echo").arg("x"), begun + Duration::from_secs(600)).unwrap().unwrap();
+        assert_eq!(said.stdout, b"x\n");
+        let missing = output(&mut Command::new("/nonexistent/program"), begun + Duration::from_secs(600)).unwrap();
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_zone_at_the_end_is_that_of_the_program() {
