@@ -208,9 +208,7 @@ fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
 /// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.
 fn is_for_backups(folder: &Path) -> bool {
     let usual = ["/backups", "/var/log/backup", "/var/backups/pgcellar"];
-    let is_dump = |name: &str| {
-        [".dump", ".sql", ".manifest.json", ".pgcellar", ".log", "backup"].iter().any(|part| name.contains(part))
-    };
+    let is_dump = |name: &str| [".dump", ".sql", ".manifest.json", ".pgcellar"].iter().any(|part| name.contains(part));
     let has_dumps_alone = || {
         let entries = std::fs::read_dir(folder).ok()?;
         let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
