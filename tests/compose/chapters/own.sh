@@ -39,6 +39,12 @@ job='tests/compose/kubernetes.py examples/kubernetes.yaml'
 bucket='--network shop_default --env AWS_ENDPOINT_URL=http://s3:8333 --env AWS_S3_BUCKET=dev-backups
     --env AWS_ACCESS_KEY_ID=development --env AWS_SECRET_ACCESS_KEY=development-secret'
 bucket=${bucket//$'\n'/ }
+# With a bucket alone, what the scheduler remembers has no folder of backups to be in.
+run 0 "docker run --detach --name shop_bucket --read-only --tmpfs /tmp $bucket --env BACKUP_DIR= --env DB_HOST=db --env DB_NAME=shop --env DB_USER=postgres \
+    --env DB_PASSWORD=change-me pgcellar"
+await 30 'docker exec shop_bucket pgcellar monitor check --fail-on critical && echo healthy' 'pending shop: .* the first one is due at'
+run 0 'docker exec shop_bucket pgcellar monitor check --fail-on critical'
+run 0 'docker rm --force --volumes shop_bucket'
 run 0 "$job pgcellar-backup $bucket" "backed up 'shop'"
 run 0 "$job pgcellar-retention $bucket"
 run 0 "$job pgcellar-monitor $bucket" 'PGCELLAR OK'

@@ -30,11 +30,6 @@ await 180 'docker inspect --format "{{.State.Health.Status}}" rare' '^unhealthy$
 run 0 'docker rm --force --volumes rare'
 
 chapter "Before the first backup is due"
-# A bucket alone that cannot be reached; what is looked at is what is said of the databases.
-run 0 'docker run --detach --name bucket --network nestjs_starter_database --env BACKUP_DIR= --env AWS_S3_BUCKET=b --env AWS_ENDPOINT_URL=http://127.0.0.1:1 \
-    --env AWS_ACCESS_KEY_ID=x --env AWS_SECRET_ACCESS_KEY=y --env DB_HOST=db --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
-await 30 'docker exec bucket pgcellar monitor check' 'pending nestjs_starter_db: .* the first one is due at'
-run 0 'docker rm --force --volumes bucket'
 run 0 'docker volume create old && docker run --rm --volume old:/backups pgcellar ls /backups && sleep 1 &&
     docker run --detach --name new --network nestjs_starter_database --volume old:/backups --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
     --env DB_NAME=nestjs_starter_db --env DB_PASSWORD=postgres pgcellar'
