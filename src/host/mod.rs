@@ -1,5 +1,6 @@
 //! The host: its journal, its terminal, its service manager, and other runs on it.
 
+pub mod by_hand;
 pub mod closed;
 pub mod event;
 pub mod journal;

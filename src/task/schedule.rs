@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::cli::ScheduleArgs;
 use crate::error::{Kind, Result};
-use crate::host::closed;
 use crate::host::stop::Stop;
+use crate::host::surroundings::Surroundings;
+use crate::host::{by_hand, closed};
 use crate::printable::printable;
 use crate::task::config;
 
@@ -253,8 +254,12 @@ impl<'a> Scheduler<'a> {
     /// Waits for what still runs: it was told to stop too.
     async fn end(&mut self) {
         log::info!("told to stop: {}", if self.runs.is_empty() { "nothing runs" } else { "ending what still runs" });
+        let by_hand = Surroundings::here().is_container().then(|| tokio::task::spawn_blocking(by_hand::end));
         while let Some(done) = self.runs.join_next().await {
             self.note(done);
+        }
+        if let Some(by_hand) = by_hand {
+            drop(by_hand.await);
         }
     }
 
