@@ -67,6 +67,11 @@ run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill la
 run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
 run 0 'docker logs nestjs_starter_drill' 'what was restored has taken /run/pgcellar-drill/socket away'
 run 2 'docker exec nestjs_starter_drill ls /var/tmp/reach.log' 'No such file'
+evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; perl -e \"chdir q(../../..); shmget 0, 4096, 01600 for 1 .. 5000; for (1 .. 30) { mkdir q(d) x 200; chdir q(d) x 200 } mkdir q(x); mkdir q(x/y); chmod 0, q(x)\"'"
+run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
+run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
+run 0 'docker logs nestjs_starter_drill' 'System V objects that a drill had left'
+run 0 'docker inspect --format "{{.RestartCount}}" nestjs_starter_drill' '^0$'
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; for p in /proc/[1-9]*; do grep -zqx drill-sandbox \$p/cmdline && kill -STOP \${p#/proc/}; done'"
 run 0 'make backup-manual'
 # The sandbox of this drill is stopped, and the drill waits for it in vain.

@@ -29,6 +29,11 @@ run 0 'docker logs shop_any' 'drill: switched off by DRILL_SCHEDULE'
 run 1 'docker logs shop_any 2>&1 | grep -E "error|warning|denied"'
 run 0 'docker exec shop_any pgcellar doctor backups' 'all is as it should be'
 run 0 'docker rm --force --volumes shop_any'
+run 2 'docker run --rm --init --user 4711:4711 --env HOME=/tmp --env DB_NAME=shop --env DB_HOST=127.0.0.1 pgcellar monitor check' \
+    '/backups cannot be written by user 4711 \(as root: chown'
+run 0 "docker run --detach --name shop_ro --volume shop_ro:/backups:ro $server --env DRILL_SCHEDULE=off pgcellar"
+run 2 'docker exec shop_ro pgcellar monitor check' '/backups is mounted read-only \(start the container anew'
+run 0 'docker rm --force --volumes shop_ro && docker volume rm shop_ro'
 
 chapter "CronJobs of Kubernetes, as far as Docker can run them"
 run 0 'docker run --detach --name shop_s3 --network shop_default --network-alias s3 --env AWS_ACCESS_KEY_ID=development \
