@@ -56,7 +56,7 @@ run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * 8/" .env && make st
 await 20 'docker logs --tail 5 nestjs_starter_backup' "character 9"
 run 78 'docker run --rm --env DB_NAME=x --env DB_PORT=tcp://10.0.0.1:5432 pgcellar' 'enableServiceLinks: false'
 run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * */" .env && echo MONITOR_MIN_BACKUPS=many >>.env && make start' \
-    'error: MONITOR_MIN_BACKUPS' 'MONITOR_MIN_BACKUPS is .many.'
+    'error: MONITOR_MIN_BACKUPS' 'PGCELLAR UNKNOWN: MONITOR_MIN_BACKUPS .* is .many.'
 run 0 'docker logs nestjs_starter_backup' 'MONITOR_MIN_BACKUPS'
 run 0 'sed -i "/MONITOR_MIN_BACKUPS/d" .env'
 
