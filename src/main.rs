@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         log::error!("{error}");
         return error.exit_code();
     }
+    settings_file::become_with_what_systemd_could_not_read();
     let line = match seed_names::translate(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(usage) => return usage.print(),
