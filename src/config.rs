@@ -215,12 +215,25 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     None
 }
 
+/// The longest name of an instance. Names of files have 255 bytes at most (`NAME_MAX`), also that of the folder for `PrivateTmp=`,
+/// `systemd-private-BOOT_ID-UNIT-RANDOM`; the longest unit is `pgcellar-as-restore-PID-USER@INSTANCE.service`.
+pub const LONGEST_NAME: usize = 100;
+
 /// Checks the name of an instance, which is a part of file and unit names.
 pub fn instance_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    match !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(plain) {
-        true => Ok(()),
-        false => Err(wrong("PGCELLAR_INSTANCE (--instance)", name, "letters, digits, '_', '-' and '.'")),
+    let refused = |expected: &str| Err(wrong("PGCELLAR_INSTANCE (--instance)", name, expected));
+    match name {
+        _ if name.is_empty() || !name.chars().all(plain) => refused("letters, digits, '_', '-' and '.'"),
+        _ if name.starts_with(['.', '-']) => refused("a name that begins with a letter, a digit or '_'"),
+        _ if name.len() > LONGEST_NAME => {
+            let (found, longest) = (name.len(), "systemd adds to it, and a name of a file has 255 at most");
+            let message = format!(
+                "PGCELLAR_INSTANCE (--instance) has {found} letters, and should be a name of {LONGEST_NAME} at most: {longest}"
+            );
+            Err(Error::new(Kind::Config, message))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -418,6 +431,17 @@ pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_instances() {
+        for good in ["main", "a", "_x", "0.b-c", &"a".repeat(LONGEST_NAME)] {
+            instance_name(good).unwrap();
+        }
+        for bad in ["", "-a", ".a", "a b", "a/b", "ä", "a@b", &"a".repeat(LONGEST_NAME + 1)] {
+            let said = instance_name(bad).unwrap_err().to_string();
+            assert!(said.contains("PGCELLAR_INSTANCE (--instance)") && said.contains("should be"), "{said}");
+        }
+    }
 
     #[test]
     fn lists_of_names() {

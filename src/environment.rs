@@ -54,6 +54,15 @@ pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
 /// Has the names of the variables, with blanks between, that are from a file of settings and not from the environment.
 pub const FROM_FILE: &str = "_PGCELLAR_FROM_FILE";
 
+/// The largest variable that a program can be started with, in bytes: its name, `=`, its value and an end (`MAX_ARG_STRLEN` in
+/// `execve(2)`, with pages of 4 KiB).
+pub const LARGEST: usize = 131_072;
+
+/// Whether a program can be started with a variable.
+pub fn fits(name: &str, value: &str) -> bool {
+    name.len() + value.len() + 2 <= LARGEST
+}
+
 /// Tells a child of the scheduler that its lines are logged already.
 pub const SCHEDULED: &str = "_PGCELLAR_SCHEDULED";
 

@@ -67,13 +67,16 @@ pub enum Cause {
     TablesDropped,
     /// The process was told to stop.
     Stopped,
+    /// The sandbox of a drill was told to stop.
+    SandboxStopped,
 }
 
 impl Cause {
     /// Field of the journal that holds the name.
     pub const FIELD: &str = "PGCELLAR_CAUSE";
 
-    const ALL: [Cause; 4] = [Cause::AnotherRun, Cause::TableLock, Cause::TablesDropped, Cause::Stopped];
+    const ALL: [Cause; 5] =
+        [Cause::AnotherRun, Cause::TableLock, Cause::TablesDropped, Cause::Stopped, Cause::SandboxStopped];
 
     /// Its name in the journal.
     pub fn name(self) -> &'static str {
@@ -82,6 +85,7 @@ impl Cause {
             Cause::TableLock => "table-lock",
             Cause::TablesDropped => "tables-dropped",
             Cause::Stopped => "stopped",
+            Cause::SandboxStopped => "sandbox-stopped",
         }
     }
 

@@ -28,6 +28,7 @@ fn run_verb() -> ExitCode {
         log::error!("{error}");
         return error.exit_code();
     }
+    settings_file::become_with_what_systemd_could_not_read();
     let line = match seed_names::translate(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(usage) => return usage.print(),

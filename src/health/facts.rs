@@ -284,10 +284,25 @@ pub enum UnitTrouble {
     Off,
     /// The same, though the next start of the machine starts it.
     NotStarted,
+    /// A target that runs, and that nothing starts with the machine.
+    NotAtBoot,
+    /// A unit that is masked: by which unit, which may be its template, and until when.
+    Masked(Mask),
     /// Units that run without a file of settings: the path that it should have.
     NoSettings(String),
     /// A service whose last run failed: systemd's result of it.
     Failed(String),
+}
+
+/// Where a unit is masked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mask {
+    /// The unit that `systemctl unmask` takes: the unit itself, or its template.
+    pub unit: String,
+    /// Whether it lasts until the next start of the machine.
+    pub runtime: bool,
+    /// Whether the unit still runs, from before.
+    pub active: bool,
 }
 
 /// A key or credential that cannot be used.

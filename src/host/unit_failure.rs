@@ -77,7 +77,10 @@ pub fn of_status(status: u16, instance: &str) -> Option<UnitFailure> {
 
 fn hint(status: u16, instance: &str) -> String {
     match status {
-        203 => "is the package installed as a whole? Install it again".to_owned(),
+        203 => format!(
+            "is a variable in /etc/pgcellar/{instance}.env larger than 128 KiB, which no program can be started with? pgcellar config \
+             check -i {instance} names it. Else the package is not installed as a whole: install it again"
+        ),
         204 => "free memory, or give the unit more (MemoryMax=)".to_owned(),
         216 | 217 => "systemd-sysusers makes the user and the group that the package needs".to_owned(),
         226 => format!(
@@ -133,6 +136,7 @@ mod tests {
         for status in [0, 1, 75, 78, 199, 246, 255] {
             assert_eq!(of_status(status, "main"), None);
         }
+        assert!(of_status(203, "shop").unwrap().hint.contains("/etc/pgcellar/shop.env larger than 128 KiB"));
         assert!(of_status(243, "shop").unwrap().hint.contains("config check -i shop"));
     }
 

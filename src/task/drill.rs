@@ -12,7 +12,7 @@ use crate::catalogue::drill::{Drill, Outcome};
 use crate::catalogue::manifest::Manifest;
 use crate::cli::DrillArgs;
 use crate::config::{Place, jobs};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
 use crate::host::stop::Stop;
@@ -135,7 +135,7 @@ async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
         drop(link.stream.shutdown(std::net::Shutdown::Both));
         link.close().await;
         match held {
-            Err(error) if error.kind() == Kind::TryAgain && !run.stop.requested() && begun.elapsed() < patience => {
+            Err(error) if is_busy(&error) && !run.stop.requested() && begun.elapsed() < patience => {
                 log::debug!("{error}");
             }
             held => return held,
@@ -146,6 +146,11 @@ async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
         };
         run.stop.or(pause).await?;
     }
+}
+
+/// Whether the sandbox had no time for a drill.
+fn is_busy(error: &Error) -> bool {
+    error.kind() == Kind::TryAgain && error.cause() != Some(Cause::SandboxStopped)
 }
 
 /// What makes a drill impossible here.

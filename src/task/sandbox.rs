@@ -74,7 +74,7 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
         Ok((asked, incoming))
     });
     let ((order, globals), incoming) = stop.or(async { joined(reading.await) }).await?;
-    let stop = stop.child();
+    let (told, stop) = (stop, stop.child());
     let last = match ground(args, &order, &stop).await {
         Err(error) => Failed::Here(error).message(),
         Ok(ground) => {
@@ -85,6 +85,8 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
             held.map_or_else(Failed::message, |()| Message::Done)
         }
     };
+    // What was restored was stopped with us, and fails for that.
+    let last = if told.requested() && !matches!(last, Message::Done) { Message::Stopped } else { last };
     outbox.tell(last).await
 }
 

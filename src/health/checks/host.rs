@@ -2,7 +2,7 @@
 
 use crate::catalogue::product::{Product, What};
 use crate::health::checks::finding;
-use crate::health::facts::{Facts, Server, Unit, UnitTrouble};
+use crate::health::facts::{Facts, Mask, Server, Unit, UnitTrouble};
 use crate::health::words::quoted;
 use crate::health::{Finding, Level, products};
 use crate::host::surroundings::Surroundings;
@@ -83,6 +83,12 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
             format!("{name} is off until the machine starts again, for which it is enabled: no timer makes backups"),
             format!("systemctl start {name}"),
         ),
+        UnitTrouble::NotAtBoot => (
+            Level::Warning,
+            format!("{name} runs, but nothing starts it when the machine starts again"),
+            format!("systemctl enable {name}"),
+        ),
+        UnitTrouble::Masked(mask) => masked(name, mask),
         UnitTrouble::NoSettings(path) => (
             Level::Warning,
             format!("{name} runs, but there is no {path}: its tasks fail, and cannot tell"),
@@ -97,17 +103,26 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
     finding(level, check, name, message, hint)
 }
 
-/// A unit that systemd cannot load: whoever masked a whole instance has switched it off.
+/// A unit that systemd cannot load.
 fn not_loaded(name: &str, state: &str) -> (Level, String, String) {
-    let level = if name.ends_with(".target") { Level::Warning } else { Level::Critical };
-    let hint = match (state, name.ends_with(".service")) {
-        ("masked", true) => format!("systemctl unmask {name}"),
-        ("masked-runtime", true) => format!("systemctl unmask --runtime {name}"),
-        ("masked", false) => format!("systemctl unmask {name}, then systemctl start {name}"),
-        ("masked-runtime", false) => format!("systemctl unmask --runtime {name}, then systemctl start {name}"),
-        _ => format!("systemctl status {name} tells why"),
-    };
-    (level, format!("{name} cannot run: it is {state}"), hint)
+    (level_of_kind(name), format!("{name} cannot run: it is {state}"), format!("systemctl status {name} tells why"))
+}
+
+/// Whoever switched off a whole instance meant it.
+fn level_of_kind(name: &str) -> Level {
+    if name.ends_with(".target") { Level::Warning } else { Level::Critical }
+}
+
+fn masked(name: &str, mask: &Mask) -> (Level, String, String) {
+    let (state, option) = if mask.runtime { ("masked-runtime", "--runtime ") } else { ("masked", "") };
+    let by = if mask.unit == name { String::new() } else { format!(" by {}", mask.unit) };
+    let unmask = format!("systemctl unmask {option}{}", mask.unit);
+    if mask.active {
+        let message = format!("{name} still runs, but is {state}{by}, and cannot be started again once it ends");
+        return (Level::Warning, message, unmask);
+    }
+    let hint = if name.ends_with(".service") { unmask } else { format!("{unmask}, then systemctl start {name}") };
+    (level_of_kind(name), format!("{name} cannot run: it is {state}{by}"), hint)
 }
 
 fn server(facts: &Facts) -> Vec<Finding> {

@@ -9,7 +9,7 @@ use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
-    Backup, Contents, Disk, Drill, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
+    Backup, Contents, Disk, Drill, Mask, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
 };
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
@@ -457,10 +457,19 @@ fn the_server() {
 fn units_keys_and_the_schedule() {
     let unit =
         |trouble| Facts { units: vec![Unit { name: "pgcellar-backup@main.timer".to_owned(), trouble }], ..facts() };
+    let masked = |active| {
+        let unit = "pgcellar-backup@.timer".to_owned();
+        UnitTrouble::Masked(Mask { unit, runtime: false, active })
+    };
+    let told = host::unit(&unit(masked(false)).units[0], &facts().surroundings);
+    assert!(told.hint.starts_with("systemctl unmask pgcellar-backup@.timer, then systemctl start"), "{}", told.hint);
     for (trouble, level) in [
         (UnitTrouble::NoNextRun, Level::Critical),
         (UnitTrouble::Stopped, Level::Critical),
-        (UnitTrouble::NotLoaded("masked".to_owned()), Level::Critical),
+        (UnitTrouble::NotLoaded("bad-setting".to_owned()), Level::Critical),
+        (UnitTrouble::NotAtBoot, Level::Warning),
+        (masked(false), Level::Critical),
+        (masked(true), Level::Warning),
         (UnitTrouble::Elapsed, Level::Critical),
         (UnitTrouble::Off, Level::Warning),
         (UnitTrouble::NotStarted, Level::Warning),

@@ -181,6 +181,10 @@ fn passing(cause: Option<Cause>) -> (&'static str, &'static str) {
         ),
         Some(Cause::TablesDropped) => ("tables were dropped under each dump", "run it when nothing drops tables"),
         Some(Cause::Stopped) => ("it was told to stop", "somebody stopped it, or the host went down; run it again"),
+        Some(Cause::SandboxStopped) => (
+            "its sandbox was stopped",
+            "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer; or somebody stopped it",
+        ),
         None => ("something was in the way that may pass", ""),
     }
 }
@@ -265,6 +269,7 @@ mod tests {
             (Cause::TableLock, "a lock on a table"),
             (Cause::TablesDropped, "were dropped"),
             (Cause::Stopped, "told to stop"),
+            (Cause::SandboxStopped, "its sandbox was stopped"),
         ] {
             failure.cause = Some(cause);
             assert!(failure.how().0.contains(expected), "{:?}", failure.how());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
-use crate::environment::{Harm, Meant, SECRETS, Unread, known, unread};
+use crate::environment::{Harm, LARGEST, Meant, SECRETS, Unread, fits, known, unread};
 use crate::host::unit;
 use crate::task::config::findings::Findings;
 use crate::task::config::source::{Origin, Source};
@@ -27,6 +27,10 @@ pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findin
         if let Some(earlier) = lines.insert(&one.name, one.line) {
             let text = format!("{} is set again in line {}, and only that counts", one.name, one.line);
             findings.warning_in(earlier, text);
+        }
+        if !fits(&one.name, &one.value) {
+            let text = format!("{} is larger than {} KiB: no program can be started with it", one.name, LARGEST >> 10);
+            findings.error_in(one.line, format!("{text}, and no unit with this file"));
         }
         if known.contains(one.name.as_str()) {
             values.insert(one.name.clone(), one.value.clone());

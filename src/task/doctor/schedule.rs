@@ -104,8 +104,4 @@ async fn timers(units: &Units, checks: &mut Checks) {
         let found = health::checks::unit(&unit, &Surroundings::here());
         checks.warning(unit.name, found.message, found.hint);
     }
-    if let Some(target) = units.ends_with_the_machine() {
-        let found = format!("{target} runs, but nothing starts it when the machine starts again");
-        checks.warning(target, found, format!("systemctl enable {target}"));
-    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::comparison::{Held, Objects, Rows, Value};
 use crate::catalogue::fingerprint::{Fingerprints, LargeObjects};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
@@ -17,6 +17,9 @@ use crate::task::drill::wire::{self, Frame, Message};
 
 /// How long a sandbox that has told everything has to end.
 const ENDING: Duration = Duration::from_secs(15);
+
+/// A sandbox that holds another drill hangs up at once, and not later than this.
+const REFUSAL: Duration = Duration::from_secs(10);
 
 /// How many messages wait to be heard.
 const WAITING: usize = 4;
@@ -58,6 +61,7 @@ pub struct Found {
 pub struct Hearing {
     messages: mpsc::Receiver<Result<Message>>,
     heard_any: bool,
+    begun: Instant,
 }
 
 impl Hearing {
@@ -79,17 +83,14 @@ impl Hearing {
                 }
             }
         });
-        Hearing { messages, heard_any: false }
+        Hearing { messages, heard_any: false, begun: Instant::now() }
     }
 
     /// The next message; what ends every drill alike is an error.
     async fn next(&mut self) -> Result<Message> {
         let message = match self.messages.recv().await {
             Some(message) => message?,
-            None if self.heard_any => {
-                return Err(Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill")
-                    .hint(format!("look at {}", Surroundings::here().sandbox_log())));
-            }
+            None if self.heard_any || self.begun.elapsed() >= REFUSAL => return Err(killed(&Surroundings::here())),
             None => {
                 return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(format!(
                     "it holds one drill at a time: is there another one? Look at {}",
@@ -112,6 +113,7 @@ impl Hearing {
             Message::Broken { full: false, reason } => {
                 Err(Error::new(Kind::Unavailable, text(&reason)).context("the drill was broken off"))
             }
+            Message::Stopped => Err(stopped(&Surroundings::here())),
             other => Ok(other),
         }
     }
@@ -184,6 +186,29 @@ impl Hearing {
     }
 }
 
+/// The sandbox has hung up without a word.
+fn killed(place: &Surroundings) -> Error {
+    let memory = match place {
+        Surroundings::Systemd => " (MemoryMax= of pgcellar-drill-sandbox@.service)",
+        _ => "",
+    };
+    Error::new(Kind::Unavailable, "the sandbox ended in the middle of the drill").hint(format!(
+        "it was killed or has crashed, perhaps for want of memory{memory}: look at {}",
+        place.sandbox_log()
+    ))
+}
+
+/// The sandbox has said that it was told to stop.
+fn stopped(place: &Surroundings) -> Error {
+    let why = match place {
+        Surroundings::Systemd => "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer, and ",
+        _ => "",
+    };
+    Error::new(Kind::TryAgain, "the sandbox was stopped in the middle of the drill")
+        .hint(format!("{why}somebody may have stopped it: look at {}", place.sandbox_log()))
+        .caused_by(Cause::SandboxStopped)
+}
+
 fn out_of_turn() -> Error {
     Error::new(Kind::Unavailable, "the sandbox told something out of its turn").hint(format!(
         "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere, and \
@@ -196,4 +221,31 @@ fn out_of_turn() -> Error {
 fn text(text: &str) -> String {
     let kept: String = text.chars().take(TEXT).collect();
     printable(&kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn heard(told: Option<&Message>, begun: Duration) -> Error {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        if let Some(message) = told {
+            wire::write_json(&mut theirs, Frame::Message, message).unwrap();
+        }
+        drop(theirs);
+        let mut hearing = Hearing::begin(ours);
+        hearing.begun = Instant::now().checked_sub(begun).unwrap();
+        hearing.ready().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn why_a_sandbox_has_hung_up() {
+        let busy = heard(None, Duration::ZERO).await;
+        assert_eq!((busy.kind(), busy.cause()), (Kind::TryAgain, None));
+        let killed = heard(None, REFUSAL).await;
+        assert_eq!(killed.kind(), Kind::Unavailable);
+        assert!(killed.hint_text().unwrap().contains("want of memory"), "{killed}");
+        let stopped = heard(Some(&Message::Stopped), Duration::ZERO).await;
+        assert_eq!((stopped.kind(), stopped.cause()), (Kind::TryAgain, Some(Cause::SandboxStopped)));
+    }
 }

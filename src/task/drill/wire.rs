@@ -17,7 +17,7 @@ use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 
 /// Version of these messages. Both sides are of one installation, and a sandbox refuses any other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How many bytes of a file one frame has.
 pub const PIECE: usize = 256 << 10;
@@ -169,6 +169,8 @@ pub enum Message {
         /// What.
         reason: String,
     },
+    /// The sandbox was told to stop, which says nothing of the backup.
+    Stopped,
     /// That was all.
     Done,
 }

@@ -1,11 +1,13 @@
 //! What systemd tells of an instance's timers and services.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::calendar::tasks::{TASKS, Task};
-use crate::health::facts::{Unit, UnitTrouble};
+use crate::health::facts::{Mask, Unit, UnitTrouble};
 use crate::host::systemctl::{Properties, show};
 use crate::host::systemd_analyze::Question;
 use crate::host::unit::settings;
@@ -17,6 +19,10 @@ const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Wants,WantedB
 
 /// Where the generator's drop-ins are.
 const GENERATED: &str = "/run/systemd/generator";
+
+/// Where `systemctl mask` makes its links, and with `--runtime`.
+const MASKS: &str = "/etc/systemd/system";
+const RUNTIME_MASKS: &str = "/run/systemd/system";
 
 /// The units of an instance.
 #[derive(Debug, Default)]
@@ -58,6 +64,11 @@ impl Units {
     pub async fn troubled(&self) -> Vec<Unit> {
         let mut found = found(&self.target, &self.units);
         for unit in &mut found {
+            if let UnitTrouble::Masked(mask) = &mut unit.trouble
+                && let Some((name, runtime)) = mask_of(&unit.name, Path::new(MASKS), Path::new(RUNTIME_MASKS))
+            {
+                (mask.unit, mask.runtime) = (name, runtime);
+            }
             let properties = self.units.iter().find(|properties| properties.get("Id") == unit.name);
             let comes = match properties.map(Properties::calendar).filter(|expressions| !expressions.is_empty()) {
                 Some(expressions) => comes(&expressions).await,
@@ -95,11 +106,6 @@ impl Units {
             is_stale: unit.get("NeedDaemonReload") == "yes",
             drop_ins: drop_ins.filter(|path| !path.starts_with(GENERATED)).map(str::to_owned).collect(),
         })
-    }
-
-    /// The instance's target, if it runs and nothing starts it with the machine.
-    pub fn ends_with_the_machine(&self) -> Option<&str> {
-        (self.target.active && !self.target.at_boot).then_some(self.target.name.as_str())
     }
 }
 
@@ -142,8 +148,8 @@ fn elapses(unit: &Properties) -> bool {
 struct Target {
     name: String,
     active: bool,
-    /// Why systemd cannot load it, if it cannot.
-    masked: Option<String>,
+    /// Whether it is masked.
+    masked: Option<Mask>,
     /// Whether something starts it with the machine.
     at_boot: bool,
     /// The timers that it starts.
@@ -157,7 +163,7 @@ impl Target {
         Target {
             name: unit.get("Id").to_owned(),
             active: unit.is_active(),
-            masked: (unit.get("LoadState") == "masked").then(|| load_state(unit)),
+            masked: mask(unit),
             at_boot: ["WantedBy", "RequiredBy", "UpheldBy"].into_iter().any(is_pulled),
             timers: timers.map(str::to_owned).collect(),
         }
@@ -187,30 +193,55 @@ fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
         let is_installed = unit.get("LoadState") != "not-found";
         name.starts_with("pgcellar-backup@") && name.ends_with(".timer") && is_installed && !unit.is_active()
     };
-    if !target.active && units.iter().any(off) {
-        let trouble = match (&target.masked, target.at_boot) {
-            (Some(state), _) => UnitTrouble::NotLoaded(state.clone()),
-            (None, true) => UnitTrouble::NotStarted,
-            (None, false) => UnitTrouble::Off,
-        };
-        found.push(Unit { name: target.name.clone(), trouble });
-    }
+    let trouble = match &target.masked {
+        _ if !target.active && !units.iter().any(off) => None,
+        Some(mask) => Some(UnitTrouble::Masked(mask.clone())),
+        None => match (target.active, target.at_boot) {
+            (true, true) => None,
+            (true, false) => Some(UnitTrouble::NotAtBoot),
+            (false, true) => Some(UnitTrouble::NotStarted),
+            (false, false) => Some(UnitTrouble::Off),
+        },
+    };
+    found.extend(trouble.map(|trouble| Unit { name: target.name.clone(), trouble }));
     found
 }
 
-/// How systemd has a unit; for one that is masked, whether until the next start of the machine.
-fn load_state(unit: &Properties) -> String {
-    match (unit.get("LoadState"), unit.get("UnitFileState")) {
-        ("masked", "masked-runtime") => "masked-runtime".to_owned(),
-        (state, _) => state.to_owned(),
-    }
+/// A unit that is masked, as far as systemd tells: not whether its template is.
+fn mask(unit: &Properties) -> Option<Mask> {
+    (unit.get("LoadState") == "masked").then(|| Mask {
+        unit: unit.get("Id").to_owned(),
+        runtime: unit.get("UnitFileState") == "masked-runtime",
+        active: unit.is_active(),
+    })
+}
+
+/// What masks a unit, which `systemctl unmask` takes, and whether until the next start of the machine: a link to /dev/null or an
+/// empty file (`systemd.unit(5)`) under its own name, or under that of its template.
+fn mask_of(unit: &str, folder: &Path, runtime: &Path) -> Option<(String, bool)> {
+    let is_mask = |path: &Path| {
+        let is_empty = |found: std::fs::Metadata| found.file_type().is_char_device() || found.len() == 0;
+        path.metadata().is_ok_and(is_empty)
+    };
+    let template = || {
+        let ((task, _), (_, kind)) = (unit.split_once('@')?, unit.rsplit_once('.')?);
+        Some(format!("{task}@.{kind}"))
+    };
+    let find = |name: &str| [(folder, false), (runtime, true)].into_iter().find(|(at, _)| is_mask(&at.join(name)));
+    let names = [Some(unit.to_owned()), template()].into_iter().flatten();
+    names.filter_map(|name| find(&name).map(|(_, runtime)| (name, runtime))).next()
+}
+
+/// Why a unit that is needed is not loaded.
+fn not_loaded(unit: &Properties) -> UnitTrouble {
+    mask(unit).map_or_else(|| UnitTrouble::NotLoaded(unit.get("LoadState").to_owned()), UnitTrouble::Masked)
 }
 
 fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.is_active(), wanted) {
-        (true, _) if elapses(unit) => None,
-        (true, _) => Some(UnitTrouble::NoNextRun),
-        (false, true) if !unit.is_loaded() => Some(UnitTrouble::NotLoaded(load_state(unit))),
+        (true, _) if !elapses(unit) => Some(UnitTrouble::NoNextRun),
+        (true, _) => mask(unit).map(UnitTrouble::Masked),
+        (false, true) if !unit.is_loaded() => Some(not_loaded(unit)),
         (false, true) => Some(UnitTrouble::Stopped),
         (false, false) => None,
     }
@@ -220,7 +251,7 @@ fn of_service(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.get("LoadState"), unit.get("Result")) {
         ("loaded", "success" | "") | ("not-found", _) => None,
         ("loaded", result) => Some(UnitTrouble::Failed(result.to_owned())),
-        _ if wanted => Some(UnitTrouble::NotLoaded(load_state(unit))),
+        _ if wanted => Some(not_loaded(unit)),
         _ => None,
     }
 }
@@ -233,7 +264,8 @@ mod tests {
     const NEXT: &str = "Mon 2026-11-23 02:00:00 UTC";
 
     fn target(active: bool) -> Target {
-        target_of(&format!("LoadState=loaded\nActiveState={}\n", if active { "active" } else { "inactive" }))
+        let at_boot = if active { "WantedBy=multi-user.target\n" } else { "" };
+        target_of(&format!("LoadState=loaded\nActiveState={}\n{at_boot}", if active { "active" } else { "inactive" }))
     }
 
     fn target_of(properties: &str) -> Target {
@@ -261,7 +293,15 @@ mod tests {
     }
 
     fn lines(units: Vec<Unit>) -> Vec<String> {
-        units.into_iter().map(|unit| format!("{} {:?}", unit.name, unit.trouble)).collect()
+        let trouble = |unit: &Unit| match &unit.trouble {
+            UnitTrouble::Masked(Mask { unit: by, runtime, active }) => {
+                assert_eq!(by, &unit.name);
+                let until = if *runtime { "until the next start" } else { "for good" };
+                format!("Masked({until}, {})", if *active { "on" } else { "off" })
+            }
+            other => format!("{other:?}"),
+        };
+        units.iter().map(|unit| format!("{} {}", unit.name, trouble(unit))).collect()
     }
 
     #[test]
@@ -273,8 +313,10 @@ mod tests {
             ("backup", "waiting", "loaded", "n/a", "NoNextRun"),
             ("backup", "dead", "loaded", "", "Stopped"),
             ("retention", "dead", "loaded", "", "Stopped"),
-            ("retention", "dead", "masked", "", r#"NotLoaded("masked")"#),
-            ("retention", "dead", "masked\nUnitFileState=masked-runtime", "", r#"NotLoaded("masked-runtime")"#),
+            ("retention", "dead", "masked", "", "Masked(for good, off)"),
+            ("retention", "dead", "masked\nUnitFileState=masked-runtime", "", "Masked(until the next start, off)"),
+            ("retention", "waiting", "masked", NEXT, "Masked(for good, on)"),
+            ("retention", "dead", "bad-setting", "", r#"NotLoaded("bad-setting")"#),
             // The target does not want it, so nobody misses it; but who started it waits for its runs.
             ("drill", "dead", "loaded", "", ""),
             ("drill", "dead", "not-found", "", ""),
@@ -297,11 +339,46 @@ mod tests {
         assert_eq!(told(false, &[timer("backup", "elapsed", "loaded", "")]), ["pgcellar-backup@main.timer NoNextRun"]);
         for (properties, expected) in [
             ("LoadState=loaded\nActiveState=inactive\nWantedBy=multi-user.target\n", "NotStarted"),
-            ("LoadState=masked\nActiveState=inactive\n", r#"NotLoaded("masked")"#),
+            ("LoadState=masked\nActiveState=inactive\n", "Masked(for good, off)"),
         ] {
             let told = told_of(&target_of(properties), &[stopped("backup")]);
             assert_eq!(told, [format!("pgcellar@main.target {expected}")]);
         }
+    }
+
+    #[test]
+    fn an_instance_whose_target_runs_until_the_machine_ends() {
+        let backup = [timer("backup", "waiting", "loaded", NEXT)];
+        for (properties, expected) in [
+            ("LoadState=loaded\nWantedBy=multi-user.target\n", ""),
+            ("LoadState=loaded\n", "NotAtBoot"),
+            ("LoadState=masked\nWantedBy=multi-user.target\n", "Masked(for good, on)"),
+            ("LoadState=masked\nUnitFileState=masked-runtime\n", "Masked(until the next start, on)"),
+        ] {
+            let told = told_of(&target_of(&format!("ActiveState=active\n{properties}")), &backup);
+            let target = format!("pgcellar@main.target {expected}");
+            assert_eq!(told, if expected.is_empty() { vec![] } else { vec![target] }, "{properties}");
+        }
+    }
+
+    #[test]
+    fn where_a_mask_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let (etc, run) = (folder.path().join("etc"), folder.path().join("run"));
+        for at in [&etc, &run] {
+            std::fs::create_dir(at).unwrap();
+        }
+        let found = |unit: &str| mask_of(unit, &etc, &run);
+        std::fs::write(etc.join("pgcellar-backup@main.timer"), "[Timer]\n").unwrap();
+        assert_eq!(found("pgcellar-backup@main.timer"), None);
+        let mask = |at: &Path, name: &str| std::os::unix::fs::symlink("/dev/null", at.join(name)).unwrap();
+        mask(&run, "pgcellar-backup@.timer");
+        assert_eq!(found("pgcellar-backup@main.timer"), Some(("pgcellar-backup@.timer".to_owned(), true)));
+        assert_eq!(found("pgcellar-drill@main.timer"), None);
+        mask(&etc, "pgcellar-drill@a.b.timer");
+        assert_eq!(found("pgcellar-drill@a.b.timer"), Some(("pgcellar-drill@a.b.timer".to_owned(), false)));
+        mask(&etc, "pgcellar@.target");
+        assert_eq!(found("pgcellar@main.target"), Some(("pgcellar@.target".to_owned(), false)));
     }
 
     #[test]
@@ -339,7 +416,6 @@ mod tests {
         assert_eq!((timer.is_stale, timer.drop_ins), (true, vec!["/etc/x.conf".to_owned()]));
         assert_eq!(units.timer(&TASKS[1]), None);
         assert_eq!((units.has_timer(&TASKS[0]), units.has_timer(&TASKS[1])), (true, false));
-        assert_eq!(units.ends_with_the_machine(), Some("pgcellar@main.target"));
     }
 
     #[test]
@@ -353,7 +429,7 @@ mod tests {
         let name = "pgcellar-backup@main.service";
         assert_eq!(failed, [format!("{name} Failed(\"exit-code\")"), format!("{name} Failed(\"timeout\")")]);
         let masked = format!("Result=success\nId={name}\nLoadState=masked\nActiveState=inactive\n");
-        assert_eq!(told(true, std::slice::from_ref(&masked)), [format!("{name} NotLoaded(\"masked\")")]);
+        assert_eq!(told(true, std::slice::from_ref(&masked)), [format!("{name} Masked(for good, off)")]);
         assert_eq!(told(false, &[masked]), [""; 0]);
     }
 }
