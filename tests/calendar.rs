@@ -74,7 +74,9 @@ fn expressions_with_a_zone() {
     let after = "2027-03-20T12:00:00Z".parse().unwrap();
     for expression in ["*-*-* 02:30 Europe/Berlin", "Mon..Fri 22:00 America/New_York", "*-*-* 02:30 UTC"] {
         let expressions = [expression.to_owned()];
-        let ours = Question { expressions: &expressions, number: 20, after, as_timers: true }.ask_blocking(std::time::Instant::now() + std::time::Duration::from_secs(60)).unwrap();
+        let ours = Question { expressions: &expressions, number: 20, after, as_timers: true }
+            .ask_blocking(std::time::Instant::now() + std::time::Duration::from_secs(60))
+            .unwrap();
         assert_eq!(ours.len(), 20, "{expression}");
         assert_eq!(ours, of_systemd_in("Asia/Tokyo", base, &expressions, 20), "{expression}");
     }

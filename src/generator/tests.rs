@@ -175,7 +175,8 @@ fn a_systemd_that_does_not_answer_costs_no_drop_in() {
         let text = format!("BACKUP_DIR=/srv/{name}\nBACKUP_SCHEDULE={schedule}\nRETENTION_SCHEDULE=Sun 04:00\n");
         std::fs::write(etc.join(format!("{name}.env")), text).unwrap();
     }
-    let read = |unit: &str, name: &str| std::fs::read_to_string(units.join(format!("pgcellar-{unit}.d/{name}"))).unwrap();
+    let read =
+        |unit: &str, name: &str| std::fs::read_to_string(units.join(format!("pgcellar-{unit}.d/{name}"))).unwrap();
     let asked = Cell::new(0);
     let complaints = generate(&etc, &units, &clock("UTC"), |expressions| {
         asked.set(asked.get() + 1);
