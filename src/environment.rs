@@ -235,7 +235,7 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
     // What systemd sets, nobody means to.
     let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
     let says = |name: &str| set.get(name) == Some(&true);
-    let is_set_for_us = |name: &str| SYSTEMD.contains(&name) || name == UNIT_STARTED;
+    let is_set_for_us = |name: &str| SYSTEMD.contains(&name) || [UNIT_STARTED, FROM_FILE].contains(&name);
     let is_read = |name: &str| known.contains(name) || is_set_for_us(name) || is_read_by_libraries(name);
     let mut found = Vec::new();
     for name in set.keys().filter(|name| !is_read(name)) {

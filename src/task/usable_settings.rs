@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::{MailArgs, PlaceArgs};
 use crate::config::{KnownMail, MailSettings, Place, S3Settings};
-use crate::environment::{PREFIXES, SYSTEMD};
+use crate::environment::{FROM_FILE, PREFIXES, SYSTEMD};
 use crate::error::Error;
 
 /// What mail is sent with.
@@ -80,6 +80,11 @@ fn mended(args: &MailArgs, host: &str) -> MailArgs {
 pub fn are_there() -> bool {
     let ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !SYSTEMD.contains(&name);
     std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(ours))
+}
+
+/// Whether settings are from an alert's file itself, and not passed on by systemd (`host::settings_file`).
+pub fn are_of_file() -> bool {
+    std::env::var_os(FROM_FILE).is_some()
 }
 
 /// Where the backups are, as far as the settings tell, and what is wrong with them.

@@ -109,6 +109,8 @@ async fn of_lacking(unit: &str, units: &[Lacking]) -> Result<Logged> {
 /// What else is to be said of a run that systemd could not set up: which file is missing, or cannot be loaded.
 pub fn files(failure: &Failure) -> Vec<Error> {
     let instance = &failure.instance;
+    // So ends a unit whose file of settings systemd cannot take.
+    let is_resources = failure.result.as_deref() == Some("resources");
     match failure.not_set_up() {
         Some(unstarted) if unstarted.hint == unit_failure::credentials_hint(instance) => {
             let problems = credential_problems();
@@ -117,7 +119,7 @@ pub fn files(failure: &Failure) -> Vec<Error> {
                 false => problems.into_iter().map(Error::from).collect(),
             }
         }
-        Some(_) if !usable_settings::are_there() => {
+        Some(_) if !usable_settings::are_there() || is_resources && usable_settings::are_of_file() => {
             let path = unit::settings(instance);
             let message = match path.try_exists() {
                 Ok(false) => format!("there is no {}", path.display()),

@@ -201,7 +201,9 @@ fn killed(place: &Surroundings) -> Error {
 /// The sandbox has said that it was told to stop.
 fn stopped(place: &Surroundings) -> Error {
     let why = match place {
-        Surroundings::Systemd => "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer, and ",
+        Surroundings::Systemd => {
+            "RuntimeMaxSec= of pgcellar-drill-sandbox@.service ends a drill that takes longer, and "
+        }
         _ => "",
     };
     Error::new(Kind::TryAgain, "the sandbox was stopped in the middle of the drill")
