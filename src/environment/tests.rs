@@ -54,7 +54,7 @@ fn misspelt_names_are_told_with_the_one_that_is_meant() {
         for meant in [Meant::ForOthersToo, Meant::ForUs] {
             assert_eq!(told(&[name], meant), expected, "{meant:?}");
         }
-        // What is empty says nothing, and harms nobody.
+        // An empty variable says nothing, and does no harm.
         assert!(told(&[&format!("{name}=")], Meant::ForUs).iter().all(|(_, _, harm)| harm.is_none()));
     }
 }

@@ -48,7 +48,7 @@ pub fn make_known() {
 pub fn end(code: ExitCode) -> ExitCode {
     let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
     if let (Some(mut caller), Some(status)) = (CALLER.get(), status) {
-        // Where the caller is gone nobody asks.
+        // The caller may have ended before.
         drop(caller.write_all(&[status]));
     }
     code

@@ -41,7 +41,7 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     tell_what_is_wrong().await;
     let book = Arc::new(Book::open(&args.log_dir));
     let memory = match Memory::open(&settings.place).await {
-        // A container that ends is begun again and again, and tells nobody why.
+        // A container that ends is started again and again, and its health check never says why.
         Err(error) if matches!(error.kind(), Kind::CannotWrite | Kind::NotPermitted) => {
             log::error!("{}: what is missed while it does not run is not made up", error.message());
             Memory::not_kept()

@@ -7,7 +7,7 @@ use crate::host::thread::joined;
 use crate::task::sandbox::folders::{OwnFolder, Stock};
 use crate::task::sandbox::ipc;
 
-/// Set by the image of the sandbox alone: the number of its own user, whom nobody else's files in these folders belong to.
+/// Set by the image of the sandbox alone: the number of its own user, who owns no other files in these folders.
 const IMAGE_USER: &str = "SANDBOX_IMAGE_USER";
 
 /// Folders that everybody may write to. In the image's container, they are there for drills.
