@@ -202,7 +202,7 @@ fn hands_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
 fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
     let line = line.strip_suffix(&[0]).unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    words.len() > arguments.len() && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
+    !arguments.is_empty() && words.len() > arguments.len() && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
 }
 
 /// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.
@@ -229,7 +229,8 @@ mod tests {
         for other in [b"bash\0".as_slice(), b"sh\0-c\0pgcellar list --json\0", b"list\0--json\0", b""] {
             assert!(!ends_with(other, &own), "{other:?}");
         }
-        assert!(!is_of_init());
+        // No arguments are at the end of every command line.
+        assert!(!ends_with(b"bash\0", &[]));
     }
 
     #[test]
