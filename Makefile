@@ -6,7 +6,7 @@ CARGO ?= cargo
 VERSIONS ?= 13 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-nix image start stop \
+.PHONY: help demo test soak test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -81,7 +81,7 @@ demo: ## Back up and restore a sample database on a throwaway PostgreSQL, and lo
 test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
-		folder=$$(scripts/postgres-root $$major) && versions="$$versions $$major=$$folder" || exit; \
+		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" $(CARGO) test $(TESTS)
 
 soak: ## Kill runs at random moments (KILLS=1000), or restore by several jobs and hold drills many times over (TIMES=50)
@@ -110,11 +110,8 @@ test-compose: ## Run every command of the compose setup with a Docker engine of 
 test-nix: ## Evaluate the flake and the NixOS module (see scripts/test-nix on what it needs)
 	@scripts/test-nix
 
-fuzz: ## Fuzz the readers of archives and scripts for a minute each (needs cargo-fuzz and a nightly toolchain)
-	@for target in record walk script; do \
-		mkdir -p fuzz/target/corpus/$$target && \
-		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/* -- -max_total_time=60 || exit; \
-	done
+fuzz: ## Fuzz the readers of archives and scripts for a minute (FUZZ_SECONDS=600 for longer)
+	@scripts/fuzz
 
 bench: ## Measure backups against pg_dump's own ways
 	@scripts/bench
@@ -123,14 +120,17 @@ lint: ## Check formatting, clippy, shell scripts, and what the dependencies may 
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	@scripts/install-test-deps
-	@$(MAKE) --no-print-directory lint-shell lint-image
-	@scripts/deny
+	@$(MAKE) --no-print-directory lint-shell lint-image lint-deps
 
 lint-shell:
 	shellcheck -x -P debian/tests scripts/* docker/entrypoint .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
 
 lint-image:
-	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile
+	scripts/tool hadolint Dockerfile.backup tests/compose/*/Dockerfile
 
-lint-nix: ## Check the Nix expressions (as scripts/lint-nix says)
-	@scripts/lint-nix
+lint-deps: # CHECKS=advisories asks the RustSec database, which is on GitHub
+	scripts/tool cargo-deny --all-features check $(or $(CHECKS),bans licenses sources)
+
+lint-nix: ## Check the format of the Nix expressions, and that nothing in them is unused (`nix flake check` runs statix, too)
+	git ls-files -z '*.nix' | xargs -0 scripts/tool nixfmt --check
+	scripts/tool deadnix --fail .
