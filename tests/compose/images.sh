@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Base images and the images of other services, for where no registry is reached.
+# Base images and the images of other services, made without a registry.
 
 make_base_images() {
     docker import "$(scripts/tool debian-image)" debian-plain >/dev/null
@@ -15,7 +15,7 @@ make_base_images() {
         "$(dirname "$(scripts/tool weed)")" >/dev/null
 }
 
-# With DEB=FILE, that package takes the place of the stage that builds one.
+# With DEB=FILE, that package replaces the stage that builds one.
 use_package() {
     [ -n "${DEB:-}" ] || return 0
     mkdir -p "$scratch/built/package"

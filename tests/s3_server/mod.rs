@@ -254,7 +254,8 @@ fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
-        let output = Command::new(script).arg("weed").stderr(Stdio::inherit()).output().expect("scripts/tool cannot be run");
+        let output =
+            Command::new(script).arg("weed").stderr(Stdio::inherit()).output().expect("scripts/tool cannot be run");
         assert!(output.status.success(), "scripts/tool weed failed");
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
