@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command, CommandFactory};
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
-use pgcellar::environment::{CREDENTIALS, ENV_FILE, SECRETS};
+use pgcellar::config::variables::{CREDENTIALS, ENV_FILE, SECRETS};
 use roff::{Inline, Roff, bold, italic, roman};
 
 #[path = "docs/completions.rs"]

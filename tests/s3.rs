@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use pgcellar::catalogue::publish::publish;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
 use pgcellar::store::s3::S3Store;
 use pgcellar::store::{Store, Upload};
-use pgcellar::task::publish::publish;
 use tokio::runtime::Runtime;
 
 mod s3_server;

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::json;
 use crate::catalogue::manifest::{ENCRYPTED_VERSION, Extension, Manifest, Omission, Properties, Role, StoredFile};
+use crate::document::versioned;
 
 /// Version of the details that this pgcellar writes. A reader refuses newer ones.
 pub const VERSION: u32 = 1;
@@ -90,7 +90,7 @@ impl Details {
     /// # Errors
     /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        json::write(to, self)
+        versioned::write(to, self)
     }
 
     /// Reads a document to its end.
@@ -98,7 +98,7 @@ impl Details {
     /// # Errors
     /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
-        json::read(from, "details", VERSION, |header: &Header| header.details_version)
+        versioned::read(from, "details", VERSION, |header: &Header| header.details_version)
     }
 }
 

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::details::Concealed;
-use crate::catalogue::drill::DRILL;
-use crate::catalogue::{document, name};
+use crate::catalogue::name;
+use crate::catalogue::records::drill::DRILL;
 use crate::config::Format;
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
@@ -144,7 +145,7 @@ pub enum Role {
     Archive,
     /// Roles and tablespaces.
     Globals,
-    /// What the rows of the archive are ([`Fingerprints`](crate::catalogue::fingerprint::Fingerprints)).
+    /// What the rows of the archive are ([`Fingerprints`](crate::fingerprint::Fingerprints)).
     Fingerprints,
     /// What the manifest of an encrypted backup does not say ([`Details`](crate::catalogue::details::Details)).
     Details,

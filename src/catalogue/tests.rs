@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
 use crate::store::local::LocalStore;
 
 const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
@@ -120,7 +120,7 @@ fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
     let id = shelf.back_up("foo", 1);
     let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
     drill.id.clone_from(&id);
-    drill.archive_sha256 = drill::archive_sha256(&shelf.read().backups[0].manifest);
+    drill.archive_sha256 = crate::catalogue::records::drill::archive_sha256(&shelf.read().backups[0].manifest);
     drill.result = Outcome::Passed;
     shelf.put(&Drill::key(&id), drill.to_json().unwrap());
     let twice = format!(r#"{{"id": "{id}", "at": "2024-01-01T00:00:00Z", "passed": false, "passed": true}}"#);
@@ -213,7 +213,7 @@ fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
     let manifest = shelf.read().backups[0].manifest.clone();
     let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
     drill.id.clone_from(&id);
-    drill.archive_sha256 = drill::archive_sha256(&manifest);
+    drill.archive_sha256 = crate::catalogue::records::drill::archive_sha256(&manifest);
     for (result, proof) in [(Outcome::Failed, false), (Outcome::Restored, false), (Outcome::Passed, true)] {
         drill.result = result;
         shelf.put(&Drill::key(&id), drill.to_json().unwrap());

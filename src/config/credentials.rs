@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::credential_files::{self, Problem};
+use crate::config::credential_files;
+use crate::config::credential_files::Problem;
 
 /// Credentials that are left out, because they cannot be used and something else is to be done without them.
 static LEFT_OUT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

@@ -6,9 +6,9 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use crate::cli::{MailArgs, PingArgs};
+use crate::config::secret::{Secret, Sources};
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
-use crate::secret::{Secret, Sources};
 
 /// How mail gets out, and to whom.
 #[derive(Clone, Debug)]

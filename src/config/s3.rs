@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::cli::S3Args;
+use crate::config::secret::{Secret, Sources};
+use crate::config::variables::{Harm, harmful};
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
-use crate::environment::{Harm, harmful};
 use crate::error::{Error, Kind, Result};
-use crate::secret::{Secret, Sources};
 
 /// The bucket, and how it is reached.
 #[derive(Clone, Debug)]

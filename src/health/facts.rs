@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
+use crate::catalogue::records::drill::Outcome;
 use crate::host::surroundings::Surroundings;
 
 /// Everything that the checks and the reports look at.

@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::config::env_file::EnvFile;
-use crate::environment::UNIT_STARTED;
+use crate::config::variables::UNIT_STARTED;
 use crate::error::{Error, Kind, Result, reason};
-use crate::host::started::{self, Awaited, Program};
-use crate::host::stop::Stop;
+use crate::host::start_report;
+use crate::host::start_report::{Awaited, Program};
 use crate::host::unit::drop_in::{self, DropIn};
 use crate::host::unit::named_files::{self, NamedFiles};
 use crate::host::unit::{self, SETTINGS};
 use crate::host::{mounts, systemctl, unit_failure};
 use crate::printable::printable;
+use crate::stop::Stop;
 
 /// Where drills find their sandbox; only its socket starts one.
 const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
@@ -43,7 +44,7 @@ pub struct Call {
 /// Whether this process can hand a verb to systemd: it is root's, systemd runs, and no unit is the verb's already.
 pub fn possible() -> bool {
     let is_root = rustix::process::geteuid().is_root();
-    is_root && systemctl::is_booted() && !started::is_expected()
+    is_root && systemctl::is_booted() && !start_report::is_expected()
 }
 
 /// Whether the system knows this user; systemd alone would only say 217.

@@ -10,23 +10,23 @@ use jiff::tz::TimeZone;
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
+use crate::catalogue::sweep;
 use crate::cli::AdoptArgs;
 use crate::config::{Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::second;
+use crate::format::second;
 use crate::host::lock::Lock;
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
+use crate::restore::foreign::checked;
+use crate::stop::Stop;
 use crate::store::Stores;
 use crate::store::local::LocalStore;
-use crate::task::restore::foreign::checked;
-use crate::task::sweep;
 
 mod candidate;
 mod description;
-mod moment;
+pub mod name_time;
 mod record;
 
 use candidate::{Candidate, Shelves};
@@ -47,7 +47,7 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open_to_write(&place).await?;
     stores.local.as_ref().map_or(Ok(()), LocalStore::check)?;
-    let run = Run { args, zone: moment::zone(&args.timezone)?, place, stores, stop };
+    let run = Run { args, zone: name_time::zone(&args.timezone)?, place, stores, stop };
     if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
         // Whether it can be had is told before hours of reading. While these last, a backup may take it.
         drop(Lock::take(directory, "adopt")?);
@@ -118,7 +118,7 @@ async fn adopt(run: &Run<'_>, candidate: Candidate) -> Result<()> {
     if let Some(manifest) = off_thread(run, candidate.manifest()).await? {
         return record::belongs_to(&manifest, &key, &called).map(|()| log::info!("{called} is a backup already: {id}"));
     }
-    let moment = moment::of_id(&id, &run.zone, Timestamp::now())?;
+    let moment = name_time::of_id(&id, &run.zone, Timestamp::now())?;
     let (dump, whole) = checked(look(run, &candidate).await?, run.stop).await?;
     let database = database(run.args.database.as_deref(), &id, &dump)?;
     let named = Named { id, database, started: moment.at };

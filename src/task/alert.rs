@@ -12,20 +12,20 @@ use crate::config::{KnownMail, MailSettings, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
 use crate::health::notified::{Notified, UNIT_FAILED};
 use crate::health::{Finding, Level};
-use crate::host::logged::Logged;
 use crate::host::mail::{Letter, deliver};
 use crate::host::ping::Ping;
+use crate::host::run_log::Logged;
 use crate::host::state::{StateFile, peek};
-use crate::host::stop::Stop;
-use crate::task::alert::learn::Predecessor;
-use crate::task::monitor::stand_in;
+use crate::stop::Stop;
+use crate::task::alert::context::Predecessor;
+use crate::task::monitor::fallback;
 use crate::task::usable_settings::{self, Mail};
 
+pub mod context;
 mod failure;
-mod lacking;
 mod last_good;
-mod learn;
 mod letter;
+pub mod missing_units;
 
 use failure::Failure;
 use last_good::LastGood;
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     let (place, wrong_place) = usable_settings::place(&args.place);
     let mut failure = Failure::new(args, &place)?;
-    let silent = match learn::predecessor(&mut failure).await {
+    let silent = match context::predecessor(&mut failure).await {
         Predecessor::HasSpoken => {
             log::info!("the alert that failed has said itself what it could not do");
             return Ok(());
@@ -49,17 +49,17 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     };
     let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();
     let told = state.runs.get(failure.subject()).cloned();
-    learn::lacking(&mut failure, told.as_deref()).await;
-    let logged = learn::logged(args, &mut failure).await;
+    context::lacking(&mut failure, told.as_deref()).await;
+    let logged = context::logged(args, &mut failure).await;
     ping(args, &failure, &logged).await;
 
     let Mail { settings, error } =
         usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
     let Some(settings) = settings else { return untold(&failure, error) };
-    let files = learn::files(&failure);
+    let files = context::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {
         let finding = unstarted(&failure, &files);
-        match stand_in::notify(&args.place, &place, &settings, finding, stop).await {
+        match fallback::notify(&args.place, &place, &settings, finding, stop).await {
             Ok(()) => return Ok(()),
             Err(error) => log::error!("{error}"),
         }

@@ -122,7 +122,7 @@ fn origin(path: &Path, instance: Option<&str>) -> Origin {
 
 async fn look(source: &Source, findings: &mut Findings) {
     let declared = Cli::variables();
-    let known = crate::environment::known(&declared);
+    let known = crate::config::variables::known(&declared);
     let values = names::check(source, &declared, findings);
     schedules::check(source, &values, findings).await;
     secrets::check(source, &values, findings);

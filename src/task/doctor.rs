@@ -7,24 +7,24 @@ use std::sync::Arc;
 
 use crate::cli::{DoctorArgs, Part};
 use crate::error::Result;
-use crate::host::stop::Stop;
+use crate::stop::Stop;
 
 mod backups;
 mod check;
 mod clock;
 mod database;
 mod grants;
-mod known;
 mod mail;
 mod programs;
 mod rights;
 mod s3;
 mod schedule;
 mod server;
+pub mod services;
 mod settings;
 
 use check::{Checks, Report};
-use known::Known;
+use services::Known;
 
 /// Checks the parts that are named, or all that are configured. Nothing that fails keeps the others from being checked; the
 /// exit code is the first failure's.

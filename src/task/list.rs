@@ -1,5 +1,7 @@
 //! `pgcellar list`: which backups there are.
 
+pub mod before_first;
+
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
@@ -8,24 +10,22 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use crate::catalogue::inventory::{Group, Merged};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::{Group, Merged};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
 use crate::catalogue::ownership::{Owner, Whose};
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
 use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::zone_name;
-use crate::host::stop::Stop;
+use crate::format::zone_name;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::table;
-
-mod first;
+use crate::table;
 
 /// How many makers of others' backups are named.
 const NAMED: usize = 3;
@@ -36,7 +36,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut merged = read(stores, &place, stop).await?;
-    first::before_the_first(&mut merged, &place)?;
+    before_first::before_the_first(&mut merged, &place)?;
     let database = args.database.as_deref();
     let mut groups: Vec<&Group> = merged.own(database).collect();
     if args.all_instances {
@@ -282,10 +282,10 @@ fn tell_others(merged: &Merged, database: Option<&str>) {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
-    use crate::catalogue::drill::{Drill, Outcome};
+    use crate::catalogue::inventory::Shelf;
     use crate::catalogue::manifest::Pin;
-    use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
+    use crate::catalogue::records::drill::{Drill, Outcome};
     use crate::identity::Identity;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");

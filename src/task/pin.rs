@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::catalogue::inventory::Asked;
 use crate::catalogue::manifest::Pin;
-use crate::catalogue::merged::Asked;
 use crate::catalogue::ownership::Whose;
-use crate::catalogue::record;
+use crate::catalogue::records;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
 
@@ -32,7 +32,7 @@ pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
     let found = find(asked, &args.place, stop).await?;
     let pin = Pin { id: found.id.clone(), at: Timestamp::now(), reason: args.reason.clone() };
     let work = move || {
-        found.each(|store| record::pin(store, &pin))?;
+        found.each(|store| records::pin(store, &pin))?;
         log::info!(PGCELLAR_BACKUP = pin.id; "{} is pinned: it stays until it is unpinned", printable(&pin.id));
         found.failure.map_or(Ok(()), |error| Err(error.hint("it is pinned in the other store, which keeps it in both")))
     };

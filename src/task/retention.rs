@@ -10,19 +10,19 @@ use tokio::runtime::Handle;
 
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::sweep;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
+use crate::config::variables::{Harm, Unread, harmful};
 use crate::config::{Connection, Place, Policy, RetentionSettings, default_directory};
-use crate::environment::{Harm, Unread, harmful};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::local::{LocalStore, usable};
 use crate::store::{Store, Stores};
-use crate::task::sweep;
 
 mod clock;
 mod plan;

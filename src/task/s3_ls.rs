@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use crate::cli::S3LsArgs;
 use crate::config::{S3Settings, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::printable::printable;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::s3::browse::{self, Found};
 
 /// Stands where no bucket is asked for, and the settings want one.

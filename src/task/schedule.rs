@@ -9,27 +9,27 @@ use tokio::task::JoinSet;
 
 use crate::cli::ScheduleArgs;
 use crate::error::{Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::surroundings::Surroundings;
-use crate::host::{by_hand, closed};
+use crate::host::{by_hand, inaccessible};
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::task::config;
 
 mod alert;
-mod book;
 mod child;
-mod ended;
-pub mod memory;
+pub mod outcome;
 mod server;
 mod settings;
+pub mod state;
+pub mod task_log;
 mod timetable;
 
-use book::Book;
 use child::Call;
-use ended::Ended;
-use memory::{Failed, Memory};
+use outcome::Ended;
 use server::Gate;
 use settings::{Line, Settings};
+use state::{Failed, Memory};
+use task_log::Book;
 use timetable::{Due, Step, Timetable};
 
 /// The longest sleep: a clock that is set, and a machine that has slept, are noticed after it.
@@ -48,7 +48,7 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
         }
         memory => memory?,
     };
-    let closed = closed::folders(settings.place.directory.as_deref(), &args.log_dir);
+    let closed = inaccessible::folders(settings.place.directory.as_deref(), &args.log_dir);
     for some in closed.chunk_by(|one, next| one.hint == next.hint) {
         let all: Vec<&str> = some.iter().map(|closed| closed.message.as_str()).collect();
         log::error!("{}; this mends it: {}", all.join(", and "), some[0].hint);

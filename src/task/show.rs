@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use crate::catalogue::Backup;
-use crate::catalogue::merged::Asked;
+use crate::catalogue::inventory::Asked;
 use crate::cli::ShowArgs;
 use crate::config::{Place, identities};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::contents::{Shown, closed};
+use crate::restore::details::reveal_if_whole;
+use crate::restore::source::Named;
+use crate::restore::{fingerprints, foreign};
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::reveal_if_whole;
-use crate::task::restore::listing::{Shown, closed};
-use crate::task::restore::wanted::Named;
-use crate::task::restore::{fingerprints, foreign};
 
 /// What was asked for.
 enum Found {

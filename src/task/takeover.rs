@@ -6,20 +6,20 @@ use std::sync::Arc;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 
+use crate::catalogue::inventory::Shelf;
 use crate::catalogue::manifest::to_json;
-use crate::catalogue::merged::Shelf;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::TakeoverArgs;
 use crate::config::{Connection, Maker, Place, instance_name};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::ago;
-use crate::host::stop::Stop;
+use crate::format::ago;
 use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
 /// How many makers an answer names.

@@ -8,23 +8,24 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::catalogue::details::Details;
-use crate::catalogue::fingerprint::Fingerprints;
+use crate::catalogue::inventory::{Asked, Group, Merged};
 use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
-use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::{Backup, record, verification};
+use crate::catalogue::sweep;
+use crate::catalogue::{Backup, records, verification};
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Format, Place, identities};
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::Fingerprints;
 use crate::host::progress::Progress;
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::printable::printable;
+use crate::restore::source::Named;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::restore::wanted::Named;
-use crate::task::{list, sweep};
+use crate::task::list;
 
 mod checks;
 mod dump;
@@ -312,7 +313,7 @@ fn write_record(store: &dyn Store, result: &Verification) -> Result<()> {
     let written = match is_less {
         true => store.size(&Manifest::key(&result.id)).map(|size| size.is_some()),
         false => {
-            result.to_json().and_then(|bytes| record::write(store, &result.id, &Verification::key(&result.id), &bytes))
+            result.to_json().and_then(|bytes| records::write(store, &result.id, &Verification::key(&result.id), &bytes))
         }
     };
     let written = match written {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pgcellar::catalogue::drill::{Drill, Outcome, archive_sha256};
+use pgcellar::catalogue::records::drill::{Drill, Outcome, archive_sha256};
 use serde_json::{Value, json};
 
 use crate::common::compare::assert_same;

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use pgcellar::catalogue::comparison::Comparison;
-use pgcellar::catalogue::fingerprint::{Fingerprints, Pieces, Quoted, SequenceFingerprint, TableFingerprint};
+use pgcellar::fingerprint::compare::Comparison;
+use pgcellar::fingerprint::{Fingerprints, Pieces, Quoted, SequenceFingerprint, TableFingerprint};
 
 use crate::common::cluster::quote_identifier;
 use crate::common::prints::{compared, looked};

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{MaxAge, MonitorSettings};
+use crate::format::{bytes, count, quoted, some, span, time};
 use crate::health::checks::finding;
+use crate::health::coverage::{Protection, is_from_future};
 use crate::health::facts::{Backup, Expected, Facts, State};
-use crate::health::protection::{Protection, is_from_future};
-use crate::health::words::{bytes, count, quoted, some, span, time};
 use crate::health::{Finding, Level};
 
 /// How many names a finding shows.

@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
 use crate::config::MonitorSettings;
+use crate::format::{quoted, span, time};
 use crate::health::checks::finding;
+use crate::health::coverage::Protection;
 use crate::health::facts::{Facts, NotDrilled};
-use crate::health::protection::Protection;
-use crate::health::words::{quoted, span, time};
 use crate::health::{Finding, Level};
 
 /// How many times in a row a drill may be impossible.

@@ -1,10 +1,10 @@
 //! Databases whose backups have next to nothing of what they had.
 
 use crate::catalogue::emptied::Emptied;
+use crate::format::quoted;
 use crate::health::checks::finding;
+use crate::health::coverage::Protection;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
-use crate::health::words::quoted;
 use crate::health::{Finding, Level};
 
 /// One finding for each database, until it is acknowledged or the rows are back.

@@ -1,9 +1,9 @@
 //! Checks of what backups need: the server, the schedule, timers, keys.
 
 use crate::catalogue::product::{Product, What};
+use crate::format::quoted;
 use crate::health::checks::finding;
 use crate::health::facts::{Facts, Mask, Server, Unit, UnitTrouble};
-use crate::health::words::quoted;
 use crate::health::{Finding, Level, products};
 use crate::host::surroundings::Surroundings;
 

@@ -1,10 +1,10 @@
 //! Sizes and durations that are far from what this database's last ones were.
 
 use crate::config::MonitorSettings;
+use crate::format::{bytes, quoted, span};
 use crate::health::checks::finding;
+use crate::health::coverage::Protection;
 use crate::health::facts::{Backup, Facts};
-use crate::health::protection::Protection;
-use crate::health::words::{bytes, quoted, span};
 use crate::health::{Finding, Level};
 
 /// How many earlier backups tell what is usual. When more than half of them are of a new kind, that is the usual.

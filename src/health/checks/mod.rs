@@ -1,8 +1,8 @@
 //! The checks: facts and thresholds in, findings out. Nothing here knows a clock, a disk or a network.
 
 use crate::config::MonitorSettings;
+use crate::health::coverage::Protection;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
 use crate::health::{Finding, Level};
 
 mod databases;

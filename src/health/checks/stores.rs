@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 
 use crate::config::{MinFree, MonitorSettings};
+use crate::format::{bytes, count, quoted, some, span};
 use crate::health::checks::finding;
+use crate::health::coverage::Protection;
 use crate::health::facts::{Backup, Contents, Disk, Facts, Mixed, State, StoreFacts};
-use crate::health::protection::Protection;
-use crate::health::words::{bytes, count, quoted, some, span};
 use crate::health::{Finding, Level};
 
 /// How long what is not whole may belong to a run that goes on.

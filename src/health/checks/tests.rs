@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
+use crate::catalogue::records::drill::Outcome;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
     Backup, Contents, Disk, Drill, Mask, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,

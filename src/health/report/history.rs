@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
+use crate::format::{bytes, count, span, took};
+use crate::health::coverage::{Kept, Protection};
 use crate::health::facts::{Backup, Drill};
-use crate::health::protection::{Kept, Protection};
 use crate::health::report::Overview;
 use crate::health::report::html::{dash, escaped, moment, name, table};
 use crate::health::report::plot::{Point, draw};
 use crate::health::report::text::in_all;
-use crate::health::words::{bytes, count, span, took};
 
 /// Databases that have plots.
 const PLOTTED: usize = 24;

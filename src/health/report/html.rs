@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::format::{ago, bytes, count, day, span, time, took};
 use crate::health::Level;
+use crate::health::coverage::{Kept, Protection};
 use crate::health::facts::StoreFacts;
-use crate::health::protection::{Kept, Protection};
 use crate::health::report::history;
 use crate::health::report::text::{class, in_all, numbers, recovery};
 use crate::health::report::{Overview, positive};
-use crate::health::words::{ago, bytes, count, day, span, time, took};
 use crate::printable::printable;
 
 /// Backups that are listed, the newest first.

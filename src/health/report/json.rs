@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
 use crate::error::{Error, Kind, Result};
+use crate::health::coverage::{Kept, Protection};
 use crate::health::facts::{Backup, Removal, Server};
-use crate::health::protection::{Kept, Protection};
 use crate::health::report::Overview;
 use crate::health::{Finding, Level};
 

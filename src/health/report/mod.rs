@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::MonitorSettings;
+use crate::format::{count, span};
 use crate::health::checks::verdict;
+use crate::health::coverage::Protection;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
-use crate::health::words::{count, span};
 use crate::health::{Finding, Level};
 
 mod history;

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::health::Level;
 use crate::health::checks::least_free;
-use crate::health::protection::Protection;
+use crate::health::coverage::Protection;
 use crate::health::report::{Overview, positive};
 use crate::printable::printable;
 

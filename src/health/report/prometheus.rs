@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
 use crate::health::Level;
+use crate::health::coverage::Protection;
 use crate::health::facts::Backup;
-use crate::health::protection::Protection;
 use crate::health::report::Overview;
 
 /// A metric with its samples: labels and values.

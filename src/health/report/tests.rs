@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::Outcome;
 use crate::health::checks;
 use crate::health::facts::{Backup, Drill, Removal, Server, State, Trouble};
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};

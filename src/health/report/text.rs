@@ -5,11 +5,11 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use crate::format::{ago, bytes, count, some, span, time, took};
 use crate::health::Level;
+use crate::health::coverage::Protection;
 use crate::health::facts::Drill;
-use crate::health::protection::Protection;
 use crate::health::report::Overview;
-use crate::health::words::{ago, bytes, count, some, span, time, took};
 use crate::printable::printable;
 
 /// How many names of backups are shown.

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::Malformed;
-use super::places::{Block, Mark};
 use super::primitive::{Input, Int};
+use crate::postgres::archive::block_locator::{Block, Mark};
 
 /// `BLK_DATA` of pg_backup_archiver.h: the rows of a table.
 pub(super) const TABLE: u8 = 1;

@@ -30,10 +30,8 @@ mod blocks;
 mod contents;
 pub mod data_file;
 mod header;
-mod joiner;
 mod members;
 mod parser;
-mod places;
 mod primitive;
 mod recorder;
 mod rows;
@@ -43,11 +41,11 @@ mod toc;
 use std::fmt;
 use std::io::{self, Read};
 
+pub use block_locator::{Block, Mark, Places};
 pub use contents::{Contents, Oids};
 pub use header::{Compression, Format, Version};
-pub use joiner::{CHUNK, Joiner};
 pub use members::{Promised, tar_members};
-pub use places::{Block, Mark, Places};
+pub use rechunk::{CHUNK, Joiner};
 pub use recorder::{Passing, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
 pub use rows::{Piece, Rows};
 pub use tar::{TarReader, tar_toc};
@@ -182,8 +180,10 @@ fn for_each_piece<R: Read>(mut from: R, mut take: impl FnMut(&[u8]) -> io::Resul
     }
 }
 
+pub mod block_locator;
 #[cfg(test)]
 mod properties;
+pub mod rechunk;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::blocks::{LARGE_OBJECTS, Sink};
 use super::toc::{Entry, Text};
-use crate::catalogue::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFingerprint, Sum, TableFingerprint};
+use crate::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 use crate::postgres::script::identifier;
 
 mod lines;

@@ -4,8 +4,8 @@ use std::io;
 
 use super::Malformed;
 use super::blocks::TERMINATOR;
-use super::places::Block;
 use super::primitive::encode;
+use crate::postgres::archive::block_locator::Block;
 
 /// How many bytes of the archive are looked at at once. What a holder of [`Rows`] keeps is not much more.
 const LOOK: usize = 256 << 10;

@@ -14,7 +14,6 @@ use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::parallel;
 use crate::pipeline::compress::Method;
 use crate::pipeline::digest::Digest;
@@ -23,6 +22,7 @@ use crate::pipeline::{Sink, Source};
 use crate::postgres::archive::data_file::{Packing, split};
 use crate::postgres::archive::{Record, Recorder, read_toc};
 use crate::postgres::dump::Dumped;
+use crate::stop::Stop;
 use crate::store::local::LocalFolder;
 
 /// The table of contents of a directory archive. pg_dump begins it once it holds its locks.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::config::dump_options::DumpOptions;
 use crate::config::{BackupSettings, Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::postgres::archive::Contents;
 use crate::postgres::client::NO_TIMEOUTS;
-use crate::postgres::dump_options::DumpOptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::script::Script;
 use crate::postgres::snapshot::later_timeouts;

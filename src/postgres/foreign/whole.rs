@@ -8,13 +8,13 @@ use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
 use crate::error::Result;
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::pipeline::Digests;
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
 use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
 use crate::postgres::script::{Script, ScriptScanner};
+use crate::stop::Stop;
 
 /// What a whole dump holds.
 #[derive(Debug)]

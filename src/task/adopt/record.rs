@@ -4,14 +4,14 @@
 //! swept, and these files are somebody's only copy.
 
 use crate::catalogue;
-use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Pin, Role, Verification};
+use crate::catalogue::publish::publish;
+use crate::catalogue::records::drill::Drill;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::store::Store;
 use crate::task::adopt::candidate::Candidate;
-use crate::task::publish::publish;
 
 /// Whether the manifest of this id is already that of this file or folder.
 ///

@@ -5,7 +5,8 @@ use crate::config::{Databases, Place};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::unit_failure::{self, UnitFailure};
 use crate::printable::printable;
-use crate::task::alert::lacking::{self, Lacking};
+use crate::task::alert::missing_units;
+use crate::task::alert::missing_units::Lacking;
 
 /// A run that failed.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +119,7 @@ impl Failure {
     /// (`systemd.exec(5)`).
     pub fn how(&self) -> (String, String) {
         if let Some(units) = &self.lacking {
-            return lacking::in_words(units, self.subject());
+            return missing_units::in_words(units, self.subject());
         }
         if let Some(UnitFailure { what, hint }) = self.not_set_up() {
             return (what, hint);

@@ -10,7 +10,7 @@ use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Catalogue, Status};
 use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{ago, bytes, time};
+use crate::format::{ago, bytes, time};
 use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::Stores;

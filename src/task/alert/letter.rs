@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use crate::config::local_zone;
 use crate::error::{Error, Result};
-use crate::health::words::time;
-use crate::host::logged::Logged;
+use crate::format::time;
 use crate::host::mail::{Letter, Page, Tone};
-use crate::host::stop::INTERRUPTED;
+use crate::host::run_log::Logged;
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
+use crate::stop::INTERRUPTED;
 use crate::task::alert::failure::Failure;
 
 /// How many of the run's errors are told above the log's last lines.

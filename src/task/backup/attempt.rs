@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::catalogue::details::{DETAILS, Details};
-use crate::catalogue::fingerprint::FINGERPRINTS;
 use crate::catalogue::manifest::{Role, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::FINGERPRINTS;
 use crate::host::progress::Progress;
 use crate::host::thread::joined;
 use crate::identity::Identity;
@@ -26,9 +26,10 @@ use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Rewritten, Session, Snapshot};
 use crate::store::Upload;
-use crate::task::backup::claim::{self, Name};
 use crate::task::backup::documents;
-use crate::task::backup::whole::{Sealed, Whole};
+use crate::task::backup::finished::{Sealed, Whole};
+use crate::task::backup::reservation;
+use crate::task::backup::reservation::Name;
 use crate::task::backup::{PROMPT, Run};
 
 mod directory;
@@ -105,11 +106,11 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     let identity = run.stop.or(async { Ok(identity::of_session(session.client(), &run.connection).await) }).await?;
     let identity = Identity { backup_directory: run.directory_id.get().cloned(), ..identity };
     run.place.server.get_or_init(|| identity.clone());
-    let name = claim::take(run, database, identity).await?;
+    let name = reservation::take(run, database, identity).await?;
     let id = name.id.clone();
     let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {
-        claim::give_back(run, &id).await;
+        reservation::give_back(run, &id).await;
     }
     match attempted {
         Err(error) if error.is_transient() => explained(run, &interruptions, error).await,

@@ -2,13 +2,13 @@
 
 use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::catalogue::publish::publish;
 use crate::error::{Error, Result};
 use crate::host::thread::joined;
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::task::backup::whole::{Sealed, Whole};
-use crate::task::backup::{Run, claim};
-use crate::task::publish::publish;
+use crate::task::backup::finished::{Sealed, Whole};
+use crate::task::backup::{Run, reservation};
 
 /// Writes the manifest, and gives everything its name, in the store that the backup was made in.
 pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
@@ -27,7 +27,7 @@ pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
     });
     let committed = joined(committed.await);
     if committed.is_err() && (run.local.is_some() || run.stop.requested()) {
-        claim::give_back(run, &id).await;
+        reservation::give_back(run, &id).await;
     }
     committed
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalogue::copied::{self, Copied, ids, is_there};
+use crate::catalogue::copy_record;
+use crate::catalogue::copy_record::{Copied, ids, is_there};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::some;
+use crate::format::some;
 use crate::host::event;
 use crate::host::progress::{Counter, Progress};
 use crate::host::thread::joined;
@@ -94,7 +95,7 @@ fn conclude(first: &Error, lacking: usize, location: &str) -> Error {
 
 /// What a record calls the bucket.
 fn address(run: &Run<'_>) -> String {
-    run.place.s3.as_ref().map(copied::address).unwrap_or_default()
+    run.place.s3.as_ref().map(copy_record::address).unwrap_or_default()
 }
 
 /// Looks what is in the directory and in the bucket.

@@ -4,20 +4,20 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::catalogue::claim::Claim;
-use crate::catalogue::document;
-use crate::catalogue::drill::Drill;
+use crate::catalogue::announcement::Claim;
 use crate::catalogue::manifest::{Manifest, Pin, Role, StoredFile};
+use crate::catalogue::publish::publish;
+use crate::catalogue::read_document;
+use crate::catalogue::records::drill::Drill;
 use crate::config::Maker;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::identity::Identity;
 use crate::parallel;
 use crate::pipeline::digest::DigestReader;
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::task::backup::commit::forget_announcement;
-use crate::task::publish::publish;
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
@@ -63,7 +63,7 @@ impl Copier {
 
     fn steps(&self, manifest: &Manifest) -> Result<()> {
         let key = Manifest::key(&manifest.id);
-        let document = document(self.from.as_ref(), &key)?;
+        let document = read_document(self.from.as_ref(), &key)?;
         for file in &manifest.files {
             self.has_its_size(file)?;
         }
@@ -92,7 +92,7 @@ impl Copier {
     /// A backup that is pinned is never in the bucket without its pin, nor one that is proven without its proof.
     fn records(&self, id: &str) -> Result<()> {
         for key in [Pin::key(id), Drill::key(id)] {
-            match document(self.from.as_ref(), &key) {
+            match read_document(self.from.as_ref(), &key) {
                 Ok(record) => self.to.replace(&key, &record)?,
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => return Err(error),

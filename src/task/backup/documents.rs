@@ -4,9 +4,9 @@ use std::io;
 use std::num::NonZeroUsize;
 
 use crate::catalogue::details::{DETAILS, Details};
-use crate::catalogue::fingerprint::FINGERPRINTS;
 use crate::catalogue::manifest::{Role, StoredFile};
 use crate::error::{Error, Result};
+use crate::fingerprint::FINGERPRINTS;
 use crate::host::thread::joined;
 use crate::pipeline::Sink;
 use crate::postgres::archive::Recorded;

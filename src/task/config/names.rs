@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
-use crate::environment::{Harm, LARGEST, Meant, SECRETS, Unread, fits, known, unread};
+use crate::config::variables::{Harm, LARGEST, Meant, SECRETS, Unread, fits, known, unread};
 use crate::host::unit;
 use crate::task::config::findings::Findings;
 use crate::task::config::source::{Origin, Source};

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::calendar::cron::{Cron, without_comment};
 use crate::calendar::tasks::{TASKS, Task, is_off};
-use crate::health::words::time;
+use crate::format::time;
 use crate::host::systemd_analyze::usable;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;

@@ -1,7 +1,7 @@
 //! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
 
-use crate::credential_files;
-use crate::environment::CREDENTIALS;
+use crate::config::credential_files;
+use crate::config::variables::CREDENTIALS;
 use crate::error::Error;
 use crate::host::thread::joined;
 use crate::task::config::findings::Findings;

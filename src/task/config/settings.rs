@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::cli::{BackupArgs, Cli, HealthArgs, MonitorAction, NotifyArgs, PingArgs, Verb};
+use crate::config::secret::Secret;
 use crate::config::{
     BackupSettings, Connection, MailSettings, MonitorSettings, Period, PingUrl, Place, RetentionSettings, identities,
 };
 use crate::error::{Error, Kind, Result};
-use crate::secret::Secret;
 use crate::task::config::findings::Findings;
 use crate::task::config::names::Values;
 use crate::task::config::source::{Origin, Source};
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn errors_are_told_at_the_variable_that_is_set() {
         let declared = Cli::variables();
-        let known = crate::environment::known(&declared);
+        let known = crate::config::variables::known(&declared);
         let set = [("DB_SSLKEY", "/k"), ("SMTP_PASS_FILE", "/p")];
         let values = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut told = BTreeSet::new();

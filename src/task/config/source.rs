@@ -106,7 +106,7 @@ impl Source {
         let source = Source { origin: Origin::Environment, assignments, readers: None };
         let mut findings = Findings::new("environment".to_owned(), Some(source));
         let declared = crate::cli::Cli::variables();
-        let known = crate::environment::known(&declared);
+        let known = crate::config::variables::known(&declared);
         bad.iter().filter(|name| known.contains(name.as_str())).for_each(|name| findings.error(name, "is not UTF-8"));
         findings
     }

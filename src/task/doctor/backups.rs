@@ -15,13 +15,13 @@ use crate::catalogue::{Catalogue, Status};
 use crate::cli::{Part, PlaceArgs};
 use crate::config::{Databases, Place};
 use crate::error::{Error, Kind, Result, reason};
-use crate::health::words::{bytes, some};
+use crate::format::{bytes, some};
 use crate::host::staging::IN_MEMORY;
 use crate::host::surroundings::Surroundings;
 use crate::host::thread::joined;
 use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 use crate::task::monitor::gather::disk;
 
 /// `f_type` of overlayfs (`statfs(2)`).

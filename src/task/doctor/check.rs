@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::Part;
 use crate::error::{Error, Kind, Result};
-use crate::health::words::count;
+use crate::format::count;
 use crate::printable::printable;
 use crate::stdout;
 

@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::Part;
-use crate::health::words::span;
+use crate::format::span;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 
 /// How far clocks may be apart before somebody should look: hosts that keep time are within a fraction of a second, and an
 /// answer of a bucket tells no more than the second.

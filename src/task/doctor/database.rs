@@ -11,9 +11,9 @@ use crate::postgres::client::{connect, identifier};
 use crate::postgres::connection_limit;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::Grants;
-use crate::task::doctor::known::Known;
 use crate::task::doctor::rights::{Rights, Role};
 use crate::task::doctor::server::Server;
+use crate::task::doctor::services::Known;
 
 /// Checks the way to the server, the role, and each database.
 pub async fn check(known: &Arc<Known>) -> Checks {
@@ -124,5 +124,5 @@ async fn rights(server: &Server, name: &str) -> Result<(Rights, Grants)> {
 }
 
 fn some(names: &[&str]) -> String {
-    crate::health::words::some(names, 8)
+    crate::format::some(names, 8)
 }

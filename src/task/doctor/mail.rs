@@ -7,7 +7,7 @@ use crate::config::{MailSettings, secret_place};
 use crate::error::{Error, Kind};
 use crate::host::mail::{Step, ask, step_of};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 
 /// Goes every step of a mail but the message itself.
 pub async fn check(known: &Arc<Known>) -> Checks {

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::surroundings::Surroundings;
 use crate::postgres::programs::Programs;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 
 /// What backups and restores call.
 const CALLED: &[&str] = &["pg_dump", "pg_dumpall", "pg_restore", "psql"];

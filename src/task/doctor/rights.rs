@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{bytes, count, some};
+use crate::format::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};

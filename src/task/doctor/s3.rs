@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::cli::Part;
 use crate::config::{S3Settings, secret_place};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
+use crate::stop::Stop;
 use crate::store::s3::probe::{Keeping, Probe, Refusal, Stage};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::{Bucket, Known};
+use crate::task::doctor::services::{Bucket, Known};
 
 /// How long taking away may take.
 const CLEARING: Duration = Duration::from_secs(6);

@@ -10,12 +10,12 @@ use crate::calendar::tasks::{Setting, TASKS, Task};
 use crate::calendar::{is_cron, on_calendar};
 use crate::cli::Part;
 use crate::error::{Kind, Result};
+use crate::format::time;
 use crate::health;
-use crate::health::words::time;
 use crate::host::surroundings::Surroundings;
 use crate::host::systemd_analyze::{Question, must_come_again};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 use crate::task::monitor::gather::in_force::{self, Difference};
 use crate::task::monitor::gather::units::Units;
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::cli::Part;
+use crate::config::credential_files;
 use crate::config::credential_problems;
 use crate::config::readers::warning_of_instance;
-use crate::credential_files;
 use crate::error::{Error, Kind};
 use crate::host::thread::joined;
 use crate::host::unit;
 use crate::task::config;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Known;
 
 /// What is wrong with the files of credentials: those of this unit, and for root those of the instance.
 async fn credentials(instance: &str) -> Vec<Error> {

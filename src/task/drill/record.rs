@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::catalogue::drill::{Drill, NAMED, VERSION, archive_sha256};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::record;
+use crate::catalogue::records;
+use crate::catalogue::records::drill::{Drill, NAMED, VERSION, archive_sha256};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
-use crate::task::drill::chosen::Subject;
+use crate::stop::Stop;
 use crate::task::drill::seconds;
+use crate::task::drill::targets::Subject;
 use crate::task::drill::verdict::Verdict;
 
 /// The record.
@@ -50,7 +50,7 @@ pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> 
         let mut written = Ok(());
         let mut anywhere = false;
         for store in stores {
-            let one = record::write(store.as_ref(), &drill.id, &Drill::key(&drill.id), &drill.to_json()?);
+            let one = records::write(store.as_ref(), &drill.id, &Drill::key(&drill.id), &drill.to_json()?);
             written = written.and(one.map(|is_there| anywhere |= is_there));
         }
         match written {

@@ -4,13 +4,13 @@ use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
 use super::{Outcome, called, event};
-use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::records::drill::Drill;
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::Trouble;
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::drill::turns::{Held, Turn};
+use crate::task::drill::missed::{Held, Turn};
 
 /// What came of one backup.
 #[derive(Debug, Serialize)]

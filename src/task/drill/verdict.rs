@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::catalogue::comparison::{NAMED, compare};
-use crate::catalogue::drill::{Compared, Outcome};
-use crate::catalogue::fingerprint::Fingerprints;
+use crate::catalogue::records::drill::{Compared, Outcome};
+use crate::fingerprint::Fingerprints;
+use crate::fingerprint::compare::{NAMED, compare};
 use crate::printable::printable;
-use crate::task::drill::hear::{Found, Restored};
+use crate::task::drill::receiver::{Found, Restored};
 
 /// Entries that stand for materialized views that are refreshed.
 const REFRESH: &str = "MATERIALIZED VIEW DATA";
@@ -119,8 +119,8 @@ fn other_numbers(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::comparison::{Held, Rows};
-    use crate::catalogue::fingerprint::{Sum, TableFingerprint};
+    use crate::fingerprint::compare::{Held, Rows};
+    use crate::fingerprint::{Sum, TableFingerprint};
 
     fn judged(
         expected: Option<&Fingerprints>,

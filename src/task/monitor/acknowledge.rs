@@ -6,15 +6,15 @@ use jiff::Timestamp;
 
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::emptied::{Emptied, Fill, emptied};
-use crate::catalogue::merged::Merged;
+use crate::catalogue::inventory::Merged;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
 use crate::config::{Connection, Place};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::thread::joined;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
 

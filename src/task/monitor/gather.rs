@@ -12,19 +12,21 @@ use crate::error::{Error, Kind, Result};
 use crate::health::checks;
 use crate::health::facts::{ClosedFolder, Expected, Facts, Server, StoreFacts, Trouble, Unit, UnitTrouble};
 use crate::health::{Finding, Level};
-use crate::host::closed::{self, Closed};
-use crate::host::stop::Stop;
+use crate::host::inaccessible;
+use crate::host::inaccessible::Closed;
 use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
-use crate::task::drill::turns;
-use crate::task::schedule::memory::{self, Failed};
+use crate::stop::Stop;
+use crate::task::drill::missed;
+use crate::task::schedule::state;
+use crate::task::schedule::state::Failed;
 
 pub mod disk;
+pub mod first_seen;
 pub mod in_force;
 mod keys;
 mod removals;
 mod schedule;
-mod seen;
 mod stores;
 pub mod units;
 
@@ -92,8 +94,8 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let schedule = backups.facts(settings, now);
     let backed_up: BTreeSet<&str> =
         found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
-    let seen = seen::note(&place, &expected, &backed_up, now);
-    let (troubled, failed) = (units.troubled().await, memory::failed(&place));
+    let seen = first_seen::note(&place, &expected, &backed_up, now);
+    let (troubled, failed) = (units.troubled().await, state::failed(&place));
     // One that has had its turn waits for nothing any more. Where there is no backup at all, that was its turn.
     let none_yet = backed_up.is_empty();
     let has_failed = |since: Timestamp, due: &Timestamp| {
@@ -124,7 +126,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
         closed: closed_folders(&place),
-        not_drilled: turns::not_held(&place),
+        not_drilled: missed::not_held(&place),
         units: troubled.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }
@@ -141,7 +143,7 @@ fn closed_folders(place: &Place) -> Vec<ClosedFolder> {
     if !Surroundings::here().is_container() {
         return Vec::new();
     }
-    let found = closed::folders(place.directory.as_deref(), &closed::logs());
+    let found = inaccessible::folders(place.directory.as_deref(), &inaccessible::logs());
     let told = |Closed { folder, no_backups, message, hint }| ClosedFolder {
         folder,
         no_backups,

@@ -7,8 +7,8 @@ use crate::config::ReportFormat;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, prometheus, text};
 use crate::host::replace_file;
-use crate::host::stop::Stop;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::task::monitor::gather::look;
 
 /// A report is for others to read: a collector of metrics, a web server.

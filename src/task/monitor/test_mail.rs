@@ -4,8 +4,8 @@ use crate::cli::TestMailArgs;
 use crate::config::{MailSettings, Place};
 use crate::error::{Error, Kind, Result};
 use crate::host::mail::{Letter, Page, Step, Tone, send};
-use crate::host::stop::Stop;
 use crate::stdout;
+use crate::stop::Stop;
 
 /// Sends a mail and prints each step that went well. A recipient that is refused is an error, though the others have the
 /// mail.

@@ -10,25 +10,28 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::catalogue::Status;
 use crate::catalogue::emptied::{Fill, emptied};
+use crate::catalogue::inventory::{Asked, Group, Merged};
 use crate::catalogue::manifest::{Manifest, Role};
-use crate::catalogue::merged::{Asked, Group, Merged};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Maker, Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{count, second, span};
-use crate::host::stop::Stop;
+use crate::format::{count, second, span};
 use crate::host::thread::joined;
 use crate::postgres::client::identifier;
-use crate::postgres::restore::empty::has_nothing;
-use crate::postgres::restore::server::{Needs, Server, session};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::database::empty::has_nothing;
+use crate::restore::details::Known;
+use crate::restore::globals::roles_first;
+use crate::restore::server::{Needs, Server, session};
+use crate::restore::source::{Wanted, known};
+use crate::restore::{moment, options};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::Known;
-use crate::task::restore::wanted::{Wanted, known};
-use crate::task::restore::{globals, moment, one, plan, replace};
-use crate::task::{list, table};
+use crate::table;
+use crate::task::list;
+use crate::task::restore::{one, plan};
 
 /// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
 /// within hours.
@@ -81,7 +84,7 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
-        replace::must_be_meant(args, &chosen.wanted())?;
+        options::must_be_meant(args, &chosen.wanted())?;
     }
     tell_old(&all);
     let server = stop.or(Server::open(connection)).await?;
@@ -285,7 +288,7 @@ async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &Server, stop: &
     };
     let archive =
         Archive::of_backup(Arc::clone(&newest.store), newest.known.manifest.clone(), newest.known.identities.clone())?;
-    globals::make(&Arc::new(archive), server, &Needs::default(), stop).await
+    roles_first::make(&Arc::new(archive), server, &Needs::default(), stop).await
 }
 
 impl Chosen {

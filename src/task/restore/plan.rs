@@ -8,21 +8,23 @@ use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, local_zone};
 use crate::error::{Error, Result};
-use crate::health::words::second;
-use crate::host::stop::Stop;
+use crate::format::second;
 use crate::postgres::client::identifier;
 use crate::postgres::programs::Programs;
-use crate::postgres::restore::bound::needs_name;
-use crate::postgres::restore::globals::may_make;
-use crate::postgres::restore::replaced::Replaced;
-use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::bound_extensions::needs_name;
+use crate::restore::database::replaced::Replaced;
+use crate::restore::details::lacking;
+use crate::restore::globals::may_make;
+use crate::restore::globals::roles_first;
+use crate::restore::server::{Needs, Server};
+use crate::restore::source::Wanted;
+use crate::restore::{options, requirements, selection, staging};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::task::list;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::lacking;
-use crate::task::restore::wanted::Wanted;
-use crate::task::restore::{globals, look, major, part, replace, stage};
+use crate::task::restore::major;
 
 /// The plan in the making: what is known so far, and what stands against it.
 #[derive(Default)]
@@ -153,7 +155,7 @@ fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
         return plan.line("staging", note);
     }
     let needed: u64 = archive.files.iter().map(|file| file.plain_bytes).sum();
-    let Some((folder, free)) = plan.keep(stage::place(archive, args.staging_dir.as_deref(), needed)) else { return };
+    let Some((folder, free)) = plan.keep(staging::place(archive, args.staging_dir.as_deref(), needed)) else { return };
     plan.line(
         "staging",
         format!("{} in {}, which has {} free", HumanBytes(needed), folder.display(), HumanBytes(free)),
@@ -201,14 +203,14 @@ async fn needs(
     server: &Server,
     stop: &Stop,
 ) -> Vec<String> {
-    let part = async { part::find(archive, part::asked_for(args)?).await };
+    let part = async { selection::find(archive, selection::asked_for(args)?).await };
     let Some(part) = plan.keep(stop.or(part).await) else { return Vec::new() };
     for (is_left_out, what) in [(args.no_owner, "owners"), (args.no_privileges, "privileges")] {
         if is_left_out {
             plan.line("left out", what);
         }
     }
-    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref(), args.left_out())).await) else {
+    let Some(needs) = plan.keep(stop.or(requirements::needs(archive, part.as_ref(), args.left_out())).await) else {
         return Vec::new();
     };
     let made = match args.globals {
@@ -224,10 +226,10 @@ async fn needs(
     let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
     plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
     let checked = stop.or(server.check(&roles)).await;
-    plan.keep(replace::refuse(args, checked));
+    plan.keep(options::refuse(args, checked));
     plan.line("extensions", listed(&extensions.extensions));
     let checked = stop.or(server.check(&extensions)).await;
-    plan.keep(replace::refuse(args, checked));
+    plan.keep(options::refuse(args, checked));
     let mut tablespaces = needs.tablespaces;
     tablespaces.push(archive.properties.tablespace.clone());
     tablespaces.dedup();
@@ -239,7 +241,7 @@ async fn needs(
 }
 
 async fn roles_to_make(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Vec<String>> {
-    let lacking = globals::read(archive, server, stop).await?.lacking(server).await?;
+    let lacking = roles_first::read(archive, server, stop).await?.lacking(server).await?;
     may_make(server, &lacking).await?;
     Ok(lacking)
 }

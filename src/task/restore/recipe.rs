@@ -10,12 +10,12 @@ use crate::config::{Format, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
-use crate::postgres::restore::parameters::{LASTING, is_parameter};
 use crate::printable::printable;
+use crate::restore::definitions::must_have_definitions;
+use crate::restore::details::lacking;
+use crate::restore::parameters::{LASTING, is_parameter};
+use crate::restore::source::Wanted;
 use crate::stdout;
-use crate::task::restore::definitions::must_have_definitions;
-use crate::task::restore::details::lacking;
-use crate::task::restore::wanted::Wanted;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::{Run, removals};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::health::words::span;
+use crate::format::span;
 use crate::postgres::{clock, databases};
 use crate::store::Stores;
 use crate::store::s3::S3Store;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::{Run, Shelf};
 use crate::catalogue::acknowledged::Acknowledged;
-use crate::catalogue::copied::{Copied, address};
+use crate::catalogue::copy_record::{Copied, address};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::retention::{Decision, Facts, Reason, decide};
 use crate::catalogue::{Backup, Status};

@@ -4,9 +4,9 @@
 use indicatif::HumanBytes;
 
 use super::{Planned, Run, Shelf};
-use crate::catalogue::drill::Drill;
 use crate::catalogue::manifest::{Manifest, Verification};
-use crate::catalogue::record;
+use crate::catalogue::records;
+use crate::catalogue::records::drill::Drill;
 use crate::error::{Error, Result};
 use crate::host::event;
 use crate::parallel;
@@ -44,7 +44,7 @@ pub fn remove(run: &Run, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<(
 fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
     let (store, id) = (shelf.store.as_ref(), &manifest.id);
     // A pin takes no lock: it may have come since the store was read.
-    record::withdraw(store, id)?;
+    records::withdraw(store, id)?;
     for deleted in parallel::map(&manifest.files, |file| store.delete(&file.key)) {
         deleted?;
     }

@@ -10,7 +10,8 @@ use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::{list, table};
+use crate::table;
+use crate::task::list;
 
 /// How many ids of a kind stand in a message.
 const NAMED: usize = 5;

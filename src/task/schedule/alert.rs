@@ -2,7 +2,7 @@
 
 use crate::calendar::tasks::Task;
 use crate::task::schedule::child::Call;
-use crate::task::schedule::ended::Ended;
+use crate::task::schedule::outcome::Ended;
 
 /// The call that mails it; the run's last lines are its standard input.
 pub fn call(task: &'static Task, instance: &str, ended: Ended) -> Call {

@@ -13,13 +13,13 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::calendar::tasks::Task;
-use crate::environment;
+use crate::config::variables;
 use crate::error::reason;
 use crate::host::memory_events;
 use crate::host::notify_socket::{self, NotifySocket};
-use crate::host::stop::Stop;
-use crate::task::schedule::book::{Book, Stream};
-use crate::task::schedule::ended::{End, Ended};
+use crate::stop::Stop;
+use crate::task::schedule::outcome::{End, Ended};
+use crate::task::schedule::task_log::{Book, Stream};
 
 /// How long a child that was told to stop has for it. Docker gives the whole container 10 s.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -97,7 +97,7 @@ pub async fn run(call: Call, book: &Arc<Book>, stop: &Stop) -> Ended {
 fn spawn(call: &Call, socket: Option<&NotifySocket>) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0("pgcellar").args(&call.arguments).envs(call.variables.iter().map(|(name, value)| (name, value)));
-    command.env(environment::SCHEDULED, "1");
+    command.env(variables::SCHEDULED, "1");
     match socket {
         Some(socket) => command.env(notify_socket::VARIABLE, socket.path()),
         None => command.env_remove(notify_socket::VARIABLE),

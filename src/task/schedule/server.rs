@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::calendar::tasks::{TASKS, Task};
 use crate::config::Connection;
 use crate::error::Kind;
-use crate::host::stop::Stop;
 use crate::postgres::client;
-use crate::task::schedule::book::Book;
+use crate::stop::Stop;
+use crate::task::schedule::task_log::Book;
 
 /// How long after the start a server is waited for. After that a backup that does not reach it has failed.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -7,10 +7,10 @@ use crate::catalogue::manifest::Depth;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::postgres::foreign::{Dump, Whole};
-use crate::task::restore::foreign::checked;
-use crate::task::restore::wanted::Named;
+use crate::restore::foreign::checked;
+use crate::restore::source::Named;
+use crate::stop::Stop;
 use crate::task::verify::off_thread;
 use crate::task::verify::report::Report;
 

@@ -8,26 +8,27 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::catalogue::Backup;
-use crate::catalogue::comparison::{Comparison, Difference, NAMED, NotCompared, Part, compare};
-use crate::catalogue::fingerprint::{Fingerprints, Quoted, TableFingerprint};
+use crate::catalogue::inventory::Asked;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::Asked;
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, jobs};
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::compare::{Comparison, Difference, NAMED, NotCompared, Part, compare};
+use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
 use crate::host::progress::Progress;
-use crate::host::stop::Stop;
-use crate::postgres::living::{Ask, look};
-use crate::postgres::restore::server::Server;
+use crate::postgres::live::{Ask, look};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::details::reveal_if_whole;
+use crate::restore::server::Server;
+use crate::restore::source::Named;
+use crate::restore::{fingerprints, object_numbers};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::Store;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::reveal_if_whole;
-use crate::task::restore::wanted::Named;
-use crate::task::restore::{fingerprints, numbers};
+use crate::table;
+use crate::task::list;
 use crate::task::verify::off_thread;
-use crate::task::{list, table};
 
 /// First version of PostgreSQL with event triggers that fire when a session begins.
 const KNOWS_LOGIN_TRIGGERS: u32 = 17;
@@ -135,8 +136,9 @@ async fn compared(
     let connection = &unnoticed(connection).await;
     let ask = Ask { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
     let mut held = stop.or(look(&ask, expected)).await?;
-    let place = (numbers::Place { connection, database, loaded: false }, stop);
-    numbers::look_again(archive, expected, &mut held.tables, numbers::may_differ_in_numbers, place).await?;
+    let place = (object_numbers::Place { connection, database, loaded: false }, stop);
+    object_numbers::look_again(archive, expected, &mut held.tables, object_numbers::may_differ_in_numbers, place)
+        .await?;
     Ok(compare(expected, &held))
 }
 

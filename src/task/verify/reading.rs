@@ -7,11 +7,11 @@ use crate::catalogue;
 use crate::catalogue::manifest::{Manifest, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::pipeline::Source;
 use crate::pipeline::digest::{Digest, DigestReader};
 use crate::pipeline::encrypt::Identities;
 use crate::postgres::archive::Malformed;
+use crate::stop::Stop;
 use crate::store::Store;
 
 /// What is needed to read the files of a backup.

@@ -7,12 +7,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pgcellar::catalogue::comparison::{Comparison, Held, Objects, compare};
-use pgcellar::catalogue::fingerprint::{Fingerprints, LargeObjects, Pieces, Sum, TableFingerprint};
 use pgcellar::config::{Connection, Host, SslMode, Tls};
 use pgcellar::error::Error;
+use pgcellar::fingerprint::compare::{Comparison, Held, Objects, compare};
+use pgcellar::fingerprint::{Fingerprints, LargeObjects, Pieces, Sum, TableFingerprint};
 use pgcellar::host::progress::Counter;
-use pgcellar::postgres::living::{Ask, look};
+use pgcellar::postgres::live::{Ask, look};
 use serde_json::Value;
 
 use super::cluster::{Cluster, Database, SUPERUSER};

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use pgcellar::catalogue::comparison::Part;
-use pgcellar::catalogue::fingerprint::{Fingerprints, TableFingerprint};
+use pgcellar::fingerprint::compare::Part;
+use pgcellar::fingerprint::{Fingerprints, TableFingerprint};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::fingerprint::{Pieces, Sum};
+use crate::fingerprint::{Pieces, Sum};
 
 /// The line that ends the rows of COPY.
 const END: [u8; 2] = *b"\\.";

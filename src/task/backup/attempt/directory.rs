@@ -8,7 +8,7 @@ use crate::postgres::child::{Child, Messages};
 use crate::postgres::dump::directory;
 use crate::store::local::LocalFolder;
 use crate::task::backup::attempt::{Archive, Dump, Look, Order, Seen, explained, look};
-use crate::task::backup::whole::Sealed;
+use crate::task::backup::finished::Sealed;
 
 /// What pg_dump left, or why it is to be called again.
 enum Filled {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::calendar::on_calendar;
 use crate::calendar::tasks::{Setting, Task};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::time;
+use crate::format::time;
 use crate::host::systemd_analyze::{Question, usable};
 use crate::printable::printable;
 use crate::task::monitor::gather::units::Timer;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::cli::HealthArgs;
+use crate::config::credential_files::Problem;
+use crate::config::variables::CREDENTIALS;
 use crate::config::{credential_problems, identities, leave_out, recipients};
-use crate::credential_files::Problem;
-use crate::environment::CREDENTIALS;
 use crate::error::{Error, Kind};
 use crate::health::facts::{Trouble, UnusableKey};
 use crate::host::unit_failure::credentials_hint;

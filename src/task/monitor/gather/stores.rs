@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::catalogue::acknowledged::Acknowledged;
-use crate::catalogue::claim::Claim;
+use crate::catalogue::announcement::Claim;
 use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
