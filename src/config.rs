@@ -31,10 +31,10 @@ pub mod variables;
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
 use credentials::credentials;
 pub use credentials::{credential_problems, how_to_store, leave_out, stored_credentials};
-pub use mail::{KnownMail, Login, MailSettings, Period, PingUrl, Security};
+pub use mail::{KnownMail, Login, MailSettings, PingUrl, ReportPeriod, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
-pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
+pub use s3::{Keys, ObjectLock, S3Settings, ServerSideEncryption};
 
 /// Format of an archive (`pg_dump --format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::HumanBytes;
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::health::facts::Backup;
+use crate::health::facts::BackupFacts;
 use crate::printable::printable;
 
 /// A span in the unit that tells it best: `59 s`, `26 h`, `3 d`.
@@ -19,7 +19,7 @@ pub fn span(span: Duration) -> String {
 }
 
 /// How long a backup took; of an adopted one nobody knows.
-pub fn took(backup: &Backup) -> String {
+pub fn took(backup: &BackupFacts) -> String {
     match backup.ended > backup.started {
         true => span(backup.duration()),
         false => "\u{2013}".to_owned(),

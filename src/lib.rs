@@ -3,6 +3,7 @@
 //! The library is the house that the `pgcellar` binary lives in; its rooms are described in each module. Imports go
 //! one way: `cli -> task -> {postgres, pipeline, store, catalogue, host} -> {config, secret, error}`.
 
+pub mod blocking;
 pub mod calendar;
 pub mod catalogue;
 pub mod cli;

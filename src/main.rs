@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgcellar::cli::{Cli, Named, Verb, seed_names};
+use pgcellar::cli::{Cli, NamedInstance, Verb, seed_names};
 use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
 use pgcellar::config::variables;
@@ -127,7 +127,7 @@ fn run_as_instance(cli: &Cli) -> Option<Result<ExitCode>> {
 }
 
 /// What is handed over.
-fn call(cli: &Cli, named: &Named) -> Result<systemd_run::Call> {
+fn call(cli: &Cli, named: &NamedInstance) -> Result<systemd_run::InstanceCall> {
     instance_name(&named.instance)?;
     let folder = std::env::current_dir()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the current folder: {error}")))?;
@@ -139,8 +139,8 @@ fn call(cli: &Cli, named: &Named) -> Result<systemd_run::Call> {
         arguments.insert(end, format!("--username={user}").into());
     }
     let output = named.output.as_ref().map(|path| folder.join(path));
-    let Named { instance, verb, .. } = named.clone();
-    Ok(systemd_run::Call { instance, verb, user, arguments, files, output })
+    let NamedInstance { instance, verb, .. } = named.clone();
+    Ok(systemd_run::InstanceCall { instance, verb, user, arguments, files, output })
 }
 
 /// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 /// Whose a backup is that is being written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct Announcement {
     /// Id of the backup.
     pub id: String,
     /// Who makes it.
@@ -33,7 +33,7 @@ pub struct Claimed {
     pub identity: Identity,
 }
 
-impl Claim {
+impl Announcement {
     /// The document, as it is stored.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
@@ -42,10 +42,10 @@ impl Claim {
 
     /// Reads what was announced of this backup, if anything was: the bytes, and whose they say it is. Bytes that do not
     /// say that are somebody else's.
-    pub fn read(store: &dyn Store, id: &str) -> Result<Option<(Vec<u8>, Option<Claim>)>> {
+    pub fn read(store: &dyn Store, id: &str) -> Result<Option<(Vec<u8>, Option<Announcement>)>> {
         match store.read_partial(&Manifest::key(id)) {
             Ok(bytes) => {
-                let claim = document::parse(&bytes).ok().filter(|claim: &Claim| claim.id == id);
+                let claim = document::parse(&bytes).ok().filter(|claim: &Announcement| claim.id == id);
                 Ok(Some((bytes, claim)))
             }
             Err(error) if error.kind() == Kind::Missing => Ok(None),
@@ -67,12 +67,12 @@ mod tests {
 
     const ID: &str = "shop_20231231_020000";
 
-    fn read(bytes: &[u8]) -> Option<Claim> {
+    fn read(bytes: &[u8]) -> Option<Announcement> {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
-        assert!(Claim::read(&store, ID).unwrap().is_none());
+        assert!(Announcement::read(&store, ID).unwrap().is_none());
         store.announce(&Manifest::key(ID), bytes).unwrap();
-        let (there, claim) = Claim::read(&store, ID).unwrap().unwrap();
+        let (there, claim) = Announcement::read(&store, ID).unwrap().unwrap();
         assert_eq!(there, bytes);
         claim
     }
@@ -82,8 +82,11 @@ mod tests {
         let maker = |instance: &str, host: &str| Maker { instance: instance.to_owned(), host: host.to_owned() };
         let identity =
             |directory: &str| Identity { backup_directory: Some(directory.to_owned()), ..Identity::default() };
-        let claim =
-            Claim { id: ID.to_owned(), maker: maker("main", "db1"), server: Claimed { identity: identity("a") } };
+        let claim = Announcement {
+            id: ID.to_owned(),
+            maker: maker("main", "db1"),
+            server: Claimed { identity: identity("a") },
+        };
         assert_eq!(read(&claim.to_json().unwrap()), Some(claim.clone()));
         assert!(claim.is_of(&maker("main", "db1"), &Identity::default()));
         assert!(claim.is_of(&maker("main", "db2"), &identity("a")));
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn what_does_not_say_whose_it_is_is_nobodys_that_we_know() {
         let maker = Maker { instance: "a".to_owned(), host: "b".to_owned() };
-        let another = Claim { id: "shop_20231231_020001".to_owned(), maker, server: Claimed::default() };
+        let another = Announcement { id: "shop_20231231_020001".to_owned(), maker, server: Claimed::default() };
         for bytes in [b"".as_slice(), b"not JSON", b"{}", &another.to_json().unwrap()] {
             assert_eq!(read(bytes), None);
         }

@@ -15,20 +15,20 @@ use crate::catalogue::manifest::{MANIFEST, Manifest};
 use crate::config::S3Settings;
 use crate::document;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Entry, Store};
+use crate::store::{Store, StoreEntry};
 
 /// Name of the record in the directory. The dot keeps it from being taken for a backup's file.
 pub const RECORD: &str = ".pgcellar.copied.json";
 
 /// Ids of the backups that each bucket was given, by what [`address`] calls it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Copied {
+pub struct CopyRecord {
     buckets: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a bucket lacks.
 #[derive(Debug, Default)]
-pub struct Lacking<'a> {
+pub struct MissingCopies<'a> {
     /// To be copied, the oldest first.
     pub missing: Vec<&'a Backup>,
     /// A manifest with this id is there, and nothing says yet that it is the backup's own.
@@ -37,7 +37,7 @@ pub struct Lacking<'a> {
     pub deleted: usize,
 }
 
-impl Copied {
+impl CopyRecord {
     /// Reads the record of a directory. One that is not there or cannot be used is an empty one.
     pub fn read(store: &dyn Store) -> Self {
         let read = catalogue::read_document(store, RECORD).and_then(|bytes| {
@@ -48,7 +48,7 @@ impl Copied {
             if error.kind() != Kind::Missing {
                 log::warn!("{error}: backups that were deleted from the bucket may be copied there again");
             }
-            Copied::default()
+            CopyRecord::default()
         })
     }
 
@@ -93,8 +93,8 @@ impl Copied {
     }
 
     /// What the bucket lacks of these backups, which stay in their order.
-    pub fn lacking<'a>(&self, bucket: &str, backups: &[&'a Backup], there: &HashSet<&str>) -> Lacking<'a> {
-        let mut lacking = Lacking::default();
+    pub fn lacking<'a>(&self, bucket: &str, backups: &[&'a Backup], there: &HashSet<&str>) -> MissingCopies<'a> {
+        let mut lacking = MissingCopies::default();
         for backup in backups {
             let id = backup.manifest.id.as_str();
             match (there.contains(id), self.has(bucket, id)) {
@@ -117,7 +117,7 @@ pub fn address(settings: &S3Settings) -> String {
 }
 
 /// Ids of the backups whose manifests are among these objects.
-pub fn ids(entries: &[Entry]) -> HashSet<&str> {
+pub fn ids(entries: &[StoreEntry]) -> HashSet<&str> {
     entries
         .iter()
         .filter(|entry| !entry.key.contains('/'))
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// What is copied in which order, what has to be compared, and how many were deleted.
-    fn lacking(copied: &mut Copied, local: &[Backup], there: &[&str]) -> (Vec<String>, Vec<String>, usize) {
+    fn lacking(copied: &mut CopyRecord, local: &[Backup], there: &[&str]) -> (Vec<String>, Vec<String>, usize) {
         let local: Vec<&Backup> = local.iter().collect();
         let there: HashSet<&str> = there.iter().copied().collect();
         copied.forget_emptied(BUCKET, &local, &there);
@@ -173,8 +173,8 @@ mod tests {
         (ids(lacking.missing), ids(lacking.unknown), lacking.deleted)
     }
 
-    fn copied(ids: &[&str]) -> Copied {
-        let mut copied = Copied::default();
+    fn copied(ids: &[&str]) -> CopyRecord {
+        let mut copied = CopyRecord::default();
         ids.iter().for_each(|id| copied.add(BUCKET, id));
         copied
     }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_new_bucket_lacks_everything() {
         let local = [backup("foo", 1), backup("foobar", 2), backup("foo", 3)];
-        let mut copied = Copied::default();
+        let mut copied = CopyRecord::default();
         copied.add("s3://another/prefix", "foo_20231231_020001");
         let (missing, unknown, deleted) = lacking(&mut copied, &local, &[]);
         assert_eq!(missing, ["foo_20231231_020001", "foobar_20231231_020002", "foo_20231231_020003"]);
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn one_that_is_there_without_a_record_is_looked_at() {
         let local = [backup("foo", 1)];
-        let (missing, unknown, _) = lacking(&mut Copied::default(), &local, &["foo_20231231_020001"]);
+        let (missing, unknown, _) = lacking(&mut CopyRecord::default(), &local, &["foo_20231231_020001"]);
         assert_eq!((missing.len(), unknown), (0, vec!["foo_20231231_020001".to_owned()]));
     }
 
@@ -231,14 +231,14 @@ mod tests {
     fn the_record_is_kept_and_a_damaged_one_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
-        assert_eq!(Copied::read(&store), Copied::default());
+        assert_eq!(CopyRecord::read(&store), CopyRecord::default());
         let mut record = copied(&["foo_20231231_020001", "gone_20231231_020001"]);
         record.keep(&[backup("foo", 1)]);
         record.write(&store).unwrap();
-        assert_eq!(Copied::read(&store), copied(&["foo_20231231_020001"]));
+        assert_eq!(CopyRecord::read(&store), copied(&["foo_20231231_020001"]));
         assert!(store.list().unwrap().is_empty());
         std::fs::write(folder.path().join(RECORD), "not JSON").unwrap();
-        assert_eq!(Copied::read(&store), Copied::default());
+        assert_eq!(CopyRecord::read(&store), CopyRecord::default());
     }
 
     #[test]

@@ -21,7 +21,7 @@ const NAMED: usize = 5;
 
 /// What reading one store came to.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct StoreListing {
     /// Name of the store.
     pub store: &'static str,
     /// Where it is.
@@ -32,10 +32,10 @@ pub struct Shelf {
     pub others: Vec<String>,
 }
 
-impl Shelf {
+impl StoreListing {
     /// Reads a store. Files of a backup that is just being made are not unmanaged.
     pub fn read(store: &dyn Store) -> Self {
-        let mut shelf = Shelf {
+        let mut shelf = StoreListing {
             store: store.name(),
             location: store.location(),
             found: Catalogue::read(store),
@@ -56,14 +56,14 @@ impl Shelf {
 
 /// A backup with all its copies.
 #[derive(Debug)]
-pub struct Group {
+pub struct BackupCopies {
     first: Backup,
     others: Vec<Backup>,
     /// Whose it is.
     pub whose: Whose,
 }
 
-impl Group {
+impl BackupCopies {
     /// What the backup is.
     pub fn manifest(&self) -> &Manifest {
         &self.first.manifest
@@ -105,7 +105,7 @@ impl Group {
 
 /// A manifest that cannot be used, and where it is.
 #[derive(Debug)]
-pub struct Strange {
+pub struct UnusableManifest {
     /// Name of the store.
     pub store: &'static str,
     /// The manifest.
@@ -127,7 +127,7 @@ pub struct Unmanaged {
 
 /// A store that cannot be read.
 #[derive(Debug)]
-pub struct Unread {
+pub struct UnreadableStore {
     /// Name of the store.
     pub store: &'static str,
     /// Why.
@@ -136,7 +136,7 @@ pub struct Unread {
 
 /// What is asked for by a name.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct BackupQuery<'a> {
     /// An id, the unique beginning of one, or `latest`.
     pub id: &'a str,
     /// Only backups of this database.
@@ -149,7 +149,7 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct Choice<'a> {
     /// The backup with all its copies.
-    pub group: &'a Group,
+    pub group: &'a BackupCopies,
     /// The copy to take.
     pub copy: &'a Backup,
     /// Why it is not the first one.
@@ -160,15 +160,15 @@ pub struct Choice<'a> {
 
 /// The backups of all stores.
 #[derive(Debug, Default)]
-pub struct Merged {
+pub struct Inventory {
     /// Backups, the oldest first.
-    pub groups: Vec<Group>,
+    pub groups: Vec<BackupCopies>,
     /// Manifests that cannot be used.
-    pub strange: Vec<Strange>,
+    pub strange: Vec<UnusableManifest>,
     /// What has no manifest.
     pub unmanaged: Vec<Unmanaged>,
     /// Stores that cannot be read.
-    pub unread: Vec<Unread>,
+    pub unread: Vec<UnreadableStore>,
     /// Where the stores are that can be read.
     pub locations: Vec<String>,
     /// What is to be said of other servers under the instance's name.
@@ -179,29 +179,29 @@ pub struct Merged {
     now: Timestamp,
 }
 
-impl Merged {
+impl Inventory {
     /// Reads the stores, the local one first. Blocks. The server is asked who it is only where that makes clear whose the
     /// backups are.
     pub fn read(stores: &[Arc<dyn Store>], owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
-        Merged::of(stores.iter().map(|store| Shelf::read(store.as_ref())).collect(), owner, ask)
+        Inventory::of(stores.iter().map(|store| StoreListing::read(store.as_ref())).collect(), owner, ask)
     }
 
     /// Puts together what was read. Copies are of one backup if they have its id, its maker and its server: two hosts may
     /// back up databases of one name in the same second.
-    pub fn of(shelves: Vec<Shelf>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
+    pub fn of(shelves: Vec<StoreListing>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
         let ownership = Ownership::find(owner, shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok()), ask);
-        let mut merged = Merged { maker: owner.maker.clone(), now: Timestamp::now(), ..Merged::default() };
+        let mut merged = Inventory { maker: owner.maker.clone(), now: Timestamp::now(), ..Inventory::default() };
         let mut places: HashMap<[Option<String>; 4], usize> = HashMap::new();
         let mut absent = None;
-        for Shelf { store, location, found, others } in shelves {
+        for StoreListing { store, location, found, others } in shelves {
             let Catalogue { backups, unusable, unmanaged, .. } = match found {
                 Ok(catalogue) => catalogue,
                 Err(error) if store == "local" && error.kind() == Kind::Missing => {
-                    absent = Some((location, Unread { store, error }));
+                    absent = Some((location, UnreadableStore { store, error }));
                     continue;
                 }
                 Err(error) => {
-                    merged.unread.push(Unread { store, error });
+                    merged.unread.push(UnreadableStore { store, error });
                     continue;
                 }
             };
@@ -215,12 +215,12 @@ impl Merged {
                         group.whose = group.whose.min(whose);
                         group.others.push(backup);
                     }
-                    None => merged.groups.push(Group { first: backup, others: Vec::new(), whose }),
+                    None => merged.groups.push(BackupCopies { first: backup, others: Vec::new(), whose }),
                 }
             }
             merged.strange.extend(unusable.into_iter().map(|unusable| {
                 let others = others.contains(&unusable.key);
-                Strange { store, unusable, others }
+                UnusableManifest { store, unusable, others }
             }));
             let unmanaged = unmanaged.into_iter();
             merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
@@ -235,7 +235,7 @@ impl Merged {
     }
 
     /// A directory that is not there has nothing, as long as another store tells what there is.
-    fn without_directory(&mut self, location: &str, unread: Unread) {
+    fn without_directory(&mut self, location: &str, unread: UnreadableStore) {
         match self.locations.is_empty() {
             true => self.unread.insert(0, unread),
             false => log::info!("there is no {location}: the backups are those in {}", self.locations.join(" and ")),
@@ -243,12 +243,12 @@ impl Merged {
     }
 
     /// The backups of this database, or of all, that the instance made or may have made; the oldest first.
-    pub fn own<'a>(&'a self, database: Option<&str>) -> impl DoubleEndedIterator<Item = &'a Group> {
+    pub fn own<'a>(&'a self, database: Option<&str>) -> impl DoubleEndedIterator<Item = &'a BackupCopies> {
         self.groups.iter().filter(move |group| group.is_own() && group.is_of(database))
     }
 
     /// The backups of other instances, hosts and servers.
-    pub fn others<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a Group> {
+    pub fn others<'a>(&'a self, database: Option<&str>) -> impl Iterator<Item = &'a BackupCopies> {
         self.groups.iter().filter(move |group| !group.is_own() && group.is_of(database))
     }
 
@@ -263,7 +263,7 @@ impl Merged {
     ///
     /// `latest` needs a database where there are backups of several. A beginning must have the whole name of the database,
     /// so that `foo` is never taken for a backup of `foobar`.
-    pub fn resolve(&self, asked: Asked<'_>) -> Result<Choice<'_>> {
+    pub fn resolve(&self, asked: BackupQuery<'_>) -> Result<Choice<'_>> {
         let group = match asked.id {
             "latest" => self.latest(asked)?,
             _ => self.named(asked)?,
@@ -288,9 +288,9 @@ impl Merged {
         Ok(Choice { group, copy, remarks, is_near })
     }
 
-    fn named(&self, asked: Asked<'_>) -> Result<&Group> {
-        let exact = |group: &&Group| group.manifest().id == asked.id;
-        let mut matching: Vec<&Group> = self.own(asked.database).filter(exact).collect();
+    fn named(&self, asked: BackupQuery<'_>) -> Result<&BackupCopies> {
+        let exact = |group: &&BackupCopies| group.manifest().id == asked.id;
+        let mut matching: Vec<&BackupCopies> = self.own(asked.database).filter(exact).collect();
         if matching.is_empty() {
             matching = self.others(asked.database).filter(exact).collect();
         }
@@ -314,9 +314,11 @@ impl Merged {
         }
     }
 
-    fn nothing(&self, asked: Asked<'_>) -> Error {
+    fn nothing(&self, asked: BackupQuery<'_>) -> Error {
         let manifest = Manifest::key(asked.id);
-        if let Some(Strange { unusable, .. }) = self.strange.iter().find(|strange| strange.unusable.key == manifest) {
+        if let Some(UnusableManifest { unusable, .. }) =
+            self.strange.iter().find(|strange| strange.unusable.key == manifest)
+        {
             return Error::new(unusable.error.kind(), unusable.error.to_string());
         }
         let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(asked.id));
@@ -336,7 +338,8 @@ impl Merged {
     /// is not there yet has nothing.
     pub fn or_unread(mut self, error: Error) -> Error {
         let nothing_read = self.locations.is_empty();
-        let matters = |unread: &Unread| nothing_read || unread.store != "local" || unread.error.kind() != Kind::Missing;
+        let matters =
+            |unread: &UnreadableStore| nothing_read || unread.store != "local" || unread.error.kind() != Kind::Missing;
         match self.unread.iter().rposition(matters) {
             Some(at) if error.kind() == Kind::Missing => self.unread.swap_remove(at).error,
             _ => error,
@@ -344,7 +347,7 @@ impl Merged {
     }
 }
 
-fn order(group: &Group) -> impl Ord {
+fn order(group: &BackupCopies) -> impl Ord {
     let Manifest { started, id, instance, host, .. } = group.manifest();
     (*started, id.as_str(), instance.as_str(), host.as_str())
 }

@@ -16,7 +16,7 @@ use crate::pipeline::compress::Method;
 
 mod properties;
 
-pub use properties::{Properties, SecurityLabel, Setting};
+pub use properties::{DatabaseProperties, ParameterSetting, SecurityLabel};
 
 /// Version of the manifest of a backup that is not encrypted.
 pub const VERSION: u32 = 1;
@@ -79,9 +79,9 @@ pub struct Manifest {
     /// The files of the backup: the archive first, then the globals, the fingerprints and the details.
     pub files: Vec<StoredFile>,
     /// What the archive has.
-    pub contents: Contents,
+    pub contents: ObjectCounts,
     /// What belongs to the database and is in no archive.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// Whether the globals have the roles' passwords.
     pub role_passwords: bool,
     /// What the archive does not have, and why.
@@ -140,7 +140,7 @@ impl Encryption {
 /// What a file of a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum FileRole {
     /// What pg_dump wrote, or one of the files of a directory archive.
     Archive,
     /// Roles and tablespaces.
@@ -155,7 +155,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredFile {
     /// What it is.
-    pub role: Role,
+    pub role: FileRole,
     /// Key in the store.
     pub key: String,
     /// Size in the store, in bytes.
@@ -170,7 +170,7 @@ pub struct StoredFile {
 
 /// What an archive has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Contents {
+pub struct ObjectCounts {
     /// Tables whose rows are in the archive.
     pub tables: u64,
     /// Rows of all these tables; none where they were not counted.
@@ -184,7 +184,7 @@ pub struct Contents {
     pub database_bytes: u64,
 }
 
-impl Contents {
+impl ObjectCounts {
     /// `1 table`, `12 tables`.
     pub fn tables_in_words(&self) -> String {
         tables_in_words(self.tables)
@@ -330,7 +330,7 @@ impl Manifest {
     }
 
     /// Files with this role.
-    pub fn files(&self, role: Role) -> impl Iterator<Item = &StoredFile> {
+    pub fn files(&self, role: FileRole) -> impl Iterator<Item = &StoredFile> {
         self.files.iter().filter(move |file| file.role == role)
     }
 
@@ -375,7 +375,7 @@ impl Manifest {
     /// compresses.
     pub fn method(&self, file: &StoredFile) -> Method {
         match (self.format, file.role) {
-            (Format::Directory, Role::Archive) => Method::None,
+            (Format::Directory, FileRole::Archive) => Method::None,
             _ => self.compression.method,
         }
     }

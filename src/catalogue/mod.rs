@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
-use crate::catalogue::records::drill::{DRILL, Drill};
+use crate::catalogue::records::drill::{DRILL, DrillRecord};
 use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
@@ -45,7 +45,7 @@ pub struct Backup {
     /// What keeps it from retention.
     pub pin: Option<Pin>,
     /// Result of the last drill of this very archive.
-    pub drill: Option<Drill>,
+    pub drill: Option<DrillRecord>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
@@ -180,8 +180,8 @@ impl Backup {
             _ => (None, None),
         };
         let pin = Some(Pin::key(&manifest.id)).filter(has).map(|key| pin(store, &key, &manifest));
-        let drill = match Some(Drill::key(&manifest.id)).filter(has).map(|key| read_document(store, &key)) {
-            Some(Ok(bytes)) => Drill::of(&manifest, &bytes),
+        let drill = match Some(DrillRecord::key(&manifest.id)).filter(has).map(|key| read_document(store, &key)) {
+            Some(Ok(bytes)) => DrillRecord::of(&manifest, &bytes),
             Some(Err(error)) if !matches!(error.kind(), Kind::Missing | Kind::Data) => return Err(error),
             _ => None,
         };
@@ -214,7 +214,7 @@ impl Backup {
         for file in manifest.files.iter().filter(|file| !file.key.contains('/')) {
             sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
         }
-        for record in [Verification::key(id), Pin::key(id), Drill::key(id)] {
+        for record in [Verification::key(id), Pin::key(id), DrillRecord::key(id)] {
             let is_there = store.size(&record)?.is_some() || store.not_a_file(&record)?.is_some();
             sizes.extend(is_there.then_some((record, 0)));
         }
@@ -225,7 +225,7 @@ impl Backup {
     pub fn is_proven(&self) -> bool {
         self.status != Status::Damaged
             && self.verification_error.is_none()
-            && self.drill.as_ref().is_some_and(Drill::is_proof)
+            && self.drill.as_ref().is_some_and(DrillRecord::is_proof)
     }
 
     /// What is damaged: as its files show, and as the last verify found.

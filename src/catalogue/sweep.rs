@@ -10,11 +10,11 @@ use crate::catalogue::manifest::{MANIFEST, Manifest, PIN, Pin, StoredFile, VERIF
 use crate::catalogue::name::leading_id;
 use crate::catalogue::read_document;
 use crate::catalogue::records;
-use crate::catalogue::records::drill::{DRILL, Drill};
+use crate::catalogue::records::drill::{DRILL, DrillRecord};
 use crate::error::Result;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
-use crate::store::{Entry, Store};
+use crate::store::{Store, StoreEntry};
 
 pub mod bucket;
 
@@ -35,13 +35,13 @@ const RECORDS: [&str; 3] = [VERIFY, PIN, DRILL];
 /// is left alone: it may be somebody's last copy.
 pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
     let now = Timestamp::now();
-    let (manifests, others): (Vec<Entry>, Vec<Entry>) =
+    let (manifests, others): (Vec<StoreEntry>, Vec<StoreEntry>) =
         store.partials()?.into_iter().partition(|entry| entry.key.ends_with(MANIFEST));
     for entry in manifests {
         sweep_unfinished(store, &entry.key, instance)?;
     }
     sweep_orphans(store, now)?;
-    for Entry { key, modified, .. } in others {
+    for StoreEntry { key, modified, .. } in others {
         // A verify, a drill and a pin take no lock, and may be about to give a record its name.
         let age = if is_written_without_lock(&key) { age.max(RECORDING) } else { age };
         let ours = leading_id(&key).is_some() || key.starts_with(RECORD);
@@ -64,7 +64,7 @@ pub fn records(store: &dyn Store) -> Result<()> {
         return Ok(());
     }
     let now = Timestamp::now();
-    for Entry { key, modified, .. } in store.partials()? {
+    for StoreEntry { key, modified, .. } in store.partials()? {
         // The manifest of a backup has its whole name while it is not finished, and tells what to sweep.
         let is_replacement = key.contains(MANIFEST) && !key.ends_with(MANIFEST);
         let ours = leading_id(&key).is_some() && (is_written_without_lock(&key) || is_replacement);
@@ -148,7 +148,7 @@ fn sweep_unfinished(store: &LocalStore, key: &str, instance: &str) -> Result<()>
             store.remove_empty_folder(&manifest.id)?;
             store.delete(&Verification::key(&manifest.id))?;
             store.delete(&Pin::key(&manifest.id))?;
-            store.delete(&Drill::key(&manifest.id))?;
+            store.delete(&DrillRecord::key(&manifest.id))?;
         }
     }
     store.discard(key)?;

@@ -24,7 +24,7 @@ const IDENTITY: &str = "age-identity";
 
 /// What is wrong with the file of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct CredentialProblem {
     /// Name of the credential, such as `db-password`.
     pub credential: String,
     /// What was found where, and what is wrong with it.
@@ -35,14 +35,14 @@ pub struct Problem {
     pub is_harmless: bool,
 }
 
-impl Problem {
+impl CredentialProblem {
     fn new(credential: &str, what: String, mend: String) -> Self {
-        Problem { credential: credential.to_owned(), what, mend, is_harmless: false }
+        CredentialProblem { credential: credential.to_owned(), what, mend, is_harmless: false }
     }
 }
 
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
+impl From<CredentialProblem> for Error {
+    fn from(problem: CredentialProblem) -> Self {
         Error::new(Kind::Config, format!("the credential {}: {}", problem.credential, problem.what)).hint(problem.mend)
     }
 }
@@ -122,7 +122,7 @@ fn is_encrypted(bytes: &[u8]) -> bool {
 
 /// What keeps a unit from having a credential that somebody has stored; none if nothing is known to. `directory` is the
 /// unit's `$CREDENTIALS_DIRECTORY`.
-pub fn problem(directory: &Path, credential: &str) -> Option<Problem> {
+pub fn problem(directory: &Path, credential: &str) -> Option<CredentialProblem> {
     let instance = instance_of(directory)?;
     let has = |ending: &str| content(directory.join(format!("{credential}{ending}")));
     if has(".stored") == Content::Other {
@@ -151,7 +151,7 @@ pub fn how_to_store(directory: &Path, credential: &str) -> Option<String> {
 }
 
 /// All that is known of the credentials of this process's unit.
-pub fn of_unit(directory: &Path) -> Vec<Problem> {
+pub fn of_unit(directory: &Path) -> Vec<CredentialProblem> {
     names().filter_map(|credential| problem(directory, credential)).collect()
 }
 
@@ -169,13 +169,14 @@ pub fn rename_command(instance: &str, credential: &str) -> String {
 
 /// What is wrong with the files of an instance on this host, each tried out as systemd would load it; nothing for those who
 /// may not read them. It runs systemd-creds, and blocks.
-pub fn of_host(instance: &str) -> Vec<Problem> {
-    let mut found: Vec<Problem> = names().filter_map(|credential| problem_on_host(instance, credential)).collect();
+pub fn of_host(instance: &str) -> Vec<CredentialProblem> {
+    let mut found: Vec<CredentialProblem> =
+        names().filter_map(|credential| problem_on_host(instance, credential)).collect();
     found.extend([PLAIN, ENCRYPTED].iter().flat_map(|folder| strangers(Path::new(folder), instance)));
     found
 }
 
-fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
+fn problem_on_host(instance: &str, credential: &str) -> Option<CredentialProblem> {
     let (plain, encrypted) = (plain_path(instance, credential), encrypted_path(instance, credential));
     // systemd looks for an encrypted one there, too, if the other folder has none.
     let beside = format!("{plain}.encrypted");
@@ -187,7 +188,7 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
     match (content(&plain), content(&encrypted)) {
         (_, Content::Other) => Some(garbage(&encrypted, instance, credential)),
         (Content::Encrypted, _) => Some(encrypted_among_plain(instance, credential)),
-        (Content::Other, Content::Encrypted) => Some(Problem::new(
+        (Content::Other, Content::Encrypted) => Some(CredentialProblem::new(
             credential,
             format!("there are both {plain} and {encrypted}, and it is not clear which is meant"),
             format!("remove the one that is out of date: rm {plain}, or rm {encrypted}"),
@@ -200,18 +201,18 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<Problem> {
     }
 }
 
-fn garbage(path: &str, instance: &str, credential: &str) -> Problem {
+fn garbage(path: &str, instance: &str, credential: &str) -> CredentialProblem {
     let what = format!("{path} is not what systemd-creds encrypt makes, and a unit that is to load it cannot start");
-    Problem::new(credential, what, store_again(instance, credential))
+    CredentialProblem::new(credential, what, store_again(instance, credential))
 }
 
-fn encrypted_among_plain(instance: &str, credential: &str) -> Problem {
+fn encrypted_among_plain(instance: &str, credential: &str) -> CredentialProblem {
     let path = plain_path(instance, credential);
     let what = format!("{path} is encrypted, and systemd takes what lies in {PLAIN} as it is");
-    Problem::new(credential, what, format!("{} && rm {path}", again(&path, instance, credential)))
+    CredentialProblem::new(credential, what, format!("{} && rm {path}", again(&path, instance, credential)))
 }
 
-fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Problem> {
+fn misplaced(instance: &str, credential: &str, content: Content) -> Option<CredentialProblem> {
     let path = misplaced_path(instance, credential);
     let (what, mend) = match content {
         Content::Nothing => return None,
@@ -224,11 +225,11 @@ fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Probl
             format!("{} <{path} && rm {path}", encrypt_command(instance, credential)),
         ),
     };
-    Some(Problem::new(credential, what, mend))
+    Some(CredentialProblem::new(credential, what, mend))
 }
 
 /// Whether systemd can decrypt a file under the name that the units give it.
-fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<Problem> {
+fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<CredentialProblem> {
     let decrypts = |name: &str| {
         let mut command = Command::new("systemd-creds");
         command.args(["decrypt", &format!("--name={name}"), path, "-"]);
@@ -252,11 +253,11 @@ fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<Problem
             store_again(instance, credential),
         ),
     };
-    Some(Problem::new(credential, what, mend))
+    Some(CredentialProblem::new(credential, what, mend))
 }
 
 /// Files of an instance that no unit looks for.
-fn strangers(folder: &Path, instance: &str) -> Vec<Problem> {
+fn strangers(folder: &Path, instance: &str) -> Vec<CredentialProblem> {
     let prefix = format!("pgcellar.{instance}.");
     let encrypted = folder == Path::new(ENCRYPTED);
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -273,7 +274,7 @@ fn strangers(folder: &Path, instance: &str) -> Vec<Problem> {
         let nearest = names().max_by(|a, b| strsim::jaro_winkler(a, rest).total_cmp(&strsim::jaro_winkler(b, rest)))?;
         let meant = if encrypted { encrypted_path(instance, nearest) } else { plain_path(instance, nearest) };
         let shown = printable(&path.display().to_string());
-        Some(Problem {
+        Some(CredentialProblem {
             credential: printable(rest),
             what: format!("{shown} is not looked for: there is no credential of this name"),
             mend: format!("is {meant} meant? The names are {}", names().collect::<Vec<_>>().join(", ")),

@@ -167,7 +167,7 @@ pub enum Meant {
 
 /// A variable that nothing reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnknownVariable {
     /// Its name.
     pub name: String,
     /// The known one that is most like it.
@@ -193,7 +193,7 @@ pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
     if std::env::var_os(SCHEDULED).is_some() {
         return;
     }
-    for Unread { name, nearest, is_likely, .. } in of_process(declared, meant) {
+    for UnknownVariable { name, nearest, is_likely, .. } in of_process(declared, meant) {
         let is_common = COMMON_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         match nearest {
             _ if meant == Meant::ForOthersToo && is_common && !is_likely => {}
@@ -204,12 +204,12 @@ pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
 }
 
 /// The variable of the environment that does such harm.
-pub fn harmful(harm: Harm) -> Option<Unread> {
+pub fn harmful(harm: Harm) -> Option<UnknownVariable> {
     let unread = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
     unread.into_iter().find(|unread| unread.harm == Some(harm))
 }
 
-fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
+fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<UnknownVariable> {
     let from_file = std::env::var(FROM_FILE).unwrap_or_default();
     let known = known(declared);
     // The defaults of an image say nothing of what is meant.
@@ -230,7 +230,7 @@ pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
 }
 
 /// The variables that nothing reads, in the order of their names. `set` has each name with whether its value says anything.
-pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<Unread> {
+pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<UnknownVariable> {
     let known = known(declared);
     // What systemd sets, nobody means to.
     let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
@@ -257,7 +257,7 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
             let harm = says(name).then(|| harm(name, nearest, says)).flatten();
             let is_likely = nearest.is_some_and(|nearest| nearest.how != How::Vague);
             let nearest = nearest.map(|nearest| nearest.name.to_owned());
-            found.push(Unread { name: name.clone(), nearest, is_likely, harm });
+            found.push(UnknownVariable { name: name.clone(), nearest, is_likely, harm });
         }
     }
     found

@@ -21,9 +21,9 @@ const ALL: &str = "all";
 
 /// What a database holds of what fingerprints are of: its tables and sequences in their order.
 #[derive(Clone, Debug, Default)]
-pub struct Held {
+pub struct Observed {
     /// For each table of the fingerprints what was found.
-    pub tables: Vec<Rows>,
+    pub tables: Vec<ObservedRows>,
     /// For each sequence of the fingerprints its value; none where there is no such sequence.
     pub sequences: Vec<Option<Value>>,
     /// Large objects.
@@ -32,7 +32,7 @@ pub struct Held {
 
 /// What was found under a table's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rows {
+pub enum ObservedRows {
     /// Its rows.
     All(Sum),
     /// These rows, which print otherwise: numbers of objects that were gone when they were dumped (`regclass` and its like)
@@ -98,7 +98,7 @@ pub struct Comparison {
 /// A part of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum FingerprintPart {
     /// A table.
     Table,
     /// A sequence.
@@ -111,7 +111,7 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What it is.
-    pub part: Part,
+    pub part: FingerprintPart,
     /// Its name, as the archive quotes it; of large objects their OID, the first and the last one, or `all`.
     pub name: String,
     /// What is not the same.
@@ -175,7 +175,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotCompared {
     /// What it is.
-    pub part: Part,
+    pub part: FingerprintPart,
     /// Its name, as the archive quotes it.
     pub name: String,
     /// Why.
@@ -188,7 +188,7 @@ pub const NAMED: &str = "the same rows; numbers of objects that were gone when i
 
 /// Compares what a database holds with what a backup's fingerprints say.
 #[must_use]
-pub fn compare(expected: &Fingerprints, held: &Held) -> Comparison {
+pub fn compare(expected: &Fingerprints, held: &Observed) -> Comparison {
     let mut comparison = Comparison::default();
     for (table, found) in expected.tables.iter().zip(&held.tables) {
         comparison.add_table(table, found);
@@ -196,7 +196,7 @@ pub fn compare(expected: &Fingerprints, held: &Held) -> Comparison {
     for (sequence, found) in expected.sequences.iter().zip(&held.sequences) {
         if is_no_text(expected, &sequence.name) {
             let name = sequence.name.to_string();
-            comparison.not_compared.push(NotCompared { part: Part::Sequence, name, why: NO_TEXT });
+            comparison.not_compared.push(NotCompared { part: FingerprintPart::Sequence, name, why: NO_TEXT });
             continue;
         }
         comparison.add_sequence(sequence, found.as_ref());
@@ -212,36 +212,40 @@ impl Comparison {
         self.differences.is_empty()
     }
 
-    fn add_table(&mut self, table: &TableFingerprint, found: &Rows) {
+    fn add_table(&mut self, table: &TableFingerprint, found: &ObservedRows) {
         let name = || table.target.to_string();
         let change = match found {
-            Rows::Foreign if table.foreign => {
+            ObservedRows::Foreign if table.foreign => {
                 let why = "a foreign table, whose rows are another server's";
-                return self.not_compared.push(NotCompared { part: Part::Table, name: name(), why });
+                return self.not_compared.push(NotCompared { part: FingerprintPart::Table, name: name(), why });
             }
-            Rows::Unnamed => {
-                return self.not_compared.push(NotCompared { part: Part::Table, name: name(), why: NO_TEXT });
+            ObservedRows::Unnamed => {
+                return self.not_compared.push(NotCompared {
+                    part: FingerprintPart::Table,
+                    name: name(),
+                    why: NO_TEXT,
+                });
             }
-            Rows::All(sum) => rows(&table.sum, sum),
-            Rows::Named(sum) => {
+            ObservedRows::All(sum) => rows(&table.sum, sum),
+            ObservedRows::Named(sum) => {
                 let change = rows(&table.sum, sum);
                 if change.is_none() {
                     self.named.push(name());
                 }
                 change
             }
-            Rows::Counted(rows) => {
+            ObservedRows::Counted(rows) => {
                 self.counted_only = true;
                 number(table.sum.rows, *rows)
             }
-            Rows::Absent => Some(Change::Absent),
-            Rows::Foreign => Some(Change::Became("foreign table")),
-            Rows::OtherColumns => Some(Change::OtherColumns),
-            Rows::NoTable(kind) => Some(Change::Became(kind)),
+            ObservedRows::Absent => Some(Change::Absent),
+            ObservedRows::Foreign => Some(Change::Became("foreign table")),
+            ObservedRows::OtherColumns => Some(Change::OtherColumns),
+            ObservedRows::NoTable(kind) => Some(Change::Became(kind)),
         };
         self.tables += 1;
         self.rows += table.sum.rows;
-        self.differences.extend(change.map(|change| Difference { part: Part::Table, name: name(), change }));
+        self.differences.extend(change.map(|change| Difference { part: FingerprintPart::Table, name: name(), change }));
     }
 
     fn add_sequence(&mut self, sequence: &SequenceFingerprint, found: Option<&Value>) {
@@ -252,13 +256,13 @@ impl Comparison {
             Some(found) if *found == expected => return,
             Some(found) => Change::OtherValue { expected, found: found.clone() },
         };
-        self.differences.push(Difference { part: Part::Sequence, name: sequence.name.to_string(), change });
+        self.differences.push(Difference { part: FingerprintPart::Sequence, name: sequence.name.to_string(), change });
     }
 
     fn add_large_objects(&mut self, expected: &LargeObjects, found: &Objects) {
         let objects = expected.all().rows;
         let mut add = |name: String, change: Change| {
-            self.differences.push(Difference { part: Part::LargeObjects, name, change });
+            self.differences.push(Difference { part: FingerprintPart::LargeObjects, name, change });
         };
         match found {
             Objects::Ignored => return,
@@ -367,9 +371,9 @@ impl fmt::Display for Value {
 impl fmt::Display for NotCompared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = match self.part {
-            Part::Table => "table",
-            Part::Sequence => "sequence",
-            Part::LargeObjects => "large objects",
+            FingerprintPart::Table => "table",
+            FingerprintPart::Sequence => "sequence",
+            FingerprintPart::LargeObjects => "large objects",
         };
         write!(f, "{part} {}", self.name)
     }
@@ -378,16 +382,16 @@ impl fmt::Display for NotCompared {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = match self.part {
-            Part::Table => "table",
-            Part::Sequence => "sequence",
-            Part::LargeObjects if self.name.bytes().all(|byte| byte.is_ascii_digit()) => "large object",
-            Part::LargeObjects => "large objects",
+            FingerprintPart::Table => "table",
+            FingerprintPart::Sequence => "sequence",
+            FingerprintPart::LargeObjects if self.name.bytes().all(|byte| byte.is_ascii_digit()) => "large object",
+            FingerprintPart::LargeObjects => "large objects",
         };
         match (self.part, &self.change) {
-            (Part::Table, Change::Fewer { .. } | Change::More { .. }) => {
+            (FingerprintPart::Table, Change::Fewer { .. } | Change::More { .. }) => {
                 write!(f, "{part} {}: rows: {}", self.name, self.change)
             }
-            (Part::LargeObjects, _) if self.name == ALL => write!(f, "{part}: {}", self.change),
+            (FingerprintPart::LargeObjects, _) if self.name == ALL => write!(f, "{part}: {}", self.change),
             _ => write!(f, "{part} {}: {}", self.name, self.change),
         }
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{Pieces, Sum};
+use crate::fingerprint::{LongRow, Sum};
 
 /// Most ranges that are kept: about 4 MiB.
 const RANGES: usize = 1 << 16;
@@ -38,7 +38,7 @@ pub struct Differing {
 
 impl LargeObjects {
     /// Adds an object with its contents, in any order of the OIDs. Each object may be added once.
-    pub fn add(&mut self, oid: u32, contents: &Pieces) {
+    pub fn add(&mut self, oid: u32, contents: &LongRow) {
         // The OID stands behind the contents, because they may come in many pieces before it is known that they are whole.
         let mut object = contents.clone();
         object.hash.update(&oid.to_be_bytes());
@@ -90,8 +90,8 @@ impl LargeObjects {
 mod tests {
     use super::*;
 
-    fn object(text: &str) -> Pieces {
-        let mut pieces = Pieces::default();
+    fn object(text: &str) -> LongRow {
+        let mut pieces = LongRow::default();
         pieces.push(text.as_bytes());
         pieces
     }

@@ -143,7 +143,7 @@ impl Sum {
     }
 
     /// Adds a row that came in pieces.
-    pub fn add_pieces(&mut self, row: &Pieces) {
+    pub fn add_pieces(&mut self, row: &LongRow) {
         self.add_hashed(row.bytes, row.hash.digest128());
     }
 
@@ -162,12 +162,12 @@ impl Sum {
 
 /// One row that comes in pieces, so that a long one need not be kept.
 #[derive(Clone, Default)]
-pub struct Pieces {
+pub struct LongRow {
     bytes: u64,
     hash: Xxh3Default,
 }
 
-impl Pieces {
+impl LongRow {
     /// The next piece of the row.
     pub fn push(&mut self, piece: &[u8]) {
         self.bytes += piece.len() as u64;
@@ -181,7 +181,7 @@ impl Pieces {
     }
 }
 
-impl fmt::Debug for Pieces {
+impl fmt::Debug for LongRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pieces").field("bytes", &self.bytes).finish_non_exhaustive()
     }
@@ -245,7 +245,7 @@ mod tests {
         whole.add(&row);
         whole.add(b"");
         for size in [1, 7, 64, 240, 1024, 8000] {
-            let (mut sum, mut pieces) = (Sum::default(), Pieces::default());
+            let (mut sum, mut pieces) = (Sum::default(), LongRow::default());
             row.chunks(size).for_each(|piece| pieces.push(piece));
             sum.add_pieces(&pieces);
             pieces.clear();
@@ -264,7 +264,7 @@ mod tests {
         };
         let mut document =
             Fingerprints { fingerprints_version: VERSION, tables: vec![table], ..Fingerprints::default() };
-        document.large_objects.add(7, &Pieces::default());
+        document.large_objects.add(7, &LongRow::default());
         let text = serde_json::to_string(&document).unwrap();
         assert!(text.contains(r#""target":"public.\"My Table\"""#), "{text}");
         assert_eq!(serde_json::from_str::<Fingerprints>(&text).unwrap(), document);

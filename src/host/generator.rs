@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar;
-use crate::calendar::tasks::{Setting, TASKS};
+use crate::calendar::tasks::{ScheduleSetting, TASKS};
 use crate::config::env_file::EnvFile;
 use crate::config::instance_name;
 use crate::error::{Error, Kind, Result, reason};
@@ -159,7 +159,7 @@ fn timers<A: Fn(&[String]) -> Result<()>>(
 ) -> Result<()> {
     for task in TASKS {
         let variable = task.variable;
-        if task.setting(file.get(variable)) == Setting::Off {
+        if task.setting(file.get(variable)) == ScheduleSetting::Off {
             source.write(task.name, "timer", "50-schedule.conf", "", OFF)?;
             continue;
         }

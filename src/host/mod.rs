@@ -27,6 +27,5 @@ pub mod surroundings;
 pub mod systemctl;
 pub mod systemd_analyze;
 pub mod systemd_run;
-pub mod thread;
 pub mod unit;
 pub mod unit_failure;

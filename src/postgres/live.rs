@@ -11,12 +11,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
+use crate::blocking::joined;
 use crate::config::Connection;
 use crate::error::Result;
 use crate::fingerprint::Fingerprints;
-use crate::fingerprint::compare::{Held, Objects, Rows, Value};
+use crate::fingerprint::compare::{Objects, Observed, ObservedRows, Value};
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
 
 mod large_objects;
 mod names;
@@ -31,13 +31,13 @@ mod targets;
 use names::Names;
 pub use object_numbers::Printer;
 use pipe::Pipe;
-use queue::{Way, Work};
+use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
 use session::Sessions;
 
 /// What a database is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct Query<'a> {
     /// The server.
     pub connection: &'a Connection,
     /// The database.
@@ -58,37 +58,37 @@ pub struct Ask<'a> {
 ///
 /// # Errors
 /// `NotPermitted` where our role may not read a table, and `Unavailable` where the server does not answer.
-pub async fn look(ask: &Ask<'_>, expected: &Fingerprints) -> Result<Held> {
+pub async fn observe(ask: &Query<'_>, expected: &Fingerprints) -> Result<Observed> {
     let mut sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
     let names = Names::new(&expected.settings);
-    let work = Arc::new(Work::plan(sessions.first(), &names, ask, expected).await?);
+    let work = Arc::new(ReadQueue::plan(sessions.first(), &names, ask, expected).await?);
     sessions.grow(work.left().min(ask.jobs.get())).await?;
-    let ways = sessions.all().map(|client| (Arc::clone(client), Way::Messages)).collect();
+    let ways = sessions.all().map(|client| (Arc::clone(client), Transport::Messages)).collect();
     let tables = all_rows(&work, ways).await?;
     let (sequences, large_objects) = others(sessions.first(), &names, ask, expected).await?;
-    Ok(Held { tables, sequences, large_objects })
+    Ok(Observed { tables, sequences, large_objects })
 }
 
 /// Asks a server of this host, which may write into the folder, for the rows of a database in which no row changes. What
 /// comes with constraints and indexes may still be on its way: a table that is locked for that is read when it is not.
-pub async fn look_at_rows(ask: &Ask<'_>, expected: &Fingerprints, folder: &Path) -> Result<Vec<Rows>> {
+pub async fn observe_rows(ask: &Query<'_>, expected: &Fingerprints, folder: &Path) -> Result<Vec<ObservedRows>> {
     let mut sessions = Sessions::apart(ask.connection, ask.database, &expected.settings).await?;
     let names = Names::new(&expected.settings);
-    let work = Arc::new(Work::plan(sessions.first(), &names, ask, expected).await?);
+    let work = Arc::new(ReadQueue::plan(sessions.first(), &names, ask, expected).await?);
     sessions.grow(work.left().min(ask.jobs.get())).await?;
     sessions.be_impatient().await?;
-    let way = |(number, client)| Ok((Arc::clone(client), Way::Pipe(Pipe::make(folder, number)?)));
+    let way = |(number, client)| Ok((Arc::clone(client), Transport::Pipe(Pipe::make(folder, number)?)));
     let ways = sessions.all().enumerate().map(way).collect::<Result<Vec<_>>>()?;
     all_rows(&work, ways).await
 }
 
 /// Asks for everything but rows.
-pub async fn look_at_others(ask: &Ask<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
+pub async fn observe_others(ask: &Query<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
     let sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
     others(sessions.first(), &Names::new(&expected.settings), ask, expected).await
 }
 
-async fn all_rows(work: &Arc<Work>, ways: Vec<(Arc<Client>, Way)>) -> Result<Vec<Rows>> {
+async fn all_rows(work: &Arc<ReadQueue>, ways: Vec<(Arc<Client>, Transport)>) -> Result<Vec<ObservedRows>> {
     let mut at_work = JoinSet::new();
     for (client, way) in ways {
         at_work.spawn(Arc::clone(work).run(client, way));
@@ -102,7 +102,7 @@ async fn all_rows(work: &Arc<Work>, ways: Vec<(Arc<Client>, Way)>) -> Result<Vec
 async fn others(
     client: &Client,
     names: &Names,
-    ask: &Ask<'_>,
+    ask: &Query<'_>,
     expected: &Fingerprints,
 ) -> Result<(Vec<Option<Value>>, Objects)> {
     let large_objects = match (ask.large_objects, ask.count) {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalogue::manifest::{Contents, Manifest, Properties, Role, StoredFile};
+use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, ObjectCounts, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
@@ -13,15 +13,15 @@ use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, is_no_matching_key};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::archive;
-use crate::postgres::archive::{Entry, Malformed, read_toc, tar_toc};
-use crate::postgres::foreign::{Dump, Whole};
+use crate::postgres::archive::{Malformed, TocEntry, read_toc, tar_toc};
+use crate::postgres::foreign::{Dump, WholeDump};
 use crate::postgres::script::Script;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 
 /// Plain bytes of a stored file.
-pub type Plain = Source<CountedReader<Box<dyn Read + Send>>>;
+pub type PlainReader = Source<CountedReader<Box<dyn Read + Send>>>;
 
 /// An archive, with or without a manifest, and the keys to read it.
 pub struct Archive {
@@ -38,9 +38,9 @@ pub struct Archive {
     /// Major version of the server that was dumped; 0 if nobody knows.
     pub made_by: u32,
     /// What belongs to the database and is in no archive.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// What the restored database must have.
-    pub expected: Expected,
+    pub expected: ExpectedCounts,
     /// Whether options left data out.
     pub partial: bool,
     /// Whether this run has read every byte of it already, and found it fit to be restored.
@@ -58,7 +58,7 @@ pub struct Archive {
 
 /// What an archive has.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub struct ExpectedCounts {
     /// Tables whose rows it has.
     pub tables: u64,
     /// Large objects.
@@ -69,7 +69,7 @@ pub struct Expected {
 
 /// What is told of an archive in a folder.
 #[derive(Debug)]
-pub struct Told {
+pub struct DirectoryContents {
     /// The backup's id.
     pub name: String,
     /// Version of the pg_dump that made it.
@@ -77,9 +77,9 @@ pub struct Told {
     /// Major version of the server that was dumped.
     pub made_by: u32,
     /// What belongs to the database.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// What the restored database must have.
-    pub expected: Expected,
+    pub expected: ExpectedCounts,
     /// Whether options left data out.
     pub partial: bool,
 }
@@ -101,17 +101,17 @@ impl Archive {
                 .hint("give the file with a private key of one of them: --age-identity-file FILE")
             })?),
         };
-        let Contents { tables, large_objects, .. } = manifest.contents;
+        let ObjectCounts { tables, large_objects, .. } = manifest.contents;
         let extensions = manifest.contents.extensions.iter().map(|extension| extension.name.clone()).collect();
         Ok(Archive {
             store,
             name: manifest.id.clone(),
             format: manifest.format,
-            files: manifest.files(Role::Archive).cloned().collect(),
+            files: manifest.files(FileRole::Archive).cloned().collect(),
             pg_dump: manifest.pg_dump.clone(),
             made_by: manifest.server.version_num / 10_000,
             properties: manifest.properties.clone(),
-            expected: Expected { tables, large_objects, extensions },
+            expected: ExpectedCounts { tables, large_objects, extensions },
             partial: manifest.partial,
             checked: false,
             script: None,
@@ -124,8 +124,8 @@ impl Archive {
     }
 
     /// The archive of another tool, which was read to its end.
-    pub fn of_dump(dump: Dump, whole: Whole, properties: Properties) -> Self {
-        let Whole { files, tables, large_objects, extensions, schema_only, data_only, script } = whole;
+    pub fn of_dump(dump: Dump, whole: WholeDump, properties: DatabaseProperties) -> Self {
+        let WholeDump { files, tables, large_objects, extensions, schema_only, data_only, script } = whole;
         Archive {
             store: dump.store,
             name: dump.name,
@@ -134,7 +134,7 @@ impl Archive {
             pg_dump: dump.pg_dump,
             made_by: major(&dump.server_version),
             properties,
-            expected: Expected { tables, large_objects, extensions },
+            expected: ExpectedCounts { tables, large_objects, extensions },
             partial: schema_only || data_only,
             checked: true,
             script,
@@ -147,7 +147,7 @@ impl Archive {
     }
 
     /// An archive of which nothing is known but its files, plain in a folder: a file `archive`, or a folder of that name.
-    pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, told: Told) -> Self {
+    pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, told: DirectoryContents) -> Self {
         Archive {
             store: Arc::new(LocalStore::new(folder)),
             name: told.name,
@@ -202,10 +202,10 @@ impl Archive {
     }
 
     /// Begins to read a file's plain bytes; `moved` counts the stored ones.
-    pub fn open(&self, file: &StoredFile, moved: &Counter) -> Result<Plain> {
+    pub fn open(&self, file: &StoredFile, moved: &Counter) -> Result<PlainReader> {
         // pg_dump compresses the files of a folder itself.
         let method = match (self.format, file.role) {
-            (Format::Directory, Role::Archive) => Method::None,
+            (Format::Directory, FileRole::Archive) => Method::None,
             _ => self.method,
         };
         let stored = moved.reader(self.store.read(&file.key, 0)?);
@@ -213,7 +213,7 @@ impl Archive {
     }
 
     /// The table of contents, entry by entry; a script has none. Blocks.
-    pub fn contents(&self, visit: impl FnMut(&Entry<'_>)) -> Result<Option<archive::Contents>> {
+    pub fn contents(&self, visit: impl FnMut(&TocEntry<'_>)) -> Result<Option<archive::Contents>> {
         let format = self.format;
         let file = match format {
             Format::Plain => return Ok(None),

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::snapshot::get;
 use crate::restore::database::replaced::Replaced;
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 
 /// Extensions, and the parameter that names their database. pg_cron refuses all others (`pg_cron_cmptime` in its
 /// `src/job_metadata.c`, README "Setting up pg_cron").
@@ -17,7 +17,7 @@ const BOUND: &[(&str, &str)] = &[("pg_cron", "cron.database_name")];
 /// `Config` where the server binds the extension to another database; `Usage` where the database that is to be `replaced`
 /// has the name. Both are known before anything is made.
 pub async fn needs_name(
-    server: &Server,
+    server: &TargetServer,
     extensions: &[String],
     target: &str,
     replaced: Option<&Replaced>,

@@ -4,20 +4,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::config::Connection;
 use crate::config::dump_options::without_data;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, NAMED, compare};
 use crate::fingerprint::{Fingerprints, Quoted};
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
-use crate::postgres::live::{Ask, look};
+use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::fingerprints;
-use crate::restore::object_numbers::{Place, look_again, may_differ_in_numbers};
-use crate::restore::run::Run;
-use crate::restore::selection::Part;
+use crate::restore::object_numbers::{ComparedDatabase, look_again, may_differ_in_numbers};
+use crate::restore::run::RestoreRun;
+use crate::restore::selection::Selection;
 use crate::stop::Stop;
 
 /// How many differences are listed.
@@ -25,7 +25,7 @@ const LISTED: usize = 20;
 
 /// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
 /// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
-pub async fn expected(archive: &Arc<Archive>, part: Option<&Part>, stop: &Stop) -> Result<Option<Fingerprints>> {
+pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &Stop) -> Result<Option<Fingerprints>> {
     let all = match fingerprints::read(archive, stop).await {
         Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
             log::warn!("{error}: what comes back is not compared with the backup's fingerprints");
@@ -36,8 +36,7 @@ pub async fn expected(archive: &Arc<Archive>, part: Option<&Part>, stop: &Stop) 
     let Some(mut all) = all else { return Ok(None) };
     if let Some(part) = part.cloned() {
         let archive = Arc::clone(archive);
-        let names = tokio::task::spawn_blocking(move || Names::of(&archive, &part));
-        let names = stop.or(async { joined(names.await) }).await?;
+        let names = blocking::run(stop, move || Names::of(&archive, &part)).await?;
         all.tables.retain(|table| table.relations().iter().all(|name| names.has(&names.tables, name)));
         all.sequences.retain(|sequence| names.has(&names.sequences, &sequence.name));
     }
@@ -52,7 +51,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(archive: &Archive, part: &Part) -> Result<Self> {
+    fn of(archive: &Archive, part: &Selection) -> Result<Self> {
         let mut names = Names::default();
         archive.contents(|entry| {
             let names = match entry.desc.bytes {
@@ -77,7 +76,7 @@ impl Names {
 ///
 /// # Errors
 /// `Data` if anything differs.
-pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str) -> Result<()> {
+pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database: &str) -> Result<()> {
     let Some(expected) = &run.expected else {
         log::info!("{}: there are no fingerprints to compare its rows with", printable(&run.archive.name));
         return Ok(());
@@ -87,8 +86,8 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
     let moved = progress.counter();
     let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
     let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
-    let ask = Ask { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
-    let held = match run.stop.or(look(&ask, expected)).await {
+    let ask = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
+    let held = match run.stop.or(observe(&ask, expected)).await {
         // Whoever gives tables to other roles need not be one who reads them.
         Err(error) if error.kind() == Kind::NotPermitted && !run.stop.requested() => {
             log::warn!("the new database was not compared with the backup's fingerprints: {error}");
@@ -97,7 +96,7 @@ pub async fn with_backup(run: &Run<'_>, connection: &Connection, database: &str)
         held => held?,
     };
     drop(progress);
-    let (mut held, place) = (held, Place { connection, database, loaded: true });
+    let (mut held, place) = (held, ComparedDatabase { connection, database, loaded: true });
     look_again(&run.archive, expected, &mut held.tables, may_differ_in_numbers, (place, run.stop)).await?;
     let comparison = compare(expected, &held);
     for table in &comparison.named {

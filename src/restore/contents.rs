@@ -8,20 +8,20 @@ use std::sync::Arc;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 
+use crate::blocking::joined;
 use crate::catalogue::Backup;
-use crate::catalogue::manifest::{Depth, Extension, Manifest, Omission, Properties, Role, tables_in_words};
+use crate::catalogue::manifest::{DatabaseProperties, Depth, Extension, FileRole, Manifest, Omission, tables_in_words};
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprints, SequenceFingerprint};
 use crate::format::second;
-use crate::host::thread::joined;
-use crate::postgres::archive::{Entry, Oids};
+use crate::postgres::archive::{Oids, TocEntry};
 use crate::postgres::client::identifier;
 use crate::postgres::properties::LeftOut;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::server::Needs;
-use crate::restore::source::Wanted;
+use crate::restore::source::RestoreSource;
 use crate::restore::{foreign, requirements};
 use crate::stdout;
 use crate::stop::Stop;
@@ -80,11 +80,11 @@ pub struct Shown {
 }
 
 /// Prints the contents to standard output.
-pub async fn show(wanted: Wanted, stop: &Stop) -> Result<()> {
+pub async fn show(wanted: RestoreSource, stop: &Stop) -> Result<()> {
     let archive = Arc::new(match wanted {
-        Wanted::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
-        Wanted::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
-        Wanted::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
+        RestoreSource::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
+        RestoreSource::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
+        RestoreSource::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
     });
     let shown = Shown::new(archive, None, None).await?;
     shown.print(false, stop).await
@@ -290,7 +290,7 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         Some(reason) => format!("{}: {reason}", time(pin.at)),
         None => time(pin.at),
     });
-    let Properties { owner, encoding, collate, ctype, .. } = &manifest.properties;
+    let DatabaseProperties { owner, encoding, collate, ctype, .. } = &manifest.properties;
     let of_rows = match fingerprints {
         true => "rows, sequences and large objects are known",
         false => "none: rows are not counted, and a drill cannot compare them",
@@ -306,8 +306,8 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
         ("encoding", format!("{}, collation {}, ctype {}", known(encoding), known(collate), known(ctype))),
     ];
     lines.into_iter().try_for_each(|(label, text)| line(label, &text, out))?;
-    let archives = manifest.files(Role::Archive).count();
-    for file in manifest.files.iter().filter(|file| archives == 1 || file.role != Role::Archive) {
+    let archives = manifest.files(FileRole::Archive).count();
+    for file in manifest.files.iter().filter(|file| archives == 1 || file.role != FileRole::Archive) {
         writeln!(out, "{:<14} {}, {}", "file", printable(&file.key), HumanBytes(file.stored_bytes))?;
     }
     if archives > 1 {
@@ -324,7 +324,7 @@ fn table_kind(desc: &[u8]) -> Option<&'static str> {
     TABLES.iter().find(|(known, _)| *known == desc).map(|(_, kind)| *kind)
 }
 
-fn count(counts: &mut Counts, entry: &Entry<'_>) {
+fn count(counts: &mut Counts, entry: &TocEntry<'_>) {
     add(counts, &entry.desc.to_string(), &entry.namespace.to_string());
 }
 

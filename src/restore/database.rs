@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::manifest::Properties;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::catalogue::product::{RESTORING, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
+use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
 use crate::postgres::snapshot::{get, text};
-use crate::restore::pg_restore::skipped_errors::Faults;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server;
-use crate::restore::server::{Server, exists, session};
+use crate::restore::server::{TargetServer, exists, session};
 
 pub mod empty;
 pub mod leftover;
@@ -36,11 +36,11 @@ const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// How a database gets its properties.
 #[derive(Clone, Debug, Default)]
-pub struct Manner {
+pub struct CreateOptions {
     /// What of them is left out.
     pub left_out: LeftOut,
     /// Errors skipped because of `--keep-going`: a property that cannot be set is one of them.
-    pub faults: Option<Faults>,
+    pub faults: Option<SkippedErrors>,
     /// Whether it has the target's name from its beginning.
     pub in_place: bool,
 }
@@ -51,13 +51,18 @@ pub struct NewDatabase {
     name: String,
     oid: u32,
     target: String,
-    manner: Manner,
+    manner: CreateOptions,
 }
 
 impl NewDatabase {
     /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
     /// tablespace is replaced by the server's default, with a warning.
-    pub async fn create(server: &mut Server, target: &str, properties: &Properties, manner: Manner) -> Result<Self> {
+    pub async fn create(
+        server: &mut TargetServer,
+        target: &str,
+        properties: &DatabaseProperties,
+        manner: CreateOptions,
+    ) -> Result<Self> {
         leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
         let name = match manner.in_place {
@@ -85,7 +90,7 @@ impl NewDatabase {
 
     /// Keeps clients out of a database that has its name before it is whole, as far as our role can: the limit does not hold
     /// for superusers.
-    async fn close(&self, server: &Server) {
+    async fn close(&self, server: &TargetServer) {
         if self.manner.in_place && server.is_superuser() {
             let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = 0", identifier(&self.name));
             if let Err(error) = server.client().batch_execute(&sql).await {
@@ -104,7 +109,7 @@ impl NewDatabase {
     }
 
     /// Size on the server's disk, in bytes.
-    pub async fn bytes(&self, server: &Server) -> Result<u64> {
+    pub async fn bytes(&self, server: &TargetServer) -> Result<u64> {
         let query = "SELECT pg_database_size($1::oid)";
         let row = server
             .client()
@@ -115,7 +120,7 @@ impl NewDatabase {
     }
 
     /// How many deadlocks the server has ended in it.
-    pub async fn deadlocks(&self, server: &Server) -> Result<i64> {
+    pub async fn deadlocks(&self, server: &TargetServer) -> Result<i64> {
         let query = "SELECT coalesce((SELECT deadlocks FROM pg_stat_database WHERE datid = $1::oid), 0)";
         let row =
             server.client().query_one(query, &[&self.oid]).await.map_err(failed("deadlocks cannot be counted"))?;
@@ -124,7 +129,7 @@ impl NewDatabase {
 
     /// Sets the parameters, which decide what the load computes. Sets the other properties too, and takes them back: what
     /// the server refuses shows before hours of loading.
-    async fn prepare(&self, server: &Server, properties: &Properties) -> Result<()> {
+    async fn prepare(&self, server: &TargetServer, properties: &DatabaseProperties) -> Result<()> {
         let client = server.client();
         begin(client).await?;
         self.apply(client, &parameters(&self.name, properties)).await?;
@@ -138,7 +143,7 @@ impl NewDatabase {
     }
 
     /// Gives the whole database its name and its properties, in one transaction. If that fails, it is dropped.
-    pub async fn publish(self, server: &mut Server, properties: &Properties) -> Result<()> {
+    pub async fn publish(self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
         match self.rename(server, properties).await {
             Ok(()) => Ok(()),
             Err(error) => match self.was_published(server).await {
@@ -149,7 +154,7 @@ impl NewDatabase {
     }
 
     /// Ends a transaction that failed. It may have been committed, and only the answer was lost.
-    async fn was_published(&self, server: &mut Server) -> bool {
+    async fn was_published(&self, server: &mut TargetServer) -> bool {
         drop(server.client().batch_execute("ROLLBACK").await);
         let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
         has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
@@ -157,16 +162,16 @@ impl NewDatabase {
 
     /// What is set on the whole database, under the name that it has then. Its comment and its limit are our marks until
     /// then.
-    fn properties(&self, name: &str, properties: &Properties) -> Result<Vec<Statement>> {
+    fn properties(&self, name: &str, properties: &DatabaseProperties) -> Result<Vec<PropertyStatement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
-        let mut all = vec![Statement { what: "the comment".to_owned(), sql, parameter: false }];
+        let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
-        all.push(Statement { what: "the connection limit".to_owned(), sql, parameter: false });
+        all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
         all.extend(statements(name, properties, self.manner.left_out)?);
         Ok(all)
     }
 
-    async fn rename(&self, server: &mut Server, properties: &Properties) -> Result<()> {
+    async fn rename(&self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
         server.revive().await?;
         let client = server.client();
         let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -187,7 +192,7 @@ impl NewDatabase {
 
     /// Runs the statements in the transaction that is open. A parameter or a role that this server does not know is left
     /// out, with a warning; so is whatever else is refused, where errors are skipped.
-    async fn apply(&self, client: &Client, all: &[Statement]) -> Result<()> {
+    async fn apply(&self, client: &Client, all: &[PropertyStatement]) -> Result<()> {
         for statement in all {
             let what = format!("{} of the database cannot be set", statement.what);
             let faults = self.manner.faults.as_ref();
@@ -210,7 +215,7 @@ impl NewDatabase {
     }
 
     /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
-    pub async fn discard(self, server: &mut Server, error: Error) -> Error {
+    pub async fn discard(self, server: &mut TargetServer, error: Error) -> Error {
         let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_patiently(server)).await;
         let why = match dropped {
             Ok(Ok(())) => return error,
@@ -227,7 +232,7 @@ impl NewDatabase {
     }
 
     /// Drops it, if need be when the server is back.
-    async fn drop_patiently(&self, server: &mut Server) -> Result<()> {
+    async fn drop_patiently(&self, server: &mut TargetServer) -> Result<()> {
         let begun = Instant::now();
         loop {
             match self.drop_it(server).await {
@@ -239,7 +244,7 @@ impl NewDatabase {
         }
     }
 
-    async fn drop_it(&self, server: &mut Server) -> Result<()> {
+    async fn drop_it(&self, server: &mut TargetServer) -> Result<()> {
         // Only what we made: somebody else may have dropped it, and made another one of that name.
         if self.name_now(server).await?.as_ref() != Some(&self.name) {
             return Ok(());
@@ -257,14 +262,14 @@ impl NewDatabase {
     }
 
     /// The name that our database has now, if it is still there.
-    async fn name_now(&self, server: &mut Server) -> Result<Option<String>> {
+    async fn name_now(&self, server: &mut TargetServer) -> Result<Option<String>> {
         server.revive().await?;
         server.name_of(self.oid).await
     }
 
     /// Drops the subscriptions that the archive brought. They were never connected, and their slots on other servers
     /// belong to the database that was backed up.
-    async fn drop_subscriptions(&self, server: &Server) -> Result<()> {
+    async fn drop_subscriptions(&self, server: &TargetServer) -> Result<()> {
         let what = "the subscriptions of the unfinished database cannot be dropped";
         let client = session(server.connection(), &self.name).await?;
         let query = "SELECT subname::text FROM pg_subscription WHERE subdbid = $1";
@@ -324,7 +329,7 @@ fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
 }
 
 /// The tablespace to make the database in; none is the server's default.
-async fn tablespace<'a>(server: &Server, properties: &'a Properties) -> Result<Option<&'a str>> {
+async fn tablespace<'a>(server: &TargetServer, properties: &'a DatabaseProperties) -> Result<Option<&'a str>> {
     let wanted = properties.tablespace.as_str();
     if wanted == "pg_default" {
         return Ok(None);
@@ -339,7 +344,7 @@ async fn tablespace<'a>(server: &Server, properties: &'a Properties) -> Result<O
 }
 
 /// The name of this second; if a killed run began in it too, that of a later one.
-async fn free_name(server: &Server, target: &str) -> Result<String> {
+async fn free_name(server: &TargetServer, target: &str) -> Result<String> {
     loop {
         let name = beside(target, RESTORING, Timestamp::now(), server.name_bytes());
         let query = "SELECT FROM pg_database WHERE datname = $1";

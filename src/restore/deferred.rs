@@ -10,23 +10,24 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::blocking;
+use crate::blocking::joined;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, reason};
 use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
 use crate::restore::archive::Archive;
 use crate::restore::refresh::Refresh;
 use crate::restore::requirements::{encoding_of, missing_objects};
-use crate::restore::selection::Part;
+use crate::restore::selection::Selection;
 use crate::restore::server::REFUSED;
 
 /// Entries of an archive that are restored last.
 #[derive(Debug, Default)]
 pub struct Deferred {
     /// All else that is restored; none if nothing is deferred.
-    pub rest: Option<Part>,
+    pub rest: Option<Selection>,
     /// The materialized views, in the order of the archive, in which each comes behind those that it reads.
     pub refreshes: Vec<Refresh>,
     /// Statements that make event triggers, with their comments, labels and owners.
@@ -47,10 +48,15 @@ struct Read {
 impl Deferred {
     /// Reads them from the table of contents. Those of a script are its own; and so are those that cannot be told to this
     /// server in its encoding, which pg_restore then restores with all else.
-    pub async fn of(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOut, client: &Client) -> Result<Self> {
+    pub async fn of(
+        archive: &Arc<Archive>,
+        part: Option<&Selection>,
+        left_out: LeftOut,
+        client: &Client,
+    ) -> Result<Self> {
         let (ours, base) = (Arc::clone(archive), part.cloned());
-        let reading = tokio::task::spawn_blocking(move || Read::of(&ours, base.as_ref(), left_out));
-        let Read { refreshes, event_triggers, encoding, standard_strings } = joined(reading.await)?;
+        let Read { refreshes, event_triggers, encoding, standard_strings } =
+            blocking::to_end(move || Read::of(&ours, base.as_ref(), left_out)).await?;
         let mut ids = HashSet::new();
         let refreshes = told(client, &encoding, refreshes, &mut ids).await?;
         let event_triggers = told(client, &encoding, event_triggers, &mut ids).await?;
@@ -58,7 +64,7 @@ impl Deferred {
             return Ok(Deferred { standard_strings, ..Deferred::default() });
         }
         let (ours, base, left_out) = (Arc::clone(archive), part.cloned(), ids.clone());
-        let rest = tokio::task::spawn_blocking(move || Part::without(&ours, base.as_ref(), &left_out));
+        let rest = tokio::task::spawn_blocking(move || Selection::without(&ours, base.as_ref(), &left_out));
         let refresh = |sql: String| {
             let view = sql.trim().trim_start_matches("REFRESH MATERIALIZED VIEW ").trim_end_matches(';').to_owned();
             Refresh { view, sql }
@@ -99,7 +105,7 @@ impl Deferred {
             return Ok((errors, Vec::new()));
         }
         let ids = self.ids.clone();
-        let holds = move |entry: &Entry<'_>| entry.desc.bytes == EVENT_TRIGGER && ids.contains(&entry.dump_id);
+        let holds = move |entry: &TocEntry<'_>| entry.desc.bytes == EVENT_TRIGGER && ids.contains(&entry.dump_id);
         let missing = missing_objects(archive, holds, usize::MAX, client).await?;
         Ok((errors, missing.into_iter().map(|object| object.name).collect()))
     }
@@ -119,7 +125,7 @@ fn cannot_make(sql: &str, error: &tokio_postgres::Error) -> Error {
 const EVENT_TRIGGER: &[u8] = b"EVENT TRIGGER";
 
 impl Read {
-    fn of(archive: &Archive, part: Option<&Part>, left_out: LeftOut) -> Result<Self> {
+    fn of(archive: &Archive, part: Option<&Selection>, left_out: LeftOut) -> Result<Self> {
         let mut read = Read {
             refreshes: Vec::new(),
             event_triggers: Vec::new(),
@@ -156,7 +162,7 @@ impl Read {
 }
 
 /// An event trigger's statements, with the one for its owner that pg_restore adds.
-fn with_owner(entry: &Entry<'_>, left_out: LeftOut) -> Vec<u8> {
+fn with_owner(entry: &TocEntry<'_>, left_out: LeftOut) -> Vec<u8> {
     let mut sql = entry.defn.bytes.to_vec();
     if !left_out.owners && !entry.owner.bytes.is_empty() {
         sql.extend_from_slice(b"\nALTER EVENT TRIGGER ");

@@ -15,14 +15,14 @@ use crate::store::Store;
 
 /// A backup with all that can be known of it here.
 #[derive(Clone)]
-pub struct Known {
+pub struct KnownBackup {
     /// Its manifest.
     pub manifest: Manifest,
     /// The private keys, if it is encrypted and there are any.
     pub identities: Option<Identities>,
 }
 
-impl Known {
+impl KnownBackup {
     /// Whether nothing but its manifest can be read.
     pub fn is_closed(&self) -> bool {
         self.manifest.encryption.is_some() && self.identities.is_none()
@@ -33,16 +33,16 @@ impl Known {
 ///
 /// # Errors
 /// `Data` or `Missing` if the details are not what the manifest says; what keeps them from being read.
-pub fn reveal(store: &Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<Known> {
+pub fn reveal(store: &Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<KnownBackup> {
     look(store, manifest, args, false)
 }
 
 /// The same where details that are damaged keep nothing from being done: what is lacking without them is said.
-pub fn reveal_if_whole(store: &Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<Known> {
+pub fn reveal_if_whole(store: &Arc<dyn Store>, manifest: Manifest, args: &IdentityArgs) -> Result<KnownBackup> {
     look(store, manifest, args, true)
 }
 
-fn look(store: &Arc<dyn Store>, mut manifest: Manifest, args: &IdentityArgs, lenient: bool) -> Result<Known> {
+fn look(store: &Arc<dyn Store>, mut manifest: Manifest, args: &IdentityArgs, lenient: bool) -> Result<KnownBackup> {
     let identities = if manifest.encryption.is_some() { identities(args)? } else { None };
     if manifest.concealed.is_some() && identities.is_some() {
         let archive = Archive::of_backup(Arc::clone(store), manifest.clone(), identities.clone())?;
@@ -58,7 +58,7 @@ fn look(store: &Arc<dyn Store>, mut manifest: Manifest, args: &IdentityArgs, len
             Err(error) => return Err(error),
         }
     }
-    Ok(Known { manifest, identities })
+    Ok(KnownBackup { manifest, identities })
 }
 
 /// What is not known of a backup without its details.
@@ -93,7 +93,7 @@ fn of_archive(store: &Arc<dyn Store>, manifest: &Manifest, identities: Option<Id
     let inside = format!("{}/", manifest.id);
     let first = manifest.files.first().map_or("", |file| file.key.as_str());
     let key = if first.starts_with(&inside) { manifest.id.as_str() } else { first };
-    let dump = Dump::look(Arc::clone(store), key, &manifest.id, || Ok(identities))?;
+    let dump = Dump::recognize(Arc::clone(store), key, &manifest.id, || Ok(identities))?;
     let mut details = Details::of(manifest);
     let extension = |name: String| Extension { name, version: String::new(), schema: String::new() };
     details.extensions = dump.extensions.into_iter().map(extension).collect();

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{Counter, Progress};
 use crate::host::staging::Staging;
-use crate::host::thread::joined;
 use crate::restore::archive::Archive;
 use crate::restore::staging;
 use crate::stop::Stop;
@@ -48,12 +48,12 @@ pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -
     let files: u64 = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(files));
     let moved = progress.counter();
-    let work = tokio::task::spawn_blocking(move || match archive.in_place()? {
+    blocking::to_end(move || match archive.in_place()? {
         Some(path) if archive.checked => Ok(Files::InPlace(path)),
         Some(path) => check(&archive, path, &moved, &stop),
         None => stage(&archive, wanted.as_deref(), &moved, &stop),
-    });
-    joined(work.await)
+    })
+    .await
 }
 
 fn check(archive: &Archive, path: PathBuf, moved: &Counter, stop: &Stop) -> Result<Files> {

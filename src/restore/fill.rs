@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
+use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
 use crate::restore::database::NewDatabase;
 use crate::restore::deferred::Deferred;
-use crate::restore::pg_restore::load::{Failure, Load};
-use crate::restore::pg_restore::passes::Turns;
+use crate::restore::pg_restore::load::{Load, LoadFailure};
+use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::refresh::{cannot_refresh, refresh_all};
-use crate::restore::run::{Input, Run};
-use crate::restore::selection::Part;
-use crate::restore::server::{Server, session_in_loaded};
-use crate::restore::use_list::List;
+use crate::restore::run::{LoadInput, RestoreRun};
+use crate::restore::selection::Selection;
+use crate::restore::server::{TargetServer, session_in_loaded};
+use crate::restore::use_list::UseList;
 use crate::restore::{archive, compare, options, parallel, public_schema, requirements};
 
 /// How many of a program's warnings are shown.
@@ -38,7 +38,12 @@ const AGAIN: Duration = Duration::from_secs(2);
 ///
 /// Once the data are found to be those of the backup, only what makes them incomplete is an error: a database without
 /// statistics is slow and whole.
-pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input: Input) -> Result<Option<u64>> {
+pub async fn fill(
+    run: &RestoreRun<'_>,
+    server: &TargetServer,
+    database: &NewDatabase,
+    input: LoadInput,
+) -> Result<Option<u64>> {
     let (connection, name) = (&run.sessions.connection, database.name());
     let deferred =
         run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
@@ -55,7 +60,7 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
         left_out: run.args.left_out(),
         superuser: server.is_superuser(),
         owners: &owners,
-        list: list.as_ref().map(List::path),
+        list: list.as_ref().map(UseList::path),
         going_on: run.faults.as_ref(),
         stop: run.stop,
     };
@@ -79,7 +84,7 @@ pub async fn fill(run: &Run<'_>, server: &Server, database: &NewDatabase, input:
 }
 
 /// Whatever keeps the statistics from being gathered is a warning.
-fn or_not_analyzed(run: &Run<'_>, analyzed: Result<()>) -> Result<()> {
+fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
     match analyzed {
         Err(error) if !run.stop.requested() => {
             let target = run.target.escape_debug();
@@ -94,7 +99,7 @@ fn or_not_analyzed(run: &Run<'_>, analyzed: Result<()>) -> Result<()> {
 
 /// A session in the loaded database. What keeps it from beginning may pass: connections that are all taken, a server that
 /// restarts.
-async fn session_in_compared(run: &Run<'_>, database: &str) -> Result<Client> {
+async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Client> {
     let begun = Instant::now();
     loop {
         match session_in_loaded(&run.sessions.connection, database).await {
@@ -109,27 +114,27 @@ async fn session_in_compared(run: &Run<'_>, database: &str) -> Result<Client> {
 
 /// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
 async fn load_input(
-    run: &Run<'_>,
+    run: &RestoreRun<'_>,
     load: &Load<'_>,
-    part: Option<&Part>,
-    (input, last): (Input, &mut Vec<String>),
+    part: Option<&Selection>,
+    (input, last): (LoadInput, &mut Vec<String>),
 ) -> Result<Messages> {
     match input {
-        Input::Stream => stream(run, load, None).await,
-        Input::Statements => stream(run, load, Some(last)).await,
-        Input::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
-        Input::Files(files) if run.jobs > NonZeroUsize::MIN => {
-            let turns = Turns::plan(&run.archive, part, false).await?;
+        LoadInput::Stream => stream(run, load, None).await,
+        LoadInput::Statements => stream(run, load, Some(last)).await,
+        LoadInput::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
+        LoadInput::Files(files) if run.jobs > NonZeroUsize::MIN => {
+            let turns = Passes::plan(&run.archive, part, false).await?;
             let mut all = load.before_data(files.path()).await?;
             all.append(turns.load(&run.archive, load, files.path(), run.jobs).await?);
             Ok(all)
         }
-        Input::Files(files) => load.file(files.path()).await,
+        LoadInput::Files(files) => load.file(files.path()).await,
     }
 }
 
 /// Gives objects to owners who could not have them before all rights were granted.
-async fn give_to_owners(run: &Run<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
+async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
     if owners.is_empty() {
         return Ok(());
     }
@@ -145,13 +150,12 @@ fn warn_of(messages: &Messages) {
     }
 }
 
-async fn stream(run: &Run<'_>, load: &Load<'_>, last: Option<&mut Vec<String>>) -> Result<Messages> {
+async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<String>>) -> Result<Messages> {
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
     let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
-    let source = tokio::task::spawn_blocking(move || ours.open(&theirs, &moved));
-    let source = run.stop.or(async { joined(source.await) }).await?;
+    let source = blocking::run(&run.stop, move || ours.open(&theirs, &moved)).await?;
     let whole = |digests: &Digests| archive::whole(&file, digests);
     let loaded = match last {
         Some(last) => load.statements(source, whole, last).await,
@@ -159,13 +163,13 @@ async fn stream(run: &Run<'_>, load: &Load<'_>, last: Option<&mut Vec<String>>) 
     };
     match loaded {
         Ok(messages) => Ok(messages),
-        Err(Failure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
-        Err(Failure::Other(error)) => Err(error),
+        Err(LoadFailure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
+        Err(LoadFailure::Other(error)) => Err(error),
     }
 }
 
 /// Refreshes the materialized views. What that does to tables and sequences is none of the backup.
-async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Result<()> {
+async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str) -> Result<()> {
     if deferred.refreshes.is_empty() {
         return Ok(());
     }
@@ -188,7 +192,7 @@ async fn refresh_views(run: &Run<'_>, deferred: &Deferred, database: &str) -> Re
 
 /// What is in materialized views is in no dump: it is as it was where the rows are, and the parameters that it was computed
 /// with. A hash of what was in them at the time of the backup would not do: it is as old as their last refresh.
-fn say_how_computed(run: &Run<'_>, views: usize) {
+fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
     let views = if views == 1 { "1 materialized view".to_owned() } else { format!("{views} materialized views") };
     let unlike = &run.sessions.unlike;
     if !unlike.is_empty() {
@@ -208,7 +212,7 @@ fn say_how_computed(run: &Run<'_>, views: usize) {
 }
 
 /// An error of a statement is one more where errors are skipped, as long as the server answers.
-fn skip(run: &Run<'_>, error: Error) -> Result<()> {
+fn skip(run: &RestoreRun<'_>, error: Error) -> Result<()> {
     match &run.faults {
         Some(faults) if error.kind() != Kind::Unavailable => {
             faults.add(error.message().to_owned());
@@ -219,7 +223,7 @@ fn skip(run: &Run<'_>, error: Error) -> Result<()> {
 }
 
 /// Makes the event triggers, by the last session in the new database.
-async fn make_event_triggers(run: &Run<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
+async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
     if deferred.event_triggers.is_empty() && last.is_empty() {
         return Ok(());
     }

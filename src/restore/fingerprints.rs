@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::manifest::Role;
+use crate::blocking;
+use crate::catalogue::manifest::FileRole;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprints;
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
 use crate::restore::archive::{Archive, whole};
 use crate::stop::Stop;
 
@@ -16,12 +16,11 @@ use crate::stop::Stop;
 /// Of kind `Data` if they are not what the manifest says; what keeps the file from being read.
 pub async fn read(archive: &Arc<Archive>, stop: &Stop) -> Result<Option<Fingerprints>> {
     let archive = Arc::clone(archive);
-    let work = tokio::task::spawn_blocking(move || read_now(&archive));
-    stop.or(async { joined(work.await) }).await
+    blocking::run(stop, move || read_now(&archive)).await
 }
 
 fn read_now(archive: &Archive) -> Result<Option<Fingerprints>> {
-    let Some(file) = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Fingerprints).next()) else {
+    let Some(file) = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Fingerprints).next()) else {
         return Ok(None);
     };
     let mut plain = archive.open(file, &Counter::default())?;

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::manifest::Properties;
+use crate::blocking;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
 use crate::postgres::facts::defaults;
-use crate::postgres::foreign::{Dump, Whole, damaged};
+use crate::postgres::foreign::{Dump, WholeDump, damaged};
 use crate::restore::archive::Archive;
 use crate::restore::database::replaced::Replaced;
 use crate::restore::definitions::no_definitions;
 use crate::restore::script::judge;
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 use crate::stop::Stop;
 
 /// Reads the dump whole, before anything is made on the server: without a manifest nothing else can tell that it is.
-pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
+pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
     let (mut dump, whole) = read(dump, stop).await?;
     if replaced.is_some() && whole.schema_only {
         let message = format!(
@@ -35,7 +35,7 @@ pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, s
     for statement in &told.not_understood {
         log::warn!("{} says something of its database that is not understood, and is left out: {statement}", dump.name);
     }
-    let properties = complete(&dump.name, told.complete(Properties::unknown()), server, replaced, stop).await?;
+    let properties = complete(&dump.name, told.complete(DatabaseProperties::unknown()), server, replaced, stop).await?;
     Ok(Archive::of_dump(dump, whole, properties))
 }
 
@@ -43,11 +43,11 @@ pub async fn archive(dump: Dump, server: &Server, replaced: Option<&Replaced>, s
 /// replaces does.
 pub async fn complete(
     name: &str,
-    told: Properties,
-    server: &Server,
+    told: DatabaseProperties,
+    server: &TargetServer,
     replaced: Option<&Replaced>,
     stop: &Stop,
-) -> Result<Properties> {
+) -> Result<DatabaseProperties> {
     if let (false, Some(old)) = (told.are_known(), replaced) {
         log::info!(
             "{name} does not tell the database's encoding, locale, owner, privileges and settings: those of {} are kept",
@@ -66,25 +66,24 @@ pub async fn complete(
 /// The dump as it is, to be looked at and not to be restored.
 pub async fn only_to_show(dump: Dump, stop: &Stop) -> Result<Archive> {
     let (dump, whole) = read(dump, stop).await?;
-    Ok(Archive::of_dump(dump, whole, Properties::unknown()))
+    Ok(Archive::of_dump(dump, whole, DatabaseProperties::unknown()))
 }
 
 /// Reads the dump whole, and refuses a script that does more than fill one database.
-pub async fn checked(dump: Dump, stop: &Stop) -> Result<(Dump, Whole)> {
+pub async fn checked(dump: Dump, stop: &Stop) -> Result<(Dump, WholeDump)> {
     let (dump, whole) = read(dump, stop).await?;
     fit(&dump, &whole).map(|()| (dump, whole))
 }
 
-fn fit(dump: &Dump, whole: &Whole) -> Result<()> {
+fn fit(dump: &Dump, whole: &WholeDump) -> Result<()> {
     whole.script.as_ref().map_or(Ok(()), |script| judge(&dump.name, script, damaged))
 }
 
-async fn read(dump: Dump, stop: &Stop) -> Result<(Dump, Whole)> {
+async fn read(dump: Dump, stop: &Stop) -> Result<(Dump, WholeDump)> {
     let progress = Progress::begin(&format!("{} (checking)", dump.name), Some(dump.bytes));
     let (dump, moved, stop) = (Arc::new(dump), progress.counter(), stop.clone());
     let ours = Arc::clone(&dump);
-    let work = tokio::task::spawn_blocking(move || ours.read(&moved, &stop));
-    let whole = joined(work.await)?;
+    let whole = blocking::to_end(move || ours.read(&moved, &stop)).await?;
     let dump = Arc::into_inner(dump).ok_or_else(|| Error::new(Kind::Internal, "a thread still reads the dump"))?;
     Ok((dump, whole))
 }

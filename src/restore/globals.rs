@@ -10,12 +10,12 @@ use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
 use crate::postgres::names::is_no_text;
 use crate::postgres::snapshot::{get, text};
-use crate::restore::server::{Needs, Server};
+use crate::restore::server::{Needs, TargetServer};
 
 pub mod roles_first;
 mod script;
 
-use script::{Membership, Statement};
+use script::{GlobalsStatement, Membership};
 
 /// Version since which memberships have options of their own.
 const MEMBERSHIP_OPTIONS: u32 = 16;
@@ -73,23 +73,23 @@ impl Globals {
         let mut places: HashMap<String, usize> = HashMap::new();
         for statement in script::statements(script)? {
             let about = match &statement {
-                Statement::Attributes(name, ..) | Statement::Setting(name, ..) | Statement::Comment(name, _) => {
-                    places.get(name).and_then(|at| globals.roles.get_mut(*at))
-                }
+                GlobalsStatement::Attributes(name, ..)
+                | GlobalsStatement::Setting(name, ..)
+                | GlobalsStatement::Comment(name, _) => places.get(name).and_then(|at| globals.roles.get_mut(*at)),
                 _ => None,
             };
             match (statement, about) {
-                (Statement::Create(name), _) if !places.contains_key(&name) => {
+                (GlobalsStatement::Create(name), _) if !places.contains_key(&name) => {
                     places.insert(name.clone(), globals.roles.len());
                     globals.roles.push(Role::new(name));
                 }
-                (Statement::Attributes(_, sql, inherits), Some(role)) => {
+                (GlobalsStatement::Attributes(_, sql, inherits), Some(role)) => {
                     (role.attributes, role.inherits) = (sql, inherits);
                 }
-                (Statement::Setting(_, parameter, sql), Some(role)) => role.settings.push((parameter, sql)),
-                (Statement::Comment(_, text), Some(role)) => role.comment = Some(text),
-                (Statement::Membership(membership), _) => globals.memberships.push(membership),
-                (Statement::Unknown(words), _) => globals.unknown.push(words),
+                (GlobalsStatement::Setting(_, parameter, sql), Some(role)) => role.settings.push((parameter, sql)),
+                (GlobalsStatement::Comment(_, text), Some(role)) => role.comment = Some(text),
+                (GlobalsStatement::Membership(membership), _) => globals.memberships.push(membership),
+                (GlobalsStatement::Unknown(words), _) => globals.unknown.push(words),
                 // About a role that the script does not make, or about no role.
                 _ => {}
             }
@@ -103,7 +103,7 @@ impl Globals {
     }
 
     /// Those of the roles that the server lacks, in the script's order.
-    pub async fn lacking(&self, server: &Server) -> Result<Vec<String>> {
+    pub async fn lacking(&self, server: &TargetServer) -> Result<Vec<String>> {
         let existing = existing(server, &self.names()).await?;
         Ok(self.roles.iter().map(|role| &role.name).filter(|name| !existing.contains(*name)).cloned().collect())
     }
@@ -118,7 +118,7 @@ impl Globals {
 
     /// Makes the roles that the server lacks, and then looks whether it has all that the backup needs; if it has not,
     /// no role is made. Gives the names of the new roles.
-    pub async fn make(&self, server: &Server, needs: &Needs) -> Result<Vec<String>> {
+    pub async fn make(&self, server: &TargetServer, needs: &Needs) -> Result<Vec<String>> {
         let lacking = self.lacking(server).await?;
         may_make(server, &lacking).await?;
         let client = server.client();
@@ -139,7 +139,7 @@ impl Globals {
         Ok(lacking)
     }
 
-    async fn make_all(&self, server: &Server, lacking: &[String]) -> Result<()> {
+    async fn make_all(&self, server: &TargetServer, lacking: &[String]) -> Result<()> {
         let new: HashSet<&str> = lacking.iter().map(String::as_str).collect();
         let mut present = existing(server, &self.names()).await?;
         for role in self.roles.iter().filter(|role| new.contains(role.name.as_str())) {
@@ -162,7 +162,7 @@ impl Globals {
 }
 
 /// Whether our role may make roles; before anything is tried.
-pub async fn may_make(server: &Server, lacking: &[String]) -> Result<()> {
+pub async fn may_make(server: &TargetServer, lacking: &[String]) -> Result<()> {
     let query = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user";
     let row = server.client().query_one(query, &[]).await.map_err(failed("our own role cannot be looked up"))?;
     if lacking.is_empty() || get(&row, 0)? {
@@ -173,7 +173,7 @@ pub async fn may_make(server: &Server, lacking: &[String]) -> Result<()> {
     Err(Error::new(Kind::NotPermitted, message).hint("name a superuser with --username"))
 }
 
-async fn existing(server: &Server, names: &[&str]) -> Result<HashSet<String>> {
+async fn existing(server: &TargetServer, names: &[&str]) -> Result<HashSet<String>> {
     let query = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::text[])";
     let rows = server.client().query(query, &[&names]).await.map_err(failed("the roles cannot be listed"))?;
     rows.iter().map(|row| text(row, 0)).collect()
@@ -186,7 +186,7 @@ impl Role {
 
     /// In one statement with its attributes: to name one of a superuser's, even to deny it, an ALTER ROLE would need a
     /// superuser (`CreateRole` and `AlterRole` in `src/backend/commands/user.c`).
-    async fn make(&self, server: &Server) -> Result<()> {
+    async fn make(&self, server: &TargetServer) -> Result<()> {
         let name = identifier(&self.name);
         let what = format!("the role {name} cannot be made");
         let run = async |sql: String| server.client().batch_execute(&sql).await;
@@ -240,7 +240,7 @@ impl Membership {
     }
 
     /// In the name of who granted it, if he is here and may, and else in our own.
-    async fn grant(&self, server: &Server, present: &HashSet<String>) -> Result<()> {
+    async fn grant(&self, server: &TargetServer, present: &HashSet<String>) -> Result<()> {
         let sql = self.sql(server.major);
         if let Some(grantor) = self.grantor.as_ref().filter(|grantor| present.contains(*grantor))
             && attempt(server, &format!("{sql} GRANTED BY {}", identifier(grantor))).await?.is_ok()
@@ -254,7 +254,7 @@ impl Membership {
 }
 
 /// Runs a statement in the open transaction, which survives its failure.
-async fn attempt(server: &Server, sql: &str) -> Result<std::result::Result<(), tokio_postgres::Error>> {
+async fn attempt(server: &TargetServer, sql: &str) -> Result<std::result::Result<(), tokio_postgres::Error>> {
     let client = server.client();
     let cannot = failed("roles cannot be made");
     client.batch_execute("SAVEPOINT attempt").await.map_err(&cannot)?;

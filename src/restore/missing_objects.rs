@@ -6,7 +6,7 @@
 use tokio_postgres::{Client, Row};
 
 use crate::error::Result;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
 use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};
@@ -132,7 +132,7 @@ const KINDS: &[(&str, &str)] = &[
 
 /// Objects of one kind that are looked for.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct ExpectedObjects {
     /// Index in [`KINDS`].
     kind: usize,
     dump_ids: Vec<u32>,
@@ -157,12 +157,12 @@ pub fn is_looked_up(desc: &[u8]) -> bool {
 /// Gathers the entries of a table of contents into batches; what it holds does not grow with the archive.
 #[derive(Debug, Default)]
 pub struct Gatherer {
-    batches: Vec<Wanted>,
+    batches: Vec<ExpectedObjects>,
 }
 
 impl Gatherer {
     /// Takes an entry, and gives a batch when one is full.
-    pub fn add(&mut self, entry: &Entry<'_>) -> Option<Wanted> {
+    pub fn add(&mut self, entry: &TocEntry<'_>) -> Option<ExpectedObjects> {
         let kind = KINDS.iter().position(|(desc, _)| desc.as_bytes() == entry.desc.bytes)?;
         if entry.tag.truncated {
             return None;
@@ -170,7 +170,12 @@ impl Gatherer {
         let at = match self.batches.iter().position(|batch| batch.kind == kind) {
             Some(at) => at,
             None => {
-                self.batches.push(Wanted { kind, dump_ids: Vec::new(), schemas: Vec::new(), tags: Vec::new() });
+                self.batches.push(ExpectedObjects {
+                    kind,
+                    dump_ids: Vec::new(),
+                    schemas: Vec::new(),
+                    tags: Vec::new(),
+                });
                 self.batches.len() - 1
             }
         };
@@ -182,12 +187,12 @@ impl Gatherer {
     }
 
     /// The batches that are not full.
-    pub fn rest(self) -> Vec<Wanted> {
+    pub fn rest(self) -> Vec<ExpectedObjects> {
         self.batches
     }
 }
 
-impl Wanted {
+impl ExpectedObjects {
     /// Names those that the database does not have. `encoding` is that of the names. The session's search path is empty.
     pub async fn missing(&self, client: &Client, encoding: &str) -> Result<Vec<Missing>> {
         let Some((desc, all)) = KINDS.get(self.kind) else { return Ok(Vec::new()) };

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::blocking::joined;
 use crate::config::{Connection, Format};
 use crate::error::{Error, Result};
-use crate::fingerprint::compare::Rows;
+use crate::fingerprint::compare::ObservedRows;
 use crate::fingerprint::{Fingerprints, Sum, TableFingerprint};
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::postgres::archive::data_file::{Packing, split};
@@ -26,7 +26,7 @@ const WAITING: usize = 4;
 
 /// The database that is looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ComparedDatabase<'a> {
     /// The server.
     pub connection: &'a Connection,
     /// The database.
@@ -46,12 +46,13 @@ pub fn may_differ_in_numbers(table: &TableFingerprint, found: &Sum) -> bool {
 pub async fn look_again(
     archive: &Arc<Archive>,
     expected: &Fingerprints,
-    found: &mut [Rows],
+    found: &mut [ObservedRows],
     differs: impl Fn(&TableFingerprint, &Sum) -> bool,
-    (place, stop): (Place<'_>, &Stop),
+    (place, stop): (ComparedDatabase<'_>, &Stop),
 ) -> Result<()> {
-    let differ = |(table, rows): &(&TableFingerprint, &mut Rows)| matches!(rows, Rows::All(sum) if differs(table, sum));
-    let mut differing: Vec<(&TableFingerprint, &mut Rows)> = expected.tables.iter().zip(found).filter(differ).collect();
+    let differ = |(table, rows): &(&TableFingerprint, &mut ObservedRows)| matches!(rows, ObservedRows::All(sum) if differs(table, sum));
+    let mut differing: Vec<(&TableFingerprint, &mut ObservedRows)> =
+        expected.tables.iter().zip(found).filter(differ).collect();
     if differing.is_empty() {
         return Ok(());
     }
@@ -83,11 +84,11 @@ pub async fn look_again(
         recorded.tables.into_iter().map(|table| ((table.target, table.columns), table.sum)).collect();
     for (table, rows) in &mut differing {
         let sum = in_archive.get(&(table.target.clone(), table.columns.clone()));
-        if let (Some(sum), Some(printed), Rows::All(found)) = (sum, printer.sum(&table.target), &rows)
+        if let (Some(sum), Some(printed), ObservedRows::All(found)) = (sum, printer.sum(&table.target), &rows)
             && printed == *found
             && sum != found
         {
-            **rows = Rows::Named(*sum);
+            **rows = ObservedRows::Named(*sum);
         }
     }
     Ok(())

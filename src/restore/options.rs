@@ -7,14 +7,14 @@ use crate::postgres::client::identifier;
 use crate::restore::database::NewDatabase;
 use crate::restore::database::replaced::Replaced;
 use crate::restore::definitions::must_have_definitions;
-use crate::restore::run::Run;
-use crate::restore::server::Server;
-use crate::restore::source::Wanted;
+use crate::restore::run::RestoreRun;
+use crate::restore::server::TargetServer;
+use crate::restore::source::RestoreSource;
 
 /// Refuses combinations of options that would put something less than a whole database into another one's place.
 ///
 /// Not left to the command line's parser: a FORCE_RESTORE=false in the environment would count as a given option there.
-pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
+pub fn must_be_meant(args: &RestoreArgs, wanted: &RestoreSource) -> Result<()> {
     let usage = |message: &str, hint: &str| Err(Error::new(Kind::Usage, message).hint(hint));
     let elsewhere = "leave --force (FORCE_RESTORE) out, and name a new database with --target-database";
     if args.force && args.keep_going {
@@ -52,7 +52,7 @@ pub fn must_be_meant(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
 }
 
 /// Refuses to leave out of a script what stands in it among all else.
-pub fn can_leave_out(args: &RestoreArgs, wanted: &Wanted) -> Result<()> {
+pub fn can_leave_out(args: &RestoreArgs, wanted: &RestoreSource) -> Result<()> {
     let options = [(args.no_owner, "--no-owner"), (args.no_privileges, "--no-privileges")];
     match (options.into_iter().find(|(given, _)| *given), wanted.format()) {
         (Some((_, option)), Format::Plain) => {
@@ -78,7 +78,7 @@ pub fn refuse(args: &RestoreArgs, checked: Result<()>) -> Result<()> {
 }
 
 /// What a look at the database found is one more error, where errors are gone on after.
-pub fn go_on(run: &Run<'_>, looked: Result<()>) -> Result<()> {
+pub fn go_on(run: &RestoreRun<'_>, looked: Result<()>) -> Result<()> {
     match (looked, &run.faults) {
         (Err(error), Some(faults)) if error.kind() == Kind::Data => {
             let (_, before) = faults.told();
@@ -97,8 +97,8 @@ pub fn go_on(run: &Run<'_>, looked: Result<()>) -> Result<()> {
 /// Gives the new database the target's name, in the place of the one that has it. Gives the name under which that one is
 /// kept.
 pub async fn publish(
-    run: &Run<'_>,
-    server: &mut Server,
+    run: &RestoreRun<'_>,
+    server: &mut TargetServer,
     database: NewDatabase,
     replaced: Option<&Replaced>,
 ) -> Result<Option<String>> {
@@ -111,7 +111,7 @@ pub async fn publish(
 
 /// Tells of the database that was replaced, or drops it; tells of the errors that were gone on after, and fails with
 /// them.
-pub async fn conclude(run: &Run<'_>, server: &mut Server, kept: Option<(Replaced, String)>) -> Result<()> {
+pub async fn conclude(run: &RestoreRun<'_>, server: &mut TargetServer, kept: Option<(Replaced, String)>) -> Result<()> {
     if let Some((old, kept)) = kept {
         let of_no_use = run.args.replace_empty && old.is_empty(server, &kept).await;
         if run.args.drop_replaced || of_no_use {
@@ -127,7 +127,8 @@ pub async fn conclude(run: &Run<'_>, server: &mut Server, kept: Option<(Replaced
             );
         }
     }
-    let Some((first, all)) = run.faults.as_ref().map(crate::restore::pg_restore::skipped_errors::Faults::told) else {
+    let Some((first, all)) = run.faults.as_ref().map(crate::restore::pg_restore::skipped_errors::SkippedErrors::told)
+    else {
         return Ok(());
     };
     if all == 0 {

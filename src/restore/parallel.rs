@@ -13,25 +13,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 
+use crate::blocking;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
 use crate::postgres::child::Messages;
-use crate::restore::pg_restore::load::{Failure, Load};
-use crate::restore::pg_restore::passes::Turns;
-use crate::restore::run::Run;
-use crate::restore::selection::Part;
-use crate::restore::use_list::List;
+use crate::restore::pg_restore::load::{Load, LoadFailure};
+use crate::restore::pg_restore::passes::Passes;
+use crate::restore::run::RestoreRun;
+use crate::restore::selection::Selection;
+use crate::restore::use_list::UseList;
 
 pub mod batch;
 pub mod queue;
 mod unpack;
 
-use queue::Share;
-pub use queue::Work;
+use queue::Batch;
+pub use queue::LoadQueue;
 pub use unpack::{Follower, Unpacking};
 
 /// Begins to unpack the archive, if there is room for it.
-pub fn begin(run: &Run<'_>) -> Result<Unpacking> {
+pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
     // Where errors are gone on after, a table is loaded or not, and never the half of it.
     let sharing = run.faults.is_none();
     Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
@@ -39,9 +39,9 @@ pub fn begin(run: &Run<'_>) -> Result<Unpacking> {
 
 /// Loads the archive while it is unpacked.
 pub(super) async fn load(
-    run: &Run<'_>,
+    run: &RestoreRun<'_>,
     load: &Load<'_>,
-    part: Option<&Part>,
+    part: Option<&Selection>,
     mut unpacking: Unpacking,
 ) -> Result<Messages> {
     let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
@@ -50,7 +50,7 @@ pub(super) async fn load(
         Err(failure) => return Err(blame(failure, &mut unpacking).await),
     };
     unpacking.finish().await?;
-    let turns = Turns::plan(&run.archive, part, true).await?;
+    let turns = Passes::plan(&run.archive, part, true).await?;
     all.append(turns.load(&run.archive, load, &path, jobs).await?);
     Ok(all)
 }
@@ -58,12 +58,12 @@ pub(super) async fn load(
 /// Loads what comes before the data, and the rows, as far as the archive in the file `path` is there.
 pub async fn up_to_rows(
     load: &Load<'_>,
-    work: &Arc<Work>,
+    work: &Arc<LoadQueue>,
     path: &Path,
     jobs: NonZeroUsize,
-) -> std::result::Result<Messages, Failure> {
+) -> std::result::Result<Messages, LoadFailure> {
     let toc = Arc::clone(work);
-    joined(tokio::task::spawn_blocking(move || Ok(toc.front())).await)?.map_err(Failure::Stream)?;
+    blocking::to_end(move || Ok(toc.front())).await?.map_err(LoadFailure::Stream)?;
     let mut all = load.before_data(path).await?;
     all.append(rows(load, work, jobs).await?);
     Ok(all)
@@ -71,22 +71,26 @@ pub async fn up_to_rows(
 
 /// An archive that is damaged is told so, rather than what came of it in the database; that can take as long as
 /// unpacking it does.
-async fn blame(failure: Failure, unpacking: &mut Unpacking) -> Error {
+async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
     match failure {
-        Failure::Stream(error) => match unpacking.finish().await {
+        LoadFailure::Stream(error) => match unpacking.finish().await {
             Err(reason) => reason,
             Ok(()) => Error::new(Kind::Internal, format!("the unpacked archive cannot be read: {error}")),
         },
-        Failure::Other(error) if error.kind() == Kind::Data => match unpacking.finish().await {
+        LoadFailure::Other(error) if error.kind() == Kind::Data => match unpacking.finish().await {
             Err(reason) if reason.kind() == Kind::Data => reason,
             _ => error,
         },
-        Failure::Other(error) => error,
+        LoadFailure::Other(error) => error,
     }
 }
 
 /// Loads the rows of all tables, by so many jobs. The first failure ends them all.
-async fn rows(load: &Load<'_>, work: &Arc<Work>, jobs: NonZeroUsize) -> std::result::Result<Messages, Failure> {
+async fn rows(
+    load: &Load<'_>,
+    work: &Arc<LoadQueue>,
+    jobs: NonZeroUsize,
+) -> std::result::Result<Messages, LoadFailure> {
     let halt = load.stop.child();
     let load = &Load { stop: &halt, ..*load };
     let failure = Mutex::new(None);
@@ -108,11 +112,11 @@ async fn rows(load: &Load<'_>, work: &Arc<Work>, jobs: NonZeroUsize) -> std::res
     }
 }
 
-async fn job(load: &Load<'_>, work: &Arc<Work>) -> std::result::Result<Messages, Failure> {
+async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Messages, LoadFailure> {
     let mut all = Messages::default();
     while let Some(share) = next(load, work).await? {
         let ids = share.dump_ids();
-        let list = List::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
+        let list = UseList::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
         let work = Arc::clone(work);
         let poured = load.data(list.path(), move |pipe| batch::pour(&work, &share, pipe));
         all.append(poured.await?);
@@ -120,9 +124,8 @@ async fn job(load: &Load<'_>, work: &Arc<Work>) -> std::result::Result<Messages,
     Ok(all)
 }
 
-async fn next(load: &Load<'_>, work: &Arc<Work>) -> std::result::Result<Option<Share>, Failure> {
+async fn next(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Option<Batch>, LoadFailure> {
     let waiting = Arc::clone(work);
-    let share = tokio::task::spawn_blocking(move || Ok(waiting.take()));
-    let share = load.stop.or(async { joined(share.await) }).await?;
-    share.map_err(Failure::Stream)
+    let share = blocking::run(&load.stop, move || Ok(waiting.take())).await?;
+    share.map_err(LoadFailure::Stream)
 }

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::manifest::Properties;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::config::Connection;
 use crate::error::Result;
 use crate::postgres::client::failed;
 use crate::postgres::snapshot::{get, later_timeouts};
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 
 /// What every version knows, and would end a load half-way, or refuse what pg_dump writes. A load in several serializable sessions would end with serialization failures.
 pub const LASTING: &[(&str, &str)] = &[
@@ -38,7 +38,11 @@ pub struct LoadSessions {
 impl LoadSessions {
     /// Asks the server which parameters it takes. `lc_monetary` is the locale of the backup's amounts of money, if the server
     /// has it.
-    pub async fn find(server: &Server, properties: &Properties, lc_monetary: Option<&str>) -> Result<Self> {
+    pub async fn find(
+        server: &TargetServer,
+        properties: &DatabaseProperties,
+        lc_monetary: Option<&str>,
+    ) -> Result<Self> {
         let mut connection = server.connection().clone();
         let mut unlike = BTreeMap::new();
         let mut set = |name: &str, value: &str| connection.parameters.push((name.to_owned(), value.to_owned()));
@@ -71,7 +75,7 @@ impl LoadSessions {
 }
 
 /// Whether the database sets this parameter, for everybody or for a role.
-fn sets(properties: &Properties, parameter: &str) -> bool {
+fn sets(properties: &DatabaseProperties, parameter: &str) -> bool {
     properties.settings.iter().any(|setting| setting.name.eq_ignore_ascii_case(parameter))
 }
 
@@ -80,7 +84,7 @@ pub fn is_parameter(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
 }
 
-impl Server {
+impl TargetServer {
     /// Whether a session of ours can have this parameter.
     pub async fn takes(&self, name: &str, value: &str) -> Result<bool> {
         match self.client().query_one("SELECT set_config($1, $2, true)", &[&name, &value]).await {

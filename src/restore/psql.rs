@@ -10,17 +10,17 @@ use tokio::sync::mpsc;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, CopyInSink};
 
+use crate::blocking::joined;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::Messages;
 use crate::postgres::client::{connect_for_script, failed, literal, reason};
 use crate::postgres::live::Positions;
-use crate::postgres::script::{Command, Excuse, Piece, Pieces, Turn};
+use crate::postgres::script::{Command, Excuse, ScriptPiece, ScriptPieces, WhenRun};
 use crate::postgres::snapshot::text;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::feed::GiveUp;
-use crate::restore::pg_restore::load::{Failure, KNOWS_TRANSACTION_TIMEOUT, Load, TRANSACTION_TIMEOUT};
+use crate::restore::pg_restore::load::{KNOWS_TRANSACTION_TIMEOUT, Load, LoadFailure, TRANSACTION_TIMEOUT};
 use crate::restore::refresh::{Refreshed, refresh};
 
 /// Pieces that may wait to be run.
@@ -48,7 +48,7 @@ impl Load<'_> {
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
         last: &mut Vec<String>,
-    ) -> std::result::Result<Messages, Failure> {
+    ) -> std::result::Result<Messages, LoadFailure> {
         let mut session = Session::open(self).await?;
         let (to, mut pieces) = mpsc::channel(WAITING);
         let give_up = GiveUp::default();
@@ -67,7 +67,7 @@ impl Load<'_> {
         drop(pieces);
         let read = joined(reading.await);
         run?;
-        whole(&read?.map_err(Failure::Stream)?)?;
+        whole(&read?.map_err(LoadFailure::Stream)?)?;
         last.append(&mut session.last);
         Ok(Messages::default())
     }
@@ -76,11 +76,11 @@ impl Load<'_> {
 /// Reads the script to its end, and hands its pieces over. Blocks.
 fn take_apart<R: Read + Send + 'static>(
     mut source: Source<R>,
-    to: &mpsc::Sender<Piece>,
+    to: &mpsc::Sender<ScriptPiece>,
     give_up: &GiveUp,
 ) -> io::Result<Digests> {
     let unwanted = || io::Error::new(io::ErrorKind::Interrupted, "the load has stopped");
-    let mut pieces = Pieces::default();
+    let mut pieces = ScriptPieces::default();
     loop {
         if give_up.wanted() {
             return Err(unwanted());
@@ -135,18 +135,18 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn run(&mut self, piece: Piece) -> Result<()> {
+    async fn run(&mut self, piece: ScriptPiece) -> Result<()> {
         match piece {
-            Piece::Statement(command) => self.execute(&command).await,
-            Piece::Copy(command) => self.begin_copy(command).await,
-            Piece::Rows(rows) => {
+            ScriptPiece::Statement(command) => self.execute(&command).await,
+            ScriptPiece::Copy(command) => self.begin_copy(command).await,
+            ScriptPiece::Rows(rows) => {
                 let Some((command, sink)) = &mut self.copy else { return Ok(()) };
                 match sink.send(Bytes::from(rows)).await {
                     Ok(()) => Ok(()),
                     Err(error) => judge(self.load, command, &error),
                 }
             }
-            Piece::EndOfRows => {
+            ScriptPiece::EndOfRows => {
                 let Some((command, mut sink)) = self.copy.take() else { return Ok(()) };
                 match sink.as_mut().finish().await {
                     Ok(_) => Ok(()),
@@ -163,13 +163,13 @@ impl<'a> Session<'a> {
         }
         let Some(sql) = self.sql(command).await? else { return Ok(()) };
         match command.turn {
-            Turn::Last => {
+            WhenRun::Last => {
                 self.hold_back(sql);
                 return Ok(());
             }
-            Turn::Refresh if !self.in_transaction => return self.refresh(command, &sql).await,
-            Turn::Transaction => self.in_transaction = true,
-            Turn::Refresh | Turn::InPlace => {}
+            WhenRun::Refresh if !self.in_transaction => return self.refresh(command, &sql).await,
+            WhenRun::Transaction => self.in_transaction = true,
+            WhenRun::Refresh | WhenRun::InPlace => {}
         }
         match self.client.batch_execute(&sql).await {
             Ok(()) => {
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn no_value_of_a_statement_is_shown() {
         let command =
-            |text: &str| Command { text: text.as_bytes().to_vec(), line: 1, excuse: None, turn: Turn::InPlace };
+            |text: &str| Command { text: text.as_bytes().to_vec(), line: 1, excuse: None, turn: WhenRun::InPlace };
         assert_eq!(shown(&command("DROP TABLE\n  x;")), "DROP TABLE x;");
         let secret = "CREATE USER MAPPING FOR x SERVER s OPTIONS (password 'geheim');";
         assert_eq!(shown(&command(secret)), "CREATE USER MAPPING FOR x SERVER s OPTIONS (password…");

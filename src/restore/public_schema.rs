@@ -8,18 +8,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::config::Connection;
 use crate::error::Result;
-use crate::host::thread::joined;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
 use crate::restore::archive::Archive;
 use crate::restore::requirements::encoding_of;
-use crate::restore::selection::Part;
+use crate::restore::selection::Selection;
 use crate::restore::server::session;
-use crate::restore::use_list::List;
+use crate::restore::use_list::UseList;
 
 /// The role of whoever owns the database. Servers know it since PostgreSQL 14.
 pub const DATABASE_OWNER: &str = "pg_database_owner";
@@ -47,19 +47,19 @@ struct Creation {
 /// leave out. The schema `public` is made ready here, before anything is made in it.
 pub async fn list(
     archive: &Arc<Archive>,
-    part: Option<&Part>,
+    part: Option<&Selection>,
     left_out: LeftOut,
     (connection, database): (&Connection, &str),
-) -> Result<Option<List>> {
+) -> Result<Option<UseList>> {
     let (ours, wanted) = (Arc::clone(archive), part.cloned());
-    let work = tokio::task::spawn_blocking(move || {
+    let (creation, list) = blocking::to_end(move || {
         let Some(creation) = Creation::find(&ours, wanted.as_ref())? else {
-            return Ok((None, wanted.as_ref().map(Part::list).transpose()?));
+            return Ok((None, wanted.as_ref().map(Selection::list).transpose()?));
         };
-        let list = Part::without(&ours, wanted.as_ref(), &HashSet::from([creation.dump_id]))?.list()?;
+        let list = Selection::without(&ours, wanted.as_ref(), &HashSet::from([creation.dump_id]))?.list()?;
         Ok((Some(creation), Some(list)))
-    });
-    let (creation, list) = joined(work.await)?;
+    })
+    .await?;
     if let Some(creation) = creation {
         creation.prepare(left_out, connection, database).await?;
     }
@@ -68,7 +68,7 @@ pub async fn list(
 
 impl Creation {
     /// Looks for it in the table of contents. Blocks.
-    fn find(archive: &Archive, part: Option<&Part>) -> Result<Option<Self>> {
+    fn find(archive: &Archive, part: Option<&Selection>) -> Result<Option<Self>> {
         let (mut encoding, mut found) = (String::from("UTF8"), None);
         archive.contents(|entry| {
             if let Some(named) = encoding_of(entry) {
@@ -96,6 +96,6 @@ impl Creation {
 }
 
 /// Whether the entry makes the schema. Where only its owner is another one, a comment stands in the place of the statement.
-fn makes_public(entry: &Entry<'_>) -> bool {
+fn makes_public(entry: &TocEntry<'_>) -> bool {
     entry.desc.bytes == b"SCHEMA" && entry.tag.bytes == b"public" && entry.defn.bytes.starts_with(b"CREATE SCHEMA ")
 }

@@ -8,19 +8,20 @@ use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
+use crate::blocking;
+use crate::blocking::joined;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
-use crate::postgres::archive::{Entry, Text};
+use crate::postgres::archive::{TocEntry, TocString};
 use crate::postgres::client::failed;
 use crate::postgres::properties;
 use crate::postgres::properties::LeftOut;
 use crate::restore::archive::Archive;
 use crate::restore::missing_objects;
-use crate::restore::missing_objects::{Analyzable, Gatherer, Missing, Wanted};
+use crate::restore::missing_objects::{Analyzable, ExpectedObjects, Gatherer, Missing};
 use crate::restore::public_schema::DATABASE_OWNER;
 use crate::restore::roles::named_in;
-use crate::restore::selection::Part;
+use crate::restore::selection::Selection;
 use crate::restore::server::{Needs, session, session_in_loaded};
 
 /// How many missing objects are named.
@@ -34,10 +35,10 @@ const WAITING: usize = 2;
 const OWNERLESS: &[&[u8]] = &[b"ACL", b"DEFAULT ACL", b"COMMENT", b"SECURITY LABEL"];
 
 /// Roles, extensions and tablespaces that the archive and the properties name. What only a script names is not found.
-pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOut) -> Result<Needs> {
+pub async fn needs(archive: &Arc<Archive>, part: Option<&Selection>, left_out: LeftOut) -> Result<Needs> {
     let part = part.cloned();
     let ours = Arc::clone(archive);
-    let read = tokio::task::spawn_blocking(move || {
+    let (mut roles, mut owners, extensions, tablespaces) = blocking::to_end(move || {
         let mut roles = BTreeSet::new();
         let (mut owners, mut extensions, mut tablespaces) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let contents = ours.contents(|entry| {
@@ -61,8 +62,8 @@ pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOu
             extensions = ours.expected.extensions.iter().cloned().collect();
         }
         Ok((roles, owners, extensions, tablespaces))
-    });
-    let (mut roles, mut owners, extensions, tablespaces) = joined(read.await)?;
+    })
+    .await?;
     let properties = &archive.properties;
     roles.extend(properties::roles(properties, left_out)?);
     // Whoever makes the database is its owner until it is whole.
@@ -79,7 +80,7 @@ pub async fn needs(archive: &Arc<Archive>, part: Option<&Part>, left_out: LeftOu
     })
 }
 
-fn add(names: &mut BTreeSet<String>, name: Text<'_>) {
+fn add(names: &mut BTreeSet<String>, name: TocString<'_>) {
     if !name.bytes.is_empty() {
         names.insert(name.to_string());
     }
@@ -89,13 +90,13 @@ fn add(names: &mut BTreeSet<String>, name: Text<'_>) {
 /// `whole` says that nothing was left out of them for good.
 pub async fn all_there(
     archive: &Arc<Archive>,
-    (part, whole): (Option<&Part>, bool),
+    (part, whole): (Option<&Selection>, bool),
     connection: &Connection,
     database: &str,
 ) -> Result<()> {
     let client = session_in_loaded(connection, database).await?;
     let part = part.cloned();
-    let holds = move |entry: &Entry<'_>| part.as_ref().is_none_or(|part| part.holds(entry));
+    let holds = move |entry: &TocEntry<'_>| part.as_ref().is_none_or(|part| part.holds(entry));
     let missing = missing_objects(archive, holds, NAMED * NAMED, &client).await?;
     let mut missing: Vec<String> = missing.into_iter().map(|object| object.name).collect();
     if whole {
@@ -126,7 +127,7 @@ pub async fn missing_of(archive: &Arc<Archive>, ids: &[u32], client: &Client) ->
     let all: HashSet<u32> = ids.iter().copied().collect();
     let looked_up = Arc::new(Mutex::new(HashSet::new()));
     let ours = Arc::clone(&looked_up);
-    let holds = move |entry: &Entry<'_>| {
+    let holds = move |entry: &TocEntry<'_>| {
         let holds =
             all.contains(&entry.dump_id) && missing_objects::is_looked_up(entry.desc.bytes) && !entry.tag.truncated;
         if holds {
@@ -145,17 +146,17 @@ pub async fn missing_of(archive: &Arc<Archive>, ids: &[u32], client: &Client) ->
 /// The objects that the database does not have, of the entries that `holds` chooses; at the most so many.
 pub async fn missing_objects(
     archive: &Arc<Archive>,
-    holds: impl Fn(&Entry<'_>) -> bool + Send + 'static,
+    holds: impl Fn(&TocEntry<'_>) -> bool + Send + 'static,
     most: usize,
     client: &Client,
 ) -> Result<Vec<Missing>> {
     // Its first entry names the encoding of all others, so it is known before a batch is full.
-    let (batches, mut wanted) = mpsc::channel::<(Wanted, String)>(WAITING);
+    let (batches, mut wanted) = mpsc::channel::<(ExpectedObjects, String)>(WAITING);
     let ours = Arc::clone(archive);
     let reading = tokio::task::spawn_blocking(move || {
         let mut gatherer = Gatherer::default();
         let mut encoding = String::from("UTF8");
-        let contents = ours.contents(|entry: &Entry<'_>| {
+        let contents = ours.contents(|entry: &TocEntry<'_>| {
             if let Some(named) = encoding_of(entry) {
                 encoding = named;
             }
@@ -183,7 +184,7 @@ pub async fn missing_objects(
 }
 
 /// `SET client_encoding = 'UTF8';` of the ENCODING entry.
-pub fn encoding_of(entry: &Entry<'_>) -> Option<String> {
+pub fn encoding_of(entry: &TocEntry<'_>) -> Option<String> {
     let definition = (entry.desc.bytes == b"ENCODING").then(|| String::from_utf8_lossy(entry.defn.bytes))?;
     definition.split('\'').nth(1).map(str::to_owned)
 }

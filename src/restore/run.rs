@@ -10,18 +10,18 @@ use crate::restore::archive::Archive;
 use crate::restore::directory::Files;
 use crate::restore::parallel::Unpacking;
 use crate::restore::parameters::LoadSessions;
-use crate::restore::pg_restore::skipped_errors::Faults;
-use crate::restore::selection::Part;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
+use crate::restore::selection::Selection;
 use crate::stop::Stop;
 
 /// What a run works with.
-pub struct Run<'a> {
+pub struct RestoreRun<'a> {
     /// The options of the restore.
     pub args: &'a RestoreArgs,
     /// What is restored.
     pub archive: Arc<Archive>,
     /// What of it is restored, if not all.
-    pub part: Option<Part>,
+    pub part: Option<Selection>,
     /// What the new database must hold, if known.
     pub expected: Option<Fingerprints>,
     /// How many jobs load it.
@@ -37,13 +37,13 @@ pub struct Run<'a> {
     /// How sessions in the new database begin.
     pub sessions: LoadSessions,
     /// Errors skipped because of `--keep-going`.
-    pub faults: Option<Faults>,
+    pub faults: Option<SkippedErrors>,
     /// Whether to stop.
     pub stop: &'a Stop,
 }
 
 /// How the archive gets to the programs that load it.
-pub enum Input {
+pub enum LoadInput {
     /// As it is read.
     Stream,
     /// As it is read, statement by statement.

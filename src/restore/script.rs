@@ -4,10 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
-use crate::postgres::script::{Kind as Found, Script, ScriptScanner};
+use crate::postgres::script::{Script, ScriptScanner, ServerWide as Found};
 use crate::restore::archive::{Archive, damaged};
 use crate::stop::Stop;
 
@@ -17,14 +17,14 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<Script> 
     let file = archive.file()?.clone();
     let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(file.stored_bytes));
     let moved = progress.counter();
-    let work = tokio::task::spawn_blocking(move || {
+    blocking::to_end(move || {
         let mut scanner = ScriptScanner::new(io::sink());
         archive.read(&file, &mut scanner, "nowhere", &moved, &stop)?;
         let (_, script) = scanner.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
         judge(&file.key, &script, damaged)?;
         Ok(script)
-    });
-    joined(work.await)
+    })
+    .await
 }
 
 /// Refuses a script that is not whole, or that does more than fill one database. `damaged` makes the error of one that is

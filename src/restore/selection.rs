@@ -4,13 +4,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::cli::RestoreArgs;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 use crate::restore::archive::Archive;
-use crate::restore::use_list::List;
+use crate::restore::use_list::UseList;
 
 /// What `--table` names.
 const RELATIONS: &[&[u8]] = &[b"TABLE", b"FOREIGN TABLE", b"VIEW", b"MATERIALIZED VIEW", b"SEQUENCE"];
@@ -29,7 +29,7 @@ const ALIKE: f64 = 0.8;
 
 /// What the command line names.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum SelectionNames {
     /// Schemas.
     Schemas(Vec<String>),
     /// Tables, or what can be asked like one.
@@ -37,18 +37,18 @@ pub enum Wanted {
 }
 
 /// The part that is wanted, if not all is; refuses what cannot be meant.
-pub fn asked_for(args: &RestoreArgs) -> Result<Option<Wanted>> {
+pub fn asked_for(args: &RestoreArgs) -> Result<Option<SelectionNames>> {
     match (args.schema.as_slice(), args.table.as_slice()) {
         ([], []) => Ok(None),
-        (schemas, []) => Ok(Some(Wanted::Schemas(schemas.to_vec()))),
-        ([], tables) => Ok(Some(Wanted::Tables(tables.to_vec()))),
+        (schemas, []) => Ok(Some(SelectionNames::Schemas(schemas.to_vec()))),
+        ([], tables) => Ok(Some(SelectionNames::Tables(tables.to_vec()))),
         _ => Err(Error::new(Kind::Usage, "--schema and --table name two different parts")
             .hint("give a table of one schema as --table SCHEMA.TABLE")),
     }
 }
 
 /// The entries of the archive that are wanted. Every name must be there.
-pub async fn find(archive: &Arc<Archive>, wanted: Option<Wanted>) -> Result<Option<Part>> {
+pub async fn find(archive: &Arc<Archive>, wanted: Option<SelectionNames>) -> Result<Option<Selection>> {
     let Some(wanted) = wanted else { return Ok(None) };
     if archive.format == Format::Plain {
         return Err(Error::new(Kind::Usage, format!("no part of {} can be restored: it is a script", archive.name))
@@ -57,7 +57,7 @@ pub async fn find(archive: &Arc<Archive>, wanted: Option<Wanted>) -> Result<Opti
             ));
     }
     let archive = Arc::clone(archive);
-    let work = tokio::task::spawn_blocking(move || {
+    blocking::to_end(move || {
         let mut search = Search::new(&wanted);
         archive.contents(|entry| search.look_at(entry))?;
         let schemas = search.finish(&archive.name)?;
@@ -69,25 +69,25 @@ pub async fn find(archive: &Arc<Archive>, wanted: Option<Wanted>) -> Result<Opti
                 "the archive has no rows of the table {table} itself: if it is partitioned, name its partitions too"
             );
         }
-        Ok(Some(Part {
+        Ok(Some(Selection {
             ids: choice.ids.into(),
             set: Arc::new(choice.set),
             words: wanted.words(),
             tables: wanted.is_tables(),
         }))
-    });
-    joined(work.await)
+    })
+    .await
 }
 
-impl Wanted {
+impl SelectionNames {
     fn names(&self) -> &[String] {
         match self {
-            Wanted::Schemas(names) | Wanted::Tables(names) => names,
+            SelectionNames::Schemas(names) | SelectionNames::Tables(names) => names,
         }
     }
 
     fn is_tables(&self) -> bool {
-        matches!(self, Wanted::Tables(_))
+        matches!(self, SelectionNames::Tables(_))
     }
 
     fn kind(&self) -> &'static str {
@@ -107,13 +107,13 @@ fn means(name: &str, schema: &[u8], table: &[u8]) -> bool {
     name == table || rest == Some(table)
 }
 
-fn is_relation(entry: &Entry<'_>) -> bool {
+fn is_relation(entry: &TocEntry<'_>) -> bool {
     RELATIONS.contains(&entry.desc.bytes)
 }
 
 /// Looks for the names.
 struct Search<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a SelectionNames,
     found: Vec<bool>,
     /// The names that are most like those that are wanted.
     near: Vec<(f64, String)>,
@@ -122,16 +122,16 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(wanted: &'a Wanted) -> Self {
+    fn new(wanted: &'a SelectionNames) -> Self {
         let names = wanted.names().len();
         let near = vec![(ALIKE, String::new()); names];
         Search { wanted, found: vec![false; names], near, schemas: BTreeSet::new() }
     }
 
-    fn look_at(&mut self, entry: &Entry<'_>) {
+    fn look_at(&mut self, entry: &TocEntry<'_>) {
         let (schema, tag) = (entry.namespace.bytes, entry.tag.bytes);
         match self.wanted {
-            Wanted::Schemas(_) => {
+            SelectionNames::Schemas(_) => {
                 let name = if entry.desc.bytes == b"SCHEMA" { tag } else { schema };
                 if !name.is_empty() {
                     self.compare(name, &[String::from_utf8_lossy(name).into_owned()], |wanted| {
@@ -139,11 +139,11 @@ impl<'a> Search<'a> {
                     });
                 }
             }
-            Wanted::Tables(_) if is_relation(entry) => {
+            SelectionNames::Tables(_) if is_relation(entry) => {
                 let full = format!("{}.{}", entry.namespace, entry.tag);
                 self.compare(schema, &[entry.tag.to_string(), full], |wanted| means(wanted, schema, tag));
             }
-            Wanted::Tables(_) => {}
+            SelectionNames::Tables(_) => {}
         }
     }
 
@@ -179,7 +179,7 @@ impl<'a> Search<'a> {
 
 /// Chooses the entries.
 struct Choice<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a SelectionNames,
     schemas: BTreeSet<Vec<u8>>,
     ids: Vec<u32>,
     set: HashSet<u32>,
@@ -188,19 +188,19 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    fn add(&mut self, entry: &Entry<'_>) {
+    fn add(&mut self, entry: &TocEntry<'_>) {
         if self.wants(entry) && self.set.insert(entry.dump_id) {
             self.ids.push(entry.dump_id);
             let name = || format!("{}.{}", entry.namespace, entry.tag);
             match (self.wanted, entry.desc.bytes) {
-                (Wanted::Tables(_), b"TABLE") => drop(self.rowless.insert(name())),
-                (Wanted::Tables(_), b"TABLE DATA") => drop(self.rowless.remove(&name())),
+                (SelectionNames::Tables(_), b"TABLE") => drop(self.rowless.insert(name())),
+                (SelectionNames::Tables(_), b"TABLE DATA") => drop(self.rowless.remove(&name())),
                 _ => {}
             }
         }
     }
 
-    fn wants(&self, entry: &Entry<'_>) -> bool {
+    fn wants(&self, entry: &TocEntry<'_>) -> bool {
         let (desc, schema, tag) = (entry.desc.bytes, entry.namespace.bytes, entry.tag.bytes);
         if DEPENDENT.contains(&desc) {
             // The schema public has an entry of its own only where it was changed.
@@ -212,13 +212,13 @@ impl Choice<'_> {
             return self.schemas.contains(tag);
         }
         match self.wanted {
-            Wanted::Schemas(_) if desc == b"EXTENSION" => {
+            SelectionNames::Schemas(_) if desc == b"EXTENSION" => {
                 extension_schema(entry.defn.bytes).is_some_and(|schema| self.schemas.contains(&schema))
             }
-            Wanted::Schemas(_) => {
+            SelectionNames::Schemas(_) => {
                 self.schemas.contains(schema) && !OUTSIDE.iter().any(|outside| desc.starts_with(outside))
             }
-            Wanted::Tables(names) => {
+            SelectionNames::Tables(names) => {
                 (is_relation(entry) || ROWS.contains(&desc)) && names.iter().any(|name| means(name, schema, tag))
             }
         }
@@ -242,7 +242,7 @@ fn extension_schema(definition: &[u8]) -> Option<Vec<u8>> {
 
 /// The entries of an archive that are wanted.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Selection {
     /// In the archive's order.
     ids: Arc<[u32]>,
     set: Arc<HashSet<u32>>,
@@ -250,9 +250,9 @@ pub struct Part {
     tables: bool,
 }
 
-impl Part {
+impl Selection {
     /// All of an archive, or of a part of it, but these entries. Blocks.
-    pub fn without(archive: &Archive, part: Option<&Part>, left_out: &HashSet<u32>) -> Result<Self> {
+    pub fn without(archive: &Archive, part: Option<&Selection>, left_out: &HashSet<u32>) -> Result<Self> {
         let mut ids = Vec::new();
         archive.contents(|entry| {
             if !left_out.contains(&entry.dump_id) && part.is_none_or(|part| part.holds(entry)) {
@@ -261,17 +261,17 @@ impl Part {
         })?;
         let set = Arc::new(ids.iter().copied().collect());
         let (words, tables) = part.map_or_else(Default::default, |part| (part.words.clone(), part.tables));
-        Ok(Part { ids: ids.into(), set, words, tables })
+        Ok(Selection { ids: ids.into(), set, words, tables })
     }
 
     /// Whether an entry belongs to it.
-    pub fn holds(&self, entry: &Entry<'_>) -> bool {
+    pub fn holds(&self, entry: &TocEntry<'_>) -> bool {
         self.set.contains(&entry.dump_id)
     }
 
     /// Writes the list of its entries for pg_restore.
-    pub fn list(&self) -> Result<List> {
-        List::write(|line| self.ids.iter().try_for_each(|id| line(*id)))
+    pub fn list(&self) -> Result<UseList> {
+        UseList::write(|line| self.ids.iter().try_for_each(|id| line(*id)))
     }
 
     /// What it is, and what it leaves out by its nature.
@@ -284,7 +284,7 @@ impl Part {
 }
 
 /// Adds to the error of a load that a part, or a partial backup, may lean on what is not in it.
-pub fn explain(archive: &Archive, part: Option<&Part>, error: Error) -> Error {
+pub fn explain(archive: &Archive, part: Option<&Selection>, error: Error) -> Error {
     let hint = match (part, archive.manifest.as_ref().filter(|manifest| manifest.partial)) {
         _ if !error.message().contains("does not exist") => return error,
         (Some(_), _) => {

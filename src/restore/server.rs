@@ -36,7 +36,7 @@ pub const LOCK: i32 = 0x7067_6365;
 
 /// A session in a database that is not the one to be made.
 #[derive(Debug)]
-pub struct Server {
+pub struct TargetServer {
     client: Client,
     /// The session's database.
     database: &'static str,
@@ -86,7 +86,7 @@ async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> 
     }
 }
 
-impl Server {
+impl TargetServer {
     /// Connects, and asks who we are.
     pub async fn open(connection: &Connection) -> Result<Self> {
         let (client, database) = maintenance(connection).await?;
@@ -100,7 +100,7 @@ impl Server {
                 format!("the server has version {major}, and pgcellar needs 13 or newer"),
             ));
         }
-        Ok(Server {
+        Ok(TargetServer {
             client,
             database,
             connection: connection.clone(),

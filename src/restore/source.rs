@@ -6,21 +6,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use crate::catalogue::inventory::{Asked, Merged};
-use crate::catalogue::manifest::{MANIFEST, Manifest, Role, StoredFile};
+use crate::blocking;
+use crate::catalogue::inventory::{BackupQuery, Inventory};
+use crate::catalogue::manifest::{FileRole, MANIFEST, Manifest, StoredFile};
 use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status, name};
 use crate::cli::{RestoreArgs, S3Args};
 use crate::config::{Connection, Format, Place, S3Settings, identities, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::database::replaced::Replaced;
-use crate::restore::details::{Known, reveal, reveal_if_whole};
-use crate::restore::server::Server;
+use crate::restore::details::{KnownBackup, reveal, reveal_if_whole};
+use crate::restore::server::TargetServer;
 use crate::restore::{foreign, moment};
 use crate::stop::Stop;
 use crate::store::local::LocalStore;
@@ -34,14 +34,14 @@ const ADDRESS: &str = "s3://";
 const TOCS: [&str; 2] = ["toc.dat", "toc.dat.age"];
 
 /// What is to be restored.
-pub enum Wanted {
+pub enum RestoreSource {
     /// A backup with all that can be known of it here, and the store that has it.
-    Backup(Arc<dyn Store>, Box<Known>),
+    Backup(Arc<dyn Store>, Box<KnownBackup>),
     /// A dump without a manifest.
     Dump(Box<Dump>),
 }
 
-impl Wanted {
+impl RestoreSource {
     /// Finds it. An argument that begins with s3:// is an address, and another one with a slash a path. Any other is an
     /// id; only if there is no such backup, it may be the name of a file in the current folder or among the backups.
     pub async fn find(args: &RestoreArgs, place: &Place, stop: &Stop) -> Result<Self> {
@@ -50,7 +50,7 @@ impl Wanted {
                 .hint("name one by its id, or latest; pgcellar list shows them")
         })?;
         let (ours, id) = (args.clone(), id.to_owned());
-        if let Some(named) = Named::find(&id, &args.place.s3, place).await? {
+        if let Some(named) = NamedPath::find(&id, &args.place.s3, place).await? {
             return off_thread(stop, move || by_name(named, &ours)).await;
         }
         let (stores, place) = (Stores::open(place).await?.all(), place.clone());
@@ -60,16 +60,16 @@ impl Wanted {
     /// The manifest, if it is a backup of ours.
     pub fn manifest(&self) -> Option<&Manifest> {
         match self {
-            Wanted::Backup(_, known) => Some(&known.manifest),
-            Wanted::Dump(_) => None,
+            RestoreSource::Backup(_, known) => Some(&known.manifest),
+            RestoreSource::Dump(_) => None,
         }
     }
 
     /// Format of the archive.
     pub fn format(&self) -> Format {
         match self {
-            Wanted::Backup(_, known) => known.manifest.format,
-            Wanted::Dump(dump) => dump.format,
+            RestoreSource::Backup(_, known) => known.manifest.format,
+            RestoreSource::Dump(dump) => dump.format,
         }
     }
 
@@ -77,8 +77,8 @@ impl Wanted {
     pub fn target(&self, args: &RestoreArgs) -> Result<String> {
         let asked = args.target_database.clone();
         match self {
-            Wanted::Backup(_, known) => Ok(asked.unwrap_or_else(|| known.manifest.database.clone())),
-            Wanted::Dump(dump) => {
+            RestoreSource::Backup(_, known) => Ok(asked.unwrap_or_else(|| known.manifest.database.clone())),
+            RestoreSource::Dump(dump) => {
                 let id = name::leading_id(&dump.key).map(name::database);
                 asked.or_else(|| dump.database.clone()).or(id).ok_or_else(|| {
                     Error::new(Kind::Usage, format!("{} does not tell which database it is of", dump.name))
@@ -89,10 +89,10 @@ impl Wanted {
     }
 
     /// Its archive, ready to be restored.
-    pub async fn archive(self, server: &Server, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
+    pub async fn archive(self, server: &TargetServer, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
         match self {
-            Wanted::Backup(store, known) => {
-                let Known { manifest, identities } = *known;
+            RestoreSource::Backup(store, known) => {
+                let KnownBackup { manifest, identities } = *known;
                 let is_silent = manifest.adopted.is_some() || manifest.concealed.is_some();
                 let mut archive = Archive::of_backup(store, manifest, identities)?;
                 if is_silent {
@@ -101,13 +101,13 @@ impl Wanted {
                 }
                 Ok(archive)
             }
-            Wanted::Dump(dump) => foreign::archive(*dump, server, replaced, stop).await,
+            RestoreSource::Dump(dump) => foreign::archive(*dump, server, replaced, stop).await,
         }
     }
 }
 
 /// A file, folder or object that a person names.
-pub struct Named {
+pub struct NamedPath {
     /// Store that has it.
     pub store: Arc<dyn Store>,
     /// Its key, or that of the folder.
@@ -116,21 +116,21 @@ pub struct Named {
     pub called: String,
 }
 
-impl Named {
+impl NamedPath {
     /// What an address or a path names; none for an argument that is neither.
     pub async fn find(argument: &str, s3: &S3Args, place: &Place) -> Result<Option<Self>> {
         if let Some(address) = argument.strip_prefix(ADDRESS) {
             let (bucket, prefix, key) = parts(address)?;
             let settings = S3Settings::of_address(s3, bucket, prefix)?;
             let store = Arc::new(S3Store::open(&settings, &place.instance, &place.host).await?);
-            return Ok(Some(Named { store, key: key.to_owned(), called: printable(argument) }));
+            return Ok(Some(NamedPath { store, key: key.to_owned(), called: printable(argument) }));
         }
-        argument.contains('/').then(|| Named::at(argument, Path::new(argument))).transpose()
+        argument.contains('/').then(|| NamedPath::at(argument, Path::new(argument))).transpose()
     }
 
     /// The file of this name in the current folder or among the backups, if there is one.
     pub fn among(name: &str, place: &Place) -> Result<Option<Self>> {
-        file_named(name, place)?.map(|path| Named::at(name, &path)).transpose()
+        file_named(name, place)?.map(|path| NamedPath::at(name, &path)).transpose()
     }
 
     /// What the file or folder at `path` is; `called` is what the person wrote.
@@ -149,7 +149,7 @@ impl Named {
         let (Some(parent), Some(key)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(Error::new(Kind::Usage, format!("{called} cannot be the name of a dump")));
         };
-        Ok(Named { store: Arc::new(LocalStore::new(parent)), key: key.to_owned(), called })
+        Ok(NamedPath { store: Arc::new(LocalStore::new(parent)), key: key.to_owned(), called })
     }
 
     /// The backup whose manifest lies beside it and names it. Blocks.
@@ -162,15 +162,15 @@ impl Named {
         let inside = format!("{key}/");
         let its = |file: &&StoredFile| file.key == key || file.key.starts_with(&inside);
         match backup.manifest.files.iter().find(its) {
-            Some(file) if file.role == Role::Globals => {
+            Some(file) if file.role == FileRole::Globals => {
                 Err(Error::new(Kind::Usage, format!("{key} has the roles of the backup {id}, and no database"))
                     .hint(format!("name {id}; restore --globals makes the roles that are missing")))
             }
-            Some(file) if file.role == Role::Fingerprints => {
+            Some(file) if file.role == FileRole::Fingerprints => {
                 Err(Error::new(Kind::Usage, format!("{key} has the fingerprints of the backup {id}, and no database"))
                     .hint(format!("name {id}")))
             }
-            Some(file) if file.role == Role::Details => {
+            Some(file) if file.role == FileRole::Details => {
                 Err(Error::new(Kind::Usage, format!("{key} has the details of the backup {id}, and no database"))
                     .hint(format!("name {id}")))
             }
@@ -190,29 +190,28 @@ impl Named {
 }
 
 async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let work = tokio::task::spawn_blocking(work);
-    stop.or(async { joined(work.await) }).await
+    blocking::run(stop, work).await
 }
 
 /// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
-fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<Wanted> {
+fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<RestoreSource> {
     let ask = || Handle::current().block_on(identity::ask(&Connection::new(&args.connection).ok()?));
     let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
     if at.is_some() && id != "latest" {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one is named")
             .hint("restore latest --at TIME takes the newest one of that time or before"));
     }
-    let merged = Merged::read(stores, &Owner::of(place), ask);
+    let merged = Inventory::read(stores, &Owner::of(place), ask);
     let merged = match at {
         Some(at) => merged.until(at),
         None => merged,
     };
-    let asked = Asked { id, database: args.database.as_deref(), verb: "restore" };
+    let asked = BackupQuery { id, database: args.database.as_deref(), verb: "restore" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,
         Err(error) => {
             let sought = error.kind() == Kind::Missing && id != "latest";
-            let named = if sought { Named::among(id, place)? } else { None };
+            let named = if sought { NamedPath::among(id, place)? } else { None };
             return named.map_or_else(|| Err(merged.or_unread(error)), |named| by_name(named, args));
         }
     };
@@ -232,12 +231,12 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(Wanted::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
+    Ok(RestoreSource::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
 }
 
 /// What can be known of the backup. Damaged details do not stop a person who looks, nor a restore that goes on after
 /// errors.
-pub fn known(store: &Arc<dyn Store>, manifest: Manifest, args: &RestoreArgs) -> Result<Known> {
+pub fn known(store: &Arc<dyn Store>, manifest: Manifest, args: &RestoreArgs) -> Result<KnownBackup> {
     match args.list || args.recipe || args.keep_going {
         true => reveal_if_whole(store, manifest, &args.identity),
         false => reveal(store, manifest, &args.identity),
@@ -286,7 +285,7 @@ fn parts(address: &str) -> Result<(&str, &str, &str)> {
 }
 
 /// What is there: a backup that its manifest names, or a dump.
-fn by_name(named: Named, args: &RestoreArgs) -> Result<Wanted> {
+fn by_name(named: NamedPath, args: &RestoreArgs) -> Result<RestoreSource> {
     if args.at.is_some() {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one file is named"));
     }
@@ -297,14 +296,14 @@ fn by_name(named: Named, args: &RestoreArgs) -> Result<Wanted> {
     if let Some(backup) = named.backup()? {
         let manifest = whole(&backup).map_err(|error| named.explain(error))?;
         let known = known(&named.store, manifest, args)?;
-        return Ok(Wanted::Backup(named.store, Box::new(known)));
+        return Ok(RestoreSource::Backup(named.store, Box::new(known)));
     }
     if args.globals {
         return Err(Error::new(Kind::Usage, format!("{} has no manifest, and so no globals", named.called))
             .hint("run the script of pg_dumpall --globals-only by hand, if there is one"));
     }
-    let dump = Dump::look(named.store, &named.key, &named.called, || identities(&args.identity))?;
-    Ok(Wanted::Dump(Box::new(dump)))
+    let dump = Dump::recognize(named.store, &named.key, &named.called, || identities(&args.identity))?;
+    Ok(RestoreSource::Dump(Box::new(dump)))
 }
 
 #[cfg(test)]

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::host::staging::Staging;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 
 /// A list in a file, which goes with this value.
 #[derive(Debug)]
-pub struct List {
+pub struct UseList {
     _staging: Staging,
     path: PathBuf,
     entries: usize,
 }
 
-impl List {
+impl UseList {
     /// Writes these dump ids.
     pub fn of(ids: &[u32]) -> Result<Self> {
-        List::write(|line| ids.iter().try_for_each(|id| line(*id)))
+        UseList::write(|line| ids.iter().try_for_each(|id| line(*id)))
     }
 
     /// Writes the dump ids that `all` hands over, in their order.
@@ -36,7 +36,7 @@ impl List {
             file.flush()
         };
         write().map_err(|error| Error::write(path.display(), &error).hint("set TMPDIR to another folder"))?;
-        Ok(List { _staging: staging, path, entries })
+        Ok(UseList { _staging: staging, path, entries })
     }
 
     /// Where it is.
@@ -52,6 +52,6 @@ impl List {
 
 /// Whether it is the rows of a table, which need nothing but what comes before the data; large objects have need of what
 /// stands among it.
-pub fn is_rows(entry: &Entry<'_>) -> bool {
+pub fn is_rows(entry: &TocEntry<'_>) -> bool {
     entry.has_data && entry.desc.bytes == b"TABLE DATA"
 }

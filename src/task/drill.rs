@@ -8,18 +8,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records::drill::{Drill, Outcome};
+use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
 use crate::cli::DrillArgs;
 use crate::config::{Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::definitions::must_have_definitions;
-use crate::restore::details::{Known, reveal};
+use crate::restore::details::{KnownBackup, reveal};
 use crate::restore::fingerprints;
 use crate::stop::Stop;
 use crate::store::Stores;
@@ -36,8 +36,8 @@ mod sender;
 mod targets;
 mod verdict;
 
-use connect::Link;
-use report::Report;
+use connect::SandboxLink;
+use report::DrillReport;
 use sender::Sending;
 use targets::Subject;
 use verdict::Verdict;
@@ -67,13 +67,13 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let several = subjects.len() > 1;
     for subject in subjects {
         let report = match hold(&run, &subject).await {
-            Ok(drill) => Report::of(drill),
-            Err(error) => Report::none(&subject.manifest.id, error),
+            Ok(drill) => DrillReport::of(drill),
+            Err(error) => DrillReport::none(&subject.manifest.id, error),
         };
         if stop.requested() {
             return Err(stop.error());
         }
-        report.tell(&subject.manifest, several);
+        report.log(&subject.manifest, several);
         turns.push(report.turn(&subject.manifest));
         reports.push(report);
     }
@@ -83,7 +83,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     if args.json {
         report::print(&reports)?;
     }
-    report::conclude(reports)?;
+    report::outcome(reports)?;
     // The newest backup of a database, or all of another one, may be where nothing could be read.
     match merged.unread.pop() {
         Some(unread) if args.each => Err(unread.error.context("what another store has was not drilled")),
@@ -92,7 +92,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
 }
 
 /// Drills one backup, and records what came of it.
-async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
+async fn hold(run: &Run<'_>, subject: &Subject) -> Result<DrillRecord> {
     let begun = Instant::now();
     let manifest = &subject.manifest;
     must_have_definitions(manifest).map_err(not_here)?;
@@ -119,18 +119,19 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
 async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&subject.store), subject.manifest.clone());
     let identity = run.args.identity.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let Known { manifest, identities } = reveal(&store, manifest, &identity)?;
+    blocking::run(&run.stop, move || {
+        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
         Archive::of_backup(store, manifest, identities)
-    });
-    run.stop.or(async { joined(work.await) }).await.map(Arc::new)
+    })
+    .await
+    .map(Arc::new)
 }
 
 /// Holds the drill as soon as the sandbox has time for it.
 async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
     let (begun, patience) = (Instant::now(), Duration::from_secs(run.args.patience.wait.into()));
     loop {
-        let link = Link::open(run.args)?;
+        let link = SandboxLink::open(run.args)?;
         let held = talk(run, &link, archive).await;
         // A sandbox of our own ends with the stream.
         drop(link.stream.shutdown(std::net::Shutdown::Both));
@@ -166,7 +167,7 @@ fn not_here(error: Error) -> Error {
 }
 
 /// Gives the sandbox what it takes, and hears what it tells.
-async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verdict> {
+async fn talk(run: &Run<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Result<Verdict> {
     let stop = run.stop;
     let expected = fingerprints::read(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
@@ -174,7 +175,7 @@ async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verd
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
     let stream = || link.stream.try_clone().map_err(cannot);
-    let mut heard = receiver::Hearing::begin(stream()?);
+    let mut heard = receiver::Receiver::begin(stream()?);
     let bytes = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("drill {}", archive.name), Some(bytes));
     let mut sending = Sending::begin(stream()?, order, archive, &progress.counter(), stop);

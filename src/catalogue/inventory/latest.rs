@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use crate::catalogue::Status;
-use crate::catalogue::inventory::{Asked, Choice, Group, Merged};
+use crate::catalogue::inventory::{BackupCopies, BackupQuery, Choice, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::Whose;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 
-impl Merged {
+impl Inventory {
     /// The same as of this time: without the backups that began later.
     #[must_use]
     pub fn until(mut self, at: Timestamp) -> Self {
@@ -21,16 +21,16 @@ impl Merged {
     }
 
     /// What is to be said of rows that are missing in the backup that was found.
-    pub(super) fn of_rewritten(&self, found: &Group) -> Option<String> {
+    pub(super) fn of_rewritten(&self, found: &BackupCopies) -> Option<String> {
         let lacking = found.manifest().lacking().filter(|_| found.lacks_rewritten())?;
         Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
     }
 
     /// Which newer one `latest` passed over, and whose the one is that it took.
-    pub(super) fn of_latest(&self, found: &Group) -> Vec<String> {
+    pub(super) fn of_latest(&self, found: &BackupCopies) -> Vec<String> {
         let id = printable(&found.manifest().id);
         let mut remarks = Vec::new();
-        let newer = |group: &&Group| group.manifest().started > found.manifest().started;
+        let newer = |group: &&BackupCopies| group.manifest().started > found.manifest().started;
         if let Some(newer) = self.own(Some(&found.manifest().database)).rfind(newer) {
             let (newer_id, best) = (printable(&newer.manifest().id), newer.best());
             let why = match (best.status, newer.manifest().lacking()) {
@@ -48,14 +48,14 @@ impl Merged {
         remarks
     }
 
-    pub(super) fn latest(&self, asked: Asked<'_>) -> Result<&Group> {
+    pub(super) fn latest(&self, asked: BackupQuery<'_>) -> Result<&BackupCopies> {
         let whole: HashSet<&str> = self
             .own(asked.database)
             .filter(|group| group.is_good())
             .map(|group| group.manifest().database.as_str())
             .collect();
-        let has_whole = |group: &Group| whole.contains(group.manifest().database.as_str());
-        let good: Vec<&Group> = self
+        let has_whole = |group: &BackupCopies| whole.contains(group.manifest().database.as_str());
+        let good: Vec<&BackupCopies> = self
             .own(asked.database)
             .filter(|group| group.is_good() || (group.lacks_rewritten() && !has_whole(group)))
             .collect();
@@ -76,7 +76,7 @@ impl Merged {
     }
 
     /// Backups of several servers must not pass for those of one.
-    fn unclear(&self, group: &Group) -> Error {
+    fn unclear(&self, group: &BackupCopies) -> Error {
         let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear()).or(self.doubts.first());
         let why = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
         let database = printable(&group.manifest().database);
@@ -88,7 +88,7 @@ impl Merged {
     }
 
     /// After a disaster the host is a new one: the backups that it needs are those of another.
-    fn no_latest(&self, asked: Asked<'_>) -> Error {
+    fn no_latest(&self, asked: BackupQuery<'_>) -> Error {
         let of = asked.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
         match self.others(asked.database).filter(|group| group.is_good()).last() {
             Some(newest) => {

@@ -35,37 +35,42 @@ fn with(status: Status, mut backup: Backup) -> Backup {
     backup
 }
 
-fn shelf(store: &'static str, backups: Vec<Backup>) -> Shelf {
+fn shelf(store: &'static str, backups: Vec<Backup>) -> StoreListing {
     let found = Ok(Catalogue { backups, ..Catalogue::default() });
-    Shelf { store, location: format!("the {store} store"), found, others: Vec::new() }
+    StoreListing { store, location: format!("the {store} store"), found, others: Vec::new() }
 }
 
-fn broken(store: &'static str, kind: Kind) -> Shelf {
-    Shelf { store, location: String::new(), found: Err(Error::new(kind, format!("no {store}"))), others: Vec::new() }
+fn broken(store: &'static str, kind: Kind) -> StoreListing {
+    StoreListing {
+        store,
+        location: String::new(),
+        found: Err(Error::new(kind, format!("no {store}"))),
+        others: Vec::new(),
+    }
 }
 
-fn merged(shelves: Vec<Shelf>) -> Merged {
+fn merged(shelves: Vec<StoreListing>) -> Inventory {
     let maker = Maker { instance: "main".to_owned(), host: "new".to_owned() };
-    Merged::of(shelves, &Owner { maker, server: None }, || None)
+    Inventory::of(shelves, &Owner { maker, server: None }, || None)
 }
 
 /// The local backups of several databases, by their names and seconds.
-fn local(backups: &[(&str, u8)]) -> Merged {
+fn local(backups: &[(&str, u8)]) -> Inventory {
     let backups = backups.iter().map(|(database, second)| backup("local", "new", database, *second));
     merged(vec![shelf("local", backups.collect())])
 }
 
-fn asked<'a>(id: &'a str, database: Option<&'a str>) -> Asked<'a> {
-    Asked { id, database, verb: "restore" }
+fn asked<'a>(id: &'a str, database: Option<&'a str>) -> BackupQuery<'a> {
+    BackupQuery { id, database, verb: "restore" }
 }
 
 /// The id and the store of what is found.
-fn found(merged: &Merged, id: &str, database: Option<&str>) -> (String, &'static str) {
+fn found(merged: &Inventory, id: &str, database: Option<&str>) -> (String, &'static str) {
     let choice = merged.resolve(asked(id, database)).unwrap();
     (choice.group.manifest().id.clone(), choice.copy.store)
 }
 
-fn refused(merged: &Merged, id: &str, database: Option<&str>) -> Error {
+fn refused(merged: &Inventory, id: &str, database: Option<&str>) -> Error {
     merged.resolve(asked(id, database)).unwrap_err()
 }
 
@@ -127,7 +132,7 @@ fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
         backup.manifest.omitted = serde_json::from_str::<Manifest>(SAMPLE).unwrap().omitted;
         backup
     };
-    let remarks = |merged: &Merged, id: &str| merged.resolve(asked(id, None)).unwrap().remarks;
+    let remarks = |merged: &Inventory, id: &str| merged.resolve(asked(id, None)).unwrap().remarks;
     // Options that left data out were meant, and nothing else takes the place of a whole backup.
     let by_options = with(Status::Partial, backup("local", "new", "foo", 3));
     let no_whole = merged(vec![shelf("local", vec![lacking(1), lacking(2), by_options])]);

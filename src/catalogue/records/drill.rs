@@ -5,7 +5,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest;
-use crate::catalogue::manifest::{Manifest, Role};
+use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::document;
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ const UNNAMED: &str = "the backup is encrypted: what differs and what is to be n
 
 /// The record of a drill that came to an end. One that could not be held here leaves none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drill {
+pub struct DrillRecord {
     /// Version of this document.
     pub drill_version: u32,
     /// Id of the backup.
@@ -31,7 +31,7 @@ pub struct Drill {
     /// When it ended, UTC.
     pub at: Timestamp,
     /// What it came to.
-    pub result: Outcome,
+    pub result: DrillOutcome,
     /// The archive that was restored: see [`archive_sha256`].
     pub archive_sha256: String,
     /// Version of the PostgreSQL in which it was restored.
@@ -58,7 +58,7 @@ pub struct Drill {
 /// What a drill came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum DrillOutcome {
     /// It was restored, and everything in it is what was backed up: the backup is proven.
     Passed,
     /// It was restored without an error, and had no fingerprints to compare its rows with.
@@ -67,13 +67,13 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl DrillOutcome {
     /// The word in lists and messages.
     pub fn name(self) -> &'static str {
         match self {
-            Outcome::Passed => "passed",
-            Outcome::Restored => "restored",
-            Outcome::Failed => "failed",
+            DrillOutcome::Passed => "passed",
+            DrillOutcome::Restored => "restored",
+            DrillOutcome::Failed => "failed",
         }
     }
 }
@@ -95,7 +95,7 @@ pub struct Compared {
     pub objects: u64,
 }
 
-impl Drill {
+impl DrillRecord {
     /// Key of the record for the backup `id`.
     pub fn key(id: &str) -> String {
         format!("{id}{DRILL}")
@@ -103,7 +103,7 @@ impl Drill {
 
     /// The record in these bytes, if it is one of this very archive.
     pub fn of(manifest: &Manifest, bytes: &[u8]) -> Option<Self> {
-        let drill: Drill = document::parse(bytes).ok()?;
+        let drill: DrillRecord = document::parse(bytes).ok()?;
         let same = drill.id == manifest.id && drill.archive_sha256 == archive_sha256(manifest);
         (same && drill.drill_version <= VERSION).then_some(drill)
     }
@@ -121,7 +121,7 @@ impl Drill {
 
     /// Whether it proves the backup.
     pub fn is_proof(&self) -> bool {
-        self.result == Outcome::Passed
+        self.result == DrillOutcome::Passed
     }
 
     /// The document, as it is stored.
@@ -133,7 +133,7 @@ impl Drill {
 /// What tells an archive from every other one: the manifest's `plain_sha256` of it, or for a directory archive, whose files
 /// are many, the SHA-256 of the lines that `sha256sum` prints of them, in the manifest's order.
 pub fn archive_sha256(manifest: &Manifest) -> String {
-    let files: Vec<_> = manifest.files(Role::Archive).collect();
+    let files: Vec<_> = manifest.files(FileRole::Archive).collect();
     if let [only] = files.as_slice() {
         return only.plain_sha256.clone();
     }
@@ -154,31 +154,35 @@ mod tests {
     #[test]
     fn a_record_is_of_its_own_archive_only() {
         let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        let drill = Drill::of(&manifest, RECORD.as_bytes()).unwrap();
+        let drill = DrillRecord::of(&manifest, RECORD.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(drill.to_json().unwrap()).unwrap(), RECORD);
         let older = RECORD.lines().filter(|line| !line.contains("database_bytes")).collect::<Vec<_>>().join("\n");
-        let older = Drill::of(&manifest, older.as_bytes()).unwrap();
-        assert_eq!(older, Drill { database_bytes: None, ..drill.clone() });
+        let older = DrillRecord::of(&manifest, older.as_bytes()).unwrap();
+        assert_eq!(older, DrillRecord { database_bytes: None, ..drill.clone() });
         let mut other = manifest.clone();
         other.files[0].plain_sha256 = "0".repeat(64);
-        assert_eq!(Drill::of(&other, RECORD.as_bytes()), None);
+        assert_eq!(DrillRecord::of(&other, RECORD.as_bytes()), None);
         let mut other = manifest.clone();
         other.id.push('0');
-        assert_eq!(Drill::of(&other, RECORD.as_bytes()), None);
-        let newer = Drill { drill_version: VERSION + 1, ..drill };
-        assert_eq!(Drill::of(&manifest, &newer.to_json().unwrap()), None);
-        assert_eq!(Drill::of(&manifest, b"{"), None);
+        assert_eq!(DrillRecord::of(&other, RECORD.as_bytes()), None);
+        let newer = DrillRecord { drill_version: VERSION + 1, ..drill };
+        assert_eq!(DrillRecord::of(&manifest, &newer.to_json().unwrap()), None);
+        assert_eq!(DrillRecord::of(&manifest, b"{"), None);
     }
 
     #[test]
     fn everybody_may_read_how_many_differences_there_are() {
         let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        let drill = Drill::of(&manifest, RECORD.as_bytes()).unwrap();
+        let drill = DrillRecord::of(&manifest, RECORD.as_bytes()).unwrap();
         let of = |differences: &[&str], more: u64, notes: &[&str]| {
             let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
             let drill = drill.clone();
-            let named =
-                Drill { differences: texts(differences), more_differences: more, notes: texts(notes), ..drill.clone() };
+            let named = DrillRecord {
+                differences: texts(differences),
+                more_differences: more,
+                notes: texts(notes),
+                ..drill.clone()
+            };
             let open = named.without_names();
             assert_eq!((&open.id, open.result, &open.archive_sha256), (&drill.id, drill.result, &drill.archive_sha256));
             (open.differences.len(), open.more_differences, open.notes)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::catalogue::manifest::Verification;
 use crate::store::local::LocalStore;
-use crate::store::{Entry, Upload};
+use crate::store::{StoreEntry, Upload};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
@@ -67,7 +67,7 @@ impl Store for Held {
         self.store.size(key)
     }
 
-    fn list(&self) -> Result<Vec<Entry>> {
+    fn list(&self) -> Result<Vec<StoreEntry>> {
         self.store.list()
     }
 
@@ -95,7 +95,7 @@ impl Store for Held {
         self.store.announce(key, bytes)
     }
 
-    fn partials(&self) -> Result<Vec<Entry>> {
+    fn partials(&self) -> Result<Vec<StoreEntry>> {
         self.store.partials()
     }
 

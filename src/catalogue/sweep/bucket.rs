@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalogue::announcement::Claim;
+use crate::catalogue::announcement::Announcement;
 use crate::catalogue::manifest::{MANIFEST, Manifest, Pin};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::records;
@@ -18,7 +18,7 @@ use crate::config::Place;
 use crate::error::Result;
 use crate::parallel;
 use crate::printable::printable;
-use crate::store::{Entry, Store};
+use crate::store::{Store, StoreEntry};
 
 /// Removes, where it is at least so old: the announcements of this instance and host, the uploads of their backups that
 /// were begun and never ended, and objects named like a backup's that carry our metadata and have no manifest, whether a
@@ -32,14 +32,14 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
         entries = store.list()?;
     }
     let whole: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.strip_suffix(MANIFEST)).collect();
-    let is_old = |entry: &&Entry| is_older(entry.modified, age, now);
+    let is_old = |entry: &&StoreEntry| is_older(entry.modified, age, now);
 
     let begun = partials.iter().filter(|entry| !entry.key.ends_with(MANIFEST)).filter(is_old);
     for entry in begun.filter(|entry| id_of(&entry.key).is_some_and(|id| announced.contains(id))) {
         store.discard(&entry.key)?;
         log::info!("removed the begun upload of {}, which a killed run had left", printable(&entry.key));
     }
-    let nameless: Vec<&Entry> = entries
+    let nameless: Vec<&StoreEntry> = entries
         .iter()
         .filter(is_old)
         .filter(|entry| !entry.key.ends_with(MANIFEST) && id_of(&entry.key).is_some_and(|id| !whole.contains(id)))
@@ -64,7 +64,7 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
 
 /// Gives manifests their names again that a killed run had withdrawn, where the backup is pinned and whole. Says whether
 /// there were any.
-fn bring_back(store: &dyn Store, entries: &[Entry], announced: &HashSet<String>) -> Result<bool> {
+fn bring_back(store: &dyn Store, entries: &[StoreEntry], announced: &HashSet<String>) -> Result<bool> {
     let listed: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut any = false;
     for id in announced {
@@ -83,12 +83,12 @@ fn bring_back(store: &dyn Store, entries: &[Entry], announced: &HashSet<String>)
 }
 
 /// Ids that this instance announced on this host.
-fn announced(store: &dyn Store, place: &Place, partials: &[Entry]) -> Result<HashSet<String>> {
+fn announced(store: &dyn Store, place: &Place, partials: &[StoreEntry]) -> Result<HashSet<String>> {
     let mut ids = HashSet::new();
     for entry in partials {
         let Some(id) = entry.key.strip_suffix(MANIFEST).filter(|id| leading_id(id) == Some(id)) else { continue };
         // One that is not there has just got its name, or is an upload under this key.
-        let claim = Claim::read(store, id)?.and_then(|(_, claim)| claim);
+        let claim = Announcement::read(store, id)?.and_then(|(_, claim)| claim);
         if claim.is_some_and(|claim| claim.is_of(&place.maker(), &place.known_server())) {
             ids.insert(id.to_owned());
         }

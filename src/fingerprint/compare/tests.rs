@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fingerprint::Pieces;
+use crate::fingerprint::LongRow;
 
 fn sum(rows: &[&str]) -> Sum {
     let mut sum = Sum::default();
@@ -20,7 +20,7 @@ fn sequence(name: &str, last_value: &str, is_called: bool) -> SequenceFingerprin
 fn objects(all: &[(u32, &str)]) -> LargeObjects {
     let mut objects = LargeObjects::default();
     for (oid, text) in all {
-        let mut contents = Pieces::default();
+        let mut contents = LongRow::default();
         contents.push(text.as_bytes());
         objects.add(*oid, &contents);
     }
@@ -28,7 +28,7 @@ fn objects(all: &[(u32, &str)]) -> LargeObjects {
 }
 
 /// A backup with two tables, two sequences and two large objects, and a database that holds it.
-fn backup() -> (Fingerprints, Held) {
+fn backup() -> (Fingerprints, Observed) {
     let expected = Fingerprints {
         tables: vec![table("public.a", &["1", "2", "2"]), table("public.\"B\"", &["x", "y"])],
         sequences: vec![sequence("public.s", "7", true), sequence("public.t", "1", false)],
@@ -38,15 +38,15 @@ fn backup() -> (Fingerprints, Held) {
     let value = |sequence: &SequenceFingerprint| {
         Some(Value { last_value: sequence.last_value.clone(), is_called: sequence.is_called })
     };
-    let held = Held {
-        tables: expected.tables.iter().map(|table| Rows::All(table.sum)).collect(),
+    let held = Observed {
+        tables: expected.tables.iter().map(|table| ObservedRows::All(table.sum)).collect(),
         sequences: expected.sequences.iter().map(value).collect(),
         large_objects: Objects::All(expected.large_objects.clone()),
     };
     (expected, held)
 }
 
-fn told(change: impl FnOnce(&mut Held)) -> Vec<String> {
+fn told(change: impl FnOnce(&mut Observed)) -> Vec<String> {
     let (expected, mut held) = backup();
     change(&mut held);
     compare(&expected, &held).differences.iter().map(ToString::to_string).collect()
@@ -64,17 +64,20 @@ fn what_is_the_same_is_counted() {
 fn each_difference_is_named() {
     let a = |rows: &[&str]| {
         let sum = sum(rows);
-        told(|held| held.tables[0] = Rows::All(sum))
+        told(|held| held.tables[0] = ObservedRows::All(sum))
     };
     assert_eq!(a(&["1", "2"]), ["table public.a: rows: 1 of 3 missing"]);
     assert_eq!(a(&["1", "2", "2", "2"]), ["table public.a: rows: 1 too many, 4 instead of 3"]);
     assert_eq!(a(&["1", "2", "3"]), ["table public.a: other contents in as many rows, 3"]);
     assert_eq!(a(&["1", "2", "30"]), ["table public.a: other contents in as many rows, 3: 4 bytes instead of 3"]);
-    let b = |rows: Rows| told(|held| held.tables[1] = rows);
-    assert_eq!(b(Rows::Absent), ["table public.\"B\": not there"]);
-    assert_eq!(b(Rows::NoTable("view")), ["table public.\"B\": a view now"]);
-    assert_eq!(b(Rows::Foreign), ["table public.\"B\": a foreign table now"]);
-    assert_eq!(b(Rows::OtherColumns), ["table public.\"B\": one of its columns is not there, or is generated now"]);
+    let b = |rows: ObservedRows| told(|held| held.tables[1] = rows);
+    assert_eq!(b(ObservedRows::Absent), ["table public.\"B\": not there"]);
+    assert_eq!(b(ObservedRows::NoTable("view")), ["table public.\"B\": a view now"]);
+    assert_eq!(b(ObservedRows::Foreign), ["table public.\"B\": a foreign table now"]);
+    assert_eq!(
+        b(ObservedRows::OtherColumns),
+        ["table public.\"B\": one of its columns is not there, or is generated now"]
+    );
     assert_eq!(told(|held| held.sequences[0] = None), ["sequence public.s: not there"]);
     let value = |last_value: &str, is_called| Some(Value { last_value: last_value.to_owned(), is_called });
     assert_eq!(told(|held| held.sequences[0] = value("6", true)), ["sequence public.s: 6 instead of 7"]);
@@ -104,7 +107,7 @@ fn very_many_large_objects_are_told_by_ranges() {
     let all: Vec<(u32, &str)> = (0..70_000_u32).map(|n| (16_384 + n, "x")).collect();
     let expected = Fingerprints { large_objects: objects(&all), ..Fingerprints::default() };
     let told = |all: &[(u32, &str)]| {
-        let held = Held { large_objects: Objects::All(objects(all)), ..Held::default() };
+        let held = Observed { large_objects: Objects::All(objects(all)), ..Observed::default() };
         compare(&expected, &held).differences.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let mut changed = all.clone();
@@ -121,7 +124,7 @@ fn very_many_large_objects_are_told_by_ranges() {
 fn what_cannot_be_compared_is_no_difference() {
     let (mut expected, mut held) = backup();
     expected.tables[0].foreign = true;
-    held.tables = vec![Rows::Foreign, Rows::Unnamed];
+    held.tables = vec![ObservedRows::Foreign, ObservedRows::Unnamed];
     held.large_objects = Objects::Ignored;
     let comparison = compare(&expected, &held);
     assert!(comparison.is_equal());
@@ -146,7 +149,7 @@ fn sequences_whose_names_are_no_text() {
 #[test]
 fn numbers_alone_do_not_tell_contents() {
     let (expected, mut held) = backup();
-    held.tables = vec![Rows::Counted(3), Rows::Counted(1)];
+    held.tables = vec![ObservedRows::Counted(3), ObservedRows::Counted(1)];
     let comparison = compare(&expected, &held);
     assert!(comparison.counted_only);
     assert_eq!(comparison.differences.len(), 1);
@@ -156,7 +159,7 @@ fn numbers_alone_do_not_tell_contents() {
 #[test]
 fn machines_are_told_the_same() {
     let (expected, mut held) = backup();
-    held.tables[0] = Rows::Absent;
+    held.tables[0] = ObservedRows::Absent;
     let told = serde_json::to_value(compare(&expected, &held)).unwrap();
     let differences = serde_json::json!([{ "part": "table", "name": "public.a", "difference": "not there" }]);
     assert_eq!(told["differences"], differences);
@@ -175,7 +178,7 @@ proptest! {
         let texts: Vec<&str> = rows.iter().map(String::as_str).collect();
         let expected = Fingerprints { tables: vec![table("t", &texts)], ..Fingerprints::default() };
         let differs = |rows: &[&str]| {
-            let held = Held { tables: vec![Rows::All(sum(rows))], ..Held::default() };
+            let held = Observed { tables: vec![ObservedRows::All(sum(rows))], ..Observed::default() };
             !compare(&expected, &held).is_equal()
         };
         let at = at.index(texts.len());

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::postgres::archive::blocks::Sink;
+use crate::postgres::archive::blocks::BlockSink;
 use crate::postgres::archive::parser::{Expect, Parser};
-use crate::postgres::archive::{Contents, Entry};
+use crate::postgres::archive::{Contents, TocEntry};
 
 /// A data block that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Block {
 
 /// What has been passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum BlockEvent {
     /// The header and the table of contents, which are this many bytes.
     Front(u64),
     /// The first bytes of a block.
@@ -29,19 +29,19 @@ pub enum Mark {
 }
 
 /// Takes a custom-format archive in pieces, checks it as [`walk`](super::walk) does, and tells where its parts are.
-pub struct Places {
+pub struct BlockLocator {
     parser: Parser,
     /// Bytes that have passed.
     passed: u64,
 }
 
-impl Default for Places {
+impl Default for BlockLocator {
     fn default() -> Self {
         Self { parser: Parser::new(Expect::Custom), passed: 0 }
     }
 }
 
-impl Places {
+impl BlockLocator {
     /// Takes the next piece. After an error nothing more may be taken.
     ///
     /// # Errors
@@ -50,14 +50,14 @@ impl Places {
     pub fn take(
         &mut self,
         piece: &[u8],
-        visit: &mut dyn FnMut(&Entry<'_>),
-        tell: &mut dyn FnMut(Mark),
+        visit: &mut dyn FnMut(&TocEntry<'_>),
+        tell: &mut dyn FnMut(BlockEvent),
     ) -> io::Result<()> {
         let mut front = 0;
         if !self.parser.in_data() {
             front = self.parser.front(piece, visit)?;
             if self.parser.in_data() {
-                tell(Mark::Front(self.passed + front as u64));
+                tell(BlockEvent::Front(self.passed + front as u64));
             }
         }
         self.passed += piece.len() as u64;
@@ -74,9 +74,9 @@ impl Places {
     }
 }
 
-struct Teller<'a>(&'a mut dyn FnMut(Mark));
+struct Teller<'a>(&'a mut dyn FnMut(BlockEvent));
 
-impl Sink for Teller<'_> {
+impl BlockSink for Teller<'_> {
     fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Sink for Teller<'_> {
     fn end(&mut self) -> io::Result<()> {
         Ok(())
     }
-    fn place(&mut self, mark: Mark) {
+    fn place(&mut self, mark: BlockEvent) {
         (self.0)(mark);
     }
 }
@@ -101,8 +101,8 @@ mod tests {
     use crate::postgres::archive::sample::shop;
 
     /// What is told of an archive that comes in pieces of this size.
-    fn marks(bytes: &[u8], size: usize) -> Vec<Mark> {
-        let (mut places, mut marks) = (Places::default(), Vec::new());
+    fn marks(bytes: &[u8], size: usize) -> Vec<BlockEvent> {
+        let (mut places, mut marks) = (BlockLocator::default(), Vec::new());
         for piece in bytes.chunks(size) {
             places.take(piece, &mut |_| (), &mut |mark| marks.push(mark)).unwrap();
         }
@@ -115,19 +115,19 @@ mod tests {
         let archive = shop(15);
         let bytes = archive.bytes();
         let mut at = (archive.header().len() + archive.toc().len()) as u64;
-        let mut expected = vec![Mark::Front(at)];
+        let mut expected = vec![BlockEvent::Front(at)];
         for block in &archive.blocks {
-            let alone = sample::Archive { blocks: vec![block.clone()], ..archive.clone() };
+            let alone = sample::SampleArchive { blocks: vec![block.clone()], ..archive.clone() };
             let (dump_id, rows) = match block {
-                sample::Block::Table(id, _) => (*id, true),
-                sample::Block::LargeObjects(id, _) => (*id, false),
+                sample::SampleBlock::Table(id, _) => (*id, true),
+                sample::SampleBlock::LargeObjects(id, _) => (*id, false),
             };
             let dump_id = u32::try_from(dump_id).unwrap();
             let rows =
                 rows && archive.items.iter().any(|item| item.dump_id == i64::from(dump_id) && item.copy.is_some());
-            expected.push(Mark::Begins(Block { dump_id, start: at, rows }));
+            expected.push(BlockEvent::Begins(Block { dump_id, start: at, rows }));
             at += alone.bytes().len() as u64 - (archive.header().len() + archive.toc().len()) as u64;
-            expected.push(Mark::Ends(at));
+            expected.push(BlockEvent::Ends(at));
         }
         assert!(expected.len() > 6);
         for size in [1, 7, bytes.len()] {
@@ -137,15 +137,15 @@ mod tests {
 
     #[test]
     fn compressed_rows_cannot_be_shared_out() {
-        let compressed = sample::Archive { compression: 1, ..shop(16) };
+        let compressed = sample::SampleArchive { compression: 1, ..shop(16) };
         let told = marks(&compressed.bytes(), 64 << 10);
-        assert!(told.iter().all(|mark| !matches!(mark, Mark::Begins(Block { rows: true, .. }))));
+        assert!(told.iter().all(|mark| !matches!(mark, BlockEvent::Begins(Block { rows: true, .. }))));
     }
 
     #[test]
     fn half_an_archive_is_none() {
         let bytes = shop(15).bytes();
-        let mut places = Places::default();
+        let mut places = BlockLocator::default();
         places.take(&bytes[..bytes.len() / 2], &mut |_| (), &mut |_| ()).unwrap();
         assert_eq!(places.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

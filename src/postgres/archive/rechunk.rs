@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use crate::postgres::archive::Contents;
-use crate::postgres::archive::blocks::Sink;
-use crate::postgres::archive::header::Compression;
+use crate::postgres::archive::blocks::BlockSink;
+use crate::postgres::archive::header::ArchiveCompression;
 use crate::postgres::archive::parser::{Expect, Parser};
 use crate::postgres::archive::primitive::encode;
 use crate::postgres::archive::recorder::{Record, Recorder};
@@ -29,14 +29,14 @@ const LENGTH: usize = 5;
 /// The rows and large objects are recorded on the way, unless pg_dump has compressed them.
 ///
 /// Memory: about 330 KiB, and what [`Contents`] and [`Recorder`] take. [`Write::flush`] does not cut the current chunk short.
-pub struct Joiner<W: Write> {
+pub struct Rechunker<W: Write> {
     parser: Parser,
     chunks: Chunks<W>,
     recorder: Recorder,
     failed: bool,
 }
 
-impl<W: Write> Joiner<W> {
+impl<W: Write> Rechunker<W> {
     /// A joiner that writes to `out`.
     pub fn new(out: W) -> Self {
         let chunks = Chunks { out, buffer: Vec::with_capacity(BATCH + CHUNK + 4 * LENGTH), chunk: None };
@@ -56,7 +56,7 @@ impl<W: Write> Joiner<W> {
         self.chunks.write_out()?;
         self.chunks.out.flush()?;
         let recorded = match contents.compression {
-            Compression::None => self.recorder.finish(),
+            ArchiveCompression::None => self.recorder.finish(),
             _ => Err("pg_dump has compressed the rows itself".to_owned()),
         };
         Ok((self.chunks.out, contents, recorded))
@@ -84,7 +84,7 @@ impl<W: Write> Joiner<W> {
     }
 }
 
-impl<W: Write> Write for Joiner<W> {
+impl<W: Write> Write for Rechunker<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         if self.failed {
             return Err(already_failed());
@@ -105,7 +105,7 @@ fn already_failed() -> io::Error {
 /// Two that take the same.
 struct Both<'a, A, B>(&'a mut A, &'a mut B);
 
-impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
+impl<A: BlockSink, B: BlockSink> BlockSink for Both<'_, A, B> {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
         self.0.block(kind, dump_id)?;
         self.1.block(kind, dump_id)
@@ -160,7 +160,7 @@ impl<W: Write> Chunks<W> {
     }
 }
 
-impl<W: Write> Sink for Chunks<W> {
+impl<W: Write> BlockSink for Chunks<W> {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
         self.buffer.push(kind);
         self.buffer.extend_from_slice(&encode(dump_id));

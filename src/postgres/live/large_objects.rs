@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use crate::error::Result;
-use crate::fingerprint::{LargeObjects, Pieces};
+use crate::fingerprint::{LargeObjects, LongRow};
 use crate::host::progress::Counter;
 use crate::postgres::client::failed;
 use crate::postgres::snapshot::get;
@@ -47,7 +47,7 @@ pub async fn read(client: &Client, moved: &Counter) -> Result<LargeObjects> {
                 continue;
             }
             moved.add(head.len() as u64);
-            let mut contents = Pieces::default();
+            let mut contents = LongRow::default();
             contents.push(head);
             objects.add(last, &contents);
         }
@@ -60,8 +60,8 @@ pub async fn read(client: &Client, moved: &Counter) -> Result<LargeObjects> {
     }
 }
 
-async fn whole(client: &Client, oid: u32, moved: &Counter) -> Result<Pieces> {
-    let mut contents = Pieces::default();
+async fn whole(client: &Client, oid: u32, moved: &Counter) -> Result<LongRow> {
+    let mut contents = LongRow::default();
     let mut from = 0_i64;
     loop {
         let row = client.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&oid, &from, &PIECE]).await;

@@ -117,7 +117,7 @@ impl Printer {
             rows.pop();
         }
         for column in &mut table.columns {
-            if let Err(error) = column.look_up(&self.client, &self.encoding, &rows).await {
+            if let Err(error) = column.print_names(&self.client, &self.encoding, &rows).await {
                 log::debug!("{}: {error}", tapped.table);
                 table.sum = None;
             }
@@ -180,7 +180,7 @@ fn query(kind: &str, is_array: bool) -> String {
 
 impl Column {
     /// Asks what the values of these rows print. Without a digit they have no number.
-    async fn look_up(&mut self, client: &Client, encoding: &str, rows: &[Vec<&[u8]>]) -> Result<()> {
+    async fn print_names(&mut self, client: &Client, encoding: &str, rows: &[Vec<&[u8]>]) -> Result<()> {
         if self.known.len() > REMEMBERED {
             self.known.clear();
         }

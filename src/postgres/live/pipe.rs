@@ -9,12 +9,12 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
+use crate::blocking::joined;
 use crate::error::{Error, Result};
 use crate::fingerprint::Sum;
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
-use crate::postgres::live::queue::Failure;
-use crate::postgres::live::rows::Passing;
+use crate::postgres::live::queue::QueryFailure;
+use crate::postgres::live::rows::CopyRows;
 
 /// How many bytes a pipe is to hold: what everybody may have it hold (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
 const SIZE: usize = 1 << 20;
@@ -49,17 +49,17 @@ impl Pipe {
         &self,
         statement: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>,
         moved: &Counter,
-    ) -> std::result::Result<Sum, Failure> {
-        let (from, ours) = self.ends().map_err(|error| Failure::Other(Error::read(self.0.display(), &error)))?;
+    ) -> std::result::Result<Sum, QueryFailure> {
+        let (from, ours) = self.ends().map_err(|error| QueryFailure::Other(Error::read(self.0.display(), &error)))?;
         let moved = moved.clone();
         let reading = tokio::task::spawn_blocking(move || Ok(read(from, &moved)));
         let said = statement.await;
         // A server that never opened the pipe never closes it.
         drop(ours);
-        let read = joined(reading.await).map_err(Failure::Other)?;
+        let read = joined(reading.await).map_err(QueryFailure::Other)?;
         said?;
-        let rows = read.map_err(|error| Failure::Other(Error::read(self.0.display(), &error)))?;
-        rows.finish().ok_or(Failure::CutShort)
+        let rows = read.map_err(|error| QueryFailure::Other(Error::read(self.0.display(), &error)))?;
+        rows.finish().ok_or(QueryFailure::CutShort)
     }
 
     /// An end to read from, and one that keeps it open. To open either of them alone waits for the other one.
@@ -73,8 +73,8 @@ impl Pipe {
     }
 }
 
-fn read(mut from: File, moved: &Counter) -> io::Result<Passing> {
-    let (mut rows, mut buffer, mut all) = (Passing::default(), vec![0; SIZE / 4], 0);
+fn read(mut from: File, moved: &Counter) -> io::Result<CopyRows> {
+    let (mut rows, mut buffer, mut all) = (CopyRows::default(), vec![0; SIZE / 4], 0);
     let is_large = fcntl_getpipe_size(&from).is_ok_and(|size| size >= SIZE);
     loop {
         match from.read(&mut buffer) {

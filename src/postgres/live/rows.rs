@@ -1,17 +1,17 @@
 //! Rows as they pass: hashed, and not kept.
 
-use crate::fingerprint::{Pieces, Sum};
+use crate::fingerprint::{LongRow, Sum};
 
 /// Rows of COPY's text format that come in whatever pieces.
 #[derive(Debug, Default)]
-pub struct Passing {
+pub struct CopyRows {
     sum: Sum,
     /// The beginning of a row whose end has not come.
-    begun: Pieces,
+    begun: LongRow,
     in_row: bool,
 }
 
-impl Passing {
+impl CopyRows {
     /// The next bytes.
     pub fn take(&mut self, bytes: &[u8]) {
         let mut from = 0;
@@ -48,10 +48,10 @@ mod tests {
 
     #[test]
     fn a_row_without_its_end_is_none() {
-        let mut passing = Passing::default();
+        let mut passing = CopyRows::default();
         passing.take(b"1\n2");
         assert_eq!(passing.finish(), None);
-        assert_eq!(Passing::default().finish(), Some(Sum::default()));
+        assert_eq!(CopyRows::default().finish(), Some(Sum::default()));
     }
 
     proptest! {
@@ -63,7 +63,7 @@ mod tests {
             let mut expected = Sum::default();
             rows.iter().for_each(|row| expected.add(row.as_bytes()));
             let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
-            let (mut passing, mut rest) = (Passing::default(), text.as_bytes());
+            let (mut passing, mut rest) = (CopyRows::default(), text.as_bytes());
             for cut in cuts.iter().cycle() {
                 let (piece, left) = rest.split_at((*cut).min(rest.len()));
                 passing.take(piece);

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::config::Connection;
 use crate::error::Result;
 use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
-use crate::postgres::live::Ask;
+use crate::postgres::live::Query;
 use crate::postgres::live::names::ENCODING;
 use crate::postgres::snapshot::text;
 
@@ -51,7 +51,7 @@ pub struct Sessions<'a> {
 impl<'a> Sessions<'a> {
     /// Connects, patiently if the database has been loaded just now, and takes a snapshot. `settings` are those that the rows
     /// were dumped with.
-    pub async fn in_one_snapshot(ask: &Ask<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
+    pub async fn in_one_snapshot(ask: &Query<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
         let (connection, database) = (ask.connection, ask.database);
         let client = match ask.loaded {
             true => connect_patiently(connection, database).await?,

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::fingerprint::TableFingerprint;
-use crate::fingerprint::compare::Rows;
+use crate::fingerprint::compare::ObservedRows;
 use crate::postgres::client::failed;
 use crate::postgres::live::names::Names;
 use crate::postgres::snapshot::get;
@@ -56,7 +56,7 @@ pub struct Relation {
 
 /// A table of the fingerprints in this database.
 #[derive(Debug)]
-pub struct Target {
+pub struct LiveTable {
     /// The names of the relations whose rows it has.
     relations: Vec<(String, Relation)>,
     /// Its columns, with commas between them.
@@ -65,7 +65,7 @@ pub struct Target {
 
 /// What answers with rows, or with their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
+pub struct TableQuery {
     /// What COPY is to copy, or a query that counts.
     pub sql: String,
     /// About how many bytes it reads.
@@ -82,22 +82,22 @@ pub async fn find(
     names: &Names,
     tables: &[TableFingerprint],
     loaded: bool,
-) -> Result<Vec<std::result::Result<Target, Rows>>> {
-    let mut all: Vec<std::result::Result<Target, Rows>> = Vec::with_capacity(tables.len());
+) -> Result<Vec<std::result::Result<LiveTable, ObservedRows>>> {
+    let mut all: Vec<std::result::Result<LiveTable, ObservedRows>> = Vec::with_capacity(tables.len());
     let mut wanted = Vec::new();
     for (at, table) in tables.iter().enumerate() {
         all.push(match names.text(client, &table.columns).await? {
             Some(columns) => {
                 let columns = columns.strip_prefix('(').and_then(|columns| columns.strip_suffix(')'));
-                Ok(Target { relations: Vec::new(), columns: columns.unwrap_or_default().to_owned() })
+                Ok(LiveTable { relations: Vec::new(), columns: columns.unwrap_or_default().to_owned() })
             }
-            None => Err(Rows::Unnamed),
+            None => Err(ObservedRows::Unnamed),
         });
         for name in table.relations() {
             // An empty name is nobody's.
             let text = names.text(client, name).await?;
             if text.is_none() {
-                all[at] = Err(Rows::Unnamed);
+                all[at] = Err(ObservedRows::Unnamed);
             }
             wanted.push((at, text.unwrap_or_default()));
         }
@@ -115,7 +115,7 @@ pub async fn find(
             (None, Ok(target)) => target.relations.push((text, relation)),
         }
     }
-    let there = |target: Target| if target.relations.is_empty() { Err(Rows::Absent) } else { Ok(target) };
+    let there = |target: LiveTable| if target.relations.is_empty() { Err(ObservedRows::Absent) } else { Ok(target) };
     Ok(all.into_iter().map(|target| target.and_then(there)).collect())
 }
 
@@ -139,15 +139,15 @@ async fn other_partitions(
     Ok(others)
 }
 
-impl Target {
+impl LiveTable {
     /// The statements that answer with its rows, or with their number.
-    pub fn statements(&self, count: bool) -> Vec<Statement> {
+    pub fn statements(&self, count: bool) -> Vec<TableQuery> {
         let of = |(name, relation): &(String, Relation)| match count {
             true => vec![relation.count(name)],
             false => {
                 let copies = relation.copies(name, &self.columns);
                 let bytes = relation.bytes / i64::try_from(copies.len()).unwrap_or(1).max(1);
-                copies.into_iter().map(|sql| Statement { sql, bytes, instead: None }).collect()
+                copies.into_iter().map(|sql| TableQuery { sql, bytes, instead: None }).collect()
             }
         };
         self.relations.iter().flat_map(of).collect()
@@ -177,13 +177,13 @@ pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Rel
 
 impl Relation {
     /// What stands in the place of rows, if it is not a table.
-    fn no_rows(&self) -> Option<Rows> {
+    fn no_rows(&self) -> Option<ObservedRows> {
         match self.kind.as_str() {
             "r" | "p" => None,
-            "f" => Some(Rows::Foreign),
-            "v" => Some(Rows::NoTable("view")),
-            "m" => Some(Rows::NoTable("materialized view")),
-            _ => Some(Rows::NoTable("relation of another kind")),
+            "f" => Some(ObservedRows::Foreign),
+            "v" => Some(ObservedRows::NoTable("view")),
+            "m" => Some(ObservedRows::NoTable("materialized view")),
+            _ => Some(ObservedRows::NoTable("relation of another kind")),
         }
     }
 
@@ -202,8 +202,8 @@ impl Relation {
         self.condition.is_none() && self.kind == "r"
     }
 
-    fn count(&self, name: &str) -> Statement {
-        Statement {
+    fn count(&self, name: &str) -> TableQuery {
+        TableQuery {
             sql: format!("SELECT pg_catalog.count(*) FROM {}", self.from(name)),
             bytes: self.bytes,
             instead: self.is_plain().then(|| name.to_owned()),

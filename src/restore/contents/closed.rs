@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use crate::catalogue::Backup;
 use crate::catalogue::details::WHERE_KEYS_ARE;
-use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
+use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
 use crate::error::Result;
 use crate::restore::contents::{cannot_write, head_of_backup, json, line, state};
 
@@ -38,5 +38,5 @@ fn text(manifest: &Manifest, backup: Option<&Backup>, out: &mut impl Write) -> i
     }
     lines.push(("not known", unknown()));
     lines.into_iter().try_for_each(|(label, text)| line(label, &text, out))?;
-    backup.map_or(Ok(()), |backup| state(backup, manifest.files(Role::Fingerprints).next().is_some(), out))
+    backup.map_or(Ok(()), |backup| state(backup, manifest.files(FileRole::Fingerprints).next().is_some(), out))
 }

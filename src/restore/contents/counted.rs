@@ -10,12 +10,12 @@ use crate::postgres::archive::table_names;
 
 /// Rows by the schema and the name of their table.
 #[derive(Debug, Default)]
-pub struct Counted(HashMap<(Vec<u8>, Vec<u8>), Rows>);
+pub struct Counted(HashMap<(Vec<u8>, Vec<u8>), RowCount>);
 
 /// What is known of the rows of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Rows {
+pub enum RowCount {
     /// Its own, or, of a partitioned table, those that are loaded through it.
     Own {
         /// How many.
@@ -40,27 +40,27 @@ impl Counted {
                 sums.entry(name).or_default().merge(&table.sum);
             }
             for partition in table.partitions.iter().filter_map(table_names) {
-                counted.0.insert(partition, Rows::OfRoot { counted_with: table.target.to_string() });
+                counted.0.insert(partition, RowCount::OfRoot { counted_with: table.target.to_string() });
             }
         }
-        counted.0.extend(sums.into_iter().map(|(name, Sum { rows, bytes, .. })| (name, Rows::Own { rows, bytes })));
+        counted.0.extend(sums.into_iter().map(|(name, Sum { rows, bytes, .. })| (name, RowCount::Own { rows, bytes })));
         counted
     }
 
     /// What is known of a table.
-    pub fn rows(&self, schema: &[u8], name: &[u8]) -> Option<&Rows> {
+    pub fn rows(&self, schema: &[u8], name: &[u8]) -> Option<&RowCount> {
         self.0.get(&(schema.to_owned(), name.to_owned()))
     }
 }
 
-impl Rows {
+impl RowCount {
     /// `1 row, 5 B`.
     pub fn in_words(&self) -> String {
         match self {
-            Rows::Own { rows, bytes } => {
+            RowCount::Own { rows, bytes } => {
                 format!("{rows} row{}, {}", if *rows == 1 { "" } else { "s" }, HumanBytes(*bytes))
             }
-            Rows::OfRoot { counted_with } => format!("rows, counted with those of {counted_with}"),
+            RowCount::OfRoot { counted_with } => format!("rows, counted with those of {counted_with}"),
         }
     }
 }
@@ -89,7 +89,7 @@ mod tests {
             table("public.root", &["\"public\".\"p2\""], sum(&["e"])),
         ];
         let counted = Counted::of(&Fingerprints { tables, ..Fingerprints::default() });
-        let words = |name: &str| counted.rows(b"public", name.as_bytes()).map(Rows::in_words);
+        let words = |name: &str| counted.rows(b"public", name.as_bytes()).map(RowCount::in_words);
         assert_eq!(words("My \"T").as_deref(), Some("1 row, 1 B"));
         assert_eq!(words("root").as_deref(), Some("3 rows, 5 B"));
         assert_eq!(words("p2").as_deref(), Some("rows, counted with those of public.root"));

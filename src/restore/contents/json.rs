@@ -8,7 +8,7 @@ use crate::catalogue::Backup;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::SequenceFingerprint;
-use crate::restore::contents::counted::Rows;
+use crate::restore::contents::counted::RowCount;
 use crate::restore::contents::{Shown, omitted_tables};
 use crate::stdout;
 use crate::stop::Stop;
@@ -53,7 +53,7 @@ struct Table {
     name: String,
     has_rows: bool,
     #[serde(flatten)]
-    rows: Option<Rows>,
+    rows: Option<RowCount>,
     /// Why its rows are not in the archive.
     #[serde(skip_serializing_if = "Option::is_none")]
     omitted: Option<String>,

@@ -15,8 +15,8 @@ use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier, literal};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
-use crate::restore::database::{BORN, Manner, NewDatabase};
-use crate::restore::server::{Server, session};
+use crate::restore::database::{BORN, CreateOptions, NewDatabase};
+use crate::restore::server::{TargetServer, session};
 
 /// What the comment begins with.
 pub const SAYS: &str = "pgcellar restores into this database: ";
@@ -31,7 +31,7 @@ struct Marked {
 }
 
 /// Marks a new database as ours, with the process that may drop it.
-pub async fn mark(server: &Server, database: &NewDatabase) {
+pub async fn mark(server: &TargetServer, database: &NewDatabase) {
     let Ok(process) = Process::own() else { return };
     let Ok(json) = serde_json::to_string(&Marked { target: database.target.clone(), process }) else { return };
     let comment = literal(&format!("{SAYS}{json}"));
@@ -48,7 +48,7 @@ pub fn target_of(comment: &str) -> Option<String> {
 }
 
 /// Whether the database still has the mark; it counts as one that has where that cannot be asked.
-pub async fn is_marked(server: &Server, database: &NewDatabase) -> bool {
+pub async fn is_marked(server: &TargetServer, database: &NewDatabase) -> bool {
     let query = "SELECT starts_with(coalesce(shobj_description($1::oid, 'pg_database'), ''), $2)";
     let row = server.client().query_one(query, &[&database.oid, &SAYS]).await;
     row.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(true)
@@ -76,7 +76,7 @@ enum Origin {
 
 /// Drops what killed restores into `target` have left, as far as that is certain, and names the rest. The target's name
 /// is reserved for us, so none of them has a session any more that it was begun with.
-pub async fn clear(server: &mut Server, target: &str) -> Result<()> {
+pub async fn clear(server: &mut TargetServer, target: &str) -> Result<()> {
     let longest = server.name_bytes().saturating_sub(RESTORING.len() + "YYYYMMDD_HHMMSS".len());
     let stem = format!("{}{RESTORING}", &target[..target.floor_char_boundary(longest)]);
     let query = "SELECT oid, datname::text, coalesce(shobj_description(oid, 'pg_database'), ''), datconnlimit, \
@@ -86,7 +86,7 @@ pub async fn clear(server: &mut Server, target: &str) -> Result<()> {
     let rows = server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))?;
     for row in rows {
         let left = Left::read(&row)?;
-        let (oid, name, manner) = (get(&row, 0)?, left.name.clone(), Manner::default());
+        let (oid, name, manner) = (get(&row, 0)?, left.name.clone(), CreateOptions::default());
         let database = NewDatabase { oid, name, target: target.to_owned(), manner };
         match judge(&left, target) {
             Ok(Origin::Process(process)) => {
@@ -143,11 +143,11 @@ fn is_beside(name: &str, target: &str) -> bool {
 }
 
 impl NewDatabase {
-    async fn has_nothing(&self, server: &Server) -> Result<bool> {
+    async fn has_nothing(&self, server: &TargetServer) -> Result<bool> {
         has_nothing(&session(server.connection(), &self.name).await?).await
     }
 
-    async fn clear_away(&self, server: &mut Server, left: &str) {
+    async fn clear_away(&self, server: &mut TargetServer, left: &str) {
         match self.drop_it(server).await {
             Ok(()) => log::info!("dropped the database '{}', which {left}", self.name.escape_debug()),
             Err(error) => self.name_it(error.message()),

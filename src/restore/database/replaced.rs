@@ -3,13 +3,13 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::manifest::Properties;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, literal};
 use crate::postgres::facts::properties_of;
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
-use crate::restore::server::{Server, exists, session};
+use crate::restore::server::{TargetServer, exists, session};
 
 /// How many things in the way are named.
 const NAMED: i64 = 20;
@@ -39,7 +39,7 @@ pub struct Replaced {
 impl Replaced {
     /// Keeps other restores away from the target's name. A database that has this name is refused unless `force` says
     /// that it is to be replaced; then it is given, if it can be replaced at all.
-    pub async fn reserve(server: &Server, target: &str, force: bool) -> Result<Option<Self>> {
+    pub async fn reserve(server: &TargetServer, target: &str, force: bool) -> Result<Option<Self>> {
         let Some(oid) = server.reserve(target).await? else { return Ok(None) };
         if !force {
             return Err(exists(target));
@@ -50,7 +50,7 @@ impl Replaced {
         Ok(Some(replaced))
     }
 
-    async fn check_rights(&self, server: &Server) -> Result<()> {
+    async fn check_rights(&self, server: &TargetServer) -> Result<()> {
         if matches!(self.name.as_str(), "template0" | "template1") {
             let message = format!("'{}' is the server's own template, and is not replaced", self.name);
             return Err(Error::new(Kind::Usage, message).hint("restore into another database with --target-database"));
@@ -102,19 +102,19 @@ impl Replaced {
     }
 
     /// The name that it has now, if it is still there.
-    pub async fn name_now(&self, server: &mut Server) -> Result<Option<String>> {
+    pub async fn name_now(&self, server: &mut TargetServer) -> Result<Option<String>> {
         server.revive().await?;
         server.name_of(self.oid).await
     }
 
     /// Whether nothing was made in it, under the name that it got in the swap. What cannot be looked at may have something.
-    pub async fn is_empty(&self, server: &Server, kept: &str) -> bool {
+    pub async fn is_empty(&self, server: &TargetServer, kept: &str) -> bool {
         let look = async { has_nothing(&session(server.connection(), kept).await?).await };
         look.await.unwrap_or(false)
     }
 
     /// Drops it, under the name that it got in the swap.
-    pub async fn drop_kept(&self, server: &mut Server, kept: &str) -> Result<()> {
+    pub async fn drop_kept(&self, server: &mut TargetServer, kept: &str) -> Result<()> {
         let error = match self.try_drop(server, kept).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -128,7 +128,7 @@ impl Replaced {
         Err(Error::new(error.kind(), message).hint(drop_statement(kept)))
     }
 
-    async fn try_drop(&self, server: &mut Server, kept: &str) -> Result<()> {
+    async fn try_drop(&self, server: &mut TargetServer, kept: &str) -> Result<()> {
         // Only what was replaced, and not a newer one that somebody gave this name.
         match self.name_now(server).await? {
             Some(name) if name == kept => {}
@@ -154,7 +154,7 @@ impl Replaced {
     }
 
     /// Its properties, for a dump that tells none.
-    pub async fn properties(&self, server: &Server) -> Result<Properties> {
+    pub async fn properties(&self, server: &TargetServer) -> Result<DatabaseProperties> {
         properties_of(server.client(), server.major, &self.name).await
     }
 

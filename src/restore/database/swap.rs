@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::manifest::Properties;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::catalogue::product::{REPLACED, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::replaced::Replaced;
 use crate::restore::database::{NewDatabase, begin};
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 use crate::stop::Stop;
 
 /// How often the swap is tried. New clients wait for up to eight seconds each time, so it is not often, and a task
@@ -56,8 +56,8 @@ impl NewDatabase {
     /// sessions, and the new one is dropped.
     pub async fn replace(
         self,
-        server: &mut Server,
-        properties: &Properties,
+        server: &mut TargetServer,
+        properties: &DatabaseProperties,
         old: &Replaced,
         stop: &Stop,
     ) -> Result<Option<String>> {
@@ -73,7 +73,13 @@ impl NewDatabase {
         }))
     }
 
-    async fn swap(&self, server: &mut Server, properties: &Properties, old: &Replaced, stop: &Stop) -> Result<()> {
+    async fn swap(
+        &self,
+        server: &mut TargetServer,
+        properties: &DatabaseProperties,
+        old: &Replaced,
+        stop: &Stop,
+    ) -> Result<()> {
         server.leave(&self.target).await?;
         match server.oid(&self.target).await? {
             Some(oid) if oid == old.oid => {}
@@ -100,9 +106,9 @@ impl NewDatabase {
 
     async fn try_swap(
         &self,
-        server: &Server,
+        server: &TargetServer,
         ender: &Client,
-        properties: &Properties,
+        properties: &DatabaseProperties,
         old: &Replaced,
     ) -> std::result::Result<(), Failure> {
         let client = server.client();

@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalogue::manifest::Role;
+use crate::blocking;
+use crate::catalogue::manifest::FileRole;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
 use crate::postgres::client::identifier;
 use crate::restore::archive::{Archive, damaged};
 use crate::restore::globals::{Globals, decoded};
-use crate::restore::server::{Needs, Server};
+use crate::restore::server::{Needs, TargetServer};
 use crate::stop::Stop;
 
 /// Largest script of roles that is read, in bytes: a hundred thousand roles take a quarter of it.
@@ -21,7 +21,7 @@ const LARGEST: u64 = 128 << 20;
 const NAMED: usize = 20;
 
 /// Makes the roles that the server lacks, if it then has all that the backup needs.
-pub async fn make(archive: &Arc<Archive>, server: &Server, needs: &Needs, stop: &Stop) -> Result<()> {
+pub async fn make(archive: &Arc<Archive>, server: &TargetServer, needs: &Needs, stop: &Stop) -> Result<()> {
     let globals = read(archive, server, stop).await?;
     tell_unknown(&globals);
     let made = stop.or(globals.make(server, needs)).await?;
@@ -36,7 +36,7 @@ pub async fn make(archive: &Arc<Archive>, server: &Server, needs: &Needs, stop: 
 
 /// Whether the backup has globals.
 pub fn has(archive: &Archive) -> bool {
-    archive.manifest.as_ref().is_some_and(|manifest| manifest.files(Role::Globals).next().is_some())
+    archive.manifest.as_ref().is_some_and(|manifest| manifest.files(FileRole::Globals).next().is_some())
 }
 
 /// What to type where the server lacks roles that the backup's globals may have.
@@ -72,8 +72,8 @@ fn tell_unknown(globals: &Globals) {
 }
 
 /// The backup's globals, read and compared with the manifest.
-pub async fn read(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Globals> {
-    let file = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Globals).next()).cloned();
+pub async fn read(archive: &Arc<Archive>, server: &TargetServer, stop: &Stop) -> Result<Globals> {
+    let file = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Globals).next()).cloned();
     let file = file.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no globals", archive.name))
             .hint("make the roles by hand, and leave out --globals")
@@ -83,12 +83,12 @@ pub async fn read(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Resul
         return Err(Error::new(Kind::Data, message).hint("make the roles with psql, and leave out --globals"));
     }
     let (ours, theirs, stopped) = (Arc::clone(archive), file.clone(), stop.clone());
-    let work = tokio::task::spawn_blocking(move || {
+    let script = blocking::to_end(move || {
         let mut script = Vec::new();
         ours.read(&theirs, &mut script, "memory", &Counter::default(), &stopped)?;
         Ok(script)
-    });
-    let script = joined(work.await)?;
+    })
+    .await?;
     let script = stop.or(decoded(server.client(), &script)).await.map_err(|error| error.context(&file.key))?;
     Globals::parse(&script).ok_or_else(|| damaged(&file.key, "a statement of it does not end"))
 }

@@ -30,7 +30,7 @@ const SHOWN: usize = 6;
 
 /// A statement of the script.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Statement {
+pub enum GlobalsStatement {
     /// `CREATE ROLE`.
     Create(String),
     /// `ALTER ROLE … WITH`: the role, its attributes as SQL, a password among them, and whether it inherits.
@@ -78,7 +78,7 @@ enum Token {
 }
 
 /// The statements of a script, or none where it ends in the middle of one.
-pub fn statements(script: &str) -> Option<Vec<Statement>> {
+pub fn statements(script: &str) -> Option<Vec<GlobalsStatement>> {
     let mut found = Vec::new();
     let mut tokens = Vec::new();
     let mut rest = Rest(script);
@@ -165,7 +165,7 @@ impl Rest<'_> {
     }
 }
 
-fn understand(tokens: &[Token]) -> Statement {
+fn understand(tokens: &[Token]) -> GlobalsStatement {
     let known = [create, attributes, setting, comment, membership];
     let understood = known.iter().find_map(|read| {
         let mut words = Words(tokens);
@@ -174,7 +174,7 @@ fn understand(tokens: &[Token]) -> Statement {
     understood.unwrap_or_else(|| other(tokens))
 }
 
-fn other(tokens: &[Token]) -> Statement {
+fn other(tokens: &[Token]) -> GlobalsStatement {
     let head = tokens.get(..tokens.len().min(SHOWN)).unwrap_or_default();
     let mut words = Vec::new();
     for token in head {
@@ -188,8 +188,8 @@ fn other(tokens: &[Token]) -> Statement {
     let is = |nth: usize, word: &str| words.get(nth).is_some_and(|found| found == word);
     let about_tablespaces = is(1, "TABLESPACE") || words.windows(2).any(|two| two == ["ON", "TABLESPACE"]);
     match is(0, "SET") || about_tablespaces {
-        true => Statement::Other,
-        false => Statement::Unknown(words.join(" ")),
+        true => GlobalsStatement::Other,
+        false => GlobalsStatement::Unknown(words.join(" ")),
     }
 }
 
@@ -246,11 +246,11 @@ impl Words<'_> {
     }
 }
 
-fn create(words: &mut Words<'_>) -> Option<Statement> {
-    words.has(&["create", "role"]).then(|| words.name()).flatten().map(Statement::Create)
+fn create(words: &mut Words<'_>) -> Option<GlobalsStatement> {
+    words.has(&["create", "role"]).then(|| words.name()).flatten().map(GlobalsStatement::Create)
 }
 
-fn attributes(words: &mut Words<'_>) -> Option<Statement> {
+fn attributes(words: &mut Words<'_>) -> Option<GlobalsStatement> {
     let role = words.has(&["alter", "role"]).then(|| words.name()).flatten()?;
     let mut all = Vec::new();
     if !words.has(&["with"]) {
@@ -276,26 +276,26 @@ fn attributes(words: &mut Words<'_>) -> Option<Statement> {
         });
     }
     let inherits = !all.iter().any(|attribute| attribute == "NOINHERIT");
-    Some(Statement::Attributes(role, all.join(" "), inherits))
+    Some(GlobalsStatement::Attributes(role, all.join(" "), inherits))
 }
 
-fn setting(words: &mut Words<'_>) -> Option<Statement> {
+fn setting(words: &mut Words<'_>) -> Option<GlobalsStatement> {
     let role = words.has(&["alter", "role"]).then(|| words.name()).flatten()?;
     let parameter = words.has(&["set"]).then(|| words.name()).flatten()?;
     let mut values = vec![literal(&words.has(&["to"]).then(|| words.text()).flatten()?)];
     while words.comma() {
         values.push(literal(&words.text()?));
     }
-    Some(Statement::Setting(role, parameter, values.join(", ")))
+    Some(GlobalsStatement::Setting(role, parameter, values.join(", ")))
 }
 
-fn comment(words: &mut Words<'_>) -> Option<Statement> {
+fn comment(words: &mut Words<'_>) -> Option<GlobalsStatement> {
     let role = words.has(&["comment", "on", "role"]).then(|| words.name()).flatten()?;
     let comment = words.has(&["is"]).then(|| words.text()).flatten()?;
-    Some(Statement::Comment(role, comment))
+    Some(GlobalsStatement::Comment(role, comment))
 }
 
-fn membership(words: &mut Words<'_>) -> Option<Statement> {
+fn membership(words: &mut Words<'_>) -> Option<GlobalsStatement> {
     let role = words.has(&["grant"]).then(|| words.name()).flatten()?;
     let member = words.has(&["to"]).then(|| words.name()).flatten()?;
     let mut membership = Membership { role, member, admin: None, inherit: None, set: None, grantor: None };
@@ -316,7 +316,7 @@ fn membership(words: &mut Words<'_>) -> Option<Statement> {
     if words.has(&["granted", "by"]) {
         membership.grantor = Some(words.name()?);
     }
-    Some(Statement::Membership(membership))
+    Some(GlobalsStatement::Membership(membership))
 }
 
 #[cfg(test)]

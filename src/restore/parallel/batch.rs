@@ -5,18 +5,18 @@ use std::io::{self, Write};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use crate::postgres::archive::{Piece, Rows};
-use crate::restore::parallel::queue::{Share, Table, Work};
+use crate::postgres::archive::{BlockRows, RowPiece};
+use crate::restore::parallel::queue::{Batch, LoadQueue, Table};
 
 /// How many bytes are copied at once.
 const PIECE: usize = 256 << 10;
 
 /// Writes a share, as it is unpacked. Blocks.
-pub fn pour(work: &Work, share: &Share, to: &mut impl Write) -> io::Result<()> {
+pub fn pour(work: &LoadQueue, share: &Batch, to: &mut impl Write) -> io::Result<()> {
     copy(work, 0, work.front()?, to)?;
     match share {
-        Share::Rows(table) => rows(work, table, to),
-        Share::Blocks(spans) => spans.iter().try_for_each(|span| {
+        Batch::Rows(table) => rows(work, table, to),
+        Batch::Blocks(spans) => spans.iter().try_for_each(|span| {
             let mut at = span.block.start;
             while let Some(known) = work.known(span, at)? {
                 copy(work, at, known, to)?;
@@ -27,7 +27,7 @@ pub fn pour(work: &Work, share: &Share, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-fn copy(work: &Work, mut at: u64, end: u64, to: &mut impl Write) -> io::Result<()> {
+fn copy(work: &LoadQueue, mut at: u64, end: u64, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
@@ -39,8 +39,8 @@ fn copy(work: &Work, mut at: u64, end: u64, to: &mut impl Write) -> io::Result<(
 }
 
 /// Writes a block with some of a table's rows, until all are taken.
-fn rows(work: &Work, table: &Table, to: &mut impl Write) -> io::Result<()> {
-    to.write_all(&Rows::head(table.span.block.dump_id))?;
+fn rows(work: &LoadQueue, table: &Table, to: &mut impl Write) -> io::Result<()> {
+    to.write_all(&BlockRows::head(table.span.block.dump_id))?;
     let mut piece = Vec::new();
     loop {
         let kind = {
@@ -48,7 +48,7 @@ fn rows(work: &Work, table: &Table, to: &mut impl Write) -> io::Result<()> {
             loop {
                 let kind = rows.take(&mut piece, |at, least, buffer| work.read(at, least, buffer))?;
                 table.at.store(rows.at(), Ordering::Relaxed);
-                if kind != Piece::Unfinished {
+                if kind != RowPiece::Unfinished {
                     break kind;
                 }
                 // The others wait meanwhile: what comes next belongs to the same row.
@@ -57,9 +57,9 @@ fn rows(work: &Work, table: &Table, to: &mut impl Write) -> io::Result<()> {
         };
         chunk(&piece, to)?;
         match kind {
-            Piece::Rows | Piece::Unfinished => {}
-            Piece::Last => return to.write_all(&Rows::tail()),
-            Piece::None => return to.write_all(&Rows::terminator()),
+            RowPiece::Rows | RowPiece::Unfinished => {}
+            RowPiece::Last => return to.write_all(&BlockRows::tail()),
+            RowPiece::None => return to.write_all(&BlockRows::terminator()),
         }
     }
 }
@@ -69,6 +69,6 @@ fn chunk(piece: &[u8], to: &mut impl Write) -> io::Result<()> {
     if piece.is_empty() {
         return Ok(());
     }
-    to.write_all(&Rows::chunk(piece.len()))?;
+    to.write_all(&BlockRows::chunk(piece.len()))?;
     to.write_all(piece)
 }

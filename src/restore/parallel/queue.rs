@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::postgres::archive::{Block, Mark, Rows};
+use crate::postgres::archive::{Block, BlockEvent, BlockRows};
 
 /// How many bytes are worth a call of pg_restore, which takes some hundredths of a second.
 const WORTH: u64 = 16 << 20;
@@ -33,26 +33,26 @@ pub struct Table {
     /// Its block.
     pub span: Arc<Span>,
     /// Its rows.
-    pub rows: Mutex<Rows>,
+    pub rows: Mutex<BlockRows>,
     /// How far its rows have been taken, to be asked while others hold them.
     pub at: AtomicU64,
 }
 
 /// What one call of pg_restore loads.
 #[derive(Clone, Debug)]
-pub enum Share {
+pub enum Batch {
     /// Whole blocks, in the archive's order.
     Blocks(Vec<Arc<Span>>),
     /// A table's rows, together with all who have the same share.
     Rows(Arc<Table>),
 }
 
-impl Share {
+impl Batch {
     /// The entries whose data it loads.
     pub fn dump_ids(&self) -> Vec<u32> {
         match self {
-            Share::Blocks(spans) => spans.iter().map(|span| span.block.dump_id).collect(),
-            Share::Rows(table) => vec![table.span.block.dump_id],
+            Batch::Blocks(spans) => spans.iter().map(|span| span.block.dump_id).collect(),
+            Batch::Rows(table) => vec![table.span.block.dump_id],
         }
     }
 }
@@ -80,7 +80,7 @@ struct State {
 
 /// An archive in a file that grows, and what of it waits to be loaded.
 #[derive(Debug)]
-pub struct Work {
+pub struct LoadQueue {
     archive: File,
     /// Whether a table may be loaded by several calls, which succeed or fail each by itself.
     sharing: bool,
@@ -88,26 +88,26 @@ pub struct Work {
     changed: Condvar,
 }
 
-impl Work {
+impl LoadQueue {
     /// Nothing is known of the archive yet.
     pub fn new(archive: File, sharing: bool) -> Self {
-        Work { archive, sharing, state: Mutex::default(), changed: Condvar::new() }
+        LoadQueue { archive, sharing, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Tells of the next bytes of the archive: they are in the file, up to the offset `there`.
-    pub fn add(&self, marks: impl IntoIterator<Item = Mark>, there: u64, is_wanted: impl Fn(u32) -> bool) {
+    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, is_wanted: impl Fn(u32) -> bool) {
         let mut state = self.lock();
         for mark in marks {
             match mark {
-                Mark::Front(bytes) => state.front = Some(bytes),
-                Mark::Begins(block) => {
+                BlockEvent::Front(bytes) => state.front = Some(bytes),
+                BlockEvent::Begins(block) => {
                     let span = Arc::new(Span { block, end: OnceLock::new() });
                     if is_wanted(block.dump_id) {
                         state.waiting.push_back(Arc::clone(&span));
                     }
                     state.growing = Some(span);
                 }
-                Mark::Ends(end) => {
+                BlockEvent::Ends(end) => {
                     if let Some(span) = state.growing.take() {
                         span.end.get_or_init(|| end);
                     }
@@ -145,7 +145,7 @@ impl Work {
     }
 
     /// Waits for something to load; none is left when the archive is whole and all of it is being loaded. Blocks.
-    pub fn take(&self) -> io::Result<Option<Share>> {
+    pub fn take(&self) -> io::Result<Option<Batch>> {
         self.wait_for(|state| match state.next(self.sharing) {
             Some(share) => Some(Some(share)),
             None => (state.end == Some(End::Whole)).then_some(None),
@@ -196,17 +196,17 @@ impl Work {
 
 impl State {
     /// Large blocks first, for they take longest; then small ones together; then a part of a table that others load.
-    fn next(&mut self, sharing: bool) -> Option<Share> {
+    fn next(&mut self, sharing: bool) -> Option<Batch> {
         let worth = WORTH.max(self.front?.saturating_mul(TIMES_FRONT));
         if let Some(large) = self.waiting.iter().position(|span| self.known_end(span) - span.block.start >= worth) {
             let span = self.waiting.remove(large)?;
             if !(sharing && span.block.rows) {
-                return Some(Share::Blocks(vec![span]));
+                return Some(Batch::Blocks(vec![span]));
             }
-            let (rows, at) = (Mutex::new(Rows::new(&span.block)), AtomicU64::new(span.block.start));
+            let (rows, at) = (Mutex::new(BlockRows::new(&span.block)), AtomicU64::new(span.block.start));
             let table = Arc::new(Table { span, rows, at });
             self.tables.push(Arc::clone(&table));
-            return Some(Share::Rows(table));
+            return Some(Batch::Rows(table));
         }
         let mut bytes = 0;
         let small = |span: &Arc<Span>| {
@@ -217,13 +217,13 @@ impl State {
         let most = BLOCKS.max(self.waiting.len() / 4);
         let number = self.waiting.iter().take(most).map_while(small).count();
         if number > 0 {
-            return Some(Share::Blocks(self.waiting.drain(..number).collect()));
+            return Some(Batch::Blocks(self.waiting.drain(..number).collect()));
         }
         // Those that have ended hold memory.
         self.tables.retain(|table| table.span.end.get().is_none_or(|end| table.at.load(Ordering::Relaxed) < *end));
         let left = |table: &Table| self.known_end(&table.span).saturating_sub(table.at.load(Ordering::Relaxed));
         let table = self.tables.iter().max_by_key(|table| left(table)).filter(|table| left(table) >= worth)?;
-        Some(Share::Rows(Arc::clone(table)))
+        Some(Batch::Rows(Arc::clone(table)))
     }
 
     /// Up to where a block is there.

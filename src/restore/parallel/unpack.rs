@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use crate::blocking::joined;
 use crate::catalogue::manifest::StoredFile;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{Counter, Progress};
 use crate::host::staging::Staging;
-use crate::host::thread::joined;
-use crate::postgres::archive::{Entry, Malformed, Mark, Places};
+use crate::postgres::archive::{BlockEvent, BlockLocator, Malformed, TocEntry};
 use crate::restore::archive::Archive;
-use crate::restore::parallel::queue::Work;
-use crate::restore::selection::Part;
+use crate::restore::parallel::queue::LoadQueue;
+use crate::restore::selection::Selection;
 use crate::restore::staging;
 use crate::restore::use_list::is_rows;
 use crate::stop::Stop;
@@ -26,7 +26,7 @@ use crate::stop::Stop;
 /// An archive that is being unpacked. Dropped, it ends that, and removes what was unpacked.
 pub struct Unpacking {
     /// What of it waits to be loaded.
-    pub work: Arc<Work>,
+    pub work: Arc<LoadQueue>,
     path: PathBuf,
     thread: JoinHandle<Result<()>>,
     _staging: Option<Staging>,
@@ -37,7 +37,7 @@ impl Unpacking {
     /// Begins, if there is room. A plain archive is read where it is. Blocks only for a moment.
     pub fn begin(
         archive: &Arc<Archive>,
-        part: Option<&Part>,
+        part: Option<&Selection>,
         (staging, sharing): (Option<&Path>, bool),
         stop: &Stop,
     ) -> Result<Self> {
@@ -54,7 +54,7 @@ impl Unpacking {
             }
         };
         let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
-        let work = Arc::new(Work::new(from, sharing));
+        let work = Arc::new(LoadQueue::new(from, sharing));
         let what = if to.is_none() { "checking" } else { "unpacking" };
         let progress = Progress::begin(&format!("{} ({what})", archive.name), Some(file.stored_bytes));
         let (archive, part, stop, moved) = (Arc::clone(archive), part.cloned(), stop.clone(), progress.counter());
@@ -83,10 +83,10 @@ impl Drop for Unpacking {
 /// Takes the plain bytes, and tells of what is in them.
 pub struct Follower {
     to: Option<File>,
-    work: Arc<Work>,
-    part: Option<Part>,
-    places: Places,
-    marks: Vec<Mark>,
+    work: Arc<LoadQueue>,
+    part: Option<Selection>,
+    places: BlockLocator,
+    marks: Vec<BlockEvent>,
     /// Entries whose rows are wanted.
     wanted: HashSet<u32>,
     there: u64,
@@ -95,9 +95,9 @@ pub struct Follower {
 
 impl Follower {
     /// Writes what it takes to `to`, unless it is there already, and tells `work` of the wanted part of it.
-    pub fn new(to: Option<File>, work: Arc<Work>, part: Option<Part>) -> Self {
+    pub fn new(to: Option<File>, work: Arc<LoadQueue>, part: Option<Selection>) -> Self {
         let (marks, wanted) = (Vec::new(), HashSet::new());
-        Follower { to, work, part, places: Places::default(), marks, wanted, there: 0, malformed: None }
+        Follower { to, work, part, places: BlockLocator::default(), marks, wanted, there: 0, malformed: None }
     }
 
     fn follow(
@@ -140,7 +140,7 @@ impl Write for Follower {
             to.write_all(piece)?;
         }
         let (part, wanted, marks) = (&self.part, &mut self.wanted, &mut self.marks);
-        let mut visit = |entry: &Entry<'_>| {
+        let mut visit = |entry: &TocEntry<'_>| {
             if is_rows(entry) && part.as_ref().is_none_or(|part| part.holds(entry)) {
                 wanted.insert(entry.dump_id);
             }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Kind};
 use crate::postgres::child::{KILLED_HINT, Messages, WORKER_DIED};
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
-use crate::restore::pg_restore::skipped_errors::Faults;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::REFUSED;
 
 /// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
@@ -48,8 +48,8 @@ const ERROR: &str = "pg_restore: error: ";
 /// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
 /// the excused ones too.
 #[derive(Clone, Debug, Default)]
-pub struct Judge {
-    going_on: Option<Faults>,
+pub struct ErrorWatcher {
+    going_on: Option<SkippedErrors>,
     owners: RefusedOwners,
     superuser: bool,
     heard: Arc<Mutex<Heard>>,
@@ -71,11 +71,11 @@ struct Heard {
     last: Option<String>,
 }
 
-impl Judge {
+impl ErrorWatcher {
     /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
     /// superuser is refused go to `owners`.
-    pub fn new(going_on: Option<Faults>, superuser: bool, owners: RefusedOwners) -> Self {
-        Judge { going_on, superuser, owners, ..Judge::default() }
+    pub fn new(going_on: Option<SkippedErrors>, superuser: bool, owners: RefusedOwners) -> Self {
+        ErrorWatcher { going_on, superuser, owners, ..ErrorWatcher::default() }
     }
 
     /// Hears a line.

@@ -15,10 +15,10 @@ use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages, killed};
 use crate::postgres::programs::Programs;
 use crate::postgres::properties::LeftOut;
-use crate::restore::pg_restore::errors::{Judge, failure};
+use crate::restore::pg_restore::errors::{ErrorWatcher, failure};
 use crate::restore::pg_restore::feed::{Fed, GiveUp, feed};
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
-use crate::restore::pg_restore::skipped_errors::Faults;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::stop::Stop;
 
 /// What pg_dump 17 and newer write into a script, and older servers do not know.
@@ -55,30 +55,30 @@ pub struct Load<'a> {
     /// The dump ids of the entries that are wanted, one a line; none means all.
     pub list: Option<&'a Path>,
     /// Where pg_restore goes on after errors: who is told of them.
-    pub going_on: Option<&'a Faults>,
+    pub going_on: Option<&'a SkippedErrors>,
     /// Being told to stop.
     pub stop: &'a Stop,
 }
 
 /// How a load ended, with all that can be said of it. Only `Ok` is a loaded database.
 #[derive(Debug)]
-pub enum Failure {
+pub enum LoadFailure {
     /// The stream was not what it should be: the task knows its name and digests.
     Stream(std::io::Error),
     /// Everything else.
     Other(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for LoadFailure {
     fn from(error: Error) -> Self {
-        Failure::Other(error)
+        LoadFailure::Other(error)
     }
 }
 
 /// A program at work.
 struct Running {
     child: Child,
-    judge: Judge,
+    judge: ErrorWatcher,
 }
 
 impl Load<'_> {
@@ -111,7 +111,7 @@ impl Load<'_> {
     }
 
     fn start(&self, command: Command) -> Result<Running> {
-        let judge = Judge::new(self.going_on.cloned(), self.superuser, self.owners.clone());
+        let judge = ErrorWatcher::new(self.going_on.cloned(), self.superuser, self.owners.clone());
         let ear = judge.clone();
         let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })
@@ -154,7 +154,7 @@ impl Load<'_> {
         &self,
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
-    ) -> std::result::Result<Messages, Failure> {
+    ) -> std::result::Result<Messages, LoadFailure> {
         let without = self.without();
         // pg_restore stops behind the last block of an archive; psql has no reason to stop before the end.
         let takes_all = self.format == Format::Plain;
@@ -168,7 +168,7 @@ impl Load<'_> {
         &self,
         list: &Path,
         pour: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
-    ) -> std::result::Result<Messages, Failure> {
+    ) -> std::result::Result<Messages, LoadFailure> {
         let mut command = self.command(Some(list));
         command.arg(DATA);
         let feed = move |mut pipe: File, _: &GiveUp| match pour(&mut pipe) {
@@ -184,7 +184,7 @@ impl Load<'_> {
         feed: impl FnOnce(File, &GiveUp) -> Fed<T> + Send + 'static,
         takes_all: bool,
         whole: impl FnOnce(&T) -> Result<()>,
-    ) -> std::result::Result<Messages, Failure> {
+    ) -> std::result::Result<Messages, LoadFailure> {
         command.stdin(Stdio::piped());
         let mut running = self.start(command)?;
         let pipe = running.child.stdin()?;
@@ -214,8 +214,8 @@ impl Load<'_> {
             }
         };
         let verdict = match outcome {
-            Ok(told) => whole(&told).map_err(Failure::Other),
-            Err(error) => Err(Failure::Stream(error)),
+            Ok(told) => whole(&told).map_err(LoadFailure::Other),
+            Err(error) => Err(LoadFailure::Stream(error)),
         };
         if verdict.is_err() {
             running.child.kill().await;
@@ -268,7 +268,7 @@ impl Load<'_> {
         }
     }
 
-    fn conclude(&self, judge: &Judge, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
+    fn conclude(&self, judge: &ErrorWatcher, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
         if judge.accepts(status) {
             return Ok(messages);
         }
@@ -281,7 +281,7 @@ impl Load<'_> {
         })
     }
 
-    fn failure(&self, judge: &Judge, how: &str, messages: &Messages) -> Error {
+    fn failure(&self, judge: &ErrorWatcher, how: &str, messages: &Messages) -> Error {
         failure(self.program(), &self.programs.version, how, &judge.decisive(messages))
     }
 }

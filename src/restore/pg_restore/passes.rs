@@ -5,17 +5,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::error::{Kind, Result};
-use crate::host::thread::joined;
-use crate::postgres::archive::Entry;
+use crate::postgres::archive::TocEntry;
 use crate::postgres::child::Messages;
 use crate::restore::archive::Archive;
 use crate::restore::pg_restore::load::Load;
-use crate::restore::pg_restore::skipped_errors::Faults;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::requirements;
-use crate::restore::selection::Part;
+use crate::restore::selection::Selection;
 use crate::restore::server::session_in_loaded;
-use crate::restore::use_list::{List, is_rows};
+use crate::restore::use_list::{UseList, is_rows};
 
 /// `teSection` of `src/bin/pg_dump/pg_backup.h`.
 const DATA: u8 = 3;
@@ -31,24 +31,24 @@ const POST_DATA: u8 = 4;
 /// index lock the same partitions in other orders, and each other out. What is left, such as triggers and rules, takes no
 /// time, and is made by one job.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Passes {
     /// What stands among the data, and the indexes of the tables that are in it.
-    data: List,
+    data: UseList,
     /// The other indexes and their constraints.
     indexes: Vec<u32>,
     /// What makes them parts of the roots' indexes.
-    attached: List,
+    attached: UseList,
     /// Constraints that read rows to be checked.
     checks: Vec<u32>,
     /// Everything else.
-    rest: List,
+    rest: UseList,
 }
 
-impl Turns {
+impl Passes {
     /// Reads the table of contents. The rows of tables may be `loaded` by other calls already.
-    pub async fn plan(archive: &Arc<Archive>, part: Option<&Part>, loaded: bool) -> Result<Self> {
+    pub async fn plan(archive: &Arc<Archive>, part: Option<&Selection>, loaded: bool) -> Result<Self> {
         let (archive, part) = (Arc::clone(archive), part.cloned());
-        let work = tokio::task::spawn_blocking(move || {
+        blocking::to_end(move || {
             let mut tables: HashSet<u32> = HashSet::new();
             archive.contents(|entry| {
                 if entry.desc.bytes == b"TABLE DATA" {
@@ -64,10 +64,10 @@ impl Turns {
                 }
             })?;
             let [data, indexes, attached, checks, rest] = planner.lists;
-            let (data, attached, rest) = (List::of(&data)?, List::of(&attached)?, List::of(&rest)?);
-            Ok(Turns { data, indexes, attached, checks, rest })
-        });
-        joined(work.await)
+            let (data, attached, rest) = (UseList::of(&data)?, UseList::of(&attached)?, UseList::of(&rest)?);
+            Ok(Passes { data, indexes, attached, checks, rest })
+        })
+        .await
     }
 
     /// Makes the calls, for an archive that can be read in any order.
@@ -107,7 +107,7 @@ struct Planner {
 }
 
 impl Planner {
-    fn add(&mut self, entry: &Entry<'_>) {
+    fn add(&mut self, entry: &TocEntry<'_>) {
         let depends_on = |set: &HashSet<u32>| entry.dependencies.iter().any(|id| set.contains(id));
         let turn = match entry.desc.bytes {
             _ if !self.after || entry.section == DATA => DURING,
@@ -135,14 +135,14 @@ async fn by_jobs(
     (path, ids): (&Path, &[u32]),
     jobs: NonZeroUsize,
 ) -> Result<Messages> {
-    let list = List::of(ids)?;
+    let list = UseList::of(ids)?;
     if jobs == NonZeroUsize::MIN {
         return load.after_data(path, list.path(), jobs).await;
     }
-    let faults = load.going_on.map(|_| Faults::default());
+    let faults = load.going_on.map(|_| SkippedErrors::default());
     let first = Load { going_on: faults.as_ref(), ..*load };
     let why = match first.after_data(path, list.path(), jobs).await {
-        Ok(messages) => match faults.as_ref().map(Faults::told) {
+        Ok(messages) => match faults.as_ref().map(SkippedErrors::told) {
             None | Some((_, 0)) => return Ok(messages),
             Some((first, _)) => first.join("; "),
         },
@@ -153,5 +153,5 @@ async fn by_jobs(
     let missing = requirements::missing_of(archive, ids, &client).await?;
     drop(client);
     log::info!("{} entries are restored once more, one after the other: {why}", missing.len());
-    load.after_data(path, List::of(&missing)?.path(), NonZeroUsize::MIN).await
+    load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await
 }

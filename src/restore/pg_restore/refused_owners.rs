@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, reason};
-use crate::restore::pg_restore::skipped_errors::Faults;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::REFUSED;
 
 /// How many are kept.
@@ -44,7 +44,7 @@ impl RefusedOwners {
 
     /// Runs the statements, now that all rights are granted. What fails now too is an error like any other: the restore's,
     /// or one of those that are skipped.
-    pub async fn run(&self, client: &Client, faults: Option<&Faults>) -> Result<()> {
+    pub async fn run(&self, client: &Client, faults: Option<&SkippedErrors>) -> Result<()> {
         let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for sql in kept {
             let Err(error) = client.batch_execute(&sql).await else { continue };

@@ -7,7 +7,7 @@ const KEPT: usize = 200;
 
 /// The errors of a load that goes on after them.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Heard>>);
+pub struct SkippedErrors(Arc<Mutex<Heard>>);
 
 #[derive(Debug, Default)]
 struct Heard {
@@ -17,7 +17,7 @@ struct Heard {
     open: bool,
 }
 
-impl Faults {
+impl SkippedErrors {
     /// Adds one.
     pub fn add(&self, fault: String) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn all_are_counted_and_some_kept() {
-        let faults = Faults::default();
+        let faults = SkippedErrors::default();
         (0..500).for_each(|number| faults.add(number.to_string()));
         let (first, all) = faults.told();
         assert_eq!((first.len(), all), (KEPT, 500));
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn one_explanation_each() {
-        let faults = Faults::default();
+        let faults = SkippedErrors::default();
         faults.explain("nothing");
         faults.add("a".to_owned());
         faults.explain("b");

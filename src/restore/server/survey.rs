@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use crate::error::Result;
 use crate::postgres::client::failed;
 use crate::postgres::snapshot::{get, text};
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 
 /// A database that exists.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ impl fmt::Display for Existing {
     }
 }
 
-impl Server {
+impl TargetServer {
     /// The database of this name, if there is one.
     pub async fn existing(&self, name: &str) -> Result<Option<Existing>> {
         let query = "SELECT CASE WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'MEMBER') \

@@ -1,16 +1,16 @@
 //! What systemd and the journal add to what an alert was told.
 
+use crate::blocking;
 use crate::cli::AlertArgs;
 use crate::config::credential_files::rename_command;
 use crate::config::{credential_problems, stored_credentials};
 use crate::error::{Error, Kind, Result};
 use crate::host::run_log::{Job, Logged};
 use crate::host::systemctl;
-use crate::host::thread::joined;
 use crate::host::{unit, unit_failure};
-use crate::task::alert::failure::Failure;
+use crate::task::alert::failure::FailedTask;
 use crate::task::alert::missing_units;
-use crate::task::alert::missing_units::Lacking;
+use crate::task::alert::missing_units::MissingUnit;
 use crate::task::usable_settings;
 
 /// What is asked of the unit that failed.
@@ -35,7 +35,7 @@ pub enum Predecessor {
 }
 
 /// Where the unit that failed is an alert, which could not start, the failure is that of its task.
-pub async fn predecessor(failure: &mut Failure) -> Predecessor {
+pub async fn predecessor(failure: &mut FailedTask) -> Predecessor {
     let Some(unit) = failure.unit.as_deref().and_then(task_unit) else { return Predecessor::None };
     if failure.has_run() && !failure.was_killed() {
         return Predecessor::HasSpoken;
@@ -61,7 +61,7 @@ pub async fn predecessor(failure: &mut Failure) -> Predecessor {
 /// before, which was good, or has been told.
 ///
 /// `told` is the run that the last alert of this unit was about.
-pub async fn lacking(failure: &mut Failure, told: Option<&str>) {
+pub async fn lacking(failure: &mut FailedTask, told: Option<&str>) {
     let Some(unit) = failure.unit.clone() else { return };
     let is_of_run_before = match failure.result.as_deref() {
         // OnFailure= comes of a job that failed, as well as of a run.
@@ -84,9 +84,9 @@ pub async fn lacking(failure: &mut Failure, told: Option<&str>) {
 }
 
 /// The lines of the run that failed; of one that was not started, those of what it lacks.
-pub async fn logged(args: &AlertArgs, failure: &mut Failure) -> Option<Result<Logged>> {
+pub async fn logged(args: &AlertArgs, failure: &mut FailedTask) -> Option<Result<Logged>> {
     let logged = match (args.log.clone(), &failure.lacking, &failure.invocation) {
-        (Some(path), ..) => Some(joined(tokio::task::spawn_blocking(move || Logged::of_file(&path)).await)),
+        (Some(path), ..) => Some(blocking::to_end(move || Logged::of_file(&path)).await),
         (None, Some(units), _) => Some(of_lacking(failure.subject(), units).await),
         (None, None, Some(invocation)) => Some(Logged::of_run(invocation).await),
         (None, None, None) => None,
@@ -95,7 +95,7 @@ pub async fn logged(args: &AlertArgs, failure: &mut Failure) -> Option<Result<Lo
     logged
 }
 
-async fn of_lacking(unit: &str, units: &[Lacking]) -> Result<Logged> {
+async fn of_lacking(unit: &str, units: &[MissingUnit]) -> Result<Logged> {
     let mut all = Logged::default();
     for one in units.iter().rev() {
         match one.has_failed() && !one.invocation.is_empty() {
@@ -108,7 +108,7 @@ async fn of_lacking(unit: &str, units: &[Lacking]) -> Result<Logged> {
 }
 
 /// What else is to be said of a run that systemd could not set up: which file is missing, or cannot be loaded.
-pub fn files(failure: &Failure) -> Vec<Error> {
+pub fn files(failure: &FailedTask) -> Vec<Error> {
     let instance = &failure.instance;
     // So ends a unit whose file of settings systemd cannot take.
     let is_resources = failure.result.as_deref() == Some("resources");
@@ -167,14 +167,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_alert_that_has_run_has_spoken() {
-        let failure = |result: &str, status: &str| Failure {
+        let failure = |result: &str, status: &str| FailedTask {
             task: "backup".to_owned(),
             unit: Some("pgcellar-backup-alert@no-such.service".to_owned()),
             result: Some(result.to_owned()),
             code: Some("exited".to_owned()),
             status: Some(status.to_owned()),
             instance: "no-such".to_owned(),
-            ..Failure::default()
+            ..FailedTask::default()
         };
         assert_eq!(predecessor(&mut failure("exit-code", "69")).await, Predecessor::HasSpoken);
         let mut silent = failure("exit-code", "243");
@@ -184,7 +184,8 @@ mod tests {
             "{why}"
         );
         assert_eq!(silent.subject(), "pgcellar-backup@no-such.service");
-        let mut first = Failure { unit: Some("pgcellar-backup@no-such.service".to_owned()), ..failure("signal", "9") };
+        let mut first =
+            FailedTask { unit: Some("pgcellar-backup@no-such.service".to_owned()), ..failure("signal", "9") };
         assert_eq!(predecessor(&mut first).await, Predecessor::None);
     }
 }

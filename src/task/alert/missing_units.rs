@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::host::systemctl;
-use crate::host::systemctl::Properties;
+use crate::host::systemctl::UnitProperties;
 use crate::printable::printable;
 
 /// What is asked of each unit.
@@ -15,7 +15,7 @@ const DEPTH: usize = 4;
 
 /// A unit that did not come up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lacking {
+pub struct MissingUnit {
     /// Its name.
     pub unit: String,
     /// systemd's result of its last run; `success` if it has not been started at all.
@@ -26,7 +26,7 @@ pub struct Lacking {
     pub mount: Option<(String, String)>,
 }
 
-impl Lacking {
+impl MissingUnit {
     /// Whether it was tried and failed, so that the journal has lines of that.
     pub fn has_failed(&self) -> bool {
         !matches!(self.result.as_str(), "" | "success")
@@ -34,7 +34,7 @@ impl Lacking {
 }
 
 /// The units without which `unit` is not started and that are not active, the nearest first.
-pub async fn of(unit: &str) -> Vec<Lacking> {
+pub async fn of(unit: &str) -> Vec<MissingUnit> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::from([unit.to_owned()]);
     let mut asked = vec![unit.to_owned()];
@@ -44,7 +44,7 @@ pub async fn of(unit: &str) -> Vec<Lacking> {
         if needed.is_empty() {
             break;
         }
-        let lacking: Vec<Lacking> = systemctl::show(needed, PROPERTIES).await.iter().filter_map(lacking).collect();
+        let lacking: Vec<MissingUnit> = systemctl::show(needed, PROPERTIES).await.iter().filter_map(lacking).collect();
         asked = lacking.iter().map(|one| one.unit.clone()).collect();
         found.extend(lacking);
         if asked.is_empty() {
@@ -54,7 +54,7 @@ pub async fn of(unit: &str) -> Vec<Lacking> {
     found
 }
 
-fn needs(unit: &Properties) -> Vec<String> {
+fn needs(unit: &UnitProperties) -> Vec<String> {
     let names =
         ["Requires", "BindsTo", "Requisite"].into_iter().flat_map(|kind| unit.get(kind).split_ascii_whitespace());
     // A slice comes with what is in it.
@@ -62,7 +62,7 @@ fn needs(unit: &Properties) -> Vec<String> {
 }
 
 /// A service may be inactive because it has done its work.
-fn lacking(unit: &Properties) -> Option<Lacking> {
+fn lacking(unit: &UnitProperties) -> Option<MissingUnit> {
     let name = unit.get("Id");
     let is_lacking = match unit.get("ActiveState") {
         "failed" => true,
@@ -70,7 +70,7 @@ fn lacking(unit: &Properties) -> Option<Lacking> {
         _ => false,
     };
     let mount = name.ends_with(".mount").then(|| (unit.get("Where").to_owned(), unit.get("What").to_owned()));
-    is_lacking.then(|| Lacking {
+    is_lacking.then(|| MissingUnit {
         unit: name.to_owned(),
         result: unit.get("Result").to_owned(),
         invocation: unit.get("InvocationID").to_owned(),
@@ -79,7 +79,7 @@ fn lacking(unit: &Properties) -> Option<Lacking> {
 }
 
 /// What is missing, and what to do before `task` can be started again.
-pub fn in_words(units: &[Lacking], task: &str) -> (String, String) {
+pub fn in_words(units: &[MissingUnit], task: &str) -> (String, String) {
     let (retry, task) = (|unit: &str| format!("systemctl start {}", printable(unit)), printable(task));
     let Some(first) = units.first() else {
         return (
@@ -114,7 +114,7 @@ pub fn in_words(units: &[Lacking], task: &str) -> (String, String) {
 mod tests {
     use super::*;
 
-    fn found(text: &str) -> Vec<Lacking> {
+    fn found(text: &str) -> Vec<MissingUnit> {
         systemctl::parse(text).iter().filter_map(lacking).collect()
     }
 

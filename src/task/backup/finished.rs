@@ -2,16 +2,18 @@
 
 use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Compression, Contents, Encryption, Manifest, Omission, Server, StoredFile, VERSION};
+use crate::catalogue::manifest::{
+    Compression, Encryption, Manifest, ObjectCounts, Omission, Server, StoredFile, VERSION,
+};
 use crate::identity::Identity;
 use crate::postgres::dump::Dumped;
-use crate::postgres::facts::Facts;
+use crate::postgres::facts::DatabaseFacts;
 use crate::store::Upload;
 use crate::store::local::LocalFolder;
-use crate::task::backup::Run;
+use crate::task::backup::BackupRun;
 
 /// A backup that waits for its name.
-pub struct Whole {
+pub struct FinishedBackup {
     /// Id.
     pub id: String,
     /// Database.
@@ -21,7 +23,7 @@ pub struct Whole {
     /// The server.
     pub identity: Identity,
     /// The archive.
-    pub archive: Sealed,
+    pub archive: DurableArchive,
     /// The files beside the archive, in the order of `files`.
     pub beside: Vec<Box<dyn Upload>>,
     /// All files, the archive's first.
@@ -31,7 +33,7 @@ pub struct Whole {
     /// What the archive has.
     pub dumped: Dumped,
     /// What the snapshot told.
-    pub facts: Facts,
+    pub facts: DatabaseFacts,
     /// What the archive does not have.
     pub omitted: Vec<Omission>,
     /// What pg_dump and pg_dumpall warned of, and what is to be said of the backup besides.
@@ -43,16 +45,16 @@ pub struct Whole {
 }
 
 /// An archive that is durable under its temporary name.
-pub enum Sealed {
+pub enum DurableArchive {
     /// One file.
     File(Box<dyn Upload>),
     /// A folder.
     Folder(LocalFolder),
 }
 
-impl Whole {
+impl FinishedBackup {
     /// The manifest, which says of an encrypted backup what everybody may read.
-    pub fn manifest(&self, run: &Run<'_>) -> Manifest {
+    pub fn manifest(&self, run: &BackupRun<'_>) -> Manifest {
         let mut manifest = self.whole_manifest(run);
         if manifest.encryption.is_some() {
             manifest.conceal(self.own_words.clone());
@@ -61,7 +63,7 @@ impl Whole {
     }
 
     /// The manifest with all that is known.
-    pub fn whole_manifest(&self, run: &Run<'_>) -> Manifest {
+    pub fn whole_manifest(&self, run: &BackupRun<'_>) -> Manifest {
         let settings = &run.settings;
         let facts = &self.facts;
         Manifest {
@@ -89,7 +91,7 @@ impl Whole {
             partial: settings.options.partial || self.omitted.iter().any(|omission| omission.rewritten),
             dump_options: settings.options.arguments.clone(),
             files: self.files.clone(),
-            contents: Contents {
+            contents: ObjectCounts {
                 tables: self.dumped.tables(),
                 rows: self.rows,
                 large_objects: self.dumped.large_objects,

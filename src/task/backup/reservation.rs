@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::catalogue::announcement::{Claim, Claimed};
+use crate::blocking::joined;
+use crate::catalogue::announcement::{Announcement, Claimed};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
 use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::task::backup::{PROMPT, Run, attempt};
+use crate::task::backup::{BackupRun, PROMPT, attempt};
 
 /// How long a bucket that will only get a copy may keep a dump from beginning.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub struct Name {
 ///
 /// # Errors
 /// `TryAgain` where the run is told to stop: then nothing stays announced.
-pub async fn take(run: &Run<'_>, database: &str, identity: Identity) -> Result<Name> {
+pub async fn take(run: &BackupRun<'_>, database: &str, identity: Identity) -> Result<Name> {
     loop {
         let started = super::now();
         let id = name::id(database, started);
@@ -64,12 +64,12 @@ fn is_free(local: &LocalStore, id: &str) -> Result<bool> {
 
 /// Whether the bucket gives us this name. One that does not answer keeps no backup from the directory: its copy then
 /// finds out later whether the name was free.
-async fn is_ours(run: &Run<'_>, id: &str, identity: &Identity) -> Result<bool> {
+async fn is_ours(run: &BackupRun<'_>, id: &str, identity: &Identity) -> Result<bool> {
     let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else {
         return Ok(true);
     };
     let server = Claimed { identity: identity.clone() };
-    let claim = Claim { id: id.to_owned(), maker: run.place.maker(), server };
+    let claim = Announcement { id: id.to_owned(), maker: run.place.maker(), server };
     let keys = keys(run, id);
     let location = bucket.location();
     let mut announcing = tokio::task::spawn_blocking(move || announce(bucket.as_ref(), &claim, &keys));
@@ -99,17 +99,17 @@ async fn is_ours(run: &Run<'_>, id: &str, identity: &Identity) -> Result<bool> {
 }
 
 /// Keys of everything that a backup may have in a store, the manifest last.
-fn keys(run: &Run<'_>, id: &str) -> Vec<String> {
+fn keys(run: &BackupRun<'_>, id: &str) -> Vec<String> {
     attempt::keys(run, id).into_iter().chain([Manifest::key(id)]).collect()
 }
 
-fn announce(bucket: &dyn Store, claim: &Claim, keys: &[String]) -> Result<bool> {
+fn announce(bucket: &dyn Store, claim: &Announcement, keys: &[String]) -> Result<bool> {
     let manifest = Manifest::key(&claim.id);
     let announcement = claim.to_json()?;
     let mut tries = 0;
     while let Err(error) = bucket.announce(&manifest, &announcement) {
         tries += 1;
-        match Claim::read(bucket, &claim.id)? {
+        match Announcement::read(bucket, &claim.id)? {
             Some(_) => return Ok(false),
             // It may have been in the way, and be gone by now.
             None if error.kind() == Kind::CannotWrite && tries < TRIES => {}
@@ -126,7 +126,7 @@ fn announce(bucket: &dyn Store, claim: &Claim, keys: &[String]) -> Result<bool> 
 }
 
 /// Gives a name back whose backup came to nothing.
-pub async fn give_back(run: &Run<'_>, id: &str) {
+pub async fn give_back(run: &BackupRun<'_>, id: &str) {
     let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else { return };
     // The announcement goes last: while it is there, it tells whose the others are.
     let keys = match run.local {

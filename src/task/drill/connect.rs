@@ -15,13 +15,13 @@ use crate::host::surroundings::Surroundings;
 
 /// A sandbox that waits for its order.
 #[derive(Debug)]
-pub struct Link {
+pub struct SandboxLink {
     /// The stream to it.
     pub stream: UnixStream,
     child: Option<Child>,
 }
 
-impl Link {
+impl SandboxLink {
     /// Connects to a sandbox, or starts one of our own where that was asked for.
     ///
     /// # Errors
@@ -42,13 +42,13 @@ impl Link {
     }
 }
 
-fn connect(socket: &Path) -> Result<Link> {
+fn connect(socket: &Path) -> Result<SandboxLink> {
     let stream = UnixStream::connect(socket).map_err(|error| {
         let why = crate::error::reason(&error);
         let message = format!("there is no sandbox at {}: {why}", socket.display());
         Error::new(Kind::NotHere, message).hint(hint(&error, socket, &Surroundings::here()))
     })?;
-    Ok(Link { stream, child: None })
+    Ok(SandboxLink { stream, child: None })
 }
 
 fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
@@ -66,7 +66,7 @@ fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
     }
 }
 
-fn start(args: &DrillArgs) -> Result<Link> {
+fn start(args: &DrillArgs) -> Result<SandboxLink> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
     let (stream, theirs) = UnixStream::pair().map_err(cannot)?;
     let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
@@ -80,7 +80,7 @@ fn start(args: &DrillArgs) -> Result<Link> {
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
     // Ctrl-C at a terminal reaches us, and the end of the stream reaches it.
     let child = command.process_group(0).spawn().map_err(cannot)?;
-    Ok(Link { stream, child: Some(child) })
+    Ok(SandboxLink { stream, child: Some(child) })
 }
 
 /// Arguments of a sandbox whose standard input is the stream.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::calendar::tasks::{Setting, TASKS};
+use crate::calendar::tasks::{ScheduleSetting, TASKS};
 use crate::config::Place;
 use crate::health::facts::{NotDrilled, Trouble};
 use crate::host::state;
@@ -21,16 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A drill that was due.
 #[derive(Debug)]
-pub struct Turn {
+pub struct DueDrill {
     /// Database.
     pub database: String,
     /// What came of it.
-    pub held: Held,
+    pub held: DrillAttempt,
 }
 
 /// Whether a drill was held.
 #[derive(Debug)]
-pub enum Held {
+pub enum DrillAttempt {
     /// It was, whatever its result.
     Yes,
     /// None can be held here, and why.
@@ -54,7 +54,7 @@ struct NotHeld {
 }
 
 /// Remembers what came of the drills that were due. Databases without one are forgotten.
-pub async fn note(place: &Place, turns: Vec<Turn>) {
+pub async fn note(place: &Place, turns: Vec<DueDrill>) {
     let noted = async {
         let file = StateFile::open(place, NAME, PATIENCE).await?;
         let before: State = file.read()?;
@@ -65,13 +65,13 @@ pub async fn note(place: &Place, turns: Vec<Turn>) {
     }
 }
 
-fn after(before: &State, turns: Vec<Turn>, now: Timestamp) -> State {
-    let one = |Turn { database, held }| {
+fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
+    let one = |DueDrill { database, held }| {
         let known = before.not_held.get(&database);
         let not_held = match held {
-            Held::Yes => None,
-            Held::Unknown => known.cloned(),
-            Held::No(Trouble { message, hint }) => Some(NotHeld {
+            DrillAttempt::Yes => None,
+            DrillAttempt::Unknown => known.cloned(),
+            DrillAttempt::No(Trouble { message, hint }) => Some(NotHeld {
                 turns: known.map_or(0, |known| known.turns).saturating_add(1),
                 since: known.map_or(now, |known| known.since),
                 reason: message,
@@ -85,8 +85,9 @@ fn after(before: &State, turns: Vec<Turn>, now: Timestamp) -> State {
 
 /// The databases whose last drills could not be held; none where drills are switched off.
 pub fn not_held(place: &Place) -> Vec<NotDrilled> {
-    let is_off =
-        TASKS.iter().any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == Setting::Off);
+    let is_off = TASKS
+        .iter()
+        .any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == ScheduleSetting::Off);
     if is_off {
         return Vec::new();
     }
@@ -106,15 +107,15 @@ mod tests {
 
     #[test]
     fn turns_are_counted_until_a_drill_is_held() {
-        let turn = |held| vec![Turn { database: "shop".to_owned(), held }];
-        let no = || turn(Held::No(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
+        let turn = |held| vec![DueDrill { database: "shop".to_owned(), held }];
+        let no = || turn(DrillAttempt::No(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
         let once = after(&State::default(), no(), first);
         let twice = after(&once, no(), later);
         let found = &twice.not_held["shop"];
         assert_eq!((found.turns, found.since), (2, first));
-        assert_eq!(after(&twice, turn(Held::Unknown), later).not_held["shop"].turns, 2);
-        assert!(after(&twice, turn(Held::Yes), later).not_held.is_empty());
+        assert_eq!(after(&twice, turn(DrillAttempt::Unknown), later).not_held["shop"].turns, 2);
+        assert!(after(&twice, turn(DrillAttempt::Yes), later).not_held.is_empty());
         assert!(after(&twice, Vec::new(), later).not_held.is_empty());
     }
 }

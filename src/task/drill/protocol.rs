@@ -10,10 +10,10 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::manifest::Properties;
+use crate::catalogue::manifest::DatabaseProperties;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
-use crate::fingerprint::compare::{Rows, Value};
+use crate::fingerprint::compare::{ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
 
 /// Version of these messages. Both sides are of one installation, and a sandbox refuses any other.
@@ -62,7 +62,7 @@ const FRAMES: &[(Frame, u8)] = &[
 
 /// What is to be restored, and what is asked of it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Order {
+pub struct DrillOrder {
     /// [`VERSION`].
     pub version: u32,
     /// Id of the backup.
@@ -78,7 +78,7 @@ pub struct Order {
     /// Name of the role with OID 10; empty if nobody knows.
     pub bootstrap_role: String,
     /// What belongs to the database.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// Its extensions.
     pub extensions: Vec<String>,
     /// Size of the plain archive, in bytes.
@@ -140,7 +140,7 @@ pub enum Message {
     /// What was found of the next tables, in the order's order.
     Tables {
         /// Of each.
-        found: Vec<Found>,
+        found: Vec<FoundTable>,
     },
     /// What was found of the next sequences, in the order's order.
     Sequences {
@@ -178,7 +178,7 @@ pub enum Message {
 /// What was found under a table's name.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum FoundTable {
     /// Its rows.
     All(Sum),
     /// These rows, in which numbers of objects print as names.
@@ -206,32 +206,32 @@ pub struct Position {
     pub is_called: bool,
 }
 
-impl From<&Rows> for Found {
-    fn from(rows: &Rows) -> Self {
+impl From<&ObservedRows> for FoundTable {
+    fn from(rows: &ObservedRows) -> Self {
         match rows {
-            Rows::All(sum) => Found::All(*sum),
-            Rows::Named(sum) => Found::Named(*sum),
-            Rows::Counted(rows) => Found::Counted(*rows),
-            Rows::Absent => Found::Absent,
-            Rows::Foreign => Found::Foreign,
-            Rows::OtherColumns => Found::OtherColumns,
-            Rows::NoTable(_) => Found::NoTable,
-            Rows::Unnamed => Found::Unnamed,
+            ObservedRows::All(sum) => FoundTable::All(*sum),
+            ObservedRows::Named(sum) => FoundTable::Named(*sum),
+            ObservedRows::Counted(rows) => FoundTable::Counted(*rows),
+            ObservedRows::Absent => FoundTable::Absent,
+            ObservedRows::Foreign => FoundTable::Foreign,
+            ObservedRows::OtherColumns => FoundTable::OtherColumns,
+            ObservedRows::NoTable(_) => FoundTable::NoTable,
+            ObservedRows::Unnamed => FoundTable::Unnamed,
         }
     }
 }
 
-impl From<Found> for Rows {
-    fn from(found: Found) -> Self {
+impl From<FoundTable> for ObservedRows {
+    fn from(found: FoundTable) -> Self {
         match found {
-            Found::All(sum) => Rows::All(sum),
-            Found::Named(sum) => Rows::Named(sum),
-            Found::Counted(rows) => Rows::Counted(rows),
-            Found::Absent => Rows::Absent,
-            Found::Foreign => Rows::Foreign,
-            Found::OtherColumns => Rows::OtherColumns,
-            Found::NoTable => Rows::NoTable("thing without rows"),
-            Found::Unnamed => Rows::Unnamed,
+            FoundTable::All(sum) => ObservedRows::All(sum),
+            FoundTable::Named(sum) => ObservedRows::Named(sum),
+            FoundTable::Counted(rows) => ObservedRows::Counted(rows),
+            FoundTable::Absent => ObservedRows::Absent,
+            FoundTable::Foreign => ObservedRows::Foreign,
+            FoundTable::OtherColumns => ObservedRows::OtherColumns,
+            FoundTable::NoTable => ObservedRows::NoTable("thing without rows"),
+            FoundTable::Unnamed => ObservedRows::Unnamed,
         }
     }
 }
@@ -309,8 +309,9 @@ mod tests {
         let mut stream = Vec::new();
         write(&mut stream, Frame::Data, b"rows").unwrap();
         write(&mut stream, Frame::End, b"").unwrap();
-        let message =
-            Message::Tables { found: vec![Found::All(Sum { rows: 1, bytes: 2, hash: u128::MAX }), Found::Absent] };
+        let message = Message::Tables {
+            found: vec![FoundTable::All(Sum { rows: 1, bytes: 2, hash: u128::MAX }), FoundTable::Absent],
+        };
         write_json(&mut stream, Frame::Message, &message).unwrap();
         let (mut from, mut bytes) = (stream.as_slice(), Vec::new());
         assert_eq!(read(&mut from, &mut bytes).unwrap(), Some(Frame::Data));
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(read(&mut from, &mut bytes).unwrap(), Some(Frame::End));
         assert_eq!(read(&mut from, &mut bytes).unwrap(), Some(Frame::Message));
         let Message::Tables { found } = document(&bytes).unwrap() else { panic!("another message") };
-        assert!(matches!(found[..], [Found::All(Sum { rows: 1, bytes: 2, hash: u128::MAX }), Found::Absent]));
+        assert!(matches!(found[..], [FoundTable::All(Sum { rows: 1, bytes: 2, hash: u128::MAX }), FoundTable::Absent]));
         assert_eq!(read(&mut from, &mut bytes).unwrap(), None);
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::error::{Cause, Error, Kind, Result};
-use crate::fingerprint::compare::{Held, Objects, Rows, Value};
+use crate::fingerprint::compare::{Objects, Observed, ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects};
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
@@ -47,9 +47,9 @@ pub struct Restored {
 
 /// What is in the restored database.
 #[derive(Debug)]
-pub struct Found {
+pub struct RestoredContents {
     /// Rows, sequences and large objects.
-    pub held: Held,
+    pub held: Observed,
     /// Objects by their kind.
     pub objects: BTreeMap<String, u64>,
     /// What failed at last: the database's properties, for one.
@@ -59,13 +59,13 @@ pub struct Found {
 }
 
 /// Who listens to a sandbox.
-pub struct Hearing {
+pub struct Receiver {
     messages: mpsc::Receiver<Result<Message>>,
     heard_any: bool,
     begun: Instant,
 }
 
-impl Hearing {
+impl Receiver {
     /// Begins to listen, on a thread that ends with the stream.
     pub fn begin(mut from: UnixStream) -> Self {
         let (tell, messages) = mpsc::channel(WAITING);
@@ -84,7 +84,7 @@ impl Hearing {
                 }
             }
         });
-        Hearing { messages, heard_any: false, begun: Instant::now() }
+        Receiver { messages, heard_any: false, begun: Instant::now() }
     }
 
     /// The next message; what ends every drill alike is an error.
@@ -150,10 +150,10 @@ impl Hearing {
     }
 
     /// Waits for what was found of everything that is expected.
-    pub async fn found(&mut self, expected: Option<&Fingerprints>, moved: &Counter) -> Result<Found> {
+    pub async fn found(&mut self, expected: Option<&Fingerprints>, moved: &Counter) -> Result<RestoredContents> {
         let (tables, sequences) = expected.map_or((0, 0), |all| (all.tables.len(), all.sequences.len()));
-        let mut found = Found {
-            held: Held { large_objects: Objects::All(LargeObjects::default()), ..Held::default() },
+        let mut found = RestoredContents {
+            held: Observed { large_objects: Objects::All(LargeObjects::default()), ..Observed::default() },
             objects: BTreeMap::new(),
             failure: None,
             at: Instant::now(),
@@ -165,7 +165,7 @@ impl Hearing {
             }
             match message {
                 Message::Looked { bytes } => moved.set(bytes),
-                Message::Tables { found: more } => found.held.tables.extend(more.into_iter().map(Rows::from)),
+                Message::Tables { found: more } => found.held.tables.extend(more.into_iter().map(ObservedRows::from)),
                 Message::Sequences { found: more } => {
                     found.held.sequences.extend(more.into_iter().map(|value| value.map(Value::from)));
                 }
@@ -230,25 +230,25 @@ fn text(text: &str) -> String {
 mod tests {
     use super::*;
 
-    async fn heard(told: Option<&Message>, begun: Duration) -> Error {
+    async fn connection_lost(told: Option<&Message>, begun: Duration) -> Error {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         if let Some(message) = told {
             protocol::write_json(&mut theirs, Frame::Message, message).unwrap();
         }
         drop(theirs);
-        let mut hearing = Hearing::begin(ours);
+        let mut hearing = Receiver::begin(ours);
         hearing.begun = Instant::now().checked_sub(begun).unwrap();
         hearing.ready().await.unwrap_err()
     }
 
     #[tokio::test]
     async fn why_a_sandbox_has_hung_up() {
-        let busy = heard(None, Duration::ZERO).await;
+        let busy = connection_lost(None, Duration::ZERO).await;
         assert_eq!((busy.kind(), busy.cause()), (Kind::TryAgain, None));
-        let killed = heard(None, REFUSAL).await;
+        let killed = connection_lost(None, REFUSAL).await;
         assert_eq!(killed.kind(), Kind::Unavailable);
         assert!(killed.hint_text().unwrap().contains("want of memory"), "{killed}");
-        let stopped = heard(Some(&Message::Stopped), Duration::ZERO).await;
+        let stopped = connection_lost(Some(&Message::Stopped), Duration::ZERO).await;
         assert_eq!((stopped.kind(), stopped.cause()), (Kind::TryAgain, Some(Cause::SandboxStopped)));
     }
 }

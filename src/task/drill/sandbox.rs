@@ -14,17 +14,17 @@ use std::path::PathBuf;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use crate::blocking;
 use crate::cli::SandboxArgs;
 use crate::config::processors;
 use crate::error::{Error, Kind, Result};
 use crate::host::memory;
 use crate::host::staging::Staging;
-use crate::host::thread::joined;
 use crate::postgres::cluster::{Cluster, Plan};
 use crate::postgres::programs::Programs;
 use crate::stop::Stop;
 use crate::task::drill::protocol;
-use crate::task::drill::protocol::{Message, Order};
+use crate::task::drill::protocol::{DrillOrder, Message};
 
 mod examine;
 mod folders;
@@ -41,7 +41,7 @@ mod room;
 
 use outbox::Outbox;
 use receive::Incoming;
-use restore::{Failed, Restore};
+use restore::{DrillFailure, Restore};
 use room::Watch;
 
 /// Holds the drill at standard input, or those that come to a socket.
@@ -70,35 +70,35 @@ async fn hold(args: &SandboxArgs, stream: UnixStream, stop: &Stop) -> Result<()>
     let broken = |error: io::Error| Error::read("the stream to the drill", &error);
     let mut incoming = stream.try_clone().map_err(broken)?;
     let outbox = Outbox::new(stream);
-    let reading = tokio::task::spawn_blocking(move || {
+    let ((order, globals), incoming) = blocking::run(stop, move || {
         let asked = receive::order(&mut incoming)?;
         Ok((asked, incoming))
-    });
-    let ((order, globals), incoming) = stop.or(async { joined(reading.await) }).await?;
+    })
+    .await?;
     let (told, stop) = (stop, stop.child());
     let last = match ground(args, &order, &stop).await {
-        Err(error) => Failed::Here(error).message(),
+        Err(error) => DrillFailure::Here(error).message(),
         Ok(ground) => {
             let watch = Watch::begin(&ground.spool, &stop)?;
-            let held = held(&order, &ground, (&globals, incoming), &outbox, &stop).await;
-            let held = watch.shortage().map_or(held, |error| Err(Failed::Here(error)));
+            let held = serve_one(&order, &ground, (&globals, incoming), &outbox, &stop).await;
+            let held = watch.shortage().map_or(held, |error| Err(DrillFailure::Here(error)));
             drop(tokio::task::spawn_blocking(move || drop(ground)).await);
-            held.map_or_else(Failed::message, |()| Message::Done)
+            held.map_or_else(DrillFailure::message, |()| Message::Done)
         }
     };
     // What was restored was stopped with us, and fails for that.
     let last = if told.requested() && !matches!(last, Message::Done) { Message::Stopped } else { last };
-    outbox.tell(last).await
+    outbox.send(last).await
 }
 
 /// Makes the cluster while the archive already comes, and stops it at the end.
-async fn held(
-    order: &Order,
+async fn serve_one(
+    order: &DrillOrder,
     ground: &Ground,
     (globals, stream): (&[u8], UnixStream),
     outbox: &Outbox,
     stop: &Stop,
-) -> std::result::Result<(), Failed> {
+) -> std::result::Result<(), DrillFailure> {
     let ours = stream.try_clone().map_err(|error| Error::read("the stream to the drill", &error))?;
     let incoming = Incoming::begin(stream, order.format, &ground.spool, stop.clone())?;
     let held = match Cluster::make(ground.plan(order), stop).await {
@@ -110,9 +110,9 @@ async fn held(
         }
         Err(error) if ipc::is_used_up() => {
             let hint = "the System V shared memory of this machine or container is used up (ipcs --shmems): restart the sandbox's container";
-            Err(Failed::Here(Error::new(Kind::System, error.message()).hint(hint)))
+            Err(DrillFailure::Here(Error::new(Kind::System, error.message()).hint(hint)))
         }
-        Err(error) => Err(Failed::Here(error)),
+        Err(error) => Err(DrillFailure::Here(error)),
     };
     // The folder is about to go, and nothing more may come into it. A stream that has ended already says so.
     ours.shutdown(Shutdown::Read).ok();
@@ -120,11 +120,11 @@ async fn held(
 }
 
 /// A drill as a table of contents.
-async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: Incoming) -> std::result::Result<(), Failed> {
+async fn drill(restore: &Restore<'_>, globals: &[u8], incoming: Incoming) -> std::result::Result<(), DrillFailure> {
     let mut empty = restore.make_database(globals).await?;
-    restore.outbox.tell(Message::Ready { postgres: restore.cluster.version.clone() }).await?;
+    restore.outbox.send(Message::Ready { postgres: restore.cluster.version.clone() }).await?;
     let rows = restore.fill(&mut empty, incoming).await?;
-    examine::tell(restore, empty.connection(), empty.name(), &rows).await?;
+    examine::report(restore, empty.connection(), empty.name(), &rows).await?;
     let connection = empty.connection().clone();
     empty.publish(restore.order).await?;
     // The table of contents has the database itself, with its comment, its rights and its settings.
@@ -142,7 +142,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn plan<'a>(&'a self, order: &'a Order) -> Plan<'a> {
+    fn plan<'a>(&'a self, order: &'a DrillOrder) -> Plan<'a> {
         let superuser = if order.bootstrap_role.is_empty() { "postgres" } else { order.bootstrap_role.as_str() };
         let Ground { programs, jobs, cluster, .. } = self;
         Plan { programs, folder: cluster, superuser, jobs: *jobs, memory: memory::available() }
@@ -150,7 +150,7 @@ impl Ground {
 }
 
 /// Looks whether the drill can be held here. Any error says why it cannot.
-async fn ground(args: &SandboxArgs, order: &Order, stop: &Stop) -> Result<Ground> {
+async fn ground(args: &SandboxArgs, order: &DrillOrder, stop: &Stop) -> Result<Ground> {
     if order.version != protocol::VERSION {
         return Err(Error::new(Kind::System, "the sandbox is of another version of pgcellar")
             .hint("restart pgcellar-drill-sandbox.socket, or the sandbox's container"));

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::blocking::joined;
+use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
 use crate::config::Format;
 use crate::config::dump_options::DumpOptions;
 use crate::error::Result;
 use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
 use crate::host::progress::Counter;
-use crate::host::thread::joined;
 use crate::restore::archive::{Archive, major};
 use crate::stop::Stop;
 use crate::task::drill::protocol;
-use crate::task::drill::protocol::{Frame, Head, Order, PIECE};
+use crate::task::drill::protocol::{DrillOrder, Frame, Head, PIECE};
 
 /// What is wanted of the sandbox. It is told names, and no sum that it is to find.
 pub fn order(
@@ -26,8 +26,8 @@ pub fn order(
     manifest: &Manifest,
     expected: Option<&Fingerprints>,
     jobs: Option<usize>,
-) -> Result<Order> {
-    Ok(Order {
+) -> Result<DrillOrder> {
+    Ok(DrillOrder {
         version: protocol::VERSION,
         id: manifest.id.clone(),
         database: manifest.database.clone(),
@@ -90,7 +90,7 @@ pub struct Sending {
 
 impl Sending {
     /// Begins to send the order, the roles and the archive. It ends with the stream.
-    pub fn begin(to: UnixStream, order: Order, archive: &Arc<Archive>, moved: &Counter, stop: &Stop) -> Self {
+    pub fn begin(to: UnixStream, order: DrillOrder, archive: &Arc<Archive>, moved: &Counter, stop: &Stop) -> Self {
         let (archive, moved, stop) = (Arc::clone(archive), moved.clone(), stop.clone());
         let span = Arc::new(Span::default());
         let noted = Arc::clone(&span);
@@ -137,10 +137,10 @@ impl Sending {
 }
 
 /// Sends the order and the roles. Blocks.
-fn ask(to: &UnixStream, order: &Order, archive: &Archive, stop: &Stop) -> Result<Sent> {
+fn ask(to: &UnixStream, order: &DrillOrder, archive: &Archive, stop: &Stop) -> Result<Sent> {
     let mut frames = Frames { to, frame: Frame::Globals, unheard: false };
     frames.json(Frame::Order, order);
-    let globals = archive.manifest.iter().find_map(|manifest| manifest.files(Role::Globals).next());
+    let globals = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Globals).next());
     if let Some(file) = globals {
         frames.file(archive, file, &Counter::default(), stop)?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::catalogue::inventory::{Asked, Merged};
+use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::archive_sha256;
 use crate::cli::DrillArgs;
@@ -22,20 +22,20 @@ pub struct Subject {
 }
 
 /// The backup that is asked for, or the newest good one of each database.
-pub fn find(merged: &Merged, args: &DrillArgs, stores: &[Arc<dyn Store>]) -> Result<Vec<Subject>> {
+pub fn find(merged: &Inventory, args: &DrillArgs, stores: &[Arc<dyn Store>]) -> Result<Vec<Subject>> {
     let database = args.database.as_deref();
     if !args.each {
-        return Ok(vec![subject(merged, Asked { id: &args.id, database, verb: "drill" }, stores)?]);
+        return Ok(vec![subject(merged, BackupQuery { id: &args.id, database, verb: "drill" }, stores)?]);
     }
     let databases: BTreeSet<&str> = merged.own(database).map(|group| group.manifest().database.as_str()).collect();
     if databases.is_empty() {
         return Err(Error::new(Kind::Missing, "there is no backup to drill").hint("pgcellar list shows what there is"));
     }
-    let newest = |name| subject(merged, Asked { id: "latest", database: Some(name), verb: "drill" }, stores);
+    let newest = |name| subject(merged, BackupQuery { id: "latest", database: Some(name), verb: "drill" }, stores);
     databases.into_iter().map(newest).collect()
 }
 
-fn subject(merged: &Merged, asked: Asked<'_>, stores: &[Arc<dyn Store>]) -> Result<Subject> {
+fn subject(merged: &Inventory, asked: BackupQuery<'_>, stores: &[Arc<dyn Store>]) -> Result<Subject> {
     let choice = merged.resolve(asked)?;
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let manifest = choice.copy.manifest.clone();

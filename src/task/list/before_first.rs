@@ -1,6 +1,6 @@
 //! What there is to list before the first backup.
 
-use crate::catalogue::inventory::Merged;
+use crate::catalogue::inventory::Inventory;
 use crate::config::{Place, default_directory};
 use crate::error::{Error, Kind, Result};
 use crate::host::mounts;
@@ -9,7 +9,7 @@ use crate::store::local::usable;
 
 /// Before the first backup there is an empty list, also where that backup will make the folder. An error is that the backups may
 /// be on a disk which is not mounted.
-pub fn before_the_first(merged: &mut Merged, place: &Place) -> Result<()> {
+pub fn before_the_first(merged: &mut Inventory, place: &Place) -> Result<()> {
     let Some(folder) = &place.directory else { return Ok(()) };
     let local = folder.display().to_string();
     let unread = merged.unread.iter().position(|one| one.store == "local" && one.error.kind() == Kind::Missing);

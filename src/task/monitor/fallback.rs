@@ -6,8 +6,8 @@ use crate::error::{Error, Kind, Result};
 use crate::health::Finding;
 use crate::stop::Stop;
 use crate::task::monitor::check::cannot_look;
-use crate::task::monitor::gather::look;
-use crate::task::monitor::notify::tell;
+use crate::task::monitor::gather::gather;
+use crate::task::monitor::notify::mail;
 
 /// Looks at what can be looked at, and mails what is new of it and of `unstarted`, which says why the monitor itself does not
 /// run. So it is one mail, however often the timer comes.
@@ -28,9 +28,9 @@ pub async fn notify(
     check.health.place = args.clone();
     check.health.without_credentials = true;
     let mut findings = vec![unstarted];
-    match look(&check.health, stop).await {
+    match gather(&check.health, stop).await {
         Ok(looked) => findings.extend(looked.findings),
         Err(error) => findings.push(cannot_look(&error)),
     }
-    tell(settings, place, &findings, None, || None).await
+    mail(settings, place, &findings, None, || None).await
 }

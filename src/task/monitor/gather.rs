@@ -10,7 +10,9 @@ use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
 use crate::health::checks;
-use crate::health::facts::{ClosedFolder, Expected, Facts, Server, StoreFacts, Trouble, Unit, UnitTrouble};
+use crate::health::facts::{
+    ClosedFolder, ExpectedDatabase, Facts, ServerState, StoreFacts, Trouble, Unit, UnitTrouble,
+};
 use crate::health::{Finding, Level};
 use crate::host::inaccessible;
 use crate::host::inaccessible::Closed;
@@ -19,7 +21,7 @@ use crate::postgres::databases::{self, OnServer};
 use crate::stop::Stop;
 use crate::task::drill::missed;
 use crate::task::schedule::state;
-use crate::task::schedule::state::Failed;
+use crate::task::schedule::state::FailedRun;
 
 pub mod disk;
 pub mod first_seen;
@@ -41,7 +43,7 @@ const ASKING: Duration = Duration::from_secs(30);
 
 /// What is known of an instance, and what was found in it.
 #[derive(Debug)]
-pub struct Looked {
+pub struct Gathered {
     /// The facts.
     pub facts: Facts,
     /// The thresholds.
@@ -50,22 +52,23 @@ pub struct Looked {
     pub findings: Vec<Finding>,
 }
 
-impl Looked {
+impl Gathered {
     /// The worst level.
     pub fn verdict(&self) -> Level {
         checks::verdict(&self.findings)
     }
 }
 
-/// Looks at the instance. What cannot be reached or read is a finding; an error is a setting that is wrong.
-pub async fn look(args: &HealthArgs, stop: &Stop) -> Result<Looked> {
+/// Gathers the facts of an instance and checks them. What cannot be reached or read is a finding; an error is a setting that
+/// is wrong.
+pub async fn gather(args: &HealthArgs, stop: &Stop) -> Result<Gathered> {
     let settings = MonitorSettings::new(args)?;
-    let facts = stop.or(gather(args, &settings)).await?;
+    let facts = stop.or(facts(args, &settings)).await?;
     let findings = checks::findings(&facts, &settings);
-    Ok(Looked { facts, settings, findings })
+    Ok(Gathered { facts, settings, findings })
 }
 
-async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
+async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
     let now = Timestamp::now();
     let (args, unusable_keys) = keys::check(args);
     let place = Place::new(&args.place)?;
@@ -108,7 +111,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
             Some(since) => backups.due(since, now).await.filter(|due| !has_failed(since, due)),
             None => None,
         };
-        databases.push(Expected { first_due, name });
+        databases.push(ExpectedDatabase { first_due, name });
     }
     Ok(Facts {
         now,
@@ -134,7 +137,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
 }
 
 /// A task of a scheduler, which stands for the service of a unit.
-fn failed_task((name, failed): (String, Failed)) -> Unit {
+fn failed_task((name, failed): (String, FailedRun)) -> Unit {
     Unit { name, trouble: UnitTrouble::Failed(failed.how) }
 }
 
@@ -183,7 +186,7 @@ fn expected(
 
 /// What a server tells.
 struct OfServer {
-    server: Server,
+    server: ServerState,
     half_dropped: Vec<String>,
     products: Vec<Product>,
 }
@@ -199,12 +202,12 @@ fn of_server(
     let told = |name: &String| !excluded.contains(name) && !of_others.contains(name);
     let nothing = |server| OfServer { server, half_dropped: Vec::new(), products: Vec::new() };
     match on_server {
-        Ok(None) => nothing(Server::NotAsked),
+        Ok(None) => nothing(ServerState::NotAsked),
         Ok(Some(OnServer { whole, half_dropped, products, .. })) => OfServer {
-            server: Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
+            server: ServerState::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
             half_dropped: half_dropped.into_iter().filter(told).collect(),
             products: products.into_iter().filter(|product| told(&product.name)).collect(),
         },
-        Err(error) => nothing(Server::Unreachable(Trouble::from(&error))),
+        Err(error) => nothing(ServerState::Unreachable(Trouble::from(&error))),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
-use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
+use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, local_zone};
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ use crate::restore::database::replaced::Replaced;
 use crate::restore::details::lacking;
 use crate::restore::globals::may_make;
 use crate::restore::globals::roles_first;
-use crate::restore::server::{Needs, Server};
-use crate::restore::source::Wanted;
+use crate::restore::server::{Needs, TargetServer};
+use crate::restore::source::RestoreSource;
 use crate::restore::{options, requirements, selection, staging};
 use crate::stdout;
 use crate::stop::Stop;
@@ -62,20 +62,20 @@ impl Plan {
 /// what verify does.
 pub async fn show(
     args: &RestoreArgs,
-    wanted: Wanted,
+    wanted: RestoreSource,
     target: &str,
     connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
     let mut plan = Plan::default();
     match &wanted {
-        Wanted::Backup(store, known) => {
+        RestoreSource::Backup(store, known) => {
             backup(&mut plan, args, &known.manifest);
             plan.line("from", store.location());
         }
-        Wanted::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
+        RestoreSource::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
     }
-    if let Some(server) = plan.keep(stop.or(Server::open(connection)).await) {
+    if let Some(server) = plan.keep(stop.or(TargetServer::open(connection)).await) {
         let replaced = place(&mut plan, args, &server, target, stop).await;
         let archive = wanted.archive(&server, replaced.as_ref(), stop).await;
         if let Some(archive) = plan.keep(archive).map(Arc::new) {
@@ -92,7 +92,7 @@ pub async fn show(
 
 fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     let contents = &manifest.contents;
-    let plain: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+    let plain: u64 = manifest.files(FileRole::Archive).map(|file| file.plain_bytes).sum();
     plan.line("backup", format!("{}, {}", manifest.id, list::format(manifest)));
     plan.line("made", format!("{} on PostgreSQL {}", second(manifest.started, &local_zone()), manifest.server.version));
     plan.line(
@@ -120,7 +120,7 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     }
     plan.line(
         "compared",
-        match (manifest.files(Role::Fingerprints).next(), args.quick) {
+        match (manifest.files(FileRole::Fingerprints).next(), args.quick) {
             (None, _) => "nothing: the backup has no fingerprints",
             (Some(_), true) => "numbers of rows and large objects, with the backup's fingerprints",
             (Some(_), false) => "every row and large object, with the backup's fingerprints",
@@ -162,7 +162,13 @@ fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
     );
 }
 
-async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &str, stop: &Stop) -> Option<Replaced> {
+async fn place(
+    plan: &mut Plan,
+    args: &RestoreArgs,
+    server: &TargetServer,
+    target: &str,
+    stop: &Stop,
+) -> Option<Replaced> {
     let version = plan.keep(stop.or(server.version()).await).unwrap_or_default();
     plan.line("server", format!("{}, PostgreSQL {version}, as '{}'", server.connection(), server.role));
     let existing = plan.keep(stop.or(server.existing(target)).await).flatten();
@@ -180,7 +186,7 @@ async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &st
     plan.keep(stop.or(Replaced::reserve(server, target, args.replaces())).await).flatten()
 }
 
-async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {
+async fn programs(plan: &mut Plan, archive: &Archive, server: &TargetServer) {
     let bindir = server.connection().bindir.as_deref();
     let made_by = archive.made_by;
     if made_by > server.major {
@@ -200,7 +206,7 @@ async fn needs(
     plan: &mut Plan,
     args: &RestoreArgs,
     archive: &Arc<Archive>,
-    server: &Server,
+    server: &TargetServer,
     stop: &Stop,
 ) -> Vec<String> {
     let part = async { selection::find(archive, selection::asked_for(args)?).await };
@@ -240,7 +246,7 @@ async fn needs(
     extensions.extensions
 }
 
-async fn roles_to_make(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Vec<String>> {
+async fn roles_to_make(archive: &Arc<Archive>, server: &TargetServer, stop: &Stop) -> Result<Vec<String>> {
     let lacking = roles_first::read(archive, server, stop).await?.lacking(server).await?;
     may_make(server, &lacking).await?;
     Ok(lacking)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::catalogue::Status;
-use crate::catalogue::inventory::{Asked, Group, Merged};
+use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::Whose;
 use crate::cli::RestoreArgs;
@@ -16,7 +16,7 @@ use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::identifier;
 use crate::printable::printable;
-use crate::restore::server::Server;
+use crate::restore::server::TargetServer;
 use crate::restore::server::survey::Existing;
 use crate::stop::Stop;
 use crate::store::Stores;
@@ -41,19 +41,19 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
     let manifest = which(&mut terminal, &merged, args).await?;
     let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };
     if !args.list && !args.recipe {
-        let mut server = stop.or(Server::open(connection)).await?;
+        let mut server = stop.or(TargetServer::open(connection)).await?;
         into(&mut terminal, &mut args, manifest, &mut server).await?;
     }
     Ok(args)
 }
 
-async fn which<'a>(terminal: &mut Terminal, merged: &'a Merged, args: &RestoreArgs) -> Result<&'a Manifest> {
+async fn which<'a>(terminal: &mut Terminal, merged: &'a Inventory, args: &RestoreArgs) -> Result<&'a Manifest> {
     let database = args.database.as_deref();
     for unread in &merged.unread {
-        terminal.say(&format!("{}\n", unread.error))?;
+        terminal.print(&format!("{}\n", unread.error))?;
     }
     // After a disaster the host is a new one, and has made none itself.
-    let own: Vec<&Group> = merged.own(database).collect();
+    let own: Vec<&BackupCopies> = merged.own(database).collect();
     let (groups, makers) = match own.is_empty() {
         true => (merged.others(database).collect(), true),
         false => {
@@ -66,26 +66,26 @@ async fn which<'a>(terminal: &mut Terminal, merged: &'a Merged, args: &RestoreAr
         return Err(Error::new(Kind::Missing, format!("there are no backups in {places}"))
             .hint("look at BACKUP_DIR, AWS_S3_BUCKET and --instance"));
     }
-    let good = |group: &&Group| matches!(group.best().status, Status::Good | Status::Verified);
+    let good = |group: &&BackupCopies| matches!(group.best().status, Status::Good | Status::Verified);
     let newest = groups.iter().rposition(good).unwrap_or(groups.len() - 1);
-    terminal.say(&numbered(&list::table(&groups, makers, Timestamp::now(), &local_zone())))?;
+    terminal.print(&numbered(&list::table(&groups, makers, Timestamp::now(), &local_zone())))?;
     loop {
         let answer = terminal.ask(&format!("Which backup? Its number or id [{}]: ", newest + 1)).await?;
         let found = match (answer.as_str(), answer.parse::<usize>()) {
             ("", _) => groups.get(newest).copied(),
             (_, Ok(number)) => number.checked_sub(1).and_then(|at| groups.get(at)).copied(),
-            (id, Err(_)) => match merged.resolve(Asked { id, database, verb: "restore" }) {
+            (id, Err(_)) => match merged.resolve(BackupQuery { id, database, verb: "restore" }) {
                 Ok(choice) => Some(choice.group),
                 Err(error) => {
-                    terminal.say(&format!("{error}\n"))?;
+                    terminal.print(&format!("{error}\n"))?;
                     continue;
                 }
             },
         };
         match found {
-            None => terminal.say(&format!("The numbers are 1 to {}.\n", groups.len()))?,
+            None => terminal.print(&format!("The numbers are 1 to {}.\n", groups.len()))?,
             Some(group) if group.best().status == Status::Damaged => {
-                terminal.say(&format!("{} is damaged.\n", group.manifest().id))?;
+                terminal.print(&format!("{} is damaged.\n", group.manifest().id))?;
             }
             Some(group) => return Ok(group.manifest()),
         }
@@ -100,7 +100,12 @@ fn numbered(table: &str) -> String {
 }
 
 /// Asks for the target until it is one that does not exist, or that may be replaced.
-async fn into(terminal: &mut Terminal, args: &mut RestoreArgs, manifest: &Manifest, server: &mut Server) -> Result<()> {
+async fn into(
+    terminal: &mut Terminal,
+    args: &mut RestoreArgs,
+    manifest: &Manifest,
+    server: &mut TargetServer,
+) -> Result<()> {
     let whole = !manifest.partial && args.schema.is_empty() && args.table.is_empty() && !args.keep_going;
     let on_command_line = args.target_database.take();
     let mut named = on_command_line.clone();
@@ -116,7 +121,7 @@ async fn into(terminal: &mut Terminal, args: &mut RestoreArgs, manifest: &Manife
         // What was offered, or named before, is no slip of the finger.
         let is_sure = target == manifest.database || on_command_line.as_ref() == Some(&target);
         if !is_sure && is_answer(&target) {
-            terminal.say(&format!("{target} answers another question, and is not taken for a database's name.\n"))?;
+            terminal.print(&format!("{target} answers another question, and is not taken for a database's name.\n"))?;
             continue;
         }
         server.revive().await?;
@@ -177,17 +182,17 @@ impl Terminal {
         Some(Terminal { tty: File::open("/dev/tty").ok()?, stop: stop.clone() })
     }
 
-    fn say(&self, text: &str) -> Result<()> {
+    fn print(&self, text: &str) -> Result<()> {
         let lines: Vec<String> = text.split('\n').map(printable).collect();
         io::stderr().write_all(lines.join("\n").as_bytes()).map_err(|error| Error::write("standard error", &error))
     }
 
     /// Asks, and gives the answer without blanks around it.
     async fn ask(&mut self, question: &str) -> Result<String> {
-        self.say(question)?;
+        self.print(question)?;
         let answer = self.stop.or(self.line()).await;
         if answer.is_err() {
-            self.say("\n")?;
+            self.print("\n")?;
         }
         answer
     }

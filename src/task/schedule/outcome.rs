@@ -11,7 +11,7 @@ use crate::format::span;
 
 /// A run that has ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct RunOutcome {
     /// How.
     pub end: End,
     /// What the child had said last, in lines.
@@ -37,7 +37,7 @@ pub enum End {
 
 /// What a unit is told of another one's end (`systemd.exec(5)`, "Environment Variables Set on Triggered Units").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct TriggerVariables {
     /// `MONITOR_SERVICE_RESULT`.
     pub result: &'static str,
     /// `MONITOR_EXIT_CODE`.
@@ -46,10 +46,10 @@ pub struct Facts {
     pub status: String,
 }
 
-impl Ended {
+impl RunOutcome {
     /// A run that was killed together with the scheduler.
     pub fn killed() -> Self {
-        Ended { end: End::BrokenOff, lines: Vec::new(), took: Duration::ZERO }
+        RunOutcome { end: End::BrokenOff, lines: Vec::new(), took: Duration::ZERO }
     }
 
     /// Whether that is how a run of this task ends well.
@@ -83,15 +83,15 @@ impl Ended {
     }
 
     /// For an alert.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> TriggerVariables {
         let process = |result: Option<&'static str>, status: ExitStatus| match (status.code(), status.signal()) {
             (Some(code), _) => {
-                Facts { result: result.unwrap_or("exit-code"), code: "exited", status: code.to_string() }
+                TriggerVariables { result: result.unwrap_or("exit-code"), code: "exited", status: code.to_string() }
             }
             (None, signal) => {
                 let status_name = name(signal.unwrap_or_default());
                 let (own, code) = if status.core_dumped() { ("core-dump", "dumped") } else { ("signal", "killed") };
-                Facts { result: result.unwrap_or(own), code, status: status_name }
+                TriggerVariables { result: result.unwrap_or(own), code, status: status_name }
             }
         };
         match &self.end {
@@ -99,8 +99,8 @@ impl Ended {
             End::TimedOut(status) => process(Some("timeout"), *status),
             End::OutOfMemory(status) => process(Some("oom-kill"), *status),
             // EX_OSERR: the system refused it.
-            End::NotStarted(_) => Facts { result: "exit-code", code: "exited", status: "71".to_owned() },
-            End::BrokenOff => Facts { result: "signal", code: "killed", status: "KILL".to_owned() },
+            End::NotStarted(_) => TriggerVariables { result: "exit-code", code: "exited", status: "71".to_owned() },
+            End::BrokenOff => TriggerVariables { result: "signal", code: "killed", status: "KILL".to_owned() },
         }
     }
 }
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
     use crate::calendar::tasks::TASKS;
 
-    fn ended(end: End) -> Ended {
-        Ended { end, lines: Vec::new(), took: Duration::from_secs(3) }
+    fn ended(end: End) -> RunOutcome {
+        RunOutcome { end, lines: Vec::new(), took: Duration::from_secs(3) }
     }
 
     fn raw(status: i32) -> ExitStatus {
@@ -145,7 +145,7 @@ mod tests {
         for (end, words, (result, code, status)) in cases {
             let ended = ended(end);
             assert!(ended.in_words().contains(words), "{}", ended.in_words());
-            assert_eq!(ended.facts(), Facts { result, code, status: status.to_owned() });
+            assert_eq!(ended.facts(), TriggerVariables { result, code, status: status.to_owned() });
         }
     }
 

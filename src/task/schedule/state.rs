@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The state. Nobody else schedules this instance while it is held.
 #[derive(Debug)]
-pub struct Memory {
+pub struct SchedulerState {
     /// None where its folder cannot be written.
     file: Option<StateFile>,
     state: State,
@@ -37,15 +37,15 @@ struct TaskState {
     since: Timestamp,
     /// The run that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    run: Option<Run>,
+    run: Option<StartedRun>,
     /// How the last run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    failed: Option<Failed>,
+    failed: Option<FailedRun>,
 }
 
 /// A run that has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failed {
+pub struct FailedRun {
     /// When it ended.
     pub at: Timestamp,
     /// How, in words.
@@ -53,7 +53,7 @@ pub struct Failed {
 }
 
 /// The tasks whose last runs have failed, by their names, as far as a scheduler of this instance has told.
-pub fn failed(place: &Place) -> Vec<(String, Failed)> {
+pub fn failed(place: &Place) -> Vec<(String, FailedRun)> {
     let state: State = state::peek(place, NAME).unwrap_or_default();
     state.tasks.into_iter().filter_map(|(name, task)| Some((name, task.failed?))).collect()
 }
@@ -65,14 +65,14 @@ pub fn is_kept(place: &Place) -> bool {
 
 /// A run that was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct StartedRun {
     /// When it was due.
     pub due: Timestamp,
     /// Whether it was begun again, because it was broken off with the scheduler.
     pub again: bool,
 }
 
-impl Memory {
+impl SchedulerState {
     /// Reads what the last scheduler has left.
     pub async fn open(place: &Place) -> Result<Self> {
         let file = StateFile::open(place, NAME, PATIENCE).await.map_err(|error| match error.kind() {
@@ -82,12 +82,12 @@ impl Memory {
             _ => error,
         })?;
         let state = file.read()?;
-        Ok(Memory { file: Some(file), state, changed: false })
+        Ok(SchedulerState { file: Some(file), state, changed: false })
     }
 
     /// One that is not kept, for as long as its folder cannot be written.
     pub fn not_kept() -> Self {
-        Memory { file: None, state: State::default(), changed: false }
+        SchedulerState { file: None, state: State::default(), changed: false }
     }
 
     /// Keeps it from now on, if its folder can be written by now. Says whether that is so since this call.
@@ -109,7 +109,7 @@ impl Memory {
     }
 
     /// The run that was not ended.
-    pub fn broken_off(&self, task: &str) -> Option<Run> {
+    pub fn broken_off(&self, task: &str) -> Option<StartedRun> {
         self.state.tasks.get(task)?.run
     }
 
@@ -120,7 +120,7 @@ impl Memory {
 
     /// A run has begun.
     pub fn begun(&mut self, task: &str, due: Timestamp, again: bool) {
-        self.task(task, due).run = Some(Run { due, again });
+        self.task(task, due).run = Some(StartedRun { due, again });
     }
 
     /// A run has ended, well or not.
@@ -129,7 +129,7 @@ impl Memory {
     }
 
     /// How the last run has failed, if it has.
-    pub fn outcome(&mut self, task: &str, failed: Option<Failed>) {
+    pub fn outcome(&mut self, task: &str, failed: Option<FailedRun>) {
         if let Some(task) = self.state.tasks.get_mut(task) {
             task.failed = failed;
             self.changed = true;
@@ -138,7 +138,7 @@ impl Memory {
 
     /// A run was ended because the scheduler was told to: that is nobody's fault, and it may be begun again.
     pub fn stopped(&mut self, task: &str) {
-        self.change(task, |run| Some(Run { again: false, ..run }));
+        self.change(task, |run| Some(StartedRun { again: false, ..run }));
     }
 
     /// Writes it, if something has changed.
@@ -155,7 +155,7 @@ impl Memory {
         self.state.tasks.entry(task.to_owned()).or_insert(TaskState { since: now, run: None, failed: None })
     }
 
-    fn change(&mut self, task: &str, change: impl FnOnce(Run) -> Option<Run>) {
+    fn change(&mut self, task: &str, change: impl FnOnce(StartedRun) -> Option<StartedRun>) {
         if let Some(task) = self.state.tasks.get_mut(task) {
             task.run = task.run.and_then(change);
             self.changed = true;

@@ -17,7 +17,7 @@ use crate::printable::printable;
 
 /// The log.
 #[derive(Debug)]
-pub struct Book {
+pub struct TaskLog {
     folder: PathBuf,
     files: Mutex<Vec<(&'static str, RotatedFile)>>,
 }
@@ -31,10 +31,10 @@ pub enum Stream {
     Err,
 }
 
-impl Book {
+impl TaskLog {
     /// Opens the files in a folder, if there is one. One that cannot be written is told of, and nothing waits for it.
     pub fn open(folder: &Path) -> Self {
-        let book = Book { folder: folder.to_owned(), files: Mutex::new(Vec::new()) };
+        let book = TaskLog { folder: folder.to_owned(), files: Mutex::new(Vec::new()) };
         for (name, error) in book.open_missing() {
             log::warn!("there is no {}: {}", folder.join(name).display(), reason(&error));
         }
@@ -58,8 +58,8 @@ impl Book {
         closed
     }
 
-    /// Says something of a task.
-    pub fn say(&self, task: &Task, text: &str) {
+    /// Logs progress of a task.
+    pub fn info(&self, task: &Task, text: &str) {
         self.log(Level::Info, task, text);
     }
 

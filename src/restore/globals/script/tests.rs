@@ -3,16 +3,16 @@ use proptest::prelude::*;
 use super::*;
 
 /// A statement as one text.
-fn told(statement: &Statement) -> String {
+fn told(statement: &GlobalsStatement) -> String {
     match statement {
-        Statement::Create(role) => format!("create {role}"),
-        Statement::Attributes(role, sql, true) => format!("{role}: {sql}"),
-        Statement::Attributes(role, sql, false) => format!("{role}: {sql}, and it does not inherit"),
-        Statement::Setting(role, parameter, sql) => format!("{role} sets {parameter} to {sql}"),
-        Statement::Comment(role, text) => format!("{role} is {text}"),
-        Statement::Membership(of) => format!("{of:?}"),
-        Statement::Other => "other".to_owned(),
-        Statement::Unknown(words) => format!("unknown {words}"),
+        GlobalsStatement::Create(role) => format!("create {role}"),
+        GlobalsStatement::Attributes(role, sql, true) => format!("{role}: {sql}"),
+        GlobalsStatement::Attributes(role, sql, false) => format!("{role}: {sql}, and it does not inherit"),
+        GlobalsStatement::Setting(role, parameter, sql) => format!("{role} sets {parameter} to {sql}"),
+        GlobalsStatement::Comment(role, text) => format!("{role} is {text}"),
+        GlobalsStatement::Membership(of) => format!("{of:?}"),
+        GlobalsStatement::Other => "other".to_owned(),
+        GlobalsStatement::Unknown(words) => format!("unknown {words}"),
     }
 }
 
@@ -23,7 +23,7 @@ fn read(script: &str) -> Vec<String> {
 fn membership(admin: Option<bool>, inherit: Option<bool>, set: Option<bool>, grantor: Option<&str>) -> String {
     let grantor = grantor.map(str::to_owned);
     let of = Membership { role: "a b".into(), member: "c".into(), admin, inherit, set, grantor };
-    told(&Statement::Membership(of))
+    told(&GlobalsStatement::Membership(of))
 }
 
 #[test]
@@ -117,7 +117,7 @@ proptest! {
     fn any_name_and_text_is_read_back(role in "[^\0]{1,20}", text in "[^\0]{0,20}") {
         let quoted = identifier(&role);
         let script = format!("CREATE ROLE {quoted};\nCOMMENT ON ROLE {quoted} IS {};\n", literal(&text));
-        let expected = [told(&Statement::Create(role.clone())), told(&Statement::Comment(role, text))];
+        let expected = [told(&GlobalsStatement::Create(role.clone())), told(&GlobalsStatement::Comment(role, text))];
         prop_assert_eq!(read(&script), expected);
     }
 

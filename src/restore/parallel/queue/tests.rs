@@ -7,17 +7,17 @@ use crate::restore::parallel::batch::pour;
 const FRONT: &[u8] = b"header and table of contents";
 
 /// An archive with these blocks, of rows or of something else, and what is told of it.
-fn archive(blocks: &[(u32, bool, Vec<u8>)]) -> (Vec<u8>, Vec<Mark>) {
-    let (mut bytes, mut marks) = (FRONT.to_vec(), vec![Mark::Front(FRONT.len() as u64)]);
+fn archive(blocks: &[(u32, bool, Vec<u8>)]) -> (Vec<u8>, Vec<BlockEvent>) {
+    let (mut bytes, mut marks) = (FRONT.to_vec(), vec![BlockEvent::Front(FRONT.len() as u64)]);
     for (dump_id, rows, data) in blocks {
-        marks.push(Mark::Begins(Block { dump_id: *dump_id, start: bytes.len() as u64, rows: *rows }));
-        bytes.extend(Rows::head(*dump_id));
+        marks.push(BlockEvent::Begins(Block { dump_id: *dump_id, start: bytes.len() as u64, rows: *rows }));
+        bytes.extend(BlockRows::head(*dump_id));
         for chunk in data.chunks(100_000) {
-            bytes.extend(Rows::chunk(chunk.len()));
+            bytes.extend(BlockRows::chunk(chunk.len()));
             bytes.extend_from_slice(chunk);
         }
-        bytes.extend(Rows::tail());
-        marks.push(Mark::Ends(bytes.len() as u64));
+        bytes.extend(BlockRows::tail());
+        marks.push(BlockEvent::Ends(bytes.len() as u64));
     }
     (bytes, marks)
 }
@@ -64,8 +64,8 @@ fn data(poured: &[u8]) -> Vec<(u32, Vec<u8>)> {
     blocks
 }
 
-fn ids(work: &Work) -> Option<(Vec<u32>, bool)> {
-    work.take().unwrap().map(|share| (share.dump_ids(), matches!(share, Share::Rows(_))))
+fn ids(work: &LoadQueue) -> Option<(Vec<u32>, bool)> {
+    work.take().unwrap().map(|share| (share.dump_ids(), matches!(share, Batch::Rows(_))))
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
     let there = bytes.len() as u64;
     let wanted = |id| id != 4;
     for sharing in [true, false] {
-        let work = Work::new(file(&bytes), sharing);
+        let work = LoadQueue::new(file(&bytes), sharing);
         work.add(marks.clone(), there, wanted);
         work.whole();
         assert_eq!(work.front().unwrap(), FRONT.len() as u64);
@@ -87,7 +87,7 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
         assert_eq!(ids(&work), sharing.then(|| (vec![3], true)));
     }
     // A block that still grows is begun when it is large, and small ones when they are all there.
-    let work = Work::new(file(&bytes), true);
+    let work = LoadQueue::new(file(&bytes), true);
     work.add(marks[..4].to_vec(), FRONT.len() as u64 + 60, wanted);
     assert_eq!(ids(&work), Some((vec![1], false)));
     work.add([], there, wanted);
@@ -96,9 +96,9 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
 
 #[test]
 fn nobody_waits_for_what_will_not_come() {
-    let work = Arc::new(Work::new(file(b""), true));
+    let work = Arc::new(LoadQueue::new(file(b""), true));
     let waiting: Vec<_> = [
-        (|work: &Work| work.take().map(drop)) as fn(&Work) -> io::Result<()>,
+        (|work: &LoadQueue| work.take().map(drop)) as fn(&LoadQueue) -> io::Result<()>,
         |work| work.front().map(drop),
         |work| work.read(0, 1, &mut [0]).map(drop),
     ]
@@ -113,8 +113,8 @@ fn nobody_waits_for_what_will_not_come() {
         assert!(thread.join().unwrap().is_err());
     }
     assert!(work.is_abandoned());
-    let work = Work::new(file(b"ab"), true);
-    work.add([Mark::Front(2)], 2, |_| true);
+    let work = LoadQueue::new(file(b"ab"), true);
+    work.add([BlockEvent::Front(2)], 2, |_| true);
     work.whole();
     work.abandon();
     assert!(!work.is_abandoned() && work.take().unwrap().is_none());
@@ -130,7 +130,7 @@ fn everything_is_poured_once_while_it_comes() {
     let blocks = [(1, true, lines(10)), (2, true, large), (3, false, lines(2 * worth)), (4, true, lines(300_000))];
     let (bytes, marks) = archive(&blocks);
     let mut growing = file(b"");
-    let work = Arc::new(Work::new(growing.try_clone().unwrap(), true));
+    let work = Arc::new(LoadQueue::new(growing.try_clone().unwrap(), true));
     let threads: Vec<_> = (0..3)
         .map(|_| {
             let work = Arc::clone(&work);
@@ -151,11 +151,11 @@ fn everything_is_poured_once_while_it_comes() {
     for piece in bytes.chunks(333_333) {
         growing.write_all(piece).unwrap();
         there += piece.len() as u64;
-        let passed = |mark: &Mark| match mark {
-            Mark::Front(at) | Mark::Ends(at) => *at <= there,
-            Mark::Begins(block) => block.start + 6 <= there,
+        let passed = |mark: &BlockEvent| match mark {
+            BlockEvent::Front(at) | BlockEvent::Ends(at) => *at <= there,
+            BlockEvent::Begins(block) => block.start + 6 <= there,
         };
-        let told: Vec<Mark> = std::iter::from_fn(|| marks.next_if(passed)).collect();
+        let told: Vec<BlockEvent> = std::iter::from_fn(|| marks.next_if(passed)).collect();
         work.add(told, there, |_| true);
     }
     work.whole();

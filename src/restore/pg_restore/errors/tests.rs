@@ -1,8 +1,8 @@
 use super::*;
 use std::os::unix::process::ExitStatusExt;
 
-fn judge(lines: &[&str]) -> Judge {
-    let judge = Judge::new(None, true, RefusedOwners::default());
+fn judge(lines: &[&str]) -> ErrorWatcher {
+    let judge = ErrorWatcher::new(None, true, RefusedOwners::default());
     lines.iter().for_each(|line| judge.hear(line));
     judge
 }
@@ -44,8 +44,8 @@ fn only_the_known_error_is_accepted() {
 fn going_on_after_errors() {
     let error = "pg_restore: error: could not execute query: ERROR:  relation \"x\" does not exist";
     let end = "pg_restore: warning: errors ignored on restore: 2";
-    let faults = Faults::default();
-    let judge = Judge::new(Some(faults.clone()), true, RefusedOwners::default());
+    let faults = SkippedErrors::default();
+    let judge = ErrorWatcher::new(Some(faults.clone()), true, RefusedOwners::default());
     let command = "Command was: REFRESH MATERIALIZED VIEW nap;";
     for line in [error, "LINE 1: x", command, error, command, error, KNOWN, end] {
         judge.hear(line);
@@ -55,13 +55,16 @@ fn going_on_after_errors() {
     assert!(judge.accepts(exited(1)) && judge.accepts(exited(0)) && !judge.stop.is_cancelled());
     judge.hear("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
     assert!(judge.stop.is_cancelled() && !judge.accepts(exited(1)));
-    assert!(!Judge::new(Some(faults), true, RefusedOwners::default()).accepts(exited(1)), "it did not reach the end");
+    assert!(
+        !ErrorWatcher::new(Some(faults), true, RefusedOwners::default()).accepts(exited(1)),
+        "it did not reach the end"
+    );
 }
 
 #[test]
 fn only_the_end_of_a_session_ends_going_on() {
     let judge = |lines: &[&str]| {
-        let judge = Judge::new(Some(Faults::default()), false, RefusedOwners::default());
+        let judge = ErrorWatcher::new(Some(SkippedErrors::default()), false, RefusedOwners::default());
         lines.iter().for_each(|line| judge.hear(line));
         judge
     };
@@ -92,7 +95,7 @@ fn only_the_end_of_a_session_ends_going_on() {
 
 #[test]
 fn what_is_told_is_the_error_that_ended_it() {
-    let judge = Judge::new(Some(Faults::default()), false, RefusedOwners::default());
+    let judge = ErrorWatcher::new(Some(SkippedErrors::default()), false, RefusedOwners::default());
     let lines = [
         "pg_restore: error: could not execute query: ERROR:  permission denied for schema x",
         "Command was: CREATE TABLE x.t ();",
@@ -118,7 +121,7 @@ fn comments_on_extensions_of_others_are_left() {
         (false, &["pg_restore: error: could not execute query: ERROR:  no", "Command was: x", lines[1], end], false),
         (false, &["pg_restore: error: could not execute query: ERROR:  no"], false),
     ] {
-        let judge = Judge::new(None, superuser, RefusedOwners::default());
+        let judge = ErrorWatcher::new(None, superuser, RefusedOwners::default());
         lines.iter().chain(more).for_each(|line| judge.hear(line));
         assert_eq!(judge.accepts(exited(1)), accepted, "{more:?}");
     }

@@ -92,16 +92,16 @@ impl OwnFolder {
 
 /// What was in a folder when the sandbox began, which stays there.
 #[derive(Debug)]
-pub struct Stock {
+pub struct InitialEntries {
     folder: PathBuf,
     names: HashSet<CString>,
     files: HashSet<(u64, u64)>,
 }
 
-impl Stock {
+impl InitialEntries {
     /// Takes stock of a folder.
     pub fn of(folder: &Path) -> io::Result<Self> {
-        let mut stock = Stock { folder: folder.to_owned(), names: HashSet::new(), files: HashSet::new() };
+        let mut stock = InitialEntries { folder: folder.to_owned(), names: HashSet::new(), files: HashSet::new() };
         let opened = openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         for name in names(&opened)? {
             let name = name?;

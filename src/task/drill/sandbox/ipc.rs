@@ -14,12 +14,12 @@ const AT_ONCE: usize = 500;
 
 /// What there was when the sandbox began, which stays.
 #[derive(Debug)]
-pub struct Stock(Vec<HashSet<String>>);
+pub struct InitialIpc(Vec<HashSet<String>>);
 
-impl Stock {
+impl InitialIpc {
     /// Takes stock.
     pub fn take() -> Self {
-        Stock(KINDS.iter().map(|(table, column, _)| ours(table, column).into_iter().collect()).collect())
+        InitialIpc(KINDS.iter().map(|(table, column, _)| ours(table, column).into_iter().collect()).collect())
     }
 
     /// Removes what our user has made since then and no process is attached to. Where that fails, the next server says so. Blocks.
@@ -101,7 +101,7 @@ mod tests {
         let there = || -> Vec<Vec<String>> { KINDS.iter().map(|(table, column, _)| ours(table, column)).collect() };
         let (old, new, semaphore) = (make("--shmem", "4096"), make("--shmem", "4096"), make("--semaphore", "1"));
         // What others make on this machine is none of ours.
-        let mut stock = Stock(there().into_iter().map(HashSet::from_iter).collect());
+        let mut stock = InitialIpc(there().into_iter().map(HashSet::from_iter).collect());
         assert!(stock.0[0].remove(&new) && stock.0[1].remove(&semaphore));
         stock.restore();
         let left = there();

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::blocking;
 use crate::error::Result;
-use crate::host::thread::joined;
-use crate::task::drill::sandbox::folders::{OwnFolder, Stock};
+use crate::task::drill::sandbox::folders::{InitialEntries, OwnFolder};
 use crate::task::drill::sandbox::ipc;
 
 /// Set by the image of the sandbox alone: the number of its own user, who owns no other files in these folders.
@@ -15,13 +15,13 @@ const SHARED: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 
 /// What a sandbox removes between two drills.
 #[derive(Debug)]
-pub struct Leavings {
+pub struct Leftovers {
     own: OwnFolder,
-    shared: Vec<Stock>,
-    ipc: Option<ipc::Stock>,
+    shared: Vec<InitialEntries>,
+    ipc: Option<ipc::InitialIpc>,
 }
 
-impl Leavings {
+impl Leftovers {
     /// Makes our own folder below the one that was given, and takes stock of those that are shared. Blocks.
     pub fn at_start(parent: &Path) -> Self {
         let mut own = OwnFolder::below(parent);
@@ -29,8 +29,8 @@ impl Leavings {
             log::error!("drills cannot be held: {error}");
         }
         let shared = if is_image() { SHARED } else { &[] };
-        let shared = shared.iter().filter_map(|folder| Stock::of(Path::new(folder)).ok()).collect();
-        Leavings { own, shared, ipc: is_image().then(ipc::Stock::take) }
+        let shared = shared.iter().filter_map(|folder| InitialEntries::of(Path::new(folder)).ok()).collect();
+        Leftovers { own, shared, ipc: is_image().then(ipc::InitialIpc::take) }
     }
 
     /// The folder that drills work in.
@@ -47,10 +47,10 @@ impl Leavings {
             if let Some(ipc) = &self.ipc {
                 ipc.restore();
             }
-            let removed = self.shared.iter().try_for_each(Stock::restore).and_then(|()| self.own.empty());
+            let removed = self.shared.iter().try_for_each(InitialEntries::restore).and_then(|()| self.own.empty());
             Ok((self, removed))
         };
-        joined(tokio::task::spawn_blocking(work).await)
+        blocking::to_end(work).await
     }
 }
 

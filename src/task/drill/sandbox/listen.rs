@@ -13,20 +13,20 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::process::{Child, Command};
 
+use crate::blocking;
 use crate::cli::SandboxArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::orphans;
-use crate::host::thread::joined;
 use crate::stop::Stop;
 use crate::task::drill::connect::arguments;
-use crate::task::drill::sandbox::leftovers::Leavings;
+use crate::task::drill::sandbox::leftovers::Leftovers;
 use crate::task::drill::sandbox::outbox::Outbox;
 use crate::task::drill::sandbox::parent;
-use crate::task::drill::sandbox::restore::Failed;
+use crate::task::drill::sandbox::restore::DrillFailure;
 
 mod socket;
 
-use socket::Socket;
+use socket::SandboxSocket;
 
 /// How often it is looked whether the drill is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Holds one drill at a time, each in a process of its own, until it is told to stop.
 pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
     orphans::adopt()?;
-    let mut socket = Socket::bind(path)?;
-    let mut leavings = Leavings::at_start(&parent(args));
+    let mut socket = SandboxSocket::bind(path)?;
+    let mut leavings = Leftovers::at_start(&parent(args));
     log::info!("waiting for drills at {}", path.display());
     loop {
         let stream = tokio::select! {
@@ -58,7 +58,7 @@ pub async fn serve(args: &SandboxArgs, path: &Path, stop: &Stop) -> Result<()> {
         };
         if socket.is_taken_away() {
             log::warn!("what was restored has taken {} away: it is made again", path.display());
-            socket = Socket::bind_again(path)?;
+            socket = SandboxSocket::bind_again(path)?;
         }
         // The drill waits for this end, so that the next one finds our socket and not another one that restored code has made.
         drop(stream.shutdown(Shutdown::Both));
@@ -71,7 +71,7 @@ async fn refuse(stream: UnixStream, error: Error) -> UnixStream {
     let told = async {
         let broken = |error: std::io::Error| Error::write("the stream to the drill", &error);
         stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
-        Outbox::new(stream.try_clone().map_err(broken)?).tell(Failed::Here(error).message()).await
+        Outbox::new(stream.try_clone().map_err(broken)?).send(DrillFailure::Here(error).message()).await
     };
     if let Err(error) = told.await {
         log::debug!("{error}");
@@ -97,7 +97,7 @@ async fn hold(args: &SandboxArgs, folder: &Path, stream: UnixStream, stop: &Stop
         () = stop.wait() => drop(child.kill().await),
     }
     // What restored code has left running must not meet the next drill.
-    joined(tokio::task::spawn_blocking(orphans::end).await)?;
+    blocking::to_end(orphans::end).await?;
     Ok(ours)
 }
 

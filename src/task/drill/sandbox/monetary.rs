@@ -8,8 +8,8 @@ use crate::fingerprint::Fingerprints;
 use crate::postgres::client::failed;
 use crate::postgres::snapshot::get;
 use crate::restore::pg_restore::errors::said;
-use crate::restore::server::Server;
-use crate::task::drill::sandbox::restore::{Failed, of_backup};
+use crate::restore::server::TargetServer;
+use crate::task::drill::sandbox::restore::{DrillFailure, of_backup};
 
 /// How the server refuses an amount (`cash_in` of src/backend/utils/adt/cash.c).
 const REFUSED: &[&str] = &["invalid input syntax for type money", "is out of range for type money"];
@@ -24,7 +24,7 @@ const HAS_ANY: &str = "WITH RECURSIVE made (oid) AS (SELECT 'pg_catalog.money'::
 
 /// The locale of a backup's amounts.
 #[derive(Debug)]
-pub enum Money {
+pub enum MonetaryLocale {
     /// Nobody knows it.
     Unknown,
     /// The server has it.
@@ -33,41 +33,44 @@ pub enum Money {
     Lacks(String),
 }
 
-impl Money {
+impl MonetaryLocale {
     /// Asks the server for the locale that the fingerprints name.
-    pub async fn find(server: &Server, wanted: Option<&Fingerprints>) -> Result<Self> {
-        let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(Money::Unknown) };
+    pub async fn find(server: &TargetServer, wanted: Option<&Fingerprints>) -> Result<Self> {
+        let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(MonetaryLocale::Unknown) };
         Ok(match server.takes("lc_monetary", locale).await? {
-            true => Money::In(locale.to_owned()),
-            false => Money::Lacks(locale.to_owned()),
+            true => MonetaryLocale::In(locale.to_owned()),
+            false => MonetaryLocale::Lacks(locale.to_owned()),
         })
     }
 
     /// The locale to load with.
     pub fn locale(&self) -> Option<&str> {
         match self {
-            Money::In(locale) => Some(locale),
-            Money::Unknown | Money::Lacks(_) => None,
+            MonetaryLocale::In(locale) => Some(locale),
+            MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) => None,
         }
     }
 
     /// What an error of loading means. An amount that is refused in its own locale is the backup's fault.
-    pub fn judge(&self, error: Error) -> Failed {
+    pub fn judge(&self, error: Error) -> DrillFailure {
         let refused = || REFUSED.iter().any(|text| said(error.message()).contains(text));
         match self {
-            Money::Unknown | Money::Lacks(_) if refused() => Failed::Here(cannot_be_read(error.message())),
+            MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) if refused() => {
+                DrillFailure::Here(cannot_be_read(error.message()))
+            }
             _ => of_backup(error),
         }
     }
 
     /// Refuses a database with amounts that have been read in another locale.
-    pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), Failed> {
-        let Money::Lacks(locale) = self else { return Ok(()) };
+    pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), DrillFailure> {
+        let MonetaryLocale::Lacks(locale) = self else { return Ok(()) };
         let row = client.query_one(HAS_ANY, &[]).await.map_err(failed("the types of columns cannot be looked up"))?;
         match get(&row, 0)? {
-            true => {
-                Err(Failed::Here(cannot_be_read(&format!("the host lacks their locale '{}'", locale.escape_debug()))))
-            }
+            true => Err(DrillFailure::Here(cannot_be_read(&format!(
+                "the host lacks their locale '{}'",
+                locale.escape_debug()
+            )))),
             false => Ok(()),
         }
     }
@@ -88,11 +91,13 @@ mod tests {
         let refused =
             "pg_restore failed: ERROR:  invalid input syntax for type money: \"1,0 E\" | CONTEXT:  COPY t, line 1";
         let quoted = "pg_restore failed: ERROR:  null value in column | DETAIL:  Failing row contains (invalid input syntax for type money).";
-        let here = |money: &Money, why: &str| matches!(money.judge(Error::new(Kind::Data, why)), Failed::Here(_));
-        for money in [Money::Unknown, Money::Lacks("xx_XX".to_owned())] {
+        let here = |money: &MonetaryLocale, why: &str| {
+            matches!(money.judge(Error::new(Kind::Data, why)), DrillFailure::Here(_))
+        };
+        for money in [MonetaryLocale::Unknown, MonetaryLocale::Lacks("xx_XX".to_owned())] {
             assert!(here(&money, refused), "{money:?}");
             assert!(!here(&money, quoted), "{money:?}");
         }
-        assert!(!here(&Money::In("C".to_owned()), refused), "in its own locale it is the backup's fault");
+        assert!(!here(&MonetaryLocale::In("C".to_owned()), refused), "in its own locale it is the backup's fault");
     }
 }

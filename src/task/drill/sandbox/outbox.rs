@@ -3,8 +3,8 @@
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::blocking;
 use crate::error::{Error, Result};
-use crate::host::thread::joined;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{Frame, Message};
 
@@ -19,7 +19,7 @@ impl Outbox {
     }
 
     /// Tells a message.
-    pub async fn tell(&self, message: Message) -> Result<()> {
+    pub async fn send(&self, message: Message) -> Result<()> {
         let stream = Arc::clone(&self.0);
         let work = move || {
             // A thread that broke down in the middle of a message leaves a stream that the drill refuses.
@@ -27,6 +27,6 @@ impl Outbox {
             protocol::write_json(&mut *stream, Frame::Message, &message)
                 .map_err(|error| Error::write("the stream to the drill", &error))
         };
-        joined(tokio::task::spawn_blocking(work).await)
+        blocking::to_end(work).await
     }
 }

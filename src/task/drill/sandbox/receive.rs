@@ -10,23 +10,23 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::restore::archive::{PLAIN, damaged};
-use crate::restore::parallel::{Follower, Work};
+use crate::restore::parallel::{Follower, LoadQueue};
 use crate::stop::Stop;
 use crate::task::drill::protocol;
-use crate::task::drill::protocol::{Frame, Head, Order};
+use crate::task::drill::protocol::{DrillOrder, Frame, Head};
 
 /// Largest script of roles, in bytes, as a restore takes it.
 const LARGEST_GLOBALS: usize = 128 << 20;
 
 /// The order, and the script of the roles, which is empty if the backup has none. Blocks.
-pub fn order(stream: &mut UnixStream) -> Result<(Order, Vec<u8>)> {
+pub fn order(stream: &mut UnixStream) -> Result<(DrillOrder, Vec<u8>)> {
     let (mut bytes, mut globals) = (Vec::new(), Vec::new());
     let order = match frame(stream, &mut bytes)? {
-        Frame::Order => protocol::document::<Order>(&bytes)?,
+        Frame::Order => protocol::document::<DrillOrder>(&bytes)?,
         _ => return Err(unasked()),
     };
     loop {
@@ -50,7 +50,7 @@ fn unasked() -> Error {
 /// A file of which nothing is known yet.
 pub fn plain_file(key: String) -> StoredFile {
     StoredFile {
-        role: Role::Archive,
+        role: FileRole::Archive,
         key,
         stored_bytes: 0,
         stored_sha256: String::new(),
@@ -65,7 +65,7 @@ pub struct Incoming {
     /// wrong with the archive.
     pub whole: oneshot::Receiver<Result<Vec<StoredFile>>>,
     /// What there is to load of a custom archive.
-    pub work: Option<Arc<Work>>,
+    pub work: Option<Arc<LoadQueue>>,
     /// Where the archive is.
     pub path: PathBuf,
 }
@@ -83,7 +83,7 @@ impl Incoming {
             Format::Custom => {
                 let file = create(&path)?;
                 let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
-                let work = Arc::new(Work::new(from, true));
+                let work = Arc::new(LoadQueue::new(from, true));
                 (To::Followed(Some(Box::new(Follower::new(Some(file), Arc::clone(&work), None)))), Some(work))
             }
             Format::Tar | Format::Plain => (To::File(create(&path)?), None),

@@ -8,7 +8,7 @@ use crate::postgres::client::reason;
 use crate::restore::deferred::Deferred;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::refresh;
-use crate::task::drill::sandbox::restore::{Failed, of_backup};
+use crate::task::drill::sandbox::restore::{DrillFailure, of_backup};
 
 /// Classes of errors that speak of what is outside of the database: connections, foreign data, files
 /// (PostgreSQL documentation, "PostgreSQL Error Codes").
@@ -24,7 +24,7 @@ pub struct RefreshNotes {
 }
 
 /// Refreshes them.
-pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, Failed> {
+pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, DrillFailure> {
     let mut refreshed = RefreshNotes::default();
     if deferred.refreshes.is_empty() {
         return Ok(refreshed);

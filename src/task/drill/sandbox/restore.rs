@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Sum;
-use crate::fingerprint::compare::Rows;
+use crate::fingerprint::compare::ObservedRows;
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
-use crate::host::thread::joined;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::live::Printer;
 use crate::postgres::properties;
 use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
-use crate::restore::archive::{Archive, Expected, PLAIN, Told};
-use crate::restore::database::{Manner, NewDatabase};
+use crate::restore::archive::{Archive, DirectoryContents, ExpectedCounts, PLAIN};
+use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::deferred::Deferred;
 use crate::restore::globals::{Globals, decoded};
-use crate::restore::object_numbers::{Place, look_again};
+use crate::restore::object_numbers::{ComparedDatabase, look_again};
 use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::public_schema;
 use crate::restore::requirements as look_for;
-use crate::restore::server::{Needs, Server, session};
+use crate::restore::server::{Needs, TargetServer, session};
 use crate::stop::Stop;
-use crate::task::drill::protocol::{Message, Order};
-use crate::task::drill::sandbox::load::Loading;
-use crate::task::drill::sandbox::monetary::Money;
+use crate::task::drill::protocol::{DrillOrder, Message};
+use crate::task::drill::sandbox::load::ArchiveLoad;
+use crate::task::drill::sandbox::monetary::MonetaryLocale;
 use crate::task::drill::sandbox::outbox::Outbox;
 use crate::task::drill::sandbox::receive::{Incoming, plain_file};
 use crate::task::drill::sandbox::refresh::{RefreshNotes, refresh_all};
@@ -44,7 +44,7 @@ const NOTES: usize = 100;
 
 /// Why a drill did not come to its end.
 #[derive(Debug)]
-pub enum Failed {
+pub enum DrillFailure {
     /// It cannot be held here.
     Here(Error),
     /// The backup cannot be restored.
@@ -53,15 +53,15 @@ pub enum Failed {
     Other(Error),
 }
 
-impl Failed {
+impl DrillFailure {
     /// The last message of a drill that failed.
     pub fn message(self) -> Message {
         match self {
-            Failed::Here(error) => {
+            DrillFailure::Here(error) => {
                 Message::Cannot { reason: error.message().to_owned(), hint: error.hint_text().map(str::to_owned) }
             }
-            Failed::Backup(reason) => Message::Failed { reason },
-            Failed::Other(error) => {
+            DrillFailure::Backup(reason) => Message::Failed { reason },
+            DrillFailure::Other(error) => {
                 Message::Broken { full: error.kind() == Kind::CannotWrite, reason: error.message().to_owned() }
             }
         }
@@ -69,33 +69,35 @@ impl Failed {
 }
 
 /// Errors of our own work.
-impl From<Error> for Failed {
+impl From<Error> for DrillFailure {
     fn from(error: Error) -> Self {
-        Failed::Other(error)
+        DrillFailure::Other(error)
     }
 }
 
 /// An error of PostgreSQL's programs or of the server, about what is restored: those of a full disk, of a program that was
 /// killed and of being told to stop say nothing of the backup.
-pub fn of_backup(error: Error) -> Failed {
+pub fn of_backup(error: Error) -> DrillFailure {
     match error.kind() {
-        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal | Kind::System => Failed::Other(error),
+        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal | Kind::System => {
+            DrillFailure::Other(error)
+        }
         _ if error.message().contains("No space left on device") => {
-            Failed::Other(Error::new(Kind::CannotWrite, error.message()))
+            DrillFailure::Other(Error::new(Kind::CannotWrite, error.message()))
         }
         _ if is_not_preloaded(error.message()) => {
             let message = format!("the throwaway server preloads no libraries: {}", error.message());
             let hint = "prove it by pgcellar restore, into a server that preloads the library";
-            Failed::Here(Error::new(Kind::System, message).hint(hint))
+            DrillFailure::Here(Error::new(Kind::System, message).hint(hint))
         }
-        _ => Failed::Backup(error.message().to_owned()),
+        _ => DrillFailure::Backup(error.message().to_owned()),
     }
 }
 
 /// What a restore works with.
 pub struct Restore<'a> {
     /// What is wanted.
-    pub order: &'a Order,
+    pub order: &'a DrillOrder,
     /// Where.
     pub ground: &'a Ground,
     /// The throwaway cluster.
@@ -107,15 +109,15 @@ pub struct Restore<'a> {
 }
 
 /// The database that is restored into.
-pub struct Target {
-    server: Server,
+pub struct DrillDatabase {
+    server: TargetServer,
     database: NewDatabase,
-    money: Money,
+    money: MonetaryLocale,
     sessions: LoadSessions,
     notes: Vec<String>,
 }
 
-impl Target {
+impl DrillDatabase {
     /// How sessions in it begin.
     pub fn connection(&self) -> &Connection {
         &self.sessions.connection
@@ -127,15 +129,15 @@ impl Target {
     }
 
     /// Gives the database its name and its properties, as the end of a real restore does.
-    pub async fn publish(mut self, order: &Order) -> std::result::Result<(), Failed> {
+    pub async fn publish(mut self, order: &DrillOrder) -> std::result::Result<(), DrillFailure> {
         self.database.publish(&mut self.server, &order.properties).await.map_err(of_backup)
     }
 }
 
 impl Restore<'_> {
     /// Makes the roles and the empty database, if everything for that is here.
-    pub async fn make_database(&self, globals: &[u8]) -> std::result::Result<Target, Failed> {
-        let mut server = Server::open(self.cluster.connection()).await?;
+    pub async fn make_database(&self, globals: &[u8]) -> std::result::Result<DrillDatabase, DrillFailure> {
+        let mut server = TargetServer::open(self.cluster.connection()).await?;
         let lacking = server.lacks_extensions(&self.order.extensions).await?;
         if !lacking.is_empty() {
             let names: Vec<String> = lacking.iter().map(|name| identifier(name)).collect();
@@ -144,7 +146,7 @@ impl Restore<'_> {
                 true => "build an image of your own from the sandbox's, with the packages that have them",
                 false => "install the packages that have them",
             };
-            return Err(Failed::Here(Error::new(Kind::System, message).hint(hint)));
+            return Err(DrillFailure::Here(Error::new(Kind::System, message).hint(hint)));
         }
         make_globals(&server, globals).await.map_err(of_backup)?;
         let mut notes = Vec::new();
@@ -152,26 +154,31 @@ impl Restore<'_> {
         roles.push(self.order.properties.owner.clone());
         lay_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
-        let database = NewDatabase::create(&mut server, &self.order.database, properties, Manner::default()).await;
+        let database =
+            NewDatabase::create(&mut server, &self.order.database, properties, CreateOptions::default()).await;
         let database = database.map_err(|error| match error.kind() {
             // A locale that this host does not have.
             Kind::Missing if Surroundings::here().is_container() => {
-                Failed::Here(error.hint("build the sandbox's image with the locale in PG_LOCALES"))
+                DrillFailure::Here(error.hint("build the sandbox's image with the locale in PG_LOCALES"))
             }
-            Kind::Missing => Failed::Here(error),
+            Kind::Missing => DrillFailure::Here(error),
             _ => of_backup(error),
         })?;
-        let money = Money::find(&server, self.order.look_at.as_ref()).await?;
+        let money = MonetaryLocale::find(&server, self.order.look_at.as_ref()).await?;
         let sessions = LoadSessions::find(&server, properties, money.locale()).await?;
         notes.extend(sessions.unlike.iter().map(|(name, value)| {
             format!("the throwaway server does not take {name} = '{value}', with which the backup's database computed")
         }));
-        Ok(Target { server, database, money, sessions, notes })
+        Ok(DrillDatabase { server, database, money, sessions, notes })
     }
 
     /// Restores what comes, and looks at the rows as soon as they are there, while indexes and all else are made. Tells when
     /// it is restored.
-    pub async fn fill(&self, target: &mut Target, mut incoming: Incoming) -> std::result::Result<Vec<Rows>, Failed> {
+    pub async fn fill(
+        &self,
+        target: &mut DrillDatabase,
+        mut incoming: Incoming,
+    ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let archive = Arc::new(self.archive(self.files(&mut incoming).await?));
         let Incoming { mut whole, work, path } = incoming;
         let needs = look_for::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
@@ -184,7 +191,8 @@ impl Restore<'_> {
         }
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let owners = RefusedOwners::default();
-        let loading = Loading { restore: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
+        let loading =
+            ArchiveLoad { restore: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
         let connection = &sessions.connection;
         let list = public_schema::list(&archive, part, LeftOut::default(), (connection, target.name()))
             .await
@@ -205,22 +213,23 @@ impl Restore<'_> {
             }
             self.all_there(&loading, target).await?;
             if !has_late {
-                self.tell_restored(target, RefreshNotes::default()).await?;
+                self.send_restored(target, RefreshNotes::default()).await?;
             }
             let is_read_again = has_numbers || !deferred.event_triggers.is_empty();
             Ok((!is_read_again).then(|| path.clone()))
         };
-        let mut rows = self.look_meanwhile(connection, target.name(), finishing).await?;
+        let mut rows = self.examine_meanwhile(connection, target.name(), finishing).await?;
         // What a refresh does to tables must not meet those who read their rows.
         if has_late {
             let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
-            self.tell_restored(target, refreshed).await?;
+            self.send_restored(target, refreshed).await?;
         }
         if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
-            let place = Place { connection, database: target.name(), loaded: true };
+            let place = ComparedDatabase { connection, database: target.name(), loaded: true };
             let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
             let again = look_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
-            examine::heard(self, &Counter::default(), async { again.await.map_err(Failed::Other) }).await?;
+            examine::still_listening(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) })
+                .await?;
         }
         Ok(rows)
     }
@@ -233,12 +242,12 @@ impl Restore<'_> {
     }
 
     /// Looks at the rows while the rest is made. `finishing` gives the archive if it is not needed any more.
-    async fn look_meanwhile(
+    async fn examine_meanwhile(
         &self,
         connection: &Connection,
         database: &str,
-        finishing: impl Future<Output = std::result::Result<Option<PathBuf>, Failed>>,
-    ) -> std::result::Result<Vec<Rows>, Failed> {
+        finishing: impl Future<Output = std::result::Result<Option<PathBuf>, DrillFailure>>,
+    ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let moved = Counter::default();
         let looking = examine::rows(self, connection, database, &moved);
         tokio::pin!(finishing, looking);
@@ -258,7 +267,7 @@ impl Restore<'_> {
         });
         let rows = match rows {
             Some(rows) => rows,
-            None => examine::heard(self, &moved, looking).await,
+            None => examine::still_listening(self, &moved, looking).await,
         };
         // Whatever is left of it goes with the cluster.
         drop(removing.await);
@@ -266,18 +275,21 @@ impl Restore<'_> {
     }
 
     /// The archive's files, as far as they must be there to begin with.
-    async fn files(&self, incoming: &mut Incoming) -> std::result::Result<Vec<StoredFile>, Failed> {
+    async fn files(&self, incoming: &mut Incoming) -> std::result::Result<Vec<StoredFile>, DrillFailure> {
         let Some(work) = &incoming.work else { return self.received(&mut incoming.whole).await };
         let front = Arc::clone(work);
-        let there = tokio::task::spawn_blocking(move || Ok(front.front()));
-        if self.stop.or(async { joined(there.await) }).await?.is_err() {
+        if blocking::run(&self.stop, move || Ok(front.front())).await?.is_err() {
             self.received(&mut incoming.whole).await?;
         }
         Ok(vec![plain_file(PLAIN.to_owned())])
     }
 
     /// Looks whether all is there that is not made later, and readable.
-    async fn all_there(&self, loading: &Loading<'_>, target: &Target) -> std::result::Result<(), Failed> {
+    async fn all_there(
+        &self,
+        loading: &ArchiveLoad<'_>,
+        target: &DrillDatabase,
+    ) -> std::result::Result<(), DrillFailure> {
         let connection = &target.sessions.connection;
         let there = look_for::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
@@ -290,8 +302,8 @@ impl Restore<'_> {
         &self,
         archive: &Arc<Archive>,
         (deferred, last): (&Deferred, &[String]),
-        target: &Target,
-    ) -> std::result::Result<RefreshNotes, Failed> {
+        target: &DrillDatabase,
+    ) -> std::result::Result<RefreshNotes, DrillFailure> {
         let client = session(&target.sessions.connection, target.name()).await.map_err(of_backup)?;
         let refreshed = self.stop.or(async { Ok(refresh_all(deferred, &client).await) }).await??;
         deferred.prepare(&client).await?;
@@ -302,17 +314,17 @@ impl Restore<'_> {
         }
     }
 
-    async fn tell_restored(&self, target: &Target, refreshed: RefreshNotes) -> Result<()> {
+    async fn send_restored(&self, target: &DrillDatabase, refreshed: RefreshNotes) -> Result<()> {
         let notes = target.notes.iter().cloned().chain(refreshed.notes).take(NOTES).collect();
         let database_bytes = target.database.bytes(&target.server).await?;
-        self.outbox.tell(Message::Restored { notes, not_refreshed: refreshed.missing, database_bytes }).await
+        self.outbox.send(Message::Restored { notes, not_refreshed: refreshed.missing, database_bytes }).await
     }
 
     /// Waits until all of the archive is here, and is what was backed up.
     pub async fn received(
         &self,
         whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
-    ) -> std::result::Result<Vec<StoredFile>, Failed> {
+    ) -> std::result::Result<Vec<StoredFile>, DrillFailure> {
         let received = async { whole.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread broke down"))) };
         self.stop.or(received).await.map_err(of_backup)
     }
@@ -324,8 +336,8 @@ impl Restore<'_> {
             Some(_) => (0, 0),
             None => (order.tables, order.large_objects),
         };
-        let expected = Expected { tables, large_objects, extensions: order.extensions.clone() };
-        let told = Told {
+        let expected = ExpectedCounts { tables, large_objects, extensions: order.extensions.clone() };
+        let told = DirectoryContents {
             name: order.id.clone(),
             pg_dump: order.pg_dump.clone(),
             made_by: order.major,
@@ -338,7 +350,7 @@ impl Restore<'_> {
 }
 
 /// Makes the roles of the backup's globals.
-async fn make_globals(server: &Server, script: &[u8]) -> Result<()> {
+async fn make_globals(server: &TargetServer, script: &[u8]) -> Result<()> {
     if script.is_empty() {
         return Ok(());
     }
@@ -349,7 +361,7 @@ async fn make_globals(server: &Server, script: &[u8]) -> Result<()> {
 }
 
 /// Makes roles without any rights where the globals have none of that name: their objects need an owner.
-async fn lay_roles(server: &Server, roles: Vec<String>, notes: &mut Vec<String>) -> Result<()> {
+async fn lay_roles(server: &TargetServer, roles: Vec<String>, notes: &mut Vec<String>) -> Result<()> {
     let query = "SELECT DISTINCT r FROM unnest($1::text[]) r WHERE r <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)";
     let roles: Vec<String> =
         roles.into_iter().filter(|role| role != "public" && !role.contains(char::REPLACEMENT_CHARACTER)).collect();

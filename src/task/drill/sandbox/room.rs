@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 use crate::error::{Error, Kind, Result};
 use crate::host::staging::free_bytes;
 use crate::stop::Stop;
-use crate::task::drill::protocol::Order;
+use crate::task::drill::protocol::DrillOrder;
 
 /// What the database takes on the disk beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
 const OVERHEAD: u64 = 3 << 30;
@@ -24,7 +24,7 @@ const FOR_OTHERS: u64 = 1 << 30;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Refuses a disk on which the archive and the database will not fit.
-pub fn check(folder: &Path, order: &Order) -> Result<()> {
+pub fn check(folder: &Path, order: &DrillOrder) -> Result<()> {
     // Of a database whose size is unknown: indexes take about as much as rows.
     let database = if order.database_bytes > 0 { order.database_bytes } else { order.plain_bytes.saturating_mul(2) };
     let growth = database.saturating_add(order.plain_bytes);

@@ -17,13 +17,13 @@ const NAME: &str = "first-seen";
 
 /// When each database was seen first.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct FirstSeen {
     first: BTreeMap<String, Timestamp>,
     /// For want of such a note: when the backup directory was made.
     directory: Option<Timestamp>,
 }
 
-impl Seen {
+impl FirstSeen {
     /// Since when this database is to be backed up, if something tells.
     pub fn since(&self, database: &str) -> Option<Timestamp> {
         self.first.get(database).copied().or(self.directory)
@@ -32,9 +32,9 @@ impl Seen {
 
 /// Notes the databases that were not seen before, and forgets those that are not to be backed up any more. One that has
 /// had a backup is never new again, wherever its backups go.
-pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&str>, now: Timestamp) -> Seen {
+pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&str>, now: Timestamp) -> FirstSeen {
     let directory = place.directory.as_deref().and_then(made);
-    let Some(path) = path(place) else { return Seen { directory, ..Seen::default() } };
+    let Some(path) = path(place) else { return FirstSeen { directory, ..FirstSeen::default() } };
     let before =
         std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<BTreeMap<String, Timestamp>>(&text).ok());
     let before = before.unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn note(place: &Place, databases: &BTreeSet<String>, backed_up: &BTreeSet<&s
     {
         log::warn!("{}: {}", path.display(), crate::error::reason(&error));
     }
-    Seen { first, directory: None }
+    FirstSeen { first, directory: None }
 }
 
 fn path(place: &Place) -> Option<PathBuf> {

@@ -91,7 +91,7 @@ fn what_was_there_at_the_start_stays() {
     fs::create_dir(at("photos")).unwrap();
     fs::write(at("photos/cat"), "a cat").unwrap();
     fs::write(at("letter"), "dear").unwrap();
-    let stock = Stock::of(shared.path()).unwrap();
+    let stock = InitialEntries::of(shared.path()).unwrap();
     fs::create_dir_all(at("new/deep")).unwrap();
     fs::write(at("new/deep/file"), "left").unwrap();
     fs::write(at("reach.log"), "left").unwrap();

@@ -19,14 +19,14 @@ const FOLDER: u32 = 0o711;
 
 /// A socket that is listened at.
 #[derive(Debug)]
-pub struct Socket {
+pub struct SandboxSocket {
     path: PathBuf,
     listener: UnixListener,
     /// Device and number of its file.
     file: (u64, u64),
 }
 
-impl Socket {
+impl SandboxSocket {
     /// Makes it, in the place of a socket that an earlier sandbox has left.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Socket {
             return Err(Error::new(Kind::Config, format!("{} is there, and is no socket", path.display()))
                 .hint("move it away, or wait for drills at another path"));
         }
-        Socket::make(path)
+        SandboxSocket::make(path)
     }
 
     /// Makes it where it was, once restored code has taken it away. What else is there under its name now is moved aside.
@@ -46,7 +46,7 @@ impl Socket {
             fs::rename(path, &aside).map_err(|error| Error::write(path.display(), &error))?;
             log::warn!("what was there in its place is {} now", aside.display());
         }
-        Socket::make(path)
+        SandboxSocket::make(path)
     }
 
     fn make(path: &Path) -> Result<Self> {
@@ -58,7 +58,7 @@ impl Socket {
         let listener = UnixListener::bind(path).map_err(cannot)?;
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(cannot)?;
         let made = fs::symlink_metadata(path).map_err(cannot)?;
-        Ok(Socket { path: path.to_owned(), listener, file: (made.dev(), made.ino()) })
+        Ok(SandboxSocket { path: path.to_owned(), listener, file: (made.dev(), made.ino()) })
     }
 
     /// Waits for a drill: a stream whose reads and writes block.
@@ -128,16 +128,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("drill.socket");
         fs::write(folder.path().join("shop.dump"), "rows").unwrap();
-        drop(Socket::bind(&path).unwrap());
-        let socket = Socket::bind(&path).unwrap();
+        drop(SandboxSocket::bind(&path).unwrap());
+        let socket = SandboxSocket::bind(&path).unwrap();
         assert!(!socket.is_taken_away());
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("shop.dump"), "rows").unwrap();
         assert!(socket.is_taken_away());
-        let error = Socket::bind(&path).unwrap_err();
+        let error = SandboxSocket::bind(&path).unwrap_err();
         assert!(error.kind() == Kind::Config && path.join("shop.dump").exists(), "{error}");
-        assert!(!Socket::bind_again(&path).unwrap().is_taken_away());
+        assert!(!SandboxSocket::bind_again(&path).unwrap().is_taken_away());
         assert!(folder.path().join("drill.socket.moved-0/shop.dump").exists());
         assert!(folder.path().join("shop.dump").exists());
     }
