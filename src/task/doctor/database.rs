@@ -47,7 +47,7 @@ async fn role(server: &DoctorServer, checks: &mut Checks) {
     };
     let name = &server.role;
     if server.superuser {
-        let also = "; a role that may only read is enough for backups, see the README";
+        let also = "; a role that may only read is enough for backups, see 'The role' in doc/backup.md";
         return checks.ok("role", format!("'{name}' is a superuser{also}"));
     }
     let (has, lacks) = role.words();
