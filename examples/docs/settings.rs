@@ -202,7 +202,7 @@ pub fn man_page() -> io::Result<String> {
 /// The timers cannot be read.
 pub fn book_page() -> io::Result<String> {
     let mut page = String::from(
-        "<!-- written by tests/integration/documents.rs with PGCELLAR_WRITE_GOLDEN=1, from the options' own declarations -->\n\n\
+        "<!-- written by tests/integration/documents/rules.rs with PGCELLAR_WRITE_GOLDEN=1, from the options' own declarations -->\n\n\
          # Settings\n\n",
     );
     page += &format!("{}\n\n", escaped(INTRODUCTION));
