@@ -80,6 +80,12 @@ impl Page {
         headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
     }
 
+    /// The pieces of code in its sentences and tables.
+    pub fn code(&self) -> Vec<String> {
+        let text = self.prose.join(" ");
+        text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
     /// What its links and images point to.
     pub fn links(&self) -> Vec<String> {
         let text = self.prose.iter().map(|line| without_code(line)).collect::<Vec<_>>().join(" ");

@@ -1,8 +1,10 @@
 //! What holds for every page: its commands are run, its links lead somewhere, its settings are settings.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
+use clap::error::ErrorKind;
 use pgcellar::cli::Cli;
 use pgcellar::config::variables::{PREFIXES, known};
 
@@ -143,6 +145,29 @@ fn every_setting_that_is_named_is_one() {
         strange.extend(words.filter(|word| !NO_SETTINGS.contains(word)).map(|word| format!("{}: {word}", page.path)));
     }
     assert!(strange.is_empty(), "{strange:?}");
+}
+
+/// What has the form of a command of pgcellar is one: its verb and its options exist.
+#[test]
+fn every_command_that_is_named_is_one() {
+    let mut strange = Vec::new();
+    let mut found = 0;
+    for page in page::all() {
+        for code in page.code() {
+            let Some(words) = shlex::split(code.strip_prefix("sudo ").unwrap_or(&code)) else { continue };
+            if words.first().is_none_or(|word| word != "pgcellar") || words.iter().any(|word| word == "VERB") {
+                continue;
+            }
+            found += 1;
+            let kind = Cli::read(words.into_iter().map(OsString::from).collect()).err().map(|error| error.kind());
+            if matches!(kind, Some(ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument | ErrorKind::InvalidValue))
+            {
+                strange.push(format!("{}: {code}", page.path));
+            }
+        }
+    }
+    assert!(found > 50, "only {found} commands are found");
+    assert!(strange.is_empty(), "{}", strange.join("\n"));
 }
 
 #[test]
