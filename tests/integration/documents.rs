@@ -22,7 +22,7 @@ fn blocks(page: &str) -> Vec<String> {
     Page::of(page).blocks.into_iter().filter(ours).map(|block| block.text).collect()
 }
 
-/// A database, a backup folder, and whatever a person has in the shell.
+/// A shell with a database `shop` and a backup folder.
 struct Desk<'a> {
     shop: Database<'a>,
     cellar: Cellar,
@@ -35,7 +35,7 @@ impl<'a> Desk<'a> {
         Desk { shop, cellar: Cellar::new(cluster).with("DB_NAME", "shop") }
     }
 
-    /// The same backups, on a host with this server, and for this file of keys.
+    /// The same with one more setting.
     fn with(self, name: &str, value: impl Into<std::ffi::OsString>) -> Desk<'a> {
         Desk { shop: self.shop, cellar: self.cellar.with(name, value) }
     }
@@ -49,6 +49,7 @@ impl<'a> Desk<'a> {
         self.run_on(self.shop.cluster(), block)
     }
 
+    /// The same with the server of this cluster.
     fn run_on(&self, cluster: &Cluster, block: &str) -> String {
         let program = Path::new(env!("CARGO_BIN_EXE_pgcellar")).parent().unwrap();
         let bin = cluster.version().bin_dir();
