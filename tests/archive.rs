@@ -91,7 +91,7 @@ fn succeed(command: &mut Command) -> Output {
 /// Programs of other versions that are on this machine beside the server's own.
 fn client_folders(cluster: &Cluster) -> Vec<PathBuf> {
     let others = [16, 17, 18].into_iter().flat_map(|major| {
-        [format!("/usr/lib/postgresql/{major}/bin"), format!("/var/cache/pgcellar-test/pg{major}-bin")]
+        [format!("/usr/lib/postgresql/{major}/bin"), format!("/var/cache/pgcellar-test/postgres-{major}@1/bin")]
     });
     let others = others.map(PathBuf::from).filter(|folder| folder.join("pg_dump").exists());
     [cluster.bin.clone()].into_iter().chain(others).collect()

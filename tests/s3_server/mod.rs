@@ -253,9 +253,10 @@ fn spawn_for_the_process(mut command: Command) -> Child {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/seaweedfs");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().expect("scripts/seaweedfs cannot be run");
-        assert!(output.status.success(), "scripts/seaweedfs failed");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
+        let output =
+            Command::new(script).arg("weed").stderr(Stdio::inherit()).output().expect("scripts/tool cannot be run");
+        assert!(output.status.success(), "scripts/tool weed failed");
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
 }

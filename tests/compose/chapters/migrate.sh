@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016,SC2154 # scratch is the caller's; what is in single quotes, the shell that runs the command expands
-chapter "Volumes of the scripts before: what is in them is root's"
+# shellcheck disable=SC2016,SC2154 # scratch is the caller's; the shell that runs the command expands what is in single quotes
+chapter "Volumes of the scripts that pgcellar replaces: their files belong to root"
 run 0 'docker compose down --volumes && cp .env.example .env && docker compose up --build --detach --wait db'
 sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
 docker exec nestjs_starter_db pg_dump --username=postgres --format=custom nestjs_starter_db | gzip >"$scratch/old.gz"
