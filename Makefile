@@ -93,7 +93,7 @@ ifneq ($(TIMES)$(if $(KILLS),,50),)
 endif
 
 test-unit: ## Run the tests that need no PostgreSQL
-	$(CARGO) test --lib --bins
+	$(CARGO) test --lib
 
 deb: ## Build the Debian package, and check it
 	@scripts/install-test-deps system
