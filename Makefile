@@ -6,7 +6,7 @@ CARGO ?= cargo
 VERSIONS ?= 13 15 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
+.PHONY: help demo test soak test-unit test-system test-compose test-nix deb book fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
@@ -93,7 +93,7 @@ ifneq ($(TIMES)$(if $(KILLS),,50),)
 endif
 
 test-unit: ## Run the tests that need no PostgreSQL
-	$(CARGO) test --lib --bins
+	$(CARGO) test --lib
 
 deb: ## Build the Debian package, and check it
 	@scripts/install-test-deps system
@@ -109,6 +109,9 @@ test-compose: ## Run every command of the compose setup with a Docker engine of 
 
 test-nix: ## Evaluate the flake and the NixOS module (scripts/test-nix says what it needs)
 	@scripts/test-nix
+
+book: ## Build the manual with mdBook, in target/book
+	@scripts/tool mdbook build
 
 fuzz: ## Fuzz the readers of archives and scripts for a minute (FUZZ_SECONDS=600 for longer)
 	@scripts/fuzz

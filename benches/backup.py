@@ -102,7 +102,7 @@ class Ways:
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     with Cluster(bench.folder) as cluster:
         ways = Ways(bench, cluster)
         compare(

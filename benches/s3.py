@@ -131,7 +131,7 @@ def ways(bench, server):
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     source = bench.folder / "archive"
     with open(source, "wb") as out:
         for _ in range(SIZE >> 20):

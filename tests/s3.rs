@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use pgcellar::catalogue::publish::publish;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
 use pgcellar::store::s3::S3Store;
 use pgcellar::store::{Store, Upload};
-use pgcellar::task::publish::publish;
 use tokio::runtime::Runtime;
 
 mod s3_server;
@@ -572,7 +572,8 @@ fn only_our_own_keys_are_listed() {
         wait(client.put_object().bucket(&bucket).key(*key).body(body).send()).unwrap();
     }
     let store = open(&server.settings(&bucket));
-    let keys = |entries: Vec<pgcellar::store::Entry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+    let keys =
+        |entries: Vec<pgcellar::store::StoreEntry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
     let odd = odd.strip_prefix("database-backups/").unwrap();
     assert_eq!(keys(store.list().unwrap()), [odd]);
     assert_eq!(get(&store, odd).unwrap(), b"x");
@@ -640,7 +641,7 @@ fn objects_are_stored_as_the_settings_say() {
     let ground = Ground::new(|_| Fault::None);
     let mut settings = settings(&ground.proxy.endpoint(), &ground.bucket, OWNER);
     settings.storage_class = Some("STANDARD_IA".to_owned());
-    settings.encryption = Some(pgcellar::config::Encryption::Kms(Some("key-1".to_owned())));
+    settings.encryption = Some(pgcellar::config::ServerSideEncryption::Kms(Some("key-1".to_owned())));
     let store = open(&settings);
     // Whether this server can encrypt does not matter here.
     for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {

@@ -2,12 +2,10 @@
 //! Every module has the path that it has there.
 #![allow(dead_code, reason = "the rest of pgcellar uses it")]
 
-#[path = "../../src/catalogue"]
-pub mod catalogue {
-    mod document;
-    pub mod fingerprint;
-    mod json;
-}
+#[path = "../../src/document/mod.rs"]
+pub mod document;
+#[path = "../../src/fingerprint/mod.rs"]
+pub mod fingerprint;
 
 #[path = "../../src/pipeline"]
 pub mod pipeline {

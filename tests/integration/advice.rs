@@ -20,7 +20,7 @@ const ADVICE: [&str; 10] = [
 /// Where it is given: after a verify, a restore or a monitor found that bytes are not those that were written.
 const OF_DAMAGED_BYTES: [(&str, &str); 4] = [
     ("src/health/checks/stores.rs", "make a new backup"),
-    ("src/task/restore/archive.rs", "restore another"),
+    ("src/restore/archive.rs", "restore another"),
     ("src/task/verify.rs", "make a new backup"),
     ("systemd/pgcellar.catalog", "make a new backup"),
 ];

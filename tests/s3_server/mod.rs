@@ -18,8 +18,8 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use pgcellar::config::secret::Secret;
 use pgcellar::config::{Keys, S3Settings};
-use pgcellar::secret::Secret;
 use tokio::runtime::Runtime;
 
 pub mod faults;

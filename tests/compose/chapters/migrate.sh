@@ -30,8 +30,8 @@ while read -r line; do
     5) run 0 "$line" 'nestjs_starter_db_20231229_020000 ' 'nestjs_starter_db_20231231_020000 .* good' ;;
     *) run 0 "$line" ;;
     esac
-done < <(sed -n '/<!-- run by tests\/compose\/chapters\/migrate.sh -->/,/^```$/p' README.md | grep -vE '^(<!--|```)')
-run 0 "echo '$number commands of the README were run'" '^5 '
+done < <(sed -n '/<!-- run by tests\/compose\/chapters\/migrate.sh -->/,/^```$/p' doc/compose.md | grep -vE '^(<!--|```)')
+run 0 "echo '$number commands of doc/compose.md were run'" '^5 '
 run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' 'PGCELLAR'
 run 0 'docker exec nestjs_starter_backup pgcellar monitor check --json >check; grep -c \"summary\" check && echo $(grep -c closed_folder check) closed folders' \

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
 chapter "Quick start: production"
-run 0 'cp .env.example .env'
+run 0 'install -m 600 .env.example .env'
 run 0 'make start'
 sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
 run 0 'make backup-list' 'no backups'
@@ -39,10 +39,12 @@ run 0 'time make stop' 'real	0m([0-9]|1[0-4])\.'
 run 0 'docker volume ls --format "{{.Name}}"' 'nestjs_starter_backups-data'
 
 chapter "Passwords, and a private key, in files"
-run 0 'mkdir -m 700 secrets && echo a-better-password >secrets/db-password &&
-    age-keygen -o secrets/age-identity && chmod 644 secrets/age-identity &&
-    cp .env.example .env &&
-    echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >>.env &&
+export PASSWORD=a-better-password
+run 0 'mkdir -m 700 secrets'
+run 0 '(umask 022 && printf "%s" "$PASSWORD" > secrets/db-password)'
+run 0 'cp .env.example .env'
+run 0 'echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >> .env'
+run 0 'age-keygen -o secrets/age-identity && chmod 644 secrets/age-identity &&
     echo BACKUP_AGE_IDENTITY_FILE=./secrets/age-identity >>.env &&
     echo "BACKUP_AGE_RECIPIENTS=$(age-keygen -y secrets/age-identity)" >>.env &&
     docker compose down --volumes && make start'
