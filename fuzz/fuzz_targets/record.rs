@@ -1,4 +1,4 @@
-//! Any bytes as an archive whose rows are recorded: nothing may panic, and pieces must make no difference.
+//! Any bytes as an archive whose rows are recorded: nothing may panic, and the size of the pieces must make no difference.
 #![no_main]
 
 use std::io::{self, Write};
