@@ -202,7 +202,9 @@ fn hands_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
 fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
     let line = line.strip_suffix(&[0]).unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    !arguments.is_empty() && words.len() > arguments.len() && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
+    !arguments.is_empty()
+        && words.len() > arguments.len()
+        && words.iter().rev().zip(arguments.iter().rev()).all(|(word, own)| word == own)
 }
 
 /// Whether a folder is one of those that pgcellar is set up with, or has nothing but what its name or a dump's tells.

@@ -1,6 +1,6 @@
 //! What shells complete.
 
-use crate::common::process::{attempt, must, plain};
+use crate::common::process::{attempt, must, new_folder, plain};
 
 #[path = "../../examples/docs/completions.rs"]
 mod scripts;
@@ -8,7 +8,7 @@ mod scripts;
 /// What fish offers for a line. Its completions end at the first line that it cannot read.
 #[test]
 fn fish_completes_verbs_and_options() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     scripts::write(folder.path()).unwrap();
     for script in ["_pgcellar", "pgcellar.bash", "pgcellar.fish"] {
         let text = std::fs::read_to_string(folder.path().join(script)).unwrap();

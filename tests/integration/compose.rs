@@ -10,7 +10,7 @@ use pgcellar::cli::Cli;
 use pgcellar::environment;
 
 use crate::common::pgcellar::PROGRAM;
-use crate::common::process::plain;
+use crate::common::process::{new_folder, plain};
 
 /// What has its place in the image, in a command or in a secret, and not in `.env`.
 const ELSEWHERE: &[&str] = &[
@@ -84,7 +84,7 @@ fn development_touches_nothing_that_env_names() {
 
 /// Runs a target of the Makefile beside this `.env`, with a docker that keeps what it is asked, and runs pgcellar for its image.
 fn make(target: &str, env: Option<&str>) -> (Output, String) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("scripts")).unwrap();
     for file in ["Makefile", "scripts/env-names"] {

@@ -10,9 +10,9 @@ use crate::common::bucket::Bucket;
 use crate::common::mailbox::{Mailbox, Manner};
 use crate::common::pgcellar::Outcome;
 use crate::common::programs::Programs;
+use crate::common::s3_server::{OWNER, wait};
 use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
-use crate::s3_server::{OWNER, wait};
 
 /// Stands in every place that can hold text.
 const MARKER: &str = "k7mqzx";

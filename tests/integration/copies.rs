@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::{Outcome, Running};
+use crate::common::s3_server::{READER, wait};
 use crate::common::stalled::Stalled;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
-use crate::s3_server::{READER, wait};
 
 mod shared;
 mod streamed;

@@ -21,18 +21,13 @@ mod values;
 /// No drill can be held here.
 const OSFILE: i32 = 72;
 
-/// A folder of backups of this database, and one for throwaway clusters.
 fn cellar(database: &Database<'_>) -> Cellar {
-    let cellar = Cellar::new(database.cluster()).with("DB_NAME", database.name());
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    cellar.with("DRILL_DIR", clusters)
+    Cellar::new(database.cluster()).with("DB_NAME", database.name())
 }
 
 /// What is left in the folder for throwaway clusters.
 fn left(cellar: &Cellar) -> Vec<String> {
-    let folder = fs::read_dir(cellar.scratch().join("clusters")).unwrap();
+    let folder = fs::read_dir(cellar.drill_dir()).unwrap();
     folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -307,7 +302,7 @@ fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
          'BEGIN PERFORM pg_sleep(600); RETURN true; END'",
     );
     let id = back_up(cellar)["id"].clone();
-    let clusters = cellar.scratch().join("clusters");
+    let clusters = cellar.drill_dir();
     let mut running = drill(cellar, &id).start();
     let sleeps = || {
         let mut processes = fs::read_dir("/proc").unwrap().flatten();
@@ -327,7 +322,7 @@ fn kill_9_leaves_no_server_and_its_folder_is_swept() {
     let (running, id) = standing(&database, &cellar);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
-    before_long("a server is left", || !anybody_in(&cellar.scratch().join("clusters")));
+    before_long("a server is left", || !anybody_in(&cellar.drill_dir()));
     assert_eq!(record(&cellar, &id), None);
     database.sql("CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
     thread::sleep(Duration::from_millis(1100));

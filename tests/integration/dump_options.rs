@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::compare::assert_same;
 use crate::common::dumps::pg_dump;
-use crate::common::process::{attempt, hand_over, must, plain};
+use crate::common::process::{attempt, must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// No drill can be held here.
@@ -96,13 +96,9 @@ fn original(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// A folder of backups, and one for throwaway clusters.
 fn cellar(cluster: &Cluster, database: &Database<'_>, format: &str) -> Cellar {
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format);
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    cellar.with("DRILL_DIR", clusters).with("BACKUP_COMPRESSION", "none")
+    cellar.with("BACKUP_COMPRESSION", "none")
 }
 
 /// The manifest of a backup that was made with these options.

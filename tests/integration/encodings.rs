@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::common::process::{hand_over, must};
+use crate::common::process::must;
 use crate::common::{Cellar, Cluster, Database, Version};
 
 const VERSIONS: [Version; 2] = [Version::V15, Version::V18];
@@ -29,11 +29,7 @@ fn script(database: &Database<'_>) -> Vec<String> {
 }
 
 fn cellar(cluster: &Cluster, database: &Database<'_>) -> Cellar {
-    let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
-    let drills = cellar.scratch().join("drills");
-    std::fs::create_dir(&drills).unwrap();
-    hand_over(&drills);
-    cellar.with("DRILL_DIR", drills)
+    Cellar::new(cluster).with("DB_NAME", database.name())
 }
 
 /// Backs a database up, restores it in several ways, and compares the dumps.

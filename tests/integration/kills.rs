@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::common::keys;
+use crate::common::process::new_folder;
 
 mod checker;
 mod ground;
@@ -94,7 +95,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 
 #[test]
 fn a_run_that_is_killed_at_any_moment_leaves_nothing_half() {
-    let keys_folder = tempfile::tempdir().unwrap();
+    let keys_folder = new_folder();
     let ground = Ground::new(keys::age(keys_folder.path(), "key"));
     let kills = number("PGCELLAR_TEST_KILLS").unwrap_or(USUAL);
     let first = number("PGCELLAR_TEST_KILLS_SEED").unwrap_or_else(|| {

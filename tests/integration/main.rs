@@ -7,15 +7,15 @@
 
 #[allow(dead_code, reason = "the ground offers whole tools, and a capability takes what it needs")]
 mod common;
-#[path = "../s3_server/mod.rs"]
-mod s3_server;
 
 mod adopt;
 mod advice;
 mod alert;
+mod archive;
 mod bad_input;
 mod bound_names;
 mod bucket;
+mod calendar;
 mod compared;
 mod completions;
 mod compose;
@@ -44,6 +44,7 @@ mod managed;
 mod misspelt;
 mod money;
 mod monitor;
+mod nix;
 mod notify;
 mod numbers;
 mod omissions;
@@ -63,12 +64,14 @@ mod restore_swap;
 mod retention;
 mod rewritten;
 mod round_trip;
+mod s3;
 mod schedule;
 mod secrets;
 mod seed_names;
 mod settings;
 mod settings_of_databases;
 mod stdout;
+mod store;
 mod tls;
 mod tools;
 mod upgrade;

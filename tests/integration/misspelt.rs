@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::common::process::new_folder;
 use crate::common::shelf::Shelf;
 use crate::common::{Cellar, Cluster, Version, exit};
 
@@ -155,7 +156,7 @@ fn the_names_alone_are_checked_of_a_file_for_compose() {
 /// What `make start` hands on of `.env`: names, and nothing of the values, however they are written.
 #[test]
 fn no_value_leaves_a_file_for_compose() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let path = folder.path().join(".env");
     let text =
         b"# gr\xfc\xdf LATIN=x\nA=secret \xfc secret\r\nB=\"\"\nexport C=''\nKEY=\"-----\nsecret=\nsecret\\\" secret\n\

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::process::{hand_over, must, plain};
+use crate::common::process::{must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// No drill can be held here.
@@ -43,10 +43,6 @@ fn they_are_loaded_in_the_locale_that_they_were_written_in() {
 
 fn drilled(database: &Database<'_>) -> (Cellar, Value) {
     let cellar = Cellar::new(database.cluster()).with("DB_NAME", database.name()).with("BACKUP_COMPRESSION", "none");
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    let cellar = cellar.with("DRILL_DIR", clusters);
     let manifests = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds().json();
     (cellar, manifests[0].clone())
 }

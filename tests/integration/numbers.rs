@@ -5,7 +5,6 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::process::hand_over;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// The first number that a new cluster gives to a user's object, and a later one.
@@ -41,13 +40,8 @@ fn audit(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// A folder of backups, and one for throwaway clusters.
 fn cellar(cluster: &Cluster, database: &Database<'_>, format: &str) -> Cellar {
-    let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format);
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    cellar.with("DRILL_DIR", clusters)
+    Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format)
 }
 
 fn back_up(cellar: &Cellar) -> String {

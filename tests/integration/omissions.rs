@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::cluster::PASSWORD;
-use crate::common::process::hand_over;
+use crate::common::process::{hand_over, new_folder};
 use crate::common::standby::Standby;
 use crate::common::{Cellar, Cluster, Version, exit};
 
@@ -249,7 +249,7 @@ fn with_extension(cluster: &Cluster, folder: &Path) -> String {
 #[test]
 fn rows_that_an_extension_keeps_for_itself() {
     for version in [Version::V15, Version::V18] {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         fs::create_dir(folder.path().join("extension")).unwrap();
         hand_over(folder.path());
         let path = format!("extension_control_path=$system:{}", folder.path().display());

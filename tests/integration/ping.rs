@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::process::plain;
+use crate::common::process::{new_folder, plain};
 use crate::common::tls::Certificates;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
@@ -208,7 +208,7 @@ impl Drop for Web {
 #[test]
 fn pings_under_tls_go_only_to_who_can_show_a_certificate() {
     let certificates = Certificates::make();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let web = Web::start(&certificates, folder.path());
     let (cellar, _database) = cellar(&format!("https://localhost:{}{SECRET}", web.port));
     let requests = || fs::read_to_string(folder.path().join("requests")).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::cluster::free_port;
 use crate::common::pgcellar::Run;
-use crate::common::process::{hand_over, must, plain, unprivileged};
+use crate::common::process::{hand_over, must, new_folder, plain, unprivileged};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
@@ -26,7 +26,7 @@ struct Pooler {
 
 impl Pooler {
     fn before(cluster: &Cluster, mode: &str, settings: &str) -> Pooler {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         hand_over(folder.path());
         let (port, path) = (free_port(), folder.path());
         let (users, ini) = (path.join("users"), path.join("pgbouncer.ini"));

@@ -1,8 +1,5 @@
 //! Extensions whose library must be loaded when the server starts, where it was not.
 
-use std::fs;
-
-use crate::common::process::hand_over;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// No drill can be held here.
@@ -18,10 +15,6 @@ fn preloading() -> Cluster {
 
 fn backed_up(database: &Database<'_>, format: &str) -> Cellar {
     let cellar = Cellar::new(database.cluster()).with("BACKUP_FORMAT", format).with("DB_NAME", database.name());
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    let cellar = cellar.with("DRILL_DIR", clusters);
     cellar.run(["backup"]).by_unprivileged_user().succeeds();
     cellar
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::common::compare::assert_same;
 use crate::common::pgcellar::Running;
-use crate::common::process::{is_root, must, plain};
+use crate::common::process::{is_root, must, new_folder, plain};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 use crate::restore::{child, slow};
 
@@ -176,7 +176,7 @@ fn staged(staging: &Path) -> PathBuf {
 #[test]
 fn signals_leave_nothing_staged() {
     let cluster = Cluster::shared(Version::V15);
-    let staging = tempfile::tempdir().unwrap();
+    let staging = new_folder();
     let (_cellar, target, running) = napping(cluster, staging.path());
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
     let folder = staged(staging.path());
@@ -194,7 +194,7 @@ fn signals_leave_nothing_staged() {
 #[test]
 fn what_a_killed_run_left_is_swept_by_the_next() {
     let cluster = Cluster::shared(Version::V15);
-    let staging = tempfile::tempdir().unwrap();
+    let staging = new_folder();
     let (cellar, _, killed) = napping(cluster, staging.path());
     let (_, _, living) = napping(cluster, staging.path());
     let folders = || fs::read_dir(staging.path()).unwrap().count();
@@ -230,7 +230,7 @@ fn too_little_space_is_told_before_anything_is_made() {
     let cellar = Cellar::new(cluster);
     cellar.back_up(original.name());
     say_plain_bytes(&cellar, 1 << 60);
-    let staging = tempfile::tempdir().unwrap();
+    let staging = new_folder();
     let target = cluster.name_for("large");
     let run = cellar.run(["restore", "latest", "-j", "2", "-t", &target]).env("RESTORE_STAGING_DIR", staging.path());
     let needed = (1_u64 << 60).to_string();
@@ -248,7 +248,7 @@ fn a_disk_that_fills_up_leaves_nothing() {
     cellar.back_up(original.name());
     say_plain_bytes(&cellar, 1);
     let target = cluster.name_for("filling");
-    let small = tempfile::tempdir().unwrap();
+    let small = new_folder();
     let mut run = plain("unshare");
     run.args(if is_root() { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
     run.args(["sh", "-c", "mount -t tmpfs -o size=1m tmpfs \"$1\" || exit 1; \"$2\" restore latest -j 2 -t \"$3\"; code=$?; ls -A \"$1\"; exit $code", "run"]);
@@ -341,7 +341,7 @@ fn a_job_that_is_killed_ends_them_all() {
     original.sql("CREATE FUNCTION nap(int) RETURNS bool LANGUAGE sql AS 'SELECT true'");
     original.sql("ALTER TABLE rows ADD CHECK (nap(n))");
     original.sql("CREATE OR REPLACE FUNCTION nap(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN IF $1 > 50000 THEN PERFORM pg_catalog.pg_sleep(60); END IF; RETURN true; END'");
-    let staging = tempfile::tempdir().unwrap();
+    let staging = new_folder();
     let cellar = Cellar::new(cluster).with("RESTORE_STAGING_DIR", staging.path());
     cellar.back_up(original.name());
     let target = cluster.name_for("killed");

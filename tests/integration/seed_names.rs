@@ -8,8 +8,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::PROGRAM;
 use crate::common::process::plain;
+use crate::common::s3_server::{OWNER, READER, wait};
 use crate::common::{Cellar, Cluster, Version, compare, exit};
-use crate::s3_server::{OWNER, READER, wait};
 
 /// One of the scripts, in a folder of the test's own.
 fn script(cellar: &Cellar, name: &str, words: &[&str]) -> Command {

@@ -13,7 +13,7 @@ use pgcellar::secret::Secret;
 
 use crate::common::cluster::{Cluster, PASSWORD, SUPERUSER};
 use crate::common::pgcellar::{Cellar, exit};
-use crate::common::process::{attempt, hand_over, must, plain};
+use crate::common::process::{attempt, hand_over, must, new_folder, plain};
 use crate::common::version::Version;
 
 const MODES: [SslMode; 4] = [SslMode::Prefer, SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull];
@@ -27,7 +27,7 @@ struct Servers {
 fn kinds() -> &'static Path {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let make = || {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         must(plain("sh").current_dir(folder.path()).args(["-c", include_str!("tls/kinds.sh")]));
         folder
     };
@@ -202,7 +202,7 @@ fn a_client_certificate_may_be_of_version_1() {
     let cluster = Cluster::start_with_tls(Version::V15);
     let database = cluster.create("by_certificate");
     let certificates = cluster.certificates();
-    let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+    let folder = new_folder();
     let make = "openssl req -new -nodes -out r.csr -keyout c.key -subj /CN=certified && \
                 openssl x509 -req -in r.csr -CA \"$1\" -CAkey \"$2\" -CAcreateserial -CAserial s -days 9 -out c.crt";
     let mut openssl = plain("sh");

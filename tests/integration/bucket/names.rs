@@ -1,7 +1,7 @@
 //! What keys begin with, and which objects have the storage class.
 
 use super::*;
-use crate::s3_server::faults::{Fault, FaultProxy};
+use crate::common::fault_proxy::{Fault, FaultProxy};
 
 /// A server that folds slashes would keep every object under another key than it was given.
 #[test]

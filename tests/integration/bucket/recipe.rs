@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::common::compare::assert_same;
-use crate::common::process::{attempt, plain};
-use crate::s3_server::OWNER;
+use crate::common::process::{attempt, new_folder, plain};
+use crate::common::s3_server::OWNER;
 
 #[test]
 fn the_files_are_fetched_first() {
@@ -20,7 +20,7 @@ fn the_files_are_fetched_first() {
         let recipe = || cellar.run(["restore", "--recipe", &id, "--target-database", &target]).succeeds().stdout;
         assert!(!recipe().contains("aws s3 cp"), "the directory has it");
         lose_directory(&cellar);
-        let (folder, text) = (tempfile::tempdir().unwrap(), recipe());
+        let (folder, text) = (new_folder(), recipe());
         std::fs::write(folder.path().join("recipe.sh"), &text).unwrap();
         let path = std::env::join_paths([cluster.version().bin_dir(), aws.clone(), "/usr/bin".into(), "/bin".into()]);
         let mut bash = plain("bash");

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use super::*;
+use crate::common::fault_proxy::{Fault, FaultProxy};
 use crate::common::shelf::Shelf;
-use crate::s3_server::faults::{Fault, FaultProxy};
 
 /// What a verb may take: ten seconds without a byte, and what a busy machine adds.
 const SOON: Duration = Duration::from_secs(30);

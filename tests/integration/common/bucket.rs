@@ -12,7 +12,7 @@ use pgcellar::task::sweep;
 use tokio::runtime::Runtime;
 
 use super::pgcellar::Cellar;
-use crate::s3_server::{OWNER, S3Server};
+use crate::common::s3_server::{OWNER, S3Server};
 
 /// Name of this host, as backups have it.
 pub fn host() -> String {

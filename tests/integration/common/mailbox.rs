@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::process::{must, plain};
+use super::process::{must, new_folder, plain};
 use super::tls::Certificates;
 
 /// Name and password of a server that wants a login.
@@ -64,7 +64,7 @@ impl Manner {
 impl Mailbox {
     /// Starts a server, and waits until it listens.
     pub fn start(manner: Manner) -> Mailbox {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         fs::write(folder.path().join("server.py"), SERVER).unwrap();
         let settings = manner.with("folder", folder.path()).0;
         let mut python = plain("python3");

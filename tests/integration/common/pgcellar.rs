@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::cluster::{Cluster, PASSWORD, SUPERUSER};
-use super::process::{hand_over, plain, unprivileged};
+use super::process::{Sweeper, hand_over, must, new_folder, plain, unprivileged};
 
 /// The program that cargo built for these tests.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
@@ -52,12 +52,16 @@ pub struct Cellar {
 }
 
 impl Cellar {
-    /// An empty backup folder, and a cluster's superuser with his password over TCP.
+    /// An empty backup folder, one for the clusters of drills, and a cluster's superuser with the password over TCP.
     pub fn new(cluster: &Cluster) -> Cellar {
         let cellar = Cellar::unconnected();
-        hand_over(cellar.folder.path());
-        hand_over(&cellar.backup_dir());
+        let drills = cellar.drill_dir();
+        std::fs::create_dir(&drills).unwrap();
+        for folder in [cellar.scratch(), &cellar.backup_dir(), &drills] {
+            hand_over(folder);
+        }
         cellar
+            .with("DRILL_DIR", drills)
             .with("DB_HOST", "127.0.0.1")
             .with("DB_PORT", cluster.port().to_string())
             .with("DB_USER", SUPERUSER)
@@ -67,7 +71,7 @@ impl Cellar {
 
     /// An empty backup folder, and no server.
     pub fn unconnected() -> Cellar {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         let backups = folder.path().join("backups");
         std::fs::create_dir(&backups).unwrap();
         let home = folder.path().to_owned();
@@ -83,6 +87,11 @@ impl Cellar {
     /// `BACKUP_DIR`.
     pub fn backup_dir(&self) -> PathBuf {
         self.folder.path().join("backups")
+    }
+
+    /// `DRILL_DIR`.
+    pub fn drill_dir(&self) -> PathBuf {
+        self.folder.path().join("drills")
     }
 
     /// The environment of all runs.
@@ -101,9 +110,8 @@ impl Cellar {
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             settings: self.settings.clone(),
             limit: USUAL_LIMIT,
-            unprivileged_copy: None,
+            is_unprivileged: false,
             umask: None,
-            scratch: self.folder.path().to_owned(),
         }
     }
 
@@ -128,9 +136,8 @@ pub struct Run {
     arguments: Vec<OsString>,
     settings: BTreeMap<OsString, OsString>,
     limit: Duration,
-    unprivileged_copy: Option<PathBuf>,
+    is_unprivileged: bool,
     umask: Option<&'static str>,
-    scratch: PathBuf,
 }
 
 impl Run {
@@ -154,15 +161,7 @@ impl Run {
 
     /// Runs as the unprivileged user where the tests run as root.
     pub fn by_unprivileged_user(mut self) -> Run {
-        // The build folder may lie where only its owner may look.
-        let copy = self.scratch.join("pgcellar");
-        if !copy.exists() {
-            // By a program of its own: a child that another test starts meanwhile would hold a file that we write open, and
-            // a program that somebody writes cannot be run (ETXTBSY).
-            let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap();
-            assert!(copied.success(), "the program cannot be copied");
-        }
-        self.unprivileged_copy = Some(copy);
+        self.is_unprivileged = true;
         self
     }
 
@@ -205,20 +204,35 @@ impl Run {
 
     /// Starts the run.
     pub fn start(self) -> Running {
-        let mut command = match (self.umask, self.unprivileged_copy) {
-            (Some(mask), _) => {
+        let mut command = match self.umask {
+            Some(mask) => {
                 let mut shell = plain("sh");
                 shell.arg("-c").arg(format!("umask {mask} && exec \"$@\"")).arg("sh").arg(PROGRAM);
                 shell
             }
-            (None, Some(copy)) => unprivileged(copy),
-            (None, None) => plain(PROGRAM),
+            None if self.is_unprivileged => unprivileged(program_for_everybody()),
+            None => plain(PROGRAM),
         };
         command.args(&self.arguments).envs(&self.settings).current_dir("/");
         // A group of its own, so that a run that hangs can be ended with all its children.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::of(command, self.limit)
     }
+}
+
+/// A copy of the program: the build folder may lie where only its owner may look.
+fn program_for_everybody() -> &'static Path {
+    static COPY: OnceLock<(PathBuf, Sweeper)> = OnceLock::new();
+    let make = || {
+        let folder = new_folder().keep();
+        hand_over(&folder);
+        let copy = folder.join("pgcellar");
+        // By a program of its own: a child that another test starts meanwhile would inherit a file that we write, and a
+        // program that is open for writing cannot be run (ETXTBSY).
+        must(plain("cp").arg(PROGRAM).arg(&copy));
+        (copy, Sweeper::of(&folder, None))
+    };
+    &COPY.get_or_init(make).0
 }
 
 /// A run that has been started.

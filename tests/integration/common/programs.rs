@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::process::{hand_over, must, plain};
+use super::process::{hand_over, must, new_folder, plain};
 use super::version::Version;
 
 /// A folder, as `PG_BINDIR` takes it, in which scripts stand before PostgreSQL's own programs.
@@ -16,7 +16,7 @@ pub struct Programs {
 impl Programs {
     /// The programs that backups use, with nothing in their way yet.
     pub fn of(version: Version) -> Programs {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         hand_over(folder.path());
         let programs = Programs { folder, real: version.bin_dir() };
         programs.before("pg_dump", "").before("pg_dumpall", "").before("psql", "").before("pg_restore", "");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::process::{hand_over, must, plain};
+use super::process::{hand_over, must, new_folder, plain};
 
 /// Certificates and keys in a folder that goes with them.
 #[derive(Debug)]
@@ -16,8 +16,7 @@ impl Certificates {
     /// Makes an authority, another one that signed nothing here, a server certificate for `localhost` (not for
     /// 127.0.0.1, so that the name matters), and a client certificate for the role `certified`.
     pub fn make() -> Certificates {
-        let certificates =
-            Certificates { folder: tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap() };
+        let certificates = Certificates { folder: new_folder() };
         certificates.sign("authority", "pgcellar test authority", None, "basicConstraints=critical,CA:TRUE");
         certificates.sign("stranger", "another authority", None, "basicConstraints=critical,CA:TRUE");
         certificates.sign("server", "localhost", Some("authority"), "subjectAltName=DNS:localhost");

@@ -8,12 +8,12 @@ use rustix::process::{Signal, kill_process};
 
 use super::{PROMPT, large, small};
 use crate::common::bucket::Bucket;
+use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
 use crate::common::held::Held;
 use crate::common::pgcellar::{PROGRAM, Running};
-use crate::common::process::{peak_memory, plain};
+use crate::common::process::{new_folder, peak_memory, plain};
 use crate::common::stalled::Stalled;
 use crate::common::{Cellar, Cluster, Database, Version, compare, everything, exit, keys, tree};
-use crate::s3_server::faults::{Fault, FaultProxy, Seen};
 
 /// The bound on a backup's memory, whatever its size.
 const MEMORY: u64 = 150_000_000;
@@ -48,7 +48,7 @@ fn downloaded(bucket: &Bucket, cluster: &Cluster) -> Cellar {
 fn every_stream_arrives_whole_and_restores() {
     let cluster = Cluster::shared(Version::V15);
     let database = everything::database(cluster, "streamed");
-    let key_folder = tempfile::tempdir().unwrap();
+    let key_folder = new_folder();
     let key = keys::age(key_folder.path(), "key");
     for (format, method, encrypted) in
         [("custom", "gzip", true), ("tar", "zstd", false), ("plain", "none", true), ("custom", "none", false)]
@@ -76,7 +76,7 @@ fn no_byte_is_on_the_local_disk() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 20);
     let bucket = Bucket::new();
-    let temporary = tempfile::tempdir().unwrap();
+    let temporary = new_folder();
     let cellar = straight(&bucket, Cellar::new(cluster), &database).with("XDG_RUNTIME_DIR", temporary.path());
     let cellar = cellar.with("TMPDIR", temporary.path());
     let (home, files) = (tree::hashes(cellar.scratch()), |folder: &Path| tree::files(folder));

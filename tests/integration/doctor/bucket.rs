@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use super::*;
 use crate::common::bucket::Bucket;
 use crate::common::cluster::free_port;
-use crate::s3_server::faults::{Fault, FaultProxy};
-use crate::s3_server::{OWNER, READER, S3Server, WRITER, wait};
+use crate::common::fault_proxy::{Fault, FaultProxy};
+use crate::common::s3_server::{OWNER, READER, S3Server, WRITER, wait};
 
 /// A run over an empty bucket with the owner's key.
 fn run(cellar: &Cellar, bucket: &Bucket) -> Run {
@@ -105,7 +105,7 @@ fn keys_and_buckets_that_are_wrong() {
 #[test]
 fn keys_that_may_not_do_everything() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let by = |identity: crate::s3_server::Identity| {
+    let by = |identity: crate::common::s3_server::Identity| {
         run(&cellar, &bucket).env("AWS_ACCESS_KEY_ID", identity.id).env("AWS_SECRET_ACCESS_KEY", identity.secret)
     };
     Told::by(by(READER), exit::NOPERM)

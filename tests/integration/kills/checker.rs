@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::ground::{Ground, script_hash};
 use crate::common::bucket::Bucket;
-use crate::common::process::{must, plain};
+use crate::common::process::{must, new_folder, plain};
+use crate::common::s3_server::{OWNER, wait};
 use crate::common::tree;
-use crate::s3_server::{OWNER, wait};
 
 /// What the keys of a bucket begin with.
 const PREFIX: &str = "database-backups/";
@@ -112,7 +112,7 @@ pub fn must_have_all(ground: &Ground, folder: &Path, id: &str) {
     if manifest["database"] != ground.large.name() {
         return;
     }
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = new_folder();
     let (key, bin) = (ground.key.identity.display(), ground.cluster.version().bin_dir());
     let mut entry = folder.join(id);
     if manifest["format"] == "directory" && manifest["encryption"].is_object() {

@@ -9,7 +9,7 @@ use super::scene;
 use super::shapes::{SHAPES, Shape, Verb};
 use crate::common::dumps::{pg_dump, piped};
 use crate::common::keys::Key;
-use crate::common::process::{must, plain};
+use crate::common::process::{must, new_folder, plain};
 use crate::common::{Cellar, Cluster, Database, Version};
 
 /// Rows that pg_dump reads slowly, rows that are large, many tables, large objects, and what is made after the rows.
@@ -53,7 +53,7 @@ impl Ground {
         small.sql("CREATE TABLE wine AS SELECT n, md5(n::text) AS label FROM generate_series(1, 100) n");
         let bytes: u64 = large.sql("SELECT pg_database_size(current_database())").parse().unwrap();
         assert!(bytes >= SIZE, "the large database has {bytes} bytes");
-        let folder = tempfile::tempdir().unwrap();
+        let folder = new_folder();
         let script = folder.path().join("script");
         piped(&pg_dump(&large, &["--format=plain"]), "cat", &script);
         Ground {

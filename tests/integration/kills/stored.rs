@@ -17,6 +17,7 @@ use super::shapes::{Place, Shape, Verb};
 use super::victims::End;
 use crate::common::bucket::{Bucket, host};
 use crate::common::pgcellar::Run;
+use crate::common::process::new_folder;
 use crate::common::shelf::Shelf;
 use crate::common::{Cellar, tree};
 
@@ -232,7 +233,7 @@ fn is_of(name: &str, holding: &Holding) -> bool {
 }
 
 fn look(folder: &Path, bucket: Option<&Bucket>) -> Stores {
-    let downloaded = tempfile::tempdir().unwrap();
+    let downloaded = new_folder();
     if let Some(bucket) = bucket {
         checker::download(bucket, downloaded.path());
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{CRITICAL, OK, check, finds, folder, says};
 use crate::common::bucket::Bucket;
+use crate::common::process::new_folder;
 use crate::common::{Cellar, Cluster, Version, exit, forged};
 
 fn id(manifest: &Value) -> String {
@@ -65,7 +66,7 @@ fn an_acknowledgement_stands_with_the_backups_in_a_bucket() {
     let shop = cluster.create("acknowledged");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 2000) n");
     let bucket = Bucket::new();
-    let runtime = tempfile::tempdir().unwrap();
+    let runtime = new_folder();
     let cellar = bucket.copies(Cellar::new(cluster)).with("BACKUP_DIR", "").with("XDG_RUNTIME_DIR", runtime.path());
     let cellar = cellar.with("BACKUP_KEEP_LAST", "1");
     cellar.back_up(shop.name());

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use super::ids;
 use crate::common::bucket::Bucket;
 use crate::common::exit;
+use crate::common::process::new_folder;
+use crate::common::s3_server::{OWNER, READER, wait};
 use crate::common::shelf::Shelf;
-use crate::s3_server::{OWNER, READER, wait};
 
 /// Name of this host, as backups have it.
 fn host() -> String {
@@ -207,7 +208,7 @@ fn straight_to_the_bucket() {
     let all = both.shelf.lay_daily("shop", 1..=10);
     both.copy(&all, &both.store());
     both.forget(&all);
-    let runtime = tempfile::tempdir().unwrap();
+    let runtime = new_folder();
     let run = |verb: &[&str]| both.shelf.cellar.run(verb).env("BACKUP_DIR", "").env("XDG_RUNTIME_DIR", runtime.path());
     run(&["pin", &all[0]]).succeeds();
     run(&["retention"]).succeeds().says("removed 1 backup");

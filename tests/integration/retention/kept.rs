@@ -6,9 +6,10 @@ use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
 
 use crate::common::bucket::Bucket;
+use crate::common::process::new_folder;
+use crate::common::s3_server::{OWNER, wait};
 use crate::common::shelf::Shelf;
 use crate::common::{Cellar, Cluster, Version, exit, tree};
-use crate::s3_server::{OWNER, wait};
 
 /// Changes a byte in the middle of a file.
 fn damage(path: &std::path::Path) {
@@ -90,7 +91,7 @@ fn in_a_bucket_only_what_others_put_there_is_read() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("kept_in_bucket");
     let bucket = Bucket::new();
-    let runtime = tempfile::tempdir().unwrap();
+    let runtime = new_folder();
     let cellar = bucket.copies(Cellar::new(cluster)).with("BACKUP_DIR", "").with("BACKUP_KEEP_LAST", "1");
     let cellar = cellar.with("XDG_RUNTIME_DIR", runtime.path());
     let back_up = || cellar.back_up(database.name())["id"].as_str().unwrap().to_owned();

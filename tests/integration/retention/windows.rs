@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::bucket::Both;
 use crate::common::exit;
-use crate::s3_server::faults::{Fault, FaultProxy, Seen};
+use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
 
 /// Two backups in the bucket, of which the older one is to go, and what a request of retention is done to.
 fn with_two() -> (Both, String, String) {

@@ -1,7 +1,5 @@
 //! What every store must do. The suite takes a `&dyn Store` that is empty; each kind of store runs all of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,9 +9,8 @@ use pgcellar::store::Store;
 use pgcellar::store::local::LocalStore;
 use pgcellar::store::s3::S3Store;
 
-mod s3_server;
-
-use s3_server::S3Server;
+use crate::common::process::new_folder;
+use crate::common::s3_server::S3Server;
 
 /// Keys as backups have them, with everything that an escaped name may have.
 const KEYS: &[&str] = &[
@@ -377,7 +374,7 @@ fn what_was_left_behind_can_be_discarded(store: &dyn Store) {
 
 #[test]
 fn local() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let store = LocalStore::new(folder.path().join("backups"));
     store.prepare().unwrap();
     conforms(&store);
@@ -416,7 +413,7 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 
 #[test]
 fn local_files_are_for_their_owner_alone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let directory = folder.path().join("backups");
     let store = LocalStore::new(&directory);
     store.prepare().unwrap();
@@ -437,7 +434,7 @@ fn local_files_are_for_their_owner_alone() {
 
 #[test]
 fn local_lists_backups_files_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let store = LocalStore::new(folder.path());
     put(&store, "a_20231231_020000.dump", b"x");
     put(&store, "a_20231231_020000/toc.dat", b"x");
@@ -460,7 +457,7 @@ fn local_lists_backups_files_and_nothing_else() {
 /// Nothing waits for the writer of a pipe.
 #[test]
 fn local_files_are_files() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let store = LocalStore::new(folder.path());
     let (pipe, directory) = ("a_20231231_020000.dump", "b_20231231_020000.dump");
     for name in [pipe, "c_20231231_020000.manifest.json.partial"] {
@@ -484,7 +481,7 @@ fn local_files_are_files() {
 
 #[test]
 fn local_folders_come_whole_or_not_at_all() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let store = LocalStore::new(folder.path());
     let begin = || {
         let begun = store.create_folder("a_20231231_020000").unwrap();
@@ -504,7 +501,7 @@ fn local_folders_come_whole_or_not_at_all() {
 
 #[test]
 fn a_local_directory_whose_parent_is_missing_is_not_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let directory = folder.path().join("disk/backups");
     let error = LocalStore::new(&directory).prepare().unwrap_err();
     assert_eq!(error.kind(), Kind::CannotWrite);

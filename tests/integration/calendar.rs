@@ -1,7 +1,5 @@
 //! Our reading of cron lines, held against systemd's reading of their translation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
 use std::process::Command;
 
 use jiff::Timestamp;

@@ -1,7 +1,5 @@
 //! The archive reader and the script scanner against what real pg_dump, pg_restore and psql write, read and run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,74 +10,37 @@ use pgcellar::postgres::script::{Kind, Script, ScriptScanner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// A cluster of its own in a temporary folder, stopped and removed at the end.
-struct Cluster {
-    bin: PathBuf,
+use crate::common::process::{must, new_folder, plain};
+use crate::common::{Cluster, Version};
+
+/// A cluster, and a folder for the files of a test.
+struct Server {
+    cluster: Cluster,
     folder: tempfile::TempDir,
 }
 
-impl Cluster {
+impl Server {
     fn start() -> Self {
-        let bin = PathBuf::from("/usr/lib/postgresql/15/bin");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        if is_root() {
-            succeed(Command::new("chown").arg("postgres").arg(folder.path()));
-        }
-        let cluster = Self { bin, folder };
-        let data = cluster.path("data");
-        succeed(cluster.run("initdb").arg("-D").arg(&data).args(["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8"]));
-        let options = format!("-k '{}' -c listen_addresses= -c fsync=off", cluster.folder.path().display());
-        let mut start = cluster.run("pg_ctl");
-        start.arg("-D").arg(&data).arg("-l").arg(cluster.path("log")).arg("-o").arg(options).args(["-w", "start"]);
-        // The server keeps what it inherits of the pipes.
-        assert!(start.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("pg_ctl").success());
-        cluster
+        Server { cluster: Cluster::start(Version::V15), folder: new_folder() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A program of the server's own version.
-    fn run(&self, program: &str) -> Command {
-        self.run_from(&self.bin, program)
-    }
-
-    fn run_from(&self, bin: &Path, program: &str) -> Command {
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(bin.join(program));
-            command
-        } else {
-            Command::new(bin.join(program))
-        };
-        command.env("PGHOST", self.folder.path()).env("PGUSER", "postgres").env("LC_ALL", "C.UTF-8");
-        command.current_dir(self.folder.path());
-        command
-    }
-
-    fn sql(&self, database: &str, sql: &str) -> String {
-        let output = succeed(self.run("psql").args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]));
-        String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+    /// A client program of this version, connected to the server.
+    fn client(&self, version: Version, program: &str) -> Command {
+        let own = self.cluster.client(program, "postgres");
+        let mut client = plain(version.bin_dir().join(program));
+        client.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(self.folder.path());
+        client
     }
 
     /// The database as a script, without the lines that differ from run to run.
     fn script(&self, database: &str) -> String {
-        let output = succeed(self.run("pg_dump").arg(database));
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let text = must(self.client(Version::V15, "pg_dump").arg(database));
         text.lines().filter(|line| !line.contains("restrict ")).map(|line| format!("{line}\n")).collect()
     }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let data = self.path("data");
-        let _ = self.run("pg_ctl").arg("-D").arg(data).args(["-m", "immediate", "stop"]).output();
-    }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 fn succeed(command: &mut Command) -> Output {
@@ -88,13 +49,9 @@ fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Programs of other versions that are on this machine beside the server's own.
-fn client_folders(cluster: &Cluster) -> Vec<PathBuf> {
-    let others = [16, 17, 18].into_iter().flat_map(|major| {
-        [format!("/usr/lib/postgresql/{major}/bin"), format!("/var/cache/pgcellar-test/pg{major}-bin")]
-    });
-    let others = others.map(PathBuf::from).filter(|folder| folder.join("pg_dump").exists());
-    [cluster.bin.clone()].into_iter().chain(others).collect()
+/// Versions whose client programs read and write archives of the server.
+fn clients() -> impl Iterator<Item = Version> {
+    [Version::V15, Version::V17, Version::V18].into_iter().filter(|version| version.is_covered())
 }
 
 const SAMPLE: &str = r#"
@@ -121,11 +78,10 @@ SELECT lo_from_bytea(20001, decode(repeat('ab', 700000), 'hex')), lo_create(2000
 COMMENT ON LARGE OBJECT 20001 IS 'large';
 "#;
 
-fn sample() -> Cluster {
-    let cluster = Cluster::start();
-    cluster.sql("postgres", "CREATE DATABASE sample");
-    cluster.sql("sample", SAMPLE);
-    cluster
+fn sample() -> Server {
+    let server = Server::start();
+    server.cluster.create_named("sample").sql(SAMPLE);
+    server
 }
 
 fn walk(bytes: &[u8]) -> io::Result<Contents> {
@@ -144,10 +100,10 @@ fn scan(bytes: &[u8]) -> Script {
     scanner.finish().expect("taken").1
 }
 
-fn check_sample(cluster: &Cluster, contents: &Contents) {
+fn check_sample(server: &Server, contents: &Contents) {
     let tables = "SELECT oid FROM pg_class WHERE relkind = 'r' AND oid >= 16384 ORDER BY oid";
     let oids: Vec<_> = contents.table_data.iter().map(|oid| oid.to_string()).collect();
-    assert_eq!(oids, cluster.sql("sample", tables).lines().collect::<Vec<_>>());
+    assert_eq!(oids, server.cluster.sql("sample", tables).lines().collect::<Vec<_>>());
     assert_eq!(contents.dbname, "sample");
     assert!(contents.server_version.starts_with("15."));
     assert_eq!(contents.encoding.as_deref(), Some("UTF8"));
@@ -158,22 +114,22 @@ fn check_sample(cluster: &Cluster, contents: &Contents) {
 
 #[test]
 fn a_joined_archive_restores_to_the_same_database() {
-    let cluster = sample();
-    let expected = cluster.script("sample");
-    for (n, bin) in client_folders(&cluster).iter().enumerate() {
-        let mut dump = cluster.run_from(bin, "pg_dump");
+    let server = sample();
+    let expected = server.script("sample");
+    for version in clients() {
+        let mut dump = server.client(version, "pg_dump");
         let mut dump = dump.args(["-Fc", "-Z0", "sample"]).stdout(Stdio::piped()).spawn().expect("pg_dump");
-        let file = cluster.path(&format!("joined-{n}"));
+        let file = server.path(&format!("joined-{}", version.0));
         let contents = join(dump.stdout.take().expect("piped"), File::create(&file).expect("a file"));
         assert!(dump.wait().expect("waited").success());
-        check_sample(&cluster, &contents);
+        check_sample(&server, &contents);
         assert_eq!((contents.compression, contents.large_objects_with_data), (Compression::None, 3));
         assert_eq!(walk(&fs::read(&file).expect("the file")).expect("whole"), contents);
 
         for (mode, arguments) in [("stdin", &[][..]), ("serial", &[]), ("parallel", &["-j", "2"])] {
-            let database = format!("restored_{mode}_{n}");
-            cluster.sql("postgres", &format!("CREATE DATABASE {database}"));
-            let mut restore = cluster.run_from(bin, "pg_restore");
+            let database = format!("restored_{mode}_{}", version.0);
+            server.cluster.create_named(&database);
+            let mut restore = server.client(version, "pg_restore");
             restore.args(arguments).args(["-d", &database]);
             if mode == "stdin" {
                 // A pipe: pg_restore cannot seek in it.
@@ -184,7 +140,7 @@ fn a_joined_archive_restores_to_the_same_database() {
             } else {
                 restore_into(restore.arg(&file));
             }
-            assert!(cluster.script(&database) == expected, "{database} differs ({})", bin.display());
+            assert!(server.script(&database) == expected, "{database} differs");
         }
     }
 }
@@ -201,23 +157,23 @@ fn restore_into(restore: &mut Command) {
 
 #[test]
 fn what_pg_dump_writes_is_read() {
-    let cluster = sample();
-    for bin in client_folders(&cluster) {
-        let dump = |arguments: &[&str]| succeed(cluster.run_from(&bin, "pg_dump").args(arguments).arg("sample")).stdout;
+    let server = sample();
+    for version in clients() {
+        let dump = |arguments: &[&str]| succeed(server.client(version, "pg_dump").args(arguments).arg("sample")).stdout;
         let piped = dump(&["-Fc", "-Z0"]);
         let contents = walk(&piped).expect("whole");
-        check_sample(&cluster, &contents);
+        check_sample(&server, &contents);
 
         // To a file the offsets are filled in, in place or (17 and later, when it is their stdout) at the end.
-        let file = cluster.path("file");
+        let file = server.path("file");
         dump(&["-Fc", "-Z0", "-f", file.to_str().expect("UTF-8")]);
         let in_place = fs::read(&file).expect("the file");
         assert!(in_place != piped && in_place.len() == piped.len());
         assert_eq!(walk(&in_place).expect("whole"), contents);
-        let mut to_stdout = cluster.run_from(&bin, "pg_dump");
-        to_stdout.args(["-Fc", "-Z0", "sample"]).stdout(File::create(cluster.path("stdout")).expect("a file"));
+        let mut to_stdout = server.client(version, "pg_dump");
+        to_stdout.args(["-Fc", "-Z0", "sample"]).stdout(File::create(server.path("stdout")).expect("a file"));
         assert!(to_stdout.status().expect("pg_dump").success());
-        assert_eq!(walk(&fs::read(cluster.path("stdout")).expect("the file")).expect("whole"), contents);
+        assert_eq!(walk(&fs::read(server.path("stdout")).expect("the file")).expect("whole"), contents);
 
         let compressed = walk(&dump(&["-Fc"])).expect("whole");
         assert_eq!(compressed.compression, Compression::Gzip);
@@ -235,10 +191,10 @@ fn what_pg_dump_writes_is_read() {
 
 #[test]
 fn tables_of_contents_of_directory_and_tar_are_read() {
-    let cluster = sample();
-    for (n, bin) in client_folders(&cluster).iter().enumerate() {
-        let folder = cluster.path(&format!("folder-{n}"));
-        succeed(cluster.run_from(bin, "pg_dump").args(["-Fd", "-j2", "-f"]).arg(&folder).arg("sample"));
+    let server = sample();
+    for version in clients() {
+        let folder = server.path(&format!("folder-{}", version.0));
+        succeed(server.client(version, "pg_dump").args(["-Fd", "-j2", "-f"]).arg(&folder).arg("sample"));
         let mut files = Vec::new();
         let contents = archive::read_toc(File::open(folder.join("toc.dat")).expect("toc.dat"), |entry| {
             if entry.has_data {
@@ -246,14 +202,14 @@ fn tables_of_contents_of_directory_and_tar_are_read() {
             }
         })
         .expect("whole");
-        check_sample(&cluster, &contents);
+        check_sample(&server, &contents);
         assert_eq!((contents.format, contents.compression), (Format::Toc, Compression::Gzip));
         assert_eq!(files.iter().filter(|file| folder.join(format!("{file}.gz")).exists()).count(), 5);
         assert_eq!(files.iter().filter(|file| file.starts_with("blobs") && folder.join(file).exists()).count(), 1);
 
-        let tar = succeed(cluster.run_from(bin, "pg_dump").args(["-Ft", "sample"])).stdout;
+        let tar = succeed(server.client(version, "pg_dump").args(["-Ft", "sample"])).stdout;
         let contents = archive::tar_toc(tar.as_slice(), |_| ()).expect("whole");
-        check_sample(&cluster, &contents);
+        check_sample(&server, &contents);
         let mut reader = TarReader::new(Vec::new());
         tar.chunks(1000).for_each(|piece| reader.write_all(piece).expect("taken"));
         let (out, read, _) = reader.finish().expect("whole");
@@ -263,9 +219,9 @@ fn tables_of_contents_of_directory_and_tar_are_read() {
 
 #[test]
 fn plain_dumps_are_understood() {
-    let cluster = sample();
-    for bin in client_folders(&cluster) {
-        let plain = succeed(cluster.run_from(&bin, "pg_dump").arg("sample")).stdout;
+    let server = sample();
+    for version in clients() {
+        let plain = succeed(server.client(version, "pg_dump").arg("sample")).stdout;
         let script = scan(&plain);
         assert_eq!((script.findings.as_slice(), script.unfinished), (&[][..], None));
         assert!(script.complete);
@@ -283,7 +239,7 @@ fn plain_dumps_are_understood() {
         for len in [line - 10, plain.len() / 2, plain.len() / 20] {
             assert!(!scan(&plain[..len]).complete);
         }
-        let create = succeed(cluster.run_from(&bin, "pg_dump").args(["--create", "--clean", "sample"])).stdout;
+        let create = succeed(server.client(version, "pg_dump").args(["--create", "--clean", "sample"])).stdout;
         let kinds: Vec<_> = scan(&create).findings.iter().map(|finding| finding.kind).collect();
         assert_eq!(kinds, [Kind::DropDatabase, Kind::CreateDatabase, Kind::Database, Kind::Connect]);
     }
@@ -292,8 +248,8 @@ fn plain_dumps_are_understood() {
 /// Random scripts, in which psql itself tells whether a backslash command stands outside of quotes and comments.
 #[test]
 fn psql_sees_the_same_commands() {
-    let cluster = Cluster::start();
-    cluster.sql("postgres", "CREATE TABLE t (a text, b text)");
+    let server = Server::start();
+    server.cluster.sql("postgres", "CREATE TABLE t (a text, b text)");
     let token = prop::sample::select(vec![
         "SELECT ",
         "'",
@@ -337,11 +293,16 @@ fn psql_sees_the_same_commands() {
     let part = prop_oneof![40 => token, 1 => copy];
     let scripts = prop::collection::vec(part, 1..25).prop_map(|parts| parts.concat());
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
-    let file = cluster.path("script.sql");
+    let file = server.path("script.sql");
     runner
         .run(&scripts, |script| {
             fs::write(&file, &script).expect("a file");
-            let output = cluster.run("psql").args(["-Xq", "-d", "postgres", "-f"]).arg(&file).output().expect("psql");
+            let output = server
+                .client(Version::V15, "psql")
+                .args(["-Xq", "-d", "postgres", "-f"])
+                .arg(&file)
+                .output()
+                .expect("psql");
             let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             // A COPY that the server refuses has no data; then what psql does with the rows says nothing.
             let copies = said.lines().any(|line| line.contains("ERROR")) && script.contains("COPY");

@@ -4,11 +4,9 @@
 //! [`S3Server::bucket`], each with a new name; [`S3Server::settings`] are what the store needs. It ends with its handle,
 //! by SIGKILL: there is nothing in it that anybody wants to keep.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +18,10 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use pgcellar::config::{Keys, S3Settings};
 use pgcellar::secret::Secret;
+use rustix::process::Pid;
 use tokio::runtime::Runtime;
 
-pub mod faults;
+use super::process::Sweeper;
 
 /// An access key of the server.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +91,7 @@ impl S3Server {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         weed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir(folder.path());
         let child = spawn_for_the_process(weed);
-        let sweeper = Sweeper::of(folder.path(), &child);
+        let sweeper = Sweeper::of(folder.path(), Some(Pid::from_child(&child)));
         let mut server = S3Server { child, port: ports[6], tls_port: ports[8], folder, _sweeper: sweeper };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
@@ -182,25 +181,6 @@ impl Drop for S3Server {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Removes a server's folder when this process is gone, however it ends: what is shared by a whole program is never
-/// dropped.
-#[derive(Debug)]
-struct Sweeper {
-    /// The sweeper waits for the end of this pipe.
-    _pipe: ChildStdin,
-}
-
-impl Sweeper {
-    fn of(folder: &Path, server: &Child) -> Sweeper {
-        const WAIT_AND_REMOVE: &str =
-            "trap '' INT TERM HUP; cat; while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
-        let mut shell = Command::new("sh");
-        shell.args(["-c", WAIT_AND_REMOVE, "sweeper", &server.id().to_string()]).arg(folder).current_dir("/");
-        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Sweeper { _pipe: shell.spawn().expect("sh cannot be started").stdin.take().unwrap() }
     }
 }
 

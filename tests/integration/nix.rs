@@ -1,8 +1,7 @@
 //! `nix/options.json` tells the NixOS module which settings, secrets, credentials and schedules the program has.
-//! `PGCELLAR_WRITE_GOLDEN=1 cargo test --test nix` writes it anew.
+//! `PGCELLAR_WRITE_GOLDEN=1 cargo test --test integration nix::` writes it anew.
 
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
+use crate::common::process::new_folder;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -90,7 +89,7 @@ fn every_secret_has_a_credential() {
 
 /// Whether `pgcellar config check` takes a setting; else what it says.
 fn takes(variable: &str, value: &str) -> Result<(), String> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let file = folder.path().join("main.env");
     let rest = "DB_NAME=shop\nAWS_S3_BUCKET=backups\nSMTP_HOST=localhost\nNOTIFICATION_EMAIL=ops@example.org";
     std::fs::write(&file, format!("{rest}\n{variable}={value}\n")).unwrap();
