@@ -46,7 +46,7 @@ fn texts(path: &Path) -> String {
 }
 
 #[test]
-fn a_new_backup_is_advised_where_bytes_are_damaged() {
+fn a_new_backup_is_advised_only_for_damaged_bytes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("systemd/pgcellar.catalog")];
     sources(&root.join("src"), &mut files);

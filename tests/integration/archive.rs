@@ -113,7 +113,7 @@ fn check_sample(server: &Server, contents: &Contents) {
 }
 
 #[test]
-fn a_joined_archive_restores_to_the_same_database() {
+fn a_rechunked_archive_restores_to_the_same_database() {
     let server = sample();
     let expected = server.script("sample");
     for version in clients() {
@@ -156,7 +156,7 @@ fn restore_into(restore: &mut Command) {
 }
 
 #[test]
-fn what_pg_dump_writes_is_read() {
+fn archives_of_pg_dump_are_read() {
     let server = sample();
     for version in clients() {
         let dump = |arguments: &[&str]| succeed(server.client(version, "pg_dump").args(arguments).arg("sample")).stdout;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::common::before::{Before, listed};
 use crate::common::cluster::{PASSWORD, free_port};
+use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
@@ -31,9 +31,9 @@ fn refused(run: Run, code: i32, texts: &[&str]) -> Outcome {
 }
 
 #[test]
-fn connections_that_cannot_be_made() {
+fn connection_failures() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let port = free_port().to_string();
     let empty = cellar.scratch().join("empty");
     fs::create_dir(&empty).unwrap();
@@ -59,7 +59,7 @@ fn connections_that_cannot_be_made() {
 }
 
 #[test]
-fn certificates_that_do_not_fit() {
+fn unsuitable_certificates() {
     let cluster = Cluster::start_with_tls(Version::V15);
     let (certificates, database) = (cluster.certificates(), small(&cluster));
     let cellar = Cellar::new(&cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
@@ -90,7 +90,7 @@ fn certificates_that_do_not_fit() {
 }
 
 #[test]
-fn roles_that_may_not() {
+fn roles_without_privileges() {
     let cluster = Cluster::start(Version::V15);
     let database = small(&cluster);
     let name = database.name();
@@ -100,7 +100,7 @@ fn roles_that_may_not() {
          GRANT pg_read_all_data TO member; \
          REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO reader, member"
     ));
-    let (cellar, before) = Before::with_backup(&cluster, &database);
+    let (cellar, before) = FolderSnapshot::with_backup(&cluster, &database);
     let as_role = |role: &str, format: &str| cellar.run(["backup"]).env("DB_USER", role).env("BACKUP_FORMAT", format);
     refused(as_role("asleep", "custom"), exit::NOPERM, &["not permitted to log in"]);
     refused(as_role("outsider", "custom"), exit::NOPERM, &["permission denied for database", "may not connect"]);
@@ -119,9 +119,9 @@ fn roles_that_may_not() {
 }
 
 #[test]
-fn programs_that_do_not_fit() {
+fn unsuitable_programs() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let empty = cellar.scratch().join("empty");
     fs::create_dir(&empty).unwrap();
     for folder in [empty.clone(), empty.join("missing")] {
@@ -144,9 +144,9 @@ fn programs_that_do_not_fit() {
 
 /// A pg_dump that writes nonsense, stops in the middle, or lies about its success.
 #[test]
-fn programs_that_lie() {
+fn programs_that_report_a_wrong_version() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let programs = Programs::of(Version::V15);
     let run = |format: &str| cellar.run(["backup"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
     for (commands, formats) in [
@@ -175,7 +175,7 @@ fn programs_that_lie() {
 }
 
 #[test]
-fn settings_that_cannot_be_meant() {
+fn invalid_settings() {
     let cellar = Cellar::unconnected().with("DB_NAME", "shop");
     let secret = fs::read_to_string(keys::age(cellar.scratch(), "key").identity).unwrap();
     let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap();
@@ -215,16 +215,16 @@ fn settings_that_cannot_be_meant() {
 #[test]
 fn a_directory_that_this_pg_dump_cannot_compress() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let run = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_COMPRESSION", "zstd");
     refused(run, exit::CONFIG, &["BACKUP_COMPRESSION=zstd", "directory", "since version 16"]);
     before.is_unchanged();
 }
 
 #[test]
-fn two_runs_over_one_folder() {
+fn two_runs_in_one_folder() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let programs = Programs::of(Version::V15);
     let gate = programs.gate("pg_dump");
     let mut first = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).start();
@@ -237,7 +237,7 @@ fn two_runs_over_one_folder() {
 }
 
 #[test]
-fn one_of_all_databases_cannot_be_dumped() {
+fn one_of_several_databases_cannot_be_dumped() {
     let cluster = Cluster::start(Version::V15);
     for (name, sql) in [
         ("a_good", "CREATE TABLE wine AS SELECT 1 AS n"),
@@ -276,7 +276,7 @@ fn one_of_all_databases_cannot_be_dumped() {
 #[test]
 fn an_empty_id_names_no_backup() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     for verb in [
         &["restore", ""][..],
         &["restore", "", "--force"],

@@ -11,12 +11,12 @@ use crate::common::pgcellar::Outcome;
 use crate::common::{Cellar, Cluster, Database, Version, exit, tree};
 
 mod addresses;
-mod failing;
+mod failures;
+mod keys;
 mod list;
-mod names;
 mod recipe;
 mod restore;
-mod silent;
+mod unresponsive;
 mod verify;
 
 /// A small one, with a table, an index and a large object.

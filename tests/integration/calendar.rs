@@ -37,7 +37,7 @@ fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) 
 /// A timer with the expressions of a line and with the runs that systemd leaves out runs when cron would, also where the
 /// clock is put forward: by an hour in the night or at midnight, and by half an hour.
 #[test]
-fn timers_make_up_what_the_clock_skips() {
+fn timers_make_up_for_skipped_hours() {
     for (zone, base, line) in [
         ("Europe/Berlin", "2027-03-25 12:00:00 UTC", "0 2 * * *"),
         ("Europe/Berlin", "2027-03-25 12:00:00 UTC", "15,45 2 * * *"),

@@ -109,7 +109,7 @@ fn make(target: &str, env: Option<&str>) -> (Output, String) {
 }
 
 #[test]
-fn make_start_tells_of_names_that_nothing_reads() {
+fn make_start_reports_unknown_names() {
     for target in ["start", "dev-up"] {
         let started = |(output, calls): &(Output, String)| output.status.success() && calls.contains(" up ");
         for good in [None, Some("DB_PASSWORD=hunter2 $x\nPG_VERSIONS=17\nJWT_SECRET='hunter2'\n")] {
@@ -118,12 +118,12 @@ fn make_start_tells_of_names_that_nothing_reads() {
             assert!(!String::from_utf8_lossy(&made.0.stdout).contains("warning"), "{made:?}");
         }
         let made = make(target, Some("SMTP_PASSWORD=hunter2\n\nBACKUP_COMPRESION=xz\n"));
-        let told = String::from_utf8_lossy(&made.0.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&made.0.stdout).into_owned();
         assert!(started(&made), "{made:?}");
-        assert!(told.contains("standard input:1: warning: SMTP_PASSWORD: "), "{told}");
+        assert!(printed.contains("standard input:1: warning: SMTP_PASSWORD: "), "{printed}");
         assert!(
-            told.contains("standard input:3: warning: BACKUP_COMPRESION: is unknown and is ignored; did you mean BACKUP_COMPRESSION?"),
-            "{told}"
+            printed.contains("standard input:3: warning: BACKUP_COMPRESION: is unknown and is ignored; did you mean BACKUP_COMPRESSION?"),
+            "{printed}"
         );
         // What would remove backups that are meant to stay, or send them elsewhere, starts nothing.
         for harmful in ["BACKUP_RETENTION_DAY=30\n", "AWS_S3_BUCKET=b\nAWS_ENDPIONT_URL=https://minio.example.org\n"] {

@@ -74,7 +74,7 @@ fn says_no_secret(outcome: &Outcome) {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = "\
 DB_HOST=one
 DB_HOST=two
@@ -138,7 +138,7 @@ TZ=Nowhere/Else
 }
 
 #[test]
-fn good_settings_need_nothing_to_be_there() {
+fn valid_settings_pass_without_any_server() {
     let text = "DB_NAME=shop\nDB_HOST=db.example.org\nDB_SSLCERT=/nonexistent/cert\nDB_SSLKEY=/nonexistent/key\n\
         DB_PASSWORD_FILE=/nonexistent/password\nBACKUP_AGE_RECIPIENTS_FILE=/nonexistent/keys\nAWS_S3_BUCKET=b\n\
         AWS_ACCESS_KEY_ID_FILE=/nonexistent/id\nSMTP_HOST=mail\nNOTIFICATION_EMAIL=me@example.org\nSMTP_USER=me\n";
@@ -174,7 +174,7 @@ fn the_packaged_file_is_good_once_it_names_a_database() {
 }
 
 #[test]
-fn the_environment_of_the_check_is_not_that_of_a_file() {
+fn the_environment_of_the_check_does_not_leak_into_a_file() {
     let cellar = Cellar::unconnected();
     let path = file(&cellar, "DB_NAME=shop\nAWS_S3_BUCKET=b\nSMTP_HOST=mail\nNOTIFICATION_EMAIL=me@example.org\n");
     let run = check(&cellar, &[]).arguments([&path]).env("DB_PORT", "many").env("SMTP_PASS", "x");
@@ -183,7 +183,7 @@ fn the_environment_of_the_check_is_not_that_of_a_file() {
 }
 
 #[test]
-fn paths_that_the_units_cannot_see_are_errors_for_their_files_alone() {
+fn paths_hidden_from_units_are_errors_only_in_unit_files() {
     let text = "DB_NAME=shop\nDB_HOST=/tmp\nBACKUP_DIR=/home/me/backups\nBACKUP_STAGING_DIR=/var/tmp/none\n\
         DB_PASSWORD_FILE=/root/password\nPGCELLAR_INSTANCE=other\n";
     let expected = [
@@ -208,7 +208,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_the_others_are_checked() {
 }
 
 #[test]
-fn an_instance_that_is_named_has_a_file() {
+fn a_named_instance_needs_a_file() {
     let cellar = Cellar::unconnected();
     for arguments in [&["config", "check", "-i", "none-here"], &["-i", "none-here", "config", "check"]] {
         let outcome = cellar.run(arguments).fails(exit::NOINPUT);
@@ -219,7 +219,7 @@ fn an_instance_that_is_named_has_a_file() {
 }
 
 #[test]
-fn the_seeds_block_as_systemd_reads_it() {
+fn the_original_env_file_as_systemd_reads_it() {
     let cellar = Cellar::unconnected();
     let path = file(&cellar, &format!("{SEED}{DATABASE}"));
     let outcome = check(&cellar, &["-i", "shop"]).arguments([&path]).succeeds();
@@ -245,7 +245,7 @@ fn in_container(value: impl Fn(&str) -> String) -> Outcome {
 }
 
 #[test]
-fn the_seeds_block_as_compose_and_docker_hand_it_over() {
+fn the_original_env_file_as_compose_and_docker_pass_it() {
     let outcome = in_container(|text| text.split(" #").next().unwrap().trim().to_owned());
     assert_eq!(outcome.stdout, "", "{outcome}");
     let outcome = in_container(str::to_owned);
@@ -276,7 +276,7 @@ fn in_a_container_the_environment_is_checked_with_its_files() {
 }
 
 #[test]
-fn a_file_for_other_programs_too_may_have_their_variables() {
+fn a_shared_file_may_have_variables_of_other_programs() {
     let text = "DB_NAME=shop\nDB_URL=postgres://me:hunter2@db/shop\nBACKUP_DIRECTORY=/srv\n";
     let found = check_file(text, &[], exit::CONFIG);
     assert_lines(
@@ -292,7 +292,7 @@ fn a_file_for_other_programs_too_may_have_their_variables() {
 }
 
 #[test]
-fn calendar_expressions_are_systemds() {
+fn calendar_expressions_are_checked_by_systemd() {
     let text = "DB_NAME=shop\nBACKUP_SCHEDULE=*-*-* 02:00:00\nMONITOR_SCHEDULE=hourly # often\nRETENTION_SCHEDULE=now and then\n\
                 DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [

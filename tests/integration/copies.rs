@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::{Outcome, Running};
+use crate::common::proxies::StallingProxy;
 use crate::common::s3_server::{READER, wait};
-use crate::common::stalled::Stalled;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
-mod shared;
+mod shared_bucket;
 mod streamed;
 
 /// A run that is told to stop ends within this time.
@@ -72,14 +72,14 @@ fn stores(outcome: &Outcome) -> Value {
 }
 
 /// A copy that stands still in the middle of the archive.
-fn stands_still(cellar: &Cellar, stalled: &Stalled) -> Running {
-    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", stalled.endpoint()).start();
-    running.wait_until("the upload stands still", || stalled.stalls());
+fn stands_still(cellar: &Cellar, proxy: &StallingProxy) -> Running {
+    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", proxy.endpoint()).start();
+    running.wait_until("the upload stands still", || proxy.stalls());
     running
 }
 
 #[test]
-fn every_format_is_copied_byte_by_byte() {
+fn every_format_is_copied_byte_for_byte() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let staging = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -139,7 +139,7 @@ fn a_directory_of_many_files_is_copied_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_pin_goes_with_the_copy() {
+fn a_pin_is_copied_with_its_backup() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -153,7 +153,7 @@ fn a_pin_goes_with_the_copy() {
 }
 
 #[test]
-fn a_bucket_that_was_down_catches_up_oldest_first() {
+fn after_an_outage_the_oldest_backup_is_copied_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -174,15 +174,15 @@ fn a_bucket_that_was_down_catches_up_oldest_first() {
 }
 
 #[test]
-fn a_bucket_that_goes_away_in_the_middle_costs_only_the_copies() {
+fn losing_the_bucket_midway_fails_only_the_copies() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
-    let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-    let running = stands_still(&cellar, &stalled);
-    stalled.cut();
+    let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+    let running = stands_still(&cellar, &proxy);
+    proxy.break_all();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
     assert!(outcome.stderr.contains("1 backup is not in s3://"), "{outcome}");
@@ -194,7 +194,7 @@ fn a_bucket_that_goes_away_in_the_middle_costs_only_the_copies() {
 }
 
 #[test]
-fn a_failed_dump_keeps_nothing_from_being_copied() {
+fn a_failed_dump_does_not_stop_pending_copies() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -208,7 +208,7 @@ fn a_failed_dump_keeps_nothing_from_being_copied() {
 }
 
 #[test]
-fn keys_that_may_not_write_cost_only_the_copy() {
+fn keys_without_write_access_fail_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -221,7 +221,7 @@ fn keys_that_may_not_write_cost_only_the_copy() {
 }
 
 #[test]
-fn a_file_of_the_bucket_that_is_missing_costs_only_the_copy() {
+fn a_missing_file_for_the_bucket_fails_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -234,14 +234,14 @@ fn a_file_of_the_bucket_that_is_missing_costs_only_the_copy() {
 }
 
 #[test]
-fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
+fn a_killed_copy_is_never_listed_and_is_resumed() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
-    let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-    let running = stands_still(&cellar, &stalled);
+    let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+    let running = stands_still(&cellar, &proxy);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
     let killed = ids(&cellar);
@@ -255,7 +255,7 @@ fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
 
 /// The files that were whole stay when the run was killed, and are not sent again.
 #[test]
-fn a_copy_that_was_killed_between_its_files_goes_on_with_the_next_one() {
+fn a_copy_killed_between_files_is_resumed_at_the_next_file() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -286,15 +286,15 @@ fn a_copy_that_was_killed_between_its_files_goes_on_with_the_next_one() {
 }
 
 #[test]
-fn a_signal_in_the_middle_of_a_copy() {
+fn a_signal_during_a_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
     for signal in [Signal::TERM, Signal::INT] {
-        let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-        let running = stands_still(&cellar, &stalled);
+        let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+        let running = stands_still(&cellar, &proxy);
         let asked = Instant::now();
         running.signal(signal);
         let outcome = running.wait();
@@ -348,7 +348,7 @@ fn ids_after(cellar: &Cellar, oldest: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_was_deleted_from_the_bucket_is_not_copied_again_unless_nothing_is_left() {
+fn a_deleted_copy_is_not_repeated_unless_the_bucket_is_empty() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -374,7 +374,7 @@ fn what_was_deleted_from_the_bucket_is_not_copied_again_unless_nothing_is_left()
 }
 
 #[test]
-fn backups_of_other_instances_in_the_directory_are_theirs_to_copy() {
+fn backups_of_other_instances_are_not_copied() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();

@@ -32,7 +32,7 @@ fn all_but_the_servers_own_templates(version: Version) {
     cluster.sql("postgres", "ALTER DATABASE shop IS_TEMPLATE true");
     cluster.sql("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS false");
     cluster.sql("postgres", HALF_DROPPED);
-    let cellar = Cellar::new(&cluster).with("DB_NAME", "*");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", "*");
     let outcome = cellar.run(["backup"]).succeeds().says("'broken'").says("DROP DATABASE \"broken\"");
     assert!(!outcome.stderr.contains("try again"), "{outcome}");
     assert_eq!(backed_up(&cellar), ["mould", "other", "postgres", "shop"]);
@@ -83,7 +83,7 @@ fn a_connection_limit() {
     cluster.sql("postgres", &format!("ALTER DATABASE {} CONNECTION LIMIT 0", shop.name()));
     let role = format!("CREATE ROLE saver LOGIN BYPASSRLS PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data");
     cluster.sql("postgres", &role);
-    let cellar = Cellar::new(&cluster).with("DB_NAME", shop.name());
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name());
     cellar.run(["backup"]).succeeds();
 
     let cellar = cellar.with("DB_USER", "saver");

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::common::before::{Before, listed};
-use crate::common::memory::SmallDisk;
+use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::process::{is_root, must, plain};
 use crate::common::programs::Programs;
+use crate::common::small_disk::SmallDisk;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys};
 
 /// A disk that has room for a small backup, but not for a large one.
@@ -36,7 +36,7 @@ fn small(cluster: &Cluster) -> Database<'_> {
 }
 
 #[test]
-fn retention_frees_a_disk_that_is_full_to_the_last_block() {
+fn retention_frees_a_full_disk() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
@@ -58,13 +58,13 @@ fn retention_frees_a_disk_that_is_full_to_the_last_block() {
 }
 
 #[test]
-fn the_disk_is_full_in_the_middle() {
+fn the_disk_fills_up_in_the_archive() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
     let cellar = cellar.with("BACKUP_DIR", disk.path());
     cellar.run(["backup"]).env("DB_NAME", small(cluster).name()).succeeds();
-    let before = Before::of(disk.path());
+    let before = FolderSnapshot::of(disk.path());
     let cellar = cellar.with("DB_NAME", large(cluster).name());
     for (format, compression) in [
         ("custom", "gzip"),
@@ -85,7 +85,7 @@ fn the_disk_is_full_in_the_middle() {
 }
 
 #[test]
-fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
+fn the_disk_fills_up_while_a_staged_directory_is_encrypted() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
@@ -93,7 +93,7 @@ fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
     let key = keys::age(cellar.scratch(), "key");
     let cellar = cellar.with("DB_NAME", large(cluster).name()).with("BACKUP_FORMAT", "directory");
     let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient);
-    let backups = Before::of(&cellar.backup_dir());
+    let backups = FolderSnapshot::of(&cellar.backup_dir());
 
     // First the place of the backups is full, then that of the plain bytes.
     let run = cellar.run(["backup"]).env("BACKUP_DIR", disk.path()).env("BACKUP_STAGING_DIR", staging.path());
@@ -116,7 +116,7 @@ fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
 
 /// The archive finds room, and what comes behind it finds none.
 #[test]
-fn the_disk_is_full_behind_the_archive() {
+fn the_disk_fills_up_after_the_archive() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let disk = small_disk(&cellar);
@@ -128,7 +128,7 @@ fn the_disk_is_full_behind_the_archive() {
     let arrived = format!("find '{}' -name '*.globals.*partial' -size +0 | grep -q .", disk.path().display());
     let behind_globals = format!("\"$real\" \"$@\"\nexec >&-\nuntil {arrived}; do sleep 0.01; done\n{fill}\nexit 0");
     for commands in [fill.as_str(), behind_globals.as_str()] {
-        let before = Before::of(disk.path());
+        let before = FolderSnapshot::of(disk.path());
         let programs = Programs::of(Version::V15);
         programs.before("pg_dumpall", commands);
         let outcome = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).fails(exit::CANTCREAT);
@@ -139,7 +139,7 @@ fn the_disk_is_full_behind_the_archive() {
 }
 
 #[test]
-fn a_folder_that_is_missing_is_made_but_not_its_parent() {
+fn a_missing_folder_is_created_but_not_its_parent() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let missing = cellar.scratch().join("missing");
@@ -152,9 +152,9 @@ fn a_folder_that_is_missing_is_made_but_not_its_parent() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written() {
+fn a_folder_without_write_permission() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     // Where the tests run as root, the backups of root are not for the unprivileged user.
     fs::set_permissions(cellar.scratch(), fs::Permissions::from_mode(0o755)).unwrap();
     if is_root() {
@@ -168,7 +168,7 @@ fn a_folder_that_may_not_be_written() {
 }
 
 #[test]
-fn a_file_in_the_folders_place() {
+fn a_file_in_place_of_the_folder() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let file = cellar.scratch().join("file");
@@ -181,9 +181,9 @@ fn a_file_in_the_folders_place() {
 
 /// Somebody puts a file where one of the backup's is to go, after the run has looked for a free name.
 #[test]
-fn a_name_that_is_taken_in_the_meantime() {
+fn a_name_that_is_taken_meanwhile() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     for (format, extension) in [
         ("custom", ".dump.gz"),
         ("custom", ".globals.sql.gz"),
@@ -212,7 +212,7 @@ fn a_name_that_is_taken_in_the_meantime() {
 }
 
 #[test]
-fn plain_bytes_of_an_encrypted_backup_are_kept_from_the_disk() {
+fn plain_bytes_of_an_encrypted_backup_never_reach_the_disk() {
     let cellar = Cellar::unconnected();
     let key = keys::age(cellar.scratch(), "key");
     // Beside the build: a temporary folder may well be in memory.

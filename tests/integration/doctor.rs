@@ -57,12 +57,13 @@ impl Told {
 }
 
 #[test]
-fn people_see_a_line_for_each_check_and_all_is_as_it_should_be() {
+fn each_check_has_a_line_and_all_pass() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("shop");
     shop.sql("CREATE TABLE wine (n int)");
-    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
-    let before = tree::files(cellar.scratch());
+    let cellar = Cellar::new(cluster).on_disk().with("DB_NAME", shop.name());
+    let files = || [cellar.scratch(), &cellar.backup_dir()].map(tree::files);
+    let before = files();
     let outcome = cellar.run(["doctor"]).succeeds();
     for line in outcome.stdout.lines() {
         assert!(line.starts_with("OK       ") || line.starts_with("WARNING  backups   disk: "), "{outcome}");
@@ -73,25 +74,26 @@ fn people_see_a_line_for_each_check_and_all_is_as_it_should_be() {
     for absent in ["s3 ", "mail "] {
         assert!(!outcome.stdout.contains(absent), "{outcome}");
     }
-    assert_eq!(tree::files(cellar.scratch()), before);
+    assert_eq!(files(), before);
     // The parts that are named, and no other ones.
-    let told = Told::by(cellar.run(["doctor", "clock", "programs"]), 0);
+    let report = Told::by(cellar.run(["doctor", "clock", "programs"]), 0);
     let parts: Vec<&str> =
-        told.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
-    assert!(parts.starts_with(&["programs"]) && parts.ends_with(&["clock"]), "{}", told.outcome);
-    told.says("clock", "server", "OK", &["its clock and ours agree"]).says("clock", "zone", "OK", &["UTC"]);
+        report.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
+    assert!(parts.starts_with(&["programs"]) && parts.ends_with(&["clock"]), "{}", report.outcome);
+    report.says("clock", "server", "OK", &["its clock and ours agree"]).says("clock", "zone", "OK", &["UTC"]);
     cellar.run(["doctor", "weather"]).fails(exit::USAGE).says("schedule");
 }
 
 #[test]
-fn nothing_that_fails_keeps_the_rest_from_being_checked() {
+fn a_failed_check_does_not_stop_the_others() {
     let cellar = Cellar::unconnected()
         .with("DB_HOST", "nowhere.invalid")
         .with("DB_NAME", "shop")
         .with("BACKUP_COMPRESION", "xz")
         .with("BACKUP_SCHEDULE", "0 25 * * *");
-    let told = Told::by(cellar.run(["doctor"]), exit::CONFIG);
-    told.says("settings", "BACKUP_COMPRESION", "WARNING", &["BACKUP_COMPRESSION"])
+    let report = Told::by(cellar.run(["doctor"]), exit::CONFIG);
+    report
+        .says("settings", "BACKUP_COMPRESION", "WARNING", &["BACKUP_COMPRESSION"])
         .says("settings", "BACKUP_SCHEDULE", "FAILED", &["'25' as hour"])
         .says("database", "name", "FAILED", &["nowhere.invalid", "is DB_HOST right?"])
         .says("database", "login", "SKIPPED", &[])

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::common::family::descendants;
 use crate::common::pgcellar::{Outcome, Run, Running};
 use crate::common::process::hand_over;
+use crate::common::process_tree::descendants;
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
@@ -65,23 +65,23 @@ fn passes(version: Version, format: &str, result: &str) {
     let cellar = cellar(&database).with("BACKUP_FORMAT", format);
     let id = back_up(&cellar)["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
-    let told = outcome.json()[0].clone();
-    assert_eq!(Some(&told), record(&cellar, &id).as_ref());
-    assert_eq!((&told["result"], &told["isolated"]), (&json!(result), &json!(false)), "{told:#}");
-    assert!(told["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{told:#}");
-    assert!(told["restore_seconds"].as_f64().unwrap() > 0.0, "{told:#}");
-    assert!(told["database_bytes"].as_u64().unwrap() > 1 << 20, "{told:#}");
+    let printed = outcome.json()[0].clone();
+    assert_eq!(Some(&printed), record(&cellar, &id).as_ref());
+    assert_eq!((&printed["result"], &printed["isolated"]), (&json!(result), &json!(false)), "{printed:#}");
+    assert!(printed["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{printed:#}");
+    assert!(printed["restore_seconds"].as_f64().unwrap() > 0.0, "{printed:#}");
+    assert!(printed["database_bytes"].as_u64().unwrap() > 1 << 20, "{printed:#}");
     if result == "passed" {
         for what in ["tables", "rows", "bytes", "sequences", "large_objects", "objects"] {
-            assert!(told["compared"][what].as_u64().unwrap() > 0, "{what}: {told:#}");
+            assert!(printed["compared"][what].as_u64().unwrap() > 0, "{what}: {printed:#}");
         }
     }
-    assert_eq!(cellar.list()[0]["drill"], told);
+    assert_eq!(cellar.list()[0]["drill"], printed);
     assert_eq!(left(&cellar), [""; 0]);
 }
 
 #[test]
-fn one_of_everything_is_proven() {
+fn one_of_everything_passes_a_drill() {
     for version in [Version::V15, Version::V17].into_iter().filter(|version| version.is_covered()) {
         for format in ["custom", "directory"] {
             passes(version, format, "passed");
@@ -127,7 +127,7 @@ fn replace_archive(cellar: &Cellar, id: &Value, by: &Value) {
 }
 
 #[test]
-fn what_is_not_what_was_backed_up_is_named() {
+fn differences_from_the_backup_are_named() {
     let cases = [
         ("UPDATE wine SET label = reverse(label) WHERE id = 500", &["table public.wine: other contents"][..]),
         ("DELETE FROM wine WHERE id = 500", &["table public.wine: rows: 1 of 1000 missing"]),
@@ -167,21 +167,21 @@ fn what_is_not_what_was_backed_up_is_named() {
     for (tampered, named) in &all[1..] {
         replace_archive(&cellar, original, tampered);
         let outcome = drill(&cellar, original).fails(exit::DATAERR);
-        let told = outcome.json()[0].clone();
-        assert_eq!(told["result"], "failed", "{outcome}");
+        let printed = outcome.json()[0].clone();
+        assert_eq!(printed["result"], "failed", "{outcome}");
         let differences: Vec<&str> =
-            told["differences"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+            printed["differences"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
         for name in *named {
             assert!(differences.iter().any(|one| one.contains(name)), "{name}: {outcome}");
             assert!(outcome.stderr.contains(name), "{name}: {outcome}");
         }
-        assert_eq!(record(&cellar, original), Some(told.clone()));
+        assert_eq!(record(&cellar, original), Some(printed.clone()));
     }
     assert_eq!(left(&cellar), [""; 0]);
 }
 
 #[test]
-fn a_damaged_archive_fails_and_a_missing_extension_does_not() {
+fn a_damaged_archive_fails_and_a_missing_extension_does_not_fail() {
     let database = small("drill_here");
     let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
     let manifest = back_up(&cellar);
@@ -214,7 +214,7 @@ fn a_damaged_archive_fails_and_a_missing_extension_does_not() {
 }
 
 #[test]
-fn what_needs_another_server_is_not_refreshed_and_no_failure() {
+fn a_view_that_needs_another_server_is_skipped() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("drill_refresh");
     database.sql(&format!(
@@ -231,13 +231,13 @@ fn what_needs_another_server_is_not_refreshed_and_no_failure() {
     ));
     let cellar = cellar(&database);
     let id = back_up(&cellar)["id"].clone();
-    let told = drill(&cellar, &id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    let notes: Vec<&str> = told["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    let printed = drill(&cellar, &id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
     for view in ["public.totals is not refreshed", "public.doubled is not refreshed"] {
-        assert!(notes.iter().any(|note| note.contains(view)), "{told:#}");
+        assert!(notes.iter().any(|note| note.contains(view)), "{printed:#}");
     }
-    assert_eq!(notes.len(), 2, "{told:#}");
+    assert_eq!(notes.len(), 2, "{printed:#}");
 }
 
 /// What a refresh writes is none of the backup.
@@ -316,7 +316,7 @@ fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
 }
 
 #[test]
-fn kill_9_leaves_no_server_and_its_folder_is_swept() {
+fn sigkill_leaves_no_server_and_its_folder_is_removed_later() {
     let database = small("drill_killed");
     let cellar = cellar(&database);
     let (running, id) = standing(&database, &cellar);
@@ -333,13 +333,13 @@ fn kill_9_leaves_no_server_and_its_folder_is_swept() {
 
 /// A pg_restore that somebody kills, or the kernel for want of memory, says nothing of the backup.
 #[test]
-fn a_killed_pg_restore_is_no_failed_drill() {
+fn a_killed_pg_restore_does_not_fail_the_backup() {
     let database = small("drill_broken_off");
     let cellar = cellar(&database);
     let (running, id) = standing(&database, &cellar);
-    let mut family = descendants(running.pid());
-    family.retain(|process| process.name == "pg_restore");
-    let leader = family.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
+    let mut processes = descendants(running.pid());
+    processes.retain(|process| process.name == "pg_restore");
+    let leader = processes.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
     kill_process(leader.pid, Signal::KILL).unwrap();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");

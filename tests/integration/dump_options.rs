@@ -206,7 +206,7 @@ fn every_option_is_restored_and_drilled_on_18() {
 
 /// An extension is in no schema: what --schema names has to be joined by --extension.
 #[test]
-fn what_a_schema_needs_of_an_extension_is_told() {
+fn a_schema_that_needs_an_extension_is_reported() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("needy");
     database.sql("CREATE EXTENSION citext; CREATE TABLE t (a citext); INSERT INTO t VALUES ('x')");
@@ -278,11 +278,11 @@ fn public_comes_back(version: Version) {
 }
 
 #[test]
-fn the_schema_public_comes_back_as_it_was_on_15() {
+fn schema_public_is_restored_as_it_was_on_15() {
     public_comes_back(Version::V15);
 }
 
 #[test]
-fn the_schema_public_comes_back_as_it_was_on_18() {
+fn schema_public_is_restored_as_it_was_on_18() {
     public_comes_back(Version::V18);
 }

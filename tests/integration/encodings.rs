@@ -52,7 +52,7 @@ fn comes_back(cluster: &Cluster, database: &Database<'_>) {
 }
 
 #[test]
-fn names_in_bytes_of_no_encoding() {
+fn names_that_are_valid_in_no_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::shared(version);
         let database = create(
@@ -89,7 +89,7 @@ fn names_of_other_encodings() {
 
 /// Names of roles are bytes that all databases of a cluster share.
 #[test]
-fn roles_that_were_made_in_another_encoding() {
+fn roles_created_in_another_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::start(version);
         cluster.sql("postgres", "CREATE ROLE \"\u{f6}\"");

@@ -68,23 +68,23 @@ fn nothing_is_left(cluster: &'static Cluster) {
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_15() {
+fn triggers_leave_no_trace_on_15() {
     nothing_is_left(Cluster::shared(Version::V15));
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_17() {
+fn triggers_leave_no_trace_on_17() {
     nothing_is_left(Cluster::shared(Version::V17));
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_18() {
+fn triggers_leave_no_trace_on_18() {
     nothing_is_left(Cluster::shared(Version::V18));
 }
 
 /// A comparison with the living database does not differ for the sessions that compare.
 #[test]
-fn logins_of_a_comparison_write_nothing() {
+fn login_triggers_of_a_comparison_write_nothing() {
     let cluster = Cluster::shared(Version::V18);
     let original = watched(cluster);
     let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
@@ -97,7 +97,7 @@ fn logins_of_a_comparison_write_nothing() {
 
 /// A part, and names in another encoding.
 #[test]
-fn parts_and_other_encodings() {
+fn selections_and_other_encodings() {
     let cluster = Cluster::shared(Version::V15);
     let name = cluster.name_for("latin");
     cluster.sql(
@@ -130,7 +130,7 @@ fn parts_and_other_encodings() {
 /// Views whose functions count, look up, empty and fill tables: each holds what it would hold by itself, and the tables what
 /// was backed up.
 #[test]
-fn views_that_use_tables_are_right() {
+fn views_that_read_other_tables_are_correct() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("using");
     original.sql(

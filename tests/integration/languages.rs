@@ -55,7 +55,7 @@ fn owners_restore_into_a_german_server() {
 
 /// A locale that the host lacks, and a label without its provider, are known by their codes.
 #[test]
-fn refusals_are_known_by_their_codes() {
+fn refusals_are_recognised_by_their_codes() {
     let cluster = Cluster::start_in_german(Version::V15);
     let original = cluster.create("codes");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");

@@ -95,12 +95,12 @@ fn jobs_do_not_lock_each_other_out_on_18() {
 }
 
 #[test]
-fn jobs_bring_everything_back_on_15() {
+fn jobs_restore_everything_on_15() {
     many_times(Version::V15, times(2), |cluster| everything::database(cluster, "many_times"));
 }
 
 #[test]
-fn jobs_bring_everything_back_on_18() {
+fn jobs_restore_everything_on_18() {
     many_times(Version::V18, times(1), |cluster| everything::database(cluster, "many_times"));
 }
 
@@ -116,7 +116,7 @@ fn claims_deadlocks(when: &str) -> String {
 
 /// What several jobs could not make is made by one.
 #[test]
-fn what_is_locked_out_is_made_once_more() {
+fn deadlocked_objects_are_restored_again() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("once_more");
     original.sql(&claims_deadlocks("= 1"));
@@ -152,7 +152,7 @@ fn what_is_locked_out_is_made_once_more() {
 
 /// Where it does not end, the run is to be tried again, and no backup is blamed.
 #[test]
-fn a_load_that_is_locked_out_is_no_damage() {
+fn a_deadlocked_load_is_not_reported_as_damage() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("locked_out");
     original.sql(&claims_deadlocks("> 0"));

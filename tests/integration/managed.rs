@@ -86,7 +86,7 @@ fn an_owner_restores_what_an_owner_backed_up() {
 }
 
 #[test]
-fn who_may_create_an_extension_the_server_decides() {
+fn the_server_decides_who_creates_extensions() {
     let has_it =
         |version: &Version| Path::new(&format!("/usr/lib/postgresql/{}/lib/pgextwlist.so", version.0)).exists();
     let version =
@@ -114,7 +114,7 @@ fn who_may_create_an_extension_the_server_decides() {
 }
 
 #[test]
-fn going_on_after_what_is_refused() {
+fn keep_going_after_refused_statements() {
     for version in versions() {
         let cluster = Cluster::start_configured(version, &["wal_level=logical"]);
         let original = shop(&cluster);
@@ -149,7 +149,7 @@ fn going_on_after_what_is_refused() {
 
 /// A role that the server lacks keeps back what needs it, and nothing else.
 #[test]
-fn going_on_without_a_role() {
+fn keep_going_without_a_role() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     shop(&from);
     let cellar = customer(&to);
@@ -219,7 +219,7 @@ fn owners_and_privileges_are_left_out() {
 }
 
 #[test]
-fn a_script_has_its_owners_in_its_statements() {
+fn a_scripts_owners_are_in_its_statements() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("script");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");

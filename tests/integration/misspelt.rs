@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::common::backup_folder::BackupFolder;
 use crate::common::process::new_folder;
-use crate::common::shelf::Shelf;
 use crate::common::{Cellar, Cluster, Version, exit};
 
 /// How often a run names a variable on a line of its log.
@@ -13,7 +13,7 @@ fn lines(stderr: &str, name: &str) -> usize {
 }
 
 #[test]
-fn every_prefix_is_told_once_in_the_log_of_a_task_and_others_variables_are_not() {
+fn each_misspelt_prefix_is_logged_once() {
     let cellar = Cellar::unconnected();
     let wrong = [
         ("RETENTION_DAYS", "BACKUP_RETENTION_DAYS"),
@@ -42,19 +42,19 @@ fn every_prefix_is_told_once_in_the_log_of_a_task_and_others_variables_are_not()
         assert!(!outcome.stderr.contains(name), "{name}: {outcome}");
     }
     let run = wrong.iter().fold(cellar.run(["doctor", "settings", "--json"]), |run, (name, _)| run.env(name, "1"));
-    let told = run.finish();
-    let checks = told.json();
+    let printed = run.finish();
+    let checks = printed.json();
     let checks = checks["checks"].as_array().or(checks.as_array()).expect("checks").clone();
     for (name, _) in wrong {
-        assert_eq!(checks.iter().filter(|check| check["check"] == name).count(), 1, "{name}: {told}");
+        assert_eq!(checks.iter().filter(|check| check["check"] == name).count(), 1, "{name}: {printed}");
     }
 }
 
 #[test]
-fn a_rule_that_is_misspelt_removes_nothing() {
-    let shelf = Shelf::new();
-    let all: BTreeSet<String> = shelf.lay_daily("shop", 1..=20).into_iter().collect();
-    let run = |arguments: &[&str], name: &str| shelf.cellar.run(["retention"]).arguments(arguments).env(name, "30");
+fn a_misspelt_retention_rule_removes_nothing() {
+    let backups = BackupFolder::new();
+    let all: BTreeSet<String> = backups.add_daily("shop", 1..=20).into_iter().collect();
+    let run = |arguments: &[&str], name: &str| backups.cellar.run(["retention"]).arguments(arguments).env(name, "30");
     for name in ["RETENTION_DAYS", "BACKUP_RETENTION", "BACKUP_KEEP_DAYLY"] {
         run(&[], name).fails(exit::CONFIG).says(name).says("no backup is removed");
     }
@@ -62,16 +62,16 @@ fn a_rule_that_is_misspelt_removes_nothing() {
     let left = |cellar: &Cellar| {
         cellar.list().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(left(&shelf.cellar), all);
+    assert_eq!(left(&backups.cellar), all);
     // One that is spelt right holds, and so does an empty one.
     run(&[], "RETENTION_DAYS").env("BACKUP_RETENTION_DAYS", "15").succeeds();
     run(&[], "BACKUP_RETENTION").env("BACKUP_RETENTION", "").env("BACKUP_RETENTION_DAYS", "15").succeeds();
-    assert!(left(&shelf.cellar).len() < all.len());
+    assert!(left(&backups.cellar).len() < all.len());
 }
 
 /// Without its URL the server would be Amazon's: the backup is made, and nothing is sent.
 #[test]
-fn a_server_that_is_misspelt_costs_the_copy_and_no_more() {
+fn a_misspelt_endpoint_fails_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("misspelt");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");
@@ -91,7 +91,7 @@ fn a_server_that_is_misspelt_costs_the_copy_and_no_more() {
 }
 
 #[test]
-fn a_file_of_settings_is_told_of_every_name() {
+fn every_misspelt_name_of_a_file_is_reported() {
     let cellar = Cellar::unconnected();
     let path = cellar.scratch().join("shop.env");
     let text = "DB_NAME=shop\nAWS_REGOIN=eu-central-1\nCOLOR=red\nPGHOST=db\nPGPASSFILE=/etc/pgcellar/pgpass\nLANG=C\nRETENTION_DAYS=9\n";
@@ -104,16 +104,16 @@ fn a_file_of_settings_is_told_of_every_name() {
         ":4: PGHOST: is unknown and is ignored; did you mean DB_HOST?",
         ":7: RETENTION_DAYS: is unknown; until it is renamed or removed, retention removes nothing; did you mean BACKUP_RETENTION_DAYS?",
     ];
-    let told: Vec<&str> = outcome.stdout.lines().filter(|line| !line.contains("PGPASSFILE")).collect();
-    assert_eq!(told.len(), expected.len(), "{outcome}");
-    for (line, expected) in told.iter().zip(expected) {
+    let printed: Vec<&str> = outcome.stdout.lines().filter(|line| !line.contains("PGPASSFILE")).collect();
+    assert_eq!(printed.len(), expected.len(), "{outcome}");
+    for (line, expected) in printed.iter().zip(expected) {
         assert!(line.contains(expected), "{expected}: {outcome}");
     }
 }
 
 /// What `make start` asks: of the values it has nothing.
 #[test]
-fn the_names_alone_are_checked_of_a_file_for_compose() {
+fn only_names_are_checked_in_a_compose_file() {
     let cellar = Cellar::unconnected();
     let path = cellar.scratch().join(".env");
     let check = |text: &str| {
@@ -155,7 +155,7 @@ fn the_names_alone_are_checked_of_a_file_for_compose() {
 
 /// What `make start` hands on of `.env`: names, and nothing of the values, however they are written.
 #[test]
-fn no_value_leaves_a_file_for_compose() {
+fn no_value_of_a_compose_file_is_passed_on() {
     let folder = new_folder();
     let path = folder.path().join(".env");
     let text =
@@ -164,8 +164,8 @@ fn no_value_leaves_a_file_for_compose() {
     fs::write(&path, text).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/env-names");
     let output = std::process::Command::new(script).arg(&path).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}");
-    let lines: Vec<&str> = told.lines().collect();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines, ["", "A=set", "B=", "C=", "KEY=set", "", "", "", "D=set", "E=set", "F=", "G=", "", ""]);
 }

@@ -67,7 +67,7 @@ fn options() -> String {
 }
 
 #[test]
-fn the_module_knows_what_the_program_knows() {
+fn the_module_knows_the_options_of_the_program() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/options.json");
     let options = options();
     if std::env::var_os("PGCELLAR_WRITE_GOLDEN").is_some() {
@@ -104,7 +104,7 @@ fn takes(variable: &str, value: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_program_takes_the_choices_and_nothing_else() {
+fn the_program_accepts_exactly_these_choices() {
     for (variable, choices) in CHOICES {
         for choice in *choices {
             assert_eq!(takes(variable, choice), Ok(()), "{variable}={choice}");

@@ -44,7 +44,7 @@ fn unlogged_rows_on_a_standby() {
 }
 
 #[test]
-fn rows_of_others() {
+fn temporary_and_hidden_rows() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("borrowed");
     database.sql(
@@ -75,7 +75,7 @@ fn rows_of_others() {
 fn names_that_are_not_utf_8_in_the_dump() {
     let cluster = Cluster::shared(Version::V15);
     // The session of the dump may have another encoding than the database.
-    for (encoding, client, told) in
+    for (encoding, client, printed) in
         [("LATIN1", None, "größe"), ("LATIN1", Some("UTF8"), "größe"), ("SQL_ASCII", None, "gr\u{fffd}\u{fffd}e")]
     {
         let name = cluster.name_for("odd_names");
@@ -98,7 +98,7 @@ fn names_that_are_not_utf_8_in_the_dump() {
             assert_eq!(manifest["partial"], false, "{format} {encoding} {client:?}");
             let run = cellar.run(["backup", "--json"]).env("DB_NAME", &name);
             let manifest = run.env("BACKUP_DUMP_OPTIONS", "--exclude-table-data=gr*").succeeds().json()[0].clone();
-            let left_out = format!("table data \"public\".\"{told}\": left out by BACKUP_DUMP_OPTIONS");
+            let left_out = format!("table data \"public\".\"{printed}\": left out by BACKUP_DUMP_OPTIONS");
             assert_eq!(omitted(&manifest), [left_out], "{format} {encoding} {client:?}");
         }
     }
@@ -132,7 +132,7 @@ fn options_that_leave_rows_out() {
 }
 
 #[test]
-fn what_only_a_superuser_may_dump() {
+fn parts_that_only_a_superuser_may_dump() {
     let cluster = Cluster::start(Version::V15);
     let database = cluster.create("restricted");
     database.sql(&format!(
@@ -247,7 +247,7 @@ fn with_extension(cluster: &Cluster, folder: &Path) -> String {
 }
 
 #[test]
-fn rows_that_an_extension_keeps_for_itself() {
+fn rows_of_extension_tables() {
     for version in [Version::V15, Version::V18] {
         let folder = new_folder();
         fs::create_dir(folder.path().join("extension")).unwrap();

@@ -33,9 +33,9 @@ fn listed(cellar: &Cellar, host: &str) -> Vec<String> {
 
 /// What retention keeps and removes on the host.
 fn retained(run: Run) -> (Vec<String>, Vec<String>) {
-    let told = run.arguments(["--json"]).succeeds().json();
+    let printed = run.arguments(["--json"]).succeeds().json();
     let ids = |what: &str| {
-        let of = told.as_array().unwrap().iter().filter(|backup| backup["decision"] == what);
+        let of = printed.as_array().unwrap().iter().filter(|backup| backup["decision"] == what);
         of.map(|backup| backup["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     (ids("keep"), ids("remove"))
@@ -50,7 +50,7 @@ fn pair<'a>(one: &'a Cluster, other: &'a Cluster, purpose: &str) -> (Database<'a
 }
 
 #[test]
-fn containers_of_one_server_own_what_each_other_made() {
+fn containers_of_one_server_own_each_others_backups() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster, "containers");
     let bucket = Bucket::new();
@@ -127,7 +127,7 @@ fn a_server_that_has_made_no_backup_yet_removes_none() {
 }
 
 #[test]
-fn two_servers_in_use_are_not_taken_over_from_each_other() {
+fn two_servers_in_use_do_not_take_over_from_each_other() {
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "in_use");
     let bucket = Bucket::new();
@@ -140,7 +140,7 @@ fn two_servers_in_use_are_not_taken_over_from_each_other() {
 }
 
 #[test]
-fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
+fn a_replacement_server_takes_over_the_backups() {
     // As after pg_upgrade, or a restore into a new cluster: the directory, the host and the instance are the same.
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "upgraded");
@@ -163,7 +163,7 @@ fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
 }
 
 #[test]
-fn a_new_host_takes_over_the_backups_of_one_that_is_no_more() {
+fn a_new_host_takes_over_from_a_lost_one() {
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "burnt");
     let bucket = Bucket::new();
@@ -202,7 +202,7 @@ fn staging_is_promoted(standby: &Standby) {
 }
 
 #[test]
-fn a_copy_of_the_server_takes_nothing_from_the_first() {
+fn a_copy_of_a_server_takes_nothing_from_the_original() {
     let cluster = Cluster::start(Version::V15);
     let database = small(&cluster, "copied");
     let bucket = Bucket::new();

@@ -63,7 +63,7 @@ fn cellar(url: &str) -> (Cellar, Database<'static>) {
 }
 
 #[test]
-fn a_backup_pings_when_it_begins_and_when_it_was_good() {
+fn a_backup_pings_at_its_start_and_success() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let outcome = cellar.run(["backup", "-v"]).succeeds();
@@ -90,7 +90,7 @@ fn a_backup_that_fails_pings_with_the_reason() {
 }
 
 #[test]
-fn what_encrypted_backups_log_is_not_sent() {
+fn logs_of_encrypted_backups_are_not_sent() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let key = crate::common::keys::age(cellar.scratch(), "key");
@@ -107,7 +107,7 @@ fn what_encrypted_backups_log_is_not_sent() {
 }
 
 #[test]
-fn a_run_that_finds_another_at_work_leaves_the_pings_to_it() {
+fn a_run_blocked_by_another_sends_no_pings() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let lock = fs::File::create(cellar.backup_dir().join(".pgcellar.lock")).unwrap();
@@ -117,7 +117,7 @@ fn a_run_that_finds_another_at_work_leaves_the_pings_to_it() {
 }
 
 #[test]
-fn pings_that_do_not_go_through_cost_no_backup() {
+fn failing_pings_do_not_fail_the_backup() {
     let (url, requests) = server("500 Internal Server Error");
     let (cellar, _database) = cellar(&url);
     let outcome = cellar.run(["backup"]).succeeds().says("did not go through: the answer is 500");
@@ -206,7 +206,7 @@ impl Drop for Web {
 }
 
 #[test]
-fn pings_under_tls_go_only_to_who_can_show_a_certificate() {
+fn pings_need_a_valid_certificate() {
     let certificates = Certificates::make();
     let folder = new_folder();
     let web = Web::start(&certificates, folder.path());

@@ -120,7 +120,7 @@ fn transactions_share_backends() {
 }
 
 #[test]
-fn sessions_have_backends_of_their_own_without_our_options() {
+fn a_session_pooler_drops_our_options() {
     nothing_goes_through(Version::V15, "session", IGNORING);
 }
 

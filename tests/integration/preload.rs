@@ -20,7 +20,7 @@ fn backed_up(database: &Database<'_>, format: &str) -> Cellar {
 }
 
 #[test]
-fn what_must_be_preloaded_cannot_be_drilled_here_and_has_not_failed() {
+fn a_missing_preload_library_does_not_fail_the_backup() {
     let cluster = preloading();
     let database = cluster.create("preloaded");
     database.sql(
@@ -42,7 +42,7 @@ fn what_must_be_preloaded_cannot_be_drilled_here_and_has_not_failed() {
 }
 
 #[test]
-fn a_view_that_needs_it_is_not_refreshed_and_no_failure() {
+fn a_view_that_needs_a_preload_library_is_skipped() {
     let cluster = preloading();
     let database = cluster.create("preloaded_view");
     database.sql(
@@ -51,7 +51,7 @@ fn a_view_that_needs_it_is_not_refreshed_and_no_failure() {
     );
     let cellar = backed_up(&database, "custom");
     let run = cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();
-    let told = run.succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    assert!(told["notes"][0].as_str().unwrap().contains(REFUSED), "{told:#}");
+    let printed = run.succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    assert!(printed["notes"][0].as_str().unwrap().contains(REFUSED), "{printed:#}");
 }

@@ -11,6 +11,17 @@ use crate::common::compare::{self, assert_same};
 use crate::common::pgcellar::Running;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 
+mod all_databases;
+mod dry_run;
+mod foreign;
+mod globals;
+mod jobs;
+mod list;
+mod prompt;
+mod recipe;
+mod replace;
+mod scripts;
+
 const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 
 /// A signal must end a run within this.
@@ -30,6 +41,12 @@ pub fn slow(cluster: &Cluster) -> Database<'_> {
 
 pub fn databases(cluster: &Cluster) -> BTreeSet<String> {
     cluster.sql("postgres", "SELECT datname FROM pg_database").lines().map(str::to_owned).collect()
+}
+
+fn shop(cluster: &Cluster) -> Database<'_> {
+    let shop = cluster.create("shop");
+    shop.sql("CREATE TABLE bottle AS SELECT i AS id, 'Riesling ' || i AS label FROM generate_series(1, 1000) i");
+    shop
 }
 
 /// Starts to restore the latest backup into `target`, and waits until the slow part is reached.
@@ -104,7 +121,7 @@ fn a_flipped_byte_leaves_no_database() {
 }
 
 #[test]
-fn a_file_that_was_cut_is_refused_at_once() {
+fn a_truncated_file_is_refused_at_once() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("cut");
     let cellar = Cellar::new(cluster);
@@ -117,7 +134,7 @@ fn a_file_that_was_cut_is_refused_at_once() {
 }
 
 #[test]
-fn an_existing_database_is_refused_before_anything_starts() {
+fn an_existing_database_is_refused_before_the_start() {
     let cluster = Cluster::shared(Version::V15);
     let (original, existing) = (cluster.create("source"), cluster.create("existing"));
     existing.sql("CREATE TABLE precious AS SELECT 1 AS n");
@@ -131,7 +148,7 @@ fn an_existing_database_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn two_restores_of_one_name_do_not_meet() {
+fn two_restores_into_one_name_exclude_each_other() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -143,7 +160,7 @@ fn two_restores_of_one_name_do_not_meet() {
 }
 
 #[test]
-fn a_database_that_appears_meanwhile_is_left_as_it_is() {
+fn a_database_created_meanwhile_is_left_alone() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -196,7 +213,7 @@ fn a_killed_program_leaves_no_database() {
 }
 
 #[test]
-fn a_killed_run_is_told_of_by_the_next() {
+fn the_next_run_reports_a_killed_one() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -222,7 +239,7 @@ fn a_killed_run_is_told_of_by_the_next() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_of() {
+fn a_lost_server_is_reported() {
     let cluster = Cluster::start(Version::V15);
     let cellar = Cellar::new(&cluster);
     cellar.back_up(slow(&cluster).name());
@@ -234,7 +251,7 @@ fn a_server_that_is_gone_is_told_of() {
 }
 
 #[test]
-fn what_the_server_lacks_is_named_before_anything_starts() {
+fn missing_requirements_are_named_before_the_start() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     from.sql(
         "postgres",
@@ -256,7 +273,7 @@ fn what_the_server_lacks_is_named_before_anything_starts() {
 }
 
 #[test]
-fn keys_that_are_missing_or_wrong() {
+fn missing_and_wrong_keys() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("locked");
     for format in ["custom", "directory", "plain"] {
@@ -294,7 +311,7 @@ fn roles_with_few_rights() {
 }
 
 #[test]
-fn rights_and_settings_of_the_database_come_back() {
+fn privileges_and_settings_of_the_database_are_restored() {
     let cluster = Cluster::start(Version::V15);
     let original = cluster.create_named("o");
     let space = cluster.socket_dir().join("space");
@@ -347,7 +364,7 @@ fn from_15_into_17() {
 
 /// pg_restore 17 and scripts of pg_dump 17 set a parameter that 15 does not know.
 #[test]
-fn by_programs_of_17_into_15() {
+fn programs_of_17_restore_into_15() {
     if !Version::V17.is_covered() {
         return;
     }

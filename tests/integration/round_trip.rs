@@ -239,7 +239,7 @@ fn databases_with_odd_names() {
 }
 
 #[test]
-fn a_list_of_databases_and_what_the_star_leaves_out() {
+fn a_list_of_databases_and_those_the_star_excludes() {
     let cluster = Cluster::start(Version::V15);
     for name in ["one", "two", "three", "four"] {
         cluster.create_named(name);
@@ -276,7 +276,7 @@ fn a_missing_database_does_not_stop_the_others() {
 }
 
 #[test]
-fn properties_of_the_database_come_back() {
+fn properties_of_the_database_are_restored() {
     let cluster = Cluster::shared(Version::V15);
     let original = cellar_sample(cluster);
     let name = original.name();
@@ -299,7 +299,7 @@ fn properties_of_the_database_come_back() {
 }
 
 #[test]
-fn an_existing_database_is_left_as_it_is() {
+fn an_existing_database_is_left_alone() {
     let cluster = Cluster::shared(Version::V15);
     let (original, existing) = (cellar_sample(cluster), cluster.create("existing"));
     existing.sql("CREATE TABLE precious AS SELECT 1 AS n");

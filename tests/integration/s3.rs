@@ -109,7 +109,7 @@ fn uploads_survive() {
 
 /// The server did what it was asked for and the answer got lost: the object that is there is our own.
 #[test]
-fn lost_answers_are_no_failures() {
+fn lost_answers_are_not_failures() {
     let bytes = pattern(LARGE);
     let ground = Ground::new(|seen| match seen.is_complete() && seen.number == 2 {
         true => Fault::LoseAnswer,
@@ -133,7 +133,7 @@ fn lost_answers_are_no_failures() {
 }
 
 #[test]
-fn bytes_that_were_garbled_are_sent_again() {
+fn garbled_bytes_are_sent_again() {
     let ground = Ground::new(|seen| match seen.method == "PUT" && seen.number % 2 == 1 {
         true => Fault::WrongRequest(3),
         false => Fault::None,
@@ -170,7 +170,7 @@ fn failed_uploads_leave_nothing() {
 }
 
 #[test]
-fn a_writer_that_goes_on_after_an_error_gets_no_object() {
+fn a_writer_that_continues_after_an_error_gets_no_object() {
     let ground = Ground::new(|seen| match seen.is_part() && seen.number == 1 {
         true => Fault::Answer(403, "AccessDenied"),
         false => Fault::None,
@@ -184,7 +184,7 @@ fn a_writer_that_goes_on_after_an_error_gets_no_object() {
 }
 
 #[test]
-fn an_upload_that_is_dropped_on_a_thread_of_the_runtime_leaves_nothing() {
+fn an_upload_dropped_on_a_runtime_thread_leaves_nothing() {
     let ground = Ground::new(|_| Fault::None);
     let mut upload = ground.direct.create(KEY, None).unwrap();
     upload.write_all(&pattern(LARGE)).unwrap();
@@ -193,7 +193,7 @@ fn an_upload_that_is_dropped_on_a_thread_of_the_runtime_leaves_nothing() {
 }
 
 #[test]
-fn a_size_that_was_told_is_kept() {
+fn an_upload_must_have_the_announced_size() {
     let ground = Ground::new(|_| Fault::None);
     for size in [LARGE - 1, LARGE + 1] {
         let error = put(&ground.direct, KEY, &pattern(LARGE), Some(size as u64)).unwrap_err();
@@ -225,7 +225,7 @@ fn downloads_survive() {
 
 /// A download that breaks in every answer still gets on as long as each brings something.
 #[test]
-fn downloads_go_on_where_they_broke() {
+fn downloads_resume_where_they_broke() {
     let bytes = pattern(10 << 20);
     let ground = Ground::new(|seen| if seen.method == "GET" { Fault::CutAnswer(2 << 20) } else { Fault::None });
     put(&ground.direct, KEY, &bytes, None).unwrap();
@@ -235,7 +235,7 @@ fn downloads_go_on_where_they_broke() {
 }
 
 #[test]
-fn a_download_that_fails_for_good_is_an_error() {
+fn a_permanently_failing_download_is_an_error() {
     let ground = Ground::new(|seen| match seen.method == "GET" && seen.number > 1 {
         true => Fault::CutAnswer(0),
         false => Fault::None,
@@ -247,7 +247,7 @@ fn a_download_that_fails_for_good_is_an_error() {
 }
 
 #[test]
-fn connections_that_stand_still_are_given_up() {
+fn stalled_connections_are_given_up() {
     let bytes = pattern(3 << 20);
     let ground = Ground::new(|seen| match (seen.method.as_str(), seen.number) {
         ("GET", 2) => Fault::StallAnswer(100_000),
@@ -260,7 +260,7 @@ fn connections_that_stand_still_are_given_up() {
 
 /// The server takes the request, or does not even do that, and never answers.
 #[test]
-fn answers_that_never_come_are_not_waited_for() {
+fn missing_answers_time_out() {
     let bytes = pattern(LARGE);
     let ground = Ground::new(|seen| match (seen.method.as_str(), seen.number) {
         ("PUT", 2) | ("GET", 1) => Fault::Stall,
@@ -274,7 +274,7 @@ fn answers_that_never_come_are_not_waited_for() {
 
 /// A server that takes connections and says nothing: what is looked up is given up soon, and not tried again at once.
 #[test]
-fn a_silent_server_is_not_waited_for() {
+fn a_silent_server_times_out() {
     let ground = Ground::new(|_| Fault::Stall);
     let begun = Instant::now();
     all_say(&[ground.spoilt.list().unwrap_err()], Kind::Unavailable, &["no byte in 10 s", "is the server up"]);
@@ -288,7 +288,7 @@ fn a_silent_server_is_not_waited_for() {
 /// The server is gone in the middle of an upload: the parts of it, and the end of what was begun, take no longer together
 /// than a server may be silent.
 #[test]
-fn an_upload_to_a_server_that_is_gone_ends() {
+fn an_upload_to_a_lost_server_ends() {
     let (server, gone) = (S3Server::shared(), AtomicBool::new(false));
     let proxy = FaultProxy::start(server.port(), move |seen| match seen.is_part() || gone.load(Ordering::Relaxed) {
         true => {
@@ -321,7 +321,7 @@ fn a_slow_list_is_waited_for() {
 
 /// SeaweedFS folds the slashes, and answers to both names; its lists know one.
 #[test]
-fn a_manifest_that_the_server_keeps_under_another_name_is_no_backup() {
+fn a_manifest_stored_under_another_name_is_not_a_backup() {
     let server = S3Server::shared();
     let mut settings = server.settings(&server.bucket());
     publish(&open(&settings), "shop_20231231_020000.manifest.json", b"{}").unwrap();
@@ -336,7 +336,7 @@ fn a_manifest_that_the_server_keeps_under_another_name_is_no_backup() {
 }
 
 #[test]
-fn an_object_that_changes_while_it_is_read_is_an_error() {
+fn an_object_that_changes_while_read_is_an_error() {
     let ground = Ground::new(|_| Fault::None);
     put(&ground.direct, KEY, &pattern(LARGE), None).unwrap();
     let mut reader = ground.direct.read(KEY, 0).unwrap();
@@ -375,7 +375,7 @@ fn all_say(errors: &[Error], kind: Kind, words: &[&str]) {
 }
 
 #[test]
-fn wrong_keys_are_told() {
+fn wrong_keys_are_reported() {
     let server = S3Server::shared();
     let bucket = server.bucket();
     let unknown = settings(&server.endpoint(), &bucket, Identity { id: "NOBODY", secret: OWNER.secret });
@@ -389,7 +389,7 @@ fn wrong_keys_are_told() {
 }
 
 #[test]
-fn a_missing_bucket_is_told() {
+fn a_missing_bucket_is_reported() {
     let server = S3Server::shared();
     let store = open(&server.settings("no-such-bucket"));
     let errors = [
@@ -402,7 +402,7 @@ fn a_missing_bucket_is_told() {
 }
 
 #[test]
-fn a_wrong_region_is_told() {
+fn a_wrong_region_is_reported() {
     let ground = Ground::new(|_| Fault::Answer(400, "AuthorizationHeaderMalformed"));
     let settings = settings(&ground.proxy.endpoint(), &ground.bucket, OWNER);
     let errors = errors_of(&open_as_set(&settings));
@@ -426,7 +426,7 @@ fn missing_permissions_are_named() {
 }
 
 #[test]
-fn an_archive_in_cold_storage_is_told() {
+fn an_object_in_cold_storage_is_reported() {
     let ground = Ground::new(|seen| match seen.method == "GET" {
         true => Fault::Answer(403, "InvalidObjectState"),
         false => Fault::None,
@@ -436,7 +436,7 @@ fn an_archive_in_cold_storage_is_told() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told() {
+fn a_missing_server_is_reported() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let store = open(&settings(&format!("http://127.0.0.1:{port}"), "bucket", OWNER));
     all_say(&[store.list().unwrap_err()], Kind::Unavailable, &["connection refused", "AWS_ENDPOINT_URL"]);
@@ -491,7 +491,7 @@ fn elsewhere(before: &[&str], endpoint: &str, bucket: &str, environment: &[(&str
 }
 
 #[test]
-fn a_clock_that_is_off_by_a_day_is_told() {
+fn a_clock_off_by_a_day_is_reported() {
     let server = S3Server::shared();
     let said = elsewhere(&["faketime", "--exclude-monotonic", "-f", "-1d"], &server.endpoint(), &server.bucket(), &[]);
     for word in ["status 77", "clocks", "RequestTimeTooSkewed", "the server's clock says"] {
@@ -500,7 +500,7 @@ fn a_clock_that_is_off_by_a_day_is_told() {
 }
 
 #[test]
-fn without_keys_the_chain_is_asked() {
+fn without_keys_the_provider_chain_is_used() {
     let server = S3Server::shared();
     let (endpoint, bucket) = (server.endpoint(), server.bucket());
     let begun = Instant::now();
@@ -519,7 +519,7 @@ fn without_keys_the_chain_is_asked() {
 }
 
 #[test]
-fn a_proxy_is_used_unless_it_is_not_for_the_server() {
+fn a_proxy_is_used_unless_no_proxy_excludes_the_server() {
     let server = S3Server::shared();
     let (endpoint, bucket, authority) = (server.tls_endpoint(), server.bucket(), server.authority());
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -553,7 +553,7 @@ fn tunnel(mut client: std::net::TcpStream, asked: &std::sync::Mutex<Vec<String>>
 }
 
 #[test]
-fn a_server_without_conditional_writes_and_lists_of_uploads_will_do() {
+fn a_server_without_conditional_writes_and_upload_listings_suffices() {
     let ground = Ground::new(|seen| {
         let asked = seen.target.contains("uploads") && seen.method == "GET";
         let refused = seen.method == "PUT" && seen.number == 1;
@@ -592,7 +592,7 @@ fn only_our_own_keys_are_listed() {
 }
 
 #[test]
-fn every_object_says_whose_it_is() {
+fn every_object_is_labelled_with_its_owner() {
     let server = S3Server::shared();
     let settings = server.settings(&server.bucket());
     let store = runtime().block_on(S3Store::open(&settings, "main", "höst 1")).unwrap();
@@ -610,7 +610,7 @@ fn every_object_says_whose_it_is() {
 }
 
 #[test]
-fn locked_objects_are_told() {
+fn locked_objects_are_reported() {
     let server = S3Server::shared();
     let bucket = format!("{}-locked", server.bucket());
     wait(server.client(OWNER).create_bucket().bucket(&bucket).object_lock_enabled_for_bucket(true).send()).unwrap();
@@ -657,21 +657,21 @@ fn objects_are_stored_as_the_settings_say() {
         drop(put(&store, key, b"x", None));
     }
     drop(store.announce("a.manifest.json", b"x"));
-    let told = |end: &str, name: &str| {
+    let printed = |end: &str, name: &str| {
         let is_begin = |seen: &Seen| seen.method == "PUT" || seen.target.ends_with("?uploads");
         let all = ground.proxy.seen();
         let (seen, _) = all.iter().find(|(seen, _)| is_begin(seen) && seen.target.contains(end)).unwrap();
         seen.headers.iter().find_map(|header| header.strip_prefix(&format!("{name}: ")).map(str::to_owned))
     };
     for key in [format!("{KEY}?"), "large.dump?uploads".to_owned()] {
-        assert_eq!(told(&key, "x-amz-storage-class").as_deref(), Some("STANDARD_IA"), "{key}");
+        assert_eq!(printed(&key, "x-amz-storage-class").as_deref(), Some("STANDARD_IA"), "{key}");
     }
     for key in [&format!("{KEY}?"), "large.dump?uploads", "a.manifest.json?", "a.manifest.json.partial?"] {
-        assert_eq!(told(key, "x-amz-server-side-encryption").as_deref(), Some("aws:kms"), "{key}");
-        assert_eq!(told(key, "x-amz-server-side-encryption-aws-kms-key-id").as_deref(), Some("key-1"), "{key}");
+        assert_eq!(printed(key, "x-amz-server-side-encryption").as_deref(), Some("aws:kms"), "{key}");
+        assert_eq!(printed(key, "x-amz-server-side-encryption-aws-kms-key-id").as_deref(), Some("key-1"), "{key}");
     }
     for key in ["a.manifest.json?", "a.manifest.json.partial?", "a.globals.sql.gz?", "a.fingerprints.json.zst.age?"] {
-        assert_eq!(told(key, "x-amz-storage-class"), None, "{key}");
+        assert_eq!(printed(key, "x-amz-storage-class"), None, "{key}");
     }
 }
 

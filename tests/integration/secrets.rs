@@ -49,7 +49,7 @@ fn command_lines_with(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_password_is_nowhere_to_be_seen() {
+fn no_password_is_visible() {
     let cluster = Cluster::start(Version::V15);
     let database = cluster.create("guarded");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n");
@@ -78,19 +78,19 @@ fn a_password_is_nowhere_to_be_seen() {
 }
 
 #[test]
-fn settings_that_others_may_read_are_told_by_each_task() {
+fn each_task_reports_settings_that_others_can_read() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let settings = cellar.scratch().join("settings.env");
     fs::write(&settings, format!("DB_PASSWORD={PASSWORD}\nDB_NAME=postgres\n")).unwrap();
     let others = "everybody on this host may read";
-    for (mode, told) in [(0o644, true), (0o600, false)] {
+    for (mode, printed) in [(0o644, true), (0o600, false)] {
         fs::set_permissions(&settings, fs::Permissions::from_mode(mode)).unwrap();
         for arguments in [["list"].as_slice(), &["backup"], &["doctor", "settings"]] {
             let run = cellar.run(arguments).without("DB_PASSWORD").env("PGCELLAR_ENV_FILE", &settings);
             let outcome = run.finish();
             let words = format!("{others} {}, which has DB_PASSWORD: chmod o= ", settings.display());
-            assert_eq!(outcome.stderr.contains(&words), told, "{arguments:?}: {outcome}");
+            assert_eq!(outcome.stderr.contains(&words), printed, "{arguments:?}: {outcome}");
             assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
         }
     }
@@ -119,7 +119,7 @@ fn secrets_beside_the_sources_are_ignored() {
 }
 
 #[test]
-fn programs_get_what_they_need_and_no_secret_of_others() {
+fn programs_get_only_the_secrets_they_need() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("guarded");
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
@@ -174,7 +174,7 @@ fn pg_dump_connects_as_pgcellar_does() {
 }
 
 #[test]
-fn files_are_for_their_owner_only() {
+fn files_are_readable_by_their_owner_only() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("private");
     database.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 10) n");
@@ -212,7 +212,7 @@ fn are_private(folder: &Path) {
 const HUSH: &str = "s3cr3t-in-a-url";
 
 #[test]
-fn a_url_in_the_place_of_a_name_is_refused_and_not_shown() {
+fn a_url_in_place_of_a_name_is_refused_and_not_shown() {
     let mail = [("SMTP_HOST", "mail.invalid"), ("NOTIFICATION_EMAIL", "a@example.org")];
     let bucket = [("AWS_S3_BUCKET", "b"), ("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", HUSH)];
     let with = |settings: &[(&str, &str)], cellar: Cellar| {

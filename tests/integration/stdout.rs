@@ -17,7 +17,7 @@ fn onto_a_full_disk(cellar: &Cellar, arguments: &[&str]) -> (Option<i32>, String
 }
 
 #[test]
-fn no_verb_succeeds_that_cannot_print() {
+fn a_verb_that_cannot_print_fails() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("stdout");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");

@@ -125,24 +125,24 @@ impl Servers {
 }
 
 #[test]
-fn sessions_take_and_refuse_the_certificates_that_libpq_does() {
+fn sessions_accept_the_same_certificates_as_libpq() {
     Servers::start(Version::V15).compare();
 }
 
 #[test]
-fn sessions_take_and_refuse_the_certificates_that_the_newest_libpq_does() {
+fn sessions_accept_the_same_certificates_as_the_newest_libpq() {
     Servers::start(Version::V18).compare();
 }
 
 #[test]
-fn sessions_of_tls_1_2_take_and_refuse_the_same() {
+fn sessions_of_tls_1_2_accept_the_same() {
     let servers = Servers::start(Version::V15);
     servers.cluster.sql("postgres", "ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'");
     servers.compare();
 }
 
 #[test]
-fn a_server_may_ask_for_the_curve_p_521() {
+fn a_server_may_require_the_curve_p_521() {
     let servers = Servers::start(Version::V15);
     servers.cluster.sql("postgres", "ALTER SYSTEM SET ssl_ecdh_curve = 'secp521r1'");
     let kind = "P-521";
@@ -153,7 +153,7 @@ fn a_server_may_ask_for_the_curve_p_521() {
 }
 
 #[test]
-fn a_refused_certificate_is_told_with_what_to_do() {
+fn a_refused_certificate_is_reported_with_a_remedy() {
     let servers = Servers::start(Version::V15);
     let database = servers.cluster.create("over_tls");
     let cellar = Cellar::new(&servers.cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
@@ -177,7 +177,7 @@ fn a_refused_certificate_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_root_certificate_in_the_home_directory_counts_as_it_does_for_libpq() {
+fn a_root_certificate_in_the_home_directory_is_used_as_by_libpq() {
     let servers = Servers::start(Version::V15);
     let database = servers.cluster.create("home");
     let cellar = Cellar::new(&servers.cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::common::{Cellar, Cluster, Version};
 
 #[test]
-fn what_version_0_1_0_has_left() {
+fn backups_of_version_0_1_0() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let old = "shop_20261101_020000";

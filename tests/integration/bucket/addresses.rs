@@ -36,7 +36,7 @@ fn comes_back(cellar: &Cellar, original: &Database<'_>, address: &str, arguments
 }
 
 #[test]
-fn one_of_ours_by_each_of_its_names() {
+fn a_backup_by_the_address_of_each_file() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();

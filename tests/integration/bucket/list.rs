@@ -62,7 +62,7 @@ fn both_stores_in_one_table() {
 }
 
 #[test]
-fn a_bucket_out_of_reach_does_not_hide_the_directory() {
+fn an_unreachable_bucket_does_not_hide_the_directory() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -93,7 +93,7 @@ fn a_bucket_out_of_reach_does_not_hide_the_directory() {
 }
 
 #[test]
-fn others_are_counted_and_shown_on_request() {
+fn backups_of_others_are_counted_and_listed_on_request() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -123,7 +123,7 @@ fn others_are_counted_and_shown_on_request() {
 }
 
 #[test]
-fn what_is_strange_about_a_bucket_is_told() {
+fn unusual_objects_in_a_bucket_are_reported() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -157,7 +157,7 @@ fn what_is_strange_about_a_bucket_is_told() {
 }
 
 #[test]
-fn more_backups_than_a_list_has_on_a_page() {
+fn more_backups_than_a_page_of_the_listing() {
     const BACKUPS: usize = 1500;
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);

@@ -6,7 +6,7 @@ use crate::common::process::{attempt, new_folder, plain};
 use crate::common::s3_server::OWNER;
 
 #[test]
-fn the_files_are_fetched_first() {
+fn the_recipe_fetches_the_files_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/awscli");

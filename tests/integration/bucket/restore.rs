@@ -12,7 +12,7 @@ fn memory() -> tempfile::TempDir {
 }
 
 #[test]
-fn every_format_comes_back_to_a_host_that_has_nothing() {
+fn every_format_is_restored_on_a_new_host() {
     let cluster = Cluster::shared(Version::V15);
     let original = everything::database(cluster, "from_bucket");
     let ways = [
@@ -53,7 +53,7 @@ fn every_format_comes_back_to_a_host_that_has_nothing() {
 }
 
 #[test]
-fn roles_of_the_globals_come_from_the_bucket_too() {
+fn roles_are_restored_from_the_bucket() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     from.sql("postgres", "CREATE ROLE vintner");
     let original = from.create_named("owned");
@@ -69,7 +69,7 @@ fn roles_of_the_globals_come_from_the_bucket_too() {
 }
 
 #[test]
-fn a_new_host_is_told_what_to_type_and_types_it() {
+fn a_new_host_is_shown_the_command_and_runs_it() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -100,7 +100,7 @@ fn a_new_host_is_told_what_to_type_and_types_it() {
 }
 
 #[test]
-fn a_backup_that_is_damaged_here_is_taken_from_the_bucket() {
+fn a_locally_damaged_backup_is_read_from_the_bucket() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -127,7 +127,7 @@ fn a_backup_that_is_damaged_here_is_taken_from_the_bucket() {
 }
 
 #[test]
-fn a_bucket_out_of_reach_is_in_nobodys_way() {
+fn local_restores_work_while_the_bucket_is_unreachable() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();

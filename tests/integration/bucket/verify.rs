@@ -51,7 +51,7 @@ fn damage_in_the_bucket_is_found_and_recorded_there() {
 }
 
 #[test]
-fn what_cannot_be_reached_is_not_called_verified() {
+fn unreachable_copies_are_not_reported_as_verified() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -67,7 +67,7 @@ fn what_cannot_be_reached_is_not_called_verified() {
 }
 
 #[test]
-fn the_backups_of_others_are_verified_by_others() {
+fn backups_of_other_instances_are_not_verified() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();

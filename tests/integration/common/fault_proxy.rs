@@ -36,8 +36,6 @@ pub enum Fault {
     CutAnswer(usize),
     /// Nothing more comes after so many bytes of the answer's body, and the connection stays open.
     StallAnswer(usize),
-    /// A byte of the answer's body is another one.
-    WrongAnswer(usize),
     /// The answer's body comes in pieces of so many bytes, each after such a pause.
     Trickle(usize, Duration),
 }
@@ -205,7 +203,6 @@ impl Shared {
                 self.stand_still(&client)
             }
             Fault::Trickle(piece, pause) => trickle(&mut server, &mut client, piece, pause),
-            Fault::WrongAnswer(at) => copy(&mut server, &mut client, usize::MAX, Some(at)),
             _ => copy(&mut server, &mut client, usize::MAX, None),
         }?;
         client.shutdown(Shutdown::Both)

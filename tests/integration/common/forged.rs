@@ -19,12 +19,12 @@ const SHA256: [&str; 2] = [
 ];
 
 /// Lays a good whole backup of a database that began so many hours ago, and returns its id.
-pub fn lay(folder: &Path, database: &str, hours: i64) -> String {
-    lay_changed(folder, database, hours, |_| {})
+pub fn add(folder: &Path, database: &str, hours: i64) -> String {
+    add_changed(folder, database, hours, |_| {})
 }
 
 /// The same, with a changed manifest.
-pub fn lay_changed(folder: &Path, database: &str, hours: i64, change: impl FnOnce(&mut Value)) -> String {
+pub fn add_changed(folder: &Path, database: &str, hours: i64, change: impl FnOnce(&mut Value)) -> String {
     let started = Timestamp::now() - SignedDuration::from_hours(hours);
     let id = format!("{database}_{}", started.to_zoned(TimeZone::UTC).strftime("%Y%m%d_%H%M%S"));
     let mut manifest: Value = serde_json::from_str(MANIFEST).unwrap();

@@ -48,6 +48,7 @@ pub mod exit {
 #[derive(Debug)]
 pub struct Cellar {
     folder: tempfile::TempDir,
+    disk: Option<tempfile::TempDir>,
     settings: BTreeMap<OsString, OsString>,
 }
 
@@ -75,7 +76,7 @@ impl Cellar {
         let backups = folder.path().join("backups");
         std::fs::create_dir(&backups).unwrap();
         let home = folder.path().to_owned();
-        Cellar { folder, settings: BTreeMap::new() }.with("BACKUP_DIR", backups).with("HOME", home)
+        Cellar { folder, disk: None, settings: BTreeMap::new() }.with("BACKUP_DIR", backups).with("HOME", home)
     }
 
     /// Adds a setting for all runs.
@@ -84,9 +85,20 @@ impl Cellar {
         self
     }
 
+    /// Puts the backup folder on a disk: the monitor and the doctor warn of one in memory.
+    pub fn on_disk(mut self) -> Cellar {
+        let disk = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        hand_over(disk.path());
+        self.disk = Some(disk);
+        let backups = self.backup_dir();
+        std::fs::create_dir(&backups).unwrap();
+        hand_over(&backups);
+        self.with("BACKUP_DIR", backups)
+    }
+
     /// `BACKUP_DIR`.
     pub fn backup_dir(&self) -> PathBuf {
-        self.folder.path().join("backups")
+        self.disk.as_ref().unwrap_or(&self.folder).path().join("backups")
     }
 
     /// `DRILL_DIR`.

@@ -36,10 +36,11 @@ fn is_empty(bucket: &Bucket) {
 }
 
 #[test]
-fn a_bucket_that_is_good() {
+fn a_good_bucket() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let told = Told::by(run(&cellar, &bucket), 0);
-    told.says("s3", "server", "OK", &[&bucket.server().endpoint()])
+    let report = Told::by(run(&cellar, &bucket), 0);
+    report
+        .says("s3", "server", "OK", &[&bucket.server().endpoint()])
         .says("s3", "key", "OK", &["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"])
         .says("s3", "bucket", "OK", &[bucket.name()])
         .says("s3", "list", "OK", &["database-backups"])
@@ -50,7 +51,11 @@ fn a_bucket_that_is_good() {
         .says("s3", "delete", "OK", &["is gone"])
         .only_has(&["OK"]);
     for secret in [OWNER.id, OWNER.secret] {
-        assert!(!told.outcome.stdout.contains(secret) && !told.outcome.stderr.contains(secret), "{}", told.outcome);
+        assert!(
+            !report.outcome.stdout.contains(secret) && !report.outcome.stderr.contains(secret),
+            "{}",
+            report.outcome
+        );
     }
     is_empty(&bucket);
     let file = cellar.scratch().join("key");
@@ -64,7 +69,7 @@ fn a_bucket_that_is_good() {
 }
 
 #[test]
-fn keys_and_buckets_that_are_wrong() {
+fn wrong_keys_and_buckets() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let run = || run(&cellar, &bucket);
     Told::by(run().env("AWS_ACCESS_KEY_ID", "NOBODYSKEY"), exit::NOPERM)
@@ -96,14 +101,14 @@ fn keys_and_buckets_that_are_wrong() {
         &["no bucket is configured", "AWS_S3_BUCKET"],
     );
     let closed = format!("http://127.0.0.1:{}", free_port());
-    let told = Told::by(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
-    told.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
-    assert!(told.outcome.took < Duration::from_secs(30), "{}", told.outcome);
+    let report = Told::by(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
+    report.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
+    assert!(report.outcome.took < Duration::from_secs(30), "{}", report.outcome);
     is_empty(&bucket);
 }
 
 #[test]
-fn keys_that_may_not_do_everything() {
+fn keys_with_few_permissions() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let by = |identity: crate::common::s3_server::Identity| {
         run(&cellar, &bucket).env("AWS_ACCESS_KEY_ID", identity.id).env("AWS_SECRET_ACCESS_KEY", identity.secret)
@@ -122,17 +127,18 @@ fn keys_that_may_not_do_everything() {
 }
 
 #[test]
-fn what_the_bucket_lacks_is_found() {
+fn missing_bucket_features_are_found() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let told = Told::by(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
-    told.says("s3", "lock", "FAILED", &["no Object Lock", "AWS_S3_OBJECT_LOCK_DAYS"])
+    let report = Told::by(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
+    report
+        .says("s3", "lock", "FAILED", &["no Object Lock", "AWS_S3_OBJECT_LOCK_DAYS"])
         .says("s3", "upload", "SKIPPED", &[])
         .says("s3", "versions", "OK", &["no old versions"]);
     is_empty(&bucket);
 }
 
 #[test]
-fn no_version_stays_in_a_bucket_that_keeps_them() {
+fn no_object_version_is_left_in_a_versioned_bucket() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let client = bucket.server().client(OWNER);
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
@@ -148,7 +154,7 @@ fn no_version_stays_in_a_bucket_that_keeps_them() {
 }
 
 #[test]
-fn the_object_is_taken_away_whatever_happens() {
+fn the_test_object_is_always_removed() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     // The server breaks down in the middle, and gets up again.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {

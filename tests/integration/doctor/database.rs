@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::common::cluster::{PASSWORD, free_port};
-use crate::common::memory::SmallDisk;
 use crate::common::programs::Programs;
+use crate::common::small_disk::SmallDisk;
 
 #[test]
-fn the_way_to_the_server() {
+fn connecting_to_the_server() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("shop");
     let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
@@ -62,7 +62,7 @@ fn tls_and_the_password_file() {
 
 /// A role without rights is told all that it lacks, with the statements that give it; with them, all is well.
 #[test]
-fn a_role_that_may_not_read_everything() {
+fn a_role_that_cannot_read_everything() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create_named("shop");
     shop.sql(
@@ -73,10 +73,11 @@ fn a_role_that_may_not_read_everything() {
     shop.sql(&format!("CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}'"));
     let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
     let run = || cellar.run(["doctor", "database"]);
-    let told = Told::by(run(), exit::NOPERM);
+    let report = Told::by(run(), exit::NOPERM);
     let role = "GRANT pg_read_all_data TO \"keeper\"; ALTER ROLE \"keeper\" BYPASSRLS; \
          ALTER ROLE \"keeper\" SET lo_compat_privileges = on";
-    told.says("database", "role", "WARNING", &["lacks pg_read_all_data, BYPASSRLS, lo_compat_privileges", role])
+    report
+        .says("database", "role", "WARNING", &["lacks pg_read_all_data, BYPASSRLS, lo_compat_privileges", role])
         .says(
             "database",
             "'shop'",
@@ -87,7 +88,7 @@ fn a_role_that_may_not_read_everything() {
         .says("database", "'shop'", "FAILED", &["1 large object", "lo_compat_privileges"]);
     // What the doctor says of it is so.
     cellar.run(["backup"]).fails(exit::NOPERM);
-    shop.sql(&told.all("database", "role")[0]["mend"].as_str().unwrap().replace("as a superuser: ", ""));
+    shop.sql(&report.all("database", "role")[0]["mend"].as_str().unwrap().replace("as a superuser: ", ""));
     Told::by(run(), 0)
         .says("database", "role", "OK", &["'keeper' has pg_read_all_data, BYPASSRLS, lo_compat_privileges"])
         .says("database", "'shop'", "OK", &["all of 4 tables can be read"])
@@ -104,7 +105,7 @@ fn a_role_that_may_not_read_everything() {
 
 /// A backup holds its snapshot while pg_dump reads: one session is not enough, and it is not max_connections that is too low.
 #[test]
-fn limits_of_connections() {
+fn connection_limits() {
     for version in [Version::V15, Version::V18].into_iter().filter(|version| version.is_covered()) {
         let cluster = Cluster::start(version);
         let shop = cluster.create_named("shop");
@@ -116,8 +117,8 @@ fn limits_of_connections() {
             limit(1);
             let mend = format!("ALTER {kind} \"{name}\" CONNECTION LIMIT 2");
             let _ = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
-            let told = Told::by(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
-            told.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
+            let report = Told::by(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
+            report.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
             // Refused at the door.
             limit(0);
             let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(&mend);
@@ -136,21 +137,21 @@ fn limits_of_connections() {
 
 /// A provider's server has no superuser for its customers.
 #[test]
-fn who_grants_on_a_providers_server() {
+fn grants_on_a_managed_server() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create_named("shop");
     shop.sql("CREATE TABLE closed (n int); SELECT lo_from_bytea(0, 'x'); CREATE ROLE rds_superuser");
     shop.sql(&format!("CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}'"));
     let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
-    let told = Told::by(cellar.run(["doctor", "database"]), exit::NOPERM);
+    let report = Told::by(cellar.run(["doctor", "database"]), exit::NOPERM);
     let who = "as a member of rds_superuser: GRANT pg_read_all_data TO \"keeper\"";
-    told.says("database", "role", "WARNING", &[who]).says("database", "'shop'", "FAILED", &["public.closed", who]);
-    told.says("database", "'shop'", "FAILED", &["GRANT SELECT ON LARGE OBJECT"]);
-    assert!(!told.outcome.stdout.contains("lo_compat_privileges"), "only a superuser could set it");
+    report.says("database", "role", "WARNING", &[who]).says("database", "'shop'", "FAILED", &["public.closed", who]);
+    report.says("database", "'shop'", "FAILED", &["GRANT SELECT ON LARGE OBJECT"]);
+    assert!(!report.outcome.stdout.contains("lo_compat_privileges"), "only a superuser could set it");
 }
 
 #[test]
-fn programs_that_do_not_fit() {
+fn unsuitable_programs() {
     let newest = Cluster::shared(Version::V18);
     let cellar = Cellar::new(newest).with("DB_NAME", "postgres");
     let run = |cellar: &Cellar| cellar.run(["doctor", "programs"]);
@@ -178,7 +179,7 @@ fn programs_that_do_not_fit() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk() {
     let cluster = Cluster::shared(Version::V15);
     let large = cluster.create("large");
     large.sql("CREATE TABLE noise AS SELECT n, repeat(md5(n::text), 20) AS text FROM generate_series(1, 8000) n");

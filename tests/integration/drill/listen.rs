@@ -23,7 +23,7 @@ fn drill_there(cellar: &Cellar, socket: &Path, id: &Value) -> Run {
 }
 
 #[test]
-fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
+fn a_sandbox_empties_only_its_own_folder() {
     let database = small("drill_listen");
     database.sql(
         "CREATE FUNCTION evil(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; \
@@ -36,7 +36,7 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
     ));
     let cellar = cellar(&database);
     let id = back_up(&cellar)["id"].clone();
-    let given = cellar.scratch().join("clusters");
+    let given = cellar.drill_dir();
     let photos = given.join("photos");
     let keep = |name: &str| {
         fs::create_dir_all(&photos).unwrap();
@@ -62,8 +62,8 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
     if rustix::process::geteuid().is_root() {
         let foreign = given.join(own).join("foreign");
         fs::create_dir_all(foreign.join("deep")).unwrap();
-        let told = drill_there(&cellar, &socket, &id).fails(OSFILE).says("cannot be drilled here");
-        told.says(foreign.to_str().unwrap());
+        let printed = drill_there(&cellar, &socket, &id).fails(OSFILE).says("cannot be drilled here");
+        printed.says(foreign.to_str().unwrap());
         fs::remove_dir_all(foreign).unwrap();
         drill_there(&cellar, &socket, &id).succeeds();
     }
@@ -72,7 +72,7 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
 }
 
 #[test]
-fn a_sandbox_that_hangs_up_twice_is_told_by_the_monitor() {
+fn the_monitor_reports_a_sandbox_that_hangs_up_twice() {
     let database = small("drill_hung_up");
     let cellar = cellar(&database);
     back_up(&cellar);
@@ -86,6 +86,6 @@ fn a_sandbox_that_hangs_up_twice_is_told_by_the_monitor() {
         let run = cellar.run(["drill", "--each", "--wait=0"]).env("DRILL_SOCKET", &socket);
         run.by_unprivileged_user().fails(75).says("the sandbox hung up");
     }
-    let told = monitor().stdout;
-    assert!(told.contains("drill_not_held") && told.contains("the last 2 times"), "{told}");
+    let printed = monitor().stdout;
+    assert!(printed.contains("drill_not_held") && printed.contains("the last 2 times"), "{printed}");
 }

@@ -12,9 +12,9 @@ const MEMORY: u64 = 64 << 20;
 /// The one difference that a comparison with the living database tells.
 fn differs(cellar: &Cellar, database: &Database<'_>) -> Value {
     let outcome = cellar.run(["verify", "--against-live", database.name(), "--jobs", "2", "--json"]);
-    let told = outcome.fails(exit::DATAERR).json();
-    assert_eq!(told["differences"].as_array().map(Vec::len), Some(1), "{told:#}");
-    told["differences"][0].clone()
+    let printed = outcome.fails(exit::DATAERR).json();
+    assert_eq!(printed["differences"].as_array().map(Vec::len), Some(1), "{printed:#}");
+    printed["differences"][0].clone()
 }
 
 #[test]
@@ -45,10 +45,10 @@ fn rows_of_a_hundred_megabytes() {
     let expected = [("\"public\".\"bytes\"", bytes), ("\"public\".\"texts\"", texts)];
     assert_eq!(tables, expected.map(|(name, bytes)| (json!(name), json!(5), json!(bytes))));
 
-    let told = drill(&cellar, id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    let compared = &told["compared"];
-    assert_eq!((&compared["rows"], &compared["bytes"]), (&json!(10), &json!(texts + bytes)), "{told:#}");
+    let printed = drill(&cellar, id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    let compared = &printed["compared"];
+    assert_eq!((&compared["rows"], &compared["bytes"]), (&json!(10), &json!(texts + bytes)), "{printed:#}");
     assert_eq!(left(&cellar), [""; 0]);
 
     database.sql("UPDATE texts SET t = overlay(t PLACING 'X' FROM 50000000) WHERE n = 3");
@@ -65,12 +65,12 @@ fn ten_million_rows() {
     database.sql(&format!("CREATE TABLE many AS SELECT n FROM generate_series(1, {ROWS}) n"));
     let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
     let id = back_up(&cellar)["id"].clone();
-    let told = drill(&cellar, &id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    assert_eq!(told["compared"]["rows"], ROWS, "{told:#}");
+    let printed = drill(&cellar, &id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    assert_eq!(printed["compared"]["rows"], ROWS, "{printed:#}");
     // The digits of all these numbers.
     let digits: u64 = (1..=ROWS).map(|number| u64::from(number.ilog10()) + 1).sum();
-    assert_eq!(told["compared"]["bytes"], digits, "{told:#}");
+    assert_eq!(printed["compared"]["bytes"], digits, "{printed:#}");
     assert_eq!(left(&cellar), [""; 0]);
 
     database.sql("UPDATE many SET n = 5000001 WHERE n = 5000000");

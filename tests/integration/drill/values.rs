@@ -40,9 +40,9 @@ fn everything(database: &Database<'_>) -> (Value, Value) {
 /// Holds the drill, which must find nothing that differs.
 fn held(cellar: &Cellar) -> Value {
     let id = back_up(cellar)["id"].clone();
-    let told = drill(cellar, &id).succeeds().json()[0].clone();
+    let printed = drill(cellar, &id).succeeds().json()[0].clone();
     assert_eq!(left(cellar), [""; 0]);
-    told
+    printed
 }
 
 /// The database in this encoding, with these bytes as the names of a table and of its column, and in that of a sequence.
@@ -68,26 +68,26 @@ fn every_character_of_latin_1_and_every_byte_without_an_encoding() {
     // A name that is no UTF-8 can be told in the one, and not in the other.
     for (encoding, name) in [("LATIN1", &b"Gr\xf6\xdfe"[..]), ("SQL_ASCII", "Größe".as_bytes())] {
         let database = encoded(encoding, name);
-        let told = held(&cellar(&database));
-        assert_eq!(told["result"], "passed", "{encoding}: {told:#}");
-        let compared = &told["compared"];
+        let printed = held(&cellar(&database));
+        assert_eq!(printed["result"], "passed", "{encoding}: {printed:#}");
+        let compared = &printed["compared"];
         assert_eq!((compared["tables"].clone(), compared["rows"].clone()), everything(&database), "{encoding}");
         assert_eq!(compared["sequences"], 1, "{encoding}");
     }
 }
 
 #[test]
-fn what_has_a_name_that_is_no_text_is_restored_and_proves_nothing() {
-    let told = held(&cellar(&encoded("SQL_ASCII", b"Gr\xf6\xdfe")));
-    assert_eq!((&told["result"], &told["differences"]), (&json!("restored"), &json!([])), "{told:#}");
-    let notes: Vec<&str> = told["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+fn objects_with_undecodable_names_are_restored_and_not_compared() {
+    let printed = held(&cellar(&encoded("SQL_ASCII", b"Gr\xf6\xdfe")));
+    assert_eq!((&printed["result"], &printed["differences"]), (&json!("restored"), &json!([])), "{printed:#}");
+    let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let why = "is not compared: its name has bytes that are no text";
     let names = ["table public.\"Gr\u{fffd}\u{fffd}e\"", "sequence public.\"Gr\u{fffd}\u{fffd}e counted\""];
     assert_eq!(notes, names.map(|name| format!("{name} {why}")));
 }
 
 #[test]
-fn what_the_options_leave_out_is_not_looked_for() {
+fn excluded_data_is_not_expected() {
     let database = super::small("drill_partly");
     database.sql(
         "CREATE TABLE log AS SELECT n FROM generate_series(1, 50) n; CREATE TABLE gone AS SELECT 1 AS n; \
@@ -104,9 +104,9 @@ fn what_the_options_leave_out_is_not_looked_for() {
         ("--load-via-partition-root --exclude-table-data=parts_low", (1, 10)),
         ("--table=wine --table=beer", (6, 72)),
     ] {
-        let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
-        assert_eq!(told["result"], "passed", "{options}: {told:#}");
-        let compared = |what: &str| told["compared"][what].as_u64().unwrap();
+        let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
+        assert_eq!(printed["result"], "passed", "{options}: {printed:#}");
+        let compared = |what: &str| printed["compared"][what].as_u64().unwrap();
         let expected = (tables.as_u64().unwrap() - without.0, rows.as_u64().unwrap() - without.1);
         assert_eq!((compared("tables"), compared("rows")), expected, "{options}");
     }
@@ -138,13 +138,13 @@ fn partitions_that_are_loaded_through_their_root() {
          CREATE POLICY nobodys ON ranged USING (false)",
     );
     for options in ["", "--load-via-partition-root"] {
-        let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
-        assert_eq!(told["result"], "passed", "'{options}': {told:#}");
-        assert_eq!(told["compared"]["rows"], 610, "'{options}'");
+        let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
+        assert_eq!(printed["result"], "passed", "'{options}': {printed:#}");
+        assert_eq!(printed["compared"]["rows"], 610, "'{options}'");
     }
     // Rows come to lie in the partition whose own rows were left out, too.
     let left_out: u64 = database.sql("SELECT count(*) FROM hashed_0").parse().unwrap();
-    let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=hashed_0"));
-    assert_eq!(told["result"], "passed", "{told:#}");
-    assert_eq!(told["compared"]["rows"], 610 - left_out);
+    let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=hashed_0"));
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    assert_eq!(printed["compared"]["rows"], 610 - left_out);
 }

@@ -69,13 +69,13 @@ fn lay_drill(folder: &Path, id: &str, seconds: f64) {
 
 #[test]
 fn a_thousand_backups_on_a_phone_and_on_a_desk_by_day_and_by_night() {
-    let cellar = Cellar::unconnected().with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::unconnected().on_disk().with("MONITOR_MIN_FREE", "0");
     for hours in 0..500 {
-        let id = forged::lay(&cellar.backup_dir(), "shop", hours);
+        let id = forged::add(&cellar.backup_dir(), "shop", hours);
         if hours % 100 == 3 {
             lay_drill(&cellar.backup_dir(), &id, 600.0 + hours as f64);
         }
-        forged::lay_changed(
+        forged::add_changed(
             &cellar.backup_dir(),
             "an_rather_long_name_of_a_database_that_has_no_end",
             hours,
