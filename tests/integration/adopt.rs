@@ -1,4 +1,4 @@
-//! Dumps that other scripts have left become backups, and stay what they are.
+//! `pgcellar adopt`: dumps of other scripts become backups, and their files stay unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
 mod bucket;
 
-/// How the scripts dump: options of pg_dump, what it is piped through, and what the name ends in.
+/// How the scripts dump: options of pg_dump, the filter, and the end of the file's name.
 const WAYS: &[(&str, &str, &str)] = &[
     ("-Fc", "gzip", ".dump.gz"),
     ("-Fc", "cat", ".dump"),
@@ -97,7 +97,7 @@ fn dumps_of_other_scripts_become_backups() {
     for (name, hash) in &before {
         assert_eq!(after.get(name), Some(hash), "{} was touched", name.display());
     }
-    // Once more, as a glob of the shell would: everything in the folder.
+    // Once more with everything in the folder, as a shell's glob passes it.
     let everything = fs::read_dir(cellar.backup_dir()).unwrap();
     let paths: Vec<String> = everything.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()).collect();
     let dumps = paths.iter().map(String::as_str).filter(|path| !path.contains("/."));
@@ -199,7 +199,7 @@ fn names_without_database_and_time_are_refused_with_a_hint() {
     adopt(&cellar, ["shop_20231231_020001.dir"]).fails(exit::USAGE).says("nothing behind the time");
     adopt(&cellar, ["nowhere_20231231_020000.dump"]).fails(exit::NOINPUT).says("there is no file");
     adopt(&cellar, ["s3://bucket/nowhere_20231231_020000.dump"]).fails(exit::USAGE).says("AWS_S3_BUCKET");
-    // Elsewhere: nothing is moved.
+    // In another folder: no file is moved.
     let outside = cellar.scratch().join("shop_20231231_020000.dump");
     piped(&pg_dump(&original, &["-Fc"]), "cat", &outside);
     adopt(&cellar, [outside.to_str().unwrap()]).fails(exit::USAGE).says("move it there first");
@@ -297,13 +297,13 @@ fn local_times_are_read_in_their_zone() {
     assert_eq!(started(&summer), "2023-06-30T22:30:00Z");
     assert_eq!(started(&winter), "2023-12-30T23:30:00Z");
     assert_eq!(started(&fold), "2023-10-29T00:30:00Z");
-    // The order is that of the moments: this one was made after the one whose name has the later digits.
+    // Backups are ordered by their time: this one is newer than the one whose name has the later digits.
     let later = dump("20231231_001500");
     adopt(&cellar, [later.as_str()]).succeeds();
     let last = cellar.list().last().unwrap()["id"].clone();
     assert_eq!(Some(last.as_str().unwrap()), later.strip_suffix(".dump.gz"));
     cellar.run(["verify", "latest"]).succeeds().says(later.strip_suffix(".dump.gz").unwrap());
-    // What was made just now, by a clock far in the east.
+    // Made just now, by a clock far in the east.
     let now = Timestamp::now().in_tz("Pacific/Kiritimati").unwrap().strftime("%Y%m%d_%H%M%S").to_string();
     let east = dump(&now);
     adopt(&cellar, [east.as_str()]).fails(exit::USAGE).says("--timezone");
@@ -359,7 +359,7 @@ fn a_dump_without_a_manifest_is_verified_by_its_path() {
     must(pg_dump(&original, &["-Fd", "-f"]).arg(cellar.backup_dir().join(&id)));
     cellar.run(["verify", &id]).succeeds().says("good, 1 table");
     assert!(tree::files(&cellar.backup_dir()).iter().all(|path| !path.to_str().unwrap().ends_with(".json")));
-    // With its manifest it is a backup, and that is what is verified and recorded.
+    // With a manifest it is a backup, which is verified and recorded.
     adopt(&cellar, [id.as_str()]).succeeds();
     let toc = cellar.backup_dir().join(&id).join("toc.dat");
     cellar.run(["verify".as_ref(), toc.as_os_str()]).succeeds().says(&id);
@@ -380,7 +380,7 @@ fn encrypted_dumps_need_their_key() {
     add(&cellar, &original, &["-Fc"], &format!("gzip | age -r {}", key.recipient), &name);
     adopt(&cellar, [name.as_str()]).fails(exit::NOPERM).says("no private key");
     adopt(&cellar, [name.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
-    // What an archive tells of its database stays in it.
+    // Details of the database stay in the encrypted archive.
     let created = format!("{}_20231231_030000", original.name());
     let file = format!("{created}.dump.gz.age");
     original.sql(&format!("COMMENT ON DATABASE {} IS 'x'", original.name()));
@@ -441,7 +441,7 @@ fn a_dump_survives_a_killed_adoption() {
     let manifest = format!("{id}.manifest.json");
     let temporary: Vec<String> = names.seen().into_iter().filter(|name| name.starts_with(&manifest)).collect();
     assert!(!temporary.is_empty(), "the manifest never had a temporary name");
-    // Whatever name the manifest has until it is whole, a sweep must not take for its own what it names.
+    // Whatever temporary name the manifest has, a sweep must not remove the files that it names.
     for name in temporary {
         fs::rename(cellar.backup_dir().join(&manifest), cellar.backup_dir().join(&name)).unwrap();
         cellar.back_up(original.name());
@@ -451,7 +451,7 @@ fn a_dump_survives_a_killed_adoption() {
     }
 }
 
-/// The names that files of a folder had before they were renamed.
+/// The names of files of a folder before they were renamed.
 struct Renamed(rustix::fd::OwnedFd);
 
 impl Renamed {

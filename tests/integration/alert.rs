@@ -1,4 +1,4 @@
-//! `pgcellar alert` tells what failed, and what it could not tell is told later, once.
+//! `pgcellar alert` reports failures by mail; what could not be sent is sent later, once.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::common::{Cellar, Cluster, Version, exit};
 
 const UNIT: &str = "pgcellar-backup@main.service";
 
-/// A backup folder with mail to `ops@example.org` in the clear.
+/// A backup folder with mail to `ops@example.org` without TLS.
 fn cellar(mail_server: &MailServer) -> Cellar {
     let cellar = Cellar::unconnected().with("SMTP_HOST", "localhost").with("SMTP_PORT", mail_server.port().to_string());
     cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org").with("DB_NAME", "shop")
@@ -46,7 +46,7 @@ fn monitor(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check", "--notify"])
 }
 
-/// In one line: a line's end may be where a text has a blank.
+/// The text in one line: mails are wrapped.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -67,7 +67,7 @@ fn an_alert_names_the_failure_and_the_last_good_backup() {
     let cellar = cellar.with("NOTIFICATION_EMAIL", "ops@example.org");
     let manifest = cellar.back_up(database.name());
     let log = cellar.scratch().join("log");
-    // The run that failed really failed, and its words are its own.
+    // A run that really fails, with its own messages.
     let failed = cellar.run(["backup"]).env("DB_PORT", "1").fails(exit::UNAVAILABLE);
     fs::write(&log, format!("starting\n{}", failed.stderr)).unwrap();
 
@@ -98,7 +98,7 @@ fn an_alert_names_the_failure_and_the_last_good_backup() {
         }
         assert!(!part.contains(crate::common::cluster::PASSWORD) && !part.contains(PASSWORD), "{part}");
     }
-    // What it tells to do works.
+    // The command in the mail works.
     cellar.run(["list", "--instance", "main"]).succeeds();
     let state = state(&cellar);
     assert_eq!(state["told"][0]["check"], "unit_failed");
@@ -118,7 +118,7 @@ fn killed_runs_are_reported_as_killed_without_log_or_store() {
     for (number, (result, status, words)) in ends.into_iter().enumerate() {
         let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", result);
         let run = run.env("MONITOR_EXIT_CODE", "killed").env("MONITOR_EXIT_STATUS", status);
-        // There is no journal with this run, and perhaps none at all.
+        // The journal has nothing of this run, if there is a journal.
         run.env("MONITOR_INVOCATION_ID", format!("{number:032x}")).succeeds();
         let mails = mail_server.mails();
         assert_eq!(mails.len(), number + 1);
@@ -147,7 +147,7 @@ fn a_deferred_alert_is_sent_by_the_next_monitor_run() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 1);
     let written = state(&cellar)["waiting"][0]["id"].as_str().unwrap().to_owned();
-    // It is put off once more; the verdict is none of the mail's.
+    // The mail is deferred once more, which does not change the verdict.
     let verdict = monitor(&cellar).finish().says("451 4.7.1").code();
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 1);
     assert_eq!(monitor(&cellar).finish().says("which had waited").code(), verdict);
@@ -157,7 +157,7 @@ fn a_deferred_alert_is_sent_by_the_next_monitor_run() {
     let mails = mail_server.mails().len();
     monitor(&cellar).finish();
     assert_eq!(mail_server.mails().len(), mails, "{:#?}", mail_server.mails());
-    // Nor does a list of backups show what is remembered.
+    // A list of backups does not show the queued alert.
     assert!(cellar.list().is_empty());
 }
 
@@ -176,7 +176,7 @@ fn queued_alerts_survive_a_crash_while_sending() {
     let port = closed.local_addr().unwrap().port();
     let hanging = MailServer::start(MailServerOptions::plain());
     let cellar = cellar(&hanging).with("SMTP_PORT", port.to_string());
-    // Connections are taken by the kernel, and nobody ever greets.
+    // The kernel accepts connections, and no server ever sends a greeting.
     let mut run = alert(&cellar).within(Duration::from_secs(40)).start();
     let file = cellar.backup_dir().join(".pgcellar.main.notified.json");
     run.wait_until("the alert is kept", || file.exists());
@@ -208,7 +208,7 @@ fn an_unreadable_state_file_is_replaced() {
     assert!(folder.join("main.notified.json").exists());
 }
 
-/// Runs of a unit that systemd did not start are told as such, whatever is known of the run before.
+/// A run that systemd did not start is reported as such, whatever is known of the previous run.
 #[test]
 fn a_skipped_run_is_not_taken_for_the_previous_one() {
     let mail_server = MailServer::start(MailServerOptions::plain());
@@ -230,7 +230,7 @@ fn an_exit_code_without_a_message_names_no_cause() {
     assert!(text.contains("may pass (exit status 75)") && !text.contains("lock"), "{text}");
 }
 
-/// The unit's credentials as systemd lays them out.
+/// The unit's credentials as systemd provides them.
 fn credentials(cellar: &Cellar, unit: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
     let folder = cellar.scratch().join(unit);
     fs::create_dir(&folder).unwrap();
@@ -264,7 +264,7 @@ fn missing_credentials_are_reported_with_the_faulty_file() {
     ] {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
-    // The alert of an alert: one that has run has said what it could not do.
+    // The alert of an alert: an alert that ran has reported its own failure.
     run(unit, "69").succeeds().says("has said itself");
     assert_eq!(mail_server.mails().len(), 1);
     run(unit, "243").succeeds();
@@ -289,7 +289,7 @@ fn wrong_settings_suppress_neither_alert_nor_verdict() {
         ("NOTIFICATION_EMAIL", "root, ops@example.org"),
     ];
     for (number, (name, value)) in cases.into_iter().enumerate() {
-        // Without SMTP_TLS, the server would have to encrypt: then the settings that worked last are better.
+        // Without SMTP_TLS the server would have to offer TLS, so the last good settings are used.
         alert(&cellar).env(name, value).succeeds();
         let mails = mail_server.mails();
         assert_eq!(mails.len(), number + 1, "{name}");
@@ -330,7 +330,7 @@ fn unreadable_settings_fall_back_to_the_last_good_ones() {
     bare().fails(exit::CONFIG).says("there are no settings");
 }
 
-/// A monitor that systemd could not start has its verdict told by its alert: once, and when it is over.
+/// The alert reports a monitor that systemd could not start: once, and when it works again.
 #[test]
 fn the_alert_replaces_a_monitor_that_cannot_start() {
     let mail_server = MailServer::start(MailServerOptions::plain());

@@ -1,4 +1,4 @@
-//! The archive reader and the script scanner against what real pg_dump, pg_restore and psql write, read and run.
+//! The archive reader and the script scanner, compared with real pg_dump, pg_restore and psql.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -145,8 +145,8 @@ fn a_rechunked_archive_restores_to_the_same_database() {
     }
 }
 
-/// Newer programs set `transaction_timeout`, in each connection, which the server does not know: that error and no
-/// other is let pass.
+/// Newer programs set `transaction_timeout` in each connection, which the server does not know. No other error is
+/// accepted.
 fn restore_into(restore: &mut Command) {
     let output = restore.output().expect("pg_restore");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -245,7 +245,7 @@ fn plain_dumps_are_understood() {
     }
 }
 
-/// Random scripts, in which psql itself tells whether a backslash command stands outside of quotes and comments.
+/// Random scripts: psql itself shows whether a backslash command is outside of quotes and comments.
 #[test]
 fn psql_sees_the_same_commands() {
     let server = Server::start();
@@ -304,7 +304,7 @@ fn psql_sees_the_same_commands() {
                 .output()
                 .expect("psql");
             let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            // A COPY that the server refuses has no data; then what psql does with the rows says nothing.
+            // Without a COPY on the server, psql runs the rows as commands, which is no evidence.
             let copies = said.lines().any(|line| line.contains("ERROR")) && script.contains("COPY");
             if copies {
                 return Ok(());
@@ -317,7 +317,7 @@ fn psql_sees_the_same_commands() {
         .expect("the same");
 }
 
-/// The fuzzing corpus with random damage: nothing panics, and what passes is still consistent.
+/// The fuzzing corpus with random damage: nothing panics, and accepted archives are consistent.
 #[test]
 fn damaged_corpus_is_survived() {
     let read = |folder: &str| -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Runs that are ended from outside: by a signal, by SIGKILL, or because the server or pg_dump is killed.
+//! Backups that are interrupted: by a signal, by SIGKILL, or because the server or pg_dump is killed.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
 mod jobs;
 
-/// Ctrl-C and SIGTERM end a run within this time, children and all.
+/// Ctrl-C and SIGTERM end a run and its children within this time.
 const PROMPT: Duration = Duration::from_secs(10);
 
 fn small(cluster: &Cluster) -> Database<'_> {
@@ -24,7 +24,7 @@ fn small(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// Sends the signal and looks at everything that a person who presses Ctrl-C expects.
+/// Sends the signal and checks everything that a user expects of Ctrl-C.
 #[track_caller]
 fn ends_by(running: Running, signal: Signal, before: &FolderSnapshot) {
     let processes = descendants(running.pid());
@@ -38,7 +38,7 @@ fn ends_by(running: Running, signal: Signal, before: &FolderSnapshot) {
     before.is_unchanged();
 }
 
-/// Kills pgcellar without a chance to clean up, and then lets another run of it do that.
+/// Kills pgcellar without a chance to clean up, and checks that the next run does so.
 #[track_caller]
 fn is_swept_after_kill(
     running: Running,
@@ -59,7 +59,7 @@ fn is_swept_after_kill(
     before.has_one_more();
 }
 
-/// Whether temporary files of backups lie there.
+/// Whether there are temporary files of backups.
 fn has_partials(directory: &Path) -> bool {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
     entries.into_iter().any(|name| name != "foreign.partial" && name.to_string_lossy().ends_with(".partial"))
@@ -134,7 +134,7 @@ fn a_signal_while_pg_dump_ignores_it() {
     for format in ["custom", "directory"] {
         let mut running = cellar.run(["backup"]).env("BACKUP_FORMAT", format).env("BACKUP_JOBS", "2").start();
         halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
-        // Stopped processes get SIGTERM when they go on, which is never.
+        // A stopped process does not handle SIGTERM.
         for program in descendants(running.pid()) {
             kill_process(program.pid, Signal::STOP).unwrap();
         }
@@ -155,7 +155,7 @@ fn a_signal_in_pg_dumpall() {
     }
 }
 
-/// pg_dump has ended, and its files are read back to be hashed: a sparse file is read for longer than the test takes.
+/// pg_dump has ended, and its files are read to be hashed; the sparse file takes longer than the test.
 #[test]
 fn a_signal_while_a_directory_is_read_back() {
     let cluster = Cluster::shared(Version::V15);
@@ -228,8 +228,8 @@ fn sigkill_in_pg_dumpall() {
     is_swept_after_kill(running, &cellar, &before, true, || {});
 }
 
-/// The names are given in an instant. What a run leaves that is killed there is made by hand: the manifest is whole and
-/// has its temporary name, and so have the files that come after the moment.
+/// Renaming takes only an instant, so the state after a kill is made by hand: the complete manifest has its temporary
+/// name, and so have the files that were not renamed.
 #[test]
 fn sigkill_while_files_are_renamed() {
     let cluster = Cluster::shared(Version::V15);
@@ -250,7 +250,7 @@ fn sigkill_while_files_are_renamed() {
             }
             before.is_listed();
             cellar.run(["backup"]).succeeds();
-            // Within the same second, it takes the name of the one that was swept.
+            // In the same second it takes the name of the removed one.
             let new = fs::read(directory.join(format!("{}.manifest.json", before.has_one_more()))).unwrap();
             assert!(new != manifest, "what was killed came to be listed");
         }
@@ -285,7 +285,7 @@ fn the_server_is_killed_during_the_dump() {
     for backend in halted.backends() {
         kill_process(backend, Signal::KILL).unwrap();
     }
-    // The postmaster starts all its processes anew, and the backup is begun again.
+    // The postmaster restarts all its processes, and the backup is repeated.
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(0), "{outcome}");
     assert!(outcome.stderr.contains("trying again in 2 s"), "{outcome}");
@@ -314,7 +314,7 @@ fn pg_dump_is_killed_during_the_dump() {
     let before = FolderSnapshot::of(&cellar.backup_dir());
     for format in ["custom", "plain", "tar", "directory"] {
         let mut running = cellar.run(["backup"]).env("BACKUP_FORMAT", format).env("BACKUP_JOBS", "2").start();
-        // A tar is written to a file of pg_dump's own first, and all of it comes at the end.
+        // pg_dump writes a tar archive to a temporary file, and sends all of it at the end.
         let grows = (format != "tar").then(|| cellar.backup_dir());
         halted.wait_for_halt(&mut running, grows.as_deref());
         let processes = descendants(running.pid());

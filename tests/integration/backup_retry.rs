@@ -1,4 +1,4 @@
-//! Connections that break under a backup, which is then begun again.
+//! Connections that break during a backup, which is then repeated.
 
 use std::fs;
 use std::thread;
@@ -16,7 +16,7 @@ fn runs(programs: &Programs) -> usize {
     fs::read_to_string(programs.path().join("runs")).unwrap().lines().count()
 }
 
-/// A pg_dump before whose first run a shell command runs.
+/// A pg_dump that runs a shell command before its first run.
 fn once_before(version: Version, command: &str) -> Programs {
     let programs = Programs::of(version);
     let runs = programs.path().join("runs").display().to_string();
@@ -37,7 +37,7 @@ fn a_standby_cancels(version: Version, format: &str) {
     let way = |folder: &std::path::Path, port: u16| {
         format!("env PGHOST='{}' PGPORT={port} PGUSER=postgres PGDATABASE={}", folder.display(), database.name())
     };
-    // The standby's recovery ends the session that holds the snapshot, and pg_dump then does not find it.
+    // The standby's recovery ends the session that holds the snapshot, so pg_dump does not find the snapshot.
     let vacuum = psql(version, &way(cluster.socket_dir(), cluster.port()), "DELETE FROM wine WHERE n > 900");
     let vacuum = format!("{vacuum} && {}", psql(version, &way(cluster.socket_dir(), cluster.port()), "VACUUM wine"));
     let conflicts = "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts";
@@ -81,7 +81,7 @@ fn the_session_of_the_snapshot_is_ended() {
     }
 }
 
-/// pg_dump's own session is ended while it waits for a lock, and only the server's statistics tell.
+/// pg_dump's own session is ended while it waits for a lock; only the server's statistics show that.
 #[test]
 fn the_session_of_pg_dump_is_ended() {
     for (version, format) in [(Version::V15, "custom"), (Version::V18, "directory")] {

@@ -1,4 +1,4 @@
-//! What a person can get wrong before a backup begins: the connection, the rights, the settings, the programs.
+//! Mistakes that a backup reports before it begins: connection, privileges, settings, programs.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn small(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// The run fails with this code and one sentence that has all the texts in it: what went wrong, and what to do.
+/// The run must fail with this code and one line with all these texts: what went wrong, and what to do.
 #[track_caller]
 fn refused(run: Run, code: i32, texts: &[&str]) -> Outcome {
     let outcome = run.fails(code);
@@ -65,7 +65,7 @@ fn unsuitable_certificates() {
     let cellar = Cellar::new(&cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
     let cellar = cellar.with("DB_SSLROOTCERT", certificates.certificate("authority"));
     for mode in ["require", "verify-ca", "verify-full"] {
-        // libpq's `require` looks at the authority too where one is given.
+        // libpq's `require` also checks the authority where one is set.
         let stranger = cellar.run(["backup"]).env("DB_SSLROOTCERT", certificates.certificate("stranger"));
         refused(stranger.env("DB_SSLMODE", mode), exit::UNAVAILABLE, &["certificate", "DB_SSLROOTCERT"]);
         cellar.run(["backup"]).env("DB_SSLMODE", mode).succeeds();
@@ -83,7 +83,7 @@ fn unsuitable_certificates() {
     refused(no_certificate, exit::CONFIG, &["DB_SSLROOTCERT", "has no certificate"]);
     let only_one = cellar.run(["backup"]).env("DB_SSLKEY", &key);
     refused(only_one, exit::CONFIG, &["DB_SSLCERT", "DB_SSLKEY"]);
-    // A certificate of another role is no way in.
+    // The certificate of another role does not log in.
     let client = cellar.run(["backup"]).without("DB_PASSWORD").env("DB_SSLMODE", "verify-full");
     let client = client.env("DB_SSLCERT", certificates.certificate("client")).env("DB_SSLKEY", key);
     refused(client, exit::NOPERM, &["password"]);
@@ -142,7 +142,7 @@ fn unsuitable_programs() {
     before.is_unchanged();
 }
 
-/// A pg_dump that writes nonsense, stops in the middle, or lies about its success.
+/// A pg_dump that writes garbage, stops in the middle, or exits 0 without success.
 #[test]
 fn programs_that_report_a_wrong_version() {
     let cluster = Cluster::shared(Version::V15);
@@ -160,7 +160,7 @@ fn programs_that_report_a_wrong_version() {
             before.is_unchanged();
         }
     }
-    // The whole archive came, and pg_dump failed all the same.
+    // The archive is complete, and pg_dump failed after it.
     programs.before("pg_dump", "\"$real\" \"$@\"; exit 3");
     for format in ["custom", "directory", "tar", "plain"] {
         refused(run(format), exit::UNAVAILABLE, &["pg_dump failed with exit status 3"]);
@@ -264,7 +264,7 @@ fn one_of_several_databases_cannot_be_dumped() {
     assert_eq!(printed, ["a_good", "d_good"]);
     assert_eq!(listed(&cellar.backup_dir()).len(), 2);
 
-    // The first failure is the one that counts.
+    // The first failure decides.
     cluster.sql("postgres", "DROP DATABASE b_secured");
     let databases = cellar.run(["backup"]).env("DB_NAME", "nothing,c_gone,a_good");
     let outcome = databases.fails(exit::NOINPUT);
@@ -272,7 +272,7 @@ fn one_of_several_databases_cannot_be_dumped() {
     assert_eq!(listed(&cellar.backup_dir()).len(), 3);
 }
 
-/// As of a variable that is not set: it begins every id.
+/// As from an unset variable: an empty text is a prefix of every id.
 #[test]
 fn an_empty_id_names_no_backup() {
     let cluster = Cluster::shared(Version::V15);

@@ -1,4 +1,4 @@
-//! What is in a bucket is listed, verified and restored like what is in the directory.
+//! Backups in a bucket are listed, verified and restored like those in the directory.
 
 use std::fs;
 use std::path::Path;
@@ -36,13 +36,13 @@ fn archive_of(manifest: &Value) -> String {
     manifest["files"][0]["key"].as_str().unwrap().to_owned()
 }
 
-/// Forgets what is in the directory: the host is a new one.
+/// Empties the directory, as on a new host.
 fn lose_directory(cellar: &Cellar) {
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     fs::create_dir(cellar.backup_dir()).unwrap();
 }
 
-/// Puts the files of the directory into the bucket as another host would, and takes them out of the directory.
+/// Moves the files of the directory into the bucket, as if another host had uploaded them.
 pub fn moved_to_another_host(cellar: &Cellar, bucket: &Bucket, instance: &str, host: &str) {
     let (folder, store) = (cellar.backup_dir(), bucket.store_of(instance, host));
     for path in tree::files(&folder) {
@@ -81,7 +81,7 @@ fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
     outcome.stdout.lines().skip(1).map(line).collect()
 }
 
-/// An endpoint at which nobody listens.
+/// An endpoint without a server.
 fn nobody() -> String {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     format!("http://127.0.0.1:{port}")

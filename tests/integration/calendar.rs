@@ -1,4 +1,4 @@
-//! Our reading of cron lines, held against systemd's reading of their translation.
+//! Cron lines as we read them, compared with systemd's reading of their translation.
 
 use std::process::Command;
 
@@ -34,8 +34,8 @@ fn of_systemd_in(zone: &str, base: &str, expressions: &[String], number: usize) 
     runs
 }
 
-/// A timer with the expressions of a line and with the runs that systemd leaves out runs when cron would, also where the
-/// clock is put forward: by an hour in the night or at midnight, and by half an hour.
+/// A timer with the expressions of a line and the runs that systemd skips runs when cron would, also where clocks are
+/// set forward: by an hour at night or at midnight, and by half an hour.
 #[test]
 fn timers_make_up_for_skipped_hours() {
     for (zone, base, line) in [
@@ -109,7 +109,7 @@ proptest! {
         minute in field(0, 59), hour in field(0, 23), day in field(1, 31), month in field(1, 12), weekday in field(0, 7)
     ) {
         let line = format!("{minute} {hour} {day} {month} {weekday}");
-        // A line that never comes is refused.
+        // A line that is never due is refused.
         if let Ok(cron) = Cron::parse(&line) {
             let expressions = cron.on_calendar();
             prop_assert_eq!(of_ours(&cron, 6), of_systemd(&expressions, 6), "{} as {:?}", line, expressions);
@@ -120,7 +120,7 @@ proptest! {
 /// The next runs as the library croner has them, by the clocks of a zone.
 fn of_croner(line: &str, after: Timestamp, zone: &TimeZone, number: usize) -> Vec<Timestamp> {
     let fields: Vec<&str> = line.split(' ').collect();
-    // Debian's cron wants both days where one of their fields begins with `*`; the library where one is nothing else.
+    // Debian's cron requires both days if one of their fields begins with `*`; the library if one is `*` alone.
     let both = fields[2].starts_with('*') || fields[4].starts_with('*');
     let parser = croner::parser::CronParser::builder().dom_and_dow(both).build();
     let cron = parser.parse(line).unwrap();
@@ -129,7 +129,7 @@ fn of_croner(line: &str, after: Timestamp, zone: &TimeZone, number: usize) -> Ve
 
 /// A moment of the year 2027.
 fn moment() -> impl Strategy<Value = Timestamp> {
-    // The days around which clocks are changed, more often than others.
+    // Mostly days near clock changes.
     let days = prop_oneof![Just("2027-03-27"), Just("2027-10-30"), Just("2027-04-03"), Just("2027-10-02")];
     let near = (days, 0_i64..4 * 86400).prop_map(|(day, seconds)| {
         let day: Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
@@ -155,7 +155,7 @@ proptest! {
         after in moment(), zone in zone()
     ) {
         let line = format!("{minute} {hour} {day} {month} {weekday}");
-        // Where clocks are changed, the library takes a list of times as Debian's cron takes a `*`: it goes by the clock.
+        // At clock changes the library treats a list of times as Debian's cron treats a `*`: by wall-clock time.
         let by_the_clock = minute.starts_with('*') || hour.starts_with('*');
         let is_one_time = [&minute, &hour].iter().all(|field| field.bytes().all(|byte| byte.is_ascii_digit()));
         let zone = if by_the_clock || is_one_time { zone } else { TimeZone::UTC };

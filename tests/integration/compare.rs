@@ -1,4 +1,4 @@
-//! Backups compared with databases: after a restore, before anybody gets the new one; and with one that lives.
+//! Backups compared with databases: after a restore, before the new database is visible, and with a live one.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::common::compare::assert_same;
 use crate::common::dumps::{self, small};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, forged, keys};
 
-/// What a change leaves of `wine`, `grape` and the rest, and what is said of it.
+/// Changes of the tables, and the message for each.
 const CHANGES: &[(&str, &str)] = &[
     ("UPDATE wine SET name = 'cork' WHERE n = 7", "table public.wine: other contents in as many rows, 2000"),
     ("DELETE FROM wine WHERE n = 7", "table public.wine: rows: 1 of 2000 missing"),
@@ -33,7 +33,7 @@ fn shop<'a>(cluster: &'a Cluster, purpose: &str) -> Database<'a> {
     shop
 }
 
-/// A database as it was, with this change.
+/// A copy of the database with this change.
 fn changed<'a>(original: &Database<'a>, change: &str) -> Database<'a> {
     let cluster = original.cluster();
     let name = cluster.name_for("changed");
@@ -41,19 +41,6 @@ fn changed<'a>(original: &Database<'a>, change: &str) -> Database<'a> {
     let copy = cluster.database(&name);
     copy.sql(change);
     copy
-}
-
-/// Lays the archive of another backup into the place of this one's, as if it had been made then: every checksum is right.
-fn tamper(cellar: &Cellar, manifest: &Value, with: &Value) {
-    let key = |manifest: &Value| manifest["files"][0]["key"].as_str().unwrap().to_owned();
-    let folder = cellar.backup_dir();
-    fs::copy(folder.join(key(with)), folder.join(key(manifest))).unwrap();
-    let mut forged = manifest.clone();
-    for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
-        forged["files"][0][field] = with["files"][0][field].clone();
-    }
-    let id = manifest["id"].as_str().unwrap();
-    fs::write(folder.join(format!("{id}.manifest.json")), forged.to_string()).unwrap();
 }
 
 fn all_of_it_is_compared(version: Version) {
@@ -102,7 +89,7 @@ fn from_15_into_17() {
     original.sql("CREATE TABLE floats AS SELECT random() / n AS f, random()::real AS r, n * 0.1 AS d FROM generate_series(1, 1000) n");
     let cellar = Cellar::new(old);
     cellar.back_up(original.name());
-    // The roles, which a cluster of the other tests may have already.
+    // Makes the roles, which other tests may have made already.
     everything::database(new, "roles_of");
     let target = new.name_for("migrated");
     let there = |run: crate::common::pgcellar::Run| {
@@ -118,7 +105,7 @@ fn from_15_into_17() {
     assert!(printed.stdout.contains("public.floats"), "{printed}");
 }
 
-/// The archive restores without an error, and something else comes back.
+/// The archive restores without an error, but has other contents.
 #[test]
 fn an_archive_that_was_tampered_with_replaces_nothing() {
     let cluster = Cluster::shared(Version::V15);
@@ -126,10 +113,10 @@ fn an_archive_that_was_tampered_with_replaces_nothing() {
     let cellar = Cellar::new(cluster);
     let manifest = cellar.back_up(original.name());
     let id = manifest["id"].as_str().unwrap();
-    // That a large object is missing shows before anything is compared.
+    // A missing large object is detected before the comparison.
     for (change, said) in &CHANGES[..CHANGES.len() - 1] {
         let other = changed(&original, change);
-        tamper(&cellar, &manifest, &cellar.back_up(other.name()));
+        cellar.replace_archive(id, cellar.back_up(other.name())["id"].as_str().unwrap());
         let target = changed(&original, "CREATE TABLE old AS SELECT 1 AS n");
         let run = cellar.run(["restore", id, "--force", "--target-database", target.name()]);
         run.fails(exit::DATAERR).says("does not hold what the backup's fingerprints say").says(said);
@@ -155,19 +142,19 @@ fn quick_counts_rows_and_a_selection_is_compared_alone() {
     restore(&["--schema", "public"]).succeeds().says("3 tables, 2,060 rows, 1 sequence compared");
     restore(&["--dry-run"]).succeeds();
     let other = changed(&original, "UPDATE wine SET name = 'cork' WHERE n = 7");
-    tamper(&cellar, &manifest, &cellar.back_up(other.name()));
+    cellar.replace_archive(id, cellar.back_up(other.name())["id"].as_str().unwrap());
     restore(&["--quick"]).succeeds().says("counted (--quick)");
     restore(&["--table", "grape"]).succeeds().says("1 table, 30 rows compared");
     restore(&["--keep-going"]).fails(exit::DATAERR).says("table public.wine: other contents").says("with 1 error");
     let other = changed(&original, "DELETE FROM wine WHERE n = 7");
-    tamper(&cellar, &manifest, &cellar.back_up(other.name()));
+    cellar.replace_archive(id, cellar.back_up(other.name())["id"].as_str().unwrap());
     restore(&["--quick"]).fails(exit::DATAERR).says("table public.wine: rows: 1 of 2000 missing");
-    // Damage to them is no damage to the rows.
+    // Damaged fingerprints are no damage to the rows.
     let fingerprints = cellar.backup_dir().join(format!("{id}.fingerprints.json.gz"));
     let damaged = vec![0; fs::read(&fingerprints).unwrap().len()];
     fs::write(&fingerprints, damaged).unwrap();
     restore(&[]).succeeds().says("is not compared with the backup's fingerprints");
-    // What has no fingerprints is restored as ever.
+    // A backup without fingerprints is restored without a comparison.
     let dump = cellar.scratch().join("other.dump");
     dumps::piped(&dumps::pg_dump(&original, &["-Fc"]), "cat", &dump);
     let target = cluster.name_for("quick");
@@ -198,7 +185,7 @@ fn a_live_database_is_compared_in_one_snapshot() {
     ]) {
         let found = changed(&original, change);
         let outcome = verify(found.name()).fails(exit::DATAERR).says("a database that was written to since the backup");
-        // A line has the part, the name and the difference, some blanks apart.
+        // A line has the part, the name and the difference, separated by blanks.
         let words =
             |text: &str| text.replace("rows: ", "").replace(':', "").split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
@@ -237,7 +224,7 @@ fn a_passed_drill_is_listed_and_keeps_its_backup() {
     assert_eq!(proven, [true, true, false, false].map(Value::from));
     let listed = cellar.run(["list"]).succeeds();
     assert!(listed.stdout.contains("good (proven)"), "{listed}");
-    // So many since that no gap keeps the older ones.
+    // Enough newer ones that no gap keeps the older ones.
     let since: Vec<String> = (0..9).map(|day| forged::add(&folder, "shop", 9 + 24 * day)).rev().collect();
     cellar.run(["retention"]).succeeds();
     let left: Vec<Value> = cellar.list().iter().map(|backup| backup["id"].clone()).collect();

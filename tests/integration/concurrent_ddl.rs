@@ -1,4 +1,4 @@
-//! Tables that change between the snapshot and pg_dump's locks, and settings that could come between.
+//! Tables that change between the snapshot and pg_dump's locks, and settings that could interfere.
 //!
 //! TRUNCATE and rewrites are not MVCC-safe (PostgreSQL documentation, "Concurrency Control: Caveats"): a dump by the older
 //! snapshot finds the table empty and succeeds.
@@ -25,7 +25,7 @@ fn shop() -> Database<'static> {
     database
 }
 
-/// A pg_dump that runs SQL first, and then `count` of how often.
+/// A pg_dump that runs SQL first, in its first `count` runs.
 fn changing(sql: &str, always: bool) -> Programs {
     changing_in(Version::V15, sql, always)
 }
@@ -106,7 +106,7 @@ fn drop_under_a_dump() {
     }
 }
 
-/// Some work truncates a table all the time. Stock pg_dump dumps it empty and says nothing.
+/// A job truncates a table all the time. Stock pg_dump dumps it empty without a message.
 fn always_rewritten(version: Version) {
     let cluster = Cluster::shared(version);
     let database = cluster.create("churned");
@@ -124,7 +124,7 @@ fn always_rewritten(version: Version) {
         assert_eq!((&omitted[0]["name"], &omitted[0]["rewritten"]), (&json!("\"public\".\"wine\""), &json!(true)));
         assert_eq!(cellar.list().last().unwrap()["status"], "partial");
 
-        // It is restored as it is, and compared so.
+        // It is restored and compared as it was dumped.
         let restored = cluster.name_for("restored");
         let restore = || cellar.run(["restore", "latest", "--target-database", &restored]);
         let _ = restore().env("FORCE_RESTORE", "true").fails(exit::USAGE).says("lacks the rows of \"public\".\"wine\"");
@@ -144,13 +144,13 @@ fn always_rewritten(version: Version) {
     assert!(planned.stdout.contains("lacks the rows of \"public\".\"wine\""), "{planned}");
     cellar.run(["retention"]).succeeds();
     assert_eq!(cellar.list().len(), 4);
-    // A whole one ends all of that.
+    // A complete backup ends that.
     let whole = cellar.back_up(database.name());
     assert_eq!(whole["partial"], false);
     assert_eq!(of_database(&cellar, database.name()), [""; 0]);
 }
 
-/// What the monitor finds of a database.
+/// The monitor's findings about a database.
 fn of_database(cellar: &Cellar, database: &str) -> Vec<String> {
     let verdict = cellar.run(["monitor", "check", "--json"]).finish().json();
     let findings = verdict["findings"].as_array().unwrap().iter().filter(|finding| finding["subject"] == database);
@@ -180,7 +180,7 @@ fn a_table_that_is_always_replaced() {
     assert_eq!((&omitted[0]["name"], &omitted[0]["rewritten"]), (&json!("\"public\".\"beer\""), &json!(true)));
 }
 
-/// pg_dump fails at once. It does not when nothing is dropped.
+/// pg_dump fails at once, and would not if nothing were dropped.
 #[test]
 fn tables_that_are_always_dropped() {
     let database = shop();
@@ -198,7 +198,7 @@ fn tables_that_are_always_dropped() {
     }
 }
 
-/// What options leave out need not hold still.
+/// Excluded tables may change.
 #[test]
 fn a_table_that_is_left_out_and_always_rewritten() {
     let database = shop();

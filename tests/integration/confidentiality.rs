@@ -1,5 +1,5 @@
-//! What an encrypted backup leaves behind tells a stranger nothing that came from inside the database: not in the folder, not
-//! in the bucket, not in what is logged and mailed. Whoever has the private key reads all of it.
+//! An encrypted backup discloses nothing from inside the database without the private key: not in the folder, the
+//! bucket, logs or mails.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::common::s3_server::{OWNER, wait};
 use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
-/// Stands in every place that can hold text.
+/// The marker in every place that can hold text.
 const MARKER: &str = "k7mqzx";
 
 /// A database with markers everywhere, in a cluster with markers in roles, tablespaces and settings.
@@ -25,7 +25,7 @@ fn marked(cluster: &Cluster) -> Database<'_> {
         "CREATE ROLE k7mqzx_owner PASSWORD 'k7mqzx'; CREATE ROLE k7mqzx_reader; \
          COMMENT ON ROLE k7mqzx_owner IS 'k7mqzx'; ALTER ROLE k7mqzx_reader SET search_path = 'k7mqzx'",
     );
-    // One after the other: no transaction can have a tablespace made in it.
+    // One by one: CREATE TABLESPACE cannot run in a transaction.
     cluster.sql("postgres", "ALTER SYSTEM SET allow_in_place_tablespaces = on");
     cluster.sql("postgres", "SELECT pg_reload_conf()");
     cluster.sql("postgres", "CREATE TABLESPACE k7mqzx_space LOCATION ''");
@@ -46,7 +46,7 @@ fn marked(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// A pg_dump that warns, and whose tables are rewritten under it.
+/// A pg_dump that warns, and whose tables are rewritten while it runs.
 fn troubled(database: &Database<'_>) -> Programs {
     let programs = Programs::of(Version::V15);
     let psql = programs.real().join("psql");
@@ -62,7 +62,7 @@ fn troubled(database: &Database<'_>) -> Programs {
     programs
 }
 
-/// No byte of these has the marker.
+/// Fails the test if one of these texts has the marker.
 #[track_caller]
 fn is_silent(what: &str, bytes: &[u8]) {
     let found = bytes.windows(MARKER.len()).any(|window| window.eq_ignore_ascii_case(MARKER.as_bytes()));
@@ -95,7 +95,7 @@ fn outcome_is_silent(outcome: &Outcome) {
     is_silent("standard output", outcome.stdout.as_bytes());
 }
 
-/// What each run that works with such a backup without its key leaves behind.
+/// The output of every verb that works with such a backup without its key.
 fn everything_is_silent(cellar: &Cellar, bucket: &Bucket) {
     for arguments in [
         &["list", "--json"][..],
@@ -116,7 +116,7 @@ fn everything_is_silent(cellar: &Cellar, bucket: &Bucket) {
     bucket_is_silent(bucket);
 }
 
-/// A backup that fails tells its host why, and its alert tells the world how.
+/// A failed backup logs the reason on its host, and its alert does not send it.
 fn failures_are_silent(cellar: &Cellar, database: &Database<'_>, mail_server: &MailServer) {
     let mut holder = Session::open(database);
     holder.sql("BEGIN; LOCK k7mqzx_table");
@@ -129,7 +129,7 @@ fn failures_are_silent(cellar: &Cellar, database: &Database<'_>, mail_server: &M
         run.env("MONITOR_UNIT", "pgcellar-backup@main.service").env("MONITOR_EXIT_STATUS", "69")
     };
     alert(cellar).succeeds();
-    // Nor does that of a host which only knows that the backups are encrypted.
+    // Nor does the alert of a host that only knows that the backups are encrypted.
     alert(cellar).without("BACKUP_AGE_RECIPIENTS").succeeds();
     let status = cellar.run(["monitor", "check", "--notify"]).env("MONITOR_STATUS_MAIL", "daily").finish();
     outcome_is_silent(&status);
@@ -147,7 +147,7 @@ fn failures_are_silent(cellar: &Cellar, database: &Database<'_>, mail_server: &M
     );
 }
 
-/// With the key, everything is there again.
+/// With the key, everything is shown.
 fn the_key_tells_all(cellar: &Cellar, database: &Database<'_>, format: &str) {
     let shown = cellar.run(["show", "latest", "--json"]).succeeds().json();
     assert_eq!(shown["properties"]["comment"], "k7mqzx comment");
@@ -210,7 +210,7 @@ fn an_encrypted_backup_leaves_nothing_of_the_database_in_the_clear() {
         cellar.with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=k7mqzx_left_out")
     };
     for format in ["custom", "directory", "tar", "plain"] {
-        // The markers are there, and would be found.
+        // The markers are in the backup, and the search finds them.
         let open = plain(format);
         let outcome = backed_up(&open);
         assert!(outcome.stderr.contains("k7mqzx is odd") && outcome.stderr.contains("k7mqzx_rewritten"), "{outcome}");
@@ -228,7 +228,7 @@ fn an_encrypted_backup_leaves_nothing_of_the_database_in_the_clear() {
         let cellar = cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org");
         let run = cellar.run(["backup", "--json"]).env("PG_BINDIR", programs.path()).finish();
         if format == "tar" && run.code() == Some(exit::CONFIG) {
-            // pg_dump would write it to /tmp, which is no memory here.
+            // pg_dump would write it to /tmp, which is a disk here.
             continue;
         }
         assert_eq!(run.code(), Some(0), "{run}");

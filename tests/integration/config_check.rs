@@ -1,5 +1,4 @@
-//! `pgcellar config check`: what is wrong with settings is told at once, with its line, and without a server, a bucket or a
-//! secret.
+//! `pgcellar config check`: all errors of settings at once, with their lines, without a server, a bucket or a secret.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +7,7 @@ use std::path::PathBuf;
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::{Cellar, exit};
 
-/// The settings of a project that backs its database up: its own block with the comments that it has.
+/// The backup settings of a project's `.env`, with its comments.
 const SEED: &str = "\
 # Backup Schedule (Cron format)
 BACKUP_SCHEDULE=0 2 * * *  # Daily at 2:00 AM
@@ -32,7 +31,7 @@ SMTP_USER=your-email@gmail.com
 SMTP_PASS=your-app-password
 ";
 
-/// What such a project's file has of its database anyway.
+/// The database settings of such a file.
 const DATABASE: &str = "DB_HOST=db\nDB_NAME=nestjs_starter_db\nDB_USER=postgres\n";
 
 const SECRETS: [&str; 3] = ["your-access-key", "your-secret-key", "your-app-password"];
@@ -44,7 +43,7 @@ fn file(cellar: &Cellar, text: &str) -> PathBuf {
     path
 }
 
-/// A check in an environment that has nothing to say.
+/// A check in an environment without settings.
 fn check(cellar: &Cellar, arguments: &[&str]) -> Run {
     cellar.run(["config", "check"]).arguments(arguments).without("BACKUP_DIR")
 }
@@ -167,7 +166,7 @@ fn the_packaged_file_is_good_once_it_names_a_database() {
     let packaged = include_str!("../../systemd/main.env");
     assert_eq!(check_file(packaged, &["-i", "main"], exit::CONFIG).len(), 1);
     assert_eq!(check_file(&format!("{packaged}DB_NAME=shop\n"), &["-i", "main"], 0), [""; 0]);
-    // Its examples can be taken as they stand.
+    // Its examples are valid as they are.
     let examples = packaged.replace("#DB_", "DB_").replace("#BACKUP_", "BACKUP_").replace("DB_NAME=", "DB_NAME=shop");
     let found = check_file(&examples, &["-i", "main"], 0);
     assert_eq!(found, [""; 0]);
@@ -214,7 +213,7 @@ fn a_named_instance_needs_a_file() {
         let outcome = cellar.run(arguments).fails(exit::NOINPUT);
         let _ = outcome.says("there is no file /etc/pgcellar/none-here.env").says("leave -i out");
     }
-    // A container has its instance's name in the environment, and no such file.
+    // A container has the name of its instance in the environment, and no such file.
     cellar.run(["config", "check"]).env("PGCELLAR_INSTANCE", "none-here").env("DB_NAME", "shop").succeeds();
 }
 
@@ -231,8 +230,8 @@ fn the_original_env_file_as_systemd_reads_it() {
     says_no_secret(&outcome);
 }
 
-/// The lines of the block as a tool hands them over: `docker --env-file` as they stand (Docker's `ParseEnvFile`), compose
-/// without what follows a blank and `#`, and without quotes (compose-go's `dotenv`).
+/// The lines of the block as a tool passes them on: `docker --env-file` unchanged (Docker's `ParseEnvFile`), compose
+/// without comments after a blank, and without quotes (compose-go's `dotenv`).
 fn in_container(value: impl Fn(&str) -> String) -> Outcome {
     let cellar = Cellar::unconnected();
     let text = format!("{SEED}{DATABASE}");
@@ -301,7 +300,7 @@ fn calendar_expressions_are_checked_by_systemd() {
         ("5: DRILL_SCHEDULE: ", "does not come any more"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);
-    // The timers of an instance run all the same.
+    // The timers of the instance run in any case.
     let expected = [
         expected[0],
         (

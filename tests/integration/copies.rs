@@ -1,4 +1,4 @@
-//! Copies of backups in a bucket: what is copied, what is not, and what goes wrong on the way.
+//! Copies of backups in a bucket: what is copied, what is not, and failures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 mod shared_bucket;
 mod streamed;
 
-/// A run that is told to stop ends within this time.
+/// A run ends within this time after a signal.
 const PROMPT: Duration = Duration::from_secs(10);
 
 fn small(cluster: &Cluster) -> Database<'_> {
@@ -38,7 +38,7 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The files of the backups in the directory. That a verify read them says nothing of the copies.
+/// The files of the backups in the directory, without verify records, which are not copied.
 fn local_files(cellar: &Cellar) -> BTreeMap<String, Vec<u8>> {
     let directory = cellar.backup_dir();
     let name = |path: &std::path::Path| path.strip_prefix(&directory).unwrap().to_str().unwrap().to_owned();
@@ -52,7 +52,7 @@ fn ids(cellar: &Cellar) -> Vec<String> {
     listed.as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The bucket has what the directory has, and nothing is unfinished.
+/// Fails the test unless the bucket has the same files as the directory, and nothing unfinished.
 #[track_caller]
 fn all_is_copied(cellar: &Cellar, bucket: &Bucket) {
     let (local, copied) = (local_files(cellar), bucket.objects());
@@ -61,7 +61,7 @@ fn all_is_copied(cellar: &Cellar, bucket: &Bucket) {
     assert_eq!(bucket.unfinished(), [""; 0]);
 }
 
-/// What is told of copies that were made, in their order.
+/// The messages about copies, in their order.
 fn told_copies(outcome: &Outcome) -> Vec<String> {
     let lines = outcome.stderr.lines().filter_map(|line| line.strip_prefix("copied "));
     lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
@@ -71,7 +71,7 @@ fn stores(outcome: &Outcome) -> Value {
     outcome.json()[0]["stores"].clone()
 }
 
-/// A copy that stands still in the middle of the archive.
+/// A copy that stalls in the middle of the archive.
 fn stands_still(cellar: &Cellar, proxy: &StallingProxy) -> Running {
     let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", proxy.endpoint()).start();
     running.wait_until("the upload stands still", || proxy.stalls());
@@ -253,7 +253,7 @@ fn a_killed_copy_is_never_listed_and_is_resumed() {
     all_is_copied(&cellar, &bucket);
 }
 
-/// The files that were whole stay when the run was killed, and are not sent again.
+/// Complete files stay in the bucket when the run is killed, and are not sent again.
 #[test]
 fn a_copy_killed_between_files_is_resumed_at_the_next_file() {
     let cluster = Cluster::shared(Version::V15);
@@ -274,7 +274,7 @@ fn a_copy_killed_between_files_is_resumed_at_the_next_file() {
         let written =
             || store.list().unwrap().into_iter().find(|entry| entry.key == archive).map(|entry| entry.modified);
         let before = written();
-        // The bucket tells times in seconds.
+        // The bucket's times are in seconds.
         let second = Instant::now();
         while second.elapsed() < Duration::from_millis(1100) {
             std::thread::sleep(Duration::from_millis(50));
@@ -324,7 +324,7 @@ fn a_damaged_file_is_not_copied_and_the_others_are() {
     tree::flip_byte(&path(&all[1], ".globals.sql.gz"), 100);
     tree::truncate(&path(&all[2], ".dump.gz"), 100);
     let cellar = bucket.copies(cellar);
-    // What is not as it was is told each time.
+    // Every change is reported each time.
     for _ in 0..2 {
         let outcome = cellar.run(["backup"]).fails(exit::DATAERR);
         for damaged in &all[..3] {
@@ -386,7 +386,7 @@ fn backups_of_other_instances_are_not_copied() {
     assert_eq!(bucket.ids().len(), 1);
 }
 
-/// What a run that writes a backup announces of it.
+/// The announcement of a backup in progress.
 fn claim(id: &str, instance: &str, host: &str) -> Vec<u8> {
     serde_json::json!({ "id": id, "instance": instance, "host": host }).to_string().into_bytes()
 }

@@ -1,5 +1,5 @@
-//! The parameters of a database decide what its materialized views, constraints and indexes compute: they hold while it is
-//! loaded, as under `pg_restore --create`.
+//! The parameters of a database affect its materialized views, constraints and indexes, so they apply while it is
+//! loaded, as with `pg_restore --create`.
 
 use std::fs;
 use std::process::Command;
@@ -8,11 +8,11 @@ use crate::common::compare::assert_same;
 use crate::common::process::{must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// What a session computes, which differs with its parameters.
+/// An expression that depends on the session's parameters.
 const COMPUTED: &str = "SELECT string_agg(v::text, ';' ORDER BY v::text) FROM per_day v \
      UNION ALL SELECT w::text FROM words w UNION ALL SELECT f::text FROM shown f";
 
-/// A database that computes by parameters of its own: 48 hours from midnight UTC are three days in Tokyo.
+/// A database with parameters that change results: 48 hours from midnight UTC touch three days in Tokyo.
 fn tokyo(cluster: &'static Cluster) -> Database<'static> {
     let database = cluster.create("tokyo");
     for setting in [
@@ -72,7 +72,7 @@ fn settings_apply_while_a_database_is_loaded_on_18() {
     comes_back(Cluster::shared(Version::V18), &[("custom", "1"), ("directory", "2"), ("plain", "1")]);
 }
 
-/// As stock `pg_restore --create` does it.
+/// Restores by stock `pg_restore --create`.
 #[test]
 fn stock_pg_restore_computes_the_same() {
     let cluster = Cluster::shared(Version::V15);
@@ -88,7 +88,7 @@ fn stock_pg_restore_computes_the_same() {
     assert_eq!(computed(&cluster.database(&target)), computed(&cluster.database(&name)));
 }
 
-/// Parameters that would end a load, or take away its rights, do not hold for it, and hold afterwards.
+/// Parameters that would end a load or reduce its privileges apply only after it.
 #[test]
 fn settings_that_would_end_a_load_are_overridden() {
     let cluster = Cluster::shared(Version::V15);
@@ -106,12 +106,12 @@ fn settings_that_would_end_a_load_are_overridden() {
             "lc_messages = 'de_DE.utf8'",
         ] {
             let sql = format!("ALTER DATABASE {name} SET {setting}");
-            // Its host need not have the locale.
+            // The host may lack the locale.
             assert!(cluster.try_sql("postgres", &sql).is_ok() || setting.starts_with("lc_messages"), "{setting}");
         }
         cluster.sql("postgres", &format!("ALTER ROLE postgres IN DATABASE {name} SET work_mem = '77MB'"));
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
-        // As the role of the database's settings, the backup itself could read nothing.
+        // With the role in the database's settings the backup could read nothing.
         cluster.sql("postgres", &format!("ALTER DATABASE {name} RESET role"));
         cellar.back_up(name);
         let target = cluster.name_for("ended");
@@ -134,7 +134,7 @@ fn settings_that_would_end_a_load_are_overridden() {
     }
 }
 
-/// A server computes by its own configuration too: what the backup's had goes along.
+/// The server's configuration affects results too, so the backup records it.
 #[test]
 fn server_settings_are_backed_up() {
     let tokyo = ["timezone=Asia/Tokyo", "default_text_search_config=pg_catalog.german", "intervalstyle=iso_8601"];
@@ -161,7 +161,7 @@ fn server_settings_are_backed_up() {
     assert_eq!(outcome.json()[0]["result"], "passed", "{outcome}");
 }
 
-/// A backup that does not tell, or a server that does not know what the backup tells, must not read as the same.
+/// A backup without settings, or a server that does not know them, must not compare as equal.
 #[test]
 fn settings_that_cannot_be_applied_are_reported() {
     let cluster = Cluster::shared(Version::V15);
@@ -205,7 +205,7 @@ fn recipes_and_drills_compute_alike() {
     assert_eq!(computed(&cluster.database(&target)), computed(&original));
 }
 
-/// A text search configuration of the database's own is in force for the view that is refreshed with it.
+/// A text search configuration of the database is in effect for the view that uses it.
 #[test]
 fn configurations_of_the_database_itself() {
     let cluster = Cluster::shared(Version::V15);
@@ -223,7 +223,7 @@ fn configurations_of_the_database_itself() {
     }
 }
 
-/// What a database sets and the new one cannot take still ends the restore before anything is loaded.
+/// A setting that the new database cannot take ends the restore before the load.
 #[test]
 fn unusable_settings_leave_nothing() {
     let cluster = Cluster::shared(Version::V15);
@@ -241,7 +241,7 @@ fn unusable_settings_leave_nothing() {
     assert_eq!(cluster.sql("postgres", &left), "0");
 }
 
-/// Whoever owns a database decides what stands in its search path. None of that runs with our rights.
+/// The owner of a database controls its search path. Nothing in it may run with the restore's privileges.
 #[test]
 fn code_in_the_search_path_of_a_database_does_not_run() {
     let cluster = Cluster::start(Version::V15);
@@ -274,7 +274,7 @@ fn code_in_the_search_path_of_a_database_does_not_run() {
     }
 }
 
-/// pg_dump writes NULL in arrays, whatever the server makes of that.
+/// pg_dump writes NULL in arrays, even if `array_nulls` is off.
 #[test]
 fn arrays_with_nulls_are_restored() {
     let cluster = Cluster::start_configured(Version::V15, &["array_nulls=off"]);
@@ -290,7 +290,7 @@ fn arrays_with_nulls_are_restored() {
     }
 }
 
-/// A library that the server lacks keeps every session out: it is named when all is done.
+/// A library that the server lacks blocks every session, so it is named at the end.
 #[test]
 fn session_preload_libraries_are_reported() {
     let cluster = Cluster::shared(Version::V15);

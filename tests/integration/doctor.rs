@@ -1,4 +1,4 @@
-//! The doctor says what is wrong and how to mend it, of each part on its own, with real servers behind them.
+//! `pgcellar doctor` reports problems of each part and their remedies, with real servers.
 
 use std::fs;
 
@@ -11,14 +11,14 @@ mod bucket;
 mod database;
 mod mail;
 
-/// What `doctor --json` says.
+/// The output of `doctor --json`.
 struct Told {
     outcome: Outcome,
     json: Value,
 }
 
 impl Told {
-    /// Runs to the end, which must be this exit code; the JSON says the same one.
+    /// Runs to the end, which must be this exit code, as in the JSON.
     #[track_caller]
     fn by(run: Run, code: i32) -> Told {
         let run = run.arguments(["--json"]);
@@ -28,13 +28,13 @@ impl Told {
         Told { outcome, json }
     }
 
-    /// All checks of this name in a part.
+    /// All checks with this name in a part.
     fn all(&self, part: &str, check: &str) -> Vec<&Value> {
         let checks = self.json["checks"].as_array().unwrap().iter();
         checks.filter(|found| found["part"] == part && found["check"] == check).collect()
     }
 
-    /// There is a check with this result, and what was found, or how to mend it, has all the texts in it.
+    /// Fails the test unless there is a check with this result whose finding or hint contains all these texts.
     #[track_caller]
     fn says(&self, part: &str, check: &str, result: &str, texts: &[&str]) -> &Told {
         let all = self.all(part, check);
@@ -46,7 +46,7 @@ impl Told {
         self
     }
 
-    /// Nothing failed, and there is nothing to look at.
+    /// Fails the test unless every check passed without a warning.
     #[track_caller]
     fn only_has(&self, results: &[&str]) -> &Told {
         for check in self.json["checks"].as_array().unwrap() {
@@ -75,7 +75,7 @@ fn each_check_has_a_line_and_all_pass() {
         assert!(!outcome.stdout.contains(absent), "{outcome}");
     }
     assert_eq!(files(), before);
-    // The parts that are named, and no other ones.
+    // Only the named parts.
     let report = Told::by(cellar.run(["doctor", "clock", "programs"]), 0);
     let parts: Vec<&str> =
         report.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
@@ -132,7 +132,7 @@ fn directories_that_cannot_be_written() {
     fs::write(&file, "").unwrap();
     Told::by(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["no directory"]);
     let new = cellar.scratch().join("new");
-    // The server is asked for the databases' size, and that it cannot be reached is not kept back.
+    // The server is asked for the databases' size, and the failure to reach it is reported.
     Told::by(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
         .says("backups", "write", "OK", &["not there yet"])
         .says("backups", "space", "OK", &["are free"])
@@ -149,7 +149,7 @@ fn directories_that_cannot_be_written() {
     assert_eq!(fs::read_dir(&closed).unwrap().count(), 0);
 }
 
-/// Lets the unprivileged user into the test's own folder.
+/// Makes the test's folder accessible to the unprivileged user.
 fn open_to_all(folder: &std::path::Path) {
     fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }

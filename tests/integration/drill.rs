@@ -1,4 +1,4 @@
-//! Drills: a real restore into a throwaway cluster, and what comes back against what was backed up.
+//! Drills: a real restore into a throwaway cluster, compared with the backed up database.
 
 use std::fs;
 use std::path::Path;
@@ -18,23 +18,17 @@ mod listen;
 mod sizes;
 mod values;
 
-/// No drill can be held here.
+/// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
 fn cellar(database: &Database<'_>) -> Cellar {
     Cellar::new(database.cluster()).with("DB_NAME", database.name())
 }
 
-/// What is left in the folder for throwaway clusters.
+/// Files left in the folder for throwaway clusters.
 fn left(cellar: &Cellar) -> Vec<String> {
     let folder = fs::read_dir(cellar.drill_dir()).unwrap();
     folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-/// Backs up as the user that may drill, and returns the manifest.
-fn back_up(cellar: &Cellar) -> Value {
-    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
-    outcome.json()[0].clone()
 }
 
 fn drill(cellar: &Cellar, id: &Value) -> Run {
@@ -63,7 +57,7 @@ fn passes(version: Version, format: &str, result: &str) {
     let cluster = Cluster::shared(version);
     let database = everything::database(cluster, &format!("drill_{format}"));
     let cellar = cellar(&database).with("BACKUP_FORMAT", format);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     let printed = outcome.json()[0].clone();
     assert_eq!(Some(&printed), record(&cellar, &id).as_ref());
@@ -102,28 +96,11 @@ fn an_encrypted_backup_needs_its_key() {
     let key = keys::age(cellar.scratch(), "key");
     hand_over(&key.identity);
     let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", &key.recipient);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     drill(&cellar, &id).fails(OSFILE).says("there is no private key");
     assert_eq!(record(&cellar, &id), None);
     let outcome = drill(&cellar, &id).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
     assert_eq!(outcome.json()[0]["result"], "passed");
-}
-
-/// Puts the archive of another backup into the place of this one's, as if it were its own.
-fn replace_archive(cellar: &Cellar, id: &Value, by: &Value) {
-    let path = |id: &Value| cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
-    let mut manifest: Value = serde_json::from_slice(&fs::read(path(id)).unwrap()).unwrap();
-    let other: Value = serde_json::from_slice(&fs::read(path(by)).unwrap()).unwrap();
-    let folder = cellar.backup_dir();
-    fs::copy(
-        folder.join(other["files"][0]["key"].as_str().unwrap()),
-        folder.join(manifest["files"][0]["key"].as_str().unwrap()),
-    )
-    .unwrap();
-    for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
-        manifest["files"][0][field] = other["files"][0][field].clone();
-    }
-    fs::write(path(id), serde_json::to_vec(&manifest).unwrap()).unwrap();
 }
 
 #[test]
@@ -147,7 +124,7 @@ fn differences_from_the_backup_are_named() {
     let all: Vec<(Value, &[&str])> = std::iter::once(("", &[][..]))
         .chain(cases)
         .map(|(change, named)| {
-            // Each case begins with the same database.
+            // Each case starts with the same database.
             if !change.is_empty() {
                 database.cluster().sql("postgres", &format!("DROP DATABASE {}", database.name()));
                 database.cluster().sql("postgres", &format!("CREATE DATABASE {0} TEMPLATE {0}_first", database.name()));
@@ -156,7 +133,7 @@ fn differences_from_the_backup_are_named() {
                 let copy = format!("CREATE DATABASE {0}_first TEMPLATE {0}", database.name());
                 database.cluster().sql("postgres", &copy);
             }
-            let id = back_up(&cellar)["id"].clone();
+            let id = cellar.back_up_for_drill()["id"].clone();
             // Ids have seconds.
             thread::sleep(Duration::from_millis(1100));
             (id, named)
@@ -165,7 +142,7 @@ fn differences_from_the_backup_are_named() {
     let (original, _) = &all[0];
     assert_eq!(drill(&cellar, original).succeeds().json()[0]["result"], "passed");
     for (tampered, named) in &all[1..] {
-        replace_archive(&cellar, original, tampered);
+        cellar.replace_archive(original.as_str().unwrap(), tampered.as_str().unwrap());
         let outcome = drill(&cellar, original).fails(exit::DATAERR);
         let printed = outcome.json()[0].clone();
         assert_eq!(printed["result"], "failed", "{outcome}");
@@ -184,7 +161,7 @@ fn differences_from_the_backup_are_named() {
 fn a_damaged_archive_fails_and_a_missing_extension_does_not_fail() {
     let database = small("drill_here");
     let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
-    let manifest = back_up(&cellar);
+    let manifest = cellar.back_up_for_drill();
     let id = &manifest["id"];
     let path = cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
     let mut changed = manifest.clone();
@@ -230,7 +207,7 @@ fn a_view_that_needs_another_server_is_skipped() {
         cluster.port()
     ));
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let printed = drill(&cellar, &id).succeeds().json()[0].clone();
     assert_eq!(printed["result"], "passed", "{printed:#}");
     let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
@@ -240,7 +217,7 @@ fn a_view_that_needs_another_server_is_skipped() {
     assert_eq!(notes.len(), 2, "{printed:#}");
 }
 
-/// What a refresh writes is none of the backup.
+/// Rows that a refresh writes are not part of the backup.
 #[test]
 fn a_view_that_writes_into_tables_is_refreshed_alone() {
     let database = Cluster::shared(Version::V15).create("drill_writer");
@@ -250,7 +227,7 @@ fn a_view_that_writes_into_tables_is_refreshed_alone() {
          CREATE MATERIALIZED VIEW plain AS SELECT count(*) FROM t; CREATE MATERIALIZED VIEW writer AS SELECT more()",
     );
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     assert_eq!(outcome.json()[0]["result"], "passed", "{outcome}");
     let target = database.cluster().name_for("drill_written");
@@ -268,7 +245,7 @@ fn the_newest_backup_of_each_database() {
     assert_eq!(results.as_array().unwrap().len(), 2, "{outcome}");
     assert!(results.as_array().unwrap().iter().all(|one| one["result"] == "passed"), "{outcome}");
 
-    // Each error is told once.
+    // Each error is reported once.
     let nowhere = cellar.scratch().join("nowhere");
     let each = || cellar.run(["drill", "--each"]).env("DRILL_SOCKET", &nowhere).by_unprivileged_user();
     let shown = nowhere.display().to_string();
@@ -279,7 +256,7 @@ fn the_newest_backup_of_each_database() {
     assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 1, "{outcome}");
 }
 
-/// Whether a process works in a folder below this one.
+/// Whether a process has its working directory below this folder.
 fn anybody_in(folder: &Path) -> bool {
     let mut processes = fs::read_dir("/proc").unwrap().flatten();
     processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
@@ -293,7 +270,7 @@ fn before_long(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A drill that stands still in the middle of a table, and the id of its backup.
+/// A drill that halts in the middle of a table, and the id of its backup.
 fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
     database.sql(
         "CREATE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'; \
@@ -301,7 +278,7 @@ fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
          CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(600); RETURN true; END'",
     );
-    let id = back_up(cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let clusters = cellar.drill_dir();
     let mut running = drill(cellar, &id).start();
     let sleeps = || {
@@ -326,12 +303,12 @@ fn sigkill_leaves_no_server_and_its_folder_is_removed_later() {
     assert_eq!(record(&cellar, &id), None);
     database.sql("CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
     thread::sleep(Duration::from_millis(1100));
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     drill(&cellar, &id).succeeds();
     assert_eq!(left(&cellar), [""; 0]);
 }
 
-/// A pg_restore that somebody kills, or the kernel for want of memory, says nothing of the backup.
+/// A killed pg_restore, as when memory runs out, is no evidence against the backup.
 #[test]
 fn a_killed_pg_restore_does_not_fail_the_backup() {
     let database = small("drill_broken_off");
@@ -351,7 +328,7 @@ fn a_killed_pg_restore_does_not_fail_the_backup() {
 #[test]
 fn a_table_that_is_locked_for_a_constraint_is_read_later() {
     let database = Cluster::shared(Version::V15).create("drill_locked");
-    // The large tables are read first, while the constraint keeps the small one to itself for a second.
+    // The large tables are read first, while the constraint locks the small one for a second.
     database.sql(
         "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'; \
@@ -359,12 +336,12 @@ fn a_table_that_is_locked_for_a_constraint_is_read_later() {
          CREATE TABLE one AS SELECT generate_series(1, 400000) a; CREATE TABLE two AS SELECT a FROM one",
     );
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     assert_eq!(outcome.json()[0]["compared"]["rows"], 800_050);
 }
 
-/// What the dump did not see is not missed in it.
+/// Rows that the dump could not see are not expected.
 #[test]
 fn a_table_that_was_rewritten_under_each_dump() {
     let database = small("rewritten");

@@ -1,4 +1,4 @@
-//! Databases of other encodings than UTF-8, and names whose bytes are no text of an encoding.
+//! Databases in encodings other than UTF-8, and names that are valid in no encoding.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use crate::common::{Cellar, Cluster, Database, Version};
 
 const VERSIONS: [Version; 2] = [Version::V15, Version::V18];
 
-/// Makes a database of this encoding, and in it what the statements say in it.
+/// Makes a database in this encoding, and runs these statements in it.
 fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Database<'a> {
     let name = cluster.name_for(&encoding.to_lowercase());
     let how = format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
@@ -19,12 +19,12 @@ fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Databa
     cluster.database(&name)
 }
 
-/// The lines of a dump, which two equal databases have in common.
+/// The lines of a dump that are the same for equal databases.
 fn script(database: &Database<'_>) -> Vec<String> {
     let output = database.cluster().client("pg_dump", database.name()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let lines = output.stdout.split(|byte| *byte == b'\n').map(|line| line.escape_ascii().to_string());
-    // Each dump of a newer pg_dump has a key of its own.
+    // Newer versions of pg_dump write a random key into each dump.
     lines.filter(|line| !line.contains("restrict ")).collect()
 }
 
@@ -93,7 +93,7 @@ fn roles_created_in_another_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::start(version);
         cluster.sql("postgres", "CREATE ROLE \"\u{f6}\"");
-        // A name that LATIN1 has no letters for.
+        // A name that LATIN1 cannot represent.
         cluster.create_named("\u{65e5}\u{672c}");
         for encoding in ["EUC_TW", "LATIN1", "SQL_ASCII"] {
             let database = create(
@@ -118,7 +118,7 @@ fn roles_created_in_another_encoding() {
     }
 }
 
-/// The server cannot convert this encoding: sessions read it as it is, with and without TLS.
+/// The server cannot convert this encoding: sessions read it unconverted, with and without TLS.
 #[test]
 fn an_encoding_without_a_conversion() {
     for version in VERSIONS {

@@ -1,5 +1,5 @@
-//! Fingerprints: taken of every format while the dump passes, equal to what is in the database and in what a restore makes,
-//! and different after any change.
+//! Fingerprints: taken from every format during the dump, equal for the database and its restored copy, and different
+//! after any change.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
 mod random;
 
-/// What one of everything does not have.
+/// Objects that `everything` does not have.
 const MORE: &str = r#"
     CREATE TABLE public.long_rows AS SELECT n, repeat(md5(n::text), 150000) AS t FROM generate_series(1, 3) n;
     CREATE TABLE public.times (t timestamptz, d date, i interval, m money, f float8, b bytea, c regclass);
@@ -28,7 +28,7 @@ const MORE: &str = r#"
 fn rich<'a>(cluster: &'a Cluster, purpose: &str) -> Database<'a> {
     let database = everything::database(cluster, purpose);
     database.sql(MORE);
-    // None of these may change what is written.
+    // None of these settings may change the fingerprints.
     for setting in [
         "TimeZone = 'Asia/Kathmandu'",
         "bytea_output = 'escape'",
@@ -115,7 +115,7 @@ fn rows_loaded_through_the_partition_root() {
     assert_eq!(columns, ["(colour, day, id)"]);
 }
 
-/// An enum's values hash by their OIDs, which are others in every database: rows change places between partitions.
+/// The values of an enum are hashed by their OIDs, which differ between databases: rows move between partitions.
 #[test]
 fn rows_may_change_places_between_partitions_with_other_orders_of_columns() {
     let cluster = Cluster::shared(Version::V15);
@@ -163,7 +163,7 @@ fn every_change_is_detected() {
         ("SELECT lo_put(max(oid), 0, 'X') FROM pg_largeobject_metadata", "large objects "),
         ("SELECT lo_unlink(min(oid)) FROM pg_largeobject_metadata", "large objects "),
     ] {
-        // The changes are taken back with the copy.
+        // The changes are made in a copy.
         let copy = cluster.name_for("copy");
         cluster.sql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {}", original.name()));
         let copy = cluster.database(&copy);
@@ -213,7 +213,7 @@ fn damaged_and_missing_fingerprint_files_are_found() {
     assert_eq!(cellar.list()[0]["status"], "verified");
     std::fs::remove_file(&path).unwrap();
     cellar.run(["verify", id]).fails(exit::DATAERR).says(".fingerprints.json: is missing");
-    // It is no dump.
+    // A script is not an archive.
     std::fs::write(&path, &whole).unwrap();
     let path = path.to_str().unwrap();
     cellar.run(["restore", path, "--target-database", "x"]).fails(exit::USAGE).says("has the fingerprints of");

@@ -1,5 +1,5 @@
-//! The ground itself: the database with everything survives PostgreSQL's own dump and restore, and the comparison that
-//! the other tests trust sees every kind of loss.
+//! Tests of the tools in `common`: the database with everything survives PostgreSQL's own dump and restore, and the
+//! comparison that other tests rely on detects every kind of loss.
 
 use std::fs;
 use std::process::Stdio;
@@ -42,7 +42,7 @@ fn everything_survives_pg_dump_18() {
     survives_pg_dump(Version::V18);
 }
 
-/// Each change is made in the same database, one after the other, and must be the only new difference.
+/// The changes are made one after the other in the same database, and each must be the only new difference.
 #[test]
 fn the_comparison_notices_every_kind_of_change() {
     let changes = [

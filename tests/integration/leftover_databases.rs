@@ -1,4 +1,4 @@
-//! Databases that restores make beside others: what they are called, and that those which are not whole are dropped.
+//! Databases that restores make beside others: their names, and the removal of incomplete ones.
 
 use crate::common::session::Session;
 use crate::common::{Cellar, Cluster, Version, exit};
@@ -11,7 +11,7 @@ fn hold_template(cluster: &Cluster) -> Session {
     session
 }
 
-/// The database that a restore has left which was killed while the server made it.
+/// The database left by a restore that was killed while the server created it.
 fn left_by_create(cluster: &Cluster, cellar: &Cellar, target: &str) -> String {
     let template = hold_template(cluster);
     let mut running = cellar.run(["restore", "latest", "-t", target]).start();
@@ -20,7 +20,7 @@ fn left_by_create(cluster: &Cluster, cellar: &Cellar, target: &str) -> String {
     running.wait_until("CREATE DATABASE waits", || cluster.sql("postgres", waits) == "1");
     running.signal(rustix::process::Signal::KILL);
     running.wait();
-    // The server goes on alone.
+    // The server continues alone.
     drop(template);
     let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     while cluster.sql("postgres", held) != "0" {
@@ -46,7 +46,7 @@ fn a_restore_killed_in_create_database_is_cleaned_up() {
         shop.sql("CREATE TABLE wine AS SELECT 1 AS n");
         cellar.back_up("shop");
         let left = left_by_create(&cluster, &cellar, "new");
-        // One of that form that people have made, with the same limit and something in it, and one without the limit.
+        // Two foreign databases with such names: one with the same limit and a table, and one without the limit.
         let (theirs, plain) = ("new_restoring_20200101_000000", "new_restoring_20200101_000001");
         let limit = format!("SELECT datconnlimit FROM pg_database WHERE datname = '{left}'");
         cluster.create_named(theirs).sql("CREATE TABLE precious AS SELECT 1 AS n");
@@ -94,7 +94,7 @@ fn leftovers_are_reported_with_their_age_and_how_to_drop_them() {
     }
     assert!(!named.stdout.contains("add it to DB_NAME"), "{named}");
 
-    // With all databases, what is not whole is left out, and old data are kept like others.
+    // With all databases, incomplete ones are left out, and replaced ones are backed up like others.
     let outcome = cellar.run(["backup"]).env("DB_NAME", "*").succeeds();
     let outcome =
         outcome.says(&format!("'{unfinished}' is left from a restore")).says(&format!("'{kept}' is what 'shop'"));
@@ -124,7 +124,7 @@ fn two_restores_into_one_target_do_not_remove_each_other() {
     let waits =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE DATABASE%'";
     running.wait_until("CREATE DATABASE waits", || cluster.sql("postgres", waits) == "1");
-    // Another one into the same target does not wait, and drops nothing.
+    // Another restore into the same target does not wait, and drops nothing.
     cellar
         .run(["restore", "latest", "-t", "other"])
         .fails(exit::TEMPFAIL)

@@ -1,4 +1,4 @@
-//! What `list` shows.
+//! The output of `list`.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ fn before_the_first_backup_there_is_an_empty_list() {
     assert_eq!(default.run(["list", "--json"]).without("BACKUP_DIR").succeeds().stdout, "[]\n");
 }
 
-/// An unused place for disks has no backups that can be listed: they may be on the disk.
+/// An empty mount point is not an empty list: the backups may be on the disk.
 #[test]
 fn an_unmounted_disk_is_not_an_empty_list() {
     for folder in ["/mnt", "/mnt/pgcellar-test/backups"] {

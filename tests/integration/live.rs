@@ -1,4 +1,4 @@
-//! What a living database is asked for its fingerprints: the same as its dump has, by the dump's own text.
+//! The fingerprints of a live database equal those of its dump, computed from the dump's text.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ fn dumped(database: &Database<'_>) -> Fingerprints {
                     let schema = rest.split_once("; Owner: ").map_or("", |(schema, _)| schema);
                     partition = Some(format!("{}.{}", quote_identifier(schema), quote_identifier(name)));
                 } else if let Some((target, columns)) = copied(&text) {
-                    // Only the partitions of a root are loaded under another name.
+                    // Only partitions are loaded under another name, their root's.
                     let own = partition.take().filter(|own| own.replace('"', "") != target.replace('"', ""));
                     rows = Some(TableFingerprint {
                         target: Quoted::from(target),
@@ -103,7 +103,7 @@ fn is_the_same_as_its_dump(version: Version) {
     }
     let cluster = Cluster::shared(version);
     for database in [everything::database(cluster, "living"), of_every_type(cluster)] {
-        // What the roles and databases of people have set changes nothing.
+        // Settings of databases change nothing.
         let name = database.name();
         database.sql(&format!(
             "ALTER DATABASE {name} SET DateStyle = 'SQL, DMY'; ALTER DATABASE {name} SET IntervalStyle = iso_8601; \
@@ -136,7 +136,7 @@ fn live_fingerprints_equal_the_dump_on_18() {
     is_the_same_as_its_dump(Version::V18);
 }
 
-/// As between the look at a name and the reading, when somebody else puts it there.
+/// As if the foreign table had been created between the check of the name and the query.
 #[test]
 fn no_query_reaches_a_foreign_server() {
     let database = Cluster::shared(Version::V15).create("restricted");

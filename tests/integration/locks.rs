@@ -1,4 +1,4 @@
-//! Loads by several jobs that do not lock each other out, and what comes of other sessions' locks.
+//! Loads by several jobs that do not deadlock each other, and locks of other sessions.
 
 use crate::common::compare::{contents, differences};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit};
@@ -30,12 +30,6 @@ fn partitioned(cluster: &'static Cluster) -> Database<'static> {
     database
 }
 
-/// Backs up as the user that holds the drill.
-fn back_up(cellar: &Cellar) -> String {
-    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
-    outcome.json()[0]["id"].as_str().unwrap().to_owned()
-}
-
 /// A subscription keeps its database from being dropped, and is not dropped itself as long as it has a slot elsewhere.
 fn drop_database(database: &Database<'_>) {
     let query = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = current_database()";
@@ -57,7 +51,7 @@ fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) 
     let expected = contents(&original);
     for format in ["custom", "directory"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         for time in 0..times {
             let target = cluster.name_for("again");
             let outcome = cellar.run(["restore", &id, "--jobs", "4", "--target-database", &target]).succeeds();
@@ -140,7 +134,7 @@ fn deadlocked_objects_are_restored_again() {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
         // The sequence counts in the new database, too.
         let cellar = cellar.with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=tries");
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let target = cluster.name_for("once_more");
         let run = cellar.run(["restore", &id, "--jobs", "2", "--target-database", &target]);
         run.succeeds().says("deadlock detected").says("once more");
@@ -158,7 +152,7 @@ fn a_deadlocked_load_is_not_reported_as_damage() {
     original.sql(&claims_deadlocks("> 0"));
     original.sql("CREATE TABLE t AS SELECT generate_series(1, 10) AS n; CREATE INDEX ON t (fit(n))");
     let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
-    let id = back_up(&cellar);
+    let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
     for jobs in ["1", "2"] {
         let target = cluster.name_for("locked_out");
         let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::common::process::{must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// No drill can be held here.
+/// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
 /// A database whose rows are loaded with its own locale or not at all. The cluster's is C.UTF-8.

@@ -2,7 +2,7 @@
 
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// No drill can be held here.
+/// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
 /// What the library of PostgreSQL's own pg_stat_statements says.

@@ -1,8 +1,6 @@
 //! Columns of `regclass` and its like whose values are numbers of objects that are gone: elsewhere such a number can be that of
 //! another object, and print as its name.
 
-use std::fs;
-
 use serde_json::Value;
 
 use crate::common::{Cellar, Cluster, Database, Version, exit};
@@ -44,11 +42,6 @@ fn cellar(cluster: &Cluster, database: &Database<'_>, format: &str) -> Cellar {
     Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format)
 }
 
-fn back_up(cellar: &Cellar) -> String {
-    let manifest = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds().json()[0].clone();
-    manifest["id"].as_str().unwrap().to_owned()
-}
-
 /// Columns of which every kind of value prints as a name somewhere.
 const NAMES: &str = "SELECT bool_or(rel::text !~ '^[0-9]') AND bool_or(proc::text !~ '^[0-9]') \
      AND bool_or(procedure::text !~ '^[0-9]') AND bool_or(kind::text !~ '^[0-9]') AND bool_or(role::text !~ '^[0-9]') \
@@ -67,7 +60,7 @@ fn come_back(version: Version) {
     there.sql("postgres", "CREATE ROLE somebody; CREATE ROLE \"some one\"");
     for format in ["custom", "directory", "tar"] {
         let cellar = cellar(here, &database, format);
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let elsewhere = Cellar::new(there).with("BACKUP_DIR", cellar.backup_dir());
         for arguments in [&[][..], &["--jobs=2"]] {
             if format == "tar" && !arguments.is_empty() {
@@ -126,19 +119,6 @@ fn dangling_oids_that_resolve_elsewhere_are_not_damage_on_18() {
     come_back(Version::V18);
 }
 
-/// Puts the archive of another backup into the place of this one's, as if it were its own.
-fn replace_archive(cellar: &Cellar, id: &str, by: &str) {
-    let path = |id: &str| cellar.backup_dir().join(format!("{id}.manifest.json"));
-    let read = |id: &str| -> Value { serde_json::from_slice(&fs::read(path(id)).unwrap()).unwrap() };
-    let (mut manifest, other) = (read(id), read(by));
-    let key = |manifest: &Value| cellar.backup_dir().join(manifest["files"][0]["key"].as_str().unwrap());
-    fs::copy(key(&other), key(&manifest)).unwrap();
-    for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
-        manifest["files"][0][field] = other["files"][0][field].clone();
-    }
-    fs::write(path(id), serde_json::to_vec(&manifest).unwrap()).unwrap();
-}
-
 #[test]
 fn another_oid_or_name_is_damage() {
     let here = &Cluster::start(Version::V15);
@@ -152,11 +132,11 @@ fn another_oid_or_name_is_damage() {
     for change in changes {
         let database = audit(here);
         let cellar = cellar(here, &database, "custom");
-        let original = back_up(&cellar);
+        let original = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         database.sql(&change);
         let changed = cellar.run(["backup", "--json"]).by_unprivileged_user().env("BACKUP_FORMAT", "custom");
         let changed = changed.succeeds().json()[0]["id"].as_str().unwrap().to_owned();
-        replace_archive(&cellar, &original, &changed);
+        cellar.replace_archive(&original, &changed);
         let there = &fresh(Version::V15);
         let outcome = reaching(there, &cellar).run(["restore", &original]).fails(exit::DATAERR);
         assert!(outcome.stderr.contains("other contents in as many rows"), "{change}: {outcome}");

@@ -1,11 +1,11 @@
-//! What the scripts uploaded becomes backups where it is.
+//! Dumps that scripts uploaded become backups in the bucket.
 
 use pgcellar::store::Store;
 
 use super::*;
 use crate::common::bucket::Bucket;
 
-/// Uploads a file of the directory as it is.
+/// Uploads a file of the directory unchanged.
 fn upload(bucket: &Bucket, cellar: &Cellar, key: &str) {
     bucket.store().replace(key, &fs::read(cellar.backup_dir().join(key)).unwrap()).unwrap();
 }
@@ -92,13 +92,13 @@ fn the_same_dump_in_folder_and_bucket_is_one_backup() {
     let manifest = format!("{}.manifest.json", id(0));
     assert_eq!(fs::read(cellar.backup_dir().join(&manifest)).unwrap(), bucket.objects()[&manifest]);
 
-    // Another one under the same name.
+    // Another dump under the same name.
     original.sql("DELETE FROM wine WHERE n = 1");
     add(&cellar, &original, &["-Fc"], "gzip", &name(1));
     adopt(&cellar, [name(1).as_str()]).fails(exit::CANTCREAT).says("is another one");
     assert_eq!(bucket.ids(), [id(0)]);
 
-    // Adopted in the directory alone: the copy would go where the script's own upload is.
+    // Adopted in the directory alone: a copy would overwrite the script's own upload.
     let path = cellar.backup_dir().join(name(2));
     adopt(&cellar, [path.to_str().unwrap()]).succeeds();
     let before = bucket.objects();
@@ -112,7 +112,7 @@ fn the_same_dump_in_folder_and_bucket_is_one_backup() {
     assert!(bucket.ids().contains(&id(2)));
     assert!(!copies(&cellar, &id(2)).is_empty());
     comes_back(&cellar, cluster, &id(2));
-    // The one whose upload is another dump is in the way until somebody decides.
+    // The one whose upload is another dump stays a conflict until it is resolved.
     for key in [name(1), format!("{}.manifest.json", id(1))] {
         fs::remove_file(cellar.backup_dir().join(key)).unwrap();
     }

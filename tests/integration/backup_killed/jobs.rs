@@ -1,5 +1,5 @@
-//! One job of pg_dump or pg_restore is killed, or pg_dump while it only tells its version: pgcellar says so, and blames neither
-//! the archive nor the server.
+//! One job of pg_dump or pg_restore is killed, or `pg_dump --version`: pgcellar reports that, and blames neither the
+//! archive nor the server.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -11,7 +11,7 @@ use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Version, exit};
 use crate::restore::{databases, slow};
 
-/// The processes of a program, the one that pgcellar has started first.
+/// The processes of a program, the first one that pgcellar started first.
 fn named(running: &Running, name: &str) -> Vec<Pid> {
     let processes = descendants(running.pid());
     let mut pids: Vec<Pid> =

@@ -1,4 +1,4 @@
-//! What goes wrong on the way from the bucket: connections that break, objects that change, a disk that fills.
+//! Failures of restores from the bucket: connections that break, objects that change, a disk that fills up.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::common::programs::Programs;
 use crate::common::proxies::{BreakingProxy, StallingProxy};
 use crate::common::small_disk::SmallDisk;
 
-/// A database of 5 MB that no method makes smaller.
+/// A database of 5 MB that does not compress.
 fn large(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("large");
     database.sql(
@@ -22,7 +22,7 @@ fn large(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// Databases that this target's restores have left.
+/// Databases left by restores into this target.
 fn left(cluster: &Cluster, target: &str) -> String {
     cluster.sql("postgres", &format!("SELECT datname FROM pg_database WHERE starts_with(datname, '{target}')"))
 }
@@ -66,7 +66,7 @@ fn losing_the_bucket_midway_leaves_nothing() {
         assert_eq!(left(cluster, &target), "", "{outcome}");
         assert!(is_empty(&staging), "{outcome}");
     }
-    // What could not be read to its end is neither good nor damaged.
+    // A copy that could not be read to its end is neither good nor damaged.
     let proxy = BreakingProxy::for_good(bucket.server().port(), 1_200_000);
     let run = cellar.run(["verify", "--json"]).env("AWS_ENDPOINT_URL", proxy.endpoint());
     let outcome = run.within(Duration::from_secs(240)).fails(exit::UNAVAILABLE);
@@ -114,7 +114,7 @@ fn a_disk_that_is_too_small_or_fills_up() {
         outcome.says("RESTORE_STAGING_DIR")
     };
     let _ = restore().says("MiB) free");
-    // The space is there when it begins, as far as the manifest tells, and not when it goes on.
+    // By the manifest there is space at the start, and it runs out later.
     let mut small = manifest.clone();
     let files = small["files"].as_array_mut().unwrap();
     let largest = files.iter_mut().max_by_key(|file| file["plain_bytes"].as_u64()).unwrap();
@@ -142,7 +142,7 @@ fn an_object_that_is_damaged_is_never_loaded() {
     }
 }
 
-/// A dump without a manifest is read twice: what was looked at has to be what is loaded.
+/// A dump without a manifest is read twice: the same bytes must be checked and loaded.
 #[test]
 fn an_object_that_changes_after_the_check_is_not_loaded() {
     let cluster = Cluster::shared(Version::V15);
@@ -160,7 +160,7 @@ fn an_object_that_changes_after_the_check_is_not_loaded() {
     let second = cellar.back_up(other.name());
     let another = bucket.objects().remove(&archive_of(&second)).unwrap();
     let programs = Programs::of(Version::V15);
-    // The dump has been read whole when pg_restore is asked for its version.
+    // The dump has been read to its end when pg_restore is asked for its version.
     let gate = programs.gate_all("pg_restore");
     let run = cellar.run(["restore", &address, "--target-database", &target]).env("PG_BINDIR", programs.path());
     let mut running = run.start();

@@ -1,9 +1,9 @@
-//! What keys begin with, and which objects have the storage class.
+//! The prefix of keys, and the objects with the storage class.
 
 use super::*;
 use crate::common::fault_proxy::{Fault, FaultProxy};
 
-/// A server that folds slashes would keep every object under another key than it was given.
+/// A server that folds slashes would store every object under another key.
 #[test]
 fn a_prefix_has_one_spelling() {
     let cluster = Cluster::shared(Version::V15);

@@ -1,4 +1,4 @@
-//! Restores of backups that only the bucket has, or has better.
+//! Restores of backups of which the bucket has the only or the only good copy.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::common::compare::assert_same;
 use crate::common::{everything, keys};
 
-/// A folder in memory, which goes with the test.
+/// A temporary folder in memory.
 fn memory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in("/dev/shm").unwrap()
 }
@@ -46,7 +46,7 @@ fn every_format_is_restored_on_a_new_host() {
         assert_same(&original, &cluster.database(&target));
         assert!(is_empty(staging.path()), "{format} {compression}: {:?}", tree::files(staging.path()));
         assert!(is_empty(&cellar.backup_dir()), "a restore keeps nothing");
-        // To look at it takes no staging.
+        // Showing it needs no staging.
         let outcome = cellar.run(["restore", "latest", "--list"]).succeeds();
         assert!(outcome.stdout.contains("rows of"), "{outcome}");
     }
@@ -77,7 +77,7 @@ fn a_new_host_is_shown_the_command_and_runs_it() {
     let id = id_of(&old.back_up(database.name()));
     moved_to_another_host(&old, &bucket, "main", "lost");
     let cellar = bucket.copies(Cellar::new(cluster));
-    // The only one that has backups there needs no name.
+    // The only host with backups there need not be named.
     let target = cluster.name_for("only");
     let outcome = cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
     assert_same(&database, &cluster.database(&target));
@@ -121,7 +121,7 @@ fn a_locally_damaged_backup_is_read_from_the_bucket() {
     let _ = restored().says("is missing").says("the copy in s3 is taken");
     fs::write(cellar.backup_dir().join(format!("{}.manifest.json", id_of(&manifest))), "{").unwrap();
     let _ = restored().says("the copy in s3 is taken");
-    // With no good copy at all nothing is restored.
+    // Without a good copy nothing is restored.
     bucket.store().delete(&archive_of(&manifest)).unwrap();
     cellar.run(["restore", &id_of(&manifest)]).fails(exit::DATAERR).says("is missing");
 }

@@ -1,4 +1,4 @@
-//! A bucket whose server has stopped answering keeps no verb from what is in the directory.
+//! Every verb works with the directory while the bucket's server does not answer.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::*;
 use crate::common::backup_folder::BackupFolder;
 use crate::common::fault_proxy::{Fault, FaultProxy};
 
-/// What a verb may take: ten seconds without a byte, and what a busy machine adds.
+/// The limit for a verb: ten seconds without a byte, and some time for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
@@ -55,7 +55,7 @@ fn a_failed_copy_ends_and_the_local_backup_stays() {
     assert_eq!(cellar.run(["list", "--store", "local", "--json"]).succeeds().json().as_array().unwrap().len(), 1);
 }
 
-/// A dry run asks for no object whether it is locked where the bucket has no locks.
+/// Where the bucket has no locks, a dry run does not ask for the lock of each object.
 #[test]
 fn retention_reads_the_lock_settings_once() {
     let bucket = Bucket::new();
@@ -73,7 +73,7 @@ fn retention_reads_the_lock_settings_once() {
     assert_eq!(removed, 2 * (ids.len() - 1), "{outcome}");
     let requests = seen.seen();
     assert_eq!(requests.iter().filter(|(seen, _)| seen.target.contains("object-lock")).count(), 1, "{requests:?}");
-    // What takes their place is looked at, and nothing of those that go.
+    // Only backups that are kept are read, not those that are removed.
     let newest = ids.last().unwrap();
     let of_others = |seen: &str| !seen.contains(newest.as_str());
     assert!(!requests.iter().any(|(seen, _)| seen.method == "HEAD" && of_others(&seen.target)), "{requests:?}");

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Store, result and bytes of each copy that was verified.
+/// Store, result and bytes of each verified copy.
 fn results(outcome: &Outcome) -> Vec<(String, String)> {
     let text = |report: &Value, name: &str| report[name].as_str().unwrap().to_owned();
     outcome.json().as_array().unwrap().iter().map(|report| (text(report, "store"), text(report, "result"))).collect()
@@ -15,7 +15,7 @@ fn said(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(store, result)| ((*store).to_owned(), (*result).to_owned())).collect()
 }
 
-/// What the bucket has recorded, and what the directory has.
+/// The verify records in the bucket, and in the directory.
 fn records(cellar: &Cellar, bucket: &Bucket, id: &str) -> [Option<bool>; 2] {
     let key = format!("{id}.verify.json");
     let passed = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap()["passed"].as_bool().unwrap();
@@ -76,7 +76,7 @@ fn backups_of_other_instances_are_not_verified() {
     moved_to_another_host(&old, &bucket, "reports", "db7");
     let cellar = bucket.copies(Cellar::new(cluster));
     cellar.run(["verify", "--all"]).fails(exit::NOINPUT).says("1 backups of other instances");
-    // Whoever names it means it.
+    // One that is named is verified.
     let outcome = cellar.run(["verify", &id_of(&manifest), "--json"]).succeeds();
     assert_eq!(results(&outcome), said(&[("s3", "good")]));
     bucket.store().delete(&archive_of(&manifest)).unwrap();

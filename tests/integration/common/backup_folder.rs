@@ -1,4 +1,4 @@
-//! Many backups in no time: one real backup, and copies of it with other names and times.
+//! Many backups at once: copies of one real backup with other names and times.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Cellar, Cluster, Version};
 
-/// A backup that pgcellar made: its manifest, and its files by what follows the id in their names.
+/// A backup that pgcellar made: its manifest, and its files by the part of their names after the id.
 struct Template {
     manifest: Value,
     files: Vec<(String, Vec<u8>)>,
@@ -49,17 +49,17 @@ impl BackupFolder {
         self.cellar.backup_dir()
     }
 
-    /// Lays a whole backup of this database that began then, `2024-01-31T02:00:00Z`. Returns its id.
+    /// Adds a complete backup of this database with this start, such as `2024-01-31T02:00:00Z`. Returns its id.
     pub fn add(&self, database: &str, started: &str) -> String {
         self.add_changed(database, started, |_| {})
     }
 
-    /// Lays a backup whose manifest is changed.
+    /// Adds a backup with a changed manifest.
     pub fn add_changed(&self, database: &str, started: &str, change: impl FnOnce(&mut Value)) -> String {
         let digits: String = started.chars().filter(char::is_ascii_digit).take(14).collect();
         let id = format!("{database}_{}_{}", &digits[..8], &digits[8..]);
         let mut manifest = template().manifest.clone();
-        // What `backup --json` prints beside the manifest is none of its business.
+
         manifest["id"] = json!(id);
         manifest["database"] = json!(database);
         manifest["started"] = json!(started);
@@ -74,7 +74,7 @@ impl BackupFolder {
         id
     }
 
-    /// Lays a backup for each of so many days, each at 02:00 UTC, from this day of January 2024 on. Returns their ids.
+    /// Adds a backup at 02:00 UTC for each of these days of January 2024. Returns their ids.
     pub fn add_daily(&self, database: &str, days: std::ops::RangeInclusive<u8>) -> Vec<String> {
         days.map(|day| self.add(database, &format!("2024-01-{day:02}T02:00:00Z"))).collect()
     }
@@ -90,12 +90,12 @@ impl BackupFolder {
         self.folder().join(format!("{id}{}", template().files[0].0))
     }
 
-    /// Ids of what is listed, the oldest first.
+    /// Ids of the listed backups, the oldest first.
     pub fn listed(&self) -> Vec<String> {
         ids(&self.cellar.list())
     }
 
-    /// Ids of all that is there, sorted, whoever made it.
+    /// Ids of the backups of all instances, sorted.
     pub fn listed_of_all(&self) -> Vec<String> {
         let all = self.cellar.run(["list", "--all-instances", "--json"]).succeeds().json();
         let mut ids = ids(all.as_array().unwrap());
@@ -103,7 +103,7 @@ impl BackupFolder {
         ids
     }
 
-    /// Names in the folder that belong to none of these backups, without the lock's.
+    /// Names in the folder that belong to none of these backups, except the lock's.
     pub fn others(&self, ids: &[String]) -> Vec<String> {
         let is_of =
             |name: &str, id: &String| name.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']));

@@ -1,4 +1,4 @@
-//! Real PostgreSQL servers, started for the tests and gone with them.
+//! Real PostgreSQL servers, started for the tests and removed with them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -125,7 +125,7 @@ impl Cluster {
                     cluster.sql("postgres", &roles);
                     return cluster;
                 }
-                // Another process took the port between our look and the server's bind.
+                // Another process took the port before the server bound it.
                 Err(log) if log.contains("could not bind") => continue,
                 Err(log) => panic!("PostgreSQL {} did not start:\n{log}", version.0),
             }
@@ -179,8 +179,8 @@ impl Cluster {
     pub fn start_again(&self) {
         let data = self.data_dir();
         let deadline = Instant::now() + START_LIMIT;
-        // The dead postmaster has nobody who looks for its end, so its ID is in use, and its lock files have to go. That
-        // is safe once its last process has left the data directory.
+        // The dead postmaster is a zombie, so its ID is in use and its lock files have to be removed. That is safe once
+        // its last process has left the data directory.
         while processes_in(&data) {
             assert!(Instant::now() < deadline, "processes of the dead server live on");
             thread::sleep(Duration::from_millis(10));
@@ -219,7 +219,7 @@ impl Cluster {
     }
 
     /// One of this version's client programs (psql, pg_dump …), connected as superuser through the socket. `database`
-    /// may be any name: it is handed over where nothing parses it.
+    /// may be any name: it is passed as PGDATABASE, which is not parsed.
     pub fn client(&self, program: &str, database: &str) -> Command {
         let mut command = plain(self.version.bin_dir().join(program));
         command.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string());

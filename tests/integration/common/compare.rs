@@ -1,6 +1,6 @@
 //! Whether two databases hold the same: schema, rows, sequences, large objects, and properties.
 //!
-//! It asks PostgreSQL's own programs and shares nothing with the program under test.
+//! It uses PostgreSQL's own programs and shares nothing with the program under test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,7 +72,7 @@ fn entries(script: &str) -> Contents {
     entries.into_iter().map(|(name, text)| (name, without_column_order(&text))).collect()
 }
 
-/// The columns of a table that inherits come back in another order: sorted, both sides agree.
+/// A restore may change the order of the columns of a table that inherits, so they are sorted.
 fn without_column_order(text: &str) -> String {
     let Some((head, rest)) = text.split_once(" (\n") else {
         return text.to_owned();

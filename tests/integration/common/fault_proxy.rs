@@ -1,5 +1,4 @@
-//! A proxy that does harm: it stands before an S3 server, looks at each request, and lets it through, spoils it or its
-//! answer, or answers itself.
+//! A proxy before an S3 server that injects faults: it passes a request on, spoils it or its answer, or answers itself.
 //!
 //! ```ignore
 //! let proxy = FaultProxy::start(server.port(), |request| match request.method == "PUT" && request.number == 3 {
@@ -20,15 +19,15 @@ use std::time::Duration;
 pub enum Fault {
     /// Nothing.
     None,
-    /// The server hears of it only after so long.
+    /// The server gets it only after this time.
     Delay(Duration),
-    /// It is answered with this status and error code, and the server never hears of it.
+    /// The proxy answers with this status and error code; the server never gets it.
     Answer(u16, &'static str),
     /// The connections to both sides end after so many bytes of its body.
     CutRequest(usize),
-    /// A byte of its body is another one when it reaches the server.
+    /// One byte of its body is changed on the way to the server.
     WrongRequest(usize),
-    /// The server does what it says, and the answer never comes.
+    /// The server gets it, and the answer is dropped.
     LoseAnswer,
     /// No answer comes, and the connection stays open.
     Stall,
@@ -40,7 +39,7 @@ pub enum Fault {
     Trickle(usize, Duration),
 }
 
-/// A request that came by.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// `GET`, `PUT`, …
@@ -49,17 +48,17 @@ pub struct Seen {
     pub target: String,
     /// Its headers, as `name: value`.
     pub headers: Vec<String>,
-    /// Its place among the requests with this method, from 1.
+    /// Its number among the requests with this method, from 1.
     pub number: usize,
 }
 
 impl Seen {
-    /// Whether it brings a part of an upload.
+    /// Whether it uploads a part.
     pub fn is_part(&self) -> bool {
         self.method == "PUT" && self.target.contains("partNumber=")
     }
 
-    /// Whether it puts the parts of an upload together.
+    /// Whether it completes an upload.
     pub fn is_complete(&self) -> bool {
         self.method == "POST" && self.target.contains("uploadId=")
     }
@@ -81,7 +80,7 @@ struct Shared {
 }
 
 impl FaultProxy {
-    /// Starts a proxy before the server on this port; `decide` says for each request what is done to it.
+    /// Starts a proxy before the server on this port; `decide` chooses the fault of each request.
     pub fn start(upstream: u16, decide: impl Fn(&Seen) -> Fault + Send + Sync + 'static) -> FaultProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -98,7 +97,7 @@ impl FaultProxy {
                 if shared.is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                // A connection that breaks is what this is about.
+                // Broken connections are expected.
                 std::thread::spawn(move || drop(client.and_then(|client| shared.serve(client))));
             }
         });
@@ -110,12 +109,12 @@ impl FaultProxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The requests so far, and what was done to them.
+    /// The requests so far, and their faults.
     pub fn seen(&self) -> Vec<(Seen, Fault)> {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    /// How many requests were spoilt.
+    /// How many requests had a fault.
     pub fn spoilt(&self) -> usize {
         self.seen().iter().filter(|(_, fault)| *fault != Fault::None).count()
     }

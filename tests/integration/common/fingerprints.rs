@@ -1,5 +1,4 @@
-//! The fingerprints of a backup, read by the stock commands, and compared with a database that psql reads, or that pgcellar
-//! looks at.
+//! The fingerprints of a backup, read by stock commands, and compared with a database as psql or pgcellar reads it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +18,7 @@ use super::cluster::{Cluster, Database, SUPERUSER};
 use super::keys::Key;
 use super::process::plain;
 
-/// The file of a manifest that has the fingerprints, if one has.
+/// The file with the fingerprints in a manifest, if there is one.
 pub fn file(manifest: &Value) -> Option<&Value> {
     let files = manifest["files"].as_array().expect("files");
     files.iter().find(|file| file["role"] == "fingerprints")
@@ -58,7 +57,7 @@ pub fn rows(database: &Database<'_>, fingerprints: &Fingerprints, table: &TableF
     sum
 }
 
-/// The lines of these rows, without their ends.
+/// The lines of these rows, without line ends.
 pub fn lines(
     database: &Database<'_>,
     fingerprints: &Fingerprints,
@@ -90,13 +89,13 @@ fn options(fingerprints: &Fingerprints) -> String {
     settings.map(|(name, value)| format!("-c {name}={value} ")).collect()
 }
 
-/// What of a database is not what the fingerprints say.
+/// How a database differs from the fingerprints.
 pub fn differences(database: &Database<'_>, fingerprints: &Fingerprints) -> Vec<String> {
     let mut differences = Vec::new();
     let conditions = "SELECT c.condition FROM pg_extension e, unnest(e.extconfig, e.extcondition) c(oid, condition)";
     let has_conditions = !database.sql(conditions).is_empty();
     for table in &fingerprints.tables {
-        // Tables of extensions have the rows of their users alone in the dump.
+        // A dump has only the user's rows of tables that belong to extensions.
         let condition = match has_conditions {
             true => database.sql(&format!("{conditions} WHERE c.oid = $q${}$q$::regclass", table.target)),
             false => String::new(),
@@ -133,7 +132,7 @@ pub fn large_objects(database: &Database<'_>) -> LargeObjects {
     objects
 }
 
-/// Every table of a database that has rows of its own, and every sequence, so that it is seen that none is forgotten.
+/// Every table of a database that has rows of its own, and every sequence: the fingerprints must have all of them.
 pub fn is_complete(database: &Database<'_>, fingerprints: &Fingerprints) {
     let through_root: BTreeSet<String> =
         fingerprints.tables.iter().flat_map(|table| table.partitions.iter().map(ToString::to_string)).collect();
@@ -169,7 +168,7 @@ fn connection(cluster: &Cluster) -> Connection {
     }
 }
 
-/// What pgcellar finds in a database of what the fingerprints are of.
+/// What pgcellar reads from a database to compare it with the fingerprints.
 pub fn read_live(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Result<Held, Error> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, moved) = (connection(found.cluster()), Counter::default());
@@ -180,7 +179,7 @@ pub fn read_live(expected: &Fingerprints, found: &Database<'_>, jobs: usize, cou
     runtime.block_on(look(&ask, expected))
 }
 
-/// What pgcellar says of a database by the fingerprints.
+/// Compares a database with the fingerprints, as pgcellar does.
 pub fn compare_live(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Comparison {
     let held = read_live(expected, found, jobs, count).unwrap();
     assert!(matches!(held.large_objects, Objects::All(_)) != count);

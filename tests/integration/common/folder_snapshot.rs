@@ -11,10 +11,10 @@ use super::pgcellar::{Cellar, PROGRAM};
 use super::process::{must, plain};
 use super::tree;
 
-/// Files that are nobody's business: two that look like pgcellar's own, and one that does not.
+/// Foreign files: two are named like pgcellar's own, one is not.
 const FOREIGN: [&str; 3] = ["shop_20200101_000000.dump.gz", "foreign.partial", "notes.txt"];
 
-/// What lies in a backup folder, and what is listed of it.
+/// The files in a backup folder, and the backups that are listed.
 #[derive(Debug)]
 pub struct FolderSnapshot {
     directory: PathBuf,
@@ -24,7 +24,7 @@ pub struct FolderSnapshot {
 }
 
 impl FolderSnapshot {
-    /// Looks at a folder.
+    /// Reads a folder.
     pub fn of(directory: &Path) -> FolderSnapshot {
         FolderSnapshot {
             directory: directory.to_owned(),
@@ -46,7 +46,7 @@ impl FolderSnapshot {
         (cellar, before)
     }
 
-    /// Nothing was added, lost or changed.
+    /// Fails the test if anything was added, lost or changed.
     #[track_caller]
     pub fn is_unchanged(&self) {
         assert_eq!(names(&self.directory), self.names, "other names than before");
@@ -54,14 +54,14 @@ impl FolderSnapshot {
         self.is_listed();
     }
 
-    /// What was listed is whole and still all that is listed, whatever else lies there.
+    /// Fails the test unless the same backups are listed and their files are unchanged. Other files may be there.
     #[track_caller]
     pub fn is_listed(&self) {
         assert_eq!(listed(&self.directory), self.listed, "another list than before");
         self.is_whole();
     }
 
-    /// All is there that was there, with the same bytes, whatever else lies there.
+    /// Fails the test if a file was lost or changed. Other files may be there.
     #[track_caller]
     pub fn is_whole(&self) {
         let now = hashes(&self.directory);
@@ -69,7 +69,7 @@ impl FolderSnapshot {
         assert!(lost.is_empty(), "lost or changed: {lost:?}");
     }
 
-    /// Besides what was there, there are the files of one further backup and nothing else. Returns its id.
+    /// Fails the test unless the files of one further backup were added and nothing else. Returns its id.
     #[track_caller]
     pub fn has_one_more(&self) -> String {
         self.is_whole();
@@ -114,7 +114,7 @@ fn hashes(directory: &Path) -> BTreeMap<PathBuf, u64> {
     hashes
 }
 
-/// The lock's file stays, and tells of its last holder.
+/// The file of the lock stays, and names its last holder.
 fn is_lock(path: &Path) -> bool {
     path == Path::new(".pgcellar.lock")
 }

@@ -1,4 +1,4 @@
-//! A database whose dump comes to a halt in the middle, for as long as the test wants.
+//! A database whose dump halts in the middle, for as long as the test needs.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::cluster::{Cluster, Database};
 use super::pgcellar::Running;
 use super::session::Session;
 
-/// A database with a large table, and behind it one whose only row cannot be read.
+/// A database with a large table, and after it one whose only row cannot be read.
 ///
-/// The row's value lies in the TOAST table, and a session that rebuilds the TOAST table's index keeps everybody from it.
-/// pg_dump's own locks do not meet that lock, so the dump begins, writes the first table, and halts in the second one.
+/// The row's value is in the TOAST table, which is locked by a session that rebuilds its index. pg_dump's own locks do
+/// not conflict with that lock, so the dump begins, writes the first table, and halts in the second one.
 #[derive(Debug)]
 pub struct HaltedDump<'a> {
     database: Database<'a>,
@@ -37,7 +37,7 @@ impl<'a> HaltedDump<'a> {
         &self.database
     }
 
-    /// Waits until the dump stands at the lock, and something of it has come into the folder.
+    /// Waits until the dump waits for the lock, and a part of it is in the folder.
     #[track_caller]
     pub fn wait_for_halt(&self, running: &mut Running, folder: Option<&Path>) {
         let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pgcellar pg_dump' \
@@ -47,7 +47,7 @@ impl<'a> HaltedDump<'a> {
         });
     }
 
-    /// Process IDs of the servers that send the dump.
+    /// Process IDs of the backends that send the dump.
     pub fn backends(&self) -> Vec<rustix::process::Pid> {
         let pids = self.database.sql(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgcellar pg_dump' \
@@ -56,7 +56,7 @@ impl<'a> HaltedDump<'a> {
         pids.lines().filter_map(|pid| pid.parse().ok().and_then(rustix::process::Pid::from_raw)).collect()
     }
 
-    /// Waits until the server has given up the dump. Fails the test if it goes on.
+    /// Waits until the server has ended the dump. Fails the test if it continues.
     #[track_caller]
     pub fn wait_until_given_up(&self) {
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -65,21 +65,21 @@ impl<'a> HaltedDump<'a> {
         }
     }
 
-    /// Ends the servers that send a dump which nobody takes any more: they do not notice while they wait for the lock.
+    /// Ends the backends of a dump whose reader is gone: they do not notice that while they wait for the lock.
     pub fn forget(&self) {
         for backend in self.backends() {
             self.database.sql(&format!("SELECT pg_terminate_backend({}, 10000)", backend.as_raw_nonzero()));
         }
     }
 
-    /// Lets the dump go on.
+    /// Lets the dump continue.
     pub fn release(self) -> Database<'a> {
         drop(self.session);
         self.database
     }
 }
 
-/// A table of 4 MB that no method makes smaller, and one with a value outside of its row.
+/// A table of 4 MB that does not compress, and one with a value in its TOAST table.
 fn fill(database: &Database<'_>) {
     database.sql(
         "CREATE TABLE a_first AS SELECT n, (SELECT string_agg(encode(sha256((n::text || ':' || k)::bytea), 'base64'), '') \
@@ -89,7 +89,7 @@ fn fill(database: &Database<'_>) {
     );
 }
 
-/// Whether a file that is not whole yet has something in it.
+/// Whether an unfinished file is not empty.
 fn has_grown(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {

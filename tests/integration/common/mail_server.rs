@@ -1,4 +1,4 @@
-//! A real mail server (aiosmtpd), and what came to it.
+//! A real mail server (aiosmtpd), and the mails that it received.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::process::{must, new_folder, plain};
 use super::tls::Certificates;
 
-/// Name and password of a server that wants a login.
+/// User name of a server that requires a login.
 pub const USER: &str = "keeper@example.org";
-/// The password.
+/// Its password.
 pub const PASSWORD: &str = "s3cr3t-of-the-mail";
 
 const SERVER: &str = include_str!("mail_server/server.py");
@@ -27,7 +27,7 @@ pub struct MailServer {
     port: u16,
 }
 
-/// How a server is to be.
+/// Options of a server.
 #[derive(Debug)]
 pub struct MailServerOptions(Value);
 
@@ -42,19 +42,19 @@ fn modules() -> &'static Path {
 }
 
 impl MailServerOptions {
-    /// A server that encrypts nothing and wants no login.
+    /// A server without encryption and without login.
     pub fn plain() -> MailServerOptions {
         MailServerOptions(json!({ "tls": "none" }))
     }
 
-    /// A server that wants STARTTLS (`starttls`) or TLS from the first byte on (`implicit`), and then a login.
+    /// A server that requires STARTTLS (`starttls`) or TLS from the first byte on (`implicit`), and then a login.
     pub fn encrypted(tls: &str, certificates: &Certificates, name: &str) -> MailServerOptions {
         let manner = MailServerOptions(json!({ "tls": tls, "user": USER, "password": PASSWORD }));
         manner.with("certificate", certificates.certificate(name)).with("key", certificates.key(name))
     }
 
-    /// Changes something: `refuse` (addresses), `refuse_sender`, `refuse_message` (the answer), `greylist` (how many
-    /// recipients are put off), `hide_login` (where there is no TLS), `port`.
+    /// Sets an option: `refuse` (addresses), `refuse_sender`, `refuse_message` (the answer), `greylist` (how many
+    /// recipients are deferred), `hide_login` (without TLS), `port`.
     pub fn with(mut self, name: &str, value: impl serde::Serialize) -> MailServerOptions {
         self.0[name] = serde_json::to_value(value).unwrap();
         self
@@ -99,7 +99,7 @@ impl MailServer {
         files.iter().map(|file| Mail(serde_json::from_slice(&fs::read(file).unwrap()).unwrap())).collect()
     }
 
-    /// The one mail that came, whose form must be right.
+    /// The only mail so far, which must be well-formed.
     #[track_caller]
     pub fn only_mail(&self) -> Mail {
         let mut mails = self.mails();
@@ -117,7 +117,7 @@ impl Drop for MailServer {
     }
 }
 
-/// A mail that came, as Python's MIME parser reads it.
+/// A mail, as Python's MIME parser reads it.
 #[derive(Debug)]
 pub struct Mail(pub Value);
 
@@ -149,7 +149,7 @@ impl Mail {
         self.header("Subject")
     }
 
-    /// What every mail of ours must be.
+    /// Fails the test unless the mail has the form that all mails of pgcellar have.
     #[track_caller]
     pub fn is_well_formed(&self) {
         assert_eq!(self.0["defects"], json!([]), "{:#}", self.0);

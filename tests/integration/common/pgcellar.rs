@@ -19,7 +19,7 @@ use super::process::{Sweeper, hand_over, must, new_folder, plain, unprivileged};
 /// The program that cargo built for these tests.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
 
-/// No run of these tests takes nearly as long; one that does hangs.
+/// Far more than any run of these tests takes: a run that takes longer hangs.
 const USUAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// Exit codes, as sysexits.h names them.
@@ -30,13 +30,13 @@ pub mod exit {
     pub const DATAERR: i32 = 65;
     /// There is no such backup.
     pub const NOINPUT: i32 = 66;
-    /// The server is out of reach.
+    /// The server cannot be reached.
     pub const UNAVAILABLE: i32 = 69;
     /// The system refuses a resource, or a program is missing.
     pub const SYSTEM: i32 = 71;
     /// A file cannot be written.
     pub const CANTCREAT: i32 = 73;
-    /// Somebody else holds the lock.
+    /// Another process holds the lock.
     pub const TEMPFAIL: i32 = 75;
     /// The server refuses.
     pub const NOPERM: i32 = 77;
@@ -44,7 +44,7 @@ pub mod exit {
     pub const CONFIG: i32 = 78;
 }
 
-/// A backup folder of the test's own, with the settings that reach a cluster. It goes with the test.
+/// A backup folder of the test's own, with the settings to connect to a cluster. It is removed when it is dropped.
 #[derive(Debug)]
 pub struct Cellar {
     folder: tempfile::TempDir,
@@ -135,7 +135,25 @@ impl Cellar {
         manifests.remove(0)
     }
 
-    /// What `list --json` prints.
+    /// Backs up `DB_NAME` as the user who runs drills, and returns the manifest.
+    pub fn back_up_for_drill(&self) -> Value {
+        self.run(["backup", "--json"]).by_unprivileged_user().succeeds().json()[0].clone()
+    }
+
+    /// Replaces the archive of a backup by another one's, with correct checksums.
+    pub fn replace_archive(&self, id: &str, by: &str) {
+        let path = |id: &str| self.backup_dir().join(format!("{id}.manifest.json"));
+        let read = |id: &str| -> Value { serde_json::from_slice(&std::fs::read(path(id)).unwrap()).unwrap() };
+        let (mut manifest, other) = (read(id), read(by));
+        let archive = |manifest: &Value| self.backup_dir().join(manifest["files"][0]["key"].as_str().unwrap());
+        std::fs::copy(archive(&other), archive(&manifest)).unwrap();
+        for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
+            manifest["files"][0][field] = other["files"][0][field].clone();
+        }
+        std::fs::write(path(id), manifest.to_string()).unwrap();
+    }
+
+    /// The output of `list --json`.
     pub fn list(&self) -> Vec<Value> {
         self.run(["list", "--json"]).succeeds().json().as_array().cloned().expect("an array")
     }
@@ -189,7 +207,7 @@ impl Run {
         self
     }
 
-    /// Runs to the end, whatever it is.
+    /// Runs to the end, with any exit code.
     pub fn finish(self) -> Outcome {
         self.start().wait()
     }
@@ -202,8 +220,8 @@ impl Run {
         outcome
     }
 
-    /// Runs to the end, which must be this exit code (see [`exit`]). A failure must say what is wrong on stderr, and must
-    /// not say the password.
+    /// Runs to the end, which must be this exit code (see [`exit`]). A failure must have a message on stderr without
+    /// the password.
     #[track_caller]
     pub fn fails(self, code: i32) -> Outcome {
         let outcome = self.finish();
@@ -232,7 +250,7 @@ impl Run {
     }
 }
 
-/// A copy of the program: the build folder may lie where only its owner may look.
+/// A copy of the program: only the owner may be allowed to read the build folder.
 fn program_for_everybody() -> &'static Path {
     static COPY: OnceLock<(PathBuf, Sweeper)> = OnceLock::new();
     let make = || {
@@ -277,14 +295,14 @@ impl Running {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits until stderr has this text in it. Fails the test when the run ends or its time is over before.
+    /// Waits until stderr contains this text. Fails the test if the run ends or exceeds its limit before.
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) {
         let seen = self.stderr.wait_for(text, self.remaining());
         assert!(seen, "{text:?} never came on stderr of {}:\n{}", self.what, self.stderr.text());
     }
 
-    /// Waits until `condition` holds, while the run goes on. Fails the test when the run ends or its time is over before.
+    /// Waits until `condition` holds. Fails the test if the run ends or exceeds its limit before.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         while !condition() {
@@ -360,7 +378,7 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// Fails the test unless stderr has this text in it.
+    /// Fails the test unless stderr contains this text.
     #[track_caller]
     pub fn says(self, text: &str) -> Outcome {
         assert!(self.stderr.contains(text), "nothing says {text:?}: {self}");
@@ -378,7 +396,7 @@ impl std::fmt::Display for Outcome {
 /// The bytes of a stream so far, and whether that is all.
 type Progress = (Vec<u8>, bool);
 
-/// A stream that a thread reads to its end, so that the program never waits for us.
+/// A stream that a thread reads to its end, so that the program never blocks on it.
 #[derive(Debug)]
 struct Collected {
     state: Arc<(Mutex<Progress>, Condvar)>,
@@ -416,7 +434,7 @@ impl Collected {
         has_text(&collected.0)
     }
 
-    /// All of it. Children of a program that was killed may hold the stream open for a while; they do not count.
+    /// All of it. Children of a killed program may hold the stream open for a while; they are not waited for.
     fn finish(self) -> String {
         let collected = self.state.0.lock().unwrap();
         drop(self.state.1.wait_timeout_while(collected, Duration::from_secs(2), |collected| !collected.1));

@@ -49,7 +49,7 @@ fn clear_environment(command: &mut Command) {
         .env("LANG", "C.UTF-8");
 }
 
-/// Runs a command to its end and returns its stdout; fails the test, with what it said, unless it exited 0.
+/// Runs a command to its end and returns its stdout; fails the test with its stderr unless it exited 0.
 pub fn must(command: &mut Command) -> String {
     attempt(command).unwrap_or_else(|complaint| panic!("{complaint}"))
 }
@@ -73,7 +73,7 @@ pub fn hand_over(path: &Path) {
     }
 }
 
-/// A new folder, in memory where there is room and programs can be run from there: nothing in it waits for a disk.
+/// A new folder, in memory if there is room and programs can be run from there, so that no test waits for a disk.
 pub fn new_folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let fits = rustix::fs::statvfs(memory).is_ok_and(|memory| {
@@ -83,7 +83,7 @@ pub fn new_folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in(parent).unwrap()
 }
 
-/// Removes a folder when this process is gone, however it ends: what all tests share is never dropped.
+/// Removes a folder when this process ends in any way: what all tests share is in statics, which are never dropped.
 #[derive(Debug)]
 pub struct Sweeper {
     /// The sweeper waits for the end of this pipe.
@@ -103,7 +103,7 @@ impl Sweeper {
     }
 }
 
-/// The largest resident size of a process, in bytes, looked at until it ends (`VmHWM`, `proc_pid_status(5)`).
+/// The largest resident size of a process until it ends, in bytes (`VmHWM`, `proc_pid_status(5)`).
 pub fn peak_memory(process: Pid) -> u64 {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());
     let mut peak = 0;

@@ -1,4 +1,4 @@
-//! Who descends from a process, and who of them still lives (`proc_pid_stat(5)`).
+//! The descendants of a process, and which of them still run (`proc_pid_stat(5)`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-/// A process as it was seen: a number that is used again later belongs to another one.
+/// A process, told from later ones with the same ID by its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its ID.
     pub pid: Pid,
     /// Name of its program, shortened by the kernel to 15 bytes.
     pub name: String,
@@ -20,7 +20,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with this number, if it lives.
+    /// The process with this ID, if it runs.
     pub fn of(pid: Pid) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
         let (start, rest) = stat.rsplit_once(") ")?;
@@ -32,7 +32,7 @@ impl Process {
             parent: fields.get(1)?.parse().ok()?,
             started: (*fields.get(19)?).to_owned(),
         };
-        // What is dead and waits for its parent's look does nothing any more.
+        // A zombie has ended.
         (process.state != "Z" && process.state != "X").then_some(process)
     }
 
@@ -60,7 +60,7 @@ pub fn descendants(pid: Pid) -> Vec<Process> {
     all.values().filter(descends).cloned().collect()
 }
 
-/// Waits until none of them lives. Fails the test if one stays.
+/// Waits until all of them have ended. Fails the test if one does not.
 #[track_caller]
 pub fn wait_until_gone(processes: &[Process]) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -74,7 +74,7 @@ pub fn wait_until_gone(processes: &[Process]) {
     }
 }
 
-/// None of them lives.
+/// Fails the test if one of them runs.
 #[track_caller]
 pub fn are_gone(processes: &[Process]) {
     let living: Vec<&Process> = processes.iter().filter(|process| process.lives()).collect();

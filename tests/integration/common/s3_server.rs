@@ -45,7 +45,7 @@ pub struct S3Server {
     child: Child,
     port: u16,
     tls_port: u16,
-    // Goes after the child.
+    // Dropped after the child.
     folder: tempfile::TempDir,
     _sweeper: Sweeper,
 }
@@ -53,7 +53,7 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a server and waits until it answers.
     pub fn start() -> S3Server {
-        // Between the choice of a port and its use another program can take it.
+        // Another program may take the port before it is used.
         (0..5).find_map(|_| S3Server::try_start()).expect("SeaweedFS does not start")
     }
 
@@ -107,7 +107,7 @@ impl S3Server {
         panic!("SeaweedFS is not ready after 30 seconds: {}", &log[log.len().saturating_sub(3000)..]);
     }
 
-    /// Ready is a server that can make a bucket and put an object into it.
+    /// A server is ready when it can make a bucket and put an object into it.
     fn is_ready(&self) -> bool {
         let client = self.client(OWNER);
         wait(async {
@@ -153,7 +153,7 @@ impl S3Server {
         settings(&self.endpoint(), bucket, OWNER)
     }
 
-    /// A plain client of the server, to look at what the store did and to do what the store does not.
+    /// A plain client of the server, for what the store does not offer.
     pub fn client(&self, identity: Identity) -> Client {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https();
@@ -217,7 +217,8 @@ fn identities_json() -> String {
     .to_string()
 }
 
-/// Starts a child that the kernel ends with this process: its signal comes when the thread ends that started the child.
+/// Starts a child that the kernel kills with this process. The signal is sent when the thread that started the child
+/// ends.
 fn spawn_for_the_process(mut command: Command) -> Child {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -258,7 +259,7 @@ fn make_certificates(folder: &Path) {
     make("server", "/CN=localhost", "subjectAltName=DNS:localhost", true);
 }
 
-/// Different ports that nobody listens on now.
+/// Different ports that are free at the moment.
 fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
     listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()

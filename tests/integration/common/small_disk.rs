@@ -1,4 +1,4 @@
-//! A small file system in memory that no other process sees, and that goes with the test however it ends.
+//! A small file system in memory that no other process sees. It ends with the test process.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl SmallDisk {
         SmallDisk { holder, path: PathBuf::from(path) }
     }
 
-    /// Where it is, for everybody who may look into the holder.
+    /// Its path, for every process that may read the holder's root.
     pub fn path(&self) -> &Path {
         &self.path
     }

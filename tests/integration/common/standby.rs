@@ -79,7 +79,7 @@ impl Standby {
 
 impl Drop for Standby {
     fn drop(&mut self) {
-        // Not the wrapper of another release's programs, which may have been started with the signal ignored.
+        // The server itself, not its wrapper, which may ignore the signal.
         let state = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
         let postmaster = state.lines().next().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
         let _ = kill_process(postmaster.unwrap_or(Pid::from_child(&self.server)), Signal::QUIT);

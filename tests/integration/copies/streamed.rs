@@ -1,4 +1,4 @@
-//! Backups that go straight to the bucket: no byte of them is on the local disk.
+//! Backups written directly to the bucket, without a byte on the local disk.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,21 +15,21 @@ use crate::common::process::{new_folder, peak_memory, plain};
 use crate::common::proxies::StallingProxy;
 use crate::common::{Cellar, Cluster, Database, Version, compare, everything, exit, keys, tree};
 
-/// The bound on a backup's memory, whatever its size.
+/// The limit for a backup's memory, whatever its size.
 const MEMORY: u64 = 150_000_000;
 
 fn straight(bucket: &Bucket, cellar: Cellar, database: &Database<'_>) -> Cellar {
     bucket.copies(cellar).with("DB_NAME", database.name()).with("BACKUP_DIR", "")
 }
 
-/// A database whose dump halts after some parts of its upload are in the bucket already.
+/// A database whose dump halts after some parts of its upload are in the bucket.
 fn halted_dump(cluster: &Cluster) -> HaltedDump<'_> {
     let halted = HaltedDump::new(cluster);
     halted.database().sql("CREATE TABLE a AS SELECT n, repeat('x', 1000000) FROM generate_series(1, 40) n");
     halted
 }
 
-/// Starts a backup straight to the bucket, and waits until it stands still with an upload that was begun.
+/// Starts a backup to the bucket, and waits until it halts with an unfinished upload.
 fn halted_run(cellar: &Cellar, halted: &HaltedDump<'_>, bucket: &Bucket) -> Running {
     let mut running = cellar.run(["backup"]).env("BACKUP_COMPRESSION", "none").start();
     halted.wait_for_halt(&mut running, None);
@@ -37,7 +37,7 @@ fn halted_run(cellar: &Cellar, halted: &HaltedDump<'_>, bucket: &Bucket) -> Runn
     running
 }
 
-/// A cellar whose folder has what the bucket has.
+/// A cellar whose folder has the contents of the bucket.
 fn downloaded(bucket: &Bucket, cluster: &Cluster) -> Cellar {
     let cellar = Cellar::new(cluster);
     bucket.download(&cellar.backup_dir());
@@ -70,7 +70,7 @@ fn every_stream_arrives_complete_and_is_restored() {
     }
 }
 
-/// The kernel refuses every process of the run a file of more than a kilobyte: the lock's has some bytes.
+/// The kernel refuses files of more than a kilobyte to every process of the run; the lock file is smaller.
 #[test]
 fn no_byte_is_written_to_the_local_disk() {
     let cluster = Cluster::shared(Version::V15);
@@ -129,7 +129,7 @@ fn a_killed_server_leaves_nothing() {
     for backend in halted.backends() {
         kill_process(backend, Signal::KILL).unwrap();
     }
-    // It would be begun again.
+    // The backup would be repeated.
     running.wait_for_stderr("trying again in 2 s");
     running.signal(Signal::TERM);
     let outcome = running.wait();
@@ -150,7 +150,7 @@ fn a_signal_midway_leaves_nothing() {
     }
 }
 
-/// The announcement is on its way to the bucket, and arrives when the run has been told to stop.
+/// The announcement arrives in the bucket after the run got its signal.
 #[test]
 fn a_signal_while_the_name_is_announced() {
     let cluster = Cluster::shared(Version::V15);

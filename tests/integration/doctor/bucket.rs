@@ -1,4 +1,4 @@
-//! The bucket: whether the key works, the bucket is there, and what the key may do. Nothing stays there.
+//! The bucket: the key, the bucket, and the key's permissions. No object is left behind.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn run(cellar: &Cellar, bucket: &Bucket) -> Run {
         .env("AWS_SECRET_ACCESS_KEY", OWNER.secret)
 }
 
-/// Everything that is in a bucket: keys of objects, of whatever name, and of begun uploads.
+/// Everything in a bucket: keys of objects with any name, and of unfinished uploads.
 fn everything(server: &S3Server, bucket: &str) -> Vec<String> {
     let client = server.client(OWNER);
     let objects = wait(client.list_objects_v2().bucket(bucket).send()).unwrap();
@@ -156,7 +156,7 @@ fn no_object_version_is_left_in_a_versioned_bucket() {
 #[test]
 fn the_test_object_is_always_removed() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    // The server breaks down in the middle, and gets up again.
+    // The server fails midway and recovers.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {
         match seen.method == "GET" && seen.target.contains("doctor") {
             true => Fault::Answer(500, "InternalError"),
@@ -166,7 +166,7 @@ fn the_test_object_is_always_removed() {
     let broken = run(&cellar, &bucket).env("AWS_ENDPOINT_URL", proxy.endpoint());
     Told::by(broken, exit::UNAVAILABLE).says("s3", "read", "FAILED", &[]).says("s3", "delete", "OK", &[]);
     is_empty(&bucket);
-    // It is told to stop while the object is there.
+    // A signal while the object is there.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {
         match seen.method == "GET" && seen.target.contains("doctor") {
             true => Fault::Delay(Duration::from_secs(20)),

@@ -36,7 +36,7 @@ fn connecting_to_the_server() {
         &["/nowhere/.s.PGSQL", "is a server running on this host"],
     );
     Told::by(run().env("DB_PORT", "x"), exit::CONFIG).says("database", "settings", "FAILED", &["DB_PORT (--port)"]);
-    // A database that is missing is told beside those that are there.
+    // A missing database is reported beside the existing ones.
     let both = run().env("DB_NAME", format!("{}, no such cellar", shop.name()));
     Told::by(both, exit::NOINPUT)
         .says("database", "login", "OK", &[])
@@ -60,7 +60,8 @@ fn tls_and_the_password_file() {
     Told::by(run, exit::UNAVAILABLE).says("database", "login", "FAILED", &["certificate", "DB_SSLROOTCERT"]);
 }
 
-/// A role without rights is told all that it lacks, with the statements that give it; with them, all is well.
+/// For a role without privileges all missing ones are reported, with the statements that grant them; after these all
+/// checks pass.
 #[test]
 fn a_role_that_cannot_read_everything() {
     let cluster = Cluster::start(Version::V15);
@@ -86,7 +87,7 @@ fn a_role_that_cannot_read_everything() {
         )
         .says("database", "'shop'", "FAILED", &["row-level security", "1 table: public.ruled", "BYPASSRLS"])
         .says("database", "'shop'", "FAILED", &["1 large object", "lo_compat_privileges"]);
-    // What the doctor says of it is so.
+    // A backup fails as the doctor says.
     cellar.run(["backup"]).fails(exit::NOPERM);
     shop.sql(&report.all("database", "role")[0]["mend"].as_str().unwrap().replace("as a superuser: ", ""));
     Told::by(run(), 0)
@@ -103,7 +104,7 @@ fn a_role_that_cannot_read_everything() {
     );
 }
 
-/// A backup holds its snapshot while pg_dump reads: one session is not enough, and it is not max_connections that is too low.
+/// A backup holds its snapshot while pg_dump reads, so one session is not enough although max_connections suffices.
 #[test]
 fn connection_limits() {
     for version in [Version::V15, Version::V18].into_iter().filter(|version| version.is_covered()) {
@@ -119,7 +120,7 @@ fn connection_limits() {
             let _ = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
             let report = Told::by(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
             report.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
-            // Refused at the door.
+            // Refused at the login.
             limit(0);
             let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(&mend);
             assert!(!outcome.stderr.contains("max_connections"), "{outcome}");
@@ -135,7 +136,7 @@ fn connection_limits() {
     }
 }
 
-/// A provider's server has no superuser for its customers.
+/// A managed server has no superuser for its customers.
 #[test]
 fn grants_on_a_managed_server() {
     let cluster = Cluster::start(Version::V15);
@@ -172,7 +173,7 @@ fn unsuitable_programs() {
     fs::remove_file(programs.path().join("pg_restore")).unwrap();
     let half = run(&cellar).env("PG_BINDIR", programs.path());
     Told::by(half, exit::SYSTEM).says("programs", "pg_restore", "FAILED", &["no such file"]);
-    // Without the server it is said what is there, and what failed.
+    // Without the server, the installed programs and the failure are reported.
     Told::by(run(&cellar).env("DB_PASSWORD", "wrong"), exit::NOPERM)
         .says("programs", "version", "SKIPPED", &["pg_dump 15"])
         .says("database", "login", "FAILED", &["password authentication failed"]);
@@ -191,7 +192,7 @@ fn a_full_disk() {
         .says("backups", "disk", "WARNING", &["in memory"]);
     cellar.back_up(large.name());
     let free = rustix::fs::statvfs(disk.path()).unwrap();
-    // All but a few blocks.
+    // All space except a few blocks.
     let rest = (free.f_bavail.saturating_sub(4) * free.f_frsize) as usize;
     fs::write(disk.path().join("filler"), vec![0; rest]).unwrap();
     Told::by(cellar.run(["doctor", "backups"]), exit::CANTCREAT).says("backups", "write", "OK", &[]).says(

@@ -1,4 +1,4 @@
-//! The mail server, which is asked and gets no mail.
+//! The mail server, which is tested without sending a mail.
 
 use super::*;
 use crate::common::cluster::free_port;

@@ -1,14 +1,14 @@
-//! A sandbox that waits at a socket, in folders where its user has other files too.
+//! A sandbox that listens on a socket, in a folder where its user has other files too.
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::*;
 
-/// Code that leaves folders deeper than any path beside the cluster, and says that it ran.
+/// Code that leaves folders with paths longer than PATH_MAX beside the cluster, and a mark that it ran.
 const BURY: &str = r#"perl -e 'chdir "../../.."; mkdir "ran"; for (1 .. 30) { mkdir "d" x 200; chdir "d" x 200 } mkdir "x"; mkdir "x/y"; chmod 0, "x"'"#;
 
-/// A sandbox at a socket in the folder of backups, as one that has them and the user in common.
+/// A sandbox at a socket in the folder of backups, which it shares with the backup's user.
 fn listen(cellar: &Cellar) -> (Running, PathBuf) {
     let socket = cellar.backup_dir().join("drill.socket");
     let arguments = ["drill-sandbox".as_ref(), "--listen".as_ref(), socket.as_os_str()];
@@ -35,7 +35,7 @@ fn a_sandbox_empties_only_its_own_folder() {
          $$ BEGIN COPY (SELECT 1) TO PROGRAM '{program}'; RETURN true; END $$"
     ));
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let given = cellar.drill_dir();
     let photos = given.join("photos");
     let keep = |name: &str| {
@@ -58,7 +58,7 @@ fn a_sandbox_empties_only_its_own_folder() {
     there.sort();
     assert_eq!(there, ["after", "before", &own, "photos"]);
     assert!(photos.join("before").exists() && photos.join("after").exists());
-    // What it cannot remove ends no more than the drill.
+    // A file that it cannot remove ends only the drill.
     if rustix::process::geteuid().is_root() {
         let foreign = given.join(own).join("foreign");
         fs::create_dir_all(foreign.join("deep")).unwrap();
@@ -75,7 +75,7 @@ fn a_sandbox_empties_only_its_own_folder() {
 fn the_monitor_reports_a_sandbox_that_hangs_up_twice() {
     let database = small("drill_hung_up");
     let cellar = cellar(&database);
-    back_up(&cellar);
+    cellar.back_up_for_drill();
     let socket = cellar.scratch().join("hangs-up.socket");
     let listener = UnixListener::bind(&socket).unwrap();
     hand_over(&socket);

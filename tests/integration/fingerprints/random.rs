@@ -1,4 +1,4 @@
-//! Random tables: what a backup records of them is what a restore brings back, and any change of a row is seen.
+//! Random tables: their fingerprints equal those of the restored tables, and any change of a row is detected.
 
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ const CHARACTERS: [char; 20] = [
     'ö', '🍷',
 ];
 
-/// Values as they are written in quotes; none is NULL.
+/// Values as quoted literals; None is NULL.
 type Row = Vec<Option<String>>;
 
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ fn sorted(database: &Database<'_>, fingerprints: &Fingerprints, table: &TableFin
     lines
 }
 
-/// Changes a table of the database in each way, and back again. Says which of the changes have changed its rows.
+/// Makes each change in a table and reverts it. Returns the changes that altered its rows.
 fn changed(
     database: &Database<'_>,
     fingerprints: &Fingerprints,
@@ -193,7 +193,7 @@ fn random_tables_are_restored_and_every_change_is_detected() {
     assert!(seen.get().iter().all(|times| *times > 0), "not every kind of change has changed anything: {seen:?}");
 }
 
-/// A name as pg_dump writes it, in quotes only where it needs some.
+/// A name as pg_dump writes it, in quotes only if they are needed.
 fn quoted(name: &str) -> String {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase());
     if is_plain { name.to_owned() } else { quote_identifier(name) }

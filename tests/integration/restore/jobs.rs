@@ -14,7 +14,7 @@ use crate::common::process::{is_root, must, new_folder, plain};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 use crate::restore::{child, slow};
 
-/// Databases that this target's restores have left.
+/// Databases left by restores into this target.
 fn left(cluster: &Cluster, target: &str) -> String {
     let query = format!(
         "SELECT string_agg(datname, ' ') FROM pg_database WHERE datname = '{target}' OR starts_with(datname, '{target}_restoring_')"
@@ -22,7 +22,7 @@ fn left(cluster: &Cluster, target: &str) -> String {
     cluster.sql("postgres", &query)
 }
 
-/// A folder in memory, which goes with the test.
+/// A temporary folder in memory.
 fn memory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in("/dev/shm").unwrap()
 }
