@@ -1,4 +1,4 @@
-//! Mail gets out, or it is told at which step it is held up: against a real mail server, and against some that are none.
+//! Mail is sent, or the failing step is reported: with a real mail server, and with servers that are none.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ fn held_up(run: Run, code: i32, step: &str) -> Outcome {
     outcome
 }
 
-/// A port on which each connection is handled by this.
+/// A port whose connections are handled by this function.
 fn strange_server(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -48,7 +48,7 @@ fn each_step_of_a_mail_is_reported() {
         let mail = mail_server.only_mail();
         assert_eq!(mail.to(), ["joerg@example.org", "ops@example.org"]);
         assert_eq!(mail.header("To"), "Jörg Größe <joerg@example.org>, ops@example.org");
-        // Servers with a login mostly want its address as the sender.
+        // Servers with a login usually require its address as the sender.
         assert_eq!(mail.0["from"], USER);
         assert_eq!(mail.header("From"), format!("pgcellar <{USER}>"));
         assert!(mail.0["encrypted"] == true && mail.0["authenticated"] == true, "{:#}", mail.0);
@@ -85,7 +85,7 @@ fn an_unused_credential_is_named() {
     let outcome =
         run().fails(exit::CONFIG).says("/etc/credstore.encrypted/pgcellar.shop.smtp-password is not looked for");
     assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
-    // What another place has is used.
+    // The other source is used.
     run().env("SMTP_PASS", PASSWORD).fails(exit::UNAVAILABLE);
 }
 
@@ -138,7 +138,7 @@ fn tls_failures() {
     held_up(run(), exit::UNAVAILABLE, "TLS: the server offers no STARTTLS").says("SMTP_TLS=tls");
     held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not speak TLS at once");
     assert!(mail_server.mails().is_empty());
-    // Somebody on the way, who cannot encrypt, sends answers in the clear for later.
+    // An attacker injects plaintext answers before the TLS handshake.
     let port = strange_server(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let _ = stream.write_all(b"220 mail.test\r\n");
@@ -160,7 +160,7 @@ fn refusals_of_the_server() {
     held_up(run(&mail_server), exit::NOPERM, "sender: 553 5.7.1").says("SMTP_FROM");
     let mail_server = MailServer::start(MailServerOptions::plain().with("refuse", ["ops@example.org"]));
     held_up(run(&mail_server), exit::NOPERM, "ops@example.org: mail server localhost").says("recipient: 550 5.1.1");
-    // The others get it, and it is told who did not.
+    // The other recipients get it, and the refused one is reported.
     let some = run(&mail_server).env("NOTIFICATION_EMAIL", "a@example.org, ops@example.org, b@example.org");
     held_up(some, exit::NOPERM, "ops@example.org: mail server");
     assert_eq!(mail_server.only_mail().to(), ["a@example.org", "b@example.org"]);

@@ -1,4 +1,4 @@
-//! Settings with a wrong name: they are told once, and what they should hold back is not done.
+//! Settings with a misspelt name: they are reported once, and actions that they might restrict are not done.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use crate::common::backup_folder::BackupFolder;
 use crate::common::process::new_folder;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// How often a run names a variable on a line of its log.
+/// How many lines of a run's log name a variable.
 fn lines(stderr: &str, name: &str) -> usize {
     stderr.lines().filter(|line| line.contains(&format!(" {name} is ignored"))).count()
 }
@@ -63,13 +63,13 @@ fn a_misspelt_retention_rule_removes_nothing() {
         cellar.list().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
     assert_eq!(left(&backups.cellar), all);
-    // One that is spelt right holds, and so does an empty one.
+    // A correctly spelt setting applies, even if it is empty.
     run(&[], "RETENTION_DAYS").env("BACKUP_RETENTION_DAYS", "15").succeeds();
     run(&[], "BACKUP_RETENTION").env("BACKUP_RETENTION", "").env("BACKUP_RETENTION_DAYS", "15").succeeds();
     assert!(left(&backups.cellar).len() < all.len());
 }
 
-/// Without its URL the server would be Amazon's: the backup is made, and nothing is sent.
+/// Without the URL the server would be Amazon's: the backup is made, and nothing is sent.
 #[test]
 fn a_misspelt_endpoint_fails_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
@@ -77,14 +77,14 @@ fn a_misspelt_endpoint_fails_only_the_copy() {
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");
     let cellar = Cellar::new(cluster).with("DB_NAME", shop.name()).with("AWS_S3_BUCKET", "backups");
     let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
-    // A request would go through it, and be told as one that was refused.
+    // A request would go through this proxy, and be reported as refused.
     let cellar = cellar.with("HTTPS_PROXY", "http://127.0.0.1:1");
     let outcome = cellar.run(["backup"]).env("AWS_ENDPOINT", "https://minio.example.org").fails(exit::CONFIG);
     let outcome = outcome.says("AWS_ENDPOINT is set").says("rename AWS_ENDPOINT to AWS_ENDPOINT_URL");
     assert!(!outcome.stderr.contains("127.0.0.1:1"), "{outcome}");
     let listed = cellar.run(["list", "--store", "local", "--json"]).succeeds().json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
-    // With the right one beside it, nothing is held back.
+    // With the correct setting beside it, nothing is withheld.
     let outcome =
         cellar.run(["list", "--store", "s3"]).env("AWS_ENDPOINT", "x").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     outcome.fails(exit::UNAVAILABLE);
@@ -111,7 +111,7 @@ fn every_misspelt_name_of_a_file_is_reported() {
     }
 }
 
-/// What `make start` asks: of the values it has nothing.
+/// The check of `make start`, which gets no values.
 #[test]
 fn only_names_are_checked_in_a_compose_file() {
     let cellar = Cellar::unconnected();
@@ -137,7 +137,7 @@ fn only_names_are_checked_in_a_compose_file() {
         refused.stdout.contains(".env:1: BACKUP_RETENTION_DAY: ") && refused.stdout.contains("BACKUP_RETENTION_DAYS?"),
         "{refused}"
     );
-    // What an app calls so never reaches the container.
+    // A variable of the application never reaches the container.
     let of_an_app = check("RETENTION_DAYS=30\nAWS_S3_ENDPOINT=https://s3.example.org\nAWS_ENDPOINT_URLS=x\n");
     assert_eq!(of_an_app.code(), Some(0), "{of_an_app}");
     assert!(of_an_app.stdout.contains(".env:1: warning: RETENTION_DAYS: "), "{of_an_app}");
@@ -153,7 +153,7 @@ fn only_names_are_checked_in_a_compose_file() {
     assert_eq!(latin.stdout, "", "{latin}");
 }
 
-/// What `make start` hands on of `.env`: names, and nothing of the values, however they are written.
+/// What `make start` passes on from `.env`: names without values, however these are written.
 #[test]
 fn no_value_of_a_compose_file_is_passed_on() {
     let folder = new_folder();

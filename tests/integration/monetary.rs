@@ -1,7 +1,7 @@
-//! Amounts of money: pg_dump writes them in its session's `lc_monetary`, and does not write which one that is.
+//! The type money: pg_dump writes amounts in its session's `lc_monetary`, and does not record that setting.
 //!
-//! A bare system has no locale but C's, by all of whose names amounts look alike. So a constraint looks at the name that
-//! the rows are loaded with.
+//! A bare system has only the C locale, whose names all format amounts alike. So a constraint checks the name in effect
+//! when the rows are loaded.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit};
 /// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
-/// A database whose rows are loaded with its own locale or not at all. The cluster's is C.UTF-8.
+/// A database whose rows can be loaded only with its own locale. The cluster's is C.UTF-8.
 fn prices(purpose: &str) -> Database<'static> {
     let database = Cluster::shared(Version::V15).create(purpose);
     database.sql(&format!(
@@ -58,7 +58,7 @@ fn sha256(path: &Path) -> String {
     must(plain("sha256sum").arg(path)).split(' ').next().unwrap().to_owned()
 }
 
-/// Says in the fingerprints that amounts were written in a locale that no host has.
+/// Changes the fingerprints as if amounts were written in a locale that no host has.
 fn written_elsewhere(cellar: &Cellar, manifest: &Value) {
     let (mut manifest, folder) = (manifest.clone(), cellar.backup_dir());
     let files = manifest["files"].as_array_mut().unwrap();
@@ -98,7 +98,7 @@ fn amounts_unreadable_on_this_host_do_not_fail_the_backup() {
     written_elsewhere(&cellar, &manifest);
     let drill = || cellar.run(["drill", "--unisolated", "--json", "latest"]).by_unprivileged_user();
     drill().fails(OSFILE).says("the host lacks their locale 'xx_XX.X'").says("cannot be drilled here");
-    // What cannot be read in another locale is refused, or differs.
+    // Amounts that cannot be read in another locale are refused, or differ.
     let archive = cellar.backup_dir().join(manifest["files"][0]["key"].as_str().unwrap());
     let bytes = fs::read(&archive).unwrap();
     let at = bytes.windows(6).position(|text| text == b"$1.00\n").unwrap();

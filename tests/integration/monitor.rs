@@ -1,4 +1,4 @@
-//! What `monitor check` finds, and with which exit status.
+//! The findings of `monitor check`, and its exit status.
 
 use std::fs;
 use std::io::Write;
@@ -23,8 +23,8 @@ const WARNING: i32 = 1;
 const CRITICAL: i32 = 2;
 const UNKNOWN: i32 = 3;
 
-/// A folder without a server: no database is configured, so those that have backups should go on having some. How full
-/// the disk of the tests is, is another question.
+/// A folder without a server: no database is configured, so the databases with backups are monitored. The free space of
+/// the tests' disk does not count.
 fn folder() -> Cellar {
     Cellar::unconnected().on_disk().with("MONITOR_MIN_FREE", "0")
 }
@@ -33,7 +33,7 @@ fn check(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check"])
 }
 
-/// Runs a check, and compares the verdict and the names of the checks that found something.
+/// Runs a check, and compares the verdict and the names of the checks with findings.
 #[track_caller]
 fn finds(run: Run, status: i32, checks: &[&str]) -> Outcome {
     let outcome = run.finish();
@@ -64,7 +64,7 @@ fn an_instance_from_its_first_day() {
     let cellar = cellar.with("STATE_DIRECTORY", &state);
     let outcome = finds(check(&cellar), OK, &["pending"]);
     says(&outcome, &["1 waiting for the first backup"]);
-    // The first backup makes its folder, if the one that it is in is there.
+    // The first backup creates its folder if the parent exists.
     let elsewhere = cellar.scratch().join("elsewhere");
     finds(check(&cellar).env("BACKUP_DIR", &elsewhere), OK, &["pending"]);
     finds(check(&cellar).env("BACKUP_DIR", elsewhere.join("below")), CRITICAL, &["store_unreadable"]);
@@ -73,10 +73,10 @@ fn an_instance_from_its_first_day() {
     let id = cellar.back_up(shop.name())["id"].as_str().unwrap().to_owned();
     let outcome = finds(check(&cellar), OK, &[]);
     says(&outcome, &["1 database, backed up ", &format!("'{} age'=", shop.name()), "'free'="]);
-    // What had a backup is not new, and its folder must not be gone.
+    // A database with a backup is not new, and the folder must exist.
     finds(check(&cellar).env("BACKUP_DIR", &elsewhere), CRITICAL, &["store_unreadable"]);
 
-    // What is new on the server is not covered, but the maintenance database counts only once there is something in it.
+    // A new database is reported as not covered, the maintenance database only if it has tables.
     let other = cluster.create("other");
     let outcome = finds(check(&cellar), WARNING, &["not_covered"]);
     says(&outcome, &[other.name(), "DB_NAME"]);
@@ -91,7 +91,7 @@ fn an_instance_from_its_first_day() {
     let all = all.with("DB_NAME", "*").with("BACKUP_EXCLUDE_DATABASES", "postgres");
     says(&finds(check(&all), OK, &["pending"]), &[other.name()]);
 
-    // The run that is due does not come.
+    // The run that is due does not happen.
     fs::write(state.join("first-seen-main.json"), format!("{{\"{}\":\"2024-01-01T00:00:00Z\"}}", other.name()))
         .unwrap();
     says(&finds(check(&all), CRITICAL, &["no_backup"]), &[other.name(), "run pgcellar backup"]);
@@ -309,10 +309,10 @@ fn a_full_disk() {
     let disk = SmallDisk::mount(&over, 4096);
     forged::add(disk.path(), "shop", 1);
     let cellar = cellar.with("BACKUP_DIR", disk.path()).with("MONITOR_MIN_FREE", "5%");
-    // The small disk is one in memory, which is a finding of its own.
+    // The small disk is in memory, which is a finding of its own.
     finds(check(&cellar), CRITICAL, &["in_memory"]);
     let fill = |kilobytes: usize| fs::write(disk.path().join("filler"), vec![b'x'; kilobytes << 10]).unwrap();
-    // A mebibyte and a tenth are needed for the next one.
+    // The next backup needs 1.1 MiB.
     fill(3500);
     says(
         &finds(check(&cellar), CRITICAL, &["next_backup_fits", "in_memory"]),
@@ -369,7 +369,7 @@ fn a_bucket_that_lags_behind() {
     says(&finds(check(&cellar), WARNING, &["copies_behind"]), &[&ids[2]]);
     copy(&ids[2]);
     finds(check(&cellar), OK, &[]);
-    // With the folder gone, the copies are what there is.
+    // Without the folder only the copies are left.
     let outcome = finds(check(&cellar).env("BACKUP_DIR", ""), OK, &[]);
     says(&outcome, &["'shop backups'=3"]);
     let metrics = cellar.run(["monitor", "report", "--format", "prometheus"]).succeeds().stdout;

@@ -13,10 +13,10 @@ use pgcellar::environment::{CREDENTIALS, PREFIXES, SECRETS, SYSTEMD};
 use pgcellar::host::unit;
 use serde_json::{Value, json};
 
-/// The units themselves say which instance it is.
+/// Set by the units themselves.
 const OF_UNITS: &str = "PGCELLAR_INSTANCE";
 
-/// Settings that take one of a few words, which the module refuses all others for.
+/// Settings with a fixed set of values, which the module checks.
 const CHOICES: &[(&str, &[&str])] = &[
     ("AWS_S3_OBJECT_LOCK_MODE", &["GOVERNANCE", "COMPLIANCE"]),
     ("AWS_S3_SSE", &["AES256", "aws:kms"]),
@@ -27,7 +27,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("SMTP_TLS", &["starttls", "tls", "none", "insecure"]),
 ];
 
-/// Every option with a variable that a file of settings may have, each once, in the words of `--help`.
+/// Every option with a variable that a settings file may have, each once, with its text in `--help`.
 fn settings(command: &Command, found: &mut BTreeMap<String, Value>) {
     for arg in command.get_arguments() {
         let Some(variable) = arg.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
@@ -76,7 +76,7 @@ fn the_module_knows_the_options_of_the_program() {
     assert_eq!(options, std::fs::read_to_string(&path).unwrap_or_default(), "{} differs", path.display());
 }
 
-/// A secret that a unit takes from a credential only, the module could not give.
+/// The module can only pass secrets for which a unit has a credential.
 #[test]
 fn every_secret_has_a_credential() {
     let mut with_credential: Vec<_> = CREDENTIALS.iter().map(|(variable, _)| *variable).collect();
@@ -87,7 +87,7 @@ fn every_secret_has_a_credential() {
     }
 }
 
-/// Whether `pgcellar config check` takes a setting; else what it says.
+/// Whether `pgcellar config check` accepts a setting; otherwise its output.
 fn takes(variable: &str, value: &str) -> Result<(), String> {
     let folder = new_folder();
     let file = folder.path().join("main.env");

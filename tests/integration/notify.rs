@@ -1,4 +1,4 @@
-//! The monitor mails what people do not know yet, once, and the status report when it is due.
+//! The monitor mails new findings once, and the status report when it is due.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use crate::common::{Cellar, Cluster, Version};
 
 const DATABASE: &str = "watched";
 
-/// A server on which no other test makes databases that no backup covers.
+/// A server of these tests, without databases of other tests that no backup covers.
 fn watched() -> &'static Cluster {
     static WATCHED: OnceLock<Cluster> = OnceLock::new();
     WATCHED.get_or_init(|| {
@@ -22,7 +22,7 @@ fn watched() -> &'static Cluster {
     })
 }
 
-/// A backup folder with mail to `ops@example.org` in the clear, and nothing wrong with it.
+/// A healthy backup folder with mail to `ops@example.org` without TLS.
 fn cellar(mail_server: &MailServer) -> Cellar {
     let cellar = Cellar::new(watched()).on_disk().with("DB_NAME", DATABASE).with("MONITOR_MIN_FREE", "0%");
     let cellar = cellar.with("SMTP_HOST", "localhost").with("SMTP_PORT", mail_server.port().to_string());
@@ -49,7 +49,7 @@ fn file(cellar: &Cellar) -> std::path::PathBuf {
     cellar.backup_dir().join(".pgcellar.main.notified.json")
 }
 
-/// Moves a time of the state some days back.
+/// Sets a time of the state some days back.
 fn days_ago(days: i64, change: impl FnOnce(&mut Value, Value), cellar: &Cellar) {
     let mut state = state(cellar);
     let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
@@ -69,11 +69,11 @@ fn subjects(mail_server: &MailServer) -> Vec<String> {
 fn a_finding_is_mailed_again_after_a_day_and_when_resolved() {
     let mail_server = MailServer::start(MailServerOptions::plain());
     let cellar = cellar(&mail_server).with("TZ", "Asia/Kolkata");
-    // By hand, nobody is mailed.
+    // A manual run sends no mail.
     assert_eq!(cellar.run(["monitor", "check"]).env("MONITOR_MIN_FREE", "100%").finish().code(), Some(2));
     let first = full(&cellar).finish();
     assert_eq!(first.code(), Some(2));
-    // A finding is a line of standard output, and of nothing else: in a container both go to one log.
+    // A finding is printed on standard output only: in a container both streams go to one log.
     let lines = first.stdout.lines().filter(|line| line.starts_with("[CRITICAL] storage_full")).count();
     assert_eq!((lines, first.stderr.contains("free")), (1, false), "{first}");
     assert_eq!(full(&cellar).finish().code(), Some(2));
@@ -122,7 +122,7 @@ fn several_findings_are_one_mail_and_so_is_a_wrong_setting() {
         mail.subject()
     );
     assert!(mail.text().contains("CRITICAL: ") && mail.text().contains("WARNING: "), "{}", mail.text());
-    // Nothing can be seen now: that is told, and nothing counts as over.
+    // The state is unknown: that is mailed, and no finding counts as resolved.
     let unknown = monitor(&cellar).env("MONITOR_MIN_BACKUPS", "many").finish();
     assert_eq!((unknown.code(), unknown.stderr.contains("many")), (Some(3), false), "{unknown}");
     assert_eq!(mail_server.mails().len(), 2);
@@ -144,7 +144,7 @@ fn a_failed_mail_is_sent_by_the_next_run() {
     assert_eq!(state(&cellar)["told"].as_array().unwrap().len(), 1);
     monitor(&cellar).finish();
     assert!(subjects(&mail_server)[1].starts_with("[pgcellar] recovered "), "{:?}", subjects(&mail_server));
-    // A wrong setting of the mail changes no verdict either.
+    // A wrong mail setting does not change the verdict either.
     assert_eq!(monitor(&cellar).env("SMTP_PORT", "none").finish().says("SMTP_PORT").code(), Some(0));
 }
 

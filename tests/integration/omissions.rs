@@ -1,4 +1,4 @@
-//! What a dump leaves out is said, with the reason.
+//! Rows and objects that a dump leaves out are reported with the reason.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::common::process::{hand_over, new_folder};
 use crate::common::standby::Standby;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// `kind name: reason` of everything that was left out.
+/// `kind name: reason` of each omission.
 fn omitted(manifest: &Value) -> Vec<String> {
     let text = |omission: &Value, field: &str| omission[field].as_str().unwrap().to_owned();
     let omissions = manifest["omitted"].as_array().unwrap().iter();
@@ -74,7 +74,7 @@ fn temporary_and_hidden_rows() {
 #[test]
 fn names_that_are_not_utf_8_in_the_dump() {
     let cluster = Cluster::shared(Version::V15);
-    // The session of the dump may have another encoding than the database.
+    // The dump's session may use another encoding than the database.
     for (encoding, client, printed) in
         [("LATIN1", None, "größe"), ("LATIN1", Some("UTF8"), "größe"), ("SQL_ASCII", None, "gr\u{fffd}\u{fffd}e")]
     {
@@ -161,7 +161,7 @@ fn parts_that_only_a_superuser_may_dump() {
             );
         }
     }
-    // Rights on a large object are its own, and pg_read_all_data does not help.
+    // Large objects have privileges of their own, which pg_read_all_data does not include.
     database.sql("SELECT lo_create(4711)");
     let member = cellar.with("DB_USER", "member").with("DB_NAME", database.name());
     let _ = member
@@ -213,7 +213,7 @@ fn rows_that_are_dumped_through_their_root_are_not_missing() {
     }
 }
 
-/// What the script of an extension makes: tables that are its configuration, with and without a condition, and one that is not.
+/// The script of an extension: configuration tables with and without a condition, and an ordinary table.
 const EXTENSION: &str = "CREATE TABLE place (id int, name text); INSERT INTO place SELECT n, 'first' FROM generate_series(1, 10) n; \
      CREATE TABLE setting (id int); CREATE TABLE job (id int); CREATE TABLE idle (id int); \
      CREATE TABLE empty (id int);";
@@ -229,7 +229,7 @@ fn with_extension(cluster: &Cluster, folder: &Path) -> String {
         fs::write(files.join("own--1.0.sql"), format!("{EXTENSION}\n{configured}\n")).unwrap();
         database.sql("CREATE EXTENSION own");
     } else {
-        // No server before 18 looks for extensions elsewhere than among its own.
+        // Servers before 18 look for extensions only in their own folder.
         database.sql(&format!("CREATE EXTENSION lo; {EXTENSION}"));
         for table in ["place", "setting", "job", "idle", "empty"] {
             database.sql(&format!("ALTER EXTENSION lo ADD TABLE {table}"));
@@ -275,7 +275,7 @@ fn rows_of_extension_tables() {
                 (&Value::Bool(false), &3.into()),
                 "{format}"
             );
-            // Only of what can be kept elsewhere every backup warns.
+            // Every backup warns only of rows that could be kept elsewhere.
             let warnings: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
             assert!(warnings.len() == 1 && warnings[0].contains("\"job\""), "{outcome}");
             assert!(outcome.stderr.contains("not in the archive: extension rows \"public\".\"place\""), "{outcome}");

@@ -1,4 +1,4 @@
-//! Extensions that bind themselves to the name of their database, such as pg_cron.
+//! Extensions that are bound to the name of their database, such as pg_cron.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn with_cron() -> Cluster {
     Cluster::start_configured(*version, &["shared_preload_libraries=pg_cron", "cron.database_name=shop"])
 }
 
-/// Runs SQL that no session in the database may stand in the way of: pg_cron's own comes back by itself.
+/// Runs SQL that needs a database without sessions: pg_cron's own reconnects by itself.
 fn when_the_scheduler_has_left(cluster: &Cluster, sql: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while let Err(error) = cluster.try_sql("postgres", sql) {
@@ -36,7 +36,7 @@ fn a_database_with_pg_cron_is_restored_under_its_name() {
     let cellar = Cellar::new(&cluster).with("DB_NAME", "shop");
     cellar.back_up("shop");
 
-    // Before anything is made, it is said what to do.
+    // The remedy is reported before a database is created.
     let run = cellar.run(["restore", "latest", "--force"]);
     run.fails(exit::USAGE).says("cron.database_name").says("ALTER DATABASE \"shop\" RENAME TO \"shop_before\"");
     let run = cellar.run(["restore", "latest", "--dry-run", "--target-database", "elsewhere"]);
@@ -48,7 +48,7 @@ fn a_database_with_pg_cron_is_restored_under_its_name() {
         .says("--target-database shop");
     assert_eq!(cluster.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname ~ 'restoring|elsewhere'"), "0");
 
-    // That way.
+    // Following that advice.
     when_the_scheduler_has_left(&cluster, "ALTER DATABASE shop RENAME TO shop_before");
     for (jobs, again) in [("1", true), ("2", false)] {
         cellar.run(["restore", "latest", "--jobs", jobs]).succeeds();

@@ -1,4 +1,4 @@
-//! The dead man's switch: pings come when they should, and cost no backup.
+//! Pings to a monitoring service: they are sent when they should, and their failures do not fail a backup.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,10 @@ use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 const SECRET: &str = "/ping/s3cr3t-of-the-switch";
 
-/// Requests that came: method and path, and the body.
+/// Received requests: method and path, and the body.
 type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A small web server that answers everything with this line.
+/// A small web server that answers every request with this line.
 fn server(answer: &'static str) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}{SECRET}", listener.local_addr().unwrap());
@@ -69,7 +69,7 @@ fn a_backup_pings_at_its_start_and_success() {
     let outcome = cellar.run(["backup", "-v"]).succeeds();
     assert_eq!(paths(&requests), ["GET /start", "GET"]);
     assert!(!outcome.stderr.contains("s3cr3t"), "{outcome}");
-    // From a file too, with parameters behind.
+    // From a file too, with a query string.
     let file = cellar.scratch().join("url");
     fs::write(&file, format!("{url}?create=1\n")).unwrap();
     cellar.run(["backup"]).without("MONITOR_PING_URL").env("MONITOR_PING_URL_FILE", &file).succeeds();
@@ -150,10 +150,10 @@ fn a_run_that_was_killed_is_pinged_by_its_alert() {
     run().env("MONITOR_SERVICE_RESULT", "oom-kill").succeeds();
     assert_eq!(paths(&requests), ["POST /fail"]);
     assert!(requests.lock().unwrap()[0].1.contains("reading table wine"));
-    // One that could say so itself did.
+    // A run that could ping did so itself.
     run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "69").succeeds();
     assert_eq!(paths(&requests).len(), 1);
-    // One that was not started could not; what is told of it is of the run before.
+    // A run that was not started could not; the reported details are those of the previous run.
     run().env("MONITOR_SERVICE_RESULT", "success").env("MONITOR_EXIT_STATUS", "0").succeeds();
     run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "243").succeeds();
     assert_eq!(paths(&requests).len(), 3);
@@ -161,7 +161,7 @@ fn a_run_that_was_killed_is_pinged_by_its_alert() {
     assert!(requests.lock().unwrap()[2].1.contains("could not load its credentials"));
 }
 
-/// A web server under TLS.
+/// A web server with TLS.
 struct Web {
     child: Child,
     port: u16,

@@ -1,11 +1,11 @@
-//! Extensions whose library must be loaded when the server starts, where it was not.
+//! Extensions whose library must be preloaded, on a server without it.
 
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 /// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
-/// What the library of PostgreSQL's own pg_stat_statements says.
+/// The error of PostgreSQL's own pg_stat_statements.
 const REFUSED: &str = "pg_stat_statements must be loaded via";
 
 /// A server that preloads the library.

@@ -1,9 +1,9 @@
-//! Runs of the verbs that are ended at random moments, and a checker of its own that looks at what is left.
+//! Runs that are killed at random moments, and an independent checker of the remaining state.
 //!
-//! One number, the seed, decides all of a kill: the shape of the run, which process gets which signal, and the moment, as a
-//! part of the time that an unharmed run of that shape takes. Kills have consecutive seeds, so that each shape gets as many.
-//! A failure names its seed, and `PGCELLAR_TEST_KILLS=1 PGCELLAR_TEST_KILLS_SEED=…` repeats that kill;
-//! `make soak KILLS=1000` runs many.
+//! The seed decides all of a kill: the shape of the run, which process gets which signal, and the moment, as a fraction
+//! of the time that an undisturbed run of that shape takes. Kills have consecutive seeds, so each shape gets the same
+//! number. A failure names its seed, and `PGCELLAR_TEST_KILLS=1 PGCELLAR_TEST_KILLS_SEED=…` repeats that kill; `make
+//! soak KILLS=1000` runs many.
 
 use std::any::Any;
 use std::fmt;
@@ -33,15 +33,15 @@ use strike::{Victim, strike};
 /// Kills in a run of all tests.
 const USUAL: u64 = 50;
 
-/// Kills at once. While one is looked at, the other one loads.
+/// Kills at once: one is checked while the other one loads.
 const WORKERS: usize = 2;
 
-/// A kill that is to come.
+/// A planned kill.
 struct Kill {
     seed: u64,
     at: usize,
     victim: Victim,
-    /// The moment, in thousandths of what an unharmed run takes.
+    /// The moment, in thousandths of the time of an undisturbed run.
     moment: u32,
     random: Random,
 }
@@ -61,7 +61,7 @@ impl Kill {
         &SHAPES[self.at]
     }
 
-    /// Does it, looks at what is left, runs the same verb again and looks again. Returns what was hit.
+    /// Kills the run, checks the state, runs the same verb again and checks again. Returns a summary.
     fn happen(mut self, fixture: &Fixture) -> String {
         let usual = fixture.usual(self.at);
         let scenario = scenario::prepare(fixture, self.shape());

@@ -1,18 +1,18 @@
-//! Columns of `regclass` and its like whose values are numbers of objects that are gone: elsewhere such a number can be that of
+//! Columns of `regclass` and similar types with OIDs of dropped objects: in another cluster such an OID may belong to
 //! another object, and print as its name.
 
 use serde_json::Value;
 
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// The first number that a new cluster gives to a user's object, and a later one.
+/// The first OID that a new cluster assigns to a user's object, and a later one.
 const FIRST: u32 = 16_384;
 const LAST: u32 = 16_800;
 
-/// A database whose values are numbers that a new cluster gives to the objects that are restored from it.
+/// A database whose values are OIDs that a new cluster assigns to the objects restored from it.
 fn audit(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("audit");
-    // Its own objects get later numbers.
+    // Its own objects get later OIDs.
     database.sql("DO $$BEGIN FOR i IN 1..1500 LOOP PERFORM lo_unlink(lo_create(0)); END LOOP; END$$");
     database.sql(&format!(
         "CREATE SCHEMA log; CREATE DOMAIN log.what AS regclass; CREATE TYPE log.both AS (rel regclass, note text); \
@@ -42,14 +42,14 @@ fn cellar(cluster: &Cluster, database: &Database<'_>, format: &str) -> Cellar {
     Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format)
 }
 
-/// Columns of which every kind of value prints as a name somewhere.
+/// Whether a value of each type prints as a name.
 const NAMES: &str = "SELECT bool_or(rel::text !~ '^[0-9]') AND bool_or(proc::text !~ '^[0-9]') \
      AND bool_or(procedure::text !~ '^[0-9]') AND bool_or(kind::text !~ '^[0-9]') AND bool_or(role::text !~ '^[0-9]') \
      AND bool_or(place::text !~ '^[0-9]') AND bool_or(coll::text !~ '^[0-9]') AND bool_or(config::text !~ '^[0-9]') \
      AND bool_or(dictionary::text !~ '^[0-9]') AND bool_or(oper::text !~ '^[0-9]') \
      AND bool_or(operator::text !~ '^[0-9]') AND bool_or(rels::text ~ 'log') AND bool_or(\"both\"::text ~ '^.log') FROM log.event";
 
-/// Every number is what it was.
+/// The OIDs themselves, which must be unchanged.
 const VALUES: &str = "SELECT bool_and(n = rel::oid AND n = proc::oid AND n = procedure::oid AND n = kind::oid AND n = role::oid \
      AND n = place::oid AND n = coll::oid AND n = config::oid AND n = dictionary::oid AND n = oper::oid \
      AND n = operator::oid AND n = rels[1]::oid AND n = what::oid AND n = whats[1]::oid AND n = (\"both\").rel::oid) FROM log.event";
@@ -67,7 +67,7 @@ fn come_back(version: Version) {
                 continue;
             }
             let target = there.name_for("audit");
-            // What was restored before has used up numbers.
+            // Earlier restores have used up OIDs.
             let there = if format == "custom" && arguments.is_empty() { there } else { &fresh(version) };
             let elsewhere =
                 if format == "custom" && arguments.is_empty() { &elsewhere } else { &reaching(there, &cellar) };
@@ -76,7 +76,8 @@ fn come_back(version: Version) {
             assert!(!outcome.stderr.contains("table log.other"), "{outcome}");
             let restored = there.database(&target);
             assert_eq!((restored.sql(NAMES).as_str(), restored.sql(VALUES).as_str()), ("t", "t"), "{format}");
-            // Of a database that was not just loaded the types of users, which may have their code, are not asked.
+            // In a database that was not just loaded, types of users are not queried, since they may run the users'
+            // code.
             let live = elsewhere.run(["verify", &id, "--against-live", &target, "--json"]);
             let live = live.fails(exit::DATAERR).json();
             let differing: Vec<Value> =
@@ -98,7 +99,7 @@ fn come_back(version: Version) {
     }
 }
 
-/// A cluster that has given out few numbers.
+/// A cluster that has assigned few OIDs.
 fn fresh(version: Version) -> Cluster {
     let cluster = Cluster::start(version);
     cluster.sql("postgres", "CREATE ROLE somebody; CREATE ROLE \"some one\"");

@@ -1,4 +1,4 @@
-//! What `retention` removes, and what it must never remove.
+//! `pgcellar retention`: the backups that it removes, and those that it must never remove.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ fn ids(decisions: &Value, decision: &str) -> Vec<String> {
         let reasons = backup["reasons"].as_array().unwrap();
         reasons.iter().all(|reason| reason.as_str().unwrap().starts_with("from before a gap"))
     };
-    // What stays for a gap after it has tests of its own.
+    // Backups kept because of a gap after them have tests of their own.
     let chosen = decisions.as_array().unwrap().iter().filter(|backup| backup["decision"] == decision && !alone(backup));
     chosen.map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -87,7 +87,7 @@ fn each_rule_keeps_what_it_names() {
     assert_eq!(kept(&[("BACKUP_KEEP_YEARLY", "3")]), [0, 2, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_WITHIN", "14d22h")]), [3, 4, 5, 6, 7, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_WITHIN", "1h"), ("BACKUP_KEEP_YEARLY", "2")]), [2, 6, 7, 8]);
-    // An hour later it is the next day, month and year in Berlin, and half past.
+    // An hour later, in Berlin, it is the next day, month and year.
     let berlin = ("TZ", "Europe/Berlin");
     assert_eq!(kept(&[("BACKUP_KEEP_DAILY", "2"), berlin]), [6, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_YEARLY", "3"), berlin]), [0, 2, 8]);
@@ -116,10 +116,10 @@ fn the_last_good_backup_is_kept() {
     assert_eq!(after, before, "the rules go by the good ones");
     backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!(backups.listed(), [good[1].clone(), damaged.clone(), missing, failed, partial]);
-    // Once there is a good one again, what is damaged grows old by its own age.
+    // With a good one again, damaged backups expire by their own age.
     let newest = backups.add("shop", "2024-01-28T02:00:00Z");
     backups.cellar.run(["retention", "--retention-days", "6"]).succeeds();
-    // With the one from before the gap.
+    // With the one before the gap.
     assert_eq!(backups.listed().len(), 4);
     assert!(backups.listed().contains(&newest) && !backups.listed().contains(&damaged));
     assert!(!backups.folder().join(format!("{damaged}.globals.sql.gz")).exists());
@@ -211,7 +211,7 @@ fn a_common_name_prefix_does_not_mix_databases() {
     let mut expected = vec![foobar[0].clone(), strange.clone(), foo_bar[0].clone(), foo[8].clone()];
     assert_eq!(backups.listed(), expected);
     backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    // The manifest tells the database, and not the name of a file.
+    // The manifest names the database, not the file name.
     expected.remove(0);
     assert_eq!(backups.listed(), expected);
     let outcome = backups.cellar.run(["retention", "--database", "fo", "--dry-run", "--json"]).succeeds();
@@ -317,7 +317,7 @@ fn a_folder_that_cannot_be_written() {
     mode(0o500);
     run().fails(exit::CANTCREAT).says("permission denied");
     assert_eq!(backups.listed(), all);
-    // The lock can be had, and nothing can be renamed.
+    // The lock is free, and no file can be renamed.
     mode(0o700);
     run().arguments(["--retention-days", "30"]).succeeds();
     mode(0o500);
@@ -336,7 +336,7 @@ fn a_missing_folder() {
     cellar.run(["pin", "latest"]).fails(exit::NOINPUT).says("/nonexistent/backups");
 }
 
-/// What a run leaves that is killed at each moment of a deletion is made by hand.
+/// The states after a kill at each step of a deletion are made by hand.
 #[test]
 fn the_next_run_finishes_a_killed_deletion() {
     let order = [".dump.gz", ".globals.sql.gz", ".verify.json", ".drill.json"];
@@ -414,8 +414,7 @@ fn a_directory_archive_is_removed_with_its_folder() {
     cellar.run(["verify", "--all"]).succeeds();
 }
 
-/// A record of a verify that cannot be read may have said that the backup is damaged. Nothing is built upon that backup, and
-/// it does not go.
+/// An unreadable verify record may be one of damage. Its backup does not count as good, and is not removed.
 #[test]
 fn an_unreadable_record_is_reported_and_removes_no_backup() {
     let backups = BackupFolder::new();
@@ -428,7 +427,7 @@ fn an_unreadable_record_is_reported_and_removes_no_backup() {
     assert!(outcome.json()[9]["verification_error"].is_string() && outcome.json()[8]["verification_error"].is_null());
     let report = backups.cellar.run(["monitor", "check"]).finish();
     assert!(format!("{report}").contains("result of the last verify cannot be read"), "{report}");
-    // The newest one that can be trusted is the ninth.
+    // The newest good one is the ninth.
     let outcome = backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!(backups.listed(), [all[0].clone(), all[8].clone(), all[9].clone()], "{outcome}");
     backups.cellar.run(["verify", &all[9]]).succeeds().says("the verify before could not be read");

@@ -1,5 +1,5 @@
-//! What the store does when a bucket, its server or the way there fails: it goes on or says clearly why not, and leaves
-//! nothing behind.
+//! The S3 store when a bucket, its server or the network fails: it continues or reports the cause, and leaves nothing
+//! behind.
 
 use std::io::{Read, Write};
 use std::sync::OnceLock;
@@ -28,8 +28,8 @@ fn runtime() -> &'static Runtime {
 }
 
 fn open(settings: &S3Settings) -> S3Store {
-    // The SDK retries requests to a region only while few in this process have failed for good, and all tests are one
-    // process. The server takes any region.
+    // The SDK has one retry quota for a region in a process, which the failing requests of other tests use up. The
+    // server accepts any region.
     static REGIONS: AtomicU32 = AtomicU32::new(0);
     let region = format!("region-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
     open_as_set(&S3Settings { region, ..settings.clone() })
@@ -39,7 +39,7 @@ fn open_as_set(settings: &S3Settings) -> S3Store {
     runtime().block_on(S3Store::open(settings, "main", "host")).unwrap()
 }
 
-/// A bucket behind a proxy that does harm, and the same bucket without it.
+/// A bucket behind a proxy that injects faults, and the same bucket without it.
 struct Ground {
     proxy: FaultProxy,
     spoilt: S3Store,
@@ -62,7 +62,7 @@ impl Ground {
     }
 }
 
-/// Bytes in which each place can be told from its neighbours.
+/// Bytes that differ from their neighbours.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(2_654_435_761) >> 7) as u8).collect()
 }
@@ -83,7 +83,7 @@ fn get(store: &dyn Store, key: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Each fault hits the first and the last of something, and all goes well.
+/// Each fault hits two parts, and the upload succeeds.
 #[test]
 fn uploads_survive() {
     let bytes = pattern(LARGE);
@@ -107,7 +107,7 @@ fn uploads_survive() {
     }
 }
 
-/// The server did what it was asked for and the answer got lost: the object that is there is our own.
+/// The server executed the request and the answer was lost: the existing object is our own.
 #[test]
 fn lost_answers_are_not_failures() {
     let bytes = pattern(LARGE);
@@ -128,7 +128,7 @@ fn lost_answers_are_not_failures() {
     ground.spoilt.announce("other.json", b"claim").unwrap();
     assert_eq!(get(&ground.direct, KEY).unwrap(), b"small");
     assert_eq!(ground.proxy.spoilt(), 1);
-    // Somebody else's object is not taken for our own.
+    // A foreign object is not taken for our own.
     assert_eq!(put(&ground.spoilt, KEY, b"small", Some(5)).unwrap_err().kind(), Kind::CannotWrite);
 }
 
@@ -145,7 +145,7 @@ fn garbled_bytes_are_sent_again() {
     assert_eq!(ground.proxy.spoilt(), 2);
 }
 
-/// What fails for good is an error of its own kind, and nothing of it stays.
+/// A permanent failure has the right kind of error, and leaves nothing.
 #[test]
 fn failed_uploads_leave_nothing() {
     let bytes = pattern(LARGE);
@@ -163,7 +163,7 @@ fn failed_uploads_leave_nothing() {
             ground.is_empty();
         }
     }
-    // The parts are there, and cannot be put together.
+    // The parts are uploaded, and completing the upload fails.
     let ground = Ground::new(|seen| if seen.is_complete() { Fault::Answer(403, "AccessDenied") } else { Fault::None });
     assert_eq!(put(&ground.spoilt, KEY, &bytes, None).unwrap_err().kind(), Kind::NotPermitted);
     ground.is_empty();
@@ -223,7 +223,7 @@ fn downloads_survive() {
     }
 }
 
-/// A download that breaks in every answer still gets on as long as each brings something.
+/// A download that breaks in every answer continues as long as each answer has some bytes.
 #[test]
 fn downloads_resume_where_they_broke() {
     let bytes = pattern(10 << 20);
@@ -258,7 +258,7 @@ fn stalled_connections_are_given_up() {
     assert_eq!(ground.proxy.spoilt(), 1);
 }
 
-/// The server takes the request, or does not even do that, and never answers.
+/// The server never answers.
 #[test]
 fn missing_answers_time_out() {
     let bytes = pattern(LARGE);
@@ -272,7 +272,7 @@ fn missing_answers_time_out() {
     assert!(get(&ground.direct, KEY).unwrap() == bytes);
 }
 
-/// A server that takes connections and says nothing: what is looked up is given up soon, and not tried again at once.
+/// A server that accepts connections and never answers: requests end soon, and later ones at once.
 #[test]
 fn a_silent_server_times_out() {
     let ground = Ground::new(|_| Fault::Stall);
@@ -285,8 +285,8 @@ fn a_silent_server_times_out() {
     assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
 }
 
-/// The server is gone in the middle of an upload: the parts of it, and the end of what was begun, take no longer together
-/// than a server may be silent.
+/// The server is lost during an upload: all its parts and its abort together take no longer than a server may be
+/// silent.
 #[test]
 fn an_upload_to_a_lost_server_ends() {
     let (server, gone) = (S3Server::shared(), AtomicBool::new(false));
@@ -304,7 +304,7 @@ fn an_upload_to_a_lost_server_ends() {
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
 }
 
-/// A list may take longer than a server may be silent, as long as something comes.
+/// A listing may take longer than a server may be silent, as long as bytes arrive.
 #[test]
 fn a_slow_list_is_waited_for() {
     let ground = Ground::new(|seen| match seen.target.contains("list-type") {
@@ -319,7 +319,7 @@ fn a_slow_list_is_waited_for() {
     assert!(begun.elapsed() > Duration::from_secs(11), "it was not slow: {:?}", begun.elapsed());
 }
 
-/// SeaweedFS folds the slashes, and answers to both names; its lists know one.
+/// SeaweedFS folds slashes: it finds the object by both names, and lists one.
 #[test]
 fn a_manifest_stored_under_another_name_is_not_a_backup() {
     let server = S3Server::shared();
@@ -330,7 +330,7 @@ fn a_manifest_stored_under_another_name_is_not_a_backup() {
     let error = publish(&store, "shop_20231231_020000.manifest.json", b"{}").unwrap_err();
     all_say(&[error], Kind::CannotWrite, &["does not list it", "AWS_S3_PREFIX"]);
     assert_eq!(store.size("shop_20231231_020000.manifest.json").unwrap(), Some(2));
-    // Who may write and not list cannot look.
+    // A key that may write and not list cannot check.
     settings.keys = s3_server::settings(&server.endpoint(), "x", WRITER).keys;
     publish(&open(&settings), "shop_20231231_020001.manifest.json", b"{}").unwrap();
 }
@@ -347,7 +347,7 @@ fn an_object_that_changes_while_read_is_an_error() {
     assert!(error.to_string().contains("was changed or removed while it was read"), "{error}");
 }
 
-/// The errors of each request with these settings, all of which must be alike.
+/// The error of each kind of request with these settings.
 fn errors(settings: &S3Settings) -> Vec<Error> {
     errors_of(&open(settings))
 }
@@ -460,7 +460,7 @@ fn the_servers_certificate_is_checked() {
     }
 }
 
-/// Not a test of its own: what the tests run in another environment. It says how a list went.
+/// Not a test of its own: tests run it in another environment. It prints the result of a listing.
 #[test]
 fn in_another_environment() {
     let Ok(endpoint) = std::env::var("IN_ANOTHER_ENVIRONMENT") else { return };
@@ -476,7 +476,7 @@ fn in_another_environment() {
     }
 }
 
-/// What [`in_another_environment`] says.
+/// The output of [`in_another_environment`].
 fn elsewhere(before: &[&str], endpoint: &str, bucket: &str, environment: &[(&str, &str)]) -> String {
     let program = std::env::current_exe().unwrap();
     let words: Vec<_> = before.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]).collect();
@@ -535,7 +535,7 @@ fn a_proxy_is_used_unless_no_proxy_excludes_the_server() {
     assert_eq!(asked.lock().unwrap().len(), 1);
 }
 
-/// What a proxy does for TLS: it connects, and passes bytes on.
+/// An HTTP proxy for TLS: connects, and passes bytes on.
 fn tunnel(mut client: std::net::TcpStream, asked: &std::sync::Mutex<Vec<String>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -629,7 +629,7 @@ fn locked_objects_are_reported() {
     for key in ["a.verify.json", "b.partial", "missing"] {
         assert_eq!(store.locked_until(key).unwrap(), None, "{key}");
     }
-    // Whether it is worth asking about each object, the bucket tells, and who may not ask that has to.
+    // The bucket shows whether objects can have locks; without the permission to ask, each object must be checked.
     assert!(store.has_locks());
     let unlocked = server.settings(&server.bucket());
     assert!(!open(&unlocked).has_locks());
@@ -640,7 +640,7 @@ fn locked_objects_are_reported() {
     assert!(ground.spoilt.has_locks());
 }
 
-/// What the settings ask for is asked of the server, and only where it fits.
+/// The settings are sent to the server, only with the requests that they apply to.
 #[test]
 fn objects_are_stored_as_the_settings_say() {
     let ground = Ground::new(|_| Fault::None);
@@ -652,7 +652,7 @@ fn objects_are_stored_as_the_settings_say() {
     for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {
         drop(store.create_bulk(key, None).and_then(|upload| fill(upload, &pattern(length))));
     }
-    // What verbs read in the ordinary course of things is not the bulk, whatever it is called.
+    // Files that verbs read regularly do not get the storage class.
     for key in ["a.manifest.json", "a.globals.sql.gz", "a.fingerprints.json.zst.age"] {
         drop(put(&store, key, b"x", None));
     }
@@ -684,7 +684,7 @@ fn uploads_keep_to_the_rate() {
     let bytes = pattern(20 << 20);
     let begun = Instant::now();
     put(&store, KEY, &bytes, None).unwrap();
-    // A bound from below is no measurement: a machine that is busy only takes longer.
+    // A lower bound holds on a busy machine too.
     assert!(begun.elapsed() > Duration::from_millis(2300), "{:?}", begun.elapsed());
     assert!(get(&store, KEY).unwrap() == bytes);
 }

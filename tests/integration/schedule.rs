@@ -14,13 +14,13 @@ use crate::common::pgcellar::{Run, Running};
 use crate::common::process_tree::{Process, are_gone, descendants, wait_until_gone};
 use crate::common::{Cellar, Cluster, Version, exit, forged};
 
-/// Docker kills a container that it has told to stop after this time.
+/// Docker kills a stopping container after this time.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// A schedule that is due on no day of a test.
+/// A schedule that is never due during a test.
 const NEVER: &str = "0 0 29 2 *";
 
-/// A cellar of which only what a test asks for is due.
+/// A cellar whose tasks are never due unless a test sets a schedule.
 fn cellar(cluster: &Cluster, database: &str) -> Cellar {
     let cellar = Cellar::new(cluster).with("DB_NAME", database).with("BACKUP_SCHEDULE", NEVER);
     let log = cellar.scratch().join("log");
@@ -53,7 +53,7 @@ fn state(cellar: &Cellar) -> Value {
     serde_json::from_slice(&fs::read(state_file(cellar)).unwrap()).unwrap()
 }
 
-/// Tells it to stop, and looks at how it does.
+/// Stops it by SIGTERM, and checks how it ends.
 #[track_caller]
 fn stops(running: Running) -> crate::common::pgcellar::Outcome {
     let processes = descendants(running.pid());
@@ -66,7 +66,7 @@ fn stops(running: Running) -> crate::common::pgcellar::Outcome {
     outcome
 }
 
-/// The run of pgcellar that the scheduler has started.
+/// The pgcellar process that the scheduler has started.
 fn task(running: &Running) -> Process {
     let mut all = descendants(running.pid());
     all.retain(|process| process.name == "pgcellar");
@@ -74,12 +74,12 @@ fn task(running: &Running) -> Process {
     all.remove(0)
 }
 
-/// Ends everything at once, as the end of a container does.
+/// Kills all processes at once, as the end of a container does.
 fn container_is_killed(running: Running) {
     let processes = descendants(running.pid());
     running.signal(Signal::KILL);
     for process in &processes {
-        // Some go with the others.
+        // Some end with the others.
         let _ = kill_process(process.pid, Signal::KILL);
     }
     assert_eq!(running.wait().signal(), Some(9));
@@ -107,14 +107,14 @@ fn a_backup_at_the_start_then_a_clean_stop() {
     let outcome = stops(running).says("told to stop: nothing runs");
     assert!(!outcome.stderr.contains("no server yet"), "{outcome}");
     assert_eq!(cellar.list().len(), 1);
-    // The files have what the container's own log has, with its times.
+    // The files have the lines of the container's own log, with times.
     let (cron, monitor) = (log(&cellar, "cron.log"), log(&cellar, "monitor.log"));
     for text in [" backup: scheduled by '0 0 29 2 *', next ", " backup: backed up ", " backup: done in "] {
         assert!(cron.contains(text), "no {text:?} in\n{cron}");
     }
     assert!(monitor.contains(" monitor: scheduled by ") && !monitor.contains("backup:"), "{monitor}");
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
-    // Without the variable, nothing begins at the start.
+    // Without the variable, no task begins at the start.
     let running = schedule(&cellar).start();
     running.wait_for_stderr("monitor: scheduled by");
     thread::sleep(Duration::from_secs(2));
@@ -185,7 +185,7 @@ fn a_killed_container_repeats_its_backup_once_and_then_reports_it() {
     running.wait_for_stderr("mailed that backup failed");
     let outcome = stops(running);
     assert!(!outcome.stderr.contains("backup: begins"), "{outcome}");
-    // What was left by the killed runs, the next backup sweeps away.
+    // The next backup removes the files of the killed runs.
     let database = halted.release();
     cellar.run(["backup"]).succeeds();
     assert_eq!(cellar.list().len(), 1, "{}", database.name());
@@ -239,7 +239,7 @@ fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
     let mut running = with_backup(&cellar);
     halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     running.wait_for_stderr("is left out: the one before still goes on");
-    // Another task has its own turn meanwhile.
+    // Another task runs meanwhile.
     running.wait_for_stderr("monitor: begins");
     running.wait_for_stderr("monitor: ended after");
     assert_eq!(descendants(running.pid()).iter().filter(|process| process.name == "pgcellar").count(), 1);
@@ -295,7 +295,7 @@ fn unusable_settings_are_refused_at_the_start() {
 #[test]
 fn an_unwritable_folder_is_reported_until_it_is_repaired() {
     let cluster = Cluster::shared(Version::V15);
-    let cellar = cellar(cluster, "shop").with("container", "oci").with("PGCELLAR_HOST", "vessel");
+    let cellar = cellar(cluster, "shop").on_disk().with("container", "oci").with("PGCELLAR_HOST", "vessel");
     crate::common::process::must(crate::common::process::plain("chown").arg("root").arg(cellar.backup_dir()));
     fs::set_permissions(cellar.backup_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let folder = cellar.backup_dir();
@@ -337,7 +337,7 @@ fn two_schedulers_of_one_instance_do_not_run_side_by_side() {
 fn a_container_is_healthy_unless_a_finding_is_critical() {
     let cellar =
         Cellar::unconnected().on_disk().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
-    // The first backup is not due yet, and the server cannot be asked: that is a warning.
+    // The first backup is not due yet, and the server cannot be reached: that is a warning.
     let check = || cellar.run(["monitor", "check"]);
     let health = || check().arguments(["--fail-on", "critical"]);
     assert_eq!(check().finish().code(), Some(1));
@@ -345,12 +345,12 @@ fn a_container_is_healthy_unless_a_finding_is_critical() {
     assert!(healthy.stdout.contains("PGCELLAR WARNING") && healthy.stdout.contains("[OK] pending"), "{healthy}");
     fs::remove_dir(cellar.backup_dir()).unwrap();
     assert_eq!(health().finish().code(), Some(2));
-    // Where a setting is wrong, nobody knows.
+    // With a wrong setting the state is unknown.
     assert_eq!(health().env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
     let _ = check().arguments(["--fail-on", "never"]).fails(exit::USAGE);
 }
 
-/// A container's first backup is due, and nothing is made of it for as long as it may go on. One that has failed is not waited for.
+/// A due first backup is no finding while it may still run. A failed one is.
 #[test]
 fn a_failed_first_backup_is_not_waited_for() {
     let cellar =
@@ -368,7 +368,7 @@ fn a_failed_first_backup_is_not_waited_for() {
         let state = json!({"tasks": {"backup": {"since": ago(minutes), "failed": failed}}});
         fs::write(folder.join("main.schedule.json"), state.to_string()).unwrap();
     };
-    // That was before this database was to be backed up, and there are backups of another one.
+    // The failure was before this database was added, and another one has backups.
     forged::add(&cellar.backup_dir(), "other", 1);
     failed(60);
     let outcome = health().succeeds();
@@ -377,7 +377,7 @@ fn a_failed_first_backup_is_not_waited_for() {
     assert_eq!(health().finish().code(), Some(2));
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     fs::create_dir(cellar.backup_dir()).unwrap();
-    // There is none at all: whenever a run has failed, and whenever the next one is due, that was the first one.
+    // There is no backup at all: any failed run was the first one.
     failed(60);
     let outcome = health().env("BACKUP_SCHEDULE", "0 2 1 1 *").finish();
     assert_eq!(outcome.code(), Some(2), "{outcome}");

@@ -1,4 +1,4 @@
-//! The program under the names of the scripts that it takes the place of, and the file of settings beside them.
+//! The program under the names of the scripts that it replaces, and the settings file beside them.
 
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
@@ -38,7 +38,7 @@ fn the_old_script_commands_back_up_list_and_restore() {
     let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
     ends(script(&cellar, "backup-database.sh", &[]), 0);
     let (listed, _) = ends(script(&cellar, "restore-database.sh", &["list"]), 0);
-    // But for the age, which goes on.
+    // Except for the age, which grows.
     let lasting = |text: &str| -> String {
         let words = text.split_whitespace().filter(|word| *word != "s" && word.parse::<u32>().is_err());
         words.collect::<Vec<_>>().join(" ")
@@ -47,7 +47,7 @@ fn the_old_script_commands_back_up_list_and_restore() {
     let id = cellar.list()[0]["id"].as_str().unwrap().to_owned();
     assert!(listed.contains(&id), "{listed}");
 
-    // The database exists: only FORCE_RESTORE lets it be replaced, and the old one is kept.
+    // The database exists: it is replaced only with FORCE_RESTORE, and the old one is kept.
     let path = cellar.backup_dir().join(format!("{id}.dump.gz"));
     let path = path.to_str().unwrap();
     let (_, stderr) = ends(script(&cellar, "restore-database.sh", &["restore", path]), exit::CANTCREAT);
@@ -61,7 +61,7 @@ fn the_old_script_commands_back_up_list_and_restore() {
     let kept = cluster.sql("postgres", &kept);
     assert_eq!(cluster.database(&kept).sql("SELECT count(*) FROM wine"), "0");
 
-    // A bare name is one in the backup folder.
+    // A bare name is a file in the backup folder.
     cluster.sql("postgres", &format!("DROP DATABASE \"{kept}\""));
     cluster.sql("postgres", &format!("ALTER DATABASE \"{0}\" RENAME TO \"{0}_old\"", shop.name()));
     ends(script(&cellar, "restore-database.sh", &["restore", &format!("{id}.dump.gz")]), 0);
@@ -71,7 +71,8 @@ fn the_old_script_commands_back_up_list_and_restore() {
 
 #[test]
 fn the_old_monitor_commands_check_and_report() {
-    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    let cellar =
+        Cellar::unconnected().on_disk().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
     let (stdout, _) = ends(script(&cellar, "backup-monitor.sh", &["check"]), 1);
     assert!(stdout.starts_with("PGCELLAR WARNING"), "{stdout}");
     ends(script(&cellar, "backup-monitor.sh", &["report"]), 0);
@@ -92,7 +93,7 @@ fn a_wrong_call_shows_the_usage_and_the_new_command() {
     assert!(stderr.contains("there is no terminal to ask at"), "{stderr}");
 }
 
-/// A bucket that is named is the one that is looked at, whatever the settings say.
+/// A named bucket is used instead of the one in the settings.
 #[test]
 fn the_aws_command_uses_the_named_bucket() {
     let (configured, named) = (Bucket::new(), Bucket::new());

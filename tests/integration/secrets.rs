@@ -1,4 +1,4 @@
-//! No secret is anywhere where others can see it, and no file of a backup is for others.
+//! No secret is visible to others, and no file of a backup is readable by others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::common::cluster::{PASSWORD, SUPERUSER};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Version, exit, keys, tree};
 
-/// Secrets of other parts, which PostgreSQL's programs have no use for.
+/// Secrets of other parts, which PostgreSQL's programs do not need.
 const OTHERS: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket"),
     ("SMTP_PASS", "s3cr3t-of-the-mail"),
@@ -18,7 +18,7 @@ const OTHERS: [(&str, &str); 5] = [
     ("PGCELLAR_TOKEN", "s3cr3t-of-a-token"),
 ];
 
-/// Programs that write their environment and their arguments down, also when they are asked for their version.
+/// Programs that record their environment and arguments, also for --version.
 fn observed(cellar: &Cellar) -> Programs {
     let programs = Programs::of(Version::V15);
     for program in ["pg_dump", "pg_dumpall"] {
@@ -41,7 +41,7 @@ fn environment(cellar: &Cellar, program: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The command lines of all processes of the machine that have the text in them.
+/// The command lines of all processes on the machine that contain the text.
 fn command_lines_with(text: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
@@ -94,13 +94,13 @@ fn each_task_reports_settings_that_others_can_read() {
             assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
         }
     }
-    // What comes from elsewhere is not in danger.
+    // Settings from other sources are not reported.
     fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).unwrap();
     let outcome = cellar.run(["list"]).env("PGCELLAR_ENV_FILE", &settings).succeeds();
     assert!(!outcome.stderr.contains(others), "{outcome}");
 }
 
-/// What people are told to make in the folder of the sources is in no commit and in no image.
+/// Files that the documents place in the source folder are in no commit and in no image.
 #[test]
 fn secrets_beside_the_sources_are_ignored() {
     let lines = |file: &str| -> Vec<String> {
@@ -208,7 +208,7 @@ fn are_private(folder: &Path) {
     }
 }
 
-/// What people paste where it does not belong.
+/// URLs in settings that take a name.
 const HUSH: &str = "s3cr3t-in-a-url";
 
 #[test]
@@ -249,7 +249,7 @@ fn a_url_in_place_of_a_name_is_refused_and_not_shown() {
     let (bucket, cellar) = (with(&bucket, cellar()), cellar());
     for (name, value, hint) in cases {
         let cellar = if name.starts_with("AWS_") { &bucket } else { &cellar };
-        // A ping that cannot be sent stops no backup.
+        // A failing ping does not fail the backup.
         let code = if name == "MONITOR_PING_URL" { exit::UNAVAILABLE } else { exit::CONFIG };
         let outcome = cellar.run(["backup"]).env(name, &value).fails(code);
         assert!(outcome.stderr.contains(name) && outcome.stderr.contains(hint), "{name}: {outcome}");
@@ -284,7 +284,7 @@ fn a_proxy_keeps_its_password() {
     let cellar = Cellar::unconnected().with("AWS_S3_BUCKET", "b").with("AWS_ACCESS_KEY_ID", "k");
     let cellar = cellar.with("AWS_SECRET_ACCESS_KEY", "k").with("AWS_ENDPOINT_URL", "https://s3.invalid");
     let cellar = cellar.with("MONITOR_PING_URL", "https://ping.invalid/uuid");
-    // No one listens at port 1.
+    // Port 1 is closed.
     let cellar = cellar.with("HTTPS_PROXY", format!("http://someone:{HUSH}@127.0.0.1:1"));
     for verb in [&["doctor", "s3"][..], &["list"], &["-v", "monitor", "check"], &["-v", "backup"]] {
         let outcome = cellar.run(verb).finish();

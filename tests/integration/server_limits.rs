@@ -1,9 +1,9 @@
-//! A restore and its comparison work within the limits in which stock pg_restore works.
+//! A restore and its comparison work within the limits that suffice for stock pg_restore.
 
 use crate::common::process::must;
 use crate::common::{Cellar, Cluster, Version};
 
-/// More tables than the server's table of locks has room for.
+/// More tables than the server can lock at once.
 #[test]
 fn few_locks_suffice() {
     // Room for about 10 times 15 locks, and some spare ones.
@@ -18,7 +18,7 @@ fn few_locks_suffice() {
     original.sql("INSERT INTO t_7 DEFAULT VALUES");
     let theirs = Cellar::new(ample).with("DB_NAME", original.name());
     theirs.back_up(original.name());
-    // Stock pg_restore does it there.
+    // Stock pg_restore works there.
     let dump = theirs.scratch().join("stock.dump");
     must(ample.client("pg_dump", original.name()).args(["-Fc", "-f"]).arg(&dump));
     cluster.create_named("stock");
@@ -33,7 +33,7 @@ fn few_locks_suffice() {
     run.env("DB_PORT", cluster.port().to_string()).succeeds().says("equal");
 }
 
-/// Statistics are gathered, and rows compared, over as many connections as there are.
+/// ANALYZE and the comparison use only as many connections as are free.
 #[test]
 fn few_connections_suffice() {
     let cluster = Cluster::start_configured(Version::V15, &["max_connections=10", "superuser_reserved_connections=0"]);
@@ -44,13 +44,13 @@ fn few_connections_suffice() {
     cellar.back_up(original.name());
     for jobs in ["1", "4"] {
         let target = cluster.name_for("few");
-        // Stock pg_restore has one connection for each job, and one that makes the database.
+        // Stock pg_restore uses one connection for each job, and one to create the database.
         let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);
         run.succeeds().says("equal");
     }
 }
 
-/// What was loaded and compared stays, whatever becomes of its statistics.
+/// A loaded and compared database is kept even if ANALYZE fails.
 #[test]
 fn losing_the_session_during_analyze_keeps_the_database() {
     let cluster = Cluster::shared(Version::V15);

@@ -1,4 +1,4 @@
-//! Settings: every option as a flag and as a variable, secrets from each place, and what is refused.
+//! Settings: options as flags and variables, secrets from each source, and refused values.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

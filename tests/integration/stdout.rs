@@ -1,4 +1,4 @@
-//! What cannot be printed is a failure, whatever a verb has found.
+//! A verb that cannot print its output fails, whatever its result.
 
 use std::fs::OpenOptions;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use crate::common::pgcellar::PROGRAM;
 use crate::common::process::plain;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// Runs the program with a full disk behind its standard output.
+/// Runs the program with standard output to a full disk.
 fn onto_a_full_disk(cellar: &Cellar, arguments: &[&str]) -> (Option<i32>, String) {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = plain(PROGRAM);

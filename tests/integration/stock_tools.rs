@@ -1,4 +1,4 @@
-//! A backup needs nothing of ours to be read: the stock programs decrypt, decompress and restore it.
+//! A backup can be restored without pgcellar: stock programs decrypt, decompress and restore it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::common::compare::assert_same;
 use crate::common::process::{must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, everything, keys};
 
-/// Each compression, the stock program that undoes it, and the file name's ending.
+/// Each compression, the stock program that decompresses it, and the suffix.
 const TOOLS: [(&str, &str, &str); 5] = [
     ("gzip", "gunzip", ".gz"),
     ("bzip2", "bunzip2", ".bz2"),
@@ -41,9 +41,9 @@ fn sha256sum(file: &Path) -> String {
         .to_owned()
 }
 
-/// `pg_restore`, from a file of its formats. With several jobs, one section after the other: workers that take all of them
-/// at once give out rights in any order, one of which may need another, and make the triggers of a partitioned table while
-/// the rows of its partitions still arrive, and fire them.
+/// `pg_restore` of a file. With several jobs, one section after the other: in one call its workers grant privileges in
+/// any order, though one may depend on another, and create triggers of a partitioned table that fire for the rows of
+/// partitions loaded later.
 fn pg_restore(from: &Path, into: &Database<'_>, jobs: &str) {
     let sections: &[&[&str]] = match jobs {
         "1" => &[&[]],
@@ -132,7 +132,7 @@ fn directory_archives_by_hand() {
     assert_same(&original, &restored);
 }
 
-/// The stock programs of each version read what was joined and compressed from that version's archive.
+/// The stock programs of each version read the rechunked and compressed archive of that version.
 #[test]
 fn newer_versions_by_hand() {
     for version in [Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
@@ -158,7 +158,7 @@ fn globals_create_the_roles_of_another_cluster() {
     let script = cellar.scratch().join("globals.sql");
     filter("gunzip", &[], &cellar.backup_dir().join(globals["key"].as_str().unwrap()), &script);
     let elsewhere = Cluster::start(Version::V15);
-    // Two roles are there already: initdb's, and the one that each test cluster has.
+    // Two roles exist already: the superuser, and `certified` of each test cluster.
     must(elsewhere.client("psql", "postgres").args(["-X", "-q", "-f"]).arg(&script));
     let roles =
         "SELECT rolname, rolconnlimit, rolvaliduntil, rolpassword FROM pg_authid WHERE rolname ~* 'cellar' ORDER BY 1";

@@ -1,4 +1,4 @@
-//! What every store must do. The suite takes a `&dyn Store` that is empty; each kind of store runs all of it.
+//! The rules of every store. The suite takes an empty `&dyn Store`; each kind of store runs all of it.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use pgcellar::store::s3::S3Store;
 use crate::common::process::new_folder;
 use crate::common::s3_server::S3Server;
 
-/// Keys as backups have them, with everything that an escaped name may have.
+/// Keys of backups, with everything that an escaped name may contain.
 const KEYS: &[&str] = &[
     "shop_20231231_020000.dump.gz",
     "shop_20231231_020000.manifest.json",
@@ -26,7 +26,7 @@ const KEYS: &[&str] = &[
 /// Keys that must not lead anywhere.
 const OUTSIDE: &[&str] = &["", "/", "/etc/passwd", "..", "../x", "a/../x", "a/../../x", "./a", "a/./b", "a\0b"];
 
-/// Every rule, in an order in which each finds the store as it needs it.
+/// All rules, in an order in which each finds the store as it needs it.
 fn conforms(store: &dyn Store) {
     assert_eq!(keys(store), Vec::<String>::new(), "the suite begins with an empty store");
     written_bytes_are_read_back(store);
@@ -74,7 +74,7 @@ fn delete_all(store: &dyn Store) {
     keys(store).iter().for_each(|key| store.delete(key).unwrap());
 }
 
-/// Bytes in which each place can be told from its neighbours.
+/// Bytes that differ from their neighbours.
 fn pattern(length: usize, seed: u64) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 7) as u8).collect()
 }
@@ -137,7 +137,7 @@ fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
     upload.seal().unwrap();
     drop(upload);
     assert_eq!(keys(store), Vec::<String>::new());
-    // The key is free: nothing of the earlier ones is in its way or in it.
+    // The key is free: nothing of the earlier uploads is left.
     put(store, KEYS[0], b"new");
     assert_eq!(get(store, KEYS[0], 0), b"new");
     delete_all(store);
@@ -145,7 +145,7 @@ fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
 
 fn nothing_is_overwritten(store: &dyn Store) {
     put(store, KEYS[0], b"old");
-    // A store may refuse at the beginning or at the end.
+    // A store may refuse at the start or at the commit.
     let refused = match store.create(KEYS[0], None) {
         Err(error) => error,
         Ok(mut upload) => {
@@ -166,7 +166,7 @@ fn small_objects_are_replaced_whole(store: &dyn Store) {
     assert_eq!(get(store, KEY, 0), b"first");
     store.replace(KEY, b"2").unwrap();
     assert_eq!(get(store, KEY, 0), b"2");
-    // Two writers and a reader: the reader never sees a mixture or a part.
+    // Two writers and a reader: the reader never sees a mixture or an incomplete object.
     let versions: [Vec<u8>; 2] = [vec![b'a'; 200_000], vec![b'b'; 100_000]];
     store.replace(KEY, &versions[0]).unwrap();
     std::thread::scope(|scope| {
@@ -215,7 +215,7 @@ fn writers_do_not_disturb_each_other(store: &dyn Store) {
         assert!(get(store, key, 0) == pattern(300_000, seed), "{key}");
     }
     delete_all(store);
-    // Of several writers of one key one wins, whole.
+    // Of several writers of one key one wins completely.
     let won: Vec<u64> = std::thread::scope(|scope| {
         let write = |seed| {
             let mut upload = store.create(KEYS[0], None).ok()?;
@@ -254,21 +254,21 @@ fn a_folder_has_its_own_objects(store: &dyn Store) {
     delete_all(store);
 }
 
-/// Larger than what a store sends or asks for at once.
+/// Larger than one request of a store.
 const LARGE: usize = (40 << 20) + 4321;
 
 fn large_objects_are_read_from_anywhere(store: &dyn Store) {
     let bytes = pattern(LARGE, 3);
     for size in [None, Some(LARGE as u64)] {
         let mut upload = store.create(KEYS[0], size).unwrap();
-        // In pieces that fit to nothing.
+        // In pieces of an odd size.
         bytes.chunks(1_000_003).for_each(|piece| upload.write_all(piece).unwrap());
         upload.seal().unwrap();
         upload.commit().unwrap();
         for offset in [0, 1 << 20, (9 << 20) - 1, (9 << 20) + 1, 16 << 20, LARGE - 1, LARGE] {
             assert!(get(store, KEYS[0], offset as u64) == bytes[offset..], "{offset}");
         }
-        // A reader that is dropped early is no trouble.
+        // A reader may be dropped early.
         let mut reader = store.read(KEYS[0], 100).unwrap();
         let mut some = vec![0; 2 << 20];
         reader.read_exact(&mut some).unwrap();
@@ -306,7 +306,7 @@ fn withdrawn_objects_are_out_of_sight(store: &dyn Store) {
         assert_eq!(store.size(key).unwrap(), None, "{key}");
         assert!(!keys(store).iter().any(|listed| listed == key), "{key}");
         assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");
-        // Until they are discarded, the bytes are there, and can come back.
+        // Withdrawn bytes are kept until they are discarded, and can be restored.
         assert_eq!(store.read_partial(key).unwrap(), b"x", "{key}");
         store.reinstate(key).unwrap();
         assert_eq!(get(store, key, 0), b"x", "{key}");
@@ -318,7 +318,7 @@ fn withdrawn_objects_are_out_of_sight(store: &dyn Store) {
         assert!(!store.lists(key).unwrap(), "{key}");
         store.delete(&format!("{key}.age")).unwrap();
         store.discard(key).unwrap();
-        // What is not there is no error, and the key is free.
+        // A missing object is no error, and the key is free.
         store.withdraw(key).unwrap();
         store.discard(key).unwrap();
         put(store, key, b"y");
@@ -339,7 +339,7 @@ fn announcements_are_not_listed(store: &dyn Store) {
     assert!((jiff::Timestamp::now().as_second() - entries[0].modified.as_second()).abs() < 600);
     store.discard(KEY).unwrap();
     assert_eq!(store.read_partial(KEY).unwrap_err().kind(), Kind::Missing);
-    // Of several that announce at once, one does.
+    // Of several concurrent announcements one succeeds.
     let announced = std::thread::scope(|scope| {
         let all: Vec<_> = (0..4).map(|_| scope.spawn(|| store.announce(KEY, b"mine"))).collect();
         all.into_iter().filter_map(|one| one.join().unwrap().ok()).count()
@@ -348,7 +348,7 @@ fn announcements_are_not_listed(store: &dyn Store) {
     store.discard(KEY).unwrap();
 }
 
-/// What a writer leaves that is killed.
+/// Leftovers of a killed writer.
 fn what_was_left_behind_can_be_discarded(store: &dyn Store) {
     let bytes = pattern(LARGE, 9);
     for key in [KEYS[0], KEYS[5]] {
@@ -356,7 +356,7 @@ fn what_was_left_behind_can_be_discarded(store: &dyn Store) {
         upload.write_all(&bytes).unwrap();
         upload.seal().unwrap();
         std::mem::forget(upload);
-        // A key that only begins alike is another one.
+        // A common prefix does not mix keys.
         let mut other = store.create(&format!("{key}.age"), None).unwrap();
         other.write_all(&bytes).unwrap();
         assert_eq!(partials(store), [key.to_owned(), format!("{key}.age")]);
@@ -387,7 +387,7 @@ fn local() {
     assert!(!left.iter().any(|path| temporary(path)), "{left:?}");
 }
 
-/// A runtime as the program has it.
+/// A runtime as in the program.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
@@ -445,7 +445,7 @@ fn local_lists_backups_files_and_nothing_else() {
     std::fs::write(folder.path().join("c_20231231_020000.partial/toc.dat"), "x").unwrap();
     std::fs::create_dir_all(folder.path().join("a_20231231_020000/deep")).unwrap();
     std::fs::write(folder.path().join("a_20231231_020000/deep/x"), "x").unwrap();
-    // A link is what it leads to, also for the sizes, and nothing if it leads nowhere.
+    // A link stands for its target, also for sizes; a dangling one is ignored.
     for (name, to) in [("d", "/etc/passwd"), ("e", "nowhere"), ("f", "f_20231231_020000.dump")] {
         std::os::unix::fs::symlink(to, folder.path().join(format!("{name}_20231231_020000.dump"))).unwrap();
     }
@@ -454,7 +454,7 @@ fn local_lists_backups_files_and_nothing_else() {
     assert_eq!(store.size("f_20231231_020000.dump").unwrap(), None);
 }
 
-/// Nothing waits for the writer of a pipe.
+/// Reading never blocks on a pipe.
 #[test]
 fn local_files_are_files() {
     let folder = new_folder();

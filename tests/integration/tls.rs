@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: what libpq takes, our own sessions take, and what it refuses, they refuse.
+//! TLS to PostgreSQL: our own sessions accept and refuse the same servers as libpq.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -63,19 +63,19 @@ impl Servers {
         assert_eq!(refusals(), refused, "{kind}: {}", self.cluster.log());
     }
 
-    /// Whether psql connects, or what it says.
+    /// Whether psql connects, or its error.
     fn psql(&self, host: &str, mode: SslMode, root: Option<&Path>) -> Result<String, String> {
         let mut psql = plain(self.cluster.version().bin_dir().join("psql"));
         psql.env("PGHOST", host).env("PGPORT", self.cluster.port().to_string()).env("PGUSER", SUPERUSER);
         psql.env("PGPASSWORD", PASSWORD).env("PGSSLMODE", mode.name()).env("HOME", kinds());
-        // libpq has no channel binding for Ed25519 (`be_tls_get_certificate_hash`), and ends there.
+        // libpq has no channel binding for Ed25519 (`be_tls_get_certificate_hash`), and fails.
         psql.env("PGCHANNELBINDING", "disable");
         psql.envs(root.map(|root| ("PGSSLROOTCERT", root)));
         psql.args(["-w", "-X", "-A", "-t", "-d", "postgres"]);
         attempt(psql.args(["-c", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"]))
     }
 
-    /// Whether a session of ours connects, or what it says.
+    /// Whether a session of ours connects, or its error.
     fn own(&self, host: &str, mode: SslMode, root: Option<&Path>) -> Result<String, String> {
         let connection = Connection {
             host: Host::Name(host.to_owned()),
@@ -107,7 +107,7 @@ impl Servers {
             let root = Some(root.as_path());
             let by_name = MODES.iter().flat_map(|mode| [("localhost", *mode, None), ("localhost", *mode, root)]);
             for (host, mode, root) in by_name.chain([("127.0.0.1", SslMode::VerifyFull, root)]) {
-                // Where no authority is named, libpq refuses to verify, and we take the system's, which signed none.
+                // Without an authority libpq refuses to verify, and we use the system's, which signed none of these.
                 let (libpq, own) = (self.psql(host, mode, root), self.own(host, mode, root));
                 match own.is_ok() {
                     true => taken += 1,
@@ -189,7 +189,7 @@ fn a_root_certificate_in_the_home_directory_is_used_as_by_libpq() {
         cellar.run(["backup"]).env("DB_SSLMODE", mode).succeeds();
     }
     fs::copy(Servers::root("version 3"), home.join("root.crt")).unwrap();
-    // `prefer` goes on without TLS, which this server does not take.
+    // `prefer` falls back to no TLS, which this server refuses.
     cellar.run(["backup"]).env("DB_SSLMODE", "prefer").fails(exit::NOPERM);
     for mode in ["require", "verify-ca", "verify-full"] {
         let outcome = cellar.run(["backup"]).env("DB_SSLMODE", mode).fails(exit::UNAVAILABLE);

@@ -1,4 +1,4 @@
-//! What an earlier version has left in a folder is listed, verified, restored and gone on with; `tests/state` has it.
+//! The state of earlier versions in `tests/state` is listed, verified, restored and continued.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Verify: what is whole is called good, and each kind of damage is found, named, and recorded.
+//! `pgcellar verify`: intact backups are good, and each kind of damage is found, named and recorded.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn sample(cluster: &'static Cluster) -> Database<'static> {
     database
 }
 
-/// A backup and where it lies.
+/// A backup and its folder.
 struct Kept {
     cellar: Cellar,
     manifest: Value,
@@ -62,7 +62,7 @@ impl Kept {
         Some(serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Verifies, and looks whether the backup is called good, and to which depth.
+    /// Verifies; the backup must be good, at this depth.
     #[track_caller]
     fn is_good(&self, depth: &str) -> Outcome {
         let outcome = self.cellar.run(["verify", self.id()]).succeeds();
@@ -72,7 +72,7 @@ impl Kept {
         outcome
     }
 
-    /// Verifies, and looks whether the damage is told and recorded in these words and the backup no longer offered.
+    /// Verifies; the damage must be reported and recorded in these words, and the backup not offered any more.
     #[track_caller]
     fn is_damaged(&self, words: &[&str]) -> Outcome {
         let outcome = self.cellar.run(["verify", self.id()]).fails(exit::DATAERR);
@@ -98,7 +98,7 @@ impl Kept {
         fs::write(self.path(&format!("{}.manifest.json", self.id())), manifest.to_string()).unwrap();
     }
 
-    /// Makes the manifest say of a file what the disk now has, as if it had been written so.
+    /// Makes the manifest match a changed file.
     fn accept(&self, key: &str) {
         let mut file = DigestReader::new(File::open(self.path(key)).unwrap());
         std::io::copy(&mut file, &mut std::io::sink()).unwrap();
@@ -146,7 +146,7 @@ fn a_flipped_byte_is_found_in_every_kind_of_backup() {
         let name = file.file_name().unwrap().to_str().unwrap();
         let how = if compression == "none" { "SHA-256 of the stored bytes" } else { "at about " };
         kept.is_damaged(&[name, how]);
-        // Mended, it is good again.
+        // Repaired, it is good again.
         tree::flip_byte(&file, middle(&file));
         kept.is_good("full");
     }
@@ -175,7 +175,7 @@ fn all_damage_is_reported_with_its_place() {
     let outcome = kept.is_damaged(&[kept.key("archive"), "gzip", &format!("{}: is missing", kept.key("globals"))]);
     let place: i64 =
         outcome.stderr.split("stored byte ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-    // As late as the end of the gzip member, as early as a piece that was read at once.
+    // The end of the gzip member, or the start of the block that was read.
     assert!((at - (64 << 10)..at + (2 << 20)).contains(&place), "{place} for {at}: {outcome}");
 }
 
@@ -210,7 +210,7 @@ fn a_file_cut_at_the_end_of_a_gzip_member_is_incomplete() {
         let length = fs::metadata(kept.archive()).unwrap().len();
         tree::truncate(&kept.archive(), end);
         kept.is_damaged(&[&format!("has {end} of {length} bytes")]);
-        // Even if the manifest knew no better, the archive's own end is missing.
+        // Even with a matching manifest, the archive's own end is missing.
         kept.accept(kept.key("archive"));
         kept.is_damaged(&[words, "the stored bytes are the ones that were written"]);
     }
@@ -257,7 +257,7 @@ fn the_files_of_a_folder_match_its_table_of_contents() {
         let bytes = fs::read(kept.path(&lost)).unwrap();
         fs::remove_file(kept.path(&lost)).unwrap();
         kept.is_damaged(&[&format!("{lost}: is missing")]);
-        // A manifest that does not name it either.
+        // A manifest without it.
         kept.rewrite(|manifest| manifest["files"].as_array_mut().unwrap().retain(|file| file["key"] != lost.as_str()));
         let words = if lost.ends_with("/toc.dat") { "cannot be a whole one" } else { "which is not in the archive" };
         kept.is_damaged(&[words]);
@@ -266,7 +266,7 @@ fn the_files_of_a_folder_match_its_table_of_contents() {
     }
     kept.is_good("full");
 
-    // A data file that is whole in itself, and without its last rows.
+    // A complete data file without its last rows.
     let rows = named(".dat.gz");
     let whole = fs::read(kept.path(&rows)).unwrap();
     let mut plain = Vec::new();
@@ -310,7 +310,7 @@ fn an_encrypted_backup_is_checked_as_far_as_the_keys_allow() {
         tree::flip_byte(&archive, -1);
         with(&ours).fails(exit::DATAERR).says("the age file is corrupt").says("stored byte");
 
-        // What is stored is what the manifest says, and still no archive.
+        // The file matches the manifest, and is not an archive.
         kept.accept(kept.key("archive"));
         with(&ours).fails(exit::DATAERR).says("the age file is corrupt");
         kept.cellar.run(["verify", kept.id()]).succeeds().says("stored bytes only");
@@ -380,7 +380,7 @@ fn an_interrupted_verify_records_nothing() {
     const HUGE: u64 = 64 << 30;
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
-    // A hole of many gigabytes takes long to read and no room on the disk.
+    // A sparse file of many gigabytes takes long to read and no space on the disk.
     File::options().write(true).open(kept.archive()).unwrap().set_len(HUGE).unwrap();
     kept.rewrite(|manifest| manifest["files"][0]["stored_bytes"] = json!(HUGE));
     for signal in [Signal::TERM, Signal::INT] {
@@ -411,7 +411,7 @@ fn a_tar_archive_is_good_only_with_pg_restore() {
     assert_eq!(kept.record(), None);
 }
 
-/// What was read and found good is good, whether there is room for a record of it or not.
+/// The result of a verify does not depend on space for its record.
 #[test]
 fn no_room_for_the_record_is_no_failure() {
     let backups = BackupFolder::new();
@@ -433,17 +433,17 @@ fn no_room_for_the_record_is_no_failure() {
     assert!(outcome.json()[0]["error"].as_str().unwrap().contains("no space left"), "{outcome}");
     let outcome = run(&["verify", "--all"]).fails(exit::DATAERR).says("1 of 2 backups are damaged");
     assert!(outcome.stderr.contains("damaged, not recorded"), "{outcome}");
-    // The others need no room; a pin that cannot be written is none.
+    // The other verbs need no space; a pin that cannot be written fails.
     run(&["list"]).succeeds();
     run(&["show", &id]).succeeds();
     run(&["pin", &id]).fails(exit::CANTCREAT).says("no space left");
     assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["pin"], Value::Null);
 }
 
-/// Puts something under a name.
+/// Creates something under a name.
 type Make = fn(&Path);
 
-/// All verbs say the same of what stands in the place of an archive or a manifest, and none waits for a pipe.
+/// All verbs report the same about something in place of an archive or a manifest, and none blocks on a pipe.
 #[test]
 fn every_verb_reports_what_is_not_a_file() {
     let backups = BackupFolder::new();

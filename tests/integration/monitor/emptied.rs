@@ -1,4 +1,4 @@
-//! Databases that were emptied.
+//! Backups of databases that were emptied.
 
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ fn an_emptied_database_is_reported_until_acknowledged_and_its_last_backup_kept()
     assert_eq!(cellar.list().iter().map(id).collect::<Vec<_>>(), listed[2..]);
     finds(check(&cellar), OK, &[]);
 
-    // What happens afterwards is told again, and is over when the rows are back.
+    // A later loss is reported again, and resolved when the rows are back.
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 150) n");
     cellar.back_up(shop.name());
     shop.sql("DELETE FROM wine");
@@ -107,7 +107,7 @@ fn an_acknowledgement_outlives_its_backups() {
     }
     let left: Vec<String> = cellar.list().iter().map(id).collect();
     assert!(left.len() == 2 && left[0] == full, "{left:?}");
-    // A later drop is another one.
+    // A later drop is a new finding.
     shop.sql("INSERT INTO wine SELECT n FROM generate_series(1, 150) n");
     cellar.back_up(shop.name());
     shop.sql("DELETE FROM wine");

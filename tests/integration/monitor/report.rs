@@ -1,4 +1,4 @@
-//! What `monitor report` writes.
+//! The output of `monitor report`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ fn every_format_lists_the_databases() {
             assert!(outcome.stdout.contains(name), "{outcome}");
         }
     }
-    // What is wrong does not make a report fail.
+    // Findings do not make a report fail.
     let outcome = cellar.run(["monitor", "report", "--min-backups", "8"]).succeeds();
     assert!(outcome.stdout.starts_with("WARNING: backups of main on "), "{outcome}");
     assert!(outcome.stdout.contains("MONITOR_MIN_BACKUPS=8"), "{outcome}");

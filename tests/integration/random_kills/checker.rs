@@ -1,5 +1,4 @@
-//! Reads folders and buckets with nothing of pgcellar: manifests as JSON, files by their size and hash, archives by stock
-//! programs.
+//! Reads folders and buckets without pgcellar: manifests as JSON, files by size and hash, archives by stock programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,25 +13,25 @@ use crate::common::process::{must, new_folder, plain};
 use crate::common::s3_server::{OWNER, wait};
 use crate::common::tree;
 
-/// What the keys of a bucket begin with.
+/// The prefix of keys in a bucket.
 const PREFIX: &str = "database-backups/";
 
 /// Records beside a manifest.
 const RECORDS: [&str; 3] = ["verify", "pin", "drill"];
 
-/// What is in a store.
+/// The contents of a store.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Holding {
-    /// Of each backup the hash of each of its files, its manifest among them.
+    /// The hash of each file of each backup, including its manifest.
     pub backups: BTreeMap<String, BTreeMap<String, String>>,
-    /// Records of backups that are there.
+    /// Records of existing backups.
     pub records: BTreeSet<String>,
-    /// What belongs to no backup.
+    /// Files that belong to no backup.
     pub others: Vec<String>,
 }
 
 impl Holding {
-    /// Reads a folder. Fails where a manifest names what is not there, or what is something else.
+    /// Reads a folder. Fails if a file is missing or does not match its manifest.
     #[track_caller]
     pub fn of(folder: &Path) -> Holding {
         let mut left: BTreeMap<String, u64> =
@@ -77,7 +76,7 @@ impl Holding {
         self.backups.keys().map(String::as_str).collect()
     }
 
-    /// Fails unless all these backups are in `later`, as they are here.
+    /// Fails unless all these backups are in `later`, unchanged.
     #[track_caller]
     pub fn must_survive(&self, later: &Holding, ids: &BTreeSet<&str>) {
         for id in ids {
@@ -105,7 +104,7 @@ fn sha256<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> BTreeMap<S
     sums.lines().filter_map(of_line).collect()
 }
 
-/// Fails unless stock programs read in the archive of this backup what is in the large database.
+/// Fails unless stock programs read the contents of the large database from the archive of this backup.
 #[track_caller]
 pub fn must_have_all(fixture: &Fixture, folder: &Path, id: &str) {
     let manifest = read_json(folder, &format!("{id}.manifest.json"));
@@ -132,28 +131,28 @@ pub fn must_have_all(fixture: &Fixture, folder: &Path, id: &str) {
     match manifest["compression"]["method"].as_str().unwrap() {
         "none" => {}
         method if manifest["adopted"].is_null() => read.push_str(&format!(" | {method} -dc")),
-        // The scripts' pg_dump has compressed it itself.
+        // pg_dump compressed it.
         _ => {}
     }
     let pg_restore = format!("'{}' -f -", bin.join("pg_restore").display());
     let script = match manifest["format"].as_str().unwrap() {
         "plain" => read,
         "directory" => format!("{pg_restore} '{}'", entry.display()),
-        // It stops at the end of the tar, which is not that of the file.
+        // It stops at the end of the archive, before the end of the file.
         "tar" => format!("{pg_restore} '{}'", archive.display()),
         format => format!("{read} | {pg_restore} --format={format}"),
     };
     assert_eq!(script_hash(&script), fixture.script, "{id} has something else in it than the database: {script}");
 }
 
-/// Fails if there is anything in a folder.
+/// Fails unless a folder is empty.
 #[track_caller]
 pub fn must_be_empty(folder: &Path) {
     let names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.is_empty(), "left in {}: {names:?}", folder.display());
 }
 
-/// Reads a bucket into a folder. What an upload has begun is an empty file with `.upload` behind its name.
+/// Downloads a bucket into a folder. An unfinished upload is an empty file with the suffix `.upload`.
 pub fn download(bucket: &Bucket, folder: &Path) {
     let client = bucket.server().client(OWNER);
     let listed = wait(client.list_objects_v2().bucket(bucket.name()).prefix(PREFIX).send()).unwrap();
@@ -177,13 +176,13 @@ fn uploads(client: &Client, bucket: &str) -> Vec<String> {
     begun.uploads().iter().filter_map(|upload| upload.key().map(str::to_owned)).collect()
 }
 
-/// Deletes a bucket with all that is in it: its disk is needed.
+/// Deletes a bucket with its contents to free the disk.
 pub fn forget(bucket: &Bucket) {
     let client = bucket.server().client(OWNER);
     let listed = wait(client.list_objects_v2().bucket(bucket.name()).send()).unwrap();
     for key in listed.contents().iter().filter_map(|object| object.key()) {
         wait(client.delete_object().bucket(bucket.name()).key(key).send()).unwrap();
     }
-    // One that is not empty stays, until the server goes.
+    // A bucket that is not empty stays until the server ends.
     let _ = wait(client.delete_bucket().bucket(bucket.name()).send());
 }

@@ -1,4 +1,4 @@
-//! What all kills have in common: a database of some size, its backups, and how long each shape takes unharmed.
+//! The fixture of all kills: a database of some size, its backups, and the time that each shape takes undisturbed.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::common::keys::Key;
 use crate::common::process::{must, new_folder, plain};
 use crate::common::{Cellar, Cluster, Database, Version};
 
-/// Rows that pg_dump reads slowly, rows that are large, many tables, large objects, and what is made after the rows.
+/// Rows that pg_dump reads slowly, large rows, many tables, large objects, and objects restored after the rows.
 const LARGE: &str = "CREATE TABLE slow AS SELECT n, n * 1.000001 AS f, n::numeric / 7 AS q, now() + n * interval '1 s' AS at, \
        ARRAY[n, n + 1, n + 2] AS a, md5(n::text) AS label FROM generate_series(1, 90000) n; \
      ALTER TABLE slow ADD PRIMARY KEY (n); CREATE INDEX slow_by_label ON slow (label); \
@@ -26,19 +26,19 @@ const LARGE: &str = "CREATE TABLE slow AS SELECT n, n * 1.000001 AS f, n::numeri
      SELECT count(lo_from_bytea(0, decode(repeat(md5(n::text), 2000 * n), 'hex'))) FROM generate_series(1, 20) n; \
      CREATE TABLE few (n int)";
 
-/// The least that the large database has, in bytes.
+/// The minimum size of the large database, in bytes.
 const SIZE: u64 = 50 << 20;
 
 pub struct Fixture {
     pub cluster: &'static Cluster,
     /// The database that is backed up and restored.
     pub large: Database<'static>,
-    /// Another one, which takes no time.
+    /// A database that takes no time.
     pub small: Database<'static>,
     pub key: Key,
     /// Hash of the large database's dump as a script.
     pub script: String,
-    /// What a database holds that was restored from it, by [`contents`].
+    /// The contents of a database restored from it, by [`contents`].
     pub contents: String,
     /// Backups of the two, by database, format, compression and encryption.
     templates: Mutex<HashMap<String, Arc<OnceLock<Cellar>>>>,
@@ -68,7 +68,7 @@ impl Fixture {
         }
     }
 
-    /// How long a shape's run takes that nothing happens to. The first who asks runs one, which must be as it should be.
+    /// How long an undisturbed run of a shape takes. The first call runs one, which must be right.
     pub fn usual(&self, at: usize) -> Duration {
         *self.usual[at].get_or_init(|| {
             let scenario = scenario::prepare(self, &SHAPES[at]);
@@ -97,7 +97,7 @@ impl Fixture {
         }
     }
 
-    /// Puts a backup into a folder, of this database as this shape has it, or a dump of another tool.
+    /// Adds a backup of this database to a folder, with the shape's options, or a dump of another tool.
     pub fn lay_backup(&self, database: &Database<'_>, shape: &Shape, folder: &Path) {
         let name = format!("{} {} {} {}", database.name(), shape.format, shape.compression, shape.encrypted);
         let is_adopted = shape.verb == Verb::Adopt && database.name() == self.large.name();
@@ -120,15 +120,15 @@ impl Fixture {
     }
 }
 
-/// Hash of the script that a shell command writes, without what differs from dump to dump: the comments, and the key of
-/// `\restrict`.
+/// Hash of the script that a shell command writes, without the parts that differ between dumps: comments, and the key
+/// of `\restrict`.
 pub fn script_hash(command: &str) -> String {
     let filter = r"grep -av -e '^--' -e '^\\restrict' -e '^\\unrestrict'";
     let sum = must(plain("bash").args(["-c", &format!("set -o pipefail; {command} | {filter} | sha256sum")]));
     sum.split(' ').next().unwrap().to_owned()
 }
 
-/// What is in a database: the rows of each table and view, large objects, sequences, indexes and constraints.
+/// The contents of a database: the rows of each table and view, large objects, sequences, indexes and constraints.
 pub fn contents(database: &Database<'_>) -> String {
     let relations = "SELECT string_agg(format('SELECT %L || count(*) || '' '' || coalesce(sum(hashtextextended(r::text, 0)::numeric), 0) \
        FROM %s r', relname || ' ', oid::regclass), ' UNION ALL ' ORDER BY relname) \

@@ -1,4 +1,4 @@
-//! Kills of restores: the target is what it was, or all that it should be.
+//! Kills of restores: the target is unchanged or completely restored.
 
 use std::fs;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::common::Cellar;
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::Run;
 
-/// How long the server may go on with the last statement of a session whose client was killed.
+/// How long the server may continue the last statement of a session whose client was killed.
 const LAST_STATEMENT: Duration = Duration::from_secs(30);
 
 pub struct Restored<'a> {
@@ -27,7 +27,7 @@ pub struct Restored<'a> {
     staging: TempDir,
     id: String,
     target: String,
-    /// What is in the database that is to be replaced.
+    /// The contents of the database that is replaced.
     old: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Restored<'a> {
         if self.shape.verb == Verb::Drop { run.arguments(["--drop-replaced"]) } else { run }
     }
 
-    /// Databases with this before their names.
+    /// Databases whose names have this prefix.
     fn databases(&self, start: &str) -> Vec<String> {
         let query = format!("SELECT datname FROM pg_database WHERE starts_with(datname, '{start}') ORDER BY 1");
         self.fixture.cluster.sql("postgres", &query).lines().map(str::to_owned).collect()
@@ -82,7 +82,7 @@ impl<'a> Restored<'a> {
         contents(&self.fixture.cluster.database(name))
     }
 
-    /// Waits until no session is in a database of this target, or makes one.
+    /// Waits until no session uses or creates a database of this target.
     fn wait_for_sessions(&self) {
         let begun = Instant::now();
         let query = format!(
@@ -96,7 +96,7 @@ impl<'a> Restored<'a> {
         }
     }
 
-    /// The target has its old rows, or all new ones, and the old rows are somewhere as long as they should be. Returns
+    /// Fails unless the target has its old rows or all new ones, and the old rows are kept if they should be. Returns
     /// whether the target is new.
     #[track_caller]
     fn must_be_old_or_new(&self) -> bool {
@@ -120,7 +120,7 @@ impl<'a> Restored<'a> {
     }
 }
 
-/// What two texts do not have in common.
+/// The lines in which two texts differ.
 fn differs(expected: &str, found: &str) -> String {
     let lacks = |text: &str, line: &&str| !text.lines().any(|other| other == *line);
     let lost = expected.lines().filter(|line| lacks(found, line)).map(|line| format!("- {line}"));

@@ -1,4 +1,4 @@
-//! What a kill happens in: it is laid out anew for each.
+//! The scenario of a kill, prepared for each one.
 
 use super::fixture::Fixture;
 use super::restores::Restored;
@@ -11,17 +11,17 @@ pub trait Scenario {
     /// The run that is killed.
     fn run(&self) -> Run;
 
-    /// Fails unless nothing is lost and nothing is half, however the run ended. One that could clean up has done so.
+    /// Fails if something is lost or incomplete after the killed run. A run that could clean up must have done so.
     fn must_be_sound(&self, end: &End);
 
-    /// The run that comes next, and succeeds.
+    /// The next run, which must succeed.
     fn next(&self) -> Run;
 
-    /// Fails unless that run did what it is for, and nothing of the killed one is left.
+    /// Fails unless that run did its work, and nothing of the killed one is left.
     fn must_be_whole(&self);
 }
 
-/// Lays out all that a run of this shape needs.
+/// Prepares all that a run of this shape needs.
 pub fn prepare<'a>(fixture: &'a Fixture, shape: &'static Shape) -> Box<dyn Scenario + 'a> {
     match shape.makes_database() {
         true => Box::new(Restored::prepare(fixture, shape)),

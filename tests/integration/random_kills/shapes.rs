@@ -1,29 +1,29 @@
-//! Which runs are killed.
+//! The runs that are killed.
 
 use std::fmt;
 
 use super::strike::Victim;
 
-/// What the run does.
+/// The action of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Backs up the large database.
     Backup,
     /// Backs up the small database, and copies a backup of the large one to the bucket.
     Copy,
-    /// Restores the large database into one that is not there.
+    /// Restores the large database into a new one.
     Restore,
-    /// Restores it over one that is there, which is kept.
+    /// Restores it over an existing one, which is kept.
     Replace,
-    /// The same, and the old one is dropped.
+    /// The same, but the old one is dropped.
     Drop,
-    /// Reads backups to their ends, and records the result.
+    /// Verifies backups and records the result.
     Verify,
     /// Removes all but the newest three of some backups.
     Retention,
     /// Pins a backup.
     Pin,
-    /// Makes a backup of a dump of another tool.
+    /// Adopts a dump of another tool.
     Adopt,
 }
 
@@ -35,7 +35,7 @@ pub enum Place {
     Both,
 }
 
-/// A run that is killed in many ways.
+/// A kind of run.
 #[derive(Debug)]
 pub struct Shape {
     pub verb: Verb,
@@ -54,7 +54,7 @@ const fn jobs(shape: Shape) -> Shape {
     Shape { jobs: "2", ..shape }
 }
 
-/// All shapes. Those beside each other differ, as kills of consecutive seeds take one after the other.
+/// All shapes. Neighbours differ, since consecutive seeds use one after the other.
 pub const SHAPES: &[Shape] = {
     use Place::{Both, Bucket, Folder};
     use Verb::{Adopt, Backup, Copy, Drop, Pin, Replace, Restore, Retention, Verify};
@@ -92,7 +92,7 @@ pub const SHAPES: &[Shape] = {
 };
 
 impl Shape {
-    /// Who may be hit: a run of some verbs has no child that lives long enough to be found.
+    /// The processes that may be hit: the children of some verbs are too short-lived to be found.
     pub fn victims(&self) -> &'static [Victim] {
         match self.verb {
             Verb::Copy | Verb::Verify | Verb::Retention | Verb::Pin | Verb::Adopt => {
@@ -102,7 +102,7 @@ impl Shape {
         }
     }
 
-    /// Whether the run makes a database.
+    /// Whether the run creates a database.
     pub fn makes_database(&self) -> bool {
         matches!(self.verb, Verb::Restore | Verb::Replace | Verb::Drop)
     }

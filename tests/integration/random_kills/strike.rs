@@ -1,4 +1,4 @@
-//! Who is hit, and how the run ends by it.
+//! The process that is killed, and how the run ends.
 
 use std::fmt;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::common::process_tree::{Process, descendants, wait_until_gone};
 /// Programs of PostgreSQL that a run starts.
 const PROGRAMS: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 
-/// How long a run may go on that was told to end, or whose child was killed.
+/// How long a run may continue after SIGTERM or the death of a child.
 const PROMPT: Duration = Duration::from_secs(20);
 
 /// Which process gets which signal.
@@ -24,7 +24,7 @@ pub enum Victim {
     Pgcellar,
     /// SIGKILL for pgcellar and all its children at once, as a service manager or the kernel ends a control group.
     Family,
-    /// SIGKILL for one of PostgreSQL's programs, and pgcellar goes on.
+    /// SIGKILL for one of PostgreSQL's programs, while pgcellar continues.
     Child,
     /// SIGTERM for pgcellar.
     Told,
@@ -33,7 +33,7 @@ pub enum Victim {
 /// How a run ended.
 pub struct End {
     outcome: Outcome,
-    /// What was hit; none if the run had ended before.
+    /// The process that was hit; none if the run had ended before.
     hit: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl End {
         self.outcome.code().is_none()
     }
 
-    /// Whether the run succeeded, in spite of the kill or because this came too late.
+    /// Whether the run succeeded in spite of the kill, or because it came too late.
     pub fn is_success(&self) -> bool {
         self.outcome.code() == Some(0)
     }
@@ -62,7 +62,7 @@ impl fmt::Display for End {
     }
 }
 
-/// Waits for the moment, hits, and waits until all of the run has ended.
+/// Waits for the moment, sends the signal, and waits until all processes of the run have ended.
 pub fn strike(running: Running, victim: Victim, moment: Duration, random: &mut Random) -> End {
     let pid = running.pid();
     let begun = Instant::now();
@@ -88,7 +88,7 @@ fn lives(pid: Pid) -> bool {
     Process::of(pid).is_some()
 }
 
-/// Hits pgcellar, which is stopped first, so that no child is made between the look and the blow.
+/// Signals pgcellar, which is stopped first so that it starts no child after its children were listed.
 fn hit(running: &Running, victim: Victim) -> (Option<String>, Vec<Process>) {
     let pid = running.pid();
     if victim == Victim::Told {
@@ -115,7 +115,7 @@ fn names(processes: &[Process]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
 
-/// Kills one of PostgreSQL's programs, the first that is there from now on.
+/// Kills one of PostgreSQL's programs as soon as there is one.
 fn kill_child(pid: Pid, random: &mut Random) -> (Option<String>, Vec<Process>) {
     while lives(pid) {
         let mut processes = descendants(pid);
@@ -133,7 +133,7 @@ fn kill_child(pid: Pid, random: &mut Random) -> (Option<String>, Vec<Process>) {
     (None, Vec::new())
 }
 
-/// Exit code and message are those that the hit deserves.
+/// Fails unless exit code and message match the signal.
 #[track_caller]
 fn judge(end: &End, victim: Victim) {
     let End { outcome, hit } = end;
@@ -145,7 +145,7 @@ fn judge(end: &End, victim: Victim) {
         (None, _) => panic!("it failed by itself: {outcome}"),
         (Some(_), Victim::Pgcellar | Victim::Family) => assert_eq!(outcome.signal(), Some(9), "{outcome}"),
         (Some(_), Victim::Told) => {
-            // Until it has asked for the signal, that ends it as it ends any program.
+            // Before pgcellar handles the signal, it ends as any program.
             let at_once = outcome.signal() == Some(15);
             let summary = outcome.code() == Some(exit::TEMPFAIL) && outcome.stderr.contains("interrupted");
             assert!(at_once || summary, "{outcome}");

@@ -21,10 +21,10 @@ use crate::common::pgcellar::Run;
 use crate::common::process::new_folder;
 use crate::common::{Cellar, tree};
 
-/// How many backups a retention keeps.
+/// How many backups retention keeps.
 const KEPT: usize = 3;
 
-/// Older than anything that a sweep lets lie because it may be of a run that still lives.
+/// Older than anything that a sweep keeps because its run may still be active.
 const LONG_AGO: Duration = Duration::from_secs(3 * 24 * 3600);
 
 pub struct Stored<'a> {
@@ -36,7 +36,7 @@ pub struct Stored<'a> {
     before: Stores,
 }
 
-/// What is in the folder, and in the bucket.
+/// The contents of the folder and the bucket.
 struct Stores {
     folder: Holding,
     bucket: Holding,
@@ -77,7 +77,7 @@ impl<'a> Stored<'a> {
     fn look(&self) -> Stores {
         let mut stores = look(&self.cellar.backup_dir(), self.bucket.as_ref());
         if self.shape.verb == Verb::Adopt {
-            // What is not adopted yet is no backup's file, and has to stay.
+            // A dump that is not adopted yet belongs to no backup, and must stay.
             let dump = self.fixture.dump();
             let adopted = stores.all().any(|holding| holding.backups.values().any(|files| files.contains_key(&dump)));
             let waits = stores.all().any(|holding| holding.others.contains(&dump));
@@ -88,7 +88,7 @@ impl<'a> Stored<'a> {
         stores
     }
 
-    /// Fails where something is lost that was good, or something new is not what it says.
+    /// Fails if a good backup is lost, or a new one does not match its manifest.
     #[track_caller]
     fn must_hold(&self, now: &Stores) {
         let stay = |before: &Holding| -> BTreeSet<String> {
@@ -113,7 +113,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Removes what a next run of this verb leaves for later: as retention does it after a day.
+    /// Removes leftovers that the next run of this verb does not: retention does after a day.
     fn tidy(&self) {
         let folder = self.cellar.backup_dir();
         for file in tree::files(&folder).iter().filter(|file| file.to_str().unwrap().ends_with(".partial")) {
@@ -128,7 +128,7 @@ impl<'a> Stored<'a> {
         self.bucket.iter().for_each(|bucket| bucket.sweep("main"));
     }
 
-    /// Fails unless the last run did what it is for.
+    /// Fails unless the last run did its work.
     #[track_caller]
     fn must_be_done(&self, now: &Stores) {
         let target = if self.shape.place == Place::Bucket { &now.bucket } else { &now.folder };
@@ -186,7 +186,7 @@ impl Scenario for Stored<'_> {
             return;
         }
         if self.shape.verb == Verb::Copy {
-            // What is there of a copy stays, and stays announced: the next backup goes on with it.
+            // An unfinished copy stays announced, and the next backup resumes it.
             let strange = now.bucket.others.iter().find(|name| !is_of(name, &now.folder));
             assert_eq!(strange, None, "left behind");
             assert_eq!(now.folder.others, [""; 0], "left behind");
@@ -204,7 +204,7 @@ impl Scenario for Stored<'_> {
         match self.shape.verb {
             Verb::Backup => self.sweep_bucket(),
             Verb::Copy => {
-                // A backup that was only announced is the retention's business; one that was being copied is finished.
+                // An announced backup is left to retention; an unfinished copy is completed.
                 let now = self.look();
                 assert_eq!(now.bucket.others.iter().find(|name| is_of(name, &now.folder)), None, "left behind");
                 self.sweep_bucket();
@@ -227,7 +227,7 @@ impl Drop for Stored<'_> {
     }
 }
 
-/// Whether a name is that of a file of one of these backups, whole or not.
+/// Whether a name belongs to one of these backups, complete or not.
 fn is_of(name: &str, holding: &Holding) -> bool {
     holding.backups.keys().any(|id| name.starts_with(id.as_str()))
 }
@@ -247,7 +247,7 @@ fn lay_days(cellar: Cellar) -> Cellar {
     shelf.cellar
 }
 
-/// Puts all that is in a folder into a bucket, as this instance does it, the manifests last.
+/// Copies everything in a folder into a bucket, as this instance does, manifests last.
 pub fn upload(folder: &Path, bucket: &Bucket) {
     let store = bucket.store_of("main", &host());
     let mut files = tree::files(folder);
@@ -263,7 +263,7 @@ pub fn upload(folder: &Path, bucket: &Bucket) {
     }
 }
 
-/// Empties the folder, and has runs know of the bucket alone.
+/// Empties the folder, so that runs find only the bucket.
 pub fn only_bucket(cellar: Cellar) -> Cellar {
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     fs::create_dir(cellar.backup_dir()).unwrap();

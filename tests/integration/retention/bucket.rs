@@ -1,4 +1,4 @@
-//! The same in a bucket, and between the folder and the bucket.
+//! Retention in a bucket, and between the folder and the bucket.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,12 +39,12 @@ impl Both {
         Both { backups: BackupFolder { cellar }, bucket }
     }
 
-    /// The bucket as the store of the instance that these tests run.
+    /// The bucket as the store of the tests' instance.
     pub fn store(&self) -> S3Store {
         self.bucket.store_of("main", &host())
     }
 
-    /// Copies backups of the folder into the bucket, as that store does.
+    /// Copies backups of the folder into the bucket through that store.
     pub fn copy(&self, ids: &[String], store: &S3Store) {
         for id in ids {
             let names = fs::read_dir(self.backups.folder()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -125,24 +125,24 @@ fn backups_not_yet_copied_are_kept_twice_as_long() {
     both.copy(&all[10..], &both.store());
     let run = || both.backups.cellar.run(["retention"]).env("BACKUP_S3_RETENTION_DAYS", "30");
     run().succeeds().says("not in the bucket yet").says(&all[5]);
-    // 1 to 5 January are too old even so, and the 11th and 12th are in the bucket.
+    // 1 to 5 January are too old in any case, and the 11th and 12th are in the bucket.
     let kept: Vec<String> = [&all[5..10], &all[12..]].concat();
     assert_eq!(both.local(), kept);
     assert_eq!(both.bucket.ids(), all[10..]);
 
-    // One that was copied, and deleted from the bucket since, is not waited for.
+    // A copy that was deleted from the bucket is not pending.
     let address = format!("{} at {}", both.bucket.store().location(), both.bucket.server().endpoint());
     let record = json!({ "buckets": { address: [all[5], all[19]] } });
     fs::write(both.backups.folder().join(".pgcellar.copied.json"), record.to_string()).unwrap();
     run().succeeds();
     assert_eq!(both.local(), kept[1..]);
-    // A copy that is damaged is none.
+    // A damaged copy does not count.
     let damaged = both.backups.add("shop", "2024-01-07T03:00:00Z");
     both.copy(std::slice::from_ref(&damaged), &both.store());
     both.store().replace(&format!("{damaged}.dump.gz"), b"cut").unwrap();
     run().succeeds();
     assert!(both.local().contains(&damaged));
-    // What the bucket's rules would remove at once is not waited for.
+    // A backup that the bucket's rules would remove at once is not pending.
     both.backups.cellar.run(["retention"]).succeeds();
     assert_eq!((both.local(), both.bucket.ids()), (all[12..].to_vec(), all[12..].to_vec()));
 }
@@ -234,7 +234,7 @@ fn a_pin_in_one_store_pins_in_both() {
     assert_eq!((both.local(), both.bucket.ids()), (kept.clone(), kept));
     both.backups.cellar.run(["unpin", &all[0]]).succeeds();
     assert!(!both.bucket.keys().contains(&pin));
-    // A store that cannot be asked is told, and the other one is pinned all the same.
+    // An unreachable store is reported, and the pin is written to the other one.
     let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let run = both.backups.cellar.run(["pin", &all[0]]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
     run.fails(exit::UNAVAILABLE).says("is pinned");
@@ -262,14 +262,14 @@ fn sigkill_during_deletions_in_the_bucket() {
     }
     run().succeeds();
     assert_eq!(both.bucket.ids(), all[47..]);
-    // What is left is too young for this run.
+    // The leftovers are too young for this run.
     let half: BTreeSet<String> = both.others(&all[47..]).into_iter().collect();
     assert!(half.len() <= 4, "{half:?}");
     sweep::bucket::sweep(&both.store(), &place(&both), Duration::ZERO).unwrap();
     assert_eq!(both.others(&all[47..]), [""; 0]);
 }
 
-/// The place of these tests, as the settings make it.
+/// The stores of these tests, as from the settings.
 fn place(both: &Both) -> Place {
     let args = PlaceArgs {
         instance: "main".to_owned(),
@@ -303,7 +303,7 @@ fn only_old_leftovers_of_our_own_are_removed() {
         let claim = json!({ "id": id, "instance": instance, "host": host });
         store.announce(&format!("{id}.manifest.json"), claim.to_string().as_bytes()).unwrap();
     };
-    // Uploads of three megabytes more than a part, which are neither committed nor dropped.
+    // Unfinished uploads of three megabytes more than a part.
     let begin = |store: &S3Store, key: &str| {
         let mut upload = store.create(key, Some(40 << 20)).unwrap();
         upload.write_all(&vec![7; 20 << 20]).unwrap();

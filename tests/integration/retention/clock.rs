@@ -10,7 +10,7 @@ use crate::common::bucket::Bucket;
 use crate::common::pgcellar::Run;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// Lays a backup of `shop` that began so many days before the first one of this process. Returns its id.
+/// Adds a backup of `shop` that began so many days before the first one of this process. Returns its id.
 fn add(backups: &BackupFolder, days: i64) -> String {
     static NOW: OnceLock<Timestamp> = OnceLock::new();
     let started = *NOW.get_or_init(Timestamp::now) - SignedDuration::from_hours(24 * days);
@@ -22,13 +22,13 @@ fn seven(backups: &BackupFolder) -> Vec<String> {
     (1..=7).rev().map(|days| add(backups, days)).collect()
 }
 
-/// Runs it with a clock that is ahead by this, such as `+30d`; what is measured in seconds goes on as it is.
+/// Runs it with a wall clock that is ahead by this, such as `+30d`.
 fn ahead(run: Run, time: &str) -> Run {
     let run = run.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1").env("FAKETIME", time);
     run.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
-/// The same folder, with the settings that reach a server.
+/// The same folder, with the settings to connect to a server.
 fn with_server(run: Run, cluster: &Cluster) -> Run {
     let cellar = Cellar::new(cluster);
     let settings = cellar.settings().iter().filter(|(name, _)| name.to_string_lossy().starts_with("DB_"));
@@ -37,22 +37,22 @@ fn with_server(run: Run, cluster: &Cluster) -> Run {
 
 #[test]
 fn one_night_with_a_wrong_clock_removes_nothing() {
-    let backups = BackupFolder::new();
+    let backups = BackupFolder { cellar: Cellar::unconnected().on_disk() };
     let mut all = seven(&backups);
     all.push(add(&backups, -30));
-    // Nothing tells the time but this clock: what the rules would have kept without the newcomer stays.
+    // Without another source of time, backups that the rules would have kept without the new one stay.
     let outcome = ahead(backups.cellar.run(["retention"]), "+30d").succeeds().says("removed 0 backups");
     assert!(outcome.stderr.contains("a long time passed") && outcome.stderr.contains(&all[0]), "{outcome}");
     assert_eq!(backups.listed(), all);
     let dry = ahead(backups.cellar.run(["retention", "--dry-run"]), "+30d").succeeds();
     assert!(dry.stdout.contains("from before a gap of 31 d, too few came after it yet"), "{dry}");
-    // And when it is right again.
+    // With the clock set right again.
     backups.cellar.run(["retention"]).succeeds().says("removed 0 backups");
     assert_eq!(backups.listed(), all);
     let check = |backups: &BackupFolder| backups.cellar.run(["monitor", "check"]).env("MONITOR_MIN_FREE", "0").finish();
     let outcome = check(&backups);
     assert!(outcome.code() == Some(1) && outcome.stdout.contains("clock"), "{outcome}");
-    // A backup of the future is none to count on.
+    // A backup with a time in the future does not count.
     let alone = BackupFolder::new();
     add(&alone, -30);
     let outcome = check(&alone);
@@ -67,7 +67,7 @@ fn a_month_without_backups_removes_nothing() {
         all.push(add(&backups, days));
         backups.cellar.run(["retention"]).succeeds();
     }
-    // Each newcomer has removed one at most.
+    // Each new backup has removed one at most.
     assert_eq!(backups.listed(), all[2..]);
     for days in [1, 0] {
         all.push(add(&backups, days));
@@ -90,7 +90,7 @@ fn nothing_is_removed_if_the_clock_differs_from_the_servers() {
     }
     ahead(run(&[]), "-1h").fails(exit::SYSTEM).says("behind that of the server");
     assert_eq!(backups.listed(), all);
-    // A server that does not answer says nothing, nor does one whose settings are wrong.
+    // A server that does not answer, or cannot be reached with these settings, shows no time.
     let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = silent.local_addr().unwrap().port().to_string();
     run(&["--dry-run"]).env("DB_PORT", port).succeeds();
@@ -104,7 +104,7 @@ fn nothing_is_removed_if_the_clock_differs_from_the_buckets() {
     let bucket = Bucket::new();
     let backups = BackupFolder { cellar: bucket.copies(BackupFolder::new().cellar) };
     let all: Vec<String> = (1..=10).rev().map(|days| add(&backups, days)).collect();
-    // A quarter of an hour is more than S3 itself takes.
+    // S3 itself accepts less than a quarter of an hour.
     for time in ["+10m", "+2h"] {
         let run = backups.cellar.run(["retention", "--keep-last", "2"]);
         ahead(run, time).fails(exit::SYSTEM).says("ahead of that of the bucket");

@@ -1,4 +1,4 @@
-//! What stays in the place of what is removed: it has been read.
+//! Backups that replace removed ones have been read.
 
 use std::fs;
 
@@ -50,7 +50,7 @@ fn the_last_usable_backup_is_kept() {
     assert_eq!(listed(), [(old.clone(), "good".to_owned()), (new.clone(), "damaged".to_owned())]);
     cellar.run(["restore", &old, "--target-database", &cluster.name_for("kept_again")]).succeeds();
 
-    // One that can be read takes its place; it is read once.
+    // A readable one replaces it; it is read once.
     let newest = back_up();
     let outcome = cellar.run(["retention", "--json"]).succeeds().says(&format!("reads {newest}"));
     let decisions = outcome.json();
@@ -143,12 +143,12 @@ fn a_backup_due_for_removal_is_not_copied() {
     assert!(outcome.stderr.contains(&printed) && outcome.stderr.contains("(the last 2)"), "{outcome}");
     let new = backups.listed().pop().unwrap();
     assert_eq!(bucket.ids(), [kept, new]);
-    // Nothing waits for them, and with longer rules they are copied.
+    // They are not pending, and with longer rules they are copied.
     let dry = backups.cellar.run(["retention", "--dry-run"]).env("BACKUP_KEEP_LAST", "2").succeeds();
     assert!(!dry.stderr.contains("not in the bucket yet") && dry.stdout.matches(" remove ").count() == 3, "{dry}");
     backups.cellar.run(["backup"]).env("BACKUP_KEEP_LAST", "2").env("BACKUP_S3_KEEP_LAST", "9").succeeds();
     assert_eq!(bucket.ids().len(), 6);
-    // A wrong rule costs no backup and no copy.
+    // A wrong rule stops neither backup nor copy.
     let outcome = backups.cellar.run(["backup"]).env("BACKUP_KEEP_LAST", "two").succeeds();
     assert!(outcome.stderr.contains("BACKUP_KEEP_LAST (--keep-last) is 'two'"), "{outcome}");
     assert_eq!(bucket.ids().len(), 7);

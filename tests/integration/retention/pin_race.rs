@@ -1,4 +1,4 @@
-//! A pin that comes while retention removes the same backup from a bucket, where the time in between is that of the network.
+//! A pin while retention removes the same backup from a bucket, where requests take some time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::bucket::Both;
 use crate::common::exit;
 use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
 
-/// Two backups in the bucket, of which the older one is to go, and what a request of retention is done to.
+/// Two backups in the bucket, of which the older one is removed, and an action before a request of retention.
 fn with_two() -> (Both, String, String) {
     let both = Both::new();
     let all = both.backups.add_daily("shop", 1..=2);
@@ -24,7 +24,7 @@ fn is_deletion(seen: &Seen, key: &str) -> bool {
     seen.method == "DELETE" && seen.target.split('?').next().is_some_and(|path| path.ends_with(key))
 }
 
-/// The pin is written when retention has looked for one already, and has not deleted the manifest yet; or has.
+/// The pin is written after retention has checked for pins, and before or after it deletes the manifest.
 #[test]
 fn a_pin_during_the_removal_wins() {
     for before in [true, false] {
@@ -56,13 +56,13 @@ fn a_pin_during_the_removal_wins() {
     }
 }
 
-/// The manifest has gone for good, and files are being deleted: the pin says so, and is not left behind.
+/// The manifest is deleted, and files are being deleted: the pin fails and leaves nothing.
 #[test]
 fn a_late_pin_fails() {
     let (both, old, new) = with_two();
     let (manifest, archive, key) =
         (format!("{old}.manifest.json"), format!("{old}.dump.gz"), format!("{old}.pin.json"));
-    // The pin finds the backup while it is there, and writes when the manifest has gone.
+    // The pin finds the backup, and is written after the manifest was deleted.
     let [reached, gone] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let (at_its_write, may_write) = (Arc::clone(&reached), Arc::clone(&gone));
     let slow = FaultProxy::start(both.bucket.server().port(), move |seen| {
@@ -99,8 +99,8 @@ fn wait_until(condition: impl Fn() -> bool) {
     }
 }
 
-/// Retention was killed when the manifest had just gone: the next run gives it back to a backup that is pinned, and removes
-/// the others' remains when they are old.
+/// Retention was killed after it withdrew the manifest: the next run restores that of a pinned backup, and removes the
+/// remains of others when they are old.
 #[test]
 fn a_pinned_backup_survives_a_killed_removal() {
     let (both, old, new) = with_two();
