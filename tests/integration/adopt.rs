@@ -410,7 +410,7 @@ fn encrypted_dumps_need_their_key() {
 }
 
 #[test]
-fn neither_a_dry_run_nor_a_locked_folder_is_written_to() {
+fn a_dry_run_and_a_locked_folder_write_nothing() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "dry");
     let cellar = Cellar::new(cluster);

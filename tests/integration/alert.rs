@@ -210,7 +210,7 @@ fn an_unreadable_state_file_is_replaced() {
 
 /// A run that systemd did not start is reported as such, whatever is known of the previous run.
 #[test]
-fn a_skipped_run_is_not_taken_for_the_previous_one() {
+fn a_run_that_systemd_did_not_start_is_reported_as_such() {
     let mail_server = MailServer::start(MailServerOptions::plain());
     let cellar = cellar(&mail_server);
     let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", "success");

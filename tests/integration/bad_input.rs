@@ -144,7 +144,7 @@ fn unsuitable_programs() {
 
 /// A pg_dump that writes garbage, stops in the middle, or exits 0 without success.
 #[test]
-fn programs_that_report_a_wrong_version() {
+fn programs_with_wrong_output_or_exit_code() {
     let cluster = Cluster::shared(Version::V15);
     let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let programs = Programs::of(Version::V15);

@@ -82,7 +82,7 @@ fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
 }
 
 /// An endpoint without a server.
-fn nobody() -> String {
+fn closed_endpoint() -> String {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     format!("http://127.0.0.1:{port}")
 }

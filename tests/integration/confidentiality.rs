@@ -148,7 +148,7 @@ fn failures_are_silent(cellar: &Cellar, database: &Database<'_>, mail_server: &M
 }
 
 /// With the key, everything is shown.
-fn the_key_tells_all(cellar: &Cellar, database: &Database<'_>, format: &str) {
+fn the_key_shows_everything(cellar: &Cellar, database: &Database<'_>, format: &str) {
     let shown = cellar.run(["show", "latest", "--json"]).succeeds().json();
     assert_eq!(shown["properties"]["comment"], "k7mqzx comment");
     assert_eq!(shown["properties"]["owner"], "k7mqzx_owner");
@@ -241,7 +241,7 @@ fn an_encrypted_backup_leaves_nothing_of_the_database_in_the_clear() {
         failures_are_silent(&cellar, &database, &mail_server);
         everything_is_silent(&cellar, &bucket);
         stock_programs_read_the_details(&cellar, &manifest, &key.identity);
-        the_key_tells_all(&cellar.with("BACKUP_AGE_IDENTITY_FILE", &key.identity), &database, format);
+        the_key_shows_everything(&cellar.with("BACKUP_AGE_IDENTITY_FILE", &key.identity), &database, format);
     }
 }
 

@@ -62,7 +62,7 @@ fn all_is_copied(cellar: &Cellar, bucket: &Bucket) {
 }
 
 /// The messages about copies, in their order.
-fn told_copies(outcome: &Outcome) -> Vec<String> {
+fn copy_messages(outcome: &Outcome) -> Vec<String> {
     let lines = outcome.stderr.lines().filter_map(|line| line.strip_prefix("copied "));
     lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
@@ -99,7 +99,7 @@ fn every_format_is_copied_byte_for_byte() {
         let run = if encrypted { run.env("BACKUP_AGE_RECIPIENTS", &key.recipient) } else { run };
         let outcome = run.env("BACKUP_STAGING_DIR", staging.path()).succeeds();
         assert_eq!(stores(&outcome), serde_json::json!(["local", "s3"]), "{outcome}");
-        assert_eq!(told_copies(&outcome).len(), 1, "what is there is not copied again: {outcome}");
+        assert_eq!(copy_messages(&outcome).len(), 1, "what is there is not copied again: {outcome}");
         all_is_copied(&cellar, &bucket);
     }
     assert_eq!(bucket.ids().len(), formats.len());
@@ -128,7 +128,7 @@ fn a_directory_of_many_files_is_copied_whole_or_not_at_all() {
     tree::flip_byte(some, 0);
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).env("DB_NAME", "no such database").fails(exit::NOINPUT);
-    assert_eq!(told_copies(&outcome), [second]);
+    assert_eq!(copy_messages(&outcome), [second]);
     assert!(outcome.stderr.contains(&format!("error: {first} is not copied")), "{outcome}");
     assert!(bucket.keys().iter().all(|key| !key.starts_with(&first)), "{:?}", bucket.keys());
     assert_eq!(bucket.unfinished(), [""; 0]);
@@ -158,9 +158,10 @@ fn after_an_outage_the_oldest_backup_is_copied_first() {
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     for _ in 0..2 {
-        let run = cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+        let run =
+            cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
         let outcome = run.fails(exit::UNAVAILABLE);
         assert_eq!(stores(&outcome), serde_json::json!(["local"]), "{outcome}");
         assert!(outcome.stderr.contains("backed up"), "{outcome}");
@@ -168,7 +169,7 @@ fn after_an_outage_the_oldest_backup_is_copied_first() {
     cellar.run(["verify", "--all"]).succeeds();
     assert_eq!(bucket.keys(), [""; 0]);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     assert_eq!(ids(&cellar).len(), 3);
     all_is_copied(&cellar, &bucket);
 }
@@ -189,7 +190,7 @@ fn losing_the_bucket_midway_fails_only_the_copies() {
     assert_eq!(bucket.ids(), [""; 0]);
     cellar.run(["verify", "latest"]).succeeds();
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
@@ -203,7 +204,7 @@ fn a_failed_dump_does_not_stop_pending_copies() {
         cellar.run(["backup"]).env("AWS_SECRET_ACCESS_KEY", "wrong").fails(exit::NOPERM).says("AWS_SECRET_ACCESS_KEY");
     assert_eq!((ids(&cellar).len(), bucket.keys().len()), (1, 0));
     let outcome = cellar.run(["backup"]).env("DB_NAME", "no such database").fails(exit::NOINPUT);
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
@@ -249,7 +250,7 @@ fn a_killed_copy_is_never_listed_and_is_resumed() {
     let manifest = format!("{}.manifest.json", killed[0]);
     assert!(bucket.unfinished().contains(&manifest), "it is announced: {:?}", bucket.unfinished());
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
@@ -358,13 +359,13 @@ fn a_deleted_copy_is_not_repeated_unless_the_bucket_is_empty() {
     let first = ids(&cellar).remove(0);
     bucket.delete(&first);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar)[2..]);
+    assert_eq!(copy_messages(&outcome), ids(&cellar)[2..]);
     assert_eq!(bucket.ids(), ids(&cellar)[1..]);
     for id in bucket.ids() {
         bucket.delete(&id);
     }
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
     // Another bucket has none of them.
     let another = Bucket::new();
@@ -382,7 +383,7 @@ fn backups_of_other_instances_are_not_copied() {
     cellar.run(["backup"]).env("PGCELLAR_INSTANCE", "other").succeeds();
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(bucket.ids(), told_copies(&outcome));
+    assert_eq!(bucket.ids(), copy_messages(&outcome));
     assert_eq!(bucket.ids().len(), 1);
 }
 

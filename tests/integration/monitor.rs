@@ -112,7 +112,7 @@ fn no_backups_and_no_folder() {
     let missing = cellar.scratch().join("missing");
     let outcome = finds(check(&cellar).env("BACKUP_DIR", &missing), CRITICAL, &["store_unreadable"]);
     says(&outcome, &[&missing.display().to_string(), "no such file or directory"]);
-    let file = cellar.scratch().join("file");
+    let file = cellar.backup_dir().with_file_name("file");
     fs::write(&file, "").unwrap();
     finds(check(&cellar).env("BACKUP_DIR", &file), CRITICAL, &["store_unreadable"]);
 }

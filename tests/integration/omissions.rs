@@ -44,7 +44,7 @@ fn unlogged_rows_on_a_standby() {
 }
 
 #[test]
-fn temporary_and_hidden_rows() {
+fn rows_of_foreign_and_extension_tables() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("borrowed");
     database.sql(

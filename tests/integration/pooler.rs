@@ -120,7 +120,7 @@ fn transactions_share_backends() {
 }
 
 #[test]
-fn a_session_pooler_drops_our_options() {
+fn a_session_pooler_that_ignores_our_options_is_refused() {
     nothing_goes_through(Version::V15, "session", IGNORING);
 }
 

@@ -1,4 +1,4 @@
-//! Restores that go wrong, and restores into other versions: nothing that was there is touched, nothing half-made stays.
+//! Failing restores, and restores into other versions: existing databases are untouched, and no incomplete one stays.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,10 +24,10 @@ mod scripts;
 
 const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 
-/// A signal must end a run within this.
+/// A signal must end a run within this time.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A database that is quick to back up, and takes a minute to restore: where its index is made.
+/// A database that is quick to back up, and takes a minute to restore, in CREATE INDEX.
 pub fn slow(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("slow");
     database.sql(
@@ -59,7 +59,7 @@ fn napping(cellar: &Cellar, cluster: &Cluster, target: &str) -> Running {
     running
 }
 
-/// The child of a run that has this name.
+/// The child of a run with this name.
 pub fn child(of: &Running, name: &str) -> Pid {
     let parent = of.pid().as_raw_nonzero().to_string();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -83,7 +83,7 @@ pub fn archive(cellar: &Cellar, id: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Fails with this exit code, and leaves the cluster's databases as they were.
+/// The run must fail with this exit code, and leave the cluster's databases unchanged.
 #[track_caller]
 fn refused(cellar: &Cellar, cluster: &Cluster, target: &str, code: i32) -> String {
     let outcome = cellar.run(["restore", "latest", "--target-database", target]).fails(code);
@@ -97,13 +97,13 @@ fn refused(cellar: &Cellar, cluster: &Cluster, target: &str, code: i32) -> Strin
 #[test]
 fn a_flipped_byte_leaves_no_database() {
     let cluster = Cluster::shared(Version::V15);
-    // With a subscription, which keeps a database from being dropped.
+    // With a subscription, which prevents a database from being dropped.
     let original = everything::database(cluster, "flipped");
     original.sql("CREATE TABLE letters AS SELECT repeat('x', 20000) AS x");
     for format in FORMATS {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", "none");
         let manifest = cellar.back_up(original.name());
-        // One letter becomes another: nothing but the digests can tell.
+        // One letter is changed: only the digests can show that.
         let letters = [b'x'; 1000];
         let place =
             |file: &PathBuf| fs::read(file).unwrap().windows(letters.len()).position(|window| window == letters);
@@ -223,7 +223,7 @@ fn the_next_run_reports_a_killed_one() {
     first.wait();
     let left: Vec<String> = databases(cluster).into_iter().filter(|name| name.starts_with(&target)).collect();
     assert!(matches!(left.as_slice(), [one] if one.starts_with(&format!("{target}_restoring_"))), "{left:?}");
-    // Its sessions end when the server notices, and only then the name is free again, and nobody in the database.
+    // The sessions end when the server notices the broken connection; only then can the database be dropped.
     let held = format!(
         "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') + (SELECT count(*) FROM pg_stat_activity WHERE datname = '{}')",
         left[0]
@@ -337,7 +337,7 @@ fn privileges_and_settings_of_the_database_are_restored() {
     assert_same(&original, &cluster.database("copy"));
 }
 
-/// What differs between versions of the server is not the restore's doing: rows, sequences and objects are compared.
+/// Schemas differ between server versions: only rows, sequences and large objects are compared.
 #[test]
 fn from_15_into_17() {
     if !Version::V17.is_covered() {
@@ -370,7 +370,7 @@ fn programs_of_17_restore_into_15() {
     }
     let cluster = Cluster::shared(Version::V15);
     let original = everything::database(cluster, "by_17");
-    // pg_dump 17 writes a subscription as only 16 and newer can read it.
+    // pg_dump 17 writes subscriptions with options that only 16 and newer know.
     original.sql("DROP SUBSCRIPTION incoming");
     for format in FORMATS {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("PG_BINDIR", Version::V17.bin_dir());
@@ -395,7 +395,7 @@ fn an_archive_of_17_needs_programs_of_17() {
     let _ = run.fails(exit::SYSTEM).says("pg_dump 17").says("postgresql-client-17");
 }
 
-/// Any other error than the known one stops a newer pg_restore, and no password of the failed command is shown.
+/// Any other error stops a newer pg_restore, and no password of the failed command is shown.
 #[test]
 fn only_the_known_error_is_accepted() {
     if !Version::V17.is_covered() {

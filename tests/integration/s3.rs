@@ -40,20 +40,20 @@ fn open_as_set(settings: &S3Settings) -> S3Store {
 }
 
 /// A bucket behind a proxy that injects faults, and the same bucket without it.
-struct Ground {
+struct FaultyBucket {
     proxy: FaultProxy,
-    spoilt: S3Store,
+    proxied: S3Store,
     direct: S3Store,
     bucket: String,
 }
 
-impl Ground {
-    fn new(decide: impl Fn(&Seen) -> Fault + Send + Sync + 'static) -> Ground {
+impl FaultyBucket {
+    fn new(decide: impl Fn(&Seen) -> Fault + Send + Sync + 'static) -> FaultyBucket {
         let server = S3Server::shared();
         let bucket = server.bucket();
         let proxy = FaultProxy::start(server.port(), decide);
-        let spoilt = open(&settings(&proxy.endpoint(), &bucket, OWNER));
-        Ground { proxy, spoilt, direct: open(&server.settings(&bucket)), bucket }
+        let proxied = open(&settings(&proxy.endpoint(), &bucket, OWNER));
+        FaultyBucket { proxy, proxied, direct: open(&server.settings(&bucket)), bucket }
     }
 
     fn is_empty(&self) {
@@ -96,14 +96,14 @@ fn uploads_survive() {
         Fault::Answer(503, "SlowDown"),
         Fault::Delay(Duration::from_millis(500)),
     ] {
-        let ground = Ground::new(move |seen| match seen.is_part() && [2, 3].contains(&seen.number) {
+        let faulty = FaultyBucket::new(move |seen| match seen.is_part() && [2, 3].contains(&seen.number) {
             true => fault,
             false => Fault::None,
         });
-        put(&ground.spoilt, KEY, &bytes, None).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert!(get(&ground.direct, KEY).unwrap() == bytes, "{fault:?}");
-        assert!(ground.proxy.spoilt() > 0, "{fault:?} was not seen");
-        assert_eq!(ground.direct.partials().unwrap(), [], "{fault:?}");
+        put(&faulty.proxied, KEY, &bytes, None).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert!(get(&faulty.direct, KEY).unwrap() == bytes, "{fault:?}");
+        assert!(faulty.proxy.faults() > 0, "{fault:?} was not seen");
+        assert_eq!(faulty.direct.partials().unwrap(), [], "{fault:?}");
     }
 }
 
@@ -111,38 +111,38 @@ fn uploads_survive() {
 #[test]
 fn lost_answers_are_not_failures() {
     let bytes = pattern(LARGE);
-    let ground = Ground::new(|seen| match seen.is_complete() && seen.number == 2 {
+    let faulty = FaultyBucket::new(|seen| match seen.is_complete() && seen.number == 2 {
         true => Fault::LoseAnswer,
         false => Fault::None,
     });
-    put(&ground.spoilt, KEY, &bytes, Some(LARGE as u64)).unwrap();
-    assert_eq!(ground.proxy.spoilt(), 1);
-    assert!(get(&ground.direct, KEY).unwrap() == bytes);
-    assert_eq!(ground.direct.partials().unwrap(), []);
+    put(&faulty.proxied, KEY, &bytes, Some(LARGE as u64)).unwrap();
+    assert_eq!(faulty.proxy.faults(), 1);
+    assert!(get(&faulty.direct, KEY).unwrap() == bytes);
+    assert_eq!(faulty.direct.partials().unwrap(), []);
 
-    let ground = Ground::new(|seen| match seen.method == "PUT" && seen.number == 1 {
+    let faulty = FaultyBucket::new(|seen| match seen.method == "PUT" && seen.number == 1 {
         true => Fault::LoseAnswer,
         false => Fault::None,
     });
-    put(&ground.spoilt, KEY, b"small", Some(5)).unwrap();
-    ground.spoilt.announce("other.json", b"claim").unwrap();
-    assert_eq!(get(&ground.direct, KEY).unwrap(), b"small");
-    assert_eq!(ground.proxy.spoilt(), 1);
+    put(&faulty.proxied, KEY, b"small", Some(5)).unwrap();
+    faulty.proxied.announce("other.json", b"claim").unwrap();
+    assert_eq!(get(&faulty.direct, KEY).unwrap(), b"small");
+    assert_eq!(faulty.proxy.faults(), 1);
     // A foreign object is not taken for our own.
-    assert_eq!(put(&ground.spoilt, KEY, b"small", Some(5)).unwrap_err().kind(), Kind::CannotWrite);
+    assert_eq!(put(&faulty.proxied, KEY, b"small", Some(5)).unwrap_err().kind(), Kind::CannotWrite);
 }
 
 #[test]
 fn garbled_bytes_are_sent_again() {
-    let ground = Ground::new(|seen| match seen.method == "PUT" && seen.number % 2 == 1 {
+    let faulty = FaultyBucket::new(|seen| match seen.method == "PUT" && seen.number % 2 == 1 {
         true => Fault::WrongRequest(3),
         false => Fault::None,
     });
-    put(&ground.spoilt, KEY, b"small", Some(5)).unwrap();
-    ground.spoilt.replace("other.json", b"first").unwrap();
-    assert_eq!(get(&ground.direct, KEY).unwrap(), b"small");
-    assert_eq!(get(&ground.direct, "other.json").unwrap(), b"first");
-    assert_eq!(ground.proxy.spoilt(), 2);
+    put(&faulty.proxied, KEY, b"small", Some(5)).unwrap();
+    faulty.proxied.replace("other.json", b"first").unwrap();
+    assert_eq!(get(&faulty.direct, KEY).unwrap(), b"small");
+    assert_eq!(get(&faulty.direct, "other.json").unwrap(), b"first");
+    assert_eq!(faulty.proxy.faults(), 2);
 }
 
 /// A permanent failure has the right kind of error, and leaves nothing.
@@ -156,49 +156,51 @@ fn failed_uploads_leave_nothing() {
         (Fault::CutRequest(1 << 20), Kind::Unavailable),
     ] {
         for size in [None, Some(LARGE as u64)] {
-            let ground = Ground::new(move |seen| if seen.is_part() && seen.number > 1 { fault } else { Fault::None });
-            let error = put(&ground.spoilt, KEY, &bytes, size).unwrap_err();
+            let faulty =
+                FaultyBucket::new(move |seen| if seen.is_part() && seen.number > 1 { fault } else { Fault::None });
+            let error = put(&faulty.proxied, KEY, &bytes, size).unwrap_err();
             assert_eq!(error.kind(), kind, "{fault:?}: {error}");
-            assert!(error.to_string().contains(&format!("s3://{}/database-backups/{KEY}", ground.bucket)), "{error}");
-            ground.is_empty();
+            assert!(error.to_string().contains(&format!("s3://{}/database-backups/{KEY}", faulty.bucket)), "{error}");
+            faulty.is_empty();
         }
     }
     // The parts are uploaded, and completing the upload fails.
-    let ground = Ground::new(|seen| if seen.is_complete() { Fault::Answer(403, "AccessDenied") } else { Fault::None });
-    assert_eq!(put(&ground.spoilt, KEY, &bytes, None).unwrap_err().kind(), Kind::NotPermitted);
-    ground.is_empty();
+    let faulty =
+        FaultyBucket::new(|seen| if seen.is_complete() { Fault::Answer(403, "AccessDenied") } else { Fault::None });
+    assert_eq!(put(&faulty.proxied, KEY, &bytes, None).unwrap_err().kind(), Kind::NotPermitted);
+    faulty.is_empty();
 }
 
 #[test]
 fn a_writer_that_continues_after_an_error_gets_no_object() {
-    let ground = Ground::new(|seen| match seen.is_part() && seen.number == 1 {
+    let faulty = FaultyBucket::new(|seen| match seen.is_part() && seen.number == 1 {
         true => Fault::Answer(403, "AccessDenied"),
         false => Fault::None,
     });
-    let mut upload = ground.spoilt.create(KEY, None).unwrap();
+    let mut upload = faulty.proxied.create(KEY, None).unwrap();
     let failed = pattern(120 << 20).chunks(1 << 20).filter(|piece| upload.write_all(piece).is_err()).count();
     assert!(failed >= 1);
     assert_eq!(upload.seal().unwrap_err().kind(), Kind::Unavailable);
     assert!(upload.commit().is_err());
-    ground.is_empty();
+    faulty.is_empty();
 }
 
 #[test]
 fn an_upload_dropped_on_a_runtime_thread_leaves_nothing() {
-    let ground = Ground::new(|_| Fault::None);
-    let mut upload = ground.direct.create(KEY, None).unwrap();
+    let faulty = FaultyBucket::new(|_| Fault::None);
+    let mut upload = faulty.direct.create(KEY, None).unwrap();
     upload.write_all(&pattern(LARGE)).unwrap();
     runtime().block_on(runtime().spawn(async move { drop(upload) })).unwrap();
-    ground.is_empty();
+    faulty.is_empty();
 }
 
 #[test]
 fn an_upload_must_have_the_announced_size() {
-    let ground = Ground::new(|_| Fault::None);
+    let faulty = FaultyBucket::new(|_| Fault::None);
     for size in [LARGE - 1, LARGE + 1] {
-        let error = put(&ground.direct, KEY, &pattern(LARGE), Some(size as u64)).unwrap_err();
+        let error = put(&faulty.direct, KEY, &pattern(LARGE), Some(size as u64)).unwrap_err();
         assert_eq!(error.kind(), Kind::Data, "{error}");
-        ground.is_empty();
+        faulty.is_empty();
     }
 }
 
@@ -213,13 +215,13 @@ fn downloads_survive() {
         Fault::Delay(Duration::from_millis(500)),
         Fault::LoseAnswer,
     ] {
-        let ground = Ground::new(move |seen| match seen.method == "GET" && [1, 3, 4].contains(&seen.number) {
+        let faulty = FaultyBucket::new(move |seen| match seen.method == "GET" && [1, 3, 4].contains(&seen.number) {
             true => fault,
             false => Fault::None,
         });
-        put(&ground.direct, KEY, &bytes, None).unwrap();
-        assert!(get(&ground.spoilt, KEY).unwrap() == bytes, "{fault:?}");
-        assert_eq!(ground.proxy.spoilt(), 3, "{fault:?}");
+        put(&faulty.direct, KEY, &bytes, None).unwrap();
+        assert!(get(&faulty.proxied, KEY).unwrap() == bytes, "{fault:?}");
+        assert_eq!(faulty.proxy.faults(), 3, "{fault:?}");
     }
 }
 
@@ -227,21 +229,21 @@ fn downloads_survive() {
 #[test]
 fn downloads_resume_where_they_broke() {
     let bytes = pattern(10 << 20);
-    let ground = Ground::new(|seen| if seen.method == "GET" { Fault::CutAnswer(2 << 20) } else { Fault::None });
-    put(&ground.direct, KEY, &bytes, None).unwrap();
-    assert!(get(&ground.spoilt, KEY).unwrap() == bytes);
-    let asked: Vec<_> = ground.proxy.seen().into_iter().filter(|(seen, _)| seen.method == "GET").collect();
+    let faulty = FaultyBucket::new(|seen| if seen.method == "GET" { Fault::CutAnswer(2 << 20) } else { Fault::None });
+    put(&faulty.direct, KEY, &bytes, None).unwrap();
+    assert!(get(&faulty.proxied, KEY).unwrap() == bytes);
+    let asked: Vec<_> = faulty.proxy.seen().into_iter().filter(|(seen, _)| seen.method == "GET").collect();
     assert!((5..=8).contains(&asked.len()), "{} requests", asked.len());
 }
 
 #[test]
 fn a_permanently_failing_download_is_an_error() {
-    let ground = Ground::new(|seen| match seen.method == "GET" && seen.number > 1 {
+    let faulty = FaultyBucket::new(|seen| match seen.method == "GET" && seen.number > 1 {
         true => Fault::CutAnswer(0),
         false => Fault::None,
     });
-    put(&ground.direct, KEY, &pattern(5 << 20), None).unwrap();
-    let error = get(&ground.spoilt, KEY).unwrap_err();
+    put(&faulty.direct, KEY, &pattern(5 << 20), None).unwrap();
+    let error = get(&faulty.proxied, KEY).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.to_string().contains(KEY), "{error}");
 }
@@ -249,39 +251,39 @@ fn a_permanently_failing_download_is_an_error() {
 #[test]
 fn stalled_connections_are_given_up() {
     let bytes = pattern(3 << 20);
-    let ground = Ground::new(|seen| match (seen.method.as_str(), seen.number) {
+    let faulty = FaultyBucket::new(|seen| match (seen.method.as_str(), seen.number) {
         ("GET", 2) => Fault::StallAnswer(100_000),
         _ => Fault::None,
     });
-    put(&ground.direct, KEY, &bytes, None).unwrap();
-    assert!(get(&ground.spoilt, KEY).unwrap() == bytes);
-    assert_eq!(ground.proxy.spoilt(), 1);
+    put(&faulty.direct, KEY, &bytes, None).unwrap();
+    assert!(get(&faulty.proxied, KEY).unwrap() == bytes);
+    assert_eq!(faulty.proxy.faults(), 1);
 }
 
 /// The server never answers.
 #[test]
 fn missing_answers_time_out() {
     let bytes = pattern(LARGE);
-    let ground = Ground::new(|seen| match (seen.method.as_str(), seen.number) {
+    let faulty = FaultyBucket::new(|seen| match (seen.method.as_str(), seen.number) {
         ("PUT", 2) | ("GET", 1) => Fault::Stall,
         _ => Fault::None,
     });
-    put(&ground.spoilt, KEY, &bytes, Some(LARGE as u64)).unwrap();
-    assert_eq!(ground.spoilt.list().unwrap().len(), 1);
-    assert_eq!(ground.proxy.spoilt(), 2);
-    assert!(get(&ground.direct, KEY).unwrap() == bytes);
+    put(&faulty.proxied, KEY, &bytes, Some(LARGE as u64)).unwrap();
+    assert_eq!(faulty.proxied.list().unwrap().len(), 1);
+    assert_eq!(faulty.proxy.faults(), 2);
+    assert!(get(&faulty.direct, KEY).unwrap() == bytes);
 }
 
 /// A server that accepts connections and never answers: requests end soon, and later ones at once.
 #[test]
 fn a_silent_server_times_out() {
-    let ground = Ground::new(|_| Fault::Stall);
+    let faulty = FaultyBucket::new(|_| Fault::Stall);
     let begun = Instant::now();
-    all_say(&[ground.spoilt.list().unwrap_err()], Kind::Unavailable, &["no byte in 10 s", "is the server up"]);
+    all_say(&[faulty.proxied.list().unwrap_err()], Kind::Unavailable, &["no byte in 10 s", "is the server up"]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert!(ground.spoilt.is_silent());
+    assert!(faulty.proxied.is_silent());
     let again = Instant::now();
-    all_say(&errors_of(&ground.spoilt), Kind::Unavailable, &["no byte"]);
+    all_say(&errors_of(&faulty.proxied), Kind::Unavailable, &["no byte"]);
     assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
 }
 
@@ -307,15 +309,15 @@ fn an_upload_to_a_lost_server_ends() {
 /// A listing may take longer than a server may be silent, as long as bytes arrive.
 #[test]
 fn a_slow_list_is_waited_for() {
-    let ground = Ground::new(|seen| match seen.target.contains("list-type") {
+    let faulty = FaultyBucket::new(|seen| match seen.target.contains("list-type") {
         true => Fault::Trickle(250, Duration::from_millis(800)),
         false => Fault::None,
     });
     for number in 0..25 {
-        put(&ground.direct, &format!("shop_20231231_0200{number:02}.dump"), b"x", Some(1)).unwrap();
+        put(&faulty.direct, &format!("shop_20231231_0200{number:02}.dump"), b"x", Some(1)).unwrap();
     }
     let begun = Instant::now();
-    assert_eq!(ground.spoilt.list().unwrap().len(), 25);
+    assert_eq!(faulty.proxied.list().unwrap().len(), 25);
     assert!(begun.elapsed() > Duration::from_secs(11), "it was not slow: {:?}", begun.elapsed());
 }
 
@@ -337,12 +339,12 @@ fn a_manifest_stored_under_another_name_is_not_a_backup() {
 
 #[test]
 fn an_object_that_changes_while_read_is_an_error() {
-    let ground = Ground::new(|_| Fault::None);
-    put(&ground.direct, KEY, &pattern(LARGE), None).unwrap();
-    let mut reader = ground.direct.read(KEY, 0).unwrap();
+    let faulty = FaultyBucket::new(|_| Fault::None);
+    put(&faulty.direct, KEY, &pattern(LARGE), None).unwrap();
+    let mut reader = faulty.direct.read(KEY, 0).unwrap();
     reader.read_exact(&mut [0; 10]).unwrap();
-    ground.direct.delete(KEY).unwrap();
-    put(&ground.direct, KEY, &pattern(LARGE)[1..], None).unwrap();
+    faulty.direct.delete(KEY).unwrap();
+    put(&faulty.direct, KEY, &pattern(LARGE)[1..], None).unwrap();
     let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("was changed or removed while it was read"), "{error}");
 }
@@ -403,8 +405,8 @@ fn a_missing_bucket_is_reported() {
 
 #[test]
 fn a_wrong_region_is_reported() {
-    let ground = Ground::new(|_| Fault::Answer(400, "AuthorizationHeaderMalformed"));
-    let settings = settings(&ground.proxy.endpoint(), &ground.bucket, OWNER);
+    let faulty = FaultyBucket::new(|_| Fault::Answer(400, "AuthorizationHeaderMalformed"));
+    let settings = settings(&faulty.proxy.endpoint(), &faulty.bucket, OWNER);
     let errors = errors_of(&open_as_set(&settings));
     all_say(&errors, Kind::Config, &["region us-east-1", "set AWS_REGION to eu-central-1"]);
 }
@@ -427,12 +429,12 @@ fn missing_permissions_are_named() {
 
 #[test]
 fn an_object_in_cold_storage_is_reported() {
-    let ground = Ground::new(|seen| match seen.method == "GET" {
+    let faulty = FaultyBucket::new(|seen| match seen.method == "GET" {
         true => Fault::Answer(403, "InvalidObjectState"),
         false => Fault::None,
     });
-    put(&ground.direct, KEY, b"x", None).unwrap();
-    all_say(&[ground.spoilt.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["fetched first", "restore-object"]);
+    put(&faulty.direct, KEY, b"x", None).unwrap();
+    all_say(&[faulty.proxied.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["fetched first", "restore-object"]);
 }
 
 #[test]
@@ -554,16 +556,16 @@ fn tunnel(mut client: std::net::TcpStream, asked: &std::sync::Mutex<Vec<String>>
 
 #[test]
 fn a_server_without_conditional_writes_and_upload_listings_suffices() {
-    let ground = Ground::new(|seen| {
+    let faulty = FaultyBucket::new(|seen| {
         let asked = seen.target.contains("uploads") && seen.method == "GET";
         let refused = seen.method == "PUT" && seen.number == 1;
         if asked || refused { Fault::Answer(501, "NotImplemented") } else { Fault::None }
     });
-    put(&ground.spoilt, KEY, b"x", Some(1)).unwrap();
-    assert_eq!(put(&ground.spoilt, KEY, b"y", Some(1)).unwrap_err().kind(), Kind::CannotWrite);
-    assert_eq!(get(&ground.direct, KEY).unwrap(), b"x");
-    assert_eq!(ground.spoilt.partials().unwrap(), []);
-    ground.spoilt.discard(KEY).unwrap();
+    put(&faulty.proxied, KEY, b"x", Some(1)).unwrap();
+    assert_eq!(put(&faulty.proxied, KEY, b"y", Some(1)).unwrap_err().kind(), Kind::CannotWrite);
+    assert_eq!(get(&faulty.direct, KEY).unwrap(), b"x");
+    assert_eq!(faulty.proxied.partials().unwrap(), []);
+    faulty.proxied.discard(KEY).unwrap();
 }
 
 #[test]
@@ -633,18 +635,18 @@ fn locked_objects_are_reported() {
     assert!(store.has_locks());
     let unlocked = server.settings(&server.bucket());
     assert!(!open(&unlocked).has_locks());
-    let ground = Ground::new(|seen| match seen.target.contains("object-lock") {
+    let faulty = FaultyBucket::new(|seen| match seen.target.contains("object-lock") {
         true => Fault::Answer(403, "AccessDenied"),
         false => Fault::None,
     });
-    assert!(ground.spoilt.has_locks());
+    assert!(faulty.proxied.has_locks());
 }
 
 /// The settings are sent to the server, only with the requests that they apply to.
 #[test]
 fn objects_are_stored_as_the_settings_say() {
-    let ground = Ground::new(|_| Fault::None);
-    let mut settings = settings(&ground.proxy.endpoint(), &ground.bucket, OWNER);
+    let faulty = FaultyBucket::new(|_| Fault::None);
+    let mut settings = settings(&faulty.proxy.endpoint(), &faulty.bucket, OWNER);
     settings.storage_class = Some("STANDARD_IA".to_owned());
     settings.encryption = Some(pgcellar::config::Encryption::Kms(Some("key-1".to_owned())));
     let store = open(&settings);
@@ -659,7 +661,7 @@ fn objects_are_stored_as_the_settings_say() {
     drop(store.announce("a.manifest.json", b"x"));
     let printed = |end: &str, name: &str| {
         let is_begin = |seen: &Seen| seen.method == "PUT" || seen.target.ends_with("?uploads");
-        let all = ground.proxy.seen();
+        let all = faulty.proxy.seen();
         let (seen, _) = all.iter().find(|(seen, _)| is_begin(seen) && seen.target.contains(end)).unwrap();
         seen.headers.iter().find_map(|header| header.strip_prefix(&format!("{name}: ")).map(str::to_owned))
     };

@@ -35,7 +35,7 @@ fn conforms(store: &dyn Store) {
     what_is_not_committed_leaves_nothing(store);
     nothing_is_overwritten(store);
     small_objects_are_replaced_whole(store);
-    missing_objects_are_told(store);
+    missing_objects_are_reported(store);
     keys_that_lead_outside_are_refused(store);
     writers_do_not_disturb_each_other(store);
     deleted_objects_are_gone(store);
@@ -183,7 +183,7 @@ fn small_objects_are_replaced_whole(store: &dyn Store) {
     delete_all(store);
 }
 
-fn missing_objects_are_told(store: &dyn Store) {
+fn missing_objects_are_reported(store: &dyn Store) {
     for key in KEYS {
         assert_eq!(store.size(key).unwrap(), None, "{key}");
         assert_eq!(store.read(key, 0).err().map(|error| error.kind()), Some(Kind::Missing), "{key}");

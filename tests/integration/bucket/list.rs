@@ -68,7 +68,7 @@ fn an_unreachable_bucket_does_not_hide_the_directory() {
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
-    let down = nobody();
+    let down = closed_endpoint();
     let outcome = cellar.run(["list"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
     assert_eq!((rows(&outcome).len(), &rows(&outcome)[0][0], &*rows(&outcome)[0][7]), (1, &id, "local"));
     let outcome = cellar.run(["list", "--json"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE);

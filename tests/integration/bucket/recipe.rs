@@ -1,4 +1,4 @@
-//! `restore --recipe` of what only the bucket has: what it prints is run.
+//! `restore --recipe` of backups that only the bucket has: its output is run.
 
 use super::*;
 use crate::common::compare::assert_same;

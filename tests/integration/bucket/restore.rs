@@ -134,7 +134,7 @@ fn local_restores_work_while_the_bucket_is_unreachable() {
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
     let target = cluster.name_for("bucket_down");
-    let down = nobody();
+    let down = closed_endpoint();
     let run = cellar.run(["restore", "latest", "--target-database", &target]).env("AWS_ENDPOINT_URL", &down);
     let _ = run.succeeds().says(&down).says("going on");
     assert_same(&database, &cluster.database(&target));

@@ -57,7 +57,7 @@ fn unreachable_copies_are_not_reported_as_verified() {
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
-    let down = nobody();
+    let down = closed_endpoint();
     for arguments in [&["verify", "--json"][..], &["verify", "--all", "--json"]] {
         let outcome = cellar.run(arguments).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
         assert_eq!(results(&outcome), said(&[("local", "good")]), "{outcome}");

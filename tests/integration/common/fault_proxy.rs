@@ -115,7 +115,7 @@ impl FaultProxy {
     }
 
     /// How many requests had a fault.
-    pub fn spoilt(&self) -> usize {
+    pub fn faults(&self) -> usize {
         self.seen().iter().filter(|(_, fault)| *fault != Fault::None).count()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use pgcellar::store::Store;
 
-use super::{all_is_copied, claim, host, ids, small, told_copies};
+use super::{all_is_copied, claim, copy_messages, host, ids, small};
 use crate::common::bucket::Bucket;
 use crate::common::{Cellar, Cluster, Version, exit};
 
@@ -107,7 +107,7 @@ fn a_copy_never_overwrites_another_hosts_objects() {
     says(&format!("{} is not copied", all[1]));
     says("has another backup of the name");
     says("AWS_S3_PREFIX");
-    assert_eq!(told_copies(&outcome).len(), 2);
+    assert_eq!(copy_messages(&outcome).len(), 2);
     assert_eq!(bucket.unfinished(), std::slice::from_ref(&announced));
     assert_eq!(bucket.objects()[&manifest], another.as_bytes());
     let of_first = bucket.keys().into_iter().filter(|key| key.starts_with(&all[0])).count();

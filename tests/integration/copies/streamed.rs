@@ -165,7 +165,7 @@ fn a_signal_while_the_name_is_announced() {
     let cellar = cellar.with("AWS_ENDPOINT_URL", proxy.endpoint());
     for (at, run) in [cellar.run(["backup"]), cellar.run(["backup"]).env("BACKUP_DIR", "")].into_iter().enumerate() {
         let mut running = run.start();
-        running.wait_until("the announcement is on its way", || proxy.spoilt() > at);
+        running.wait_until("the announcement is on its way", || proxy.faults() > at);
         ends_promptly(running, Signal::TERM);
         assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
     }

@@ -38,7 +38,7 @@ fn is_empty(bucket: &Bucket) {
 #[test]
 fn a_good_bucket() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let report = Told::by(run(&cellar, &bucket), 0);
+    let report = Report::of(run(&cellar, &bucket), 0);
     report
         .says("s3", "server", "OK", &[&bucket.server().endpoint()])
         .says("s3", "key", "OK", &["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"])
@@ -62,9 +62,9 @@ fn a_good_bucket() {
     fs::write(&file, OWNER.secret).unwrap();
     let from_file = run(&cellar, &bucket).without("AWS_SECRET_ACCESS_KEY").env("AWS_SECRET_ACCESS_KEY_FILE", &file);
     let place = format!("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY_FILE={}", file.display());
-    Told::by(from_file.env("AWS_S3_PREFIX", ""), 0).says("s3", "key", "OK", &[&place]);
+    Report::of(from_file.env("AWS_S3_PREFIX", ""), 0).says("s3", "key", "OK", &[&place]);
     let clock = run(&cellar, &bucket).arguments(["clock"]).env("DB_HOST", "nowhere.invalid");
-    Told::by(clock, exit::UNAVAILABLE).says("clock", "s3", "OK", &["its clock"]);
+    Report::of(clock, exit::UNAVAILABLE).says("clock", "s3", "OK", &["its clock"]);
     is_empty(&bucket);
 }
 
@@ -72,36 +72,36 @@ fn a_good_bucket() {
 fn wrong_keys_and_buckets() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let run = || run(&cellar, &bucket);
-    Told::by(run().env("AWS_ACCESS_KEY_ID", "NOBODYSKEY"), exit::NOPERM)
+    Report::of(run().env("AWS_ACCESS_KEY_ID", "NOBODYSKEY"), exit::NOPERM)
         .says("s3", "server", "OK", &[])
         .says("s3", "key", "FAILED", &["does not know the access key", "AWS_ACCESS_KEY_ID"])
         .says("s3", "the rest", "SKIPPED", &["key"]);
-    Told::by(run().env("AWS_SECRET_ACCESS_KEY", "wrong+secret/0123456789"), exit::NOPERM).says(
+    Report::of(run().env("AWS_SECRET_ACCESS_KEY", "wrong+secret/0123456789"), exit::NOPERM).says(
         "s3",
         "key",
         "FAILED",
         &["does not fit the access key", "AWS_SECRET_ACCESS_KEY"],
     );
-    Told::by(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
+    Report::of(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
         "s3",
         "bucket",
         "FAILED",
         &["no bucket no-such-bucket", "create it first"],
     );
-    Told::by(run().without("AWS_SECRET_ACCESS_KEY"), exit::CONFIG).says(
+    Report::of(run().without("AWS_SECRET_ACCESS_KEY"), exit::CONFIG).says(
         "s3",
         "settings",
         "FAILED",
         &["AWS_SECRET_ACCESS_KEY is not"],
     );
-    Told::by(run().without("AWS_S3_BUCKET"), exit::CONFIG).says(
+    Report::of(run().without("AWS_S3_BUCKET"), exit::CONFIG).says(
         "s3",
         "settings",
         "FAILED",
         &["no bucket is configured", "AWS_S3_BUCKET"],
     );
     let closed = format!("http://127.0.0.1:{}", free_port());
-    let report = Told::by(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
+    let report = Report::of(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
     report.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
     assert!(report.outcome.took < Duration::from_secs(30), "{}", report.outcome);
     is_empty(&bucket);
@@ -113,12 +113,12 @@ fn keys_with_few_permissions() {
     let by = |identity: crate::common::s3_server::Identity| {
         run(&cellar, &bucket).env("AWS_ACCESS_KEY_ID", identity.id).env("AWS_SECRET_ACCESS_KEY", identity.secret)
     };
-    Told::by(by(READER), exit::NOPERM)
+    Report::of(by(READER), exit::NOPERM)
         .says("s3", "list", "OK", &[])
         .says("s3", "write", "FAILED", &["s3:PutObject"])
         .says("s3", "read, upload, delete", "SKIPPED", &["nothing could be written"]);
     is_empty(&bucket);
-    Told::by(by(WRITER), exit::NOPERM)
+    Report::of(by(WRITER), exit::NOPERM)
         .says("s3", "list", "FAILED", &["s3:ListBucket"])
         .says("s3", "write", "OK", &[])
         .says("s3", "read", "OK", &[])
@@ -129,7 +129,7 @@ fn keys_with_few_permissions() {
 #[test]
 fn missing_bucket_features_are_found() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let report = Told::by(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
+    let report = Report::of(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
     report
         .says("s3", "lock", "FAILED", &["no Object Lock", "AWS_S3_OBJECT_LOCK_DAYS"])
         .says("s3", "upload", "SKIPPED", &[])
@@ -143,7 +143,7 @@ fn no_object_version_is_left_in_a_versioned_bucket() {
     let client = bucket.server().client(OWNER);
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     wait(client.put_bucket_versioning().bucket(bucket.name()).versioning_configuration(enabled).send()).unwrap();
-    Told::by(run(&cellar, &bucket), 0).says("s3", "delete", "OK", &["is gone"]).says(
+    Report::of(run(&cellar, &bucket), 0).says("s3", "delete", "OK", &["is gone"]).says(
         "s3",
         "versions",
         "OK",
@@ -164,7 +164,7 @@ fn the_test_object_is_always_removed() {
         }
     });
     let broken = run(&cellar, &bucket).env("AWS_ENDPOINT_URL", proxy.endpoint());
-    Told::by(broken, exit::UNAVAILABLE).says("s3", "read", "FAILED", &[]).says("s3", "delete", "OK", &[]);
+    Report::of(broken, exit::UNAVAILABLE).says("s3", "read", "FAILED", &[]).says("s3", "delete", "OK", &[]);
     is_empty(&bucket);
     // A signal while the object is there.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {

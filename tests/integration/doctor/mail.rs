@@ -16,7 +16,7 @@ fn every_step_except_the_message() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     let mail_server = MailServer::start(MailServerOptions::encrypted("starttls", &certificates, "server"));
     let right = || run(&cellar, mail_server.port(), &certificates);
-    let report = Told::by(right(), 0);
+    let report = Report::of(right(), 0);
     report
         .says("mail", "TLS", "OK", &["TLSv1.3"])
         .says("mail", "login", "OK", &[USER, "with the password of SMTP_PASS"])
@@ -24,12 +24,12 @@ fn every_step_except_the_message() {
         .says("mail", "recipient", "OK", &["ops@example.org"])
         .says("mail", "message", "OK", &["pgcellar monitor test-mail"])
         .only_has(&["OK"]);
-    let wrong = Told::by(right().env("SMTP_PASS", "s3cr3t-wrong"), exit::NOPERM);
+    let wrong = Report::of(right().env("SMTP_PASS", "s3cr3t-wrong"), exit::NOPERM);
     wrong.says("mail", "TLS", "OK", &[]).says("mail", "login", "FAILED", &["535 5.7.8", "app password"]);
     for secret in ["s3cr3t-wrong", PASSWORD] {
         assert!(!wrong.outcome.stdout.contains(secret) && !wrong.outcome.stderr.contains(secret));
     }
-    Told::by(right().env("SMTP_HOST", "127.0.0.1"), exit::UNAVAILABLE).says(
+    Report::of(right().env("SMTP_HOST", "127.0.0.1"), exit::UNAVAILABLE).says(
         "mail",
         "TLS",
         "FAILED",
@@ -46,27 +46,27 @@ fn refusals_of_the_mail_server() {
         let run = run(&cellar, port, &certificates).without("SMTP_USER").without("SMTP_PASS").env("SMTP_TLS", "none");
         run.env("NOTIFICATION_EMAIL", "a@example.org, ops@example.org")
     };
-    Told::by(plain(mail_server.port()), exit::NOPERM)
+    Report::of(plain(mail_server.port()), exit::NOPERM)
         .says("mail", "login", "OK", &["none"])
         .says("mail", "recipient", "OK", &["a@example.org"])
         .says("mail", "recipient", "FAILED", &["ops@example.org", "550 5.1.1", "NOTIFICATION_EMAIL"]);
-    Told::by(run(&cellar, mail_server.port(), &certificates), exit::UNAVAILABLE).says(
+    Report::of(run(&cellar, mail_server.port(), &certificates), exit::UNAVAILABLE).says(
         "mail",
         "TLS",
         "FAILED",
         &["offers no STARTTLS"],
     );
     let picky = MailServer::start(MailServerOptions::plain().with("refuse_sender", true));
-    Told::by(plain(picky.port()), exit::NOPERM).says("mail", "sender", "FAILED", &["553 5.7.1", "SMTP_FROM"]);
+    Report::of(plain(picky.port()), exit::NOPERM).says("mail", "sender", "FAILED", &["553 5.7.1", "SMTP_FROM"]);
     assert!(mail_server.mails().is_empty() && picky.mails().is_empty());
-    Told::by(plain(free_port()), exit::UNAVAILABLE).says("mail", "name", "OK", &[]).says(
+    Report::of(plain(free_port()), exit::UNAVAILABLE).says("mail", "name", "OK", &[]).says(
         "mail",
         "connection",
         "FAILED",
         &["connection refused", "SMTP_PORT"],
     );
     let nothing = cellar.run(["doctor", "mail"]);
-    Told::by(nothing, exit::CONFIG).says("mail", "settings", "FAILED", &["no mail is configured", "SMTP_HOST"]);
+    Report::of(nothing, exit::CONFIG).says("mail", "settings", "FAILED", &["no mail is configured", "SMTP_HOST"]);
     let half = cellar.run(["doctor", "mail"]).env("SMTP_HOST", "localhost");
-    Told::by(half, exit::CONFIG).says("mail", "settings", "FAILED", &["NOTIFICATION_EMAIL is not"]);
+    Report::of(half, exit::CONFIG).says("mail", "settings", "FAILED", &["NOTIFICATION_EMAIL is not"]);
 }

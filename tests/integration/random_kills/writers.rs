@@ -70,12 +70,12 @@ impl<'a> Stored<'a> {
                 cellar = only_bucket(cellar);
             }
         }
-        let before = look(&folder, bucket.as_ref());
+        let before = read_stores(&folder, bucket.as_ref());
         Stored { fixture, shape, cellar, bucket, staging, before }
     }
 
-    fn look(&self) -> Stores {
-        let mut stores = look(&self.cellar.backup_dir(), self.bucket.as_ref());
+    fn stores(&self) -> Stores {
+        let mut stores = read_stores(&self.cellar.backup_dir(), self.bucket.as_ref());
         if self.shape.verb == Verb::Adopt {
             // A dump that is not adopted yet belongs to no backup, and must stay.
             let dump = self.fixture.dump();
@@ -180,7 +180,7 @@ impl Scenario for Stored<'_> {
     }
 
     fn must_be_sound(&self, end: &End) {
-        let now = self.look();
+        let now = self.stores();
         self.must_hold(&now);
         if end.is_kill() {
             return;
@@ -205,13 +205,13 @@ impl Scenario for Stored<'_> {
             Verb::Backup => self.sweep_bucket(),
             Verb::Copy => {
                 // An announced backup is left to retention; an unfinished copy is completed.
-                let now = self.look();
+                let now = self.stores();
                 assert_eq!(now.bucket.others.iter().find(|name| is_of(name, &now.folder)), None, "left behind");
                 self.sweep_bucket();
             }
             _ => self.tidy(),
         }
-        let now = self.look();
+        let now = self.stores();
         self.must_hold(&now);
         now.must_have_no_others();
         self.must_be_done(&now);
@@ -232,7 +232,7 @@ fn is_of(name: &str, holding: &Holding) -> bool {
     holding.backups.keys().any(|id| name.starts_with(id.as_str()))
 }
 
-fn look(folder: &Path, bucket: Option<&Bucket>) -> Stores {
+fn read_stores(folder: &Path, bucket: Option<&Bucket>) -> Stores {
     let downloaded = new_folder();
     if let Some(bucket) = bucket {
         checker::download(bucket, downloaded.path());

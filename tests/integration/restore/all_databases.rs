@@ -1,4 +1,4 @@
-//! `restore --all-databases`: every database of an instance, on a machine that has nothing but a server.
+//! `restore --all-databases`: every database of an instance, on a machine with only a server.
 
 use std::fs;
 
@@ -10,11 +10,11 @@ use crate::common::pgcellar::Outcome;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 use crate::restore::databases;
 
-/// All roles but the superuser, whose password every cluster has of its own.
+/// All roles except the superuser, whose password differs between clusters.
 const ROLES: &str = "SELECT rolname, rolcanlogin, rolpassword FROM pg_authid \
      WHERE rolname !~ '^pg_' AND rolname <> 'postgres' ORDER BY 1";
 
-/// Three databases with owners, one of them the maintenance database, which every server has.
+/// Three databases with owners, including the maintenance database, which every server has.
 fn filled(cluster: &Cluster) -> [Database<'_>; 3] {
     cluster.sql("postgres", "CREATE ROLE vintner LOGIN PASSWORD 'grapes'; CREATE ROLE \"odd role\"");
     let all = [cluster.create_named("shop"), cluster.create_named("an \"odd\" name"), cluster.database("postgres")];
@@ -28,10 +28,10 @@ fn filled(cluster: &Cluster) -> [Database<'_>; 3] {
     all
 }
 
-/// A database as it can be compared with one of another cluster.
+/// The contents of a database, comparable between clusters.
 fn contents(database: &Database<'_>) -> (compare::Contents, String) {
     let mut contents = compare::contents(database);
-    // An OID, which every cluster gives by itself.
+    // An OID, which differs between clusters.
     contents.retain(|part, _| part != "property: datdba");
     let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()";
     (contents, database.sql(owner))
@@ -52,8 +52,8 @@ fn line<'a>(outcome: &'a Outcome, database: &str) -> &'a str {
 }
 
 #[test]
-fn globals_of_the_old_server_that_are_missing_fail_the_run() {
-    // The volume of the server was lost, and the new one was backed up once already.
+fn backups_of_a_lost_server_need_a_takeover() {
+    // The server's volume was lost, and the new server has been backed up once.
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     let shop = from.create_named("shop");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 2000) n");
@@ -85,7 +85,7 @@ fn a_new_machine_needs_two_commands() {
     let key = keys::age(old.scratch(), "key");
     old.run(["backup"]).env("BACKUP_AGE_RECIPIENTS", &key.recipient).succeeds();
 
-    // Nothing but the bucket, the key and a server; its image has made an empty database already.
+    // Only the bucket, the key and a server, whose image has created an empty database.
     let to = Cluster::start(Version::V15);
     to.create_named("shop");
     let new = bucket.copies(Cellar::new(&to)).with("BACKUP_AGE_IDENTITY_FILE", &key.identity);
@@ -129,7 +129,7 @@ fn as_of_a_time() {
     let first = back_up("shop");
     let (id, at) = (first["id"].as_str().unwrap(), first["started"].as_str().unwrap());
     shop.sql("INSERT INTO wine VALUES (2)");
-    // The names of backups have seconds.
+    // Names of backups have a resolution of a second.
     while back_up("shop")["id"].as_str() == Some(id) {}
     from.create_named("later").sql("CREATE TABLE t (n int)");
     back_up("later");
@@ -161,7 +161,7 @@ fn as_of_a_time() {
 }
 
 #[test]
-fn existing_databases_are_refused_at_the_start_or_skipped() {
+fn existing_databases_are_replaced_only_by_force() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     let originals = filled(&from);
     let cellar = Cellar::new(&to);
@@ -206,7 +206,7 @@ fn a_failed_database_does_not_stop_the_others() {
     assert!(!databases(&to).iter().any(|name| name.starts_with("an ")), "{outcome}");
 }
 
-/// A store that cannot be read may have newer backups, and those of other databases.
+/// An unreadable store may have newer backups, and backups of other databases.
 #[test]
 fn an_unreadable_store_is_an_error() {
     let cluster = Cluster::start(Version::V15);

@@ -6,7 +6,7 @@ use super::{databases, shop};
 use crate::common::compare::assert_same;
 use crate::common::{Cellar, Cluster, Version, exit, keys};
 
-/// The plan's exit code is that of the run, and the server is as it was.
+/// The plan has the exit code of the run, and the server is unchanged.
 #[track_caller]
 fn planned(cellar: &Cellar, cluster: &Cluster, arguments: &[&str], code: i32) -> String {
     let before = databases(cluster);
@@ -70,7 +70,7 @@ fn a_plan_names_every_problem() {
     let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient);
     cellar.run(["backup"]).env("DB_NAME", "needy").env("DB_PORT", from.port().to_string()).succeeds();
 
-    // Without the private key, what the manifest says is still shown.
+    // Without the private key, the details of the manifest are still shown.
     let plan = planned(&cellar, &to, &["latest"], exit::NOPERM);
     assert!(plan.contains("\"needy\", which is made") && plan.contains("private key"), "{plan}");
     let cellar = cellar.with("BACKUP_AGE_IDENTITY_FILE", key.identity);
@@ -81,7 +81,7 @@ fn a_plan_names_every_problem() {
     let unreachable = cellar.run(["restore", "latest", "--dry-run"]).env("DB_PORT", "1").fails(exit::UNAVAILABLE);
     assert!(unreachable.stdout.contains("needy_"), "{unreachable}");
 
-    // With the globals it could run, and only saying so makes no role.
+    // With --globals it could run; the plan creates no role.
     let plan = cellar.run(["restore", "latest", "--dry-run", "--globals"]).succeeds().stdout;
     assert!(plan.contains("new roles    \"reader\", \"the owner\"\n"), "{plan}");
     assert_eq!(to.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('reader', 'the owner')"), "0");

@@ -1,5 +1,5 @@
-//! Restores of files that other tools made, by their paths: what is in them comes back, and what is not fit for one
-//! database is refused before anything starts.
+//! Restores of files of other tools, by path: their contents are restored, and files that are unsuitable for one
+//! database are refused before the start.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn restored<'a>(cellar: &Cellar, cluster: &'a Cluster, path: &Path) -> Database<
     cluster.database(&target)
 }
 
-/// Fails with this exit code and these words, and makes no database.
+/// The run must fail with this exit code and these words, and create no database.
 #[track_caller]
 fn refused(cellar: &Cellar, cluster: &Cluster, path: &Path, code: i32, words: &str) {
     let target = cluster.name_for("never");
@@ -44,7 +44,7 @@ fn without_properties(contents: &Contents) -> Contents {
     contents.iter().filter(|(part, _)| !part.starts_with("property: ")).map(|(a, b)| (a.clone(), b.clone())).collect()
 }
 
-/// The whole of everything, whatever the file is called.
+/// The complete database, with any file name.
 fn comes_back(arguments: &[&str], filter: &str, name: &str) {
     let (original, expected) = original();
     let cellar = Cellar::new(original.cluster());
@@ -52,7 +52,7 @@ fn comes_back(arguments: &[&str], filter: &str, name: &str) {
     piped(&pg_dump(original, arguments), filter, &path);
     let found = compare::contents(&restored(&cellar, original.cluster(), &path));
     let differences = match arguments.contains(&"-Fp") {
-        // A script says nothing of the database itself.
+        // A script has no properties of the database.
         true => compare::differences(&without_properties(expected), &without_properties(&found)),
         false => compare::differences(expected, &found),
     };
@@ -81,7 +81,7 @@ fn a_directory_and_a_directory_without_compression() {
         let cellar = Cellar::new(original.cluster());
         let folder = cellar.scratch().join("some.sql");
         must(pg_dump(original, &["-Fd", "-j2", level, "-f"]).arg(&folder));
-        // The folder, or the file that it begins with.
+        // The folder, or its table of contents.
         let path = if level == "-Z9" { folder } else { folder.join("toc.dat") };
         let found = compare::contents(&restored(&cellar, original.cluster(), &path));
         let differences = compare::differences(expected, &found);
@@ -165,7 +165,7 @@ fn properties_come_from_the_archives_own_entries() {
         );
         cluster.sql("postgres", &create);
         let original = cluster.database("It's \"a\" d");
-        // Named like the entries of the database.
+        // Named like the entry of the database.
         original.sql("CREATE SCHEMA \"DATABASE x\"");
         cluster.sql("postgres", PROPERTIES);
         let cellar = Cellar::new(&cluster);
@@ -174,7 +174,7 @@ fn properties_come_from_the_archives_own_entries() {
             must(pg_dump(&original, &[format, "-f"]).arg(&path));
             assert_same(&original, &restored(&cellar, &cluster, &path));
         }
-        // Without the entries, and with the privileges left out.
+        // Without the entries, and without privileges.
         let path = cellar.scratch().join("bare");
         must(pg_dump(&original, &["-Fc", "-x", "-f"]).arg(&path));
         let bare = restored(&cellar, &cluster, &path);
@@ -215,7 +215,7 @@ fn scripts_that_do_more_than_fill_a_database_are_refused() {
         fs::write(&path, text).unwrap();
         refused(&cellar, cluster, &path, exit::DATAERR, words);
     }
-    // What pg_dump itself makes of the live database, to be run in its place.
+    // A dump by pg_dump --clean --create, which replaces the live database itself.
     for packing in ["cat", "gzip"] {
         let path = cellar.scratch().join("create.sql");
         piped(&pg_dump(&live, &["-C", "-c"]), packing, &path);
@@ -271,7 +271,7 @@ fn incomplete_dumps_are_named() {
     piped(&pg_dump(&original, &["-Fc"]), "lz4 -q", &at("x.lz4"));
     check("x.lz4", "lz4 -d");
 
-    // Cut somewhere in the middle, and by a byte.
+    // Cut in the middle, and by one byte.
     let kinds: [(&[&str], &str, &str); 5] = [
         (&["-Fc", "-Z0"], "cat", "is damaged: at byte"),
         (&["-Fc"], "gzip", "the gzip data ends in the middle"),
@@ -343,13 +343,13 @@ fn the_target_is_named_by_the_archive_or_the_file() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "named");
     let cellar = Cellar::new(cluster);
-    // Among the backups, by its name alone, as the shell scripts were called.
+    // In the backup folder, by its name alone, as with the shell scripts.
     let target = cluster.name_for("shop");
     let script = format!("{target}_20231231_020000.sql.gz");
     piped(&pg_dump(&original, &[]), "gzip", &cellar.backup_dir().join(&script));
     cellar.run(["restore", &script]).succeeds().says("the server's defaults are used");
     assert_eq!(cluster.database(&target).sql("SELECT count(*) FROM wine"), "2000");
-    // The archive's own name counts more than the file's, and is that of a database that exists.
+    // The database's name in the archive overrides the file's, and such a database exists.
     let archive = cellar.backup_dir().join("other_20231231_020000.dump");
     must(pg_dump(&original, &["-Fc", "-f"]).arg(&archive));
     cellar.run(["restore", "other_20231231_020000.dump"]).fails(exit::CANTCREAT).says(original.name());
@@ -385,10 +385,10 @@ fn a_file_of_a_backup_stands_for_the_backup() {
                 .find(|key| !key.contains('/') || key.ends_with("toc.dat.age"));
             cellar.backup_dir().join(key.unwrap())
         };
-        // The script alone does not tell the comment; the manifest does.
+        // The comment is in the manifest, not in the script.
         assert_same(&original, &restored(&cellar, cluster, &file("archive")));
         refused(&cellar, cluster, &file("globals"), exit::USAGE, "--globals");
-        // Without its manifest it is a file like any other.
+        // Without its manifest it is an ordinary file.
         let id = manifest["id"].as_str().unwrap();
         fs::remove_file(cellar.backup_dir().join(format!("{id}.manifest.json"))).unwrap();
         let back = restored(&cellar, cluster, &file("archive"));
@@ -410,7 +410,7 @@ fn only_a_dump_with_rows_replaces_a_database() {
     let restore = || cellar.run(["restore".as_ref(), path.as_os_str(), "--force".as_ref()]);
     must(pg_dump(&live, &["-Fc", "-s", "-f"]).arg(&path));
     restore().fails(exit::USAGE).says("no rows");
-    // A cut one is found before anything is made.
+    // A truncated one is detected before a database is created.
     must(pg_dump(&live, &["-Fc", "-f"]).arg(&path));
     tree::truncate(&path, path.metadata().unwrap().len() - 1);
     restore().fails(exit::DATAERR).says("is damaged");

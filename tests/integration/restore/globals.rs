@@ -25,7 +25,7 @@ const MAKE_ROLES: &[&str] = &[
     "ALTER ROLE postgres PASSWORD 'other-password' CONNECTION LIMIT 3; ALTER ROLE shared PASSWORD 'other-password'",
 ];
 
-/// Two clusters, of which the first has a backup whose roles the second lacks.
+/// Two clusters: the first has a backup whose roles the second lacks.
 fn with_roles(from: Version, to: Version) -> (Cluster, Cluster, Cellar) {
     let (from, to) = (Cluster::start(from), Cluster::start(to));
     for sql in MAKE_ROLES.iter().take(MAKE_ROLES.len() - 1) {
@@ -34,7 +34,7 @@ fn with_roles(from: Version, to: Version) -> (Cluster, Cluster, Cellar) {
     let original = from.create_named("owned");
     original.sql("CREATE TABLE t AS SELECT 1 AS n; ALTER TABLE t OWNER TO worker; ALTER DATABASE owned OWNER TO boss");
     let cellar = Cellar::new(&to);
-    // The password of the superuser is another one where the backup comes from, in the globals too.
+    // The superuser has another password in the first cluster, and in the globals.
     from.sql("postgres", MAKE_ROLES[MAKE_ROLES.len() - 1]);
     let backup = cellar.run(["backup"]).env("DB_NAME", "owned").env("DB_PORT", from.port().to_string());
     backup.env("PG_BINDIR", from.version().bin_dir()).env("DB_PASSWORD", "other-password").succeeds();
@@ -62,13 +62,13 @@ fn missing_roles_are_created_and_others_left_alone() {
     let made = ["Odd", "boss|", "worker|"];
     assert_eq!(lines_of(&after, &made), lines_of(&from.sql("postgres", ROLES), &made));
     assert_eq!(lines_of(&after, &made).len(), 3, "{after}");
-    // All but the one whose member was there already.
+    // All except the one whose member existed already.
     let expected: Vec<String> =
         from.sql("postgres", MEMBERSHIPS).lines().filter(|line| !line.contains("|stays|")).map(str::to_owned).collect();
     assert_eq!(to.sql("postgres", MEMBERSHIPS).lines().collect::<Vec<_>>(), expected);
     let same = |database: Database<'_>| {
         let mut contents = compare::contents(&database);
-        // An OID, which every cluster gives by itself.
+        // An OID, which differs between clusters.
         contents.retain(|part, _| part != "property: datdba");
         let owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'owned'";
         (contents, database.sql(owner))
@@ -77,7 +77,7 @@ fn missing_roles_are_created_and_others_left_alone() {
     assert_eq!(compare::differences(&left.0, &right.0), Vec::<String>::new());
     assert_eq!(left.1, right.1);
 
-    // The second time there is nothing to make.
+    // The second time there are no roles to create.
     let again = cellar.run(["restore", "latest", "--globals", "-t", "again"]).succeeds();
     let _ = again.says("every role of the globals already");
     assert_eq!(to.sql("postgres", ROLES), after);
@@ -90,7 +90,7 @@ fn roles_into_and_from_newer_versions() {
             continue;
         }
         let (from, to, cellar) = with_roles(from, to);
-        // The archive of 17 is not for 15: its roles are.
+        // The archive of 17 cannot be restored into 15, but its roles can.
         let cellar = cellar.with("PG_BINDIR", Version::V17.bin_dir());
         cellar.run(["restore", "latest", "--globals"]).succeeds();
         let made = ["Odd", "boss|", "worker|"];
@@ -115,7 +115,7 @@ fn missing_privileges_for_roles_are_reported_at_the_start() {
     };
     let _ = restore("maker", &[]).fails(exit::NOPERM).says("may not make roles");
     let _ = restore("maker", &["--dry-run"]).fails(exit::NOPERM).says("may not make roles");
-    // One of them is a superuser, which only a superuser makes: then none is made.
+    // One of them is a superuser, which only a superuser can create: then none is created.
     let _ = restore("hirer", &[]).fails(exit::NOPERM).says("\"boss\"");
     assert_eq!((databases(&to), to.sql("postgres", ROLES)), before);
 }

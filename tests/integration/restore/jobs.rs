@@ -1,4 +1,4 @@
-//! Restores with several jobs, and of parts: the same comes back, and what waited in the staging folder is gone.
+//! Restores with several jobs, and of selections: the result is the same, and the staging folder is empty afterwards.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +31,7 @@ fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// Restores the latest backup with two jobs, compares, and looks that nothing waits in the staging folder any more.
+/// Restores the latest backup with two jobs, compares, and checks that the staging folder is empty.
 fn comes_back(cellar: &Cellar, original: &Database<'_>, staging: &Path) {
     let cluster = original.cluster();
     let target = cluster.name_for("jobs");
@@ -90,7 +90,7 @@ fn jobs_restore_every_format_on_18() {
     everything_comes_back(Version::V18, &[("custom", "gzip", false)]);
 }
 
-/// In one parallel call for all sections the triggers fire on partitions that are loaded later.
+/// In one parallel call for all sections, triggers would fire for partitions that are loaded later.
 #[test]
 fn no_trigger_fires_and_no_grant_is_lost() {
     let cluster = Cluster::shared(Version::V15);
@@ -108,7 +108,7 @@ fn no_trigger_fires_and_no_grant_is_lost() {
     }
 }
 
-/// With pg_dump's own compression, and with the places of the data in the table of contents.
+/// With pg_dump's own compression, and with data offsets in the table of contents.
 #[test]
 fn dumps_of_other_tools_with_jobs() {
     let cluster = Cluster::shared(Version::V15);
@@ -153,7 +153,7 @@ fn formats_restored_by_one_job_are_reported() {
     }
 }
 
-/// A backup that takes a minute to restore, and its restore with jobs at the slow part.
+/// A backup that takes a minute to restore, and its restore with jobs, at the slow part.
 fn napping(cluster: &Cluster, staging: &Path) -> (Cellar, String, Running) {
     let original = slow(cluster);
     let cellar = Cellar::new(cluster).with("RESTORE_STAGING_DIR", staging);
@@ -202,7 +202,7 @@ fn the_next_run_removes_the_files_of_a_killed_one() {
     killed.signal(Signal::KILL);
     killed.wait();
     assert_eq!(folders(), 2);
-    // It need not have jobs, and it may fail.
+    // It may use one job, and it may fail.
     cellar.run(["restore", "latest", "-t", "postgres"]).fails(exit::CANTCREAT).says("which a killed run had left");
     assert_eq!(folders(), 1, "the living one's stays");
     living.signal(Signal::TERM);
@@ -210,7 +210,7 @@ fn the_next_run_removes_the_files_of_a_killed_one() {
     assert_eq!(folders(), 0);
 }
 
-/// Changes what the manifest says of the size of the plain archive.
+/// Changes the size of the plain archive in the manifest.
 fn say_plain_bytes(cellar: &Cellar, bytes: u64) {
     let files = tree::files(&cellar.backup_dir());
     let file = files.iter().find(|file| file.to_str().unwrap().ends_with(".manifest.json")).unwrap();
@@ -262,7 +262,7 @@ fn a_disk_that_fills_up_leaves_nothing() {
 }
 
 #[test]
-fn plain_bytes_of_an_encrypted_backup_are_staged_in_memory() {
+fn plain_bytes_of_an_encrypted_backup_are_not_staged_on_a_disk() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("secret");
     let cellar = Cellar::new(cluster);
@@ -297,7 +297,7 @@ fn damage_leaves_nothing() {
     }
 }
 
-/// Rows with all that could be taken for the end of a row, of a table that is worth several jobs.
+/// Rows with everything that could be taken for the end of a row, in a table large enough for several jobs.
 fn large(cluster: &Cluster) -> Database<'_> {
     let original = cluster.create("large");
     original.sql(r"CREATE TABLE rows AS SELECT n, repeat(md5(n::text), 30) AS x, E'a\nb\\n\\.\n\\.' AS y FROM generate_series(1, 60000) n");
@@ -306,7 +306,7 @@ fn large(cluster: &Cluster) -> Database<'_> {
     original
 }
 
-/// How many transactions a table's rows come from.
+/// The number of transactions that wrote a table's rows.
 const LOADERS: &str = "SELECT count(DISTINCT xmin::text) FROM rows";
 
 const ROWS: &str = "SELECT count(*), md5(string_agg(md5(r::text), '' ORDER BY n)) FROM rows r";
@@ -332,12 +332,12 @@ fn a_large_table_is_loaded_by_all_jobs() {
     }
 }
 
-/// The rows of one job are lost, and those of the other are there: together they are no table.
+/// One job's rows are lost and the other's are loaded, so the table is incomplete.
 #[test]
 fn a_killed_job_ends_all_jobs() {
     let cluster = Cluster::shared(Version::V15);
     let original = large(cluster);
-    // pg_dump makes a check that was never made on all rows only after the data.
+    // pg_dump adds a constraint that is NOT VALID only after the data.
     original.sql("CREATE FUNCTION nap(int) RETURNS bool LANGUAGE sql AS 'SELECT true'");
     original.sql("ALTER TABLE rows ADD CHECK (nap(n))");
     original.sql("CREATE OR REPLACE FUNCTION nap(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN IF $1 > 50000 THEN PERFORM pg_catalog.pg_sleep(60); END IF; RETURN true; END'");
@@ -362,7 +362,7 @@ fn a_killed_job_ends_all_jobs() {
     }
 }
 
-/// Two schemas that need nothing of each other, and one that does.
+/// Two independent schemas, and one that depends on another.
 fn parts(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("parts");
     for sql in [
@@ -445,10 +445,10 @@ fn selections_that_match_nothing() {
     let _ = restore(&["--schema", "sh*"]).fails(exit::NOINPUT).says("no schema 'sh*'");
     let _ = restore(&["--table", "shop.wines"]).fails(exit::NOINPUT).says("is 'shop.wine' meant?");
     let _ = restore(&["--table", "wine", "--table", "zzz"]).fails(exit::NOINPUT).says("no table 'zzz'").says("exact");
-    // Its foreign key leans on another schema.
+    // Its foreign key refers to another schema.
     let _ = restore(&["--schema", "public"]).fails(exit::DATAERR).says("needs what is outside of it");
     assert_eq!(left(cluster, &target), "");
-    // Both together have all that they need.
+    // Both together are complete.
     restore(&["--schema", "public", "--schema", "shop"]).env("FORCE_RESTORE", "false").succeeds();
     assert_eq!(cluster.database(&target).sql("SELECT count(*) FROM shop.wine"), "9");
     let before = cluster.database(&target).sql(RELATIONS);
@@ -461,7 +461,7 @@ fn selections_that_match_nothing() {
     let _ = run.fails(exit::USAGE).says("it is a script");
 }
 
-/// Roles and extensions are asked of the server only as far as the part needs them.
+/// Only roles and extensions that the selection needs are required.
 #[test]
 fn a_selection_needs_only_its_own_roles() {
     let (from, to) = (Cluster::shared(Version::V15), Cluster::start(Version::V15));

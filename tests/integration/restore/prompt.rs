@@ -1,4 +1,4 @@
-//! A restore without an argument, at a terminal of its own.
+//! A restore without an argument, on a terminal.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use crate::common::compare::assert_same;
 use crate::common::process::plain;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// A run of the program at a terminal of its own.
+/// A run of the program on a terminal of its own.
 struct Dialogue {
     child: Child,
     keyboard: Option<ChildStdin>,
@@ -42,7 +42,7 @@ impl Dialogue {
         Dialogue { child, keyboard, screen, seen: String::new() }
     }
 
-    /// Waits until the screen shows this, behind all that was waited for before.
+    /// Waits until the screen shows this text, after the text of the previous wait.
     #[track_caller]
     fn shows(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -63,7 +63,7 @@ impl Dialogue {
         self.keyboard.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for the end; gives the exit code and the rest of the screen.
+    /// Waits for the end; returns the exit code and the rest of the screen.
     fn ends(mut self) -> (Option<i32>, String) {
         while let Ok(piece) = self.screen.recv_timeout(Duration::from_secs(60)) {
             self.seen.push_str(&String::from_utf8_lossy(&piece));
@@ -104,7 +104,7 @@ fn the_newest_backup_is_restored_into_the_named_database() {
     dialogue.shows("[2]: ");
     dialogue.types("\n");
     dialogue.shows(&format!("[\"{}\"]: ", original.name()));
-    // A slip of the finger makes no database.
+    // A typing error creates no database.
     for answer in ["n", "Y", "yes", "no"] {
         dialogue.types(&format!("{answer}\n"));
         dialogue.shows("answers another question, and is not taken for a database's name.");
@@ -123,7 +123,7 @@ fn the_newest_backup_is_restored_into_the_named_database() {
     assert!(!databases(cluster).iter().any(|name| ["n", "Y", "yes", "no"].contains(&name.as_str())));
     assert_same(&original, &cluster.database(&target));
 
-    // By number and by id, at the target that is given.
+    // By number and by id, with a given target.
     for (answer, rows) in [("1", "1000"), (second["id"].as_str().unwrap(), "10")] {
         let target = cluster.name_for("asked");
         let mut dialogue = Dialogue::begin(&cellar, &["restore", "--target-database", &target]);
@@ -250,7 +250,7 @@ fn a_listed_backup_can_be_chosen() {
     }
 }
 
-/// After a disaster: the host is a new one, its directory is empty, and the bucket has what another host made.
+/// After a disaster: a new host with an empty directory, and a bucket with backups of another host.
 #[test]
 fn a_bucket_is_offered_to_a_new_host() {
     let cluster = Cluster::shared(Version::V15);

@@ -1,4 +1,4 @@
-//! `restore --recipe`: what it prints is run.
+//! `restore --recipe`: its output is run.
 
 use std::fs;
 use std::process::Command;
@@ -10,11 +10,10 @@ use crate::common::compare::assert_same;
 use crate::common::process::{attempt, must, plain};
 use crate::common::{Cellar, Cluster, Version, everything, keys, tree};
 
-/// A name that means something to a shell, to SQL and to libpq.
+/// A name with characters that are special to a shell, SQL and libpq.
 const ODD: &str = "it's \"$(x)\" `y`\\=&;-- %";
 
-/// Runs a recipe as a person would: with bash, in the backup folder, with PostgreSQL's programs at hand and without
-/// pgcellar.
+/// Runs a recipe with bash, in the backup folder, with PostgreSQL's programs in PATH and without pgcellar.
 fn follow(cluster: &Cluster, cellar: &Cellar, recipe: &str, arguments: &[&str]) -> Result<String, String> {
     let file = cellar.scratch().join("recipe.sh");
     fs::write(&file, recipe).unwrap();
@@ -30,7 +29,7 @@ fn recipe(cellar: &Cellar, id: &str, target: &str) -> String {
     run.arguments([format!("--target-database={target}")]).succeeds().stdout
 }
 
-/// Encrypts the files of a backup as it would have been done: an encrypted tar archive is only made where /tmp is memory.
+/// Encrypts the files of a backup as pgcellar does, which makes an encrypted tar archive only if /tmp is in memory.
 fn encrypt(cellar: &Cellar, manifest: &mut Value, recipient: &str) {
     let id = manifest["id"].as_str().unwrap().to_owned();
     manifest["encryption"] = serde_json::json!({"method": "age", "recipients": [recipient]});

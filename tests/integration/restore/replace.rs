@@ -1,4 +1,4 @@
-//! Restores over a database that is there already: it is replaced as a whole, at once, or it stays as it was.
+//! Restores over an existing database: it is replaced completely and at once, or it is unchanged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,10 +22,10 @@ mod failures;
 mod keep_going;
 mod obstacles;
 
-/// For how long a client may be refused while the databases are swapped; a fraction of a second is usual.
+/// How long a client may be without an answer during the swap; a fraction of a second is usual.
 const GAP: Duration = Duration::from_secs(3);
 
-/// A database that something is restored over, and what it and its cluster were before.
+/// A database to be replaced, with its contents and the databases beside it before the restore.
 struct Old<'a> {
     database: Database<'a>,
     before: Contents,
@@ -49,7 +49,7 @@ impl<'a> Old<'a> {
         self.database.name()
     }
 
-    /// It is as it was, and nothing was left beside it.
+    /// Fails the test unless it is unchanged, and nothing was left beside it.
     #[track_caller]
     fn is_unharmed(&self) {
         assert_eq!(beside(&self.database), self.others);
@@ -57,7 +57,7 @@ impl<'a> Old<'a> {
         assert!(differences.is_empty(), "{differences:#?}");
     }
 
-    /// It was replaced: gives the database that it is kept as, which is as it was.
+    /// Fails the test unless it was replaced. Returns the kept database, which must be unchanged.
     #[track_caller]
     fn kept(&self) -> Database<'a> {
         let left: Vec<String> = beside(&self.database).difference(&self.others).cloned().collect();
@@ -117,7 +117,7 @@ fn asleep(mut running: Running, cluster: &Cluster, target: &str) -> Running {
     running
 }
 
-/// A session of this role that runs some SQL, and then sleeps until it is ended.
+/// A session of this role that runs some SQL, and then sleeps until it is terminated.
 fn sleeper(cluster: &Cluster, database: &str, user: &str, sql: &str) -> Child {
     let mut psql = cluster.client("psql", database);
     psql.args(["-X", "-c", &format!("{sql}; SELECT pg_sleep(600)")]).env("PGUSER", user);
@@ -144,14 +144,14 @@ fn end_sleepers(cluster: &Cluster) {
     cluster.sql("postgres", sql);
 }
 
-/// Ends what a killed pgcellar's children still have open.
+/// Ends the sessions of a killed pgcellar's children.
 fn end_sessions(cluster: &Cluster, database: &str) {
     let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'");
     eventually(|| cluster.sql("postgres", &sql) == "0");
 }
 
-/// Asks again and again which database it is in, and connects anew at once when it is thrown out. Gives the longest time
-/// without an answer.
+/// Queries repeatedly which database it is in, and reconnects at once when its session is ended. Returns the longest
+/// time without an answer.
 async fn client(cluster: &Cluster, target: &str, user: &str, done: &AtomicBool) -> Duration {
     let mut config = tokio_postgres::Config::new();
     config.host_path(cluster.socket_dir()).port(cluster.port()).user(user).dbname(target);
@@ -241,13 +241,13 @@ fn force_is_required() {
     assert!(outcome.stderr.contains(&format!("DROP DATABASE {}", quote(kept.name()))), "{outcome}");
     assert_same(&original, &old.database);
 
-    // Over a database that is not there, force has nothing to do.
+    // Without an existing database, --force has no effect.
     let target = cluster.name_for("nothing");
     forced(&cellar, &target).succeeds();
     assert_same(&original, &cluster.database(&target));
 }
 
-/// A plain script of pg_dump has nothing of the database itself.
+/// A plain script of pg_dump has no properties of the database.
 #[test]
 fn a_script_keeps_the_properties_of_the_replaced_database() {
     for version in versions() {
@@ -328,7 +328,7 @@ fn one_of_two_concurrent_restores_wins() {
     let outcome = first.wait();
     assert_eq!(outcome.code(), Some(0), "{outcome}");
     let first = old.kept();
-    // Begun in the same moment, in any order.
+    // Started at the same time.
     let both = [forced(&cellar, "wanted").start(), forced(&cellar, "wanted").start()];
     let outcomes: Vec<Outcome> = both.into_iter().map(Running::wait).collect();
     let codes: BTreeSet<Option<i32>> = outcomes.iter().map(Outcome::code).collect();

@@ -1,4 +1,4 @@
-//! Restores of SQL scripts that a new database refuses a part of.
+//! Restores of SQL scripts with statements that fail in a new database.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn restore(cellar: &Cellar, path: &Path, target: &str) -> Run {
     cellar.run(["restore".as_ref(), path.as_os_str()]).arguments(["--target-database", target])
 }
 
-/// What is in a database, without what belongs to the database itself: a script does not tell that.
+/// The contents of a database without its properties, which a script does not have.
 fn inside(database: &Database<'_>) -> compare::Contents {
     let contents = compare::contents(database);
     contents.into_iter().filter(|(part, _)| !part.starts_with("property: ")).collect()
@@ -54,7 +54,7 @@ fn a_script_may_drop_missing_objects() {
         cellar.run(["restore", "latest", "-t", &target]).succeeds();
         let differences = compare::differences(&expected, &inside(&cluster.database(&target)));
         assert!(differences.is_empty(), "adopted: {differences:#?}");
-        // A drill loads it in the same way.
+        // A drill loads it the same way.
         let small = cluster.create("drilled");
         small.sql("CREATE TABLE wine AS SELECT generate_series(1, 100) AS n; CREATE INDEX ON wine (n)");
         let path = cellar.backup_dir().join(format!("{}_20240102_020000.sql", small.name()));
@@ -100,7 +100,7 @@ fn a_script_may_create_schema_public() {
     }
 }
 
-/// A table that cannot be made, and rows that would be commands.
+/// A table that cannot be created, and rows that look like commands.
 #[test]
 fn rows_of_a_failed_copy_are_not_run_as_commands() {
     for version in versions() {
@@ -131,7 +131,7 @@ fn rows_of_a_failed_copy_are_not_run_as_commands() {
     }
 }
 
-/// What another tool left out of its dump leaves the rest whole.
+/// Objects that another tool left out do not affect the rest.
 #[test]
 fn keep_going_restores_what_psql_would() {
     let cluster = Cluster::shared(Version::V15);

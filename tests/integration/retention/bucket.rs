@@ -151,8 +151,9 @@ fn backups_not_yet_copied_are_kept_twice_as_long() {
 fn the_folder_is_cleaned_while_the_bucket_is_unreachable() {
     let both = Both::new();
     let all = both.backups.add_daily("shop", 1..=20);
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run = both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run =
+        both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
     run.fails(exit::UNAVAILABLE).says("is not cleaned");
     assert_eq!(both.local(), all[5..], "nobody knows what the bucket has");
 }
@@ -235,8 +236,12 @@ fn a_pin_in_one_store_pins_in_both() {
     both.backups.cellar.run(["unpin", &all[0]]).succeeds();
     assert!(!both.bucket.keys().contains(&pin));
     // An unreachable store is reported, and the pin is written to the other one.
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run = both.backups.cellar.run(["pin", &all[0]]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run = both
+        .backups
+        .cellar
+        .run(["pin", &all[0]])
+        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
     run.fails(exit::UNAVAILABLE).says("is pinned");
     both.backups.cellar.run(["retention"]).succeeds();
     assert!(both.bucket.ids().contains(&all[0]));

@@ -111,7 +111,7 @@ fn in_a_bucket_only_foreign_objects_are_read() {
 }
 
 #[test]
-fn the_default_policy_applies_to_the_bucket() {
+fn the_default_policy_applies_to_a_store_without_rules() {
     let bucket = Bucket::new();
     let backups = BackupFolder { cellar: bucket.copies(BackupFolder::new().cellar) };
     backups.add_daily("shop", 1..=3);

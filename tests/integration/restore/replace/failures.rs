@@ -1,4 +1,4 @@
-//! Whatever dies in the middle: the old database is as it was.
+//! Whatever fails during the restore, the old database is unchanged.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn a_run_killed_during_the_swap_replaces_nothing() {
     running.wait_until("the swap", || cluster.sql("postgres", renaming) == "1");
     running.signal(Signal::KILL);
     running.wait();
-    // Now the renaming goes on, and there is nobody who commits it.
+    // The renaming continues, and no client commits it.
     end_sleepers(&cluster);
     holder.wait().unwrap();
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcellar'";
@@ -75,7 +75,7 @@ fn the_next_run_drops_the_database_of_a_killed_one() {
         assert!(matches!(left.as_slice(), [one] if one.starts_with("survivor_restoring_")), "{left:?}");
         end_sessions(&cluster, &left[0]);
         eventually(|| cluster.sql("postgres", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0");
-        // What only looks like one is left alone.
+        // A database with a similar name is left alone.
         let strange = cluster.create_named("survivor_restoring_20200101_000000");
         cluster.sql("postgres", "CREATE ROLE go_on");
         let outcome = forced(&cellar, "survivor").succeeds();
@@ -95,7 +95,7 @@ fn a_server_that_crashes_keeps_the_old_database() {
     let cellar = Cellar::new(&cluster);
     waiting(&cellar, &cluster);
     let old = Old::make(&cluster, "crashed");
-    // One of its processes: the server ends all sessions, and comes back by itself.
+    // A backend crashes: the server ends all sessions and restarts by itself.
     let running = asleep(forced(&cellar, "crashed").start(), &cluster, "crashed");
     let query = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let backend = cluster.sql("postgres", query).parse().unwrap();
@@ -103,7 +103,7 @@ fn a_server_that_crashes_keeps_the_old_database() {
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
     old.is_unharmed();
-    // All of it: what is left is told.
+    // The whole server crashes: leftovers are reported.
     let running = asleep(forced(&cellar, "crashed").start(), &cluster, "crashed");
     cluster.kill_postmaster();
     let outcome = running.wait();
@@ -127,7 +127,7 @@ fn a_full_disk_replaces_nothing() {
     cluster.sql("original", &format!("CREATE TABLE rows AS {fill}"));
     cellar.back_up("original");
     cluster.sql("postgres", "DROP DATABASE original");
-    // Room for an empty database, and not for the rows.
+    // Space for an empty database, but not for the rows.
     cluster.sql("postgres", &format!("CREATE TABLE filler TABLESPACE small AS {fill}; INSERT INTO filler {fill}"));
     let old = Old::make(&cluster, "elsewhere");
     let _ = forced(&cellar, "elsewhere").fails(exit::CANTCREAT).says("No space left on device");

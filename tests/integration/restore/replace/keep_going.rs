@@ -1,8 +1,8 @@
-//! Restores that go on after errors: into a new database, and never to a success.
+//! Restores with --keep-going after errors: only into a new database, and never with exit code 0.
 
 use super::*;
 
-/// One materialised view that leans on the search path makes a database that cannot be restored otherwise.
+/// A materialized view that depends on the search path: such a database cannot be restored otherwise.
 #[test]
 fn keep_going_lists_every_error() {
     for version in versions() {

@@ -1,4 +1,4 @@
-//! What is in the way of a swap is told, and nothing is changed.
+//! Obstacles to a swap are reported, and nothing is changed.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn objects_bound_to_the_old_database_are_named_at_the_start() {
             .sql("CREATE SUBSCRIPTION \"the sub\" CONNECTION 'host=x.invalid' PUBLICATION p WITH (connect = false)");
         old.database.sql("SELECT pg_create_logical_replication_slot('the_slot', 'pgoutput')");
         old.database.sql("BEGIN; INSERT INTO marker VALUES ('prepared'); PREPARE TRANSACTION 'the ''gid'''");
-        // The same in another database is in nobody's way.
+        // The same in another database is no obstacle.
         original.sql("BEGIN; INSERT INTO marker VALUES ('other'); PREPARE TRANSACTION 'other'");
         let old = Old::of(old.database);
         let outcome = forced(&cellar, "needed").fails(exit::CANTCREAT);
@@ -85,7 +85,7 @@ fn obstacles_that_appear_meanwhile_are_seen_before_the_swap() {
         old.database.sql(remove);
         old.is_unharmed();
     }
-    // Another database of that name is not what was to be replaced.
+    // A new database of that name is not the one to be replaced.
     let running = asleep(forced(&cellar, "later").start(), &cluster, "later");
     cluster.sql("postgres", "ALTER DATABASE later RENAME TO elsewhere");
     cluster.create_named("later").sql("CREATE TABLE precious AS SELECT 1 AS n");
