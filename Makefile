@@ -1,38 +1,38 @@
-# Each target of the project itself works on a bare Debian 12 or 13 with Rust; what else is needed, it installs (as root or
+# The targets of the project itself work on a bare Debian 12 or 13 with Rust, and install what else they need (as root or
 # through sudo). Those of the compose setup need Docker and its compose plugin.
 
 CARGO ?= cargo
-# The versions of PostgreSQL that the tests run against. One that is named here and missing fails its tests.
+# The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
 VERSIONS ?= 13 15 17 18
 # How many tests run at once: they wait more for servers and time-outs than they compute.
 THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak test-unit test-system test-compose test-nix deb fuzz bench lint lint-shell lint-image lint-nix image start stop \
+.PHONY: help demo test soak test-unit test-system test-compose test-nix deb book fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
 	backup-manual backup-list backup-logs backup-restore backup-check dev-up dev-down dev-clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-# -- the compose setup; what runs is .env's, compose.yaml's and compose.dev.yaml's --
+# -- the compose setup, which .env, compose.yaml and compose.dev.yaml define --
 
 BACKUP = nestjs_starter_backup
-# A terminal is passed on if there is one, so that a restore can ask.
+# Passes a terminal on if there is one, so that a restore can ask.
 in_backup = docker exec --interactive $$([ -t 0 ] && echo --tty)
 
-# A service that does not get healthy says why: in its log, or by its last check.
+# Shows why a service did not become healthy: its log, and the output of its last check.
 tell_why = { docker ps --all --filter name=^$(BACKUP)$$ --format '{{.Names}}: {{.Status}}'; docker logs --tail 20 $(BACKUP); \
 	docker inspect --format '{{with .State.Health}}{{range .Log}}{{"\f"}}{{.Output}}{{end}}{{end}}' $(BACKUP) | \
 	awk 'BEGIN { RS = "\f" } { last = $$0 } END { print last }' >&2; exit 1; }
-# Development has a project of its own, whatever COMPOSE_PROJECT_NAME says: in the one of production, its containers would take the
-# place of production's. That of production may have another name, for its volumes have it too.
+# Development has a project of its own whatever COMPOSE_PROJECT_NAME is: in that of production, its containers would replace
+# production's. The project of production may have another name, which its volumes have too.
 dev = docker compose --project-name nestjs_starter_dev --file compose.dev.yaml
-# The containers of both setups have the same names, as each command here says; of which file they are made, compose has noted.
+# The containers of both setups have the same names. A label of compose tells which file they were made from.
 made_from = docker ps --all --filter 'name=^nestjs_starter_(db|backup|drill)$$' --format '{{.Label "com.docker.compose.project.config_files"}}'
-not_beside = @! $(made_from) | grep -q$(1) 'compose\.dev\.yaml' || { echo 'the containers nestjs_starter_* are there already: make $(2) comes first, and keeps their data' >&2; exit 1; }
+not_beside = @! $(made_from) | grep -q$(1) 'compose\.dev\.yaml' || { echo 'the containers nestjs_starter_* exist already: make $(2) comes first, and keeps their data' >&2; exit 1; }
 
-# A container gets the variables that compose.yaml names, and so it cannot tell of a name in .env that is misspelt. Only the names
-# are looked at here, and no value leaves the file.
+# A container gets only the variables that compose.yaml names, so it cannot report a misspelt name in .env. This checks the names
+# alone; no value leaves the file.
 check_env = [ ! -e .env ] || scripts/env-names .env | \
 	docker run --rm --interactive --network none pgcellar pgcellar --quiet config check --names -
 
@@ -48,7 +48,7 @@ stop: ## Stop them; database and backups stay
 backup-manual: ## Back up now
 	@$(in_backup) $(BACKUP) /backup/backup-database.sh
 
-backup-list: ## Show which backups there are
+backup-list: ## List the backups
 	@$(in_backup) $(BACKUP) /backup/restore-database.sh list
 
 backup-logs: ## Show the last lines of the logs (LINES=500 shows more)
@@ -57,10 +57,10 @@ backup-logs: ## Show the last lines of the logs (LINES=500 shows more)
 backup-restore: ## Restore a backup: asks which, or BACKUP_ID=latest (FORCE_RESTORE=true replaces the database)
 	@$(in_backup) --env FORCE_RESTORE $(BACKUP) /backup/restore-database.sh restore $(BACKUP_ID)
 
-backup-check: ## Say whether the backups are as they should be
+backup-check: ## Check the backups
 	@$(in_backup) $(BACKUP) /backup/backup-monitor.sh check
 
-dev-up: ## Start the development setup: also an S3 server, and a mail server that keeps the mails for http://localhost:8025
+dev-up: ## Start the development setup, with an S3 server and a mail server that shows its mails at http://localhost:8025
 	$(call not_beside,v,stop)
 	$(dev) build
 	@$(check_env)
@@ -77,16 +77,16 @@ image: ## Build the images of the backup service and of the drills' sandbox
 
 # -- the project itself --
 
-demo: ## Back up and restore a sample database on a throwaway PostgreSQL, and look on
+demo: ## Back up and restore a sample database on a throwaway PostgreSQL
 	@scripts/demo
 
 test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
-		folder=$$(scripts/postgres-root $$major) && versions="$$versions $$major=$$folder" || exit; \
+		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
 	done && PGCELLAR_TEST_PG="$$versions" RUST_TEST_THREADS="$(THREADS)" $(CARGO) test $(TESTS)
 
-soak: ## Kill runs at random moments (KILLS=1000), or restore by several jobs and hold drills many times over (TIMES=50)
+soak: ## Kill runs at random moments (KILLS=1000), or repeat restores by several jobs and drills (TIMES=50)
 ifdef KILLS
 	@$(MAKE) --no-print-directory test TESTS="--test integration random_kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
 endif
@@ -95,7 +95,7 @@ ifneq ($(TIMES)$(if $(KILLS),,50),)
 endif
 
 test-unit: ## Run the tests that need no PostgreSQL
-	$(CARGO) test --lib --bins
+	$(CARGO) test --lib
 
 deb: ## Build the Debian package, and check it
 	@scripts/install-test-deps system
@@ -109,30 +109,33 @@ test-compose: ## Run every command of the compose setup with a Docker engine of 
 	@scripts/install-test-deps compose
 	@scripts/docker-engine scripts/test-compose
 
-test-nix: ## Evaluate the flake and the NixOS module (see scripts/test-nix on what it needs)
+test-nix: ## Evaluate the flake and the NixOS module (scripts/test-nix says what it needs)
 	@scripts/test-nix
 
-fuzz: ## Fuzz the readers of archives and scripts for a minute each (needs cargo-fuzz and a nightly toolchain)
-	@for target in record walk script; do \
-		mkdir -p fuzz/target/corpus/$$target && \
-		$(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/* -- -max_total_time=60 || exit; \
-	done
+book: ## Build the manual with mdBook, in target/book
+	@scripts/tool mdbook build
 
-bench: ## Measure backups against pg_dump's own ways
+fuzz: ## Fuzz the readers of archives and scripts for a minute (FUZZ_SECONDS=600 for longer)
+	@scripts/fuzz
+
+bench: ## Measure backups beside pg_dump's own ways
 	@scripts/bench
 
-lint: ## Check formatting, clippy, shell scripts, and what the dependencies may be
+lint: ## Check formatting, clippy, shell scripts, Dockerfiles, and licenses and sources of the dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	@scripts/install-test-deps
-	@$(MAKE) --no-print-directory lint-shell lint-image
-	@scripts/deny
+	@$(MAKE) --no-print-directory lint-shell lint-image lint-deps
 
 lint-shell:
 	shellcheck -x -P debian/tests scripts/* docker/entrypoint .ci/run tests/compose/postgres/entrypoint tests/compose/chapters/*.sh debian/p[or]* $(filter-out debian/tests/control,$(wildcard debian/tests/*))
 
 lint-image:
-	scripts/hadolint Dockerfile.backup tests/compose/*/Dockerfile
+	scripts/tool hadolint Dockerfile.backup tests/compose/*/Dockerfile
 
-lint-nix: ## Check the Nix expressions (as scripts/lint-nix says)
-	@scripts/lint-nix
+lint-deps: # CHECKS=advisories asks the RustSec database, which is on GitHub
+	scripts/tool cargo-deny --all-features check $(or $(CHECKS),bans licenses sources)
+
+lint-nix: ## Check the format of the Nix expressions, and that nothing in them is unused (`nix flake check` runs statix, too)
+	git ls-files -z '*.nix' | xargs -0 scripts/tool nixfmt --check
+	scripts/tool deadnix --fail .

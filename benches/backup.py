@@ -9,7 +9,7 @@ from shutil import rmtree
 from statistics import median
 
 import tpch
-from measure import measure
+from measure import measure, tool
 from postgres import Cluster
 from report import megabytes, seconds, setting, table
 
@@ -93,17 +93,16 @@ class Ways:
         return self.shell("`pg_dump -Fc -Z0 > /dev/null`, the floor", "-Fc -Z0")
 
     def pg_dump_zstd(self):
-        """pg_dump's own zstd, which it has since version 16; an older one's neighbour of the tests may have it."""
-        own = self.cluster.bindir
-        for bindir in [own, tpch.cache() / "pg17-bin"]:
-            if int(own.parent.name) >= 16 or bindir != own and (bindir / "pg_dump").exists():
-                major = own.parent.name if bindir == own else "17"
-                return [self.shell(f"`pg_dump -Fc -Z zstd` of {major}", "-Fc -Zzstd", "", 'cat "$1"', bindir)]
-        return []
+        """pg_dump's own zstd, which it has since version 16: with an older server, that of version 17."""
+        bindir = self.cluster.bindir
+        major = bindir.parent.name
+        if int(major) < 16:
+            major, bindir = "17", Path(tool("postgres-17"))
+        return self.shell(f"`pg_dump -Fc -Z zstd` of {major}", "-Fc -Zzstd", "", 'cat "$1"', bindir)
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     with Cluster(bench.folder) as cluster:
         ways = Ways(bench, cluster)
         compare(
@@ -116,7 +115,7 @@ def run(bench):
                 ways.pgcellar("**`pgcellar backup -Z zstd`**", "zstd -dc", "-Zzstd"),
                 ways.shell("`pg_dump -Fc -Z0 \\| pigz`", "-Fc -Z0", "| pigz", 'gzip -dc < "$1"'),
                 ways.shell("`pg_dump -Fc -Z0 \\| zstd -T0 -3`", "-Fc -Z0", "| zstd -q -T0 -3", 'zstd -dc < "$1"'),
-                *ways.pg_dump_zstd(),
+                ways.pg_dump_zstd(),
             ],
         )
 

@@ -116,7 +116,7 @@ class Subject:
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     drills, hand = bench.folder / "drills", bench.folder / "hand"
     for made in (drills, hand):
         made.mkdir()

@@ -21,6 +21,11 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def tool(name):
+    """Path of a program that scripts/tool fetches."""
+    return subprocess.run(["scripts/tool", name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 @dataclass
 class Measured:
     """One run."""

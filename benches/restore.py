@@ -84,7 +84,7 @@ def ways(bench, cluster, folder, plain):
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     # What servers have unless they are told otherwise: a restore is mostly writing, and at wal_level=minimal pg_restore can
     # do without the WAL of rows.
     durable = {"wal_level": "replica", "max_wal_senders": "10", "fsync": "on", "full_page_writes": "on"}

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import tpch
-from measure import ENVIRONMENT, measure
+from measure import ENVIRONMENT, measure, tool
 from report import megabytes, seconds, table, version
 
 SIZE = 1 << 30
 BUCKET = "bench"
 KEYS = {"AWS_ACCESS_KEY_ID": "BENCHKEY", "AWS_SECRET_ACCESS_KEY": "bench-secret-0123456789", "AWS_REGION": "us-east-1"}
-AWSCLI = "awscli==1.46.3"
 START_LIMIT = 60
 
 
@@ -29,7 +27,7 @@ class Server:
 
     def __init__(self, folder):
         self.folder = folder / "seaweedfs"
-        self.weed = subprocess.run(["scripts/seaweedfs"], check=True, capture_output=True, text=True).stdout.strip()
+        self.weed = tool("weed")
         self.ports = free_ports(8)
         self.child = None
 
@@ -110,21 +108,11 @@ class Way:
         return [self.name, *(seconds(self.wall(way)) for way in ("up", "down")), *map(seconds, cpu), megabytes(largest)]
 
 
-def awscli():
-    """`aws`, installed into an environment of its own."""
-    environment = tpch.cache() / "awscli"
-    program = environment / "bin/aws"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        subprocess.run([environment / "bin/pip", "install", "--quiet", AWSCLI], check=True, stdout=sys.stderr)
-    return program
-
-
 def ways(bench, server):
     """The three that are compared, each as it comes."""
     copy = bench.pgcellar.parent / "examples/s3_copy"
     ours = KEYS | {"AWS_S3_BUCKET": BUCKET, "AWS_S3_PREFIX": "", "AWS_ENDPOINT_URL": server.url}
-    aws = [awscli(), "--endpoint-url", server.url, "s3"]
+    aws = [tool("aws"), "--endpoint-url", server.url, "s3"]
     rclone = ["rclone", "--config", "/dev/null"]
     remote = ":s3:BUCKET/KEY"
     rclone_keys = {
@@ -143,7 +131,7 @@ def ways(bench, server):
 
 
 def run(bench):
-    """The table of the README."""
+    """The table of doc/figures.md."""
     source = bench.folder / "archive"
     with open(source, "wb") as out:
         for _ in range(SIZE >> 20):
@@ -167,8 +155,8 @@ def run(bench):
 
 
 def make_bucket(way, server):
-    """With awscli, which every round uses."""
-    command = [awscli(), "--endpoint-url", server.url, "s3", "mb", f"s3://{BUCKET}"]
+    """Makes the bucket with awscli, which every round uses."""
+    command = [tool("aws"), "--endpoint-url", server.url, "s3", "mb", f"s3://{BUCKET}"]
     subprocess.run(command, env=ENVIRONMENT | way.environment, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -179,5 +167,5 @@ def report(bench, all_ways):
     print()
     print(
         f"1 GiB of random bytes, medians of {bench.rounds} runs, interleaved, to and from SeaweedFS on the same machine; each "
-        f"program as it comes. {version([awscli(), '--version'])}, {version(['rclone', '--version'])}."
+        f"program as it comes. {version([tool('aws'), '--version'])}, {version(['rclone', '--version'])}."
     )

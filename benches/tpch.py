@@ -6,8 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# https://github.com/clflushopt/tpchgen-rs, from the Python package index.
-GENERATOR = "tpchgen-cli==4.0.0"
+from measure import tool
 
 # Columns and primary keys as the TPC-H specification has them (clauses 1.4.1 and 1.4.2).
 TABLES = {
@@ -48,7 +47,7 @@ TABLES = {
 
 
 def cache():
-    """Where generated data and the generator stay for the next bench; the tests keep theirs there too."""
+    """The folder that keeps generated data for the next bench, which is the one of scripts/tool."""
     if "PGCELLAR_TEST_CACHE" in os.environ:
         folder = Path(os.environ["PGCELLAR_TEST_CACHE"])
     elif os.geteuid() == 0:
@@ -67,21 +66,11 @@ def data(scale):
     print(f"bench: generating TPC-H at scale {scale} into {folder}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=".tpch.", dir=cache()) as scratch:
         rows = Path(scratch) / "rows"
-        subprocess.run([generator(), "tbl", "-s", scale, "--output-dir", rows], check=True, stdout=sys.stderr)
+        subprocess.run([tool("tpchgen-cli"), "tbl", "-s", scale, "--output-dir", rows], check=True, stdout=sys.stderr)
         # Every line ends in a delimiter, which COPY takes for one more column.
         subprocess.run(["sed", "-i", "s/|$//", *(rows / f"{table}.tbl" for table in TABLES)], check=True)
         rows.rename(folder)
     return folder
-
-
-def generator():
-    """The data generator, installed into an environment of its own."""
-    environment = cache() / "tpchgen"
-    program = environment / "bin/tpchgen-cli"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        subprocess.run([environment / "bin/pip", "install", "--quiet", GENERATOR], check=True, stdout=sys.stderr)
-    return program
 
 
 def load(cluster, scale):

@@ -26,6 +26,7 @@ rustPlatform.buildRustPackage {
       ../README.md
       ../benches
       ../clippy.toml
+      ../doc
       ../examples
       ../fuzz/corpus
       ../nix/options.json

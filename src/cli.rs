@@ -32,11 +32,11 @@ mod verify;
 pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, DatabaseArgs, RecipientArgs, WaitArgs};
 pub use config::{ConfigAction, ConfigArgs, ConfigCheckArgs};
-pub use doctor::{DoctorArgs, Part};
+pub use doctor::{DoctorArgs, DoctorPart};
 pub use drill::{DrillArgs, SOCKET as DRILL_SOCKET, SandboxArgs};
 pub use mail::{AlertArgs, MailArgs, NotifyArgs, PingArgs, TestMailArgs};
 pub use monitor::{AcknowledgeArgs, CheckArgs, HealthArgs, MonitorAction, MonitorArgs, ReportArgs, ThresholdArgs};
-pub use named::Named;
+pub use named::NamedInstance;
 pub use restore::RestoreArgs;
 pub use retention::{KeepArgs, KeepS3Args, PinArgs, RetentionArgs, RuleArgs, UnpinArgs};
 pub use s3::S3Args;
@@ -72,7 +72,7 @@ pub struct Cli {
     pub voice: Voice,
     /// What the command line itself says of an instance.
     #[arg(skip)]
-    pub named: Option<Named>,
+    pub named: Option<NamedInstance>,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 usage, 65 bad data, 66 no such backup or database, 69 server unreachable, \
@@ -104,7 +104,7 @@ impl Cli {
                 }
             }
         }
-        cli.named = Named::of(&matches, cli.instance.as_deref());
+        cli.named = NamedInstance::of(&matches, cli.instance.as_deref());
         if let Verb::Config(ConfigArgs { action: ConfigAction::Check(args) }) = &mut cli.verb {
             args.instance_is_named = cli.named.is_some();
         }

@@ -7,30 +7,34 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cli::{BackupArgs, DatabaseArgs, IdentityArgs, PlaceArgs, RecipientArgs};
+use crate::config::dump_options::DumpOptions;
+use crate::config::secret::{Secret, Sources};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::{Identities, Recipients};
-use crate::postgres::dump_options::DumpOptions;
 use crate::redacted::{redacted, shown, shown_path};
-use crate::secret::{Secret, Sources};
 
 mod connection;
+pub mod credential_files;
 mod credentials;
+pub mod dump_options;
 pub mod env_file;
 mod mail;
 mod monitor;
 pub mod readers;
 mod retention;
 mod s3;
+pub mod secret;
+pub mod variables;
 
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};
 use credentials::credentials;
 pub use credentials::{credential_problems, how_to_store, leave_out, stored_credentials};
-pub use mail::{KnownMail, Login, MailSettings, Period, PingUrl, Security};
+pub use mail::{KnownMail, Login, MailSettings, PingUrl, ReportPeriod, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
-pub use s3::{Encryption, Keys, ObjectLock, S3Settings};
+pub use s3::{Keys, ObjectLock, S3Settings, ServerSideEncryption};
 
 /// Format of an archive (`pg_dump --format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

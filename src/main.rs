@@ -5,22 +5,25 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgcellar::cli::{Cli, Named, Verb, seed_names};
+use pgcellar::cli::{Cli, NamedInstance, Verb, seed_names};
 use pgcellar::config::instance_name;
 use pgcellar::config::readers::warning_of_instance;
-use pgcellar::environment::Meant;
+use pgcellar::config::variables;
+use pgcellar::config::variables::Meant;
 use pgcellar::error::{Error, Kind, Result};
-use pgcellar::host::stop::Stop;
 use pgcellar::host::surroundings::Surroundings;
-use pgcellar::host::{closed, event, journal, progress, rotated_file, settings_file, started, systemd_run, unit};
+use pgcellar::host::{
+    event, inaccessible, journal, progress, rotated_file, settings_file, start_report, systemd_run, unit,
+};
 use pgcellar::redacted::redacted;
-use pgcellar::{environment, stdout, task};
+use pgcellar::stop::Stop;
+use pgcellar::{stdout, task};
 
 /// How long threads that are still busy may keep a process alive that is done.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    started::end(run_verb())
+    start_report::end(run_verb())
 }
 
 fn run_verb() -> ExitCode {
@@ -38,7 +41,7 @@ fn run_verb() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
-    started::make_known();
+    start_report::make_known();
     log_by_hand(&cli.verb);
     if let Some(ended) = run_as_instance(&cli) {
         return ended.unwrap_or_else(|error| {
@@ -50,7 +53,7 @@ fn run_verb() -> ExitCode {
     keep_to_ourselves();
     if !matches!(cli.verb, Verb::Config(_)) {
         let meant = if unit::is_of_instance() { Meant::ForOurUnit } else { Meant::ForOthersToo };
-        environment::warn(&Cli::variables(), meant);
+        variables::warn(&Cli::variables(), meant);
     }
     // Config check and doctor have findings of their own.
     if !matches!(cli.verb, Verb::Config(_) | Verb::Doctor(_))
@@ -91,10 +94,10 @@ fn log_by_hand(verb: &Verb) {
         _ => return,
     };
     let place = Surroundings::here();
-    if std::env::var_os(environment::SCHEDULED).is_none() && place.is_container() {
+    if std::env::var_os(variables::SCHEDULED).is_none() && place.is_container() {
         // Beside a run by hand there is the scheduler, which rotates its files itself.
         let limit = (place == Surroundings::Job).then_some(rotated_file::LIMIT);
-        journal::copy_to(&closed::logs().join("cron.log"), task, limit);
+        journal::copy_to(&inaccessible::logs().join("cron.log"), task, limit);
         journal::copy("begins, by hand");
     }
 }
@@ -124,7 +127,7 @@ fn run_as_instance(cli: &Cli) -> Option<Result<ExitCode>> {
 }
 
 /// What is handed over.
-fn call(cli: &Cli, named: &Named) -> Result<systemd_run::Call> {
+fn call(cli: &Cli, named: &NamedInstance) -> Result<systemd_run::InstanceCall> {
     instance_name(&named.instance)?;
     let folder = std::env::current_dir()
         .map_err(|error| Error::new(Kind::System, format!("cannot find the current folder: {error}")))?;
@@ -136,8 +139,8 @@ fn call(cli: &Cli, named: &Named) -> Result<systemd_run::Call> {
         arguments.insert(end, format!("--username={user}").into());
     }
     let output = named.output.as_ref().map(|path| folder.join(path));
-    let Named { instance, verb, .. } = named.clone();
-    Ok(systemd_run::Call { instance, verb, user, arguments, files, output })
+    let NamedInstance { instance, verb, .. } = named.clone();
+    Ok(systemd_run::InstanceCall { instance, verb, user, arguments, files, output })
 }
 
 /// Whatever we and PostgreSQL's programs write is for our own user alone, and there are no core dumps: memory has
@@ -193,7 +196,7 @@ async fn carry_out(verb: &Verb, stop: &Stop) -> Result<ExitCode> {
         Verb::Verify(args) => task::verify::run(args, stop).await?,
         Verb::Restore(args) => task::restore::run(args, stop).await?,
         Verb::Drill(args) => task::drill::run(args, stop).await?,
-        Verb::DrillSandbox(args) => task::sandbox::run(args, stop).await?,
+        Verb::DrillSandbox(args) => task::drill::sandbox::run(args, stop).await?,
         Verb::Adopt(args) => task::adopt::run(args, stop).await?,
         Verb::Retention(args) => task::retention::run(args, stop).await?,
         Verb::Pin(args) => task::pin::pin(args, stop).await?,

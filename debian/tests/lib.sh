@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the tests share. A test prints what it sees, and ends at the first thing that is not as it should be.
+# Functions of the tests. A test prints what it runs and sees, and ends at the first failure.
 set -euo pipefail
 export SYSTEMD_PAGER='' PAGER=cat LC_ALL=C.UTF-8
 backups=/var/backups/pgcellar
@@ -10,7 +10,7 @@ fail() {
     exit 1
 }
 
-# show COMMAND...: runs it and prints what it prints; the result is that of the command. What it printed is in $seen.
+# show COMMAND...: runs the command and prints its output, which is also in $seen; returns its exit code.
 show() {
     local status=0
     printf '$ %s\n' "$*"
@@ -19,47 +19,47 @@ show() {
     return $status
 }
 
-# sees PATTERN COMMAND...: the command prints something that matches.
+# sees PATTERN COMMAND...: the command's output matches.
 sees() {
     local pattern=$1
     shift
     show "$@" || true
-    grep -Eq -- "$pattern" <<<"$seen" || fail "'$pattern' is not in it"
+    grep -Eq -- "$pattern" <<<"$seen" || fail "the output does not match '$pattern'"
 }
 
 # nothing COMMAND...: the command prints nothing.
 nothing() {
     show "$@" || true
-    [ -z "$seen" ] || fail 'there is something'
+    [ -z "$seen" ] || fail 'the output is not empty'
 }
 
-# ends STATUS COMMAND...: the command ends with this exit code.
+# ends STATUS COMMAND...: the command exits with this code.
 ends() {
-    local wanted=$1 status=0
+    local expected=$1 status=0
     shift
     show "$@" || status=$?
     printf '  (exit code %s)\n' "$status"
-    [ "$status" = "$wanted" ] || fail "its exit code is not $wanted"
+    [ "$status" = "$expected" ] || fail "expected exit code $expected"
 }
 
-# becomes SECONDS COMMAND...: the command succeeds before long.
+# becomes SECONDS COMMAND...: the command succeeds within this time.
 becomes() {
     local end=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || fail "did not come true: $*"
+        [ $SECONDS -lt $end ] || fail "still failing: $*"
         sleep 0.1
     done
 }
 
-# sql DATABASE STATEMENT...; not in a command line, which the journal would keep.
+# sql DATABASE STATEMENT...: by standard input, because the journal keeps command lines.
 sql() {
     local database=$1
     shift
     printf '%s;\n' "$@" | runuser -u postgres -- psql -qXAt -v ON_ERROR_STOP=1 -d "$database"
 }
 
-# The tasks that have a timer, as the package has them.
+# The tasks for which the package has a timer.
 tasks() {
     local timer
     for timer in /usr/lib/systemd/system/pgcellar-*@.timer; do
@@ -72,7 +72,7 @@ install_package() {
     [ -x /usr/bin/pgcellar ] || DEBIAN_FRONTEND=noninteractive dpkg -i /opt/test/pgcellar.deb
 }
 
-# The role that main.env tells of, and a database with large objects and a table with row security.
+# The role that main.env recommends, and a database with large objects and a table with row security.
 server() {
     install_package >/dev/null
     systemctl start postgresql
@@ -88,7 +88,7 @@ server() {
     }
 }
 
-# instance NAME LINE...: makes its settings.
+# instance NAME LINE...: writes its settings.
 instance() {
     local file=/etc/pgcellar/$1.env
     shift
@@ -97,7 +97,7 @@ instance() {
     systemctl daemon-reload
 }
 
-# mail_server PORT FOLDER: takes every mail, and makes a file of it.
+# mail_server PORT FOLDER: accepts every mail, and stores each in a file.
 mail_server() {
     mkdir -p "$2"
     cat >"$2.py" <<'PYTHON'
@@ -121,7 +121,7 @@ PYTHON
     becomes 20 bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"
 }
 
-# read_mail FILE: prints its subject and its text, which is in $mail in one line.
+# read_mail FILE: prints its subject and text; $mail has both in one line.
 read_mail() {
     show python3 - "$1" <<'PYTHON'
 import email, email.policy, sys
@@ -132,7 +132,7 @@ PYTHON
     mail=$(tr -s ' \n' ' ' <<<"$seen")
 }
 
-# next_mail FOLDER: waits for the mail that is there alone, reads it and removes it.
+# next_mail FOLDER: waits for a mail, which must be the only one, reads it and removes it.
 next_mail() {
     becomes 60 has_mails "$1" 1
     read_mail "$(find "$1" -name '*.eml' | sort | head -n 1)"
@@ -140,15 +140,15 @@ next_mail() {
     rm "$1"/*.eml
 }
 
-# says TEXT...: the mail that was read has each of these.
+# says TEXT...: the mail that was read contains each of these.
 says() {
     local text
     for text in "$@"; do
-        grep -qF -- "$text" <<<"$mail" || fail "'$text' is not in the mail"
+        grep -qF -- "$text" <<<"$mail" || fail "the mail lacks '$text'"
     done
 }
 
-# No unit of this name is left over from before.
+# No unit of this name is left.
 is_free() { [ "$(systemctl show -P ActiveState "$1.service")" = inactive ] && ! systemctl list-units --all --no-legend "$1.service" | grep -q .; }
 
 mails() { find "$1" -name '*.eml' | wc -l; }
@@ -165,15 +165,15 @@ held() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE mode = 'AccessEx
 
 release() {
     systemctl stop holder 2>/dev/null || true
-    # Where the server ended it, it has failed.
+    # It has failed if the server ended it.
     systemctl reset-failed holder 2>/dev/null || true
     sql postgres "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()" >/dev/null || true
 }
 
-# The dump stands before the lock that `hold` took.
+# The dump waits for the lock that `hold` took.
 waits_for_lock() { [ "$(sql postgres "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
 
-# Of src/host/event.rs.
+# The message ids of src/host/event.rs.
 declare -A events=(
     [made]=ecb6d96de59d4587b53e4f019dce5c7e [copied]=b2fba8b1e9754f6082e1a2e2d3bb025e
     [removed]=c8d4b1fa79774f91b6b52c1995939582 [retention-failed]=85bf673e9d19409ba47eceed86550eea
@@ -191,11 +191,11 @@ event() {
     [ -n "$entry" ] || fail "there is no event $1 of $2"
     entry=$(jq -cS 'with_entries(select(.key | test("^(MESSAGE|_SYSTEMD_UNIT|PGCELLAR_.*)$")))' <<<"$entry")
     printf '  %s\n' "$entry"
-    grep -Eq -- "$3" <<<"$entry" || fail "'$3' is not in it"
+    grep -Eq -- "$3" <<<"$entry" || fail "the entry does not match '$3'"
 }
 
-# What the generator told the kernel's log. A container has none; then a pipe in its place shows what it would get, and
-# that a generator may write it: systemd has mounted everything read-only for them.
+# What the generator writes to the kernel's log. A container has none: a pipe in its place shows the lines, and that a
+# generator may write there although systemd mounts everything else read-only for it.
 kernel_log() {
     if [ -c /dev/kmsg ]; then
         systemctl daemon-reload

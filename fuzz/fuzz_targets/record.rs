@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use libfuzzer_sys::fuzz_target;
-use pgcellar::postgres::archive::{Joiner, Record, TarReader};
+use pgcellar_fuzz::postgres::archive::{Joiner, Record, TarReader};
 
 fn custom(bytes: &[u8], piece: usize) -> Option<Record> {
     let mut joiner = Joiner::new(io::sink());

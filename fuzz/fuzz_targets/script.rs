@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use libfuzzer_sys::fuzz_target;
-use pgcellar::postgres::script::{Script, ScriptScanner};
+use pgcellar_fuzz::postgres::script::{Script, ScriptScanner};
 
 fn scan(bytes: &[u8], piece: usize) -> Script {
     let mut scanner = ScriptScanner::new(io::sink());

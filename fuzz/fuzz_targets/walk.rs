@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use libfuzzer_sys::fuzz_target;
-use pgcellar::postgres::archive::{Joiner, read_toc, tar_toc, walk};
+use pgcellar_fuzz::postgres::archive::{Joiner, read_toc, tar_toc, walk};
 
 fuzz_target!(|bytes: &[u8]| {
     let walked = walk(bytes, |_| ());

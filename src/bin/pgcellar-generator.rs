@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pgcellar::error::Result;
-use pgcellar::generator::{Clock, generate};
+use pgcellar::host::generator::{Clock, generate};
 use pgcellar::host::systemd_analyze::{Question, must_come_again};
 use pgcellar::host::unit::SETTINGS;
 

@@ -28,7 +28,7 @@ pub struct Task {
 
 /// What the variable of a task's schedule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting<'a> {
+pub enum ScheduleSetting<'a> {
     /// Nothing: the packaged schedule holds.
     Default,
     /// The task does not run by a schedule.
@@ -43,12 +43,12 @@ const OFF: &[&str] = &["off", "never"];
 impl Task {
     /// What the value of [`variable`](Task::variable) says, without a comment behind it. An empty one counts as not set; only
     /// drills, which nothing else depends on, it switches off.
-    pub fn setting<'a>(&self, value: Option<&'a str>) -> Setting<'a> {
+    pub fn setting<'a>(&self, value: Option<&'a str>) -> ScheduleSetting<'a> {
         match value.map(without_comment) {
-            Some("") if self.name == "drill" => Setting::Off,
-            None | Some("") => Setting::Default,
-            Some(text) if is_off(text) => Setting::Off,
-            Some(text) => Setting::At(text),
+            Some("") if self.name == "drill" => ScheduleSetting::Off,
+            None | Some("") => ScheduleSetting::Default,
+            Some(text) if is_off(text) => ScheduleSetting::Off,
+            Some(text) => ScheduleSetting::At(text),
         }
     }
 
@@ -90,11 +90,11 @@ mod tests {
     fn words_that_switch_a_task_off() {
         for task in TASKS {
             for off in ["off", " never # for now", "OFF"] {
-                assert_eq!(task.setting(Some(off)), Setting::Off, "{off}");
+                assert_eq!(task.setting(Some(off)), ScheduleSetting::Off, "{off}");
             }
-            let empty = if task.name == "drill" { Setting::Off } else { Setting::Default };
-            assert_eq!((task.setting(None), task.setting(Some(" # none"))), (Setting::Default, empty));
-            assert_eq!(task.setting(Some("@daily  # x")), Setting::At("@daily"));
+            let empty = if task.name == "drill" { ScheduleSetting::Off } else { ScheduleSetting::Default };
+            assert_eq!((task.setting(None), task.setting(Some(" # none"))), (ScheduleSetting::Default, empty));
+            assert_eq!(task.setting(Some("@daily  # x")), ScheduleSetting::At("@daily"));
         }
     }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::document;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::manifest::{self, Manifest};
+use crate::catalogue::read_document;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 
@@ -35,7 +35,7 @@ impl Acknowledged {
     /// Reads the record of an instance. One that is not there or cannot be used acknowledges nothing.
     pub fn read(store: &dyn Store, instance: &str) -> Self {
         let key = key(instance);
-        let read = document(store, &key).and_then(|bytes| {
+        let read = read_document(store, &key).and_then(|bytes| {
             let malformed = |error| Error::new(Kind::Data, format!("{key} is no record of acknowledgements: {error}"));
             serde_json::from_slice(&bytes).map_err(malformed)
         });

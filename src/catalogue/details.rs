@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::json;
-use crate::catalogue::manifest::{ENCRYPTED_VERSION, Extension, Manifest, Omission, Properties, Role, StoredFile};
+use crate::catalogue::manifest::{
+    DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, StoredFile,
+};
+use crate::document::versioned;
 
 /// Version of the details that this pgcellar writes. A reader refuses newer ones.
 pub const VERSION: u32 = 1;
@@ -30,7 +32,7 @@ pub struct Details {
     /// Extensions of the database.
     pub extensions: Vec<Extension>,
     /// What belongs to the database and is in no archive.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// What the archive does not have, and why.
     pub omitted: Vec<Omission>,
     /// What pg_dump and pg_dumpall warned of.
@@ -90,7 +92,7 @@ impl Details {
     /// # Errors
     /// Those of the writer.
     pub fn to_json(&self, to: impl Write) -> io::Result<()> {
-        json::write(to, self)
+        versioned::write(to, self)
     }
 
     /// Reads a document to its end.
@@ -98,7 +100,7 @@ impl Details {
     /// # Errors
     /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
-        json::read(from, "details", VERSION, |header: &Header| header.details_version)
+        versioned::read(from, "details", VERSION, |header: &Header| header.details_version)
     }
 }
 
@@ -118,7 +120,7 @@ impl Manifest {
         self.server.bootstrap_role.clear();
         self.dump_options.retain(|option| !option.contains('=') || option.starts_with("--section="));
         self.contents.extensions.clear();
-        let known = std::mem::replace(&mut self.properties, Properties::unknown());
+        let known = std::mem::replace(&mut self.properties, DatabaseProperties::unknown());
         self.properties.encoding = known.encoding;
         self.properties.locale_provider = known.locale_provider;
         self.properties.collate = known.collate;
@@ -143,7 +145,7 @@ impl Manifest {
 
     /// The file with the details, if there is one.
     pub fn details(&self) -> Option<&StoredFile> {
-        self.files(Role::Details).next()
+        self.files(FileRole::Details).next()
     }
 }
 

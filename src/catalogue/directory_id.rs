@@ -2,7 +2,7 @@
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::catalogue::document;
+use crate::catalogue::read_document;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 
@@ -30,7 +30,7 @@ pub fn keep(directory: &dyn Store, id: &str) -> Result<()> {
 }
 
 fn read(directory: &dyn Store) -> Result<Option<String>> {
-    match document(directory, KEY) {
+    match read_document(directory, KEY) {
         Ok(bytes) if is_id(&bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
         Ok(_) => {
             log::warn!("{KEY} in {} is no id: the directory gets another one", directory.location());

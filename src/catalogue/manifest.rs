@@ -6,16 +6,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::details::Concealed;
-use crate::catalogue::drill::DRILL;
-use crate::catalogue::{document, name};
+use crate::catalogue::name;
+use crate::catalogue::records::drill::DRILL;
 use crate::config::Format;
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
 
 mod properties;
 
-pub use properties::{Properties, SecurityLabel, Setting};
+pub use properties::{DatabaseProperties, ParameterSetting, SecurityLabel};
 
 /// Version of the manifest of a backup that is not encrypted.
 pub const VERSION: u32 = 1;
@@ -78,9 +79,9 @@ pub struct Manifest {
     /// The files of the backup: the archive first, then the globals, the fingerprints and the details.
     pub files: Vec<StoredFile>,
     /// What the archive has.
-    pub contents: Contents,
+    pub contents: ObjectCounts,
     /// What belongs to the database and is in no archive.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// Whether the globals have the roles' passwords.
     pub role_passwords: bool,
     /// What the archive does not have, and why.
@@ -139,12 +140,12 @@ impl Encryption {
 /// What a file of a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum FileRole {
     /// What pg_dump wrote, or one of the files of a directory archive.
     Archive,
     /// Roles and tablespaces.
     Globals,
-    /// What the rows of the archive are ([`Fingerprints`](crate::catalogue::fingerprint::Fingerprints)).
+    /// What the rows of the archive are ([`Fingerprints`](crate::fingerprint::Fingerprints)).
     Fingerprints,
     /// What the manifest of an encrypted backup does not say ([`Details`](crate::catalogue::details::Details)).
     Details,
@@ -154,7 +155,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredFile {
     /// What it is.
-    pub role: Role,
+    pub role: FileRole,
     /// Key in the store.
     pub key: String,
     /// Size in the store, in bytes.
@@ -169,7 +170,7 @@ pub struct StoredFile {
 
 /// What an archive has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Contents {
+pub struct ObjectCounts {
     /// Tables whose rows are in the archive.
     pub tables: u64,
     /// Rows of all these tables; none where they were not counted.
@@ -183,7 +184,7 @@ pub struct Contents {
     pub database_bytes: u64,
 }
 
-impl Contents {
+impl ObjectCounts {
     /// `1 table`, `12 tables`.
     pub fn tables_in_words(&self) -> String {
         tables_in_words(self.tables)
@@ -329,7 +330,7 @@ impl Manifest {
     }
 
     /// Files with this role.
-    pub fn files(&self, role: Role) -> impl Iterator<Item = &StoredFile> {
+    pub fn files(&self, role: FileRole) -> impl Iterator<Item = &StoredFile> {
         self.files.iter().filter(move |file| file.role == role)
     }
 
@@ -374,7 +375,7 @@ impl Manifest {
     /// compresses.
     pub fn method(&self, file: &StoredFile) -> Method {
         match (self.format, file.role) {
-            (Format::Directory, Role::Archive) => Method::None,
+            (Format::Directory, FileRole::Archive) => Method::None,
             _ => self.compression.method,
         }
     }

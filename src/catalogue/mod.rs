@@ -5,31 +5,22 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::catalogue::drill::{DRILL, Drill};
 use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
+use crate::catalogue::records::drill::{DRILL, DrillRecord};
 use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::{LARGEST_DOCUMENT, Store};
 
 pub mod acknowledged;
-pub mod claim;
-pub mod comparison;
-pub mod copied;
 pub mod details;
 pub mod directory_id;
-pub mod document;
-pub mod drill;
 pub mod emptied;
-pub mod fingerprint;
-mod json;
 pub mod manifest;
-pub mod merged;
 pub mod name;
 pub mod newest;
 pub mod ownership;
 pub mod product;
-pub mod record;
 pub mod retention;
 pub mod takeover;
 
@@ -54,7 +45,7 @@ pub struct Backup {
     /// What keeps it from retention.
     pub pin: Option<Pin>,
     /// Result of the last drill of this very archive.
-    pub drill: Option<Drill>,
+    pub drill: Option<DrillRecord>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
@@ -125,7 +116,7 @@ impl Catalogue {
         let sizes = sizes;
         let keys: Vec<&String> = sizes.keys().filter(|key| key.ends_with(MANIFEST) && !key.contains('/')).collect();
         let read = |key: &&String| {
-            let manifest = document(store, key).and_then(|bytes| Manifest::parse(key, &bytes))?;
+            let manifest = read_document(store, key).and_then(|bytes| Manifest::parse(key, &bytes))?;
             Backup::new(manifest, store, &sizes)
         };
         for (key, read) in keys.iter().zip(parallel::map(&keys, read)) {
@@ -139,7 +130,7 @@ impl Catalogue {
             }
         }
         for key in sizes.keys().filter(|key| Takeover::is_key(key)) {
-            match document(store, key).and_then(|bytes| Takeover::parse(key, &bytes)) {
+            match read_document(store, key).and_then(|bytes| Takeover::parse(key, &bytes)) {
                 Ok(takeover) => catalogue.takeovers.push(takeover),
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => catalogue.unusable.push(Unusable { key: key.clone(), error }),
@@ -178,7 +169,7 @@ impl Backup {
     /// as verified nor as proven, and retention neither goes by it nor removes it.
     fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Result<Self> {
         let has = |key: &String| sizes.contains_key(key);
-        let record = Some(Verification::key(&manifest.id)).filter(has).map(|key| document(store, &key));
+        let record = Some(Verification::key(&manifest.id)).filter(has).map(|key| read_document(store, &key));
         let (verification, verification_error) = match record {
             Some(Ok(bytes)) => match recorded(&bytes) {
                 Ok(record) => (Some(record).filter(|record| record.id == manifest.id), None),
@@ -189,8 +180,8 @@ impl Backup {
             _ => (None, None),
         };
         let pin = Some(Pin::key(&manifest.id)).filter(has).map(|key| pin(store, &key, &manifest));
-        let drill = match Some(Drill::key(&manifest.id)).filter(has).map(|key| document(store, &key)) {
-            Some(Ok(bytes)) => Drill::of(&manifest, &bytes),
+        let drill = match Some(DrillRecord::key(&manifest.id)).filter(has).map(|key| read_document(store, &key)) {
+            Some(Ok(bytes)) => DrillRecord::of(&manifest, &bytes),
             Some(Err(error)) if !matches!(error.kind(), Kind::Missing | Kind::Data) => return Err(error),
             _ => None,
         };
@@ -223,7 +214,7 @@ impl Backup {
         for file in manifest.files.iter().filter(|file| !file.key.contains('/')) {
             sizes.extend(store.size(&file.key)?.map(|bytes| (file.key.clone(), bytes)));
         }
-        for record in [Verification::key(id), Pin::key(id), Drill::key(id)] {
+        for record in [Verification::key(id), Pin::key(id), DrillRecord::key(id)] {
             let is_there = store.size(&record)?.is_some() || store.not_a_file(&record)?.is_some();
             sizes.extend(is_there.then_some((record, 0)));
         }
@@ -234,7 +225,7 @@ impl Backup {
     pub fn is_proven(&self) -> bool {
         self.status != Status::Damaged
             && self.verification_error.is_none()
-            && self.drill.as_ref().is_some_and(Drill::is_proof)
+            && self.drill.as_ref().is_some_and(DrillRecord::is_proof)
     }
 
     /// What is damaged: as its files show, and as the last verify found.
@@ -251,7 +242,7 @@ impl Backup {
 /// `Data` for one that cannot be used.
 pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
     let key = Manifest::key(id);
-    match document(store, &key) {
+    match read_document(store, &key) {
         Err(error) if error.kind() == Kind::Missing => Ok(None),
         bytes => Manifest::parse(&key, &bytes?).map(Some),
     }
@@ -259,7 +250,7 @@ pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
 
 /// What pins a backup. That there is something says that it is pinned; nothing less than a deletion unpins it.
 fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
-    let read = document(store, key).ok().and_then(|bytes| document::parse::<Pin>(&bytes).ok());
+    let read = read_document(store, key).ok().and_then(|bytes| crate::document::parse::<Pin>(&bytes).ok());
     read.filter(|pin| pin.id == manifest.id).unwrap_or_else(|| Pin {
         id: manifest.id.clone(),
         at: manifest.ended,
@@ -269,11 +260,11 @@ fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
 
 /// Result of the last verify of a backup, if there is one that can be read.
 pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
-    recorded(&document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
+    recorded(&read_document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
 }
 
 fn recorded(bytes: &[u8]) -> serde_json::Result<Verification> {
-    document::parse(bytes)
+    crate::document::parse(bytes)
 }
 
 fn is_record(key: &str) -> bool {
@@ -289,9 +280,15 @@ pub fn missing(store: &dyn Store, key: &str) -> String {
 }
 
 /// Reads a small object whole.
-pub fn document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
+pub fn read_document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
     store.read_whole(key, LARGEST_DOCUMENT)
 }
 
+pub mod announcement;
+pub mod copy_record;
+pub mod inventory;
+pub mod publish;
+pub mod records;
+pub mod sweep;
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,6 @@ use crate::identity::Identity;
 
 mod doubt;
 mod moved;
-mod turns;
 
 pub use doubt::Doubt;
 pub use moved::SUCCEEDED;
@@ -194,7 +193,7 @@ impl Ownership {
         if self.is_of_one_server && ours.is_none() {
             whose.fill(Whose::Likely);
         }
-        self.doubts.extend(turns::take_apart(owner, entries, &mut whose));
+        self.doubts.extend(alternation::take_apart(owner, entries, &mut whose));
         self.doubts.extend(moved::set_apart(owner, entries, ours.as_deref(), &mut whose));
         // Whatever a copy's own host was called.
         share(entries, &mut whose);
@@ -305,5 +304,6 @@ fn is_one_server(entries: &[Entry<'_>]) -> bool {
     }
 }
 
+mod alternation;
 #[cfg(test)]
 mod tests;

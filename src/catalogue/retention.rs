@@ -23,13 +23,13 @@ mod gap;
 mod period;
 mod reason;
 
-use gap::Kept;
+use gap::KeptBy;
 use period::Period;
 pub use reason::Reason;
 
 /// What is known of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts<'a> {
+pub struct RetentionFacts<'a> {
     /// Its id.
     pub id: &'a str,
     /// When it began.
@@ -60,7 +60,7 @@ pub struct Decision {
 }
 
 /// Decides on each backup of one database in one store, in their order. The order itself does not matter.
-pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
+pub fn decide(backups: &[RetentionFacts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let view = View::new(backups, now, zone);
     let mut reasons = view.rules(policy, Gaps::Skipped);
     let twice = match backups.iter().any(|backup| backup.awaited) {
@@ -94,7 +94,7 @@ pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &Tim
             reasons.push(Reason::Awaited);
         }
     }
-    let decision = |(reasons, backup): (Vec<Reason>, &Facts<'_>)| match reasons.is_empty() {
+    let decision = |(reasons, backup): (Vec<Reason>, &RetentionFacts<'_>)| match reasons.is_empty() {
         false => Decision { keep: true, reasons },
         true => Decision { keep: false, reasons: vec![Reason::expired(backup.status)] },
     };
@@ -103,7 +103,7 @@ pub fn decide(backups: &[Facts<'_>], policy: &Policy, now: Timestamp, zone: &Tim
 
 /// The backups of a database, as the rules see them.
 struct View<'a> {
-    backups: &'a [Facts<'a>],
+    backups: &'a [RetentionFacts<'a>],
     zone: &'a TimeZone,
     /// Those that the rules go by, the newest first.
     counted: Vec<usize>,
@@ -132,7 +132,7 @@ fn counts(status: Status, fallback: bool) -> bool {
 }
 
 impl<'a> View<'a> {
-    fn new(backups: &'a [Facts<'a>], now: Timestamp, zone: &'a TimeZone) -> Self {
+    fn new(backups: &'a [RetentionFacts<'a>], now: Timestamp, zone: &'a TimeZone) -> Self {
         let fallback = !backups.iter().any(|backup| is_good(backup.status));
         let counted = |at: &usize| counts(backups[*at].status, fallback) && !is_from_future(backups[*at].started, now);
         let mut counted: Vec<usize> = (0..backups.len()).filter(counted).collect();
@@ -149,7 +149,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether nothing better may be left of the database than this one.
-    fn is_last_resort(&self, backup: &Facts<'_>) -> bool {
+    fn is_last_resort(&self, backup: &RetentionFacts<'_>) -> bool {
         self.counted.is_empty() || (self.fallback && backup.status == Status::Damaged)
     }
 
@@ -201,11 +201,11 @@ impl<'a> View<'a> {
         let times: Vec<Timestamp> = self.counted.iter().map(|at| self.backups[*at].started).collect();
         for (at, kept) in self.counted.iter().zip(gap::kept(&times, rule, self.zone)) {
             match kept {
-                Kept::ByAge => reasons[*at].push(reason.clone()),
-                Kept::BeforeGap(gap) if gaps == Gaps::Skipped && !reasons[*at].contains(&Reason::BeforeGap(gap)) => {
+                KeptBy::ByAge => reasons[*at].push(reason.clone()),
+                KeptBy::BeforeGap(gap) if gaps == Gaps::Skipped && !reasons[*at].contains(&Reason::BeforeGap(gap)) => {
                     reasons[*at].push(Reason::BeforeGap(gap));
                 }
-                Kept::BeforeGap(_) => {}
+                KeptBy::BeforeGap(_) => {}
             }
         }
     }

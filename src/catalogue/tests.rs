@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::store::local::LocalStore;
 
 const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
@@ -118,11 +118,11 @@ fn a_full_verify_shows() {
 fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
-    let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+    let mut drill: DrillRecord = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
     drill.id.clone_from(&id);
-    drill.archive_sha256 = drill::archive_sha256(&shelf.read().backups[0].manifest);
-    drill.result = Outcome::Passed;
-    shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+    drill.archive_sha256 = crate::catalogue::records::drill::archive_sha256(&shelf.read().backups[0].manifest);
+    drill.result = DrillOutcome::Passed;
+    shelf.put(&DrillRecord::key(&id), drill.to_json().unwrap());
     let twice = format!(r#"{{"id": "{id}", "at": "2024-01-01T00:00:00Z", "passed": false, "passed": true}}"#);
     for broken in ["", "not JSON", "{}", &twice] {
         shelf.put(&Verification::key(&id), broken);
@@ -211,12 +211,14 @@ fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
     let id = shelf.back_up("foo", 1);
     let proven = || shelf.read().backups[0].is_proven();
     let manifest = shelf.read().backups[0].manifest.clone();
-    let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+    let mut drill: DrillRecord = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
     drill.id.clone_from(&id);
-    drill.archive_sha256 = drill::archive_sha256(&manifest);
-    for (result, proof) in [(Outcome::Failed, false), (Outcome::Restored, false), (Outcome::Passed, true)] {
+    drill.archive_sha256 = crate::catalogue::records::drill::archive_sha256(&manifest);
+    for (result, proof) in
+        [(DrillOutcome::Failed, false), (DrillOutcome::Restored, false), (DrillOutcome::Passed, true)]
+    {
         drill.result = result;
-        shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+        shelf.put(&DrillRecord::key(&id), drill.to_json().unwrap());
         assert_eq!(proven(), proof, "{result:?}");
     }
     assert!(shelf.read().unmanaged.is_empty());
@@ -226,7 +228,7 @@ fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
     assert!(!proven(), "a verify has found it damaged since");
     shelf.record(&id, true, Depth::Stored);
     drill.archive_sha256 = "0".repeat(64);
-    shelf.put(&Drill::key(&id), drill.to_json().unwrap());
+    shelf.put(&DrillRecord::key(&id), drill.to_json().unwrap());
     assert!(!proven(), "another archive's record");
 }
 

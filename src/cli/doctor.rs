@@ -8,7 +8,7 @@ use crate::cli::{ConnectionArgs, DatabaseArgs, MailArgs, PlaceArgs};
 /// What the doctor looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum DoctorPart {
     /// The settings of this environment
     Settings,
     /// The server: name, port, TLS, login, and whether the role may read everything
@@ -27,18 +27,18 @@ pub enum Part {
     Schedule,
 }
 
-impl Part {
+impl DoctorPart {
     /// The word on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Part::Settings => "settings",
-            Part::Database => "database",
-            Part::Programs => "programs",
-            Part::Backups => "backups",
-            Part::S3 => "s3",
-            Part::Mail => "mail",
-            Part::Clock => "clock",
-            Part::Schedule => "schedule",
+            DoctorPart::Settings => "settings",
+            DoctorPart::Database => "database",
+            DoctorPart::Programs => "programs",
+            DoctorPart::Backups => "backups",
+            DoctorPart::S3 => "s3",
+            DoctorPart::Mail => "mail",
+            DoctorPart::Clock => "clock",
+            DoctorPart::Schedule => "schedule",
         }
     }
 }
@@ -48,7 +48,7 @@ impl Part {
 pub struct DoctorArgs {
     /// What to check [default: all that is configured]
     #[arg(value_name = "PART", value_enum)]
-    pub parts: Vec<Part>,
+    pub parts: Vec<DoctorPart>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,7 @@ use crate::cli::Cli;
 
 /// An instance that the command line names, before or behind the verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedInstance {
     /// The instance.
     pub instance: String,
     /// Name of the verb.
@@ -27,7 +27,7 @@ pub struct Named {
 /// The option that names a file to write.
 const OUTPUT: &str = "output";
 
-impl Named {
+impl NamedInstance {
     /// What the command line says; none if it names no instance.
     pub(super) fn of(matches: &ArgMatches, before: Option<&str>) -> Option<Self> {
         let (verb, inner) = matches.subcommand()?;
@@ -36,8 +36,13 @@ impl Named {
             |name| inner.try_contains_id(name).is_ok() && inner.value_source(name) == Some(ValueSource::CommandLine);
         let behind = || typed("instance").then(|| inner.get_one::<String>("instance").cloned()).flatten();
         let instance = before.map(str::to_owned).or_else(behind)?;
-        let mut named =
-            Named { instance, verb: verb.to_owned(), username: typed("username"), files: Vec::new(), output: None };
+        let mut named = NamedInstance {
+            instance,
+            verb: verb.to_owned(),
+            username: typed("username"),
+            files: Vec::new(),
+            output: None,
+        };
         let command = Cli::command();
         let of_files = arguments(&command, verb).into_iter().filter(|arg| is_file(arg));
         let ids: BTreeSet<&str> = of_files.map(|arg| arg.get_id().as_str()).collect();
@@ -111,7 +116,7 @@ fn is_file(arg: &Arg) -> bool {
 mod tests {
     use super::*;
 
-    fn named(line: &str) -> (Vec<String>, Vec<PathBuf>, Named) {
+    fn named(line: &str) -> (Vec<String>, Vec<PathBuf>, NamedInstance) {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         let cli = Cli::read(words.clone()).unwrap();
         let named = cli.named.unwrap();

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::ConnectionArgs;
+use crate::config::secret::{Secret, Sources};
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
 use crate::redacted::shown_path;
-use crate::secret::{Secret, Sources};
 
 /// How the server is reached. The same for our own connection and for PostgreSQL's programs.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::credential_files::{self, Problem};
+use crate::config::credential_files;
+use crate::config::credential_files::CredentialProblem;
 
 /// Credentials that are left out, because they cannot be used and something else is to be done without them.
 static LEFT_OUT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -26,7 +27,7 @@ pub fn leave_out(credential: &str) {
 }
 
 /// What keeps this process's unit from having credentials that somebody has stored.
-pub fn credential_problems() -> Vec<Problem> {
+pub fn credential_problems() -> Vec<CredentialProblem> {
     credentials_directory().map(|directory| credential_files::of_unit(&directory)).unwrap_or_default()
 }
 

@@ -6,9 +6,9 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use crate::cli::{MailArgs, PingArgs};
+use crate::config::secret::{Secret, Sources};
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
-use crate::secret::{Secret, Sources};
 
 /// How mail gets out, and to whom.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl KnownMail {
 
 /// How often a status report is mailed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
+pub enum ReportPeriod {
     /// Each day.
     Daily,
     /// Each Monday.
@@ -254,12 +254,12 @@ fn mailbox(setting: &str, text: &str) -> Result<Mailbox> {
     Ok(Mailbox::new(Some(name.to_owned()).filter(|name| !name.is_empty()), address))
 }
 
-impl Period {
+impl ReportPeriod {
     /// Checks `MONITOR_REPORT`; none means never.
     pub fn new(text: &str) -> Result<Option<Self>> {
         match text.trim() {
-            "daily" => Ok(Some(Period::Daily)),
-            "weekly" => Ok(Some(Period::Weekly)),
+            "daily" => Ok(Some(ReportPeriod::Daily)),
+            "weekly" => Ok(Some(ReportPeriod::Weekly)),
             "never" => Ok(None),
             other => Err(wrong("MONITOR_REPORT (--report)", other, "daily, weekly or never")),
         }
@@ -384,9 +384,9 @@ mod tests {
 
     #[test]
     fn periods() {
-        assert_eq!(Period::new("daily").unwrap(), Some(Period::Daily));
-        assert_eq!(Period::new("weekly").unwrap(), Some(Period::Weekly));
-        assert_eq!(Period::new("never").unwrap(), None);
-        assert!(Period::new("hourly").is_err());
+        assert_eq!(ReportPeriod::new("daily").unwrap(), Some(ReportPeriod::Daily));
+        assert_eq!(ReportPeriod::new("weekly").unwrap(), Some(ReportPeriod::Weekly));
+        assert_eq!(ReportPeriod::new("never").unwrap(), None);
+        assert!(ReportPeriod::new("hourly").is_err());
     }
 }

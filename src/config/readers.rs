@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::config::env_file::EnvFile;
-use crate::environment::CREDENTIALS;
+use crate::config::variables::CREDENTIALS;
 use crate::printable::printable;
 
 /// Where groups have their names, and the group of the units.

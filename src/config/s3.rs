@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::cli::S3Args;
+use crate::config::secret::{Secret, Sources};
+use crate::config::variables::{Harm, harmful};
 use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
-use crate::environment::{Harm, harmful};
 use crate::error::{Error, Kind, Result};
-use crate::secret::{Secret, Sources};
 
 /// The bucket, and how it is reached.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct S3Settings {
     /// Storage class of archives.
     pub storage_class: Option<String>,
     /// Encryption by the server.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<ServerSideEncryption>,
     /// Object Lock of new objects.
     pub lock: Option<ObjectLock>,
     /// Certificates of the authorities that may sign the server's certificate (PEM).
@@ -49,7 +49,7 @@ pub struct Keys {
 
 /// Encryption by the server (`x-amz-server-side-encryption`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Encryption {
+pub enum ServerSideEncryption {
     /// With keys of S3.
     Aes256,
     /// With a key of KMS, or the account's default one.
@@ -168,12 +168,12 @@ fn one_key(set: &str, missing: &str) -> Error {
     Error::new(Kind::Config, format!("{set} is set, and {missing} is not")).hint("an access key has both parts")
 }
 
-fn encryption(args: &S3Args) -> Result<Option<Encryption>> {
+fn encryption(args: &S3Args) -> Result<Option<ServerSideEncryption>> {
     let key = args.sse_kms_key_id.clone();
     match (args.sse.as_deref(), key) {
         (None, None) => Ok(None),
-        (Some("AES256"), None) => Ok(Some(Encryption::Aes256)),
-        (Some("aws:kms"), key) => Ok(Some(Encryption::Kms(key))),
+        (Some("AES256"), None) => Ok(Some(ServerSideEncryption::Aes256)),
+        (Some("aws:kms"), key) => Ok(Some(ServerSideEncryption::Kms(key))),
         (None | Some("AES256"), Some(_)) => {
             Err(Error::new(Kind::Config, "AWS_S3_SSE_KMS_KEY_ID is set, and AWS_S3_SSE is not aws:kms"))
         }

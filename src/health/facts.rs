@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::host::surroundings::Surroundings;
 
 /// Everything that the checks and the reports look at.
@@ -25,9 +25,9 @@ pub struct Facts {
     /// Other servers under the instance's name.
     pub mixed: Vec<Mixed>,
     /// Databases that should have backups, in the order of their names.
-    pub databases: Vec<Expected>,
+    pub databases: Vec<ExpectedDatabase>,
     /// The server.
-    pub server: Server,
+    pub server: ServerState,
     /// Databases whose DROP DATABASE was interrupted.
     pub half_dropped: Vec<String>,
     /// Databases that restores have made beside others.
@@ -77,7 +77,7 @@ pub struct StoreFacts {
     /// Where it is.
     pub location: String,
     /// What is in it, or why it cannot be read.
-    pub contents: Result<Contents, Trouble>,
+    pub contents: Result<StoreContents, Trouble>,
     /// Whether it is a folder that is not there, and that the first backup can make.
     pub to_be_made: bool,
 }
@@ -93,9 +93,9 @@ pub struct Trouble {
 
 /// What is in a store.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Contents {
+pub struct StoreContents {
     /// Backups of this instance, the oldest first.
-    pub backups: Vec<Backup>,
+    pub backups: Vec<BackupFacts>,
     /// Manifests that cannot be used: their keys, and why.
     pub unusable: Vec<(String, String)>,
     /// Backups whose last verify left a result that cannot be read: their ids, and why.
@@ -106,7 +106,7 @@ pub struct Contents {
 
 /// A backup.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Backup {
+pub struct BackupFacts {
     /// Id.
     pub id: String,
     /// Database.
@@ -130,7 +130,7 @@ pub struct Backup {
     /// When every byte of it was read and found right, if that was its last verify.
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
-    pub drill: Option<Drill>,
+    pub drill: Option<DrillFacts>,
     /// How much is in it.
     #[serde(skip)]
     pub fill: Fill,
@@ -146,11 +146,11 @@ fn is_zero(number: &usize) -> bool {
 
 /// A drill that came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Drill {
+pub struct DrillFacts {
     /// When it ended.
     pub at: Timestamp,
     /// What it came to.
-    pub result: Outcome,
+    pub result: DrillOutcome,
     /// How long the restore took, in seconds: the measured recovery time.
     pub restore_seconds: f64,
     /// How long it took in all, in seconds.
@@ -197,7 +197,7 @@ pub enum State {
 
 /// A database that should have backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Expected {
+pub struct ExpectedDatabase {
     /// Name.
     pub name: String,
     /// When its first backup is due; none where nobody knows since when it has been configured.
@@ -207,7 +207,7 @@ pub struct Expected {
 /// What the server tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Server {
+pub enum ServerState {
     /// No database is configured, so no server was asked.
     NotAsked,
     /// Databases that have something in them and that the configuration neither takes nor leaves out.
@@ -337,20 +337,20 @@ impl Facts {
     pub fn before_the_first_backup(mut self) -> Self {
         let is_new = !self.databases.is_empty() && self.databases.iter().all(|expected| expected.has_time(self.now));
         for store in self.stores.iter_mut().filter(|store| is_new && store.to_be_made) {
-            store.contents = Ok(Contents::default());
+            store.contents = Ok(StoreContents::default());
         }
         self
     }
 }
 
-impl Expected {
+impl ExpectedDatabase {
     /// Whether its first backup need not be there yet.
     pub fn has_time(&self, now: Timestamp) -> bool {
         self.first_due.is_some_and(|due| now.duration_since(due) < RUNNING)
     }
 }
 
-impl Backup {
+impl BackupFacts {
     /// Whether it is whole, and nothing wrong is known of it.
     pub fn is_good(&self) -> bool {
         self.state == State::Good
@@ -374,7 +374,7 @@ impl Backup {
 
 impl StoreFacts {
     /// Its backups; of a store that cannot be read, none.
-    pub fn backups(&self) -> &[Backup] {
+    pub fn backups(&self) -> &[BackupFacts] {
         self.contents.as_ref().map_or(&[], |contents| &contents.backups)
     }
 

@@ -5,13 +5,12 @@ use serde::{Deserialize, Serialize};
 pub mod notified;
 
 pub mod checks;
+pub mod coverage;
 pub mod facts;
 pub mod products;
-pub mod protection;
 pub mod report;
 #[cfg(test)]
 mod sample;
-pub mod words;
 
 /// How bad a finding is, in the order and with the exit codes of the Monitoring Plugins
 /// (<https://www.monitoring-plugins.org/doc/guidelines.html>).

@@ -7,7 +7,7 @@ use jiff::civil::Time;
 use jiff::{Span, Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{KnownMail, Period};
+use crate::config::{KnownMail, ReportPeriod};
 use crate::health::{Finding, Level};
 use crate::host::mail::Letter;
 
@@ -34,7 +34,7 @@ const REPORT_TIME: Time = Time::constant(6, 0, 0, 0);
 #[serde(default)]
 pub struct Notified {
     /// Findings that people know of.
-    pub told: Vec<Told>,
+    pub told: Vec<NotifiedFinding>,
     /// Letters that could not be sent yet, the oldest first.
     pub waiting: Vec<Letter>,
     /// When the last status report was sent.
@@ -49,7 +49,7 @@ pub struct Notified {
 
 /// A finding that people know of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct NotifiedFinding {
     /// Its check.
     pub check: String,
     /// Its subject.
@@ -64,13 +64,13 @@ pub struct Told {
     pub mailed: Timestamp,
     /// An alert told it. It told all, once; whether a check finds the same is not known yet.
     #[serde(default)]
-    pub alert: Option<Seen>,
+    pub alert: Option<Confirmation>,
 }
 
 /// Whether a check has found what an alert told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Seen {
+pub enum Confirmation {
     /// Not yet.
     No,
     /// It has.
@@ -85,9 +85,9 @@ pub struct News {
     /// Findings that last, with the time since when.
     pub lasting: Vec<(Finding, Timestamp)>,
     /// What is over.
-    pub over: Vec<Told>,
+    pub over: Vec<NotifiedFinding>,
     /// What people know of once they have been told.
-    pub told: Vec<Told>,
+    pub told: Vec<NotifiedFinding>,
 }
 
 impl News {
@@ -97,7 +97,7 @@ impl News {
     }
 }
 
-impl Told {
+impl NotifiedFinding {
     fn is(&self, check: &str, subject: &str) -> bool {
         self.check == check && self.subject == subject
     }
@@ -126,7 +126,7 @@ impl Notified {
             match self.told.iter().find(|told| told.is(finding.check, &finding.subject)) {
                 Some(told) => again(told, finding, now, &mut news),
                 None => {
-                    news.told.push(told(finding, now));
+                    news.told.push(notified(finding, now));
                     news.new.push(finding.clone());
                 }
             }
@@ -137,7 +137,7 @@ impl Notified {
                 _ if there => {}
                 _ if findings.iter().any(|finding| hides(finding, told)) => news.told.push(told.clone()),
                 // Nothing here looks at units, or the next run was good already: no word was promised.
-                Some(Seen::No) => {}
+                Some(Confirmation::No) => {}
                 _ => news.over.push(told.clone()),
             }
         }
@@ -147,14 +147,14 @@ impl Notified {
     /// An alert has told, or will tell by a letter that waits, that a run of `unit` failed.
     pub fn record_run(&mut self, unit: &str, message: &str, now: Timestamp) {
         self.told.retain(|told| !told.is(UNIT_FAILED, unit));
-        self.told.push(Told {
+        self.told.push(NotifiedFinding {
             check: UNIT_FAILED.to_owned(),
             subject: unit.to_owned(),
             level: Level::Warning,
             message: message.to_owned(),
             since: now,
             mailed: now,
-            alert: Some(Seen::No),
+            alert: Some(Confirmation::No),
         });
     }
 
@@ -173,7 +173,7 @@ impl Notified {
     }
 
     /// Whether a status report is due: the first one at once, then one each day or each Monday, in the morning.
-    pub fn is_report_due(&self, period: Period, now: &Zoned) -> bool {
+    pub fn is_report_due(&self, period: ReportPeriod, now: &Zoned) -> bool {
         let Some(last) = self.reported else { return true };
         // A clock that went back must not silence the reports.
         last > now.timestamp() || latest_date(period, now).is_none_or(|due| last < due)
@@ -181,17 +181,17 @@ impl Notified {
 }
 
 /// The last time that a report was due.
-fn latest_date(period: Period, now: &Zoned) -> Option<Timestamp> {
+fn latest_date(period: ReportPeriod, now: &Zoned) -> Option<Timestamp> {
     let days = match period {
-        Period::Daily => 0,
-        Period::Weekly => now.date().weekday().to_monday_zero_offset(),
+        ReportPeriod::Daily => 0,
+        ReportPeriod::Weekly => now.date().weekday().to_monday_zero_offset(),
     };
     let back =
         |days: Span| now.date().checked_sub(days).ok()?.to_datetime(REPORT_TIME).to_zoned(now.time_zone().clone()).ok();
     let due = back(i64::from(days).days())?;
     let step = match period {
-        Period::Daily => 1,
-        Period::Weekly => 7,
+        ReportPeriod::Daily => 1,
+        ReportPeriod::Weekly => 7,
     };
     match due > *now {
         true => back((i64::from(days) + step).days()).map(|due| due.timestamp()),
@@ -200,7 +200,7 @@ fn latest_date(period: Period, now: &Zoned) -> Option<Timestamp> {
 }
 
 /// Whether something may still be so, and only cannot be seen.
-fn hides(finding: &Finding, told: &Told) -> bool {
+fn hides(finding: &Finding, told: &NotifiedFinding) -> bool {
     match finding.check {
         _ if finding.level == Level::Unknown => true,
         "store_unreadable" => true,
@@ -209,8 +209,8 @@ fn hides(finding: &Finding, told: &Told) -> bool {
     }
 }
 
-fn told(finding: &Finding, now: Timestamp) -> Told {
-    Told {
+fn notified(finding: &Finding, now: Timestamp) -> NotifiedFinding {
+    NotifiedFinding {
         check: finding.check.to_owned(),
         subject: finding.subject.clone(),
         level: finding.level,
@@ -221,10 +221,10 @@ fn told(finding: &Finding, now: Timestamp) -> Told {
     }
 }
 
-fn again(told: &Told, finding: &Finding, now: Timestamp, news: &mut News) {
-    let mut after = Told { level: finding.level, message: finding.message.clone(), ..told.clone() };
+fn again(told: &NotifiedFinding, finding: &Finding, now: Timestamp, news: &mut News) {
+    let mut after = NotifiedFinding { level: finding.level, message: finding.message.clone(), ..told.clone() };
     if told.alert.is_some() {
-        after.alert = Some(Seen::Yes);
+        after.alert = Some(Confirmation::Yes);
     } else if finding.level > told.level {
         after.mailed = now;
         news.new.push(finding.clone());

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::catalogue::product::{Product, What};
-use crate::health::words::{quoted, time};
+use crate::format::{quoted, time};
 use crate::postgres::client::identifier;
 
 /// What it is, and since when.

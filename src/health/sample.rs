@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::catalogue::emptied::Fill;
 use crate::config::{MaxAge, MinFree, MonitorSettings};
-use crate::health::facts::{Backup, Contents, Disk, Expected, Facts, Schedule, Server, State, StoreFacts};
+use crate::health::facts::{
+    BackupFacts, Disk, ExpectedDatabase, Facts, Schedule, ServerState, State, StoreContents, StoreFacts,
+};
 
 /// 31 December 2023, 12:00 UTC.
 pub fn now() -> Timestamp {
@@ -28,9 +30,9 @@ pub fn settings() -> MonitorSettings {
 }
 
 /// A good backup of a database that began so many hours ago.
-pub fn backup(database: &str, hours: i64) -> Backup {
+pub fn backup(database: &str, hours: i64) -> BackupFacts {
     let started = now() - SignedDuration::from_hours(hours);
-    Backup {
+    BackupFacts {
         id: crate::catalogue::name::id(database, started),
         database: database.to_owned(),
         started,
@@ -48,22 +50,22 @@ pub fn backup(database: &str, hours: i64) -> Backup {
 }
 
 /// Seven daily backups, the newest ten hours ago.
-pub fn daily(database: &str) -> Vec<Backup> {
+pub fn daily(database: &str) -> Vec<BackupFacts> {
     (0..7).rev().map(|day| backup(database, 10 + 24 * day)).collect()
 }
 
-pub fn store(name: &'static str, backups: Vec<Backup>) -> StoreFacts {
+pub fn store(name: &'static str, backups: Vec<BackupFacts>) -> StoreFacts {
     let location = if name == "local" { "/var/backups/pgcellar/main" } else { "s3://bucket/database-backups" };
     StoreFacts {
         name,
         location: location.to_owned(),
-        contents: Ok(Contents { backups, ..Contents::default() }),
+        contents: Ok(StoreContents { backups, ..StoreContents::default() }),
         to_be_made: false,
     }
 }
 
-pub fn expected(name: &str) -> Expected {
-    Expected { name: name.to_owned(), first_due: None }
+pub fn expected(name: &str) -> ExpectedDatabase {
+    ExpectedDatabase { name: name.to_owned(), first_due: None }
 }
 
 pub fn facts() -> Facts {
@@ -74,7 +76,7 @@ pub fn facts() -> Facts {
         stores: vec![store("local", daily("shop"))],
         databases: vec![expected("shop")],
         mixed: Vec::new(),
-        server: Server::Uncovered(Vec::new()),
+        server: ServerState::Uncovered(Vec::new()),
         half_dropped: Vec::new(),
         products: Vec::new(),
         zone: jiff::tz::TimeZone::UTC,

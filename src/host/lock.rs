@@ -11,8 +11,8 @@ use ring::digest::{SHA256, digest};
 
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::runtime_folder;
-use crate::host::stop::Stop;
 use crate::host::surroundings::Surroundings;
+use crate::stop::Stop;
 
 /// Name of the lock file in a directory. It stays where it is: only the kernel's lock on it counts (`flock(2)`).
 const NAME: &str = ".pgcellar.lock";

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::MailSettings;
 use crate::error::{Error, Kind, Result};
-use crate::host::mail::session::Session;
+use crate::host::mail::session::SmtpSession;
 
 mod connection;
 mod failure;
@@ -23,7 +23,7 @@ pub use page::{Page, Tone};
 
 /// A step on a mail's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum MailStep {
     /// The server's name is looked up.
     Name,
     /// A connection is made, and the server greets.
@@ -40,23 +40,23 @@ pub enum Step {
     Message,
 }
 
-impl Step {
+impl MailStep {
     /// The word in messages.
     pub fn name(self) -> &'static str {
         match self {
-            Step::Name => "name",
-            Step::Connection => "connection",
-            Step::Tls => "TLS",
-            Step::Login => "login",
-            Step::Sender => "sender",
-            Step::Recipient => "recipient",
-            Step::Message => "message",
+            MailStep::Name => "name",
+            MailStep::Connection => "connection",
+            MailStep::Tls => "TLS",
+            MailStep::Login => "login",
+            MailStep::Sender => "sender",
+            MailStep::Recipient => "recipient",
+            MailStep::Message => "message",
         }
     }
 }
 
 /// Is called with each step that went well, and what came of it.
-pub type Told<'a> = dyn FnMut(Step, &str) + Send + 'a;
+pub type OnStep<'a> = dyn FnMut(MailStep, &str) + Send + 'a;
 
 /// A mail, before it has a sender and recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,20 +106,20 @@ impl Letter {
 
 /// Sends a letter. The recipients that the server refused, while it took others, are returned; if it takes none, that is
 /// the error.
-pub async fn send(settings: &MailSettings, letter: &Letter, told: &mut Told<'_>) -> Result<Vec<Error>> {
+pub async fn send(settings: &MailSettings, letter: &Letter, told: &mut OnStep<'_>) -> Result<Vec<Error>> {
     let message = letter.message(settings)?;
-    let mut session = Session::open(settings, told).await?;
+    let mut session = SmtpSession::open(settings, told).await?;
     let refused = session.deliver(&message).await;
     session.close().await;
     refused
 }
 
 /// Asks the server whether it would take a mail: everything but the message. The recipients that it refuses are returned.
-pub async fn ask(settings: &MailSettings, told: &mut Told<'_>) -> Result<Vec<Error>> {
+pub async fn ask(settings: &MailSettings, told: &mut OnStep<'_>) -> Result<Vec<Error>> {
     let to = settings.to.iter().map(|to| to.email.clone()).collect();
     let envelope = Envelope::new(Some(settings.from.email.clone()), to)
         .map_err(|error| Error::new(Kind::Internal, format!("a mail cannot be addressed: {error}")))?;
-    let mut session = Session::open(settings, told).await?;
+    let mut session = SmtpSession::open(settings, told).await?;
     let refused = session.ask(&envelope).await;
     session.close().await;
     refused
@@ -127,7 +127,7 @@ pub async fn ask(settings: &MailSettings, told: &mut Told<'_>) -> Result<Vec<Err
 
 /// Sends a letter, and logs which recipients did not get it.
 pub async fn deliver(settings: &MailSettings, letter: &Letter) -> Result<()> {
-    let mut told = |step: Step, what: &str| log::debug!("mail, {}: {what}", step.name());
+    let mut told = |step: MailStep, what: &str| log::debug!("mail, {}: {what}", step.name());
     for refused in send(settings, letter, &mut told).await? {
         log::warn!("the others have the mail: {refused}");
     }

@@ -1,11 +1,11 @@
 //! The host: its journal, its terminal, its service manager, and other runs on it.
 
 pub mod by_hand;
-pub mod closed;
 pub mod event;
+pub mod generator;
+pub mod inaccessible;
 pub mod journal;
 pub mod lock;
-pub mod logged;
 pub mod mail;
 pub mod memory;
 pub mod memory_events;
@@ -17,16 +17,15 @@ pub mod process;
 pub mod progress;
 pub mod replace_file;
 pub mod rotated_file;
+pub mod run_log;
 pub mod runtime_folder;
 pub mod settings_file;
 pub mod staging;
-pub mod started;
+pub mod start_report;
 pub mod state;
-pub mod stop;
 pub mod surroundings;
 pub mod systemctl;
 pub mod systemd_analyze;
 pub mod systemd_run;
-pub mod thread;
 pub mod unit;
 pub mod unit_failure;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::config::env_file::EnvFile;
 use crate::config::readers;
-use crate::environment::{ENV_FILE, FROM_FILE, fits};
+use crate::config::variables::{ENV_FILE, FROM_FILE, fits};
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::journal;
 use crate::printable::printable;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use crate::environment::SCHEDULED;
+use crate::config::variables::SCHEDULED;
 use crate::host::orphans::parent_of;
 use crate::shell_word::path_word;
 

@@ -12,7 +12,7 @@ use crate::calendar::systemd;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The properties of these units, or of those that are loaded and fit a pattern; where no systemd runs, nothing is told. `Id` must be among the properties.
-pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
+pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<UnitProperties> {
     if !is_booted() {
         return Vec::new();
     }
@@ -23,7 +23,7 @@ pub async fn show(units: impl IntoIterator<Item = String>, properties: &str) -> 
 }
 
 /// The same, blocking.
-pub fn show_blocking(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<Properties> {
+pub fn show_blocking(units: impl IntoIterator<Item = String>, properties: &str) -> Vec<UnitProperties> {
     match is_booted() {
         true => answered(command(units, properties).output().ok()),
         false => Vec::new(),
@@ -44,7 +44,7 @@ fn command(units: impl IntoIterator<Item = String>, properties: &str) -> Command
     command
 }
 
-fn answered(output: Option<std::process::Output>) -> Vec<Properties> {
+fn answered(output: Option<std::process::Output>) -> Vec<UnitProperties> {
     output.map_or_else(
         || {
             log::debug!("systemctl show cannot be asked");
@@ -56,18 +56,22 @@ fn answered(output: Option<std::process::Output>) -> Vec<Properties> {
 
 /// What `systemctl show` prints of one unit.
 #[derive(Clone, Debug, Default)]
-pub struct Properties(String);
+pub struct UnitProperties(String);
 
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.strip_prefix(name)?.strip_prefix('=')
 }
 
 /// Reads what `systemctl show` prints: an empty line stands between units.
-pub fn parse(output: &str) -> Vec<Properties> {
-    output.split("\n\n").map(|block| Properties(block.to_owned())).filter(|unit| !unit.get("Id").is_empty()).collect()
+pub fn parse(output: &str) -> Vec<UnitProperties> {
+    output
+        .split("\n\n")
+        .map(|block| UnitProperties(block.to_owned()))
+        .filter(|unit| !unit.get("Id").is_empty())
+        .collect()
 }
 
-impl Properties {
+impl UnitProperties {
     /// The value of a property; that of one which the unit does not have is empty.
     pub fn get(&self, name: &str) -> &str {
         self.0.lines().find_map(|line| value(line, name)).unwrap_or_default()

@@ -9,22 +9,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::config::env_file::EnvFile;
-use crate::environment::UNIT_STARTED;
+use crate::config::variables::UNIT_STARTED;
 use crate::error::{Error, Kind, Result, reason};
-use crate::host::started::{self, Awaited, Program};
-use crate::host::stop::Stop;
+use crate::host::start_report;
+use crate::host::start_report::{Awaited, Program};
 use crate::host::unit::drop_in::{self, DropIn};
 use crate::host::unit::named_files::{self, NamedFiles};
 use crate::host::unit::{self, SETTINGS};
 use crate::host::{mounts, systemctl, unit_failure};
 use crate::printable::printable;
+use crate::stop::Stop;
 
 /// Where drills find their sandbox; only its socket starts one.
 const SANDBOX: &str = "pgcellar-drill-sandbox.socket";
 
 /// What to run as which instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct InstanceCall {
     /// Instance.
     pub instance: String,
     /// Name of the verb.
@@ -43,7 +44,7 @@ pub struct Call {
 /// Whether this process can hand a verb to systemd: it is root's, systemd runs, and no unit is the verb's already.
 pub fn possible() -> bool {
     let is_root = rustix::process::geteuid().is_root();
-    is_root && systemctl::is_booted() && !started::is_expected()
+    is_root && systemctl::is_booted() && !start_report::is_expected()
 }
 
 /// Whether the system knows this user; systemd alone would only say 217.
@@ -62,7 +63,7 @@ fn must_exist(user: &str) -> Result<()> {
 ///
 /// # Errors
 /// Whatever keeps the verb from being run, and a signal that ended it.
-pub fn run(call: &Call) -> Result<ExitCode> {
+pub fn run(call: &InstanceCall) -> Result<ExitCode> {
     call.user.as_deref().map_or(Ok(()), must_exist)?;
     can_be_written(call.output.as_deref())?;
     call.files.iter().try_for_each(|path| named_files::must_be_handed_in(path))?;
@@ -145,14 +146,14 @@ fn explained(code: Option<u8>, program: Program, unit: &Unit<'_>) -> Result<Exit
 
 /// The transient unit of a call.
 struct Unit<'a> {
-    call: &'a Call,
+    call: &'a InstanceCall,
     /// Folders that it may write.
     folders: Vec<String>,
 }
 
 impl Unit<'_> {
     fn name(&self) -> String {
-        let Call { instance, verb, user, .. } = self.call;
+        let InstanceCall { instance, verb, user, .. } = self.call;
         let number = std::process::id();
         match user {
             // `pgcellar-as-.service.d` takes the user from the end of the name.
@@ -162,7 +163,7 @@ impl Unit<'_> {
     }
 
     fn properties(&self) -> Vec<String> {
-        let Call { instance, verb, output, .. } = self.call;
+        let InstanceCall { instance, verb, output, .. } = self.call;
         let mut properties = vec![format!("EnvironmentFile={}", unit::settings(instance).display())];
         for name in unit::CREDENTIALS {
             properties.push(format!("LoadCredential={name}:pgcellar.{instance}.{name}"));
@@ -194,14 +195,14 @@ impl Unit<'_> {
 
     /// What must count more than the drop-ins of all units of pgcellar.
     fn overrides(&self) -> Vec<String> {
-        let Call { instance, verb, user, files, .. } = self.call;
+        let InstanceCall { instance, verb, user, files, .. } = self.call;
         let mut overrides = drop_in::assignments(verb, instance);
         overrides.extend(NamedFiles::new(files).assignments(user.is_some()));
         overrides
     }
 
     fn words(&self, program: &Path, socket: &Path) -> Vec<OsString> {
-        let Call { instance, verb, arguments, .. } = self.call;
+        let InstanceCall { instance, verb, arguments, .. } = self.call;
         let mut all: Vec<OsString> =
             ["--quiet", "--wait", "--collect", "--pty", "--pipe", "--service-type=exec"].map(OsString::from).into();
         all.push(format!("--unit={}", self.name()).into());
@@ -224,8 +225,8 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn call(verb: &str, user: Option<&str>) -> Call {
-        Call {
+    fn call(verb: &str, user: Option<&str>) -> InstanceCall {
+        InstanceCall {
             instance: "shop".to_owned(),
             verb: verb.to_owned(),
             user: user.map(str::to_owned),

@@ -35,7 +35,7 @@ impl Recipients {
     /// # Errors
     /// `InvalidInput` that names the recipient, shortened, or says that there is none. A private key is never repeated.
     pub fn parse(text: &str) -> io::Result<Self> {
-        if looks_private(text) {
+        if is_private_key(text) {
             return Err(invalid(
                 "an age recipient is a private key: give its public part (age-keygen -y, or the .pub file) and keep the private one off this host",
             ));
@@ -124,7 +124,7 @@ fn ssh_recipient(item: &str) -> io::Result<age::ssh::Recipient> {
 }
 
 /// True for anything that may hold a private key: of age, of its plugins, or PEM.
-fn looks_private(text: &str) -> bool {
+fn is_private_key(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
     ["SECRET-KEY", "AGE-PLUGIN-", "PRIVATE KEY"].iter().any(|mark| text.contains(mark))
 }

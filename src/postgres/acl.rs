@@ -12,7 +12,7 @@ const LETTERS: &[(char, &str)] = &[('C', "CREATE"), ('T', "TEMPORARY"), ('c', "C
 
 /// What one role granted to another: `grantee=privileges/grantor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct AclItem {
     /// Who has the privileges; none is PUBLIC.
     pub grantee: Option<String>,
     /// Letters of the privileges, and whether they may be granted on.
@@ -22,12 +22,12 @@ pub struct Item {
 }
 
 /// Reads texts as `aclitemout` writes them (`src/backend/utils/adt/acl.c`).
-pub fn parse(texts: &[String]) -> Result<Vec<Item>> {
+pub fn parse(texts: &[String]) -> Result<Vec<AclItem>> {
     let bad = |text: &String| Error::new(Kind::Data, format!("the manifest's privilege '{text}' cannot be read"));
     texts.iter().map(|text| item(text).ok_or_else(|| bad(text))).collect()
 }
 
-fn item(text: &str) -> Option<Item> {
+fn item(text: &str) -> Option<AclItem> {
     let mut letters = text.chars();
     let grantee = name(&mut letters, '=')?;
     let mut privileges: Vec<(char, bool)> = Vec::new();
@@ -41,7 +41,7 @@ fn item(text: &str) -> Option<Item> {
     }
     let grantor = name(&mut letters, '\0')?;
     let grantee = (!grantee.is_empty()).then_some(grantee);
-    (!grantor.is_empty()).then_some(Item { grantee, privileges, grantor })
+    (!grantor.is_empty()).then_some(AclItem { grantee, privileges, grantor })
 }
 
 /// A role's name up to `end`, or to the end of the text; in double quotes where it is not plain (`putid`).
@@ -66,12 +66,12 @@ fn name(letters: &mut Chars<'_>, end: char) -> Option<String> {
 ///
 /// The owner's grants are made by whoever runs them; those of others in the name of these, once they have the right to.
 /// With the name that the owner has in the items comes what the statements call the owner.
-pub fn on_database(database: &str, (owner, called): (&str, &str), items: &[Item]) -> Result<String> {
+pub fn on_database(database: &str, (owner, called): (&str, &str), items: &[AclItem]) -> Result<String> {
     let mut statements = vec![format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {called}")];
     let mut may_grant = BTreeSet::from([owner]);
-    let mut waiting: Vec<&Item> = items.iter().collect();
+    let mut waiting: Vec<&AclItem> = items.iter().collect();
     while !waiting.is_empty() {
-        let (now, later): (Vec<&Item>, Vec<&Item>) =
+        let (now, later): (Vec<&AclItem>, Vec<&AclItem>) =
             waiting.into_iter().partition(|item| may_grant.contains(item.grantor.as_str()));
         if let (true, Some(item)) = (now.is_empty(), later.first()) {
             let why =
@@ -88,7 +88,7 @@ pub fn on_database(database: &str, (owner, called): (&str, &str), items: &[Item]
     Ok(statements.join("; "))
 }
 
-fn grants(database: &str, (owner, called): (&str, &str), item: &Item) -> Result<Vec<String>> {
+fn grants(database: &str, (owner, called): (&str, &str), item: &AclItem) -> Result<Vec<String>> {
     let grantee = match item.grantee.as_deref() {
         None => "PUBLIC".to_owned(),
         Some(grantee) if grantee == owner => called.to_owned(),
@@ -119,14 +119,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Option<Item> {
+    fn read(text: &str) -> Option<AclItem> {
         item(text)
     }
 
     #[test]
     fn items() {
         let item = |grantee: Option<&str>, privileges: &[(char, bool)], grantor: &str| {
-            Some(Item {
+            Some(AclItem {
                 grantee: grantee.map(str::to_owned),
                 privileges: privileges.to_vec(),
                 grantor: grantor.to_owned(),

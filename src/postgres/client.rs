@@ -12,9 +12,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Connection, Host, SslMode};
 use crate::error::{Error, Kind, Result};
-use crate::postgres::own_encoding::{self, InOwnEncoding, Socket, TlsInOwnEncoding};
+use crate::postgres::own_encoding::{self, InOwnEncoding, ServerSocket, TlsInOwnEncoding};
 use crate::postgres::passfile;
-use crate::postgres::tls::Problem;
+use crate::postgres::tls::CertificateProblem;
 
 mod pooler;
 mod refused;
@@ -27,7 +27,7 @@ pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
 /// What to do where a standby's recovery gets in the way of a backup.
 pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
      or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
-type Dialled = InOwnEncoding<Socket>;
+type Dialled = InOwnEncoding<ServerSocket>;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -220,7 +220,7 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if let Some(problem) = tls_failure(error).and_then(Problem::of) {
+    if let Some(problem) = tls_failure(error).and_then(CertificateProblem::of) {
         return problem.to_string();
     }
     match cause.downcast_ref::<std::io::Error>() {

@@ -10,11 +10,11 @@ use tokio_postgres::Client;
 
 use crate::config::{Connection, Host, SslMode, Tls};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::postgres::child::Child;
 use crate::postgres::client::{connect, failed};
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::text;
+use crate::stop::Stop;
 
 /// A part of the socket's name; nobody else looks for it in our folder.
 const PORT: u16 = 5432;

@@ -10,8 +10,8 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::manifest::{Properties, SecurityLabel, Setting};
-use crate::postgres::archive::Entry;
+use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting, SecurityLabel};
+use crate::postgres::archive::TocEntry;
 use privileges::Privileges;
 use tokens::{Token, statements};
 
@@ -23,7 +23,7 @@ const KEPT: usize = 20;
 
 /// The properties that an archive tells; nothing where it is silent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct EntryProperties {
     /// Whether it has a DATABASE entry at all.
     pub described: bool,
     /// Beginnings of the statements that were not understood.
@@ -36,7 +36,7 @@ pub struct Told {
     acl: Option<Vec<String>>,
     comment: Option<String>,
     security_labels: Vec<SecurityLabel>,
-    settings: Vec<Setting>,
+    settings: Vec<ParameterSetting>,
     /// `standard_conforming_strings = off`.
     old_strings: bool,
 }
@@ -53,9 +53,9 @@ struct Created {
     tablespace: Option<String>,
 }
 
-impl Told {
+impl EntryProperties {
     /// Takes what an entry tells. Entries come in the archive's order.
-    pub fn add(&mut self, entry: &Entry<'_>) {
+    pub fn add(&mut self, entry: &TocEntry<'_>) {
         if entry.desc.bytes == b"STDSTRINGS" {
             self.old_strings = entry.defn.to_string().contains("'off'");
         }
@@ -97,14 +97,14 @@ impl Told {
     }
 
     /// All properties: those that are told, and the server's own for the rest.
-    pub fn complete(self, defaults: Properties) -> Properties {
+    pub fn complete(self, defaults: DatabaseProperties) -> DatabaseProperties {
         let created = self.created.unwrap_or_default();
         // A locale is meant for its provider: either both are told or neither.
         let (locale_provider, locale, icu_rules) = match created.locale_provider {
             Some(provider) => (provider, created.locale, created.icu_rules),
             None => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
         };
-        Properties {
+        DatabaseProperties {
             owner: self.owner.unwrap_or(defaults.owner),
             encoding: created.encoding.unwrap_or(defaults.encoding),
             locale_provider,
@@ -248,7 +248,7 @@ fn created(mut rest: &[Token]) -> Option<Created> {
 }
 
 /// `name TO value[, value …]`: several values are a list of names, as `pg_db_role_setting` has it.
-fn setting(role: Option<&str>, tokens: &[Token]) -> Option<Setting> {
+fn setting(role: Option<&str>, tokens: &[Token]) -> Option<ParameterSetting> {
     let [name, to, values @ ..] = tokens else { return None };
     if !to.is("TO") {
         return None;
@@ -267,7 +267,7 @@ fn setting(role: Option<&str>, tokens: &[Token]) -> Option<Setting> {
         ([_, ..], 1) if crate::postgres::properties::is_list(&name) => quoted(&texts),
         _ => return None,
     };
-    Some(Setting { role: role.map(str::to_owned), name, value })
+    Some(ParameterSetting { role: role.map(str::to_owned), name, value })
 }
 
 fn quoted(texts: &[&str]) -> String {

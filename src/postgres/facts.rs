@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Row};
 
-use crate::catalogue::manifest::{Extension, Properties, SecurityLabel, Server, Setting};
+use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting, SecurityLabel, Server};
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::postgres::client::{failed, literal};
@@ -27,13 +27,13 @@ const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FR
 
 /// Facts of one database.
 #[derive(Debug)]
-pub struct Facts {
+pub struct DatabaseFacts {
     /// The server.
     pub server: Server,
     /// OID of the database.
     pub database_oid: u32,
     /// What a plain dump leaves out of the database's own definition.
-    pub properties: Properties,
+    pub properties: DatabaseProperties,
     /// Extensions.
     pub extensions: Vec<Extension>,
     /// Large objects.
@@ -50,7 +50,7 @@ pub struct Facts {
 
 impl Snapshot {
     /// Asks for everything but the tables.
-    pub async fn facts(&self) -> Result<Facts> {
+    pub async fn facts(&self) -> Result<DatabaseFacts> {
         let database = self.one(&database_query(self.version_num, "current_database()")).await?;
         let size =
             self.one("SELECT pg_database_size(oid), oid FROM pg_database WHERE datname = current_database()").await?;
@@ -64,7 +64,7 @@ impl Snapshot {
             .await?;
         let large_objects: i64 = get(&server, 5)?;
         let bytes: i64 = get(&size, 0)?;
-        Ok(Facts {
+        Ok(DatabaseFacts {
             server: Server {
                 version: text(&server, 0)?.split(' ').next().unwrap_or_default().to_owned(),
                 version_num: self.version_num,
@@ -73,7 +73,7 @@ impl Snapshot {
                 identity: Identity::default(),
             },
             database_oid: get(&size, 1)?,
-            properties: Properties {
+            properties: DatabaseProperties {
                 security_labels: security_labels(self.client(), "current_database()").await?,
                 settings: settings(self.client(), "current_database()").await?,
                 session_parameters: self.session_parameters().await?,
@@ -117,11 +117,11 @@ impl Snapshot {
 }
 
 /// The properties of a database on this server. `server` is the major version.
-pub async fn properties_of(client: &Client, server: u32, database: &str) -> Result<Properties> {
+pub async fn properties_of(client: &Client, server: u32, database: &str) -> Result<DatabaseProperties> {
     let name = literal(database);
     let query = database_query(server.saturating_mul(10_000), &name);
     let row = client.query_one(&query, &[]).await.map_err(failed("the database's properties cannot be read"))?;
-    Ok(Properties {
+    Ok(DatabaseProperties {
         security_labels: security_labels(client, &name).await?,
         settings: settings(client, &name).await?,
         ..properties(&row)?
@@ -139,7 +139,7 @@ async fn security_labels(client: &Client, name: &str) -> Result<Vec<SecurityLabe
     rows.iter().map(label).collect()
 }
 
-async fn settings(client: &Client, name: &str) -> Result<Vec<Setting>> {
+async fn settings(client: &Client, name: &str) -> Result<Vec<ParameterSetting>> {
     let query = format!(
         "SELECT {}, split_part(c, '=', 1), {} \
          FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
@@ -149,16 +149,17 @@ async fn settings(client: &Client, name: &str) -> Result<Vec<Setting>> {
         shared_in_bytes("substr(c, strpos(c, '=') + 1)")
     );
     let rows = client.query(&query, &[]).await.map_err(failed("facts of the database cannot be read"))?;
-    let setting = |row: &Row| Ok(Setting { role: optional_text(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
+    let setting =
+        |row: &Row| Ok(ParameterSetting { role: optional_text(row, 0)?, name: text(row, 1)?, value: text(row, 2)? });
     rows.iter().map(setting).collect()
 }
 
 /// The properties of a database that `owner` makes on this server and says nothing of (`CREATE DATABASE` with the template
 /// `template0`). `server` is the major version.
-pub async fn defaults(client: &Client, server: u32, owner: &str) -> Result<Properties> {
+pub async fn defaults(client: &Client, server: u32, owner: &str) -> Result<DatabaseProperties> {
     let query = database_query(server.saturating_mul(10_000), "'template0'");
     let row = client.query_one(&query, &[]).await.map_err(failed("the server's defaults cannot be read"))?;
-    Ok(Properties {
+    Ok(DatabaseProperties {
         owner: owner.to_owned(),
         connection_limit: -1,
         is_template: false,
@@ -198,13 +199,13 @@ fn comment(row: &Row, column: usize) -> Result<Option<String>> {
     Ok(text.and_then(std::result::Result::ok))
 }
 
-fn properties(row: &Row) -> Result<Properties> {
+fn properties(row: &Row) -> Result<DatabaseProperties> {
     let provider = match text(row, 9)?.as_str() {
         "i" => "icu",
         "b" => "builtin",
         _ => "libc",
     };
-    Ok(Properties {
+    Ok(DatabaseProperties {
         owner: text(row, 0)?,
         encoding: text(row, 1)?,
         locale_provider: provider.to_owned(),

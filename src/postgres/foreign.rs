@@ -11,16 +11,16 @@ use std::sync::Arc;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::sniff;
 use crate::pipeline::encrypt::{Identities, is_age, is_no_matching_key};
-use crate::postgres::archive::{Compression, Contents, Malformed, read_toc, tar_toc};
-use crate::postgres::database_entries::Told;
-use crate::store::{Entry, Store};
+use crate::postgres::archive::{ArchiveCompression, Contents, Malformed, read_toc, tar_toc};
+use crate::postgres::database_entries::EntryProperties;
+use crate::stop::Stop;
+use crate::store::{Store, StoreEntry};
 use magic::Beginning;
-pub use whole::Whole;
+pub use whole::WholeDump;
 
 /// The name of the table of contents in a folder.
 const TOC: &str = "toc.dat";
@@ -45,7 +45,7 @@ pub struct Dump {
     /// What compresses the file as a whole. What pg_dump itself compressed does not count.
     pub method: Method,
     /// How pg_dump itself compressed the data.
-    pub packed: Compression,
+    pub packed: ArchiveCompression,
     /// Private keys, if it is encrypted.
     pub identities: Option<Identities>,
     /// The database that was dumped, if the dump tells.
@@ -55,7 +55,7 @@ pub struct Dump {
     /// Version of pg_dump; empty if the dump does not tell.
     pub pg_dump: String,
     /// What it tells of the database.
-    pub told: Told,
+    pub told: EntryProperties,
     /// Extensions; a script's are not known.
     pub extensions: Vec<String>,
 }
@@ -66,7 +66,7 @@ impl Dump {
     ///
     /// # Errors
     /// `Data` for what is no dump of one database, or is damaged at its beginning, with what was seen.
-    pub fn look(
+    pub fn recognize(
         store: Arc<dyn Store>,
         key: &str,
         name: &str,
@@ -80,22 +80,22 @@ impl Dump {
             bytes: 0,
             format: Format::Directory,
             method: Method::None,
-            packed: Compression::None,
+            packed: ArchiveCompression::None,
             identities: None,
             database: None,
             server_version: String::new(),
             pg_dump: String::new(),
-            told: Told::default(),
+            told: EntryProperties::default(),
             extensions: Vec::new(),
         };
         match dump.store.size(key)? {
-            Some(bytes) => dump.look_into_file(bytes, identities)?,
-            None => dump.look_into_folder(identities)?,
+            Some(bytes) => dump.recognize_file(bytes, identities)?,
+            None => dump.recognize_folder(identities)?,
         }
         Ok(dump)
     }
 
-    fn look_into_folder(&mut self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
+    fn recognize_folder(&mut self, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
         let mut entries = self.store.folder(&self.key)?;
         if entries.is_empty() && self.store.path_of(&self.key)?.is_none() {
             return Err(Error::new(
@@ -104,7 +104,7 @@ impl Dump {
             ));
         }
         let (plain, encrypted) = (format!("{}/{TOC}", self.key), format!("{}/{TOC}{AGE}", self.key));
-        let has = |entries: &[Entry], key: &str| entries.iter().any(|entry| entry.key == key);
+        let has = |entries: &[StoreEntry], key: &str| entries.iter().any(|entry| entry.key == key);
         let toc = match (has(&entries, &plain), has(&entries, &encrypted)) {
             (true, _) => plain,
             (false, true) => {
@@ -121,7 +121,7 @@ impl Dump {
         self.files = entries.into_iter().map(|entry| entry.key).collect();
         let head = self.head(&toc, Method::None)?;
         magic::known_version(&self.name, &head)?;
-        let mut told = Told::default();
+        let mut told = EntryProperties::default();
         let contents = read_toc(self.open(&toc, Method::None)?, |entry| told.add(entry));
         let contents = contents.map_err(|error| self.unreadable(&toc, &error))?;
         self.told = told;
@@ -129,7 +129,7 @@ impl Dump {
         Ok(())
     }
 
-    fn look_into_file(&mut self, bytes: u64, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
+    fn recognize_file(&mut self, bytes: u64, identities: impl FnOnce() -> Result<Option<Identities>>) -> Result<()> {
         let key = self.key.clone();
         self.files = vec![key.clone()];
         self.bytes = bytes;
@@ -145,9 +145,9 @@ impl Dump {
         let packed = self.head(&key, Method::None)?;
         self.method = sniff(&packed).unwrap_or(Method::None);
         let head = self.head(&key, self.method)?;
-        let mut told = Told::default();
-        let mut visit = |entry: &crate::postgres::archive::Entry<'_>| told.add(entry);
-        let contents = match magic::tell(&self.name, &head)? {
+        let mut told = EntryProperties::default();
+        let mut visit = |entry: &crate::postgres::archive::TocEntry<'_>| told.add(entry);
+        let contents = match magic::recognize(&self.name, &head)? {
             Beginning::Custom => {
                 self.format = Format::Custom;
                 read_toc(self.open(&key, self.method)?, &mut visit)

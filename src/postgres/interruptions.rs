@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::Connection;
 use crate::error::{Error, Result};
 use crate::postgres::client::{OF_STANDBY, failed};
-use crate::postgres::snapshot::{Session, get, text};
+use crate::postgres::snapshot::{ServerInfo, get, text};
 
 /// How long a session that has ended may take to be counted, and how often the server is asked.
 const COUNTED: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub struct Interruptions<'a> {
 
 impl<'a> Interruptions<'a> {
     /// Asks before the session's transaction begins.
-    pub async fn before(session: &Session, connection: &'a Connection, database: &'a str) -> Result<Self> {
+    pub async fn before(session: &ServerInfo, connection: &'a Connection, database: &'a str) -> Result<Self> {
         Ok(Interruptions { connection, database, before: counts(session).await? })
     }
 
@@ -75,7 +75,7 @@ impl<'a> Interruptions<'a> {
     /// A session may be counted a moment after it has ended.
     async fn cause(&self) -> Result<Option<Cause>> {
         let begun = Instant::now();
-        let session = Session::open(self.connection, self.database).await?;
+        let session = ServerInfo::open(self.connection, self.database).await?;
         loop {
             let counts = counts(&session).await?;
             if counts.standby && counts.conflicts != self.before.conflicts {
@@ -90,7 +90,7 @@ impl<'a> Interruptions<'a> {
     }
 }
 
-async fn counts(session: &Session) -> Result<Counts> {
+async fn counts(session: &ServerInfo) -> Result<Counts> {
     let row =
         session.client().query_one(COUNTS, &[]).await.map_err(failed("the server's statistics cannot be read"))?;
     Ok(Counts { started: text(&row, 0)?, standby: get(&row, 1)?, conflicts: get(&row, 2)?, ended: text(&row, 3)? })

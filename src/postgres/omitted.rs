@@ -11,7 +11,7 @@ use crate::catalogue::manifest::{EXTENSION_ROWS, Omission};
 use crate::error::Result;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::dump::Dumped;
-use crate::postgres::facts::Facts;
+use crate::postgres::facts::DatabaseFacts;
 use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{Rewritten, Snapshot, get, text};
 
@@ -46,7 +46,7 @@ impl Snapshot {
     /// options left data out; `rewritten` are the tables that were rewritten before pg_dump held its locks.
     pub async fn omitted(
         &self,
-        facts: &Facts,
+        facts: &DatabaseFacts,
         dumped: &Dumped,
         options: bool,
         rewritten: &[Rewritten],
@@ -67,7 +67,7 @@ impl Snapshot {
 
     async fn omitted_tables(
         &self,
-        facts: &Facts,
+        facts: &DatabaseFacts,
         dumped: &Dumped,
         options: bool,
         rewritten: &[Rewritten],
@@ -110,7 +110,12 @@ impl Snapshot {
         Ok(omitted)
     }
 
-    async fn omitted_subscriptions(&self, facts: &Facts, dumped: &Dumped, options: bool) -> Result<Vec<Omission>> {
+    async fn omitted_subscriptions(
+        &self,
+        facts: &DatabaseFacts,
+        dumped: &Dumped,
+        options: bool,
+    ) -> Result<Vec<Omission>> {
         let query = format!(
             "SELECT {} FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
              WHERE d.datname = current_database() ORDER BY s.subname",
@@ -131,7 +136,7 @@ impl Snapshot {
 
     /// User mappings whose options our role may not see are dumped without them (`src/backend/catalog/
     /// system_views.sql`, `pg_user_mappings`).
-    async fn omitted_user_mappings(&self, facts: &Facts) -> Result<Vec<Omission>> {
+    async fn omitted_user_mappings(&self, facts: &DatabaseFacts) -> Result<Vec<Omission>> {
         if facts.superuser {
             return Ok(Vec::new());
         }

@@ -27,7 +27,7 @@ const INSTEAD: &[u8; ASKED.len()] = b"pgcellar.unused\0UTF8\0";
 
 /// A socket of either kind.
 #[derive(Debug)]
-pub enum Socket {
+pub enum ServerSocket {
     /// A Unix socket.
     Unix(UnixStream),
     /// A TCP connection.
@@ -35,44 +35,44 @@ pub enum Socket {
 }
 
 /// Connects to the server's socket.
-pub async fn dial(connection: Connection) -> io::Result<InOwnEncoding<Socket>> {
+pub async fn dial(connection: Connection) -> io::Result<InOwnEncoding<ServerSocket>> {
     let socket = match connection.host {
         Host::Socket(folder) => {
-            Socket::Unix(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", connection.port))).await?)
+            ServerSocket::Unix(UnixStream::connect(folder.join(format!(".s.PGSQL.{}", connection.port))).await?)
         }
-        Host::Name(name) => Socket::Tcp(TcpStream::connect((name, connection.port)).await?),
+        Host::Name(name) => ServerSocket::Tcp(TcpStream::connect((name, connection.port)).await?),
     };
     Ok(InOwnEncoding::over(socket))
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ServerSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
-            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
+            ServerSocket::Unix(socket) => Pin::new(socket).poll_read(cx, into),
+            ServerSocket::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
         }
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ServerSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            ServerSocket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            ServerSocket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
-            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            ServerSocket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            ServerSocket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            ServerSocket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            ServerSocket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

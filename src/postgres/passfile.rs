@@ -4,8 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::config::secret::Secret;
 use crate::config::{Connection, Host};
-use crate::secret::Secret;
 
 /// Folders that libpq takes for its built-in one, and so for `localhost` in a password file.
 const DEFAULT_SOCKETS: &[&str] = &["/var/run/postgresql", "/run/postgresql", "/tmp"];

@@ -3,9 +3,9 @@
 //! The statements are those of `dumpDatabase` in `src/bin/pg_dump/pg_dump.c`, and of `buildACLCommands` and
 //! `makeAlterConfigCommand` in `src/bin/pg_dump/dumputils.c`.
 
-use crate::catalogue::manifest::{Properties, Setting};
+use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting};
 use crate::error::{Error, Kind, Result};
-use crate::postgres::acl::{self, Item};
+use crate::postgres::acl::{self, AclItem};
 use crate::postgres::client::{identifier, literal};
 
 /// Parameters whose value is a list of names, each quoted by itself (`GUC_LIST_QUOTE`, `variable_is_guc_list_quote` in
@@ -30,7 +30,7 @@ pub struct LeftOut {
 
 /// A statement about the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
+pub struct PropertyStatement {
     /// What it sets, for messages.
     pub what: String,
     /// The SQL, one or more statements.
@@ -41,7 +41,7 @@ pub struct Statement {
 
 /// `CREATE DATABASE` with the properties that cannot be changed later. `server` is the major version that it is for;
 /// without a tablespace, and for what is not known, the server's default is used.
-pub fn create_database(name: &str, of: &Properties, server: u32, tablespace: Option<&str>) -> Result<String> {
+pub fn create_database(name: &str, of: &DatabaseProperties, server: u32, tablespace: Option<&str>) -> Result<String> {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
         if !value.is_empty() {
@@ -85,24 +85,25 @@ fn too_old(what: &str, server: u32) -> Error {
 
 /// The configuration parameters of a database, and those of roles in it. They decide what materialized views, constraints
 /// and indexes compute, so they are set before the load, as `pg_restore --create` does it.
-pub fn parameters(name: &str, of: &Properties) -> Vec<Statement> {
+pub fn parameters(name: &str, of: &DatabaseProperties) -> Vec<PropertyStatement> {
     let database = identifier(name);
     of.settings.iter().filter(|setting| !preloads(setting)).map(|setting| parameter(&database, setting)).collect()
 }
 
 /// Libraries that every session loads. Where one is missing, no session begins any more, so they are named when all is done.
-fn preloads(setting: &Setting) -> bool {
+fn preloads(setting: &ParameterSetting) -> bool {
     let names = ["session_preload_libraries", "local_preload_libraries"];
     names.iter().any(|name| setting.name.eq_ignore_ascii_case(name))
 }
 
 /// Everything else that can be set on a database that exists already, in the order in which it has to be. The caller runs
 /// it in one transaction.
-pub fn statements(name: &str, of: &Properties, left_out: LeftOut) -> Result<Vec<Statement>> {
+pub fn statements(name: &str, of: &DatabaseProperties, left_out: LeftOut) -> Result<Vec<PropertyStatement>> {
     let database = identifier(name);
     let preloads = of.settings.iter().filter(|setting| preloads(setting));
-    let mut all: Vec<Statement> = preloads.map(|setting| parameter(&database, setting)).collect();
-    let mut add = |what: &str, sql: String| all.push(Statement { what: what.to_owned(), sql, parameter: false });
+    let mut all: Vec<PropertyStatement> = preloads.map(|setting| parameter(&database, setting)).collect();
+    let mut add =
+        |what: &str, sql: String| all.push(PropertyStatement { what: what.to_owned(), sql, parameter: false });
     if let Some(comment) = &of.comment {
         add("the comment", format!("COMMENT ON DATABASE {database} IS {}", literal(comment)));
     }
@@ -127,7 +128,7 @@ pub fn statements(name: &str, of: &Properties, left_out: LeftOut) -> Result<Vec<
     Ok(all)
 }
 
-fn parameter(database: &str, setting: &Setting) -> Statement {
+fn parameter(database: &str, setting: &ParameterSetting) -> PropertyStatement {
     let (whose, what) = match &setting.role {
         Some(role) => (
             format!("ALTER ROLE {} IN DATABASE {database}", identifier(role)),
@@ -139,7 +140,7 @@ fn parameter(database: &str, setting: &Setting) -> Statement {
         true => list(&setting.value).iter().map(|element| literal(element)).collect::<Vec<_>>().join(", "),
         false => literal(&setting.value),
     };
-    Statement { what, sql: format!("{whose} SET {} TO {value}", identifier(&setting.name)), parameter: true }
+    PropertyStatement { what, sql: format!("{whose} SET {} TO {value}", identifier(&setting.name)), parameter: true }
 }
 
 /// Whether the value of this parameter is a list of names.
@@ -171,11 +172,13 @@ fn list(value: &str) -> Vec<String> {
 
 /// Roles that the properties name: owner, those with privileges, those with settings. Where owners are left out, settings
 /// of a role that the server lacks are left out too.
-pub fn roles(of: &Properties, left_out: LeftOut) -> Result<Vec<String>> {
+pub fn roles(of: &DatabaseProperties, left_out: LeftOut) -> Result<Vec<String>> {
     let mut roles = Vec::new();
     if !left_out.privileges {
         let items = acl::parse(of.acl.as_deref().unwrap_or_default())?;
-        roles.extend(items.into_iter().flat_map(|Item { grantee, grantor, .. }| grantee.into_iter().chain([grantor])));
+        roles.extend(
+            items.into_iter().flat_map(|AclItem { grantee, grantor, .. }| grantee.into_iter().chain([grantor])),
+        );
     }
     match left_out.owners {
         true => roles.retain(|role| *role != of.owner),
@@ -195,8 +198,8 @@ mod tests {
     use super::*;
     use crate::catalogue::manifest::SecurityLabel;
 
-    fn properties() -> Properties {
-        Properties {
+    fn properties() -> DatabaseProperties {
+        DatabaseProperties {
             owner: "o'ne".into(),
             encoding: "UTF8".into(),
             locale_provider: "libc".into(),
@@ -215,8 +218,8 @@ mod tests {
         }
     }
 
-    fn icu(rules: Option<&str>) -> Properties {
-        Properties {
+    fn icu(rules: Option<&str>) -> DatabaseProperties {
+        DatabaseProperties {
             locale_provider: "icu".into(),
             locale: Some("de-DE".into()),
             icu_rules: rules.map(str::to_owned),
@@ -226,7 +229,8 @@ mod tests {
 
     #[test]
     fn databases_for_each_version() {
-        let builtin = Properties { locale_provider: "builtin".into(), locale: Some("C.UTF-8".into()), ..properties() };
+        let builtin =
+            DatabaseProperties { locale_provider: "builtin".into(), locale: Some("C.UTF-8".into()), ..properties() };
         let libc = "LC_COLLATE 'C.UTF-8' LC_CTYPE 'en_US.UTF-8'";
         let cases = [
             (&properties(), 13, libc.to_owned()),
@@ -250,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_to_the_server() {
-        let nothing = Properties::unknown();
+        let nothing = DatabaseProperties::unknown();
         assert_eq!(create_database("a", &nothing, 0, None).unwrap(), "CREATE DATABASE \"a\" TEMPLATE template0");
         assert_eq!(statements("a", &nothing, LeftOut::default()).unwrap(), []);
         assert_eq!(nothing.complete(icu(Some("x"))), icu(Some("x")));
@@ -272,12 +276,12 @@ mod tests {
 
     #[test]
     fn statements_in_their_order() {
-        let setting = |role: Option<&str>, name: &str, value: &str| Setting {
+        let setting = |role: Option<&str>, name: &str, value: &str| ParameterSetting {
             role: role.map(str::to_owned),
             name: name.into(),
             value: value.into(),
         };
-        let of = Properties {
+        let of = DatabaseProperties {
             comment: Some("it's \\ a".into()),
             connection_limit: 5,
             is_template: true,

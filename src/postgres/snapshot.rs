@@ -49,13 +49,13 @@ pub fn later_timeouts(major: u32) -> impl Iterator<Item = &'static str> {
 
 /// What is known of a server before a snapshot is taken.
 #[derive(Debug)]
-pub struct Session {
+pub struct ServerInfo {
     client: Client,
     /// `server_version_num`.
     pub version_num: u32,
 }
 
-impl Session {
+impl ServerInfo {
     /// Connects, and makes the session last.
     pub async fn open(connection: &Connection, database: &str) -> Result<Self> {
         let client = connect(connection, database).await?;
@@ -75,7 +75,7 @@ impl Session {
             let set = format!("SET {timeout} = 0");
             client.batch_execute(&set).await.map_err(failed("timeouts cannot be switched off"))?;
         }
-        Ok(Session { client, version_num })
+        Ok(ServerInfo { client, version_num })
     }
 
     /// The session, before its transaction begins.

@@ -25,7 +25,7 @@ use crate::config::{SslMode, Tls};
 use crate::error::{Error, Kind, Result};
 use crate::tls::{SYSTEM_ROOTS, certificates, refuse};
 use certificate::{Certificate, PublicKey};
-pub use problem::Problem;
+pub use problem::CertificateProblem;
 use verifier::Verifier;
 
 impl Tls {

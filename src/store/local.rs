@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result, reason};
-use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload, is_inside};
+use crate::store::{LARGEST_DOCUMENT, Store, StoreEntry, Upload, is_inside};
 
 mod irregular;
 mod named;
@@ -130,7 +130,7 @@ impl LocalStore {
     }
 
     /// The files of a folder, and of the folders in it. A symbolic link is what it leads to.
-    fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<Entry>) -> io::Result<()> {
+    fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<StoreEntry>) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -152,7 +152,7 @@ impl LocalStore {
                     }
                 }
                 Some(metadata) if metadata.is_file() => {
-                    entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) })
+                    entries.push(StoreEntry { key, bytes: metadata.len(), modified: modified(&metadata) })
                 }
                 _ => {}
             }
@@ -208,7 +208,7 @@ impl Store for LocalStore {
         }
     }
 
-    fn list(&self) -> Result<Vec<Entry>> {
+    fn list(&self) -> Result<Vec<StoreEntry>> {
         self.check()?;
         let mut entries = Vec::new();
         self.walk(&self.directory, "", &mut entries).map_err(|error| self.cannot_read(&error))?;
@@ -216,9 +216,9 @@ impl Store for LocalStore {
         Ok(entries)
     }
 
-    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
+    fn folder(&self, key: &str) -> Result<Vec<StoreEntry>> {
         let path = self.path(key)?;
-        let read = || -> io::Result<Vec<Entry>> {
+        let read = || -> io::Result<Vec<StoreEntry>> {
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(&path)? {
                 let entry = entry?;
@@ -228,7 +228,7 @@ impl Store for LocalStore {
                 }
                 if let Some(metadata) = irregular::look(&entry.path())?.filter(Metadata::is_file) {
                     let key = format!("{key}/{name}");
-                    entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) });
+                    entries.push(StoreEntry { key, bytes: metadata.len(), modified: modified(&metadata) });
                 }
             }
             entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -311,7 +311,7 @@ impl Store for LocalStore {
         write().map_err(|error| Error::write(path.display(), &error))
     }
 
-    fn partials(&self) -> Result<Vec<Entry>> {
+    fn partials(&self) -> Result<Vec<StoreEntry>> {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
             let entry = entry.map_err(|error| self.cannot_read(&error))?;
@@ -320,7 +320,7 @@ impl Store for LocalStore {
             let name = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
             let Some(key) = name.map(str::to_owned) else { continue };
             match entry.metadata() {
-                Ok(metadata) => entries.push(Entry { key, bytes: metadata.len(), modified: modified(&metadata) }),
+                Ok(metadata) => entries.push(StoreEntry { key, bytes: metadata.len(), modified: modified(&metadata) }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(self.cannot_read(&error)),
             }

@@ -20,7 +20,7 @@ pub const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// A file of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoreEntry {
     /// Name in the store; `/` divides folders.
     pub key: String,
     /// Stored size in bytes.
@@ -71,11 +71,11 @@ pub trait Store: Send + Sync {
     fn size(&self, key: &str) -> Result<Option<u64>>;
 
     /// All objects, in the order of their keys; temporary ones are not among them.
-    fn list(&self) -> Result<Vec<Entry>>;
+    fn list(&self) -> Result<Vec<StoreEntry>>;
 
     /// The objects directly in a folder, in the order of their keys; none if there is no such folder.
-    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
-        let inside = |entry: &Entry| {
+    fn folder(&self, key: &str) -> Result<Vec<StoreEntry>> {
+        let inside = |entry: &StoreEntry| {
             let name = entry.key.strip_prefix(key).and_then(|rest| rest.strip_prefix('/'));
             name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
         };
@@ -124,7 +124,7 @@ pub trait Store: Send + Sync {
 
     /// What is not whole: the keys of temporary objects, of folders that are being filled, and of uploads that were begun
     /// and neither committed nor dropped. `bytes` is what is known of their size.
-    fn partials(&self) -> Result<Vec<Entry>>;
+    fn partials(&self) -> Result<Vec<StoreEntry>>;
 
     /// Reads the temporary object of a key; one that is not there is `Kind::Missing`.
     fn read_partial(&self, key: &str) -> Result<Vec<u8>>;

@@ -14,7 +14,7 @@ use crate::config::{Place, S3Settings};
 use crate::error::{Kind, Result};
 use crate::identity::Identity;
 use crate::store::local::PARTIAL;
-use crate::store::{Entry, LARGEST_DOCUMENT, Store, Upload};
+use crate::store::{LARGEST_DOCUMENT, Store, StoreEntry, Upload};
 
 pub mod browse;
 mod bucket;
@@ -70,7 +70,7 @@ impl S3Store {
     }
 
     /// What is listed of the keys that begin so.
-    fn listed(&self, begin: &str) -> Result<Vec<Entry>> {
+    fn listed(&self, begin: &str) -> Result<Vec<StoreEntry>> {
         let mut entries = self.bucket.wait(self.bucket.objects(begin))?;
         entries.retain(|entry| list::is_listed(&entry.key));
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -118,11 +118,11 @@ impl Store for S3Store {
         Ok(head.map(|head| head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default()))
     }
 
-    fn list(&self) -> Result<Vec<Entry>> {
+    fn list(&self) -> Result<Vec<StoreEntry>> {
         self.listed("")
     }
 
-    fn folder(&self, key: &str) -> Result<Vec<Entry>> {
+    fn folder(&self, key: &str) -> Result<Vec<StoreEntry>> {
         self.listed(&format!("{key}/"))
     }
 
@@ -165,7 +165,7 @@ impl Store for S3Store {
         })
     }
 
-    fn partials(&self) -> Result<Vec<Entry>> {
+    fn partials(&self) -> Result<Vec<StoreEntry>> {
         self.bucket.wait(self.bucket.partials())
     }
 

@@ -8,32 +8,32 @@ use indicatif::HumanBytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
+use crate::catalogue::sweep;
 use crate::cli::AdoptArgs;
 use crate::config::{Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::second;
+use crate::format::second;
 use crate::host::lock::Lock;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
+use crate::restore::foreign::checked;
+use crate::stop::Stop;
 use crate::store::Stores;
 use crate::store::local::LocalStore;
-use crate::task::restore::foreign::checked;
-use crate::task::sweep;
 
 mod candidate;
 mod description;
-mod moment;
+pub mod name_time;
 mod record;
 
 use candidate::{Candidate, Shelves};
-use description::Named;
+use description::NameFacts;
 
 /// What a run works with.
-struct Run<'a> {
+struct AdoptRun<'a> {
     args: &'a AdoptArgs,
     zone: TimeZone,
     place: Place,
@@ -47,7 +47,7 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open_to_write(&place).await?;
     stores.local.as_ref().map_or(Ok(()), LocalStore::check)?;
-    let run = Run { args, zone: moment::zone(&args.timezone)?, place, stores, stop };
+    let run = AdoptRun { args, zone: name_time::zone(&args.timezone)?, place, stores, stop };
     if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
         // Whether it can be had is told before hours of reading. While these last, a backup may take it.
         drop(Lock::take(directory, "adopt")?);
@@ -69,11 +69,11 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
         }
     }
     sweep_up(&run).await;
-    failures.conclude()
+    failures.outcome()
 }
 
 /// Takes away what adoptions that were killed have left.
-async fn sweep_up(run: &Run<'_>) {
+async fn sweep_up(run: &AdoptRun<'_>) {
     let stores = run.stores.all();
     let swept = off_thread(run, move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
     if let Err(error) = swept.await {
@@ -96,7 +96,7 @@ impl Failures {
     }
 
     /// The only error, or that of the worst kind.
-    fn conclude(mut self) -> Result<()> {
+    fn outcome(mut self) -> Result<()> {
         let Some(first) = self.all.first() else { return Ok(()) };
         let kind = if self.all.iter().any(|error| error.kind() == Kind::Data) { Kind::Data } else { first.kind() };
         match (self.all.pop(), self.all.len()) {
@@ -111,17 +111,17 @@ impl Failures {
     }
 }
 
-async fn adopt(run: &Run<'_>, candidate: Candidate) -> Result<()> {
+async fn adopt(run: &AdoptRun<'_>, candidate: Candidate) -> Result<()> {
     let begun = Instant::now();
     let (key, called) = (candidate.key.clone(), printable(&candidate.called));
     let id = candidate.id()?.to_owned();
     if let Some(manifest) = off_thread(run, candidate.manifest()).await? {
         return record::belongs_to(&manifest, &key, &called).map(|()| log::info!("{called} is a backup already: {id}"));
     }
-    let moment = moment::of_id(&id, &run.zone, Timestamp::now())?;
-    let (dump, whole) = checked(look(run, &candidate).await?, run.stop).await?;
+    let moment = name_time::of_id(&id, &run.zone, Timestamp::now())?;
+    let (dump, whole) = checked(read_dump(run, &candidate).await?, run.stop).await?;
     let database = database(run.args.database.as_deref(), &id, &dump)?;
-    let named = Named { id, database, started: moment.at };
+    let named = NameFacts { id, database, started: moment.at };
     let manifest = description::manifest(named, &run.place, dump, whole);
     if let Some(note) = moment.note {
         log::warn!("{called}: {note}");
@@ -130,19 +130,21 @@ async fn adopt(run: &Run<'_>, candidate: Candidate) -> Result<()> {
         let (place, ours) = (run.place.clone(), manifest.clone());
         off_thread(run, move || record::write(&place, &candidate, &ours)).await?;
     }
-    tell(run, &manifest, &called, begun.elapsed().as_secs_f64());
+    log_adopted(run, &manifest, &called, begun.elapsed().as_secs_f64());
     Ok(())
 }
 
-async fn off_thread<T: Send + 'static>(run: &Run<'_>, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let work = tokio::task::spawn_blocking(work);
-    run.stop.or(async { joined(work.await) }).await
+async fn off_thread<T: Send + 'static>(
+    run: &AdoptRun<'_>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    blocking::run(&run.stop, work).await
 }
 
-async fn look(run: &Run<'_>, candidate: &Candidate) -> Result<Dump> {
+async fn read_dump(run: &AdoptRun<'_>, candidate: &Candidate) -> Result<Dump> {
     let (store, key) = (Arc::clone(&candidate.store), candidate.key.clone());
     let (called, identity) = (printable(&candidate.called), run.args.identity.clone());
-    off_thread(run, move || Dump::look(store, &key, &called, || identities(&identity))).await
+    off_thread(run, move || Dump::recognize(store, &key, &called, || identities(&identity))).await
 }
 
 /// The database that the dump is of: the one that is asked for, or the one that the archive and the name agree upon.
@@ -162,7 +164,7 @@ fn database(asked: Option<&str>, id: &str, dump: &Dump) -> Result<String> {
     }
 }
 
-fn tell(run: &Run<'_>, manifest: &Manifest, called: &str, seconds: f64) {
+fn log_adopted(run: &AdoptRun<'_>, manifest: &Manifest, called: &str, seconds: f64) {
     let (did, partial) = (
         if run.args.dry_run { "would adopt" } else { "adopted" },
         if manifest.partial { format!(", partial ({})", manifest.dump_options.join(" ")) } else { String::new() },

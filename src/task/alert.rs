@@ -12,24 +12,24 @@ use crate::config::{KnownMail, MailSettings, PingUrl, Place};
 use crate::error::{Error, Kind, Result};
 use crate::health::notified::{Notified, UNIT_FAILED};
 use crate::health::{Finding, Level};
-use crate::host::logged::Logged;
 use crate::host::mail::{Letter, deliver};
 use crate::host::ping::Ping;
+use crate::host::run_log::Logged;
 use crate::host::state::{StateFile, peek};
-use crate::host::stop::Stop;
-use crate::task::alert::learn::Predecessor;
-use crate::task::monitor::stand_in;
+use crate::stop::Stop;
+use crate::task::alert::context::Predecessor;
+use crate::task::monitor::fallback;
 use crate::task::usable_settings::{self, Mail};
 
+pub mod context;
 mod failure;
-mod lacking;
 mod last_good;
-mod learn;
 mod letter;
+pub mod missing_units;
 
-use failure::Failure;
+use failure::FailedTask;
 use last_good::LastGood;
-use letter::{Doubts, Told};
+use letter::{Doubts, LogExcerpt};
 
 /// How long a monitor's run that mails is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -38,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// monitor.
 pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     let (place, wrong_place) = usable_settings::place(&args.place);
-    let mut failure = Failure::new(args, &place)?;
-    let silent = match learn::predecessor(&mut failure).await {
+    let mut failure = FailedTask::new(args, &place)?;
+    let silent = match context::predecessor(&mut failure).await {
         Predecessor::HasSpoken => {
             log::info!("the alert that failed has said itself what it could not do");
             return Ok(());
@@ -49,17 +49,17 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     };
     let state: Notified = peek(&place, Notified::NAME).unwrap_or_default();
     let told = state.runs.get(failure.subject()).cloned();
-    learn::lacking(&mut failure, told.as_deref()).await;
-    let logged = learn::logged(args, &mut failure).await;
+    context::lacking(&mut failure, told.as_deref()).await;
+    let logged = context::logged(args, &mut failure).await;
     ping(args, &failure, &logged).await;
 
     let Mail { settings, error } =
         usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
     let Some(settings) = settings else { return untold(&failure, error) };
-    let files = learn::files(&failure);
+    let files = context::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {
         let finding = unstarted(&failure, &files);
-        match stand_in::notify(&args.place, &place, &settings, finding, stop).await {
+        match fallback::notify(&args.place, &place, &settings, finding, stop).await {
             Ok(()) => return Ok(()),
             Err(error) => log::error!("{error}"),
         }
@@ -70,8 +70,8 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
     let encrypted = args.recipients.are_set() || good.as_ref().is_ok_and(|good| good.encrypted);
     let encrypted = encrypted && failure.has_run();
     let told = match encrypted {
-        true => Told::Concealed,
-        false => logged.as_ref().map_or(Told::Nothing, Told::Lines),
+        true => LogExcerpt::Concealed,
+        false => logged.as_ref().map_or(LogExcerpt::Nothing, LogExcerpt::Lines),
     };
     let as_set = error.is_none();
     let doubts = Doubts { silent, files, settings: error.into_iter().chain(wrong_place).collect() };
@@ -81,7 +81,7 @@ pub async fn run(args: &AlertArgs, stop: &Stop) -> Result<()> {
 }
 
 /// Pings where the run could not. Lines of a run that may be encrypted stay here.
-async fn ping(args: &AlertArgs, failure: &Failure, logged: &Option<Result<Logged>>) {
+async fn ping(args: &AlertArgs, failure: &FailedTask, logged: &Option<Result<Logged>>) {
     if !failure.is_silent() || failure.task != "backup" {
         return;
     }
@@ -93,7 +93,7 @@ async fn ping(args: &AlertArgs, failure: &Failure, logged: &Option<Result<Logged
 }
 
 /// No mail can be sent.
-fn untold(failure: &Failure, error: Option<Error>) -> Result<()> {
+fn untold(failure: &FailedTask, error: Option<Error>) -> Result<()> {
     let what = failure.in_short();
     match error {
         Some(error) => Err(error.context(format!("nobody is told that {what}"))),
@@ -110,7 +110,7 @@ fn untold(failure: &Failure, error: Option<Error>) -> Result<()> {
 }
 
 /// What there is to restore from; on a disk that is missing there may be more than can be seen.
-async fn last_good(place: &Place, failure: &Failure) -> Result<LastGood> {
+async fn last_good(place: &Place, failure: &FailedTask) -> Result<LastGood> {
     let mounts = failure.lacking.iter().flatten().filter_map(|one| one.mount.as_ref());
     let directory = place.directory.as_deref();
     match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
@@ -123,7 +123,7 @@ async fn last_good(place: &Place, failure: &Failure) -> Result<LastGood> {
 }
 
 /// The finding that the monitor itself does not run.
-fn unstarted(failure: &Failure, files: &[Error]) -> Finding {
+fn unstarted(failure: &FailedTask, files: &[Error]) -> Finding {
     let (how, hint) = failure.how();
     let problems: Vec<String> = files.iter().map(ToString::to_string).collect();
     let hint = if problems.is_empty() { hint } else { problems.join("; ") };
@@ -133,7 +133,7 @@ fn unstarted(failure: &Failure, files: &[Error]) -> Finding {
 
 async fn send(
     place: &Place,
-    failure: &Failure,
+    failure: &FailedTask,
     settings: &MailSettings,
     letter: Letter,
     known: Option<KnownMail>,
@@ -159,7 +159,12 @@ async fn send(
     }
 }
 
-async fn remember(place: &Place, failure: &Failure, waiting: Option<Letter>, known: Option<KnownMail>) -> Result<()> {
+async fn remember(
+    place: &Place,
+    failure: &FailedTask,
+    waiting: Option<Letter>,
+    known: Option<KnownMail>,
+) -> Result<()> {
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
     state.record_run(failure.subject(), &failure.headline(), Timestamp::now());

@@ -11,32 +11,32 @@ use crate::catalogue::details::WHERE_KEYS_ARE;
 use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{Manifest, Omission, tables_in_words};
 use crate::catalogue::product::{Product, What};
+use crate::catalogue::sweep::sweep;
 use crate::cli::BackupArgs;
 use crate::config::{BackupSettings, Connection, Databases, Format, PingUrl, Place, RetentionSettings, local_zone};
 use crate::error::{Cause, Error, Kind, Result};
+use crate::format::some;
 use crate::health::products;
-use crate::health::words::some;
 use crate::host::event;
 use crate::host::lock::Lock;
 use crate::host::ping::Ping;
 use crate::host::staging::must_be_in_memory;
-use crate::host::stop::Stop;
 use crate::identity::Identity;
 use crate::postgres::client::identifier;
 use crate::postgres::databases;
 use crate::postgres::snapshot::Rewritten;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::local::LocalStore;
 use crate::store::{Store, Stores};
-use crate::task::sweep::sweep;
 
 mod attempt;
-mod claim;
 mod commit;
 mod copies;
 mod copy;
 mod documents;
-mod whole;
+mod finished;
+mod reservation;
 
 use attempt::Attempt;
 use copies::Copies;
@@ -62,7 +62,7 @@ const ON_ITS_WAY: u64 = 64 << 20;
 const SLOWEST: u64 = 64 << 10;
 
 /// What a run works with.
-struct Run<'a> {
+struct BackupRun<'a> {
     settings: BackupSettings,
     connection: Connection,
     place: Place,
@@ -144,7 +144,7 @@ async fn all(args: &BackupArgs, ping: &Ping, stop: &Stop) -> Result<()> {
 
 /// Checks the settings. Nothing is asked of the server or the bucket yet. A client of the bucket that cannot be made, for
 /// want of a file, costs the copies and no backup in the directory.
-async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<Error>)> {
+async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(BackupRun<'a>, Option<Error>)> {
     let settings = BackupSettings::new(args)?;
     no_plain_bytes_on_disk(&settings)?;
     let place = Place::new(&args.place)?;
@@ -161,7 +161,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
         (stores, _) => (stores?, None),
     };
     let store = stores.all().into_iter().next();
-    let run = Run {
+    let run = BackupRun {
         settings,
         connection,
         store: store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?,
@@ -177,7 +177,7 @@ async fn open<'a>(args: &BackupArgs, stop: &'a Stop) -> Result<(Run<'a>, Option<
     Ok((run, unopened))
 }
 
-impl Run<'_> {
+impl BackupRun<'_> {
     /// How long a bucket may take for what is on its way to it before anything can be seen to move.
     fn pause(&self) -> Duration {
         let rate = self.place.s3.as_ref().and_then(|settings| settings.rate_limit).unwrap_or(SLOWEST).max(1);
@@ -185,7 +185,7 @@ impl Run<'_> {
     }
 }
 
-fn lock(run: &Run<'_>) -> Result<Lock> {
+fn lock(run: &BackupRun<'_>) -> Result<Lock> {
     match &run.local {
         Some(local) => {
             local.prepare()?;
@@ -195,9 +195,9 @@ fn lock(run: &Run<'_>) -> Result<Lock> {
     }
 }
 
-async fn back_up_all(run: &Run<'_>) -> Made {
+async fn back_up_all(run: &BackupRun<'_>) -> Made {
     let mut made = Made::default();
-    let databases = match run.stop.or(wanted(run)).await {
+    let databases = match run.stop.or(databases(run)).await {
         Ok(databases) => databases,
         Err(error) => return Made { failure: Some(error), ..made },
     };
@@ -235,7 +235,7 @@ fn no_plain_bytes_on_disk(settings: &BackupSettings) -> Result<()> {
     }
 }
 
-async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
+async fn databases(run: &BackupRun<'_>) -> Result<Vec<String>> {
     let excluded = match &run.settings.databases {
         Databases::Named(names) => return Ok(names.clone()),
         Databases::AllBut(excluded) => excluded,
@@ -251,7 +251,7 @@ async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
         );
     }
     for product in found.products.iter().filter(|product| !excluded.contains(&product.name)) {
-        tell_product(product);
+        log_product(product);
     }
     match found.whole.is_empty() {
         true => Err(Error::new(Kind::Missing, format!("there is no database to back up at {}", run.connection))),
@@ -260,7 +260,7 @@ async fn wanted(run: &Run<'_>) -> Result<Vec<String>> {
 }
 
 /// What restores have made: what is not whole is left out, and the old data of a database are backed up as they are.
-fn tell_product(product: &Product) {
+fn log_product(product: &Product) {
     let (message, hint) = (products::message(product, &local_zone()), products::hint(product));
     match product.what {
         What::Loading => log::info!("{message}: it is left out"),
@@ -270,14 +270,14 @@ fn tell_product(product: &Product) {
     }
 }
 
-async fn back_up(run: &Run<'_>, database: &str) -> Result<Manifest> {
+async fn back_up(run: &BackupRun<'_>, database: &str) -> Result<Manifest> {
     let mut pauses = PAUSES.iter();
     let mut rewritten = 0;
     loop {
         match attempt::attempt(run, database, rewritten + 1 >= ATTEMPTS).await {
             Ok(Attempt::Whole(whole)) => {
                 let manifest = commit::commit(run, *whole).await?;
-                tell(run, &manifest);
+                log_stored(run, &manifest);
                 return Ok(manifest);
             }
             Ok(Attempt::Rewritten(tables)) => {
@@ -328,7 +328,7 @@ fn names(tables: &[Rewritten]) -> String {
     some(&names, NAMED)
 }
 
-fn tell(run: &Run<'_>, manifest: &Manifest) {
+fn log_stored(run: &BackupRun<'_>, manifest: &Manifest) {
     let seconds = manifest.ended.duration_since(manifest.started).as_secs_f64();
     let plain: u64 = manifest.files.iter().map(|file| file.plain_bytes).sum();
     log::info!(
@@ -365,7 +365,7 @@ fn tell(run: &Run<'_>, manifest: &Manifest) {
     }
 }
 
-fn print(run: &Run<'_>, manifests: &[Manifest], copies: &Copies) -> Result<()> {
+fn print(run: &BackupRun<'_>, manifests: &[Manifest], copies: &Copies) -> Result<()> {
     let printed = manifests.iter().map(|manifest| {
         let copied = run.bucket.iter().filter(|_| copies.there.contains(&manifest.id)).map(|bucket| bucket.name());
         Printed { manifest, stores: std::iter::once(run.store.name()).chain(copied).collect() }

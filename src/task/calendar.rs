@@ -27,7 +27,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
     let mut text: String = expressions.iter().map(|expression| format!("OnCalendar={expression}\n")).collect();
     let cron = is_cron(&args.schedule).then(|| Cron::parse(&args.schedule)).transpose()?;
     if let Some(cron) = &cron {
-        tell_skipped(cron, now, &zone);
+        print_skipped(cron, now, &zone);
     }
     // One more tells whether it comes again.
     let number = usize::from(args.iterations) + 1;
@@ -51,7 +51,7 @@ pub async fn run(args: &CalendarArgs) -> Result<()> {
 }
 
 /// Tells of the coming days on which the clock skips a run.
-fn tell_skipped(cron: &Cron, now: Timestamp, zone: &TimeZone) {
+fn print_skipped(cron: &Cron, now: Timestamp, zone: &TimeZone) {
     let made_up = cron.made_up(now, AHEAD_DAYS, zone);
     for day in cron.skipped(now, AHEAD_DAYS, zone) {
         match made_up.iter().any(|run| run.to_zoned(zone.clone()).date() == day) {

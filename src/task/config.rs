@@ -18,8 +18,8 @@ mod secrets;
 mod settings;
 mod source;
 
-use findings::Findings;
-use source::{Origin, Source};
+use findings::SettingFindings;
+use source::{Origin, SettingsSource};
 
 /// Runs the action.
 pub async fn run(args: &ConfigArgs) -> Result<()> {
@@ -36,7 +36,7 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
             Some(source) if args.names => names::misspelt_for_compose(&source, &Cli::variables(), &mut findings),
             Some(source) => {
                 names::misspelt(&source, &Cli::variables(), &mut findings);
-                look(&source, &mut findings).await;
+                check_source(&source, &mut findings).await;
             }
             None => {}
         }
@@ -61,31 +61,31 @@ async fn check(args: &ConfigCheckArgs) -> Result<()> {
 /// What is wrong with the environment, or to be said of it: whether it is a warning, and the text. `given` are variables
 /// whose values come from flags.
 pub async fn of_environment(given: Vec<(&str, String)>) -> Vec<(bool, String)> {
-    let mut findings = Source::of_environment();
+    let mut findings = SettingsSource::of_environment();
     if let Some(mut source) = findings.source.take() {
         for (name, value) in given {
             source.assignments.retain(|one| one.name != name);
             source.assignments.push(Assignment { line: 0, name: name.to_owned(), value });
         }
         names::misspelt(&source, &Cli::variables(), &mut findings);
-        look(&source, &mut findings).await;
+        check_source(&source, &mut findings).await;
     }
     findings.into_texts()
 }
 
 /// What is wrong with the values in the environment, or to be said of them, in the same way; nothing of unknown variables.
 pub async fn of_values() -> Vec<(bool, String)> {
-    let mut findings = Source::of_environment();
+    let mut findings = SettingsSource::of_environment();
     if let Some(source) = findings.source.take() {
-        look(&source, &mut findings).await;
+        check_source(&source, &mut findings).await;
     }
     findings.into_texts()
 }
 
 /// What is checked: the files that are named, the file of the instance, or the environment, as in a container.
-fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
+fn sources(args: &ConfigCheckArgs) -> Result<Vec<SettingFindings>> {
     if args.names {
-        return Ok(args.files.iter().map(|path| Source::of_names(path)).collect());
+        return Ok(args.files.iter().map(|path| SettingsSource::of_names(path)).collect());
     }
     args.instance.as_deref().map_or(Ok(()), instance_name)?;
     let of_instance = args.instance.as_deref().map(unit::settings);
@@ -102,9 +102,9 @@ fn sources(args: &ConfigCheckArgs) -> Result<Vec<Findings>> {
         false => args.files.clone(),
     };
     if files.is_empty() {
-        return Ok(vec![Source::of_environment()]);
+        return Ok(vec![SettingsSource::of_environment()]);
     }
-    Ok(files.iter().map(|path| Source::of_file(path, origin(path, args.instance.as_deref()))).collect())
+    Ok(files.iter().map(|path| SettingsSource::of_file(path, origin(path, args.instance.as_deref()))).collect())
 }
 
 /// Whose file it is: that of an instance's units, if the instance is named or the file lies where theirs do.
@@ -120,9 +120,9 @@ fn origin(path: &Path, instance: Option<&str>) -> Origin {
     }
 }
 
-async fn look(source: &Source, findings: &mut Findings) {
+async fn check_source(source: &SettingsSource, findings: &mut SettingFindings) {
     let declared = Cli::variables();
-    let known = crate::environment::known(&declared);
+    let known = crate::config::variables::known(&declared);
     let values = names::check(source, &declared, findings);
     schedules::check(source, &values, findings).await;
     secrets::check(source, &values, findings);

@@ -1,44 +1,45 @@
 //! `pgcellar drill`: proves a backup by restoring it, into a throwaway cluster that has none of our rights, and by comparing
 //! what comes back with the fingerprints that were taken when it was made.
 //!
-//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::sandbox`]) restores it, runs what code
+//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::drill::sandbox`]) restores it, runs what code
 //! is in it, and tells what it finds. It is not told what it should find.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::catalogue::drill::{Drill, Outcome};
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
 use crate::cli::DrillArgs;
 use crate::config::{Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::definitions::must_have_definitions;
+use crate::restore::details::{KnownBackup, reveal};
+use crate::restore::fingerprints;
+use crate::stop::Stop;
 use crate::store::Stores;
 use crate::task::list;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::definitions::must_have_definitions;
-use crate::task::restore::details::{Known, reveal};
-use crate::task::restore::fingerprints;
 
-mod chosen;
-mod hear;
-pub mod link;
+mod connect;
+pub mod missed;
+mod protocol;
+mod receiver;
 mod record;
 mod report;
-mod send;
-pub mod turns;
+pub mod sandbox;
+mod sender;
+mod targets;
 mod verdict;
-pub mod wire;
 
-use chosen::Subject;
-use link::Link;
-use report::Report;
-use send::Sending;
+use connect::SandboxLink;
+use report::DrillReport;
+use sender::Sending;
+use targets::Subject;
 use verdict::Verdict;
 
 /// How often a sandbox that is busy is asked again.
@@ -58,7 +59,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let run = Run { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut merged = list::read(stores.clone(), &place, stop).await?;
-    let subjects = match chosen::find(&merged, args, &stores) {
+    let subjects = match targets::find(&merged, args, &stores) {
         Ok(subjects) => subjects,
         Err(error) => return Err(merged.or_unread(error)),
     };
@@ -66,23 +67,23 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let several = subjects.len() > 1;
     for subject in subjects {
         let report = match hold(&run, &subject).await {
-            Ok(drill) => Report::of(drill),
-            Err(error) => Report::none(&subject.manifest.id, error),
+            Ok(drill) => DrillReport::of(drill),
+            Err(error) => DrillReport::none(&subject.manifest.id, error),
         };
         if stop.requested() {
             return Err(stop.error());
         }
-        report.tell(&subject.manifest, several);
+        report.log(&subject.manifest, several);
         turns.push(report.turn(&subject.manifest));
         reports.push(report);
     }
     if args.each {
-        turns::note(&place, turns).await;
+        missed::note(&place, turns).await;
     }
     if args.json {
         report::print(&reports)?;
     }
-    report::conclude(reports)?;
+    report::outcome(reports)?;
     // The newest backup of a database, or all of another one, may be where nothing could be read.
     match merged.unread.pop() {
         Some(unread) if args.each => Err(unread.error.context("what another store has was not drilled")),
@@ -91,7 +92,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
 }
 
 /// Drills one backup, and records what came of it.
-async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
+async fn hold(run: &Run<'_>, subject: &Subject) -> Result<DrillRecord> {
     let begun = Instant::now();
     let manifest = &subject.manifest;
     must_have_definitions(manifest).map_err(not_here)?;
@@ -118,18 +119,19 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<Drill> {
 async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&subject.store), subject.manifest.clone());
     let identity = run.args.identity.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let Known { manifest, identities } = reveal(&store, manifest, &identity)?;
+    blocking::run(&run.stop, move || {
+        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
         Archive::of_backup(store, manifest, identities)
-    });
-    run.stop.or(async { joined(work.await) }).await.map(Arc::new)
+    })
+    .await
+    .map(Arc::new)
 }
 
 /// Holds the drill as soon as the sandbox has time for it.
 async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
     let (begun, patience) = (Instant::now(), Duration::from_secs(run.args.patience.wait.into()));
     loop {
-        let link = Link::open(run.args)?;
+        let link = SandboxLink::open(run.args)?;
         let held = talk(run, &link, archive).await;
         // A sandbox of our own ends with the stream.
         drop(link.stream.shutdown(std::net::Shutdown::Both));
@@ -165,15 +167,15 @@ fn not_here(error: Error) -> Error {
 }
 
 /// Gives the sandbox what it takes, and hears what it tells.
-async fn talk(run: &Run<'_>, link: &Link, archive: &Arc<Archive>) -> Result<Verdict> {
+async fn talk(run: &Run<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Result<Verdict> {
     let stop = run.stop;
     let expected = fingerprints::read(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
-    let order = send::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
+    let order = sender::order(archive, manifest, expected.as_ref(), run.jobs.map(NonZeroUsize::get))?;
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
     let stream = || link.stream.try_clone().map_err(cannot);
-    let mut heard = hear::Hearing::begin(stream()?);
+    let mut heard = receiver::Receiver::begin(stream()?);
     let bytes = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("drill {}", archive.name), Some(bytes));
     let mut sending = Sending::begin(stream()?, order, archive, &progress.counter(), stop);

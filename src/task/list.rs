@@ -1,5 +1,7 @@
 //! `pgcellar list`: which backups there are.
 
+pub mod before_first;
+
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
@@ -8,24 +10,22 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use crate::blocking;
+use crate::catalogue::inventory::{BackupCopies, Inventory};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::{Group, Merged};
 use crate::catalogue::name::{escaped_database, is_of, leading_id};
 use crate::catalogue::ownership::{Owner, Whose};
 use crate::catalogue::{Backup, Status};
 use crate::cli::ListArgs;
 use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::zone_name;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
+use crate::format::zone_name;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::table;
-
-mod first;
+use crate::table;
 
 /// How many makers of others' backups are named.
 const NAMED: usize = 3;
@@ -36,9 +36,9 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
     let mut merged = read(stores, &place, stop).await?;
-    first::before_the_first(&mut merged, &place)?;
+    before_first::before_the_first(&mut merged, &place)?;
     let database = args.database.as_deref();
-    let mut groups: Vec<&Group> = merged.own(database).collect();
+    let mut groups: Vec<&BackupCopies> = merged.own(database).collect();
     if args.all_instances {
         // Our own stand where the reader is.
         groups.splice(0..0, by_maker(merged.others(database).collect()));
@@ -55,11 +55,11 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
         merged.tell_doubts();
-        tell_likely(&groups);
-        groups.iter().flat_map(|group| group.copies()).for_each(tell_unread);
-        tell_strange(&merged, database, args.all_instances);
+        warn_likely(&groups);
+        groups.iter().flat_map(|group| group.copies()).for_each(warn_unread);
+        warn_unusable(&merged, database, args.all_instances);
         if !args.all_instances {
-            tell_others(&merged, database);
+            log_others(&merged, database);
         }
     }
     let last = merged.unread.pop();
@@ -70,7 +70,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
 }
 
 /// Reads the stores, off the async threads. The server is not asked who it is.
-pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Merged> {
+pub async fn read(stores: Vec<Arc<dyn Store>>, place: &Place, stop: &Stop) -> Result<Inventory> {
     read_asking(stores, place, None, stop).await
 }
 
@@ -80,22 +80,22 @@ pub async fn read_asking(
     place: &Place,
     connection: Option<&Connection>,
     stop: &Stop,
-) -> Result<Merged> {
+) -> Result<Inventory> {
     let (owner, connection) = (Owner::of(place), connection.cloned());
-    let work = tokio::task::spawn_blocking(move || {
+    blocking::run(stop, move || {
         let ask = || Handle::current().block_on(identity::ask(connection.as_ref()?));
-        Ok(Merged::read(&stores, &owner, ask))
-    });
-    stop.or(async { joined(work.await) }).await
+        Ok(Inventory::read(&stores, &owner, ask))
+    })
+    .await
 }
 
 /// In the order of their instances and hosts.
-fn by_maker(mut groups: Vec<&Group>) -> Vec<&Group> {
+fn by_maker(mut groups: Vec<&BackupCopies>) -> Vec<&BackupCopies> {
     groups.sort_by_key(|group| maker(group));
     groups
 }
 
-fn maker(group: &Group) -> (&str, &str) {
+fn maker(group: &BackupCopies) -> (&str, &str) {
     let Manifest { instance, host, .. } = group.manifest();
     (instance, host)
 }
@@ -117,7 +117,7 @@ fn json(backups: &[&Backup]) -> Result<String> {
 
 /// The backups as a table: a line of headings, then one line each. Times are by the clocks of a zone, which the heading
 /// names.
-pub fn table(groups: &[&Group], makers: bool, now: Timestamp, zone: &TimeZone) -> String {
+pub fn table(groups: &[&BackupCopies], makers: bool, now: Timestamp, zone: &TimeZone) -> String {
     // A name that says all is not written twice.
     let strange = groups.iter().any(|group| escaped_database(&group.manifest().id) != group.manifest().database);
     let made = made_heading(zone, now);
@@ -152,7 +152,7 @@ pub fn made(manifest: &Manifest, zone: &TimeZone) -> String {
     manifest.started.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-fn row(group: &Group, now: Timestamp, zone: &TimeZone) -> Vec<String> {
+fn row(group: &BackupCopies, now: Timestamp, zone: &TimeZone) -> Vec<String> {
     let manifest = group.manifest();
     let stores: Vec<&str> = group.copies().map(|copy| copy.store).collect();
     vec![
@@ -169,7 +169,7 @@ fn row(group: &Group, now: Timestamp, zone: &TimeZone) -> Vec<String> {
 
 /// The status that all copies have, or that of each; whether a drill has proven one of them; and whether one is pinned,
 /// which keeps them all.
-fn status(group: &Group) -> String {
+fn status(group: &BackupCopies) -> String {
     let first = group.copies().next().map_or(Status::Good, |copy| copy.status);
     let status = match group.copies().all(|copy| copy.status == first) {
         true => first.name().to_owned(),
@@ -205,7 +205,7 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// The record of a verify may have said that the backup is damaged.
-fn tell_unread(backup: &Backup) {
+fn warn_unread(backup: &Backup) {
     if let Some(error) = &backup.verification_error {
         let (id, store) = (printable(&backup.manifest.id), backup.store);
         log::warn!(
@@ -215,7 +215,7 @@ fn tell_unread(backup: &Backup) {
     }
 }
 
-fn tell_strange(merged: &Merged, database: Option<&str>, all: bool) {
+fn warn_unusable(merged: &Inventory, database: Option<&str>, all: bool) {
     let of_database =
         |name: &str| database.is_none_or(|database| leading_id(name).is_some_and(|id| is_of(id, database)));
     let strange = merged.strange.iter().filter(|strange| of_database(&strange.unusable.key));
@@ -251,7 +251,7 @@ fn and_more(more: usize) -> String {
 }
 
 /// On a new machine the backups are those of the old one.
-fn tell_likely(groups: &[&Group]) {
+fn warn_likely(groups: &[&BackupCopies]) {
     if let Some(group) = groups.iter().rfind(|group| group.whose == Whose::Likely) {
         let (instance, host) = maker(group);
         let (instance, host) = (printable(instance), printable(host));
@@ -262,7 +262,7 @@ fn tell_likely(groups: &[&Group]) {
     }
 }
 
-fn tell_others(merged: &Merged, database: Option<&str>) {
+fn log_others(merged: &Inventory, database: Option<&str>) {
     let others = by_maker(merged.others(database).collect());
     let mut makers: Vec<(&str, &str)> = others.iter().map(|group| maker(group)).collect();
     makers.dedup();
@@ -282,10 +282,10 @@ fn tell_others(merged: &Merged, database: Option<&str>) {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
-    use crate::catalogue::drill::{Drill, Outcome};
+    use crate::catalogue::inventory::StoreListing;
     use crate::catalogue::manifest::Pin;
-    use crate::catalogue::merged::Shelf;
     use crate::catalogue::name::escape;
+    use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
     use crate::identity::Identity;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
@@ -308,11 +308,11 @@ mod tests {
     }
 
     /// Backups as the stores have them, by the store's name.
-    fn merged(shelves: Vec<(&'static str, Vec<Backup>)>) -> Merged {
+    fn merged(shelves: Vec<(&'static str, Vec<Backup>)>) -> Inventory {
         let shelf = |(store, mut backups): (_, Vec<Backup>)| {
             backups.iter_mut().for_each(|backup| backup.store = store);
             let found = Ok(Catalogue { backups, ..Catalogue::default() });
-            Shelf { store, location: store.to_owned(), found, others: Vec::new() }
+            StoreListing { store, location: store.to_owned(), found, others: Vec::new() }
         };
         let place = Place {
             instance: "main".to_owned(),
@@ -321,11 +321,11 @@ mod tests {
             s3: None,
             server: Arc::default(),
         };
-        Merged::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place), || None)
+        Inventory::of(shelves.into_iter().map(shelf).collect(), &Owner::of(&place), || None)
     }
 
-    fn lines(merged: &Merged, makers: bool) -> Vec<String> {
-        let groups: Vec<&Group> = merged.groups.iter().collect();
+    fn lines(merged: &Inventory, makers: bool) -> Vec<String> {
+        let groups: Vec<&BackupCopies> = merged.groups.iter().collect();
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
         let text = table(&groups, makers, "2023-12-31T05:00:00Z".parse().unwrap(), &berlin);
         text.lines().map(str::to_owned).collect()
@@ -372,8 +372,8 @@ mod tests {
     #[test]
     fn a_proof_shows() {
         let mut backup = backup("shop_20231231_020000", "shop");
-        let mut drill: Drill = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
-        drill.result = Outcome::Passed;
+        let mut drill: DrillRecord = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
+        drill.result = DrillOutcome::Passed;
         backup.drill = Some(drill);
         let told: serde_json::Value = serde_json::from_str(&json(&[&backup]).unwrap()).unwrap();
         assert_eq!((&told[0]["proven"], &told[0]["drill"]["result"]), (&true.into(), &"passed".into()));

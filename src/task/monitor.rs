@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use crate::cli::{MonitorAction, MonitorArgs};
 use crate::error::Result;
-use crate::host::stop::Stop;
+use crate::stop::Stop;
 
 mod acknowledge;
 mod check;
+pub mod fallback;
 pub mod gather;
 mod notify;
 mod report;
-pub mod stand_in;
 mod test_mail;
 
 /// Carries the action out. The exit status of `check` is its verdict, which is no failure.

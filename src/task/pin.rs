@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::blocking;
+use crate::catalogue::inventory::BackupQuery;
 use crate::catalogue::manifest::Pin;
-use crate::catalogue::merged::Asked;
 use crate::catalogue::ownership::Whose;
-use crate::catalogue::record;
+use crate::catalogue::records;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
 
@@ -28,31 +28,31 @@ struct Found {
 /// Pins a backup in every store that has it. One store suffices to keep it in all; the error is that of a store that could
 /// not be asked.
 pub async fn pin(args: &PinArgs, stop: &Stop) -> Result<()> {
-    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "pin" };
+    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "pin" };
     let found = find(asked, &args.place, stop).await?;
     let pin = Pin { id: found.id.clone(), at: Timestamp::now(), reason: args.reason.clone() };
     let work = move || {
-        found.each(|store| record::pin(store, &pin))?;
+        found.each(|store| records::pin(store, &pin))?;
         log::info!(PGCELLAR_BACKUP = pin.id; "{} is pinned: it stays until it is unpinned", printable(&pin.id));
         found.failure.map_or(Ok(()), |error| Err(error.hint("it is pinned in the other store, which keeps it in both")))
     };
-    joined(tokio::task::spawn_blocking(work).await)
+    blocking::to_end(work).await
 }
 
 /// Unpins a backup in every store that has it.
 pub async fn unpin(args: &UnpinArgs, stop: &Stop) -> Result<()> {
-    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "unpin" };
+    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "unpin" };
     let found = find(asked, &args.place, stop).await?;
     let work = move || {
         found.each(|store| store.delete(&Pin::key(&found.id)))?;
         log::info!(PGCELLAR_BACKUP = found.id; "{} is not pinned any more", printable(&found.id));
         found.failure.map_or(Ok(()), |error| Err(error.hint("if it is pinned there, it stays pinned")))
     };
-    joined(tokio::task::spawn_blocking(work).await)
+    blocking::to_end(work).await
 }
 
 /// Looks for the backup in all stores. Only one of this instance is found: nobody else's is ever removed by it.
-async fn find(asked: Asked<'_>, place: &PlaceArgs, stop: &Stop) -> Result<Found> {
+async fn find(asked: BackupQuery<'_>, place: &PlaceArgs, stop: &Stop) -> Result<Found> {
     let place = Place::new(place)?;
     let stores = Stores::open(&place).await?.all();
     let mut merged = list::read(stores.clone(), &place, stop).await?;

@@ -8,21 +8,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::sweep;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
+use crate::config::variables::{Harm, UnknownVariable, harmful};
 use crate::config::{Connection, Place, Policy, RetentionSettings, default_directory};
-use crate::environment::{Harm, Unread, harmful};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::postgres::identity;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::local::{LocalStore, usable};
 use crate::store::{Store, Stores};
-use crate::task::sweep;
 
 mod clock;
 mod plan;
@@ -37,7 +37,7 @@ pub use plan::would_stay;
 const DEBRIS: Duration = Duration::from_secs(24 * 3600);
 
 /// What a run works with.
-struct Run {
+struct RetentionRun {
     settings: RetentionSettings,
     place: Place,
     /// How the server is reached, if it can be asked who it is, and for the time.
@@ -62,7 +62,7 @@ struct Shelf {
 
 /// Decides, and does it. A store that fails does not keep the other from being cleaned; the error is then the first one's.
 pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
-    let run = Run {
+    let run = RetentionRun {
         settings: RetentionSettings::new(&args.rules)?,
         place: Place::new(&args.place)?,
         connection: Connection::new(&args.connection).inspect_err(|error| log::debug!("{error}")).ok(),
@@ -88,7 +88,7 @@ pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
             Some(Lock::patiently(patience, stop, || lock(&run.place, &stores)).await?)
         }
     };
-    joined(tokio::task::spawn_blocking(move || clean(&run, &stores)).await)
+    blocking::to_end(move || clean(&run, &stores)).await
 }
 
 /// Whether the first backup is still to make the directory.
@@ -99,7 +99,7 @@ fn is_not_made_yet(folder: &Path, place: &Place) -> bool {
 
 /// A rule that is misspelt keeps nothing, and what it should keep would be removed.
 fn rules_are_spelt_right() -> Result<()> {
-    let Some(Unread { name, nearest, .. }) = harmful(Harm::Removal) else { return Ok(()) };
+    let Some(UnknownVariable { name, nearest, .. }) = harmful(Harm::Removal) else { return Ok(()) };
     let rename =
         nearest.map(|meant| format!("rename it to {meant} if that is what you meant, or ")).unwrap_or_default();
     Err(Error::new(Kind::Config, format!("no backup is removed while the unknown variable {name} is set"))
@@ -117,7 +117,7 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
     }
 }
 
-fn clean(run: &Run, stores: &Stores) -> Result<()> {
+fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
     let (ownership, mut read) = read_all(run, stores);
     let mut shelves = shelves(run, stores, |store| {
         let catalogue = read.remove(store.name());
@@ -130,7 +130,7 @@ fn clean(run: &Run, stores: &Stores) -> Result<()> {
     let mut planned = plan::plan(run, &mut shelves);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
         report::print(run, &shelves, &planned)?;
-        return conclude([error].into_iter().chain(shelves.into_iter().filter_map(|shelf| shelf.failure)));
+        return outcome([error].into_iter().chain(shelves.into_iter().filter_map(|shelf| shelf.failure)));
     }
     read::before_removal(run, &mut shelves, &mut planned)?;
     if !run.dry_run {
@@ -140,13 +140,13 @@ fn clean(run: &Run, stores: &Stores) -> Result<()> {
     }
     report::print(run, &shelves, &planned)?;
     for (shelf, planned) in shelves.iter().zip(&planned) {
-        report::tell(run, shelf, planned);
+        report::log(run, shelf, planned);
     }
     let swept: Vec<Error> = match run.dry_run {
         true => Vec::new(),
         false => shelves.iter().filter_map(|shelf| sweep(run, shelf).err()).collect(),
     };
-    conclude(shelves.into_iter().filter_map(|shelf| shelf.failure).chain(swept))
+    outcome(shelves.into_iter().filter_map(|shelf| shelf.failure).chain(swept))
 }
 
 /// What a run at this moment would remove of these backups, which are all of this instance in each store that could be read:
@@ -159,7 +159,7 @@ pub fn foresee(
     now: Timestamp,
 ) -> Vec<(&'static str, Backup)> {
     let (settings, place, stop) = (settings.clone(), place.clone(), Stop::default());
-    let run = Run { settings, place, connection: None, database: None, dry_run: true, json: false, now, stop };
+    let run = RetentionRun { settings, place, connection: None, database: None, dry_run: true, json: false, now, stop };
     let known = |store: &dyn Store| {
         let found = backups.get(store.name()).cloned();
         found.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))
@@ -175,7 +175,7 @@ pub fn foresee(
 }
 
 /// The stores with what `read` finds in them, the local one first.
-fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
+fn shelves(run: &RetentionRun, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
     let mut shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
         let (backups, failure) = match read(store.as_ref()) {
             Ok(backups) => (backups, None),
@@ -194,7 +194,7 @@ fn shelves(run: &Run, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Resul
 }
 
 /// Reads all stores, and finds out whose the backups are.
-fn read_all(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
+fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
     let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
@@ -209,7 +209,7 @@ fn read_all(run: &Run, stores: &Stores) -> (Ownership, HashMap<&'static str, Res
 ///
 /// # Errors
 /// `Config` where that is so.
-fn own(run: &Run, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Backup>> {
+fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Backup>> {
     for unusable in &catalogue.unusable {
         log::warn!("{}: it is left alone", printable(&unusable.error.to_string()));
     }
@@ -240,7 +240,7 @@ fn own(run: &Run, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Bac
     Ok(backups)
 }
 
-fn sweep(run: &Run, shelf: &Shelf) -> Result<()> {
+fn sweep(run: &RetentionRun, shelf: &Shelf) -> Result<()> {
     if shelf.failure.is_some() {
         return Ok(());
     }
@@ -252,7 +252,7 @@ fn sweep(run: &Run, shelf: &Shelf) -> Result<()> {
 }
 
 /// The first error is the run's; the others are told.
-fn conclude(failures: impl Iterator<Item = Error>) -> Result<()> {
+fn outcome(failures: impl Iterator<Item = Error>) -> Result<()> {
     let mut failures = failures.collect::<Vec<_>>().into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
     failures.for_each(|error| log::error!("{error}"));

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use crate::cli::S3LsArgs;
 use crate::config::{S3Settings, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
 use crate::printable::printable;
 use crate::stdout;
-use crate::store::s3::browse::{self, Found};
+use crate::stop::Stop;
+use crate::store::s3::browse::{self, Listed};
 
 /// Stands where no bucket is asked for, and the settings want one.
 const ANY: &str = "buckets";
@@ -27,7 +27,7 @@ pub async fn run(args: &S3LsArgs, stop: &Stop) -> Result<()> {
     let (bucket, begin) = address.split_once('/').unwrap_or((address, ""));
     let settings = S3Settings::of_address(&args.s3, bucket, "/")?;
     let mut number = 0;
-    let mut tell = |found: Vec<Found>| {
+    let mut tell = |found: Vec<Listed>| {
         number += found.len();
         print(&found, if args.recursive { "" } else { begin }, &zone)
     };
@@ -40,7 +40,7 @@ pub async fn run(args: &S3LsArgs, stop: &Stop) -> Result<()> {
 
 async fn buckets(args: &S3LsArgs, zone: &TimeZone, stop: &Stop) -> Result<()> {
     let settings = S3Settings::of_address(&args.s3, ANY, "/")?;
-    let mut tell = |found: Vec<Found>| print(&found, "", zone);
+    let mut tell = |found: Vec<Listed>| print(&found, "", zone);
     let told = stop.or(Box::pin(browse::buckets(&settings, &mut tell))).await;
     told.map_err(|error| match (error.kind(), args.s3.bucket.as_deref()) {
         (Kind::NotPermitted, Some(bucket)) => {
@@ -51,14 +51,14 @@ async fn buckets(args: &S3LsArgs, zone: &TimeZone, stop: &Stop) -> Result<()> {
 }
 
 /// The lines of `aws s3 ls`: `awscli/customizations/s3/subcommands.py`, `ListCommand`.
-fn print(found: &[Found], begin: &str, zone: &TimeZone) -> Result<()> {
+fn print(found: &[Listed], begin: &str, zone: &TimeZone) -> Result<()> {
     let time = |time: &Timestamp| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let folder = begin.rfind('/').map_or(0, |at| at + 1);
     let name = |key: &str| printable(key.get(folder..).unwrap_or(key));
-    let line = |found: &Found| match found {
-        Found::Bucket { made, name } => format!("{} {}\n", time(made), printable(name)),
-        Found::Prefix(prefix) => format!("{:>30} {}\n", "PRE", name(prefix)),
-        Found::Object { modified, bytes, key } => format!("{} {bytes:>10} {}\n", time(modified), name(key)),
+    let line = |found: &Listed| match found {
+        Listed::Bucket { made, name } => format!("{} {}\n", time(made), printable(name)),
+        Listed::Prefix(prefix) => format!("{:>30} {}\n", "PRE", name(prefix)),
+        Listed::Object { modified, bytes, key } => format!("{} {bytes:>10} {}\n", time(modified), name(key)),
     };
     stdout::print(found.iter().map(line).collect::<String>())
 }

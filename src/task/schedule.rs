@@ -9,28 +9,28 @@ use tokio::task::JoinSet;
 
 use crate::cli::ScheduleArgs;
 use crate::error::{Kind, Result};
-use crate::host::stop::Stop;
 use crate::host::surroundings::Surroundings;
-use crate::host::{by_hand, closed};
+use crate::host::{by_hand, inaccessible};
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::task::config;
 
 mod alert;
-mod book;
 mod child;
-mod ended;
-pub mod memory;
+pub mod outcome;
 mod server;
 mod settings;
+pub mod state;
+pub mod task_log;
 mod timetable;
 
-use book::Book;
-use child::Call;
-use ended::Ended;
-use memory::{Failed, Memory};
+use child::ChildCommand;
+use outcome::RunOutcome;
 use server::Gate;
 use settings::{Line, Settings};
-use timetable::{Due, Step, Timetable};
+use state::{FailedRun, SchedulerState};
+use task_log::TaskLog;
+use timetable::{Due, DueAction, Timetable};
 
 /// The longest sleep: a clock that is set, and a machine that has slept, are noticed after it.
 const NAP: Duration = Duration::from_secs(20);
@@ -38,17 +38,17 @@ const NAP: Duration = Duration::from_secs(20);
 /// Runs the tasks. Everything that can be checked is checked first; after that only a signal ends it.
 pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
     let settings = Settings::new(args)?;
-    tell_what_is_wrong().await;
-    let book = Arc::new(Book::open(&args.log_dir));
-    let memory = match Memory::open(&settings.place).await {
+    warn_of_settings().await;
+    let book = Arc::new(TaskLog::open(&args.log_dir));
+    let memory = match SchedulerState::open(&settings.place).await {
         // A container that ends is started again and again, and its health check never says why.
         Err(error) if matches!(error.kind(), Kind::CannotWrite | Kind::NotPermitted) => {
             log::error!("{}: what is missed while it does not run is not made up", error.message());
-            Memory::not_kept()
+            SchedulerState::not_kept()
         }
         memory => memory?,
     };
-    let closed = closed::folders(settings.place.directory.as_deref(), &args.log_dir);
+    let closed = inaccessible::folders(settings.place.directory.as_deref(), &args.log_dir);
     for some in closed.chunk_by(|one, next| one.hint == next.hint) {
         let all: Vec<&str> = some.iter().map(|closed| closed.message.as_str()).collect();
         log::error!("{}; this mends it: {}", all.join(", and "), some[0].hint);
@@ -66,7 +66,7 @@ pub async fn run(args: &ScheduleArgs, stop: &Stop) -> Result<()> {
 }
 
 /// What a task would find wrong only when it is due.
-async fn tell_what_is_wrong() {
+async fn warn_of_settings() {
     for (is_warning, text) in config::of_values().await {
         match is_warning {
             true => log::warn!("{}", printable(&text)),
@@ -78,8 +78,8 @@ async fn tell_what_is_wrong() {
 struct Scheduler<'a> {
     settings: Settings,
     timetable: Timetable,
-    memory: Memory,
-    book: Arc<Book>,
+    memory: SchedulerState,
+    book: Arc<TaskLog>,
     gate: Gate,
     runs: JoinSet<Done>,
     stop: &'a Stop,
@@ -88,7 +88,7 @@ struct Scheduler<'a> {
 /// What has ended.
 enum Done {
     /// A run of the task in this line.
-    Run(usize, Ended),
+    Run(usize, RunOutcome),
     /// An alert.
     Alert,
 }
@@ -103,7 +103,7 @@ enum Why {
 }
 
 impl<'a> Scheduler<'a> {
-    fn new(settings: Settings, mut memory: Memory, book: Arc<Book>, stop: &'a Stop) -> Self {
+    fn new(settings: Settings, mut memory: SchedulerState, book: Arc<TaskLog>, stop: &'a Stop) -> Self {
         let now = Timestamp::now();
         let lines = settings.lines.iter().map(|line| (line.cron.clone(), memory.since(line.task.name, now)));
         let timetable = Timetable::new(lines.collect(), settings.zone.clone());
@@ -114,8 +114,8 @@ impl<'a> Scheduler<'a> {
     fn announce(&mut self) {
         for (at, Line { task, text, cron }) in self.settings.lines.iter().enumerate() {
             match cron {
-                Some(_) => self.book.say(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
-                None => self.book.say(task, &format!("switched off by {}", task.variable)),
+                Some(_) => self.book.info(task, &format!("scheduled by '{}', {}", printable(text), self.next(at))),
+                None => self.book.info(task, &format!("switched off by {}", task.variable)),
             }
         }
         self.remember();
@@ -141,8 +141,8 @@ impl<'a> Scheduler<'a> {
                         "the run of {due} was broken off with the scheduler for the second time, and is not begun again"
                     ));
                     self.memory.ended(task.name);
-                    self.memory.outcome(task.name, Some(failed(&Ended::killed())));
-                    self.tell(at, Ended::killed());
+                    self.memory.outcome(task.name, Some(failed(&RunOutcome::killed())));
+                    self.notify_ended(at, RunOutcome::killed());
                 }
                 None => {}
             }
@@ -163,9 +163,9 @@ impl<'a> Scheduler<'a> {
             let task = self.settings.lines[line].task;
             self.memory.seen(task.name, now);
             match step {
-                Step::Begin => self.begin(line, Why::Due(at)),
-                Step::MakeUp => self.begin(line, Why::Missed(at)),
-                Step::LeaveOut => {
+                DueAction::Begin => self.begin(line, Why::Due(at)),
+                DueAction::MakeUp => self.begin(line, Why::Missed(at)),
+                DueAction::LeaveOut => {
                     let text = format!("the run of {} is left out: the one before still goes on", self.time(at));
                     self.book.warn(task, &text);
                 }
@@ -185,10 +185,10 @@ impl<'a> Scheduler<'a> {
             ),
             Why::Start => (Timestamp::now(), "begins: BACKUP_ON_START is set".to_owned()),
         };
-        self.book.say(task, &text);
+        self.book.info(task, &text);
         self.timetable.began(at);
         self.memory.begun(task.name, due, matches!(why, Why::BrokenOff(_)));
-        let call = Call::of_task(task, &self.settings.place.instance);
+        let call = ChildCommand::of_task(task, &self.settings.place.instance);
         let (book, stop, gate) = (Arc::clone(&self.book), self.stop.clone(), self.gate.clone());
         self.runs.spawn(async move {
             if task.needs_server {
@@ -217,28 +217,28 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn ended(&mut self, at: usize, ended: Ended) {
+    fn ended(&mut self, at: usize, ended: RunOutcome) {
         let task = self.settings.lines[at].task;
         self.timetable.ended(at);
         if self.stop.requested() && !ended.is_success(task) {
             self.memory.stopped(task.name);
-            self.book.say(task, &format!("{}; it is made up at the next start", ended.in_words()));
+            self.book.info(task, &format!("{}; it is made up at the next start", ended.in_words()));
         } else {
             self.memory.ended(task.name);
             self.memory.outcome(task.name, (!ended.is_success(task)).then(|| failed(&ended)));
             let text = format!("{}, {}", ended.in_words(), self.next(at));
             if ended.is_success(task) {
-                self.book.say(task, &text);
+                self.book.info(task, &text);
             } else {
                 self.book.error(task, &text);
-                self.tell(at, ended);
+                self.notify_ended(at, ended);
             }
         }
         self.remember();
     }
 
     /// Mails that a run has failed.
-    fn tell(&mut self, at: usize, ended: Ended) {
+    fn notify_ended(&mut self, at: usize, ended: RunOutcome) {
         let task = self.settings.lines[at].task;
         let call = alert::call(task, &self.settings.place.instance, ended);
         let (book, stop) = (Arc::clone(&self.book), self.stop.clone());
@@ -293,6 +293,6 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-fn failed(ended: &Ended) -> Failed {
-    Failed { at: Timestamp::now(), how: ended.in_words() }
+fn failed(ended: &RunOutcome) -> FailedRun {
+    FailedRun { at: Timestamp::now(), how: ended.in_words() }
 }

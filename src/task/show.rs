@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::catalogue::Backup;
-use crate::catalogue::merged::Asked;
+use crate::catalogue::inventory::BackupQuery;
 use crate::cli::ShowArgs;
 use crate::config::{Place, identities};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::contents::{Shown, closed};
+use crate::restore::details::reveal_if_whole;
+use crate::restore::source::NamedPath;
+use crate::restore::{fingerprints, foreign};
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::reveal_if_whole;
-use crate::task::restore::listing::{Shown, closed};
-use crate::task::restore::wanted::Named;
-use crate::task::restore::{fingerprints, foreign};
 
 /// What was asked for.
 enum Found {
@@ -34,8 +34,7 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
         Found::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
         Found::Backup(store, mut backup) => {
             let (from, manifest, identity) = (Arc::clone(&store), backup.manifest.clone(), args.identity.clone());
-            let work = tokio::task::spawn_blocking(move || reveal_if_whole(&from, manifest, &identity));
-            let known = stop.or(async { joined(work.await) }).await?;
+            let known = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
             backup.manifest.clone_from(&known.manifest);
             if known.is_closed() {
                 return closed::show(&known.manifest, Some(&backup), args.json);
@@ -49,17 +48,17 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
 }
 
 async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
-    if let Some(named) = Named::find(&args.id, &args.place.s3, place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
         return by_name(named, args, stop).await;
     }
     let stores = Stores::open(place).await?.all();
     let merged = list::read(stores.clone(), place, stop).await?;
-    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "show" };
+    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "show" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,
         Err(error) => {
             let sought = error.kind() == Kind::Missing && args.id != "latest";
-            return match if sought { Named::among(&args.id, place)? } else { None } {
+            return match if sought { NamedPath::among(&args.id, place)? } else { None } {
                 Some(named) => by_name(named, args, stop).await,
                 None => Err(merged.or_unread(error)),
             };
@@ -74,14 +73,14 @@ async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
     Ok(Found::Backup(Arc::clone(store), Box::new(choice.copy.clone())))
 }
 
-async fn by_name(named: Named, args: &ShowArgs, stop: &Stop) -> Result<Found> {
+async fn by_name(named: NamedPath, args: &ShowArgs, stop: &Stop) -> Result<Found> {
     let identity = args.identity.clone();
-    let work = tokio::task::spawn_blocking(move || match named.backup()? {
+    blocking::run(stop, move || match named.backup()? {
         Some(backup) => Ok(Found::Backup(named.store, Box::new(backup))),
         None => {
-            let dump = Dump::look(named.store, &named.key, &named.called, || identities(&identity))?;
+            let dump = Dump::recognize(named.store, &named.key, &named.called, || identities(&identity))?;
             Ok(Found::Dump(Box::new(dump)))
         }
-    });
-    stop.or(async { joined(work.await) }).await
+    })
+    .await
 }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 
+use crate::blocking;
+use crate::catalogue::inventory::StoreListing;
 use crate::catalogue::manifest::to_json;
-use crate::catalogue::merged::Shelf;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::TakeoverArgs;
 use crate::config::{Connection, Maker, Place, instance_name};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::ago;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
+use crate::format::ago;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
 /// How many makers an answer names.
@@ -36,10 +36,10 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let connection = Connection::new(&args.connection)?;
     let stores = Stores::open_to_write(&place).await?.all();
     let ours = stores.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        Ok(ours.iter().map(|store| Shelf::read(store.as_ref())).collect::<Vec<_>>())
-    });
-    let shelves = stop.or(async { joined(reading.await) }).await?;
+    let shelves = blocking::run(stop, move || {
+        Ok(ours.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
+    })
+    .await?;
     let server = stop.or(async { Ok(identity::ask(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
     let Some(from) = from else { return list(&shelves, &owner) };
@@ -49,9 +49,9 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
         return Ok(());
     }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
-    let (said, failure) = say(&stores, &shelves, takeover.clone(), stop).await?;
+    let (said, failure) = record(&stores, &shelves, takeover.clone(), stop).await?;
     if !said.is_empty() {
-        tell(&takeover, &made, &said);
+        log(&takeover, &made, &said);
     }
     let unread = shelves.into_iter().filter_map(|shelf| shelf.found.err()).find(|error| error.kind() != Kind::Missing);
     failure.or(unread).map_or(Ok(()), Err)
@@ -67,12 +67,12 @@ fn maker(text: &str, place: &Place) -> Result<Maker> {
     }
 }
 
-fn catalogues(shelves: &[Shelf]) -> impl Iterator<Item = &Catalogue> + Clone {
+fn catalogues(shelves: &[StoreListing]) -> impl Iterator<Item = &Catalogue> + Clone {
     shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok())
 }
 
 /// The backups that this maker made.
-fn made_by<'a>(shelves: &'a [Shelf], maker: &Maker) -> Made<'a> {
+fn made_by<'a>(shelves: &'a [StoreListing], maker: &Maker) -> Made<'a> {
     let backups = catalogues(shelves).flat_map(|catalogue| &catalogue.backups);
     let of_maker = backups.filter(|backup| {
         let manifest = &backup.manifest;
@@ -82,7 +82,13 @@ fn made_by<'a>(shelves: &'a [Shelf], maker: &Maker) -> Made<'a> {
 }
 
 /// Whether there is anything to say. What cannot be decided is refused.
-fn is_of_use(shelves: &[Shelf], owner: &Owner, from: &Maker, made: &Made<'_>, connection: &Connection) -> Result<bool> {
+fn is_of_use(
+    shelves: &[StoreListing],
+    owner: &Owner,
+    from: &Maker,
+    made: &Made<'_>,
+    connection: &Connection,
+) -> Result<bool> {
     if made.is_empty() {
         let message = format!("there are no backups of {}", name(from));
         let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
@@ -141,7 +147,7 @@ fn name(maker: &Maker) -> String {
 }
 
 /// Prints whose backups could be taken over. The error is that of a store that cannot be read.
-fn list(shelves: &[Shelf], owner: &Owner) -> Result<()> {
+fn list(shelves: &[StoreListing], owner: &Owner) -> Result<()> {
     let makers = others(shelves, owner);
     let lines: String = makers.iter().map(|words| format!("{words}\n")).collect();
     stdout::print(lines)?;
@@ -156,7 +162,7 @@ fn list(shelves: &[Shelf], owner: &Owner) -> Result<()> {
 }
 
 /// Who has backups beside this instance, one line each.
-fn others(shelves: &[Shelf], owner: &Owner) -> Vec<String> {
+fn others(shelves: &[StoreListing], owner: &Owner) -> Vec<String> {
     let ownership = Ownership::new(owner, catalogues(shelves));
     let mut makers: BTreeMap<Maker, (Made<'_>, &Backup)> = BTreeMap::new();
     for backup in catalogues(shelves).flat_map(|catalogue| &catalogue.backups) {
@@ -176,7 +182,7 @@ fn others(shelves: &[Shelf], owner: &Owner) -> Vec<String> {
 }
 
 /// The same in a sentence.
-fn others_in_words(shelves: &[Shelf], owner: &Owner) -> String {
+fn others_in_words(shelves: &[StoreListing], owner: &Owner) -> String {
     let words = others(shelves, owner);
     let more = words.len().saturating_sub(NAMED);
     let named: Vec<String> = words.into_iter().take(NAMED).collect();
@@ -188,9 +194,9 @@ fn others_in_words(shelves: &[Shelf], owner: &Owner) -> String {
 }
 
 /// Writes the document into each store that has such backups.
-async fn say(
+async fn record(
     stores: &[Arc<dyn Store>],
-    shelves: &[Shelf],
+    shelves: &[StoreListing],
     takeover: Takeover,
     stop: &Stop,
 ) -> Result<(Vec<String>, Option<Error>)> {
@@ -201,7 +207,7 @@ async fn say(
     };
     let told: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
     let (key, document) = (Takeover::key(&takeover.from), to_json(&takeover)?);
-    let saying = tokio::task::spawn_blocking(move || {
+    blocking::run(stop, move || {
         let (mut said, mut failure) = (Vec::new(), None);
         for store in told {
             match store.replace(&key, &document) {
@@ -210,11 +216,11 @@ async fn say(
             }
         }
         Ok((said, failure))
-    });
-    stop.or(async { joined(saying.await) }).await
+    })
+    .await
 }
 
-fn tell(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
+fn log(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
     let bytes: u64 = made.values().map(|backup| backup.manifest.stored_bytes()).sum();
     let last = made.values().max_by_key(|backup| backup.manifest.started);
     let last = last.map(|last| {

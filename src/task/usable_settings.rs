@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::cli::{MailArgs, PlaceArgs};
+use crate::config::variables::{FROM_FILE, PREFIXES, SYSTEMD};
 use crate::config::{KnownMail, MailSettings, Place, S3Settings};
-use crate::environment::{FROM_FILE, PREFIXES, SYSTEMD};
 use crate::error::Error;
 
 /// What mail is sent with.

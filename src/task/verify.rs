@@ -7,24 +7,25 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::blocking::joined;
 use crate::catalogue::details::Details;
-use crate::catalogue::fingerprint::Fingerprints;
-use crate::catalogue::manifest::{Depth, Manifest, Role, Verification};
-use crate::catalogue::merged::{Asked, Group, Merged};
+use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
+use crate::catalogue::manifest::{Depth, FileRole, Manifest, Verification};
 use crate::catalogue::name::{is_of, leading_id};
-use crate::catalogue::{Backup, record, verification};
+use crate::catalogue::sweep;
+use crate::catalogue::{Backup, records, verification};
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Format, Place, identities};
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::Fingerprints;
 use crate::host::progress::Progress;
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::pipeline::encrypt::Identities;
 use crate::printable::printable;
+use crate::restore::source::NamedPath;
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::restore::wanted::Named;
-use crate::task::{list, sweep};
+use crate::task::list;
 
 mod checks;
 mod dump;
@@ -35,10 +36,10 @@ mod report;
 
 use listing::Listing;
 use reading::Reading;
-use report::Report;
+use report::VerifyReport;
 
 /// What a run works with.
-struct Run<'a> {
+struct VerifyRun<'a> {
     identities: Option<Arc<Identities>>,
     bindir: Option<&'a Path>,
     stop: &'a Stop,
@@ -62,8 +63,8 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         return live::run(args, database, (&place, stores), stop).await;
     }
     let identities = identities(&args.identity)?.map(Arc::new);
-    let run = Run { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
-    if let Some(named) = Named::find(&args.id, &args.place.s3, &place).await? {
+    let run = VerifyRun { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
+    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, &place).await? {
         return verify_named(&run, named, args).await;
     }
     let connection = Connection::new(&args.connection).ok();
@@ -71,7 +72,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     let groups = match chosen(&merged, args) {
         Ok(groups) => groups,
         Err(error) if error.kind() == Kind::Missing && !args.all && args.id != "latest" => {
-            return match Named::among(&args.id, &place)? {
+            return match NamedPath::among(&args.id, &place)? {
                 Some(named) => verify_named(&run, named, args).await,
                 None => Err(merged.or_unread(error)),
             };
@@ -90,9 +91,9 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         if stop.requested() {
             return Err(stop.error());
         }
-        report.tell();
+        report.log();
         if tell_all || !report.damage.is_empty() {
-            report.tell_error();
+            report.log_error();
         }
         reports.push(report);
     }
@@ -100,11 +101,11 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         print(&reports)?;
     }
     sweep(stores.clone()).await;
-    conclude(reports, args.all, stores.len() > 1, unread(merged))
+    outcome(reports, args.all, stores.len() > 1, unread(merged))
 }
 
 /// Verifies the backup that a file is of, or else the file itself, of which nothing is recorded.
-async fn verify_named(run: &Run<'_>, named: Named, args: &VerifyArgs) -> Result<()> {
+async fn verify_named(run: &VerifyRun<'_>, named: NamedPath, args: &VerifyArgs) -> Result<()> {
     if args.database.is_some() {
         return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
             .hint("leave --database out"));
@@ -118,15 +119,15 @@ async fn verify_named(run: &Run<'_>, named: Named, args: &VerifyArgs) -> Result<
     if run.stop.requested() {
         return Err(run.stop.error());
     }
-    report.tell();
+    report.log();
     if !report.damage.is_empty() {
-        report.tell_error();
+        report.log_error();
     }
     let reports = vec![report];
     if args.json {
         print(&reports)?;
     }
-    conclude(reports, false, false, None)
+    outcome(reports, false, false, None)
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -135,10 +136,10 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
 }
 
 /// The backups that are asked for; of `--all` there may be none. Those of others are verified by their makers.
-fn chosen<'a>(merged: &'a Merged, args: &'a VerifyArgs) -> Result<Vec<&'a Group>> {
+fn chosen<'a>(merged: &'a Inventory, args: &'a VerifyArgs) -> Result<Vec<&'a BackupCopies>> {
     let database = args.database.as_deref();
     if !args.all {
-        let choice = merged.resolve(Asked { id: &args.id, database, verb: "verify" })?;
+        let choice = merged.resolve(BackupQuery { id: &args.id, database, verb: "verify" })?;
         choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
         return Ok(vec![choice.group]);
     }
@@ -150,7 +151,7 @@ fn chosen<'a>(merged: &'a Merged, args: &'a VerifyArgs) -> Result<Vec<&'a Group>
 }
 
 /// Why a store could not be read; the last of the reasons, and the others are told.
-fn unread(mut merged: Merged) -> Option<Error> {
+fn unread(mut merged: Inventory) -> Option<Error> {
     let last = merged.unread.pop();
     for unread in merged.unread {
         log::error!("{}", printable(&unread.error.to_string()));
@@ -159,34 +160,34 @@ fn unread(mut merged: Merged) -> Option<Error> {
 }
 
 /// Manifests that cannot be used: nothing behind them can be checked.
-fn unusable(merged: &Merged, database: Option<&str>) -> Vec<Report> {
+fn unusable(merged: &Inventory, database: Option<&str>) -> Vec<VerifyReport> {
     let of_database = |key: &str| database.is_none_or(|name| leading_id(key).is_some_and(|id| is_of(id, name)));
     let mut reports = Vec::new();
     for strange in merged.strange.iter().filter(|strange| !strange.others && of_database(&strange.unusable.key)) {
         let bad = &strange.unusable;
         let id = leading_id(&bad.key).unwrap_or(&bad.key);
-        let mut report = Report::new(id, strange.store);
+        let mut report = VerifyReport::new(id, strange.store);
         match bad.error.kind() {
             Kind::Data => report.damage.push(bad.error.to_string()),
             kind => report.error = Some(Error::new(kind, bad.error.to_string())),
         }
-        report.tell();
-        report.tell_error();
+        report.log();
+        report.log_error();
         reports.push(report);
     }
     reports
 }
 
-async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Report {
+async fn verify(run: &VerifyRun<'_>, store: &Arc<dyn Store>, backup: &Backup) -> VerifyReport {
     let manifest = &backup.manifest;
-    let mut report = Report::new(&manifest.id, backup.store);
+    let mut report = VerifyReport::new(&manifest.id, backup.store);
     report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
     let unread = |error: &String| format!("the result of the verify before could not be read: {error}");
     report.notes.extend(backup.verification_error.as_ref().map(unread));
     let started = Instant::now();
     let progress = Progress::begin(&format!("verify {}", manifest.id), Some(manifest.stored_bytes()));
-    let looked = look(run, store, manifest, &progress).await;
+    let looked = verify_files(run, store, manifest, &progress).await;
     report.bytes = progress.counter().get();
     drop(progress);
     report.seconds = started.elapsed().as_secs_f64();
@@ -213,7 +214,12 @@ async fn verify(run: &Run<'_>, store: &Arc<dyn Store>, backup: &Backup) -> Repor
 }
 
 /// Reads all files. For a tar archive whose contents can be seen, a pg_restore reads along.
-async fn look(run: &Run<'_>, store: &Arc<dyn Store>, manifest: &Manifest, progress: &Progress) -> Result<Found> {
+async fn verify_files(
+    run: &VerifyRun<'_>,
+    store: &Arc<dyn Store>,
+    manifest: &Manifest,
+    progress: &Progress,
+) -> Result<Found> {
     let depth = match (&manifest.encryption, &run.identities) {
         (Some(_), None) => Depth::Stored,
         _ => Depth::Full,
@@ -238,7 +244,7 @@ async fn look(run: &Run<'_>, store: &Arc<dyn Store>, manifest: &Manifest, progre
         && found.error.is_none()
     {
         let damage = run.stop.or(listing.end()).await?;
-        let archive = manifest.files(Role::Archive).next();
+        let archive = manifest.files(FileRole::Archive).next();
         found.damage.extend(damage.map(|what| format!("{}: {what}", archive.map_or("", |file| &file.key))));
     }
     Ok(found)
@@ -252,7 +258,7 @@ fn read_files(
 ) -> Result<Found> {
     let directory = checks::Directory::new(manifest);
     let mut found = Found { depth, damage: Vec::new(), notes: Vec::new(), error: None };
-    let archives = manifest.files(Role::Archive).count();
+    let archives = manifest.files(FileRole::Archive).count();
     let whole = match manifest.format {
         Format::Directory => directory.has_toc(),
         Format::Custom | Format::Tar | Format::Plain => archives == 1,
@@ -263,13 +269,13 @@ fn read_files(
     for file in &manifest.files {
         let listing = &mut listing;
         let read = reading.read(manifest, file, |plain| match (file.role, manifest.format) {
-            (Role::Globals, _) => checks::globals(plain),
-            (Role::Fingerprints, _) => checks::document(plain, Fingerprints::from_json),
-            (Role::Details, _) => checks::document(plain, Details::from_json),
-            (Role::Archive, Format::Custom) => checks::custom(plain, manifest),
-            (Role::Archive, Format::Plain) => checks::script(plain, manifest),
-            (Role::Archive, Format::Tar) => checks::tar(plain, manifest, listing.take()),
-            (Role::Archive, Format::Directory) => directory.check(plain, &file.key, manifest),
+            (FileRole::Globals, _) => checks::globals(plain),
+            (FileRole::Fingerprints, _) => checks::document(plain, Fingerprints::from_json),
+            (FileRole::Details, _) => checks::document(plain, Details::from_json),
+            (FileRole::Archive, Format::Custom) => checks::custom(plain, manifest),
+            (FileRole::Archive, Format::Plain) => checks::script(plain, manifest),
+            (FileRole::Archive, Format::Tar) => checks::tar(plain, manifest, listing.take()),
+            (FileRole::Archive, Format::Directory) => directory.check(plain, &file.key, manifest),
         });
         match read {
             Ok(damage) => found.damage.extend(damage),
@@ -294,7 +300,7 @@ fn strangers(store: &dyn Store, manifest: &Manifest) -> Result<Vec<String>> {
 
 /// Writes the result beside the manifest, unless the backup has been deleted meanwhile. That the stored bytes are those
 /// that were written takes nothing back of what a full verify found in them.
-async fn record(store: &Arc<dyn Store>, report: &Report) -> Result<()> {
+async fn record(store: &Arc<dyn Store>, report: &VerifyReport) -> Result<()> {
     let Some(depth) = report.depth else { return Ok(()) };
     let record = Verification {
         id: report.id.clone(),
@@ -312,7 +318,7 @@ fn write_record(store: &dyn Store, result: &Verification) -> Result<()> {
     let written = match is_less {
         true => store.size(&Manifest::key(&result.id)).map(|size| size.is_some()),
         false => {
-            result.to_json().and_then(|bytes| record::write(store, &result.id, &Verification::key(&result.id), &bytes))
+            result.to_json().and_then(|bytes| records::write(store, &result.id, &Verification::key(&result.id), &bytes))
         }
     };
     let written = match written {
@@ -355,14 +361,14 @@ async fn sweep(stores: Vec<Arc<dyn Store>>) {
     }
 }
 
-fn print(reports: &[Report]) -> Result<()> {
+fn print(reports: &[VerifyReport]) -> Result<()> {
     let text = serde_json::to_string_pretty(reports)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
     stdout::print(text + "\n")
 }
 
-fn conclude(mut reports: Vec<Report>, all: bool, several: bool, unread: Option<Error>) -> Result<()> {
-    let damaged: Vec<&Report> = reports.iter().filter(|report| !report.damage.is_empty()).collect();
+fn outcome(mut reports: Vec<VerifyReport>, all: bool, several: bool, unread: Option<Error>) -> Result<()> {
+    let damaged: Vec<&VerifyReport> = reports.iter().filter(|report| !report.damage.is_empty()).collect();
     let (total, what) = (reports.len(), if several { "copies" } else { "backups" });
     let failed = reports.iter().position(|report| report.error.is_some());
     if let Some(error) = unread {

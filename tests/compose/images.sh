@@ -1,32 +1,21 @@
 # shellcheck shell=bash
-# Base images and the images of other services, for where no registry is reached.
+# Base images and the images of other services, made without a registry.
 
 make_base_images() {
-    local base=$cache/debian-trixie-slim-1.tar made
-    if ! [ -f "$base" ]; then
-        echo "test-compose: unpacking Debian 13 into $base"
-        made=$(mktemp "$cache/.debian.XXXXXX")
-        # What Debian's own slim images leave out.
-        mmdebstrap --quiet --variant=minbase --format=tar --dpkgopt='path-exclude=/usr/share/doc/*' \
-            --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*' \
-            --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-            --dpkgopt='path-exclude=/usr/share/lintian/*' trixie "$made"
-        mv "$made" "$base"
-    fi
-    docker import "$base" debian-plain >/dev/null
-    # A proxy of this machine's network may have an authority of its own.
+    docker import "$(scripts/tool debian-image)" debian-plain >/dev/null
+    # A proxy of this machine's network may have a certificate authority of its own.
     mkdir -p "$scratch/authorities"
     cp /usr/local/share/ca-certificates/*.crt "$scratch/authorities/" 2>/dev/null || :
     printf 'FROM debian-plain\nCOPY . /usr/local/share/ca-certificates/\n' |
         docker build --quiet --tag debian:trixie-slim --file - "$scratch/authorities" >/dev/null
     docker build --quiet --tag postgres:17-alpine tests/compose/postgres >/dev/null
-    docker build --quiet --tag axllent/mailpit:v1.31.3 --build-context "aiosmtpd=$(scripts/aiosmtpd)" tests/compose/mailpit \
+    docker build --quiet --tag axllent/mailpit:v1.31.3 --build-context "aiosmtpd=$(scripts/tool aiosmtpd)" tests/compose/mailpit \
         >/dev/null
     docker build --quiet --tag chrislusf/seaweedfs:4.48 --file tests/compose/seaweedfs/Dockerfile \
-        "$(dirname "$(scripts/seaweedfs)")" >/dev/null
+        "$(dirname "$(scripts/tool weed)")" >/dev/null
 }
 
-# With DEB=FILE, that package takes the place of the stage that builds one.
+# With DEB=FILE, that package replaces the stage that builds one.
 use_package() {
     [ -n "${DEB:-}" ] || return 0
     mkdir -p "$scratch/built/package"

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""kubernetes.py FILE NAME [DOCKER-OPTION...]: runs the container of a CronJob as docker does, with its environment, arguments and security
-context, and checks on the way that its parts are what Kubernetes takes. FILE is one of examples/."""
+"""kubernetes.py FILE NAME [DOCKER-OPTION...]: runs the container of a CronJob by docker, with its environment, arguments and security
+context, and checks that Kubernetes has the fields that it uses. FILE is one of examples/."""
 
 import subprocess
 import sys
@@ -11,18 +11,18 @@ import yaml
 def only(what, given, *allowed):
     unknown = sorted(set(given) - set(allowed))
     if unknown:
-        sys.exit(f"{what}: Kubernetes knows no {', '.join(unknown)} here")
+        sys.exit(f"{what}: Kubernetes has no {', '.join(unknown)} here")
     return given
 
 
 def environment(source, documents):
     (kind, reference), = source.items()
     name = only(kind, reference, "name")["name"]
-    wanted = {"configMapRef": ("ConfigMap", "data"), "secretRef": ("Secret", "stringData")}[kind]
+    kind, field = {"configMapRef": ("ConfigMap", "data"), "secretRef": ("Secret", "stringData")}[kind]
     for document in documents:
-        if (document["kind"], document["metadata"]["name"]) == (wanted[0], name):
-            return document[wanted[1]]
-    sys.exit(f"there is no {wanted[0]} {name}")
+        if (document["kind"], document["metadata"]["name"]) == (kind, name):
+            return document[field]
+    sys.exit(f"there is no {kind} {name}")
 
 
 def container(job, documents):
@@ -37,7 +37,7 @@ def container(job, documents):
     one, = pod["containers"]
     only("the container", one, "name", "image", "args", "envFrom", "securityContext", "resources")
     rights = only("its securityContext", one["securityContext"], "allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities")
-    # OpenShift takes any number, and the group root.
+    # OpenShift assigns any user id, with the group root.
     options = ["--user", "1000660000:0", "--env", "KUBERNETES_SERVICE_HOST=10.0.0.1"]
     if rights["readOnlyRootFilesystem"]:
         options.append("--read-only")

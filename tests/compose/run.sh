@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How the chapters run commands, and what is kept of them.
+# Runs the commands of the chapters, and keeps their output.
 
 failed=0
 commands=0
@@ -8,8 +8,8 @@ chapter() { # chapter TITLE
     printf '\n== %s\n' "$*" | tee -a "$record"
 }
 
-# Runs a command in the project, and looks at its exit code (several with | between, or *) and at what it printed, which every PATTERN
-# must match.
+# Runs a command in the project, and checks its exit code (alternatives separated by |, or * for any) and its output, which
+# must match every PATTERN.
 run() { # run EXITS COMMAND [PATTERN...]
     local expected=$1 command=$2 status=0 verdict=passed output=$scratch/output pattern
     shift 2
@@ -17,10 +17,10 @@ run() { # run EXITS COMMAND [PATTERN...]
     bash -c "$command" >"$output" 2>&1 </dev/null || status=$?
     case "|$expected|" in
     "|*|" | *"|$status|"*) ;;
-    *) verdict="FAILED: the exit code should be $expected" ;;
+    *) verdict="FAILED: expected exit code $expected" ;;
     esac
     for pattern in "$@"; do
-        grep -Eq -- "$pattern" "$output" || verdict="FAILED: nothing it printed matches $pattern"
+        grep -Eq -- "$pattern" "$output" || verdict="FAILED: the output does not match $pattern"
     done
     [ "$verdict" = passed ] || failed=$((failed + 1))
     {
@@ -29,7 +29,7 @@ run() { # run EXITS COMMAND [PATTERN...]
     } | tee -a "$record"
 }
 
-# The first lines, and the last one of many.
+# The first lines of an output, and its last one.
 shorten() { # shorten FILE
     tr -d '\r' <"$1" | cut -c 1-160 | awk '
         NR <= 8 { print "    " $0 }
@@ -42,12 +42,12 @@ typed() { # typed EXITS COMMAND ANSWERS [PATTERN...]
     local expected=$1 command=$2 answers=$3
     shift 3
     printf '%b' "$answers" >"$scratch/answers"
-    # A person takes a moment, and stays at the terminal.
+    # A user needs some time, and stays at the terminal.
     run "$expected" "{ sleep 2; while read -r answer; do echo \"\$answer\"; sleep 1; done <$scratch/answers; } |
         script --quiet --return --command '$command' /dev/null" "$@"
 }
 
-# Waits until what a command prints matches a pattern.
+# Waits until the output of a command matches a pattern.
 await() { # await SECONDS COMMAND PATTERN
     local command=$2 pattern=$3 end=$((SECONDS + $1))
     until bash -c "$command" 2>&1 </dev/null | grep -Eq -- "$pattern"; do
@@ -67,7 +67,7 @@ sql() { # sql QUERY [DATABASE]
 }
 
 verdict() {
-    printf '\n== %s of %s commands did what they should (%s s); the images:\n' "$((commands - failed))" "$commands" \
+    printf '\n== %s of %s commands passed (%s s); the images:\n' "$((commands - failed))" "$commands" \
         "$((SECONDS - began))" | tee -a "$record"
     docker images --filter dangling=false --format '   {{.Repository}}:{{.Tag}} {{.Size}}' | sort | tee -a "$record"
     [ "$failed" = 0 ]

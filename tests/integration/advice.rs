@@ -20,7 +20,7 @@ const ADVICE: [&str; 10] = [
 /// The files that may give it, after a verify, a restore or the monitor found damaged bytes.
 const OF_DAMAGED_BYTES: [(&str, &str); 4] = [
     ("src/health/checks/stores.rs", "make a new backup"),
-    ("src/task/restore/archive.rs", "restore another"),
+    ("src/restore/archive.rs", "restore another"),
     ("src/task/verify.rs", "make a new backup"),
     ("systemd/pgcellar.catalog", "make a new backup"),
 ];

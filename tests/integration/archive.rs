@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use pgcellar::postgres::archive::{self, Compression, Contents, Format, Joiner, Malformed, TarReader};
-use pgcellar::postgres::script::{Kind, Script, ScriptScanner};
+use pgcellar::postgres::archive::{self, ArchiveCompression, ArchiveFormat, Contents, Malformed, Rechunker, TarReader};
+use pgcellar::postgres::script::{Script, ScriptScanner, ServerWide};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -89,7 +89,7 @@ fn walk(bytes: &[u8]) -> io::Result<Contents> {
 }
 
 fn join(mut from: impl Read, to: impl Write) -> Contents {
-    let mut joiner = Joiner::new(to);
+    let mut joiner = Rechunker::new(to);
     io::copy(&mut from, &mut joiner).expect("an archive");
     joiner.finish().expect("a whole archive").1
 }
@@ -123,7 +123,7 @@ fn a_rechunked_archive_restores_to_the_same_database() {
         let contents = join(dump.stdout.take().expect("piped"), File::create(&file).expect("a file"));
         assert!(dump.wait().expect("waited").success());
         check_sample(&server, &contents);
-        assert_eq!((contents.compression, contents.large_objects_with_data), (Compression::None, 3));
+        assert_eq!((contents.compression, contents.large_objects_with_data), (ArchiveCompression::None, 3));
         assert_eq!(walk(&fs::read(&file).expect("the file")).expect("whole"), contents);
 
         for (mode, arguments) in [("stdin", &[][..]), ("serial", &[]), ("parallel", &["-j", "2"])] {
@@ -176,7 +176,7 @@ fn archives_of_pg_dump_are_read() {
         assert_eq!(walk(&fs::read(server.path("stdout")).expect("the file")).expect("whole"), contents);
 
         let compressed = walk(&dump(&["-Fc"])).expect("whole");
-        assert_eq!(compressed.compression, Compression::Gzip);
+        assert_eq!(compressed.compression, ArchiveCompression::Gzip);
         assert_eq!(compressed.large_objects_with_data, 3);
         assert_eq!(walk(&dump(&["-Fc", "-Z0", "--inserts"])).expect("whole").table_data, contents.table_data);
         assert_eq!(walk(&dump(&["-Fc", "-Z0", "-a"])).expect("whole").table_data, contents.table_data);
@@ -203,7 +203,7 @@ fn tables_of_contents_of_directory_and_tar_are_read() {
         })
         .expect("whole");
         check_sample(&server, &contents);
-        assert_eq!((contents.format, contents.compression), (Format::Toc, Compression::Gzip));
+        assert_eq!((contents.format, contents.compression), (ArchiveFormat::Toc, ArchiveCompression::Gzip));
         assert_eq!(files.iter().filter(|file| folder.join(format!("{file}.gz")).exists()).count(), 5);
         assert_eq!(files.iter().filter(|file| file.starts_with("blobs") && folder.join(file).exists()).count(), 1);
 
@@ -241,7 +241,10 @@ fn plain_dumps_are_understood() {
         }
         let create = succeed(server.client(version, "pg_dump").args(["--create", "--clean", "sample"])).stdout;
         let kinds: Vec<_> = scan(&create).findings.iter().map(|finding| finding.kind).collect();
-        assert_eq!(kinds, [Kind::DropDatabase, Kind::CreateDatabase, Kind::Database, Kind::Connect]);
+        assert_eq!(
+            kinds,
+            [ServerWide::DropDatabase, ServerWide::CreateDatabase, ServerWide::Database, ServerWide::Connect]
+        );
     }
 }
 
@@ -344,7 +347,7 @@ fn damaged_corpus_is_survived() {
                 spoil(&mut script, at, to, *how, *byte);
             }
             scan(&script);
-            let mut joiner = Joiner::new(Vec::new());
+            let mut joiner = Rechunker::new(Vec::new());
             let joined = joiner.write_all(&archive).and_then(|()| joiner.finish());
             match walk(&archive) {
                 Ok(contents) => {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pgcellar::catalogue::drill::{Drill, Outcome, archive_sha256};
+use pgcellar::catalogue::records::drill::{DrillOutcome, DrillRecord, archive_sha256};
 use serde_json::{Value, json};
 
 use crate::common::compare::assert_same;
@@ -210,16 +210,16 @@ fn a_passed_drill_is_listed_and_keeps_its_backup() {
     let folder = cellar.backup_dir();
     let prove = |id: &str, result| {
         let text = fs::read_to_string(folder.join(format!("{id}.manifest.json"))).unwrap();
-        let mut drill: Drill = serde_json::from_str(include_str!("../golden/drill.json")).unwrap();
+        let mut drill: DrillRecord = serde_json::from_str(include_str!("../golden/drill.json")).unwrap();
         id.clone_into(&mut drill.id);
         drill.archive_sha256 = archive_sha256(&serde_json::from_str(&text).unwrap());
         drill.result = result;
-        fs::write(folder.join(Drill::key(id)), drill.to_json().unwrap()).unwrap();
+        fs::write(folder.join(DrillRecord::key(id)), drill.to_json().unwrap()).unwrap();
     };
     let ids: Vec<String> = [2000, 1000, 900, 10].map(|hours| forged::add(&folder, "shop", hours)).to_vec();
-    prove(&ids[0], Outcome::Passed);
-    prove(&ids[1], Outcome::Passed);
-    prove(&ids[2], Outcome::Failed);
+    prove(&ids[0], DrillOutcome::Passed);
+    prove(&ids[1], DrillOutcome::Passed);
+    prove(&ids[2], DrillOutcome::Failed);
     let proven: Vec<Value> = cellar.list().iter().map(|backup| backup["proven"].clone()).collect();
     assert_eq!(proven, [true, true, false, false].map(Value::from));
     let listed = cellar.run(["list"]).succeeds();
@@ -230,11 +230,11 @@ fn a_passed_drill_is_listed_and_keeps_its_backup() {
     let left: Vec<Value> = cellar.list().iter().map(|backup| backup["id"].clone()).collect();
     assert_eq!(left[0], json!(ids[1]));
     assert!(left.len() < 1 + since.len() + 1 && !left.contains(&json!(ids[2])), "{left:?}");
-    assert!(!folder.join(Drill::key(&ids[0])).exists() && folder.join(Drill::key(&ids[1])).exists());
+    assert!(!folder.join(DrillRecord::key(&ids[0])).exists() && folder.join(DrillRecord::key(&ids[1])).exists());
     let report = cellar.run(["monitor", "report", "--format", "json"]).succeeds().json();
     assert_eq!(report["databases"][0]["newest_proven"], json!(ids[1]));
     assert!(report["databases"][0]["recovery_seconds"].as_f64() > Some(0.0), "{report}");
-    prove(&ids[3], Outcome::Failed);
+    prove(&ids[3], DrillOutcome::Failed);
     let checked = cellar.run(["monitor", "check"]).env("DB_NAME", "shop").finish();
     assert_eq!(checked.code(), Some(2));
     assert!(checked.stdout.contains("the last drill of 'shop' failed"), "{checked}");

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Output;
 
 use pgcellar::cli::Cli;
-use pgcellar::environment;
+use pgcellar::config::variables;
 
 use crate::common::pgcellar::PROGRAM;
 use crate::common::process::{new_folder, plain};
@@ -45,7 +45,7 @@ fn environment(file: &str) -> BTreeSet<String> {
 #[test]
 fn every_setting_of_env_reaches_the_container() {
     let declared = Cli::variables();
-    let known: BTreeSet<&str> = environment::known(&declared)
+    let known: BTreeSet<&str> = variables::known(&declared)
         .into_iter()
         .filter(|name| !ELSEWHERE.contains(name))
         // Files are named where they are mounted: compose.secrets.yaml has those of secrets.
@@ -56,7 +56,7 @@ fn every_setting_of_env_reaches_the_container() {
     let passed: BTreeSet<&str> = production.iter().map(String::as_str).filter(|name| !name.starts_with('#')).collect();
     assert_eq!(passed, known);
     for file in ["compose.dev.yaml", "compose.secrets.yaml"] {
-        let known = environment::known(&declared);
+        let known = variables::known(&declared);
         let strange: Vec<String> = environment(file)
             .into_iter()
             .filter(|name| !name.starts_with('#') && !known.contains(name.as_str()))

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use pgcellar::catalogue::comparison::Comparison;
-use pgcellar::catalogue::fingerprint::{Fingerprints, Pieces, Quoted, SequenceFingerprint, TableFingerprint};
+use pgcellar::fingerprint::compare::Comparison;
+use pgcellar::fingerprint::{Fingerprints, LongRow, Quoted, SequenceFingerprint, TableFingerprint};
 
 use crate::common::cluster::quote_identifier;
 use crate::common::fingerprints::{compare_live, read_live};
@@ -64,7 +64,7 @@ fn dumped(database: &Database<'_>) -> Fingerprints {
     assert!(child.wait().unwrap().success());
     let objects = database.sql("SELECT oid, encode(lo_get(oid), 'hex') FROM pg_largeobject_metadata ORDER BY oid DESC");
     for (oid, hex) in objects.lines().map(|line| line.split_once('|').unwrap()) {
-        let mut contents = Pieces::default();
+        let mut contents = LongRow::default();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         contents.push(&hex.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>());
         fingerprints.large_objects.add(oid.parse().unwrap(), &contents);

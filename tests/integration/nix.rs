@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::{Arg, Command, CommandFactory};
 use pgcellar::calendar::tasks::TASKS;
 use pgcellar::cli::Cli;
-use pgcellar::environment::{CREDENTIALS, PREFIXES, SECRETS, SYSTEMD};
+use pgcellar::config::variables::{CREDENTIALS, PREFIXES, SECRETS, SYSTEMD};
 use pgcellar::host::unit;
 use serde_json::{Value, json};
 

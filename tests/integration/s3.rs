@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use pgcellar::catalogue::publish::publish;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
 use pgcellar::store::s3::S3Store;
 use pgcellar::store::{Store, Upload};
-use pgcellar::task::publish::publish;
 use tokio::runtime::Runtime;
 
 use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
@@ -580,7 +580,8 @@ fn only_our_own_keys_are_listed() {
         wait(client.put_object().bucket(&bucket).key(*key).body(body).send()).unwrap();
     }
     let store = open(&server.settings(&bucket));
-    let keys = |entries: Vec<pgcellar::store::Entry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+    let keys =
+        |entries: Vec<pgcellar::store::StoreEntry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
     let odd = odd.strip_prefix("database-backups/").unwrap();
     assert_eq!(keys(store.list().unwrap()), [odd]);
     assert_eq!(get(&store, odd).unwrap(), b"x");
@@ -648,7 +649,7 @@ fn objects_are_stored_as_the_settings_say() {
     let faulty = FaultyBucket::new(|_| Fault::None);
     let mut settings = settings(&faulty.proxy.endpoint(), &faulty.bucket, OWNER);
     settings.storage_class = Some("STANDARD_IA".to_owned());
-    settings.encryption = Some(pgcellar::config::Encryption::Kms(Some("key-1".to_owned())));
+    settings.encryption = Some(pgcellar::config::ServerSideEncryption::Kms(Some("key-1".to_owned())));
     let store = open(&settings);
     // Whether this server can encrypt does not matter here.
     for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {

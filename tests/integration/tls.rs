@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use pgcellar::config::secret::Secret;
 use pgcellar::config::{Connection, Host, SslMode, Tls};
 use pgcellar::postgres::client::connect;
-use pgcellar::secret::Secret;
 
 use crate::common::cluster::{Cluster, PASSWORD, SUPERUSER};
 use crate::common::pgcellar::{Cellar, exit};

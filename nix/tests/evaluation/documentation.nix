@@ -51,7 +51,8 @@ let
     + lib.optionalString (option ? example) (block "Example" option.example);
 in
 builtins.deepSeq (map (option: option.name) described) (
-  "# Options of the NixOS module\n\n"
+  "<!-- written by scripts/test-nix with PGCELLAR_WRITE_GOLDEN=1, from the options' own declarations -->\n\n"
+  + "# Options of the NixOS module\n\n"
   + "An option without a default is `null`: not set. `settings` also takes variables of the libraries, such as `HTTPS_PROXY`.\n\n"
   + lib.trim (lib.concatMapStrings entry page)
   + "\n"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Properties of a database, which `pg_dump` without `--create` leaves out (`pg_database`, `pg_db_role_setting`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Properties {
+pub struct DatabaseProperties {
     /// Owner.
     pub owner: String,
     /// Encoding, by the server's name.
@@ -34,17 +34,17 @@ pub struct Properties {
     /// Security labels.
     pub security_labels: Vec<SecurityLabel>,
     /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
-    pub settings: Vec<Setting>,
+    pub settings: Vec<ParameterSetting>,
     /// The parameters by which a session of this database computes values, whether the database or the server sets them:
     /// `TimeZone`, `DateStyle` … Backups of version 0.1.0 have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub session_parameters: BTreeMap<String, String>,
 }
 
-impl Properties {
+impl DatabaseProperties {
     /// Of a database of which nothing is known: each text is empty.
     pub fn unknown() -> Self {
-        Properties {
+        DatabaseProperties {
             owner: String::new(),
             encoding: String::new(),
             locale_provider: String::new(),
@@ -69,14 +69,14 @@ impl Properties {
     }
 
     /// These, and the defaults for what is not known.
-    pub fn complete(self, defaults: Properties) -> Self {
+    pub fn complete(self, defaults: DatabaseProperties) -> Self {
         let known = |ours: String, default: String| if ours.is_empty() { default } else { ours };
         // A locale is meant for its provider: either both are known or neither.
         let (locale_provider, locale, icu_rules) = match self.locale_provider.is_empty() {
             true => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
             false => (self.locale_provider, self.locale, self.icu_rules),
         };
-        Properties {
+        DatabaseProperties {
             owner: known(self.owner, defaults.owner),
             encoding: known(self.encoding, defaults.encoding),
             locale_provider,
@@ -102,7 +102,7 @@ pub struct SecurityLabel {
 
 /// A configuration parameter set for the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
+pub struct ParameterSetting {
     /// Role it is set for; none means every role.
     pub role: Option<String>,
     /// Parameter.

@@ -14,7 +14,7 @@ use crate::config::Within;
 
 /// What keeps a backup of those that the rules go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptBy {
     /// It is young enough.
     ByAge,
     /// It was, before this gap.
@@ -22,7 +22,7 @@ pub enum Kept {
 }
 
 /// What a rule of age keeps of these, the newest of which comes first: as many of the first as there are results.
-pub fn kept(times: &[Timestamp], rule: &Within, zone: &TimeZone) -> Vec<Kept> {
+pub fn kept(times: &[Timestamp], rule: &Within, zone: &TimeZone) -> Vec<KeptBy> {
     let Some(newest) = times.first().copied() else { return Vec::new() };
     let since = |skipped: SignedDuration| {
         let moment = newest.checked_sub(skipped).unwrap_or(Timestamp::MIN);
@@ -34,8 +34,8 @@ pub fn kept(times: &[Timestamp], rule: &Within, zone: &TimeZone) -> Vec<Kept> {
     let (mut skipped, mut last, mut longest) = (SignedDuration::ZERO, None, SignedDuration::ZERO);
     for (at, time) in times.iter().enumerate() {
         match last {
-            _ if *time >= young => kept.push(Kept::ByAge),
-            Some(gap) if *time >= since(skipped) => kept.push(Kept::BeforeGap(gap)),
+            _ if *time >= young => kept.push(KeptBy::ByAge),
+            Some(gap) if *time >= since(skipped) => kept.push(KeptBy::BeforeGap(gap)),
             _ => break,
         }
         let Some(next) = times.get(at + 1) else { break };
@@ -63,7 +63,7 @@ mod tests {
         let newest: Timestamp = "2024-06-01T02:00:00Z".parse().unwrap();
         let times: Vec<Timestamp> = hours.iter().map(|hours| newest - SignedDuration::from_hours(*hours)).collect();
         let kept = kept(&times, &Within { days, ..Within::default() }, &TimeZone::UTC);
-        let by_age = kept.iter().filter(|kept| **kept == Kept::ByAge).count();
+        let by_age = kept.iter().filter(|kept| **kept == KeptBy::ByAge).count();
         (by_age, kept.len() - by_age)
     }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Period;
 use crate::catalogue::Status;
 use crate::config::Within;
-use crate::health::words::span;
+use crate::format::span;
 
 /// Why a backup stays or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use super::*;
 
 const BERLIN: &str = "Europe/Berlin";
 
-fn facts<'a>(id: &'a str, started: &str) -> Facts<'a> {
+fn facts<'a>(id: &'a str, started: &str) -> RetentionFacts<'a> {
     let started = started.parse().unwrap();
-    Facts {
+    RetentionFacts {
         id,
         started,
         status: Status::Good,
@@ -20,21 +20,21 @@ fn facts<'a>(id: &'a str, started: &str) -> Facts<'a> {
 }
 
 /// Good backups that began at these times, and the same texts as their ids.
-fn backups<'a>(times: &[&'a str]) -> Vec<Facts<'a>> {
+fn backups<'a>(times: &[&'a str]) -> Vec<RetentionFacts<'a>> {
     times.iter().map(|time| facts(time, time)).collect()
 }
 
-fn with<'a>(mut facts: Facts<'a>, change: impl FnOnce(&mut Facts<'a>)) -> Facts<'a> {
+fn with<'a>(mut facts: RetentionFacts<'a>, change: impl FnOnce(&mut RetentionFacts<'a>)) -> RetentionFacts<'a> {
     change(&mut facts);
     facts
 }
 
-fn decide_in(backups: &[Facts<'_>], policy: &Policy, zone: &str) -> Vec<Decision> {
+fn decide_in(backups: &[RetentionFacts<'_>], policy: &Policy, zone: &str) -> Vec<Decision> {
     decide(backups, policy, "2100-01-01T00:00:00Z".parse().unwrap(), &TimeZone::get(zone).unwrap())
 }
 
 /// Ids of those that something else keeps than a gap after them.
-fn kept<'a>(backups: &[Facts<'a>], policy: &Policy, zone: &str) -> Vec<&'a str> {
+fn kept<'a>(backups: &[RetentionFacts<'a>], policy: &Policy, zone: &str) -> Vec<&'a str> {
     let decisions = decide_in(backups, policy, zone);
     let is_kept = |decision: &Decision| {
         decision.keep && decision.reasons.iter().any(|reason| !matches!(reason, Reason::BeforeGap(_)))
@@ -43,7 +43,7 @@ fn kept<'a>(backups: &[Facts<'a>], policy: &Policy, zone: &str) -> Vec<&'a str> 
 }
 
 /// Two old ones, the newest, and one between, so that there is no gap that anything stays for.
-fn two_expired() -> Vec<Facts<'static>> {
+fn two_expired() -> Vec<RetentionFacts<'static>> {
     backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-10T02:00:00Z", "2024-01-06T02:00:00Z"])
 }
 
@@ -248,7 +248,7 @@ fn durations_go_by_the_calendar() {
 fn several_backups_in_one_second_are_told_apart() {
     let times = ["2024-01-01T02:00:00.1Z", "2024-01-01T02:00:00.2Z", "2024-01-01T02:00:00.9Z"];
     assert_eq!(kept(&backups(&times), &Policy { last: 2, ..Policy::default() }, "UTC"), times[1..]);
-    let same: Vec<Facts<'_>> = ["a", "b", "c"].iter().map(|id| facts(id, times[0])).collect();
+    let same: Vec<RetentionFacts<'_>> = ["a", "b", "c"].iter().map(|id| facts(id, times[0])).collect();
     assert_eq!(kept(&same, &Policy { last: 1, ..Policy::default() }, "UTC"), ["c"]);
 }
 
@@ -327,9 +327,9 @@ const NAMES: [&str; 41] = [
     "38", "39", "40",
 ];
 
-fn shelf(drawn: &[Drawn]) -> Vec<Facts<'static>> {
+fn shelf(drawn: &[Drawn]) -> Vec<RetentionFacts<'static>> {
     let begin: Timestamp = "2023-01-01T00:00:00Z".parse().unwrap();
-    let facts = |(backup, id): (&Drawn, &&'static str)| Facts {
+    let facts = |(backup, id): (&Drawn, &&'static str)| RetentionFacts {
         id,
         started: begin + jiff::SignedDuration::from_mins(backup.minute),
         status: backup.status,
@@ -344,16 +344,16 @@ fn shelf(drawn: &[Drawn]) -> Vec<Facts<'static>> {
 }
 
 /// Whether a rule names a good backup, told from the words of the rule alone: backup by backup, in no order.
-fn named(at: usize, all: &[Facts<'_>], policy: &Policy, zone: &TimeZone) -> bool {
-    let good: Vec<&Facts<'_>> = all.iter().filter(|other| is_good(other.status)).collect();
+fn named(at: usize, all: &[RetentionFacts<'_>], policy: &Policy, zone: &TimeZone) -> bool {
+    let good: Vec<&RetentionFacts<'_>> = all.iter().filter(|other| is_good(other.status)).collect();
     let this = &all[at];
-    let age = |facts: &Facts<'_>| (facts.started, facts.id.to_owned());
-    let newer = |other: &&&Facts<'_>| age(other) > age(this);
+    let age = |facts: &RetentionFacts<'_>| (facts.started, facts.id.to_owned());
+    let newer = |other: &&&RetentionFacts<'_>| age(other) > age(this);
     let newest = good.iter().map(|other| other.started).max().unwrap();
     let is_young =
         |within: Within| within != Within::default() && this.started >= period::before(newest, &within, zone);
     let of_period = |period: Period, number: u32| {
-        let within = |facts: &Facts<'_>| period.of(facts.started, zone);
+        let within = |facts: &RetentionFacts<'_>| period.of(facts.started, zone);
         let mut later: Vec<_> = good.iter().filter(newer).map(|other| within(other)).collect();
         let is_newest = !later.contains(&within(this));
         later.sort_unstable();
@@ -444,7 +444,7 @@ proptest! {
         let now = "2025-01-01T00:00:00Z".parse().unwrap();
         let all = shelf(&drawn);
         let decisions = decide(&all, &policy, now, &zone);
-        let other: Vec<Facts<'_>> = shuffled.iter().map(|at| all[*at].clone()).collect();
+        let other: Vec<RetentionFacts<'_>> = shuffled.iter().map(|at| all[*at].clone()).collect();
         for (at, decision) in shuffled.iter().zip(decide(&other, &policy, now, &zone)) {
             prop_assert_eq!(&decisions[*at], &decision);
         }
@@ -457,7 +457,7 @@ proptest! {
     ) {
         let now = "2100-01-01T00:00:00Z".parse().unwrap();
         let all = shelf(&drawn);
-        let rest: Vec<Facts<'_>> =
+        let rest: Vec<RetentionFacts<'_>> =
             all.iter().zip(decide(&all, &policy, now, &zone)).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts.clone()).collect();
         prop_assert!(decide(&rest, &policy, now, &zone).iter().all(|decision| decision.keep));
     }
@@ -485,7 +485,7 @@ fn the_newest_proven_one_stays() {
 
 #[test]
 fn the_newest_verified_one_stays_until_a_newer_one_is_verified() {
-    let verified = |facts: Facts<'static>| with(facts, |facts| facts.status = Status::Verified);
+    let verified = |facts: RetentionFacts<'static>| with(facts, |facts| facts.status = Status::Verified);
     let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-03T02:00:00Z"]);
     all[0] = verified(all[0].clone());
     let last = Policy { last: 1, ..Policy::default() };
@@ -504,7 +504,7 @@ fn the_newest_verified_one_stays_until_a_newer_one_is_verified() {
 fn the_last_one_from_before_the_database_was_emptied_stays() {
     let full = Fill { tables: Some(2), rows: Some(200) };
     let times: Vec<String> = (1..=30).map(|day| format!("2024-01-{day:02}T02:00:00Z")).collect();
-    let mut all: Vec<Facts<'_>> = times.iter().map(|time| facts(time, time)).collect();
+    let mut all: Vec<RetentionFacts<'_>> = times.iter().map(|time| facts(time, time)).collect();
     for (at, facts) in all.iter_mut().enumerate() {
         facts.fill = if at < 10 { full } else { Fill { tables: Some(0), rows: Some(0) } };
     }
@@ -514,7 +514,7 @@ fn the_last_one_from_before_the_database_was_emptied_stays() {
     assert_eq!(decisions[10].reasons, [Reason::FirstEmptied]);
     assert_eq!(decisions[11].reasons, [Reason::Expired]);
     // Night after night, as they are removed.
-    let mut left: Vec<Facts<'_>> = Vec::new();
+    let mut left: Vec<RetentionFacts<'_>> = Vec::new();
     for facts in &all {
         left.push(facts.clone());
         let decisions = decide_in(&left, &days(7), "UTC");
@@ -548,9 +548,9 @@ fn a_newcomer_after_a_gap_removes_no_more_than_the_run_before_would_have() {
 }
 
 /// Backups that began so many hours before the first one, as the rules of age alone leave them.
-fn at_hours(hours: &[i64]) -> Vec<Facts<'static>> {
+fn at_hours(hours: &[i64]) -> Vec<RetentionFacts<'static>> {
     let newest: Timestamp = "2024-06-01T02:00:00Z".parse().unwrap();
-    let facts = |(hours, id): (&i64, &&'static str)| Facts {
+    let facts = |(hours, id): (&i64, &&'static str)| RetentionFacts {
         started: newest - jiff::SignedDuration::from_hours(*hours),
         ..self::facts(id, "2024-06-01T02:00:00Z")
     };
@@ -586,13 +586,13 @@ proptest! {
     fn what_stays_does_not_grow(step in 1..72_i64, keep in 7..15_u32, gaps in prop::collection::vec(0..2000_i64, 1..6)) {
         // Runs of backups with gaps between, and retention after each.
         let mut clock: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
-        let mut left: Vec<Facts<'static>> = Vec::new();
+        let mut left: Vec<RetentionFacts<'static>> = Vec::new();
         let most = usize::try_from(i64::from(keep) * 24 / step + 1).unwrap();
         for gap in gaps {
             clock += jiff::SignedDuration::from_hours(gap);
             for _ in 0..=most {
                 clock += jiff::SignedDuration::from_hours(step);
-                left.push(Facts { started: clock, ..facts("same", "2024-01-01T00:00:00Z") });
+                left.push(RetentionFacts { started: clock, ..facts("same", "2024-01-01T00:00:00Z") });
                 let decisions = decide(&left, &days(keep), clock, &TimeZone::UTC);
                 left = left.into_iter().zip(decisions).filter(|(_, decision)| decision.keep).map(|(facts, _)| facts).collect();
                 prop_assert!(left.len() <= most + 2, "{} of {}", left.len(), most);

@@ -5,16 +5,16 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::{MaxAge, MonitorSettings};
+use crate::format::{bytes, count, quoted, some, span, time};
 use crate::health::checks::finding;
-use crate::health::facts::{Backup, Expected, Facts, State};
-use crate::health::protection::{Protection, is_from_future};
-use crate::health::words::{bytes, count, quoted, some, span, time};
+use crate::health::coverage::{Coverage, is_from_future};
+use crate::health::facts::{BackupFacts, ExpectedDatabase, Facts, State};
 use crate::health::{Finding, Level};
 
 /// How many names a finding shows.
 const SHOWN: usize = 3;
 
-pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     // Of stores that cannot be read nothing is known; that itself is a finding.
     if facts.stores.iter().all(|store| store.contents.is_err()) {
         return Vec::new();
@@ -44,7 +44,7 @@ pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &Monito
     findings
 }
 
-fn recent(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
+fn recent(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -> Option<Finding> {
     let Some(newest) = protection.newest(facts.now) else { return none(facts, protection, expected) };
     let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
     let limit = facts.schedule.recent;
@@ -65,13 +65,14 @@ fn recent(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Op
             span(limit),
             facts.schedule.because
         ),
-        look(facts),
+        advice(facts),
     ))
 }
 
 /// The newest backup, where it is as recent as one has to be and lacks the rows of some tables only.
-fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
-    let usable = |backup: &&Backup| !matches!(backup.state, State::Damaged(_)) && !is_from_future(backup, facts.now);
+fn incomplete(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
+    let usable =
+        |backup: &&BackupFacts| !matches!(backup.state, State::Damaged(_)) && !is_from_future(backup, facts.now);
     let newest = protection.backups.iter().rev().map(|kept| kept.backup).find(usable)?;
     let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
     (newest.state == State::Partial && newest.rewritten_tables > 0 && age <= facts.schedule.recent).then(|| {
@@ -98,13 +99,13 @@ fn incomplete(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
 }
 
 /// What to do where a backup is missing.
-fn look(facts: &Facts) -> String {
+fn advice(facts: &Facts) -> String {
     let (instance, place) = (&facts.instance, &facts.surroundings);
     let log = place.log(&format!("pgcellar-backup@{instance}"));
     format!("run {}; {log} tells how the last run ended", place.call(instance, "backup"))
 }
 
-fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Option<Finding> {
+fn none(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -> Option<Finding> {
     let name = quoted(protection.database);
     let has_failed = || facts.units.iter().any(|unit| unit.is_failure_of("backup"));
     if facts.schedule.is_off
@@ -113,7 +114,7 @@ fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Opti
         && !has_failed()
     {
         let message = format!("there is no backup of {name} yet, and none begins by itself: BACKUP_SCHEDULE is off");
-        return Some(finding(Level::Warning, "no_backup", protection.database, message, look(facts)));
+        return Some(finding(Level::Warning, "no_backup", protection.database, message, advice(facts)));
     }
     if let Some(due) = expected.first_due
         && protection.backups.is_empty()
@@ -142,10 +143,10 @@ fn none(facts: &Facts, protection: &Protection<'_>, expected: &Expected) -> Opti
         (damaged, partial) => format!(" ({damaged} damaged, {partial} without all data)"),
     };
     let message = format!("there is no good backup of {name}{others}");
-    Some(finding(Level::Critical, "no_backup", protection.database, message, look(facts)))
+    Some(finding(Level::Critical, "no_backup", protection.database, message, advice(facts)))
 }
 
-fn few(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+fn few(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let number = protection.good(facts.now).count();
     // None at all is another finding.
     (number > 0 && (number as u64) < settings.min_backups).then(|| {
@@ -164,9 +165,9 @@ fn few(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -
     })
 }
 
-fn large(protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+fn large(protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let limit = settings.max_bytes?;
-    let large: Vec<&Backup> =
+    let large: Vec<&BackupFacts> =
         protection.backups.iter().map(|kept| kept.backup).filter(|backup| backup.bytes > limit).collect();
     let newest = large.last()?;
     let others = match large.len() {
@@ -182,7 +183,7 @@ fn large(protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Find
     ))
 }
 
-fn old(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+fn old(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let MaxAge::Days(days) = settings.max_age else { return None };
     let limit = SignedDuration::from_hours(24 * i64::from(days));
     // Retention never takes the last good one, nor the last that a verify or a drill has read whole, nor what tells that
@@ -191,9 +192,9 @@ fn old(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -
     let verified = protection.good(facts.now).rfind(|backup| backup.verified.is_some());
     let proven = protection.proven().map(|(backup, _)| backup);
     let kept = [newest, verified, proven, emptied.map(|found| found.before), emptied.map(|found| found.first)];
-    let is_kept = |backup: &Backup| kept.iter().flatten().any(|kept| kept.id == backup.id);
-    let old = |backup: &&Backup| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
-    let old: Vec<&Backup> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
+    let is_kept = |backup: &BackupFacts| kept.iter().flatten().any(|kept| kept.id == backup.id);
+    let old = |backup: &&BackupFacts| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
+    let old: Vec<&BackupFacts> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
     let oldest = old.first()?;
     Some(finding(
         Level::Warning,
@@ -237,9 +238,9 @@ fn overdue(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     each.collect()
 }
 
-fn clock(facts: &Facts, protections: &[Protection<'_>]) -> Option<Finding> {
+fn clock(facts: &Facts, protections: &[Coverage<'_>]) -> Option<Finding> {
     let all = protections.iter().flat_map(|protection| &protection.backups).map(|kept| kept.backup);
-    let future: Vec<&Backup> = all.filter(|backup| is_from_future(backup, facts.now)).collect();
+    let future: Vec<&BackupFacts> = all.filter(|backup| is_from_future(backup, facts.now)).collect();
     let latest = future.iter().max_by_key(|backup| backup.started)?;
     Some(finding(
         Level::Warning,

@@ -2,18 +2,18 @@
 
 use jiff::SignedDuration;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::config::MonitorSettings;
+use crate::format::{quoted, span, time};
 use crate::health::checks::finding;
+use crate::health::coverage::Coverage;
 use crate::health::facts::{Facts, NotDrilled};
-use crate::health::protection::Protection;
-use crate::health::words::{quoted, span, time};
 use crate::health::{Finding, Level};
 
 /// How many times in a row a drill may be impossible.
 const TURNS: u32 = 2;
 
-pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     let each = protections.iter().flat_map(|protection| {
         let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
         failed(facts, protection).or(missing)
@@ -41,8 +41,8 @@ fn not_held(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
     })
 }
 
-fn failed(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
-    let (backup, drill) = protection.last_drill().filter(|(_, drill)| drill.result == Outcome::Failed)?;
+fn failed(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
+    let (backup, drill) = protection.last_drill().filter(|(_, drill)| drill.result == DrillOutcome::Failed)?;
     Some(finding(
         Level::Critical,
         "drill_failed",
@@ -61,7 +61,7 @@ fn failed(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
     ))
 }
 
-fn missing(facts: &Facts, protection: &Protection<'_>, settings: &MonitorSettings) -> Option<Finding> {
+fn missing(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let days = settings.drill_days?;
     let limit = SignedDuration::from_hours(24 * i64::from(days));
     let too_old = |at| facts.now.duration_since(at) > limit;

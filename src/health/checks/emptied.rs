@@ -1,19 +1,19 @@
 //! Databases whose backups have next to nothing of what they had.
 
 use crate::catalogue::emptied::Emptied;
+use crate::format::quoted;
 use crate::health::checks::finding;
+use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
-use crate::health::words::quoted;
 use crate::health::{Finding, Level};
 
 /// One finding for each database, until it is acknowledged or the rows are back.
-pub fn findings(facts: &Facts, protections: &[Protection<'_>]) -> Vec<Finding> {
+pub fn findings(facts: &Facts, protections: &[Coverage<'_>]) -> Vec<Finding> {
     let expected = protections.iter().filter(|protection| protection.expected.is_some());
     expected.filter_map(|protection| found(facts, protection)).collect()
 }
 
-fn found(facts: &Facts, protection: &Protection<'_>) -> Option<Finding> {
+fn found(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     let Emptied { before, first } = protection.emptied(facts.now)?;
     let newest = protection.newest(facts.now).filter(|newest| newest.id != first.id);
     let newest = newest.map(|newest| format!(", and {} now {}", newest.id, newest.fill.words()));

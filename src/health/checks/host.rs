@@ -1,9 +1,9 @@
 //! Checks of what backups need: the server, the schedule, timers, keys.
 
 use crate::catalogue::product::{Product, What};
+use crate::format::quoted;
 use crate::health::checks::finding;
-use crate::health::facts::{Facts, Mask, Server, Unit, UnitTrouble};
-use crate::health::words::quoted;
+use crate::health::facts::{Facts, Mask, ServerState, Unit, UnitTrouble};
 use crate::health::{Finding, Level, products};
 use crate::host::surroundings::Surroundings;
 
@@ -127,11 +127,11 @@ fn masked(name: &str, mask: &Mask) -> (Level, String, String) {
 
 fn server(facts: &Facts) -> Vec<Finding> {
     match &facts.server {
-        Server::NotAsked => Vec::new(),
-        Server::Unreachable(trouble) => {
+        ServerState::NotAsked => Vec::new(),
+        ServerState::Unreachable(trouble) => {
             vec![finding(Level::Warning, "server_unreachable", "", &trouble.message, &trouble.hint)]
         }
-        Server::Uncovered(names) => {
+        ServerState::Uncovered(names) => {
             let each = names.iter().map(|name| {
                 let (message, hint) = match facts.products.iter().find(|product| product.name == *name) {
                     Some(product) => {

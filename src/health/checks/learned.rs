@@ -1,10 +1,10 @@
 //! Sizes and durations that are far from what this database's last ones were.
 
 use crate::config::MonitorSettings;
+use crate::format::{bytes, quoted, span};
 use crate::health::checks::finding;
-use crate::health::facts::{Backup, Facts};
-use crate::health::protection::Protection;
-use crate::health::words::{bytes, quoted, span};
+use crate::health::coverage::Coverage;
+use crate::health::facts::{BackupFacts, Facts};
 use crate::health::{Finding, Level};
 
 /// How many earlier backups tell what is usual. When more than half of them are of a new kind, that is the usual.
@@ -34,13 +34,13 @@ struct Usual {
     spread: f64,
 }
 
-pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &MonitorSettings) -> Vec<Finding> {
+pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
     let Some(limit) = settings.max_deviation else { return Vec::new() };
     let mut findings = Vec::new();
     for protection in protections.iter().filter(|protection| protection.expected.is_some()) {
         let Some(newest) = protection.newest(facts.now) else { continue };
-        let alike = |backup: &&Backup| backup.kind == newest.kind && backup.id != newest.id;
-        let earlier: Vec<&Backup> = protection.good(facts.now).rev().filter(alike).take(HISTORY).collect();
+        let alike = |backup: &&BackupFacts| backup.kind == newest.kind && backup.id != newest.id;
+        let earlier: Vec<&BackupFacts> = protection.good(facts.now).rev().filter(alike).take(HISTORY).collect();
         if earlier.len() >= FEWEST {
             findings.extend(size(newest, &earlier, limit));
             findings.extend(duration(newest, &earlier, limit));
@@ -49,7 +49,7 @@ pub fn findings(facts: &Facts, protections: &[Protection<'_>], settings: &Monito
     findings
 }
 
-fn size(newest: &Backup, earlier: &[&Backup], limit: f64) -> Option<Finding> {
+fn size(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Finding> {
     let size = newest.bytes as f64;
     let usual = Usual::of(earlier.iter().map(|backup| backup.bytes as f64).collect(), LEAST_SIZE, LEAST_BYTES);
     let far = (size - usual.median) / usual.spread;
@@ -78,7 +78,7 @@ fn size(newest: &Backup, earlier: &[&Backup], limit: f64) -> Option<Finding> {
 }
 
 /// Quicker than usual is no reason to look: whoever dumps less has a smaller backup.
-fn duration(newest: &Backup, earlier: &[&Backup], limit: f64) -> Option<Finding> {
+fn duration(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Finding> {
     let seconds = newest.duration().as_secs_f64();
     let durations = earlier.iter().map(|backup| backup.duration().as_secs_f64()).collect();
     let usual = Usual::of(durations, LEAST_DURATION, LEAST_SECONDS);

@@ -1,8 +1,8 @@
 //! The checks: facts and thresholds in, findings out. Nothing here knows a clock, a disk or a network.
 
 use crate::config::MonitorSettings;
+use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
 use crate::health::{Finding, Level};
 
 mod databases;
@@ -34,7 +34,7 @@ const ORDER: &[&str] = &[
 
 /// Everything that is found, the worst first.
 pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
-    let protections = Protection::all(facts);
+    let protections = Coverage::all(facts);
     let mut findings = stores::findings(facts, settings);
     findings.extend(databases::findings(facts, &protections, settings));
     findings.extend(drills::findings(facts, &protections, settings));

@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 
 use crate::config::{MinFree, MonitorSettings};
+use crate::format::{bytes, count, quoted, some, span};
 use crate::health::checks::finding;
-use crate::health::facts::{Backup, Contents, Disk, Facts, Mixed, State, StoreFacts};
-use crate::health::protection::Protection;
-use crate::health::words::{bytes, count, quoted, some, span};
+use crate::health::coverage::Coverage;
+use crate::health::facts::{BackupFacts, Disk, Facts, Mixed, State, StoreContents, StoreFacts};
 use crate::health::{Finding, Level};
 
 /// How long what is not whole may belong to a run that goes on.
@@ -66,7 +66,7 @@ fn in_memory(facts: &Facts, disk: Disk) -> Option<Finding> {
     Some(finding(level, "in_memory", store.name, message, "set BACKUP_DIR to a folder on a disk"))
 }
 
-fn unusable(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
+fn unusable(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
     let (_, why) = contents.unusable.first()?;
     let keys: Vec<&str> = contents.unusable.iter().map(|(key, _)| key.as_str()).collect();
     Some(finding(
@@ -81,7 +81,7 @@ fn unusable(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
     ))
 }
 
-fn unread_results(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
+fn unread_results(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
     let (id, why) = contents.unread_results.first()?;
     let ids: Vec<&str> = contents.unread_results.iter().map(|(id, _)| id.as_str()).collect();
     Some(finding(
@@ -98,7 +98,7 @@ fn unread_results(store: &StoreFacts, contents: &Contents) -> Option<Finding> {
     ))
 }
 
-fn debris(facts: &Facts, store: &StoreFacts, contents: &Contents) -> Option<Finding> {
+fn debris(facts: &Facts, store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
     let old = |(_, _, modified): &&(String, u64, _)| facts.now.duration_since(*modified) > DEBRIS_AGE;
     let old: Vec<_> = contents.debris.iter().filter(old).collect();
     let keys: Vec<&str> = old.iter().map(|(key, _, _)| key.as_str()).collect();
@@ -122,8 +122,8 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &Contents) -> Option<Find
 }
 
 /// One finding for each database: a disk that loses files loses many.
-fn damaged(store: &StoreFacts, contents: &Contents) -> Vec<Finding> {
-    let mut found: std::collections::BTreeMap<&str, Vec<(&Backup, &str)>> = std::collections::BTreeMap::new();
+fn damaged(store: &StoreFacts, contents: &StoreContents) -> Vec<Finding> {
+    let mut found: std::collections::BTreeMap<&str, Vec<(&BackupFacts, &str)>> = std::collections::BTreeMap::new();
     for backup in &contents.backups {
         if let State::Damaged(damage) = &backup.state {
             let first = damage.first().map_or("its last verify failed", String::as_str);
@@ -152,22 +152,22 @@ fn behind(facts: &Facts) -> Vec<Finding> {
     let [first, others @ ..] = facts.stores.as_slice() else { return Vec::new() };
     let mut findings = Vec::new();
     for store in others.iter().filter(|store| store.contents.is_ok()) {
-        for protection in Protection::all(facts) {
+        for protection in Coverage::all(facts) {
             findings.extend(behind_in(facts, first, store, &protection));
         }
     }
     findings
 }
 
-fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: &Protection<'_>) -> Option<Finding> {
+fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: &Coverage<'_>) -> Option<Finding> {
     let database = protection.database;
-    let of = |store: &'_ StoreFacts| -> Vec<Backup> {
+    let of = |store: &'_ StoreFacts| -> Vec<BackupFacts> {
         store.backups().iter().filter(|backup| backup.database == database && backup.is_good()).cloned().collect()
     };
     let copied = of(store);
     let newest = copied.last().map(|backup| backup.started);
-    let had_time = |backup: &Backup| facts.now.duration_since(backup.ended) > COPYING;
-    let missing: Vec<Backup> = of(first)
+    let had_time = |backup: &BackupFacts| facts.now.duration_since(backup.ended) > COPYING;
+    let missing: Vec<BackupFacts> = of(first)
         .into_iter()
         .filter(|backup| newest.is_none_or(|newest| backup.started > newest) && had_time(backup))
         .collect();
@@ -240,9 +240,9 @@ pub fn least_free(disk: Disk, settings: &MonitorSettings) -> u64 {
 
 /// What the next run will write, guessed: of each database as much as the largest of its last backups, and a tenth more.
 fn next_run_bytes(facts: &Facts) -> u64 {
-    let expected = Protection::all(facts).into_iter().filter(|protection| protection.expected.is_some());
+    let expected = Coverage::all(facts).into_iter().filter(|protection| protection.expected.is_some());
     let largest =
-        |protection: &Protection<'_>| protection.good(facts.now).rev().take(LAST).map(|backup| backup.bytes).max();
+        |protection: &Coverage<'_>| protection.good(facts.now).rev().take(LAST).map(|backup| backup.bytes).max();
     let sum = expected.fold(0_u64, |sum, protection| sum.saturating_add(largest(&protection).unwrap_or(0)));
     sum.saturating_add(sum / 10)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
 use crate::catalogue::emptied::Fill;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::config::{MaxAge, MinFree};
 use crate::health::facts::{
-    Backup, Contents, Disk, Drill, Mask, Removal, Server, State, StoreFacts, Trouble, Unit, UnitTrouble, UnusableKey,
+    BackupFacts, Disk, DrillFacts, Mask, Removal, ServerState, State, StoreContents, StoreFacts, Trouble, Unit,
+    UnitTrouble, UnusableKey,
 };
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
@@ -40,11 +41,11 @@ fn trouble() -> Trouble {
     Trouble { message: "cannot read it: permission denied".to_owned(), hint: "let it be read".to_owned() }
 }
 
-fn with(backups: Vec<Backup>) -> Facts {
+fn with(backups: Vec<BackupFacts>) -> Facts {
     Facts { stores: vec![store("local", backups)], ..facts() }
 }
 
-fn contents(store: &mut StoreFacts) -> &mut Contents {
+fn contents(store: &mut StoreFacts) -> &mut StoreContents {
     store.contents.as_mut().unwrap()
 }
 
@@ -58,7 +59,7 @@ fn nothing_is_wrong_with_the_sample() {
 fn the_worst_level_is_the_verdict() {
     assert!(Level::Ok < Level::Unknown && Level::Unknown < Level::Warning && Level::Warning < Level::Critical);
     let mut facts = with(vec![backup("shop", 60)]);
-    facts.server = Server::Unreachable(trouble());
+    facts.server = ServerState::Unreachable(trouble());
     let findings = findings(&facts, &settings());
     assert_eq!(findings.iter().map(|finding| finding.check).collect::<Vec<_>>(), ["not_recent", "server_unreachable"]);
     assert_eq!(verdict(&findings), Level::Critical);
@@ -227,8 +228,8 @@ fn backups_from_the_future() {
 #[test]
 fn emptied_databases() {
     let fill = |tables, rows| Fill { tables: Some(tables), rows: Some(rows) };
-    let nights = |number: i64, at: &dyn Fn(i64) -> Fill| -> Vec<Backup> {
-        let made = |night: i64| Backup { fill: at(night), ..backup("shop", 10 + 24 * night) };
+    let nights = |number: i64, at: &dyn Fn(i64) -> Fill| -> Vec<BackupFacts> {
+        let made = |night: i64| BackupFacts { fill: at(night), ..backup("shop", 10 + 24 * night) };
         (0..number).rev().map(made).collect()
     };
     let mut emptied = nights(30, &|night| if night < 20 { fill(0, 0) } else { fill(2, 200) });
@@ -432,7 +433,7 @@ fn unusual_durations() {
 
 #[test]
 fn what_is_usual_follows_a_lasting_change() {
-    let mut backups: Vec<Backup> = (0..20).rev().map(|day| backup("shop", 10 + 24 * day)).collect();
+    let mut backups: Vec<BackupFacts> = (0..20).rev().map(|day| backup("shop", 10 + 24 * day)).collect();
     for backup in &mut backups[15..] {
         backup.bytes = 100 << 20;
     }
@@ -446,9 +447,9 @@ fn what_is_usual_follows_a_lasting_change() {
 #[test]
 fn the_server() {
     let asked = |server| Facts { server, ..facts() };
-    is_silent(&asked(Server::NotAsked), &settings());
-    finds(&asked(Server::Unreachable(trouble())), &settings(), Level::Warning, "server_unreachable", "");
-    finds(&asked(Server::Uncovered(vec!["new".to_owned()])), &settings(), Level::Warning, "not_covered", "new");
+    is_silent(&asked(ServerState::NotAsked), &settings());
+    finds(&asked(ServerState::Unreachable(trouble())), &settings(), Level::Warning, "server_unreachable", "");
+    finds(&asked(ServerState::Uncovered(vec!["new".to_owned()])), &settings(), Level::Warning, "not_covered", "new");
     let half_dropped = Facts { half_dropped: vec!["old".to_owned()], ..facts() };
     finds(&half_dropped, &settings(), Level::Warning, "half_dropped", "old");
 }
@@ -495,21 +496,21 @@ fn drills() {
     let drilled = |days: i64, result| {
         let mut backups = daily("shop");
         let at = now() - SignedDuration::from_hours(24 * days);
-        backups[1].drill = Some(Drill { at, result, restore_seconds: 60.0, seconds: 90.0, database_bytes: None });
+        backups[1].drill = Some(DrillFacts { at, result, restore_seconds: 60.0, seconds: 90.0, database_bytes: None });
         backups
     };
     let (ask, never) = (MonitorSettings { drill_days: Some(5), ..settings() }, settings());
-    for (days, result) in [(5, Outcome::Passed), (1, Outcome::Restored)] {
+    for (days, result) in [(5, DrillOutcome::Passed), (1, DrillOutcome::Restored)] {
         is_silent(&with(drilled(days, result)), &ask);
     }
-    finds(&with(drilled(6, Outcome::Passed)), &ask, Level::Warning, "no_drill", "shop");
-    is_silent(&with(drilled(6, Outcome::Passed)), &never);
+    finds(&with(drilled(6, DrillOutcome::Passed)), &ask, Level::Warning, "no_drill", "shop");
+    is_silent(&with(drilled(6, DrillOutcome::Passed)), &never);
     for settings in [&ask, &never] {
-        finds(&with(drilled(9, Outcome::Failed)), settings, Level::Critical, "drill_failed", "shop");
+        finds(&with(drilled(9, DrillOutcome::Failed)), settings, Level::Critical, "drill_failed", "shop");
     }
     // The last one counts, whichever backup and copy it was of.
-    let mut facts = with(drilled(3, Outcome::Failed));
-    facts.stores.push(store("s3", drilled(2, Outcome::Passed)));
+    let mut facts = with(drilled(3, DrillOutcome::Failed));
+    facts.stores.push(store("s3", drilled(2, DrillOutcome::Passed)));
     is_silent(&facts, &ask);
     // Where there was none, and time enough for one.
     finds(&with(daily("shop")), &ask, Level::Warning, "no_drill", "shop");

@@ -124,7 +124,7 @@ fn reports_come_in_the_morning() {
         let reported = last.map(|last| last.parse::<Zoned>().unwrap().timestamp());
         Notified { reported, ..Notified::default() }.is_report_due(period, &now.parse().unwrap())
     };
-    let (daily, weekly) = (Period::Daily, Period::Weekly);
+    let (daily, weekly) = (ReportPeriod::Daily, ReportPeriod::Weekly);
     // 2023-12-31 is a Sunday.
     let cases = [
         (None, daily, "2023-12-31T03:00[Europe/Berlin]", true),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::catalogue::drill::Outcome;
-use crate::health::facts::{Backup, Drill};
-use crate::health::protection::{Kept, Protection};
+use crate::catalogue::records::drill::DrillOutcome;
+use crate::format::{bytes, count, span, took};
+use crate::health::coverage::{Coverage, CoveredBackup};
+use crate::health::facts::{BackupFacts, DrillFacts};
 use crate::health::report::Overview;
 use crate::health::report::html::{dash, escaped, moment, name, table};
 use crate::health::report::plot::{Point, draw};
 use crate::health::report::text::in_all;
-use crate::health::words::{bytes, count, span, took};
 
 /// Databases that have plots.
 const PLOTTED: usize = 24;
@@ -22,11 +22,11 @@ const LISTED: usize = 10;
 /// The plots and tables.
 pub fn section(overview: &Overview<'_>) -> String {
     let zone = &overview.facts.zone;
-    let all: Vec<&Protection<'_>> =
+    let all: Vec<&Coverage<'_>> =
         overview.protections.iter().filter(|protection| !protection.backups.is_empty()).collect();
     let drawn = || all.iter().take(PLOTTED);
     let mut text: String = drawn().map(|protection| card(protection, zone)).collect();
-    let is_bad = |kept: &Kept<'_>| !kept.backup.is_good() || kept.drill.is_some_and(is_failed);
+    let is_bad = |kept: &CoveredBackup<'_>| !kept.backup.is_good() || kept.drill.is_some_and(is_failed);
     if drawn().flat_map(|protection| &protection.backups).any(is_bad) {
         text += "<p class=\"quiet\">A red dot is a backup that is damaged or does not have all data, or a drill that \
                  failed.</p>\n";
@@ -37,23 +37,24 @@ pub fn section(overview: &Overview<'_>) -> String {
     text
 }
 
-fn card(protection: &Protection<'_>, zone: &TimeZone) -> String {
-    let backups = |value: fn(&Backup) -> Option<f64>| -> Vec<Point> {
-        let point = |kept: &Kept<'_>| {
+fn card(protection: &Coverage<'_>, zone: &TimeZone) -> String {
+    let backups = |value: fn(&BackupFacts) -> Option<f64>| -> Vec<Point> {
+        let point = |kept: &CoveredBackup<'_>| {
             let good = kept.backup.is_good();
             value(kept.backup).map(|value| Point { at: kept.backup.started, value, good })
         };
         protection.backups.iter().filter_map(point).collect()
     };
-    let drills = |value: fn(&Drill) -> Option<f64>| -> Vec<Point> {
-        let point = |drill: &Drill| value(drill).map(|value| Point { at: drill.at, value, good: !is_failed(drill) });
+    let drills = |value: fn(&DrillFacts) -> Option<f64>| -> Vec<Point> {
+        let point =
+            |drill: &DrillFacts| value(drill).map(|value| Point { at: drill.at, value, good: !is_failed(drill) });
         let mut points: Vec<Point> = protection.backups.iter().filter_map(|kept| point(kept.drill?)).collect();
         points.sort_by_key(|point| point.at);
         points
     };
     let size = |value: f64| bytes(value as u64);
     let time = |value: f64| span(Duration::try_from_secs_f64(value).unwrap_or_default());
-    let timed = |backup: &Backup| (backup.ended > backup.started).then(|| backup.duration().as_secs_f64());
+    let timed = |backup: &BackupFacts| (backup.ended > backup.started).then(|| backup.duration().as_secs_f64());
     let title = |what: &str| format!("{what} of {}", escaped(protection.database));
     let draw = |what: &str, points: &[Point], words: &dyn Fn(f64) -> String| {
         let drawing = draw(points, zone, &title(what), words)?;
@@ -73,8 +74,8 @@ fn card(protection: &Protection<'_>, zone: &TimeZone) -> String {
     )
 }
 
-fn numbers(protection: &Protection<'_>, zone: &TimeZone) -> String {
-    let row = |kept: &Kept<'_>| {
+fn numbers(protection: &Coverage<'_>, zone: &TimeZone) -> String {
+    let row = |kept: &CoveredBackup<'_>| {
         let mut row = vec![name(&kept.backup.id), bytes(kept.backup.bytes), took(kept.backup)];
         row.extend(match kept.drill {
             Some(drill) => {
@@ -93,12 +94,12 @@ fn numbers(protection: &Protection<'_>, zone: &TimeZone) -> String {
     text
 }
 
-fn is_failed(drill: &Drill) -> bool {
-    drill.result == Outcome::Failed
+fn is_failed(drill: &DrillFacts) -> bool {
+    drill.result == DrillOutcome::Failed
 }
 
 /// What a drill came to, so that a failure is seen.
-pub fn result(drill: &Drill) -> String {
+pub fn result(drill: &DrillFacts) -> String {
     match is_failed(drill) {
         true => format!("<strong>{}</strong>", drill.result.name()),
         false => drill.result.name().to_owned(),

@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::format::{ago, bytes, count, day, span, time, took};
 use crate::health::Level;
+use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::StoreFacts;
-use crate::health::protection::{Kept, Protection};
 use crate::health::report::history;
 use crate::health::report::text::{class, in_all, numbers, recovery};
 use crate::health::report::{Overview, positive};
-use crate::health::words::{ago, bytes, count, day, span, time, took};
 use crate::printable::printable;
 
 /// Backups that are listed, the newest first.
@@ -151,7 +151,7 @@ fn second(text: &str) -> String {
     format!("<br><span class=\"quiet\">{text}</span>")
 }
 
-fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
+fn database(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
     let (now, zone) = (overview.facts.now, &overview.facts.zone);
     let mut row = vec![match protection.expected {
         Some(_) => name(protection.database),
@@ -233,12 +233,13 @@ fn next(overview: &Overview<'_>) -> String {
 }
 
 fn backups(overview: &Overview<'_>) -> String {
-    let mut all: Vec<&Kept<'_>> = overview.protections.iter().flat_map(|protection| &protection.backups).collect();
+    let mut all: Vec<&CoveredBackup<'_>> =
+        overview.protections.iter().flat_map(|protection| &protection.backups).collect();
     if all.is_empty() {
         return String::new();
     }
     all.sort_by_key(|kept| std::cmp::Reverse((kept.backup.started, &kept.backup.id)));
-    let row = |kept: &&Kept<'_>| {
+    let row = |kept: &&CoveredBackup<'_>| {
         let backup = kept.backup;
         vec![
             name(&backup.id),

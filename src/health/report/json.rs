@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::error::{Error, Kind, Result};
-use crate::health::facts::{Backup, Removal, Server};
-use crate::health::protection::{Kept, Protection};
+use crate::health::coverage::{Coverage, CoveredBackup};
+use crate::health::facts::{BackupFacts, Removal, ServerState};
 use crate::health::report::Overview;
 use crate::health::{Finding, Level};
 
@@ -29,7 +29,7 @@ struct Report<'a> {
     schedule: &'a str,
     next_backup: Option<Timestamp>,
     longest_age_seconds: u64,
-    server: &'a Server,
+    server: &'a ServerState,
     databases: Vec<Database<'a>>,
     stores: Vec<Store<'a>>,
     removals: Option<&'a [Removal]>,
@@ -47,7 +47,7 @@ struct Database<'a> {
     newest_proven: Option<&'a str>,
     recovery_seconds: Option<f64>,
     last_drill: Option<Timestamp>,
-    last_drill_result: Option<Outcome>,
+    last_drill_result: Option<DrillOutcome>,
     good_backups: usize,
     backups: usize,
 }
@@ -66,7 +66,7 @@ struct Store<'a> {
 #[derive(Serialize)]
 struct Stored<'a> {
     #[serde(flatten)]
-    backup: &'a Backup,
+    backup: &'a BackupFacts,
     seconds: f64,
     stores: &'a [&'static str],
     proven: bool,
@@ -109,7 +109,7 @@ fn short<'a>(overview: &'a Overview<'_>) -> Verdict<'a> {
     }
 }
 
-fn database<'a>(overview: &Overview<'a>, protection: &Protection<'a>) -> Database<'a> {
+fn database<'a>(overview: &Overview<'a>, protection: &Coverage<'a>) -> Database<'a> {
     let now = overview.facts.now;
     let newest = protection.newest(now);
     Database {
@@ -144,7 +144,7 @@ fn stores<'a>(overview: &'a Overview<'_>) -> Vec<Store<'a>> {
     each.collect()
 }
 
-fn stored<'a>(kept: &'a Kept<'_>) -> Stored<'a> {
+fn stored<'a>(kept: &'a CoveredBackup<'_>) -> Stored<'a> {
     let seconds = kept.backup.duration().as_secs_f64();
     Stored { backup: kept.backup, seconds, stores: &kept.stores, proven: kept.is_proven() }
 }

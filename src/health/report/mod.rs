@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::config::MonitorSettings;
+use crate::format::{count, span};
 use crate::health::checks::verdict;
+use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
-use crate::health::protection::Protection;
-use crate::health::words::{count, span};
 use crate::health::{Finding, Level};
 
 mod history;
@@ -29,7 +29,7 @@ pub struct Overview<'a> {
     /// What was found, the worst first.
     pub findings: &'a [Finding],
     /// Each database and its backups.
-    pub protections: Vec<Protection<'a>>,
+    pub protections: Vec<Coverage<'a>>,
     /// The worst level.
     pub level: Level,
 }
@@ -37,7 +37,7 @@ pub struct Overview<'a> {
 impl<'a> Overview<'a> {
     /// Puts the facts in the order of a report.
     pub fn new(facts: &'a Facts, settings: &'a MonitorSettings, findings: &'a [Finding]) -> Self {
-        Overview { facts, settings, findings, protections: Protection::all(facts), level: verdict(findings) }
+        Overview { facts, settings, findings, protections: Coverage::all(facts), level: verdict(findings) }
     }
 
     /// The state in one sentence: the worst finding, or how recent the backups are.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::health::words::day;
+use crate::format::day;
 
 /// Width and height of the drawing, and what is kept free of the plot: at the left for the scale, below for the dates.
 const WIDTH: f64 = 360.0;

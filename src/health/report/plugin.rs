@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::health::Level;
 use crate::health::checks::least_free;
-use crate::health::protection::Protection;
+use crate::health::coverage::Coverage;
 use crate::health::report::{Overview, positive};
 use crate::printable::printable;
 
@@ -59,7 +59,7 @@ fn databases<'a>(overview: &'a Overview<'_>) -> impl Iterator<Item = String> + '
         .flat_map(|protection| database(overview, protection))
 }
 
-fn database(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
+fn database(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
     let (facts, settings) = (overview.facts, overview.settings);
     let label = |what: &str| label(&format!("{} {what}", protection.database));
     let mut data = Vec::new();

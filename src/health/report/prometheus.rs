@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::health::Level;
-use crate::health::facts::Backup;
-use crate::health::protection::Protection;
+use crate::health::coverage::Coverage;
+use crate::health::facts::BackupFacts;
 use crate::health::report::Overview;
 
 /// A metric with its samples: labels and values.
@@ -76,14 +76,14 @@ fn verdicts(overview: &Overview<'_>) -> Vec<Metric> {
 /// What there is to say of the good backups of each configured database.
 fn databases(overview: &Overview<'_>) -> Vec<Metric> {
     let now = overview.facts.now;
-    let each = |name, help, value: &dyn Fn(&Protection<'_>) -> Option<f64>| {
+    let each = |name, help, value: &dyn Fn(&Coverage<'_>) -> Option<f64>| {
         let expected = overview.protections.iter().filter(|protection| protection.expected.is_some());
-        let sample = |protection: &Protection<'_>| {
+        let sample = |protection: &Coverage<'_>| {
             value(protection).map(|value| (vec![("database", protection.database.to_owned())], value))
         };
         Metric { name, help, samples: expected.filter_map(sample).collect() }
     };
-    let newest = |value: fn(&Backup) -> f64| move |protection: &Protection<'_>| protection.newest(now).map(value);
+    let newest = |value: fn(&BackupFacts) -> f64| move |protection: &Coverage<'_>| protection.newest(now).map(value);
     vec![
         each(
             "pgcellar_newest_backup_timestamp_seconds",
@@ -107,7 +107,7 @@ fn databases(overview: &Overview<'_>) -> Vec<Metric> {
             protection.last_drill().map(|(_, drill)| seconds(drill.at))
         }),
         each("pgcellar_drill_failed", "Whether the last drill failed.", &|protection| {
-            protection.last_drill().map(|(_, drill)| f64::from(u8::from(drill.result == Outcome::Failed)))
+            protection.last_drill().map(|(_, drill)| f64::from(u8::from(drill.result == DrillOutcome::Failed)))
         }),
         each(
             "pgcellar_proven_backup_timestamp_seconds",
@@ -127,8 +127,8 @@ fn counts(overview: &Overview<'_>) -> Vec<Metric> {
     let mut samples = Vec::new();
     for store in overview.facts.stores.iter().filter(|store| store.contents.is_ok()) {
         for protection in &overview.protections {
-            let of_database = |backup: &&Backup| backup.database == protection.database;
-            let backups: Vec<&Backup> = store.backups().iter().filter(of_database).collect();
+            let of_database = |backup: &&BackupFacts| backup.database == protection.database;
+            let backups: Vec<&BackupFacts> = store.backups().iter().filter(of_database).collect();
             for status in ["good", "verified", "partial", "damaged"] {
                 let number = backups.iter().filter(|backup| backup.status() == status).count();
                 let labels = vec![

@@ -6,14 +6,14 @@ use std::path::Path;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::catalogue::drill::Outcome;
+use crate::catalogue::records::drill::DrillOutcome;
 use crate::health::checks;
-use crate::health::facts::{Backup, Drill, Removal, Server, State, Trouble};
+use crate::health::facts::{BackupFacts, DrillFacts, Removal, ServerState, State, Trouble};
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
-fn drill(result: Outcome, hours: i64) -> Drill {
-    let database_bytes = Some(120 << 20).filter(|_| result != Outcome::Failed);
-    Drill {
+fn drill(result: DrillOutcome, hours: i64) -> DrillFacts {
+    let database_bytes = Some(120 << 20).filter(|_| result != DrillOutcome::Failed);
+    DrillFacts {
         at: now() - SignedDuration::from_hours(hours),
         result,
         restore_seconds: 754.2,
@@ -31,8 +31,8 @@ fn in_trouble() -> Facts {
         backup.ended = backup.started + SignedDuration::from_secs(90 + 7 * (number as i64 % 3));
     }
     shop[3].state = State::Damaged(vec!["shop_20231228_020000.dump.gz is missing".to_owned()]);
-    shop[5].drill = Some(drill(Outcome::Passed, 30));
-    shop[2].drill = Some(drill(Outcome::Failed, 20));
+    shop[5].drill = Some(drill(DrillOutcome::Passed, 30));
+    shop[2].drill = Some(drill(DrillOutcome::Failed, 20));
     shop[6].verified = Some(now() - SignedDuration::from_hours(1));
     let mut late = backup(strange, 30);
     late.kind = "custom zstd age".to_owned();
@@ -45,12 +45,12 @@ fn in_trouble() -> Facts {
     ];
     facts.databases = vec![expected(strange), expected("new"), expected("shop")];
     facts.databases[1].first_due = Some("2024-01-01T02:00:00Z".parse().unwrap());
-    facts.server = Server::Unreachable(Trouble {
+    facts.server = ServerState::Unreachable(Trouble {
         message: "cannot connect to db:5432 as 'me': connection refused".to_owned(),
         hint: "is it running at this host and port, and does pg_hba.conf let this host in?".to_owned(),
     });
     let removal = |hours| {
-        let Backup { id, bytes, .. } = backup("shop", hours);
+        let BackupFacts { id, bytes, .. } = backup("shop", hours);
         Removal { store: "local", id, bytes, overdue: false }
     };
     facts.removals = Some(vec![removal(154), removal(130)]);
@@ -151,7 +151,7 @@ fn is_sound(html: &str) {
 }
 
 /// The page of an instance with these backups.
-fn page(backups: Vec<Backup>) -> String {
+fn page(backups: Vec<BackupFacts>) -> String {
     let mut facts = facts();
     facts.databases = vec![expected(backups.first().map_or("shop", |backup| &backup.database))];
     facts.stores = vec![store("local", backups)];
@@ -167,12 +167,12 @@ fn a_page_is_sound_with_few_backups_and_many_and_any_name() {
     assert!(!none.contains("<svg") && !none.contains("<details"), "{none}");
     let mut one = backup("shop", 30);
     assert_eq!(page(vec![one.clone()]).matches("<svg").count(), 2);
-    one.drill = Some(drill(Outcome::Passed, 20));
+    one.drill = Some(drill(DrillOutcome::Passed, 20));
     let html = page(vec![one.clone()]);
     assert!(html.contains("<title>Size restored by drills of shop: 120.00 MiB on 2023-12-30</title>"), "{html}");
     assert!(html.contains("<title>Duration of the drills of shop: 15 min on 2023-12-30</title>"), "{html}");
     assert!(html.contains("120.00 MiB in 15 min"), "{html}");
-    one.drill = Some(Drill { database_bytes: None, ..drill(Outcome::Restored, 20) });
+    one.drill = Some(DrillFacts { database_bytes: None, ..drill(DrillOutcome::Restored, 20) });
     assert_eq!(page(vec![one]).matches("<svg").count(), 3);
     for name in ["\u{1f418}".repeat(15), "é".repeat(31), "</title><script>alert(1)</script>&\"'".to_owned()] {
         let html = page(daily(&name));
@@ -191,7 +191,7 @@ fn short_names_stay_on_one_line() {
 #[test]
 fn a_thousand_backups_are_one_readable_page() {
     let mut facts = facts();
-    let drilled = |hour| Backup { drill: Some(drill(Outcome::Passed, hour)), ..backup("shop", hour) };
+    let drilled = |hour| BackupFacts { drill: Some(drill(DrillOutcome::Passed, hour)), ..backup("shop", hour) };
     facts.stores = vec![store("local", (0..1000).rev().map(drilled).collect())];
     let [(_, plugin), (_, text), _, (_, html), _] = reports(&facts);
     assert!(html.len() < 60_000, "{} bytes", html.len());

@@ -5,11 +5,11 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use crate::format::{ago, bytes, count, some, span, time, took};
 use crate::health::Level;
-use crate::health::facts::Drill;
-use crate::health::protection::Protection;
+use crate::health::coverage::Coverage;
+use crate::health::facts::DrillFacts;
 use crate::health::report::Overview;
-use crate::health::words::{ago, bytes, count, some, span, time, took};
 use crate::printable::printable;
 
 /// How many names of backups are shown.
@@ -72,7 +72,7 @@ fn databases(overview: &Overview<'_>) -> String {
     table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
 }
 
-fn row(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
+fn row(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
     let now = overview.facts.now;
     let name = match protection.expected {
         Some(_) => printable(protection.database),
@@ -99,17 +99,17 @@ fn row(overview: &Overview<'_>, protection: &Protection<'_>) -> Vec<String> {
 }
 
 /// How long the restore of a drill took.
-pub fn recovery(drill: &Drill) -> String {
+pub fn recovery(drill: &DrillFacts) -> String {
     span(Duration::try_from_secs_f64(drill.restore_seconds.ceil()).unwrap_or_default())
 }
 
 /// How long a drill took.
-pub fn in_all(drill: &Drill) -> String {
+pub fn in_all(drill: &DrillFacts) -> String {
     span(Duration::try_from_secs_f64(drill.seconds.ceil()).unwrap_or_default())
 }
 
 /// `7`, or `5 of 7 good`.
-pub fn numbers(overview: &Overview<'_>, protection: &Protection<'_>) -> String {
+pub fn numbers(overview: &Overview<'_>, protection: &Coverage<'_>) -> String {
     match (protection.good(overview.facts.now).count(), protection.backups.len()) {
         (good, all) if good == all => all.to_string(),
         (good, all) => format!("{good} of {all} good"),

@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use crate::config::{MailSettings, Security};
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::mail::failure::{answer, at, connection_lost, handshake, too_late};
-use crate::host::mail::{Step, Told};
+use crate::host::mail::{MailStep, OnStep};
 use crate::printable::printable;
 use crate::tls::{SYSTEM_ROOTS, Trust, client};
 
@@ -36,7 +36,7 @@ const LONGEST_ANSWER: usize = 64 << 10;
 /// Waits for a step, but not for ever.
 pub async fn within<T, E>(
     settings: &MailSettings,
-    step: Step,
+    step: MailStep,
     limit: Duration,
     work: impl Future<Output = std::result::Result<T, E>>,
     failed: impl FnOnce(E) -> Error,
@@ -48,16 +48,16 @@ pub async fn within<T, E>(
 }
 
 /// Connects, encrypts and greets as the settings say.
-pub async fn open(settings: &MailSettings, told: &mut Told<'_>) -> Result<AsyncSmtpConnection> {
+pub async fn open(settings: &MailSettings, told: &mut OnStep<'_>) -> Result<AsyncSmtpConnection> {
     let addresses = addresses(settings).await?;
-    told(Step::Name, &printable(&format!("{} is {}", settings.host, list(&addresses))));
+    told(MailStep::Name, &printable(&format!("{} is {}", settings.host, list(&addresses))));
     let mut stream = connect(settings, &addresses).await?;
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let greeting: &[u8] = match settings.security {
         Security::None => {
             let connection = greet(settings, Box::new(stream)).await?;
-            told(Step::Connection, &peer);
-            told(Step::Tls, "none");
+            told(MailStep::Connection, &peer);
+            told(MailStep::Tls, "none");
             return Ok(connection);
         }
         Security::Tls => b"",
@@ -67,12 +67,12 @@ pub async fn open(settings: &MailSettings, told: &mut Told<'_>) -> Result<AsyncS
             b"220 TLS\r\n"
         }
     };
-    told(Step::Connection, &peer);
+    told(MailStep::Connection, &peer);
     let encrypted = encrypt(settings, stream).await?;
     let version = encrypted.get_ref().1.protocol_version();
     let connection = greet(settings, Box::new(Encrypted { greeting, inner: encrypted })).await?;
     let version = version.and_then(|version| version.as_str()).unwrap_or("TLS");
-    told(Step::Tls, &version.replace('_', "."));
+    told(MailStep::Tls, &version.replace('_', "."));
     Ok(connection)
 }
 
@@ -80,13 +80,13 @@ async fn addresses(settings: &MailSettings) -> Result<Vec<SocketAddr>> {
     let failed = |error: io::Error| {
         let text = reason(&error);
         let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-        at(settings, Step::Name, Kind::Unavailable, &format!("'{}' cannot be found: {why}", settings.host))
+        at(settings, MailStep::Name, Kind::Unavailable, &format!("'{}' cannot be found: {why}", settings.host))
             .hint("is SMTP_HOST right, and does this host's name service work?")
     };
     let lookup = tokio::net::lookup_host((settings.host.as_str(), settings.port));
-    let found: Vec<SocketAddr> = within(settings, Step::Name, STEP, lookup, failed).await?.collect();
+    let found: Vec<SocketAddr> = within(settings, MailStep::Name, STEP, lookup, failed).await?.collect();
     match found.is_empty() {
-        true => Err(at(settings, Step::Name, Kind::Unavailable, &format!("'{}' has no address", settings.host))),
+        true => Err(at(settings, MailStep::Name, Kind::Unavailable, &format!("'{}' has no address", settings.host))),
         false => Ok(found),
     }
 }
@@ -99,23 +99,23 @@ async fn connect(settings: &MailSettings, addresses: &[SocketAddr]) -> Result<Tc
     let mut failure = None;
     for address in addresses.iter().take(ADDRESSES) {
         let failed = |error: io::Error| {
-            at(settings, Step::Connection, Kind::Unavailable, &format!("{address}: {}", reason(&error)))
+            at(settings, MailStep::Connection, Kind::Unavailable, &format!("{address}: {}", reason(&error)))
                 .hint("is SMTP_PORT right, and does the server listen there?")
         };
-        match within(settings, Step::Connection, STEP, TcpStream::connect(address), failed).await {
+        match within(settings, MailStep::Connection, STEP, TcpStream::connect(address), failed).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failure.get_or_insert(error),
         };
     }
-    Err(failure.unwrap_or_else(|| at(settings, Step::Connection, Kind::Unavailable, "no address")))
+    Err(failure.unwrap_or_else(|| at(settings, MailStep::Connection, Kind::Unavailable, "no address")))
 }
 
 /// lettre reads the server's greeting and says EHLO.
 async fn greet(settings: &MailSettings, stream: Box<dyn AsyncTokioStream>) -> Result<AsyncSmtpConnection> {
     let hello = hello(settings);
     let work = AsyncSmtpConnection::connect_with_transport(stream, &hello);
-    let failed = |error| answer(settings, Step::Connection, &error);
-    within(settings, Step::Connection, STEP, work, failed).await
+    let failed = |error| answer(settings, MailStep::Connection, &error);
+    within(settings, MailStep::Connection, STEP, work, failed).await
 }
 
 fn hello(settings: &MailSettings) -> ClientId {
@@ -125,21 +125,21 @@ fn hello(settings: &MailSettings) -> ClientId {
 /// Asks for TLS (RFC 3207). This is not lettre's: it would take what somebody on the way sends in the clear behind the
 /// server's answer for an answer under TLS (CVE-2011-0411).
 async fn start_tls(settings: &MailSettings, stream: &mut TcpStream) -> Result<()> {
-    expect(settings, stream, Step::Connection, None, "220").await?;
+    expect(settings, stream, MailStep::Connection, None, "220").await?;
     let hello = format!("EHLO {}\r\n", hello(settings));
-    let offers = expect(settings, stream, Step::Connection, Some(&hello), "250").await?;
+    let offers = expect(settings, stream, MailStep::Connection, Some(&hello), "250").await?;
     // Lines begin with the code and a blank or a dash.
     if !offers.lines().skip(1).any(|line| line.get(4..).is_some_and(|offer| offer.trim() == "STARTTLS")) {
-        return Err(at(settings, Step::Tls, Kind::Unavailable, "the server offers no STARTTLS")
+        return Err(at(settings, MailStep::Tls, Kind::Unavailable, "the server offers no STARTTLS")
             .hint("set SMTP_TLS=tls for a port that wants TLS at once, or SMTP_TLS=none to send in the clear"));
     }
-    expect(settings, stream, Step::Tls, Some("STARTTLS\r\n"), "220").await.map(drop)
+    expect(settings, stream, MailStep::Tls, Some("STARTTLS\r\n"), "220").await.map(drop)
 }
 
 async fn expect(
     settings: &MailSettings,
     stream: &mut TcpStream,
-    step: Step,
+    step: MailStep,
     command: Option<&str>,
     code: &str,
 ) -> Result<String> {
@@ -178,9 +178,9 @@ async fn encrypt(settings: &MailSettings, stream: TcpStream) -> Result<TlsStream
     }?;
     let connector = TlsConnector::from(Arc::new(client(trust)?.with_no_client_auth()));
     let name = ServerName::try_from(settings.host.clone()).map_err(|_| {
-        at(settings, Step::Tls, Kind::Config, "no certificate can have this name").hint("set SMTP_HOST to a name")
+        at(settings, MailStep::Tls, Kind::Config, "no certificate can have this name").hint("set SMTP_HOST to a name")
     })?;
-    within(settings, Step::Tls, STEP, connector.connect(name, stream), |error| handshake(settings, &error)).await
+    within(settings, MailStep::Tls, STEP, connector.connect(name, stream), |error| handshake(settings, &error)).await
 }
 
 /// A connection under TLS, as lettre takes one.

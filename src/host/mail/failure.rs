@@ -10,16 +10,16 @@ use rustls::pki_types::UnixTime;
 
 use crate::config::{MailSettings, Security};
 use crate::error::{Error, Kind, reason};
-use crate::host::mail::Step;
+use crate::host::mail::MailStep;
 use crate::printable::printable;
 
 /// The error of a step.
-pub fn at(settings: &MailSettings, step: Step, kind: Kind, why: &str) -> Error {
+pub fn at(settings: &MailSettings, step: MailStep, kind: Kind, why: &str) -> Error {
     Error::new(kind, format!("mail server {}:{}, {}: {why}", settings.host, settings.port, step.name()))
 }
 
 /// The step at which an error was made, and what is left of its message without the server and the step.
-pub fn step_of<'a>(settings: &MailSettings, error: &'a Error) -> Option<(Step, &'a str)> {
+pub fn step_of<'a>(settings: &MailSettings, error: &'a Error) -> Option<(MailStep, &'a str)> {
     let message = error.message();
     // A recipient's error begins with the address.
     let begin = format!("mail server {}:{}, ", settings.host, settings.port);
@@ -28,40 +28,49 @@ pub fn step_of<'a>(settings: &MailSettings, error: &'a Error) -> Option<(Step, &
     STEPS.iter().find(|step| step.name() == name).map(|step| (*step, why))
 }
 
-const STEPS: [Step; 7] =
-    [Step::Name, Step::Connection, Step::Tls, Step::Login, Step::Sender, Step::Recipient, Step::Message];
+const STEPS: [MailStep; 7] = [
+    MailStep::Name,
+    MailStep::Connection,
+    MailStep::Tls,
+    MailStep::Login,
+    MailStep::Sender,
+    MailStep::Recipient,
+    MailStep::Message,
+];
 
 /// The server did not answer in time.
-pub fn too_late(settings: &MailSettings, step: Step, seconds: u64) -> Error {
+pub fn too_late(settings: &MailSettings, step: MailStep, seconds: u64) -> Error {
     let error = at(settings, step, Kind::Unavailable, &format!("no answer within {seconds} s"));
     match (step, settings.security) {
-        (Step::Connection, Security::StartTls) => {
+        (MailStep::Connection, Security::StartTls) => {
             error.hint("is SMTP_PORT right? A port that wants TLS at once, as 465 does, needs SMTP_TLS=tls")
         }
-        (Step::Connection, _) => error.hint("is SMTP_PORT right, and does a firewall let it through?"),
+        (MailStep::Connection, _) => error.hint("is SMTP_PORT right, and does a firewall let it through?"),
         _ => error,
     }
 }
 
 /// What the server answered, or that it did not.
-pub fn answer(settings: &MailSettings, step: Step, error: &SmtpError) -> Error {
+pub fn answer(settings: &MailSettings, step: MailStep, error: &SmtpError) -> Error {
     let Some(code) = error.status() else { return at(settings, step, Kind::Unavailable, &broken(error)) };
     let text = error.source().map(|text| printable(&text.to_string())).unwrap_or_default();
     let found = at(settings, step, refusal(step, error.is_transient()), format!("{code} {text}").trim_end());
     match step {
         _ if error.is_transient() => found.hint("the server may take it later"),
-        Step::Login => found.hint("are SMTP_USER and SMTP_PASS right? Gmail and others want an app password here"),
-        Step::Sender => found.hint("set SMTP_FROM to an address that this server lets you send from"),
-        Step::Recipient => found.hint("is the address in NOTIFICATION_EMAIL right? Some servers want a login first"),
+        MailStep::Login => found.hint("are SMTP_USER and SMTP_PASS right? Gmail and others want an app password here"),
+        MailStep::Sender => found.hint("set SMTP_FROM to an address that this server lets you send from"),
+        MailStep::Recipient => {
+            found.hint("is the address in NOTIFICATION_EMAIL right? Some servers want a login first")
+        }
         _ => found,
     }
 }
 
 /// A letter that is refused as it is would be refused again; everything else may become right.
-fn refusal(step: Step, transient: bool) -> Kind {
+fn refusal(step: MailStep, transient: bool) -> Kind {
     match step {
         _ if transient => Kind::TryAgain,
-        Step::Message => Kind::Data,
+        MailStep::Message => Kind::Data,
         _ => Kind::NotPermitted,
     }
 }
@@ -93,7 +102,7 @@ pub fn connection_lost(error: &io::Error) -> String {
 /// A handshake that failed.
 pub fn handshake(settings: &MailSettings, error: &io::Error) -> Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let refuse = |why: &str| at(settings, Step::Tls, Kind::Unavailable, why);
+    let refuse = |why: &str| at(settings, MailStep::Tls, Kind::Unavailable, why);
     match inner {
         Some(rustls::Error::InvalidCertificate(error)) => certificate(settings, error),
         Some(rustls::Error::InvalidMessage(_)) if settings.security == Security::Tls => {
@@ -105,7 +114,7 @@ pub fn handshake(settings: &MailSettings, error: &io::Error) -> Error {
 }
 
 fn certificate(settings: &MailSettings, error: &CertificateError) -> Error {
-    let refuse = |why: &str| at(settings, Step::Tls, Kind::Unavailable, why);
+    let refuse = |why: &str| at(settings, MailStep::Tls, Kind::Unavailable, why);
     let renew = "the server's certificate has to be renewed, or this host's clock is wrong";
     let name = "set SMTP_HOST to the name that the certificate has";
     match error {

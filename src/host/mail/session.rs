@@ -13,7 +13,7 @@ use crate::config::{Login, MailSettings};
 use crate::error::{Error, Kind, Result};
 use crate::host::mail::connection::{STEP, open, within};
 use crate::host::mail::failure::{answer, at};
-use crate::host::mail::{Step, Told};
+use crate::host::mail::{MailStep, OnStep};
 use crate::printable::printable;
 
 /// How long a server may look at a message before it takes it.
@@ -23,20 +23,20 @@ const MESSAGE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// An open talk.
-pub struct Session<'a, 'b> {
+pub struct SmtpSession<'a, 'b> {
     settings: &'a MailSettings,
     connection: AsyncSmtpConnection,
-    told: &'a mut Told<'b>,
+    told: &'a mut OnStep<'b>,
 }
 
-impl<'a, 'b> Session<'a, 'b> {
+impl<'a, 'b> SmtpSession<'a, 'b> {
     /// Connects, and logs in if there is a login.
-    pub async fn open(settings: &'a MailSettings, told: &'a mut Told<'b>) -> Result<Self> {
+    pub async fn open(settings: &'a MailSettings, told: &'a mut OnStep<'b>) -> Result<Self> {
         let connection = open(settings, told).await?;
-        let mut session = Session { settings, connection, told };
+        let mut session = SmtpSession { settings, connection, told };
         match &settings.login {
             Some(login) => session.log_in(login).await?,
-            None => (session.told)(Step::Login, "none"),
+            None => (session.told)(MailStep::Login, "none"),
         }
         Ok(session)
     }
@@ -45,13 +45,13 @@ impl<'a, 'b> Session<'a, 'b> {
         let settings = self.settings;
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         if self.connection.server_info().get_auth_mechanism(&mechanisms).is_none() {
-            return Err(at(settings, Step::Login, Kind::Unavailable, "the server offers no login by password")
+            return Err(at(settings, MailStep::Login, Kind::Unavailable, "the server offers no login by password")
                 .hint("leave SMTP_USER and SMTP_PASS out if it needs none; many offer it under TLS only"));
         }
         let credentials = Credentials::new(login.user.clone(), login.password.expose().to_owned());
         let work = self.connection.auth(&mechanisms, &credentials);
-        within(settings, Step::Login, STEP, work, |error| answer(settings, Step::Login, &error)).await?;
-        (self.told)(Step::Login, &format!("as {}", printable(&login.user)));
+        within(settings, MailStep::Login, STEP, work, |error| answer(settings, MailStep::Login, &error)).await?;
+        (self.told)(MailStep::Login, &format!("as {}", printable(&login.user)));
         Ok(())
     }
 
@@ -81,11 +81,11 @@ impl<'a, 'b> Session<'a, 'b> {
         let mut refused = Vec::new();
         for recipient in envelope.to() {
             let work = self.connection.command(Rcpt::new(recipient.clone(), Vec::new()));
-            let taken = within(settings, Step::Recipient, STEP, work, |error| {
-                answer(settings, Step::Recipient, &error).context(recipient)
+            let taken = within(settings, MailStep::Recipient, STEP, work, |error| {
+                answer(settings, MailStep::Recipient, &error).context(recipient)
             });
             match taken.await {
-                Ok(_) => (self.told)(Step::Recipient, recipient.as_ref()),
+                Ok(_) => (self.told)(MailStep::Recipient, recipient.as_ref()),
                 Err(error) if error.kind() == Kind::Unavailable => return Err(error),
                 Err(error) => refused.push(error),
             }
@@ -100,8 +100,8 @@ impl<'a, 'b> Session<'a, 'b> {
             && self.connection.server_info().supports_feature(Extension::SmtpUtfEight);
         let parameters = strange.then_some(MailParameter::SmtpUtfEight).into_iter().collect();
         let work = self.connection.command(Mail::new(envelope.from().cloned(), parameters));
-        within(settings, Step::Sender, STEP, work, |error| answer(settings, Step::Sender, &error)).await?;
-        (self.told)(Step::Sender, settings.from.email.as_ref());
+        within(settings, MailStep::Sender, STEP, work, |error| answer(settings, MailStep::Sender, &error)).await?;
+        (self.told)(MailStep::Sender, settings.from.email.as_ref());
         Ok(())
     }
 
@@ -111,9 +111,10 @@ impl<'a, 'b> Session<'a, 'b> {
             self.connection.command(Data).await?;
             self.connection.message(bytes).await
         };
-        let taken = within(settings, Step::Message, MESSAGE, work, |error| answer(settings, Step::Message, &error));
+        let taken =
+            within(settings, MailStep::Message, MESSAGE, work, |error| answer(settings, MailStep::Message, &error));
         let answer = taken.await?;
-        (self.told)(Step::Message, &printable(&answer.message().collect::<Vec<_>>().join(" ")));
+        (self.told)(MailStep::Message, &printable(&answer.message().collect::<Vec<_>>().join(" ")));
         Ok(())
     }
 

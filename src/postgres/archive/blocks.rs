@@ -3,8 +3,8 @@
 use std::io;
 
 use super::Malformed;
-use super::places::{Block, Mark};
-use super::primitive::{Input, Int};
+use super::primitive::{ArchiveInput, Int};
+use crate::postgres::archive::block_locator::{Block, BlockEvent};
 
 /// `BLK_DATA` of pg_backup_archiver.h: the rows of a table.
 pub(super) const TABLE: u8 = 1;
@@ -15,7 +15,7 @@ pub(super) const LARGE_OBJECTS: u8 = 3;
 pub(super) const TERMINATOR: [u8; 5] = *b"\\.\n\n\n";
 
 /// Takes the parts of the blocks in their order.
-pub(super) trait Sink {
+pub(super) trait BlockSink {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()>;
     /// The next object of a large objects block; 0 ends the block.
     fn large_object(&mut self, oid: i64) -> io::Result<()>;
@@ -24,13 +24,13 @@ pub(super) trait Sink {
     /// The end of a table's rows or of one large object.
     fn end(&mut self) -> io::Result<()>;
     /// Where a block begins or ends.
-    fn place(&mut self, _: Mark) {}
+    fn place(&mut self, _: BlockEvent) {}
 }
 
 /// Takes everything and does nothing.
 pub(super) struct Ignore;
 
-impl Sink for Ignore {
+impl BlockSink for Ignore {
     fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Sink for Ignore {
 
 /// What an entry of the table of contents says of its data, and whether it has come.
 #[derive(Clone, Copy)]
-pub(super) struct Claim {
+pub(super) struct EntryData {
     pub(super) dump_id: u32,
     /// `BLK_DATA` or `BLK_BLOBS`.
     pub(super) kind: u8,
@@ -61,7 +61,7 @@ pub(super) struct Claim {
 
 /// The claims of all entries, sorted by dump id once complete.
 #[derive(Default)]
-pub(super) struct Claims(pub(super) Vec<Claim>);
+pub(super) struct Claims(pub(super) Vec<EntryData>);
 
 impl Claims {
     pub(super) fn seal(&mut self) -> Result<(), String> {
@@ -73,7 +73,7 @@ impl Claims {
         }
     }
 
-    pub(super) fn get_mut(&mut self, dump_id: i64) -> Option<&mut Claim> {
+    pub(super) fn get_mut(&mut self, dump_id: i64) -> Option<&mut EntryData> {
         let dump_id = u32::try_from(dump_id).ok()?;
         let at = self.0.binary_search_by_key(&dump_id, |claim| claim.dump_id).ok()?;
         self.0.get_mut(at)
@@ -156,9 +156,9 @@ impl Blocks {
     }
 
     /// Reads on until the input is used up (then `true`) or something stands between blocks that is no block.
-    pub(super) fn read<S: Sink>(
+    pub(super) fn read<S: BlockSink>(
         &mut self,
-        input: &mut Input<'_>,
+        input: &mut ArchiveInput<'_>,
         claims: &mut Claims,
         sink: &mut S,
     ) -> io::Result<bool> {
@@ -183,7 +183,7 @@ impl Blocks {
                     self.state = if self.kind == TABLE { State::Length } else { State::LargeObject };
                     sink.block(self.kind, dump_id)?;
                     let dump_id = u32::try_from(dump_id).unwrap_or_default();
-                    sink.place(Mark::Begins(Block { dump_id, start: self.start, rows: self.copy }));
+                    sink.place(BlockEvent::Begins(Block { dump_id, start: self.start, rows: self.copy }));
                 }
                 State::LargeObject => {
                     let Some(oid) = self.int(input)? else { break };
@@ -191,7 +191,7 @@ impl Blocks {
                     self.state = if oid == 0 { State::Kind } else { State::Length };
                     sink.large_object(oid)?;
                     if oid == 0 {
-                        sink.place(Mark::Ends(input.offset()));
+                        sink.place(BlockEvent::Ends(input.offset()));
                     }
                 }
                 State::Length => {
@@ -218,11 +218,11 @@ impl Blocks {
     }
 
     #[inline]
-    fn int(&mut self, input: &mut Input<'_>) -> Result<Option<i64>, Malformed> {
+    fn int(&mut self, input: &mut ArchiveInput<'_>) -> Result<Option<i64>, Malformed> {
         self.int.read(input).map_err(|error| error.reading(self.part()))
     }
 
-    fn kind(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {
+    fn kind(&mut self, input: &mut ArchiveInput<'_>) -> Result<(), Malformed> {
         self.start = input.offset();
         match input.byte() {
             Some(kind @ (TABLE | LARGE_OBJECTS)) => self.kind = kind,
@@ -236,7 +236,7 @@ impl Blocks {
     }
 
     #[inline]
-    fn length<S: Sink>(&mut self, length: i64, input: &Input<'_>, sink: &mut S) -> io::Result<()> {
+    fn length<S: BlockSink>(&mut self, length: i64, input: &ArchiveInput<'_>, sink: &mut S) -> io::Result<()> {
         match usize::try_from(length) {
             Ok(0) => self.end(input, sink),
             Ok(length) => {
@@ -250,7 +250,7 @@ impl Blocks {
         }
     }
 
-    fn end<S: Sink>(&mut self, input: &Input<'_>, sink: &mut S) -> io::Result<()> {
+    fn end<S: BlockSink>(&mut self, input: &ArchiveInput<'_>, sink: &mut S) -> io::Result<()> {
         if self.copy && !self.tail.is_terminator() {
             let what = format!("the COPY data for dump id {} does not end with pg_dump's \\. line", self.dump_id);
             return Err(Malformed::new(input.offset() - 5, what).into());
@@ -258,7 +258,7 @@ impl Blocks {
         sink.end()?;
         if self.kind == TABLE {
             self.state = State::Kind;
-            sink.place(Mark::Ends(input.offset()));
+            sink.place(BlockEvent::Ends(input.offset()));
         } else {
             self.state = State::LargeObject;
         }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::header::{Compression, Format, Header, Version};
-use super::toc::{Entry, Text};
+use super::header::{ArchiveCompression, ArchiveFormat, Header, Version};
+use super::toc::{TocEntry, TocString};
 
 /// More distinct names than this are no database's; the bound keeps a forged archive from filling memory.
 const NAMES: usize = 100_000;
@@ -54,9 +54,9 @@ pub struct Contents {
     /// Version of the archive format.
     pub version: Version,
     /// Custom, or the `toc.dat` of tar and directory.
-    pub format: Format,
+    pub format: ArchiveFormat,
     /// How pg_dump compressed the data.
-    pub compression: Compression,
+    pub compression: ArchiveCompression,
     /// The database that was dumped.
     pub dbname: String,
     /// Version of the server that was dumped, as in `15.18 (Debian 15.18-0+deb12u1)`.
@@ -96,7 +96,7 @@ impl Contents {
         self.dump_version = std::mem::take(&mut header.dump_version);
     }
 
-    pub(super) fn add(&mut self, entry: &Entry<'_>) -> Result<(), String> {
+    pub(super) fn add(&mut self, entry: &TocEntry<'_>) -> Result<(), String> {
         self.entries += 1;
         self.count(entry.desc)?;
         add_name(&mut self.owners, entry.owner, "owners")?;
@@ -116,7 +116,7 @@ impl Contents {
         self.table_data.seal();
     }
 
-    fn count(&mut self, desc: Text<'_>) -> Result<(), String> {
+    fn count(&mut self, desc: TocString<'_>) -> Result<(), String> {
         let desc = String::from_utf8_lossy(desc.bytes);
         if let Some(count) = self.counts.get_mut(desc.as_ref()) {
             *count += 1;
@@ -142,7 +142,7 @@ impl Contents {
     }
 }
 
-fn add_name(names: &mut BTreeSet<String>, name: Text<'_>, what: &str) -> Result<(), String> {
+fn add_name(names: &mut BTreeSet<String>, name: TocString<'_>, what: &str) -> Result<(), String> {
     let text = String::from_utf8_lossy(name.bytes);
     if text.is_empty() || names.contains(text.as_ref()) {
         return Ok(());

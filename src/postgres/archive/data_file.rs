@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Entry;
+use super::TocEntry;
 use crate::pipeline::compress::Method;
 
 /// What pg_dump writes after the rows of a table (`dumpTableData_copy` in `src/bin/pg_dump/pg_dump.c`).
@@ -29,7 +29,7 @@ pub fn split(key: &str) -> (&str, Packing) {
 }
 
 /// The file in which a table of contents says that an entry's data is.
-pub fn named_in(entry: &Entry<'_>) -> Option<String> {
+pub fn named_in(entry: &TocEntry<'_>) -> Option<String> {
     (!entry.file.bytes.is_empty()).then(|| entry.file.to_string())
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Malformed;
-use super::primitive::{Input, Int, Str};
+use super::primitive::{ArchiveInput, Int, Str};
 
 /// The version of the archive format (`K_VERS_*` of pg_backup_archiver.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,7 +24,7 @@ impl fmt::Display for Version {
 
 /// The format byte of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum ArchiveFormat {
     /// The custom format, `pg_dump -Fc`.
     #[default]
     Custom,
@@ -34,7 +34,7 @@ pub enum Format {
 
 /// How pg_dump itself compressed the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
+pub enum ArchiveCompression {
     /// Not at all (`-Z0`).
     #[default]
     None,
@@ -46,7 +46,7 @@ pub enum Compression {
     Zstd,
 }
 
-impl fmt::Display for Compression {
+impl fmt::Display for ArchiveCompression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",
@@ -93,9 +93,9 @@ pub(super) struct Header {
     int: Int,
     string: Str,
     pub(super) version: Version,
-    pub(super) format: Format,
+    pub(super) format: ArchiveFormat,
     pub(super) offset_size: usize,
-    pub(super) compression: Compression,
+    pub(super) compression: ArchiveCompression,
     pub(super) dbname: String,
     pub(super) server_version: String,
     pub(super) dump_version: String,
@@ -109,9 +109,9 @@ impl Header {
             int: Int::default(),
             string: Str::default(),
             version: Version::default(),
-            format: Format::default(),
+            format: ArchiveFormat::default(),
             offset_size: 0,
-            compression: Compression::default(),
+            compression: ArchiveCompression::default(),
             dbname: String::new(),
             server_version: String::new(),
             dump_version: String::new(),
@@ -123,7 +123,7 @@ impl Header {
     }
 
     /// Whether the whole header has passed.
-    pub(super) fn read(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+    pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         while self.field != Field::Done {
             if !self.step(input).map_err(|error| error.reading(self.field.name()))? {
                 return Ok(false);
@@ -132,7 +132,7 @@ impl Header {
         Ok(true)
     }
 
-    fn step(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+    fn step(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         self.field = match self.field {
             Field::Fixed => {
                 if !self.fixed(input)? {
@@ -145,8 +145,8 @@ impl Header {
                     return Ok(false);
                 };
                 self.compression = match level {
-                    0 => Compression::None,
-                    -1 | 1..=9 => Compression::Gzip,
+                    0 => ArchiveCompression::None,
+                    -1 | 1..=9 => ArchiveCompression::Gzip,
                     _ => {
                         return Err(Malformed::new(input.offset() - 5, format!("level {level} is not known")));
                     }
@@ -178,7 +178,7 @@ impl Header {
         Ok(true)
     }
 
-    fn name(&mut self, input: &Input<'_>) -> Result<Field, Malformed> {
+    fn name(&mut self, input: &ArchiveInput<'_>) -> Result<Field, Malformed> {
         if self.string.truncated {
             return Err(Malformed::new(input.offset(), format!("a string of more than {NAME_LIMIT} bytes")));
         }
@@ -199,7 +199,7 @@ impl Header {
         })
     }
 
-    fn fixed(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+    fn fixed(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         self.fixed.extend_from_slice(input.take(FIXED - self.fixed.len()));
         let magic = self.fixed.len().min(MAGIC.len());
         if self.fixed.get(..magic) != MAGIC.get(..magic) {
@@ -223,8 +223,8 @@ impl Header {
         }
         self.offset_size = usize::from(offset_size);
         self.format = match format {
-            1 => Format::Custom,
-            3 => Format::Toc,
+            1 => ArchiveFormat::Custom,
+            3 => ArchiveFormat::Toc,
             _ => {
                 return Err(Malformed::new(10, format!("format {format} is not known (1 and 3 are)")));
             }
@@ -238,12 +238,12 @@ const MAGIC: [u8; 5] = *b"PGDMP";
 const FIXED: usize = 11;
 
 /// `pg_compress_algorithm` of src/include/common/compression.h.
-fn algorithm(byte: u8) -> Option<Compression> {
+fn algorithm(byte: u8) -> Option<ArchiveCompression> {
     match byte {
-        0 => Some(Compression::None),
-        1 => Some(Compression::Gzip),
-        2 => Some(Compression::Lz4),
-        3 => Some(Compression::Zstd),
+        0 => Some(ArchiveCompression::None),
+        1 => Some(ArchiveCompression::Gzip),
+        2 => Some(ArchiveCompression::Lz4),
+        3 => Some(ArchiveCompression::Zstd),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use super::Entry;
+use super::TocEntry;
 use super::data_file::named_in;
 
 const BLOCK: usize = 512;
@@ -20,7 +20,7 @@ impl Promised {
     ///
     /// The data of large objects are not in the member that their entry names, but in several: `blobs.toc` lists them,
     /// and from version 17 on a list for each entry (`_StartLOs` in `pg_backup_tar.c`).
-    pub fn add(&mut self, entry: &Entry<'_>) {
+    pub fn add(&mut self, entry: &TocEntry<'_>) {
         let lists = || format!("{LISTS}{}.toc", entry.dump_id);
         self.0.extend(named_in(entry).map(|file| if entry.desc.bytes == b"BLOBS" { lists() } else { file }));
     }

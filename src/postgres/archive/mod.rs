@@ -30,10 +30,8 @@ mod blocks;
 mod contents;
 pub mod data_file;
 mod header;
-mod joiner;
 mod members;
 mod parser;
-mod places;
 mod primitive;
 mod recorder;
 mod rows;
@@ -43,15 +41,15 @@ mod toc;
 use std::fmt;
 use std::io::{self, Read};
 
+pub use block_locator::{Block, BlockEvent, BlockLocator};
 pub use contents::{Contents, Oids};
-pub use header::{Compression, Format, Version};
-pub use joiner::{CHUNK, Joiner};
+pub use header::{ArchiveCompression, ArchiveFormat, Version};
 pub use members::{Promised, tar_members};
-pub use places::{Block, Mark, Places};
-pub use recorder::{Passing, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
-pub use rows::{Piece, Rows};
+pub use rechunk::{CHUNK, Rechunker};
+pub use recorder::{PassingData, Record, Recorded, Recorder, Tap, Tapped, column_names, table_names};
+pub use rows::{BlockRows, RowPiece};
 pub use tar::{TarReader, tar_toc};
-pub use toc::{Entry, TAG_LIMIT, Text};
+pub use toc::{TAG_LIMIT, TocEntry, TocString};
 
 use blocks::Ignore;
 use parser::{Expect, Parser};
@@ -110,7 +108,7 @@ impl From<Malformed> for io::Error {
 /// # Errors
 ///
 /// Those of `from`, and [`Malformed`] for bytes that are not a whole archive.
-pub fn walk<R: Read>(from: R, mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Contents> {
+pub fn walk<R: Read>(from: R, mut visit: impl FnMut(&TocEntry<'_>)) -> io::Result<Contents> {
     let mut parser = Parser::new(Expect::Custom);
     for_each_piece(from, |piece| {
         let front = parser.front(piece, &mut visit)?;
@@ -136,7 +134,7 @@ pub fn record<R: Read>(from: R, mut recorder: Recorder) -> io::Result<Record> {
         Ok(true)
     })?;
     match parser.finish()?.compression {
-        Compression::None => Ok(recorder.finish()),
+        ArchiveCompression::None => Ok(recorder.finish()),
         _ => Ok(Err("pg_dump has compressed the rows itself".to_owned())),
     }
 }
@@ -149,11 +147,11 @@ pub fn record<R: Read>(from: R, mut recorder: Recorder) -> io::Result<Record> {
 ///
 /// Those of `from`, and [`Malformed`] for bytes that are not a header and a table of contents, or a `toc.dat` with
 /// bytes after it.
-pub fn read_toc<R: Read>(from: R, visit: impl FnMut(&Entry<'_>)) -> io::Result<Contents> {
+pub fn read_toc<R: Read>(from: R, visit: impl FnMut(&TocEntry<'_>)) -> io::Result<Contents> {
     read_toc_of(from, Expect::Either, visit)
 }
 
-fn read_toc_of<R: Read>(from: R, expect: Expect, mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Contents> {
+fn read_toc_of<R: Read>(from: R, expect: Expect, mut visit: impl FnMut(&TocEntry<'_>)) -> io::Result<Contents> {
     let mut parser = Parser::new(expect);
     for_each_piece(from, |piece| {
         let front = parser.front(piece, &mut visit)?;
@@ -182,8 +180,10 @@ fn for_each_piece<R: Read>(mut from: R, mut take: impl FnMut(&[u8]) -> io::Resul
     }
 }
 
+pub mod block_locator;
 #[cfg(test)]
 mod properties;
+pub mod rechunk;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
 use super::Malformed;
-use super::blocks::{Blocks, Claim, Claims, LARGE_OBJECTS, Sink, TABLE};
+use super::blocks::{BlockSink, Blocks, Claims, EntryData, LARGE_OBJECTS, TABLE};
 use super::contents::Contents;
-use super::header::{Compression, Format, Header};
-use super::primitive::Input;
-use super::toc::{Entry, Toc};
+use super::header::{ArchiveCompression, ArchiveFormat, Header};
+use super::primitive::ArchiveInput;
+use super::toc::{Toc, TocEntry};
 
 /// Which formats the caller can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Parser {
     }
 
     pub(super) fn is_custom(&self) -> bool {
-        self.contents.format == Format::Custom
+        self.contents.format == ArchiveFormat::Custom
     }
 
     /// Whether chunks may be made longer: they are plain, and no offset in the table of contents would become wrong.
@@ -79,13 +79,13 @@ impl Parser {
     }
 
     /// Takes what `piece` has of header and table of contents and tells how many bytes that were.
-    pub(super) fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&Entry<'_>)) -> io::Result<usize> {
-        let mut input = Input::new(piece, self.offset);
+    pub(super) fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&TocEntry<'_>)) -> io::Result<usize> {
+        let mut input = ArchiveInput::new(piece, self.offset);
         if matches!(self.stage, Stage::Header) && self.header.read(&mut input)? {
             self.check_format()?;
             self.stage = Stage::Toc(Box::new(Toc::new(&self.header)));
             self.contents.set_header(&mut self.header);
-            self.blocks.plain = self.contents.compression == Compression::None;
+            self.blocks.plain = self.contents.compression == ArchiveCompression::None;
         }
         if let Stage::Toc(toc) = &mut self.stage {
             let (contents, claims, digest) = (&mut self.contents, &mut self.claims, &mut self.digest);
@@ -112,10 +112,10 @@ impl Parser {
 
     fn check_format(&self) -> Result<(), Malformed> {
         match (self.expect, self.header.format) {
-            (Expect::Custom, Format::Toc) => {
+            (Expect::Custom, ArchiveFormat::Toc) => {
                 Err(Malformed::new(10, "tar or directory format where the custom format is expected"))
             }
-            (Expect::Toc, Format::Custom) => {
+            (Expect::Toc, ArchiveFormat::Custom) => {
                 Err(Malformed::new(10, "custom format where the tar or directory format is expected"))
             }
             _ => Ok(()),
@@ -123,8 +123,8 @@ impl Parser {
     }
 
     /// Takes a piece of what follows the table of contents.
-    pub(super) fn back<S: Sink>(&mut self, piece: &[u8], sink: &mut S) -> io::Result<()> {
-        let mut input = Input::new(piece, self.offset);
+    pub(super) fn back<S: BlockSink>(&mut self, piece: &[u8], sink: &mut S) -> io::Result<()> {
+        let mut input = ArchiveInput::new(piece, self.offset);
         if matches!(self.stage, Stage::Blocks) && !self.blocks.read(&mut input, &mut self.claims, sink)? {
             self.stage = self.after_blocks();
         }
@@ -201,17 +201,17 @@ impl Parser {
 
 const AFTER_END: &str = "bytes after the end";
 
-fn claim(entry: &Entry<'_>) -> Claim {
+fn claim(entry: &TocEntry<'_>) -> EntryData {
     let kind = if entry.desc.bytes == b"BLOBS" { LARGE_OBJECTS } else { TABLE };
-    Claim { dump_id: entry.dump_id, kind, copy: entry.copy && kind == TABLE, seen: false, position: entry.position }
+    EntryData { dump_id: entry.dump_id, kind, copy: entry.copy && kind == TABLE, seen: false, position: entry.position }
 }
 
-fn identify(entry: &Entry<'_>, digest: &mut DefaultHasher) {
+fn identify(entry: &TocEntry<'_>, digest: &mut DefaultHasher) {
     (entry.dump_id, entry.catalog, entry.oid, entry.has_data, entry.copy, entry.defn_lines).hash(digest);
     (entry.desc.bytes, entry.namespace.bytes, entry.tag.bytes, entry.owner.bytes, entry.defn.bytes).hash(digest);
 }
 
-fn repeat(entry: &Entry<'_>, claims: &mut Claims, digest: &mut DefaultHasher) -> Result<(), String> {
+fn repeat(entry: &TocEntry<'_>, claims: &mut Claims, digest: &mut DefaultHasher) -> Result<(), String> {
     identify(entry, digest);
     let seen = claims.get_mut(i64::from(entry.dump_id)).filter(|claim| claim.seen).and_then(|claim| claim.position);
     match entry.position {

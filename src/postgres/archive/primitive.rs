@@ -3,12 +3,12 @@
 use super::Malformed;
 
 /// A piece of the stream, and where in it we are.
-pub(super) struct Input<'a> {
+pub(super) struct ArchiveInput<'a> {
     rest: &'a [u8],
     offset: u64,
 }
 
-impl<'a> Input<'a> {
+impl<'a> ArchiveInput<'a> {
     pub(super) fn new(rest: &'a [u8], offset: u64) -> Self {
         Self { rest, offset }
     }
@@ -61,7 +61,7 @@ pub(super) struct Int {
 impl Int {
     /// The integer once all of it was there, or nothing yet.
     #[inline]
-    pub(super) fn read(&mut self, input: &mut Input<'_>) -> Result<Option<i64>, Malformed> {
+    pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>) -> Result<Option<i64>, Malformed> {
         if self.len == 0
             && let Some(five) = input.five()
         {
@@ -113,7 +113,7 @@ pub(super) struct Str {
 
 impl Str {
     /// Whether the whole string has passed; then the fields hold what is known of it until the next call.
-    pub(super) fn read(&mut self, input: &mut Input<'_>, limit: usize) -> Result<bool, Malformed> {
+    pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>, limit: usize) -> Result<bool, Malformed> {
         let left = match self.left {
             Some(left) => left,
             None => {
@@ -156,17 +156,17 @@ mod tests {
             let mut got = None;
             for (i, byte) in bytes.iter().enumerate() {
                 assert_eq!(got, None);
-                got = int.read(&mut Input::new(&[*byte], i as u64)).expect("valid");
+                got = int.read(&mut ArchiveInput::new(&[*byte], i as u64)).expect("valid");
             }
             assert_eq!(got, Some(value));
-            assert_eq!(Int::default().read(&mut Input::new(&bytes, 0)).expect("valid"), Some(value));
+            assert_eq!(Int::default().read(&mut ArchiveInput::new(&bytes, 0)).expect("valid"), Some(value));
         }
     }
 
     #[test]
     fn integers_that_pg_dump_cannot_write_are_refused() {
         for bytes in [[2, 0, 0, 0, 0], [0, 0, 0, 0, 0x80], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0x80]] {
-            let error = Int::default().read(&mut Input::new(&bytes, 7)).expect_err("refused");
+            let error = Int::default().read(&mut ArchiveInput::new(&bytes, 7)).expect_err("refused");
             assert_eq!(error.offset, 7);
         }
     }
@@ -176,7 +176,7 @@ mod tests {
         let mut bytes = encode(10).to_vec();
         bytes.extend_from_slice(b"ab\ncd\nefgh");
         let mut string = Str::default();
-        let mut input = Input::new(&bytes, 0);
+        let mut input = ArchiveInput::new(&bytes, 0);
         assert!(string.read(&mut input, 4).expect("valid"));
         assert_eq!((string.kept.as_slice(), string.truncated, string.lines), (&b"ab\nc"[..], true, 2));
         assert!(input.is_empty());

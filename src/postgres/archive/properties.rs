@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::sample::{Archive, Block, rows, shop};
+use super::sample::{SampleArchive, SampleBlock, rows, shop};
 use super::tests::{joined, small, walk_all, with_long_chunks};
 use super::*;
 
@@ -9,7 +9,7 @@ fn flip(bytes: &mut [u8], at: prop::sample::Index, bits: u8) {
     bytes[at] ^= bits;
 }
 
-fn any_archive() -> impl Strategy<Value = Archive> {
+fn any_archive() -> impl Strategy<Value = SampleArchive> {
     let chunk = prop::collection::vec(any::<u8>(), 1..300);
     let row = prop_oneof![20 => chunk, 1 => (1usize..600_000).prop_map(|n| vec![b'r'; n])];
     let data = prop::collection::vec(row, 0..12);
@@ -18,9 +18,9 @@ fn any_archive() -> impl Strategy<Value = Archive> {
         let mut archive = shop(minor);
         for (block, (mut data, id)) in archive.blocks.iter_mut().zip(tables.into_iter().zip(10..)) {
             data.extend(rows(&["\n"]));
-            *block = Block::Table(id, data);
+            *block = SampleBlock::Table(id, data);
         }
-        archive.blocks[3] = Block::LargeObjects(13, objects);
+        archive.blocks[3] = SampleBlock::LargeObjects(13, objects);
         archive
     })
 }

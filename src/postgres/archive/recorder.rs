@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use super::blocks::{LARGE_OBJECTS, Sink};
-use super::toc::{Entry, Text};
-use crate::catalogue::fingerprint::{LargeObjects, Pieces, Quoted, SequenceFingerprint, Sum, TableFingerprint};
+use super::blocks::{BlockSink, LARGE_OBJECTS};
+use super::toc::{TocEntry, TocString};
+use crate::fingerprint::{LargeObjects, LongRow, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 use crate::postgres::script::identifier;
 
 mod lines;
@@ -61,7 +61,7 @@ pub struct Recorder {
     sequences: Vec<SequenceFingerprint>,
     large_objects: LargeObjects,
     standard_strings: bool,
-    passing: Passing,
+    passing: PassingData,
     tap: Option<Tap>,
     /// What was not understood, so that the fingerprints would be wrong.
     failure: Option<String>,
@@ -69,11 +69,11 @@ pub struct Recorder {
 
 /// The data of one table, or of one large object, while it passes.
 #[derive(Debug, Default)]
-pub struct Passing {
+pub struct PassingData {
     what: What,
     lines: Lines,
     rows: Sum,
-    object: Pieces,
+    object: LongRow,
     tapping: Option<Tapping>,
 }
 
@@ -86,7 +86,7 @@ enum What {
     Object(u32),
 }
 
-impl Passing {
+impl PassingData {
     /// Whether somebody else takes these rows, too.
     pub fn is_tapped(&self) -> bool {
         self.tapping.is_some()
@@ -124,7 +124,7 @@ impl Default for Recorder {
             sequences: Vec::new(),
             large_objects: LargeObjects::default(),
             standard_strings: true,
-            passing: Passing::default(),
+            passing: PassingData::default(),
             tap: None,
             failure: None,
         }
@@ -138,7 +138,7 @@ impl Recorder {
     }
 
     /// Takes an entry of the table of contents.
-    pub fn entry(&mut self, entry: &Entry<'_>) {
+    pub fn entry(&mut self, entry: &TocEntry<'_>) {
         match entry.desc.bytes {
             b"TABLE DATA" if entry.has_data => self.table(entry),
             b"FOREIGN TABLE" => drop(self.foreign.insert(entry.dump_id)),
@@ -151,7 +151,7 @@ impl Recorder {
         }
     }
 
-    fn table(&mut self, entry: &Entry<'_>) {
+    fn table(&mut self, entry: &TocEntry<'_>) {
         let Some((target, columns)) = copy(entry.copy_statement) else {
             return self.fail(&format!("the COPY statement of the table {}", entry.tag));
         };
@@ -186,7 +186,7 @@ impl Recorder {
         }
     }
 
-    fn passing(&self, what: What) -> Passing {
+    fn passing(&self, what: What) -> PassingData {
         let order = match what {
             What::Table(table) => self.orders.get(&table).cloned(),
             What::Object(_) | What::Nothing => None,
@@ -195,7 +195,7 @@ impl Recorder {
             What::Table(table) => self.tap.as_ref().zip(self.tables.get(table)).and_then(|(tap, table)| tap.of(table)),
             What::Object(_) | What::Nothing => None,
         };
-        Passing { tapping, ..Passing::of(what, order) }
+        PassingData { tapping, ..PassingData::of(what, order) }
     }
 
     /// Something of the archive was not understood: there will be no fingerprints.
@@ -205,7 +205,7 @@ impl Recorder {
 
     /// The file of a directory or tar archive with this name, without what compression added. What it holds is to be pushed,
     /// and then [`Recorder::take`] takes it. Nothing is recorded of a file that has no rows and is no large object.
-    pub fn file(&self, name: &str) -> Passing {
+    pub fn file(&self, name: &str) -> PassingData {
         let object = name.strip_prefix(OBJECT.0).and_then(|rest| rest.strip_suffix(OBJECT.1));
         self.passing(match (self.by_file.get(name), object.and_then(|oid| oid.parse().ok())) {
             (Some(table), _) => What::Table(*table),
@@ -215,7 +215,7 @@ impl Recorder {
     }
 
     /// Takes what has passed to its end.
-    pub fn take(&mut self, passed: &mut Passing) {
+    pub fn take(&mut self, passed: &mut PassingData) {
         if let Some(tapping) = passed.tapping.take() {
             tapping.finish();
         }
@@ -260,7 +260,7 @@ impl Recorder {
     }
 }
 
-impl Sink for Recorder {
+impl BlockSink for Recorder {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
         let table = u32::try_from(dump_id).ok().and_then(|id| self.by_id.get(&id)).copied();
         self.passing = self.passing(match table {
@@ -295,7 +295,7 @@ impl Sink for Recorder {
 
 /// The table and the columns of `COPY table (columns) FROM stdin;` (`dumpTableData` of pg_dump.c). There are no parentheses
 /// where there are no columns.
-fn copy(statement: Text<'_>) -> Option<(&[u8], &[u8])> {
+fn copy(statement: TocString<'_>) -> Option<(&[u8], &[u8])> {
     let rest = statement.bytes.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
     let (_, after) = identifier(rest)?;
     let (_, after) = identifier(after.strip_prefix(b".")?)?;
@@ -341,7 +341,7 @@ fn quoted(schema: &[u8], name: &[u8]) -> Quoted {
 }
 
 /// The value in `SELECT pg_catalog.setval('name', value, is_called);` (`dumpSequenceData` of pg_dump.c).
-fn sequence(definition: Text<'_>, standard_strings: bool) -> Option<SequenceFingerprint> {
+fn sequence(definition: TocString<'_>, standard_strings: bool) -> Option<SequenceFingerprint> {
     let rest = definition.bytes.strip_prefix(b"SELECT pg_catalog.setval('")?.strip_suffix(b");\n")?;
     // Neither a number nor a boolean has a quote.
     let end = memchr::memrchr(b'\'', rest)?;

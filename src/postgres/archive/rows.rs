@@ -4,8 +4,8 @@ use std::io;
 
 use super::Malformed;
 use super::blocks::TERMINATOR;
-use super::places::Block;
 use super::primitive::encode;
+use crate::postgres::archive::block_locator::Block;
 
 /// How many bytes of the archive are looked at at once. What a holder of [`Rows`] keeps is not much more.
 const LOOK: usize = 256 << 10;
@@ -18,7 +18,7 @@ const LENGTH: usize = 5;
 
 /// What a taker got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
+pub enum RowPiece {
     /// Whole rows: somebody else may take the next ones.
     Rows,
     /// The beginning, or something from the middle, of a row that is longer than a piece. The same taker must go on.
@@ -35,7 +35,7 @@ pub enum Piece {
 /// documentation, "COPY", "Text Format"), so that rows end where lines do, in every encoding: no server encoding, and no
 /// encoding that pg_dump can be told to write, has a character with that byte in it.
 #[derive(Debug)]
-pub struct Rows {
+pub struct BlockRows {
     /// Where in the archive the bytes that were not looked at begin.
     at: u64,
     /// How many of them belong to the chunk that was begun.
@@ -47,7 +47,7 @@ pub struct Rows {
     ended: bool,
 }
 
-impl Rows {
+impl BlockRows {
     /// The rows of a block that can be shared out.
     #[must_use]
     pub fn new(block: &Block) -> Self {
@@ -72,10 +72,10 @@ impl Rows {
         &mut self,
         rows: &mut Vec<u8>,
         mut read: impl FnMut(u64, usize, &mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<Piece> {
+    ) -> io::Result<RowPiece> {
         rows.clear();
         if self.ended {
-            return Ok(Piece::None);
+            return Ok(RowPiece::None);
         }
         rows.append(&mut self.kept);
         let least = if self.left == 0 { LENGTH } else { 1 };
@@ -87,13 +87,13 @@ impl Rows {
             if !rows.ends_with(&TERMINATOR) {
                 return Err(Malformed::new(self.at, "COPY data that does not end with pg_dump's \\. line").into());
             }
-            return Ok(Piece::Last);
+            return Ok(RowPiece::Last);
         }
         // The terminator has line feeds that end no row, and must not be cut: it may be the last thing that is there.
         let sure = rows.len().saturating_sub(TERMINATOR.len());
         let end = rows.get(..sure).and_then(|sure| sure.iter().rposition(|&byte| byte == b'\n'));
         self.kept.extend(rows.drain(end.map_or(sure, |end| end + 1)..));
-        Ok(if end.is_some() { Piece::Rows } else { Piece::Unfinished })
+        Ok(if end.is_some() { RowPiece::Rows } else { RowPiece::Unfinished })
     }
 
     /// Adds what the chunks in `stored` hold to `rows`, up to the end of the block or of `stored`.
@@ -150,17 +150,17 @@ mod tests {
     use super::*;
 
     /// A block with these chunks, some bytes into an archive, taken by reads of at most `step` bytes.
-    fn taken(chunks: &[&[u8]], step: usize) -> io::Result<Vec<(Piece, Vec<u8>)>> {
+    fn taken(chunks: &[&[u8]], step: usize) -> io::Result<Vec<(RowPiece, Vec<u8>)>> {
         let block = Block { dump_id: 7, start: 11, rows: true };
         let mut archive = vec![0xff; 11];
-        archive.extend(Rows::head(7));
+        archive.extend(BlockRows::head(7));
         for chunk in chunks {
-            archive.extend(Rows::chunk(chunk.len()));
+            archive.extend(BlockRows::chunk(chunk.len()));
             archive.extend_from_slice(chunk);
         }
-        archive.extend(Rows::tail());
+        archive.extend(BlockRows::tail());
         archive.extend([0xff; 20]);
-        let (mut rows, mut pieces) = (Rows::new(&block), Vec::new());
+        let (mut rows, mut pieces) = (BlockRows::new(&block), Vec::new());
         loop {
             let mut piece = Vec::new();
             let kind = rows.take(&mut piece, |at, least, buffer| {
@@ -171,9 +171,9 @@ mod tests {
             })?;
             pieces.push((kind, piece));
             match kind {
-                Piece::None => return Ok(pieces),
-                Piece::Last => assert_eq!(rows.at(), archive.len() as u64 - 20),
-                Piece::Rows | Piece::Unfinished => {}
+                RowPiece::None => return Ok(pieces),
+                RowPiece::Last => assert_eq!(rows.at(), archive.len() as u64 - 20),
+                RowPiece::Rows | RowPiece::Unfinished => {}
             }
         }
     }
@@ -196,12 +196,12 @@ mod tests {
                 let mut whole = true;
                 for (kind, rows) in pieces {
                     match kind {
-                        Piece::Rows => assert!(rows.ends_with(b"\n") && !rows.ends_with(b"\\.\n")),
-                        Piece::Last => assert!(rows.ends_with(&TERMINATOR)),
-                        Piece::Unfinished => assert!(!rows.contains(&b'\n')),
-                        Piece::None => assert!(whole && rows.is_empty()),
+                        RowPiece::Rows => assert!(rows.ends_with(b"\n") && !rows.ends_with(b"\\.\n")),
+                        RowPiece::Last => assert!(rows.ends_with(&TERMINATOR)),
+                        RowPiece::Unfinished => assert!(!rows.contains(&b'\n')),
+                        RowPiece::None => assert!(whole && rows.is_empty()),
                     }
-                    whole = kind != Piece::Unfinished;
+                    whole = kind != RowPiece::Unfinished;
                 }
             }
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn no_rows_at_all() {
-        assert_eq!(taken(&[&TERMINATOR], 4).unwrap().last().unwrap(), &(Piece::None, Vec::new()));
+        assert_eq!(taken(&[&TERMINATOR], 4).unwrap().last().unwrap(), &(RowPiece::None, Vec::new()));
     }
 
     #[test]

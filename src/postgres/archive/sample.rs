@@ -5,7 +5,7 @@ use super::primitive::encode;
 
 /// One entry of a table of contents.
 #[derive(Debug, Clone, Default)]
-pub struct Item {
+pub struct SampleEntry {
     pub dump_id: i64,
     pub data: bool,
     pub oid: u32,
@@ -24,19 +24,19 @@ pub struct Item {
 
 /// One block: of a table, or of large objects with their OIDs. Data as the chunks it lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Block {
+pub enum SampleBlock {
     Table(i64, Vec<Vec<u8>>),
     LargeObjects(i64, Vec<(i64, Vec<Vec<u8>>)>),
 }
 
 /// A whole archive.
 #[derive(Debug, Clone)]
-pub struct Archive {
+pub struct SampleArchive {
     pub minor: u8,
     pub format: u8,
     pub compression: i8,
-    pub items: Vec<Item>,
-    pub blocks: Vec<Block>,
+    pub items: Vec<SampleEntry>,
+    pub blocks: Vec<SampleBlock>,
 }
 
 fn string(out: &mut Vec<u8>, text: Option<&str>) {
@@ -49,7 +49,7 @@ fn string(out: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
-impl Archive {
+impl SampleArchive {
     pub fn header(&self) -> Vec<u8> {
         let mut out = b"PGDMP".to_vec();
         out.extend([1, self.minor, 0, 4, 8, self.format]);
@@ -106,12 +106,12 @@ impl Archive {
         let mut out = Vec::new();
         for block in &self.blocks {
             match block {
-                Block::Table(id, data) => {
+                SampleBlock::Table(id, data) => {
                     out.push(1);
                     out.extend(encode(*id));
                     chunks(&mut out, data);
                 }
-                Block::LargeObjects(id, objects) => {
+                SampleBlock::LargeObjects(id, objects) => {
                     out.push(3);
                     out.extend(encode(*id));
                     for (oid, data) in objects {
@@ -138,7 +138,7 @@ impl Archive {
     pub fn with_offsets(mut self) -> Self {
         let mut at = self.front().len();
         for (n, block) in self.blocks.iter().enumerate() {
-            let (Block::Table(id, _) | Block::LargeObjects(id, _)) = block;
+            let (SampleBlock::Table(id, _) | SampleBlock::LargeObjects(id, _)) = block;
             for item in self.items.iter_mut().filter(|item| item.dump_id == *id) {
                 item.offset = (2, at as u64);
             }
@@ -161,17 +161,17 @@ pub fn rows(rows: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// A database with a bit of everything.
-pub fn shop(minor: u8) -> Archive {
+pub fn shop(minor: u8) -> SampleArchive {
     let copy = Some("COPY s.t (a, b) FROM stdin;\n".to_owned());
-    let item = |dump_id, desc: &str, tag: &str| Item {
+    let item = |dump_id, desc: &str, tag: &str| SampleEntry {
         dump_id,
         desc: desc.to_owned(),
         tag: tag.to_owned(),
         oid: 16_000 + dump_id as u32,
         offset: (3, 0),
-        ..Item::default()
+        ..SampleEntry::default()
     };
-    let data = |dump_id, oid, copy: &Option<String>, file: &str| Item {
+    let data = |dump_id, oid, copy: &Option<String>, file: &str| SampleEntry {
         data: true,
         oid,
         copy: copy.clone(),
@@ -182,32 +182,32 @@ pub fn shop(minor: u8) -> Archive {
         deps: vec![4, 5],
         ..item(dump_id, "TABLE DATA", "t")
     };
-    let large: Vec<Item> = if minor < 16 {
+    let large: Vec<SampleEntry> = if minor < 16 {
         vec![item(30, "BLOB", "20001"), item(31, "BLOB", "3000000000")]
     } else {
         let defn = "20001\n3000000000\n".to_owned();
-        vec![Item { defn, ..item(30, "BLOB METADATA", "BLOBS 20001..3000000000") }]
+        vec![SampleEntry { defn, ..item(30, "BLOB METADATA", "BLOBS 20001..3000000000") }]
     };
     let mut items = vec![
-        Item { defn: "SET client_encoding = 'UTF8';\n".to_owned(), ..item(1, "ENCODING", "ENCODING") },
+        SampleEntry { defn: "SET client_encoding = 'UTF8';\n".to_owned(), ..item(1, "ENCODING", "ENCODING") },
         item(2, "EXTENSION", "pg_trgm"),
-        Item { owner: "clerk".to_owned(), tablespace: Some("fast".to_owned()), ..item(4, "TABLE", "t") },
-        Item { owner: "Ünder".to_owned(), defn: "x".repeat(5000), ..item(5, "TABLE", "e") },
-        Item { tag: format!("f({})", "integer, ".repeat(2000)), ..item(6, "FUNCTION", "") },
+        SampleEntry { owner: "clerk".to_owned(), tablespace: Some("fast".to_owned()), ..item(4, "TABLE", "t") },
+        SampleEntry { owner: "Ünder".to_owned(), defn: "x".repeat(5000), ..item(5, "TABLE", "e") },
+        SampleEntry { tag: format!("f({})", "integer, ".repeat(2000)), ..item(6, "FUNCTION", "") },
         data(10, 16_004, &copy, "10.dat"),
         data(11, 16_005, &copy, "11.dat"),
         data(12, 16_006, &None, "12.dat"),
-        Item { oid: 0, copy: None, file: "blobs.toc".to_owned(), ..data(13, 0, &None, "") },
+        SampleEntry { oid: 0, copy: None, file: "blobs.toc".to_owned(), ..data(13, 0, &None, "") },
     ];
     items[8].desc = "BLOBS".to_owned();
     items.extend(large);
     items.push(item(40, "INDEX", "t_pkey"));
     let objects = vec![(20_001, vec![vec![7; 16_384], vec![8; 100]]), (3_000_000_000_u32 as i32 as i64, Vec::new())];
     let blocks = vec![
-        Block::Table(10, rows(&["1\tone\n", "2\ttwo\n"])),
-        Block::Table(11, rows(&[])),
-        Block::Table(12, vec![b"INSERT INTO s.u VALUES (1);\n".to_vec(), b"\n\n".to_vec()]),
-        Block::LargeObjects(13, objects),
+        SampleBlock::Table(10, rows(&["1\tone\n", "2\ttwo\n"])),
+        SampleBlock::Table(11, rows(&[])),
+        SampleBlock::Table(12, vec![b"INSERT INTO s.u VALUES (1);\n".to_vec(), b"\n\n".to_vec()]),
+        SampleBlock::LargeObjects(13, objects),
     ];
-    Archive { minor, format: 1, compression: 0, items, blocks }
+    SampleArchive { minor, format: 1, compression: 0, items, blocks }
 }

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 
 use super::members::parse;
 use super::parser::{Expect, Parser};
-use super::recorder::{Passing, Record, Recorder};
-use super::toc::Entry;
+use super::recorder::{PassingData, Record, Recorder};
+use super::toc::TocEntry;
 use super::{Contents, Malformed, read_toc_of};
 
 const BLOCK: usize = 512;
@@ -16,7 +16,7 @@ const BLOCK: usize = 512;
 ///
 /// Those of `from`, and [`Malformed`] if the archive does not begin with a whole `toc.dat`. Its offsets count from
 /// the start of `toc.dat`, those of the tar header from the start of the archive.
-pub fn tar_toc<R: Read>(mut from: R, visit: impl FnMut(&Entry<'_>)) -> io::Result<Contents> {
+pub fn tar_toc<R: Read>(mut from: R, visit: impl FnMut(&TocEntry<'_>)) -> io::Result<Contents> {
     let mut header = Vec::with_capacity(BLOCK);
     from.by_ref().take(BLOCK as u64).read_to_end(&mut header)?;
     let size = toc_size(&header)?;
@@ -37,7 +37,7 @@ pub struct TarReader<W: Write> {
     after_toc: bool,
     parser: Parser,
     recorder: Recorder,
-    passing: Passing,
+    passing: PassingData,
     failed: bool,
 }
 
@@ -70,7 +70,7 @@ impl<W: Write> TarReader<W> {
             after_toc: false,
             parser: Parser::new(Expect::Toc),
             recorder,
-            passing: Passing::default(),
+            passing: PassingData::default(),
             failed: false,
         }
     }
@@ -96,7 +96,7 @@ impl<W: Write> TarReader<W> {
         Ok((self.out, contents, recorded))
     }
 
-    fn look(&mut self, mut piece: &[u8]) -> io::Result<()> {
+    fn scan(&mut self, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
             piece = match self.part {
                 Part::Header => self.header(piece)?,
@@ -173,7 +173,7 @@ fn split(piece: &[u8], left: u64) -> (&[u8], &[u8]) {
 
 impl<W: Write> Write for TarReader<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.look(piece).and_then(|()| self.out.write_all(piece)).inspect_err(|_| self.failed = true)?;
+        self.scan(piece).and_then(|()| self.out.write_all(piece)).inspect_err(|_| self.failed = true)?;
         Ok(piece.len())
     }
 

@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use super::sample::{Archive, Block, rows, shop};
+use super::sample::{SampleArchive, SampleBlock, rows, shop};
 use super::*;
 
 pub(super) fn walk_all(bytes: &[u8]) -> io::Result<Contents> {
@@ -8,7 +8,7 @@ pub(super) fn walk_all(bytes: &[u8]) -> io::Result<Contents> {
 }
 
 pub(super) fn joined(pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Contents)> {
-    let mut joiner = Joiner::new(Vec::new());
+    let mut joiner = Rechunker::new(Vec::new());
     for piece in pieces {
         joiner.write_all(piece)?;
     }
@@ -23,23 +23,23 @@ fn malformed(result: io::Result<impl fmt::Debug>) -> Malformed {
 }
 
 /// The archive as the joiner should write it.
-pub(super) fn with_long_chunks(archive: &Archive) -> Archive {
+pub(super) fn with_long_chunks(archive: &SampleArchive) -> SampleArchive {
     let long = |chunks: &[Vec<u8>]| chunks.concat().chunks(CHUNK).map(<[u8]>::to_vec).collect();
     let blocks = archive.blocks.iter().map(|block| match block {
-        Block::Table(id, data) => Block::Table(*id, long(data)),
-        Block::LargeObjects(id, objects) => {
-            Block::LargeObjects(*id, objects.iter().map(|(oid, data)| (*oid, long(data))).collect())
+        SampleBlock::Table(id, data) => SampleBlock::Table(*id, long(data)),
+        SampleBlock::LargeObjects(id, objects) => {
+            SampleBlock::LargeObjects(*id, objects.iter().map(|(oid, data)| (*oid, long(data))).collect())
         }
     });
-    Archive { blocks: blocks.collect(), ..archive.clone() }
+    SampleArchive { blocks: blocks.collect(), ..archive.clone() }
 }
 
 /// The shop without its long strings and objects, for tests that look at each byte.
-pub(super) fn small(minor: u8) -> Archive {
+pub(super) fn small(minor: u8) -> SampleArchive {
     let mut archive = shop(minor);
     archive.items[3].defn.truncate(10);
     archive.items[4].tag.truncate(20);
-    archive.blocks[3] = Block::LargeObjects(13, vec![(20_001, vec![vec![7; 10]]), (9, Vec::new())]);
+    archive.blocks[3] = SampleBlock::LargeObjects(13, vec![(20_001, vec![vec![7; 10]]), (9, Vec::new())]);
     archive
 }
 
@@ -52,8 +52,8 @@ fn every_version_is_read() {
         })
         .expect("whole");
         assert_eq!((contents.version.major, contents.version.minor), (1, minor));
-        assert_eq!(contents.compression, Compression::None);
-        assert_eq!(contents.format, Format::Custom);
+        assert_eq!(contents.compression, ArchiveCompression::None);
+        assert_eq!(contents.format, ArchiveFormat::Custom);
         assert_eq!(contents.dbname, "shop");
         assert_eq!(contents.server_version, "13.14");
         assert_eq!(contents.dump_version, "15.18 (Debian)");
@@ -76,7 +76,7 @@ fn every_version_is_read() {
 fn chunks_are_joined_and_split() {
     for minor in 14..=16 {
         let mut archive = shop(minor);
-        archive.blocks[0] = Block::Table(10, rows(&["1\tx\n", &"y".repeat(2 * CHUNK), "\n", "2\tz\n"]));
+        archive.blocks[0] = SampleBlock::Table(10, rows(&["1\tx\n", &"y".repeat(2 * CHUNK), "\n", "2\tz\n"]));
         let (bytes, contents) = joined(&[&archive.bytes()]).expect("whole");
         assert!(bytes == with_long_chunks(&archive).bytes());
         assert_eq!(walk_all(&bytes).expect("whole"), contents);
@@ -87,17 +87,17 @@ fn chunks_are_joined_and_split() {
 #[test]
 fn chunks_that_pg_dump_compressed_pass_as_they_are() {
     for (minor, compression) in [(14, -1), (14, 9), (15, 1), (16, 1), (16, 2), (16, 3)] {
-        let bytes = Archive { compression, ..shop(minor) }.bytes();
+        let bytes = SampleArchive { compression, ..shop(minor) }.bytes();
         let (out, contents) = joined(&[&bytes]).expect("whole");
         assert!(out == bytes);
-        assert_ne!(contents.compression, Compression::None);
+        assert_ne!(contents.compression, ArchiveCompression::None);
     }
 }
 
 #[test]
 fn compressed_rows_need_no_terminator_and_plain_ones_do() {
     let mut archive = shop(16);
-    archive.blocks[0] = Block::Table(10, vec![b"1\tone\n".to_vec()]);
+    archive.blocks[0] = SampleBlock::Table(10, vec![b"1\tone\n".to_vec()]);
     assert!(malformed(walk_all(&archive.bytes())).what.contains("dump id 10 does not end"));
     archive.compression = 1;
     assert!(walk_all(&archive.bytes()).is_ok());
@@ -155,20 +155,24 @@ fn what_is_not_known_is_refused_by_name() {
         assert!(error.what.contains(what), "{error}");
         assert!(error.offset <= at as u64);
     }
-    assert!(malformed(walk_all(&Archive { compression: 77, ..shop(14) }.bytes())).what.contains("level 77"));
+    assert!(malformed(walk_all(&SampleArchive { compression: 77, ..shop(14) }.bytes())).what.contains("level 77"));
 }
 
 #[test]
 fn blocks_must_fit_the_table_of_contents() {
-    let change = |change: fn(&mut Archive)| {
+    let change = |change: fn(&mut SampleArchive)| {
         let mut archive = shop(15);
         change(&mut archive);
         malformed(walk_all(&archive.bytes())).what
     };
-    assert!(change(|a| a.blocks.push(Block::Table(99, rows(&[])))).contains("for which the table of contents has no"));
-    assert!(change(|a| a.blocks.push(Block::Table(40, rows(&[])))).contains("for which the table of contents has no"));
-    assert!(change(|a| a.blocks.push(Block::Table(10, rows(&[])))).contains("a second block for dump id 10"));
-    assert!(change(|a| a.blocks[3] = Block::Table(13, rows(&[]))).contains("type should be 3"));
+    assert!(
+        change(|a| a.blocks.push(SampleBlock::Table(99, rows(&[])))).contains("for which the table of contents has no")
+    );
+    assert!(
+        change(|a| a.blocks.push(SampleBlock::Table(40, rows(&[])))).contains("for which the table of contents has no")
+    );
+    assert!(change(|a| a.blocks.push(SampleBlock::Table(10, rows(&[])))).contains("a second block for dump id 10"));
+    assert!(change(|a| a.blocks[3] = SampleBlock::Table(13, rows(&[]))).contains("type should be 3"));
     assert!(change(|a| drop(a.blocks.remove(1))).contains("before the data for dump id 11"));
     assert!(change(|a| a.items[6].dump_id = 10).contains("two entries with dump id 10"));
     let mut bytes = shop(15).bytes();
@@ -211,7 +215,7 @@ fn lengths_that_the_stream_does_not_have_take_no_memory() {
 
 #[test]
 fn after_an_error_nothing_more_is_taken() {
-    let mut joiner = Joiner::new(Vec::new());
+    let mut joiner = Rechunker::new(Vec::new());
     joiner.write_all(b"garbage").expect_err("refused");
     joiner.write_all(b"PGDMP").expect_err("still refused");
     assert!(joiner.finish().is_err());
@@ -219,11 +223,11 @@ fn after_an_error_nothing_more_is_taken() {
 
 #[test]
 fn toc_dat_is_read_alone_and_in_tar() {
-    let archive = Archive { format: 3, ..small(16) };
+    let archive = SampleArchive { format: 3, ..small(16) };
     let toc = archive.front();
     let mut files = Vec::new();
     let contents = read_toc(toc.as_slice(), |entry| files.push(entry.file.to_string())).expect("whole");
-    assert_eq!(contents.format, Format::Toc);
+    assert_eq!(contents.format, ArchiveFormat::Toc);
     assert_eq!(contents.table_data.len(), 3);
     assert!(files.contains(&"10.dat".to_owned()));
     let longer = [toc.as_slice(), b"x"].concat();

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::header::{Format, Header};
-use super::primitive::{Input, Int, Str};
+use super::header::{ArchiveFormat, Header};
+use super::primitive::{ArchiveInput, Int, Str};
 use super::{Malformed, Version};
 
 /// Bytes kept of a tag. Names of PostgreSQL have at most 63; a function's tag lists the types of all its arguments.
@@ -38,14 +38,14 @@ const EVENT_TRIGGER_TAG: &[u8] = b"EVENT TRIGGER ";
 
 /// The head of a string of the archive, in the encoding of the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Text<'a> {
+pub struct TocString<'a> {
     /// The bytes as they are.
     pub bytes: &'a [u8],
     /// Whether the string went on beyond what is kept.
     pub truncated: bool,
 }
 
-impl Entry<'_> {
+impl TocEntry<'_> {
     /// Whether it is the database itself, or says something about it.
     #[must_use]
     pub fn is_of_database(&self) -> bool {
@@ -57,7 +57,7 @@ impl Entry<'_> {
     }
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for TocString<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.bytes))?;
         f.write_str(if self.truncated { "…" } else { "" })
@@ -66,7 +66,7 @@ impl fmt::Display for Text<'_> {
 
 /// One entry of the table of contents. Strings that are NULL in the archive are empty here.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct TocEntry<'a> {
     /// The archive's own number of the entry.
     pub dump_id: u32,
     /// OID of the catalogue that the object is a row of; 0 for what is no row.
@@ -74,15 +74,15 @@ pub struct Entry<'a> {
     /// OID of the object in the database that was dumped. For TABLE DATA it is the table's in pg_class.
     pub oid: u32,
     /// What kind of object: `TABLE`, `TABLE DATA`, `INDEX`, …
-    pub desc: Text<'a>,
+    pub desc: TocString<'a>,
     /// Schema of the object, empty if it has none.
-    pub namespace: Text<'a>,
+    pub namespace: TocString<'a>,
     /// Name of the object; up to [`TAG_LIMIT`] bytes are kept.
-    pub tag: Text<'a>,
+    pub tag: TocString<'a>,
     /// Owner of the object, empty if it has none.
-    pub owner: Text<'a>,
+    pub owner: TocString<'a>,
     /// Tablespace of the object, empty for the database's own.
-    pub tablespace: Text<'a>,
+    pub tablespace: TocString<'a>,
     /// Section: 1 for none, 2 for pre-data, 3 for data, 4 for post-data (`teSection` of pg_backup.h).
     pub section: u8,
     /// Dump ids of the first entries that it depends on; of ACL, COMMENT and SECURITY LABEL the first is the object itself.
@@ -90,12 +90,12 @@ pub struct Entry<'a> {
     /// Whether the archive holds data for it.
     pub has_data: bool,
     /// The COPY statement that loads its data, up to 1 MiB; empty if there is none.
-    pub copy_statement: Text<'a>,
+    pub copy_statement: TocString<'a>,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
-    pub file: Text<'a>,
+    pub file: TocString<'a>,
     /// The definition's first bytes; of ACL, DEFAULT ACL, POLICY and SEQUENCE SET, and of what is the database's own, all of
     /// it, up to 1 MiB.
-    pub defn: Text<'a>,
+    pub defn: TocString<'a>,
     pub(super) copy: bool,
     pub(super) defn_lines: u64,
     pub(super) position: Option<u64>,
@@ -163,7 +163,7 @@ impl Field {
         }
     }
 
-    fn next(self, version: Version, format: Format) -> Self {
+    fn next(self, version: Version, format: ArchiveFormat) -> Self {
         match self {
             Self::Count | Self::Offset | Self::File => Self::DumpId,
             Self::DumpId => Self::HadDumper,
@@ -182,7 +182,7 @@ impl Field {
             Self::TableAm | Self::RelKind => Self::Owner,
             Self::Owner => Self::WithOids,
             Self::WithOids => Self::Dependency,
-            Self::Dependency if format == Format::Custom => Self::Offset,
+            Self::Dependency if format == ArchiveFormat::Custom => Self::Offset,
             Self::Dependency => Self::File,
         }
     }
@@ -195,8 +195,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn text(&self) -> Text<'_> {
-        Text { bytes: &self.bytes, truncated: self.truncated }
+    fn text(&self) -> TocString<'_> {
+        TocString { bytes: &self.bytes, truncated: self.truncated }
     }
 }
 
@@ -230,8 +230,8 @@ impl Draft {
         WHOLE.contains(&desc) || is_about(DATABASE_TAG) || is_about(EVENT_TRIGGER_TAG)
     }
 
-    fn entry(&self) -> Entry<'_> {
-        Entry {
+    fn entry(&self) -> TocEntry<'_> {
+        TocEntry {
             dump_id: self.dump_id,
             catalog: self.catalog,
             oid: self.oid,
@@ -256,7 +256,7 @@ impl Draft {
 /// A table of contents in the making.
 pub(super) struct Toc {
     version: Version,
-    format: Format,
+    format: ArchiveFormat,
     offset_size: usize,
     field: Field,
     int: Int,
@@ -299,8 +299,8 @@ impl Toc {
     /// Whether the whole table of contents has passed; `each` is called for each entry.
     pub(super) fn read(
         &mut self,
-        input: &mut Input<'_>,
-        mut each: impl FnMut(&Entry<'_>) -> Result<(), String>,
+        input: &mut ArchiveInput<'_>,
+        mut each: impl FnMut(&TocEntry<'_>) -> Result<(), String>,
     ) -> Result<bool, Malformed> {
         while !self.is_done() {
             let start = input.offset();
@@ -321,7 +321,7 @@ impl Toc {
     }
 
     /// Whether the whole field has passed; then it is in the draft.
-    fn step(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+    fn step(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         match self.field {
             Field::Count | Field::DumpId | Field::HadDumper | Field::Section | Field::RelKind => {
                 let Some(value) = self.int.read(input)? else {
@@ -364,7 +364,7 @@ impl Toc {
     }
 
     /// `ReadOffset`: a flag, then an offset that counts only if the flag says so.
-    fn data_offset(&mut self, input: &mut Input<'_>) -> Result<bool, Malformed> {
+    fn data_offset(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         self.offset.extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
         if self.offset.len() <= self.offset_size {
             return Ok(false);

@@ -8,7 +8,7 @@ use crate::postgres::client::{
     MAINTENANCE, NO_SEARCH_PATH, breaks_session, identifier, log_in, pooler, reason, tls_failure,
 };
 use crate::postgres::connection_limit;
-use crate::postgres::tls::Problem;
+use crate::postgres::tls::CertificateProblem;
 
 /// Who may connect to a database. One whose DROP DATABASE was interrupted has the connection limit -2
 /// (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
@@ -45,9 +45,9 @@ pub async fn explain(connection: &Connection, user: &str, database: &str, error:
     let why = reason(error);
     let what = format!("cannot connect to {connection} as '{user}': {why}");
     if let Some(failure) = tls_failure(error) {
-        let hint = Problem::of(failure).map_or(
+        let hint = CertificateProblem::of(failure).map_or(
             "TLS did not come about: look at DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and at the server's log",
-            Problem::hint,
+            CertificateProblem::hint,
         );
         return Error::new(Kind::Unavailable, what).hint(hint);
     }

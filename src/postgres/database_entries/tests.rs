@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use crate::postgres::acl;
 use crate::postgres::properties;
 
-fn defaults() -> Properties {
-    Properties {
+fn defaults() -> DatabaseProperties {
+    DatabaseProperties {
         owner: "me".into(),
         encoding: "LATIN1".into(),
         locale_provider: "icu".into(),
@@ -25,8 +25,8 @@ fn defaults() -> Properties {
 }
 
 /// Told by entries: description and definition, of the database `Fo"o b` of the role `we ird`.
-fn told(entries: &[(&str, &str)]) -> Told {
-    let mut told = Told::default();
+fn told(entries: &[(&str, &str)]) -> EntryProperties {
+    let mut told = EntryProperties::default();
     for (desc, definition) in entries {
         let tag = if desc.starts_with("DATABASE") { "Fo\"o b" } else { "DATABASE \"Fo\"\"o b\"" };
         told.take(desc, tag.to_owned(), "we ird", definition, false);
@@ -65,12 +65,12 @@ fn everything_that_pg_dump_writes() {
         ),
     ]);
     assert_eq!(told.not_understood, Vec::<String>::new());
-    let setting = |role: Option<&str>, name: &str, value: &str| Setting {
+    let setting = |role: Option<&str>, name: &str, value: &str| ParameterSetting {
         role: role.map(str::to_owned),
         name: name.into(),
         value: value.into(),
     };
-    let expected = Properties {
+    let expected = DatabaseProperties {
         owner: "we ird".into(),
         encoding: "UTF8".into(),
         locale_provider: "icu".into(),
@@ -101,14 +101,14 @@ fn everything_that_pg_dump_writes() {
 
 #[test]
 fn what_is_not_told_is_the_servers() {
-    let nothing = Told::default();
+    let nothing = EntryProperties::default();
     assert!(!nothing.described);
     assert_eq!(nothing.complete(defaults()), defaults());
     let old = "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C.UTF-8';\n";
-    let mut told = Told::default();
+    let mut told = EntryProperties::default();
     told.take("DATABASE", "d".to_owned(), "", old, false);
     let found = told.complete(defaults());
-    let expected = Properties {
+    let expected = DatabaseProperties {
         encoding: "UTF8".into(),
         locale_provider: "libc".into(),
         collate: "C.UTF-8".into(),
@@ -144,10 +144,10 @@ fn other_statements_are_told_of_and_left_out() {
         let tag = if desc.starts_with("DATABASE") { "Fo\"o b" } else { "DATABASE x" };
         found.take(desc, tag.to_owned(), "we ird", definition, false);
         assert_eq!(found.not_understood.len(), 1, "{definition}");
-        let without = Told { not_understood: Vec::new(), acl: before.acl.clone(), ..found };
+        let without = EntryProperties { not_understood: Vec::new(), acl: before.acl.clone(), ..found };
         assert_eq!(without, before, "{definition}");
     }
-    let mut cut = Told::default();
+    let mut cut = EntryProperties::default();
     cut.take("DATABASE", "d".to_owned(), "o", "CREATE DATABASE d WITH ENCODING = 'UTF8';", true);
     assert_eq!(cut.not_understood.len(), 1);
 }
@@ -156,7 +156,7 @@ fn other_statements_are_told_of_and_left_out() {
 fn old_strings_have_escapes() {
     let text = "COMMENT ON DATABASE \"Fo\"\"o b\" IS 'a\\\\b';";
     let comment = |old_strings| {
-        let mut told = Told { old_strings, ..Told::default() };
+        let mut told = EntryProperties { old_strings, ..EntryProperties::default() };
         told.take("COMMENT", "DATABASE x".to_owned(), "o", text, false);
         told.comment.unwrap()
     };
@@ -167,7 +167,7 @@ fn old_strings_have_escapes() {
 proptest! {
     #[test]
     fn any_name_and_text_is_read_back(role in "[^\0\u{fffd}]{1,20}", text in "[^\0\u{fffd}\\\\]{0,30}") {
-        let mut told = Told::default();
+        let mut told = EntryProperties::default();
         let name = format!("\"{}\"", role.replace('"', "\"\""));
         let literal = format!("'{}'", text.replace('\'', "''"));
         told.take("DATABASE", role.clone(), &role, &format!("CREATE DATABASE {name} WITH ENCODING = 'UTF8';"), false);
@@ -187,7 +187,7 @@ proptest! {
 
     #[test]
     fn nothing_panics(desc in "DATABASE|ACL|COMMENT", text in "[A-Za-z\"'\\\\=,;() ]{0,80}") {
-        let mut told = Told::default();
+        let mut told = EntryProperties::default();
         told.take(&desc, "DATABASE".to_owned(), "o", &text, false);
     }
 }

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::parallel;
 use crate::pipeline::compress::Method;
 use crate::pipeline::digest::Digest;
@@ -23,6 +22,7 @@ use crate::pipeline::{Sink, Source};
 use crate::postgres::archive::data_file::{Packing, split};
 use crate::postgres::archive::{Record, Recorder, read_toc};
 use crate::postgres::dump::Dumped;
+use crate::stop::Stop;
 use crate::store::local::LocalFolder;
 
 /// The table of contents of a directory archive. pg_dump begins it once it holds its locks.
@@ -107,7 +107,7 @@ impl Collection<'_> {
             let key = format!("{}/{name}", self.id);
             let (bytes, sha256) = (digest.bytes, digest.hex());
             return Ok(StoredFile {
-                role: Role::Archive,
+                role: FileRole::Archive,
                 key,
                 stored_bytes: bytes,
                 stored_sha256: sha256.clone(),
@@ -166,7 +166,7 @@ fn encrypt(key: &str, mut from: impl io::Read, to: &Path, recipients: &Recipient
     };
     let finished = write().map_err(|error| Error::write(to.display(), &error))?;
     Ok(StoredFile {
-        role: Role::Archive,
+        role: FileRole::Archive,
         key: key.to_owned(),
         stored_bytes: finished.stored.bytes,
         stored_sha256: finished.stored.hex(),

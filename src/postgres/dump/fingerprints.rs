@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::fingerprint::{Fingerprints, VERSION};
+use crate::config::dump_options::DumpOptions;
+use crate::fingerprint::{Fingerprints, VERSION};
 use crate::postgres::archive::{Contents, Recorded};
-use crate::postgres::dump_options::DumpOptions;
 
 /// Parameters on which COPY's text depends and that a dump has us set, whatever the database, the role or the server have
 /// set. `quote_all_identifiers` decides how values of the type `regclass` and its like are written.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::config::dump_options::DumpOptions;
 use crate::config::{BackupSettings, Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::postgres::archive::Contents;
 use crate::postgres::client::NO_TIMEOUTS;
-use crate::postgres::dump_options::DumpOptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::script::Script;
 use crate::postgres::snapshot::later_timeouts;
@@ -96,7 +96,7 @@ impl From<Script> for Dumped {
 
 /// How pg_dump is called for a snapshot.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct DumpCommand<'a> {
     /// Programs of the right version.
     pub programs: &'a Programs,
     /// The server's major version.
@@ -113,7 +113,7 @@ pub struct Call<'a> {
     pub options: &'a DumpOptions,
 }
 
-impl Call<'_> {
+impl DumpCommand<'_> {
     fn command(&self, format: Format) -> Command {
         let mut command = self.programs.client("pg_dump", self.connection, self.database);
         command.env("PGOPTIONS", parameters(self.server));
@@ -161,8 +161,8 @@ impl Call<'_> {
 }
 
 /// pg_dumpall for roles and tablespaces; without passwords where our role may not read them.
-pub fn globals(call: &Call<'_>, passwords: bool) -> Command {
-    let Call { connection, database, .. } = call;
+pub fn globals(call: &DumpCommand<'_>, passwords: bool) -> Command {
+    let DumpCommand { connection, database, .. } = call;
     let mut command = call.programs.client("pg_dumpall", connection, database);
     command.env("PGOPTIONS", parameters(call.server));
     command.arg("--globals-only").arg("--no-password");

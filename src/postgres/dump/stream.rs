@@ -13,7 +13,7 @@ use crate::host::progress::Counter;
 use crate::pipeline::compress::Method;
 use crate::pipeline::encrypt::Recipients;
 use crate::pipeline::{Finished, Sink};
-use crate::postgres::archive::{Joiner, Malformed, Record, TarReader};
+use crate::postgres::archive::{Malformed, Rechunker, Record, TarReader};
 use crate::postgres::dump::Dumped;
 use crate::postgres::script::ScriptScanner;
 use crate::store::Upload;
@@ -56,7 +56,7 @@ impl std::error::Error for Incomplete {}
 
 /// Looks at a dump while it passes.
 enum Observer<W: Write> {
-    Custom(Box<Joiner<W>>),
+    Custom(Box<Rechunker<W>>),
     Tar(Box<TarReader<W>>),
     Script(Box<ScriptScanner<W>>),
 }
@@ -64,7 +64,7 @@ enum Observer<W: Write> {
 impl<W: Write> Observer<W> {
     fn new(format: Format, out: W) -> Self {
         match format {
-            Format::Custom => Observer::Custom(Box::new(Joiner::new(out))),
+            Format::Custom => Observer::Custom(Box::new(Rechunker::new(out))),
             Format::Tar => Observer::Tar(Box::new(TarReader::new(out))),
             Format::Plain | Format::Directory => Observer::Script(Box::new(ScriptScanner::new(out))),
         }

@@ -60,7 +60,7 @@ const CLUSTER: &str = "-- PostgreSQL database cluster dump";
 ///
 /// # Errors
 /// `Data` for anything but a dump of one database in a format that is known, with what was seen.
-pub fn tell(name: &str, head: &[u8]) -> Result<Beginning> {
+pub fn recognize(name: &str, head: &[u8]) -> Result<Beginning> {
     if head.is_empty() {
         return Err(no_dump(name, "it is empty once it is unpacked")
             .hint("whatever was to dump the database has failed: is there an older one?"));
@@ -160,33 +160,33 @@ mod tests {
     use proptest::prelude::*;
 
     fn refused(head: &[u8]) -> String {
-        let error = tell("x", head).unwrap_err();
+        let error = recognize("x", head).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         error.to_string()
     }
 
     #[test]
     fn dumps() {
-        assert_eq!(tell("x", b"PGDMP\x01\x0e\x00\x04\x08\x01").unwrap(), Beginning::Custom);
-        assert_eq!(tell("x", b"PGDMP\x01\x10\x00\x04\x08\x01").unwrap(), Beginning::Custom);
+        assert_eq!(recognize("x", b"PGDMP\x01\x0e\x00\x04\x08\x01").unwrap(), Beginning::Custom);
+        assert_eq!(recognize("x", b"PGDMP\x01\x10\x00\x04\x08\x01").unwrap(), Beginning::Custom);
         let mut tar = vec![0; 512];
         tar[..7].copy_from_slice(b"toc.dat");
         tar[257..262].copy_from_slice(b"ustar");
-        assert_eq!(tell("x", &tar).unwrap(), Beginning::Tar);
+        assert_eq!(recognize("x", &tar).unwrap(), Beginning::Tar);
         let text = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.18 (Debian 15.18-0)\n\
                     -- Dumped by pg_dump version 17.2\r\n\nSET x;";
         let script = |server_version: &str, pg_dump: &str| Beginning::Script {
             server_version: server_version.to_owned(),
             pg_dump: pg_dump.to_owned(),
         };
-        assert_eq!(tell("x", text.as_bytes()).unwrap(), script("15.18 (Debian 15.18-0)", "17.2"));
-        assert_eq!(tell("x", b"\xef\xbb\xbfSELECT '\xe4';\n").unwrap(), script("", ""));
+        assert_eq!(recognize("x", text.as_bytes()).unwrap(), script("15.18 (Debian 15.18-0)", "17.2"));
+        assert_eq!(recognize("x", b"\xef\xbb\xbfSELECT '\xe4';\n").unwrap(), script("", ""));
     }
 
     proptest! {
         #[test]
         fn any_beginning_is_told(head in prop::collection::vec(any::<u8>(), 0..600)) {
-            if let Err(error) = tell("x", &head) {
+            if let Err(error) = recognize("x", &head) {
                 prop_assert_eq!(error.kind(), Kind::Data);
                 prop_assert!(error.hint_text().is_some());
             }

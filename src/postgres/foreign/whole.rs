@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::io;
 
 use super::{Dump, damaged, magic};
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::Format;
 use crate::error::Result;
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::pipeline::Digests;
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
 use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
 use crate::postgres::script::{Script, ScriptScanner};
+use crate::stop::Stop;
 
 /// What a whole dump holds.
 #[derive(Debug)]
-pub struct Whole {
+pub struct WholeDump {
     /// Its files, as they are now.
     pub files: Vec<StoredFile>,
     /// Tables whose rows it has.
@@ -35,9 +35,9 @@ pub struct Whole {
     pub script: Option<Script>,
 }
 
-impl Whole {
+impl WholeDump {
     fn of_archive(files: Vec<StoredFile>, contents: Contents) -> Self {
-        Whole {
+        WholeDump {
             files,
             schema_only: contents.tables() > 0 && contents.table_data.is_empty(),
             // An extension makes tables of its own, whose rows may be in the archive.
@@ -56,7 +56,7 @@ impl Dump {
     ///
     /// # Errors
     /// `Data` for what is damaged, cut, or missing. What a script does is not judged here.
-    pub fn read(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+    pub fn read(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let whole = match self.format {
             Format::Custom => self.custom(moved, stop),
             Format::Tar => self.tar(moved, stop),
@@ -69,14 +69,14 @@ impl Dump {
         }
     }
 
-    fn custom(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+    fn custom(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
         let contents = walk(&mut plain, |_| {}).map_err(|error| self.unreadable(&self.key, &error))?;
         let digests = plain.finish().map_err(|error| self.unreadable(&self.key, &error))?;
-        Ok(Whole::of_archive(vec![stored(&self.key, &digests)], contents))
+        Ok(WholeDump::of_archive(vec![stored(&self.key, &digests)], contents))
     }
 
-    fn tar(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+    fn tar(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let failed = |error: io::Error| self.unreadable(&self.key, &error);
         let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
         let mut promised = Promised::default();
@@ -88,10 +88,10 @@ impl Dump {
             None => self.nothing_lacks(promised.rest())?,
         }
         let digests = plain.finish().map_err(failed)?;
-        Ok(Whole::of_archive(vec![stored(&self.key, &digests)], contents))
+        Ok(WholeDump::of_archive(vec![stored(&self.key, &digests)], contents))
     }
 
-    fn script(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+    fn script(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let failed = |error: io::Error| self.unreadable(&self.key, &error);
         let mut plain = self.open_watched(&self.key, self.method, moved, stop)?;
         let mut scanner = ScriptScanner::new(io::sink());
@@ -101,7 +101,7 @@ impl Dump {
         if script.cluster_complete {
             return Err(magic::cluster(&self.name));
         }
-        Ok(Whole {
+        Ok(WholeDump {
             files: vec![stored(&self.key, &digests)],
             schema_only: script.is_schema_only(),
             data_only: script.is_data_only(),
@@ -112,7 +112,7 @@ impl Dump {
         })
     }
 
-    fn folder(&self, moved: &Counter, stop: &Stop) -> Result<Whole> {
+    fn folder(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let mut files = Vec::new();
         let mut contents = None;
         for key in &self.files {
@@ -132,7 +132,7 @@ impl Dump {
             self.nothing_lacks(lacking)?;
         }
         let lost = || damaged(&self.name, "its toc.dat is gone");
-        Ok(Whole::of_archive(files, contents.ok_or_else(lost)?))
+        Ok(WholeDump::of_archive(files, contents.ok_or_else(lost)?))
     }
 
     /// A data file of a folder: unpacked to its end, and, where it has rows, ended as pg_dump ends them.
@@ -167,7 +167,7 @@ impl Dump {
 
 fn stored(key: &str, digests: &Digests) -> StoredFile {
     StoredFile {
-        role: Role::Archive,
+        role: FileRole::Archive,
         key: key.to_owned(),
         stored_bytes: digests.stored.bytes,
         stored_sha256: digests.stored.hex(),

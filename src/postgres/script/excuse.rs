@@ -14,7 +14,7 @@ pub enum Excuse {
 
 /// When a statement is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Turn {
+pub enum WhenRun {
     /// Where it stands.
     #[default]
     InPlace,
@@ -46,7 +46,7 @@ pub(super) struct Excused {
     words: u32,
     excuse: Option<Excuse>,
     replaces_view: bool,
-    turn: Turn,
+    turn: WhenRun,
 }
 
 impl Excused {
@@ -60,12 +60,12 @@ impl Excused {
             (1, _, b"comment") => self.verb = Verb::CommentOn,
             (1, _, b"select") => self.verb = Verb::Select,
             (1, _, b"security") => self.verb = Verb::Label,
-            (1, _, b"refresh") => self.turn = Turn::Refresh,
-            (1, _, b"begin" | b"start") => self.turn = Turn::Transaction,
+            (1, _, b"refresh") => self.turn = WhenRun::Refresh,
+            (1, _, b"begin" | b"start") => self.turn = WhenRun::Transaction,
             (2, Verb::Create | Verb::Alter, b"event")
             | (3, Verb::CommentOn, b"event")
             | (5 | 6, Verb::Label, b"event") => {
-                self.turn = Turn::Last;
+                self.turn = WhenRun::Last;
             }
             (_, Verb::Alter, b"drop" | b"detach") => self.excuse = Some(Excuse::Missing),
             (4, Verb::Create, b"view") => self.replaces_view = true,
@@ -89,7 +89,7 @@ impl Excused {
     }
 
     /// When it is run.
-    pub(super) fn turn(self) -> Turn {
+    pub(super) fn turn(self) -> WhenRun {
         self.turn
     }
 

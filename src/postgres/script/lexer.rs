@@ -4,10 +4,10 @@ mod quoted;
 mod word;
 
 use super::statement::{First, Statement};
-use word::{Prefix, Run, is_word_start};
+use word::{Prefix, Token, is_word_start};
 
-use super::excuse::{Excuse, Turn};
-use super::{FINDINGS, Finding, Kind, Part, Place, Script, fingerprint};
+use super::excuse::{Excuse, WhenRun};
+use super::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
 
 /// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
 const WORD: usize = 32;
@@ -65,7 +65,7 @@ enum State {
 /// Where a statement or the rows of a COPY begin and end, in bytes from the script's start.
 pub(super) enum Boundary {
     /// From its first token to its semicolon.
-    Statement { start: Place, end: u64, excuse: Option<Excuse>, turn: Turn, copies: bool },
+    Statement { start: ScriptPosition, end: u64, excuse: Option<Excuse>, turn: WhenRun, copies: bool },
     /// The first byte of rows.
     Rows { from: u64 },
     /// The end of the line that ends the rows.
@@ -80,7 +80,7 @@ pub(super) struct Lexer {
     resume: State,
     /// COPY statements whose data comes after this line.
     pending: u32,
-    run: Run,
+    run: Token,
     word: Vec<u8>,
     word_len: u64,
     prefix: Prefix,
@@ -97,23 +97,23 @@ pub(super) struct Lexer {
     statement: Statement,
     /// Whether a statement has made something.
     has_made: bool,
-    place: Place,
+    place: ScriptPosition,
     /// Where the current quote, comment or command began.
-    start: Place,
-    rows_start: Place,
-    nul: Option<Place>,
+    start: ScriptPosition,
+    rows_start: ScriptPosition,
+    nul: Option<ScriptPosition>,
     script: Script,
 }
 
 impl Lexer {
     pub(super) fn new() -> Self {
-        let place = Place { offset: 0, line: 1 };
+        let place = ScriptPosition { offset: 0, line: 1 };
         Self {
             state: State::Sql,
             boundaries: None,
             resume: State::Sql,
             pending: 0,
-            run: Run::None,
+            run: Token::None,
             word: Vec::with_capacity(WORD),
             word_len: 0,
             prefix: Prefix::None,
@@ -145,7 +145,7 @@ impl Lexer {
     }
 
     /// Where the statement began that has not ended.
-    pub(super) fn statement_start(&self) -> Option<Place> {
+    pub(super) fn statement_start(&self) -> Option<ScriptPosition> {
         self.statement.start
     }
 
@@ -156,7 +156,7 @@ impl Lexer {
     }
 
     pub(super) fn feed(&mut self, mut piece: &[u8]) {
-        self.look_for_nul(piece);
+        self.refuse_nul(piece);
         while let Some((&byte, rest)) = piece.split_first() {
             let skipped = self.skip(piece);
             if skipped > 0 {
@@ -177,14 +177,14 @@ impl Lexer {
         }
     }
 
-    fn look_for_nul(&mut self, piece: &[u8]) {
+    fn refuse_nul(&mut self, piece: &[u8]) {
         if self.nul.is_some() || !piece.contains(&0) {
             return;
         }
         let before = piece.split(|byte| *byte == 0).next().unwrap_or_default();
         let lines = before.iter().filter(|&&byte| byte == b'\n').count();
-        let Place { offset, line } = self.place;
-        self.nul = Some(Place { offset: offset + before.len() as u64, line: line + lines as u64 });
+        let ScriptPosition { offset, line } = self.place;
+        self.nul = Some(ScriptPosition { offset: offset + before.len() as u64, line: line + lines as u64 });
     }
 
     /// How many bytes of the piece change nothing here.
@@ -246,9 +246,9 @@ impl Lexer {
         self.script.cluster_complete = false;
     }
 
-    fn find(&mut self, kind: Kind, place: Place) {
+    fn find(&mut self, kind: ServerWide, place: ScriptPosition) {
         if self.script.findings.len() < FINDINGS {
-            self.script.findings.push(Finding { kind, place });
+            self.script.findings.push(ScriptFinding { kind, place });
         }
     }
 
@@ -295,8 +295,8 @@ impl Lexer {
             b')' => self.statement.parens = self.statement.parens.saturating_sub(1),
             b'.' => self.dots = dots.saturating_add(1),
             b'&' if prefix == Prefix::U => self.prefix = Prefix::Plain,
-            b'0'..=b'9' => self.begin_run(Run::Number { dotted: dots % 2 == 1 }, byte),
-            _ if is_word_start(byte) => self.begin_run(Run::Word, byte),
+            b'0'..=b'9' => self.begin_run(Token::Number { dotted: dots % 2 == 1 }, byte),
+            _ if is_word_start(byte) => self.begin_run(Token::Word, byte),
             _ => {}
         }
     }
@@ -320,7 +320,7 @@ impl Lexer {
             None => {}
         }
         let turn = self.statement.excused.turn();
-        self.script.fires += u64::from(matches!(turn, Turn::Refresh | Turn::Last));
+        self.script.fires += u64::from(matches!(turn, WhenRun::Refresh | WhenRun::Last));
         if let Some(start) = self.statement.start {
             let (end, copies) = (self.place.offset, self.statement.is_copy_from_stdin());
             self.mark(Boundary::Statement { start, end, excuse, turn, copies });
@@ -352,8 +352,8 @@ impl Lexer {
             return;
         };
         match self.statement.first() {
-            First::CreateDatabase => self.find(Kind::CreateDatabase, start),
-            First::DropDatabase => self.find(Kind::DropDatabase, start),
+            First::CreateDatabase => self.find(ServerWide::CreateDatabase, start),
+            First::DropDatabase => self.find(ServerWide::DropDatabase, start),
             _ => {
                 if let Some(kind) = self.statement.reach.found() {
                     self.find(kind, start);
@@ -374,7 +374,7 @@ impl Lexer {
         // psql sends what it has at the end of a script.
         self.find_statement();
         if let Some(place) = self.nul {
-            self.script.findings.push(Finding { kind: Kind::Nul, place });
+            self.script.findings.push(ScriptFinding { kind: ServerWide::Nul, place });
         }
         self.script.findings.sort_by_key(|finding| finding.place.offset);
         self.script.findings.truncate(FINDINGS);
@@ -386,15 +386,15 @@ impl Lexer {
         self.script
     }
 
-    fn unfinished(&self) -> Option<(Part, Place)> {
+    fn unfinished(&self) -> Option<(OpenConstruct, ScriptPosition)> {
         match self.state {
             State::Rows { matched: 2 | 3 } if self.pending == 0 => None,
-            State::Rows { .. } => Some((Part::CopyData, self.rows_start)),
-            _ if self.pending > 0 => Some((Part::CopyData, self.place)),
-            State::Quote { .. } | State::Name => Some((Part::Quote, self.start)),
-            State::DollarQuote | State::TagEnd { .. } => Some((Part::DollarQuote, self.start)),
-            State::BlockComment { .. } => Some((Part::Comment, self.start)),
-            _ => self.statement.start.map(|start| (Part::Statement, start)),
+            State::Rows { .. } => Some((OpenConstruct::CopyData, self.rows_start)),
+            _ if self.pending > 0 => Some((OpenConstruct::CopyData, self.place)),
+            State::Quote { .. } | State::Name => Some((OpenConstruct::Quote, self.start)),
+            State::DollarQuote | State::TagEnd { .. } => Some((OpenConstruct::DollarQuote, self.start)),
+            State::BlockComment { .. } => Some((OpenConstruct::Comment, self.start)),
+            _ => self.statement.start.map(|start| (OpenConstruct::Statement, start)),
         }
     }
 }

@@ -23,9 +23,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
-pub use excuse::{Excuse, Turn};
+pub use excuse::{Excuse, WhenRun};
 use lexer::Lexer;
-pub use pieces::{Command, Piece, Pieces};
+pub use pieces::{Command, ScriptPiece, ScriptPieces};
 pub(super) use statement::identifier;
 
 /// Findings that are kept; a script with more of them is as unfit as one with these.
@@ -33,14 +33,14 @@ pub const FINDINGS: usize = 64;
 
 /// A place in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct ScriptPosition {
     /// Bytes from the start.
     pub offset: u64,
     /// Line, from 1.
     pub line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ScriptPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} (byte {})", self.line, self.offset)
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Place {
 
 /// What a script should not have that is restored into one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ServerWide {
     /// `\connect` or `\c`: what follows goes to another database.
     Connect,
     /// A CREATE DATABASE statement.
@@ -67,7 +67,7 @@ pub enum Kind {
     LongDollarTag,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ServerWide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "\\connect",
@@ -84,16 +84,16 @@ impl fmt::Display for Kind {
 
 /// One finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finding {
+pub struct ScriptFinding {
     /// What was found.
-    pub kind: Kind,
+    pub kind: ServerWide,
     /// Where it begins.
-    pub place: Place,
+    pub place: ScriptPosition,
 }
 
 /// What a script ends in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum OpenConstruct {
     /// The rows after COPY … FROM stdin, before their `\.`.
     CopyData,
     /// A string or a quoted name.
@@ -106,7 +106,7 @@ pub enum Part {
     Statement,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for OpenConstruct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CopyData => "the rows of a COPY",
@@ -143,9 +143,9 @@ pub struct Script {
     /// pg_dumpall's completion line stands at the end.
     pub cluster_complete: bool,
     /// What the script ends in the middle of, and where that began.
-    pub unfinished: Option<(Part, Place)>,
+    pub unfinished: Option<(OpenConstruct, ScriptPosition)>,
     /// What a restore refuses, by its place; at most [`FINDINGS`] of it.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ScriptFinding>,
 }
 
 impl Script {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::excuse::{Excuse, Turn};
+use super::excuse::{Excuse, WhenRun};
 use super::lexer::{Boundary, Lexer};
 
 /// The longest statement that is taken, in bytes; the server takes no more than a gigabyte.
@@ -11,7 +11,7 @@ const LONGEST: usize = 512 << 20;
 
 /// A part of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum ScriptPiece {
     /// A statement with its semicolon.
     Statement(Command),
     /// A COPY … FROM stdin, whose rows follow.
@@ -32,11 +32,11 @@ pub struct Command {
     /// Why a new database may refuse it.
     pub excuse: Option<Excuse>,
     /// When it is run.
-    pub turn: Turn,
+    pub turn: WhenRun,
 }
 
 /// A script on its way into its pieces. Holds one statement, and of the rows at most what it is fed at once.
-pub struct Pieces {
+pub struct ScriptPieces {
     lexer: Lexer,
     /// What is not given yet.
     rest: Vec<u8>,
@@ -44,10 +44,10 @@ pub struct Pieces {
     from: u64,
     in_rows: bool,
     /// Statements of a line whose COPY has rows that have not come yet, and the COPY itself.
-    waiting: VecDeque<Piece>,
+    waiting: VecDeque<ScriptPiece>,
 }
 
-impl Default for Pieces {
+impl Default for ScriptPieces {
     fn default() -> Self {
         let mut lexer = Lexer::new();
         lexer.mark_boundaries();
@@ -55,13 +55,13 @@ impl Default for Pieces {
     }
 }
 
-impl Pieces {
+impl ScriptPieces {
     /// Takes the script's next bytes, and gives what is complete.
     ///
     /// # Errors
     ///
     /// Those of `give`; `InvalidData` for a statement that is too long.
-    pub fn feed(&mut self, bytes: &[u8], give: &mut impl FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
+    pub fn feed(&mut self, bytes: &[u8], give: &mut impl FnMut(ScriptPiece) -> io::Result<()>) -> io::Result<()> {
         self.rest.extend_from_slice(bytes);
         self.lexer.feed(bytes);
         for boundary in self.lexer.take_boundaries() {
@@ -85,7 +85,7 @@ impl Pieces {
         }
     }
 
-    fn pass(&mut self, boundary: Boundary, give: &mut impl FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
+    fn pass(&mut self, boundary: Boundary, give: &mut impl FnMut(ScriptPiece) -> io::Result<()>) -> io::Result<()> {
         match boundary {
             Boundary::Statement { start, end, excuse, turn, copies } => {
                 self.drop_until(start.offset);
@@ -97,9 +97,9 @@ impl Pieces {
                 }
                 let command = Command { text, line: start.line, excuse, turn };
                 match (copies, self.waiting.is_empty()) {
-                    (true, _) => self.waiting.push_back(Piece::Copy(command)),
-                    (false, false) => self.waiting.push_back(Piece::Statement(command)),
-                    (false, true) => give(Piece::Statement(command))?,
+                    (true, _) => self.waiting.push_back(ScriptPiece::Copy(command)),
+                    (false, false) => self.waiting.push_back(ScriptPiece::Statement(command)),
+                    (false, true) => give(ScriptPiece::Statement(command))?,
                 }
             }
             Boundary::Rows { from } => {
@@ -113,8 +113,8 @@ impl Pieces {
                 self.give_rows(usize::try_from(rows).unwrap_or_default(), give)?;
                 self.drop_until(end + 1);
                 self.in_rows = false;
-                give(Piece::EndOfRows)?;
-                while let Some(piece) = self.waiting.pop_front_if(|piece| matches!(piece, Piece::Statement(_))) {
+                give(ScriptPiece::EndOfRows)?;
+                while let Some(piece) = self.waiting.pop_front_if(|piece| matches!(piece, ScriptPiece::Statement(_))) {
                     give(piece)?;
                 }
             }
@@ -126,10 +126,10 @@ impl Pieces {
         self.rest.get(usize::try_from(offset.checked_sub(self.from)?).ok()?).copied()
     }
 
-    fn give_rows(&mut self, length: usize, give: &mut impl FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
+    fn give_rows(&mut self, length: usize, give: &mut impl FnMut(ScriptPiece) -> io::Result<()>) -> io::Result<()> {
         let until = self.from + length as u64;
         let rows = self.take_until(until);
-        if rows.is_empty() { Ok(()) } else { give(Piece::Rows(rows)) }
+        if rows.is_empty() { Ok(()) } else { give(ScriptPiece::Rows(rows)) }
     }
 
     fn drop_until(&mut self, offset: u64) {
@@ -164,17 +164,17 @@ mod tests {
     use super::*;
 
     fn told(script: &str, step: usize) -> Vec<String> {
-        let mut pieces = Pieces::default();
+        let mut pieces = ScriptPieces::default();
         let mut told: Vec<String> = Vec::new();
         let text = |command: &Command| format!("{}:{}", command.line, String::from_utf8_lossy(&command.text));
         for bytes in script.as_bytes().chunks(step) {
             pieces
                 .feed(bytes, &mut |piece| {
                     match &piece {
-                        Piece::Statement(command) => told.push(text(command)),
-                        Piece::Copy(command) => told.extend([format!("copy {}", text(command)), String::new()]),
-                        Piece::Rows(rows) => told.last_mut().unwrap().push_str(&String::from_utf8_lossy(rows)),
-                        Piece::EndOfRows => told.push("end".to_owned()),
+                        ScriptPiece::Statement(command) => told.push(text(command)),
+                        ScriptPiece::Copy(command) => told.extend([format!("copy {}", text(command)), String::new()]),
+                        ScriptPiece::Rows(rows) => told.last_mut().unwrap().push_str(&String::from_utf8_lossy(rows)),
+                        ScriptPiece::EndOfRows => told.push("end".to_owned()),
                     }
                     Ok(())
                 })
@@ -237,22 +237,22 @@ mod tests {
         ];
         for (script, excuse) in cases {
             let mut found = Vec::new();
-            Pieces::default()
+            ScriptPieces::default()
                 .feed(script.as_bytes(), &mut |piece| {
                     found.push(piece);
                     Ok(())
                 })
                 .unwrap();
-            let [Piece::Statement(command)] = found.as_slice() else { panic!("{script}: {found:?}") };
+            let [ScriptPiece::Statement(command)] = found.as_slice() else { panic!("{script}: {found:?}") };
             assert_eq!(command.excuse, excuse, "{script}");
         }
         let script = "CREATE TABLE t ();CREATE OR REPLACE VIEW v AS SELECT 1;";
         let mut excuses = Vec::new();
         let mut give = |piece| {
-            excuses.extend(if let Piece::Statement(command) = piece { Some(command.excuse) } else { None });
+            excuses.extend(if let ScriptPiece::Statement(command) = piece { Some(command.excuse) } else { None });
             Ok(())
         };
-        Pieces::default().feed(script.as_bytes(), &mut give).unwrap();
+        ScriptPieces::default().feed(script.as_bytes(), &mut give).unwrap();
         assert_eq!(excuses, [None, None]);
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a statement reaches beyond what is in one database. pg_dump writes such statements only with `--create`
 //! (`dumpDatabase` in `src/bin/pg_dump/pg_dump.c`), pg_dumpall many of them.
 
-use super::Kind;
+use super::ServerWide;
 
 /// What a statement begins with, as far as it can reach beyond its database.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Reach {
     on: bool,
     /// USER was the second word: MAPPING makes it one of the database's own things.
     user: bool,
-    found: Option<Kind>,
+    found: Option<ServerWide>,
 }
 
 impl Reach {
@@ -39,17 +39,17 @@ impl Reach {
                 self.verb = verb(word);
                 None
             }
-            (2, Verb::Alter, b"database") => Some(Kind::Database),
+            (2, Verb::Alter, b"database") => Some(ServerWide::Database),
             (2, Verb::Alter, b"system") | (2, Verb::Alter | Verb::Make, b"role" | b"group" | b"tablespace") => {
-                Some(Kind::Server)
+                Some(ServerWide::Server)
             }
             (2, Verb::Alter | Verb::Make, b"user") => {
                 self.user = true;
                 None
             }
-            (3, _, word) if user && word != b"mapping" => Some(Kind::Server),
-            (_, Verb::About, b"database") if self.on => Some(Kind::Database),
-            (_, Verb::Update, b"pg_database") => Some(Kind::Database),
+            (3, _, word) if user && word != b"mapping" => Some(ServerWide::Server),
+            (_, Verb::About, b"database") if self.on => Some(ServerWide::Database),
+            (_, Verb::Update, b"pg_database") => Some(ServerWide::Database),
             _ => None,
         };
         self.on = word == b"on";
@@ -57,8 +57,8 @@ impl Reach {
     }
 
     /// What it is about, if that is not in the database.
-    pub(super) fn found(self) -> Option<Kind> {
-        self.found.or(self.user.then_some(Kind::Server))
+    pub(super) fn found(self) -> Option<ServerWide> {
+        self.found.or(self.user.then_some(ServerWide::Server))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The words of a statement, as far as they matter.
 
-use super::Place;
+use super::ScriptPosition;
 use super::excuse::Excused;
 use super::reach::Reach;
 
@@ -19,7 +19,7 @@ enum Copy {
 /// A statement in the making.
 pub(super) struct Statement {
     /// Where its first token begins; nothing yet.
-    pub(super) start: Option<Place>,
+    pub(super) start: Option<ScriptPosition>,
     /// Open parentheses.
     pub(super) parens: u32,
     /// Open BEGIN and CASE in the body of a function or procedure.

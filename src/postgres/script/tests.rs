@@ -10,7 +10,7 @@ fn scan(script: impl AsRef<[u8]>) -> Script {
     found
 }
 
-fn kinds(script: &str) -> Vec<Kind> {
+fn kinds(script: &str) -> Vec<ServerWide> {
     scan(script).findings.iter().map(|finding| finding.kind).collect()
 }
 
@@ -111,21 +111,21 @@ fn every_truncated_dump_is_told_from_a_whole_one() {
 #[test]
 fn a_script_that_ends_in_the_middle_says_of_what() {
     let part = |script: &str| scan(script).unfinished.map(|(part, place)| (part, place.line, place.offset));
-    assert_eq!(part("COPY a.b FROM stdin;\n1\n"), Some((Part::CopyData, 2, 21)));
-    assert_eq!(part("COPY a.b FROM stdin;\n1\n\\"), Some((Part::CopyData, 2, 21)));
-    assert_eq!(part("COPY a.b FROM stdin;"), Some((Part::CopyData, 1, 20)));
+    assert_eq!(part("COPY a.b FROM stdin;\n1\n"), Some((OpenConstruct::CopyData, 2, 21)));
+    assert_eq!(part("COPY a.b FROM stdin;\n1\n\\"), Some((OpenConstruct::CopyData, 2, 21)));
+    assert_eq!(part("COPY a.b FROM stdin;"), Some((OpenConstruct::CopyData, 1, 20)));
     assert_eq!(part("COPY a.b FROM stdin;\n1\n\\."), None);
-    assert_eq!(part("\nSELECT 'a\nb"), Some((Part::Quote, 2, 8)));
-    assert_eq!(part("SELECT \"a"), Some((Part::Quote, 1, 7)));
-    assert_eq!(part("SELECT $x$ a $x"), Some((Part::DollarQuote, 1, 7)));
-    assert_eq!(part(" /* a /* b */ "), Some((Part::Comment, 1, 2)));
-    assert_eq!(part("SELECT 1;\n  SELECT 2"), Some((Part::Statement, 2, 12)));
+    assert_eq!(part("\nSELECT 'a\nb"), Some((OpenConstruct::Quote, 2, 8)));
+    assert_eq!(part("SELECT \"a"), Some((OpenConstruct::Quote, 1, 7)));
+    assert_eq!(part("SELECT $x$ a $x"), Some((OpenConstruct::DollarQuote, 1, 7)));
+    assert_eq!(part(" /* a /* b */ "), Some((OpenConstruct::Comment, 1, 2)));
+    assert_eq!(part("SELECT 1;\n  SELECT 2"), Some((OpenConstruct::Statement, 2, 12)));
     assert_eq!(part("SELECT 1; -- end"), None);
 }
 
 #[test]
 fn what_goes_to_another_database_is_found() {
-    use Kind::{Command, Connect, CreateDatabase, DropDatabase};
+    use ServerWide::{Command, Connect, CreateDatabase, DropDatabase};
     for (script, found) in [
         ("\\connect x\n", vec![Connect]),
         ("\\c x", vec![Connect]),
@@ -147,21 +147,21 @@ fn what_goes_to_another_database_is_found() {
         ("SELECT 1\\;;DROP DATABASE x;", vec![DropDatabase]),
         ("CREATE TABLE database (x int);", vec![]),
         ("CREATE \"database\" x;", vec![]),
-        ("\0", vec![Kind::Nul]),
-        ("\\c\n\0\n\\c\n", vec![Connect, Kind::Nul, Connect]),
+        ("\0", vec![ServerWide::Nul]),
+        ("\\c\n\0\n\\c\n", vec![Connect, ServerWide::Nul, Connect]),
     ] {
         assert_eq!(kinds(script), found, "{script:?}");
     }
     let found = scan("SELECT 1;\nSELECT 2; \\connect x\n").findings;
-    assert_eq!(found, [Finding { kind: Connect, place: Place { offset: 20, line: 2 } }]);
+    assert_eq!(found, [ScriptFinding { kind: Connect, place: ScriptPosition { offset: 20, line: 2 } }]);
     let found = scan("SELECT 1;\n\n  drop database x;\n").findings;
-    assert_eq!(found, [Finding { kind: DropDatabase, place: Place { offset: 13, line: 3 } }]);
+    assert_eq!(found, [ScriptFinding { kind: DropDatabase, place: ScriptPosition { offset: 13, line: 3 } }]);
     assert_eq!(scan("\\c\n".repeat(1000)).findings.len(), FINDINGS);
 }
 
 #[test]
 fn what_reaches_beyond_the_database_is_found() {
-    use Kind::{Database, Server};
+    use ServerWide::{Database, Server};
     for (script, found) in [
         ("ALTER DATABASE x SET work_mem = 1;", Some(Database)),
         ("COMMENT ON DATABASE x IS 'CREATE DATABASE';", Some(Database)),
@@ -264,7 +264,7 @@ fn what_only_looks_quoted_is_found() {
         "CREATE FUNCTION f() BEGIN ATOMIC; COPY t FROM stdin;\n\\c\n",
         "CREATE OR REPLACE PROCEDURE f() BEGIN ATOMIC SELECT CASE 1 END; COPY t FROM stdin;\n\\c\n",
     ] {
-        assert_eq!(kinds(script).first(), Some(&Kind::Connect), "{script:?}");
+        assert_eq!(kinds(script).first(), Some(&ServerWide::Connect), "{script:?}");
     }
 }
 
@@ -278,7 +278,7 @@ fn a_function_body_without_quotes_is_one_statement() {
 #[test]
 fn an_overlong_dollar_tag_is_named() {
     let tag = "a".repeat(5000);
-    assert_eq!(kinds(&format!("SELECT ${tag}$ x ${tag}$;"))[0], Kind::LongDollarTag);
+    assert_eq!(kinds(&format!("SELECT ${tag}$ x ${tag}$;"))[0], ServerWide::LongDollarTag);
 }
 
 #[test]

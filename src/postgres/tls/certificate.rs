@@ -10,7 +10,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, NameCon
 use x509_cert::name::Name;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use super::problem::Problem;
+use super::problem::CertificateProblem;
 use crate::printable::printable;
 
 /// Critical extensions that are followed here, or that OpenSSL leaves alone unless policies are asked for
@@ -83,10 +83,10 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// Reads the key of a certificate, whatever its extensions are.
-    pub fn read(der: &CertificateDer<'_>) -> Result<Self, Problem> {
+    pub fn read(der: &CertificateDer<'_>) -> Result<Self, CertificateProblem> {
         let whole = CertificateInner::<Raw>::from_der(der);
         let key = whole.and_then(|whole| PublicKey::of(&whole.tbs_certificate.subject_public_key_info));
-        key.map_err(|error| Problem::Unreadable(error.to_string()))
+        key.map_err(|error| CertificateProblem::Unreadable(error.to_string()))
     }
 
     fn of(info: &SubjectPublicKeyInfoOwned) -> der::Result<Self> {
@@ -100,8 +100,8 @@ impl PublicKey {
 
 impl Certificate {
     /// Reads one.
-    pub fn read(der: &CertificateDer<'_>) -> Result<Self, Problem> {
-        read(der).map_err(|error| Problem::Unreadable(error.to_string()))
+    pub fn read(der: &CertificateDer<'_>) -> Result<Self, CertificateProblem> {
+        read(der).map_err(|error| CertificateProblem::Unreadable(error.to_string()))
     }
 
     /// True if its issuer has its own name.

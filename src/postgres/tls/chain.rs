@@ -8,7 +8,7 @@ use rustls::pki_types::{SignatureVerificationAlgorithm, UnixTime};
 
 use super::certificate::{Certificate, PublicKey, same, shown};
 use super::constraints;
-use super::problem::Problem;
+use super::problem::CertificateProblem;
 
 /// The most certificates of a chain.
 const LONGEST: usize = 10;
@@ -37,16 +37,16 @@ pub struct Chain<'a> {
 
 impl Chain<'_> {
     /// Finds a chain from the server's certificate to a trusted one, in which everything is as it must be.
-    pub fn verify(&self, server: &Certificate) -> Result<(), Problem> {
+    pub fn verify(&self, server: &Certificate) -> Result<(), CertificateProblem> {
         self.extend(&mut vec![server], &mut MOST_SIGNATURES.clone())
     }
 
-    fn extend<'c>(&'c self, path: &mut Vec<&'c Certificate>, budget: &mut usize) -> Result<(), Problem> {
+    fn extend<'c>(&'c self, path: &mut Vec<&'c Certificate>, budget: &mut usize) -> Result<(), CertificateProblem> {
         let Some(&last) = path.last() else { return Ok(()) };
         if last.self_issued() && self.trusted.iter().any(|trusted| trusted.der == last.der) {
             return self.check(path);
         }
-        let mut problem = Problem::UnknownAuthority { issuer: shown(&last.issuer) };
+        let mut problem = CertificateProblem::UnknownAuthority { issuer: shown(&last.issuer) };
         if path.len() == LONGEST {
             return Err(problem);
         }
@@ -67,7 +67,7 @@ impl Chain<'_> {
             match extended {
                 Ok(()) => return Ok(()),
                 // What is wrong with a whole chain says more than that another one was not found.
-                Err(found) if matches!(problem, Problem::UnknownAuthority { .. }) => problem = found,
+                Err(found) if matches!(problem, CertificateProblem::UnknownAuthority { .. }) => problem = found,
                 Err(_) => {}
             }
         }
@@ -75,10 +75,11 @@ impl Chain<'_> {
     }
 
     /// Checks a chain whose signatures fit.
-    fn check(&self, path: &[&Certificate]) -> Result<(), Problem> {
+    fn check(&self, path: &[&Certificate]) -> Result<(), CertificateProblem> {
         let mut authorities_below = 0;
         for (at, certificate) in path.iter().enumerate() {
-            let refuse = |why: &str| Problem::NotAllowed { subject: certificate.shown(), why: why.to_owned() };
+            let refuse =
+                |why: &str| CertificateProblem::NotAllowed { subject: certificate.shown(), why: why.to_owned() };
             self.check_dates(certificate)?;
             if let Some(unknown) = &certificate.unknown {
                 return Err(refuse(&format!("has the critical extension {unknown}, which is not known here")));
@@ -105,10 +106,12 @@ impl Chain<'_> {
         Ok(())
     }
 
-    fn check_dates(&self, certificate: &Certificate) -> Result<(), Problem> {
+    fn check_dates(&self, certificate: &Certificate) -> Result<(), CertificateProblem> {
         match self.now.as_secs() {
-            now if now < certificate.not_before => Err(Problem::NotYetValid { subject: certificate.shown() }),
-            now if now > certificate.not_after => Err(Problem::Expired { subject: certificate.shown() }),
+            now if now < certificate.not_before => {
+                Err(CertificateProblem::NotYetValid { subject: certificate.shown() })
+            }
+            now if now > certificate.not_after => Err(CertificateProblem::Expired { subject: certificate.shown() }),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::certificate::Certificate;
-use super::problem::Problem;
+use super::problem::CertificateProblem;
 use crate::printable::printable;
 
 /// commonName (RFC 4519).
@@ -15,7 +15,7 @@ const COMMON_NAME: &str = "2.5.4.3";
 
 /// Looks for the host among the certificate's names. Its common name counts where the certificate has no alternative name
 /// of the host's kind, be that an address or a name.
-pub fn check(certificate: &Certificate, host: &str) -> Result<(), Problem> {
+pub fn check(certificate: &Certificate, host: &str) -> Result<(), CertificateProblem> {
     let address: Option<IpAddr> = host.parse().ok();
     let mut shown = Vec::new();
     let mut has_kind = false;
@@ -45,7 +45,7 @@ pub fn check(certificate: &Certificate, host: &str) -> Result<(), Problem> {
         }
         shown.push(printable(&String::from_utf8_lossy(name)));
     }
-    Err(Problem::WrongHost { host: host.to_owned(), names: shown })
+    Err(CertificateProblem::WrongHost { host: host.to_owned(), names: shown })
 }
 
 /// The common names of a certificate's subject, as bytes.

@@ -7,7 +7,7 @@ use rustls::{CertificateError, OtherError};
 
 /// Why a server's certificate is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum CertificateProblem {
     /// It, or a certificate that came with it, is no certificate that can be read.
     Unreadable(String),
     /// No trusted authority signed it.
@@ -41,25 +41,31 @@ pub enum Problem {
     },
 }
 
-impl Problem {
+impl CertificateProblem {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Problem::Unreadable(_) => "look at ssl_cert_file of the server: psql with the same settings says more",
-            Problem::UnknownAuthority { .. } => {
+            CertificateProblem::Unreadable(_) => {
+                "look at ssl_cert_file of the server: psql with the same settings says more"
+            }
+            CertificateProblem::UnknownAuthority { .. } => {
                 "DB_SSLROOTCERT must name the certificate of the authority that signed the server's certificate"
             }
-            Problem::NotYetValid { .. } => "look at the clocks of both hosts, and at the dates of the certificate",
-            Problem::Expired { .. } => "the server needs a new certificate; look at the clock of this host too",
-            Problem::NotAllowed { .. } => "the server needs a certificate that is made for servers",
-            Problem::WrongHost { .. } => {
+            CertificateProblem::NotYetValid { .. } => {
+                "look at the clocks of both hosts, and at the dates of the certificate"
+            }
+            CertificateProblem::Expired { .. } => {
+                "the server needs a new certificate; look at the clock of this host too"
+            }
+            CertificateProblem::NotAllowed { .. } => "the server needs a certificate that is made for servers",
+            CertificateProblem::WrongHost { .. } => {
                 "set DB_HOST to a name that the certificate has, or DB_SSLMODE=verify-ca, which does not look at the name"
             }
         }
     }
 
     /// The problem that a failed handshake carries, if it is one.
-    pub fn of(error: &rustls::Error) -> Option<&Problem> {
+    pub fn of(error: &rustls::Error) -> Option<&CertificateProblem> {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(problem))) => problem.downcast_ref(),
             _ => None,
@@ -67,37 +73,37 @@ impl Problem {
     }
 }
 
-impl From<Problem> for rustls::Error {
-    fn from(problem: Problem) -> Self {
+impl From<CertificateProblem> for rustls::Error {
+    fn from(problem: CertificateProblem) -> Self {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(problem))))
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for CertificateProblem {}
 
-impl fmt::Display for Problem {
+impl fmt::Display for CertificateProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Unreadable(why) => write!(f, "the server's certificate cannot be read: {why}"),
-            Problem::UnknownAuthority { issuer } => {
+            CertificateProblem::Unreadable(why) => write!(f, "the server's certificate cannot be read: {why}"),
+            CertificateProblem::UnknownAuthority { issuer } => {
                 write!(
                     f,
                     "the server's certificate is not trusted: there is no trusted certificate of its issuer {issuer}"
                 )
             }
-            Problem::NotYetValid { subject } => {
+            CertificateProblem::NotYetValid { subject } => {
                 write!(f, "the server's certificate is not trusted: that of {subject} is not valid yet")
             }
-            Problem::Expired { subject } => {
+            CertificateProblem::Expired { subject } => {
                 write!(f, "the server's certificate is not trusted: that of {subject} has expired")
             }
-            Problem::NotAllowed { subject, why } => {
+            CertificateProblem::NotAllowed { subject, why } => {
                 write!(f, "the server's certificate is not trusted: that of {subject} {why}")
             }
-            Problem::WrongHost { host, names } if names.is_empty() => {
+            CertificateProblem::WrongHost { host, names } if names.is_empty() => {
                 write!(f, "the server's certificate has no name, and so not '{host}'")
             }
-            Problem::WrongHost { host, names } => {
+            CertificateProblem::WrongHost { host, names } => {
                 write!(f, "the server's certificate is for {}, and not for '{host}'", names.join(", "))
             }
         }

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime
 
 use super::certificate::Certificate;
 use super::chain::Chain;
-use super::problem::Problem;
+use super::problem::CertificateProblem;
 use super::{host_name, signature};
 
 /// A root, an authority between and a server, each with a key on the curve of the same place.
@@ -50,7 +50,12 @@ fn algorithms() -> Vec<&'static dyn SignatureVerificationAlgorithm> {
     own.iter().chain(signature::ALGORITHMS).copied().collect()
 }
 
-fn verify(server: &Certificate, sent: &[Certificate], trusted: &[Certificate], now: UnixTime) -> Result<(), Problem> {
+fn verify(
+    server: &Certificate,
+    sent: &[Certificate],
+    trusted: &[Certificate],
+    now: UnixTime,
+) -> Result<(), CertificateProblem> {
     Chain { trusted, sent, now, algorithms: &algorithms() }.verify(server)
 }
 
@@ -62,8 +67,9 @@ fn chains_are_followed_to_a_trusted_root() {
     let between = [between];
     let root = [root];
     verify(&server, &between, &root, now).unwrap();
-    let unknown =
-        |result: Result<(), Problem>| assert!(matches!(result, Err(Problem::UnknownAuthority { .. })), "{result:?}");
+    let unknown = |result: Result<(), CertificateProblem>| {
+        assert!(matches!(result, Err(CertificateProblem::UnknownAuthority { .. })), "{result:?}")
+    };
     unknown(verify(&server, &between, &[made.certificate("stranger")], now));
     unknown(verify(&server, &[], &root, now));
     // What the server sends is never trusted for that, and what is trusted must sign itself.
@@ -71,9 +77,9 @@ fn chains_are_followed_to_a_trusted_root() {
     unknown(verify(&server, &between, &[made.certificate("between")], now));
     let at = |seconds: u64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let expired = verify(&server, &between, &root, at(server.not_after + 3600));
-    assert!(matches!(expired, Err(Problem::Expired { .. })), "{expired:?}");
+    assert!(matches!(expired, Err(CertificateProblem::Expired { .. })), "{expired:?}");
     let early = verify(&server, &between, &root, at(server.not_before - 3600));
-    assert!(matches!(early, Err(Problem::NotYetValid { .. })), "{early:?}");
+    assert!(matches!(early, Err(CertificateProblem::NotYetValid { .. })), "{early:?}");
 }
 
 #[test]
@@ -119,6 +125,6 @@ fn names_are_looked_for_as_libpq_does() {
     server.names.clear();
     host_name::check(&server, "SERVER").unwrap();
     let names = vec!["server".to_owned()];
-    let wrong = Problem::WrongHost { host: "db.example.org".to_owned(), names };
+    let wrong = CertificateProblem::WrongHost { host: "db.example.org".to_owned(), names };
     assert_eq!(host_name::check(&server, "db.example.org"), Err(wrong));
 }

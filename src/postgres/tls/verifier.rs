@@ -9,7 +9,7 @@ use rustls::{CertificateError, DigitallySignedStruct, PeerMisbehaved, SignatureS
 
 use super::certificate::{Certificate, PublicKey};
 use super::chain::Chain;
-use super::problem::Problem;
+use super::problem::CertificateProblem;
 use super::{host_name, signature};
 
 /// Looks at a server as a mode asks.
@@ -71,7 +71,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
         let server = Certificate::read(end_entity)?;
-        let sent: Vec<Certificate> = intermediates.iter().map(Certificate::read).collect::<Result<_, Problem>>()?;
+        let sent: Vec<Certificate> =
+            intermediates.iter().map(Certificate::read).collect::<Result<_, CertificateProblem>>()?;
         let algorithms = self.algorithms();
         Chain { trusted, sent: &sent, now, algorithms: &algorithms }.verify(&server)?;
         if let Some(host) = &self.host {

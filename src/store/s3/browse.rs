@@ -11,7 +11,7 @@ use crate::store::s3::{S3Store, errors};
 
 /// What stands in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Listed {
     /// A bucket.
     Bucket {
         /// When it was made.
@@ -37,14 +37,14 @@ pub enum Found {
 /// # Errors
 ///
 /// The server refuses the key or the list, or does not answer; and those of `tell`.
-pub async fn buckets(settings: &S3Settings, tell: &mut (dyn FnMut(Vec<Found>) -> Result<()> + Send)) -> Result<()> {
+pub async fn buckets(settings: &S3Settings, tell: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send)) -> Result<()> {
     let store = open(settings).await?;
     let mut next: Option<String> = None;
     loop {
         let request = store.bucket.client.list_buckets().set_continuation_token(next.clone());
         let explain = |error| errors::explain(settings, errors::BUCKETS, "the buckets", &error);
         let page = request.send().await.map_err(explain)?;
-        let found = page.buckets().iter().map(|bucket| Found::Bucket {
+        let found = page.buckets().iter().map(|bucket| Listed::Bucket {
             made: timestamp(bucket.creation_date()),
             name: bucket.name().unwrap_or_default().to_owned(),
         });
@@ -67,7 +67,7 @@ pub async fn objects(
     settings: &S3Settings,
     begin: &str,
     all: bool,
-    tell: &mut (dyn FnMut(Vec<Found>) -> Result<()> + Send),
+    tell: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
 ) -> Result<()> {
     let bucket = open(settings).await?.bucket;
     let mut next: Option<String> = None;
@@ -82,8 +82,8 @@ pub async fn objects(
             true => decoded(key.unwrap_or_default()),
             false => key.unwrap_or_default().to_owned(),
         };
-        let prefixes = page.common_prefixes().iter().map(|prefix| Found::Prefix(plain(prefix.prefix())));
-        let objects = page.contents().iter().map(|object| Found::Object {
+        let prefixes = page.common_prefixes().iter().map(|prefix| Listed::Prefix(plain(prefix.prefix())));
+        let objects = page.contents().iter().map(|object| Listed::Object {
             modified: timestamp(object.last_modified()),
             bytes: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             key: plain(object.key()),

@@ -10,14 +10,14 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ObjectLockConfiguration, ObjectLockMode, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{self, ObjectLockConfiguration, ObjectLockMode, StorageClass};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use jiff::Timestamp;
 use md5::{Digest, Md5};
 use tokio::runtime::Handle;
 
-use crate::config::{Encryption, ObjectLock, S3Settings};
+use crate::config::{ObjectLock, S3Settings, ServerSideEncryption};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::store::s3::life::Life;
@@ -63,7 +63,7 @@ pub struct Bucket {
 pub struct Carried {
     pub metadata: HashMap<String, String>,
     pub storage_class: Option<StorageClass>,
-    pub encryption: Option<ServerSideEncryption>,
+    pub encryption: Option<types::ServerSideEncryption>,
     pub encryption_key: Option<String>,
     pub lock: Option<(ObjectLockMode, DateTime)>,
 }
@@ -155,8 +155,8 @@ impl Bucket {
         let class = self.settings.storage_class.as_deref().filter(|_| bulk);
         let (encryption, encryption_key) = match &self.settings.encryption {
             None => (None, None),
-            Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
-            Some(Encryption::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+            Some(ServerSideEncryption::Aes256) => (Some(types::ServerSideEncryption::Aes256), None),
+            Some(ServerSideEncryption::Kms(key)) => (Some(types::ServerSideEncryption::AwsKms), key.clone()),
         };
         Carried {
             metadata,

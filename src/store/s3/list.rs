@@ -9,11 +9,11 @@ use crate::error::{Error, Kind, Result};
 use crate::store::local::PARTIAL;
 use crate::store::s3::bucket::{Bucket, timestamp};
 use crate::store::s3::{client, errors};
-use crate::store::{Entry, is_inside};
+use crate::store::{StoreEntry, is_inside};
 
 impl Bucket {
     /// Every object under the prefix that has a key of the store which begins so, temporary ones too, in no order.
-    pub async fn objects(&self, begin: &str) -> Result<Vec<Entry>> {
+    pub async fn objects(&self, begin: &str) -> Result<Vec<StoreEntry>> {
         let prefix = self.prefix();
         let explain = |error| self.explain(errors::LIST, &prefix, &error);
         let mut entries = Vec::new();
@@ -32,7 +32,7 @@ impl Bucket {
             for object in page.contents() {
                 let Some(key) = object.key().and_then(|key| relative(key, is_encoded, &prefix)) else { continue };
                 let bytes = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-                entries.push(Entry { key, bytes, modified: timestamp(object.last_modified()) });
+                entries.push(StoreEntry { key, bytes, modified: timestamp(object.last_modified()) });
             }
             let following = page.next_continuation_token().map(str::to_owned);
             match page.is_truncated() == Some(true) {
@@ -78,9 +78,9 @@ impl Bucket {
     }
 
     /// What is not whole, by key; the newest where a key has several.
-    pub async fn partials(&self) -> Result<Vec<Entry>> {
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-        let mut add = |entry: Entry| match entries.get_mut(&entry.key) {
+    pub async fn partials(&self) -> Result<Vec<StoreEntry>> {
+        let mut entries: BTreeMap<String, StoreEntry> = BTreeMap::new();
+        let mut add = |entry: StoreEntry| match entries.get_mut(&entry.key) {
             Some(known) => {
                 known.bytes += entry.bytes;
                 known.modified = known.modified.max(entry.modified);
@@ -89,11 +89,11 @@ impl Bucket {
         };
         for entry in self.objects("").await? {
             if let Some(key) = entry.key.strip_suffix(PARTIAL).filter(|key| is_inside(key)) {
-                add(Entry { key: key.to_owned(), ..entry });
+                add(StoreEntry { key: key.to_owned(), ..entry });
             }
         }
         for (key, upload) in self.uploads(&self.prefix()).await? {
-            add(Entry { key, bytes: 0, modified: timestamp(upload.initiated()) });
+            add(StoreEntry { key, bytes: 0, modified: timestamp(upload.initiated()) });
         }
         Ok(entries.into_values().collect())
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::{self, name};
 use crate::cli::AdoptArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
-use crate::host::thread::joined;
 use crate::printable::printable;
 use crate::store::{Store, Stores};
 
@@ -77,7 +77,7 @@ impl Shelves {
         for store in stores.all() {
             let ours = Arc::clone(&store);
             let elsewhere = if store.name() == "local" { addresses } else { paths };
-            match joined(tokio::task::spawn_blocking(move || ours.list()).await) {
+            match blocking::to_end(move || ours.list()).await {
                 Ok(entries) => {
                     shelves.push(Shelf { store, keys: entries.into_iter().map(|entry| entry.key).collect() })
                 }

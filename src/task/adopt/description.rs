@@ -4,16 +4,16 @@ use jiff::Timestamp;
 
 use crate::catalogue::details::Concealed;
 use crate::catalogue::manifest::{
-    Compression, Contents, Encryption, Extension, Manifest, Omission, Properties, Server, VERSION,
+    Compression, DatabaseProperties, Encryption, Extension, Manifest, ObjectCounts, Omission, Server, VERSION,
 };
 use crate::config::{Format, Place};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
-use crate::postgres::archive::Compression as Packed;
-use crate::postgres::foreign::{Dump, Whole};
+use crate::postgres::archive::ArchiveCompression as Packed;
+use crate::postgres::foreign::{Dump, WholeDump};
 
 /// What its name and the person tell.
-pub struct Named {
+pub struct NameFacts {
     /// Id.
     pub id: String,
     /// Database.
@@ -23,12 +23,12 @@ pub struct Named {
 }
 
 /// The manifest of a dump that was read to its end.
-pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manifest {
+pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -> Manifest {
     let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
     let (method, warning) = method(&dump);
     warnings.extend(warning);
     let not_understood: Vec<String> = dump.told.warnings().collect();
-    let properties = dump.told.complete(Properties::unknown());
+    let properties = dump.told.complete(DatabaseProperties::unknown());
     if !properties.are_known() {
         warnings.push("it does not tell the database's encoding, locale, owner, privileges and settings".to_owned());
     }
@@ -60,7 +60,7 @@ pub fn manifest(named: Named, place: &Place, dump: Dump, whole: Whole) -> Manife
         partial: !options.is_empty(),
         dump_options: options,
         files: whole.files,
-        contents: Contents {
+        contents: ObjectCounts {
             tables: whole.tables,
             rows: None,
             large_objects: whole.large_objects,
@@ -103,7 +103,7 @@ fn extension(name: String) -> Extension {
 }
 
 /// The options of pg_dump that left data out, as far as the dump shows them.
-fn left_out(whole: &Whole) -> (Vec<String>, Vec<Omission>) {
+fn left_out(whole: &WholeDump) -> (Vec<String>, Vec<Omission>) {
     let (option, kind, name) = match (whole.schema_only, whole.data_only) {
         (true, _) => ("--schema-only", "table data", "every table"),
         (false, true) => ("--data-only", "definition", "every object"),

@@ -4,14 +4,14 @@
 //! swept, and these files are somebody's only copy.
 
 use crate::catalogue;
-use crate::catalogue::drill::Drill;
-use crate::catalogue::manifest::{Manifest, Pin, Role, Verification};
+use crate::catalogue::manifest::{FileRole, Manifest, Pin, Verification};
+use crate::catalogue::publish::publish;
+use crate::catalogue::records::drill::DrillRecord;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::store::Store;
 use crate::task::adopt::candidate::Candidate;
-use crate::task::publish::publish;
 
 /// Whether the manifest of this id is already that of this file or folder.
 ///
@@ -21,7 +21,7 @@ pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
     let inside = format!("{key}/");
     let its = |file: &str| file == key || file.starts_with(&inside);
     let id = &manifest.id;
-    let records = [Manifest::key(id), Verification::key(id), Pin::key(id), Drill::key(id)];
+    let records = [Manifest::key(id), Verification::key(id), Pin::key(id), DrillRecord::key(id)];
     if records.iter().any(|record| record == key) || manifest.files.iter().any(|file| its(&file.key)) {
         return Ok(());
     }
@@ -87,7 +87,7 @@ fn nothing_changed(store: &dyn Store, manifest: &Manifest) -> Result<()> {
 fn same_elsewhere(other: &dyn Store, manifest: &Manifest) -> Result<Option<Manifest>> {
     let Some(there) = catalogue::manifest(other, &manifest.id)? else { return Ok(None) };
     let archive = |manifest: &Manifest| -> Vec<(String, String)> {
-        manifest.files(Role::Archive).map(|file| (file.key.clone(), file.stored_sha256.clone())).collect()
+        manifest.files(FileRole::Archive).map(|file| (file.key.clone(), file.stored_sha256.clone())).collect()
     };
     let same_maker = there.instance == manifest.instance && there.host == manifest.host;
     match (archive(&there) == archive(manifest), same_maker && there.adopted.is_some()) {

@@ -5,11 +5,12 @@ use crate::config::{Databases, Place};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::unit_failure::{self, UnitFailure};
 use crate::printable::printable;
-use crate::task::alert::lacking::{self, Lacking};
+use crate::task::alert::missing_units;
+use crate::task::alert::missing_units::MissingUnit;
 
 /// A run that failed.
 #[derive(Clone, Debug, Default)]
-pub struct Failure {
+pub struct FailedTask {
     /// Task, such as `backup`.
     pub task: String,
     /// Unit of systemd.
@@ -31,17 +32,17 @@ pub struct Failure {
     /// What was in the way of the run, as it has said itself.
     pub cause: Option<Cause>,
     /// What the unit needs and lacks: systemd did not start it. Empty where nothing is missing any more.
-    pub lacking: Option<Vec<Lacking>>,
+    pub lacking: Option<Vec<MissingUnit>>,
 }
 
-impl Failure {
+impl FailedTask {
     /// What systemd or the command line tells.
     pub fn new(args: &AlertArgs, place: &Place) -> Result<Self> {
         let task = args.task.as_deref().or_else(|| args.unit.as_deref().and_then(task_of)).ok_or_else(|| {
             Error::new(Kind::Usage, "it is not said which task failed")
                 .hint("name it with --task, or its unit with --unit or MONITOR_UNIT")
         })?;
-        Ok(Failure {
+        Ok(FailedTask {
             task: printable(task),
             unit: args.unit.clone(),
             invocation: args.invocation.clone(),
@@ -118,7 +119,7 @@ impl Failure {
     /// (`systemd.exec(5)`).
     pub fn how(&self) -> (String, String) {
         if let Some(units) = &self.lacking {
-            return lacking::in_words(units, self.subject());
+            return missing_units::in_words(units, self.subject());
         }
         if let Some(UnitFailure { what, hint }) = self.not_set_up() {
             return (what, hint);
@@ -208,15 +209,15 @@ fn task_of(unit: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn failure(result: Option<&str>, code: Option<&str>, status: Option<&str>) -> Failure {
-        Failure {
+    fn failure(result: Option<&str>, code: Option<&str>, status: Option<&str>) -> FailedTask {
+        FailedTask {
             task: "backup".to_owned(),
             result: result.map(str::to_owned),
             code: code.map(str::to_owned),
             status: status.map(str::to_owned),
             host: "db1".to_owned(),
             instance: "main".to_owned(),
-            ..Failure::default()
+            ..FailedTask::default()
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::blocking;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Catalogue, Status};
 use crate::config::{Databases, Place, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{ago, bytes, time};
-use crate::host::thread::joined;
+use crate::format::{ago, bytes, time};
 use crate::printable::printable;
 use crate::store::Stores;
 
@@ -32,7 +32,7 @@ pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<LastGo
     let read = async {
         let store = Stores::open(place).await?.all().into_iter().next();
         let store = store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?;
-        joined(tokio::task::spawn_blocking(move || Catalogue::read(store.as_ref())).await)
+        blocking::to_end(move || Catalogue::read(store.as_ref())).await
     };
     match tokio::time::timeout(LIMIT, read).await {
         Ok(catalogue) => Ok(newest(&catalogue?, place, databases, Timestamp::now())),

@@ -4,20 +4,20 @@ use jiff::Timestamp;
 
 use crate::config::local_zone;
 use crate::error::{Error, Result};
-use crate::health::words::time;
-use crate::host::logged::Logged;
+use crate::format::time;
 use crate::host::mail::{Letter, Page, Tone};
-use crate::host::stop::INTERRUPTED;
+use crate::host::run_log::Logged;
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
-use crate::task::alert::failure::Failure;
+use crate::stop::INTERRUPTED;
+use crate::task::alert::failure::FailedTask;
 
 /// How many of the run's errors are told above the log's last lines.
 const ERRORS: usize = 5;
 
 /// What is told of the run's log.
 #[derive(Clone, Copy)]
-pub enum Told<'a> {
+pub enum LogExcerpt<'a> {
     /// Its last lines, or why they could not be read.
     Lines(&'a Result<Logged>),
     /// That it stays on the host: backups are encrypted, and errors name tables and have values in them.
@@ -42,10 +42,15 @@ pub struct Doubts {
 }
 
 /// Composes the letter.
-pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, String)>>, doubts: &Doubts) -> Letter {
+pub fn compose(
+    failure: &FailedTask,
+    told: LogExcerpt<'_>,
+    good: &Result<Vec<(String, String)>>,
+    doubts: &Doubts,
+) -> Letter {
     let logged = match told {
-        Told::Lines(logged) => Some(logged),
-        Told::Concealed | Told::Nothing => None,
+        LogExcerpt::Lines(logged) => Some(logged),
+        LogExcerpt::Concealed | LogExcerpt::Nothing => None,
     };
     let (how, hint) = failure.how();
     let mut page = Page::new().words(&format!("{}, {}.", failure.headline(), time(Timestamp::now(), &local_zone())));
@@ -72,7 +77,7 @@ pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, Str
     };
     page = page.heading("To look closer").lines(commands(failure));
     page = match logged {
-        None if matches!(told, Told::Concealed) => page.heading("Last lines").words(CONCEALED),
+        None if matches!(told, LogExcerpt::Concealed) => page.heading("Last lines").words(CONCEALED),
         Some(Ok(logged)) if !logged.lines.is_empty() => page.heading("Last lines").lines(logged.lines.clone()),
         Some(Err(error)) => page.heading("Last lines").words(&format!("{error}.")),
         _ => page,
@@ -81,21 +86,21 @@ pub fn compose(failure: &Failure, told: Told<'_>, good: &Result<Vec<(String, Str
 }
 
 /// The last errors that the run had logged, without that it was interrupted, where the result tells why.
-fn errors<'a>(failure: &Failure, logged: Option<&'a Result<Logged>>) -> Vec<&'a str> {
+fn errors<'a>(failure: &FailedTask, logged: Option<&'a Result<Logged>>) -> Vec<&'a str> {
     let all = logged.and_then(|logged| logged.as_ref().ok()).map(|logged| logged.errors.as_slice()).unwrap_or_default();
     let told = |error: &&str| !(failure.was_killed() && error.starts_with(INTERRUPTED));
     let told: Vec<&str> = all.iter().map(String::as_str).filter(told).collect();
     told[told.len().saturating_sub(ERRORS)..].to_vec()
 }
 
-fn facts(failure: &Failure) -> Vec<(String, String)> {
+fn facts(failure: &FailedTask) -> Vec<(String, String)> {
     let mut facts = vec![("Host", failure.host.clone()), ("Instance", failure.instance.clone())];
     facts.push(("Task", failure.what()));
     facts.extend(failure.unit.as_deref().map(|unit| ("Unit", printable(unit))));
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn commands(failure: &Failure) -> Vec<String> {
+fn commands(failure: &FailedTask) -> Vec<String> {
     let (mut commands, place) = (Vec::new(), Surroundings::here());
     let lacking = failure.lacking.iter().flatten();
     commands.extend(lacking.map(|one| format!("systemctl status {}", printable(&one.unit))));
@@ -120,14 +125,14 @@ mod tests {
 
     #[test]
     fn that_a_run_was_stopped_is_said_once() {
-        let failure = |result: &str| Failure {
+        let failure = |result: &str| FailedTask {
             task: "backup".to_owned(),
             result: Some(result.to_owned()),
             code: Some("exited".to_owned()),
             status: Some("75".to_owned()),
             host: "db1".to_owned(),
             instance: "main".to_owned(),
-            ..Failure::default()
+            ..FailedTask::default()
         };
         let stopped = "interrupted (no partial files were left; run it again)".to_owned();
         let logged =

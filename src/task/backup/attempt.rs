@@ -6,45 +6,47 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::blocking;
+use crate::blocking::joined;
 use crate::catalogue::details::{DETAILS, Details};
-use crate::catalogue::fingerprint::FINGERPRINTS;
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::FINGERPRINTS;
 use crate::host::progress::Progress;
-use crate::host::thread::joined;
 use crate::identity::Identity;
 use crate::pipeline::Finished;
 use crate::postgres::archive::{Record, Recorded};
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::stream::{Recipe, Stored, pump};
-use crate::postgres::dump::{Call, Dumped, globals};
-use crate::postgres::facts::Facts;
+use crate::postgres::dump::{DumpCommand, Dumped, globals};
+use crate::postgres::facts::DatabaseFacts;
 use crate::postgres::identity;
 use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
-use crate::postgres::snapshot::{Rewritten, Session, Snapshot};
+use crate::postgres::snapshot::{Rewritten, ServerInfo, Snapshot};
 use crate::store::Upload;
-use crate::task::backup::claim::{self, Name};
 use crate::task::backup::documents;
-use crate::task::backup::whole::{Sealed, Whole};
-use crate::task::backup::{PROMPT, Run};
+use crate::task::backup::finished::{DurableArchive, FinishedBackup};
+use crate::task::backup::reservation;
+use crate::task::backup::reservation::Name;
+use crate::task::backup::{BackupRun, PROMPT};
 
 mod directory;
 
 /// How an attempt ended.
 pub enum Attempt {
     /// Everything is stored, durable, and still without its name.
-    Whole(Box<Whole>),
+    Whole(Box<FinishedBackup>),
     /// These tables were rewritten before pg_dump held its locks.
     Rewritten(Vec<Rewritten>),
 }
 
 /// A dump that is about to be made.
-struct Order<'a> {
-    run: &'a Run<'a>,
-    call: &'a Call<'a>,
+struct DumpOrder<'a> {
+    run: &'a BackupRun<'a>,
+    call: &'a DumpCommand<'a>,
     snapshot: &'a Snapshot,
     interruptions: &'a Interruptions<'a>,
     id: &'a str,
@@ -52,7 +54,7 @@ struct Order<'a> {
     keep: bool,
 }
 
-impl Order<'_> {
+impl DumpOrder<'_> {
     /// The error of a dump whose own snapshot is gone with it. A server that has crashed has lost what it counted, and ends
     /// every session.
     fn broken(&self, error: Error) -> Error {
@@ -71,7 +73,7 @@ enum Dump {
 
 /// An archive with what is known of it.
 struct Archive {
-    sealed: Sealed,
+    sealed: DurableArchive,
     files: Vec<StoredFile>,
     dumped: Dumped,
     seen: Seen,
@@ -81,21 +83,21 @@ struct Archive {
 
 /// What was seen of the database once pg_dump held its locks.
 struct Seen {
-    facts: Facts,
+    facts: DatabaseFacts,
     /// Tables that were rewritten before.
     rewritten: Vec<Rewritten>,
 }
 
 /// What a look at a dump that has begun finds.
-enum Look {
+enum Watched {
     Seen(Box<Seen>),
     Rewritten(Vec<Rewritten>),
 }
 
 /// Makes one attempt. Whatever goes wrong, no partial file is left. A dump that misses the rows of tables is given up, unless
 /// it is to be kept all the same.
-pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attempt> {
-    let session = run.stop.or(Session::open(&run.connection, database)).await?;
+pub async fn attempt(run: &BackupRun<'_>, database: &str, keep: bool) -> Result<Attempt> {
+    let session = run.stop.or(ServerInfo::open(&run.connection, database)).await?;
     // pg_dump has a session for each of its jobs, and one more.
     let jobs = if run.settings.format == Format::Directory { run.settings.jobs.get() } else { 0 };
     run.stop.or(session.must_allow(OF_A_BACKUP + if jobs > 1 { jobs } else { 0 })).await?;
@@ -105,11 +107,11 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
     let identity = run.stop.or(async { Ok(identity::of_session(session.client(), &run.connection).await) }).await?;
     let identity = Identity { backup_directory: run.directory_id.get().cloned(), ..identity };
     run.place.server.get_or_init(|| identity.clone());
-    let name = claim::take(run, database, identity).await?;
+    let name = reservation::take(run, database, identity).await?;
     let id = name.id.clone();
     let attempted = dump(run, &interruptions, session, programs, name, keep).await;
     if !matches!(attempted, Ok(Attempt::Whole(_))) {
-        claim::give_back(run, &id).await;
+        reservation::give_back(run, &id).await;
     }
     match attempted {
         Err(error) if error.is_transient() => explained(run, &interruptions, error).await,
@@ -118,9 +120,9 @@ pub async fn attempt(run: &Run<'_>, database: &str, keep: bool) -> Result<Attemp
 }
 
 async fn dump(
-    run: &Run<'_>,
+    run: &BackupRun<'_>,
     interruptions: &Interruptions<'_>,
-    session: Session,
+    session: ServerInfo,
     programs: Programs,
     Name { id, started, identity }: Name,
     keep: bool,
@@ -128,7 +130,7 @@ async fn dump(
     let (server, database) = (session.major(), interruptions.database());
     let snapshot = run.stop.or(session.export()).await?;
     let name = snapshot.name.clone();
-    let call = Call {
+    let call = DumpCommand {
         programs: &programs,
         server,
         connection: &run.connection,
@@ -137,7 +139,7 @@ async fn dump(
         lock_wait: run.settings.lock_wait,
         options: &run.settings.options,
     };
-    let order = Order { run, call: &call, snapshot: &snapshot, interruptions, id: &id, keep };
+    let order = DumpOrder { run, call: &call, snapshot: &snapshot, interruptions, id: &id, keep };
     let dumped = match run.settings.format {
         Format::Directory => directory::dump(&order).await?,
         _ => dump_stream(&order).await?,
@@ -173,7 +175,7 @@ async fn dump(
     }
     warnings.extend(own_words.iter().cloned());
     let (beside, files): (Vec<_>, Vec<_>) = std::iter::once((upload, file)).chain(fingerprints).unzip();
-    let mut whole = Whole {
+    let mut whole = FinishedBackup {
         id,
         database: database.to_owned(),
         started,
@@ -199,7 +201,7 @@ async fn dump(
 }
 
 /// Key of the archive; of a directory archive, its folder.
-fn archive_key(run: &Run<'_>, id: &str) -> String {
+fn archive_key(run: &BackupRun<'_>, id: &str) -> String {
     match run.settings.format {
         Format::Directory => id.to_owned(),
         format => key(run, id, format.extension()),
@@ -207,52 +209,52 @@ fn archive_key(run: &Run<'_>, id: &str) -> String {
 }
 
 /// Key of the globals.
-fn globals_key(run: &Run<'_>, id: &str) -> String {
+fn globals_key(run: &BackupRun<'_>, id: &str) -> String {
     key(run, id, ".globals.sql")
 }
 
 /// Keys of everything that a backup may have in a store, but for the manifest.
-pub fn keys(run: &Run<'_>, id: &str) -> [String; 4] {
+pub fn keys(run: &BackupRun<'_>, id: &str) -> [String; 4] {
     [archive_key(run, id), globals_key(run, id), key(run, id, FINGERPRINTS), key(run, id, DETAILS)]
 }
 
 /// Begins a file of the backup, whose size is not known yet.
-pub async fn create(run: &Run<'_>, key: &str, role: Role) -> Result<Box<dyn Upload>> {
+pub async fn create(run: &BackupRun<'_>, key: &str, role: FileRole) -> Result<Box<dyn Upload>> {
     let (store, key) = (Arc::clone(&run.store), key.to_owned());
-    let create = tokio::task::spawn_blocking(move || match role {
-        Role::Archive => store.create_bulk(&key, None),
+    blocking::run(&run.stop, move || match role {
+        FileRole::Archive => store.create_bulk(&key, None),
         _ => store.create(&key, None),
-    });
-    run.stop.or(async { joined(create.await) }).await
+    })
+    .await
 }
 
 /// Key of a file that is compressed and encrypted as the settings say.
-pub fn key(run: &Run<'_>, id: &str, extension: &str) -> String {
+pub fn key(run: &BackupRun<'_>, id: &str, extension: &str) -> String {
     let age = if run.settings.recipients.is_some() { ".age" } else { "" };
     format!("{id}{extension}{}{age}", run.settings.compression.suffix())
 }
 
 /// What becomes of plain bytes on their way into the store.
-pub fn recipe(run: &Run<'_>) -> Recipe {
+pub fn recipe(run: &BackupRun<'_>) -> Recipe {
     let settings = &run.settings;
     Recipe { method: settings.compression, level: settings.level, recipients: settings.recipients.clone() }
 }
 
 /// pg_dump holds its locks now: compares the tables, then asks for the facts. Without locks, because it failed, no dump is
 /// to be kept.
-async fn look(order: &Order<'_>, has_locks: bool) -> Result<Look> {
+async fn watch(order: &DumpOrder<'_>, has_locks: bool) -> Result<Watched> {
     let rewritten = order.snapshot.rewritten().await?;
     match rewritten.is_empty() || (order.keep && has_locks) {
-        true => Ok(Look::Seen(Box::new(Seen { facts: order.snapshot.facts().await?, rewritten }))),
-        false => Ok(Look::Rewritten(rewritten)),
+        true => Ok(Watched::Seen(Box::new(Seen { facts: order.snapshot.facts().await?, rewritten }))),
+        false => Ok(Watched::Rewritten(rewritten)),
     }
 }
 
-async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
-    let Order { run, call, id, .. } = order;
+async fn dump_stream(order: &DumpOrder<'_>) -> Result<Dump> {
+    let DumpOrder { run, call, id, .. } = order;
     let format = run.settings.format;
     let key = archive_key(run, id);
-    let upload = create(run, &key, Role::Archive).await?;
+    let upload = create(run, &key, FileRole::Archive).await?;
     let mut child = Child::start("pg_dump", call.stream(format))?;
     let stdout = child.stdout()?;
     let progress = match run.local {
@@ -264,23 +266,23 @@ async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
     let pump = tokio::task::spawn_blocking(move || pump("pg_dump", stdout, format, &recipe, upload, &moved, first));
 
     // Without a first byte pg_dump has failed, perhaps because a table was dropped under it.
-    let looked = async { look(order, begun.await.is_ok()).await };
+    let looked = async { watch(order, begun.await.is_ok()).await };
     let seen = match run.stop.or(looked).await {
-        Ok(Look::Seen(seen)) => *seen,
+        Ok(Watched::Seen(seen)) => *seen,
         other => {
             child.end().await;
             abandon(run, pump).await;
             return match other? {
-                Look::Rewritten(tables) => Ok(Dump::Rewritten(tables)),
-                Look::Seen(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
+                Watched::Rewritten(tables) => Ok(Dump::Rewritten(tables)),
+                Watched::Seen(_) => Err(Error::new(Kind::Internal, "a dump was ended for no reason")),
             };
         }
     };
     let finished = finish(run, order.interruptions, &mut child, pump).await;
     let (stored, messages) = finished.map_err(|error| order.broken(error))?;
-    let file = stored_file(Role::Archive, key, &stored.finished);
+    let file = stored_file(FileRole::Archive, key, &stored.finished);
     Ok(Dump::Whole(Box::new(Archive {
-        sealed: Sealed::File(stored.finished.inner),
+        sealed: DurableArchive::File(stored.finished.inner),
         files: vec![file],
         dumped: stored.dumped,
         seen,
@@ -292,7 +294,7 @@ async fn dump_stream(order: &Order<'_>) -> Result<Dump> {
 /// A stream counts only if the store has it, it is whole, and its program exited with 0. Where several went wrong, the
 /// first of these tells why.
 async fn finish(
-    run: &Run<'_>,
+    run: &BackupRun<'_>,
     interruptions: &Interruptions<'_>,
     child: &mut Child,
     mut pump: JoinHandle<Result<Stored>>,
@@ -322,7 +324,7 @@ async fn finish(
 }
 
 /// The error of a dump. Where a program broke off, only the server tells why.
-async fn explained<T>(run: &Run<'_>, interruptions: &Interruptions<'_>, error: Error) -> Result<T> {
+async fn explained<T>(run: &BackupRun<'_>, interruptions: &Interruptions<'_>, error: Error) -> Result<T> {
     match error.kind() {
         Kind::Unavailable => run.stop.or(async { Err(interruptions.explain(error).await) }).await,
         _ => Err(error),
@@ -331,14 +333,14 @@ async fn explained<T>(run: &Run<'_>, interruptions: &Interruptions<'_>, error: E
 
 /// Waits for a pump whose program was ended, so that nothing of its file is left. One that a bucket keeps waiting is left
 /// alone: what it began there is announced, and retention removes it.
-async fn abandon(run: &Run<'_>, pump: JoinHandle<Result<Stored>>) {
+async fn abandon(run: &BackupRun<'_>, pump: JoinHandle<Result<Stored>>) {
     if tokio::time::timeout(PROMPT, pump).await.is_err() {
         run.bucket_fails.store(true, Ordering::Relaxed);
     }
 }
 
 /// What the manifest says of a file.
-pub fn stored_file(role: Role, key: String, finished: &Finished<Box<dyn Upload>>) -> StoredFile {
+pub fn stored_file(role: FileRole, key: String, finished: &Finished<Box<dyn Upload>>) -> StoredFile {
     StoredFile {
         role,
         key,
@@ -350,14 +352,14 @@ pub fn stored_file(role: Role, key: String, finished: &Finished<Box<dyn Upload>>
 }
 
 async fn dump_globals(
-    run: &Run<'_>,
-    call: &Call<'_>,
+    run: &BackupRun<'_>,
+    call: &DumpCommand<'_>,
     interruptions: &Interruptions<'_>,
     id: &str,
     passwords: bool,
 ) -> Result<(Box<dyn Upload>, StoredFile, Messages)> {
     let key = globals_key(run, id);
-    let upload = create(run, &key, Role::Globals).await?;
+    let upload = create(run, &key, FileRole::Globals).await?;
     let mut child = Child::start("pg_dumpall", globals(call, passwords))?;
     let stdout = child.stdout()?;
     let (first, _) = oneshot::channel();
@@ -367,6 +369,6 @@ async fn dump_globals(
     });
     let finished = finish(run, interruptions, &mut child, pump).await;
     let (stored, messages) = finished.map_err(|error| error.context("the globals"))?;
-    let file = stored_file(Role::Globals, key, &stored.finished);
+    let file = stored_file(FileRole::Globals, key, &stored.finished);
     Ok((stored.finished.inner, file, messages))
 }

@@ -1,21 +1,21 @@
 //! How a backup comes to exist: the files get their names, and the manifest gets its name last.
 
+use crate::blocking;
 use crate::catalogue::directory_id;
-use crate::catalogue::manifest::{Manifest, Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
+use crate::catalogue::publish::publish;
 use crate::error::{Error, Result};
-use crate::host::thread::joined;
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::task::backup::whole::{Sealed, Whole};
-use crate::task::backup::{Run, claim};
-use crate::task::publish::publish;
+use crate::task::backup::finished::{DurableArchive, FinishedBackup};
+use crate::task::backup::{BackupRun, reservation};
 
 /// Writes the manifest, and gives everything its name, in the store that the backup was made in.
-pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
+pub async fn commit(run: &BackupRun<'_>, whole: FinishedBackup) -> Result<Manifest> {
     let manifest = whole.manifest(run);
     let (store, local, stop) = (run.store.clone(), run.local.clone(), run.stop.clone());
     let id = manifest.id.clone();
-    let committed = tokio::task::spawn_blocking(move || {
+    let committed = blocking::to_end(move || {
         if stop.requested() {
             return Err(stop.error());
         }
@@ -24,15 +24,15 @@ pub async fn commit(run: &Run<'_>, whole: Whole) -> Result<Manifest> {
             None => name_all_in_bucket(store.as_ref(), whole, &manifest)?,
         }
         Ok(manifest)
-    });
-    let committed = joined(committed.await);
+    })
+    .await;
     if committed.is_err() && (run.local.is_some() || run.stop.requested()) {
-        claim::give_back(run, &id).await;
+        reservation::give_back(run, &id).await;
     }
     committed
 }
 
-fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()> {
+fn name_all(store: &LocalStore, whole: FinishedBackup, manifest: &Manifest) -> Result<()> {
     let mut upload = store.create(&Manifest::key(&manifest.id), None)?;
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
@@ -41,8 +41,8 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
         directory_id::keep(store, id)?;
     }
     name_archive(whole.archive)?;
-    let mut named: Vec<&StoredFile> = manifest.files(Role::Archive).collect();
-    let beside = manifest.files.iter().filter(|file| file.role != Role::Archive);
+    let mut named: Vec<&StoredFile> = manifest.files(FileRole::Archive).collect();
+    let beside = manifest.files.iter().filter(|file| file.role != FileRole::Archive);
     for (upload, file) in whole.beside.into_iter().zip(beside) {
         upload.commit().inspect_err(|_| withdraw(store, &manifest.id, named.iter().copied()))?;
         named.push(file);
@@ -52,7 +52,7 @@ fn name_all(store: &LocalStore, whole: Whole, manifest: &Manifest) -> Result<()>
 
 /// Nothing is taken back of what got its name: an answer that was lost does not say whether the object is there, and a
 /// manifest may arrive late. The announcement stays then, and says whose the objects are until retention removes them.
-fn name_all_in_bucket(store: &dyn Store, whole: Whole, manifest: &Manifest) -> Result<()> {
+fn name_all_in_bucket(store: &dyn Store, whole: FinishedBackup, manifest: &Manifest) -> Result<()> {
     let (key, document) = (Manifest::key(&manifest.id), manifest.to_json()?);
     name_archive(whole.archive)?;
     whole.beside.into_iter().try_for_each(|upload| upload.commit())?;
@@ -68,10 +68,10 @@ pub fn forget_announcement(store: &dyn Store, key: &str) {
     }
 }
 
-fn name_archive(archive: Sealed) -> Result<()> {
+fn name_archive(archive: DurableArchive) -> Result<()> {
     match archive {
-        Sealed::File(upload) => upload.commit(),
-        Sealed::Folder(folder) => folder.commit(),
+        DurableArchive::File(upload) => upload.commit(),
+        DurableArchive::Folder(folder) => folder.commit(),
     }
 }
 

@@ -6,21 +6,23 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalogue::copied::{self, Copied, ids, is_there};
+use crate::blocking;
+use crate::blocking::joined;
+use crate::catalogue::copy_record;
+use crate::catalogue::copy_record::{CopyRecord, ids, is_there};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::some;
+use crate::format::some;
 use crate::host::event;
 use crate::host::progress::{Counter, Progress};
-use crate::host::thread::joined;
 use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::copy::{Copier, interrupted};
-use crate::task::backup::{PROMPT, Run};
+use crate::task::backup::{BackupRun, PROMPT};
 use crate::task::retention;
 
 /// How many backups are named that are not copied.
@@ -37,7 +39,7 @@ pub struct Copies {
 
 /// What is known before the first copy.
 struct Survey {
-    copied: Copied,
+    copied: CopyRecord,
     /// Own backups that are in the bucket.
     there: HashSet<String>,
     /// Own backups to be copied, the oldest first, and what is wrong with them already.
@@ -46,7 +48,7 @@ struct Survey {
 
 /// Copies what the bucket lacks. A backup that cannot be copied does not keep the others from being copied, unless it is
 /// the bucket that does not answer.
-pub async fn copy(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Copies {
+pub async fn copy(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Copies {
     let location = bucket.location();
     let survey = run.stop.or(survey(run, local, bucket)).await;
     let Survey { mut copied, mut there, missing } = match survey {
@@ -84,27 +86,27 @@ pub async fn copy(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) ->
             }
         }
     }
-    Copies { there, failure: failure.map(|first| conclude(&first, lacking, &location)) }
+    Copies { there, failure: failure.map(|first| outcome(&first, lacking, &location)) }
 }
 
-fn conclude(first: &Error, lacking: usize, location: &str) -> Error {
+fn outcome(first: &Error, lacking: usize, location: &str) -> Error {
     let backups = if lacking == 1 { "1 backup is".to_owned() } else { format!("{lacking} backups are") };
     Error::new(first.kind(), format!("{backups} not in {location} yet")).hint("the next backup copies what is missing")
 }
 
 /// What a record calls the bucket.
-fn address(run: &Run<'_>) -> String {
-    run.place.s3.as_ref().map(copied::address).unwrap_or_default()
+fn address(run: &BackupRun<'_>) -> String {
+    run.place.s3.as_ref().map(copy_record::address).unwrap_or_default()
 }
 
 /// Looks what is in the directory and in the bucket.
-async fn survey(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
+async fn survey(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
     let (local, bucket, place, rules) = (local.clone(), Arc::clone(bucket), run.place.clone(), run.retention.clone());
     let address = address(run);
-    joined(tokio::task::spawn_blocking(move || look(&local, bucket.as_ref(), &place, &address, rules.as_ref())).await)
+    blocking::to_end(move || find_missing(&local, bucket.as_ref(), &place, &address, rules.as_ref())).await
 }
 
-fn look(
+fn find_missing(
     local: &LocalStore,
     bucket: &dyn Store,
     place: &Place,
@@ -116,7 +118,7 @@ fn look(
     let own: Vec<&Backup> = catalogue.backups.iter().filter(is_own).collect();
     let entries = bucket.list()?;
     let in_bucket = ids(&entries);
-    let before = Copied::read(local);
+    let before = CopyRecord::read(local);
     let mut copied = before.clone();
     copied.keep(&catalogue.backups);
     copied.forget_emptied(address, &own, &in_bucket);
@@ -196,7 +198,7 @@ fn another(bucket: &dyn Store, id: &str) -> Error {
         .hint("give each instance and host an AWS_S3_PREFIX of its own")
 }
 
-async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, manifest: &Manifest) -> Result<()> {
+async fn copy_one(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, manifest: &Manifest) -> Result<()> {
     let bytes = manifest.stored_bytes();
     let progress = Progress::begin_slow(&format!("{} to {}", manifest.id, bucket.location()), Some(bytes), run.pause());
     let began = std::time::Instant::now();
@@ -225,7 +227,7 @@ async fn copy_one(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, ma
     Ok(())
 }
 
-fn copier(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Counter) -> Copier {
+fn copier(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Counter) -> Copier {
     Copier {
         from: Arc::new(local.clone()),
         to: Arc::clone(bucket),
@@ -238,9 +240,9 @@ fn copier(run: &Run<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, moved: Cou
 }
 
 /// Writes the record down. The copy is there without it, and the next run finds it.
-async fn record(local: &LocalStore, copied: &Copied) {
+async fn record(local: &LocalStore, copied: &CopyRecord) {
     let (local, copied) = (local.clone(), copied.clone());
-    if let Err(error) = joined(tokio::task::spawn_blocking(move || copied.write(&local)).await) {
+    if let Err(error) = blocking::to_end(move || copied.write(&local)).await {
         log::warn!("{error}");
     }
 }

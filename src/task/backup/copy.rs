@@ -4,20 +4,20 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::catalogue::claim::Claim;
-use crate::catalogue::document;
-use crate::catalogue::drill::Drill;
-use crate::catalogue::manifest::{Manifest, Pin, Role, StoredFile};
+use crate::catalogue::announcement::Announcement;
+use crate::catalogue::manifest::{FileRole, Manifest, Pin, StoredFile};
+use crate::catalogue::publish::publish;
+use crate::catalogue::read_document;
+use crate::catalogue::records::drill::DrillRecord;
 use crate::config::Maker;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::identity::Identity;
 use crate::parallel;
 use crate::pipeline::digest::DigestReader;
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::task::backup::commit::forget_announcement;
-use crate::task::publish::publish;
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
@@ -63,7 +63,7 @@ impl Copier {
 
     fn steps(&self, manifest: &Manifest) -> Result<()> {
         let key = Manifest::key(&manifest.id);
-        let document = document(self.from.as_ref(), &key)?;
+        let document = read_document(self.from.as_ref(), &key)?;
         for file in &manifest.files {
             self.has_its_size(file)?;
         }
@@ -91,8 +91,8 @@ impl Copier {
 
     /// A backup that is pinned is never in the bucket without its pin, nor one that is proven without its proof.
     fn records(&self, id: &str) -> Result<()> {
-        for key in [Pin::key(id), Drill::key(id)] {
-            match document(self.from.as_ref(), &key) {
+        for key in [Pin::key(id), DrillRecord::key(id)] {
+            match read_document(self.from.as_ref(), &key) {
                 Ok(record) => self.to.replace(&key, &record)?,
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => return Err(error),
@@ -118,7 +118,7 @@ impl Copier {
     /// Announces the backup, or takes over what a killed run of ours has left of it.
     fn announce(&self, manifest: &Manifest, document: &[u8]) -> Result<Left> {
         let (id, key) = (&manifest.id, Manifest::key(&manifest.id));
-        let left = match Claim::read(self.to.as_ref(), id)? {
+        let left = match Announcement::read(self.to.as_ref(), id)? {
             None => Left::Nothing,
             Some((announced, _)) if announced == document => Left::Files,
             Some((_, Some(claim))) if claim.is_of(&self.maker, &self.server) => Left::Remains,
@@ -138,7 +138,7 @@ impl Copier {
         Ok(left)
     }
 
-    fn taken(&self, id: &str, claim: Option<Claim>) -> Error {
+    fn taken(&self, id: &str, claim: Option<Announcement>) -> Error {
         let whose = match claim {
             Some(claim) => format!("the instance '{}' on {}", claim.maker.instance, claim.maker.host),
             None => "somebody else".to_owned(),
@@ -166,8 +166,8 @@ impl Copier {
 
     /// Takes away what is there of a backup that can never be whole.
     fn take_back(&self, manifest: &Manifest) -> Result<()> {
-        let ours = |claim: &Claim| claim.is_of(&self.maker, &self.server);
-        if !matches!(Claim::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if ours(&claim)) {
+        let ours = |claim: &Announcement| claim.is_of(&self.maker, &self.server);
+        if !matches!(Announcement::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if ours(&claim)) {
             return Ok(());
         }
         for file in &manifest.files {
@@ -196,7 +196,7 @@ impl Copier {
         let mut from = DigestReader::new(self.stop.reader(self.moved.reader(from)));
         let size = Some(file.stored_bytes);
         let mut upload = match file.role {
-            Role::Archive => self.to.create_bulk(&file.key, size)?,
+            FileRole::Archive => self.to.create_bulk(&file.key, size)?,
             _ => self.to.create(&file.key, size)?,
         };
         let mut piece = vec![0; PIECE];

@@ -3,44 +3,44 @@
 use std::io;
 use std::num::NonZeroUsize;
 
+use crate::blocking;
 use crate::catalogue::details::{DETAILS, Details};
-use crate::catalogue::fingerprint::FINGERPRINTS;
-use crate::catalogue::manifest::{Role, StoredFile};
+use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::error::{Error, Result};
-use crate::host::thread::joined;
+use crate::fingerprint::FINGERPRINTS;
 use crate::pipeline::Sink;
 use crate::postgres::archive::Recorded;
 use crate::postgres::dump::Dumped;
 use crate::postgres::dump::fingerprints::fingerprints as of_dump;
-use crate::postgres::facts::Facts;
+use crate::postgres::facts::DatabaseFacts;
 use crate::store::Upload;
-use crate::task::backup::{Run, attempt};
+use crate::task::backup::{BackupRun, attempt};
 
 /// A file that is durable, and still without its name.
 pub type Unnamed = (Box<dyn Upload>, StoredFile);
 
 /// Stores the fingerprints: what the rows of the archive are.
 pub async fn fingerprints(
-    run: &Run<'_>,
+    run: &BackupRun<'_>,
     id: &str,
     recorded: Recorded,
     dumped: &Dumped,
-    facts: &Facts,
+    facts: &DatabaseFacts,
 ) -> Result<Unnamed> {
     let document = of_dump(recorded, dumped.contents(), &run.settings.options, &facts.lc_monetary);
     let key = attempt::key(run, id, FINGERPRINTS);
-    store(run, Role::Fingerprints, key, "the fingerprints", move |to| document.to_json(to)).await
+    store(run, FileRole::Fingerprints, key, "the fingerprints", move |to| document.to_json(to)).await
 }
 
 /// Stores the details: what the manifest of an encrypted backup does not say.
-pub async fn details(run: &Run<'_>, id: &str, details: Details) -> Result<Unnamed> {
+pub async fn details(run: &BackupRun<'_>, id: &str, details: Details) -> Result<Unnamed> {
     let key = attempt::key(run, id, DETAILS);
-    store(run, Role::Details, key, "the details", move |to| details.to_json(to)).await
+    store(run, FileRole::Details, key, "the details", move |to| details.to_json(to)).await
 }
 
 async fn store(
-    run: &Run<'_>,
-    role: Role,
+    run: &BackupRun<'_>,
+    role: FileRole,
     key: String,
     what: &str,
     document: impl FnOnce(&mut Sink<Box<dyn Upload>>) -> io::Result<()> + Send + 'static,
@@ -48,7 +48,7 @@ async fn store(
     let upload = attempt::create(run, &key, role).await?;
     let recipe = attempt::recipe(run);
     let what = what.to_owned();
-    let stored = tokio::task::spawn_blocking(move || {
+    let finished = blocking::run(&run.stop, move || {
         let write = || {
             let recipients = recipe.recipients.as_deref();
             let mut sink = Sink::new(recipe.method, recipe.level, NonZeroUsize::MIN, recipients, upload)?;
@@ -58,8 +58,8 @@ async fn store(
         let mut finished = write().map_err(|error| Error::write(what, &error))?;
         finished.inner.seal()?;
         Ok(finished)
-    });
-    let finished = run.stop.or(async { joined(stored.await) }).await?;
+    })
+    .await?;
     let file = attempt::stored_file(role, key, &finished);
     Ok((finished.inner, file))
 }

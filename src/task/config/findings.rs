@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::printable::printable;
-use crate::task::config::source::Source;
+use crate::task::config::source::SettingsSource;
 
 /// What is found in a file or in the environment.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct SettingFindings {
     label: String,
     /// Line of the assignment of each variable that counts.
     lines: BTreeMap<String, usize>,
@@ -16,7 +16,7 @@ pub struct Findings {
     /// What retention keeps, in words.
     pub rules: Option<String>,
     /// What is left to be looked at; none if it cannot be read.
-    pub source: Option<Source>,
+    pub source: Option<SettingsSource>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,12 +26,12 @@ struct Finding {
     text: String,
 }
 
-impl Findings {
+impl SettingFindings {
     /// Nothing found yet.
-    pub fn new(label: String, source: Option<Source>) -> Self {
+    pub fn new(label: String, source: Option<SettingsSource>) -> Self {
         let assignments = source.iter().flat_map(|source| &source.assignments);
         let lines = assignments.map(|one| (one.name.clone(), one.line)).collect();
-        Findings { label, lines, found: Vec::new(), rules: None, source }
+        SettingFindings { label, lines, found: Vec::new(), rules: None, source }
     }
 
     /// What the source is called.
@@ -76,7 +76,7 @@ impl Findings {
     }
 }
 
-impl Findings {
+impl SettingFindings {
     /// What was found, each with whether it is a warning, in the order of the lines.
     pub fn into_texts(mut self) -> Vec<(bool, String)> {
         self.found.sort();
@@ -85,7 +85,7 @@ impl Findings {
 }
 
 /// One line each, in the order of the lines.
-impl fmt::Display for Findings {
+impl fmt::Display for SettingFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut found: Vec<&Finding> = self.found.iter().collect();
         found.sort();

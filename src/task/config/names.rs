@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
-use crate::environment::{Harm, LARGEST, Meant, SECRETS, Unread, fits, known, unread};
+use crate::config::variables::{Harm, LARGEST, Meant, SECRETS, UnknownVariable, fits, known, unread};
 use crate::host::unit;
-use crate::task::config::findings::Findings;
-use crate::task::config::source::{Origin, Source};
+use crate::task::config::findings::SettingFindings;
+use crate::task::config::source::{Origin, SettingsSource};
 
 /// The values of known variables; those that are empty count as not set, but for `BACKUP_DIR`.
 pub type Values = BTreeMap<String, String>;
@@ -19,7 +19,7 @@ const SHARED: &[&str] = &["AWS_", "DB_", "FORCE_", "PG_", "SCHEDULE", "SMTP_"];
 const LETTERS: usize = 2;
 
 /// Looks at the outside of the values, and returns the values without what does not belong to them.
-pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) -> Values {
+pub fn check(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) -> Values {
     let known = known(declared);
     let mut values = Values::new();
     let mut lines = BTreeMap::new();
@@ -48,9 +48,9 @@ pub fn check(source: &Source, declared: &BTreeSet<String>, findings: &mut Findin
 
 /// Tells of names in a file that compose reads. A name that compose.yaml does not have reaches no container, so what is another
 /// program's does no harm there; but one that is ours but for a letter was meant to hold, and does not.
-pub fn misspelt_for_compose(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
+pub fn misspelt_for_compose(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) {
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
-    for Unread { name, nearest, harm, .. } in unread(&names, declared, Meant::ForOthersToo) {
+    for UnknownVariable { name, nearest, harm, .. } in unread(&names, declared, Meant::ForOthersToo) {
         let Some(nearest) = nearest else {
             findings.warning(&name, "is unknown and is ignored");
             continue;
@@ -64,14 +64,14 @@ pub fn misspelt_for_compose(source: &Source, declared: &BTreeSet<String>, findin
 }
 
 /// Tells of variables that nothing reads.
-pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Findings) {
+pub fn misspelt(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) {
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
     let meant = match source.origin {
         Origin::Units { .. } => Meant::ForUs,
         Origin::Environment if unit::is_of_instance() => Meant::ForOurUnit,
         Origin::File | Origin::Environment => Meant::ForOthersToo,
     };
-    for Unread { name, nearest, harm, .. } in unread(&names, declared, meant) {
+    for UnknownVariable { name, nearest, harm, .. } in unread(&names, declared, meant) {
         // A container's environment, and a file that compose reads, are for other programs too.
         let of_others = match source.origin {
             Origin::Units { .. } => false,
@@ -95,7 +95,7 @@ pub fn misspelt(source: &Source, declared: &BTreeSet<String>, findings: &mut Fin
 }
 
 /// Neither systemd nor `docker --env-file` knows comments behind a value.
-fn comment(name: &str, value: &mut String, findings: &mut Findings) {
+fn comment(name: &str, value: &mut String, findings: &mut SettingFindings) {
     let rest = without_comment(value);
     if rest == value.trim() {
         return;
@@ -108,7 +108,7 @@ fn comment(name: &str, value: &mut String, findings: &mut Findings) {
 }
 
 /// `docker --env-file` keeps quotes, and takes nothing for a comment.
-fn quotes(source: &Source, name: &str, value: &str, findings: &mut Findings) {
+fn quotes(source: &SettingsSource, name: &str, value: &str, findings: &mut SettingFindings) {
     let meant = matches!(name, "DB_NAME" | "BACKUP_EXCLUDE_DATABASES" | "NOTIFICATION_EMAIL" | "SMTP_FROM");
     let quoted =
         ['"', '\''].iter().any(|quote| value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote));

@@ -9,9 +9,9 @@ use crate::host::{mounts, systemctl, unit};
 use crate::printable::printable;
 use crate::redacted::shown_path;
 use crate::store::local::usable;
-use crate::task::config::findings::Findings;
+use crate::task::config::findings::SettingFindings;
 use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, Source};
+use crate::task::config::source::{Origin, SettingsSource};
 
 /// Files that are read.
 const FILES: &[&str] = &[
@@ -37,7 +37,7 @@ const FOLDERS: &[&str] =
 const USUAL: &str = "/var/backups/pgcellar";
 
 /// Tells of paths that cannot be used; returns the variables of files that cannot be read here.
-pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTreeSet<String> {
+pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) -> BTreeSet<String> {
     let mut unreadable = BTreeSet::new();
     for variable in FILES.iter().chain(FOLDERS).copied() {
         // A host is a folder if it begins with a slash, and an empty BACKUP_DIR is none.
@@ -68,7 +68,7 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) -> BTree
 }
 
 /// Tells of a backup directory that units cannot use, or that does not last.
-fn backup_dir(source: &Source, values: &Values, path: &Path, findings: &mut Findings) {
+fn backup_dir(source: &SettingsSource, values: &Values, path: &Path, findings: &mut SettingFindings) {
     const VARIABLE: &str = "BACKUP_DIR";
     let of_units = matches!(source.origin, Origin::Units { .. });
     let shown = printable(&path.display().to_string());

@@ -5,14 +5,14 @@ use jiff::tz::TimeZone;
 
 use crate::calendar::cron::{Cron, without_comment};
 use crate::calendar::tasks::{TASKS, Task, is_off};
-use crate::health::words::time;
+use crate::format::time;
 use crate::host::systemd_analyze::usable;
-use crate::task::config::findings::Findings;
+use crate::task::config::findings::SettingFindings;
 use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, Source};
+use crate::task::config::source::{Origin, SettingsSource};
 
 /// Checks each schedule: cron lines here, calendar expressions by systemd where it is.
-pub async fn check(source: &Source, values: &Values, findings: &mut Findings) {
+pub async fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     for task in TASKS {
         let schedule = values
             .get(task.variable)

@@ -1,12 +1,12 @@
 //! Secrets that stand in a file, and parts of them that are somewhere else. No value is ever shown.
 
-use crate::credential_files;
-use crate::environment::CREDENTIALS;
+use crate::blocking;
+use crate::config::credential_files;
+use crate::config::variables::CREDENTIALS;
 use crate::error::Error;
-use crate::host::thread::joined;
-use crate::task::config::findings::Findings;
+use crate::task::config::findings::SettingFindings;
 use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, Source};
+use crate::task::config::source::{Origin, SettingsSource};
 
 /// Secrets that are of no use without each other: who has the first needs the second.
 const PAIRS: &[(&str, &str)] = &[
@@ -16,7 +16,7 @@ const PAIRS: &[(&str, &str)] = &[
 ];
 
 /// Tells of secrets in a file, and of those that must come from elsewhere.
-pub fn check(source: &Source, values: &Values, findings: &mut Findings) {
+pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     if source.origin == Origin::Environment {
         // Tasks have the same environment, and their settings tell.
         return;
@@ -41,18 +41,18 @@ pub fn check(source: &Source, values: &Values, findings: &mut Findings) {
 }
 
 /// Tells of credentials of an instance that its units cannot load, or do not look for. Only root may read the files.
-pub async fn check_credentials(source: &Source, findings: &mut Findings) {
+pub async fn check_credentials(source: &SettingsSource, findings: &mut SettingFindings) {
     let Origin::Units { instance } = &source.origin else { return };
     let instance = instance.clone();
     let look = move || Ok(credential_files::of_host(&instance));
-    for problem in joined(tokio::task::spawn_blocking(look).await).unwrap_or_default() {
+    for problem in blocking::to_end(look).await.unwrap_or_default() {
         let harmless = problem.is_harmless;
         let text = Error::from(problem).to_string();
         if harmless { findings.warning_in(0, text) } else { findings.error_in(0, text) }
     }
 }
 
-fn elsewhere(source: &Source, variable: &str, credential: &str) -> String {
+fn elsewhere(source: &SettingsSource, variable: &str, credential: &str) -> String {
     match &source.origin {
         Origin::Units { instance } => credential_files::encrypt_command(instance, credential),
         // A key's session and the like have no file.

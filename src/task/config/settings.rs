@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::cli::{BackupArgs, Cli, HealthArgs, MonitorAction, NotifyArgs, PingArgs, Verb};
+use crate::config::secret::Secret;
 use crate::config::{
-    BackupSettings, Connection, MailSettings, MonitorSettings, Period, PingUrl, Place, RetentionSettings, identities,
+    BackupSettings, Connection, MailSettings, MonitorSettings, PingUrl, Place, ReportPeriod, RetentionSettings,
+    identities,
 };
 use crate::error::{Error, Kind, Result};
-use crate::secret::Secret;
-use crate::task::config::findings::Findings;
+use crate::task::config::findings::SettingFindings;
 use crate::task::config::names::Values;
-use crate::task::config::source::{Origin, Source};
+use crate::task::config::source::{Origin, SettingsSource};
 
 /// The verbs whose settings have all others' in them.
 const VERBS: &[&[&str]] = &[&["backup"], &["monitor", "check"]];
@@ -29,11 +30,11 @@ const STAND_INS: &[(&str, &str)] = &[
 /// Builds the settings until nothing more is wrong: each building tells the first error, so the variable with it is left
 /// out of the next one. `told` are the variables of which something has been said, and which are left out from the start.
 pub fn check(
-    source: &Source,
+    source: &SettingsSource,
     values: Values,
     mut told: BTreeSet<String>,
     known: &BTreeSet<&str>,
-    findings: &mut Findings,
+    findings: &mut SettingFindings,
 ) {
     wrong_instance(source, &values, findings);
     loop {
@@ -44,7 +45,7 @@ pub fn check(
                 Err(error) => vec![Error::new(Kind::Config, error.to_string())],
             };
             for error in errors {
-                tell(&error, &values, &mut told, known, findings);
+                report(&error, &values, &mut told, known, findings);
             }
         }
         if told.len() == before {
@@ -64,7 +65,7 @@ fn rules(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 /// A variable's value; what would hide everything behind it has one that is good instead of a wrong or a missing one.
-fn value(source: &Source, values: &Values, told: &BTreeSet<String>, name: &str) -> Option<String> {
+fn value(source: &SettingsSource, values: &Values, told: &BTreeSet<String>, name: &str) -> Option<String> {
     let told_of_keys = || KEYS.iter().any(|key| told.contains(*key) || told.contains(key.trim_end_matches("_FILE")));
     let elsewhere = || source.origin != Origin::Environment || told_of_keys();
     if KEYS.contains(&name) && elsewhere() {
@@ -79,7 +80,13 @@ fn value(source: &Source, values: &Values, told: &BTreeSet<String>, name: &str) 
 }
 
 /// Adds an error to the variable that it names, unless it comes from one that was told before.
-fn tell(error: &Error, values: &Values, told: &mut BTreeSet<String>, known: &BTreeSet<&str>, findings: &mut Findings) {
+fn report(
+    error: &Error,
+    values: &Values,
+    told: &mut BTreeSet<String>,
+    known: &BTreeSet<&str>,
+    findings: &mut SettingFindings,
+) {
     let text = error.to_string();
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let file = |word: &str| format!("{word}_FILE");
@@ -108,7 +115,7 @@ fn without_name<'a>(text: &'a str, variable: &str) -> &'a str {
     }
 }
 
-fn build(source: &Source, values: &Values, verb: &Verb) -> Vec<Error> {
+fn build(source: &SettingsSource, values: &Values, verb: &Verb) -> Vec<Error> {
     let found = match verb {
         Verb::Backup(args) => backup(source, values, args),
         Verb::Monitor(args) => match &args.action {
@@ -120,7 +127,7 @@ fn build(source: &Source, values: &Values, verb: &Verb) -> Vec<Error> {
     found.into_iter().filter_map(Result::err).collect()
 }
 
-fn backup(source: &Source, values: &Values, args: &BackupArgs) -> Vec<Result<()>> {
+fn backup(source: &SettingsSource, values: &Values, args: &BackupArgs) -> Vec<Result<()>> {
     vec![
         BackupSettings::new(args).map(drop),
         Place::new(&args.place).map(drop),
@@ -129,7 +136,7 @@ fn backup(source: &Source, values: &Values, args: &BackupArgs) -> Vec<Result<()>
     ]
 }
 
-fn monitor(source: &Source, values: &Values, health: &HealthArgs, notify: &NotifyArgs) -> Vec<Result<()>> {
+fn monitor(source: &SettingsSource, values: &Values, health: &HealthArgs, notify: &NotifyArgs) -> Vec<Result<()>> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mail = match source.origin {
         Origin::Environment => MailSettings::new(&notify.mail, &host),
@@ -143,13 +150,13 @@ fn monitor(source: &Source, values: &Values, health: &HealthArgs, notify: &Notif
     vec![
         MonitorSettings::new(health).map(drop),
         RetentionSettings::new(&health.rules).map(drop),
-        Period::new(&notify.report).map(drop),
+        ReportPeriod::new(&notify.report).map(drop),
         mail.map(drop),
         identities(&health.identity).map(drop).map_err(|error| error.context("BACKUP_AGE_IDENTITY_FILE")),
     ]
 }
 
-fn ping(source: &Source, values: &Values, args: &PingArgs) -> Result<()> {
+fn ping(source: &SettingsSource, values: &Values, args: &PingArgs) -> Result<()> {
     match (&source.origin, &args.ping_url_file, values.get("MONITOR_PING_URL")) {
         (Origin::Environment, _, _) | (_, Some(_), _) => PingUrl::new(args).map(drop),
         (_, None, Some(url)) => PingUrl::parse(Secret::new(url)).map(drop),
@@ -158,7 +165,7 @@ fn ping(source: &Source, values: &Values, args: &PingArgs) -> Result<()> {
 }
 
 /// The units name the instance themselves.
-fn wrong_instance(source: &Source, values: &Values, findings: &mut Findings) {
+fn wrong_instance(source: &SettingsSource, values: &Values, findings: &mut SettingFindings) {
     let named = values.get("PGCELLAR_INSTANCE");
     if let (Origin::Units { instance }, Some(named)) = (&source.origin, named)
         && instance != named
@@ -189,11 +196,11 @@ mod tests {
     #[test]
     fn errors_are_told_at_the_variable_that_is_set() {
         let declared = Cli::variables();
-        let known = crate::environment::known(&declared);
+        let known = crate::config::variables::known(&declared);
         let set = [("DB_SSLKEY", "/k"), ("SMTP_PASS_FILE", "/p")];
         let values = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut told = BTreeSet::new();
-        let mut findings = Findings::new("f".to_owned(), None);
+        let mut findings = SettingFindings::new("f".to_owned(), None);
         for text in [
             "only one of DB_SSLCERT and DB_SSLKEY is set",
             "DB_SSLKEY is told of",
@@ -202,7 +209,7 @@ mod tests {
             "BACKUP_KEEP_LAST is not set",
             "nothing is named",
         ] {
-            tell(&Error::new(Kind::Config, text), &values, &mut told, &known, &mut findings);
+            report(&Error::new(Kind::Config, text), &values, &mut told, &known, &mut findings);
         }
         let mut lines: Vec<String> = findings.to_string().lines().map(str::to_owned).collect();
         lines.sort();

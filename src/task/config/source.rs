@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::config::env_file::{self, Assignment, EnvFile, is_name};
 use crate::config::readers::Readers;
 use crate::error::Error;
-use crate::task::config::findings::Findings;
+use crate::task::config::findings::SettingFindings;
 
 /// Assignments, and where they come from.
 #[derive(Debug)]
-pub struct Source {
+pub struct SettingsSource {
     /// Where from.
     pub origin: Origin,
     /// In their order; the environment's are in line 0.
@@ -33,9 +33,9 @@ pub enum Origin {
     Environment,
 }
 
-impl Source {
+impl SettingsSource {
     /// Reads a file, and finds what systemd ignores in it.
-    pub fn of_file(path: &Path, origin: Origin) -> Findings {
+    pub fn of_file(path: &Path, origin: Origin) -> SettingFindings {
         let label = path.display().to_string();
         let read = match origin {
             Origin::Units { .. } => env_file::bytes(path),
@@ -48,20 +48,20 @@ impl Source {
         let text = match read {
             Ok(text) => text,
             Err(why) => {
-                let mut findings = Findings::new(label, None);
+                let mut findings = SettingFindings::new(label, None);
                 findings.error_in(0, why);
                 return findings;
             }
         };
         let EnvFile { assignments, faults } = EnvFile::parse(&text);
         let readers = Readers::of(path);
-        let mut findings = Findings::new(label, Some(Source { origin, assignments, readers }));
+        let mut findings = SettingFindings::new(label, Some(SettingsSource { origin, assignments, readers }));
         faults.into_iter().for_each(|fault| findings.error_in(fault.line, fault.message));
         findings
     }
 
     /// The names in a file that compose reads (compose-go's `dotenv`), or in standard input. What they are set to is left out.
-    pub fn of_names(path: &Path) -> Findings {
+    pub fn of_names(path: &Path) -> SettingFindings {
         let (label, read) = match path == Path::new("-") {
             true => {
                 let mut bytes = Vec::new();
@@ -74,7 +74,7 @@ impl Source {
             // Names are ASCII, in whatever encoding the comments are.
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
-                let mut findings = Findings::new(label, None);
+                let mut findings = SettingFindings::new(label, None);
                 findings.error_in(0, Error::read("it", &error).to_string());
                 return findings;
             }
@@ -87,11 +87,11 @@ impl Source {
             Some(Assignment { line: line + 1, name: name.to_owned(), value: value.to_owned() })
         };
         let assignments = text.lines().enumerate().filter_map(name).collect();
-        Findings::new(label, Some(Source { origin: Origin::Environment, assignments, readers: None }))
+        SettingFindings::new(label, Some(SettingsSource { origin: Origin::Environment, assignments, readers: None }))
     }
 
     /// The environment of this process.
-    pub fn of_environment() -> Findings {
+    pub fn of_environment() -> SettingFindings {
         let text = |text: std::ffi::OsString| text.into_string();
         let mut assignments = Vec::new();
         let mut bad = Vec::new();
@@ -103,10 +103,10 @@ impl Source {
                 (Err(_), _) => {}
             }
         }
-        let source = Source { origin: Origin::Environment, assignments, readers: None };
-        let mut findings = Findings::new("environment".to_owned(), Some(source));
+        let source = SettingsSource { origin: Origin::Environment, assignments, readers: None };
+        let mut findings = SettingFindings::new("environment".to_owned(), Some(source));
         let declared = crate::cli::Cli::variables();
-        let known = crate::environment::known(&declared);
+        let known = crate::config::variables::known(&declared);
         bad.iter().filter(|name| known.contains(name.as_str())).for_each(|name| findings.error(name, "is not UTF-8"));
         findings
     }

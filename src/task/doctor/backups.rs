@@ -10,18 +10,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustix::fs::statfs;
 
+use crate::blocking;
 use crate::catalogue::ownership::{Owner, Ownership};
 use crate::catalogue::{Catalogue, Status};
-use crate::cli::{Part, PlaceArgs};
+use crate::cli::{DoctorPart, PlaceArgs};
 use crate::config::{Databases, Place};
 use crate::error::{Error, Kind, Result, reason};
-use crate::health::words::{bytes, some};
+use crate::format::{bytes, some};
 use crate::host::staging::IN_MEMORY;
 use crate::host::surroundings::Surroundings;
-use crate::host::thread::joined;
 use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Services;
 use crate::task::monitor::gather::disk;
 
 /// `f_type` of overlayfs (`statfs(2)`).
@@ -34,8 +34,8 @@ const NAMED: usize = 5;
 const BEGIN: &str = ".pgcellar-doctor-";
 
 /// Checks the directory. Where backups go straight to the bucket there is none.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Backups);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Backups);
     let place = match place(&known.args.place) {
         Ok(place) => place,
         Err(error) => {
@@ -47,7 +47,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
         checks.ok("directory", "BACKUP_DIR is empty: backups go straight to the bucket");
         return checks;
     };
-    let written = joined(tokio::task::spawn_blocking(move || try_out(&directory)).await);
+    let written = blocking::to_end(move || try_out(&directory)).await;
     let usable = match written {
         Ok(found) => {
             checks.ok("write", found.words);
@@ -150,21 +150,20 @@ fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
 }
 
 /// Compares the free space with the last backup of each database, or with the database where there is none.
-async fn room(known: &Arc<Known>, place: &Place, folder: &Path, checks: &mut Checks) {
+async fn room(known: &Arc<Services>, place: &Place, folder: &Path, checks: &mut Checks) {
     let Some(disk) = disk::of(folder) else {
         return checks.skipped("space", "the file system does not tell");
     };
-    let sizes: HashMap<String, Option<u64>> = match known.server(checks, Part::Backups).await {
+    let sizes: HashMap<String, Option<u64>> = match known.server(checks, DoctorPart::Backups).await {
         Some(server) => server.databases.iter().cloned().collect(),
         None => HashMap::new(),
     };
-    let last = match joined(
-        tokio::task::spawn_blocking({
-            let place = place.clone();
-            move || Ok(last_backups(&place))
-        })
-        .await,
-    ) {
+    let last = match blocking::to_end({
+        let place = place.clone();
+        move || Ok(last_backups(&place))
+    })
+    .await
+    {
         Ok(last) => last,
         Err(error) => return checks.failed("space", &error),
     };

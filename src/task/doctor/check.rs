@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::error::{Error, Kind, Result};
-use crate::health::words::count;
+use crate::format::count;
 use crate::printable::printable;
 use crate::stdout;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// Nothing to do.
     Ok,
     /// Something should be looked at; backups are made all the same.
@@ -22,13 +22,13 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl CheckOutcome {
     fn name(self) -> &'static str {
         match self {
-            Outcome::Ok => "OK",
-            Outcome::Warning => "WARNING",
-            Outcome::Failed => "FAILED",
-            Outcome::Skipped => "SKIPPED",
+            CheckOutcome::Ok => "OK",
+            CheckOutcome::Warning => "WARNING",
+            CheckOutcome::Failed => "FAILED",
+            CheckOutcome::Skipped => "SKIPPED",
         }
     }
 }
@@ -36,9 +36,9 @@ impl Outcome {
 /// One check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    part: Part,
+    part: DoctorPart,
     check: String,
-    result: Outcome,
+    result: CheckOutcome,
     /// What was found.
     found: String,
     /// How to mend it.
@@ -63,24 +63,24 @@ impl std::fmt::Display for Check {
 /// The checks of one part.
 #[derive(Debug)]
 pub struct Checks {
-    part: Part,
+    part: DoctorPart,
     list: Vec<Check>,
 }
 
 impl Checks {
     /// None yet.
-    pub fn new(part: Part) -> Self {
+    pub fn new(part: DoctorPart) -> Self {
         Checks { part, list: Vec::new() }
     }
 
     /// Adds what is as it should be.
     pub fn ok(&mut self, check: impl Into<String>, found: impl Into<String>) {
-        self.add(check.into(), Outcome::Ok, found.into(), None, None);
+        self.add(check.into(), CheckOutcome::Ok, found.into(), None, None);
     }
 
     /// Adds what should be looked at.
     pub fn warning(&mut self, check: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(check.into(), Outcome::Warning, found.into(), Some(mend.into()), None);
+        self.add(check.into(), CheckOutcome::Warning, found.into(), Some(mend.into()), None);
     }
 
     /// Adds what failed.
@@ -91,12 +91,12 @@ impl Checks {
     /// Adds what failed, in words of one's own.
     pub fn failed_because(&mut self, check: impl Into<String>, why: &str, error: &Error) {
         let mend = error.hint_text().map(str::to_owned);
-        self.add(check.into(), Outcome::Failed, why.to_owned(), mend, Some(error.kind()));
+        self.add(check.into(), CheckOutcome::Failed, why.to_owned(), mend, Some(error.kind()));
     }
 
     /// Adds what could not be looked at.
     pub fn skipped(&mut self, check: impl Into<String>, because: impl Into<String>) {
-        self.add(check.into(), Outcome::Skipped, because.into(), None, None);
+        self.add(check.into(), CheckOutcome::Skipped, because.into(), None, None);
     }
 
     /// Adds what came of an act; whether it went well.
@@ -111,13 +111,13 @@ impl Checks {
         true
     }
 
-    fn add(&mut self, check: String, result: Outcome, found: String, mend: Option<String>, kind: Option<Kind>) {
+    fn add(&mut self, check: String, result: CheckOutcome, found: String, mend: Option<String>, kind: Option<Kind>) {
         self.list.push(Check { part: self.part, check, result, found, mend, kind });
     }
 
     /// Takes those that failed out of others.
     pub fn failures_of(&mut self, others: Checks) {
-        self.list.extend(others.list.into_iter().filter(|check| check.result == Outcome::Failed));
+        self.list.extend(others.list.into_iter().filter(|check| check.result == CheckOutcome::Failed));
     }
 }
 
@@ -130,22 +130,22 @@ impl std::fmt::Display for Checks {
 
 /// All checks.
 #[derive(Debug)]
-pub struct Report {
+pub struct DoctorReport {
     json: bool,
     checks: Vec<Check>,
 }
 
 #[derive(Serialize)]
 struct Printed<'a> {
-    result: Outcome,
+    result: CheckOutcome,
     exit_code: u8,
     checks: &'a [Check],
 }
 
-impl Report {
+impl DoctorReport {
     /// An empty one, for programs or for people.
     pub fn new(json: bool) -> Self {
-        Report { json, checks: Vec::new() }
+        DoctorReport { json, checks: Vec::new() }
     }
 
     /// Adds the checks of a part; people see them at once.
@@ -160,13 +160,13 @@ impl Report {
     /// Tells programs all of it. Something that failed is an error, of the kind of the first.
     pub fn end(self) -> Result<()> {
         let number = |outcome| self.checks.iter().filter(|check| check.result == outcome).count();
-        let (failed, warnings) = (number(Outcome::Failed), number(Outcome::Warning));
+        let (failed, warnings) = (number(CheckOutcome::Failed), number(CheckOutcome::Warning));
         let first = self.checks.iter().find_map(|check| check.kind);
         if self.json {
             let result = match (failed, warnings) {
-                (0, 0) => Outcome::Ok,
-                (0, _) => Outcome::Warning,
-                _ => Outcome::Failed,
+                (0, 0) => CheckOutcome::Ok,
+                (0, _) => CheckOutcome::Warning,
+                _ => CheckOutcome::Failed,
             };
             let exit_code = first.map_or(0, Kind::exit_status);
             let printed = Printed { result, exit_code, checks: &self.checks };
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_check_is_one_line_whatever_was_found() {
-        let mut checks = Checks::new(Part::Database);
+        let mut checks = Checks::new(DoctorPart::Database);
         checks.ok("login", "as 'a\nb'");
         checks.failed("port", &Error::new(Kind::Unavailable, "no answer").hint("start it"));
         let expected = "OK       database  login: as 'a\\u{a}b'\nFAILED   database  port: no answer (start it)\n";
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_the_exit_code() {
-        let mut report = Report { json: false, checks: Vec::new() };
-        for (part, kind) in [(Part::S3, Kind::NotPermitted), (Part::Mail, Kind::Unavailable)] {
+        let mut report = DoctorReport { json: false, checks: Vec::new() };
+        for (part, kind) in [(DoctorPart::S3, Kind::NotPermitted), (DoctorPart::Mail, Kind::Unavailable)] {
             let mut checks = Checks::new(part);
             checks.warning("a", "b", "c");
             checks.failed("d", &Error::new(kind, "e"));

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::Part;
-use crate::health::words::span;
+use crate::cli::DoctorPart;
+use crate::format::span;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Services;
 
 /// How far clocks may be apart before somebody should look: hosts that keep time are within a fraction of a second, and an
 /// answer of a bucket tells no more than the second.
 const APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// Compares the clocks, and tells the zone.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Clock);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Clock);
     zone(&mut checks);
-    match known.server(&mut checks, Part::Clock).await {
+    match known.server(&mut checks, DoctorPart::Clock).await {
         Some(server) => compare("server", server.ahead, &mut checks),
         None => checks.skipped("server", "there is no connection to the server"),
     }
@@ -73,7 +73,7 @@ mod tests {
             (-6, "WARNING  clock     server: its clock is 6 s behind ours (let both"),
             (7300, "WARNING  clock     server: its clock is 2 h ahead of ours (let both"),
         ] {
-            let mut checks = Checks::new(Part::Clock);
+            let mut checks = Checks::new(DoctorPart::Clock);
             compare("server", SignedDuration::from_secs(seconds), &mut checks);
             assert!(checks.to_string().starts_with(expected), "{checks}");
         }

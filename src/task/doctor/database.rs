@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalogue::product::What;
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::config::{Databases, local_zone};
 use crate::error::Result;
 use crate::health::products;
@@ -11,19 +11,19 @@ use crate::postgres::client::{connect, identifier};
 use crate::postgres::connection_limit;
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::grants::Grants;
-use crate::task::doctor::known::Known;
-use crate::task::doctor::rights::{Rights, Role};
-use crate::task::doctor::server::Server;
+use crate::task::doctor::rights::{BackupRole, Rights};
+use crate::task::doctor::server::DoctorServer;
+use crate::task::doctor::services::Services;
 
 /// Checks the way to the server, the role, and each database.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Database);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Database);
     let databases = Databases::new(&known.args.databases);
-    if let Some(server) = known.server(&mut checks, Part::Database).await {
+    if let Some(server) = known.server(&mut checks, DoctorPart::Database).await {
         role(server, &mut checks).await;
         match &databases {
             Ok(databases) => {
-                for name in server.wanted(databases) {
+                for name in server.databases(databases) {
                     database(server, &name, &mut checks).await;
                 }
                 half_dropped(server, databases, &mut checks);
@@ -40,14 +40,14 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     checks
 }
 
-async fn role(server: &Server, checks: &mut Checks) {
+async fn role(server: &DoctorServer, checks: &mut Checks) {
     let role = match role_of(server).await {
         Ok(role) => role,
         Err(error) => return checks.failed("role", &error),
     };
     let name = &server.role;
     if server.superuser {
-        let also = "; a role that may only read is enough for backups, see the README";
+        let also = "; a role that may only read is enough for backups, see 'The role' in doc/backup.md";
         return checks.ok("role", format!("'{name}' is a superuser{also}"));
     }
     let (has, lacks) = role.words();
@@ -66,11 +66,11 @@ async fn role(server: &Server, checks: &mut Checks) {
     }
 }
 
-async fn role_of(server: &Server) -> Result<Role> {
-    Role::of(&server.client, Grants::of(&server.client, server.major).await?).await
+async fn role_of(server: &DoctorServer) -> Result<BackupRole> {
+    BackupRole::of(&server.client, Grants::of(&server.client, server.major).await?).await
 }
 
-async fn database(server: &Server, name: &str, checks: &mut Checks) {
+async fn database(server: &DoctorServer, name: &str, checks: &mut Checks) {
     let check = format!("'{name}'");
     match rights(server, name).await {
         Err(error) if error.kind() == crate::error::Kind::Missing => {
@@ -79,12 +79,12 @@ async fn database(server: &Server, name: &str, checks: &mut Checks) {
             checks.failed(check, &crate::error::Error::new(error.kind(), error.message()).hint(there));
         }
         Err(error) => checks.failed(check, &error),
-        Ok((rights, grants)) => rights.tell(&check, &server.role, grants, checks),
+        Ok((rights, grants)) => rights.report(&check, &server.role, grants, checks),
     }
 }
 
 /// With `DB_NAME=*`, databases that no backup can be made of.
-fn half_dropped(server: &Server, databases: &Databases, checks: &mut Checks) {
+fn half_dropped(server: &DoctorServer, databases: &Databases, checks: &mut Checks) {
     let Databases::AllBut(excluded) = databases else { return };
     for name in server.half_dropped.iter().filter(|name| !excluded.contains(name)) {
         checks.warning(
@@ -96,7 +96,7 @@ fn half_dropped(server: &Server, databases: &Databases, checks: &mut Checks) {
 }
 
 /// With `DB_NAME=*`, databases that restores have made beside others.
-fn products(server: &Server, databases: &Databases, checks: &mut Checks) {
+fn products(server: &DoctorServer, databases: &Databases, checks: &mut Checks) {
     let Databases::AllBut(excluded) = databases else { return };
     let zone = local_zone();
     for product in server.products.iter().filter(|product| !excluded.contains(&product.name)) {
@@ -108,7 +108,7 @@ fn products(server: &Server, databases: &Databases, checks: &mut Checks) {
     }
 }
 
-async fn rights(server: &Server, name: &str) -> Result<(Rights, Grants)> {
+async fn rights(server: &DoctorServer, name: &str) -> Result<(Rights, Grants)> {
     // The session is one of those that a limit counts.
     let ours;
     let client = match server.database == name {
@@ -124,5 +124,5 @@ async fn rights(server: &Server, name: &str) -> Result<(Rights, Grants)> {
 }
 
 fn some(names: &[&str]) -> String {
-    crate::health::words::some(names, 8)
+    crate::format::some(names, 8)
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::config::{MailSettings, secret_place};
 use crate::error::{Error, Kind};
-use crate::host::mail::{Step, ask, step_of};
+use crate::host::mail::{MailStep, ask, step_of};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Services;
 
 /// Goes every step of a mail but the message itself.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Mail);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Mail);
     let args = &known.args.mail;
     let settings = match MailSettings::new(args, &known.host) {
         Ok(Some(settings)) => settings,
@@ -27,8 +27,8 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     };
     let password = secret_place("smtp-password", "SMTP_PASS", args.smtp_pass_file.as_deref());
     let asked = {
-        let mut told = |step: Step, what: &str| match (step, &password) {
-            (Step::Login, Some(place)) => checks.ok(step.name(), format!("{what} with the password of {place}")),
+        let mut told = |step: MailStep, what: &str| match (step, &password) {
+            (MailStep::Login, Some(place)) => checks.ok(step.name(), format!("{what} with the password of {place}")),
             _ => checks.ok(step.name(), what),
         };
         ask(&settings, &mut told).await
@@ -43,7 +43,7 @@ pub async fn check(known: &Arc<Known>) -> Checks {
     };
     for error in &failures {
         match step_of(&settings, error) {
-            Some((Step::Recipient, _)) => checks.failed(Step::Recipient.name(), error),
+            Some((MailStep::Recipient, _)) => checks.failed(MailStep::Recipient.name(), error),
             Some((step, why)) => checks.failed_because(step.name(), why, error),
             None => checks.failed("server", error),
         }

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::error::{Error, Kind, Result};
 use crate::host::surroundings::Surroundings;
 use crate::postgres::programs::Programs;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Services;
 
 /// What backups and restores call.
 const CALLED: &[&str] = &["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 
 /// Checks the programs against the server's version.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Programs);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Programs);
     let bindir = known.args.connection.pg_bindir.as_deref();
-    let Some(server) = known.server(&mut checks, Part::Programs).await else {
+    let Some(server) = known.server(&mut checks, DoctorPart::Programs).await else {
         match Programs::newest(bindir).await {
             Ok(found) => {
                 let what = format!("pg_dump {} in {} is the newest", found.version, found.folder.display());

@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{bytes, count, some};
+use crate::format::{bytes, count, some};
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};
@@ -38,20 +38,20 @@ const SUMMARY: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace
 
 /// What a role has of what it takes to read everything.
 #[derive(Debug)]
-pub struct Role {
+pub struct BackupRole {
     grants: Grants,
     read_all_data: bool,
     bypasses_row_security: bool,
     reads_large_objects: bool,
 }
 
-impl Role {
+impl BackupRole {
     /// Of the session's role.
     pub async fn of(client: &Client, grants: Grants) -> Result<Self> {
         let query = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_read_all_data' AND pg_has_role(oid, 'USAGE')), \
              rolbypassrls, current_setting('lo_compat_privileges') = 'on' FROM pg_roles WHERE rolname = current_user";
         let row = client.query_one(query, &[]).await.map_err(failed("the role cannot be looked at"))?;
-        Ok(Role {
+        Ok(BackupRole {
             grants,
             read_all_data: get(&row, 0)?,
             bypasses_row_security: get(&row, 1)?,
@@ -137,7 +137,7 @@ impl Rights {
     }
 
     /// Tells what stands in the way of a backup, or that nothing does.
-    pub fn tell(&self, check: &str, role: &str, grants: Grants, checks: &mut Checks) {
+    pub fn report(&self, check: &str, role: &str, grants: Grants, checks: &mut Checks) {
         let quoted = &identifier(role);
         let who = grants.who();
         let refused = |what: String, mend: String| Error::new(Kind::NotPermitted, what).hint(mend);

@@ -4,20 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::config::{S3Settings, secret_place};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
+use crate::stop::Stop;
 use crate::store::s3::probe::{Keeping, Probe, Refusal, Stage};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::{Bucket, Known};
+use crate::task::doctor::services::{BucketAccess, Services};
 
 /// How long taking away may take.
 const CLEARING: Duration = Duration::from_secs(6);
 
 /// Checks the bucket. The error is that we were told to stop.
-pub async fn check(known: &Arc<Known>, stop: &Stop) -> Result<Checks> {
-    let mut checks = Checks::new(Part::S3);
+pub async fn check(known: &Arc<Services>, stop: &Stop) -> Result<Checks> {
+    let mut checks = Checks::new(DoctorPart::S3);
     let bucket = stop.or(async { Ok(known.bucket().await) }).await?;
     let bucket = match bucket {
         Ok(bucket) => Arc::clone(bucket),
@@ -49,8 +49,8 @@ pub async fn check(known: &Arc<Known>, stop: &Stop) -> Result<Checks> {
 }
 
 /// Tells how far the first request came. False if no other one can come further.
-fn reached(known: &Known, bucket: &Bucket, checks: &mut Checks) -> bool {
-    let Bucket { settings, refusal, .. } = bucket;
+fn reached(known: &Services, bucket: &BucketAccess, checks: &mut Checks) -> bool {
+    let BucketAccess { settings, refusal, .. } = bucket;
     let stage = refusal.as_ref().map(|refusal| refusal.stage);
     let all: [(Stage, &str, String); 3] = [
         (Stage::Server, "server", format!("{} answers", server(settings))),
@@ -85,7 +85,7 @@ fn server(settings: &S3Settings) -> String {
 }
 
 /// Where the key is from; never what it is.
-fn key(known: &Known, settings: &S3Settings) -> String {
+fn key(known: &Services, settings: &S3Settings) -> String {
     if settings.keys.is_none() {
         return "the SDK's chain (a profile, a web identity, a container's or an instance's role)".to_owned();
     }
@@ -104,7 +104,7 @@ enum Left {
 }
 
 /// Writes, reads, lists and deletes. What depends on the object is skipped without it.
-async fn acts(bucket: &Bucket, left: &mut Left, checks: &mut Checks) {
+async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
     let probe = &bucket.probe;
     *left = Left::Something;
     let written = probe.write().await;
@@ -142,8 +142,8 @@ async fn acts(bucket: &Bucket, left: &mut Left, checks: &mut Checks) {
     if deleted.is_ok() {
         *left = Left::Nothing;
     }
-    tell_deletion(&deleted, checks);
-    tell_keeping(&keeping, checks);
+    report_deletion(&deleted, checks);
+    report_keeping(&keeping, checks);
 }
 
 async fn conditional(probe: &Probe, checks: &mut Checks) {
@@ -168,7 +168,7 @@ fn upload(settings: &S3Settings) -> String {
     words
 }
 
-fn tell_deletion(deleted: &Result<bool>, checks: &mut Checks) {
+fn report_deletion(deleted: &Result<bool>, checks: &mut Checks) {
     match deleted {
         Ok(false) => checks.ok("delete", "it was deleted, and is gone"),
         Ok(true) => checks.ok("delete", "it was deleted; its old version stays, for the bucket keeps versions"),
@@ -185,7 +185,7 @@ fn missing_lock(keeping: &Keeping, settings: &S3Settings) -> Option<Error> {
     })
 }
 
-fn tell_keeping(keeping: &Keeping, checks: &mut Checks) {
+fn report_keeping(keeping: &Keeping, checks: &mut Checks) {
     if let Some(time) = &keeping.default_lock {
         checks.ok("lock", format!("the bucket locks new objects for {time}: retention waits as long"));
     } else if keeping.lock == Some(true) {

@@ -6,25 +6,25 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::calendar::cron::Cron;
-use crate::calendar::tasks::{Setting, TASKS, Task};
+use crate::calendar::tasks::{ScheduleSetting, TASKS, Task};
 use crate::calendar::{is_cron, on_calendar};
-use crate::cli::Part;
+use crate::cli::DoctorPart;
 use crate::error::{Kind, Result};
+use crate::format::time;
 use crate::health;
-use crate::health::words::time;
 use crate::host::surroundings::Surroundings;
 use crate::host::systemd_analyze::{Question, must_come_again};
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
-use crate::task::monitor::gather::in_force::{self, Difference};
+use crate::task::doctor::services::Services;
+use crate::task::monitor::gather::in_force::{self, ScheduleMismatch};
 use crate::task::monitor::gather::units::Units;
 
 /// How many runs are told.
 const RUNS: usize = 3;
 
 /// Checks every schedule, and the instance's timers.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Schedule);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Schedule);
     let units = Units::ask(&known.args.place.instance).await;
     for task in TASKS {
         schedule(task, &units, &mut checks).await;
@@ -36,9 +36,9 @@ pub async fn check(known: &Arc<Known>) -> Checks {
 async fn schedule(task: &Task, units: &Units, checks: &mut Checks) {
     let set = task.setting_here();
     let (text, of) = match task.setting(set.as_deref()) {
-        Setting::At(text) => (text, ""),
-        Setting::Default => (task.default, ", which is built in,"),
-        Setting::Off => return checks.ok(task.variable, "switched off"),
+        ScheduleSetting::At(text) => (text, ""),
+        ScheduleSetting::Default => (task.default, ", which is built in,"),
+        ScheduleSetting::Off => return checks.ok(task.variable, "switched off"),
     };
     match runs(text).await {
         Ok(runs) => checks.ok(task.variable, format!("'{text}'{of} comes next {}", list(&runs))),
@@ -83,11 +83,11 @@ async fn timers(units: &Units, checks: &mut Checks) {
         let words = in_force::words(&timer);
         let set = task.setting_here();
         match in_force::compare(set.as_deref(), task, Some(&timer), Timestamp::now()).await {
-            Some(Difference::NotRead(text)) => {
+            Some(ScheduleMismatch::NotRead(text)) => {
                 let found = format!("{} is now '{text}', which systemd has not read; {words}", task.variable);
                 checks.warning(&timer.name, found, "systemctl daemon-reload");
             }
-            Some(Difference::Overridden) if task.setting(set.as_deref()) != Setting::Default => {
+            Some(ScheduleMismatch::Overridden) if task.setting(set.as_deref()) != ScheduleSetting::Default => {
                 let found = format!("{words}, and not by {}: {} sets it", task.variable, timer.drop_ins.join(" and "));
                 checks.warning(&timer.name, found, format!("leave {} out, or remove the drop-in", task.variable));
             }

@@ -21,7 +21,7 @@ use crate::task::doctor::check::Checks;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that let us in.
-pub struct Server {
+pub struct DoctorServer {
     /// How it is reached.
     pub connection: Connection,
     /// A session.
@@ -46,15 +46,15 @@ pub struct Server {
     pub products: Vec<Product>,
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for DoctorServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
-impl Server {
+impl DoctorServer {
     /// The databases that the settings mean; those that are named need not be there.
-    pub fn wanted(&self, databases: &Databases) -> Vec<String> {
+    pub fn databases(&self, databases: &Databases) -> Vec<String> {
         match databases {
             Databases::Named(names) => names.clone(),
             Databases::AllBut(excluded) => {
@@ -66,7 +66,7 @@ impl Server {
 }
 
 /// Goes the way to the server, and tells each step. None if it is not reached, which then has been told.
-pub async fn reach(args: &DoctorArgs, checks: &mut Checks) -> Option<Server> {
+pub async fn reach(args: &DoctorArgs, checks: &mut Checks) -> Option<DoctorServer> {
     let connection = match Connection::new(&args.connection) {
         Ok(connection) => connection,
         Err(error) => {
@@ -150,7 +150,7 @@ async fn port(connection: &Connection, addresses: &[SocketAddr]) -> Result<Strin
 }
 
 /// Logs in to the first database that is there and lets us in.
-async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> Result<(Server, String)> {
+async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> Result<(DoctorServer, String)> {
     let names = named.iter().map(String::as_str);
     let mut refused = None;
     for database in names.chain(MAINTENANCE.iter().copied()) {
@@ -166,7 +166,12 @@ async fn log_in(connection: Connection, named: &[String], args: &DoctorArgs) -> 
     Err(refused.unwrap_or_else(|| Error::new(Kind::Missing, format!("there is no database at {connection}"))))
 }
 
-async fn facts(connection: Connection, client: Client, database: &str, args: &DoctorArgs) -> Result<(Server, String)> {
+async fn facts(
+    connection: Connection,
+    client: Client,
+    database: &str,
+    args: &DoctorArgs,
+) -> Result<(DoctorServer, String)> {
     let wrong = failed("the server cannot be asked");
     let row = client
         .query_one(
@@ -198,7 +203,7 @@ async fn facts(connection: Connection, client: Client, database: &str, args: &Do
     let size = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
     let mut databases = rows.iter().map(|row| Ok((text(row, 0)?, size(get(row, 1)?)))).collect::<Result<Vec<_>>>()?;
     databases.retain(|(name, _)| found_there.whole.contains(name));
-    let server = Server {
+    let server = DoctorServer {
         version,
         major: u32::try_from(number).unwrap_or_default() / 10_000,
         role,

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::cli::Part;
+use crate::blocking;
+use crate::cli::DoctorPart;
+use crate::config::credential_files;
 use crate::config::credential_problems;
 use crate::config::readers::warning_of_instance;
-use crate::credential_files;
 use crate::error::{Error, Kind};
-use crate::host::thread::joined;
 use crate::host::unit;
 use crate::task::config;
 use crate::task::doctor::check::Checks;
-use crate::task::doctor::known::Known;
+use crate::task::doctor::services::Services;
 
 /// What is wrong with the files of credentials: those of this unit, and for root those of the instance.
 async fn credentials(instance: &str) -> Vec<Error> {
@@ -21,13 +21,13 @@ async fn credentials(instance: &str) -> Vec<Error> {
     }
     let instance = instance.to_owned();
     let look = move || Ok(credential_files::of_host(&instance));
-    let found = joined(tokio::task::spawn_blocking(look).await).unwrap_or_default();
+    let found = blocking::to_end(look).await.unwrap_or_default();
     found.into_iter().filter(|problem| !problem.is_harmless).map(Error::from).collect()
 }
 
 /// Tells everything that is wrong with them.
-pub async fn check(known: &Arc<Known>) -> Checks {
-    let mut checks = Checks::new(Part::Settings);
+pub async fn check(known: &Arc<Services>) -> Checks {
+    let mut checks = Checks::new(DoctorPart::Settings);
     let args = &known.args;
     let given = [
         ("DB_NAME", args.databases.dbname.clone()),

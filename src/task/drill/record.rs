@@ -4,23 +4,23 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::catalogue::drill::{Drill, NAMED, VERSION, archive_sha256};
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::record;
+use crate::catalogue::records;
+use crate::catalogue::records::drill::{DrillRecord, NAMED, VERSION, archive_sha256};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::printable::printable;
-use crate::task::drill::chosen::Subject;
+use crate::stop::Stop;
 use crate::task::drill::seconds;
+use crate::task::drill::targets::Subject;
 use crate::task::drill::verdict::Verdict;
 
 /// The record.
-pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> Drill {
+pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> DrillRecord {
     let Verdict { outcome, postgres, restore, database_bytes, at, compared, mut differences, notes } = verdict;
     let more = differences.len().saturating_sub(NAMED) as u64;
     differences.truncate(NAMED);
-    Drill {
+    DrillRecord {
         drill_version: VERSION,
         id: manifest.id.clone(),
         at: Timestamp::now(),
@@ -40,17 +40,17 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant)
 
 /// Writes it wherever the backup still is. That of an encrypted backup lies there as it is, and so it names nothing of the
 /// database.
-pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> {
+pub async fn write(subject: &Subject, drill: &DrillRecord, stop: &Stop) -> Result<()> {
     let drill = match subject.manifest.encryption {
         None => drill.clone(),
         Some(_) => drill.clone().without_names(),
     };
     let (stores, result) = (subject.stores.clone(), drill.result.name());
-    let work = tokio::task::spawn_blocking(move || {
+    match blocking::run(stop, move || {
         let mut written = Ok(());
         let mut anywhere = false;
         for store in stores {
-            let one = record::write(store.as_ref(), &drill.id, &Drill::key(&drill.id), &drill.to_json()?);
+            let one = records::write(store.as_ref(), &drill.id, &DrillRecord::key(&drill.id), &drill.to_json()?);
             written = written.and(one.map(|is_there| anywhere |= is_there));
         }
         match written {
@@ -59,8 +59,9 @@ pub async fn write(subject: &Subject, drill: &Drill, stop: &Stop) -> Result<()> 
             }
             written => written,
         }
-    });
-    match stop.or(async { joined(work.await) }).await {
+    })
+    .await
+    {
         // What came of it came of it, whether there is room for a record or not.
         Err(error) if error.kind() == Kind::CannotWrite => {
             log::warn!("{}: {}, not recorded: {error}", printable(&subject.manifest.id), result);

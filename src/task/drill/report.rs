@@ -3,24 +3,24 @@
 use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
-use super::{Outcome, called, event};
-use crate::catalogue::drill::Drill;
+use super::{DrillOutcome, called, event};
 use crate::catalogue::manifest::Manifest;
+use crate::catalogue::records::drill::DrillRecord;
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::Trouble;
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::drill::turns::{Held, Turn};
+use crate::task::drill::missed::{DrillAttempt, DueDrill};
 
 /// What came of one backup.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct DrillReport {
     /// Id of a backup of which there is no record.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// The record; none if there was no drill.
     #[serde(flatten)]
-    drill: Option<Drill>,
+    drill: Option<DrillRecord>,
     /// Why there was none.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
     error: Option<Error>,
@@ -33,30 +33,32 @@ fn in_words<S: Serializer>(error: &Option<Error>, to: S) -> std::result::Result<
     }
 }
 
-impl Report {
+impl DrillReport {
     /// Of a drill that was held.
-    pub fn of(drill: Drill) -> Self {
-        Report { id: None, drill: Some(drill), error: None }
+    pub fn of(drill: DrillRecord) -> Self {
+        DrillReport { id: None, drill: Some(drill), error: None }
     }
 
     /// Of one that was not.
     pub fn none(id: &str, error: Error) -> Self {
-        Report { id: Some(id.to_owned()), drill: None, error: Some(error) }
+        DrillReport { id: Some(id.to_owned()), drill: None, error: Some(error) }
     }
 
     /// Whether it was held when it was due.
-    pub fn turn(&self, manifest: &Manifest) -> Turn {
+    pub fn turn(&self, manifest: &Manifest) -> DueDrill {
         let held = match &self.error {
-            None => Held::Yes,
+            None => DrillAttempt::Yes,
             // A sandbox that hangs up is one that is busy, or that does not work: twice in a row is no chance.
-            Some(error) if matches!(error.kind(), Kind::NotHere | Kind::TryAgain) => Held::No(Trouble::from(error)),
-            Some(_) => Held::Unknown,
+            Some(error) if matches!(error.kind(), Kind::NotHere | Kind::TryAgain) => {
+                DrillAttempt::No(Trouble::from(error))
+            }
+            Some(_) => DrillAttempt::Unknown,
         };
-        Turn { database: manifest.database.clone(), held }
+        DueDrill { database: manifest.database.clone(), held }
     }
 
     /// Tells people and the journal. Where there is no other backup, its error is the run's own.
-    pub fn tell(&self, manifest: &Manifest, several: bool) {
+    pub fn log(&self, manifest: &Manifest, several: bool) {
         if let (Some(error), true) = (&self.error, several) {
             log::error!("{}: {}", called(manifest), printable(&error.to_string()));
         }
@@ -70,7 +72,7 @@ impl Report {
         if drill.more_differences > 0 {
             log::error!("{}: and {} more differences", called(manifest), drill.more_differences);
         }
-        if drill.result == Outcome::Failed {
+        if drill.result == DrillOutcome::Failed {
             return;
         }
         log::info!(
@@ -82,12 +84,12 @@ impl Report {
     }
 }
 
-fn words(manifest: &Manifest, drill: &Drill) -> String {
+fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
     let id = called(manifest);
     let restored = format!("restored into PostgreSQL {} in {:.1} s", printable(&drill.postgres), drill.restore_seconds);
     let compared = &drill.compared;
     match drill.result {
-        Outcome::Passed => {
+        DrillOutcome::Passed => {
             let counted = |number: u64, what: &str| {
                 format!("{} {what}{}", HumanCount(number), if number == 1 { "" } else { "s" })
             };
@@ -99,14 +101,14 @@ fn words(manifest: &Manifest, drill: &Drill) -> String {
                 counted(compared.large_objects, "large object")
             )
         }
-        Outcome::Restored | Outcome::Failed => {
+        DrillOutcome::Restored | DrillOutcome::Failed => {
             format!("{id} comes back, and is not proven: {restored}, without fingerprints to compare with")
         }
     }
 }
 
 /// Prints all results for machines.
-pub fn print(reports: &[Report]) -> Result<()> {
+pub fn print(reports: &[DrillReport]) -> Result<()> {
     let text = serde_json::to_string_pretty(reports)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
     stdout::print(text + "\n")
@@ -123,12 +125,12 @@ fn differing(id: &str) -> String {
 }
 
 /// The run's own result.
-pub fn conclude(reports: Vec<Report>) -> Result<()> {
+pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
     let total = reports.len();
-    let failed: Vec<&Drill> = reports
+    let failed: Vec<&DrillRecord> = reports
         .iter()
         .filter_map(|report| report.drill.as_ref())
-        .filter(|drill| drill.result == Outcome::Failed)
+        .filter(|drill| drill.result == DrillOutcome::Failed)
         .collect();
     if let [first, ..] = failed.as_slice() {
         let which = match total {
@@ -139,7 +141,7 @@ pub fn conclude(reports: Vec<Report>) -> Result<()> {
         return Err(Error::new(Kind::Data, which).hint(differing(&first.id)));
     }
     let not_held = reports.iter().filter(|report| report.error.is_some()).count();
-    match reports.into_iter().find_map(|Report { id, error, .. }| Some((id.unwrap_or_default(), error?))) {
+    match reports.into_iter().find_map(|DrillReport { id, error, .. }| Some((id.unwrap_or_default(), error?))) {
         None => Ok(()),
         Some((id, error)) if total == 1 => Err(error.context(printable(&id))),
         Some((_, first)) => Err(several(not_held, total, &first)),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::catalogue::comparison::{NAMED, compare};
-use crate::catalogue::drill::{Compared, Outcome};
-use crate::catalogue::fingerprint::Fingerprints;
+use crate::catalogue::records::drill::{Compared, DrillOutcome};
+use crate::fingerprint::Fingerprints;
+use crate::fingerprint::compare::{NAMED, compare};
 use crate::printable::printable;
-use crate::task::drill::hear::{Found, Restored};
+use crate::task::drill::receiver::{Restored, RestoredContents};
 
 /// Entries that stand for materialized views that are refreshed.
 const REFRESH: &str = "MATERIALIZED VIEW DATA";
@@ -16,7 +16,7 @@ const REFRESH: &str = "MATERIALIZED VIEW DATA";
 #[derive(Debug)]
 pub struct Verdict {
     /// In a word.
-    pub outcome: Outcome,
+    pub outcome: DrillOutcome,
     /// `server_version` of the throwaway cluster; empty if it came to none.
     pub postgres: String,
     /// How long the restore took.
@@ -37,7 +37,7 @@ impl Verdict {
     /// A backup that cannot be restored.
     pub fn failed(reason: String) -> Self {
         Verdict {
-            outcome: Outcome::Failed,
+            outcome: DrillOutcome::Failed,
             postgres: String::new(),
             restore: Duration::ZERO,
             database_bytes: None,
@@ -58,7 +58,7 @@ pub fn bytes(expected: &Fingerprints) -> u64 {
 /// Compares.
 pub fn judge(
     expected: Option<&Fingerprints>,
-    found: Found,
+    found: RestoredContents,
     restored: Restored,
     (postgres, restore): (String, Duration),
 ) -> Verdict {
@@ -94,9 +94,9 @@ pub fn judge(
         }
     }
     let outcome = match (differences.is_empty(), is_whole) {
-        (false, _) => Outcome::Failed,
-        (true, true) => Outcome::Passed,
-        (true, false) => Outcome::Restored,
+        (false, _) => DrillOutcome::Failed,
+        (true, true) => DrillOutcome::Passed,
+        (true, false) => DrillOutcome::Restored,
     };
     Verdict { outcome, postgres, restore, database_bytes, at, compared, differences, notes }
 }
@@ -119,18 +119,22 @@ fn other_numbers(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::comparison::{Held, Rows};
-    use crate::catalogue::fingerprint::{Sum, TableFingerprint};
+    use crate::fingerprint::compare::{Observed, ObservedRows};
+    use crate::fingerprint::{Sum, TableFingerprint};
 
     fn judged(
         expected: Option<&Fingerprints>,
-        rows: Vec<Rows>,
+        rows: Vec<ObservedRows>,
         objects: &[(&str, u64)],
         not_refreshed: u64,
     ) -> Verdict {
         let objects = objects.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect();
-        let found =
-            Found { held: Held { tables: rows, ..Held::default() }, objects, failure: None, at: Instant::now() };
+        let found = RestoredContents {
+            held: Observed { tables: rows, ..Observed::default() },
+            objects,
+            failure: None,
+            at: Instant::now(),
+        };
         judge(
             expected,
             found,
@@ -148,19 +152,19 @@ mod tests {
             ..Fingerprints::default()
         };
         let all = [("TABLE", 1), (REFRESH, 2)];
-        let passed = judged(Some(&expected), vec![Rows::All(sum)], &all, 0);
-        assert_eq!((passed.outcome, passed.compared.rows, passed.compared.objects), (Outcome::Passed, 2, 3));
-        let other = Rows::All(Sum { hash: 5, ..sum });
-        assert_eq!(judged(Some(&expected), vec![other], &all, 0).outcome, Outcome::Failed);
+        let passed = judged(Some(&expected), vec![ObservedRows::All(sum)], &all, 0);
+        assert_eq!((passed.outcome, passed.compared.rows, passed.compared.objects), (DrillOutcome::Passed, 2, 3));
+        let other = ObservedRows::All(Sum { hash: 5, ..sum });
+        assert_eq!(judged(Some(&expected), vec![other], &all, 0).outcome, DrillOutcome::Failed);
         assert_eq!(
-            judged(Some(&expected), vec![Rows::All(sum)], &[("TABLE", 1), (REFRESH, 1)], 1).outcome,
-            Outcome::Passed
+            judged(Some(&expected), vec![ObservedRows::All(sum)], &[("TABLE", 1), (REFRESH, 1)], 1).outcome,
+            DrillOutcome::Passed
         );
-        for unseen in [Rows::Counted(2), Rows::Unnamed] {
-            assert_eq!(judged(Some(&expected), vec![unseen], &all, 0).outcome, Outcome::Restored);
+        for unseen in [ObservedRows::Counted(2), ObservedRows::Unnamed] {
+            assert_eq!(judged(Some(&expected), vec![unseen], &all, 0).outcome, DrillOutcome::Restored);
         }
-        let fewer = judged(Some(&expected), vec![Rows::All(sum)], &[(REFRESH, 2)], 0);
+        let fewer = judged(Some(&expected), vec![ObservedRows::All(sum)], &[(REFRESH, 2)], 0);
         assert_eq!(fewer.differences, ["objects of the kind TABLE: 0 instead of 1"]);
-        assert_eq!(judged(None, Vec::new(), &all, 0).outcome, Outcome::Restored);
+        assert_eq!(judged(None, Vec::new(), &all, 0).outcome, DrillOutcome::Restored);
     }
 }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::blocking;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::emptied::{Emptied, Fill, emptied};
-use crate::catalogue::merged::Merged;
+use crate::catalogue::inventory::Inventory;
 use crate::catalogue::newest::is_from_future;
 use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
 use crate::config::{Connection, Place};
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::task::list;
 
@@ -26,11 +26,10 @@ pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let merged =
         list::read_asking(stores.clone(), &place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
     let database = args.database.clone();
-    let work = tokio::task::spawn_blocking(move || acknowledge(&database, &place.instance, &stores, merged));
-    stop.or(async { joined(work.await) }).await
+    blocking::run(stop, move || acknowledge(&database, &place.instance, &stores, merged)).await
 }
 
-fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut merged: Merged) -> Result<()> {
+fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut merged: Inventory) -> Result<()> {
     let mut failure = merged.unread.pop().map(|unread| unread.error);
     let mut known = Acknowledged::default();
     stores.iter().for_each(|store| known.merge(Acknowledged::read(store.as_ref(), instance)));
@@ -64,7 +63,7 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
 }
 
 /// The good copies of each backup of a database, the oldest backup first.
-fn good<'a>(database: &str, merged: &'a Merged) -> Vec<Vec<&'a Backup>> {
+fn good<'a>(database: &str, merged: &'a Inventory) -> Vec<Vec<&'a Backup>> {
     let now = Timestamp::now();
     let is_good = |copy: &&Backup| {
         matches!(copy.status, Status::Good | Status::Verified) && !is_from_future(copy.manifest.started, now)

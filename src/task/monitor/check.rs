@@ -6,22 +6,22 @@ use crate::cli::CheckArgs;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, plugin, text};
 use crate::health::{Finding, Level};
-use crate::host::stop::Stop;
 use crate::host::{event, journal};
 use crate::stdout;
-use crate::task::monitor::gather::{Looked, look};
-use crate::task::monitor::notify::{Status, notify};
+use crate::stop::Stop;
+use crate::task::monitor::gather::{Gathered, gather};
+use crate::task::monitor::notify::{StatusMail, notify};
 use crate::task::usable_settings;
 
 /// Prints the verdict and its reasons, or has them in the journal if that is where standard output goes. Where a setting is
 /// wrong nothing can be said of the backups, and the verdict is UNKNOWN: another exit status would tell a monitoring system
 /// nothing. The verdict stands, whether it can be mailed or not.
 pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
-    let looked = look(&args.health, stop).await;
+    let looked = gather(&args.health, stop).await;
     if looked.is_err() && stop.requested() {
         return Err(stop.error());
     }
-    let level = looked.as_ref().map_or(Level::Unknown, Looked::verdict);
+    let level = looked.as_ref().map_or(Level::Unknown, Gathered::verdict);
     let in_journal = !args.json && journal::has_standard_output();
     // What cannot be printed can be mailed all the same.
     let printed = match in_journal {
@@ -32,7 +32,7 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
         record_all(&looked);
     }
     if args.notify.notify
-        && let Err(error) = stop.or(tell(args, &looked)).await
+        && let Err(error) = stop.or(notify_people(args, &looked)).await
     {
         log::error!(MESSAGE_ID = event::MAIL_FAILED; "{error}");
     }
@@ -41,7 +41,7 @@ pub async fn run(args: &CheckArgs, stop: &Stop) -> Result<ExitCode> {
     Ok(if bad_enough { ExitCode::from(level.exit_status()) } else { ExitCode::SUCCESS })
 }
 
-fn text(looked: &Result<Looked>, as_json: bool) -> Result<String> {
+fn text(looked: &Result<Gathered>, as_json: bool) -> Result<String> {
     match (looked, as_json) {
         (Ok(looked), true) => json::verdict(&overview(looked)),
         (Ok(looked), false) => Ok(plugin::render(&overview(looked))),
@@ -50,16 +50,16 @@ fn text(looked: &Result<Looked>, as_json: bool) -> Result<String> {
     }
 }
 
-fn overview(looked: &Looked) -> Overview<'_> {
+fn overview(looked: &Gathered) -> Overview<'_> {
     Overview::new(&looked.facts, &looked.settings, &looked.findings)
 }
 
-async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
+async fn notify_people(args: &CheckArgs, looked: &Result<Gathered>) -> Result<()> {
     let (place, _) = usable_settings::place(&args.health.place);
     match looked {
         Ok(looked) => {
             let overview = overview(looked);
-            let status = || Some(Status { text: text::render(&overview), html: html::render(&overview) });
+            let status = || Some(StatusMail { text: text::render(&overview), html: html::render(&overview) });
             notify(&args.notify, &place, &looked.findings, status).await
         }
         Err(error) => notify(&args.notify, &place, &[cannot_look(error)], || None).await,
@@ -67,7 +67,7 @@ async fn tell(args: &CheckArgs, looked: &Result<Looked>) -> Result<()> {
 }
 
 /// Has each finding in the journal, which can be asked for them, as one entry. Where all is well, the verdict is one too.
-fn record_all(looked: &Result<Looked>) {
+fn record_all(looked: &Result<Gathered>) {
     match looked {
         Err(error) => record(&cannot_look(error)),
         Ok(looked) => {

@@ -10,21 +10,25 @@ use crate::cli::HealthArgs;
 use crate::config::{Connection, Databases, MonitorSettings, Place, RetentionSettings, names};
 use crate::error::{Error, Kind, Result};
 use crate::health::checks;
-use crate::health::facts::{ClosedFolder, Expected, Facts, Server, StoreFacts, Trouble, Unit, UnitTrouble};
+use crate::health::facts::{
+    ClosedFolder, ExpectedDatabase, Facts, ServerState, StoreFacts, Trouble, Unit, UnitTrouble,
+};
 use crate::health::{Finding, Level};
-use crate::host::closed::{self, Closed};
-use crate::host::stop::Stop;
+use crate::host::inaccessible;
+use crate::host::inaccessible::Closed;
 use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
-use crate::task::drill::turns;
-use crate::task::schedule::memory::{self, Failed};
+use crate::stop::Stop;
+use crate::task::drill::missed;
+use crate::task::schedule::state;
+use crate::task::schedule::state::FailedRun;
 
 pub mod disk;
+pub mod first_seen;
 pub mod in_force;
 mod keys;
 mod removals;
 mod schedule;
-mod seen;
 mod stores;
 pub mod units;
 
@@ -39,7 +43,7 @@ const ASKING: Duration = Duration::from_secs(30);
 
 /// What is known of an instance, and what was found in it.
 #[derive(Debug)]
-pub struct Looked {
+pub struct Gathered {
     /// The facts.
     pub facts: Facts,
     /// The thresholds.
@@ -48,22 +52,23 @@ pub struct Looked {
     pub findings: Vec<Finding>,
 }
 
-impl Looked {
+impl Gathered {
     /// The worst level.
     pub fn verdict(&self) -> Level {
         checks::verdict(&self.findings)
     }
 }
 
-/// Looks at the instance. What cannot be reached or read is a finding; an error is a setting that is wrong.
-pub async fn look(args: &HealthArgs, stop: &Stop) -> Result<Looked> {
+/// Gathers the facts of an instance and checks them. What cannot be reached or read is a finding; an error is a setting that
+/// is wrong.
+pub async fn gather(args: &HealthArgs, stop: &Stop) -> Result<Gathered> {
     let settings = MonitorSettings::new(args)?;
-    let facts = stop.or(gather(args, &settings)).await?;
+    let facts = stop.or(facts(args, &settings)).await?;
     let findings = checks::findings(&facts, &settings);
-    Ok(Looked { facts, settings, findings })
+    Ok(Gathered { facts, settings, findings })
 }
 
-async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
+async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
     let now = Timestamp::now();
     let (args, unusable_keys) = keys::check(args);
     let place = Place::new(&args.place)?;
@@ -92,8 +97,8 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
     let schedule = backups.facts(settings, now);
     let backed_up: BTreeSet<&str> =
         found.stores.iter().flat_map(StoreFacts::backups).map(|backup| backup.database.as_str()).collect();
-    let seen = seen::note(&place, &expected, &backed_up, now);
-    let (troubled, failed) = (units.troubled().await, memory::failed(&place));
+    let seen = first_seen::note(&place, &expected, &backed_up, now);
+    let (troubled, failed) = (units.troubled().await, state::failed(&place));
     // One that has had its turn waits for nothing any more. Where there is no backup at all, that was its turn.
     let none_yet = backed_up.is_empty();
     let has_failed = |since: Timestamp, due: &Timestamp| {
@@ -106,7 +111,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
             Some(since) => backups.due(since, now).await.filter(|due| !has_failed(since, due)),
             None => None,
         };
-        databases.push(Expected { first_due, name });
+        databases.push(ExpectedDatabase { first_due, name });
     }
     Ok(Facts {
         now,
@@ -124,7 +129,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
         closed: closed_folders(&place),
-        not_drilled: turns::not_held(&place),
+        not_drilled: missed::not_held(&place),
         units: troubled.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }
@@ -132,7 +137,7 @@ async fn gather(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> 
 }
 
 /// A task of a scheduler, which stands for the service of a unit.
-fn failed_task((name, failed): (String, Failed)) -> Unit {
+fn failed_task((name, failed): (String, FailedRun)) -> Unit {
     Unit { name, trouble: UnitTrouble::Failed(failed.how) }
 }
 
@@ -141,7 +146,7 @@ fn closed_folders(place: &Place) -> Vec<ClosedFolder> {
     if !Surroundings::here().is_container() {
         return Vec::new();
     }
-    let found = closed::folders(place.directory.as_deref(), &closed::logs());
+    let found = inaccessible::folders(place.directory.as_deref(), &inaccessible::logs());
     let told = |Closed { folder, no_backups, message, hint }| ClosedFolder {
         folder,
         no_backups,
@@ -181,7 +186,7 @@ fn expected(
 
 /// What a server tells.
 struct OfServer {
-    server: Server,
+    server: ServerState,
     half_dropped: Vec<String>,
     products: Vec<Product>,
 }
@@ -197,12 +202,12 @@ fn of_server(
     let told = |name: &String| !excluded.contains(name) && !of_others.contains(name);
     let nothing = |server| OfServer { server, half_dropped: Vec::new(), products: Vec::new() };
     match on_server {
-        Ok(None) => nothing(Server::NotAsked),
+        Ok(None) => nothing(ServerState::NotAsked),
         Ok(Some(OnServer { whole, half_dropped, products, .. })) => OfServer {
-            server: Server::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
+            server: ServerState::Uncovered(whole.into_iter().filter(|name| !covered(name)).collect()),
             half_dropped: half_dropped.into_iter().filter(told).collect(),
             products: products.into_iter().filter(|product| told(&product.name)).collect(),
         },
-        Err(error) => nothing(Server::Unreachable(Trouble::from(&error))),
+        Err(error) => nothing(ServerState::Unreachable(Trouble::from(&error))),
     }
 }

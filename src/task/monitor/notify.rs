@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::{Timestamp, Zoned};
 
 use crate::cli::NotifyArgs;
-use crate::config::{KnownMail, MailSettings, Period, Place, local_zone};
+use crate::config::{KnownMail, MailSettings, Place, ReportPeriod, local_zone};
 use crate::error::{Kind, Result};
+use crate::format::time;
 use crate::health::notified::{News, Notified};
-use crate::health::words::time;
 use crate::health::{Finding, Level};
 use crate::host::event;
 use crate::host::mail::{Letter, Page, Tone, deliver};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The state of an instance for people.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct StatusMail {
     /// As text.
     pub text: String,
     /// As an HTML document.
@@ -34,9 +34,9 @@ pub async fn notify(
     args: &NotifyArgs,
     place: &Place,
     findings: &[Finding],
-    status: impl FnOnce() -> Option<Status>,
+    status: impl FnOnce() -> Option<StatusMail>,
 ) -> Result<()> {
-    let period = Period::new(&args.report).unwrap_or_else(|error| {
+    let period = ReportPeriod::new(&args.report).unwrap_or_else(|error| {
         log::error!("{error}");
         None
     });
@@ -53,16 +53,16 @@ pub async fn notify(
         file.write(&state)?;
     }
     drop(file);
-    tell(&settings, place, findings, period, status).await
+    mail(&settings, place, findings, period, status).await
 }
 
 /// The same by these settings. What could not be mailed is tried again by the next run; nothing counts as told before.
-pub async fn tell(
+pub async fn mail(
     settings: &MailSettings,
     place: &Place,
     findings: &[Finding],
-    period: Option<Period>,
-    status: impl FnOnce() -> Option<Status>,
+    period: Option<ReportPeriod>,
+    status: impl FnOnce() -> Option<StatusMail>,
 ) -> Result<()> {
     let file = StateFile::open(place, Notified::NAME, PATIENCE).await?;
     let mut state: Notified = file.read()?;
@@ -79,7 +79,7 @@ pub async fn tell(
     }
 
     let due = period.is_some_and(|period| state.is_report_due(period, &Zoned::now()));
-    if let Some(Status { text, html }) = due.then(status).flatten() {
+    if let Some(StatusMail { text, html }) = due.then(status).flatten() {
         let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
         let subject = format!("[pgcellar] {} {}: status of {:.0}", worst.name(), whose(place), Zoned::now().date());
         deliver(settings, &Letter::of_parts(subject, text, html)).await?;

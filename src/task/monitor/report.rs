@@ -7,9 +7,9 @@ use crate::config::ReportFormat;
 use crate::error::{Error, Result};
 use crate::health::report::{Overview, html, json, prometheus, text};
 use crate::host::replace_file;
-use crate::host::stop::Stop;
 use crate::stdout;
-use crate::task::monitor::gather::look;
+use crate::stop::Stop;
+use crate::task::monitor::gather::gather;
 
 /// A report is for others to read: a collector of metrics, a web server.
 const MODE: u32 = 0o644;
@@ -17,7 +17,7 @@ const MODE: u32 = 0o644;
 /// Writes the report.
 pub async fn run(args: &ReportArgs, stop: &Stop) -> Result<()> {
     let format = ReportFormat::new(&args.format)?;
-    let looked = look(&args.health, stop).await?;
+    let looked = gather(&args.health, stop).await?;
     let overview = Overview::new(&looked.facts, &looked.settings, &looked.findings);
     let report = match format {
         ReportFormat::Text => text::render(&overview),

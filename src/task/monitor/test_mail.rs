@@ -3,9 +3,9 @@
 use crate::cli::TestMailArgs;
 use crate::config::{MailSettings, Place};
 use crate::error::{Error, Kind, Result};
-use crate::host::mail::{Letter, Page, Step, Tone, send};
-use crate::host::stop::Stop;
+use crate::host::mail::{Letter, MailStep, Page, Tone, send};
 use crate::stdout;
+use crate::stop::Stop;
 
 /// Sends a mail and prints each step that went well. A recipient that is refused is an error, though the others have the
 /// mail.
@@ -19,7 +19,7 @@ pub async fn run(args: &TestMailArgs, stop: &Stop) -> Result<()> {
         .facts(vec![("Host".to_owned(), place.host.clone()), ("Instance".to_owned(), place.instance.clone())]);
     let letter = Letter::new(format!("[pgcellar] test from {} ({})", place.host, place.instance), &page);
     let mut printed = Ok(());
-    let mut told = |step: Step, what: &str| {
+    let mut told = |step: MailStep, what: &str| {
         // Standard output that is closed keeps no mail from being sent.
         let line = stdout::print(format!("{:<11} {what}\n", step.name()));
         printed = std::mem::replace(&mut printed, Ok(())).and(line);

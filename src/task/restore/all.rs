@@ -8,27 +8,30 @@ use std::time::Instant;
 use indicatif::HumanBytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::blocking;
 use crate::catalogue::Status;
 use crate::catalogue::emptied::{Fill, emptied};
-use crate::catalogue::manifest::{Manifest, Role};
-use crate::catalogue::merged::{Asked, Group, Merged};
+use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
+use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Maker, Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::{count, second, span};
-use crate::host::stop::Stop;
-use crate::host::thread::joined;
+use crate::format::{count, second, span};
 use crate::postgres::client::identifier;
-use crate::postgres::restore::empty::has_nothing;
-use crate::postgres::restore::server::{Needs, Server, session};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::database::empty::has_nothing;
+use crate::restore::details::KnownBackup;
+use crate::restore::globals::roles_first;
+use crate::restore::server::{Needs, TargetServer, session};
+use crate::restore::source::{RestoreSource, known};
+use crate::restore::{moment, options};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::Known;
-use crate::task::restore::wanted::{Wanted, known};
-use crate::task::restore::{globals, moment, one, plan, replace};
-use crate::task::{list, table};
+use crate::table;
+use crate::task::list;
+use crate::task::restore::{one, plan};
 
 /// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
 /// within hours.
@@ -36,7 +39,7 @@ const APART: SignedDuration = SignedDuration::from_hours(48);
 
 /// A database, and the backup that it is restored from.
 struct Chosen {
-    known: Known,
+    known: KnownBackup,
     store: Arc<dyn Store>,
     /// Why it may not take the place of a database that has something in it.
     refused: Option<Error>,
@@ -45,16 +48,16 @@ struct Chosen {
 }
 
 /// A database that could not be restored.
-struct Failure {
+struct DatabaseFailure {
     database: String,
     error: Error,
 }
 
-impl Failure {
+impl DatabaseFailure {
     /// Tells why at once.
-    fn told(database: String, error: Error) -> Self {
+    fn logged(database: String, error: Error) -> Self {
         log::error!("{}", printable(&format!("database '{database}': {error}")));
-        Failure { database, error }
+        DatabaseFailure { database, error }
     }
 }
 
@@ -76,16 +79,16 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
     merged.tell_doubts();
     let (ours, maker) = (args.clone(), place.maker());
-    let choosing = tokio::task::spawn_blocking(move || choose(merged, at, &stores, (&ours, &maker)));
-    let (mut all, mut failures, unread) = stop.or(async { joined(choosing.await) }).await?;
+    let (mut all, mut failures, unread) =
+        blocking::run(stop, move || choose(merged, at, &stores, (&ours, &maker))).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
-        replace::must_be_meant(args, &chosen.wanted())?;
+        options::must_be_meant(args, &chosen.source())?;
     }
-    tell_old(&all);
-    let server = stop.or(Server::open(connection)).await?;
-    let refused = stop.or(look_at_targets(args, &mut all, &server)).await;
+    warn_old(&all);
+    let server = stop.or(TargetServer::open(connection)).await?;
+    let refused = stop.or(check_targets(args, &mut all, &server)).await;
     if args.dry_run {
         drop(server);
         return show_plans(args, &all, failures, connection, stop).await;
@@ -102,10 +105,10 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
         }
         let begun = Instant::now();
         let restored =
-            one(&chosen.args(args), chosen.wanted(), &chosen.known.manifest.database, connection, stop).await;
+            one(&chosen.args(args), chosen.source(), &chosen.known.manifest.database, connection, stop).await;
         let result = restored.map_err(|error| {
             let shown = format!("failed: {}", error.message());
-            failures.push(Failure::told(chosen.known.manifest.database.clone(), error));
+            failures.push(DatabaseFailure::logged(chosen.known.manifest.database.clone(), error));
             shown
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
@@ -114,7 +117,7 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     if stop.requested() {
         return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
     }
-    conclude(&failures, "could not be restored")?;
+    outcome(&failures, "could not be restored")?;
     log::info!("restored {}", count(outcomes.len(), "database"));
     // There may be newer backups, and of other databases too.
     unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
@@ -123,12 +126,12 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
 /// The newest good backup of each database, as of this time, and why a store could not be read. A database that has no good one
 /// is among the failures.
 fn choose(
-    mut merged: Merged,
+    mut merged: Inventory,
     at: Option<Timestamp>,
     stores: &[Arc<dyn Store>],
     (args, maker): (&RestoreArgs, &Maker),
-) -> Result<(Vec<Chosen>, Vec<Failure>, Option<Error>)> {
-    let databases = |merged: &Merged| -> BTreeSet<String> {
+) -> Result<(Vec<Chosen>, Vec<DatabaseFailure>, Option<Error>)> {
+    let databases = |merged: &Inventory| -> BTreeSet<String> {
         merged.own(None).map(|group| group.manifest().database.clone()).collect()
     };
     let known = databases(&merged);
@@ -146,12 +149,12 @@ fn choose(
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     for (database, error) in only_before(&merged, earlier, maker) {
         there.remove(&database);
-        failures.push(Failure::told(database, error));
+        failures.push(DatabaseFailure::logged(database, error));
     }
     for database in there {
         match newest(&merged, &database, stores, args) {
             Ok(chosen) => all.push(chosen),
-            Err(error) => failures.push(Failure::told(database, error)),
+            Err(error) => failures.push(DatabaseFailure::logged(database, error)),
         }
     }
     for unread in &merged.unread {
@@ -165,8 +168,8 @@ fn choose(
 
 /// The last good backup of each database that another server made under the same name: after a disaster, or an upgrade, the
 /// new one may have backed up next to nothing.
-fn of_the_server_before<'a>(merged: &'a Merged, maker: &Maker) -> BTreeMap<&'a str, &'a Group> {
-    let near = |group: &&Group| {
+fn of_the_server_before<'a>(merged: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
+    let near = |group: &&BackupCopies| {
         let manifest = group.manifest();
         let here = manifest.host == maker.host || group.copies().any(|copy| copy.store == "local");
         here && manifest.instance == maker.instance && matches!(group.best().status, Status::Good | Status::Verified)
@@ -175,8 +178,8 @@ fn of_the_server_before<'a>(merged: &'a Merged, maker: &Maker) -> BTreeMap<&'a s
 }
 
 /// Databases that this server has no backup of, or next to nothing in one, and the server before it has.
-fn only_before(merged: &Merged, earlier: BTreeMap<&str, &Group>, maker: &Maker) -> Vec<(String, Error)> {
-    let lost = |(database, before): (&str, &Group)| {
+fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
+    let lost = |(database, before): (&str, &BackupCopies)| {
         let newest = merged.own(Some(database)).next_back();
         let fills =
             [Some(before), newest].into_iter().flatten().map(|group| (group, Fill::of(group.manifest()), false));
@@ -202,8 +205,8 @@ fn only_before(merged: &Merged, earlier: BTreeMap<&str, &Group>, maker: &Maker) 
     earlier.into_iter().filter_map(lost).collect()
 }
 
-fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
-    let choice = merged.resolve(Asked { id: "latest", database: Some(database), verb: "restore" })?;
+fn newest(merged: &Inventory, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
+    let choice = merged.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
     let refused = choice.may_replace().err();
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
@@ -214,8 +217,8 @@ fn newest(merged: &Merged, database: &str, stores: &[Arc<dyn Store>], args: &Res
 }
 
 /// The error where there is no backup at all.
-fn nothing(merged: Merged, at: Option<Timestamp>) -> Error {
-    let latest = merged.resolve(Asked { id: "latest", database: None, verb: "restore" }).err();
+fn nothing(merged: Inventory, at: Option<Timestamp>) -> Error {
+    let latest = merged.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
     let error = match (at, latest) {
         (None, Some(error)) => error,
         (at, _) => {
@@ -227,9 +230,9 @@ fn nothing(merged: Merged, at: Option<Timestamp>) -> Error {
 }
 
 /// A database that was dropped long ago has a last backup still.
-fn tell_old(all: &[Chosen]) {
+fn warn_old(all: &[Chosen]) {
     let Some(newest) = all.iter().map(|chosen| chosen.known.manifest.started).max() else { return };
-    for Chosen { known: Known { manifest, .. }, .. } in all {
+    for Chosen { known: KnownBackup { manifest, .. }, .. } in all {
         let apart = newest.duration_since(manifest.started);
         if apart > APART {
             log::warn!(
@@ -243,7 +246,7 @@ fn tell_old(all: &[Chosen]) {
 
 /// Finds out which databases are there already, and refuses those with something in them unless they are to be replaced.
 /// What has nothing in it is no obstacle: a new server has `postgres`, and an image of one makes the first database.
-async fn look_at_targets(args: &RestoreArgs, all: &mut [Chosen], server: &Server) -> Result<()> {
+async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
     let mut full = Vec::new();
     for chosen in all {
         let name = &chosen.known.manifest.database;
@@ -274,7 +277,7 @@ async fn look_at_targets(args: &RestoreArgs, all: &mut [Chosen], server: &Server
 
 /// Makes the roles that the server lacks, as the newest backup has them. What an older one needs beside these is made
 /// when its turn comes.
-async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &Server, stop: &Stop) -> Result<()> {
+async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
     if args.no_owner && args.no_privileges {
         return Ok(());
     }
@@ -285,16 +288,16 @@ async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &Server, stop: &
     };
     let archive =
         Archive::of_backup(Arc::clone(&newest.store), newest.known.manifest.clone(), newest.known.identities.clone())?;
-    globals::make(&Arc::new(archive), server, &Needs::default(), stop).await
+    roles_first::make(&Arc::new(archive), server, &Needs::default(), stop).await
 }
 
 impl Chosen {
-    fn wanted(&self) -> Wanted {
-        Wanted::Backup(Arc::clone(&self.store), Box::new(self.known.clone()))
+    fn source(&self) -> RestoreSource {
+        RestoreSource::Backup(Arc::clone(&self.store), Box::new(self.known.clone()))
     }
 
     fn has_globals(&self) -> bool {
-        self.known.manifest.files(Role::Globals).next().is_some()
+        self.known.manifest.files(FileRole::Globals).next().is_some()
     }
 
     /// The options of its own restore.
@@ -307,7 +310,7 @@ impl Chosen {
 async fn show_plans(
     args: &RestoreArgs,
     all: &[Chosen],
-    mut failures: Vec<Failure>,
+    mut failures: Vec<DatabaseFailure>,
     connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
@@ -318,14 +321,14 @@ async fn show_plans(
         }
         let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
         let target = &chosen.known.manifest.database;
-        let shown = plan::show(&args, chosen.wanted(), target, connection, stop).await;
-        failures.extend(shown.err().map(|error| Failure { database: target.clone(), error }));
+        let shown = plan::show(&args, chosen.source(), target, connection, stop).await;
+        failures.extend(shown.err().map(|error| DatabaseFailure { database: target.clone(), error }));
     }
-    conclude(&failures, "cannot be restored")
+    outcome(&failures, "cannot be restored")
 }
 
 /// The error of what failed, of the kind of the first.
-fn conclude(failures: &[Failure], what: &str) -> Result<()> {
+fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
     let Some(first) = failures.first() else { return Ok(()) };
     let names: Vec<String> = failures.iter().map(|failure| identifier(&failure.database)).collect();
     let message = format!("{} {what}: {}", count(names.len(), "database"), names.join(", "));

@@ -4,25 +4,27 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
-use crate::catalogue::manifest::{Manifest, Role, tables_in_words};
+use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, local_zone};
 use crate::error::{Error, Result};
-use crate::health::words::second;
-use crate::host::stop::Stop;
+use crate::format::second;
 use crate::postgres::client::identifier;
 use crate::postgres::programs::Programs;
-use crate::postgres::restore::bound::needs_name;
-use crate::postgres::restore::globals::may_make;
-use crate::postgres::restore::replaced::Replaced;
-use crate::postgres::restore::server::{Needs, Server};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::bound_extensions::needs_name;
+use crate::restore::database::replaced::Replaced;
+use crate::restore::details::lacking;
+use crate::restore::globals::may_make;
+use crate::restore::globals::roles_first;
+use crate::restore::server::{Needs, TargetServer};
+use crate::restore::source::RestoreSource;
+use crate::restore::{options, requirements, selection, staging};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::task::list;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::lacking;
-use crate::task::restore::wanted::Wanted;
-use crate::task::restore::{globals, look, major, part, replace, stage};
+use crate::task::restore::major;
 
 /// The plan in the making: what is known so far, and what stands against it.
 #[derive(Default)]
@@ -60,20 +62,20 @@ impl Plan {
 /// what verify does.
 pub async fn show(
     args: &RestoreArgs,
-    wanted: Wanted,
+    wanted: RestoreSource,
     target: &str,
     connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
     let mut plan = Plan::default();
     match &wanted {
-        Wanted::Backup(store, known) => {
+        RestoreSource::Backup(store, known) => {
             backup(&mut plan, args, &known.manifest);
             plan.line("from", store.location());
         }
-        Wanted::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
+        RestoreSource::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
     }
-    if let Some(server) = plan.keep(stop.or(Server::open(connection)).await) {
+    if let Some(server) = plan.keep(stop.or(TargetServer::open(connection)).await) {
         let replaced = place(&mut plan, args, &server, target, stop).await;
         let archive = wanted.archive(&server, replaced.as_ref(), stop).await;
         if let Some(archive) = plan.keep(archive).map(Arc::new) {
@@ -90,7 +92,7 @@ pub async fn show(
 
 fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     let contents = &manifest.contents;
-    let plain: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+    let plain: u64 = manifest.files(FileRole::Archive).map(|file| file.plain_bytes).sum();
     plan.line("backup", format!("{}, {}", manifest.id, list::format(manifest)));
     plan.line("made", format!("{} on PostgreSQL {}", second(manifest.started, &local_zone()), manifest.server.version));
     plan.line(
@@ -118,7 +120,7 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     }
     plan.line(
         "compared",
-        match (manifest.files(Role::Fingerprints).next(), args.quick) {
+        match (manifest.files(FileRole::Fingerprints).next(), args.quick) {
             (None, _) => "nothing: the backup has no fingerprints",
             (Some(_), true) => "numbers of rows and large objects, with the backup's fingerprints",
             (Some(_), false) => "every row and large object, with the backup's fingerprints",
@@ -153,14 +155,20 @@ fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
         return plan.line("staging", note);
     }
     let needed: u64 = archive.files.iter().map(|file| file.plain_bytes).sum();
-    let Some((folder, free)) = plan.keep(stage::place(archive, args.staging_dir.as_deref(), needed)) else { return };
+    let Some((folder, free)) = plan.keep(staging::place(archive, args.staging_dir.as_deref(), needed)) else { return };
     plan.line(
         "staging",
         format!("{} in {}, which has {} free", HumanBytes(needed), folder.display(), HumanBytes(free)),
     );
 }
 
-async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &str, stop: &Stop) -> Option<Replaced> {
+async fn place(
+    plan: &mut Plan,
+    args: &RestoreArgs,
+    server: &TargetServer,
+    target: &str,
+    stop: &Stop,
+) -> Option<Replaced> {
     let version = plan.keep(stop.or(server.version()).await).unwrap_or_default();
     plan.line("server", format!("{}, PostgreSQL {version}, as '{}'", server.connection(), server.role));
     let existing = plan.keep(stop.or(server.existing(target)).await).flatten();
@@ -178,7 +186,7 @@ async fn place(plan: &mut Plan, args: &RestoreArgs, server: &Server, target: &st
     plan.keep(stop.or(Replaced::reserve(server, target, args.replaces())).await).flatten()
 }
 
-async fn programs(plan: &mut Plan, archive: &Archive, server: &Server) {
+async fn programs(plan: &mut Plan, archive: &Archive, server: &TargetServer) {
     let bindir = server.connection().bindir.as_deref();
     let made_by = archive.made_by;
     if made_by > server.major {
@@ -198,17 +206,17 @@ async fn needs(
     plan: &mut Plan,
     args: &RestoreArgs,
     archive: &Arc<Archive>,
-    server: &Server,
+    server: &TargetServer,
     stop: &Stop,
 ) -> Vec<String> {
-    let part = async { part::find(archive, part::asked_for(args)?).await };
+    let part = async { selection::find(archive, selection::asked_for(args)?).await };
     let Some(part) = plan.keep(stop.or(part).await) else { return Vec::new() };
     for (is_left_out, what) in [(args.no_owner, "owners"), (args.no_privileges, "privileges")] {
         if is_left_out {
             plan.line("left out", what);
         }
     }
-    let Some(needs) = plan.keep(stop.or(look::needs(archive, part.as_ref(), args.left_out())).await) else {
+    let Some(needs) = plan.keep(stop.or(requirements::needs(archive, part.as_ref(), args.left_out())).await) else {
         return Vec::new();
     };
     let made = match args.globals {
@@ -224,10 +232,10 @@ async fn needs(
     let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
     plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
     let checked = stop.or(server.check(&roles)).await;
-    plan.keep(replace::refuse(args, checked));
+    plan.keep(options::refuse(args, checked));
     plan.line("extensions", listed(&extensions.extensions));
     let checked = stop.or(server.check(&extensions)).await;
-    plan.keep(replace::refuse(args, checked));
+    plan.keep(options::refuse(args, checked));
     let mut tablespaces = needs.tablespaces;
     tablespaces.push(archive.properties.tablespace.clone());
     tablespaces.dedup();
@@ -238,8 +246,8 @@ async fn needs(
     extensions.extensions
 }
 
-async fn roles_to_make(archive: &Arc<Archive>, server: &Server, stop: &Stop) -> Result<Vec<String>> {
-    let lacking = globals::read(archive, server, stop).await?.lacking(server).await?;
+async fn roles_to_make(archive: &Arc<Archive>, server: &TargetServer, stop: &Stop) -> Result<Vec<String>> {
+    let lacking = roles_first::read(archive, server, stop).await?.lacking(server).await?;
     may_make(server, &lacking).await?;
     Ok(lacking)
 }

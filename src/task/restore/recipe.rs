@@ -4,18 +4,18 @@
 
 use std::fmt::Write as _;
 
-use crate::catalogue::manifest::{Manifest, Properties, Role, StoredFile};
+use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, StoredFile};
 use crate::cli::S3Args;
 use crate::config::{Format, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{LeftOut, Statement, create_database, parameters, statements};
-use crate::postgres::restore::parameters::{LASTING, is_parameter};
+use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
 use crate::printable::printable;
+use crate::restore::definitions::must_have_definitions;
+use crate::restore::details::lacking;
+use crate::restore::parameters::{LASTING, is_parameter};
+use crate::restore::source::RestoreSource;
 use crate::stdout;
-use crate::task::restore::definitions::must_have_definitions;
-use crate::task::restore::details::lacking;
-use crate::task::restore::wanted::Wanted;
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +30,8 @@ const USE_LIST: &str = " --use-list=<(echo \"$list\")";
 const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public; Type: SCHEMA; /,/^CREATE SCHEMA public;$/s/^CREATE SCHEMA public;$//}'";
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
-pub fn show(wanted: &Wanted, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
-    let Wanted::Backup(store, known) = wanted else {
+pub fn show(wanted: &RestoreSource, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
+    let RestoreSource::Backup(store, known) = wanted else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
     };
@@ -132,8 +132,8 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
         id = printable(&manifest.id),
         database = printable(&manifest.database),
         target = printable(target),
-        server = told(" on PostgreSQL ", &manifest.server.version),
-        pg_dump = told(" by pg_dump ", &manifest.pg_dump),
+        server = comment(" on PostgreSQL ", &manifest.server.version),
+        pg_dump = comment(" by pg_dump ", &manifest.pg_dump),
         format = manifest.format,
         rights = match left_out.owners {
             true => "a role that may create databases",
@@ -147,7 +147,7 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
 }
 
 /// A text that an adopted archive may not tell.
-fn told(before: &str, text: &str) -> String {
+fn comment(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{}", printable(text)) }
 }
 
@@ -179,7 +179,7 @@ fn hashes(manifest: &Manifest) -> Result<String> {
 }
 
 fn globals(manifest: &Manifest) -> Result<String> {
-    let Some(file) = manifest.files(Role::Globals).next() else { return Ok(String::new()) };
+    let Some(file) = manifest.files(FileRole::Globals).next() else { return Ok(String::new()) };
     let script = printable(&plain(manifest, file, "less")?);
     let applied = printable(&plain(manifest, file, "psql --no-psqlrc --dbname=postgres")?);
     Ok(format!(
@@ -206,7 +206,7 @@ fn creation(manifest: &Manifest, target: &str) -> Result<String> {
 
 /// The parameters of the sessions that load.
 fn sessions(manifest: &Manifest) -> Result<String> {
-    let Properties { settings, session_parameters, .. } = &manifest.properties;
+    let DatabaseProperties { settings, session_parameters, .. } = &manifest.properties;
     let sets = |name: &str| settings.iter().any(|setting| setting.name.eq_ignore_ascii_case(name));
     let computed = session_parameters.iter().filter(|(name, _)| is_parameter(name) && !sets(name));
     let computed = computed.map(|(name, value)| (name.as_str(), value.as_str()));
@@ -256,11 +256,11 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
 /// Whether the archive may have the statement `CREATE SCHEMA public`: pg_dump writes it where --schema names the schema.
 /// Other tools do not tell how they called it.
 fn may_make_public(manifest: &Manifest) -> bool {
-    tells_no_options(manifest) || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
+    lacks_options(manifest) || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
 }
 
 /// Whether it is not known which options pg_dump was given.
-fn tells_no_options(manifest: &Manifest) -> bool {
+fn lacks_options(manifest: &Manifest) -> bool {
     manifest.adopted.is_some() || manifest.concealed.is_some()
 }
 
@@ -268,7 +268,7 @@ fn tells_no_options(manifest: &Manifest) -> bool {
 /// that a new database has to the owner that the archive names.
 fn without_public(manifest: &Manifest, list: &str, left_out: LeftOut) -> String {
     // Of what another tool made the entry may be there for the owner alone.
-    let comment = if tells_no_options(manifest) { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
+    let comment = if lacks_options(manifest) { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
     let owner = if left_out.owners { "" } else { "ALTER SCHEMA public OWNER TO :\"owner\";\n" };
     format!(
         "# A new database has the schema public already: its comment and its owner are the archive's.\n\
@@ -282,7 +282,7 @@ fn without_public(manifest: &Manifest, list: &str, left_out: LeftOut) -> String 
 }
 
 fn archive(manifest: &Manifest) -> Result<&StoredFile> {
-    let first = manifest.files(Role::Archive).next();
+    let first = manifest.files(FileRole::Archive).next();
     first.ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", printable(&manifest.id))))
 }
 
@@ -294,7 +294,7 @@ fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
     let ready = match &manifest.encryption {
         None => format!("archive={folder}"),
         Some(_) => {
-            let bytes: u64 = manifest.files(Role::Archive).map(|file| file.plain_bytes).sum();
+            let bytes: u64 = manifest.files(FileRole::Archive).map(|file| file.plain_bytes).sum();
             format!(
                 "# The decrypted archive, {bytes} bytes, lies in memory until the end.\n\
                  archive=$(mktemp --directory --tmpdir=\"${{TMPDIR:-/dev/shm}}\")\n\
@@ -327,7 +327,7 @@ fn properties(manifest: &Manifest, target: &str, left_out: LeftOut) -> Result<St
     Ok(format!("# Its owner and privileges.\n{PSQL} --single-transaction --dbname=postgres {}", here(&sql)))
 }
 
-fn lines(statements: Vec<Statement>) -> String {
+fn lines(statements: Vec<PropertyStatement>) -> String {
     statements.into_iter().map(|statement| statement.sql + ";\n").collect()
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::runtime::Handle;
 
-use super::{Run, removals};
+use super::{RetentionRun, removals};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::health::words::span;
+use crate::format::span;
 use crate::postgres::{clock, databases};
 use crate::store::Stores;
 use crate::store::s3::S3Store;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `System` if our clock is not that of the server or of the bucket; then nothing may be removed by it.
-pub fn must_be_right(run: &Run, stores: &Stores, planned: &[Vec<Planned>]) -> Result<()> {
+pub fn must_be_right(run: &RetentionRun, stores: &Stores, planned: &[Vec<Planned>]) -> Result<()> {
     if planned.iter().all(|planned| removals(planned).next().is_none()) {
         return Ok(());
     }
@@ -44,20 +44,20 @@ pub fn must_be_right(run: &Run, stores: &Stores, planned: &[Vec<Planned>]) -> Re
 
 async fn of_server(connection: Option<&Connection>) -> Option<SignedDuration> {
     let asked = async {
-        let (client, _) = databases::maintenance(connection?).await.inspect_err(told).ok()?;
-        clock::ahead(&client).await.inspect_err(told).ok()
+        let (client, _) = databases::maintenance(connection?).await.inspect_err(warn_unchecked).ok()?;
+        clock::ahead(&client).await.inspect_err(warn_unchecked).ok()
     };
     asked.await
 }
 
 async fn of_bucket(bucket: Option<&S3Store>, host: &str) -> Option<SignedDuration> {
-    let probe = bucket?.probe(host).inspect_err(told).ok()?;
+    let probe = bucket?.probe(host).inspect_err(warn_unchecked).ok()?;
     // A refusal tells the time as well.
     drop(Box::pin(probe.reach()).await);
     probe.ahead()
 }
 
-fn told(error: &Error) {
+fn warn_unchecked(error: &Error) {
     log::debug!("the time is not known from there: {error}");
 }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Run, Shelf};
+use super::{RetentionRun, Shelf};
 use crate::catalogue::acknowledged::Acknowledged;
-use crate::catalogue::copied::{Copied, address};
+use crate::catalogue::copy_record::{CopyRecord, address};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::retention::{Decision, Facts, Reason, decide};
+use crate::catalogue::retention::{Decision, Reason, RetentionFacts, decide};
 use crate::catalogue::{Backup, Status};
 use crate::config::Policy;
 use crate::error::{Error, Result};
@@ -28,15 +28,15 @@ pub struct Planned {
 }
 
 /// Decides for each database and each store on its own. A store that does not tell whether it would delete a backup fails.
-pub fn plan(run: &Run, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
+pub fn plan(run: &RetentionRun, shelves: &mut [Shelf]) -> Vec<Vec<Planned>> {
     let marks = Marks::of_shelves(run, shelves);
     let awaited = awaited(run, shelves);
     let mut planned = Vec::new();
     for shelf in shelves {
-        let mut facts: Vec<Facts<'_>> = shelf
+        let mut facts: Vec<RetentionFacts<'_>> = shelf
             .backups
             .iter()
-            .map(|backup| Facts {
+            .map(|backup| RetentionFacts {
                 awaited: shelf.folder.is_some() && awaited.contains(&backup.manifest.id),
                 ..marks.facts(backup)
             })
@@ -72,7 +72,7 @@ impl Marks {
         }
     }
 
-    fn of_shelves(run: &Run, shelves: &[Shelf]) -> Self {
+    fn of_shelves(run: &RetentionRun, shelves: &[Shelf]) -> Self {
         let mut acknowledged = Acknowledged::default();
         for shelf in shelves.iter().filter(|shelf| shelf.failure.is_none()) {
             acknowledged.merge(Acknowledged::read(shelf.store.as_ref(), &run.place.instance));
@@ -80,9 +80,9 @@ impl Marks {
         Marks::of(shelves.iter().flat_map(|shelf| &shelf.backups), acknowledged)
     }
 
-    fn facts<'a>(&self, backup: &'a Backup) -> Facts<'a> {
+    fn facts<'a>(&self, backup: &'a Backup) -> RetentionFacts<'a> {
         let manifest = &backup.manifest;
-        Facts {
+        RetentionFacts {
             id: &manifest.id,
             started: manifest.started,
             status: if is_unclear(backup) { Status::Damaged } else { backup.status },
@@ -110,7 +110,7 @@ pub fn would_stay(
     let all: Vec<&Backup> = candidates.iter().chain(others).copied().collect();
     // An acknowledgement only ever lets go of something.
     let marks = Marks::of(all.iter().copied(), Acknowledged::default());
-    let facts: Vec<Facts<'_>> = all.iter().map(|backup| marks.facts(backup)).collect();
+    let facts: Vec<RetentionFacts<'_>> = all.iter().map(|backup| marks.facts(backup)).collect();
     let decisions = by_database(&all, &facts, policy, now, zone);
     let kept = candidates.iter().zip(decisions).filter(|(_, decision)| decision.keep);
     kept.map(|(backup, _)| id(backup)).collect()
@@ -119,7 +119,7 @@ pub fn would_stay(
 /// Ids of the folder's backups that the bucket should have and does not have yet, as far as one can tell. One that retention,
 /// or somebody, has deleted there is not waited for, nor one that would be removed there at once; a copy that is damaged
 /// is none.
-fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
+fn awaited(run: &RetentionRun, shelves: &[Shelf]) -> HashSet<String> {
     let (local, bucket) = match shelves {
         [local, bucket] => (local, bucket),
         _ => return HashSet::new(),
@@ -128,7 +128,7 @@ fn awaited(run: &Run, shelves: &[Shelf]) -> HashSet<String> {
     let there: HashMap<&str, Status> =
         bucket.backups.iter().map(|backup| (backup.manifest.id.as_str(), backup.status)).collect();
     let address = run.place.s3.as_ref().map(address).unwrap_or_default();
-    let mut copied = Copied::read(local.store.as_ref());
+    let mut copied = CopyRecord::read(local.store.as_ref());
     if bucket.failure.is_none() {
         copied.forget_emptied(&address, &whole, &there.keys().copied().collect());
     }
@@ -155,13 +155,13 @@ fn id(backup: &Backup) -> String {
 }
 
 /// Decides database by database; by the names in the manifests, so that `foo` is never `foobar`.
-fn decide_all(run: &Run, shelf: &Shelf, facts: &[Facts<'_>]) -> Vec<Decision> {
+fn decide_all(run: &RetentionRun, shelf: &Shelf, facts: &[RetentionFacts<'_>]) -> Vec<Decision> {
     by_database(&shelf.backups.iter().collect::<Vec<_>>(), facts, &shelf.policy, run.now, &run.settings.zone)
 }
 
 fn by_database(
     backups: &[&Backup],
-    facts: &[Facts<'_>],
+    facts: &[RetentionFacts<'_>],
     policy: &Policy,
     now: Timestamp,
     zone: &TimeZone,
@@ -172,7 +172,7 @@ fn by_database(
     }
     let mut decisions = Vec::new();
     for places in databases.into_values() {
-        let of_database: Vec<Facts<'_>> = places.iter().map(|at| facts[*at].clone()).collect();
+        let of_database: Vec<RetentionFacts<'_>> = places.iter().map(|at| facts[*at].clone()).collect();
         let decided = decide(&of_database, policy, now, zone);
         decisions.extend(places.into_iter().zip(decided));
     }
@@ -185,7 +185,11 @@ fn by_database(
 }
 
 /// Asks the store about locks, but only of what would be removed: a lock keeps its backup, and changes nothing else.
-fn decide_with_locks<'a>(run: &Run, shelf: &'a Shelf, facts: &mut [Facts<'a>]) -> Result<Vec<Decision>> {
+fn decide_with_locks<'a>(
+    run: &RetentionRun,
+    shelf: &'a Shelf,
+    facts: &mut [RetentionFacts<'a>],
+) -> Result<Vec<Decision>> {
     let decisions = decide_all(run, shelf, facts);
     let removed: Vec<usize> = (0..decisions.len()).filter(|at| !decisions[*at].keep).collect();
     let store = shelf.store.as_ref();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
-use super::{Run, Shelf, plan};
+use super::{RetentionRun, Shelf, plan};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::retention::{Decision, Reason};
 use crate::catalogue::{Backup, Status};
@@ -26,7 +26,7 @@ use crate::task::verify;
 ///
 /// # Errors
 /// That of a run that was told to stop.
-pub fn before_removal(run: &Run, shelves: &mut [Shelf], planned: &mut Vec<Vec<Planned>>) -> Result<()> {
+pub fn before_removal(run: &RetentionRun, shelves: &mut [Shelf], planned: &mut Vec<Vec<Planned>>) -> Result<()> {
     let mut read: HashSet<(usize, String)> = HashSet::new();
     loop {
         let mut damaged = false;
@@ -82,7 +82,7 @@ fn is_ours_in_bucket(shelf: &Shelf, manifest: &Manifest) -> bool {
 }
 
 /// Reads a backup; true if it is damaged.
-fn read_one(run: &Run, shelf: &mut Shelf, planned: &mut [Planned], at: usize) -> Result<bool> {
+fn read_one(run: &RetentionRun, shelf: &mut Shelf, planned: &mut [Planned], at: usize) -> Result<bool> {
     let Shelf { store, backups, failure, .. } = shelf;
     let backup = &mut backups[at];
     let (id, location) = (printable(&backup.manifest.id), store.location());

@@ -3,10 +3,10 @@
 
 use indicatif::HumanBytes;
 
-use super::{Planned, Run, Shelf};
-use crate::catalogue::drill::Drill;
+use super::{Planned, RetentionRun, Shelf};
 use crate::catalogue::manifest::{Manifest, Verification};
-use crate::catalogue::record;
+use crate::catalogue::records;
+use crate::catalogue::records::drill::DrillRecord;
 use crate::error::{Error, Result};
 use crate::host::event;
 use crate::parallel;
@@ -14,7 +14,7 @@ use crate::printable::printable;
 
 /// Removes what was decided. A backup that cannot be removed does not keep the others from being removed. The error is that
 /// of a run that was told to stop.
-pub fn remove(run: &Run, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<()> {
+pub fn remove(run: &RetentionRun, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<()> {
     let (mut removals, mut failed) = (0, 0);
     let mut first: Option<Error> = None;
     for (at, planned) in planned.iter_mut().enumerate().filter(|(_, planned)| !planned.decision.keep) {
@@ -25,7 +25,7 @@ pub fn remove(run: &Run, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<(
         match remove_one(shelf, &shelf.backups[at].manifest) {
             Ok(()) => {
                 planned.removed = true;
-                tell(shelf, &shelf.backups[at].manifest, planned);
+                log_removal(shelf, &shelf.backups[at].manifest, planned);
             }
             Err(error) => {
                 failed += 1;
@@ -44,19 +44,19 @@ pub fn remove(run: &Run, shelf: &mut Shelf, planned: &mut [Planned]) -> Result<(
 fn remove_one(shelf: &Shelf, manifest: &Manifest) -> Result<()> {
     let (store, id) = (shelf.store.as_ref(), &manifest.id);
     // A pin takes no lock: it may have come since the store was read.
-    record::withdraw(store, id)?;
+    records::withdraw(store, id)?;
     for deleted in parallel::map(&manifest.files, |file| store.delete(&file.key)) {
         deleted?;
     }
     store.delete(&Verification::key(id))?;
-    store.delete(&Drill::key(id))?;
+    store.delete(&DrillRecord::key(id))?;
     if let Some(folder) = &shelf.folder {
         folder.remove_empty_folder(id)?;
     }
     store.discard(&Manifest::key(id))
 }
 
-fn tell(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {
+fn log_removal(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {
     let reasons: Vec<String> = planned.decision.reasons.iter().map(ToString::to_string).collect();
     log::info!(
         MESSAGE_ID = event::BACKUP_REMOVED,

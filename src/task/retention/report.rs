@@ -4,13 +4,14 @@ use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Planned, Run, Shelf, removals};
+use super::{Planned, RetentionRun, Shelf, removals};
 use crate::catalogue::retention::Reason;
 use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::{list, table};
+use crate::table;
+use crate::task::list;
 
 /// How many ids of a kind stand in a message.
 const NAMED: usize = 5;
@@ -34,7 +35,7 @@ struct Line<'a> {
 }
 
 /// Prints every backup with what becomes of it: as JSON if that is asked for, and else as a table before a dry run's end.
-pub fn print(run: &Run, shelves: &[Shelf], planned: &[Vec<Planned>]) -> Result<()> {
+pub fn print(run: &RetentionRun, shelves: &[Shelf], planned: &[Vec<Planned>]) -> Result<()> {
     let all = || shelves.iter().zip(planned).flat_map(|(shelf, planned)| shelf.backups.iter().zip(planned));
     let text = match (run.json, run.dry_run) {
         (true, _) => {
@@ -77,7 +78,7 @@ fn line<'a>(backup: &'a Backup, planned: &Planned) -> Line<'a> {
     }
 }
 
-fn row(run: &Run, backup: &Backup, planned: &Planned) -> Vec<String> {
+fn row(run: &RetentionRun, backup: &Backup, planned: &Planned) -> Vec<String> {
     let lacking = backup.manifest.lacking().map(|lacking| printable(&lacking));
     let reasons: Vec<String> = reasons(planned).into_iter().chain(lacking).collect();
     vec![
@@ -92,26 +93,26 @@ fn row(run: &Run, backup: &Backup, planned: &Planned) -> Vec<String> {
 }
 
 /// Sums a shelf up, with what stays against the rules.
-pub fn tell(run: &Run, shelf: &Shelf, planned: &[Planned]) {
+pub fn log(run: &RetentionRun, shelf: &Shelf, planned: &[Planned]) {
     let both = || shelf.backups.iter().zip(planned);
     let failed = both().filter_map(|(backup, planned)| Some((backup, planned.error.as_ref()?)));
     for (backup, error) in failed.take(2 * NAMED) {
         log::error!("{} could not be removed: {error}", printable(&backup.manifest.id));
     }
-    tell_those(
+    log_those(
         shelf,
         planned,
         |reason| *reason == Reason::Awaited,
         "not in the bucket yet: copy them soon, they stay only for twice as long",
     );
-    tell_those(shelf, planned, |reason| matches!(reason, Reason::Locked(_)), "locked by the store");
-    tell_those(
+    log_those(shelf, planned, |reason| matches!(reason, Reason::Locked(_)), "locked by the store");
+    log_those(
         shelf,
         planned,
         |reason| matches!(reason, Reason::BeforeGap(_)),
         "kept, for a long time passed before the backups after it, and these are too few yet",
     );
-    tell_those(
+    log_those(
         shelf,
         planned,
         |reason| matches!(reason, Reason::BeforeEmptied | Reason::FirstEmptied),
@@ -143,7 +144,7 @@ pub fn tell(run: &Run, shelf: &Shelf, planned: &[Planned]) {
 }
 
 /// Backups that stay for such a reason alone.
-fn tell_those(shelf: &Shelf, planned: &[Planned], is: impl Fn(&Reason) -> bool, why: &str) {
+fn log_those(shelf: &Shelf, planned: &[Planned], is: impl Fn(&Reason) -> bool, why: &str) {
     let only = |planned: &Planned| planned.decision.keep && planned.decision.reasons.iter().all(&is);
     let ids: Vec<String> = shelf
         .backups

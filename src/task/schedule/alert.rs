@@ -1,13 +1,13 @@
 //! The alert of a run that failed: `pgcellar alert`, told what systemd would tell it.
 
 use crate::calendar::tasks::Task;
-use crate::task::schedule::child::Call;
-use crate::task::schedule::ended::Ended;
+use crate::task::schedule::child::ChildCommand;
+use crate::task::schedule::outcome::RunOutcome;
 
 /// The call that mails it; the run's last lines are its standard input.
-pub fn call(task: &'static Task, instance: &str, ended: Ended) -> Call {
+pub fn call(task: &'static Task, instance: &str, ended: RunOutcome) -> ChildCommand {
     let facts = ended.facts();
-    let mut call = Call::new(task, instance, ["alert", "--task", task.name, "--log", "-"]);
+    let mut call = ChildCommand::new(task, instance, ["alert", "--task", task.name, "--log", "-"]);
     call.variables.extend([
         ("MONITOR_SERVICE_RESULT", facts.result.to_owned()),
         ("MONITOR_EXIT_CODE", facts.code.to_owned()),

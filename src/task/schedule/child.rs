@@ -13,13 +13,13 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::calendar::tasks::Task;
-use crate::environment;
+use crate::config::variables;
 use crate::error::reason;
 use crate::host::memory_events;
 use crate::host::notify_socket::{self, NotifySocket};
-use crate::host::stop::Stop;
-use crate::task::schedule::book::{Book, Stream};
-use crate::task::schedule::ended::{End, Ended};
+use crate::stop::Stop;
+use crate::task::schedule::outcome::{End, RunOutcome};
+use crate::task::schedule::task_log::{Stream, TaskLog};
 
 /// How long a child that was told to stop has for it. Docker gives the whole container 10 s.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -33,7 +33,7 @@ const LONGEST: u64 = 16 << 10;
 
 /// What to run.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct ChildCommand {
     /// The task that it is, or is about.
     pub task: &'static Task,
     /// What stands behind the program's name.
@@ -46,10 +46,10 @@ pub struct Call {
     pub limit: Duration,
 }
 
-impl Call {
+impl ChildCommand {
     /// A call of this program; it may take as long as an alert may.
     pub fn new(task: &'static Task, instance: &str, arguments: impl IntoIterator<Item = &'static str>) -> Self {
-        Call {
+        ChildCommand {
             task,
             arguments: arguments.into_iter().collect(),
             variables: vec![("PGCELLAR_INSTANCE", instance.to_owned())],
@@ -60,15 +60,15 @@ impl Call {
 
     /// A run of a task.
     pub fn of_task(task: &'static Task, instance: &str) -> Self {
-        Call { limit: task.limit, ..Call::new(task, instance, task.arguments.iter().copied()) }
+        ChildCommand { limit: task.limit, ..ChildCommand::new(task, instance, task.arguments.iter().copied()) }
     }
 }
 
 /// Runs a child to its end.
-pub async fn run(call: Call, book: &Arc<Book>, stop: &Stop) -> Ended {
+pub async fn run(call: ChildCommand, book: &Arc<TaskLog>, stop: &Stop) -> RunOutcome {
     let begun = Instant::now();
     let killed_before = memory_events::killed();
-    let ended = |end, lines| Ended { end, lines, took: begun.elapsed() };
+    let ended = |end, lines| RunOutcome { end, lines, took: begun.elapsed() };
     if stop.requested() {
         return ended(End::BrokenOff, Vec::new());
     }
@@ -94,10 +94,10 @@ pub async fn run(call: Call, book: &Arc<Book>, stop: &Stop) -> Ended {
     }
 }
 
-fn spawn(call: &Call, socket: Option<&NotifySocket>) -> io::Result<Child> {
+fn spawn(call: &ChildCommand, socket: Option<&NotifySocket>) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0("pgcellar").args(&call.arguments).envs(call.variables.iter().map(|(name, value)| (name, value)));
-    command.env(environment::SCHEDULED, "1");
+    command.env(variables::SCHEDULED, "1");
     match socket {
         Some(socket) => command.env(notify_socket::VARIABLE, socket.path()),
         None => command.env_remove(notify_socket::VARIABLE),
@@ -108,9 +108,9 @@ fn spawn(call: &Call, socket: Option<&NotifySocket>) -> io::Result<Child> {
 
 /// What hands the child's streams on, each on its own.
 fn pumps(
-    call: &Call,
+    call: &ChildCommand,
     child: &mut Child,
-    book: &Arc<Book>,
+    book: &Arc<TaskLog>,
     last: &Arc<Mutex<VecDeque<String>>>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut all = Vec::new();

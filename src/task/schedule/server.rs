@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use crate::calendar::tasks::{TASKS, Task};
 use crate::config::Connection;
 use crate::error::Kind;
-use crate::host::stop::Stop;
 use crate::postgres::client;
-use crate::task::schedule::book::Book;
+use crate::stop::Stop;
+use crate::task::schedule::task_log::TaskLog;
 
 /// How long after the start a server is waited for. After that a backup that does not reach it has failed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -30,7 +30,7 @@ pub struct Gate(watch::Receiver<bool>);
 
 impl Gate {
     /// A gate that opens once the server has answered, or has been waited for long enough.
-    pub fn open_when_it_answers(connection: Connection, book: Arc<Book>, stop: &Stop) -> Self {
+    pub fn open_when_it_answers(connection: Connection, book: Arc<TaskLog>, stop: &Stop) -> Self {
         let (open, gate) = watch::channel(false);
         let stop = stop.clone();
         tokio::spawn(async move {
@@ -53,7 +53,7 @@ impl Gate {
     }
 }
 
-async fn answer(connection: &Connection, book: &Book) {
+async fn answer(connection: &Connection, book: &TaskLog) {
     let begun = Instant::now();
     let Some(task) = TASKS.iter().find(|task| task.needs_server) else { return };
     let mut told = false;
@@ -66,17 +66,17 @@ async fn answer(connection: &Connection, book: &Book) {
             return;
         }
         if !std::mem::replace(&mut told, true) {
-            say(book, task, &why);
+            log(book, task, &why);
         }
         tokio::time::sleep(PAUSE).await;
     }
     if told {
-        book.say(task, &format!("{connection} answers after {} s", begun.elapsed().as_secs()));
+        book.info(task, &format!("{connection} answers after {} s", begun.elapsed().as_secs()));
     }
 }
 
-fn say(book: &Book, task: &Task, why: &str) {
-    book.say(
+fn log(book: &TaskLog, task: &Task, why: &str) {
+    book.info(
         task,
         &format!("no server yet: {why}; a run waits for it, {} s after the start at the most", PATIENCE.as_secs()),
     );

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::calendar::cron::Cron;
 use crate::calendar::is_cron;
-use crate::calendar::tasks::{Setting, TASKS, Task};
+use crate::calendar::tasks::{ScheduleSetting, TASKS, Task};
 use crate::cli::{Cli, ScheduleArgs, Verb};
 use crate::config::{BackupSettings, Connection, Place, zone};
 use crate::error::{Error, Kind, Result};
@@ -52,9 +52,9 @@ fn variable(name: &str) -> Option<String> {
 
 fn line(task: &'static Task, value: Option<String>) -> Result<Line> {
     let text = match task.setting(value.as_deref()) {
-        Setting::Off => return Ok(Line { task, text: String::new(), cron: None }),
-        Setting::Default => task.default,
-        Setting::At(text) => text,
+        ScheduleSetting::Off => return Ok(Line { task, text: String::new(), cron: None }),
+        ScheduleSetting::Default => task.default,
+        ScheduleSetting::At(text) => text,
     };
     if !is_cron(text) {
         let message = format!("{} is '{}', which is no cron line", task.variable, printable(text));

@@ -37,12 +37,12 @@ pub struct Due {
     /// When it was due; the last time, if there were several.
     pub at: Timestamp,
     /// What to do.
-    pub step: Step,
+    pub step: DueAction,
 }
 
 /// What to do about a run that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum DueAction {
     /// It is time.
     Begin,
     /// It was time while nobody was there to begin it.
@@ -71,9 +71,9 @@ impl Timetable {
             let just_after = now.checked_add(SignedDuration::from_nanos(1)).unwrap_or(now);
             let at = cron.previous(just_after, &self.zone).unwrap_or(now);
             let step = match line.running {
-                true => Step::LeaveOut,
-                false if now.duration_since(at) > LATE => Step::MakeUp,
-                false => Step::Begin,
+                true => DueAction::LeaveOut,
+                false if now.duration_since(at) > LATE => DueAction::MakeUp,
+                false => DueAction::Begin,
             };
             all.push(Due { line: number, at, step });
         }
@@ -138,7 +138,7 @@ mod tests {
         Timetable::new(lines, TimeZone::get(zone).unwrap())
     }
 
-    fn due(table: &mut Timetable, now: &str) -> Vec<(usize, Step)> {
+    fn due(table: &mut Timetable, now: &str) -> Vec<(usize, DueAction)> {
         table.due(utc(now)).into_iter().map(|due| (due.line, due.step)).collect()
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let mut table = table(&["0 2 * * *", "*/15 * * * *"], "2026-11-22T01:50:00", "UTC");
         assert_eq!(table.until_next(utc("2026-11-22T01:50:00")), Duration::from_secs(600));
         assert_eq!(due(&mut table, "2026-11-22T01:59:59.9"), []);
-        assert_eq!(due(&mut table, "2026-11-22T02:00:00"), [(0, Step::Begin), (1, Step::Begin)]);
+        assert_eq!(due(&mut table, "2026-11-22T02:00:00"), [(0, DueAction::Begin), (1, DueAction::Begin)]);
         assert_eq!(due(&mut table, "2026-11-22T02:00:00.1"), []);
         assert_eq!(table.next(0), Some(utc("2026-11-23T02:00:00")));
         assert_eq!(table.until_next(utc("2026-11-22T02:00:01")), Duration::from_secs(899));
@@ -157,19 +157,19 @@ mod tests {
     fn what_was_missed_is_made_up_once() {
         let mut table = table(&["0 2 * * *", "0 4 * * 0"], "2026-11-16T12:00:00", "UTC");
         let found = table.due(utc("2026-11-20T09:00:00"));
-        assert_eq!(found, [Due { line: 0, at: utc("2026-11-20T02:00:00"), step: Step::MakeUp }]);
+        assert_eq!(found, [Due { line: 0, at: utc("2026-11-20T02:00:00"), step: DueAction::MakeUp }]);
         assert_eq!(due(&mut table, "2026-11-20T09:00:01"), []);
-        assert_eq!(due(&mut table, "2026-11-21T02:00:30"), [(0, Step::Begin)]);
+        assert_eq!(due(&mut table, "2026-11-21T02:00:30"), [(0, DueAction::Begin)]);
     }
 
     #[test]
     fn a_line_does_not_overlap_itself() {
         let mut table = table(&["* * * * *", "* * * * *"], "2026-11-22T02:00:30", "UTC");
         table.began(0);
-        assert_eq!(due(&mut table, "2026-11-22T02:01:00"), [(0, Step::LeaveOut), (1, Step::Begin)]);
+        assert_eq!(due(&mut table, "2026-11-22T02:01:00"), [(0, DueAction::LeaveOut), (1, DueAction::Begin)]);
         assert_eq!(due(&mut table, "2026-11-22T02:01:30"), []);
         table.ended(0);
-        assert_eq!(due(&mut table, "2026-11-22T02:02:00"), [(0, Step::Begin), (1, Step::Begin)]);
+        assert_eq!(due(&mut table, "2026-11-22T02:02:00"), [(0, DueAction::Begin), (1, DueAction::Begin)]);
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         assert!(!table.is_ahead(utc("2027-11-22T02:59:00")));
         assert!(table.is_ahead(utc("2026-11-22T01:00:00")));
         table.go_on_from(utc("2026-11-22T01:00:00"));
-        assert_eq!(due(&mut table, "2026-11-22T02:00:00"), [(0, Step::Begin)]);
+        assert_eq!(due(&mut table, "2026-11-22T02:00:00"), [(0, DueAction::Begin)]);
     }
 
     /// Goes through a year from one run to the next, as the scheduler does.
@@ -190,7 +190,7 @@ mod tests {
             let (mut now, end) = (utc("2027-01-01T00:00:00"), utc("2028-01-01T00:00:00"));
             while now < end {
                 for due in table.due(now) {
-                    assert_eq!(due.step, Step::Begin);
+                    assert_eq!(due.step, DueAction::Begin);
                     runs[due.line] += 1;
                 }
                 now += table.until_next(now);

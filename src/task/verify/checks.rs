@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use crate::catalogue::manifest::{Manifest, Role};
+use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
 use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
 use crate::postgres::script::ScriptScanner;
-use crate::task::verify::reading::{Findings, Plain};
+use crate::task::verify::reading::{ContentFindings, SharedPlain};
 
 /// What pg_dumpall writes last (`main` in `src/bin/pg_dump/pg_dumpall.c`).
 const GLOBALS_END: &[u8] = b"\n-- PostgreSQL database cluster dump complete\n";
@@ -21,12 +21,12 @@ const TAIL: usize = 4096;
 const LINE: u64 = 1024;
 
 /// A custom archive, walked to its end.
-pub fn custom(plain: Plain, manifest: &Manifest) -> Findings {
+pub fn custom(plain: SharedPlain, manifest: &Manifest) -> ContentFindings {
     Ok(table_count(walk(plain, |_| {})?.table_data.len() as u64, manifest))
 }
 
 /// A script of pg_dump, to its completion line.
-pub fn script(mut plain: Plain, manifest: &Manifest) -> Findings {
+pub fn script(mut plain: SharedPlain, manifest: &Manifest) -> ContentFindings {
     let mut scanner = ScriptScanner::new(io::sink());
     io::copy(&mut plain, &mut scanner)?;
     let (_, script) = scanner.finish()?;
@@ -40,7 +40,7 @@ pub fn script(mut plain: Plain, manifest: &Manifest) -> Findings {
 }
 
 /// A script of pg_dumpall, to its completion line.
-pub fn globals(mut plain: Plain) -> Findings {
+pub fn globals(mut plain: SharedPlain) -> ContentFindings {
     let mut tail = Tail::new(TAIL);
     io::copy(&mut plain, &mut tail)?;
     let complete = tail.bytes().windows(GLOBALS_END.len()).any(|window| window == GLOBALS_END);
@@ -48,7 +48,7 @@ pub fn globals(mut plain: Plain) -> Findings {
 }
 
 /// A document of the backup, which must be readable.
-pub fn document<T>(plain: Plain, read: impl FnOnce(BufReader<Plain>) -> io::Result<T>) -> Findings {
+pub fn document<T>(plain: SharedPlain, read: impl FnOnce(BufReader<SharedPlain>) -> io::Result<T>) -> ContentFindings {
     match read(BufReader::new(plain)) {
         Ok(_) => Ok(Vec::new()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(vec![error.to_string()]),
@@ -59,7 +59,7 @@ pub fn document<T>(plain: Plain, read: impl FnOnce(BufReader<Plain>) -> io::Resu
 /// A tar archive: its table of contents, then each member to its end; all that the table names must be there.
 ///
 /// `listing` is the standard input of a pg_restore that lists the same archive.
-pub fn tar(plain: Plain, manifest: &Manifest, listing: Option<File>) -> Findings {
+pub fn tar(plain: SharedPlain, manifest: &Manifest, listing: Option<File>) -> ContentFindings {
     let mut plain = Tee { plain, listing, bytes: 0 };
     let mut promised = Promised::default();
     let contents = tar_toc(&mut plain, |entry| {
@@ -86,7 +86,7 @@ pub struct Directory<'a> {
 impl<'a> Directory<'a> {
     /// Of a manifest.
     pub fn new(manifest: &'a Manifest) -> Self {
-        Directory { names: manifest.files(Role::Archive).map(|file| split(&file.key).0).collect() }
+        Directory { names: manifest.files(FileRole::Archive).map(|file| split(&file.key).0).collect() }
     }
 
     /// Whether the table of contents is among them.
@@ -95,7 +95,7 @@ impl<'a> Directory<'a> {
     }
 
     /// One file, to its end.
-    pub fn check(&self, plain: Plain, key: &str, manifest: &Manifest) -> Findings {
+    pub fn check(&self, plain: SharedPlain, key: &str, manifest: &Manifest) -> ContentFindings {
         match split(key) {
             ("toc.dat", _) => self.toc(plain, manifest),
             (name, _) if name.starts_with("blobs") && name.ends_with(".toc") => self.blobs(plain),
@@ -103,7 +103,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    fn toc(&self, plain: Plain, manifest: &Manifest) -> Findings {
+    fn toc(&self, plain: SharedPlain, manifest: &Manifest) -> ContentFindings {
         let mut lacking = HashSet::new();
         let contents: Contents = read_toc(plain, |entry| {
             lacking.extend(named_in(entry).filter(|name| !self.names.contains(name.as_str())));
@@ -114,7 +114,7 @@ impl<'a> Directory<'a> {
     }
 
     /// A list of large objects: a line with the OID and the file's name each (`EndLO` in `pg_backup_directory.c`).
-    fn blobs(&self, plain: Plain) -> Findings {
+    fn blobs(&self, plain: SharedPlain) -> ContentFindings {
         let mut lines = BufReader::new(plain);
         let (mut lacking, mut at) = (HashSet::new(), 0);
         loop {
@@ -140,7 +140,7 @@ impl<'a> Directory<'a> {
 }
 
 /// A data file of a directory archive: decompressed to its end, and, where it has rows, ended as pg_dump ends them.
-fn data(mut plain: Plain, name: &str, packing: Packing) -> Findings {
+fn data(mut plain: SharedPlain, name: &str, packing: Packing) -> ContentFindings {
     let mut tail = Tail::new(ROWS_END.len());
     match packing {
         Packing::Lz4 => return Ok(Vec::new()),
@@ -176,7 +176,7 @@ fn finding(good: bool, what: &str) -> Vec<String> {
 
 /// Plain bytes that a program reads too, for as long as it wants to.
 struct Tee {
-    plain: Plain,
+    plain: SharedPlain,
     listing: Option<File>,
     bytes: u64,
 }

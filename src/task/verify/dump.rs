@@ -7,17 +7,17 @@ use crate::catalogue::manifest::Depth;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
 use crate::error::{Error, Kind, Result};
-use crate::host::stop::Stop;
-use crate::postgres::foreign::{Dump, Whole};
-use crate::task::restore::foreign::checked;
-use crate::task::restore::wanted::Named;
+use crate::postgres::foreign::{Dump, WholeDump};
+use crate::restore::foreign::checked;
+use crate::restore::source::NamedPath;
+use crate::stop::Stop;
 use crate::task::verify::off_thread;
-use crate::task::verify::report::Report;
+use crate::task::verify::report::VerifyReport;
 
 /// Reads the dump, and says what it is.
-pub async fn verify(named: &Named, identity: &IdentityArgs, stop: &Stop) -> Report {
+pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> VerifyReport {
     let begun = Instant::now();
-    let mut report = Report::new(&named.called, named.store.name());
+    let mut report = VerifyReport::new(&named.called, named.store.name());
     match read(named, identity, stop).await {
         Ok(whole) => {
             report.depth = Some(Depth::Full);
@@ -31,10 +31,10 @@ pub async fn verify(named: &Named, identity: &IdentityArgs, stop: &Stop) -> Repo
     report
 }
 
-async fn read(named: &Named, identity: &IdentityArgs, stop: &Stop) -> Result<Whole> {
+async fn read(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> Result<WholeDump> {
     let (store, key, called) = (Arc::clone(&named.store), named.key.clone(), named.called.clone());
     let identity = identity.clone();
-    let look = off_thread(move || Dump::look(store, &key, &called, || identities(&identity)));
+    let look = off_thread(move || Dump::recognize(store, &key, &called, || identities(&identity)));
     checked(stop.or(look).await?, stop).await.map(|(_, whole)| whole)
 }
 

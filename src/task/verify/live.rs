@@ -8,33 +8,34 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::catalogue::Backup;
-use crate::catalogue::comparison::{Comparison, Difference, NAMED, NotCompared, Part, compare};
-use crate::catalogue::fingerprint::{Fingerprints, Quoted, TableFingerprint};
+use crate::catalogue::inventory::BackupQuery;
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::merged::Asked;
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, jobs};
 use crate::error::{Error, Kind, Result};
+use crate::fingerprint::compare::{Comparison, Difference, FingerprintPart, NAMED, NotCompared, compare};
+use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
 use crate::host::progress::Progress;
-use crate::host::stop::Stop;
-use crate::postgres::living::{Ask, look};
-use crate::postgres::restore::server::Server;
+use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::details::reveal_if_whole;
+use crate::restore::server::TargetServer;
+use crate::restore::source::NamedPath;
+use crate::restore::{fingerprints, object_numbers};
 use crate::stdout;
+use crate::stop::Stop;
 use crate::store::Store;
-use crate::task::restore::archive::Archive;
-use crate::task::restore::details::reveal_if_whole;
-use crate::task::restore::wanted::Named;
-use crate::task::restore::{fingerprints, numbers};
+use crate::table;
+use crate::task::list;
 use crate::task::verify::off_thread;
-use crate::task::{list, table};
 
 /// First version of PostgreSQL with event triggers that fire when a session begins.
 const KNOWS_LOGIN_TRIGGERS: u32 = 17;
 
 /// The result, for machines.
 #[derive(Serialize)]
-struct Told<'a> {
+struct LiveJson<'a> {
     id: &'a str,
     database: &'a str,
     result: &'static str,
@@ -71,12 +72,12 @@ pub async fn run(
     let seconds = begun.elapsed().as_secs_f64();
     if args.json {
         let result = if comparison.is_equal() { "equal" } else { "different" };
-        print_json(&Told { id: &id, database, result, comparison: &comparison, seconds })?;
+        print_json(&LiveJson { id: &id, database, result, comparison: &comparison, seconds })?;
     } else if !comparison.is_equal() {
         print(&comparison.differences)?;
     }
-    tell(&archive, &comparison);
-    conclude(&id, database, &comparison, seconds)
+    log(&archive, &comparison);
+    outcome(&id, database, &comparison, seconds)
 }
 
 async fn find(
@@ -85,7 +86,7 @@ async fn find(
     stores: Vec<Arc<dyn Store>>,
     stop: &Stop,
 ) -> Result<(Arc<dyn Store>, Manifest)> {
-    if let Some(named) = Named::find(&args.id, &args.place.s3, place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
         let store = Arc::clone(&named.store);
         let called = named.called.clone();
         let backup = stop.or(off_thread(move || named.backup())).await?;
@@ -96,7 +97,7 @@ async fn find(
     }
     let mut merged =
         list::read_asking(stores.clone(), place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
-    let asked = Asked { id: &args.id, database: args.database.as_deref(), verb: "verify" };
+    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
     let (name, manifest) = match merged.resolve(asked) {
         Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),
         Err(error) => return Err(merged.or_unread(error)),
@@ -115,7 +116,7 @@ fn leave_out_rewritten(expected: &mut Fingerprints, manifest: Option<&Manifest>)
     let rewritten: HashSet<Vec<Vec<u8>>> = names.map(|name| Quoted::from(name).parts()).collect();
     let is_left_out = |table: &mut TableFingerprint| rewritten.contains(&table.target.parts());
     let left_out = expected.tables.extract_if(.., is_left_out).map(|table| NotCompared {
-        part: Part::Table,
+        part: FingerprintPart::Table,
         name: table.target.to_string(),
         why: "rewritten when the dump began, which does not see its rows",
     });
@@ -133,10 +134,11 @@ async fn compared(
     let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
     let moved = progress.counter();
     let connection = &unnoticed(connection).await;
-    let ask = Ask { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
-    let mut held = stop.or(look(&ask, expected)).await?;
-    let place = (numbers::Place { connection, database, loaded: false }, stop);
-    numbers::look_again(archive, expected, &mut held.tables, numbers::may_differ_in_numbers, place).await?;
+    let ask = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
+    let mut held = stop.or(observe(&ask, expected)).await?;
+    let place = (object_numbers::ComparedDatabase { connection, database, loaded: false }, stop);
+    object_numbers::look_again(archive, expected, &mut held.tables, object_numbers::may_differ_in_numbers, place)
+        .await?;
     Ok(compare(expected, &held))
 }
 
@@ -144,7 +146,7 @@ async fn compared(
 /// writes would be a difference that the comparison itself has made.
 async fn unnoticed(connection: &Connection) -> Connection {
     let mut connection = connection.clone();
-    match Server::open(&connection).await {
+    match TargetServer::open(&connection).await {
         Ok(server) if server.major >= KNOWS_LOGIN_TRIGGERS && server.is_superuser() => {
             connection.parameters.push(("event_triggers".to_owned(), "off".to_owned()));
         }
@@ -158,9 +160,9 @@ async fn unnoticed(connection: &Connection) -> Connection {
 fn print(differences: &[Difference]) -> Result<()> {
     let rows = differences.iter().map(|difference| {
         let part = match difference.part {
-            Part::Table => "table",
-            Part::Sequence => "sequence",
-            Part::LargeObjects => "large object",
+            FingerprintPart::Table => "table",
+            FingerprintPart::Sequence => "sequence",
+            FingerprintPart::LargeObjects => "large object",
         };
         vec![part.to_owned(), printable(&difference.name), printable(&difference.change.to_string())]
     });
@@ -168,14 +170,14 @@ fn print(differences: &[Difference]) -> Result<()> {
     stdout::print(text)
 }
 
-fn print_json(told: &Told<'_>) -> Result<()> {
+fn print_json(told: &LiveJson<'_>) -> Result<()> {
     let text = serde_json::to_string_pretty(told)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the result as JSON: {error}")))?;
     stdout::print(text + "\n")
 }
 
 /// What the comparison does not speak of.
-fn tell(archive: &Archive, comparison: &Comparison) {
+fn log(archive: &Archive, comparison: &Comparison) {
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
@@ -189,7 +191,7 @@ fn tell(archive: &Archive, comparison: &Comparison) {
     }
 }
 
-fn conclude(id: &str, database: &str, comparison: &Comparison, seconds: f64) -> Result<()> {
+fn outcome(id: &str, database: &str, comparison: &Comparison, seconds: f64) -> Result<()> {
     let (id, database) = (printable(id), printable(database));
     if comparison.is_equal() {
         log::info!("'{database}' holds what {id} has: {comparison} compared in {seconds:.1} s, and equal");

@@ -7,11 +7,11 @@ use crate::catalogue;
 use crate::catalogue::manifest::{Manifest, StoredFile};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Counter;
-use crate::host::stop::Stop;
 use crate::pipeline::Source;
 use crate::pipeline::digest::{Digest, DigestReader};
 use crate::pipeline::encrypt::Identities;
 use crate::postgres::archive::Malformed;
+use crate::stop::Stop;
 use crate::store::Store;
 
 /// What is needed to read the files of a backup.
@@ -27,7 +27,7 @@ pub struct Reading {
 }
 
 /// What is wrong with the plain bytes of a file, in the words of a check; nothing if they are good.
-pub type Findings = io::Result<Vec<String>>;
+pub type ContentFindings = io::Result<Vec<String>>;
 
 impl Reading {
     /// Reads a file to its end and gives what is damaged about it, nothing if it is good.
@@ -40,7 +40,7 @@ impl Reading {
         &self,
         manifest: &Manifest,
         file: &StoredFile,
-        check: impl FnOnce(Plain) -> Findings,
+        check: impl FnOnce(SharedPlain) -> ContentFindings,
     ) -> Result<Vec<String>> {
         self.of_its_size(manifest, file, || self.read_bytes(manifest, file, check))
     }
@@ -86,7 +86,7 @@ impl Reading {
         &self,
         manifest: &Manifest,
         file: &StoredFile,
-        check: impl FnOnce(Plain) -> Findings,
+        check: impl FnOnce(SharedPlain) -> ContentFindings,
     ) -> Result<Vec<String>> {
         let identities = match (&manifest.encryption, &self.identities) {
             (Some(_), None) => return Ok(stored_damage(file, &self.stored(file)?).into_iter().collect()),
@@ -98,7 +98,7 @@ impl Reading {
             Ok(source) => source,
             Err(error) => return self.cannot_open(manifest, file, &failure, &error),
         };
-        let plain = Plain(Arc::new(Mutex::new(State { source: Some(source), failed: false })));
+        let plain = SharedPlain(Arc::new(Mutex::new(State { source: Some(source), failed: false })));
         let checked = check(plain.clone());
         // Bytes that are damaged in the store often look wrong to a check before the decoder comes to its own: that one
         // knows where in the stored bytes the damage is. And a check may leave something unread.
@@ -121,10 +121,11 @@ impl Reading {
         Ok(found.into_iter().map(|what| what + remark(file, &stored)).collect())
     }
 
-    fn open(&self, file: &StoredFile) -> Result<(Input, Failure)> {
+    fn open(&self, file: &StoredFile) -> Result<(CountedBytes, Failure)> {
         let failure = Failure::default();
         let inner = self.store.read(&file.key, 0)?;
-        let input = Input { inner, moved: self.moved.clone(), stop: self.stop.clone(), failure: Arc::clone(&failure) };
+        let input =
+            CountedBytes { inner, moved: self.moved.clone(), stop: self.stop.clone(), failure: Arc::clone(&failure) };
         Ok((input, failure))
     }
 
@@ -157,7 +158,7 @@ impl Reading {
     }
 
     /// Compares a file that was read to its end without a fault with what the manifest says of it.
-    fn compare(&self, file: &StoredFile, failure: &Failure, source: Source<Input>) -> Result<Vec<String>> {
+    fn compare(&self, file: &StoredFile, failure: &Failure, source: Source<CountedBytes>) -> Result<Vec<String>> {
         let digests = match source.finish() {
             Ok(digests) => digests,
             Err(error) if lock(failure).is_none() && is_about_bytes(&error) => return Ok(vec![error.to_string()]),
@@ -235,14 +236,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The bytes of the store, counted, until it is time to stop.
-pub struct Input {
+pub struct CountedBytes {
     inner: Box<dyn Read + Send>,
     moved: Counter,
     stop: Stop,
     failure: Failure,
 }
 
-impl Read for Input {
+impl Read for CountedBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match self.stop.requested() {
             true => Err(io::Error::other("interrupted")),
@@ -266,27 +267,27 @@ impl Read for Input {
 
 /// The plain bytes of a file. Its copies read the same stream.
 #[derive(Clone)]
-pub struct Plain(Arc<Mutex<State>>);
+pub struct SharedPlain(Arc<Mutex<State>>);
 
 struct State {
-    source: Option<Source<Input>>,
+    source: Option<Source<CountedBytes>>,
     failed: bool,
 }
 
-impl Plain {
+impl SharedPlain {
     /// Whether a read has failed: then what a check says is not of its own finding.
     pub fn failed(&self) -> bool {
         lock(&self.0).failed
     }
 
-    fn close(&self) -> Result<(Source<Input>, bool)> {
+    fn close(&self) -> Result<(Source<CountedBytes>, bool)> {
         let mut state = lock(&self.0);
         let source = state.source.take().ok_or_else(|| Error::new(Kind::Internal, "a file was read twice"))?;
         Ok((source, state.failed))
     }
 }
 
-impl Read for Plain {
+impl Read for SharedPlain {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = lock(&self.0);
         let Some(source) = &mut state.source else { return Err(io::Error::other("the file is closed")) };

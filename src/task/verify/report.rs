@@ -10,7 +10,7 @@ use crate::printable::printable;
 
 /// What a verify of one backup came to.
 #[derive(Debug)]
-pub struct Report {
+pub struct VerifyReport {
     /// Id of the backup.
     pub id: String,
     /// Its database, as far as its manifest tells.
@@ -35,10 +35,10 @@ pub struct Report {
     pub seconds: f64,
 }
 
-impl Report {
+impl VerifyReport {
     /// A report that says nothing yet.
     pub fn new(id: &str, store: &'static str) -> Self {
-        Report {
+        VerifyReport {
             id: id.to_owned(),
             database: String::new(),
             store,
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// Tells people: a line if it is good, a line for each damage.
-    pub fn tell(&self) {
+    pub fn log(&self) {
         let id = self.label();
         for damage in &self.damage {
             log::error!(
@@ -98,7 +98,7 @@ impl Report {
     }
 
     /// Tells people why the backup could not be verified, where it is not the error of the whole run.
-    pub fn tell_error(&self) {
+    pub fn log_error(&self) {
         if let Some(error) = &self.error {
             let id = self.label();
             log::error!(PGCELLAR_BACKUP = self.id; "{id}: not verified: {}", printable(&error.to_string()));
@@ -121,7 +121,7 @@ impl Report {
     }
 }
 
-impl Serialize for Report {
+impl Serialize for VerifyReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut report = serializer.serialize_struct("Report", 9)?;
         report.serialize_field("id", &self.id)?;
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_was_not_checked_is_not_called_good() {
-        let mut report = Report::new("a_20231231_020000", "local");
+        let mut report = VerifyReport::new("a_20231231_020000", "local");
         assert_eq!((report.result(), report.good()), ("unfinished", None));
         report.depth = Some(Depth::Stored);
         report.bytes = 1024;
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn machines_get_every_part() {
-        let mut report = Report::new("a_20231231_020000", "local");
+        let mut report = VerifyReport::new("a_20231231_020000", "local");
         report.error = Some(Error::new(Kind::NotPermitted, "no").hint("ask"));
         let expected = serde_json::json!({
             "id": "a_20231231_020000", "store": "local", "result": "unfinished", "depth": null, "damage": [],

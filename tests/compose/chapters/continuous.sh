@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
 chapter "Continuous integration: the steps of the example"
 run 0 'docker compose --file compose.dev.yaml down --volumes && rm -f .env'
 run 0 'make dev-up'

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
 chapter "Quick start: development, with an S3 server and a mail server"
 dev='docker compose --file compose.dev.yaml'
-# What production needs of it, development has not.
+# Settings for production's server, keys and proxy do not apply to development.
 run 0 'cp .env.example .env && printf "%s\\n" DB_SSLMODE=verify-full BACKUP_AGE_RECIPIENTS=/run/secrets/recipients HTTPS_PROXY=http://proxy.example.org:3128 >>.env && make dev-up'
 sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
 run 0 'make backup-list' 'no backups'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
-# What code of the database's users reaches stands in a log; a process of it stays.
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
+# Code of the database's users: it logs what it reaches, and leaves a process.
 reach() {
     base64 --wrap=0 <<'REACH'
 exec 9>/var/tmp/reach.log 2>/dev/null
@@ -35,7 +35,7 @@ run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven: restored into PostgreSQL 17'
 run 0 'docker exec nestjs_starter_backup bash -c "cat /backups/*.drill.json"' '"result": "passed"' '"isolated": true'
 
-chapter "What is in the sandbox"
+chapter "The sandbox"
 run 0 'docker exec nestjs_starter_drill id' 'uid=10002\(pgcellar-drill\) gid=10002\(pgcellar-drill\) groups=10002\(pgcellar-drill\)$'
 run 0 'docker inspect nestjs_starter_drill --format "{{.HostConfig.NetworkMode}} {{range .Mounts}}{{.Name}}={{.Destination}} {{end}}" |
     tr " " "\n" | sort | xargs' '^nestjs_starter_drill-data=/var/tmp nestjs_starter_drill-socket=/run/pgcellar-drill none$'
@@ -50,7 +50,7 @@ chapter "Code in a backup"
 evil 'PERFORM 1'
 sql 'CREATE TABLE trap (a int CHECK (evil(a))); INSERT INTO trap VALUES (1)'
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; echo $(reach) | base64 --decode | bash'"
-# Where there is no sandbox, it does reach something: the trap is one.
+# Without a sandbox the code does reach something, so the trap works.
 sql 'INSERT INTO trap VALUES (2); DELETE FROM trap WHERE a = 2'
 run 0 'docker exec nestjs_starter_db cat /var/tmp/reach.log' 'RAN as postgres' 'REACHED the database' 'REACHED the settings' \
     'REACHED the network'
@@ -61,7 +61,7 @@ run 0 'docker top nestjs_starter_drill' 'drill-sandbox --listen'
 run 0 'docker top nestjs_starter_drill >top && echo $(grep -cE "sleep|postgres" top) processes, $(grep -c drill-sandbox top) sandbox' '^0 processes, [1-9][0-9]* sandbox$'
 run 0 'docker exec nestjs_starter_drill ls -A /var/tmp' '^reach\.log$'
 
-chapter "Code in a backup that is after the drills themselves"
+chapter "Code in a backup that attacks the drills"
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; rm -f /run/pgcellar-drill/socket; mkdir /run/pgcellar-drill/socket; chmod 0 /run/pgcellar-drill; kill -STOP 1; kill -KILL 1'"
 run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
 run 0 'docker exec nestjs_starter_backup pgcellar drill latest' 'is proven'
@@ -74,7 +74,7 @@ run 0 'docker logs nestjs_starter_drill' 'System V objects that a drill had left
 run 0 'docker inspect --format "{{.RestartCount}}" nestjs_starter_drill' '^0$'
 evil "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; for p in /proc/[1-9]*; do grep -zqx drill-sandbox \$p/cmdline && kill -STOP \${p#/proc/}; done'"
 run 0 'make backup-manual'
-# The sandbox of this drill is stopped, and the drill waits for it in vain.
+# The code stops the sandbox of this drill, which waits for an answer until it is ended.
 run 75 'docker exec nestjs_starter_backup timeout 5 pgcellar drill latest || exit 75'
 evil 'PERFORM 1'
 run 0 'make backup-manual && docker exec nestjs_starter_backup pgcellar drill latest --wait=60' 'is proven'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
-chapter "The files: what compose makes of them, and of the .env of the manual"
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
+chapter "The compose files and the .env of the manual are valid"
 run 0 'cp .env.example .env && docker compose config --quiet'
 run 0 'docker compose --file compose.dev.yaml config --quiet'
 run 0 'COMPOSE_FILE=compose.yaml:compose.secrets.yaml docker compose config --quiet'

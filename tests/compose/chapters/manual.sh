@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
-chapter "Configuration options: what holds where .env says nothing"
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
+chapter "Configuration options: the defaults"
 run 0 'docker exec nestjs_starter_backup env | grep -E "^(BACKUP|DB|AWS|SMTP|NOTIFICATION)_" | sort' \
     'BACKUP_SCHEDULE=0 2 \* \* \*$' 'BACKUP_COMPRESSION=gzip' 'BACKUP_FORMAT=custom' 'DB_HOST=db' 'DB_PORT=5432' \
     'DB_NAME=nestjs_starter_db' 'DB_USER=postgres' 'DB_PASSWORD=postgres' 'AWS_S3_PREFIX=database-backups' \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016,SC2154 # scratch is the caller's; what is in single quotes, the shell that runs the command expands
-chapter "Volumes of the scripts before: what is in them is root's"
+# shellcheck disable=SC2016,SC2154 # scratch is the caller's; the shell that runs the command expands what is in single quotes
+chapter "Volumes of the scripts that pgcellar replaces: their files belong to root"
 run 0 'docker compose down --volumes && cp .env.example .env && docker compose up --build --detach --wait db'
 sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
 docker exec nestjs_starter_db pg_dump --username=postgres --format=custom nestjs_starter_db | gzip >"$scratch/old.gz"
@@ -30,8 +30,8 @@ while read -r line; do
     5) run 0 "$line" 'nestjs_starter_db_20231229_020000 ' 'nestjs_starter_db_20231231_020000 .* good' ;;
     *) run 0 "$line" ;;
     esac
-done < <(sed -n '/<!-- run by tests\/compose\/chapters\/migrate.sh -->/,/^```$/p' README.md | grep -vE '^(<!--|```)')
-run 0 "echo '$number commands of the README were run'" '^5 '
+done < <(sed -n '/<!-- run by tests\/compose\/chapters\/migrate.sh -->/,/^```$/p' doc/compose.md | grep -vE '^(<!--|```)')
+run 0 "echo '$number commands of doc/compose.md were run'" '^5 '
 run 0 'make backup-manual' 'nestjs_starter_db_'
 run 0 'docker exec nestjs_starter_backup pgcellar --quiet monitor check --fail-on critical' 'PGCELLAR'
 run 0 'docker exec nestjs_starter_backup pgcellar monitor check --json >check; grep -c \"summary\" check && echo $(grep -c closed_folder check) closed folders' \

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
 chapter "A compose file of your own"
 own='docker compose --file examples/compose.yaml'
 run 0 'docker compose build --quiet'
@@ -44,7 +44,7 @@ job='tests/compose/kubernetes.py examples/kubernetes.yaml'
 bucket='--network shop_default --env AWS_ENDPOINT_URL=http://s3:8333 --env AWS_S3_BUCKET=dev-backups
     --env AWS_ACCESS_KEY_ID=development --env AWS_SECRET_ACCESS_KEY=development-secret'
 bucket=${bucket//$'\n'/ }
-# With a bucket alone, what the scheduler remembers has no folder of backups to be in.
+# With a bucket alone there is no backup directory for the state of the scheduler.
 run 0 "docker run --detach --name shop_bucket --read-only --tmpfs /tmp $bucket --env BACKUP_DIR= --env DB_HOST=db --env DB_NAME=shop --env DB_USER=postgres \
     --env DB_PASSWORD=change-me pgcellar"
 await 30 'docker exec shop_bucket pgcellar monitor check --fail-on critical && echo healthy' 'pending shop: .* the first one is due at'

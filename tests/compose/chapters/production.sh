@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
 chapter "Quick start: production"
-run 0 'cp .env.example .env'
+run 0 'install -m 600 .env.example .env'
 run 0 'make start'
 sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, md5(n::text) FROM generate_series(1, 20000) n'
 run 0 'make backup-list' 'no backups'
@@ -17,14 +17,14 @@ sql 'DELETE FROM users WHERE id > 10'
 typed 0 'make backup-restore' '\n\nyes\n' 'Which backup' 'exists already .* Replace it' 'nestjs_starter_db_replaced_'
 run 0 'docker exec nestjs_starter_db psql -U postgres -c "SELECT count(*) FROM users" nestjs_starter_db' 20000
 
-# There is no key for a bucket: the answer says what is missing.
+# Without a key for a bucket, the message names what is missing.
 aws_s3() {
     run 77 'docker exec nestjs_starter_backup aws s3 ls' 'AWS_ACCESS_KEY_ID'
     run 77 'docker exec nestjs_starter_backup aws s3 cp test.txt s3://your-bucket/' 'AWS_ACCESS_KEY_ID'
 }
 . tests/compose/chapters/manual.sh
 
-chapter "What protects it"
+chapter "Confinement"
 run 0 'docker exec nestjs_starter_backup id' 'uid=10001\(pgcellar\) gid=10001'
 run 1 'docker exec nestjs_starter_backup touch /backup/test' 'Read-only file system'
 run 0 'docker exec nestjs_starter_backup grep -E "Cap(Eff|Bnd)|NoNewPrivs" /proc/1/status' 'CapEff:.0000000000000000' \
@@ -39,10 +39,12 @@ run 0 'time make stop' 'real	0m([0-9]|1[0-4])\.'
 run 0 'docker volume ls --format "{{.Name}}"' 'nestjs_starter_backups-data'
 
 chapter "Passwords, and a private key, in files"
-run 0 'mkdir -m 700 secrets && echo a-better-password >secrets/db-password &&
-    age-keygen -o secrets/age-identity && chmod 644 secrets/age-identity &&
-    cp .env.example .env &&
-    echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >>.env &&
+export PASSWORD=a-better-password
+run 0 'mkdir -m 700 secrets'
+run 0 '(umask 022 && printf "%s" "$PASSWORD" > secrets/db-password)'
+run 0 'cp .env.example .env'
+run 0 'echo COMPOSE_FILE=compose.yaml:compose.secrets.yaml >> .env'
+run 0 'age-keygen -o secrets/age-identity && chmod 644 secrets/age-identity &&
     echo BACKUP_AGE_IDENTITY_FILE=./secrets/age-identity >>.env &&
     echo "BACKUP_AGE_RECIPIENTS=$(age-keygen -y secrets/age-identity)" >>.env &&
     docker compose down --volumes && make start'
@@ -75,7 +77,7 @@ run 0 'make start' 'warning: RETENTION_DAYS: is unknown'
 run 2 'sed -i s/^BACKUP_RETENTION_DAYS=/BACKUP_RETENTION_DAY=/ .env && make start' 'BACKUP_RETENTION_DAY: is unknown .*did you mean BACKUP_RETENTION_DAYS'
 run 0 'docker compose down --volumes'
 
-chapter "The .env of the manual, word for word: its bucket and its mail server are not yours"
+chapter "The unchanged .env of the manual, whose bucket and mail server do not exist"
 run 0 'cp tests/compose/manual.env .env && make start'
 run 2 'make backup-manual' 'your-backup-bucket' 'Error (69|77)'
 run 2 'make backup-list' 'nestjs_starter_db_.*local' 'cannot list s3://your-backup-bucket'

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2016 # what is in single quotes, the shell that runs the command expands
-# A table that is locked keeps a backup going as long as the test needs it.
+# shellcheck disable=SC2016 # the shell that runs the command expands what is in single quotes
+# A locked table keeps a backup running as long as the test needs it.
 hold_a_backup() {
     docker exec --detach nestjs_starter_db psql -U postgres -c 'BEGIN; LOCK users; SELECT pg_sleep(3600)' nestjs_starter_db
     await 10 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT count(*) FROM pg_locks WHERE mode = '"'AccessExclusiveLock'"'"' '[1-9]'
 }
-let_it_go() {
+release() {
     sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()" postgres
 }
 
@@ -18,10 +18,10 @@ sql 'CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELEC
 
 chapter "A wrong password"
 run 77 'docker exec --env DB_PASSWORD=wrong nestjs_starter_backup /backup/backup-database.sh' 'password authentication failed'
-# Its first backup is due within a minute; what becomes of it is looked at below.
+# Its first backup is due within a minute; the chapter on a failed first backup checks it.
 run 0 'docker run --detach --name failing --network nestjs_starter_database --env BACKUP_SCHEDULE="* * * * *" --env DB_HOST=db \
     --env DB_NAME=x --env DB_PASSWORD=wrong pgcellar'
-# The first one by its schedule is due in months, and the one that was wanted at the start has failed.
+# The first scheduled backup is due in months; the one at the start fails.
 run 0 'docker run --detach --name rare --network nestjs_starter_database --env BACKUP_SCHEDULE="0 2 1 1 *" --env BACKUP_ON_START=true \
     --env DB_HOST=db --env DB_NAME=x --env DB_PASSWORD=wrong pgcellar'
 await 60 'docker logs rare' 'backup: ended after .* with exit status 77'
@@ -50,7 +50,7 @@ await 20 'docker logs closed' '/backups cannot be written by user 10001; this me
 run 2 'docker exec closed pgcellar monitor check --fail-on critical' 'closed_folder'
 run 0 'docker rm --force --volumes closed'
 
-chapter "A schedule that cannot be"
+chapter "Invalid settings"
 run 78 'docker run --rm --env DB_NAME=x --env BACKUP_SCHEDULE="0 25 * * *" pgcellar' "'25' as hour \(character 3\)"
 run 2 'sed -i "s/^BACKUP_SCHEDULE=.*/BACKUP_SCHEDULE=0 2 * * 8/" .env && make start' 'nestjs_starter_backup'
 await 20 'docker logs --tail 5 nestjs_starter_backup' "character 9"
@@ -66,26 +66,26 @@ hold_a_backup
 await 150 'docker logs nestjs_starter_backup' 'is left out: the one before still goes on'
 run 75 'docker exec nestjs_starter_backup /backup/backup-database.sh' 'is locked by pgcellar backup.*try again'
 
-chapter "The first backup has failed"
+chapter "A failed first backup"
 await 90 'docker logs failing' 'backup: ended after .* with exit status 77'
 run 2 'docker exec failing pgcellar monitor check --fail-on critical' 'CRITICAL: there is no good backup of .x.' \
     'unit_failed backup: the last run of backup failed' 'docker exec [0-9a-f]{12} pgcellar backup'
 run 0 'docker rm --force --volumes failing'
 
-chapter "Killed in the middle of a backup"
+chapter "Killed during a backup"
 run 0 'docker kill nestjs_starter_backup && docker start nestjs_starter_backup'
-let_it_go
+release
 await 60 'docker logs nestjs_starter_backup' 'was broken off with the scheduler, and is made up'
 await 60 'docker logs --tail 5 nestjs_starter_backup' 'backup: done in'
 run 0 'docker exec nestjs_starter_backup pgcellar verify --all'
 run 0 'docker exec nestjs_starter_backup ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
 
-chapter "Told to stop in the middle of a backup"
+chapter "Stopped during a backup"
 hold_a_backup
 await 90 'docker exec nestjs_starter_db psql -U postgres -Atc "SELECT query FROM pg_stat_activity" | grep LOCK' 'LOCK TABLE'
 run 0 'time docker stop nestjs_starter_backup' 'real	0m([0-9]|1[0-2])\.'
 run 0 'docker logs --tail 20 nestjs_starter_backup' 'told to stop: ending what still runs' 'backup: .*; it is made up at the next start'
 run 0 'docker inspect --format "{{.State.ExitCode}} {{.State.OOMKilled}}" nestjs_starter_backup' '^0 false$'
 run 0 'docker run --rm --volumes-from nestjs_starter_backup pgcellar ls -A /backups >files && grep -c "dump.gz$" files && echo $(grep -cE "partial|\.tmp" files) leftovers' '^[1-9]' '^0 leftovers$'
-let_it_go
+release
 run 0 'docker compose down --volumes'

@@ -1,4 +1,4 @@
-"""Takes every mail on port 1025, as Mailpit does, and keeps each in a file."""
+"""Accepts every mail on port 1025, as Mailpit does, and stores each in a file."""
 
 import itertools
 import signal
@@ -8,7 +8,7 @@ from aiosmtpd.controller import Controller
 
 
 class Mailbox:
-    """Keeps mails in /mail, numbered."""
+    """Stores mails in /mail, numbered."""
 
     numbers = itertools.count(1)
 

@@ -9,8 +9,8 @@ use crate::common::s3_server::OWNER;
 fn the_recipe_fetches_the_files_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/awscli");
-    let aws = attempt(&mut plain(script)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
+    let aws = attempt(plain(script).arg("aws")).unwrap();
     let aws = Path::new(aws.trim()).parent().unwrap().to_owned();
     for format in ["custom", "directory"] {
         let bucket = Bucket::new();

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use pgcellar::catalogue::sweep;
 use pgcellar::config::Place;
 use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
-use pgcellar::task::sweep;
 use tokio::runtime::Runtime;
 
 use super::pgcellar::Cellar;

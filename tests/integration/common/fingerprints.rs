@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pgcellar::catalogue::comparison::{Comparison, Held, Objects, compare};
-use pgcellar::catalogue::fingerprint::{Fingerprints, LargeObjects, Pieces, Sum, TableFingerprint};
 use pgcellar::config::{Connection, Host, SslMode, Tls};
 use pgcellar::error::Error;
+use pgcellar::fingerprint::compare::{Comparison, Objects, Observed, compare};
+use pgcellar::fingerprint::{Fingerprints, LargeObjects, LongRow, Sum, TableFingerprint};
 use pgcellar::host::progress::Counter;
-use pgcellar::postgres::living::{Ask, look};
+use pgcellar::postgres::live::{Query, observe};
 use serde_json::Value;
 
 use super::cluster::{Cluster, Database, SUPERUSER};
@@ -125,7 +125,7 @@ pub fn large_objects(database: &Database<'_>) -> LargeObjects {
         let (oid, hex) = line.split_once('|').unwrap();
         let bytes: Vec<u8> =
             (0..hex.len() / 2).map(|n| u8::from_str_radix(&hex[n * 2..n * 2 + 2], 16).unwrap()).collect();
-        let mut contents = Pieces::default();
+        let mut contents = LongRow::default();
         contents.push(&bytes);
         objects.add(oid.parse().unwrap(), &contents);
     }
@@ -169,14 +169,21 @@ fn connection(cluster: &Cluster) -> Connection {
 }
 
 /// What pgcellar reads from a database to compare it with the fingerprints.
-pub fn read_live(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Result<Held, Error> {
+pub fn read_live(expected: &Fingerprints, found: &Database<'_>, jobs: usize, count: bool) -> Result<Observed, Error> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (connection, moved) = (connection(found.cluster()), Counter::default());
     let jobs = NonZeroUsize::new(jobs).unwrap();
     let moved = &moved;
-    let ask =
-        Ask { connection: &connection, database: found.name(), jobs, count, large_objects: true, loaded: false, moved };
-    runtime.block_on(look(&ask, expected))
+    let ask = Query {
+        connection: &connection,
+        database: found.name(),
+        jobs,
+        count,
+        large_objects: true,
+        loaded: false,
+        moved,
+    };
+    runtime.block_on(observe(&ask, expected))
 }
 
 /// Compares a database with the fingerprints, as pgcellar does.

@@ -35,9 +35,8 @@ pub struct MailServerOptions(Value);
 fn modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/aiosmtpd");
-        let mut command = Command::new(script);
-        PathBuf::from(must(&mut command).trim())
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
+        PathBuf::from(must(Command::new(script).arg("aiosmtpd")).trim())
     })
 }
 

@@ -16,8 +16,8 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use pgcellar::config::secret::Secret;
 use pgcellar::config::{Keys, S3Settings};
-use pgcellar::secret::Secret;
 use rustix::process::Pid;
 use tokio::runtime::Runtime;
 
@@ -234,9 +234,10 @@ fn spawn_for_the_process(mut command: Command) -> Child {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/seaweedfs");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().expect("scripts/seaweedfs cannot be run");
-        assert!(output.status.success(), "scripts/seaweedfs failed");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
+        let output =
+            Command::new(script).arg("weed").stderr(Stdio::inherit()).output().expect("scripts/tool cannot be run");
+        assert!(output.status.success(), "scripts/tool weed failed");
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
 }

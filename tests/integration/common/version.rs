@@ -33,12 +33,12 @@ impl Version {
         match folder {
             Some(folder) if folder.join("postgres").exists() => folder,
             Some(folder) => panic!("no PostgreSQL server in {} (PGCELLAR_TEST_PG names it)", folder.display()),
-            None => panic!("PostgreSQL {} is not here (scripts/postgres-root {} brings it)", self.0, self.0),
+            None => panic!("PostgreSQL {} is not here (scripts/tool postgres-{} fetches it)", self.0, self.0),
         }
     }
 
     fn usual_folders(self) -> [PathBuf; 3] {
-        let wrappers = format!("pgcellar-test/pg{}-bin", self.0);
+        let wrappers = format!("pgcellar-test/postgres-{}@1/bin", self.0);
         let cache = env::var_os("XDG_CACHE_HOME")
             .map_or_else(|| Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache"), PathBuf::from);
         [

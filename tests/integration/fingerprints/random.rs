@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use pgcellar::catalogue::comparison::Part;
-use pgcellar::catalogue::fingerprint::{Fingerprints, TableFingerprint};
+use pgcellar::fingerprint::compare::FingerprintPart;
+use pgcellar::fingerprint::{Fingerprints, TableFingerprint};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
@@ -153,7 +153,7 @@ fn changed(
         let is_changed = sorted(database, fingerprints, print) != before;
         let found = compare_live(fingerprints, database, 1, false);
         let found: Vec<_> = found.differences.iter().map(|one| (one.part, one.name.as_str())).collect();
-        let expected = if is_changed { &[(Part::Table, name)][..] } else { &[] };
+        let expected = if is_changed { &[(FingerprintPart::Table, name)][..] } else { &[] };
         assert_eq!(found, expected, "{change}");
         database.sql(&format!("TRUNCATE {name}; INSERT INTO {name} TABLE before"));
         is_changed

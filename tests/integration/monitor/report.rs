@@ -80,8 +80,8 @@ fn promtool_finds_nothing_in_the_metrics() {
     cellar.run(["monitor", "report", "--format", "prometheus", "--output"]).arguments([&file]).succeeds();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for metrics in [file, root.join("tests/golden/monitor.prom")] {
-        let mut promtool = plain(root.join("scripts/promtool"));
-        promtool.args(["check", "metrics"]).envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
+        let mut promtool = plain(root.join("scripts/tool"));
+        promtool.args(["promtool", "check", "metrics"]).envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
         let output = promtool.stdin(Stdio::from(fs::File::open(&metrics).unwrap())).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", metrics.display());

@@ -6,11 +6,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
+use pgcellar::catalogue::sweep;
 use pgcellar::cli::{PlaceArgs, S3Args};
 use pgcellar::config::Place;
 use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
-use pgcellar::task::sweep;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::fingerprint::{Pieces, Sum};
+use crate::fingerprint::{LongRow, Sum};
 
 /// The line that ends the rows of COPY.
 const END: [u8; 2] = *b"\\.";
@@ -12,7 +12,7 @@ const END: [u8; 2] = *b"\\.";
 #[derive(Debug, Default)]
 pub struct Lines {
     /// The row that has begun, if it did not come whole.
-    row: Pieces,
+    row: LongRow,
     /// Bytes of it, as far as they matter: more than the line that ends the rows has.
     length: usize,
     /// Its first bytes.
@@ -98,7 +98,7 @@ impl Lines {
         let order = self.order.as_deref().unwrap_or_default();
         let columns: Vec<&[u8]> = row.split(|byte| *byte == b'\t').collect();
         self.odd |= columns.len() != order.len();
-        let mut ordered = Pieces::default();
+        let mut ordered = LongRow::default();
         for (at, column) in order.iter().enumerate() {
             if at > 0 {
                 ordered.push(b"\t");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::catalogue::fingerprint::{Quoted, TableFingerprint};
+use crate::fingerprint::{Quoted, TableFingerprint};
 
 /// How many bytes of rows are handed on at once, unless a row is longer.
 const BATCH: usize = 256 << 10;

@@ -2,8 +2,8 @@ use std::io::Write;
 
 use proptest::prelude::*;
 
-use super::super::sample::{Archive, Block, Item, shop};
-use super::super::{Joiner, TarReader};
+use super::super::sample::{SampleArchive, SampleBlock, SampleEntry, shop};
+use super::super::{Rechunker, TarReader};
 use super::*;
 
 fn sum(rows: &[&[u8]]) -> Sum {
@@ -13,14 +13,14 @@ fn sum(rows: &[&[u8]]) -> Sum {
 }
 
 fn recorded(bytes: &[u8], size: usize) -> Record {
-    let mut joiner = Joiner::new(Vec::new());
+    let mut joiner = Rechunker::new(Vec::new());
     bytes.chunks(size).for_each(|piece| joiner.write_all(piece).unwrap());
     joiner.finish().unwrap().2
 }
 
 /// An archive of these tables: target, own name, columns and rows.
-fn archive(minor: u8, tables: &[(&str, &str, &str, &[u8])]) -> Archive {
-    let item = |(n, (target, name, columns, _)): (usize, &(&str, &str, &str, &[u8]))| Item {
+fn archive(minor: u8, tables: &[(&str, &str, &str, &[u8])]) -> SampleArchive {
+    let item = |(n, (target, name, columns, _)): (usize, &(&str, &str, &str, &[u8]))| SampleEntry {
         dump_id: n as i64 + 1,
         data: true,
         oid: 20_000 + n as u32,
@@ -29,14 +29,14 @@ fn archive(minor: u8, tables: &[(&str, &str, &str, &[u8])]) -> Archive {
         copy: Some(format!("COPY {target} {columns} FROM stdin;\n")),
         namespace: "s".to_owned(),
         offset: (1, 0),
-        ..Item::default()
+        ..SampleEntry::default()
     };
     let block = |(n, (.., rows)): (usize, &(&str, &str, &str, &[u8]))| {
         let text = [rows, &b"\\.\n\n\n"[..]].concat();
-        Block::Table(n as i64 + 1, text.chunks(5).map(<[u8]>::to_vec).collect())
+        SampleBlock::Table(n as i64 + 1, text.chunks(5).map(<[u8]>::to_vec).collect())
     };
     let items = tables.iter().enumerate().map(item).collect();
-    Archive { minor, format: 1, compression: 0, items, blocks: tables.iter().enumerate().map(block).collect() }
+    SampleArchive { minor, format: 1, compression: 0, items, blocks: tables.iter().enumerate().map(block).collect() }
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn large_objects_are_recorded_by_their_oids() {
     archive.items.retain(|item| item.desc != "TABLE DATA" || item.copy.is_none());
     archive.items.retain(|item| item.desc != "TABLE DATA");
     let objects = vec![(20_001, object(b"some contents\n\\.\n")), (-1_294_967_296, Vec::new()), (7, object(b"x"))];
-    archive.blocks = vec![Block::LargeObjects(13, objects)];
+    archive.blocks = vec![SampleBlock::LargeObjects(13, objects)];
     let mut expected = LargeObjects::default();
     for (oid, text) in [(7, &b"x"[..]), (3_000_000_000, b""), (20_001, b"some contents\n\\.\n")] {
-        let mut pieces = Pieces::default();
+        let mut pieces = LongRow::default();
         pieces.push(text);
         expected.add(oid, &pieces);
     }
@@ -110,7 +110,7 @@ fn large_objects_are_recorded_by_their_oids() {
 #[test]
 fn values_of_sequences() {
     let read = |text: &str, standard| {
-        let sequence = sequence(Text { bytes: text.as_bytes(), truncated: false }, standard)?;
+        let sequence = sequence(TocString { bytes: text.as_bytes(), truncated: false }, standard)?;
         Some((sequence.name.to_string(), sequence.last_value, sequence.is_called))
     };
     let value = |name: &str, value: &str, called| Some((name.to_owned(), value.to_owned(), called));
@@ -138,7 +138,7 @@ fn what_is_not_understood_is_told() {
         let why = recorded(&archive.bytes(), 100).unwrap_err();
         assert!(why.contains("COPY statement of the table t"), "{why}");
     }
-    let compressed = Archive { compression: 1, ..archive(16, &[("s.t", "t", "(a)", b"1\n")]) };
+    let compressed = SampleArchive { compression: 1, ..archive(16, &[("s.t", "t", "(a)", b"1\n")]) };
     assert!(recorded(&compressed.bytes(), 100).unwrap_err().contains("compressed"));
 }
 
@@ -236,7 +236,7 @@ fn corpus(name: &str) -> Vec<u8> {
 }
 
 fn recorded_custom(bytes: &[u8], size: usize) -> io::Result<Record> {
-    let mut joiner = Joiner::new(Vec::new());
+    let mut joiner = Rechunker::new(Vec::new());
     bytes.chunks(size).try_for_each(|piece| joiner.write_all(piece))?;
     Ok(joiner.finish()?.2)
 }

@@ -1,7 +1,7 @@
 //! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
 
-use super::word::{Run, is_word_start};
-use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Kind, Lexer, NO_END, State, TAG, WORD};
+use super::word::{Token, is_word_start};
+use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Lexer, NO_END, ServerWide, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {
@@ -77,13 +77,13 @@ impl Lexer {
         } else if is_word_start(byte) || byte.is_ascii_digit() && !self.tag.is_empty() {
             self.tag.push(byte);
             if self.tag.len() > TAG {
-                self.find(Kind::LongDollarTag, self.start);
+                self.find(ServerWide::LongDollarTag, self.start);
                 self.no_tag();
             }
         } else if byte.is_ascii_digit() {
             self.state = State::Sql;
             // A parameter such as $1 ends like a number that has had its dot.
-            self.begin_run(Run::Number { dotted: true }, byte);
+            self.begin_run(Token::Number { dotted: true }, byte);
         } else {
             self.no_tag();
             self.byte(byte);
@@ -95,7 +95,7 @@ impl Lexer {
         self.state = State::Sql;
         let tag = std::mem::take(&mut self.tag);
         if let Some((&first, rest)) = tag.split_first() {
-            self.begin_run(Run::Word, first);
+            self.begin_run(Token::Word, first);
             rest.iter().for_each(|&byte| self.push_word(byte));
         }
     }
@@ -149,8 +149,8 @@ impl Lexer {
         match self.command.as_slice() {
             b"unrestrict" => return,
             b"restrict" => {}
-            b"connect" | b"c" => self.find(Kind::Connect, self.start),
-            _ => self.find(Kind::Command, self.start),
+            b"connect" | b"c" => self.find(ServerWide::Connect, self.start),
+            _ => self.find(ServerWide::Command, self.start),
         }
         self.incomplete();
     }

@@ -4,7 +4,7 @@ use super::{Lexer, WORD};
 
 /// A token of several bytes that is neither quoted nor an operator.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Run {
+pub(super) enum Token {
     None,
     Word,
     Number {
@@ -28,7 +28,7 @@ pub(super) enum Prefix {
 }
 
 impl Lexer {
-    pub(super) fn begin_run(&mut self, run: Run, byte: u8) {
+    pub(super) fn begin_run(&mut self, run: Token, byte: u8) {
         self.run = run;
         self.word.clear();
         self.word_len = 0;
@@ -46,10 +46,10 @@ impl Lexer {
     pub(super) fn continue_run(&mut self, byte: u8) -> bool {
         let is_start = is_word_start(byte);
         self.run = match self.run {
-            Run::Word | Run::Junk if is_start || byte.is_ascii_digit() || byte == b'$' => self.run,
-            Run::Number { .. } if byte.is_ascii_digit() => self.run,
-            Run::Number { dotted: false } if byte == b'.' => Run::Number { dotted: true },
-            Run::Number { .. } if is_start => Run::Junk,
+            Token::Word | Token::Junk if is_start || byte.is_ascii_digit() || byte == b'$' => self.run,
+            Token::Number { .. } if byte.is_ascii_digit() => self.run,
+            Token::Number { dotted: false } if byte == b'.' => Token::Number { dotted: true },
+            Token::Number { .. } if is_start => Token::Junk,
             _ => return false,
         };
         self.statement.text(byte);
@@ -58,7 +58,7 @@ impl Lexer {
     }
 
     pub(super) fn end_run(&mut self) {
-        if std::mem::replace(&mut self.run, Run::None) != Run::Word {
+        if std::mem::replace(&mut self.run, Token::None) != Token::Word {
             return;
         }
         self.prefix = match (self.word_len, self.word.first()) {

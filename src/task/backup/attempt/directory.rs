@@ -1,14 +1,14 @@
 //! A dump into a folder, by several jobs of pg_dump.
 
+use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::host::staging::Staging;
-use crate::host::thread::joined;
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::dump::directory;
 use crate::store::local::LocalFolder;
-use crate::task::backup::attempt::{Archive, Dump, Look, Order, Seen, explained, look};
-use crate::task::backup::whole::Sealed;
+use crate::task::backup::attempt::{Archive, Dump, DumpOrder, Seen, Watched, explained, watch};
+use crate::task::backup::finished::DurableArchive;
 
 /// What pg_dump left, or why it is to be called again.
 enum Filled {
@@ -29,8 +29,8 @@ impl From<Error> for Failure {
 }
 
 /// Dumps into the folder of the backup, by way of a staging folder where its files are to be encrypted.
-pub async fn dump(order: &Order<'_>) -> Result<Dump> {
-    let Order { run, call, id, .. } = order;
+pub async fn dump(order: &DumpOrder<'_>) -> Result<Dump> {
+    let DumpOrder { run, call, id, .. } = order;
     let settings = &run.settings;
     let folder = match &run.local {
         Some(local) => local.create_folder(id)?,
@@ -69,7 +69,11 @@ pub async fn dump(order: &Order<'_>) -> Result<Dump> {
 }
 
 /// Waits until pg_dump has filled the folder.
-async fn fill(order: &Order<'_>, target: &std::path::Path, child: &mut Child) -> std::result::Result<Filled, Failure> {
+async fn fill(
+    order: &DumpOrder<'_>,
+    target: &std::path::Path,
+    child: &mut Child,
+) -> std::result::Result<Filled, Failure> {
     let progress = Progress::begin(order.call.database, None);
     // A small database is dumped before the folder is looked at for the first time.
     let done = tokio::select! {
@@ -79,9 +83,9 @@ async fn fill(order: &Order<'_>, target: &std::path::Path, child: &mut Child) ->
     if done.is_some() && !directory::has_begun(target) {
         return Err(Error::new(Kind::Data, "pg_dump wrote no table of contents").into());
     }
-    let seen = match look(order, true).await? {
-        Look::Seen(seen) => seen,
-        Look::Rewritten(tables) => return Ok(Filled::Rewritten(Dump::Rewritten(tables))),
+    let seen = match watch(order, true).await? {
+        Watched::Seen(seen) => seen,
+        Watched::Rewritten(tables) => return Ok(Filled::Rewritten(Dump::Rewritten(tables))),
     };
     let messages = match done {
         Some(messages) => messages,
@@ -95,18 +99,18 @@ async fn fill(order: &Order<'_>, target: &std::path::Path, child: &mut Child) ->
 
 /// Reads the files back, and makes them the backup's.
 async fn collect(
-    order: &Order<'_>,
+    order: &DumpOrder<'_>,
     folder: LocalFolder,
     staging: Option<Staging>,
     seen: Seen,
     messages: Messages,
 ) -> Result<Dump> {
-    let Order { run, call, id, .. } = order;
+    let DumpOrder { run, call, id, .. } = order;
     let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
     let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
     let (id, recipients, moved) = ((*id).to_owned(), run.settings.recipients.clone(), progress.counter());
     let stop = run.stop.clone();
-    let collected = tokio::task::spawn_blocking(move || {
+    let collected = blocking::to_end(move || {
         let (dumped, recorder) = directory::dumped(&target)?;
         let recipients = recipients.as_deref();
         let collection = directory::Collection { id: &id, staged: &target, folder: &folder, recipients, moved, stop };
@@ -114,11 +118,18 @@ async fn collect(
         folder.seal()?;
         drop(staging);
         Ok((folder, files, dumped, recorded))
-    });
-    let collected = joined(collected.await);
+    })
+    .await;
     if run.stop.requested() {
         return Err(run.stop.error());
     }
     let (folder, files, dumped, recorded) = collected?;
-    Ok(Dump::Whole(Box::new(Archive { sealed: Sealed::Folder(folder), files, dumped, seen, messages, recorded })))
+    Ok(Dump::Whole(Box::new(Archive {
+        sealed: DurableArchive::Folder(folder),
+        files,
+        dumped,
+        seen,
+        messages,
+        recorded,
+    })))
 }

@@ -5,9 +5,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::calendar::on_calendar;
-use crate::calendar::tasks::{Setting, Task};
+use crate::calendar::tasks::{ScheduleSetting, Task};
 use crate::error::{Error, Kind, Result};
-use crate::health::words::time;
+use crate::format::time;
 use crate::host::systemd_analyze::{Question, usable};
 use crate::printable::printable;
 use crate::task::monitor::gather::units::Timer;
@@ -18,7 +18,7 @@ const DAYS: i64 = 366;
 
 /// Why a schedule of the settings does not hold.
 #[derive(Debug)]
-pub enum Difference {
+pub enum ScheduleMismatch {
     /// It cannot be used, so the packaged one stays.
     Unusable(Error),
     /// The settings have changed since systemd read them: the schedule that they have.
@@ -33,29 +33,29 @@ pub async fn compare(
     task: &Task,
     timer: Option<&Timer>,
     now: Timestamp,
-) -> Option<Difference> {
+) -> Option<ScheduleMismatch> {
     let setting = task.setting(configured);
-    if let Setting::At(text) = setting
+    if let ScheduleSetting::At(text) = setting
         && let Err(error) = usable(text).await
     {
-        return (error.kind() == Kind::Config).then_some(Difference::Unusable(error));
+        return (error.kind() == Kind::Config).then_some(ScheduleMismatch::Unusable(error));
     }
     let timer = timer?;
     let text = match setting {
-        Setting::At(text) => text,
-        Setting::Default => task.default,
-        Setting::Off => "off",
+        ScheduleSetting::At(text) => text,
+        ScheduleSetting::Default => task.default,
+        ScheduleSetting::Off => "off",
     };
     // Runs that cron has where the clock is put forward stand beside a cron line, each as a moment of its own.
     let own: Vec<String> = timer.expressions.iter().filter(|expression| !is_moment(expression)).cloned().collect();
     let differs = match setting {
-        Setting::Off => !own.is_empty(),
+        ScheduleSetting::Off => !own.is_empty(),
         _ => own.is_empty() || runs(&own, now).await.ok()? != runs(&on_calendar(text).ok()?, now).await.ok()?,
     };
     match differs {
         false => None,
-        true if timer.is_stale => Some(Difference::NotRead(text.to_owned())),
-        true => Some(Difference::Overridden),
+        true if timer.is_stale => Some(ScheduleMismatch::NotRead(text.to_owned())),
+        true => Some(ScheduleMismatch::Overridden),
     }
 }
 

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::cli::HealthArgs;
+use crate::config::credential_files::CredentialProblem;
+use crate::config::variables::CREDENTIALS;
 use crate::config::{credential_problems, identities, leave_out, recipients};
-use crate::credential_files::Problem;
-use crate::environment::CREDENTIALS;
 use crate::error::{Error, Kind};
 use crate::health::facts::{Trouble, UnusableKey};
 use crate::host::unit_failure::credentials_hint;
@@ -53,7 +53,7 @@ pub const ALL: &str = "credentials";
 
 /// Credentials that somebody has stored and systemd does not hand over as they are meant. They are left out from now on.
 fn unusable_credentials() -> Vec<UnusableKey> {
-    let key = |problem: Problem| {
+    let key = |problem: CredentialProblem| {
         let (setting, credential) = CREDENTIALS.iter().find(|(_, credential)| *credential == problem.credential)?;
         leave_out(credential);
         let for_backups = setting.starts_with("DB_") || setting.starts_with("AWS_");

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::blocking;
 use crate::catalogue::Backup;
 use crate::config::{Place, RetentionSettings};
 use crate::error::Result;
 use crate::health::facts::Removal;
-use crate::host::thread::joined;
-use crate::task::monitor::gather::stores::Found;
+use crate::task::monitor::gather::stores::StoresState;
 use crate::task::retention;
 
 /// How long retention may not have run: it is done each day.
@@ -19,7 +19,7 @@ const LATE: SignedDuration = SignedDuration::from_hours(48);
 pub async fn foreseen(
     settings: &RetentionSettings,
     place: &Place,
-    found: &Found,
+    found: &StoresState,
     now: Timestamp,
 ) -> Result<Vec<Removal>> {
     let (settings, place, opened) = (settings.clone(), place.clone(), found.opened.clone());
@@ -41,7 +41,7 @@ pub async fn foreseen(
         };
         Ok(removed.iter().map(removal).collect())
     };
-    joined(tokio::task::spawn_blocking(foresee).await)
+    blocking::to_end(foresee).await
 }
 
 fn began_until(backups: &HashMap<&'static str, Vec<Backup>>, then: Timestamp) -> HashMap<&'static str, Vec<Backup>> {

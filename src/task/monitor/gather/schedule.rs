@@ -12,7 +12,7 @@ use crate::config::MonitorSettings;
 use crate::health::facts::{Schedule, Trouble};
 use crate::host::systemd_analyze::{Question, usable};
 use crate::printable::printable;
-use crate::task::monitor::gather::in_force::{self, Difference};
+use crate::task::monitor::gather::in_force::{self, ScheduleMismatch};
 use crate::task::monitor::gather::units::{Timer, Units};
 
 /// How long a run may take, and be late.
@@ -124,19 +124,19 @@ impl Backups {
 }
 
 /// What is told of a schedule that does not hold. Who overrides it by a drop-in knows.
-fn trouble(task: &Task, difference: &Difference, timer: Option<&Timer>) -> Option<Trouble> {
+fn trouble(task: &Task, difference: &ScheduleMismatch, timer: Option<&Timer>) -> Option<Trouble> {
     let variable = task.variable;
     let (message, hint) = match (difference, timer) {
-        (Difference::Overridden, _) => return None,
-        (Difference::Unusable(error), Some(timer)) => {
+        (ScheduleMismatch::Overridden, _) => return None,
+        (ScheduleMismatch::Unusable(error), Some(timer)) => {
             let message = format!("{variable}: {}; {}", error.message(), in_force::words(timer));
             (message, "correct it, then systemctl daemon-reload".to_owned())
         }
-        (Difference::Unusable(error), None) => {
+        (ScheduleMismatch::Unusable(error), None) => {
             let hint = format!("{variable} is a cron line of five fields, or what systemd-analyze calendar takes");
             (format!("{variable}: {}", error.message()), hint)
         }
-        (Difference::NotRead(text), timer) => {
+        (ScheduleMismatch::NotRead(text), timer) => {
             let words = timer.map(in_force::words).unwrap_or_default();
             let message = format!("{variable} is now '{}', which systemd has not read; {words}", printable(text));
             (message, "systemctl daemon-reload".to_owned())

@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::blocking;
 use crate::catalogue::acknowledged::Acknowledged;
-use crate::catalogue::claim::Claim;
+use crate::catalogue::announcement::Announcement;
 use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{self, Catalogue, Status};
 use crate::config::{Connection, Place};
 use crate::error::Result;
-use crate::health::facts::{Backup, Contents, Drill, Mixed, State, StoreFacts, Trouble};
-use crate::host::thread::joined;
+use crate::health::facts::{BackupFacts, DrillFacts, Mixed, State, StoreContents, StoreFacts, Trouble};
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::local::usable;
-use crate::store::{Entry, Store, Stores};
+use crate::store::{Store, StoreEntry, Stores};
 use crate::task::list;
 
 /// What the stores tell.
-pub struct Found {
+pub struct StoresState {
     pub stores: Vec<StoreFacts>,
     /// The stores themselves.
     pub opened: Stores,
@@ -36,12 +36,12 @@ pub struct Found {
 
 /// Reads all stores. One that cannot be read is told so. The server is asked who it is where that makes clear whose the
 /// backups are.
-pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Found> {
+pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<StoresState> {
     let (opened, bucket) = open(place).await?;
     let mut read: Vec<(Arc<dyn Store>, Result<Read>)> = Vec::new();
     for store in opened.all() {
         let (ours, asked) = (place.clone(), Arc::clone(&store));
-        read.push((store, joined(tokio::task::spawn_blocking(move || look(&asked, &ours)).await)));
+        read.push((store, blocking::to_end(move || read_store(&asked, &ours)).await));
     }
     let catalogues = || read.iter().filter_map(|(_, read)| Some(&read.as_ref().ok()?.catalogue));
     let owner = Owner::of(place);
@@ -52,7 +52,7 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Foun
         ownership = Ownership::new(&Owner { server: Some(server), ..owner }, catalogues());
     }
     ownership.server.iter().for_each(|server| drop(place.server.set(server.clone())));
-    let mut found = Found {
+    let mut found = StoresState {
         stores: Vec::new(),
         backups: HashMap::new(),
         of_others: BTreeSet::new(),
@@ -75,9 +75,9 @@ fn mixed(doubt: &Doubt) -> Mixed {
     Mixed { what: doubt.name(), message: doubt.to_string(), hint: doubt.hint(), unclear: doubt.is_unclear() }
 }
 
-impl Found {
+impl StoresState {
     /// Takes in what one store has, by whose it is.
-    fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> Contents {
+    fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> StoreContents {
         let Read { catalogue, acknowledged, debris } = read;
         let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
         let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(may_be_ours);
@@ -99,7 +99,7 @@ impl Found {
         }
         let unread =
             |backup: &catalogue::Backup| Some((backup.manifest.id.clone(), backup.verification_error.clone()?));
-        let contents = Contents {
+        let contents = StoreContents {
             unread_results: backups.iter().filter_map(unread).collect(),
             backups: backups.iter().map(|found| backup(found, &acknowledged)).collect(),
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
@@ -130,7 +130,7 @@ struct Read {
     acknowledged: Acknowledged,
 }
 
-fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
+fn read_store(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     Ok(Read {
         catalogue: Catalogue::read(store.as_ref())?,
         acknowledged: Acknowledged::read(store.as_ref(), &place.instance),
@@ -138,7 +138,7 @@ fn look(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     })
 }
 
-fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
+fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts {
     let (manifest, record) = (&found.manifest, found.verification.as_ref());
     let state = match found.status {
         Status::Partial => State::Partial,
@@ -148,7 +148,7 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
         Status::Damaged => State::Damaged(found.damage.clone()),
         Status::Good | Status::Verified => State::Good,
     };
-    Backup {
+    BackupFacts {
         // What others made has no globals, and nobody knows how long it took.
         kind: match manifest.adopted {
             Some(_) => format!("adopted {}", list::format(manifest)),
@@ -161,7 +161,7 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
         rewritten: manifest.rewritten().map(str::to_owned).collect(),
         rewritten_tables: manifest.rewritten_tables().try_into().unwrap_or(usize::MAX),
         verified: record.filter(|record| record.passed && record.depth == Depth::Full).map(|record| record.at),
-        drill: found.drill.as_ref().map(|drill| Drill {
+        drill: found.drill.as_ref().map(|drill| DrillFacts {
             at: drill.at,
             result: drill.result,
             restore_seconds: drill.restore_seconds,
@@ -179,10 +179,10 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> Backup {
 /// covers.
 fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestamp)>> {
     let named = store.partials()?.into_iter().filter(|entry| leading_id(&entry.key).is_some());
-    let named: Vec<Entry> = match store.name() {
+    let named: Vec<StoreEntry> = match store.name() {
         "local" => named.collect(),
         _ => {
-            let named: Vec<Entry> = named.collect();
+            let named: Vec<StoreEntry> = named.collect();
             let ids: BTreeSet<&str> = named.iter().filter_map(|entry| leading_id(&entry.key)).collect();
             let ours: BTreeSet<String> =
                 ids.into_iter().filter(|id| is_announced(store, id, place)).map(str::to_owned).collect();
@@ -193,6 +193,6 @@ fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestam
 }
 
 fn is_announced(store: &dyn Store, id: &str, place: &Place) -> bool {
-    let announced = Claim::read(store, id).ok().flatten().and_then(|(_, claim)| claim);
+    let announced = Announcement::read(store, id).ok().flatten().and_then(|(_, claim)| claim);
     announced.is_some_and(|claim| claim.is_of(&place.maker(), &place.known_server()))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::calendar::tasks::{TASKS, Task};
 use crate::health::facts::{Mask, Unit, UnitTrouble};
-use crate::host::systemctl::{Properties, show};
+use crate::host::systemctl::{UnitProperties, show};
 use crate::host::systemd_analyze::Question;
 use crate::host::unit::settings;
 
@@ -28,7 +28,7 @@ const RUNTIME_MASKS: &str = "/run/systemd/system";
 #[derive(Debug, Default)]
 pub struct Units {
     target: Target,
-    units: Vec<Properties>,
+    units: Vec<UnitProperties>,
 }
 
 /// A timer that runs.
@@ -70,7 +70,7 @@ impl Units {
                 (mask.unit, mask.runtime) = (name, runtime);
             }
             let properties = self.units.iter().find(|properties| properties.get("Id") == unit.name);
-            let comes = match properties.map(Properties::calendar).filter(|expressions| !expressions.is_empty()) {
+            let comes = match properties.map(UnitProperties::calendar).filter(|expressions| !expressions.is_empty()) {
                 Some(expressions) => comes(&expressions).await,
                 None => None,
             };
@@ -90,7 +90,7 @@ impl Units {
         self.unit(task).is_some_and(|unit| unit.get("LoadState") != "not-found")
     }
 
-    fn unit(&self, task: &Task) -> Option<&Properties> {
+    fn unit(&self, task: &Task) -> Option<&UnitProperties> {
         let start = format!("pgcellar-{}@", task.name);
         self.units.iter().find(|unit| unit.get("Id").starts_with(&start) && unit.get("Id").ends_with(".timer"))
     }
@@ -120,7 +120,7 @@ async fn comes(expressions: &[String]) -> Option<bool> {
 }
 
 /// Units that run, of instances whose settings are not there: one of each.
-fn without_settings(units: &[Properties], has_settings: impl Fn(&str) -> bool) -> Vec<Unit> {
+fn without_settings(units: &[UnitProperties], has_settings: impl Fn(&str) -> bool) -> Vec<Unit> {
     let mut instances = BTreeSet::new();
     let mut found = Vec::new();
     // Targets come first: who stops one stops its timers.
@@ -138,7 +138,7 @@ fn without_settings(units: &[Properties], has_settings: impl Fn(&str) -> bool) -
 }
 
 /// Whether a timer elapses again; while it runs its service, that is open.
-fn elapses(unit: &Properties) -> bool {
+fn elapses(unit: &UnitProperties) -> bool {
     let never = |property: &str| matches!(unit.get(property), "" | "0" | "n/a" | "infinity");
     unit.get("SubState") == "running" || !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic")
 }
@@ -157,7 +157,7 @@ struct Target {
 }
 
 impl Target {
-    fn of(unit: &Properties) -> Self {
+    fn of(unit: &UnitProperties) -> Self {
         let timers = unit.get("Wants").split_ascii_whitespace().filter(|name| name.ends_with(".timer"));
         let is_pulled = |property| !unit.get(property).is_empty();
         Target {
@@ -174,7 +174,7 @@ impl Target {
     }
 }
 
-fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
+fn found(target: &Target, units: &[UnitProperties]) -> Vec<Unit> {
     let mut found: Vec<Unit> = units
         .iter()
         .filter_map(|unit| {
@@ -188,7 +188,7 @@ fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
         })
         .collect();
     // Timers can be started without the target.
-    let off = |unit: &Properties| {
+    let off = |unit: &UnitProperties| {
         let name = unit.get("Id");
         let is_installed = unit.get("LoadState") != "not-found";
         name.starts_with("pgcellar-backup@") && name.ends_with(".timer") && is_installed && !unit.is_active()
@@ -208,7 +208,7 @@ fn found(target: &Target, units: &[Properties]) -> Vec<Unit> {
 }
 
 /// A unit that is masked, as far as systemd tells: not whether its template is.
-fn mask(unit: &Properties) -> Option<Mask> {
+fn mask(unit: &UnitProperties) -> Option<Mask> {
     (unit.get("LoadState") == "masked").then(|| Mask {
         unit: unit.get("Id").to_owned(),
         runtime: unit.get("UnitFileState") == "masked-runtime",
@@ -233,11 +233,11 @@ fn mask_of(unit: &str, folder: &Path, runtime: &Path) -> Option<(String, bool)> 
 }
 
 /// Why a unit that is needed is not loaded.
-fn not_loaded(unit: &Properties) -> UnitTrouble {
+fn not_loaded(unit: &UnitProperties) -> UnitTrouble {
     mask(unit).map_or_else(|| UnitTrouble::NotLoaded(unit.get("LoadState").to_owned()), UnitTrouble::Masked)
 }
 
-fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
+fn of_timer(unit: &UnitProperties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.is_active(), wanted) {
         (true, _) if !elapses(unit) => Some(UnitTrouble::NoNextRun),
         (true, _) => mask(unit).map(UnitTrouble::Masked),
@@ -247,7 +247,7 @@ fn of_timer(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
     }
 }
 
-fn of_service(unit: &Properties, wanted: bool) -> Option<UnitTrouble> {
+fn of_service(unit: &UnitProperties, wanted: bool) -> Option<UnitTrouble> {
     match (unit.get("LoadState"), unit.get("Result")) {
         ("loaded", "success" | "") | ("not-found", _) => None,
         ("loaded", result) => Some(UnitTrouble::Failed(result.to_owned())),
@@ -284,11 +284,11 @@ mod tests {
         )
     }
 
-    fn told(active: bool, blocks: &[String]) -> Vec<String> {
-        told_of(&target(active), blocks)
+    fn blocked_states(active: bool, blocks: &[String]) -> Vec<String> {
+        blocked_states_of(&target(active), blocks)
     }
 
-    fn told_of(target: &Target, blocks: &[String]) -> Vec<String> {
+    fn blocked_states_of(target: &Target, blocks: &[String]) -> Vec<String> {
         lines(found(target, &parse(&blocks.join("\n"))))
     }
 
@@ -322,7 +322,7 @@ mod tests {
             ("drill", "dead", "not-found", "", ""),
             ("drill", "elapsed", "loaded", "", "NoNextRun"),
         ] {
-            let told = told(true, &[timer(task, state, load, next)]);
+            let told = blocked_states(true, &[timer(task, state, load, next)]);
             let unit = format!("pgcellar-{task}@main.timer {expected}");
             assert_eq!(told, if expected.is_empty() { vec![] } else { vec![unit] }, "{task} {state} {load} '{next}'");
         }
@@ -332,16 +332,19 @@ mod tests {
     fn an_instance_that_is_off() {
         let stopped = |task| timer(task, "dead", "loaded", "");
         let off = "pgcellar@main.target Off";
-        assert_eq!(told(false, &[stopped("backup"), stopped("retention")]), [off]);
+        assert_eq!(blocked_states(false, &[stopped("backup"), stopped("retention")]), [off]);
         // Backups are made all the same, or by other means than these units.
-        assert_eq!(told(false, &[timer("backup", "waiting", "loaded", NEXT), stopped("retention")]), [""; 0]);
-        assert_eq!(told(false, &[timer("backup", "dead", "not-found", "")]), [""; 0]);
-        assert_eq!(told(false, &[timer("backup", "elapsed", "loaded", "")]), ["pgcellar-backup@main.timer NoNextRun"]);
+        assert_eq!(blocked_states(false, &[timer("backup", "waiting", "loaded", NEXT), stopped("retention")]), [""; 0]);
+        assert_eq!(blocked_states(false, &[timer("backup", "dead", "not-found", "")]), [""; 0]);
+        assert_eq!(
+            blocked_states(false, &[timer("backup", "elapsed", "loaded", "")]),
+            ["pgcellar-backup@main.timer NoNextRun"]
+        );
         for (properties, expected) in [
             ("LoadState=loaded\nActiveState=inactive\nWantedBy=multi-user.target\n", "NotStarted"),
             ("LoadState=masked\nActiveState=inactive\n", "Masked(for good, off)"),
         ] {
-            let told = told_of(&target_of(properties), &[stopped("backup")]);
+            let told = blocked_states_of(&target_of(properties), &[stopped("backup")]);
             assert_eq!(told, [format!("pgcellar@main.target {expected}")]);
         }
     }
@@ -355,7 +358,7 @@ mod tests {
             ("LoadState=masked\nWantedBy=multi-user.target\n", "Masked(for good, on)"),
             ("LoadState=masked\nUnitFileState=masked-runtime\n", "Masked(until the next start, on)"),
         ] {
-            let told = told_of(&target_of(&format!("ActiveState=active\n{properties}")), &backup);
+            let told = blocked_states_of(&target_of(&format!("ActiveState=active\n{properties}")), &backup);
             let target = format!("pgcellar@main.target {expected}");
             assert_eq!(told, if expected.is_empty() { vec![] } else { vec![target] }, "{properties}");
         }
@@ -423,13 +426,13 @@ mod tests {
         let service = |result: &str| {
             format!("Result={result}\nId=pgcellar-backup@main.service\nLoadState=loaded\nActiveState=failed\n")
         };
-        assert_eq!(told(true, &[service("success")]), [""; 0]);
+        assert_eq!(blocked_states(true, &[service("success")]), [""; 0]);
         let timer = timer("backup", "waiting", "loaded", NEXT);
-        let failed = told(true, &[timer, service("exit-code"), service("timeout")]);
+        let failed = blocked_states(true, &[timer, service("exit-code"), service("timeout")]);
         let name = "pgcellar-backup@main.service";
         assert_eq!(failed, [format!("{name} Failed(\"exit-code\")"), format!("{name} Failed(\"timeout\")")]);
         let masked = format!("Result=success\nId={name}\nLoadState=masked\nActiveState=inactive\n");
-        assert_eq!(told(true, std::slice::from_ref(&masked)), [format!("{name} Masked(for good, off)")]);
-        assert_eq!(told(false, &[masked]), [""; 0]);
+        assert_eq!(blocked_states(true, std::slice::from_ref(&masked)), [format!("{name} Masked(for good, off)")]);
+        assert_eq!(blocked_states(false, &[masked]), [""; 0]);
     }
 }

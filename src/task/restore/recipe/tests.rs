@@ -28,7 +28,7 @@ fn what_an_adopted_archive_does_not_tell_is_left_out() {
     let mut manifest = sample();
     manifest.server = Server { version: String::new(), version_num: 0, ..manifest.server };
     manifest.pg_dump = String::new();
-    manifest.properties = Properties::unknown();
+    manifest.properties = DatabaseProperties::unknown();
     manifest.encryption = manifest.encryption.map(|encryption| Encryption { recipients: Vec::new(), ..encryption });
     let text = script(&manifest, "shop", None, LeftOut::default()).unwrap();
     assert!(text.contains("Made, in the custom format") && text.contains("server's own version.\n"), "{text}");

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use super::*;
 use crate::store::local::LocalStore;
-use crate::store::{Entry, Upload};
+use crate::store::{StoreEntry, Upload};
 
 const SAMPLE: &str = include_str!("../../../../tests/golden/manifest.json");
 
@@ -74,7 +74,7 @@ impl Store for Shelf {
         self.store.size(key)
     }
 
-    fn list(&self) -> Result<Vec<Entry>> {
+    fn list(&self) -> Result<Vec<StoreEntry>> {
         self.store.list()
     }
 
@@ -98,7 +98,7 @@ impl Store for Shelf {
         self.store.announce(key, bytes)
     }
 
-    fn partials(&self) -> Result<Vec<Entry>> {
+    fn partials(&self) -> Result<Vec<StoreEntry>> {
         self.store.partials()
     }
 
@@ -131,7 +131,7 @@ fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
     let (sha256, bytes) = (digest.digest().hex(), plain.len() as u64);
     let key = manifest.files[0].key.clone();
     manifest.files = vec![StoredFile {
-        role: crate::catalogue::manifest::Role::Archive,
+        role: crate::catalogue::manifest::FileRole::Archive,
         key: key.clone(),
         stored_bytes: bytes,
         stored_sha256: sha256.clone(),
@@ -147,12 +147,16 @@ fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
     (Reading { store: shelf, identities: None, moved: Counter::default(), stop: Stop::default() }, manifest)
 }
 
-fn read(reading: &Reading, manifest: &Manifest, check: impl FnOnce(Plain) -> Findings) -> Result<Vec<String>> {
+fn read(
+    reading: &Reading,
+    manifest: &Manifest,
+    check: impl FnOnce(SharedPlain) -> ContentFindings,
+) -> Result<Vec<String>> {
     reading.read(manifest, &manifest.files[0], check)
 }
 
 /// A check that finds nothing.
-fn content(mut plain: Plain) -> Findings {
+fn content(mut plain: SharedPlain) -> ContentFindings {
     io::copy(&mut plain, &mut io::sink()).map(|_| Vec::new())
 }
 
@@ -174,7 +178,7 @@ fn a_check_that_reads_nothing_does_not_spare_the_bytes() {
 
 #[test]
 fn a_failing_disk_is_no_damage() {
-    let checks: [fn(Plain) -> Findings; 2] = [content, |plain| {
+    let checks: [fn(SharedPlain) -> ContentFindings; 2] = [content, |plain| {
         // A check that makes its own conclusion of the end that it saw.
         let mut plain = plain;
         let _ = io::copy(&mut plain, &mut io::sink());

@@ -1,0 +1,310 @@
+use super::*;
+use crate::catalogue::manifest::{Depth, Verification};
+use crate::config::Maker;
+use crate::identity::Identity;
+
+const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
+
+/// A backup of this database, made at this second of the last day of 2023, as a store has it.
+fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup {
+    let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
+    manifest.started = format!("2023-12-31T02:00:{second:02}Z").parse().unwrap();
+    manifest.id = name::id(database, manifest.started);
+    database.clone_into(&mut manifest.database);
+    "main".clone_into(&mut manifest.instance);
+    host.clone_into(&mut manifest.host);
+    manifest.server.identity = Identity::default();
+    manifest.omitted.retain(|omission| !omission.rewritten);
+    Backup {
+        manifest,
+        store,
+        status: Status::Good,
+        verification: None,
+        verification_error: None,
+        pin: None,
+        drill: None,
+        damage: Vec::new(),
+    }
+}
+
+fn with(status: Status, mut backup: Backup) -> Backup {
+    backup.status = status;
+    if status == Status::Damaged {
+        backup.damage.push("x.dump is missing".to_owned());
+    }
+    backup
+}
+
+fn shelf(store: &'static str, backups: Vec<Backup>) -> StoreListing {
+    let found = Ok(Catalogue { backups, ..Catalogue::default() });
+    StoreListing { store, location: format!("the {store} store"), found, others: Vec::new() }
+}
+
+fn broken(store: &'static str, kind: Kind) -> StoreListing {
+    StoreListing {
+        store,
+        location: String::new(),
+        found: Err(Error::new(kind, format!("no {store}"))),
+        others: Vec::new(),
+    }
+}
+
+fn merged(shelves: Vec<StoreListing>) -> Inventory {
+    let maker = Maker { instance: "main".to_owned(), host: "new".to_owned() };
+    Inventory::of(shelves, &Owner { maker, server: None }, || None)
+}
+
+/// The local backups of several databases, by their names and seconds.
+fn local(backups: &[(&str, u8)]) -> Inventory {
+    let backups = backups.iter().map(|(database, second)| backup("local", "new", database, *second));
+    merged(vec![shelf("local", backups.collect())])
+}
+
+fn asked<'a>(id: &'a str, database: Option<&'a str>) -> BackupQuery<'a> {
+    BackupQuery { id, database, verb: "restore" }
+}
+
+/// The id and the store of what is found.
+fn found(merged: &Inventory, id: &str, database: Option<&str>) -> (String, &'static str) {
+    let choice = merged.resolve(asked(id, database)).unwrap();
+    (choice.group.manifest().id.clone(), choice.copy.store)
+}
+
+fn refused(merged: &Inventory, id: &str, database: Option<&str>) -> Error {
+    merged.resolve(asked(id, database)).unwrap_err()
+}
+
+fn id(database: &str, second: u8) -> String {
+    format!("{database}_20231231_0200{second:02}")
+}
+
+#[test]
+fn found_by_id_and_by_unique_beginning() {
+    let merged = local(&[("foo", 1), ("foo", 2), ("foobar", 3)]);
+    for (wanted, expected) in
+        [(id("foo", 1), id("foo", 1)), ("foobar".into(), id("foobar", 3)), ("foobar_2023".into(), id("foobar", 3))]
+    {
+        assert_eq!(found(&merged, &wanted, None).0, expected, "{wanted}");
+    }
+    let several = refused(&merged, "foo", None);
+    assert_eq!(several.kind(), Kind::Usage);
+    assert!(several.message().contains("2 backups") && several.message().contains(&id("foo", 1)), "{several}");
+    assert_eq!(refused(&merged, &id("foo", 1), Some("bar")).kind(), Kind::Missing);
+}
+
+#[test]
+fn a_part_of_a_databases_name_is_no_beginning() {
+    let merged = local(&[("foobar", 1), ("foo_bar", 2)]);
+    for wanted in ["foo", "foo_", "foob", "f", "", "foobar_20231231_020009", "foo_bar_20231231_0200021"] {
+        assert_eq!(refused(&merged, wanted, None).kind(), Kind::Missing, "{wanted}");
+    }
+    assert_eq!(found(&merged, "foo_bar_", None).0, id("foo_bar", 2));
+}
+
+#[test]
+fn latest_of_one_database() {
+    assert_eq!(found(&local(&[("foo", 1), ("foo", 2)]), "latest", None).0, id("foo", 2));
+    let merged = local(&[("foo", 1), ("foo", 2), ("foobar", 3)]);
+    assert_eq!(found(&merged, "latest", Some("foo")).0, id("foo", 2));
+    assert_eq!(found(&merged, "latest", Some("foobar")).0, id("foobar", 3));
+    let which = refused(&merged, "latest", None);
+    assert_eq!(which.kind(), Kind::Usage);
+    assert!(which.message().contains("foo, foobar"), "{which}");
+    assert_eq!(refused(&merged, "latest", Some("fo")).kind(), Kind::Missing);
+    assert_eq!(refused(&local(&[]), "latest", None).kind(), Kind::Missing);
+}
+
+#[test]
+fn latest_is_whole_and_good() {
+    let statuses = [Status::Good, Status::Verified, Status::Partial, Status::Damaged];
+    let backups = (1..).zip(statuses).map(|(second, status)| with(status, backup("local", "new", "foo", second)));
+    let merged = merged(vec![shelf("local", backups.collect())]);
+    assert_eq!(found(&merged, "latest", None).0, id("foo", 2));
+    for second in [3, 4] {
+        assert_eq!(found(&merged, &id("foo", second), None).0, id("foo", second));
+    }
+}
+
+#[test]
+fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
+    let lacking = |second| {
+        let mut backup = with(Status::Partial, backup("local", "new", "foo", second));
+        backup.manifest.omitted = serde_json::from_str::<Manifest>(SAMPLE).unwrap().omitted;
+        backup
+    };
+    let remarks = |merged: &Inventory, id: &str| merged.resolve(asked(id, None)).unwrap().remarks;
+    // Options that left data out were meant, and nothing else takes the place of a whole backup.
+    let by_options = with(Status::Partial, backup("local", "new", "foo", 3));
+    let no_whole = merged(vec![shelf("local", vec![lacking(1), lacking(2), by_options])]);
+    assert_eq!(found(&no_whole, "latest", None).0, id("foo", 2));
+    let told = remarks(&no_whole, "latest");
+    assert!(told.len() == 2 && told.iter().any(|remark| remark.contains(&id("foo", 3))), "{told:?}");
+    let passed_over = merged(vec![shelf("local", vec![backup("local", "new", "foo", 1), lacking(2)])]);
+    assert_eq!(found(&passed_over, "latest", None).0, id("foo", 1));
+    let [remark] = remarks(&passed_over, "latest").try_into().unwrap();
+    assert!(remark.contains(&id("foo", 2)) && remark.contains("public.staging"), "{remark}");
+    assert!(remarks(&passed_over, &id("foo", 1)).is_empty());
+    let newer = merged(vec![shelf("local", vec![lacking(1), backup("local", "new", "foo", 2)])]);
+    assert!(remarks(&newer, "latest").is_empty());
+}
+
+#[test]
+fn latest_tells_what_it_passed_over() {
+    let mut tomorrow = backup("local", "new", "foo", 3);
+    tomorrow.manifest.started = Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    tomorrow.manifest.id = name::id("foo", tomorrow.manifest.started);
+    let (future, damaged) = (tomorrow.manifest.id.clone(), with(Status::Damaged, backup("local", "new", "foo", 2)));
+    let told = |backups: Vec<Backup>| {
+        let merged = merged(vec![shelf("local", backups)]);
+        let choice = merged.resolve(asked("latest", None)).unwrap();
+        (choice.group.manifest().id.clone(), choice.remarks.join("; "))
+    };
+    let (found, remark) = told(vec![backup("local", "new", "foo", 1), tomorrow.clone()]);
+    assert!(found == id("foo", 1) && remark.contains(&future) && remark.contains("in the future"), "{found} {remark}");
+    let (found, remark) = told(vec![backup("local", "new", "foo", 1), damaged]);
+    assert!(
+        found == id("foo", 1) && remark.contains(&id("foo", 2)) && remark.contains("x.dump is missing"),
+        "{remark}"
+    );
+    let (found, remark) = told(vec![tomorrow]);
+    assert!(found == future && remark.contains("no other"), "{found} {remark}");
+}
+
+#[test]
+fn latest_of_two_servers_is_refused() {
+    let of = |server: &str, second| {
+        let mut backup = backup("local", "new", "foo", second);
+        backup.manifest.server.identity.system_identifier = Some(server.to_owned());
+        backup
+    };
+    let both = merged(vec![shelf("local", vec![of("1", 1), of("2", 2)])]);
+    let error = refused(&both, "latest", None);
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.to_string().contains("pgcellar takeover new/main"), "{error}");
+    assert_eq!(found(&both, &id("foo", 2), None).0, id("foo", 2));
+}
+
+/// Which copy is taken, by the status of the local one and of that in the bucket.
+#[test]
+fn a_good_local_copy_comes_first() {
+    let cases = [
+        (Some(Status::Good), Some(Status::Verified), "local", 0),
+        (Some(Status::Good), Some(Status::Damaged), "local", 0),
+        (Some(Status::Damaged), Some(Status::Good), "s3", 1),
+        (Some(Status::Damaged), Some(Status::Partial), "s3", 1),
+        (Some(Status::Damaged), Some(Status::Damaged), "local", 0),
+        (None, Some(Status::Good), "s3", 0),
+        (Some(Status::Good), None, "local", 0),
+    ];
+    for (here, there, expected, remarks) in cases {
+        let copy = |store, status: Option<Status>| {
+            let backup = status.map(|status| with(status, backup(store, "new", "foo", 1)));
+            shelf(store, backup.into_iter().collect())
+        };
+        let merged = merged(vec![copy("local", here), copy("s3", there)]);
+        assert_eq!(merged.groups.len(), 1);
+        let choice = merged.resolve(asked("foo", None)).unwrap();
+        assert_eq!((choice.copy.store, choice.remarks.len()), (expected, remarks), "{here:?} {there:?}");
+        for remark in choice.remarks {
+            assert!(remark.contains("x.dump is missing") && remark.contains("s3 is taken"), "{remark}");
+        }
+    }
+}
+
+#[test]
+fn latest_is_the_newest_that_any_store_has_whole() {
+    let here = vec![with(Status::Damaged, backup("local", "new", "foo", 2)), backup("local", "new", "foo", 1)];
+    let merged = merged(vec![shelf("local", here), shelf("s3", vec![backup("s3", "new", "foo", 2)])]);
+    assert_eq!(found(&merged, "latest", None), (id("foo", 2), "s3"));
+}
+
+#[test]
+fn a_failed_verify_is_told() {
+    let mut here = with(Status::Damaged, backup("local", "new", "foo", 1));
+    here.damage.clear();
+    let at = "2024-01-01T00:00:00Z".parse().unwrap();
+    let damage = vec!["a bit is wrong".to_owned()];
+    here.verification = Some(Verification { id: id("foo", 1), at, passed: false, depth: Depth::Full, damage });
+    let merged = merged(vec![shelf("local", vec![here]), shelf("s3", vec![backup("s3", "new", "foo", 1)])]);
+    let remarks = merged.resolve(asked("latest", None)).unwrap().remarks;
+    assert!(remarks.iter().any(|remark| remark.contains("a bit is wrong")), "{remarks:?}");
+}
+
+#[test]
+fn a_manifest_that_cannot_be_used_is_told_whether_there_is_a_copy_or_not() {
+    let unusable = |key: &str| Unusable { key: key.to_owned(), error: Error::new(Kind::Data, "not JSON") };
+    let mut here = shelf("local", Vec::new());
+    here.found.as_mut().unwrap().unusable =
+        [id("foo", 1), id("foo", 2)].map(|id| unusable(&Manifest::key(&id))).into_iter().collect();
+    let merged = merged(vec![here, shelf("s3", vec![backup("s3", "new", "foo", 1)])]);
+    let choice = merged.resolve(asked(&id("foo", 1), None)).unwrap();
+    assert_eq!(choice.remarks, ["not JSON; the copy in s3 is taken"]);
+    assert_eq!(refused(&merged, &id("foo", 2), None).kind(), Kind::Data);
+}
+
+#[test]
+fn a_bucket_has_others_backups() {
+    let bucket = || {
+        let mut another = backup("s3", "new", "foo", 3);
+        another.manifest.instance = "another".to_owned();
+        shelf("s3", vec![backup("s3", "new", "foo", 1), backup("s3", "old", "foo", 2), another])
+    };
+    let all = merged(vec![shelf("local", Vec::new()), bucket()]);
+    assert_eq!((all.own(None).count(), all.others(None).count()), (1, 2));
+    assert_eq!(found(&all, "latest", None).0, id("foo", 1));
+    assert_eq!(found(&all, "foo", None).0, id("foo", 1));
+    assert_eq!(found(&all, &id("foo", 2), None).0, id("foo", 2));
+    let unclear = refused(&all, "foo_20231231_020002x", None);
+    assert_eq!(unclear.kind(), Kind::Missing);
+    // A directory is of one host, whatever that was called then: its copies in the bucket are of the same.
+    let here = merged(vec![shelf("local", vec![backup("local", "old", "foo", 2)]), bucket()]);
+    assert_eq!(here.own(None).count(), 2);
+}
+
+#[test]
+fn two_hosts_may_back_up_in_the_same_second() {
+    let shelves =
+        vec![shelf("local", vec![backup("local", "new", "foo", 1)]), shelf("s3", vec![backup("s3", "old", "foo", 1)])];
+    let merged = merged(shelves);
+    assert_eq!(merged.groups.len(), 2);
+    assert_eq!(found(&merged, &id("foo", 1), None), (id("foo", 1), "local"));
+}
+
+#[test]
+fn a_new_host_is_told_what_to_type() {
+    let bucket = vec![
+        backup("s3", "old", "foo", 1),
+        backup("s3", "old", "foo", 2),
+        with(Status::Damaged, backup("s3", "old", "foo", 3)),
+        backup("s3", "older", "bar", 1),
+    ];
+    let merged = merged(vec![broken("local", Kind::Missing), shelf("s3", bucket)]);
+    let error = refused(&merged, "latest", Some("foo"));
+    let typed = format!("pgcellar restore {}", id("foo", 2));
+    assert!(error.to_string().contains(&typed) && error.to_string().contains("on host 'old'"), "{error}");
+    // The directory is not there yet, and that is not the answer.
+    let told = merged.or_unread(error);
+    assert!(told.to_string().contains(&typed), "{told}");
+}
+
+#[test]
+fn what_cannot_be_read_is_the_error_only_if_nothing_is_found() {
+    let nothing = || Error::new(Kind::Missing, "nothing");
+    let cases = [
+        (vec![shelf("local", Vec::new()), broken("s3", Kind::Unavailable)], "no s3"),
+        (vec![shelf("local", Vec::new()), broken("s3", Kind::Missing)], "no s3"),
+        (vec![broken("local", Kind::Missing), shelf("s3", Vec::new())], "nothing"),
+        (vec![broken("local", Kind::System), shelf("s3", Vec::new())], "no local"),
+        (vec![broken("local", Kind::Missing)], "no local"),
+        (vec![broken("local", Kind::Missing), broken("s3", Kind::Unavailable)], "no s3"),
+        (vec![shelf("local", Vec::new()), shelf("s3", Vec::new())], "nothing"),
+    ];
+    for (shelves, expected) in cases {
+        assert_eq!(merged(shelves).or_unread(nothing()).message(), expected);
+    }
+    let here = shelf("local", vec![backup("local", "new", "foo", 1)]);
+    let merged = merged(vec![here, broken("s3", Kind::Unavailable)]);
+    assert_eq!(found(&merged, "latest", None).1, "local");
+    assert_eq!(merged.unread.len(), 1);
+    assert_eq!(merged.or_unread(Error::new(Kind::Usage, "two")).message(), "two");
+}

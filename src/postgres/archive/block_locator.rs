@@ -1,0 +1,152 @@
+//! Where the parts of a custom-format archive lie, told while it passes.
+
+use std::io;
+
+use crate::postgres::archive::blocks::BlockSink;
+use crate::postgres::archive::parser::{Expect, Parser};
+use crate::postgres::archive::{Contents, TocEntry};
+
+/// A data block that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// The entry of the table of contents that it belongs to.
+    pub dump_id: u32,
+    /// Where it begins, in bytes from the start of the archive.
+    pub start: u64,
+    /// Whether it is what COPY gave, and not compressed: then [`Rows`](super::Rows) can share it out.
+    pub rows: bool,
+}
+
+/// What has been passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockEvent {
+    /// The header and the table of contents, which are this many bytes.
+    Front(u64),
+    /// The first bytes of a block.
+    Begins(Block),
+    /// The last byte of the block that began last. It ends before this offset.
+    Ends(u64),
+}
+
+/// Takes a custom-format archive in pieces, checks it as [`walk`](super::walk) does, and tells where its parts are.
+pub struct BlockLocator {
+    parser: Parser,
+    /// Bytes that have passed.
+    passed: u64,
+}
+
+impl Default for BlockLocator {
+    fn default() -> Self {
+        Self { parser: Parser::new(Expect::Custom), passed: 0 }
+    }
+}
+
+impl BlockLocator {
+    /// Takes the next piece. After an error nothing more may be taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`](super::Malformed) for bytes that are no archive.
+    pub fn take(
+        &mut self,
+        piece: &[u8],
+        visit: &mut dyn FnMut(&TocEntry<'_>),
+        tell: &mut dyn FnMut(BlockEvent),
+    ) -> io::Result<()> {
+        let mut front = 0;
+        if !self.parser.in_data() {
+            front = self.parser.front(piece, visit)?;
+            if self.parser.in_data() {
+                tell(BlockEvent::Front(self.passed + front as u64));
+            }
+        }
+        self.passed += piece.len() as u64;
+        self.parser.back(piece.get(front..).unwrap_or_default(), &mut Teller(tell))
+    }
+
+    /// The contents, if the stream has ended where an archive does.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`](super::Malformed) if it has not.
+    pub fn finish(self) -> io::Result<Contents> {
+        self.parser.finish()
+    }
+}
+
+struct Teller<'a>(&'a mut dyn FnMut(BlockEvent));
+
+impl BlockSink for Teller<'_> {
+    fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
+        Ok(())
+    }
+    fn large_object(&mut self, _: i64) -> io::Result<()> {
+        Ok(())
+    }
+    fn data(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn place(&mut self, mark: BlockEvent) {
+        (self.0)(mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::archive::sample;
+    use crate::postgres::archive::sample::shop;
+
+    /// What is told of an archive that comes in pieces of this size.
+    fn marks(bytes: &[u8], size: usize) -> Vec<BlockEvent> {
+        let (mut places, mut marks) = (BlockLocator::default(), Vec::new());
+        for piece in bytes.chunks(size) {
+            places.take(piece, &mut |_| (), &mut |mark| marks.push(mark)).unwrap();
+        }
+        places.finish().unwrap();
+        marks
+    }
+
+    #[test]
+    fn every_block_is_where_it_is_told() {
+        let archive = shop(15);
+        let bytes = archive.bytes();
+        let mut at = (archive.header().len() + archive.toc().len()) as u64;
+        let mut expected = vec![BlockEvent::Front(at)];
+        for block in &archive.blocks {
+            let alone = sample::SampleArchive { blocks: vec![block.clone()], ..archive.clone() };
+            let (dump_id, rows) = match block {
+                sample::SampleBlock::Table(id, _) => (*id, true),
+                sample::SampleBlock::LargeObjects(id, _) => (*id, false),
+            };
+            let dump_id = u32::try_from(dump_id).unwrap();
+            let rows =
+                rows && archive.items.iter().any(|item| item.dump_id == i64::from(dump_id) && item.copy.is_some());
+            expected.push(BlockEvent::Begins(Block { dump_id, start: at, rows }));
+            at += alone.bytes().len() as u64 - (archive.header().len() + archive.toc().len()) as u64;
+            expected.push(BlockEvent::Ends(at));
+        }
+        assert!(expected.len() > 6);
+        for size in [1, 7, bytes.len()] {
+            assert_eq!(marks(&bytes, size), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn compressed_rows_cannot_be_shared_out() {
+        let compressed = sample::SampleArchive { compression: 1, ..shop(16) };
+        let told = marks(&compressed.bytes(), 64 << 10);
+        assert!(told.iter().all(|mark| !matches!(mark, BlockEvent::Begins(Block { rows: true, .. }))));
+    }
+
+    #[test]
+    fn half_an_archive_is_none() {
+        let bytes = shop(15).bytes();
+        let mut places = BlockLocator::default();
+        places.take(&bytes[..bytes.len() / 2], &mut |_| (), &mut |_| ()).unwrap();
+        assert_eq!(places.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,95 @@
+//! A named pipe into which a server of this host writes rows. The protocol has a message for each row, which costs both
+//! sides more than the hash of it, and a client keeps a whole row in memory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+
+use crate::blocking::joined;
+use crate::error::{Error, Result};
+use crate::fingerprint::Sum;
+use crate::host::progress::Counter;
+use crate::postgres::live::queue::QueryFailure;
+use crate::postgres::live::rows::CopyRows;
+
+/// How many bytes a pipe is to hold: what everybody may have it hold (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
+const SIZE: usize = 1 << 20;
+
+/// A server writes 4 KiB at once. To be woken by each of them costs as much as to hash them, so a reader that has met so
+/// few bytes lets some more come.
+const FEW: usize = 64 << 10;
+
+/// How long it lets them come: a server takes longer to fill the pipe.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A pipe with a name, which goes with its folder.
+#[derive(Debug)]
+pub struct Pipe(PathBuf);
+
+impl Pipe {
+    /// Makes one in a private folder.
+    pub fn make(folder: &Path, number: usize) -> Result<Self> {
+        let path = folder.join(format!("rows-{number}"));
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .map_err(|error| Error::write(path.display(), &error.into()))?;
+        Ok(Pipe(path))
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Reads what comes of a statement that writes into this pipe.
+    pub async fn read(
+        &self,
+        statement: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>,
+        moved: &Counter,
+    ) -> std::result::Result<Sum, QueryFailure> {
+        let (from, ours) = self.ends().map_err(|error| QueryFailure::Other(Error::read(self.0.display(), &error)))?;
+        let moved = moved.clone();
+        let reading = tokio::task::spawn_blocking(move || Ok(read(from, &moved)));
+        let said = statement.await;
+        // A server that never opened the pipe never closes it.
+        drop(ours);
+        let read = joined(reading.await).map_err(QueryFailure::Other)?;
+        said?;
+        let rows = read.map_err(|error| QueryFailure::Other(Error::read(self.0.display(), &error)))?;
+        rows.finish().ok_or(QueryFailure::CutShort)
+    }
+
+    /// An end to read from, and one that keeps it open. To open either of them alone waits for the other one.
+    fn ends(&self) -> io::Result<(File, File)> {
+        let both = OpenOptions::new().read(true).write(true).open(&self.0)?;
+        let ends = (File::open(&self.0)?, OpenOptions::new().write(true).open(&self.0)?);
+        drop(both);
+        // Where a user has many of them, they stay small.
+        fcntl_setpipe_size(&ends.0, SIZE).ok();
+        Ok(ends)
+    }
+}
+
+fn read(mut from: File, moved: &Counter) -> io::Result<CopyRows> {
+    let (mut rows, mut buffer, mut all) = (CopyRows::default(), vec![0; SIZE / 4], 0);
+    let is_large = fcntl_getpipe_size(&from).is_ok_and(|size| size >= SIZE);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(rows),
+            Ok(length) => {
+                rows.take(buffer.get(..length).unwrap_or_default());
+                moved.add(length as u64);
+                all += length;
+                // Most tables are small, and have all come.
+                if is_large && length < FEW && all > FEW {
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

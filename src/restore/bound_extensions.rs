@@ -1,0 +1,55 @@
+//! Extensions that belong to the one database whose name the server's configuration has: they refuse any other name, and so
+//! the name that a database has while it is restored.
+
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{failed, identifier};
+use crate::postgres::snapshot::get;
+use crate::restore::database::replaced::Replaced;
+use crate::restore::server::TargetServer;
+
+/// Extensions, and the parameter that names their database. pg_cron refuses all others (`pg_cron_cmptime` in its
+/// `src/job_metadata.c`, README "Setting up pg_cron").
+const BOUND: &[(&str, &str)] = &[("pg_cron", "cron.database_name")];
+
+/// Whether the new database must have the target's name from its beginning, since one of these extensions asks for it.
+///
+/// # Errors
+/// `Config` where the server binds the extension to another database; `Usage` where the database that is to be `replaced`
+/// has the name. Both are known before anything is made.
+pub async fn needs_name(
+    server: &TargetServer,
+    extensions: &[String],
+    target: &str,
+    replaced: Option<&Replaced>,
+) -> Result<bool> {
+    let mut needed = false;
+    for (extension, parameter) in BOUND.iter().filter(|(name, _)| extensions.iter().any(|known| known == name)) {
+        let row = server.client().query_one("SELECT current_setting($1, true)", &[parameter]).await;
+        let row = row.map_err(failed("the server's configuration cannot be read"))?;
+        // Without it the extension's library is not loaded, and the extension itself says so.
+        let Some(database) = get::<Option<String>>(&row, 0)? else { continue };
+        if database != target {
+            let message = format!(
+                "the backup has the extension {extension}, which this server makes in the database '{}' alone ({parameter})",
+                database.escape_debug()
+            );
+            return Err(Error::new(Kind::Config, message).hint(format!(
+                "set {parameter} = '{target}' in postgresql.conf and restart the server, or restore with --target-database \
+                 {database}"
+            )));
+        }
+        if replaced.is_some() {
+            let (name, kept) = (identifier(target), identifier(&format!("{target}_before")));
+            let message = format!(
+                "the extension {extension} is made under the name '{target}' alone ({parameter}), which the database that is \
+                 to be replaced has"
+            );
+            return Err(Error::new(Kind::Usage, message).hint(format!(
+                "stop its clients, ALTER DATABASE {name} RENAME TO {kept}, and restore without --force (FORCE_RESTORE); the old \
+                 one is kept under that name"
+            )));
+        }
+        needed = true;
+    }
+    Ok(needed)
+}

@@ -1,0 +1,139 @@
+//! The safety net: whether the new database holds what the backup's fingerprints say, before anybody can take it for the
+//! one that was backed up.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::blocking;
+use crate::config::Connection;
+use crate::config::dump_options::without_data;
+use crate::error::{Error, Kind, Result};
+use crate::fingerprint::compare::{Comparison, NAMED, compare};
+use crate::fingerprint::{Fingerprints, Quoted};
+use crate::host::progress::Progress;
+use crate::postgres::live::{Query, observe};
+use crate::printable::printable;
+use crate::restore::archive::Archive;
+use crate::restore::fingerprints;
+use crate::restore::object_numbers::{ComparedDatabase, look_again, may_differ_in_numbers};
+use crate::restore::run::RestoreRun;
+use crate::restore::selection::Selection;
+use crate::stop::Stop;
+
+/// How many differences are listed.
+const LISTED: usize = 20;
+
+/// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
+/// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
+pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &Stop) -> Result<Option<Fingerprints>> {
+    let all = match fingerprints::read(archive, stop).await {
+        Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
+            log::warn!("{error}: what comes back is not compared with the backup's fingerprints");
+            return Ok(None);
+        }
+        read => read?,
+    };
+    let Some(mut all) = all else { return Ok(None) };
+    if let Some(part) = part.cloned() {
+        let archive = Arc::clone(archive);
+        let names = blocking::run(stop, move || Names::of(&archive, &part)).await?;
+        all.tables.retain(|table| table.relations().iter().all(|name| names.has(&names.tables, name)));
+        all.sequences.retain(|sequence| names.has(&names.sequences, &sequence.name));
+    }
+    Ok(Some(all))
+}
+
+/// Schema and name of what has data in a part.
+#[derive(Default)]
+struct Names {
+    tables: HashSet<(Vec<u8>, Vec<u8>)>,
+    sequences: HashSet<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Names {
+    fn of(archive: &Archive, part: &Selection) -> Result<Self> {
+        let mut names = Names::default();
+        archive.contents(|entry| {
+            let names = match entry.desc.bytes {
+                b"TABLE DATA" => &mut names.tables,
+                b"SEQUENCE SET" => &mut names.sequences,
+                _ => return,
+            };
+            if part.holds(entry) {
+                names.insert((entry.namespace.bytes.to_vec(), entry.tag.bytes.to_vec()));
+            }
+        })?;
+        Ok(names)
+    }
+
+    fn has(&self, names: &HashSet<(Vec<u8>, Vec<u8>)>, name: &Quoted) -> bool {
+        let parts = name.parts();
+        <[Vec<u8>; 2]>::try_from(parts).is_ok_and(|[schema, name]| names.contains(&(schema, name)))
+    }
+}
+
+/// Compares the new database with what it must hold.
+///
+/// # Errors
+/// `Data` if anything differs.
+pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database: &str) -> Result<()> {
+    let Some(expected) = &run.expected else {
+        log::info!("{}: there are no fingerprints to compare its rows with", printable(&run.archive.name));
+        return Ok(());
+    };
+    let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
+    let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
+    let moved = progress.counter();
+    let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
+    let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
+    let ask = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
+    let held = match run.stop.or(observe(&ask, expected)).await {
+        // Whoever gives tables to other roles need not be one who reads them.
+        Err(error) if error.kind() == Kind::NotPermitted && !run.stop.requested() => {
+            log::warn!("the new database was not compared with the backup's fingerprints: {error}");
+            return Ok(());
+        }
+        held => held?,
+    };
+    drop(progress);
+    let (mut held, place) = (held, ComparedDatabase { connection, database, loaded: true });
+    look_again(&run.archive, expected, &mut held.tables, may_differ_in_numbers, (place, run.stop)).await?;
+    let comparison = compare(expected, &held);
+    for table in &comparison.named {
+        log::info!("table {}: {NAMED}", printable(table));
+    }
+    for part in &comparison.not_compared {
+        log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
+    }
+    conclude(&comparison, &run.archive.name)
+}
+
+fn conclude(comparison: &Comparison, name: &str) -> Result<()> {
+    if comparison.is_equal() {
+        match comparison.counted_only {
+            false => log::info!("{comparison} compared with the backup's fingerprints: equal"),
+            true => log::info!("{comparison} counted (--quick): as many as the backup's fingerprints say"),
+        }
+        return Ok(());
+    }
+    let all = &comparison.differences;
+    let named: Vec<String> = all.iter().take(LISTED).map(|difference| printable(&difference.to_string())).collect();
+    let more = match all.len() - named.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let message =
+        format!("the new database does not hold what the backup's fingerprints say: {}{more}", named.join("; "));
+    Err(Error::new(Kind::Data, message).hint(differing(name)))
+}
+
+/// What to do about a backup whose bytes were right when they were loaded, and that came back as something else.
+fn differing(name: &str) -> String {
+    let name = printable(name);
+    format!(
+        "keep the backup; pgcellar verify {name} tells whether its bytes are damaged. If they are not, something on the server \
+         has changed what was loaded, such as an extension, an event trigger or another version: pgcellar restore {name} \
+         --keep-going --target-database NAME keeps what comes back, so that it can be compared; report what nothing of yours \
+         explains"
+    )
+}

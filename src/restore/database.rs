@@ -1,0 +1,357 @@
+//! The database that a restore makes: under a name of its own until it is whole, so that nobody can take it for the one
+//! that was backed up. Whatever goes wrong before that, it is dropped again.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::catalogue::manifest::DatabaseProperties;
+use crate::catalogue::product::{RESTORING, beside};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::client::{failed, identifier, reason};
+use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
+use crate::postgres::snapshot::{get, text};
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
+use crate::restore::server;
+use crate::restore::server::{TargetServer, exists, session};
+
+pub mod empty;
+pub mod leftover;
+pub mod replaced;
+mod swap;
+
+/// The limit of connections that a database is made with, which no server reaches. `CREATE DATABASE` of a restore
+/// alone sets it, so a database has it whose restore was killed before it could mark it in another way.
+pub const BORN: i32 = server::LOCK;
+
+/// How long dropping may take: a task that is told to stop has ten seconds.
+const DROP_LIMIT: Duration = Duration::from_secs(7);
+
+/// How long a server that has gone away may take to come back before dropping is given up, and how often it is asked: a
+/// crash of one of its processes restarts it.
+const RECOVERY: Duration = Duration::from_secs(4);
+const ASKED_EVERY: Duration = Duration::from_millis(200);
+
+/// How a database gets its properties.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// What of them is left out.
+    pub left_out: LeftOut,
+    /// Errors skipped because of `--keep-going`: a property that cannot be set is one of them.
+    pub faults: Option<SkippedErrors>,
+    /// Whether it has the target's name from its beginning.
+    pub in_place: bool,
+}
+
+/// A database in the making.
+#[derive(Debug)]
+pub struct NewDatabase {
+    name: String,
+    oid: u32,
+    target: String,
+    manner: CreateOptions,
+}
+
+impl NewDatabase {
+    /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
+    /// tablespace is replaced by the server's default, with a warning.
+    pub async fn create(
+        server: &mut TargetServer,
+        target: &str,
+        properties: &DatabaseProperties,
+        manner: CreateOptions,
+    ) -> Result<Self> {
+        leftover::clear(server, target).await?;
+        let tablespace = tablespace(server, properties).await?;
+        let name = match manner.in_place {
+            true => target.to_owned(),
+            false => free_name(server, target).await?,
+        };
+        let sql = create_database(&name, properties, server.major, tablespace)?;
+        let sql = format!("{sql} CONNECTION LIMIT {BORN}");
+        let row = match server.client().batch_execute(&sql).await {
+            Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
+            Err(error) => Err(error),
+        };
+        let row = row.map_err(|error| cannot_create(target, &error))?;
+        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
+        leftover::mark(server, &database).await;
+        database.close(server).await;
+        match database.prepare(server, properties).await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                drop(server.client().batch_execute("ROLLBACK").await);
+                Err(database.discard(server, error).await)
+            }
+        }
+    }
+
+    /// Keeps clients out of a database that has its name before it is whole, as far as our role can: the limit does not hold
+    /// for superusers.
+    async fn close(&self, server: &TargetServer) {
+        if self.manner.in_place && server.is_superuser() {
+            let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = 0", identifier(&self.name));
+            if let Err(error) = server.client().batch_execute(&sql).await {
+                log::warn!(
+                    "clients can connect to '{}' while it is loaded: {}",
+                    self.name.escape_debug(),
+                    reason(&error)
+                );
+            }
+        }
+    }
+
+    /// Its name until it is whole.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size on the server's disk, in bytes.
+    pub async fn bytes(&self, server: &TargetServer) -> Result<u64> {
+        let query = "SELECT pg_database_size($1::oid)";
+        let row = server
+            .client()
+            .query_one(query, &[&self.oid])
+            .await
+            .map_err(failed("the database's size cannot be read"))?;
+        Ok(u64::try_from(get::<i64>(&row, 0)?).unwrap_or_default())
+    }
+
+    /// How many deadlocks the server has ended in it.
+    pub async fn deadlocks(&self, server: &TargetServer) -> Result<i64> {
+        let query = "SELECT coalesce((SELECT deadlocks FROM pg_stat_database WHERE datid = $1::oid), 0)";
+        let row =
+            server.client().query_one(query, &[&self.oid]).await.map_err(failed("deadlocks cannot be counted"))?;
+        get(&row, 0)
+    }
+
+    /// Sets the parameters, which decide what the load computes. Sets the other properties too, and takes them back: what
+    /// the server refuses shows before hours of loading.
+    async fn prepare(&self, server: &TargetServer, properties: &DatabaseProperties) -> Result<()> {
+        let client = server.client();
+        begin(client).await?;
+        self.apply(client, &parameters(&self.name, properties)).await?;
+        client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
+        // Where errors are skipped, nothing that is refused keeps the load from starting.
+        if self.manner.faults.is_none() {
+            self.apply(client, &statements(&self.name, properties, self.manner.left_out)?).await?;
+        }
+        let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
+        end.map_err(failed("the parameters of the database cannot be set"))
+    }
+
+    /// Gives the whole database its name and its properties, in one transaction. If that fails, it is dropped.
+    pub async fn publish(self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
+        match self.rename(server, properties).await {
+            Ok(()) => Ok(()),
+            Err(error) => match self.was_published(server).await {
+                true => Ok(()),
+                false => Err(self.discard(server, error).await),
+            },
+        }
+    }
+
+    /// Ends a transaction that failed. It may have been committed, and only the answer was lost.
+    async fn was_published(&self, server: &mut TargetServer) -> bool {
+        drop(server.client().batch_execute("ROLLBACK").await);
+        let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
+        has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
+    }
+
+    /// What is set on the whole database, under the name that it has then. Its comment and its limit are our marks until
+    /// then.
+    fn properties(&self, name: &str, properties: &DatabaseProperties) -> Result<Vec<PropertyStatement>> {
+        let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
+        let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
+        let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
+        all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
+        all.extend(statements(name, properties, self.manner.left_out)?);
+        Ok(all)
+    }
+
+    async fn rename(&self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
+        server.revive().await?;
+        let client = server.client();
+        let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datid = $1::oid AND backend_type = 'client backend'";
+        // Nobody has any business in it. Who cannot be ended, the renaming complains of.
+        drop(client.query(query, &[&self.oid]).await);
+        begin(client).await?;
+        if !self.manner.in_place {
+            let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
+            client.batch_execute(&sql).await.map_err(|error| match error.code() {
+                Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
+                _ => failed("the new database cannot be given its name")(error),
+            })?;
+        }
+        self.apply(client, &self.properties(&self.target, properties)?).await?;
+        client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
+    }
+
+    /// Runs the statements in the transaction that is open. A parameter or a role that this server does not know is left
+    /// out, with a warning; so is whatever else is refused, where errors are skipped.
+    async fn apply(&self, client: &Client, all: &[PropertyStatement]) -> Result<()> {
+        for statement in all {
+            let what = format!("{} of the database cannot be set", statement.what);
+            let faults = self.manner.faults.as_ref();
+            let sql = match statement.parameter || faults.is_some() {
+                true => format!("SAVEPOINT property; {}; RELEASE property", statement.sql),
+                false => statement.sql.clone(),
+            };
+            let Err(error) = client.batch_execute(&sql).await else { continue };
+            let unknown = statement.parameter && error.code() == Some(&SqlState::UNDEFINED_OBJECT);
+            if !unknown && (faults.is_none() || error.as_db_error().is_none()) {
+                return Err(cannot_set(&what, error));
+            }
+            client.batch_execute("ROLLBACK TO property").await.map_err(failed(&what))?;
+            match faults {
+                Some(faults) if !unknown => faults.add(format!("{what}: {}", reason(&error))),
+                _ => log::warn!("{} of the database is left out: {}", statement.what, reason(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
+    pub async fn discard(self, server: &mut TargetServer, error: Error) -> Error {
+        let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_patiently(server)).await;
+        let why = match dropped {
+            Ok(Ok(())) => return error,
+            Ok(Err(failure)) => failure.message().to_owned(),
+            Err(_) => "the server takes too long".to_owned(),
+        };
+        let message = format!(
+            "{}; the unfinished database '{}' is left, because it could not be dropped: {why}",
+            error.message(),
+            self.name
+        );
+        Error::new(error.kind(), message)
+            .hint(format!("drop it: DROP DATABASE {} WITH (FORCE)", identifier(&self.name)))
+    }
+
+    /// Drops it, if need be when the server is back.
+    async fn drop_patiently(&self, server: &mut TargetServer) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.drop_it(server).await {
+                Err(error) if error.kind() == Kind::Unavailable && begun.elapsed() < RECOVERY => {
+                    tokio::time::sleep(ASKED_EVERY).await;
+                }
+                dropped => return dropped,
+            }
+        }
+    }
+
+    async fn drop_it(&self, server: &mut TargetServer) -> Result<()> {
+        // Only what we made: somebody else may have dropped it, and made another one of that name.
+        if self.name_now(server).await?.as_ref() != Some(&self.name) {
+            return Ok(());
+        }
+        let what = "the unfinished database cannot be dropped";
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", identifier(&self.name));
+        match server.client().batch_execute(&sql).await {
+            // Not even FORCE drops a database that has a subscription.
+            Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
+                self.drop_subscriptions(server).await?;
+                server.client().batch_execute(&sql).await.map_err(failed(what))
+            }
+            dropped => dropped.map_err(failed(what)),
+        }
+    }
+
+    /// The name that our database has now, if it is still there.
+    async fn name_now(&self, server: &mut TargetServer) -> Result<Option<String>> {
+        server.revive().await?;
+        server.name_of(self.oid).await
+    }
+
+    /// Drops the subscriptions that the archive brought. They were never connected, and their slots on other servers
+    /// belong to the database that was backed up.
+    async fn drop_subscriptions(&self, server: &TargetServer) -> Result<()> {
+        let what = "the subscriptions of the unfinished database cannot be dropped";
+        let client = session(server.connection(), &self.name).await?;
+        let query = "SELECT subname::text FROM pg_subscription WHERE subdbid = $1";
+        for row in client.query(query, &[&self.oid]).await.map_err(failed(what))? {
+            let name = identifier(&text(&row, 0)?);
+            let sql = [
+                format!("ALTER SUBSCRIPTION {name} DISABLE"),
+                format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"),
+                format!("DROP SUBSCRIPTION {name}"),
+            ];
+            for statement in sql {
+                client.batch_execute(&statement).await.map_err(failed(what))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn begin(client: &Client) -> Result<()> {
+    client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
+}
+
+/// How messages about a security label begin; without its provider it is refused as an invalid value.
+const LABEL: &str = "a security label";
+
+fn cannot_set(what: &str, error: tokio_postgres::Error) -> Error {
+    let label = what.starts_with(LABEL) && error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE);
+    match failed(what)(error) {
+        error if label => error.hint("load the provider on the server: shared_preload_libraries"),
+        error if error.kind() == Kind::NotPermitted => error.hint(server::REFUSED),
+        error => error,
+    }
+}
+
+fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
+    let why = reason(error);
+    let message = format!("a database for '{}' cannot be made: {why}", target.escape_debug());
+    match error.code() {
+        Some(code) if *code == SqlState::DUPLICATE_DATABASE => {
+            Error::new(Kind::TryAgain, message).hint("another restore was begun in the same second")
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            Error::new(Kind::NotPermitted, message).hint("name another role with --username")
+        }
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            Error::new(Kind::NotPermitted, message).hint("a standby takes no restore: connect to its primary")
+        }
+        Some(code) if *code == SqlState::DISK_FULL => {
+            Error::new(Kind::CannotWrite, message).hint("free space on the server")
+        }
+        // A locale or a collation that the server's host lacks (`createdb` in `src/backend/commands/dbcommands.c`).
+        Some(code) if [SqlState::WRONG_OBJECT_TYPE, SqlState::INVALID_PARAMETER_VALUE].contains(code) => {
+            Error::new(Kind::Missing, message).hint("install the locale on the server's host, and restart the server")
+        }
+        _ => Error::new(Kind::Unavailable, message),
+    }
+}
+
+/// The tablespace to make the database in; none is the server's default.
+async fn tablespace<'a>(server: &TargetServer, properties: &'a DatabaseProperties) -> Result<Option<&'a str>> {
+    let wanted = properties.tablespace.as_str();
+    if wanted == "pg_default" {
+        return Ok(None);
+    }
+    match server.lacks_tablespaces(&[wanted.to_owned()]).await?.is_empty() {
+        true => Ok(Some(wanted)),
+        false => {
+            log::warn!("the server has no tablespace '{wanted}': the database is made in the server's default one");
+            Ok(None)
+        }
+    }
+}
+
+/// The name of this second; if a killed run began in it too, that of a later one.
+async fn free_name(server: &TargetServer, target: &str) -> Result<String> {
+    loop {
+        let name = beside(target, RESTORING, Timestamp::now(), server.name_bytes());
+        let query = "SELECT FROM pg_database WHERE datname = $1";
+        let taken = server.client().query_opt(query, &[&name]).await;
+        if taken.map_err(failed("the databases cannot be listed"))?.is_none() {
+            return Ok(name);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,241 @@
+//! How the new database is filled: the archive is loaded, and what came of it is compared with the backup before anything
+//! else runs in the database.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use crate::blocking;
+use crate::error::{Error, Kind, Result};
+use crate::host::progress::Progress;
+use crate::pipeline::Digests;
+use crate::postgres::child::Messages;
+use crate::restore::database::NewDatabase;
+use crate::restore::deferred::Deferred;
+use crate::restore::pg_restore::load::{Load, LoadFailure};
+use crate::restore::pg_restore::passes::Passes;
+use crate::restore::pg_restore::refused_owners::RefusedOwners;
+use crate::restore::refresh::{cannot_refresh, refresh_all};
+use crate::restore::run::{LoadInput, RestoreRun};
+use crate::restore::selection::Selection;
+use crate::restore::server::{TargetServer, session_in_loaded};
+use crate::restore::use_list::UseList;
+use crate::restore::{archive, compare, options, parallel, public_schema, requirements};
+
+/// How many of a program's warnings are shown.
+const SHOWN: usize = 20;
+
+/// How long a session that the rest of the work needs is tried for, once the data are loaded and compared.
+const SESSION: Duration = Duration::from_secs(60);
+
+/// How often it is tried.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes, if the server
+/// tells it.
+///
+/// Once the data are found to be those of the backup, only what makes them incomplete is an error: a database without
+/// statistics is slow and whole.
+pub async fn fill(
+    run: &RestoreRun<'_>,
+    server: &TargetServer,
+    database: &NewDatabase,
+    input: LoadInput,
+) -> Result<Option<u64>> {
+    let (connection, name) = (&run.sessions.connection, database.name());
+    let deferred =
+        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
+    let part = deferred.rest.as_ref().or(run.part.as_ref());
+    let list = public_schema::list(&run.archive, part, run.args.left_out(), (connection, name)).await?;
+    let owners = RefusedOwners::default();
+    let load = Load {
+        programs: &run.programs,
+        connection,
+        server: server.major,
+        database: name,
+        format: run.archive.format,
+        no_tablespaces: run.no_tablespaces,
+        left_out: run.args.left_out(),
+        superuser: server.is_superuser(),
+        owners: &owners,
+        list: list.as_ref().map(UseList::path),
+        going_on: run.faults.as_ref(),
+        stop: run.stop,
+    };
+    let mut last = Vec::new();
+    warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
+    run.stop.or(give_to_owners(run, &owners, name)).await?;
+    let scope = (part, run.part.is_none());
+    let looked = run.stop.or(requirements::all_there(&run.archive, scope, connection, name)).await;
+    options::go_on(run, looked)?;
+    options::go_on(run, compare::with_backup(run, connection, name).await)?;
+    run.stop.or(refresh_views(run, &deferred, name)).await?;
+    or_not_analyzed(run, run.stop.or(requirements::analyze(connection, name, run.jobs)).await)?;
+    run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
+    match run.stop.or(database.bytes(server)).await {
+        Err(error) if !run.stop.requested() => {
+            log::debug!("{error}");
+            Ok(None)
+        }
+        bytes => bytes.map(Some),
+    }
+}
+
+/// Whatever keeps the statistics from being gathered is a warning.
+fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
+    match analyzed {
+        Err(error) if !run.stop.requested() => {
+            let target = run.target.escape_debug();
+            log::warn!(
+                "'{target}' is restored whole, and not analyzed: {error}: run ANALYZE in it, it is slow without"
+            );
+            Ok(())
+        }
+        analyzed => analyzed,
+    }
+}
+
+/// A session in the loaded database. What keeps it from beginning may pass: connections that are all taken, a server that
+/// restarts.
+async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Client> {
+    let begun = Instant::now();
+    loop {
+        match session_in_loaded(&run.sessions.connection, database).await {
+            Err(error) if begun.elapsed() < SESSION => {
+                log::warn!("{error}: trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            session => return session,
+        }
+    }
+}
+
+/// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
+async fn load_input(
+    run: &RestoreRun<'_>,
+    load: &Load<'_>,
+    part: Option<&Selection>,
+    (input, last): (LoadInput, &mut Vec<String>),
+) -> Result<Messages> {
+    match input {
+        LoadInput::Stream => stream(run, load, None).await,
+        LoadInput::Statements => stream(run, load, Some(last)).await,
+        LoadInput::Unpacking(unpacking) => parallel::load(run, load, part, unpacking).await,
+        LoadInput::Files(files) if run.jobs > NonZeroUsize::MIN => {
+            let turns = Passes::plan(&run.archive, part, false).await?;
+            let mut all = load.before_data(files.path()).await?;
+            all.append(turns.load(&run.archive, load, files.path(), run.jobs).await?);
+            Ok(all)
+        }
+        LoadInput::Files(files) => load.file(files.path()).await,
+    }
+}
+
+/// Gives objects to owners who could not have them before all rights were granted.
+async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let client = session_in_loaded(&run.sessions.connection, database).await?;
+    owners.run(&client, run.faults.as_ref()).await
+}
+
+/// The number of errors that pg_restore went on after is left out: without --keep-going it is that of the known one.
+fn warn_of(messages: &Messages) {
+    let warnings = messages.warnings();
+    for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
+        log::warn!("{warning}");
+    }
+}
+
+async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<String>>) -> Result<Messages> {
+    let archive = &run.archive;
+    let file = archive.file()?.clone();
+    let progress = Progress::begin(&run.target, Some(file.stored_bytes));
+    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
+    let source = blocking::run(&run.stop, move || ours.open(&theirs, &moved)).await?;
+    let whole = |digests: &Digests| archive::whole(&file, digests);
+    let loaded = match last {
+        Some(last) => load.statements(source, whole, last).await,
+        None => load.stream(source, whole).await,
+    };
+    match loaded {
+        Ok(messages) => Ok(messages),
+        Err(LoadFailure::Stream(error)) => Err(archive.unreadable(&file.key, &error)),
+        Err(LoadFailure::Other(error)) => Err(error),
+    }
+}
+
+/// Refreshes the materialized views. What that does to tables and sequences is none of the backup.
+async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str) -> Result<()> {
+    if deferred.refreshes.is_empty() {
+        return Ok(());
+    }
+    let client = session_in_compared(run, database).await?;
+    deferred.prepare(&client).await?;
+    let outcome = refresh_all(&client, &deferred.refreshes).await?;
+    for (view, tables) in &outcome.with_tables {
+        log::warn!(
+            "materialized view {view} writes rows into {tables} tables when it is refreshed: they are in the new database"
+        );
+    }
+    for (view, error) in &outcome.failed {
+        skip(run, cannot_refresh(view, error))?;
+    }
+    if outcome.refreshed > 0 {
+        say_how_computed(run, outcome.refreshed);
+    }
+    Ok(())
+}
+
+/// What is in materialized views is in no dump: it is as it was where the rows are, and the parameters that it was computed
+/// with. A hash of what was in them at the time of the backup would not do: it is as old as their last refresh.
+fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
+    let views = if views == 1 { "1 materialized view".to_owned() } else { format!("{views} materialized views") };
+    let unlike = &run.sessions.unlike;
+    if !unlike.is_empty() {
+        let named: Vec<String> = unlike.iter().map(|(name, value)| format!("{name} = '{value}'")).collect();
+        log::warn!(
+            "{views}: not compared: computed without {}, which this server does not take and the backup's had",
+            named.join(", ").escape_debug()
+        );
+    } else if run.archive.properties.session_parameters.is_empty() {
+        log::warn!(
+            "{views}: not compared: it is not known with which TimeZone and other parameters they were computed where the \
+             backup was made; refresh them again if this server's are others"
+        );
+    } else {
+        log::info!("{views} computed from these rows, with the parameters of the database that was backed up");
+    }
+}
+
+/// An error of a statement is one more where errors are skipped, as long as the server answers.
+fn skip(run: &RestoreRun<'_>, error: Error) -> Result<()> {
+    match &run.faults {
+        Some(faults) if error.kind() != Kind::Unavailable => {
+            faults.add(error.message().to_owned());
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+/// Makes the event triggers, by the last session in the new database.
+async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
+    if deferred.event_triggers.is_empty() && last.is_empty() {
+        return Ok(());
+    }
+    let client = session_in_compared(run, database).await?;
+    deferred.prepare(&client).await?;
+    let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
+    let made_all = errors.is_empty();
+    for error in errors {
+        skip(run, error)?;
+    }
+    if made_all {
+        options::go_on(run, requirements::must_be_none(&missing))?;
+    }
+    Ok(())
+}

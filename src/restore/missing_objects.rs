@@ -1,0 +1,289 @@
+//! A look at a database after its load: whether every object that the archive's table of contents names is there.
+//!
+//! Names are compared as pg_dump writes them into the table of contents (`src/bin/pg_dump/pg_dump.c`, the `tag` of each
+//! `ArchiveEntry`), by queries that build the same names from the catalogues.
+
+use tokio_postgres::{Client, Row};
+
+use crate::error::Result;
+use crate::postgres::archive::TocEntry;
+use crate::postgres::client::failed;
+use crate::postgres::names::in_bytes;
+use crate::postgres::snapshot::{get, text};
+
+/// How many objects of a kind are asked for at once.
+const BATCH: usize = 2000;
+
+/// Relations of these kinds.
+macro_rules! relation {
+    ($kinds:literal) => {
+        concat!(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.",
+            $kinds
+        )
+    };
+}
+
+/// Parts of a relation, called `RELATION PART`.
+macro_rules! part {
+    ($catalogue:literal, $relation:literal, $name:literal) => {
+        concat!(
+            "SELECT n.nspname::text, c.relname || ' ' || p.",
+            $name,
+            " FROM ",
+            $catalogue,
+            " p JOIN pg_class c ON c.oid = p.",
+            $relation,
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        )
+    };
+}
+
+/// Objects that lie in a schema.
+macro_rules! in_schema {
+    ($catalogue:literal, $schema:literal, $name:literal) => {
+        concat!(
+            "SELECT n.nspname::text, p.",
+            $name,
+            "::text FROM ",
+            $catalogue,
+            " p JOIN pg_namespace n ON n.oid = p.",
+            $schema
+        )
+    };
+}
+
+/// Objects that lie in none.
+macro_rules! global {
+    ($catalogue:literal, $name:literal) => {
+        concat!("SELECT '', ", $name, "::text FROM ", $catalogue)
+    };
+}
+
+/// Functions by name and types of their arguments (`format_function_signature`).
+macro_rules! function {
+    ($kinds:literal) => {
+        concat!(
+            "SELECT n.nspname::text, p.proname || '(' || coalesce(nullif((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY i) \
+             FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY a(t, i)), ''), CASE p.prokind WHEN 'a' THEN '*' ELSE '' END) || ')' \
+             FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind IN (", $kinds, ")"
+        )
+    };
+}
+
+/// Descriptions of entries that are looked up, and the query for the schema and name of all such objects.
+const KINDS: &[(&str, &str)] = &[
+    ("SCHEMA", global!("pg_namespace", "nspname")),
+    ("EXTENSION", global!("pg_extension", "extname")),
+    ("TABLE", relation!("relkind IN ('r', 'p')")),
+    ("FOREIGN TABLE", relation!("relkind = 'f'")),
+    ("VIEW", relation!("relkind = 'v'")),
+    ("MATERIALIZED VIEW", relation!("relkind = 'm'")),
+    ("MATERIALIZED VIEW DATA", relation!("relispopulated")),
+    ("SEQUENCE", relation!("relkind = 'S'")),
+    ("INDEX", relation!("relkind IN ('i', 'I')")),
+    ("TABLE ATTACH", relation!("relispartition")),
+    ("INDEX ATTACH", relation!("relispartition")),
+    ("ROW SECURITY", relation!("relrowsecurity")),
+    ("CONSTRAINT", part!("pg_constraint", "conrelid", "conname")),
+    ("FK CONSTRAINT", part!("pg_constraint", "conrelid", "conname")),
+    (
+        "CHECK CONSTRAINT",
+        concat!(
+            part!("pg_constraint", "conrelid", "conname"),
+            " UNION ALL SELECT n.nspname::text, t.typname || ' ' || p.conname FROM pg_constraint p \
+             JOIN pg_type t ON t.oid = p.contypid JOIN pg_namespace n ON n.oid = t.typnamespace"
+        ),
+    ),
+    ("TRIGGER", part!("pg_trigger", "tgrelid", "tgname")),
+    ("RULE", part!("pg_rewrite", "ev_class", "rulename")),
+    ("POLICY", part!("pg_policy", "polrelid", "polname")),
+    (
+        "DEFAULT",
+        "SELECT n.nspname::text, c.relname || ' ' || p.attname FROM pg_attribute p JOIN pg_class c ON c.oid = p.attrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.atthasdef",
+    ),
+    ("FUNCTION", function!("'f', 'w'")),
+    ("PROCEDURE", function!("'p'")),
+    ("AGGREGATE", function!("'a'")),
+    ("TYPE", in_schema!("pg_type", "typnamespace", "typname")),
+    ("SHELL TYPE", in_schema!("pg_type", "typnamespace", "typname")),
+    ("DOMAIN", in_schema!("pg_type", "typnamespace", "typname")),
+    ("COLLATION", in_schema!("pg_collation", "collnamespace", "collname")),
+    ("CONVERSION", in_schema!("pg_conversion", "connamespace", "conname")),
+    ("OPERATOR", in_schema!("pg_operator", "oprnamespace", "oprname")),
+    ("STATISTICS", in_schema!("pg_statistic_ext", "stxnamespace", "stxname")),
+    ("TEXT SEARCH PARSER", in_schema!("pg_ts_parser", "prsnamespace", "prsname")),
+    ("TEXT SEARCH TEMPLATE", in_schema!("pg_ts_template", "tmplnamespace", "tmplname")),
+    ("TEXT SEARCH DICTIONARY", in_schema!("pg_ts_dict", "dictnamespace", "dictname")),
+    ("TEXT SEARCH CONFIGURATION", in_schema!("pg_ts_config", "cfgnamespace", "cfgname")),
+    ("PROCEDURAL LANGUAGE", global!("pg_language", "lanname")),
+    ("ACCESS METHOD", global!("pg_am", "amname")),
+    ("EVENT TRIGGER", global!("pg_event_trigger", "evtname")),
+    ("FOREIGN DATA WRAPPER", global!("pg_foreign_data_wrapper", "fdwname")),
+    ("SERVER", global!("pg_foreign_server", "srvname")),
+    ("PUBLICATION", global!("pg_publication", "pubname")),
+    (
+        "SUBSCRIPTION",
+        "SELECT '', s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = current_database()",
+    ),
+];
+
+/// Objects of one kind that are looked for.
+#[derive(Debug)]
+pub struct ExpectedObjects {
+    /// Index in [`KINDS`].
+    kind: usize,
+    dump_ids: Vec<u32>,
+    schemas: Vec<Vec<u8>>,
+    tags: Vec<Vec<u8>>,
+}
+
+/// An entry whose object the database does not have.
+#[derive(Debug)]
+pub struct Missing {
+    /// The entry.
+    pub dump_id: u32,
+    /// What it is and what it is called, for messages.
+    pub name: String,
+}
+
+/// Whether objects of this description can be looked up.
+pub fn is_looked_up(desc: &[u8]) -> bool {
+    KINDS.iter().any(|(known, _)| known.as_bytes() == desc)
+}
+
+/// Gathers the entries of a table of contents into batches; what it holds does not grow with the archive.
+#[derive(Debug, Default)]
+pub struct Gatherer {
+    batches: Vec<ExpectedObjects>,
+}
+
+impl Gatherer {
+    /// Takes an entry, and gives a batch when one is full.
+    pub fn add(&mut self, entry: &TocEntry<'_>) -> Option<ExpectedObjects> {
+        let kind = KINDS.iter().position(|(desc, _)| desc.as_bytes() == entry.desc.bytes)?;
+        if entry.tag.truncated {
+            return None;
+        }
+        let at = match self.batches.iter().position(|batch| batch.kind == kind) {
+            Some(at) => at,
+            None => {
+                self.batches.push(ExpectedObjects {
+                    kind,
+                    dump_ids: Vec::new(),
+                    schemas: Vec::new(),
+                    tags: Vec::new(),
+                });
+                self.batches.len() - 1
+            }
+        };
+        let batch = self.batches.get_mut(at)?;
+        batch.dump_ids.push(entry.dump_id);
+        batch.schemas.push(entry.namespace.bytes.to_vec());
+        batch.tags.push(entry.tag.bytes.to_vec());
+        (batch.tags.len() >= BATCH).then(|| self.batches.swap_remove(at))
+    }
+
+    /// The batches that are not full.
+    pub fn rest(self) -> Vec<ExpectedObjects> {
+        self.batches
+    }
+}
+
+impl ExpectedObjects {
+    /// Names those that the database does not have. `encoding` is that of the names. The session's search path is empty.
+    pub async fn missing(&self, client: &Client, encoding: &str) -> Result<Vec<Missing>> {
+        let Some((desc, all)) = KINDS.get(self.kind) else { return Ok(Vec::new()) };
+        let query = format!(
+            "SELECT w.i FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS w(schema, tag, i) \
+             WHERE NOT EXISTS (SELECT FROM ({all}) AS o(schema, tag) \
+             WHERE o.schema = convert_from(w.schema, $3::text) AND o.tag = convert_from(w.tag, $3::text)) ORDER BY 1"
+        );
+        let rows = client
+            .query(&query, &[&self.schemas, &self.tags, &encoding])
+            .await
+            .map_err(failed("the objects of the new database cannot be listed"))?;
+        let mut missing = Vec::new();
+        for row in rows {
+            let at = usize::try_from(get::<i64>(&row, 0)?).unwrap_or_default().saturating_sub(1);
+            if let (Some(schema), Some(tag), Some(dump_id)) =
+                (self.schemas.get(at), self.tags.get(at), self.dump_ids.get(at))
+            {
+                let (schema, tag) = (String::from_utf8_lossy(schema), String::from_utf8_lossy(tag));
+                let dot = if schema.is_empty() { "" } else { "." };
+                let name = format!("{} {schema}{dot}{tag}", desc.to_lowercase());
+                missing.push(Missing { dump_id: *dump_id, name });
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// Large objects of the database.
+pub async fn large_objects(client: &Client) -> Result<u64> {
+    number(client, "SELECT count(*) FROM pg_largeobject_metadata", "the large objects cannot be counted").await
+}
+
+/// Tables of the database that initdb did not make.
+pub async fn tables(client: &Client) -> Result<u64> {
+    // FirstNormalObjectId (`src/include/access/transam.h`).
+    let query = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'f') AND oid >= 16384";
+    number(client, query, "the tables cannot be counted").await
+}
+
+/// Those of these extensions that the database does not have.
+pub async fn missing_extensions(client: &Client, extensions: &[&str]) -> Result<Vec<String>> {
+    let query =
+        "SELECT e FROM unnest($1::text[]) e WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = e) ORDER BY 1";
+    let rows = client.query(query, &[&extensions]).await.map_err(failed("the extensions cannot be listed"))?;
+    rows.iter().map(|row| get::<String>(row, 0).map(|name| format!("extension {name}"))).collect()
+}
+
+/// A table of which the planner wants statistics.
+#[derive(Debug)]
+pub struct Analyzable {
+    /// OID.
+    pub oid: u32,
+    /// Quoted name for people.
+    pub shown: String,
+    /// Whether that is its name, as it can be sent.
+    pub is_text: bool,
+}
+
+impl Analyzable {
+    /// The statement that gathers them. A name that is no text is known to the server alone, which then builds the
+    /// statement itself.
+    pub fn statement(&self) -> String {
+        match self.is_text {
+            true => format!("ANALYZE {}", self.shown),
+            false => format!(
+                "DO $do$BEGIN EXECUTE (SELECT pg_catalog.format('ANALYZE %I.%I', n.nspname, c.relname) \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.oid = {}); END$do$",
+                self.oid
+            ),
+        }
+    }
+}
+
+/// Tables and materialized views with OIDs above `last`, the lowest first, some hundreds at once.
+pub async fn analyzable(client: &Client, last: u32) -> Result<Vec<Analyzable>> {
+    let query = format!(
+        "SELECT c.oid, {} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND c.oid > $1 ORDER BY c.oid LIMIT 500",
+        in_bytes("format('%I.%I', n.nspname, c.relname)")
+    );
+    let rows = client.query(&query, &[&last]).await.map_err(failed("the tables cannot be listed"))?;
+    let table = |row: &Row| {
+        let is_text = std::str::from_utf8(get(row, 1)?).is_ok();
+        Ok(Analyzable { oid: get(row, 0)?, shown: text(row, 1)?, is_text })
+    };
+    rows.iter().map(table).collect()
+}
+
+async fn number(client: &Client, query: &str, what: &str) -> Result<u64> {
+    let row = client.query_one(query, &[]).await.map_err(failed(what))?;
+    Ok(u64::try_from(get::<i64>(&row, 0)?).unwrap_or_default())
+}

@@ -1,0 +1,131 @@
+//! A custom archive restored by several jobs at once, while it is unpacked.
+//!
+//! pg_restore's own jobs need the whole archive before they begin, load each table by one of them, and begin with the
+//! table that pg_dump numbered first. So a call of pg_restore makes what comes before the data; then each job feeds
+//! calls of pg_restore with what is there of the tables' rows; then calls with jobs make all else, in turns.
+//!
+//! Several jobs load a large table, in pieces of some hundred kilobytes each: its rows come to lie in nearly the order
+//! that they had, and no longer in exactly that.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+
+use crate::blocking;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::child::Messages;
+use crate::restore::pg_restore::load::{Load, LoadFailure};
+use crate::restore::pg_restore::passes::Passes;
+use crate::restore::run::RestoreRun;
+use crate::restore::selection::Selection;
+use crate::restore::use_list::UseList;
+
+pub mod batch;
+pub mod queue;
+mod unpack;
+
+use queue::Batch;
+pub use queue::LoadQueue;
+pub use unpack::{Follower, Unpacking};
+
+/// Begins to unpack the archive, if there is room for it.
+pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
+    // Where errors are gone on after, a table is loaded or not, and never the half of it.
+    let sharing = run.faults.is_none();
+    Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
+}
+
+/// Loads the archive while it is unpacked.
+pub(super) async fn load(
+    run: &RestoreRun<'_>,
+    load: &Load<'_>,
+    part: Option<&Selection>,
+    mut unpacking: Unpacking,
+) -> Result<Messages> {
+    let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
+    let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
+        Ok(all) => all,
+        Err(failure) => return Err(blame(failure, &mut unpacking).await),
+    };
+    unpacking.finish().await?;
+    let turns = Passes::plan(&run.archive, part, true).await?;
+    all.append(turns.load(&run.archive, load, &path, jobs).await?);
+    Ok(all)
+}
+
+/// Loads what comes before the data, and the rows, as far as the archive in the file `path` is there.
+pub async fn up_to_rows(
+    load: &Load<'_>,
+    work: &Arc<LoadQueue>,
+    path: &Path,
+    jobs: NonZeroUsize,
+) -> std::result::Result<Messages, LoadFailure> {
+    let toc = Arc::clone(work);
+    blocking::to_end(move || Ok(toc.front())).await?.map_err(LoadFailure::Stream)?;
+    let mut all = load.before_data(path).await?;
+    all.append(rows(load, work, jobs).await?);
+    Ok(all)
+}
+
+/// An archive that is damaged is told so, rather than what came of it in the database; that can take as long as
+/// unpacking it does.
+async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
+    match failure {
+        LoadFailure::Stream(error) => match unpacking.finish().await {
+            Err(reason) => reason,
+            Ok(()) => Error::new(Kind::Internal, format!("the unpacked archive cannot be read: {error}")),
+        },
+        LoadFailure::Other(error) if error.kind() == Kind::Data => match unpacking.finish().await {
+            Err(reason) if reason.kind() == Kind::Data => reason,
+            _ => error,
+        },
+        LoadFailure::Other(error) => error,
+    }
+}
+
+/// Loads the rows of all tables, by so many jobs. The first failure ends them all.
+async fn rows(
+    load: &Load<'_>,
+    work: &Arc<LoadQueue>,
+    jobs: NonZeroUsize,
+) -> std::result::Result<Messages, LoadFailure> {
+    let halt = load.stop.child();
+    let load = &Load { stop: &halt, ..*load };
+    let failure = Mutex::new(None);
+    let all = join_all((0..jobs.get()).map(async |_| match job(load, work).await {
+        Ok(messages) => messages,
+        Err(error) => {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            halt.now();
+            Messages::default()
+        }
+    }))
+    .await;
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(failure) => Err(failure),
+        None => Ok(all.into_iter().fold(Messages::default(), |mut all, later| {
+            all.append(later);
+            all
+        })),
+    }
+}
+
+async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Messages, LoadFailure> {
+    let mut all = Messages::default();
+    while let Some(share) = next(load, work).await? {
+        let ids = share.dump_ids();
+        let list = UseList::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
+        let work = Arc::clone(work);
+        let poured = load.data(list.path(), move |pipe| batch::pour(&work, &share, pipe));
+        all.append(poured.await?);
+    }
+    Ok(all)
+}
+
+async fn next(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Option<Batch>, LoadFailure> {
+    let waiting = Arc::clone(work);
+    let share = blocking::run(&load.stop, move || Ok(waiting.take())).await?;
+    share.map_err(LoadFailure::Stream)
+}

@@ -1,0 +1,236 @@
+//! What there is to load of an archive that is still being unpacked, and who loads what.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::postgres::archive::{Block, BlockEvent, BlockRows};
+
+/// How many bytes are worth a call of pg_restore, which takes some hundredths of a second.
+const WORTH: u64 = 16 << 20;
+
+/// How many times as long as the table of contents, which every call reads, what it loads should be.
+const TIMES_FRONT: u64 = 8;
+
+/// How many blocks are loaded by one call at the most, for small tables take time too; of more that wait, a quarter.
+const BLOCKS: usize = 1000;
+
+/// A block of the archive.
+#[derive(Debug)]
+pub struct Span {
+    /// What is known since it began.
+    pub block: Block,
+    /// Where it ends, once that is known.
+    end: OnceLock<u64>,
+}
+
+/// A table that several load at once.
+#[derive(Debug)]
+pub struct Table {
+    /// Its block.
+    pub span: Arc<Span>,
+    /// Its rows.
+    pub rows: Mutex<BlockRows>,
+    /// How far its rows have been taken, to be asked while others hold them.
+    pub at: AtomicU64,
+}
+
+/// What one call of pg_restore loads.
+#[derive(Clone, Debug)]
+pub enum Batch {
+    /// Whole blocks, in the archive's order.
+    Blocks(Vec<Arc<Span>>),
+    /// A table's rows, together with all who have the same share.
+    Rows(Arc<Table>),
+}
+
+impl Batch {
+    /// The entries whose data it loads.
+    pub fn dump_ids(&self) -> Vec<u32> {
+        match self {
+            Batch::Blocks(spans) => spans.iter().map(|span| span.block.dump_id).collect(),
+            Batch::Rows(table) => vec![table.span.block.dump_id],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many bytes of the archive are in the file.
+    there: u64,
+    /// Size of its header and table of contents.
+    front: Option<u64>,
+    /// Blocks that nobody loads yet.
+    waiting: VecDeque<Arc<Span>>,
+    /// The block whose end is not there yet.
+    growing: Option<Arc<Span>>,
+    /// Tables whose rows are shared out.
+    tables: Vec<Arc<Table>>,
+    end: Option<End>,
+}
+
+/// An archive in a file that grows, and what of it waits to be loaded.
+#[derive(Debug)]
+pub struct LoadQueue {
+    archive: File,
+    /// Whether a table may be loaded by several calls, which succeed or fail each by itself.
+    sharing: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl LoadQueue {
+    /// Nothing is known of the archive yet.
+    pub fn new(archive: File, sharing: bool) -> Self {
+        LoadQueue { archive, sharing, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Tells of the next bytes of the archive: they are in the file, up to the offset `there`.
+    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, is_wanted: impl Fn(u32) -> bool) {
+        let mut state = self.lock();
+        for mark in marks {
+            match mark {
+                BlockEvent::Front(bytes) => state.front = Some(bytes),
+                BlockEvent::Begins(block) => {
+                    let span = Arc::new(Span { block, end: OnceLock::new() });
+                    if is_wanted(block.dump_id) {
+                        state.waiting.push_back(Arc::clone(&span));
+                    }
+                    state.growing = Some(span);
+                }
+                BlockEvent::Ends(end) => {
+                    if let Some(span) = state.growing.take() {
+                        span.end.get_or_init(|| end);
+                    }
+                }
+            }
+        }
+        state.there = there;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Says that all of the archive is there.
+    pub fn whole(&self) {
+        self.end(End::Whole);
+    }
+
+    /// Says that no more of it will come, or that nobody wants it any more, unless all of it is there.
+    pub fn abandon(&self) {
+        self.end(End::Lost);
+    }
+
+    fn end(&self, end: End) {
+        self.lock().end.get_or_insert(end);
+        self.changed.notify_all();
+    }
+
+    /// Whether nobody wants the rest.
+    pub fn is_abandoned(&self) -> bool {
+        self.lock().end == Some(End::Lost)
+    }
+
+    /// Waits for the table of contents, and tells how many bytes it is with the header. Blocks.
+    pub fn front(&self) -> io::Result<u64> {
+        self.wait_for(|state| state.front)
+    }
+
+    /// Waits for something to load; none is left when the archive is whole and all of it is being loaded. Blocks.
+    pub fn take(&self) -> io::Result<Option<Batch>> {
+        self.wait_for(|state| match state.next(self.sharing) {
+            Some(share) => Some(Some(share)),
+            None => (state.end == Some(End::Whole)).then_some(None),
+        })
+    }
+
+    /// Reads at least so many bytes of the archive from an offset on, once they are there. Blocks.
+    pub fn read(&self, at: u64, least: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        let there = self.wait_for(|state| (state.there >= at.saturating_add(least as u64)).then_some(state.there))?;
+        let length = usize::try_from(there - at).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = buffer.get_mut(..length).unwrap_or_default();
+        self.archive.read_exact_at(buffer, at)?;
+        Ok(length)
+    }
+
+    /// Waits until more of a block is known than what is before `at`, and tells up to where; none if that is all. Blocks.
+    pub fn known(&self, span: &Span, at: u64) -> io::Result<Option<u64>> {
+        self.wait_for(|state| {
+            let known = state.known_end(span);
+            match span.end.get() {
+                Some(end) if *end <= at => Some(None),
+                _ => (known > at).then_some(Some(known)),
+            }
+        })
+    }
+
+    fn wait_for<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> io::Result<T> {
+        let mut state = self.lock();
+        loop {
+            if state.end == Some(End::Lost) {
+                return Err(io::Error::other("the archive was not unpacked to its end"));
+            }
+            if let Some(found) = look(&mut state) {
+                return Ok(found);
+            }
+            if state.end == Some(End::Whole) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Who broke down while it held the lock has left nothing half-done in it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Large blocks first, for they take longest; then small ones together; then a part of a table that others load.
+    fn next(&mut self, sharing: bool) -> Option<Batch> {
+        let worth = WORTH.max(self.front?.saturating_mul(TIMES_FRONT));
+        if let Some(large) = self.waiting.iter().position(|span| self.known_end(span) - span.block.start >= worth) {
+            let span = self.waiting.remove(large)?;
+            if !(sharing && span.block.rows) {
+                return Some(Batch::Blocks(vec![span]));
+            }
+            let (rows, at) = (Mutex::new(BlockRows::new(&span.block)), AtomicU64::new(span.block.start));
+            let table = Arc::new(Table { span, rows, at });
+            self.tables.push(Arc::clone(&table));
+            return Some(Batch::Rows(table));
+        }
+        let mut bytes = 0;
+        let small = |span: &Arc<Span>| {
+            let before = bytes;
+            bytes += span.end.get()? - span.block.start;
+            (before < worth).then_some(())
+        };
+        let most = BLOCKS.max(self.waiting.len() / 4);
+        let number = self.waiting.iter().take(most).map_while(small).count();
+        if number > 0 {
+            return Some(Batch::Blocks(self.waiting.drain(..number).collect()));
+        }
+        // Those that have ended hold memory.
+        self.tables.retain(|table| table.span.end.get().is_none_or(|end| table.at.load(Ordering::Relaxed) < *end));
+        let left = |table: &Table| self.known_end(&table.span).saturating_sub(table.at.load(Ordering::Relaxed));
+        let table = self.tables.iter().max_by_key(|table| left(table)).filter(|table| left(table) >= worth)?;
+        Some(Batch::Rows(Arc::clone(table)))
+    }
+
+    /// Up to where a block is there.
+    fn known_end(&self, span: &Span) -> u64 {
+        span.end.get().copied().unwrap_or(self.there)
+    }
+}
+
+#[cfg(test)]
+mod tests;

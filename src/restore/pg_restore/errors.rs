@@ -1,0 +1,348 @@
+//! What pg_restore and psql complain of, and what that means for a restore.
+
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind};
+use crate::postgres::child::{KILLED_HINT, Messages, WORKER_DIED};
+use crate::restore::pg_restore::refused_owners::RefusedOwners;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
+use crate::restore::server::REFUSED;
+
+/// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
+/// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
+const KNOWN: &str = "Command was: SET transaction_timeout = 0;";
+
+/// How pg_restore begins an error that the server made of a command, which it shows behind it.
+const OF_COMMAND: &str = "could not execute query: ";
+
+/// pg_restore's last line after errors that it went on after: it has reached the end.
+const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
+
+/// What libpq says when a session has ended, and what the server says of errors that end one. libpq's texts are in
+/// English, since the programs run in the C locale; whatever follows an ended session, libpq answers with the second.
+const ENDED: &[&str] = &[
+    "server closed the connection unexpectedly",
+    "no connection to the server",
+    "SSL connection has been closed unexpectedly",
+    "SSL SYSCALL error",
+    "SSL error: ",
+    "could not receive data from server",
+    "could not send data to server",
+    "lost synchronization with server",
+    "FATAL:  ",
+    "PANIC:  ",
+];
+
+/// How pg_restore shows that it was a comment on an extension that failed, right after the error. Only the extension's
+/// owner may make one, which is not who restores where a server makes extensions in somebody else's name; archives of
+/// pg_dump 10 and older have one on plpgsql.
+const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
+
+/// What pg_restore's errors begin with.
+const ERROR: &str = "pg_restore: error: ";
+
+/// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
+/// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
+/// the excused ones too.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorWatcher {
+    going_on: Option<SkippedErrors>,
+    owners: RefusedOwners,
+    superuser: bool,
+    heard: Arc<Mutex<Heard>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    known: u64,
+    others: u64,
+    /// Errors that are excused by their command.
+    excused: u64,
+    reached_end: bool,
+    /// Whether the line before was an error.
+    after_error: bool,
+    /// An error of a command that has not been shown yet.
+    open: Option<String>,
+    /// The line that said stop.
+    last: Option<String>,
+}
+
+impl ErrorWatcher {
+    /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
+    /// superuser is refused go to `owners`.
+    pub fn new(going_on: Option<SkippedErrors>, superuser: bool, owners: RefusedOwners) -> Self {
+        ErrorWatcher { going_on, superuser, owners, ..ErrorWatcher::default() }
+    }
+
+    /// Hears a line.
+    pub fn hear(&self, line: &str) {
+        let mut heard = self.heard();
+        heard.reached_end |= line.starts_with(REACHED_END);
+        let after_error = std::mem::take(&mut heard.after_error);
+        let error = line.strip_prefix(ERROR);
+        if line.starts_with(COMMAND) {
+            match heard.open.take() {
+                Some(open) => self.hear_command(&mut heard, &open, line),
+                None => self.going_on.iter().for_each(|faults| faults.explain(&shorten(line))),
+            }
+        } else if let Some(error) = error {
+            if let Some(open) = heard.open.take() {
+                self.judge(&mut heard, &open);
+            }
+            heard.after_error = true;
+            match error.starts_with(OF_COMMAND) && !is_over(of_server(error)) {
+                true => heard.open = Some(line.to_owned()),
+                false => self.judge(&mut heard, line),
+            }
+        } else if after_error && self.going_on.is_some() && has_ended(line) {
+            self.condemn(&mut heard, line);
+        }
+    }
+
+    /// Hears which command the error was made of.
+    fn hear_command(&self, heard: &mut Heard, error: &str, command: &str) {
+        // The extension is there, with the comment of its own control file.
+        let is_comment = !self.superuser && command.starts_with(COMMENT);
+        if command == KNOWN {
+            heard.known += 1;
+        } else if !self.superuser && self.owners.keep(command) {
+            heard.excused += 1;
+        } else if is_comment {
+            heard.excused += 1;
+            log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(command));
+        } else {
+            self.judge(heard, error);
+            self.going_on.iter().for_each(|faults| faults.explain(&shorten(command)));
+        }
+    }
+
+    fn judge(&self, heard: &mut Heard, line: &str) {
+        let said = of_server(line.strip_prefix(ERROR).unwrap_or(line));
+        match &self.going_on {
+            // A server that is gone or full would spoil everything that follows.
+            Some(faults) if !is_over(said) => faults.add(shorten(said)),
+            _ => self.condemn(heard, line),
+        }
+    }
+
+    fn condemn(&self, heard: &mut Heard, line: &str) {
+        heard.others += 1;
+        heard.last.get_or_insert_with(|| line.to_owned());
+        self.stop.cancel();
+    }
+
+    /// The messages from the one on that decided, if one did: those before it were gone on after.
+    pub fn decisive(&self, messages: &Messages) -> Vec<String> {
+        let heard = self.heard();
+        let all: Vec<&str> = messages.lines().collect();
+        let from = match &heard.last {
+            Some(last) => all.iter().position(|line| line == last),
+            // What it ended with is no error that it went on after.
+            None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with(ERROR)),
+            None => Some(0),
+        };
+        match (from.and_then(|from| all.get(from..)), &heard.last) {
+            (Some(lines), _) => lines.iter().map(|line| (*line).to_owned()).collect(),
+            (None, Some(last)) => vec![last.clone()],
+            (None, None) => all.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    /// What was heard. A thread that broke down while it held the lock has left numbers that are right.
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for an error that is not the known one.
+    pub async fn condemned(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether a pg_restore that exited so has done all that it should.
+    pub fn accepts(&self, status: ExitStatus) -> bool {
+        let mut heard = self.heard();
+        if let Some(open) = heard.open.take() {
+            self.judge(&mut heard, &open);
+        }
+        match status.code() {
+            Some(0) => heard.others == 0,
+            Some(1) => {
+                let gone_on = heard.known > 0 || heard.excused > 0 || self.going_on.is_some();
+                heard.others == 0 && gone_on && heard.reached_end
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The error of a program that failed: what it said first that is an error, its kind, and what to do.
+pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> Error {
+    let Some(why) = first_error(messages.iter().map(String::as_str)) else {
+        return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
+    };
+    let (kind, hint) = meaning(program, version, &why);
+    Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
+}
+
+/// What the server or libpq said, without pg_restore's words before it.
+fn of_server(error: &str) -> &str {
+    if let Some(said) = error.strip_prefix(OF_COMMAND) {
+        return said;
+    }
+    let rows = error.strip_prefix("COPY failed for table \"").and_then(|rest| rest.split_once("\": "));
+    rows.map_or(error, |(_, said)| said)
+}
+
+/// Whether a session has ended with that.
+fn has_ended(said: &str) -> bool {
+    ENDED.iter().any(|text| said.starts_with(text))
+}
+
+/// Whether the server's disk is full. A value of a row would stand in quotes.
+fn is_disk_full(said: &str) -> bool {
+    said.starts_with("ERROR:  could not ") && said.ends_with(": No space left on device")
+}
+
+/// Whether nothing that follows such an error can go well.
+fn is_over(said: &str) -> bool {
+    has_ended(said) || is_disk_full(said)
+}
+
+/// The first line that is an error, with the lines that explain it. psql names its input before an error of the server, whose
+/// severity is in the server's language.
+fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+    let is_error = |line: &str| {
+        line.starts_with("psql:<stdin>:")
+            || ["error: ", "ERROR: ", "FATAL: ", "fatal: ", "PANIC: "].iter().any(|word| line.contains(word))
+    };
+    let is_known = |at: usize| {
+        let rest = lines.get(at + 1..).unwrap_or_default();
+        rest.iter().take_while(|line| !is_error(line)).any(|line| *line == KNOWN)
+    };
+    let mut errors = (0..lines.len()).filter(|at| lines.get(*at).is_some_and(|line| is_error(line)) && !is_known(*at));
+    let from = errors.next().unwrap_or(lines.len().saturating_sub(1));
+    let explains =
+        |line: &&&str| ["DETAIL: ", "HINT: ", COMMAND, "CONTEXT: "].iter().any(|word| line.starts_with(word));
+    let first = lines.get(from)?;
+    let rest = lines.get(from + 1..)?.iter().take(4).take_while(explains);
+    Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(NEXT))
+}
+
+/// What stands between an error and each line that explains it.
+const NEXT: &str = " | ";
+
+/// An error of PostgreSQL's programs without what explains it: details, contexts and commands have values of rows in them,
+/// and so any words.
+pub fn said(message: &str) -> &str {
+    message.split(NEXT).next().unwrap_or_default()
+}
+
+/// How pg_restore shows the command that failed.
+const COMMAND: &str = "Command was: ";
+
+/// Enough of a line to know what it is about. Of a command nothing from its first text on: that of a subscription or a
+/// user mapping has a password in it.
+fn shorten(line: &str) -> String {
+    const ENOUGH: usize = 300;
+    let shown = match line.starts_with(COMMAND) {
+        true => line.find(['\'', '$']).map_or(line, |text| &line[..text]),
+        false => line,
+    };
+    match shown.char_indices().nth(ENOUGH) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None if shown.len() < line.len() => format!("{shown}…"),
+        None => shown.to_owned(),
+    }
+}
+
+/// Whether a library refuses to work because the server has not loaded it when it started. PostgreSQL has no error code of
+/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB says
+/// `extension "timescaledb" must be preloaded`; who gives labels is asked for by the server itself (`ExecSecLabelStmt` of
+/// src/backend/commands/seclabel.c).
+pub fn is_not_preloaded(message: &str) -> bool {
+    let said = said(message);
+    let says = |text: &str| said.contains(text);
+    says("shared_preload_libraries")
+        || says("must be preloaded")
+        || says("no security label providers have been loaded")
+        || says("security label provider") && says("is not loaded")
+}
+
+/// What to do about a session that ended.
+const ENDED_HINT: &str = "the server broke off; look at its log";
+
+/// The kind of an error and what to do, by the words that the programs use for it.
+fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
+    let says = |text: &str| why.contains(text);
+    if says("invalid command \\restrict") || says("invalid command \\unrestrict") {
+        let hint = format!(
+            "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
+        );
+        return (Kind::System, hint);
+    }
+    if is_not_preloaded(why) {
+        let hint =
+            "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
+        return (Kind::Missing, hint.to_owned());
+    }
+    if said(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
+        return (Kind::System, KILLED_HINT.to_owned());
+    }
+    let locks = [
+        "deadlock detected",
+        "could not serialize access",
+        "canceling statement due to lock timeout",
+        "could not obtain lock on",
+    ];
+    if locks.into_iter().any(|text| said(why).contains(text)) {
+        return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
+    }
+    let line = said(why);
+    if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
+    }
+    if says("No space left on device") {
+        return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
+    }
+    if says("permission denied")
+        || says("must be owner")
+        || says("must be superuser")
+        || says("must be able to SET ROLE")
+    {
+        return (Kind::NotPermitted, REFUSED.to_owned());
+    }
+    if says("unsupported version")
+        || says("unsupported compression")
+        || says("not built with support")
+        || says("does not support compression")
+    {
+        return (
+            Kind::System,
+            "install the PostgreSQL client of the version that made the backup, or set PG_BINDIR".to_owned(),
+        );
+    }
+    let gone = [
+        "server closed the connection",
+        "terminating connection",
+        "connection to server",
+        "could not connect",
+        "no connection to the server",
+        "the database system is",
+        "SSL SYSCALL error",
+        "could not receive data",
+    ];
+    if gone.into_iter().any(says) {
+        return (Kind::Unavailable, ENDED_HINT.to_owned());
+    }
+    let hint =
+        "--keep-going goes on after errors, into a new database; pgcellar verify tells whether the archive is whole";
+    (Kind::Data, hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

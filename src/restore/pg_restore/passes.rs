@@ -1,0 +1,157 @@
+//! Restores by several jobs: in which calls of pg_restore what is restored.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::blocking;
+use crate::error::{Kind, Result};
+use crate::postgres::archive::TocEntry;
+use crate::postgres::child::Messages;
+use crate::restore::archive::Archive;
+use crate::restore::pg_restore::load::Load;
+use crate::restore::pg_restore::skipped_errors::SkippedErrors;
+use crate::restore::requirements;
+use crate::restore::selection::Selection;
+use crate::restore::server::session_in_loaded;
+use crate::restore::use_list::{UseList, is_rows};
+
+/// `teSection` of `src/bin/pg_dump/pg_backup.h`.
+const DATA: u8 = 3;
+const POST_DATA: u8 = 4;
+
+/// The calls of pg_restore that restore an archive by several jobs, behind the one for what comes before the data.
+///
+/// The indexes, primary keys and unique constraints of a table are made as soon as its rows are there, while other tables
+/// still load. The keys of partitioned tables, whose making locks partitions that are being loaded, wait for all rows, and
+/// so does everything else. One job attaches indexes to those of the roots: where several attach the last ones of a tree at
+/// once, neither sees that the index of the root has become valid (`validatePartitionedIndex` in
+/// `src/backend/commands/tablecmds.c`). Foreign keys wait for that: they need valid indexes, and to add one and to attach an
+/// index lock the same partitions in other orders, and each other out. What is left, such as triggers and rules, takes no
+/// time, and is made by one job.
+#[derive(Debug)]
+pub struct Passes {
+    /// What stands among the data, and the indexes of the tables that are in it.
+    data: UseList,
+    /// The other indexes and their constraints.
+    indexes: Vec<u32>,
+    /// What makes them parts of the roots' indexes.
+    attached: UseList,
+    /// Constraints that read rows to be checked.
+    checks: Vec<u32>,
+    /// Everything else.
+    rest: UseList,
+}
+
+impl Passes {
+    /// Reads the table of contents. The rows of tables may be `loaded` by other calls already.
+    pub async fn plan(archive: &Arc<Archive>, part: Option<&Selection>, loaded: bool) -> Result<Self> {
+        let (archive, part) = (Arc::clone(archive), part.cloned());
+        blocking::to_end(move || {
+            let mut tables: HashSet<u32> = HashSet::new();
+            archive.contents(|entry| {
+                if entry.desc.bytes == b"TABLE DATA" {
+                    tables.extend(entry.dependencies.first());
+                }
+            })?;
+            let mut planner = Planner { tables, late: HashSet::new(), after: false, lists: Default::default() };
+            archive.contents(|entry| {
+                planner.after |= entry.section == POST_DATA;
+                let is_wanted = part.as_ref().is_none_or(|part| part.holds(entry)) && !(loaded && is_rows(entry));
+                if is_wanted {
+                    planner.add(entry);
+                }
+            })?;
+            let [data, indexes, attached, checks, rest] = planner.lists;
+            let (data, attached, rest) = (UseList::of(&data)?, UseList::of(&attached)?, UseList::of(&rest)?);
+            Ok(Passes { data, indexes, attached, checks, rest })
+        })
+        .await
+    }
+
+    /// Makes the calls, for an archive that can be read in any order.
+    pub async fn load(
+        &self,
+        archive: &Arc<Archive>,
+        load: &Load<'_>,
+        path: &Path,
+        jobs: NonZeroUsize,
+    ) -> Result<Messages> {
+        let mut all = load.data_and_after(path, self.data.path(), jobs).await?;
+        for (ids, alone) in [(&self.indexes, &self.attached), (&self.checks, &self.rest)] {
+            if !ids.is_empty() {
+                all.append(by_jobs(archive, load, (path, ids), jobs).await?);
+            }
+            if !alone.is_empty() {
+                all.append(load.after_data(path, alone.path(), NonZeroUsize::MIN).await?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The first list, and the last one.
+const DURING: usize = 0;
+const REST: usize = 4;
+
+/// Shares entries out, which come in an order in which each stands behind those that it depends on.
+struct Planner {
+    /// Tables whose rows are in the archive.
+    tables: HashSet<u32>,
+    /// What the last list has: what depends on it cannot be made before.
+    late: HashSet<u32>,
+    /// Whether what stands behind the data has begun.
+    after: bool,
+    lists: [Vec<u32>; 5],
+}
+
+impl Planner {
+    fn add(&mut self, entry: &TocEntry<'_>) {
+        let depends_on = |set: &HashSet<u32>| entry.dependencies.iter().any(|id| set.contains(id));
+        let turn = match entry.desc.bytes {
+            _ if !self.after || entry.section == DATA => DURING,
+            _ if depends_on(&self.late) => REST,
+            b"INDEX" | b"CONSTRAINT" if depends_on(&self.tables) => DURING,
+            b"INDEX" | b"CONSTRAINT" => 1,
+            b"INDEX ATTACH" => 2,
+            b"FK CONSTRAINT" | b"CHECK CONSTRAINT" => 3,
+            _ => REST,
+        };
+        if turn == REST {
+            self.late.insert(entry.dump_id);
+        }
+        if let Some(list) = self.lists.get_mut(turn) {
+            list.push(entry.dump_id);
+        }
+    }
+}
+
+/// Makes entries by several jobs. Those jobs can still lock each other out, or meet another session's lock, and the server
+/// then ends one of them: what is missing after a failure is made once more by one job, whose error counts.
+async fn by_jobs(
+    archive: &Arc<Archive>,
+    load: &Load<'_>,
+    (path, ids): (&Path, &[u32]),
+    jobs: NonZeroUsize,
+) -> Result<Messages> {
+    let list = UseList::of(ids)?;
+    if jobs == NonZeroUsize::MIN {
+        return load.after_data(path, list.path(), jobs).await;
+    }
+    let faults = load.going_on.map(|_| SkippedErrors::default());
+    let first = Load { going_on: faults.as_ref(), ..*load };
+    let why = match first.after_data(path, list.path(), jobs).await {
+        Ok(messages) => match faults.as_ref().map(SkippedErrors::told) {
+            None | Some((_, 0)) => return Ok(messages),
+            Some((first, _)) => first.join("; "),
+        },
+        Err(error) if matches!(error.kind(), Kind::Data | Kind::Conflict) => error.message().to_owned(),
+        Err(error) => return Err(error),
+    };
+    let client = session_in_loaded(load.connection, load.database).await?;
+    let missing = requirements::missing_of(archive, ids, &client).await?;
+    drop(client);
+    log::info!("{} entries are restored once more, one after the other: {why}", missing.len());
+    load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await
+}

@@ -1,0 +1,101 @@
+//! The schema `public`, which every database that is made from `template0` has.
+//!
+//! pg_dump makes it only where `--schema` names it (`selectDumpableNamespace` of `src/bin/pg_dump/pg_dump.c`), and the server
+//! refuses to make it twice. Its privileges and its comment are in entries of their own. pg_dump writes the privileges as
+//! changes of those that a new database gives it, and the comment as that of a schema that has none. So the schema stays,
+//! loses its comment, and gets the owner that the entry names.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::blocking;
+use crate::config::Connection;
+use crate::error::Result;
+use crate::postgres::archive::TocEntry;
+use crate::postgres::client::failed;
+use crate::postgres::properties::LeftOut;
+use crate::postgres::snapshot::text;
+use crate::restore::archive::Archive;
+use crate::restore::requirements::encoding_of;
+use crate::restore::selection::Selection;
+use crate::restore::server::session;
+use crate::restore::use_list::UseList;
+
+/// The role of whoever owns the database. Servers know it since PostgreSQL 14.
+pub const DATABASE_OWNER: &str = "pg_database_owner";
+
+/// The statement that takes the comment away; no row where there is none, or where it is not ours to change, as in old servers.
+const COMMENT: &str = "SELECT 'COMMENT ON SCHEMA public IS NULL' FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public' \
+     AND pg_catalog.obj_description(n.oid, 'pg_namespace') IS NOT NULL AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')";
+
+/// The statement that gives the schema to the role `$1` in the encoding `$2`; no row where the role has it already, or where
+/// an old server does not know the owner of all new ones.
+const OWNER: &str = "SELECT pg_catalog.format('ALTER SCHEMA public OWNER TO %I', w.role) \
+     FROM (SELECT pg_catalog.convert_from($1::bytea, $2::text)) w (role) \
+     LEFT JOIN pg_catalog.pg_roles r ON r.rolname = w.role \
+     JOIN pg_catalog.pg_namespace n ON n.nspname = 'public' \
+     WHERE n.nspowner IS DISTINCT FROM r.oid AND (r.oid IS NOT NULL OR w.role <> 'pg_database_owner')";
+
+/// The entry that makes the schema.
+struct Creation {
+    dump_id: u32,
+    owner: Vec<u8>,
+    encoding: String,
+}
+
+/// The list by which pg_restore makes all of the archive, or of the part, in the new database; none if there is nothing to
+/// leave out. The schema `public` is made ready here, before anything is made in it.
+pub async fn list(
+    archive: &Arc<Archive>,
+    part: Option<&Selection>,
+    left_out: LeftOut,
+    (connection, database): (&Connection, &str),
+) -> Result<Option<UseList>> {
+    let (ours, wanted) = (Arc::clone(archive), part.cloned());
+    let (creation, list) = blocking::to_end(move || {
+        let Some(creation) = Creation::find(&ours, wanted.as_ref())? else {
+            return Ok((None, wanted.as_ref().map(Selection::list).transpose()?));
+        };
+        let list = Selection::without(&ours, wanted.as_ref(), &HashSet::from([creation.dump_id]))?.list()?;
+        Ok((Some(creation), Some(list)))
+    })
+    .await?;
+    if let Some(creation) = creation {
+        creation.prepare(left_out, connection, database).await?;
+    }
+    Ok(list)
+}
+
+impl Creation {
+    /// Looks for it in the table of contents. Blocks.
+    fn find(archive: &Archive, part: Option<&Selection>) -> Result<Option<Self>> {
+        let (mut encoding, mut found) = (String::from("UTF8"), None);
+        archive.contents(|entry| {
+            if let Some(named) = encoding_of(entry) {
+                encoding = named;
+            }
+            if makes_public(entry) && part.is_none_or(|part| part.holds(entry)) {
+                found = Some((entry.dump_id, entry.owner.bytes.to_vec()));
+            }
+        })?;
+        Ok(found.map(|(dump_id, owner)| Creation { dump_id, owner, encoding }))
+    }
+
+    async fn prepare(&self, left_out: LeftOut, connection: &Connection, database: &str) -> Result<()> {
+        let what = "the schema public cannot be made ready";
+        let client = session(connection, database).await?;
+        let mut rows = client.query(COMMENT, &[]).await.map_err(failed(what))?;
+        if !left_out.owners && !self.owner.is_empty() {
+            rows.extend(client.query(OWNER, &[&self.owner, &self.encoding]).await.map_err(failed(what))?);
+        }
+        for row in rows {
+            client.batch_execute(&text(&row, 0)?).await.map_err(failed(what))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the entry makes the schema. Where only its owner is another one, a comment stands in the place of the statement.
+fn makes_public(entry: &TocEntry<'_>) -> bool {
+    entry.desc.bytes == b"SCHEMA" && entry.tag.bytes == b"public" && entry.defn.bytes.starts_with(b"CREATE SCHEMA ")
+}

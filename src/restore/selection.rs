@@ -1,0 +1,339 @@
+//! A part of an archive: some of its schemas, or some of its tables. It is chosen by the table of contents, entry by entry,
+//! so that the load, the look before it and the look after it have the same part in mind.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::blocking;
+use crate::cli::RestoreArgs;
+use crate::config::Format;
+use crate::error::{Error, Kind, Result};
+use crate::postgres::archive::TocEntry;
+use crate::restore::archive::Archive;
+use crate::restore::use_list::UseList;
+
+/// What `--table` names.
+const RELATIONS: &[&[u8]] = &[b"TABLE", b"FOREIGN TABLE", b"VIEW", b"MATERIALIZED VIEW", b"SEQUENCE"];
+
+/// What they hold.
+const ROWS: &[&[u8]] = &[b"TABLE DATA", b"MATERIALIZED VIEW DATA", b"SEQUENCE SET"];
+
+/// What belongs to the entry that it depends on first.
+const DEPENDENT: &[&[u8]] = &[b"ACL", b"COMMENT", b"SECURITY LABEL"];
+
+/// What has a table's schema though it belongs to the database.
+const OUTSIDE: &[&[u8]] = &[b"PUBLICATION", b"SUBSCRIPTION"];
+
+/// How alike a name must be to be suggested (Jaro-Winkler).
+const ALIKE: f64 = 0.8;
+
+/// What the command line names.
+#[derive(Clone, Debug)]
+pub enum SelectionNames {
+    /// Schemas.
+    Schemas(Vec<String>),
+    /// Tables, or what can be asked like one.
+    Tables(Vec<String>),
+}
+
+/// The part that is wanted, if not all is; refuses what cannot be meant.
+pub fn asked_for(args: &RestoreArgs) -> Result<Option<SelectionNames>> {
+    match (args.schema.as_slice(), args.table.as_slice()) {
+        ([], []) => Ok(None),
+        (schemas, []) => Ok(Some(SelectionNames::Schemas(schemas.to_vec()))),
+        ([], tables) => Ok(Some(SelectionNames::Tables(tables.to_vec()))),
+        _ => Err(Error::new(Kind::Usage, "--schema and --table name two different parts")
+            .hint("give a table of one schema as --table SCHEMA.TABLE")),
+    }
+}
+
+/// The entries of the archive that are wanted. Every name must be there.
+pub async fn find(archive: &Arc<Archive>, wanted: Option<SelectionNames>) -> Result<Option<Selection>> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    if archive.format == Format::Plain {
+        return Err(Error::new(Kind::Usage, format!("no part of {} can be restored: it is a script", archive.name))
+            .hint(
+                "restore all of it into a new database; the custom, directory and tar formats can be restored in parts",
+            ));
+    }
+    let archive = Arc::clone(archive);
+    blocking::to_end(move || {
+        let mut search = Search::new(&wanted);
+        archive.contents(|entry| search.look_at(entry))?;
+        let schemas = search.finish(&archive.name)?;
+        let mut choice =
+            Choice { wanted: &wanted, schemas, ids: Vec::new(), set: HashSet::new(), rowless: BTreeSet::new() };
+        archive.contents(|entry| choice.add(entry))?;
+        for table in &choice.rowless {
+            log::warn!(
+                "the archive has no rows of the table {table} itself: if it is partitioned, name its partitions too"
+            );
+        }
+        Ok(Some(Selection {
+            ids: choice.ids.into(),
+            set: Arc::new(choice.set),
+            words: wanted.words(),
+            tables: wanted.is_tables(),
+        }))
+    })
+    .await
+}
+
+impl SelectionNames {
+    fn names(&self) -> &[String] {
+        match self {
+            SelectionNames::Schemas(names) | SelectionNames::Tables(names) => names,
+        }
+    }
+
+    fn is_tables(&self) -> bool {
+        matches!(self, SelectionNames::Tables(_))
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.is_tables() { "table" } else { "schema" }
+    }
+
+    fn words(&self) -> String {
+        let names: Vec<String> = self.names().iter().map(|name| format!("'{}'", name.escape_debug())).collect();
+        format!("{} {}", self.kind(), names.join(", "))
+    }
+}
+
+/// Whether a table is the one that this name means: `TABLE` or `SCHEMA.TABLE`, exactly.
+fn means(name: &str, schema: &[u8], table: &[u8]) -> bool {
+    let name = name.as_bytes();
+    let rest = name.strip_prefix(schema).and_then(|rest| rest.strip_prefix(b"."));
+    name == table || rest == Some(table)
+}
+
+fn is_relation(entry: &TocEntry<'_>) -> bool {
+    RELATIONS.contains(&entry.desc.bytes)
+}
+
+/// Looks for the names.
+struct Search<'a> {
+    wanted: &'a SelectionNames,
+    found: Vec<bool>,
+    /// The names that are most like those that are wanted.
+    near: Vec<(f64, String)>,
+    /// Schemas that are wanted, or that wanted tables are in.
+    schemas: BTreeSet<Vec<u8>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(wanted: &'a SelectionNames) -> Self {
+        let names = wanted.names().len();
+        let near = vec![(ALIKE, String::new()); names];
+        Search { wanted, found: vec![false; names], near, schemas: BTreeSet::new() }
+    }
+
+    fn look_at(&mut self, entry: &TocEntry<'_>) {
+        let (schema, tag) = (entry.namespace.bytes, entry.tag.bytes);
+        match self.wanted {
+            SelectionNames::Schemas(_) => {
+                let name = if entry.desc.bytes == b"SCHEMA" { tag } else { schema };
+                if !name.is_empty() {
+                    self.compare(name, &[String::from_utf8_lossy(name).into_owned()], |wanted| {
+                        wanted.as_bytes() == name
+                    });
+                }
+            }
+            SelectionNames::Tables(_) if is_relation(entry) => {
+                let full = format!("{}.{}", entry.namespace, entry.tag);
+                self.compare(schema, &[entry.tag.to_string(), full], |wanted| means(wanted, schema, tag));
+            }
+            SelectionNames::Tables(_) => {}
+        }
+    }
+
+    fn compare(&mut self, schema: &[u8], names: &[String], is_meant: impl Fn(&str) -> bool) {
+        for ((wanted, found), near) in self.wanted.names().iter().zip(&mut self.found).zip(&mut self.near) {
+            if is_meant(wanted) {
+                *found = true;
+                if !self.schemas.contains(schema) {
+                    self.schemas.insert(schema.to_vec());
+                }
+            } else if !*found {
+                for name in names {
+                    let likeness = strsim::jaro_winkler(wanted, name);
+                    if likeness > near.0 {
+                        *near = (likeness, name.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self, id: &str) -> Result<BTreeSet<Vec<u8>>> {
+        let Some(missing) = self.found.iter().position(|found| !found) else { return Ok(self.schemas) };
+        let name = self.wanted.names().get(missing).map(String::as_str).unwrap_or_default();
+        let kind = self.wanted.kind();
+        let error = Error::new(Kind::Missing, format!("{id} has no {kind} '{}'", name.escape_debug()));
+        Err(match self.near.get(missing) {
+            Some((_, near)) if !near.is_empty() => error.hint(format!("is '{}' meant?", near.escape_debug())),
+            _ => error.hint("names are exact, with upper and lower case, and no patterns"),
+        })
+    }
+}
+
+/// Chooses the entries.
+struct Choice<'a> {
+    wanted: &'a SelectionNames,
+    schemas: BTreeSet<Vec<u8>>,
+    ids: Vec<u32>,
+    set: HashSet<u32>,
+    /// Tables whose rows have not come yet.
+    rowless: BTreeSet<String>,
+}
+
+impl Choice<'_> {
+    fn add(&mut self, entry: &TocEntry<'_>) {
+        if self.wants(entry) && self.set.insert(entry.dump_id) {
+            self.ids.push(entry.dump_id);
+            let name = || format!("{}.{}", entry.namespace, entry.tag);
+            match (self.wanted, entry.desc.bytes) {
+                (SelectionNames::Tables(_), b"TABLE") => drop(self.rowless.insert(name())),
+                (SelectionNames::Tables(_), b"TABLE DATA") => drop(self.rowless.remove(&name())),
+                _ => {}
+            }
+        }
+    }
+
+    fn wants(&self, entry: &TocEntry<'_>) -> bool {
+        let (desc, schema, tag) = (entry.desc.bytes, entry.namespace.bytes, entry.tag.bytes);
+        if DEPENDENT.contains(&desc) {
+            // The schema public has an entry of its own only where it was changed.
+            let of_schema = || tag.strip_prefix(b"SCHEMA ").is_some_and(|name| self.schemas.contains(&unquoted(name)));
+            return entry.dependencies.first().is_some_and(|of| self.set.contains(of))
+                || schema.is_empty() && of_schema();
+        }
+        if desc == b"SCHEMA" {
+            return self.schemas.contains(tag);
+        }
+        match self.wanted {
+            SelectionNames::Schemas(_) if desc == b"EXTENSION" => {
+                extension_schema(entry.defn.bytes).is_some_and(|schema| self.schemas.contains(&schema))
+            }
+            SelectionNames::Schemas(_) => {
+                self.schemas.contains(schema) && !OUTSIDE.iter().any(|outside| desc.starts_with(outside))
+            }
+            SelectionNames::Tables(names) => {
+                (is_relation(entry) || ROWS.contains(&desc)) && names.iter().any(|name| means(name, schema, tag))
+            }
+        }
+    }
+}
+
+/// A name as it is, from the form that it has in a statement (`fmtId` of `src/fe_utils/string_utils.c`).
+fn unquoted(name: &[u8]) -> Vec<u8> {
+    match name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")) {
+        Some(inner) => String::from_utf8_lossy(inner).replace("\"\"", "\"").into_bytes(),
+        None => name.to_vec(),
+    }
+}
+
+/// The schema in `CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;` (`dumpExtension` of `pg_dump.c`).
+fn extension_schema(definition: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(definition);
+    let (_, rest) = text.rsplit_once(" WITH SCHEMA ")?;
+    rest.trim_end().strip_suffix(';').map(|name| unquoted(name.as_bytes()))
+}
+
+/// The entries of an archive that are wanted.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// In the archive's order.
+    ids: Arc<[u32]>,
+    set: Arc<HashSet<u32>>,
+    words: String,
+    tables: bool,
+}
+
+impl Selection {
+    /// All of an archive, or of a part of it, but these entries. Blocks.
+    pub fn without(archive: &Archive, part: Option<&Selection>, left_out: &HashSet<u32>) -> Result<Self> {
+        let mut ids = Vec::new();
+        archive.contents(|entry| {
+            if !left_out.contains(&entry.dump_id) && part.is_none_or(|part| part.holds(entry)) {
+                ids.push(entry.dump_id);
+            }
+        })?;
+        let set = Arc::new(ids.iter().copied().collect());
+        let (words, tables) = part.map_or_else(Default::default, |part| (part.words.clone(), part.tables));
+        Ok(Selection { ids: ids.into(), set, words, tables })
+    }
+
+    /// Whether an entry belongs to it.
+    pub fn holds(&self, entry: &TocEntry<'_>) -> bool {
+        self.set.contains(&entry.dump_id)
+    }
+
+    /// Writes the list of its entries for pg_restore.
+    pub fn list(&self) -> Result<UseList> {
+        UseList::write(|line| self.ids.iter().try_for_each(|id| line(*id)))
+    }
+
+    /// What it is, and what it leaves out by its nature.
+    pub fn words(&self) -> String {
+        match self.tables {
+            true => format!("only {}, without indexes, constraints, defaults and triggers", self.words),
+            false => format!("only {}", self.words),
+        }
+    }
+}
+
+/// Adds to the error of a load that a part, or a partial backup, may lean on what is not in it.
+pub fn explain(archive: &Archive, part: Option<&Selection>, error: Error) -> Error {
+    let hint = match (part, archive.manifest.as_ref().filter(|manifest| manifest.partial)) {
+        _ if !error.message().contains("does not exist") => return error,
+        (Some(_), _) => {
+            "the part needs what is outside of it: name that schema too, or restore the whole backup".to_owned()
+        }
+        (None, Some(manifest)) => format!(
+            "pg_dump's options have left out what the backup needs ({}): pg_restore loads it into a database that has that; \
+             later backups have an extension by --extension=NAME, and a schema by --schema=NAME",
+            manifest.dump_options.join(" ")
+        ),
+        (None, None) => return error,
+    };
+    Error::new(error.kind(), error.message()).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_exact() {
+        for (name, is_meant) in [
+            ("wine", true),
+            ("shop.wine", true),
+            ("Wine", false),
+            ("win", false),
+            ("shop.win", false),
+            ("shopwine", false),
+            ("other.wine", false),
+            ("shop.", false),
+            ("%", false),
+            ("", false),
+        ] {
+            assert_eq!(means(name, b"shop", b"wine"), is_meant, "{name}");
+        }
+        assert!(means("a.b.c", b"a", b"b.c") && means("a.b.c", b"a.b", b"c") && means("a.b", b"x", b"a.b"));
+    }
+
+    #[test]
+    fn schemas_of_extensions() {
+        let cases: &[(&str, Option<&str>)] = &[
+            ("CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;\n\n\n", Some("public")),
+            ("CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA \"my \"\"s\";\n", Some("my \"s")),
+            ("CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA cut", None),
+            ("", None),
+        ];
+        for (definition, schema) in cases {
+            let found = extension_schema(definition.as_bytes());
+            assert_eq!(found.as_deref(), schema.map(str::as_bytes), "{definition}");
+        }
+    }
+}

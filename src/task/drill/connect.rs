@@ -1,0 +1,93 @@
+//! The way to a sandbox: the socket of one that is isolated, or a child that is not.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use crate::cli::{DRILL_SOCKET, DrillArgs};
+use crate::error::{Error, Kind, Result};
+use crate::host::surroundings::Surroundings;
+
+/// A sandbox that waits for its order.
+#[derive(Debug)]
+pub struct SandboxLink {
+    /// The stream to it.
+    pub stream: UnixStream,
+    child: Option<Child>,
+}
+
+impl SandboxLink {
+    /// Connects to a sandbox, or starts one of our own where that was asked for.
+    ///
+    /// # Errors
+    /// `NotHere` where there is none.
+    pub fn open(args: &DrillArgs) -> Result<Self> {
+        match args.unisolated {
+            true => start(args),
+            false => connect(&args.socket),
+        }
+    }
+
+    /// Waits for the end of a sandbox of our own.
+    pub async fn close(self) {
+        drop(self.stream);
+        if let Some(mut child) = self.child {
+            drop(child.wait().await);
+        }
+    }
+}
+
+fn connect(socket: &Path) -> Result<SandboxLink> {
+    let stream = UnixStream::connect(socket).map_err(|error| {
+        let why = crate::error::reason(&error);
+        let message = format!("there is no sandbox at {}: {why}", socket.display());
+        Error::new(Kind::NotHere, message).hint(hint(&error, socket, &Surroundings::here()))
+    })?;
+    Ok(SandboxLink { stream, child: None })
+}
+
+fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
+    let own = "on a machine of your own --unisolated lets the restored code run with your rights";
+    match (error.kind(), place) {
+        (ErrorKind::PermissionDenied, Surroundings::Systemd) => {
+            "hold the drill as the user pgcellar, such as by root's pgcellar -i NAME drill".to_owned()
+        }
+        (ErrorKind::PermissionDenied, _) => "hold the drill as the user that may connect to the socket".to_owned(),
+        _ if place.is_container() => {
+            format!("{}; DRILL_SCHEDULE=off switches drills off where there is to be none", place.start_sandbox())
+        }
+        _ if socket != Path::new(DRILL_SOCKET) => format!("start the sandbox there; {own}"),
+        _ => format!("{}; {own}", place.start_sandbox()),
+    }
+}
+
+fn start(args: &DrillArgs) -> Result<SandboxLink> {
+    let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
+    let (stream, theirs) = UnixStream::pair().map_err(cannot)?;
+    let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
+    command.args(arguments(args.drill_dir.as_deref(), args.pg_bindir.as_deref()));
+    command.env_clear().env("LC_ALL", "C.UTF-8");
+    for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
+    // Ctrl-C at a terminal reaches us, and the end of the stream reaches it.
+    let child = command.process_group(0).spawn().map_err(cannot)?;
+    Ok(SandboxLink { stream, child: Some(child) })
+}
+
+/// Arguments of a sandbox whose standard input is the stream.
+pub fn arguments(directory: Option<&Path>, bindir: Option<&Path>) -> Vec<OsString> {
+    let mut arguments = vec![OsString::from("drill-sandbox")];
+    for (name, path) in [("--directory", directory), ("--pg-bindir", bindir)] {
+        arguments.extend(path.map(|path| [name.into(), path.into()]).into_iter().flatten());
+    }
+    arguments
+}

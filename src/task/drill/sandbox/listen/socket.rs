@@ -1,0 +1,144 @@
+//! The socket where drills come, in a folder that only they and their sandbox have.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+use crate::error::{Error, Kind, Result};
+use crate::task::drill::sandbox::folders;
+
+/// Who may connect: everybody who sees the socket.
+const MODE: u32 = 0o666;
+
+/// Who may see what is in its folder, where nothing else says it: everybody who has the folder.
+const FOLDER: u32 = 0o711;
+
+/// A socket that is listened at.
+#[derive(Debug)]
+pub struct SandboxSocket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Device and number of its file.
+    file: (u64, u64),
+}
+
+impl SandboxSocket {
+    /// Makes it, in the place of a socket that an earlier sandbox has left.
+    ///
+    /// # Errors
+    /// `Config` where another file has its name, which stays.
+    pub fn bind(path: &Path) -> Result<Self> {
+        if is_in_the_way(path)? {
+            return Err(Error::new(Kind::Config, format!("{} is there, and is no socket", path.display()))
+                .hint("move it away, or wait for drills at another path"));
+        }
+        SandboxSocket::make(path)
+    }
+
+    /// Makes it where it was, once restored code has taken it away. What else is there under its name now is moved aside.
+    pub fn bind_again(path: &Path) -> Result<Self> {
+        if is_in_the_way(path)? {
+            let aside = aside(path);
+            fs::rename(path, &aside).map_err(|error| Error::write(path.display(), &error))?;
+            log::warn!("what was there in its place is {} now", aside.display());
+        }
+        SandboxSocket::make(path)
+    }
+
+    fn make(path: &Path) -> Result<Self> {
+        let cannot = |error: std::io::Error| Error::write(path.display(), &error);
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(cannot)?;
+        fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(cannot)?;
+        let made = fs::symlink_metadata(path).map_err(cannot)?;
+        Ok(SandboxSocket { path: path.to_owned(), listener, file: (made.dev(), made.ino()) })
+    }
+
+    /// Waits for a drill: a stream whose reads and writes block.
+    pub async fn accept(&self) -> Result<UnixStream> {
+        let broken = |error: std::io::Error| Error::read(self.path.display(), &error);
+        let (stream, _) = self.listener.accept().await.map_err(broken)?;
+        let stream = stream.into_std().map_err(broken)?;
+        stream.set_nonblocking(false).map_err(broken)?;
+        Ok(stream)
+    }
+
+    /// Whether drills can no longer find it, or not connect to it.
+    pub fn is_taken_away(&self) -> bool {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| {
+            found.file_type().is_socket()
+                && (found.dev(), found.ino()) == self.file
+                && found.permissions().mode() & 0o777 == MODE
+        });
+        !is_ours || self.path.parent().is_some_and(is_closed)
+    }
+}
+
+/// Whether something is there that is no socket and no empty folder.
+fn is_in_the_way(path: &Path) -> Result<bool> {
+    if let Some(folder) = path.parent() {
+        open(folder).map_err(|error| Error::write(path.display(), &error))?;
+    }
+    let is_other = |found: fs::Metadata| !found.file_type().is_socket();
+    Ok(fs::symlink_metadata(path).is_ok_and(is_other) && fs::remove_dir(path).is_err())
+}
+
+/// A name beside it that is free.
+fn aside(path: &Path) -> PathBuf {
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".moved-{number}"));
+        PathBuf::from(name)
+    };
+    let mut names = (0..).map(name);
+    names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
+}
+
+/// Whether only our own user can go through a folder of ours.
+fn is_closed(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|found| {
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mode = found.permissions().mode();
+        let group_may = mode & 0o010 != 0 && found.gid() != group;
+        found.uid() == user && mode & 0o001 == 0 && !group_may
+    })
+}
+
+/// Opens a folder that restored code has closed. Its group cannot be given back, but everybody may be let through.
+fn open(folder: &Path) -> std::io::Result<()> {
+    match is_closed(folder) && folders::is_mounted(folder) {
+        true => fs::set_permissions(folder, Permissions::from_mode(FOLDER)),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_but_a_socket_makes_room_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("drill.socket");
+        fs::write(folder.path().join("shop.dump"), "rows").unwrap();
+        drop(SandboxSocket::bind(&path).unwrap());
+        let socket = SandboxSocket::bind(&path).unwrap();
+        assert!(!socket.is_taken_away());
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("shop.dump"), "rows").unwrap();
+        assert!(socket.is_taken_away());
+        let error = SandboxSocket::bind(&path).unwrap_err();
+        assert!(error.kind() == Kind::Config && path.join("shop.dump").exists(), "{error}");
+        assert!(!SandboxSocket::bind_again(&path).unwrap().is_taken_away());
+        assert!(folder.path().join("drill.socket.moved-0/shop.dump").exists());
+        assert!(folder.path().join("shop.dump").exists());
+    }
+}

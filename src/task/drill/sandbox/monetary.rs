@@ -1,0 +1,103 @@
+//! Amounts of money, which are text in a locale: where the host lacks that locale, they are refused or become others, and
+//! that is no fault of the backup.
+
+use tokio_postgres::Client;
+
+use crate::error::{Error, Kind, Result};
+use crate::fingerprint::Fingerprints;
+use crate::postgres::client::failed;
+use crate::postgres::snapshot::get;
+use crate::restore::pg_restore::errors::said;
+use crate::restore::server::TargetServer;
+use crate::task::drill::sandbox::restore::{DrillFailure, of_backup};
+
+/// How the server refuses an amount (`cash_in` of src/backend/utils/adt/cash.c).
+const REFUSED: &[&str] = &["invalid input syntax for type money", "is out of range for type money"];
+
+/// Whether columns of the user's have the type, or one that is made of it: an array, a domain, a range. Of a composite
+/// type the attributes are columns, too.
+const HAS_ANY: &str = "WITH RECURSIVE made (oid) AS (SELECT 'pg_catalog.money'::pg_catalog.regtype::pg_catalog.oid \
+     UNION SELECT t.oid FROM made m JOIN pg_catalog.pg_type t ON m.oid IN (t.typelem, t.typbasetype) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid AND r.rngsubtype = m.oid)) \
+     SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN made m ON m.oid = a.atttypid \
+     WHERE a.attrelid >= 16384 AND NOT a.attisdropped)";
+
+/// The locale of a backup's amounts.
+#[derive(Debug)]
+pub enum MonetaryLocale {
+    /// Nobody knows it.
+    Unknown,
+    /// The server has it.
+    In(String),
+    /// The server's host lacks it.
+    Lacks(String),
+}
+
+impl MonetaryLocale {
+    /// Asks the server for the locale that the fingerprints name.
+    pub async fn find(server: &TargetServer, wanted: Option<&Fingerprints>) -> Result<Self> {
+        let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(MonetaryLocale::Unknown) };
+        Ok(match server.takes("lc_monetary", locale).await? {
+            true => MonetaryLocale::In(locale.to_owned()),
+            false => MonetaryLocale::Lacks(locale.to_owned()),
+        })
+    }
+
+    /// The locale to load with.
+    pub fn locale(&self) -> Option<&str> {
+        match self {
+            MonetaryLocale::In(locale) => Some(locale),
+            MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) => None,
+        }
+    }
+
+    /// What an error of loading means. An amount that is refused in its own locale is the backup's fault.
+    pub fn judge(&self, error: Error) -> DrillFailure {
+        let refused = || REFUSED.iter().any(|text| said(error.message()).contains(text));
+        match self {
+            MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) if refused() => {
+                DrillFailure::Here(cannot_be_read(error.message()))
+            }
+            _ => of_backup(error),
+        }
+    }
+
+    /// Refuses a database with amounts that have been read in another locale.
+    pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), DrillFailure> {
+        let MonetaryLocale::Lacks(locale) = self else { return Ok(()) };
+        let row = client.query_one(HAS_ANY, &[]).await.map_err(failed("the types of columns cannot be looked up"))?;
+        match get(&row, 0)? {
+            true => Err(DrillFailure::Here(cannot_be_read(&format!(
+                "the host lacks their locale '{}'",
+                locale.escape_debug()
+            )))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The error of amounts in another locale.
+fn cannot_be_read(why: &str) -> Error {
+    Error::new(Kind::System, format!("amounts of money cannot be read: {why}"))
+        .hint("make the locale that lc_monetary is set to where they come from (on Debian: dpkg-reconfigure locales)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refused_amount_means() {
+        let refused =
+            "pg_restore failed: ERROR:  invalid input syntax for type money: \"1,0 E\" | CONTEXT:  COPY t, line 1";
+        let quoted = "pg_restore failed: ERROR:  null value in column | DETAIL:  Failing row contains (invalid input syntax for type money).";
+        let here = |money: &MonetaryLocale, why: &str| {
+            matches!(money.judge(Error::new(Kind::Data, why)), DrillFailure::Here(_))
+        };
+        for money in [MonetaryLocale::Unknown, MonetaryLocale::Lacks("xx_XX".to_owned())] {
+            assert!(here(&money, refused), "{money:?}");
+            assert!(!here(&money, quoted), "{money:?}");
+        }
+        assert!(!here(&MonetaryLocale::In("C".to_owned()), refused), "in its own locale it is the backup's fault");
+    }
+}
