@@ -351,7 +351,7 @@ fn damaged_corpus_is_survived() {
             let joined = joiner.write_all(&archive).and_then(|()| joiner.finish());
             match walk(&archive) {
                 Ok(contents) => {
-                    let (bytes, joined, _) = joined.expect("as good as what is walked");
+                    let (bytes, joined, _) = joined.expect("accepted like the walked archive");
                     prop_assert_eq!(&joined, &contents);
                     prop_assert_eq!(walk(&bytes).expect("whole"), contents);
                 }

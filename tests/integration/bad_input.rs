@@ -252,7 +252,7 @@ fn one_of_several_databases_cannot_be_dumped() {
     let cellar = Cellar::new(&cluster).with("DB_USER", "saver").with("DB_NAME", "*");
     let outcome = cellar.run(["backup", "--json"]).env("BACKUP_EXCLUDE_DATABASES", "postgres").fails(exit::NOPERM);
     for text in ["database 'b_secured': ", "row-level security", "database 'c_gone': ", "2 of 4 databases"] {
-        assert!(outcome.stderr.contains(text), "nothing says {text:?}: {outcome}");
+        assert!(outcome.stderr.contains(text), "{text:?} is missing: {outcome}");
     }
     let printed: Vec<String> = outcome
         .json()

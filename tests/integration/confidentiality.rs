@@ -121,7 +121,10 @@ fn failures_are_silent(cellar: &Cellar, database: &Database<'_>, mail_server: &M
     let mut holder = Session::open(database);
     holder.sql("BEGIN; LOCK k7mqzx_table");
     let failed = cellar.run(["backup"]).env("BACKUP_LOCK_WAIT_TIMEOUT", "1").finish();
-    assert!(failed.code() != Some(0) && failed.stderr.contains(MARKER), "its host is not told: {failed}");
+    assert!(
+        failed.code() != Some(0) && failed.stderr.contains(MARKER),
+        "the log on the host lacks the reason: {failed}"
+    );
     let log = cellar.scratch().join("log");
     fs::write(&log, &failed.stderr).unwrap();
     let alert = |cellar: &Cellar| {

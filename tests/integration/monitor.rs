@@ -49,7 +49,7 @@ fn finds(run: Run, status: i32, checks: &[&str]) -> Outcome {
 
 fn says(outcome: &Outcome, texts: &[&str]) {
     for text in texts {
-        assert!(outcome.stdout.contains(text), "nothing says {text:?}: {outcome}");
+        assert!(outcome.stdout.contains(text), "{text:?} is missing: {outcome}");
     }
 }
 

@@ -235,7 +235,7 @@ fn the_next_run_reports_a_killed_one() {
     second.wait_for_stderr(&left[0]);
     second.signal(Signal::TERM);
     second.wait();
-    assert!(!databases(cluster).contains(&left[0]), "it bears the mark of a process that has ended");
+    assert!(!databases(cluster).contains(&left[0]), "it has the mark of a process that has ended");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn state_of_the_monitor() {
     fs::write(&file, remembered.to_string()).unwrap();
     let check = || cellar.run(["monitor", "check", "--notify"]).env("STATE_DIRECTORY", &state).finish();
     let outcome = check();
-    assert!(outcome.stdout.contains("no_backup other"), "it was seen first three weeks ago: {outcome}");
+    assert!(outcome.stdout.contains("no_backup other"), "first seen three weeks ago: {outcome}");
     assert!(
         mail_server.mails().iter().any(|mail| mail.subject().contains("retention failed on db1 (main)")),
         "{outcome}"

@@ -84,7 +84,7 @@ impl Kept {
             assert!(damage.iter().any(|damage| damage.contains(word)), "{word:?} is not in {damage:?}");
         }
         for damage in damage {
-            assert!(outcome.stderr.contains(damage), "{damage:?} is not told: {outcome}");
+            assert!(outcome.stderr.contains(damage), "{damage:?} is not reported: {outcome}");
         }
         assert_eq!(self.cellar.list()[0]["status"], "damaged");
         self.cellar.run(["verify"]).fails(exit::NOINPUT).says("no good whole backup");

@@ -182,7 +182,7 @@ impl Cluster {
         // The dead postmaster is a zombie, so its ID is in use and its lock files have to be removed. That is safe once
         // its last process has left the data directory.
         while processes_in(&data) {
-            assert!(Instant::now() < deadline, "processes of the dead server live on");
+            assert!(Instant::now() < deadline, "processes of the dead server still run");
             thread::sleep(Duration::from_millis(10));
         }
         fs::remove_file(data.join("postmaster.pid")).unwrap();

@@ -226,7 +226,7 @@ impl Run {
     pub fn fails(self, code: i32) -> Outcome {
         let outcome = self.finish();
         assert_eq!(outcome.code(), Some(code), "{outcome}");
-        assert!(!outcome.stderr.trim().is_empty(), "a failure without a word: {outcome}");
+        assert!(!outcome.stderr.trim().is_empty(), "a failure without a message: {outcome}");
         assert!(!outcome.stderr.contains("panicked at"), "{outcome}");
         assert!(!outcome.stderr.contains(PASSWORD) && !outcome.stdout.contains(PASSWORD), "{outcome}");
         outcome
@@ -299,7 +299,7 @@ impl Running {
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) {
         let seen = self.stderr.wait_for(text, self.remaining());
-        assert!(seen, "{text:?} never came on stderr of {}:\n{}", self.what, self.stderr.text());
+        assert!(seen, "{text:?} was never printed on stderr of {}:\n{}", self.what, self.stderr.text());
     }
 
     /// Waits until `condition` holds. Fails the test if the run ends or exceeds its limit before.
@@ -308,7 +308,7 @@ impl Running {
         while !condition() {
             let ended = self.child.0.try_wait().unwrap().is_some();
             assert!(!ended, "{} ended before {what}:\n{}", self.what, self.stderr.text());
-            assert!(!self.remaining().is_zero(), "{what} never came to be in {}", self.what);
+            assert!(!self.remaining().is_zero(), "{what} was never true in {}", self.what);
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -381,7 +381,7 @@ impl Outcome {
     /// Fails the test unless stderr contains this text.
     #[track_caller]
     pub fn says(self, text: &str) -> Outcome {
-        assert!(self.stderr.contains(text), "nothing says {text:?}: {self}");
+        assert!(self.stderr.contains(text), "{text:?} is missing on stderr: {self}");
         self
     }
 }

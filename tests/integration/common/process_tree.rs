@@ -36,7 +36,7 @@ impl Process {
         (process.state != "Z" && process.state != "X").then_some(process)
     }
 
-    fn lives(&self) -> bool {
+    fn runs(&self) -> bool {
         Process::of(self.pid).is_some_and(|now| now.started == self.started)
     }
 }
@@ -65,11 +65,11 @@ pub fn descendants(pid: Pid) -> Vec<Process> {
 pub fn wait_until_gone(processes: &[Process]) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let living: Vec<&Process> = processes.iter().filter(|process| process.lives()).collect();
-        if living.is_empty() {
+        let running: Vec<&Process> = processes.iter().filter(|process| process.runs()).collect();
+        if running.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "still there: {living:?}");
+        assert!(Instant::now() < deadline, "still running: {running:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -77,6 +77,6 @@ pub fn wait_until_gone(processes: &[Process]) {
 /// Fails the test if one of them runs.
 #[track_caller]
 pub fn are_gone(processes: &[Process]) {
-    let living: Vec<&Process> = processes.iter().filter(|process| process.lives()).collect();
-    assert!(living.is_empty(), "still there: {living:?}");
+    let running: Vec<&Process> = processes.iter().filter(|process| process.runs()).collect();
+    assert!(running.is_empty(), "still running: {running:?}");
 }

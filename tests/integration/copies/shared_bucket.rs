@@ -101,7 +101,7 @@ fn a_copy_never_overwrites_another_hosts_objects() {
 
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).fails(exit::TEMPFAIL);
-    let says = |text: &str| assert!(outcome.stderr.contains(text), "nothing says {text:?}: {outcome}");
+    let says = |text: &str| assert!(outcome.stderr.contains(text), "{text:?} is missing: {outcome}");
     says(&format!("{} is not copied: {} is being written to", all[0], all[0]));
     says("'main' on another host");
     says(&format!("{} is not copied", all[1]));

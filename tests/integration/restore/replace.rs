@@ -134,7 +134,7 @@ fn sleeper(cluster: &Cluster, database: &str, user: &str, sql: &str) -> Child {
 fn eventually(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < deadline, "it never came to be");
+        assert!(Instant::now() < deadline, "the condition was never met");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -158,7 +158,7 @@ async fn client(cluster: &Cluster, target: &str, user: &str, done: &AtomicBool) 
     let (mut longest, mut last, mut age) = (Duration::ZERO, Instant::now(), String::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     while !(done.load(Ordering::Relaxed) && age == "new") {
-        assert!(Instant::now() < deadline, "a client never came to the new database");
+        assert!(Instant::now() < deadline, "a client never reached the new database");
         let Ok((session, driver)) = config.connect(NoTls).await else {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;

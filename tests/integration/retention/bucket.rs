@@ -155,7 +155,7 @@ fn the_folder_is_cleaned_while_the_bucket_is_unreachable() {
     let run =
         both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
     run.fails(exit::UNAVAILABLE).says("is not cleaned");
-    assert_eq!(both.local(), all[5..], "nobody knows what the bucket has");
+    assert_eq!(both.local(), all[5..], "the contents of the bucket are unknown");
 }
 
 #[test]
