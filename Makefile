@@ -4,6 +4,8 @@
 CARGO ?= cargo
 # The versions of PostgreSQL that the tests run against. The tests of a missing version fail.
 VERSIONS ?= 13 15 17 18
+# How many tests run at once: they wait more for servers and time-outs than they compute.
+THREADS = $${RUST_TEST_THREADS:-$$((2 * $$(nproc)))}
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak test-unit test-system test-compose test-nix deb book fuzz bench lint lint-shell lint-image lint-deps lint-nix image start stop \
@@ -82,11 +84,11 @@ test: ## Run every test, against PostgreSQL 13, 15, 17 and 18
 	@scripts/install-test-deps
 	@versions= && for major in $(VERSIONS); do \
 		folder=$$(scripts/tool postgres-$$major) && versions="$$versions $$major=$$folder" || exit; \
-	done && PGCELLAR_TEST_PG="$$versions" $(CARGO) test $(TESTS)
+	done && PGCELLAR_TEST_PG="$$versions" RUST_TEST_THREADS="$(THREADS)" $(CARGO) test $(TESTS)
 
 soak: ## Kill runs at random moments (KILLS=1000), or repeat restores by several jobs and drills (TIMES=50)
 ifdef KILLS
-	@$(MAKE) --no-print-directory test TESTS="--test integration kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
+	@$(MAKE) --no-print-directory test TESTS="--test integration random_kills:: -- --nocapture" PGCELLAR_TEST_KILLS="$(KILLS)"
 endif
 ifneq ($(TIMES)$(if $(KILLS),,50),)
 	@$(MAKE) --no-print-directory test TESTS="--test integration locks::" PGCELLAR_TEST_TIMES="$(or $(TIMES),50)"

@@ -1,4 +1,4 @@
-//! Dumps that other scripts have left become backups, and stay what they are.
+//! `pgcellar adopt`: dumps of other scripts become backups, and their files stay unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,9 @@ use crate::common::dumps::{pg_dump, piped, small};
 use crate::common::process::{attempt, must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
 
-mod in_bucket;
+mod bucket;
 
-/// How the scripts dump: options of pg_dump, what it is piped through, and what the name ends in.
+/// How the scripts dump: options of pg_dump, the filter, and the end of the file's name.
 const WAYS: &[(&str, &str, &str)] = &[
     ("-Fc", "gzip", ".dump.gz"),
     ("-Fc", "cat", ".dump"),
@@ -25,7 +25,7 @@ const WAYS: &[(&str, &str, &str)] = &[
 ];
 
 /// Dumps a database as a script does, into a file of this name among the backups.
-fn lay(cellar: &Cellar, database: &Database<'_>, options: &[&str], filter: &str, name: &str) {
+fn add(cellar: &Cellar, database: &Database<'_>, options: &[&str], filter: &str, name: &str) {
     piped(&pg_dump(database, options), filter, &cellar.backup_dir().join(name));
 }
 
@@ -48,14 +48,14 @@ fn sha256(path: &Path, unpack: &str) -> String {
 }
 
 #[test]
-fn what_the_scripts_left_becomes_backups() {
+fn dumps_of_other_scripts_become_backups() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "left behind");
     let cellar = Cellar::new(cluster);
     let mut names = Vec::new();
     for (at, (format, filter, ending)) in WAYS.iter().enumerate() {
         let name = format!("{}_20231231_02000{at}{ending}", original.name());
-        lay(&cellar, &original, &[format], filter, &name);
+        add(&cellar, &original, &[format], filter, &name);
         names.push(name);
     }
     let folder = format!("{}_20231231_020010", original.name());
@@ -97,7 +97,7 @@ fn what_the_scripts_left_becomes_backups() {
     for (name, hash) in &before {
         assert_eq!(after.get(name), Some(hash), "{} was touched", name.display());
     }
-    // Once more, as a glob of the shell would: everything in the folder.
+    // Once more with everything in the folder, as a shell's glob passes it.
     let everything = fs::read_dir(cellar.backup_dir()).unwrap();
     let paths: Vec<String> = everything.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()).collect();
     let dumps = paths.iter().map(String::as_str).filter(|path| !path.contains("/."));
@@ -113,7 +113,7 @@ fn recipes_of_adopted_backups_run() {
     let path = std::env::join_paths([cluster.version().bin_dir(), "/usr/bin".into(), "/bin".into()]).unwrap();
     for (at, (format, filter, ending)) in WAYS.iter().enumerate() {
         let id = format!("{}_20231231_02000{at}", original.name());
-        lay(&cellar, &original, &[format], filter, &format!("{id}{ending}"));
+        add(&cellar, &original, &[format], filter, &format!("{id}{ending}"));
         adopt(&cellar, [format!("{id}{ending}").as_str()]).succeeds();
         let target = cluster.name_for("by_hand");
         let recipe = cellar.run(["restore", "--recipe", &id, "--target-database", &target]).succeeds().stdout;
@@ -128,13 +128,13 @@ fn recipes_of_adopted_backups_run() {
 }
 
 #[test]
-fn a_script_takes_a_databases_place_with_its_properties() {
+fn a_script_replaces_a_database_and_keeps_its_properties() {
     let cluster = Cluster::shared(Version::V15);
     let live = small(cluster, "properties");
     cluster.sql("postgres", &format!("COMMENT ON DATABASE {} IS 'kept'", live.name()));
     let cellar = Cellar::new(cluster);
     let id = format!("{}_20231231_020000", live.name());
-    lay(&cellar, &live, &[], "gzip", &format!("{id}.sql.gz"));
+    add(&cellar, &live, &[], "gzip", &format!("{id}.sql.gz"));
     adopt(&cellar, [format!("{id}.sql.gz").as_str()]).succeeds();
     live.sql("DROP TABLE wine");
     cellar.run(["restore", &id, "--force"]).succeeds().says("are kept");
@@ -144,7 +144,7 @@ fn a_script_takes_a_databases_place_with_its_properties() {
 }
 
 #[test]
-fn what_is_not_whole_is_refused_and_the_others_go_on() {
+fn incomplete_dumps_are_refused_and_the_others_adopted() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "damaged");
     let cellar = Cellar::new(cluster);
@@ -153,18 +153,18 @@ fn what_is_not_whole_is_refused_and_the_others_go_on() {
     let mut cases = Vec::new();
     for (second, (format, filter, ending)) in WAYS.iter().enumerate() {
         let file = name(u32::try_from(second).unwrap(), ending);
-        lay(&cellar, &original, &[format], filter, &file);
+        add(&cellar, &original, &[format], filter, &file);
         let bytes = at(&file).metadata().unwrap().len();
         tree::truncate(&at(&file), bytes - if *ending == ".tar.gz" { 9 } else { bytes / 3 });
         cases.push(file);
     }
     let flipped = name(20, ".dump.gz");
-    lay(&cellar, &original, &["-Fc"], "gzip", &flipped);
+    add(&cellar, &original, &["-Fc"], "gzip", &flipped);
     tree::flip_byte(&at(&flipped), -6);
     let other = name(21, ".dump.gz");
     fs::write(at(&other), "not a dump").unwrap();
     let create = name(22, ".sql");
-    lay(&cellar, &original, &["-C"], "cat", &create);
+    add(&cellar, &original, &["-C"], "cat", &create);
     let folder = name(23, "");
     must(pg_dump(&original, &["-Fd", "-f"]).arg(at(&folder)));
     let rows = tree::files(&at(&folder)).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
@@ -175,28 +175,31 @@ fn what_is_not_whole_is_refused_and_the_others_go_on() {
         assert_eq!(outcome.stderr.lines().filter(|line| line.contains("error")).count(), 1, "one sentence: {outcome}");
     }
     let good = name(30, ".dump.gz");
-    lay(&cellar, &original, &["-Fc"], "gzip", &good);
+    add(&cellar, &original, &["-Fc"], "gzip", &good);
     cases.insert(3, good.clone());
-    let told = format!("{} could not be adopted", cases.len() - 1);
-    adopt(&cellar, cases.iter().map(String::as_str)).fails(exit::DATAERR).says(&told).says(&format!("adopted {good}"));
+    let printed = format!("{} could not be adopted", cases.len() - 1);
+    adopt(&cellar, cases.iter().map(String::as_str))
+        .fails(exit::DATAERR)
+        .says(&printed)
+        .says(&format!("adopted {good}"));
     assert_eq!(manifests(&cellar.backup_dir()), 1);
     assert_eq!(cellar.list().len(), 1);
 }
 
 #[test]
-fn names_that_tell_nothing_are_refused_with_a_hint() {
+fn names_without_database_and_time_are_refused_with_a_hint() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "names");
     let cellar = Cellar::new(cluster);
     for name in ["backup.dump", "shop_2023-12-31.dump", "shop_20231231_020000", "shop_20230231_020000.dump"] {
-        lay(&cellar, &original, &["-Fc"], "cat", name);
+        add(&cellar, &original, &["-Fc"], "cat", name);
         adopt(&cellar, [name]).fails(exit::USAGE).says(name.trim_end_matches(".dump")).says("rename it");
     }
     must(pg_dump(&original, &["-Fd", "-f"]).arg(cellar.backup_dir().join("shop_20231231_020001.dir")));
     adopt(&cellar, ["shop_20231231_020001.dir"]).fails(exit::USAGE).says("nothing behind the time");
     adopt(&cellar, ["nowhere_20231231_020000.dump"]).fails(exit::NOINPUT).says("there is no file");
     adopt(&cellar, ["s3://bucket/nowhere_20231231_020000.dump"]).fails(exit::USAGE).says("AWS_S3_BUCKET");
-    // Elsewhere: nothing is moved.
+    // In another folder: no file is moved.
     let outside = cellar.scratch().join("shop_20231231_020000.dump");
     piped(&pg_dump(&original, &["-Fc"]), "cat", &outside);
     adopt(&cellar, [outside.to_str().unwrap()]).fails(exit::USAGE).says("move it there first");
@@ -210,7 +213,7 @@ fn a_dump_of_foo_is_no_backup_of_foobar() {
     let foo = small(cluster, "foo");
     let cellar = Cellar::new(cluster);
     let name = format!("{}bar_20231231_020000.dump.gz", foo.name());
-    lay(&cellar, &foo, &["-Fc"], "gzip", &name);
+    add(&cellar, &foo, &["-Fc"], "gzip", &name);
     adopt(&cellar, [name.as_str()]).fails(exit::USAGE).says("named after").says("--database");
     assert_eq!(manifests(&cellar.backup_dir()), 0);
     adopt(&cellar, [name.as_str(), "--database", foo.name()]).succeeds();
@@ -222,14 +225,14 @@ fn a_dump_of_foo_is_no_backup_of_foobar() {
 }
 
 #[test]
-fn two_dumps_of_one_second_are_not_both_the_backup() {
+fn two_dumps_of_the_same_second_get_one_backup() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "twice");
     let cellar = Cellar::new(cluster);
     let id = format!("{}_20231231_020000", original.name());
     let (first, second) = (format!("{id}.dump.gz"), format!("{id}.sql.gz"));
-    lay(&cellar, &original, &["-Fc"], "gzip", &first);
-    lay(&cellar, &original, &["-Fp"], "gzip", &second);
+    add(&cellar, &original, &["-Fc"], "gzip", &first);
+    add(&cellar, &original, &["-Fp"], "gzip", &second);
     adopt(&cellar, [first.as_str(), &second]).fails(exit::CANTCREAT).says(&format!("is {first} already"));
     let manifest = fs::read(cellar.backup_dir().join(format!("{id}.manifest.json"))).unwrap();
     adopt(&cellar, [second.as_str()]).fails(exit::CANTCREAT).says("rename it by a second");
@@ -257,7 +260,7 @@ fn a_backup_of_our_own_keeps_its_manifest() {
 }
 
 #[test]
-fn what_was_adopted_is_cleaned_and_its_neighbour_is_not() {
+fn retention_removes_adopted_backups_and_not_their_neighbours() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "cleaned");
     let cellar = Cellar::new(cluster);
@@ -265,7 +268,7 @@ fn what_was_adopted_is_cleaned_and_its_neighbour_is_not() {
     let (old, neighbour) = (name("20231201_020000", ".dump.gz"), name("20231201_020000", ".sql.gz"));
     let (unmanaged, new) = (name("20231130_020000", ".dump.gz"), name("20231231_020000", ".dump.gz"));
     for (file, options) in [(&old, &["-Fc"][..]), (&neighbour, &[]), (&unmanaged, &["-Fc"]), (&new, &["-Fc"])] {
-        lay(&cellar, &original, options, "gzip", file);
+        add(&cellar, &original, options, "gzip", file);
     }
     adopt(&cellar, [old.as_str(), &new]).succeeds();
     cellar.run(["retention"]).env("BACKUP_KEEP_LAST", "1").succeeds();
@@ -281,7 +284,7 @@ fn local_times_are_read_in_their_zone() {
     let cellar = Cellar::new(cluster);
     let dump = |time: &str| {
         let name = format!("{}_{time}.dump.gz", original.name());
-        lay(&cellar, &original, &["-Fc"], "gzip", &name);
+        add(&cellar, &original, &["-Fc"], "gzip", &name);
         name
     };
     let (summer, winter) = (dump("20230701_003000"), dump("20231231_003000"));
@@ -294,13 +297,13 @@ fn local_times_are_read_in_their_zone() {
     assert_eq!(started(&summer), "2023-06-30T22:30:00Z");
     assert_eq!(started(&winter), "2023-12-30T23:30:00Z");
     assert_eq!(started(&fold), "2023-10-29T00:30:00Z");
-    // The order is that of the moments: this one was made after the one whose name has the later digits.
+    // Backups are ordered by their time: this one is newer than the one whose name has the later digits.
     let later = dump("20231231_001500");
     adopt(&cellar, [later.as_str()]).succeeds();
     let last = cellar.list().last().unwrap()["id"].clone();
     assert_eq!(Some(last.as_str().unwrap()), later.strip_suffix(".dump.gz"));
     cellar.run(["verify", "latest"]).succeeds().says(later.strip_suffix(".dump.gz").unwrap());
-    // What was made just now, by a clock far in the east.
+    // Made just now, by a clock far in the east.
     let now = Timestamp::now().in_tz("Pacific/Kiritimati").unwrap().strftime("%Y%m%d_%H%M%S").to_string();
     let east = dump(&now);
     adopt(&cellar, [east.as_str()]).fails(exit::USAGE).says("--timezone");
@@ -309,7 +312,7 @@ fn local_times_are_read_in_their_zone() {
 }
 
 #[test]
-fn what_the_dump_leaves_out_makes_it_partial() {
+fn a_dump_that_leaves_data_out_is_partial() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "partial");
     let cellar = Cellar::new(cluster);
@@ -323,7 +326,7 @@ fn what_the_dump_leaves_out_makes_it_partial() {
     ];
     for (at, (options, filter, partial)) in cases.into_iter().enumerate() {
         let id = format!("{}_20231231_02000{at}", original.name());
-        lay(&cellar, &original, options, filter, &format!("{id}.gz"));
+        add(&cellar, &original, options, filter, &format!("{id}.gz"));
         adopt(&cellar, [format!("{id}.gz").as_str()]).succeeds();
         let backup = listed(&cellar, &id);
         let status = if partial { "partial" } else { "good" };
@@ -343,7 +346,7 @@ fn a_dump_without_a_manifest_is_verified_by_its_path() {
     let id = format!("{}_20231231_020000", original.name());
     for (format, filter, ending) in WAYS {
         let name = format!("{id}{ending}");
-        lay(&cellar, &original, &[format], filter, &name);
+        add(&cellar, &original, &[format], filter, &name);
         let path = cellar.backup_dir().join(&name);
         cellar.run(["verify".as_ref(), path.as_os_str()]).succeeds().says("good, 1 table");
         cellar.run(["verify", &name]).succeeds().says("good, 1 table");
@@ -356,7 +359,7 @@ fn a_dump_without_a_manifest_is_verified_by_its_path() {
     must(pg_dump(&original, &["-Fd", "-f"]).arg(cellar.backup_dir().join(&id)));
     cellar.run(["verify", &id]).succeeds().says("good, 1 table");
     assert!(tree::files(&cellar.backup_dir()).iter().all(|path| !path.to_str().unwrap().ends_with(".json")));
-    // With its manifest it is a backup, and that is what is verified and recorded.
+    // With a manifest it is a backup, which is verified and recorded.
     adopt(&cellar, [id.as_str()]).succeeds();
     let toc = cellar.backup_dir().join(&id).join("toc.dat");
     cellar.run(["verify".as_ref(), toc.as_os_str()]).succeeds().says(&id);
@@ -374,14 +377,14 @@ fn encrypted_dumps_need_their_key() {
     let key = keys::age(cellar.scratch(), "key");
     let id = format!("{}_20231231_020000", original.name());
     let name = format!("{id}.dump.gz.age");
-    lay(&cellar, &original, &["-Fc"], &format!("gzip | age -r {}", key.recipient), &name);
+    add(&cellar, &original, &["-Fc"], &format!("gzip | age -r {}", key.recipient), &name);
     adopt(&cellar, [name.as_str()]).fails(exit::NOPERM).says("no private key");
     adopt(&cellar, [name.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
-    // What an archive tells of its database stays in it.
+    // Details of the database stay in the encrypted archive.
     let created = format!("{}_20231231_030000", original.name());
     let file = format!("{created}.dump.gz.age");
     original.sql(&format!("COMMENT ON DATABASE {} IS 'x'", original.name()));
-    lay(&cellar, &original, &["-Fc", "--create"], &format!("gzip | age -r {}", key.recipient), &file);
+    add(&cellar, &original, &["-Fc", "--create"], &format!("gzip | age -r {}", key.recipient), &file);
     adopt(&cellar, [file.as_str()]).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
     let manifest = fs::read_to_string(cellar.backup_dir().join(format!("{created}.manifest.json"))).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
@@ -407,12 +410,12 @@ fn encrypted_dumps_need_their_key() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_and_a_locked_folder_is_not_written_to() {
+fn a_dry_run_and_a_locked_folder_write_nothing() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "dry");
     let cellar = Cellar::new(cluster);
     let name = format!("{}_20231231_020000.dump.gz", original.name());
-    lay(&cellar, &original, &["-Fc"], "gzip", &name);
+    add(&cellar, &original, &["-Fc"], "gzip", &name);
     let before = tree::hashes(&cellar.backup_dir());
     adopt(&cellar, [name.as_str(), "--dry-run"]).succeeds().says(&format!("would adopt {name}"));
     assert_eq!(tree::hashes(&cellar.backup_dir()), before);
@@ -425,12 +428,12 @@ fn a_dry_run_writes_nothing_and_a_locked_folder_is_not_written_to() {
 }
 
 #[test]
-fn a_dump_outlives_an_adoption_that_was_killed() {
+fn a_dump_survives_a_killed_adoption() {
     let cluster = Cluster::shared(Version::V15);
     let original = small(cluster, "killed");
     let cellar = Cellar::new(cluster);
     let id = format!("{}_20231231_020000", original.name());
-    lay(&cellar, &original, &["-Fc"], "gzip", &format!("{id}.dump.gz"));
+    add(&cellar, &original, &["-Fc"], "gzip", &format!("{id}.dump.gz"));
     let dump = cellar.backup_dir().join(format!("{id}.dump.gz"));
     let before = fs::read(&dump).unwrap();
     let names = Renamed::watch(&cellar.backup_dir());
@@ -438,7 +441,7 @@ fn a_dump_outlives_an_adoption_that_was_killed() {
     let manifest = format!("{id}.manifest.json");
     let temporary: Vec<String> = names.seen().into_iter().filter(|name| name.starts_with(&manifest)).collect();
     assert!(!temporary.is_empty(), "the manifest never had a temporary name");
-    // Whatever name the manifest has until it is whole, a sweep must not take for its own what it names.
+    // Whatever temporary name the manifest has, a sweep must not remove the files that it names.
     for name in temporary {
         fs::rename(cellar.backup_dir().join(&manifest), cellar.backup_dir().join(&name)).unwrap();
         cellar.back_up(original.name());
@@ -448,7 +451,7 @@ fn a_dump_outlives_an_adoption_that_was_killed() {
     }
 }
 
-/// The names that files of a folder had before they were renamed.
+/// The names of files of a folder before they were renamed.
 struct Renamed(rustix::fd::OwnedFd);
 
 impl Renamed {

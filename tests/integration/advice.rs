@@ -1,9 +1,9 @@
-//! What messages advise: a new backup, or another one, is the answer to damaged bytes and to nothing else.
+//! Messages advise to make or take another backup only where bytes are damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How such advice is given, in lower case.
+/// Phrases of such advice, in lower case.
 const ADVICE: [&str; 10] = [
     "make a new backup",
     "make another",
@@ -17,7 +17,7 @@ const ADVICE: [&str; 10] = [
     "back up again",
 ];
 
-/// Where it is given: after a verify, a restore or a monitor found that bytes are not those that were written.
+/// The files that may give it, after a verify, a restore or the monitor found damaged bytes.
 const OF_DAMAGED_BYTES: [(&str, &str); 4] = [
     ("src/health/checks/stores.rs", "make a new backup"),
     ("src/restore/archive.rs", "restore another"),
@@ -36,8 +36,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of a file on one line, as a reader sees them: without tests, line ends, and what joins a string that goes over
-/// several lines. Help texts are comments with three slashes.
+/// The texts of a file on one line: without tests, line ends, and the joints of strings over several lines. Help texts
+/// are comments with three slashes.
 fn texts(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -46,7 +46,7 @@ fn texts(path: &Path) -> String {
 }
 
 #[test]
-fn a_new_backup_is_advised_where_bytes_are_damaged() {
+fn a_new_backup_is_advised_only_for_damaged_bytes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("systemd/pgcellar.catalog")];
     sources(&root.join("src"), &mut files);

@@ -1,4 +1,4 @@
-//! `pgcellar alert` tells what failed, and what it could not tell is told later, once.
+//! `pgcellar alert` reports failures by mail; what could not be sent is sent later, once.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::mailbox::{Mailbox, Manner, PASSWORD, USER};
+use crate::common::mail_server::{MailServer, MailServerOptions, PASSWORD, USER};
 use crate::common::pgcellar::Run;
 use crate::common::tls::Certificates;
 use crate::common::{Cellar, Cluster, Version, exit};
 
 const UNIT: &str = "pgcellar-backup@main.service";
 
-/// A backup folder with mail to `ops@example.org` in the clear.
-fn cellar(mailbox: &Mailbox) -> Cellar {
-    let cellar = Cellar::unconnected().with("SMTP_HOST", "localhost").with("SMTP_PORT", mailbox.port().to_string());
+/// A backup folder with mail to `ops@example.org` without TLS.
+fn cellar(mail_server: &MailServer) -> Cellar {
+    let cellar = Cellar::unconnected().with("SMTP_HOST", "localhost").with("SMTP_PORT", mail_server.port().to_string());
     cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org").with("DB_NAME", "shop")
 }
 
@@ -25,13 +25,13 @@ fn alert(cellar: &Cellar) -> Run {
 }
 
 #[test]
-fn the_commands_of_an_alert_are_those_of_the_place() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn alerts_name_the_commands_of_the_installation() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     alert(&cellar).env("container", "oci").succeeds();
     alert(&cellar).env("container", "oci").env("KUBERNETES_SERVICE_HOST", "10.0.0.1").succeeds();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    for (mail, commands) in mailbox.mails().iter().zip([
+    for (mail, commands) in mail_server.mails().iter().zip([
         [format!("docker logs {host}"), format!("docker exec {host} pgcellar list")],
         [format!("kubectl logs {host}"), format!("kubectl exec {host} -- pgcellar list")],
     ]) {
@@ -46,7 +46,7 @@ fn monitor(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check", "--notify"])
 }
 
-/// In one line: a line's end may be where a text has a blank.
+/// The text in one line: mails are wrapped.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -56,18 +56,18 @@ fn state(cellar: &Cellar) -> Value {
 }
 
 #[test]
-fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
+fn an_alert_names_the_failure_and_the_last_good_backup() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("größe 日本");
     let certificates = Certificates::make();
-    let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));
-    let cellar = Cellar::new(cluster).with("SMTP_HOST", "localhost").with("SMTP_PORT", mailbox.port().to_string());
+    let mail_server = MailServer::start(MailServerOptions::encrypted("starttls", &certificates, "server"));
+    let cellar = Cellar::new(cluster).with("SMTP_HOST", "localhost").with("SMTP_PORT", mail_server.port().to_string());
     let cellar = cellar.with("SMTP_USER", USER).with("SMTP_PASS", PASSWORD).with("DB_NAME", database.name());
     let cellar = cellar.with("SMTP_CA_FILE", certificates.certificate("authority"));
     let cellar = cellar.with("NOTIFICATION_EMAIL", "ops@example.org");
     let manifest = cellar.back_up(database.name());
     let log = cellar.scratch().join("log");
-    // The run that failed really failed, and its words are its own.
+    // A run that really fails, with its own messages.
     let failed = cellar.run(["backup"]).env("DB_PORT", "1").fails(exit::UNAVAILABLE);
     fs::write(&log, format!("starting\n{}", failed.stderr)).unwrap();
 
@@ -75,7 +75,7 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
     let run = run.env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_CODE", "exited");
     let outcome = run.env("MONITOR_EXIT_STATUS", "69").env("MONITOR_INVOCATION_ID", "0123456789abcdef").succeeds();
     assert!(!outcome.stderr.contains(PASSWORD) && !outcome.stderr.contains("does not know"), "{outcome}");
-    let mail = mailbox.only_mail();
+    let mail = mail_server.only_mail();
     assert!(
         mail.subject().starts_with(&format!("[pgcellar] backup of {} failed on ", database.name())),
         "{}",
@@ -98,7 +98,7 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
         }
         assert!(!part.contains(crate::common::cluster::PASSWORD) && !part.contains(PASSWORD), "{part}");
     }
-    // What it tells to do works.
+    // The command in the mail works.
     cellar.run(["list", "--instance", "main"]).succeeds();
     let state = state(&cellar);
     assert_eq!(state["told"][0]["check"], "unit_failed");
@@ -107,9 +107,9 @@ fn an_alert_tells_what_failed_and_what_there_is_to_restore_from() {
 }
 
 #[test]
-fn runs_that_were_killed_are_told_as_such_even_without_a_log_or_a_store() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox).with("BACKUP_DIR", "/nonexistent/backups");
+fn killed_runs_are_reported_as_killed_without_log_or_store() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server).with("BACKUP_DIR", "/nonexistent/backups");
     let ends = [
         ("signal", "KILL", "killed (SIGKILL)"),
         ("oom-kill", "KILL", "no memory left"),
@@ -118,9 +118,9 @@ fn runs_that_were_killed_are_told_as_such_even_without_a_log_or_a_store() {
     for (number, (result, status, words)) in ends.into_iter().enumerate() {
         let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", result);
         let run = run.env("MONITOR_EXIT_CODE", "killed").env("MONITOR_EXIT_STATUS", status);
-        // There is no journal with this run, and perhaps none at all.
+        // The journal has nothing of this run, if there is a journal.
         run.env("MONITOR_INVOCATION_ID", format!("{number:032x}")).succeeds();
-        let mails = mailbox.mails();
+        let mails = mail_server.mails();
         assert_eq!(mails.len(), number + 1);
         let mail = mails.last().unwrap();
         mail.is_well_formed();
@@ -130,7 +130,7 @@ fn runs_that_were_killed_are_told_as_such_even_without_a_log_or_a_store() {
 }
 
 #[test]
-fn without_mail_nobody_is_told_and_nothing_fails() {
+fn without_mail_settings_nothing_is_sent_and_nothing_fails() {
     let cellar = Cellar::unconnected();
     alert(&cellar).succeeds().says("no mail is configured");
     monitor(&cellar).finish();
@@ -139,44 +139,44 @@ fn without_mail_nobody_is_told_and_nothing_fails() {
 }
 
 #[test]
-fn an_alert_that_the_server_puts_off_is_sent_by_the_next_run_of_the_monitor() {
-    let mailbox = Mailbox::start(Manner::plain().with("greylist", 2));
-    let cellar = cellar(&mailbox);
+fn a_deferred_alert_is_sent_by_the_next_monitor_run() {
+    let mail_server = MailServer::start(MailServerOptions::plain().with("greylist", 2));
+    let cellar = cellar(&mail_server);
     alert(&cellar).fails(exit::TEMPFAIL).says("451 4.7.1").says("waits for the next run of the monitor");
     let file = cellar.backup_dir().join(".pgcellar.main.notified.json");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 1);
     let written = state(&cellar)["waiting"][0]["id"].as_str().unwrap().to_owned();
-    // It is put off once more; the verdict is none of the mail's.
+    // The mail is deferred once more, which does not change the verdict.
     let verdict = monitor(&cellar).finish().says("451 4.7.1").code();
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 1);
     assert_eq!(monitor(&cellar).finish().says("which had waited").code(), verdict);
-    let waited = mailbox.mails().into_iter().find(|mail| mail.subject().contains("backup of shop failed")).unwrap();
+    let waited = mail_server.mails().into_iter().find(|mail| mail.subject().contains("backup of shop failed")).unwrap();
     waited.is_well_formed();
     assert!(waited.header("Message-ID").starts_with(&format!("<{written}@")));
-    let mails = mailbox.mails().len();
+    let mails = mail_server.mails().len();
     monitor(&cellar).finish();
-    assert_eq!(mailbox.mails().len(), mails, "{:#?}", mailbox.mails());
-    // Nor does a list of backups show what is remembered.
+    assert_eq!(mail_server.mails().len(), mails, "{:#?}", mail_server.mails());
+    // A list of backups does not show the queued alert.
     assert!(cellar.list().is_empty());
 }
 
 #[test]
-fn an_alert_that_the_server_will_never_have_holds_up_no_other() {
-    let mailbox = Mailbox::start(Manner::plain().with("refuse_message", "554 5.7.1 looks like spam"));
-    let cellar = cellar(&mailbox);
+fn a_rejected_alert_does_not_block_others() {
+    let mail_server = MailServer::start(MailServerOptions::plain().with("refuse_message", "554 5.7.1 looks like spam"));
+    let cellar = cellar(&mail_server);
     alert(&cellar).fails(exit::DATAERR).says("554");
     monitor(&cellar).finish().says("is given up: ");
     assert_eq!(state(&cellar)["waiting"].as_array().unwrap().len(), 0);
 }
 
 #[test]
-fn what_waits_survives_a_crash_in_the_middle_of_sending() {
+fn queued_alerts_survive_a_crash_while_sending() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
-    let hanging = Mailbox::start(Manner::plain());
+    let hanging = MailServer::start(MailServerOptions::plain());
     let cellar = cellar(&hanging).with("SMTP_PORT", port.to_string());
-    // Connections are taken by the kernel, and nobody ever greets.
+    // The kernel accepts connections, and no server ever sends a greeting.
     let mut run = alert(&cellar).within(Duration::from_secs(40)).start();
     let file = cellar.backup_dir().join(".pgcellar.main.notified.json");
     run.wait_until("the alert is kept", || file.exists());
@@ -194,13 +194,13 @@ fn what_waits_survives_a_crash_in_the_middle_of_sending() {
 }
 
 #[test]
-fn a_state_that_makes_no_sense_is_begun_anew() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn an_unreadable_state_file_is_replaced() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     fs::write(cellar.backup_dir().join(".pgcellar.main.notified.json"), "{\"told\": [").unwrap();
     alert(&cellar).succeeds().says("is begun anew");
     assert_eq!(state(&cellar)["told"][0]["subject"], "backup");
-    mailbox.only_mail();
+    mail_server.only_mail();
     // A unit's own state directory comes first.
     let folder = cellar.scratch().join("state");
     fs::create_dir(&folder).unwrap();
@@ -208,29 +208,29 @@ fn a_state_that_makes_no_sense_is_begun_anew() {
     assert!(folder.join("main.notified.json").exists());
 }
 
-/// Runs of a unit that systemd did not start are told as such, whatever is known of the run before.
+/// A run that systemd did not start is reported as such, whatever is known of the previous run.
 #[test]
-fn a_run_that_did_not_come_about_is_not_the_one_before() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn a_run_that_systemd_did_not_start_is_reported_as_such() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     let run = cellar.run(["alert"]).env("MONITOR_UNIT", UNIT).env("MONITOR_SERVICE_RESULT", "success");
     let run = run.env("MONITOR_EXIT_CODE", "exited").env("MONITOR_EXIT_STATUS", "0");
     run.env("MONITOR_INVOCATION_ID", "0123456789abcdef0123456789abcdef").succeeds();
-    let mail = mailbox.only_mail();
+    let mail = mail_server.only_mail();
     assert!(mail.subject().contains("backup of shop could not start on "), "{}", mail.subject());
     assert!(mail.text().contains("systemd did not start it"), "{}", mail.text());
     assert!(!mail.text().contains("status 0") && !mail.text().contains("0123456789abcdef"), "{}", mail.text());
 }
 
 #[test]
-fn the_exit_code_alone_does_not_say_what_was_in_the_way() {
-    let mailbox = Mailbox::start(Manner::plain());
-    cellar(&mailbox).run(["alert", "--task", "backup", "--exit-status", "75"]).succeeds();
-    let text = mailbox.only_mail().text().to_owned();
+fn an_exit_code_without_a_message_names_no_cause() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    cellar(&mail_server).run(["alert", "--task", "backup", "--exit-status", "75"]).succeeds();
+    let text = mail_server.only_mail().text().to_owned();
     assert!(text.contains("may pass (exit status 75)") && !text.contains("lock"), "{text}");
 }
 
-/// The unit's credentials as systemd lays them out.
+/// The unit's credentials as systemd provides them.
 fn credentials(cellar: &Cellar, unit: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
     let folder = cellar.scratch().join(unit);
     fs::create_dir(&folder).unwrap();
@@ -241,9 +241,9 @@ fn credentials(cellar: &Cellar, unit: &str, files: &[(&str, &str)]) -> std::path
 }
 
 #[test]
-fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn missing_credentials_are_reported_with_the_faulty_file() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     let unit = "pgcellar-backup-alert@main.service";
     let files = [("db-password.stored", "junk\n"), ("smtp-password", "\n"), ("db-password.misplaced", "\n")];
     let folder = credentials(&cellar, unit, &files);
@@ -254,7 +254,7 @@ fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
             .env("MONITOR_EXIT_STATUS", status)
     };
     run(UNIT, "243").env("CREDENTIALS_DIRECTORY", &folder).succeeds();
-    let text = words(mailbox.only_mail().text());
+    let text = words(mail_server.only_mail().text());
     let path = "/etc/credstore.encrypted/pgcellar.main.db-password.encrypted";
     for said in [
         "systemd could not load its credentials (exit status 243, CREDENTIALS)",
@@ -264,20 +264,20 @@ fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
     ] {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
-    // The alert of an alert: one that has run has said what it could not do.
+    // The alert of an alert: an alert that ran has reported its own failure.
     run(unit, "69").succeeds().says("has said itself");
-    assert_eq!(mailbox.mails().len(), 1);
+    assert_eq!(mail_server.mails().len(), 1);
     run(unit, "243").succeeds();
-    let mails = mailbox.mails();
+    let mails = mail_server.mails();
     let text = words(mails.last().unwrap().text());
     assert!(mails.len() == 2 && text.contains(&format!("Unit {UNIT}")), "{text}");
     assert!(text.contains(&format!("{unit}: systemd could not load its credentials")), "{text}");
 }
 
 #[test]
-fn wrong_settings_keep_no_alert_and_no_verdict_back() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn wrong_settings_suppress_neither_alert_nor_verdict() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     let cases: [(&str, &str); 8] = [
         ("BACKUP_DIR", "relative"),
         ("AWS_S3_BUCKET", "no bucket"),
@@ -289,30 +289,30 @@ fn wrong_settings_keep_no_alert_and_no_verdict_back() {
         ("NOTIFICATION_EMAIL", "root, ops@example.org"),
     ];
     for (number, (name, value)) in cases.into_iter().enumerate() {
-        // Without SMTP_TLS, the server would have to encrypt: then the settings that worked last are better.
+        // Without SMTP_TLS the server would have to offer TLS, so the last good settings are used.
         alert(&cellar).env(name, value).succeeds();
-        let mails = mailbox.mails();
+        let mails = mail_server.mails();
         assert_eq!(mails.len(), number + 1, "{name}");
         let text = mails.last().unwrap().text();
         assert!(name == "DB_NAME" || text.contains(name), "{name}: {text}");
     }
-    let before = mailbox.mails().len();
+    let before = mail_server.mails().len();
     let state = cellar.scratch().join("state");
     fs::create_dir(&state).unwrap();
     let run = monitor(&cellar).env("BACKUP_DIR", "relative").env("STATE_DIRECTORY", &state);
     assert_eq!(run.finish().code(), Some(3));
-    assert_eq!(mailbox.mails().len(), before + 1);
-    assert!(mailbox.mails().last().unwrap().text().contains("BACKUP_DIR"));
+    assert_eq!(mail_server.mails().len(), before + 1);
+    assert!(mail_server.mails().last().unwrap().text().contains("BACKUP_DIR"));
 }
 
 #[test]
-fn settings_that_cannot_be_read_give_way_to_those_that_worked_last() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn unreadable_settings_fall_back_to_the_last_good_ones() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     let state = cellar.scratch().join("state");
     fs::create_dir(&state).unwrap();
     monitor(&cellar).env("STATE_DIRECTORY", &state).finish();
-    let before = mailbox.mails().len();
+    let before = mail_server.mails().len();
     let bare = || {
         let names = ["BACKUP_DIR", "DB_NAME", "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "NOTIFICATION_EMAIL"];
         let run = cellar.run(["alert"]).env("MONITOR_UNIT", "pgcellar-backup@none-such.service");
@@ -320,7 +320,7 @@ fn settings_that_cannot_be_read_give_way_to_those_that_worked_last() {
         run.env("MONITOR_SERVICE_RESULT", "resources").env("STATE_DIRECTORY", &state)
     };
     bare().succeeds();
-    let mails = mailbox.mails();
+    let mails = mail_server.mails();
     assert_eq!(mails.len(), before + 1);
     let mail = mails.last().unwrap();
     assert!(mail.subject().contains("backup could not start"), "{}", mail.subject());
@@ -330,11 +330,11 @@ fn settings_that_cannot_be_read_give_way_to_those_that_worked_last() {
     bare().fails(exit::CONFIG).says("there are no settings");
 }
 
-/// A monitor that systemd could not start has its verdict told by its alert: once, and when it is over.
+/// The alert reports a monitor that systemd could not start: once, and when it works again.
 #[test]
-fn a_monitor_that_cannot_start_is_stood_in_for() {
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = cellar(&mailbox);
+fn the_alert_replaces_a_monitor_that_cannot_start() {
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = cellar(&mail_server);
     let folder = credentials(&cellar, "pgcellar-monitor-alert@main.service", &[("db-password.stored", "junk\n")]);
     let run = || {
         let run = cellar.run(["alert", "--task", "monitor"]).env("MONITOR_UNIT", "pgcellar-monitor@main.service");
@@ -342,15 +342,15 @@ fn a_monitor_that_cannot_start_is_stood_in_for() {
         run.env("MONITOR_EXIT_STATUS", "243").env("CREDENTIALS_DIRECTORY", &folder)
     };
     run().succeeds();
-    let mail = mailbox.only_mail();
+    let mail = mail_server.only_mail();
     let text = words(mail.text());
     for said in ["monitor could not start", "is not what", "neither the server", "pgcellar.main.db-password.encrypted"]
     {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
     run().succeeds();
-    assert_eq!(mailbox.mails().len(), 1, "{:#?}", mailbox.mails());
+    assert_eq!(mail_server.mails().len(), 1, "{:#?}", mail_server.mails());
     monitor(&cellar).finish();
-    let mails = mailbox.mails();
+    let mails = mail_server.mails();
     assert!(words(mails.last().unwrap().text()).contains("this is over: monitor could not start"), "{mails:#?}");
 }

@@ -1,9 +1,9 @@
-//! What a person can get wrong before a backup begins: the connection, the rights, the settings, the programs.
+//! Mistakes that a backup reports before it begins: connection, privileges, settings, programs.
 
 use std::fs;
 
-use crate::common::before::{Before, listed};
 use crate::common::cluster::{PASSWORD, free_port};
+use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
@@ -17,7 +17,7 @@ fn small(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// The run fails with this code and one sentence that has all the texts in it: what went wrong, and what to do.
+/// The run must fail with this code and one line with all these texts: what went wrong, and what to do.
 #[track_caller]
 fn refused(run: Run, code: i32, texts: &[&str]) -> Outcome {
     let outcome = run.fails(code);
@@ -31,9 +31,9 @@ fn refused(run: Run, code: i32, texts: &[&str]) -> Outcome {
 }
 
 #[test]
-fn connections_that_cannot_be_made() {
+fn connection_failures() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let port = free_port().to_string();
     let empty = cellar.scratch().join("empty");
     fs::create_dir(&empty).unwrap();
@@ -59,13 +59,13 @@ fn connections_that_cannot_be_made() {
 }
 
 #[test]
-fn certificates_that_do_not_fit() {
+fn unsuitable_certificates() {
     let cluster = Cluster::start_with_tls(Version::V15);
     let (certificates, database) = (cluster.certificates(), small(&cluster));
     let cellar = Cellar::new(&cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
     let cellar = cellar.with("DB_SSLROOTCERT", certificates.certificate("authority"));
     for mode in ["require", "verify-ca", "verify-full"] {
-        // libpq's `require` looks at the authority too where one is given.
+        // libpq's `require` also checks the authority where one is set.
         let stranger = cellar.run(["backup"]).env("DB_SSLROOTCERT", certificates.certificate("stranger"));
         refused(stranger.env("DB_SSLMODE", mode), exit::UNAVAILABLE, &["certificate", "DB_SSLROOTCERT"]);
         cellar.run(["backup"]).env("DB_SSLMODE", mode).succeeds();
@@ -83,14 +83,14 @@ fn certificates_that_do_not_fit() {
     refused(no_certificate, exit::CONFIG, &["DB_SSLROOTCERT", "has no certificate"]);
     let only_one = cellar.run(["backup"]).env("DB_SSLKEY", &key);
     refused(only_one, exit::CONFIG, &["DB_SSLCERT", "DB_SSLKEY"]);
-    // A certificate of another role is no way in.
+    // The certificate of another role does not log in.
     let client = cellar.run(["backup"]).without("DB_PASSWORD").env("DB_SSLMODE", "verify-full");
     let client = client.env("DB_SSLCERT", certificates.certificate("client")).env("DB_SSLKEY", key);
     refused(client, exit::NOPERM, &["password"]);
 }
 
 #[test]
-fn roles_that_may_not() {
+fn roles_without_privileges() {
     let cluster = Cluster::start(Version::V15);
     let database = small(&cluster);
     let name = database.name();
@@ -100,7 +100,7 @@ fn roles_that_may_not() {
          GRANT pg_read_all_data TO member; \
          REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO reader, member"
     ));
-    let (cellar, before) = Before::with_backup(&cluster, &database);
+    let (cellar, before) = FolderSnapshot::with_backup(&cluster, &database);
     let as_role = |role: &str, format: &str| cellar.run(["backup"]).env("DB_USER", role).env("BACKUP_FORMAT", format);
     refused(as_role("asleep", "custom"), exit::NOPERM, &["not permitted to log in"]);
     refused(as_role("outsider", "custom"), exit::NOPERM, &["permission denied for database", "may not connect"]);
@@ -119,9 +119,9 @@ fn roles_that_may_not() {
 }
 
 #[test]
-fn programs_that_do_not_fit() {
+fn unsuitable_programs() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let empty = cellar.scratch().join("empty");
     fs::create_dir(&empty).unwrap();
     for folder in [empty.clone(), empty.join("missing")] {
@@ -142,11 +142,11 @@ fn programs_that_do_not_fit() {
     before.is_unchanged();
 }
 
-/// A pg_dump that writes nonsense, stops in the middle, or lies about its success.
+/// A pg_dump that writes garbage, stops in the middle, or exits 0 without success.
 #[test]
-fn programs_that_lie() {
+fn programs_with_wrong_output_or_exit_code() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let programs = Programs::of(Version::V15);
     let run = |format: &str| cellar.run(["backup"]).env("PG_BINDIR", programs.path()).env("BACKUP_FORMAT", format);
     for (commands, formats) in [
@@ -160,7 +160,7 @@ fn programs_that_lie() {
             before.is_unchanged();
         }
     }
-    // The whole archive came, and pg_dump failed all the same.
+    // The archive is complete, and pg_dump failed after it.
     programs.before("pg_dump", "\"$real\" \"$@\"; exit 3");
     for format in ["custom", "directory", "tar", "plain"] {
         refused(run(format), exit::UNAVAILABLE, &["pg_dump failed with exit status 3"]);
@@ -175,7 +175,7 @@ fn programs_that_lie() {
 }
 
 #[test]
-fn settings_that_cannot_be_meant() {
+fn invalid_settings() {
     let cellar = Cellar::unconnected().with("DB_NAME", "shop");
     let secret = fs::read_to_string(keys::age(cellar.scratch(), "key").identity).unwrap();
     let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap();
@@ -215,16 +215,16 @@ fn settings_that_cannot_be_meant() {
 #[test]
 fn a_directory_that_this_pg_dump_cannot_compress() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let run = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_COMPRESSION", "zstd");
     refused(run, exit::CONFIG, &["BACKUP_COMPRESSION=zstd", "directory", "since version 16"]);
     before.is_unchanged();
 }
 
 #[test]
-fn two_runs_over_one_folder() {
+fn two_runs_in_one_folder() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     let programs = Programs::of(Version::V15);
     let gate = programs.gate("pg_dump");
     let mut first = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).start();
@@ -237,7 +237,7 @@ fn two_runs_over_one_folder() {
 }
 
 #[test]
-fn one_of_all_databases_cannot_be_dumped() {
+fn one_of_several_databases_cannot_be_dumped() {
     let cluster = Cluster::start(Version::V15);
     for (name, sql) in [
         ("a_good", "CREATE TABLE wine AS SELECT 1 AS n"),
@@ -252,7 +252,7 @@ fn one_of_all_databases_cannot_be_dumped() {
     let cellar = Cellar::new(&cluster).with("DB_USER", "saver").with("DB_NAME", "*");
     let outcome = cellar.run(["backup", "--json"]).env("BACKUP_EXCLUDE_DATABASES", "postgres").fails(exit::NOPERM);
     for text in ["database 'b_secured': ", "row-level security", "database 'c_gone': ", "2 of 4 databases"] {
-        assert!(outcome.stderr.contains(text), "nothing says {text:?}: {outcome}");
+        assert!(outcome.stderr.contains(text), "{text:?} is missing: {outcome}");
     }
     let printed: Vec<String> = outcome
         .json()
@@ -264,7 +264,7 @@ fn one_of_all_databases_cannot_be_dumped() {
     assert_eq!(printed, ["a_good", "d_good"]);
     assert_eq!(listed(&cellar.backup_dir()).len(), 2);
 
-    // The first failure is the one that counts.
+    // The first failure decides.
     cluster.sql("postgres", "DROP DATABASE b_secured");
     let databases = cellar.run(["backup"]).env("DB_NAME", "nothing,c_gone,a_good");
     let outcome = databases.fails(exit::NOINPUT);
@@ -272,11 +272,11 @@ fn one_of_all_databases_cannot_be_dumped() {
     assert_eq!(listed(&cellar.backup_dir()).len(), 3);
 }
 
-/// As of a variable that is not set: it begins every id.
+/// As from an unset variable: an empty text is a prefix of every id.
 #[test]
 fn an_empty_id_names_no_backup() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     for verb in [
         &["restore", ""][..],
         &["restore", "", "--force"],

@@ -1,4 +1,4 @@
-//! What is in a bucket is listed, verified and restored like what is in the directory.
+//! Backups in a bucket are listed, verified and restored like those in the directory.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,12 @@ use crate::common::pgcellar::Outcome;
 use crate::common::{Cellar, Cluster, Database, Version, exit, tree};
 
 mod addresses;
-mod failing;
+mod failures;
+mod keys;
 mod list;
-mod names;
 mod recipe;
 mod restore;
-mod silent;
+mod unresponsive;
 mod verify;
 
 /// A small one, with a table, an index and a large object.
@@ -36,13 +36,13 @@ fn archive_of(manifest: &Value) -> String {
     manifest["files"][0]["key"].as_str().unwrap().to_owned()
 }
 
-/// Forgets what is in the directory: the host is a new one.
+/// Empties the directory, as on a new host.
 fn lose_directory(cellar: &Cellar) {
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     fs::create_dir(cellar.backup_dir()).unwrap();
 }
 
-/// Puts the files of the directory into the bucket as another host would, and takes them out of the directory.
+/// Moves the files of the directory into the bucket, as if another host had uploaded them.
 pub fn moved_to_another_host(cellar: &Cellar, bucket: &Bucket, instance: &str, host: &str) {
     let (folder, store) = (cellar.backup_dir(), bucket.store_of(instance, host));
     for path in tree::files(&folder) {
@@ -81,8 +81,8 @@ fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
     outcome.stdout.lines().skip(1).map(line).collect()
 }
 
-/// An endpoint at which nobody listens.
-fn nobody() -> String {
+/// An endpoint without a server.
+fn closed_endpoint() -> String {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     format!("http://127.0.0.1:{port}")
 }

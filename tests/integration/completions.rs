@@ -1,21 +1,21 @@
-//! What shells complete.
+//! Shell completions.
 
-use crate::common::process::{attempt, must, plain};
+use crate::common::process::{attempt, must, new_folder, plain};
 
 #[path = "../../examples/docs/completions.rs"]
 mod scripts;
 
-/// What fish offers for a line. Its completions end at the first line that it cannot read.
+/// The completions that fish offers for a line. They end at the first line that it cannot read.
 #[test]
 fn fish_completes_verbs_and_options() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     scripts::write(folder.path()).unwrap();
     for script in ["_pgcellar", "pgcellar.bash", "pgcellar.fish"] {
         let text = std::fs::read_to_string(folder.path().join(script)).unwrap();
         assert!(text.contains("retention") && !text.contains("-?") && !text.contains("-s ?"), "{script}");
     }
     if attempt(plain("fish").arg("--version")).is_err() {
-        // The scripts are looked at all the same.
+        // The scripts are checked without it.
         return;
     }
     let offered = |line: &str| {

@@ -1,4 +1,5 @@
-//! The compose files have every setting, and the Makefile looks at the names in `.env`, which compose would leave out silently.
+//! The compose files have every setting, and the Makefile checks the names in `.env`, since compose ignores unknown
+//! ones.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +11,9 @@ use pgcellar::cli::Cli;
 use pgcellar::config::variables;
 
 use crate::common::pgcellar::PROGRAM;
-use crate::common::process::plain;
+use crate::common::process::{new_folder, plain};
 
-/// What has its place in the image, in a command or in a secret, and not in `.env`.
+/// Settings that belong to the image, a command or a secret, and not into `.env`.
 const ELSEWHERE: &[&str] = &[
     // Folders and programs of the image.
     "BACKUP_DIR",
@@ -20,9 +21,9 @@ const ELSEWHERE: &[&str] = &[
     "PG_BINDIR",
     "PGCELLAR_ENV_FILE",
     "PGCELLAR_INSTANCE",
-    // Of the service that restores for a drill.
+    // Of the drill's service.
     "DRILL_DIR",
-    // Of one command.
+    // For one command.
     "FORCE_RESTORE",
     // systemd's.
     "MONITOR_EXIT_CODE",
@@ -32,7 +33,7 @@ const ELSEWHERE: &[&str] = &[
     "MONITOR_UNIT",
 ];
 
-/// The names under `environment:` of the backup service, and what the files say of them.
+/// The names under `environment:` of the backup service, with their values.
 fn environment(file: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let service = text.split("\n  backup:\n").nth(1).unwrap();
@@ -47,7 +48,7 @@ fn every_setting_of_env_reaches_the_container() {
     let known: BTreeSet<&str> = variables::known(&declared)
         .into_iter()
         .filter(|name| !ELSEWHERE.contains(name))
-        // Files are mounted, and named where they are mounted: compose.secrets.yaml has those of secrets.
+        // Files are named where they are mounted: compose.secrets.yaml has those of secrets.
         .filter(|name| !name.ends_with("_FILE") && !name.starts_with("DB_SSL") && *name != "AWS_CA_BUNDLE")
         .chain(["DB_SSLMODE", "HTTPS_PROXY", "NO_PROXY"])
         .collect();
@@ -65,14 +66,14 @@ fn every_setting_of_env_reaches_the_container() {
     }
 }
 
-/// What reaches out of the development's own containers, or says what is kept there.
+/// Settings that reach out of the development containers, or decide what is kept there.
 #[test]
 fn development_touches_nothing_that_env_names() {
     let outside = |name: &str| {
         ["AWS_", "SMTP_", "BACKUP_S3_", "BACKUP_KEEP_"].iter().any(|prefix| name.starts_with(prefix))
             || ["DB_HOST", "DB_PORT", "MONITOR_PING_URL", "NOTIFICATION_EMAIL"].contains(&name)
     };
-    // They say how the bucket is used, and not which it is.
+    // These say how the bucket is used, not which bucket it is.
     let how = ["AWS_REGION", "AWS_S3_PREFIX", "BACKUP_S3_RATE_LIMIT"];
     let (production, own) = (environment("compose.yaml"), environment("compose.dev.yaml"));
     let left: Vec<&String> = production
@@ -82,9 +83,10 @@ fn development_touches_nothing_that_env_names() {
     assert!(left.is_empty(), "compose.dev.yaml takes from .env: {left:?}");
 }
 
-/// Runs a target of the Makefile beside this `.env`, with a docker that keeps what it is asked, and runs pgcellar for its image.
+/// Runs a target of the Makefile beside this `.env`, with a docker that records its calls, and runs pgcellar for its
+/// image.
 fn make(target: &str, env: Option<&str>) -> (Output, String) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("scripts")).unwrap();
     for file in ["Makefile", "scripts/env-names"] {
@@ -109,7 +111,7 @@ fn make(target: &str, env: Option<&str>) -> (Output, String) {
 }
 
 #[test]
-fn make_start_tells_of_names_that_nothing_reads() {
+fn make_start_reports_unknown_names() {
     for target in ["start", "dev-up"] {
         let started = |(output, calls): &(Output, String)| output.status.success() && calls.contains(" up ");
         for good in [None, Some("DB_PASSWORD=hunter2 $x\nPG_VERSIONS=17\nJWT_SECRET='hunter2'\n")] {
@@ -118,14 +120,14 @@ fn make_start_tells_of_names_that_nothing_reads() {
             assert!(!String::from_utf8_lossy(&made.0.stdout).contains("warning"), "{made:?}");
         }
         let made = make(target, Some("SMTP_PASSWORD=hunter2\n\nBACKUP_COMPRESION=xz\n"));
-        let told = String::from_utf8_lossy(&made.0.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&made.0.stdout).into_owned();
         assert!(started(&made), "{made:?}");
-        assert!(told.contains("standard input:1: warning: SMTP_PASSWORD: "), "{told}");
+        assert!(printed.contains("standard input:1: warning: SMTP_PASSWORD: "), "{printed}");
         assert!(
-            told.contains("standard input:3: warning: BACKUP_COMPRESION: is unknown and is ignored; did you mean BACKUP_COMPRESSION?"),
-            "{told}"
+            printed.contains("standard input:3: warning: BACKUP_COMPRESION: is unknown and is ignored; did you mean BACKUP_COMPRESSION?"),
+            "{printed}"
         );
-        // What would remove backups that are meant to stay, or send them elsewhere, starts nothing.
+        // Names whose misspelling would remove backups or send them elsewhere stop the start.
         for harmful in ["BACKUP_RETENTION_DAY=30\n", "AWS_S3_BUCKET=b\nAWS_ENDPIONT_URL=https://minio.example.org\n"] {
             let made = make(target, Some(harmful));
             assert!(!started(&made) && !made.1.contains(" up "), "{made:?}");

@@ -1,5 +1,4 @@
-//! `pgcellar config check`: what is wrong with settings is told at once, with its line, and without a server, a bucket or a
-//! secret.
+//! `pgcellar config check`: all errors of settings at once, with their lines, without a server, a bucket or a secret.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +7,7 @@ use std::path::PathBuf;
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::{Cellar, exit};
 
-/// The settings of a project that backs its database up: its own block with the comments that it has.
+/// The backup settings of a project's `.env`, with its comments.
 const SEED: &str = "\
 # Backup Schedule (Cron format)
 BACKUP_SCHEDULE=0 2 * * *  # Daily at 2:00 AM
@@ -32,7 +31,7 @@ SMTP_USER=your-email@gmail.com
 SMTP_PASS=your-app-password
 ";
 
-/// What such a project's file has of its database anyway.
+/// The database settings of such a file.
 const DATABASE: &str = "DB_HOST=db\nDB_NAME=nestjs_starter_db\nDB_USER=postgres\n";
 
 const SECRETS: [&str; 3] = ["your-access-key", "your-secret-key", "your-app-password"];
@@ -44,7 +43,7 @@ fn file(cellar: &Cellar, text: &str) -> PathBuf {
     path
 }
 
-/// A check in an environment that has nothing to say.
+/// A check in an environment without settings.
 fn check(cellar: &Cellar, arguments: &[&str]) -> Run {
     cellar.run(["config", "check"]).arguments(arguments).without("BACKUP_DIR")
 }
@@ -74,7 +73,7 @@ fn says_no_secret(outcome: &Outcome) {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = "\
 DB_HOST=one
 DB_HOST=two
@@ -138,7 +137,7 @@ TZ=Nowhere/Else
 }
 
 #[test]
-fn good_settings_need_nothing_to_be_there() {
+fn valid_settings_pass_without_any_server() {
     let text = "DB_NAME=shop\nDB_HOST=db.example.org\nDB_SSLCERT=/nonexistent/cert\nDB_SSLKEY=/nonexistent/key\n\
         DB_PASSWORD_FILE=/nonexistent/password\nBACKUP_AGE_RECIPIENTS_FILE=/nonexistent/keys\nAWS_S3_BUCKET=b\n\
         AWS_ACCESS_KEY_ID_FILE=/nonexistent/id\nSMTP_HOST=mail\nNOTIFICATION_EMAIL=me@example.org\nSMTP_USER=me\n";
@@ -167,14 +166,14 @@ fn the_packaged_file_is_good_once_it_names_a_database() {
     let packaged = include_str!("../../systemd/main.env");
     assert_eq!(check_file(packaged, &["-i", "main"], exit::CONFIG).len(), 1);
     assert_eq!(check_file(&format!("{packaged}DB_NAME=shop\n"), &["-i", "main"], 0), [""; 0]);
-    // Its examples can be taken as they stand.
+    // Its examples are valid as they are.
     let examples = packaged.replace("#DB_", "DB_").replace("#BACKUP_", "BACKUP_").replace("DB_NAME=", "DB_NAME=shop");
     let found = check_file(&examples, &["-i", "main"], 0);
     assert_eq!(found, [""; 0]);
 }
 
 #[test]
-fn the_environment_of_the_check_is_not_that_of_a_file() {
+fn the_environment_of_the_check_does_not_leak_into_a_file() {
     let cellar = Cellar::unconnected();
     let path = file(&cellar, "DB_NAME=shop\nAWS_S3_BUCKET=b\nSMTP_HOST=mail\nNOTIFICATION_EMAIL=me@example.org\n");
     let run = check(&cellar, &[]).arguments([&path]).env("DB_PORT", "many").env("SMTP_PASS", "x");
@@ -183,7 +182,7 @@ fn the_environment_of_the_check_is_not_that_of_a_file() {
 }
 
 #[test]
-fn paths_that_the_units_cannot_see_are_errors_for_their_files_alone() {
+fn paths_hidden_from_units_are_errors_only_in_unit_files() {
     let text = "DB_NAME=shop\nDB_HOST=/tmp\nBACKUP_DIR=/home/me/backups\nBACKUP_STAGING_DIR=/var/tmp/none\n\
         DB_PASSWORD_FILE=/root/password\nPGCELLAR_INSTANCE=other\n";
     let expected = [
@@ -208,18 +207,18 @@ fn a_file_that_cannot_be_read_is_an_error_and_the_others_are_checked() {
 }
 
 #[test]
-fn an_instance_that_is_named_has_a_file() {
+fn a_named_instance_needs_a_file() {
     let cellar = Cellar::unconnected();
     for arguments in [&["config", "check", "-i", "none-here"], &["-i", "none-here", "config", "check"]] {
         let outcome = cellar.run(arguments).fails(exit::NOINPUT);
         let _ = outcome.says("there is no file /etc/pgcellar/none-here.env").says("leave -i out");
     }
-    // A container has its instance's name in the environment, and no such file.
+    // A container has the name of its instance in the environment, and no such file.
     cellar.run(["config", "check"]).env("PGCELLAR_INSTANCE", "none-here").env("DB_NAME", "shop").succeeds();
 }
 
 #[test]
-fn the_seeds_block_as_systemd_reads_it() {
+fn the_original_env_file_as_systemd_reads_it() {
     let cellar = Cellar::unconnected();
     let path = file(&cellar, &format!("{SEED}{DATABASE}"));
     let outcome = check(&cellar, &["-i", "shop"]).arguments([&path]).succeeds();
@@ -231,8 +230,8 @@ fn the_seeds_block_as_systemd_reads_it() {
     says_no_secret(&outcome);
 }
 
-/// The lines of the block as a tool hands them over: `docker --env-file` as they stand (Docker's `ParseEnvFile`), compose
-/// without what follows a blank and `#`, and without quotes (compose-go's `dotenv`).
+/// The lines of the block as a tool passes them on: `docker --env-file` unchanged (Docker's `ParseEnvFile`), compose
+/// without comments after a blank, and without quotes (compose-go's `dotenv`).
 fn in_container(value: impl Fn(&str) -> String) -> Outcome {
     let cellar = Cellar::unconnected();
     let text = format!("{SEED}{DATABASE}");
@@ -245,7 +244,7 @@ fn in_container(value: impl Fn(&str) -> String) -> Outcome {
 }
 
 #[test]
-fn the_seeds_block_as_compose_and_docker_hand_it_over() {
+fn the_original_env_file_as_compose_and_docker_pass_it() {
     let outcome = in_container(|text| text.split(" #").next().unwrap().trim().to_owned());
     assert_eq!(outcome.stdout, "", "{outcome}");
     let outcome = in_container(str::to_owned);
@@ -276,7 +275,7 @@ fn in_a_container_the_environment_is_checked_with_its_files() {
 }
 
 #[test]
-fn a_file_for_other_programs_too_may_have_their_variables() {
+fn a_shared_file_may_have_variables_of_other_programs() {
     let text = "DB_NAME=shop\nDB_URL=postgres://me:hunter2@db/shop\nBACKUP_DIRECTORY=/srv\n";
     let found = check_file(text, &[], exit::CONFIG);
     assert_lines(
@@ -292,7 +291,7 @@ fn a_file_for_other_programs_too_may_have_their_variables() {
 }
 
 #[test]
-fn calendar_expressions_are_systemds() {
+fn calendar_expressions_are_checked_by_systemd() {
     let text = "DB_NAME=shop\nBACKUP_SCHEDULE=*-*-* 02:00:00\nMONITOR_SCHEDULE=hourly # often\nRETENTION_SCHEDULE=now and then\n\
                 DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [
@@ -301,7 +300,7 @@ fn calendar_expressions_are_systemds() {
         ("5: DRILL_SCHEDULE: ", "does not come any more"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);
-    // The timers of an instance run all the same.
+    // The timers of the instance run in any case.
     let expected = [
         expected[0],
         (

@@ -1,4 +1,4 @@
-//! Copies of backups in a bucket: what is copied, what is not, and what goes wrong on the way.
+//! Copies of backups in a bucket: what is copied, what is not, and failures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::{Outcome, Running};
-use crate::common::stalled::Stalled;
+use crate::common::proxies::StallingProxy;
+use crate::common::s3_server::{READER, wait};
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys, tree};
-use crate::s3_server::{READER, wait};
 
-mod shared;
+mod shared_bucket;
 mod streamed;
 
-/// A run that is told to stop ends within this time.
+/// A run ends within this time after a signal.
 const PROMPT: Duration = Duration::from_secs(10);
 
 fn small(cluster: &Cluster) -> Database<'_> {
@@ -38,7 +38,7 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The files of the backups in the directory. That a verify read them says nothing of the copies.
+/// The files of the backups in the directory, without verify records, which are not copied.
 fn local_files(cellar: &Cellar) -> BTreeMap<String, Vec<u8>> {
     let directory = cellar.backup_dir();
     let name = |path: &std::path::Path| path.strip_prefix(&directory).unwrap().to_str().unwrap().to_owned();
@@ -52,7 +52,7 @@ fn ids(cellar: &Cellar) -> Vec<String> {
     listed.as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The bucket has what the directory has, and nothing is unfinished.
+/// Fails the test unless the bucket has the same files as the directory, and nothing unfinished.
 #[track_caller]
 fn all_is_copied(cellar: &Cellar, bucket: &Bucket) {
     let (local, copied) = (local_files(cellar), bucket.objects());
@@ -61,8 +61,8 @@ fn all_is_copied(cellar: &Cellar, bucket: &Bucket) {
     assert_eq!(bucket.unfinished(), [""; 0]);
 }
 
-/// What is told of copies that were made, in their order.
-fn told_copies(outcome: &Outcome) -> Vec<String> {
+/// The messages about copies, in their order.
+fn copy_messages(outcome: &Outcome) -> Vec<String> {
     let lines = outcome.stderr.lines().filter_map(|line| line.strip_prefix("copied "));
     lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
@@ -71,15 +71,15 @@ fn stores(outcome: &Outcome) -> Value {
     outcome.json()[0]["stores"].clone()
 }
 
-/// A copy that stands still in the middle of the archive.
-fn stands_still(cellar: &Cellar, stalled: &Stalled) -> Running {
-    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", stalled.endpoint()).start();
-    running.wait_until("the upload stands still", || stalled.stalls());
+/// A copy that stalls in the middle of the archive.
+fn stands_still(cellar: &Cellar, proxy: &StallingProxy) -> Running {
+    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", proxy.endpoint()).start();
+    running.wait_until("the upload stands still", || proxy.stalls());
     running
 }
 
 #[test]
-fn every_format_is_copied_byte_by_byte() {
+fn every_format_is_copied_byte_for_byte() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let staging = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -99,7 +99,7 @@ fn every_format_is_copied_byte_by_byte() {
         let run = if encrypted { run.env("BACKUP_AGE_RECIPIENTS", &key.recipient) } else { run };
         let outcome = run.env("BACKUP_STAGING_DIR", staging.path()).succeeds();
         assert_eq!(stores(&outcome), serde_json::json!(["local", "s3"]), "{outcome}");
-        assert_eq!(told_copies(&outcome).len(), 1, "what is there is not copied again: {outcome}");
+        assert_eq!(copy_messages(&outcome).len(), 1, "what is there is not copied again: {outcome}");
         all_is_copied(&cellar, &bucket);
     }
     assert_eq!(bucket.ids().len(), formats.len());
@@ -128,7 +128,7 @@ fn a_directory_of_many_files_is_copied_whole_or_not_at_all() {
     tree::flip_byte(some, 0);
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).env("DB_NAME", "no such database").fails(exit::NOINPUT);
-    assert_eq!(told_copies(&outcome), [second]);
+    assert_eq!(copy_messages(&outcome), [second]);
     assert!(outcome.stderr.contains(&format!("error: {first} is not copied")), "{outcome}");
     assert!(bucket.keys().iter().all(|key| !key.starts_with(&first)), "{:?}", bucket.keys());
     assert_eq!(bucket.unfinished(), [""; 0]);
@@ -139,7 +139,7 @@ fn a_directory_of_many_files_is_copied_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_pin_goes_with_the_copy() {
+fn a_pin_is_copied_with_its_backup() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -153,14 +153,15 @@ fn a_pin_goes_with_the_copy() {
 }
 
 #[test]
-fn a_bucket_that_was_down_catches_up_oldest_first() {
+fn after_an_outage_the_oldest_backup_is_copied_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     for _ in 0..2 {
-        let run = cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+        let run =
+            cellar.run(["backup", "--json"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
         let outcome = run.fails(exit::UNAVAILABLE);
         assert_eq!(stores(&outcome), serde_json::json!(["local"]), "{outcome}");
         assert!(outcome.stderr.contains("backed up"), "{outcome}");
@@ -168,33 +169,33 @@ fn a_bucket_that_was_down_catches_up_oldest_first() {
     cellar.run(["verify", "--all"]).succeeds();
     assert_eq!(bucket.keys(), [""; 0]);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     assert_eq!(ids(&cellar).len(), 3);
     all_is_copied(&cellar, &bucket);
 }
 
 #[test]
-fn a_bucket_that_goes_away_in_the_middle_costs_only_the_copies() {
+fn losing_the_bucket_midway_fails_only_the_copies() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
-    let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-    let running = stands_still(&cellar, &stalled);
-    stalled.cut();
+    let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+    let running = stands_still(&cellar, &proxy);
+    proxy.break_all();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
     assert!(outcome.stderr.contains("1 backup is not in s3://"), "{outcome}");
     assert_eq!(bucket.ids(), [""; 0]);
     cellar.run(["verify", "latest"]).succeeds();
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
 #[test]
-fn a_failed_dump_keeps_nothing_from_being_copied() {
+fn a_failed_dump_does_not_stop_pending_copies() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -203,12 +204,12 @@ fn a_failed_dump_keeps_nothing_from_being_copied() {
         cellar.run(["backup"]).env("AWS_SECRET_ACCESS_KEY", "wrong").fails(exit::NOPERM).says("AWS_SECRET_ACCESS_KEY");
     assert_eq!((ids(&cellar).len(), bucket.keys().len()), (1, 0));
     let outcome = cellar.run(["backup"]).env("DB_NAME", "no such database").fails(exit::NOINPUT);
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
 #[test]
-fn keys_that_may_not_write_cost_only_the_copy() {
+fn keys_without_write_access_fail_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -221,7 +222,7 @@ fn keys_that_may_not_write_cost_only_the_copy() {
 }
 
 #[test]
-fn a_file_of_the_bucket_that_is_missing_costs_only_the_copy() {
+fn a_missing_file_for_the_bucket_fails_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -234,14 +235,14 @@ fn a_file_of_the_bucket_that_is_missing_costs_only_the_copy() {
 }
 
 #[test]
-fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
+fn a_killed_copy_is_never_listed_and_is_resumed() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
-    let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-    let running = stands_still(&cellar, &stalled);
+    let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+    let running = stands_still(&cellar, &proxy);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
     let killed = ids(&cellar);
@@ -249,13 +250,13 @@ fn a_copy_that_was_killed_is_never_listed_and_goes_on() {
     let manifest = format!("{}.manifest.json", killed[0]);
     assert!(bucket.unfinished().contains(&manifest), "it is announced: {:?}", bucket.unfinished());
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
 }
 
-/// The files that were whole stay when the run was killed, and are not sent again.
+/// Complete files stay in the bucket when the run is killed, and are not sent again.
 #[test]
-fn a_copy_that_was_killed_between_its_files_goes_on_with_the_next_one() {
+fn a_copy_killed_between_files_is_resumed_at_the_next_file() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -274,7 +275,7 @@ fn a_copy_that_was_killed_between_its_files_goes_on_with_the_next_one() {
         let written =
             || store.list().unwrap().into_iter().find(|entry| entry.key == archive).map(|entry| entry.modified);
         let before = written();
-        // The bucket tells times in seconds.
+        // The bucket's times are in seconds.
         let second = Instant::now();
         while second.elapsed() < Duration::from_millis(1100) {
             std::thread::sleep(Duration::from_millis(50));
@@ -286,15 +287,15 @@ fn a_copy_that_was_killed_between_its_files_goes_on_with_the_next_one() {
 }
 
 #[test]
-fn a_signal_in_the_middle_of_a_copy() {
+fn a_signal_during_a_copy() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 40);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster)).with("DB_NAME", database.name());
     let cellar = cellar.with("BACKUP_COMPRESSION", "none");
     for signal in [Signal::TERM, Signal::INT] {
-        let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-        let running = stands_still(&cellar, &stalled);
+        let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+        let running = stands_still(&cellar, &proxy);
         let asked = Instant::now();
         running.signal(signal);
         let outcome = running.wait();
@@ -324,7 +325,7 @@ fn a_damaged_file_is_not_copied_and_the_others_are() {
     tree::flip_byte(&path(&all[1], ".globals.sql.gz"), 100);
     tree::truncate(&path(&all[2], ".dump.gz"), 100);
     let cellar = bucket.copies(cellar);
-    // What is not as it was is told each time.
+    // Every change is reported each time.
     for _ in 0..2 {
         let outcome = cellar.run(["backup"]).fails(exit::DATAERR);
         for damaged in &all[..3] {
@@ -348,7 +349,7 @@ fn ids_after(cellar: &Cellar, oldest: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_was_deleted_from_the_bucket_is_not_copied_again_unless_nothing_is_left() {
+fn a_deleted_copy_is_not_repeated_unless_the_bucket_is_empty() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -358,13 +359,13 @@ fn what_was_deleted_from_the_bucket_is_not_copied_again_unless_nothing_is_left()
     let first = ids(&cellar).remove(0);
     bucket.delete(&first);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar)[2..]);
+    assert_eq!(copy_messages(&outcome), ids(&cellar)[2..]);
     assert_eq!(bucket.ids(), ids(&cellar)[1..]);
     for id in bucket.ids() {
         bucket.delete(&id);
     }
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(told_copies(&outcome), ids(&cellar));
+    assert_eq!(copy_messages(&outcome), ids(&cellar));
     all_is_copied(&cellar, &bucket);
     // Another bucket has none of them.
     let another = Bucket::new();
@@ -374,7 +375,7 @@ fn what_was_deleted_from_the_bucket_is_not_copied_again_unless_nothing_is_left()
 }
 
 #[test]
-fn backups_of_other_instances_in_the_directory_are_theirs_to_copy() {
+fn backups_of_other_instances_are_not_copied() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -382,11 +383,11 @@ fn backups_of_other_instances_in_the_directory_are_theirs_to_copy() {
     cellar.run(["backup"]).env("PGCELLAR_INSTANCE", "other").succeeds();
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).succeeds();
-    assert_eq!(bucket.ids(), told_copies(&outcome));
+    assert_eq!(bucket.ids(), copy_messages(&outcome));
     assert_eq!(bucket.ids().len(), 1);
 }
 
-/// What a run that writes a backup announces of it.
+/// The announcement of a backup in progress.
 fn claim(id: &str, instance: &str, host: &str) -> Vec<u8> {
     serde_json::json!({ "id": id, "instance": instance, "host": host }).to_string().into_bytes()
 }

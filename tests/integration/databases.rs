@@ -1,4 +1,4 @@
-//! Which databases `DB_NAME=*` means, and what is said of one that takes no connection.
+//! The databases that `DB_NAME=*` covers, and the messages about those that accept no connections.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn backed_up(cellar: &Cellar) -> Vec<String> {
     names
 }
 
-/// Check and subject of all that is found.
+/// Check and subject of all findings.
 fn found(verdict: &Value) -> Vec<(&str, &str)> {
     let findings = verdict["findings"].as_array().unwrap().iter();
     findings.map(|finding| (finding["check"].as_str().unwrap(), finding["subject"].as_str().unwrap())).collect()
@@ -25,14 +25,14 @@ fn all_but_the_servers_own_templates(version: Version) {
     for name in ["shop", "other", "broken", "closed"] {
         cluster.create_named(name).sql("CREATE TABLE wine AS SELECT 1 AS n");
     }
-    // A template for others, in which nothing can be lost.
+    // A template without data of its own.
     cluster.create_named("mould").sql("CREATE EXTENSION citext");
     cluster.sql("postgres", "ALTER DATABASE mould IS_TEMPLATE true");
-    // People mark what must not be dropped by mistake.
+    // A database marked as a template so that it is not dropped by mistake.
     cluster.sql("postgres", "ALTER DATABASE shop IS_TEMPLATE true");
     cluster.sql("postgres", "ALTER DATABASE closed ALLOW_CONNECTIONS false");
     cluster.sql("postgres", HALF_DROPPED);
-    let cellar = Cellar::new(&cluster).with("DB_NAME", "*");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", "*");
     let outcome = cellar.run(["backup"]).succeeds().says("'broken'").says("DROP DATABASE \"broken\"");
     assert!(!outcome.stderr.contains("try again"), "{outcome}");
     assert_eq!(backed_up(&cellar), ["mould", "other", "postgres", "shop"]);
@@ -83,11 +83,11 @@ fn a_connection_limit() {
     cluster.sql("postgres", &format!("ALTER DATABASE {} CONNECTION LIMIT 0", shop.name()));
     let role = format!("CREATE ROLE saver LOGIN BYPASSRLS PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data");
     cluster.sql("postgres", &role);
-    let cellar = Cellar::new(&cluster).with("DB_NAME", shop.name());
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name());
     cellar.run(["backup"]).succeeds();
 
     let cellar = cellar.with("DB_USER", "saver");
-    // Our own session takes the one that there is.
+    // Our own session uses the only connection.
     for (whose, name) in [("DATABASE", shop.name()), ("ROLE", "saver")] {
         cluster.sql("postgres", &format!("ALTER DATABASE {} CONNECTION LIMIT -1", shop.name()));
         cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT 1"));
@@ -96,7 +96,7 @@ fn a_connection_limit() {
         assert!(!outcome.stderr.contains("trying again"), "{outcome}");
         cluster.sql("postgres", &format!("ALTER {whose} {name} CONNECTION LIMIT 2"));
         cellar.run(["backup"]).succeeds();
-        // What listed the databases has just ended.
+        // The session that listed the databases has just ended.
         cellar.run(["backup"]).env("DB_NAME", "*").env("BACKUP_EXCLUDE_DATABASES", "postgres").succeeds();
         let directory = cellar.run(["backup"]).env("BACKUP_FORMAT", "directory").env("BACKUP_JOBS", "2");
         let _ = directory.fails(exit::UNAVAILABLE).says("needs 4 sessions");

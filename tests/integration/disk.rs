@@ -1,4 +1,4 @@
-//! A backup folder that cannot be written: full, missing, not ours, or no folder at all.
+//! Backup folders that cannot be written: full, missing, without permission, or not a folder.
 
 use std::fs;
 use std::io::Write;
@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::common::before::{Before, listed};
-use crate::common::memory::SmallDisk;
+use crate::common::folder_snapshot::{FolderSnapshot, listed};
 use crate::common::process::{is_root, must, plain};
 use crate::common::programs::Programs;
+use crate::common::small_disk::SmallDisk;
 use crate::common::{Cellar, Cluster, Database, Version, exit, keys};
 
 /// A disk that has room for a small backup, but not for a large one.
@@ -19,7 +19,7 @@ fn small_disk(cellar: &Cellar) -> SmallDisk {
     SmallDisk::mount(&over, 2048)
 }
 
-/// A database of 5 MB that no method makes smaller.
+/// A database of 5 MB that does not compress.
 fn large(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("large");
     database.sql(
@@ -36,7 +36,7 @@ fn small(cluster: &Cluster) -> Database<'_> {
 }
 
 #[test]
-fn retention_frees_a_disk_that_is_full_to_the_last_block() {
+fn retention_frees_a_full_disk() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
@@ -44,7 +44,7 @@ fn retention_frees_a_disk_that_is_full_to_the_last_block() {
     let ids: Vec<String> = (0..3)
         .map(|_| cellar.run(["backup", "--json"]).succeeds().json()[0]["id"].as_str().unwrap().to_owned())
         .collect();
-    // A file that nothing is known of takes what is left.
+    // A foreign file takes the remaining space.
     let mut filler = fs::File::create(disk.path().join("filler")).unwrap();
     let full = loop {
         if let Err(error) = filler.write_all(&[0; 4096]) {
@@ -58,13 +58,13 @@ fn retention_frees_a_disk_that_is_full_to_the_last_block() {
 }
 
 #[test]
-fn the_disk_is_full_in_the_middle() {
+fn the_disk_fills_up_in_the_archive() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
     let cellar = cellar.with("BACKUP_DIR", disk.path());
     cellar.run(["backup"]).env("DB_NAME", small(cluster).name()).succeeds();
-    let before = Before::of(disk.path());
+    let before = FolderSnapshot::of(disk.path());
     let cellar = cellar.with("DB_NAME", large(cluster).name());
     for (format, compression) in [
         ("custom", "gzip"),
@@ -85,7 +85,7 @@ fn the_disk_is_full_in_the_middle() {
 }
 
 #[test]
-fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
+fn the_disk_fills_up_while_a_staged_directory_is_encrypted() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let disk = small_disk(&cellar);
@@ -93,9 +93,9 @@ fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
     let key = keys::age(cellar.scratch(), "key");
     let cellar = cellar.with("DB_NAME", large(cluster).name()).with("BACKUP_FORMAT", "directory");
     let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", key.recipient);
-    let backups = Before::of(&cellar.backup_dir());
+    let backups = FolderSnapshot::of(&cellar.backup_dir());
 
-    // First the place of the backups is full, then that of the plain bytes.
+    // First the disk of the backups fills up, then the staging folder.
     let run = cellar.run(["backup"]).env("BACKUP_DIR", disk.path()).env("BACKUP_STAGING_DIR", staging.path());
     let outcome = run.fails(exit::CANTCREAT);
     assert!(outcome.stderr.contains("no space left"), "{outcome}");
@@ -114,9 +114,9 @@ fn the_disk_is_full_when_a_staged_directory_is_encrypted() {
     backups.is_unchanged();
 }
 
-/// The archive finds room, and what comes behind it finds none.
+/// There is space for the archive, and none for the files after it.
 #[test]
-fn the_disk_is_full_behind_the_archive() {
+fn the_disk_fills_up_after_the_archive() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let disk = small_disk(&cellar);
@@ -124,11 +124,11 @@ fn the_disk_is_full_behind_the_archive() {
     cellar.run(["backup"]).succeeds();
     let filler = disk.path().join("filler");
     let fill = format!("dd if=/dev/zero of='{}' bs=4k 2>/dev/null", filler.display());
-    // For the manifest, the disk is filled once the globals are there and before pg_dumpall exits.
+    // For the manifest, the disk is filled after the globals were written and before pg_dumpall exits.
     let arrived = format!("find '{}' -name '*.globals.*partial' -size +0 | grep -q .", disk.path().display());
     let behind_globals = format!("\"$real\" \"$@\"\nexec >&-\nuntil {arrived}; do sleep 0.01; done\n{fill}\nexit 0");
     for commands in [fill.as_str(), behind_globals.as_str()] {
-        let before = Before::of(disk.path());
+        let before = FolderSnapshot::of(disk.path());
         let programs = Programs::of(Version::V15);
         programs.before("pg_dumpall", commands);
         let outcome = cellar.run(["backup"]).env("PG_BINDIR", programs.path()).fails(exit::CANTCREAT);
@@ -139,7 +139,7 @@ fn the_disk_is_full_behind_the_archive() {
 }
 
 #[test]
-fn a_folder_that_is_missing_is_made_but_not_its_parent() {
+fn a_missing_folder_is_created_but_not_its_parent() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let missing = cellar.scratch().join("missing");
@@ -152,10 +152,10 @@ fn a_folder_that_is_missing_is_made_but_not_its_parent() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written() {
+fn a_folder_without_write_permission() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
-    // Where the tests run as root, the backups of root are not for the unprivileged user.
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
+    // If the tests run as root, the unprivileged user cannot read root's backups.
     fs::set_permissions(cellar.scratch(), fs::Permissions::from_mode(0o755)).unwrap();
     if is_root() {
         must(plain("chown").arg("root").arg(cellar.backup_dir()));
@@ -168,7 +168,7 @@ fn a_folder_that_may_not_be_written() {
 }
 
 #[test]
-fn a_file_in_the_folders_place() {
+fn a_file_in_place_of_the_folder() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("DB_NAME", small(cluster).name());
     let file = cellar.scratch().join("file");
@@ -179,11 +179,11 @@ fn a_file_in_the_folders_place() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }
 
-/// Somebody puts a file where one of the backup's is to go, after the run has looked for a free name.
+/// Another process creates a file with the name of one of the backup's, after the run has chosen a free name.
 #[test]
-fn a_name_that_is_taken_in_the_meantime() {
+fn a_name_that_is_taken_meanwhile() {
     let cluster = Cluster::shared(Version::V15);
-    let (cellar, before) = Before::with_backup(cluster, &small(cluster));
+    let (cellar, before) = FolderSnapshot::with_backup(cluster, &small(cluster));
     for (format, extension) in [
         ("custom", ".dump.gz"),
         ("custom", ".globals.sql.gz"),
@@ -212,10 +212,10 @@ fn a_name_that_is_taken_in_the_meantime() {
 }
 
 #[test]
-fn plain_bytes_of_an_encrypted_backup_are_kept_from_the_disk() {
+fn plain_bytes_of_an_encrypted_backup_never_reach_the_disk() {
     let cellar = Cellar::unconnected();
     let key = keys::age(cellar.scratch(), "key");
-    // Beside the build: a temporary folder may well be in memory.
+    // In the build folder: a temporary folder may be in memory.
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let disk = disk.path();
     let cellar = cellar.with("DB_NAME", "shop").with("BACKUP_AGE_RECIPIENTS", key.recipient);
@@ -227,13 +227,14 @@ fn plain_bytes_of_an_encrypted_backup_are_kept_from_the_disk() {
     assert_eq!(fs::read_dir(cellar.backup_dir()).unwrap().count(), 0);
 }
 
-/// pg_dump spools a tar in /tmp, which is in memory on some machines: a folder of a disk takes its place for this run.
+/// pg_dump writes a tar to /tmp first, which is in memory on some machines: for this run a folder on a disk is mounted
+/// there.
 fn tar_is_refused(cellar: &Cellar, disk: &Path) {
     let in_memory = rustix::fs::statfs(disk).unwrap().f_type == 0x0102_1994;
     assert!(!in_memory, "{} has to be on a disk for this test: set CARGO_TARGET_DIR", disk.display());
     let mut run = plain("unshare");
     run.args(if is_root() { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
-    // The build may lie in /tmp itself, and is not found by its path any more once that is covered.
+    // The build may be in /tmp itself, whose contents the mount hides.
     run.args(["sh", "-c", "exec 3<\"$2\" && mount --bind \"$1\" /tmp && exec /proc/self/fd/3 backup", "run"]);
     run.arg(disk).arg(env!("CARGO_BIN_EXE_pgcellar"));
     let recipient = keys::age(cellar.scratch(), "tar").recipient;

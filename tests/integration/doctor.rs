@@ -1,4 +1,4 @@
-//! The doctor says what is wrong and how to mend it, of each part on its own, with real servers behind them.
+//! `pgcellar doctor` reports problems of each part and their remedies, with real servers.
 
 use std::fs;
 
@@ -11,32 +11,32 @@ mod bucket;
 mod database;
 mod mail;
 
-/// What `doctor --json` says.
-struct Told {
+/// The output of `doctor --json`.
+struct Report {
     outcome: Outcome,
     json: Value,
 }
 
-impl Told {
-    /// Runs to the end, which must be this exit code; the JSON says the same one.
+impl Report {
+    /// Runs to the end, which must be this exit code, as in the JSON.
     #[track_caller]
-    fn by(run: Run, code: i32) -> Told {
+    fn of(run: Run, code: i32) -> Report {
         let run = run.arguments(["--json"]);
         let outcome = if code == 0 { run.succeeds() } else { run.fails(code) };
         let json = outcome.json();
         assert_eq!(json["exit_code"], code, "{outcome}");
-        Told { outcome, json }
+        Report { outcome, json }
     }
 
-    /// All checks of this name in a part.
+    /// All checks with this name in a part.
     fn all(&self, part: &str, check: &str) -> Vec<&Value> {
         let checks = self.json["checks"].as_array().unwrap().iter();
         checks.filter(|found| found["part"] == part && found["check"] == check).collect()
     }
 
-    /// There is a check with this result, and what was found, or how to mend it, has all the texts in it.
+    /// Fails the test unless there is a check with this result whose finding or hint contains all these texts.
     #[track_caller]
-    fn says(&self, part: &str, check: &str, result: &str, texts: &[&str]) -> &Told {
+    fn says(&self, part: &str, check: &str, result: &str, texts: &[&str]) -> &Report {
         let all = self.all(part, check);
         let fits = |found: &&&Value| {
             let text = format!("{} {}", found["found"].as_str().unwrap(), found["mend"].as_str().unwrap_or_default());
@@ -46,9 +46,9 @@ impl Told {
         self
     }
 
-    /// Nothing failed, and there is nothing to look at.
+    /// Fails the test unless every check passed without a warning.
     #[track_caller]
-    fn only_has(&self, results: &[&str]) -> &Told {
+    fn only_has(&self, results: &[&str]) -> &Report {
         for check in self.json["checks"].as_array().unwrap() {
             assert!(results.contains(&check["result"].as_str().unwrap()), "{}", self.outcome);
         }
@@ -57,12 +57,13 @@ impl Told {
 }
 
 #[test]
-fn people_see_a_line_for_each_check_and_all_is_as_it_should_be() {
+fn each_check_has_a_line_and_all_pass() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("shop");
     shop.sql("CREATE TABLE wine (n int)");
-    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
-    let before = tree::files(cellar.scratch());
+    let cellar = Cellar::new(cluster).on_disk().with("DB_NAME", shop.name());
+    let files = || [cellar.scratch(), &cellar.backup_dir()].map(tree::files);
+    let before = files();
     let outcome = cellar.run(["doctor"]).succeeds();
     for line in outcome.stdout.lines() {
         assert!(line.starts_with("OK       ") || line.starts_with("WARNING  backups   disk: "), "{outcome}");
@@ -73,25 +74,26 @@ fn people_see_a_line_for_each_check_and_all_is_as_it_should_be() {
     for absent in ["s3 ", "mail "] {
         assert!(!outcome.stdout.contains(absent), "{outcome}");
     }
-    assert_eq!(tree::files(cellar.scratch()), before);
-    // The parts that are named, and no other ones.
-    let told = Told::by(cellar.run(["doctor", "clock", "programs"]), 0);
+    assert_eq!(files(), before);
+    // Only the named parts.
+    let report = Report::of(cellar.run(["doctor", "clock", "programs"]), 0);
     let parts: Vec<&str> =
-        told.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
-    assert!(parts.starts_with(&["programs"]) && parts.ends_with(&["clock"]), "{}", told.outcome);
-    told.says("clock", "server", "OK", &["its clock and ours agree"]).says("clock", "zone", "OK", &["UTC"]);
+        report.json["checks"].as_array().unwrap().iter().map(|check| check["part"].as_str().unwrap()).collect();
+    assert!(parts.starts_with(&["programs"]) && parts.ends_with(&["clock"]), "{}", report.outcome);
+    report.says("clock", "server", "OK", &["its clock and ours agree"]).says("clock", "zone", "OK", &["UTC"]);
     cellar.run(["doctor", "weather"]).fails(exit::USAGE).says("schedule");
 }
 
 #[test]
-fn nothing_that_fails_keeps_the_rest_from_being_checked() {
+fn a_failed_check_does_not_stop_the_others() {
     let cellar = Cellar::unconnected()
         .with("DB_HOST", "nowhere.invalid")
         .with("DB_NAME", "shop")
         .with("BACKUP_COMPRESION", "xz")
         .with("BACKUP_SCHEDULE", "0 25 * * *");
-    let told = Told::by(cellar.run(["doctor"]), exit::CONFIG);
-    told.says("settings", "BACKUP_COMPRESION", "WARNING", &["BACKUP_COMPRESSION"])
+    let report = Report::of(cellar.run(["doctor"]), exit::CONFIG);
+    report
+        .says("settings", "BACKUP_COMPRESION", "WARNING", &["BACKUP_COMPRESSION"])
         .says("settings", "BACKUP_SCHEDULE", "FAILED", &["'25' as hour"])
         .says("database", "name", "FAILED", &["nowhere.invalid", "is DB_HOST right?"])
         .says("database", "login", "SKIPPED", &[])
@@ -106,13 +108,13 @@ fn nothing_that_fails_keeps_the_rest_from_being_checked() {
 fn schedules() {
     let cellar = Cellar::unconnected().with("TZ", "Europe/Berlin");
     let run = |line: &str| cellar.run(["doctor", "schedule"]).env("BACKUP_SCHEDULE", line);
-    Told::by(run("30 2 * * *"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &[" 02:30 CE"]);
-    Told::by(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
-    Told::by(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["no time at which"]);
-    let never = Told::by(run("2020-01-01 00:00:00"), exit::CONFIG);
+    Report::of(run("30 2 * * *"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &[" 02:30 CE"]);
+    Report::of(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
+    Report::of(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["no time at which"]);
+    let never = Report::of(run("2020-01-01 00:00:00"), exit::CONFIG);
     never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["does not come any more", "again and again"]);
     let retention = cellar.run(["doctor", "schedule"]).env("RETENTION_SCHEDULE", "* * *  * * *");
-    Told::by(retention, exit::CONFIG).says("schedule", "RETENTION_SCHEDULE", "FAILED", &["6 fields instead of five"]);
+    Report::of(retention, exit::CONFIG).says("schedule", "RETENTION_SCHEDULE", "FAILED", &["6 fields instead of five"]);
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn directories_that_cannot_be_written() {
     let cellar = Cellar::unconnected().with("DB_HOST", "nowhere.invalid");
     let run = || cellar.run(["doctor", "backups"]);
     let missing = cellar.scratch().join("not-mounted/backups");
-    Told::by(run().env("BACKUP_DIR", &missing), exit::CANTCREAT).says(
+    Report::of(run().env("BACKUP_DIR", &missing), exit::CANTCREAT).says(
         "backups",
         "write",
         "FAILED",
@@ -128,26 +130,31 @@ fn directories_that_cannot_be_written() {
     );
     let file = cellar.scratch().join("file");
     fs::write(&file, "").unwrap();
-    Told::by(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["no directory"]);
+    Report::of(run().env("BACKUP_DIR", &file), exit::CANTCREAT).says("backups", "write", "FAILED", &["no directory"]);
     let new = cellar.scratch().join("new");
-    // The server is asked for the databases' size, and that it cannot be reached is not kept back.
-    Told::by(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
+    // The server is asked for the databases' size, and the failure to reach it is reported.
+    Report::of(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
         .says("backups", "write", "OK", &["not there yet"])
         .says("backups", "space", "OK", &["are free"])
         .says("database", "name", "FAILED", &["nowhere.invalid"]);
     assert!(!new.exists());
-    Told::by(run().env("BACKUP_DIR", "").env("AWS_S3_BUCKET", "b"), 0).says("backups", "directory", "OK", &["bucket"]);
+    Report::of(run().env("BACKUP_DIR", "").env("AWS_S3_BUCKET", "b"), 0).says(
+        "backups",
+        "directory",
+        "OK",
+        &["bucket"],
+    );
 
     let closed = cellar.scratch().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
     open_to_all(cellar.scratch());
     let run = run().env("BACKUP_DIR", &closed).by_unprivileged_user();
-    Told::by(run, exit::CANTCREAT).says("backups", "write", "FAILED", &["permission denied", "chown", "closed"]);
+    Report::of(run, exit::CANTCREAT).says("backups", "write", "FAILED", &["permission denied", "chown", "closed"]);
     assert_eq!(fs::read_dir(&closed).unwrap().count(), 0);
 }
 
-/// Lets the unprivileged user into the test's own folder.
+/// Makes the test's folder accessible to the unprivileged user.
 fn open_to_all(folder: &std::path::Path) {
     fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Drills: a real restore into a throwaway cluster, and what comes back against what was backed up.
+//! Drills: a real restore into a throwaway cluster, compared with the backed up database.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::common::family::descendants;
 use crate::common::pgcellar::{Outcome, Run, Running};
 use crate::common::process::hand_over;
+use crate::common::process_tree::descendants;
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
@@ -18,28 +18,17 @@ mod listen;
 mod sizes;
 mod values;
 
-/// No drill can be held here.
+/// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
-/// A folder of backups of this database, and one for throwaway clusters.
 fn cellar(database: &Database<'_>) -> Cellar {
-    let cellar = Cellar::new(database.cluster()).with("DB_NAME", database.name());
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    cellar.with("DRILL_DIR", clusters)
+    Cellar::new(database.cluster()).with("DB_NAME", database.name())
 }
 
-/// What is left in the folder for throwaway clusters.
+/// Files left in the folder for throwaway clusters.
 fn left(cellar: &Cellar) -> Vec<String> {
-    let folder = fs::read_dir(cellar.scratch().join("clusters")).unwrap();
+    let folder = fs::read_dir(cellar.drill_dir()).unwrap();
     folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-/// Backs up as the user that may drill, and returns the manifest.
-fn back_up(cellar: &Cellar) -> Value {
-    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
-    outcome.json()[0].clone()
 }
 
 fn drill(cellar: &Cellar, id: &Value) -> Run {
@@ -68,25 +57,25 @@ fn passes(version: Version, format: &str, result: &str) {
     let cluster = Cluster::shared(version);
     let database = everything::database(cluster, &format!("drill_{format}"));
     let cellar = cellar(&database).with("BACKUP_FORMAT", format);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
-    let told = outcome.json()[0].clone();
-    assert_eq!(Some(&told), record(&cellar, &id).as_ref());
-    assert_eq!((&told["result"], &told["isolated"]), (&json!(result), &json!(false)), "{told:#}");
-    assert!(told["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{told:#}");
-    assert!(told["restore_seconds"].as_f64().unwrap() > 0.0, "{told:#}");
-    assert!(told["database_bytes"].as_u64().unwrap() > 1 << 20, "{told:#}");
+    let printed = outcome.json()[0].clone();
+    assert_eq!(Some(&printed), record(&cellar, &id).as_ref());
+    assert_eq!((&printed["result"], &printed["isolated"]), (&json!(result), &json!(false)), "{printed:#}");
+    assert!(printed["postgres"].as_str().unwrap().starts_with(&version.0.to_string()), "{printed:#}");
+    assert!(printed["restore_seconds"].as_f64().unwrap() > 0.0, "{printed:#}");
+    assert!(printed["database_bytes"].as_u64().unwrap() > 1 << 20, "{printed:#}");
     if result == "passed" {
         for what in ["tables", "rows", "bytes", "sequences", "large_objects", "objects"] {
-            assert!(told["compared"][what].as_u64().unwrap() > 0, "{what}: {told:#}");
+            assert!(printed["compared"][what].as_u64().unwrap() > 0, "{what}: {printed:#}");
         }
     }
-    assert_eq!(cellar.list()[0]["drill"], told);
+    assert_eq!(cellar.list()[0]["drill"], printed);
     assert_eq!(left(&cellar), [""; 0]);
 }
 
 #[test]
-fn one_of_everything_is_proven() {
+fn one_of_everything_passes_a_drill() {
     for version in [Version::V15, Version::V17].into_iter().filter(|version| version.is_covered()) {
         for format in ["custom", "directory"] {
             passes(version, format, "passed");
@@ -107,32 +96,15 @@ fn an_encrypted_backup_needs_its_key() {
     let key = keys::age(cellar.scratch(), "key");
     hand_over(&key.identity);
     let cellar = cellar.with("BACKUP_AGE_RECIPIENTS", &key.recipient);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     drill(&cellar, &id).fails(OSFILE).says("there is no private key");
     assert_eq!(record(&cellar, &id), None);
     let outcome = drill(&cellar, &id).env("BACKUP_AGE_IDENTITY_FILE", &key.identity).succeeds();
     assert_eq!(outcome.json()[0]["result"], "passed");
 }
 
-/// Puts the archive of another backup into the place of this one's, as if it were its own.
-fn replace_archive(cellar: &Cellar, id: &Value, by: &Value) {
-    let path = |id: &Value| cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
-    let mut manifest: Value = serde_json::from_slice(&fs::read(path(id)).unwrap()).unwrap();
-    let other: Value = serde_json::from_slice(&fs::read(path(by)).unwrap()).unwrap();
-    let folder = cellar.backup_dir();
-    fs::copy(
-        folder.join(other["files"][0]["key"].as_str().unwrap()),
-        folder.join(manifest["files"][0]["key"].as_str().unwrap()),
-    )
-    .unwrap();
-    for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
-        manifest["files"][0][field] = other["files"][0][field].clone();
-    }
-    fs::write(path(id), serde_json::to_vec(&manifest).unwrap()).unwrap();
-}
-
 #[test]
-fn what_is_not_what_was_backed_up_is_named() {
+fn differences_from_the_backup_are_named() {
     let cases = [
         ("UPDATE wine SET label = reverse(label) WHERE id = 500", &["table public.wine: other contents"][..]),
         ("DELETE FROM wine WHERE id = 500", &["table public.wine: rows: 1 of 1000 missing"]),
@@ -152,7 +124,7 @@ fn what_is_not_what_was_backed_up_is_named() {
     let all: Vec<(Value, &[&str])> = std::iter::once(("", &[][..]))
         .chain(cases)
         .map(|(change, named)| {
-            // Each case begins with the same database.
+            // Each case starts with the same database.
             if !change.is_empty() {
                 database.cluster().sql("postgres", &format!("DROP DATABASE {}", database.name()));
                 database.cluster().sql("postgres", &format!("CREATE DATABASE {0} TEMPLATE {0}_first", database.name()));
@@ -161,7 +133,7 @@ fn what_is_not_what_was_backed_up_is_named() {
                 let copy = format!("CREATE DATABASE {0}_first TEMPLATE {0}", database.name());
                 database.cluster().sql("postgres", &copy);
             }
-            let id = back_up(&cellar)["id"].clone();
+            let id = cellar.back_up_for_drill()["id"].clone();
             // Ids have seconds.
             thread::sleep(Duration::from_millis(1100));
             (id, named)
@@ -170,26 +142,26 @@ fn what_is_not_what_was_backed_up_is_named() {
     let (original, _) = &all[0];
     assert_eq!(drill(&cellar, original).succeeds().json()[0]["result"], "passed");
     for (tampered, named) in &all[1..] {
-        replace_archive(&cellar, original, tampered);
+        cellar.replace_archive(original.as_str().unwrap(), tampered.as_str().unwrap());
         let outcome = drill(&cellar, original).fails(exit::DATAERR);
-        let told = outcome.json()[0].clone();
-        assert_eq!(told["result"], "failed", "{outcome}");
+        let printed = outcome.json()[0].clone();
+        assert_eq!(printed["result"], "failed", "{outcome}");
         let differences: Vec<&str> =
-            told["differences"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+            printed["differences"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
         for name in *named {
             assert!(differences.iter().any(|one| one.contains(name)), "{name}: {outcome}");
             assert!(outcome.stderr.contains(name), "{name}: {outcome}");
         }
-        assert_eq!(record(&cellar, original), Some(told.clone()));
+        assert_eq!(record(&cellar, original), Some(printed.clone()));
     }
     assert_eq!(left(&cellar), [""; 0]);
 }
 
 #[test]
-fn a_damaged_archive_fails_and_a_missing_extension_does_not() {
+fn a_damaged_archive_fails_and_a_missing_extension_does_not_fail() {
     let database = small("drill_here");
     let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
-    let manifest = back_up(&cellar);
+    let manifest = cellar.back_up_for_drill();
     let id = &manifest["id"];
     let path = cellar.backup_dir().join(format!("{}.manifest.json", id.as_str().unwrap()));
     let mut changed = manifest.clone();
@@ -219,7 +191,7 @@ fn a_damaged_archive_fails_and_a_missing_extension_does_not() {
 }
 
 #[test]
-fn what_needs_another_server_is_not_refreshed_and_no_failure() {
+fn a_view_that_needs_another_server_is_skipped() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("drill_refresh");
     database.sql(&format!(
@@ -235,17 +207,17 @@ fn what_needs_another_server_is_not_refreshed_and_no_failure() {
         cluster.port()
     ));
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
-    let told = drill(&cellar, &id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    let notes: Vec<&str> = told["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    let id = cellar.back_up_for_drill()["id"].clone();
+    let printed = drill(&cellar, &id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
     for view in ["public.totals is not refreshed", "public.doubled is not refreshed"] {
-        assert!(notes.iter().any(|note| note.contains(view)), "{told:#}");
+        assert!(notes.iter().any(|note| note.contains(view)), "{printed:#}");
     }
-    assert_eq!(notes.len(), 2, "{told:#}");
+    assert_eq!(notes.len(), 2, "{printed:#}");
 }
 
-/// What a refresh writes is none of the backup.
+/// Rows that a refresh writes are not part of the backup.
 #[test]
 fn a_view_that_writes_into_tables_is_refreshed_alone() {
     let database = Cluster::shared(Version::V15).create("drill_writer");
@@ -255,7 +227,7 @@ fn a_view_that_writes_into_tables_is_refreshed_alone() {
          CREATE MATERIALIZED VIEW plain AS SELECT count(*) FROM t; CREATE MATERIALIZED VIEW writer AS SELECT more()",
     );
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     assert_eq!(outcome.json()[0]["result"], "passed", "{outcome}");
     let target = database.cluster().name_for("drill_written");
@@ -273,7 +245,7 @@ fn the_newest_backup_of_each_database() {
     assert_eq!(results.as_array().unwrap().len(), 2, "{outcome}");
     assert!(results.as_array().unwrap().iter().all(|one| one["result"] == "passed"), "{outcome}");
 
-    // Each error is told once.
+    // Each error is reported once.
     let nowhere = cellar.scratch().join("nowhere");
     let each = || cellar.run(["drill", "--each"]).env("DRILL_SOCKET", &nowhere).by_unprivileged_user();
     let shown = nowhere.display().to_string();
@@ -284,7 +256,7 @@ fn the_newest_backup_of_each_database() {
     assert_eq!(outcome.stderr.matches(&format!("no sandbox at {shown}")).count(), 1, "{outcome}");
 }
 
-/// Whether a process works in a folder below this one.
+/// Whether a process has its working directory below this folder.
 fn anybody_in(folder: &Path) -> bool {
     let mut processes = fs::read_dir("/proc").unwrap().flatten();
     processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
@@ -298,7 +270,7 @@ fn before_long(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A drill that stands still in the middle of a table, and the id of its backup.
+/// A drill that halts in the middle of a table, and the id of its backup.
 fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
     database.sql(
         "CREATE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'; \
@@ -306,8 +278,8 @@ fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
          CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(600); RETURN true; END'",
     );
-    let id = back_up(cellar)["id"].clone();
-    let clusters = cellar.scratch().join("clusters");
+    let id = cellar.back_up_for_drill()["id"].clone();
+    let clusters = cellar.drill_dir();
     let mut running = drill(cellar, &id).start();
     let sleeps = || {
         let mut processes = fs::read_dir("/proc").unwrap().flatten();
@@ -321,30 +293,30 @@ fn standing(database: &Database<'_>, cellar: &Cellar) -> (Running, Value) {
 }
 
 #[test]
-fn kill_9_leaves_no_server_and_its_folder_is_swept() {
+fn sigkill_leaves_no_server_and_its_folder_is_removed_later() {
     let database = small("drill_killed");
     let cellar = cellar(&database);
     let (running, id) = standing(&database, &cellar);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
-    before_long("a server is left", || !anybody_in(&cellar.scratch().join("clusters")));
+    before_long("a server is left", || !anybody_in(&cellar.drill_dir()));
     assert_eq!(record(&cellar, &id), None);
     database.sql("CREATE OR REPLACE FUNCTION patient(int) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
     thread::sleep(Duration::from_millis(1100));
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     drill(&cellar, &id).succeeds();
     assert_eq!(left(&cellar), [""; 0]);
 }
 
-/// A pg_restore that somebody kills, or the kernel for want of memory, says nothing of the backup.
+/// A killed pg_restore, as when memory runs out, is no evidence against the backup.
 #[test]
-fn a_killed_pg_restore_is_no_failed_drill() {
+fn a_killed_pg_restore_does_not_fail_the_backup() {
     let database = small("drill_broken_off");
     let cellar = cellar(&database);
     let (running, id) = standing(&database, &cellar);
-    let mut family = descendants(running.pid());
-    family.retain(|process| process.name == "pg_restore");
-    let leader = family.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
+    let mut processes = descendants(running.pid());
+    processes.retain(|process| process.name == "pg_restore");
+    let leader = processes.iter().min_by_key(|process| process.pid.as_raw_nonzero()).expect("a pg_restore");
     kill_process(leader.pid, Signal::KILL).unwrap();
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::UNAVAILABLE), "{outcome}");
@@ -356,7 +328,7 @@ fn a_killed_pg_restore_is_no_failed_drill() {
 #[test]
 fn a_table_that_is_locked_for_a_constraint_is_read_later() {
     let database = Cluster::shared(Version::V15).create("drill_locked");
-    // The large tables are read first, while the constraint keeps the small one to itself for a second.
+    // The large tables are read first, while the constraint locks the small one for a second.
     database.sql(
         "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'; \
@@ -364,12 +336,12 @@ fn a_table_that_is_locked_for_a_constraint_is_read_later() {
          CREATE TABLE one AS SELECT generate_series(1, 400000) a; CREATE TABLE two AS SELECT a FROM one",
     );
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
     let outcome = drill(&cellar, &id).succeeds();
     assert_eq!(outcome.json()[0]["compared"]["rows"], 800_050);
 }
 
-/// What the dump did not see is not missed in it.
+/// Rows that the dump could not see are not expected.
 #[test]
 fn a_table_that_was_rewritten_under_each_dump() {
     let database = small("rewritten");

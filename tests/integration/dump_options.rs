@@ -1,4 +1,4 @@
-//! Options of pg_dump that a backup may be made with: a restore and a drill take every backup that has definitions.
+//! Options of pg_dump for backups: every backup with table definitions can be restored and drilled.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::common::compare::assert_same;
 use crate::common::dumps::pg_dump;
-use crate::common::process::{attempt, hand_over, must, plain};
+use crate::common::process::{attempt, must, plain};
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// No drill can be held here.
+/// This host cannot run the drill.
 const OSFILE: i32 = 72;
 
-/// Options that a backup is made with together. Each option of the list stands in one of them.
+/// Combinations of options. Each option of the list is in one of them.
 const RESTORED: &[&[&str]] = &[
     &[
         "--disable-dollar-quoting",
@@ -65,7 +65,7 @@ const RESTORED: &[&[&str]] = &[
     &["--section=pre-data", "--section=data"],
 ];
 
-/// Options without which there is nothing to fill.
+/// Options that leave out the table definitions.
 const REFUSED: &[&[&str]] = &[
     &["--data-only"],
     &["--no-schema"],
@@ -96,13 +96,9 @@ fn original(cluster: &Cluster) -> Database<'_> {
     database
 }
 
-/// A folder of backups, and one for throwaway clusters.
 fn cellar(cluster: &Cluster, database: &Database<'_>, format: &str) -> Cellar {
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_FORMAT", format);
-    let clusters = cellar.scratch().join("clusters");
-    fs::create_dir(&clusters).unwrap();
-    hand_over(&clusters);
-    cellar.with("DRILL_DIR", clusters).with("BACKUP_COMPRESSION", "none")
+    cellar.with("BACKUP_COMPRESSION", "none")
 }
 
 /// The manifest of a backup that was made with these options.
@@ -117,7 +113,7 @@ fn archive(cellar: &Cellar, manifest: &Value) -> PathBuf {
     cellar.backup_dir().join(key)
 }
 
-/// What stock pg_restore makes of the archive. That the schema `public` is there already, it goes on after.
+/// Restores the archive by stock pg_restore, which continues after the error that schema `public` exists.
 fn by_stock<'a>(cluster: &'a Cluster, archive: &std::path::Path) -> Database<'a> {
     let database = cluster.create("by_stock");
     let mut command = cluster.client("pg_restore", "");
@@ -137,7 +133,7 @@ fn by_us<'a>(cellar: &Cellar, cluster: &'a Cluster, what: &str, arguments: &[&st
     cluster.database(&target)
 }
 
-/// The names of all options that are allowed, as the error of one that is not has them.
+/// The names of all allowed options, from the error about one that is not.
 fn allowed(cellar: &Cellar) -> BTreeSet<String> {
     let outcome = cellar.run(["backup"]).env("BACKUP_DUMP_OPTIONS", "--no-such").fails(exit::CONFIG);
     let (_, list) = outcome.stderr.split_once("options that can be passed: ").expect("a list");
@@ -150,7 +146,7 @@ fn name(option: &str) -> String {
 
 /// Those of these options that this pg_dump has.
 fn known<'a>(help: &str, options: &[&'a str]) -> Vec<&'a str> {
-    // The one that the help does not tell of has always been another name of --no-privileges.
+    // --no-acl is an undocumented name of --no-privileges.
     let has = |option: &&&str| {
         name(option) == "--no-acl" || help.split([' ', ',', '=', '\n']).any(|word| word == name(option))
     };
@@ -165,7 +161,7 @@ fn every_option(version: Version) {
     let mut tried = BTreeSet::new();
     for (number, all) in RESTORED.iter().enumerate() {
         let options = known(&help, all);
-        // Where the option that the case is about is missing, there is nothing to try.
+        // This pg_dump lacks the option of the case.
         if options.first() != all.first() {
             continue;
         }
@@ -208,9 +204,9 @@ fn every_option_is_restored_and_drilled_on_18() {
     every_option(Version::V18);
 }
 
-/// An extension is in no schema: what --schema names has to be joined by --extension.
+/// An extension belongs to no schema, so --schema needs --extension beside it.
 #[test]
-fn what_a_schema_needs_of_an_extension_is_told() {
+fn a_schema_that_needs_an_extension_is_reported() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("needy");
     database.sql("CREATE EXTENSION citext; CREATE TABLE t (a citext); INSERT INTO t VALUES ('x')");
@@ -242,8 +238,8 @@ fn recipe_of(cellar: &Cellar, cluster: &Cluster, id: &str, target: &str) {
     attempt(&mut bash).unwrap_or_else(|error| panic!("{error}\n{recipe}"));
 }
 
-/// Whose the schema is, and who may do what in it, comes back as the original has it, whatever format the archive has and
-/// whatever tool made it.
+/// Owner and privileges of the schema are restored as in the original, from every format and from archives of other
+/// tools.
 fn public_comes_back(version: Version) {
     let cluster = &Cluster::start(version);
     cluster.sql("postgres", "CREATE ROLE \"pub's owner\"");
@@ -282,11 +278,11 @@ fn public_comes_back(version: Version) {
 }
 
 #[test]
-fn the_schema_public_comes_back_as_it_was_on_15() {
+fn schema_public_is_restored_as_it_was_on_15() {
     public_comes_back(Version::V15);
 }
 
 #[test]
-fn the_schema_public_comes_back_as_it_was_on_18() {
+fn schema_public_is_restored_as_it_was_on_18() {
     public_comes_back(Version::V18);
 }

@@ -1,14 +1,14 @@
-//! Databases of other encodings than UTF-8, and names whose bytes are no text of an encoding.
+//! Databases in encodings other than UTF-8, and names that are valid in no encoding.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::common::process::{hand_over, must};
+use crate::common::process::must;
 use crate::common::{Cellar, Cluster, Database, Version};
 
 const VERSIONS: [Version; 2] = [Version::V15, Version::V18];
 
-/// Makes a database of this encoding, and in it what the statements say in it.
+/// Makes a database in this encoding, and runs these statements in it.
 fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Database<'a> {
     let name = cluster.name_for(&encoding.to_lowercase());
     let how = format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
@@ -19,21 +19,17 @@ fn create<'a>(cluster: &'a Cluster, encoding: &str, statements: &[u8]) -> Databa
     cluster.database(&name)
 }
 
-/// The lines of a dump, which two equal databases have in common.
+/// The lines of a dump that are the same for equal databases.
 fn script(database: &Database<'_>) -> Vec<String> {
     let output = database.cluster().client("pg_dump", database.name()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let lines = output.stdout.split(|byte| *byte == b'\n').map(|line| line.escape_ascii().to_string());
-    // Each dump of a newer pg_dump has a key of its own.
+    // Newer versions of pg_dump write a random key into each dump.
     lines.filter(|line| !line.contains("restrict ")).collect()
 }
 
 fn cellar(cluster: &Cluster, database: &Database<'_>) -> Cellar {
-    let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
-    let drills = cellar.scratch().join("drills");
-    std::fs::create_dir(&drills).unwrap();
-    hand_over(&drills);
-    cellar.with("DRILL_DIR", drills)
+    Cellar::new(cluster).with("DB_NAME", database.name())
 }
 
 /// Backs a database up, restores it in several ways, and compares the dumps.
@@ -56,7 +52,7 @@ fn comes_back(cluster: &Cluster, database: &Database<'_>) {
 }
 
 #[test]
-fn names_in_bytes_of_no_encoding() {
+fn names_that_are_valid_in_no_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::shared(version);
         let database = create(
@@ -93,11 +89,11 @@ fn names_of_other_encodings() {
 
 /// Names of roles are bytes that all databases of a cluster share.
 #[test]
-fn roles_that_were_made_in_another_encoding() {
+fn roles_created_in_another_encoding() {
     for version in VERSIONS {
         let cluster = Cluster::start(version);
         cluster.sql("postgres", "CREATE ROLE \"\u{f6}\"");
-        // A name that LATIN1 has no letters for.
+        // A name that LATIN1 cannot represent.
         cluster.create_named("\u{65e5}\u{672c}");
         for encoding in ["EUC_TW", "LATIN1", "SQL_ASCII"] {
             let database = create(
@@ -122,7 +118,7 @@ fn roles_that_were_made_in_another_encoding() {
     }
 }
 
-/// The server cannot convert this encoding: sessions read it as it is, with and without TLS.
+/// The server cannot convert this encoding: sessions read it unconverted, with and without TLS.
 #[test]
 fn an_encoding_without_a_conversion() {
     for version in VERSIONS {

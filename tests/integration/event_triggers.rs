@@ -1,11 +1,10 @@
-//! Code of the database that fires by itself: nothing of what it does while a backup is loaded or looked at counts, and
-//! nothing of it is left.
+//! Event triggers and code in views: their effects while a backup is loaded or compared do not count and are not kept.
 
 use crate::common::compare::assert_same;
 use crate::common::{Cellar, Cluster, Database, Version};
 
-/// Every event of event triggers, each of which writes a row; a materialized view whose function writes rows and takes
-/// numbers of a sequence; and one that reads it.
+/// A trigger for every event, each of which writes a row; a materialized view whose function writes rows and uses a
+/// sequence; and a view that reads it.
 fn watched(cluster: &'static Cluster) -> Database<'static> {
     let database = cluster.create("watched");
     database.sql(
@@ -30,8 +29,8 @@ fn watched(cluster: &'static Cluster) -> Database<'static> {
     database
 }
 
-/// What there is, without what sessions of a backup write when they begin, by one session that the triggers do not notice
-/// where the server can do that.
+/// The contents without the rows that login triggers write, read by a session without triggers where the server
+/// supports that.
 fn contents(database: &Database<'_>) -> String {
     let quiet = if database.cluster().version() >= Version::V17 { "event_triggers=off" } else { "work_mem=4MB" };
     let sql = "SELECT string_agg(what, ';' ORDER BY n) FROM audit WHERE what !~ 'login' UNION ALL SELECT count(*)::text FROM t \
@@ -46,17 +45,11 @@ fn contents(database: &Database<'_>) -> String {
     crate::common::process::must(&mut psql)
 }
 
-/// Backs up as the user that holds the drill.
-fn back_up(cellar: &Cellar) -> String {
-    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
-    outcome.json()[0]["id"].as_str().unwrap().to_owned()
-}
-
 fn nothing_is_left(cluster: &'static Cluster) {
     let original = watched(cluster);
     for (format, jobs) in [("custom", "1"), ("custom", "3"), ("directory", "2"), ("tar", "1"), ("plain", "1")] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let before = contents(&original);
         let target = cluster.name_for("watched_again");
         let outcome = cellar.run(["restore", &id, "--jobs", jobs, "--target-database", &target]).succeeds();
@@ -68,23 +61,23 @@ fn nothing_is_left(cluster: &'static Cluster) {
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_15() {
+fn triggers_leave_no_trace_on_15() {
     nothing_is_left(Cluster::shared(Version::V15));
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_17() {
+fn triggers_leave_no_trace_on_17() {
     nothing_is_left(Cluster::shared(Version::V17));
 }
 
 #[test]
-fn nothing_of_triggers_is_left_on_18() {
+fn triggers_leave_no_trace_on_18() {
     nothing_is_left(Cluster::shared(Version::V18));
 }
 
-/// A comparison with the living database does not differ for the sessions that compare.
+/// A comparison with the live database is not affected by its own sessions.
 #[test]
-fn logins_of_a_comparison_write_nothing() {
+fn login_triggers_of_a_comparison_write_nothing() {
     let cluster = Cluster::shared(Version::V18);
     let original = watched(cluster);
     let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
@@ -95,9 +88,9 @@ fn logins_of_a_comparison_write_nothing() {
     run.succeeds().says("equal");
 }
 
-/// A part, and names in another encoding.
+/// A selection, and names in another encoding.
 #[test]
-fn parts_and_other_encodings() {
+fn selections_and_other_encodings() {
     let cluster = Cluster::shared(Version::V15);
     let name = cluster.name_for("latin");
     cluster.sql(
@@ -127,10 +120,10 @@ fn parts_and_other_encodings() {
     }
 }
 
-/// Views whose functions count, look up, empty and fill tables: each holds what it would hold by itself, and the tables what
-/// was backed up.
+/// Views whose functions count, read, empty and fill tables: each view has the contents that it would have alone, and
+/// the tables those of the backup.
 #[test]
-fn views_that_use_tables_are_right() {
+fn views_that_read_other_tables_are_correct() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("using");
     original.sql(
@@ -165,10 +158,10 @@ fn views_that_use_tables_are_right() {
     let before = original.sql(tables);
     for (format, jobs) in [("custom", "1"), ("directory", "2"), ("plain", "1")] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let target = cluster.name_for("using");
         let mut run = cellar.run(["restore", &id, "--jobs", jobs, "--target-database", &target]);
-        // A script has its statements in the order that stock psql stops at.
+        // Stock psql fails at the order of the script's statements.
         if format == "plain" {
             run = run.arguments(["--keep-going"]);
             run.fails(crate::common::exit::DATAERR);

@@ -1,15 +1,15 @@
-//! Fingerprints: taken of every format while the dump passes, equal to what is in the database and in what a restore makes,
-//! and different after any change.
+//! Fingerprints: taken from every format during the dump, equal for the database and its restored copy, and different
+//! after any change.
 
 use serde_json::Value;
 
 use crate::common::bucket::Bucket;
-use crate::common::prints::{self, differences, file, is_complete};
+use crate::common::fingerprints::{self, differences, file, is_complete};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
 mod random;
 
-/// What one of everything does not have.
+/// Objects that `everything` does not have.
 const MORE: &str = r#"
     CREATE TABLE public.long_rows AS SELECT n, repeat(md5(n::text), 150000) AS t FROM generate_series(1, 3) n;
     CREATE TABLE public.times (t timestamptz, d date, i interval, m money, f float8, b bytea, c regclass);
@@ -28,7 +28,7 @@ const MORE: &str = r#"
 fn rich<'a>(cluster: &'a Cluster, purpose: &str) -> Database<'a> {
     let database = everything::database(cluster, purpose);
     database.sql(MORE);
-    // None of these may change what is written.
+    // None of these settings may change the fingerprints.
     for setting in [
         "TimeZone = 'Asia/Kathmandu'",
         "bytea_output = 'escape'",
@@ -62,20 +62,21 @@ fn every_format(version: Version) {
         }
         let manifest = cellar.back_up(original.name());
         let id = manifest["id"].as_str().unwrap();
-        let prints = prints::read(&cellar.backup_dir(), &manifest, encrypted.then_some(&key));
-        let tables = prints.tables.iter().map(|table| format!("{table:?}\n")).collect::<String>();
-        of_formats.push((what.clone(), format!("{tables}{:?}{:?}", prints.sequences, prints.large_objects)));
+        let fingerprints = fingerprints::read(&cellar.backup_dir(), &manifest, encrypted.then_some(&key));
+        let tables = fingerprints.tables.iter().map(|table| format!("{table:?}\n")).collect::<String>();
+        of_formats
+            .push((what.clone(), format!("{tables}{:?}{:?}", fingerprints.sequences, fingerprints.large_objects)));
         if of_formats.len() == 1 {
-            is_complete(&original, &prints);
-            assert_eq!(differences(&original, &prints), [""; 0], "{what}");
-            let by_enum = prints.tables.iter().find(|table| table.target.to_string() == "app.by_enum").unwrap();
+            is_complete(&original, &fingerprints);
+            assert_eq!(differences(&original, &fingerprints), [""; 0], "{what}");
+            let by_enum = fingerprints.tables.iter().find(|table| table.target.to_string() == "app.by_enum").unwrap();
             assert_eq!((by_enum.partitions.len(), by_enum.sum.rows), (2, 60));
-            let mixed = prints.tables.iter().find(|table| table.target.to_string() == "public.mixed").unwrap();
+            let mixed = fingerprints.tables.iter().find(|table| table.target.to_string() == "public.mixed").unwrap();
             assert_eq!((mixed.partitions.len(), mixed.sum.rows), (2, 51));
             cellar.run(["verify", id]).succeeds();
             let restored = cluster.database(&cluster.name_for("restored"));
             cellar.run(["restore", id, "--target-database", restored.name()]).succeeds();
-            assert_eq!(differences(&restored, &prints), [""; 0], "{what}, restored");
+            assert_eq!(differences(&restored, &fingerprints), [""; 0], "{what}, restored");
         }
     }
     let (first, expected) = of_formats.first().unwrap();
@@ -100,21 +101,21 @@ fn every_format_on_18() {
 }
 
 #[test]
-fn through_the_root_by_option() {
+fn rows_loaded_through_the_partition_root() {
     let cluster = Cluster::shared(Version::V15);
     let original = rich(cluster, "through_root");
     let cellar = Cellar::new(cluster).with("BACKUP_DUMP_OPTIONS", "--load-via-partition-root --extra-float-digits=0");
     let manifest = cellar.back_up(original.name());
-    let prints = prints::read(&cellar.backup_dir(), &manifest, None);
-    assert_eq!(differences(&original, &prints), [""; 0]);
-    assert_eq!(prints.settings["extra_float_digits"], "0");
+    let fingerprints = fingerprints::read(&cellar.backup_dir(), &manifest, None);
+    assert_eq!(differences(&original, &fingerprints), [""; 0]);
+    assert_eq!(fingerprints.settings["extra_float_digits"], "0");
     // The attached partition has its columns in another order, and comes first.
-    let targets = prints.tables.iter().filter(|table| table.target.to_string() == "app.by_range");
+    let targets = fingerprints.tables.iter().filter(|table| table.target.to_string() == "app.by_range");
     let columns: Vec<String> = targets.map(|table| table.columns.to_string()).collect();
     assert_eq!(columns, ["(colour, day, id)"]);
 }
 
-/// An enum's values hash by their OIDs, which are others in every database: rows change places between partitions.
+/// The values of an enum are hashed by their OIDs, which differ between databases: rows move between partitions.
 #[test]
 fn rows_may_change_places_between_partitions_with_other_orders_of_columns() {
     let cluster = Cluster::shared(Version::V15);
@@ -133,24 +134,24 @@ fn rows_may_change_places_between_partitions_with_other_orders_of_columns() {
     ));
     for format in ["custom", "directory", "tar"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format);
-        let prints = prints::read(&cellar.backup_dir(), &cellar.back_up(original.name()), None);
-        assert_eq!((prints.tables.len(), prints.tables[0].sum.rows), (1, 500), "{format}");
-        assert_eq!(differences(&original, &prints), [""; 0], "{format}");
+        let fingerprints = fingerprints::read(&cellar.backup_dir(), &cellar.back_up(original.name()), None);
+        assert_eq!((fingerprints.tables.len(), fingerprints.tables[0].sum.rows), (1, 500), "{format}");
+        assert_eq!(differences(&original, &fingerprints), [""; 0], "{format}");
         let restored = cluster.database(&cluster.name_for("turned"));
         cellar.run(["restore", "latest", "--target-database", restored.name()]).succeeds();
         let hues = "SELECT string_agg(DISTINCT hue::text, ', ') FROM ONLY turned_1";
         assert_ne!(restored.sql(hues), original.sql(hues), "no row has changed places");
         restored.sql("UPDATE turned SET note = 'x' WHERE id = 77");
-        assert_eq!(differences(&restored, &prints).len(), 1, "{format}");
+        assert_eq!(differences(&restored, &fingerprints).len(), 1, "{format}");
     }
 }
 
 #[test]
-fn every_change_is_seen() {
+fn every_change_is_detected() {
     let cluster = Cluster::shared(Version::V15);
     let original = rich(cluster, "changed");
     let cellar = Cellar::new(cluster);
-    let prints = prints::read(&cellar.backup_dir(), &cellar.back_up(original.name()), None);
+    let fingerprints = fingerprints::read(&cellar.backup_dir(), &cellar.back_up(original.name()), None);
     for (change, seen) in [
         ("UPDATE public.long_rows SET t = overlay(t placing 'X' from 2000000) WHERE n = 2", "public.long_rows: "),
         ("DELETE FROM app.egg WHERE id = 2", "app.egg: Sum { rows: 1,"),
@@ -162,14 +163,14 @@ fn every_change_is_seen() {
         ("SELECT lo_put(max(oid), 0, 'X') FROM pg_largeobject_metadata", "large objects "),
         ("SELECT lo_unlink(min(oid)) FROM pg_largeobject_metadata", "large objects "),
     ] {
-        // The changes are taken back with the copy.
+        // The changes are made in a copy.
         let copy = cluster.name_for("copy");
         cluster.sql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {}", original.name()));
         let copy = cluster.database(&copy);
         let publications = "SELECT string_agg(format('DROP PUBLICATION %I', pubname), '; ') FROM pg_publication";
         copy.sql(&copy.sql(publications));
         copy.sql(&format!("SET session_replication_role = replica; {change}"));
-        let found = differences(&copy, &prints);
+        let found = differences(&copy, &fingerprints);
         assert_eq!(found.len(), 1, "{change}: {found:?}");
         assert!(found[0].contains(seen), "{change}: {found:?}");
         cluster.sql("postgres", &format!("DROP DATABASE {}", copy.name()));
@@ -177,7 +178,7 @@ fn every_change_is_seen() {
 }
 
 #[test]
-fn a_script_has_none() {
+fn a_script_has_no_fingerprints() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("script");
     let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", "plain");
@@ -192,7 +193,7 @@ fn stored(manifest: &Value, role: &str) -> String {
 }
 
 #[test]
-fn a_damaged_file_is_found_and_a_missing_one_too() {
+fn damaged_and_missing_fingerprint_files_are_found() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("damaged_prints");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");
@@ -212,14 +213,14 @@ fn a_damaged_file_is_found_and_a_missing_one_too() {
     assert_eq!(cellar.list()[0]["status"], "verified");
     std::fs::remove_file(&path).unwrap();
     cellar.run(["verify", id]).fails(exit::DATAERR).says(".fingerprints.json: is missing");
-    // It is no dump.
+    // A script is not an archive.
     std::fs::write(&path, &whole).unwrap();
     let path = path.to_str().unwrap();
     cellar.run(["restore", path, "--target-database", "x"]).fails(exit::USAGE).says("has the fingerprints of");
 }
 
 #[test]
-fn they_are_copied_and_removed_with_their_backup() {
+fn fingerprints_are_copied_and_removed_with_their_backup() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("prints_copied");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");
@@ -247,7 +248,7 @@ fn show_counts_the_rows() {
     let id = manifest["id"].as_str().unwrap();
     cellar.run(["verify", id]).succeeds();
     cellar.run(["pin", id, "--reason", "before the move"]).succeeds();
-    let prints = prints::read(&cellar.backup_dir(), &manifest, Some(&key));
+    let fingerprints = fingerprints::read(&cellar.backup_dir(), &manifest, Some(&key));
 
     // No server is asked.
     let text = cellar.run(["show"]).env("DB_PORT", "1").env("DB_NAME", original.name()).succeeds().stdout;
@@ -277,11 +278,11 @@ fn show_counts_the_rows() {
     assert_eq!((&shown["properties"]["owner"], &manifest["properties"]["owner"]), (&"postgres".into(), &"".into()));
     let tables = shown["tables"].as_array().unwrap();
     let rows: u64 = tables.iter().filter_map(|table| table["rows"].as_u64()).sum();
-    assert_eq!(rows, prints.tables.iter().map(|table| table.sum.rows).sum::<u64>());
+    assert_eq!(rows, fingerprints.tables.iter().map(|table| table.sum.rows).sum::<u64>());
     let long = tables.iter().find(|table| table["name"] == "\"public\".\"long_rows\"").unwrap();
     assert_eq!((&long["kind"], &long["rows"], &long["bytes"]), (&"table".into(), &3.into(), &14_400_006.into()));
-    assert_eq!(shown["sequences"].as_array().unwrap().len(), prints.sequences.len());
-    assert_eq!(shown["large_objects"]["bytes"], prints.large_objects.all().bytes);
+    assert_eq!(shown["sequences"].as_array().unwrap().len(), fingerprints.sequences.len());
+    assert_eq!(shown["large_objects"]["bytes"], fingerprints.large_objects.all().bytes);
     assert!(shown["needs"]["roles"].as_array().unwrap().contains(&"cellar_reader".into()));
 
     let closed = cellar.run(["show", id]).without("BACKUP_AGE_IDENTITY_FILE").succeeds().stdout;

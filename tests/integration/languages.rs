@@ -1,10 +1,10 @@
-//! Servers that do not speak English: what is decided, is decided by codes and commands, and never by the text of a message.
+//! Servers with messages in another language: decisions rest on codes and commands, never on the text of a message.
 
 use crate::common::cluster::PASSWORD;
 use crate::common::compare::assert_same;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// The client of a later version sets a parameter that the server does not know, which says so in German.
+/// The client of a later version sets a parameter that the server does not know, and the error is in German.
 #[test]
 fn newer_clients_restore_into_a_german_server() {
     let cluster = Cluster::start_in_german(Version::V15);
@@ -25,7 +25,7 @@ fn newer_clients_restore_into_a_german_server() {
     }
 }
 
-/// A role that is no superuser cannot have another language.
+/// A role that is not a superuser cannot change the language.
 #[test]
 fn owners_restore_into_a_german_server() {
     let cluster = Cluster::start_in_german(Version::V15);
@@ -40,7 +40,7 @@ fn owners_restore_into_a_german_server() {
         let target = cluster.name_for("shop");
         cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
         assert_same(&original, &cluster.database(&target));
-        // What the server really refuses still ends it, with its own words.
+        // A real error still ends the restore, with the server's message.
         cellar.run(["restore", "latest", "--target-database", &target]).fails(exit::CANTCREAT);
     }
     let cellar = Cellar::new(&cluster).with("DB_USER", "owner").with("PG_BINDIR", Version::V18.bin_dir());
@@ -55,7 +55,7 @@ fn owners_restore_into_a_german_server() {
 
 /// A locale that the host lacks, and a label without its provider, are known by their codes.
 #[test]
-fn refusals_are_known_by_their_codes() {
+fn refusals_are_recognised_by_their_codes() {
     let cluster = Cluster::start_in_german(Version::V15);
     let original = cluster.create("codes");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");

@@ -1,4 +1,4 @@
-//! What `list` shows.
+//! The output of `list`.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn an_empty_folder_has_no_backups() {
 }
 
 #[test]
-fn a_missing_folder_is_told_with_the_setting() {
+fn a_missing_folder_is_reported_with_the_setting() {
     let cellar = Cellar::unconnected().with("BACKUP_DIR", "/nonexistent/backups");
     for arguments in [&["list"][..], &["list", "--json"], &["verify"], &["verify", "--all"]] {
         cellar.run(arguments).fails(exit::NOINPUT).says("/nonexistent/backups").says("BACKUP_DIR");
@@ -36,9 +36,9 @@ fn before_the_first_backup_there_is_an_empty_list() {
     assert_eq!(default.run(["list", "--json"]).without("BACKUP_DIR").succeeds().stdout, "[]\n");
 }
 
-/// An unused place for disks has no backups that can be listed: they may be on the disk.
+/// An empty mount point is not an empty list: the backups may be on the disk.
 #[test]
-fn a_disk_that_is_not_mounted_is_no_empty_list() {
+fn an_unmounted_disk_is_not_an_empty_list() {
     for folder in ["/mnt", "/mnt/pgcellar-test/backups"] {
         let cellar = Cellar::unconnected().with("BACKUP_DIR", folder);
         cellar.run(["list"]).fails(exit::NOINPUT).says("no disk is mounted on /mnt");
@@ -47,14 +47,14 @@ fn a_disk_that_is_not_mounted_is_no_empty_list() {
 }
 
 #[test]
-fn an_unknown_store_is_an_error_of_usage() {
+fn an_unknown_store_is_a_usage_error() {
     let cellar = Cellar::unconnected();
     cellar.run(["list", "--store", "tape"]).fails(exit::USAGE).says("tape").says("local");
     cellar.run(["list", "--store", "local"]).succeeds();
 }
 
 #[test]
-fn backups_are_shown_oldest_first_with_what_is_strange_about_the_folder() {
+fn backups_are_listed_oldest_first_with_warnings_about_the_folder() {
     let cluster = Cluster::shared(Version::V15);
     let (shop, other) = (cluster.create("list shop"), cluster.create("list"));
     let cellar = Cellar::new(cluster);

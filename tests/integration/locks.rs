@@ -1,10 +1,10 @@
-//! Loads by several jobs that do not lock each other out, and what comes of other sessions' locks.
+//! Loads by several jobs that do not deadlock each other, and locks of other sessions.
 
 use crate::common::compare::{contents, differences};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit};
 
-/// Two levels of partitions, and foreign keys between them in both directions: to attach an index and to add a foreign key
-/// lock the same tables in other orders.
+/// Two levels of partitions, and foreign keys between them in both directions: attaching an index and adding a foreign
+/// key lock the same tables in different orders.
 fn partitioned(cluster: &'static Cluster) -> Database<'static> {
     let database = cluster.create("partitioned");
     database.sql(
@@ -30,13 +30,7 @@ fn partitioned(cluster: &'static Cluster) -> Database<'static> {
     database
 }
 
-/// Backs up as the user that holds the drill.
-fn back_up(cellar: &Cellar) -> String {
-    let outcome = cellar.run(["backup", "--json"]).by_unprivileged_user().succeeds();
-    outcome.json()[0]["id"].as_str().unwrap().to_owned()
-}
-
-/// A subscription keeps its database from being dropped, and is not dropped itself as long as it has a slot elsewhere.
+/// A subscription prevents its database from being dropped, and cannot be dropped itself while it has a slot name.
 fn drop_database(database: &Database<'_>) {
     let query = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = current_database()";
     for name in database.sql(query).lines() {
@@ -47,7 +41,7 @@ fn drop_database(database: &Database<'_>) {
     database.cluster().sql("postgres", &format!("DROP DATABASE {}", database.name()));
 }
 
-/// Restores so often; each must be right at once.
+/// Restores this many times, each of which must succeed at the first attempt.
 fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) -> Database<'static>) {
     if !version.is_covered() {
         return;
@@ -57,7 +51,7 @@ fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) 
     let expected = contents(&original);
     for format in ["custom", "directory"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         for time in 0..times {
             let target = cluster.name_for("again");
             let outcome = cellar.run(["restore", &id, "--jobs", "4", "--target-database", &target]).succeeds();
@@ -74,7 +68,7 @@ fn many_times(version: Version, times: u32, make: impl FnOnce(&'static Cluster) 
     }
 }
 
-/// How often: once in a while hundreds of times, by `make soak`.
+/// How many times; `make soak` sets it.
 fn times(usual: u32) -> u32 {
     std::env::var("PGCELLAR_TEST_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(usual)
 }
@@ -95,17 +89,17 @@ fn jobs_do_not_lock_each_other_out_on_18() {
 }
 
 #[test]
-fn jobs_bring_everything_back_on_15() {
+fn jobs_restore_everything_on_15() {
     many_times(Version::V15, times(2), |cluster| everything::database(cluster, "many_times"));
 }
 
 #[test]
-fn jobs_bring_everything_back_on_18() {
+fn jobs_restore_everything_on_18() {
     many_times(Version::V18, times(1), |cluster| everything::database(cluster, "many_times"));
 }
 
-/// A deadlock that is claimed where the database is being restored, as long as `when` holds. `tries` counts, and no rollback
-/// takes that back.
+/// Reports a deadlock while the database is being restored and `when` holds. The sequence `tries` counts regardless of
+/// rollbacks.
 fn claims_deadlocks(when: &str) -> String {
     format!(
         "CREATE SEQUENCE tries; CREATE FUNCTION fit(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN \
@@ -114,13 +108,13 @@ fn claims_deadlocks(when: &str) -> String {
     )
 }
 
-/// What several jobs could not make is made by one.
+/// Objects that failed with several jobs are restored by one.
 #[test]
-fn what_is_locked_out_is_made_once_more() {
+fn deadlocked_objects_are_restored_again() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("once_more");
     original.sql(&claims_deadlocks("= 1"));
-    // Keys of a type that compares by that function: a foreign key asks it when it is made, and the index of the primary
+    // Keys of a type that compares by that function: adding a foreign key calls it, and making the index of the primary
     // key does not.
     original.sql(
         "CREATE TYPE key AS (n int); \
@@ -138,9 +132,9 @@ fn what_is_locked_out_is_made_once_more() {
     );
     for format in ["custom", "directory"] {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("DB_NAME", original.name());
-        // The sequence counts in the new database, too.
+        // The sequence also counts in the new database.
         let cellar = cellar.with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=tries");
-        let id = back_up(&cellar);
+        let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
         let target = cluster.name_for("once_more");
         let run = cellar.run(["restore", &id, "--jobs", "2", "--target-database", &target]);
         run.succeeds().says("deadlock detected").says("once more");
@@ -150,15 +144,15 @@ fn what_is_locked_out_is_made_once_more() {
     }
 }
 
-/// Where it does not end, the run is to be tried again, and no backup is blamed.
+/// If deadlocks persist, the exit code says to try again, and the backup is not blamed.
 #[test]
-fn a_load_that_is_locked_out_is_no_damage() {
+fn a_deadlocked_load_is_not_reported_as_damage() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("locked_out");
     original.sql(&claims_deadlocks("> 0"));
     original.sql("CREATE TABLE t AS SELECT generate_series(1, 10) AS n; CREATE INDEX ON t (fit(n))");
     let cellar = Cellar::new(cluster).with("DB_NAME", original.name());
-    let id = back_up(&cellar);
+    let id = cellar.back_up_for_drill()["id"].as_str().unwrap().to_owned();
     for jobs in ["1", "2"] {
         let target = cluster.name_for("locked_out");
         let run = cellar.run(["restore", "latest", "--jobs", jobs, "--target-database", &target]);

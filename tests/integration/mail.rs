@@ -1,11 +1,11 @@
-//! Mail gets out, or it is told at which step it is held up: against a real mail server, and against some that are none.
+//! Mail is sent, or the failing step is reported: with a real mail server, and with servers that are none.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::mailbox::{Mailbox, Manner, PASSWORD, USER};
+use crate::common::mail_server::{MailServer, MailServerOptions, PASSWORD, USER};
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::tls::Certificates;
 use crate::common::{Cellar, exit};
@@ -27,7 +27,7 @@ fn held_up(run: Run, code: i32, step: &str) -> Outcome {
     outcome
 }
 
-/// A port on which each connection is handled by this.
+/// A port whose connections are handled by this function.
 fn strange_server(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -36,46 +36,47 @@ fn strange_server(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
 }
 
 #[test]
-fn a_mail_goes_out_and_each_step_is_told() {
+fn each_step_of_a_mail_is_reported() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     for (tls, mode) in [("starttls", "starttls"), ("implicit", "tls")] {
-        let mailbox = Mailbox::start(Manner::encrypted(tls, &certificates, "server"));
-        let run = logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", mode);
+        let mail_server = MailServer::start(MailServerOptions::encrypted(tls, &certificates, "server"));
+        let run = logged_in(test_mail(&cellar, mail_server.port(), &certificates)).env("SMTP_TLS", mode);
         let outcome = run.env("NOTIFICATION_EMAIL", "Jörg Größe <joerg@example.org>, ops@example.org").succeeds();
         let steps: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(steps, ["name", "connection", "TLS", "login", "sender", "recipient", "recipient", "message"]);
         assert!(outcome.stdout.contains("TLSv1.3") && outcome.stdout.contains("as keeper@example.org"), "{outcome}");
-        let mail = mailbox.only_mail();
+        let mail = mail_server.only_mail();
         assert_eq!(mail.to(), ["joerg@example.org", "ops@example.org"]);
         assert_eq!(mail.header("To"), "Jörg Größe <joerg@example.org>, ops@example.org");
-        // Servers with a login mostly want its address as the sender.
+        // Servers with a login usually require its address as the sender.
         assert_eq!(mail.0["from"], USER);
         assert_eq!(mail.header("From"), format!("pgcellar <{USER}>"));
         assert!(mail.0["encrypted"] == true && mail.0["authenticated"] == true, "{:#}", mail.0);
         assert!(mail.subject().starts_with("[pgcellar] test from ") && mail.subject().ends_with(" (main)"));
         assert!(mail.text().contains("Mail works") && mail.part("text/html").contains("Mail works"));
     }
-    let mailbox = Mailbox::start(Manner::plain());
-    let run =
-        test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_TLS", "none").env("SMTP_FROM", "Db <db@x.example>");
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let run = test_mail(&cellar, mail_server.port(), &certificates)
+        .env("SMTP_TLS", "none")
+        .env("SMTP_FROM", "Db <db@x.example>");
     run.succeeds();
-    assert_eq!(mailbox.only_mail().header("From"), "Db <db@x.example>");
+    assert_eq!(mail_server.only_mail().header("From"), "Db <db@x.example>");
 }
 
 #[test]
 fn the_password_comes_from_a_file_or_a_credential() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
-    let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));
+    let mail_server = MailServer::start(MailServerOptions::encrypted("starttls", &certificates, "server"));
     let file = cellar.scratch().join("smtp-password");
     std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
-    let run = || test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_USER", USER);
+    let run = || test_mail(&cellar, mail_server.port(), &certificates).env("SMTP_USER", USER);
     run().env("SMTP_PASS_FILE", &file).succeeds();
     run().env("CREDENTIALS_DIRECTORY", cellar.scratch()).env("SMTP_PASS", "wrong").succeeds();
-    assert_eq!(mailbox.mails().len(), 2);
+    assert_eq!(mail_server.mails().len(), 2);
 }
 
 #[test]
-fn a_credential_that_is_not_looked_for_is_named() {
+fn an_unused_credential_is_named() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     let folder = cellar.scratch().join("pgcellar-monitor-1@shop.service");
     std::fs::create_dir(&folder).unwrap();
@@ -84,34 +85,35 @@ fn a_credential_that_is_not_looked_for_is_named() {
     let outcome =
         run().fails(exit::CONFIG).says("/etc/credstore.encrypted/pgcellar.shop.smtp-password is not looked for");
     assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
-    // What another place has is used.
+    // The other source is used.
     run().env("SMTP_PASS", PASSWORD).fails(exit::UNAVAILABLE);
 }
 
 #[test]
-fn a_login_that_fails() {
+fn a_failing_login() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
-    let mailbox = Mailbox::start(Manner::encrypted("starttls", &certificates, "server"));
-    let run = || test_mail(&cellar, mailbox.port(), &certificates);
+    let mail_server = MailServer::start(MailServerOptions::encrypted("starttls", &certificates, "server"));
+    let run = || test_mail(&cellar, mail_server.port(), &certificates);
     let outcome = held_up(logged_in(run()).env("SMTP_PASS", "s3cr3t-wrong"), exit::NOPERM, "login: 535 5.7.8");
     assert!(outcome.stderr.contains("app password") && !outcome.stderr.contains("s3cr3t-wrong"), "{outcome}");
     assert!(outcome.stdout.contains("TLSv1.3") && !outcome.stdout.contains("login"), "{outcome}");
     held_up(run(), exit::NOPERM, "sender: 530 5.7.0");
-    assert!(mailbox.mails().is_empty());
-    let mailbox = Mailbox::start(Manner::plain().with("hide_login", true));
-    let run = logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", "none");
+    assert!(mail_server.mails().is_empty());
+    let mail_server = MailServer::start(MailServerOptions::plain().with("hide_login", true));
+    let run = logged_in(test_mail(&cellar, mail_server.port(), &certificates)).env("SMTP_TLS", "none");
     held_up(run, exit::UNAVAILABLE, "login: the server offers no login");
 }
 
 #[test]
-fn certificates_that_are_not_good() {
+fn bad_certificates() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     certificates.add_expired();
     certificates.add_self_signed();
     for (tls, mode) in [("starttls", "starttls"), ("implicit", "tls")] {
-        let server = |name| Mailbox::start(Manner::encrypted(tls, &certificates, name));
-        let run =
-            |mailbox: &Mailbox| logged_in(test_mail(&cellar, mailbox.port(), &certificates)).env("SMTP_TLS", mode);
+        let server = |name| MailServer::start(MailServerOptions::encrypted(tls, &certificates, name));
+        let run = |mail_server: &MailServer| {
+            logged_in(test_mail(&cellar, mail_server.port(), &certificates)).env("SMTP_TLS", mode)
+        };
         let expired = server("expired");
         held_up(run(&expired), exit::UNAVAILABLE, "TLS: the server's certificate has expired on 2020-02-01");
         let lonely = server("lonely");
@@ -129,14 +131,14 @@ fn certificates_that_are_not_good() {
 }
 
 #[test]
-fn tls_that_does_not_come_about() {
+fn tls_failures() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
-    let mailbox = Mailbox::start(Manner::plain());
-    let run = || test_mail(&cellar, mailbox.port(), &certificates);
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let run = || test_mail(&cellar, mail_server.port(), &certificates);
     held_up(run(), exit::UNAVAILABLE, "TLS: the server offers no STARTTLS").says("SMTP_TLS=tls");
     held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not speak TLS at once");
-    assert!(mailbox.mails().is_empty());
-    // Somebody on the way, who cannot encrypt, sends answers in the clear for later.
+    assert!(mail_server.mails().is_empty());
+    // An attacker injects plaintext answers before the TLS handshake.
     let port = strange_server(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let _ = stream.write_all(b"220 mail.test\r\n");
@@ -151,28 +153,28 @@ fn tls_that_does_not_come_about() {
 }
 
 #[test]
-fn what_the_server_refuses() {
+fn refusals_of_the_server() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
-    let run = |mailbox: &Mailbox| test_mail(&cellar, mailbox.port(), &certificates).env("SMTP_TLS", "none");
-    let mailbox = Mailbox::start(Manner::plain().with("refuse_sender", true));
-    held_up(run(&mailbox), exit::NOPERM, "sender: 553 5.7.1").says("SMTP_FROM");
-    let mailbox = Mailbox::start(Manner::plain().with("refuse", ["ops@example.org"]));
-    held_up(run(&mailbox), exit::NOPERM, "ops@example.org: mail server localhost").says("recipient: 550 5.1.1");
-    // The others get it, and it is told who did not.
-    let some = run(&mailbox).env("NOTIFICATION_EMAIL", "a@example.org, ops@example.org, b@example.org");
+    let run = |mail_server: &MailServer| test_mail(&cellar, mail_server.port(), &certificates).env("SMTP_TLS", "none");
+    let mail_server = MailServer::start(MailServerOptions::plain().with("refuse_sender", true));
+    held_up(run(&mail_server), exit::NOPERM, "sender: 553 5.7.1").says("SMTP_FROM");
+    let mail_server = MailServer::start(MailServerOptions::plain().with("refuse", ["ops@example.org"]));
+    held_up(run(&mail_server), exit::NOPERM, "ops@example.org: mail server localhost").says("recipient: 550 5.1.1");
+    // The other recipients get it, and the refused one is reported.
+    let some = run(&mail_server).env("NOTIFICATION_EMAIL", "a@example.org, ops@example.org, b@example.org");
     held_up(some, exit::NOPERM, "ops@example.org: mail server");
-    assert_eq!(mailbox.only_mail().to(), ["a@example.org", "b@example.org"]);
-    let mailbox = Mailbox::start(Manner::plain().with("greylist", 1));
-    held_up(run(&mailbox), exit::TEMPFAIL, "recipient: 451 4.7.1 Greylisted");
-    run(&mailbox).succeeds();
-    let mailbox = Mailbox::start(Manner::plain().with("refuse_message", "554 5.7.1 looks like spam"));
-    held_up(run(&mailbox), exit::DATAERR, "message: 554 5.7.1 looks like spam");
-    let mailbox = Mailbox::start(Manner::plain().with("refuse_message", "452 4.3.1 disk full"));
-    held_up(run(&mailbox), exit::TEMPFAIL, "message: 452 4.3.1 disk full");
+    assert_eq!(mail_server.only_mail().to(), ["a@example.org", "b@example.org"]);
+    let mail_server = MailServer::start(MailServerOptions::plain().with("greylist", 1));
+    held_up(run(&mail_server), exit::TEMPFAIL, "recipient: 451 4.7.1 Greylisted");
+    run(&mail_server).succeeds();
+    let mail_server = MailServer::start(MailServerOptions::plain().with("refuse_message", "554 5.7.1 looks like spam"));
+    held_up(run(&mail_server), exit::DATAERR, "message: 554 5.7.1 looks like spam");
+    let mail_server = MailServer::start(MailServerOptions::plain().with("refuse_message", "452 4.3.1 disk full"));
+    held_up(run(&mail_server), exit::TEMPFAIL, "message: 452 4.3.1 disk full");
 }
 
 #[test]
-fn servers_that_are_not_there_or_are_none() {
+fn missing_servers_and_other_servers() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = |port| test_mail(&cellar, port, &certificates);
@@ -189,7 +191,7 @@ fn servers_that_are_not_there_or_are_none() {
 }
 
 #[test]
-fn servers_that_hang_are_left_alone_soon() {
+fn hanging_servers_time_out_soon() {
     let (cellar, certificates) = (Cellar::unconnected(), Certificates::make());
     let silent = strange_server(|stream| {
         thread::spawn(move || BufReader::new(stream).lines().for_each(drop));
@@ -219,7 +221,7 @@ fn servers_that_hang_are_left_alone_soon() {
 }
 
 #[test]
-fn settings_that_cannot_be_meant() {
+fn invalid_settings() {
     let cellar = Cellar::unconnected();
     let cases: [(&[(&str, &str)], &str); 8] = [
         (&[], "no mail is configured"),

@@ -1,4 +1,4 @@
-//! Servers of providers: who backs up and restores owns databases there, and is no superuser.
+//! Managed servers: the user owns databases and is not a superuser.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::common::{Cellar, Cluster, Database, Version, exit};
 const ROLES: &str = "CREATE ROLE customer LOGIN CREATEDB CREATEROLE PASSWORD 'x'; CREATE ROLE app; CREATE ROLE reader; \
      CREATE ROLE stranger; GRANT app TO customer";
 
-/// What a customer makes there, with a grant on the schema that belongs to the owner of its database.
+/// The customer's objects, with a grant on the schema from the owner of the database.
 const SHOP: &str = "SET ROLE customer; CREATE SCHEMA sales; CREATE TABLE sales.wine AS SELECT generate_series(1, 100) AS n; \
      GRANT USAGE, CREATE ON SCHEMA sales TO app; GRANT SELECT ON sales.wine TO reader; GRANT USAGE ON SCHEMA public TO reader; \
      ALTER DEFAULT PRIVILEGES IN SCHEMA sales GRANT SELECT ON TABLES TO reader; CREATE VIEW red AS SELECT 1 AS n; \
@@ -30,7 +30,7 @@ fn shop(cluster: &Cluster) -> Database<'_> {
     shop
 }
 
-/// What a customer can do with a server.
+/// A customer's access to a server.
 fn customer(cluster: &Cluster) -> Cellar {
     Cellar::new(cluster).with("DB_USER", "customer").with("DB_PASSWORD", "x")
 }
@@ -65,7 +65,7 @@ fn an_owner_restores_what_an_owner_backed_up() {
                 cellar.run(["restore", "latest", "-t", &target]).arguments(more).succeeds();
                 assert_same(&original, &cluster.database(&target));
             }
-            // A grant that the archive does not have is one that is lacking.
+            // A grant that the archive lacks is missing afterwards.
             original.sql("REVOKE CREATE ON SCHEMA sales FROM app");
             cellar.back_up("shop");
             let target = cluster.name_for("again");
@@ -86,7 +86,7 @@ fn an_owner_restores_what_an_owner_backed_up() {
 }
 
 #[test]
-fn who_may_create_an_extension_the_server_decides() {
+fn the_server_decides_who_creates_extensions() {
     let has_it =
         |version: &Version| Path::new(&format!("/usr/lib/postgresql/{}/lib/pgextwlist.so", version.0)).exists();
     let version =
@@ -114,7 +114,7 @@ fn who_may_create_an_extension_the_server_decides() {
 }
 
 #[test]
-fn going_on_after_what_is_refused() {
+fn keep_going_after_refused_statements() {
     for version in versions() {
         let cluster = Cluster::start_configured(version, &["wal_level=logical"]);
         let original = shop(&cluster);
@@ -141,15 +141,15 @@ fn going_on_after_what_is_refused() {
             let restored = cluster.database(&target);
             assert_eq!(restored.sql("SELECT count(*) FROM sales.wine, of_a_stranger"), "100");
             assert_eq!(restored.sql("SHOW work_mem"), "7MB");
-            // As stock pg_restore: what it makes is there, and what it cannot make is missing.
+            // As after stock pg_restore, everything is restored except what failed.
             assert_eq!(restored.sql("SELECT count(*) FROM pg_publication"), "0");
         }
     }
 }
 
-/// A role that the server lacks keeps back what needs it, and nothing else.
+/// A missing role affects only what needs it.
 #[test]
-fn going_on_without_a_role() {
+fn keep_going_without_a_role() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     shop(&from);
     let cellar = customer(&to);
@@ -185,7 +185,7 @@ fn owners_and_privileges_are_left_out() {
                     let run = cellar.run(["restore", "latest", "--jobs", jobs, "-t", &target]).arguments(more);
                     run.env("DB_USER", "other").env("DB_PASSWORD", "x")
                 };
-                // A setting of another role needs more rights than the database's owner has.
+                // A setting of another role needs more privileges than the database's owner has.
                 cluster.sql("postgres", "ALTER ROLE other SUPERUSER");
                 let plan = run().arguments(["--dry-run"]).succeeds().stdout;
                 assert!(plan.contains("left out     owners"), "{plan}");
@@ -219,7 +219,7 @@ fn owners_and_privileges_are_left_out() {
 }
 
 #[test]
-fn a_script_has_its_owners_in_its_statements() {
+fn a_scripts_owners_are_in_its_statements() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("script");
     original.sql("CREATE TABLE t AS SELECT 1 AS n");

@@ -1,18 +1,19 @@
-//! Settings with a wrong name: they are told once, and what they should hold back is not done.
+//! Settings with a misspelt name: they are reported once, and actions that they might restrict are not done.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::common::shelf::Shelf;
+use crate::common::backup_folder::BackupFolder;
+use crate::common::process::new_folder;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// How often a run names a variable on a line of its log.
+/// How many lines of a run's log name a variable.
 fn lines(stderr: &str, name: &str) -> usize {
     stderr.lines().filter(|line| line.contains(&format!(" {name} is ignored"))).count()
 }
 
 #[test]
-fn every_prefix_is_told_once_in_the_log_of_a_task_and_others_variables_are_not() {
+fn each_misspelt_prefix_is_logged_once() {
     let cellar = Cellar::unconnected();
     let wrong = [
         ("RETENTION_DAYS", "BACKUP_RETENTION_DAYS"),
@@ -41,19 +42,19 @@ fn every_prefix_is_told_once_in_the_log_of_a_task_and_others_variables_are_not()
         assert!(!outcome.stderr.contains(name), "{name}: {outcome}");
     }
     let run = wrong.iter().fold(cellar.run(["doctor", "settings", "--json"]), |run, (name, _)| run.env(name, "1"));
-    let told = run.finish();
-    let checks = told.json();
+    let printed = run.finish();
+    let checks = printed.json();
     let checks = checks["checks"].as_array().or(checks.as_array()).expect("checks").clone();
     for (name, _) in wrong {
-        assert_eq!(checks.iter().filter(|check| check["check"] == name).count(), 1, "{name}: {told}");
+        assert_eq!(checks.iter().filter(|check| check["check"] == name).count(), 1, "{name}: {printed}");
     }
 }
 
 #[test]
-fn a_rule_that_is_misspelt_removes_nothing() {
-    let shelf = Shelf::new();
-    let all: BTreeSet<String> = shelf.lay_daily("shop", 1..=20).into_iter().collect();
-    let run = |arguments: &[&str], name: &str| shelf.cellar.run(["retention"]).arguments(arguments).env(name, "30");
+fn a_misspelt_retention_rule_removes_nothing() {
+    let backups = BackupFolder::new();
+    let all: BTreeSet<String> = backups.add_daily("shop", 1..=20).into_iter().collect();
+    let run = |arguments: &[&str], name: &str| backups.cellar.run(["retention"]).arguments(arguments).env(name, "30");
     for name in ["RETENTION_DAYS", "BACKUP_RETENTION", "BACKUP_KEEP_DAYLY"] {
         run(&[], name).fails(exit::CONFIG).says(name).says("no backup is removed");
     }
@@ -61,36 +62,36 @@ fn a_rule_that_is_misspelt_removes_nothing() {
     let left = |cellar: &Cellar| {
         cellar.list().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(left(&shelf.cellar), all);
-    // One that is spelt right holds, and so does an empty one.
+    assert_eq!(left(&backups.cellar), all);
+    // A correctly spelt setting applies, even if it is empty.
     run(&[], "RETENTION_DAYS").env("BACKUP_RETENTION_DAYS", "15").succeeds();
     run(&[], "BACKUP_RETENTION").env("BACKUP_RETENTION", "").env("BACKUP_RETENTION_DAYS", "15").succeeds();
-    assert!(left(&shelf.cellar).len() < all.len());
+    assert!(left(&backups.cellar).len() < all.len());
 }
 
-/// Without its URL the server would be Amazon's: the backup is made, and nothing is sent.
+/// Without the URL the server would be Amazon's: the backup is made, and nothing is sent.
 #[test]
-fn a_server_that_is_misspelt_costs_the_copy_and_no_more() {
+fn a_misspelt_endpoint_fails_only_the_copy() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("misspelt");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");
     let cellar = Cellar::new(cluster).with("DB_NAME", shop.name()).with("AWS_S3_BUCKET", "backups");
     let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
-    // A request would go through it, and be told as one that was refused.
+    // A request would go through this proxy, and be reported as refused.
     let cellar = cellar.with("HTTPS_PROXY", "http://127.0.0.1:1");
     let outcome = cellar.run(["backup"]).env("AWS_ENDPOINT", "https://minio.example.org").fails(exit::CONFIG);
     let outcome = outcome.says("AWS_ENDPOINT is set").says("rename AWS_ENDPOINT to AWS_ENDPOINT_URL");
     assert!(!outcome.stderr.contains("127.0.0.1:1"), "{outcome}");
     let listed = cellar.run(["list", "--store", "local", "--json"]).succeeds().json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
-    // With the right one beside it, nothing is held back.
+    // With the correct setting beside it, nothing is withheld.
     let outcome =
         cellar.run(["list", "--store", "s3"]).env("AWS_ENDPOINT", "x").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     outcome.fails(exit::UNAVAILABLE);
 }
 
 #[test]
-fn a_file_of_settings_is_told_of_every_name() {
+fn every_misspelt_name_of_a_file_is_reported() {
     let cellar = Cellar::unconnected();
     let path = cellar.scratch().join("shop.env");
     let text = "DB_NAME=shop\nAWS_REGOIN=eu-central-1\nCOLOR=red\nPGHOST=db\nPGPASSFILE=/etc/pgcellar/pgpass\nLANG=C\nRETENTION_DAYS=9\n";
@@ -103,16 +104,16 @@ fn a_file_of_settings_is_told_of_every_name() {
         ":4: PGHOST: is unknown and is ignored; did you mean DB_HOST?",
         ":7: RETENTION_DAYS: is unknown; until it is renamed or removed, retention removes nothing; did you mean BACKUP_RETENTION_DAYS?",
     ];
-    let told: Vec<&str> = outcome.stdout.lines().filter(|line| !line.contains("PGPASSFILE")).collect();
-    assert_eq!(told.len(), expected.len(), "{outcome}");
-    for (line, expected) in told.iter().zip(expected) {
+    let printed: Vec<&str> = outcome.stdout.lines().filter(|line| !line.contains("PGPASSFILE")).collect();
+    assert_eq!(printed.len(), expected.len(), "{outcome}");
+    for (line, expected) in printed.iter().zip(expected) {
         assert!(line.contains(expected), "{expected}: {outcome}");
     }
 }
 
-/// What `make start` asks: of the values it has nothing.
+/// The check of `make start`, which gets no values.
 #[test]
-fn the_names_alone_are_checked_of_a_file_for_compose() {
+fn only_names_are_checked_in_a_compose_file() {
     let cellar = Cellar::unconnected();
     let path = cellar.scratch().join(".env");
     let check = |text: &str| {
@@ -136,7 +137,7 @@ fn the_names_alone_are_checked_of_a_file_for_compose() {
         refused.stdout.contains(".env:1: BACKUP_RETENTION_DAY: ") && refused.stdout.contains("BACKUP_RETENTION_DAYS?"),
         "{refused}"
     );
-    // What an app calls so never reaches the container.
+    // A variable of the application never reaches the container.
     let of_an_app = check("RETENTION_DAYS=30\nAWS_S3_ENDPOINT=https://s3.example.org\nAWS_ENDPOINT_URLS=x\n");
     assert_eq!(of_an_app.code(), Some(0), "{of_an_app}");
     assert!(of_an_app.stdout.contains(".env:1: warning: RETENTION_DAYS: "), "{of_an_app}");
@@ -152,10 +153,10 @@ fn the_names_alone_are_checked_of_a_file_for_compose() {
     assert_eq!(latin.stdout, "", "{latin}");
 }
 
-/// What `make start` hands on of `.env`: names, and nothing of the values, however they are written.
+/// What `make start` passes on from `.env`: names without values, however these are written.
 #[test]
-fn no_value_leaves_a_file_for_compose() {
-    let folder = tempfile::tempdir().unwrap();
+fn no_value_of_a_compose_file_is_passed_on() {
+    let folder = new_folder();
     let path = folder.path().join(".env");
     let text =
         b"# gr\xfc\xdf LATIN=x\nA=secret \xfc secret\r\nB=\"\"\nexport C=''\nKEY=\"-----\nsecret=\nsecret\\\" secret\n\
@@ -163,8 +164,8 @@ fn no_value_leaves_a_file_for_compose() {
     fs::write(&path, text).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/env-names");
     let output = std::process::Command::new(script).arg(&path).output().unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}");
-    let lines: Vec<&str> = told.lines().collect();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines, ["", "A=set", "B=", "C=", "KEY=set", "", "", "", "D=set", "E=set", "F=", "G=", "", ""]);
 }

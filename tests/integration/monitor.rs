@@ -1,4 +1,4 @@
-//! What `monitor check` finds, and with which exit status.
+//! The findings of `monitor check`, and its exit status.
 
 use std::fs;
 use std::io::Write;
@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use pgcellar::store::Store;
 
 use crate::common::bucket::Bucket;
-use crate::common::memory::SmallDisk;
 use crate::common::pgcellar::{Outcome, Run};
 use crate::common::process::{hand_over, is_root, must, plain};
+use crate::common::small_disk::SmallDisk;
 use crate::common::{Cellar, Cluster, Version, forged, keys};
 
 mod browser;
@@ -23,17 +23,17 @@ const WARNING: i32 = 1;
 const CRITICAL: i32 = 2;
 const UNKNOWN: i32 = 3;
 
-/// A folder without a server: no database is configured, so those that have backups should go on having some. How full
-/// the disk of the tests is, is another question.
+/// A folder without a server: no database is configured, so the databases with backups are monitored. The free space of
+/// the tests' disk does not count.
 fn folder() -> Cellar {
-    Cellar::unconnected().with("MONITOR_MIN_FREE", "0")
+    Cellar::unconnected().on_disk().with("MONITOR_MIN_FREE", "0")
 }
 
 fn check(cellar: &Cellar) -> Run {
     cellar.run(["monitor", "check"])
 }
 
-/// Runs a check, and compares the verdict and the names of the checks that found something.
+/// Runs a check, and compares the verdict and the names of the checks with findings.
 #[track_caller]
 fn finds(run: Run, status: i32, checks: &[&str]) -> Outcome {
     let outcome = run.finish();
@@ -49,22 +49,22 @@ fn finds(run: Run, status: i32, checks: &[&str]) -> Outcome {
 
 fn says(outcome: &Outcome, texts: &[&str]) {
     for text in texts {
-        assert!(outcome.stdout.contains(text), "nothing says {text:?}: {outcome}");
+        assert!(outcome.stdout.contains(text), "{text:?} is missing: {outcome}");
     }
 }
 
 #[test]
-fn an_instance_from_its_first_day_on() {
+fn an_instance_from_its_first_day() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create("shop");
     shop.sql("CREATE TABLE wine (n int)");
-    let cellar = Cellar::new(&cluster).with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
     let state = cellar.scratch().join("state");
     fs::create_dir(&state).unwrap();
     let cellar = cellar.with("STATE_DIRECTORY", &state);
     let outcome = finds(check(&cellar), OK, &["pending"]);
     says(&outcome, &["1 waiting for the first backup"]);
-    // The first backup makes its folder, if the one that it is in is there.
+    // The first backup creates its folder if the parent exists.
     let elsewhere = cellar.scratch().join("elsewhere");
     finds(check(&cellar).env("BACKUP_DIR", &elsewhere), OK, &["pending"]);
     finds(check(&cellar).env("BACKUP_DIR", elsewhere.join("below")), CRITICAL, &["store_unreadable"]);
@@ -73,10 +73,10 @@ fn an_instance_from_its_first_day_on() {
     let id = cellar.back_up(shop.name())["id"].as_str().unwrap().to_owned();
     let outcome = finds(check(&cellar), OK, &[]);
     says(&outcome, &["1 database, backed up ", &format!("'{} age'=", shop.name()), "'free'="]);
-    // What had a backup is not new, and its folder must not be gone.
+    // A database with a backup is not new, and the folder must exist.
     finds(check(&cellar).env("BACKUP_DIR", &elsewhere), CRITICAL, &["store_unreadable"]);
 
-    // What is new on the server is not covered, but the maintenance database counts only once there is something in it.
+    // A new database is reported as not covered, the maintenance database only if it has tables.
     let other = cluster.create("other");
     let outcome = finds(check(&cellar), WARNING, &["not_covered"]);
     says(&outcome, &[other.name(), "DB_NAME"]);
@@ -91,7 +91,7 @@ fn an_instance_from_its_first_day_on() {
     let all = all.with("DB_NAME", "*").with("BACKUP_EXCLUDE_DATABASES", "postgres");
     says(&finds(check(&all), OK, &["pending"]), &[other.name()]);
 
-    // The run that is due does not come.
+    // The run that is due does not happen.
     fs::write(state.join("first-seen-main.json"), format!("{{\"{}\":\"2024-01-01T00:00:00Z\"}}", other.name()))
         .unwrap();
     says(&finds(check(&all), CRITICAL, &["no_backup"]), &[other.name(), "run pgcellar backup"]);
@@ -112,15 +112,15 @@ fn no_backups_and_no_folder() {
     let missing = cellar.scratch().join("missing");
     let outcome = finds(check(&cellar).env("BACKUP_DIR", &missing), CRITICAL, &["store_unreadable"]);
     says(&outcome, &[&missing.display().to_string(), "no such file or directory"]);
-    let file = cellar.scratch().join("file");
+    let file = cellar.backup_dir().with_file_name("file");
     fs::write(&file, "").unwrap();
     finds(check(&cellar).env("BACKUP_DIR", &file), CRITICAL, &["store_unreadable"]);
 }
 
 #[test]
-fn a_folder_that_may_not_be_read() {
+fn a_folder_without_read_permission() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
+    forged::add(&cellar.backup_dir(), "shop", 1);
     fs::set_permissions(cellar.scratch(), fs::Permissions::from_mode(0o755)).unwrap();
     hand_over(&cellar.backup_dir());
     if is_root() {
@@ -137,7 +137,7 @@ fn a_folder_that_may_not_be_read() {
 fn ten_thousand_backups_with_a_broken_manifest_among_them() {
     let cellar = folder().with("MONITOR_MIN_BACKUPS", "9999").with("BACKUP_RETENTION_DAYS", "1000");
     for hours in 0..10_000 {
-        forged::lay(&cellar.backup_dir(), "shop", hours);
+        forged::add(&cellar.backup_dir(), "shop", hours);
     }
     finds(check(&cellar), OK, &[]);
     fs::write(cellar.backup_dir().join("shop_20200101_000000.manifest.json"), "{").unwrap();
@@ -151,7 +151,7 @@ fn ten_thousand_backups_with_a_broken_manifest_among_them() {
 #[test]
 fn schedules() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 5 * 24);
+    forged::add(&cellar.backup_dir(), "shop", 5 * 24);
     finds(check(&cellar), CRITICAL, &["not_recent"]);
     for (schedule, status) in [
         ("0 3 * * 0  # Weekly on Sunday", OK),
@@ -181,10 +181,10 @@ fn schedules() {
 }
 
 #[test]
-fn thresholds_are_those_of_the_settings() {
+fn thresholds_come_from_the_settings() {
     let cellar = folder();
     for hours in [1, 25, 49] {
-        forged::lay(&cellar.backup_dir(), "shop", hours);
+        forged::add(&cellar.backup_dir(), "shop", hours);
     }
     finds(check(&cellar), OK, &[]);
     for (variable, fine, wrong, name) in [
@@ -201,13 +201,13 @@ fn thresholds_are_those_of_the_settings() {
 }
 
 #[test]
-fn retention_that_does_not_run() {
+fn retention_that_has_not_run() {
     let cellar = folder();
     for day in 0..8 {
-        forged::lay(&cellar.backup_dir(), "shop", 1 + 24 * day);
+        forged::add(&cellar.backup_dir(), "shop", 1 + 24 * day);
     }
     finds(check(&cellar), OK, &[]);
-    let old: Vec<String> = (8..12).map(|day| forged::lay(&cellar.backup_dir(), "shop", 1 + 24 * day)).collect();
+    let old: Vec<String> = (8..12).map(|day| forged::add(&cellar.backup_dir(), "shop", 1 + 24 * day)).collect();
     says(&finds(check(&cellar), WARNING, &["retention_behind"]), &[&old[3], "pgcellar retention"]);
     finds(check(&cellar).env("BACKUP_RETENTION_DAYS", "30"), OK, &[]);
     finds(check(&cellar).env("MONITOR_MAX_AGE_DAYS", "30"), OK, &[]);
@@ -220,13 +220,13 @@ fn retention_that_does_not_run() {
 }
 
 #[test]
-fn sizes_and_durations_that_are_unusual() {
+fn unusual_sizes_and_durations() {
     let cellar = folder();
     for day in 1..8 {
-        forged::lay(&cellar.backup_dir(), "shop", 24 * day);
+        forged::add(&cellar.backup_dir(), "shop", 24 * day);
     }
     finds(check(&cellar), OK, &[]);
-    let id = forged::lay_changed(&cellar.backup_dir(), "shop", 0, |manifest| {
+    let id = forged::add_changed(&cellar.backup_dir(), "shop", 0, |manifest| {
         manifest["ended"] = manifest["started"]
             .as_str()
             .unwrap()
@@ -245,15 +245,15 @@ fn sizes_and_durations_that_are_unusual() {
 }
 
 #[test]
-fn what_others_made_does_not_tell_what_is_usual() {
+fn backups_of_others_do_not_count_as_usual() {
     let cellar = folder();
     for day in 1..8 {
-        forged::lay_changed(&cellar.backup_dir(), "shop", 24 * day, |manifest| {
+        forged::add_changed(&cellar.backup_dir(), "shop", 24 * day, |manifest| {
             manifest["adopted"] = manifest["started"].clone();
             manifest["ended"] = manifest["started"].clone();
         });
     }
-    forged::lay_changed(&cellar.backup_dir(), "shop", 2, |manifest| {
+    forged::add_changed(&cellar.backup_dir(), "shop", 2, |manifest| {
         let started: jiff::Timestamp = manifest["started"].as_str().unwrap().parse().unwrap();
         manifest["ended"] = (started + jiff::SignedDuration::from_hours(1)).to_string().into();
     });
@@ -261,27 +261,27 @@ fn what_others_made_does_not_tell_what_is_usual() {
 }
 
 #[test]
-fn a_clock_that_went_back() {
+fn a_clock_set_back() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 30);
-    let future = forged::lay(&cellar.backup_dir(), "shop", -1000);
+    forged::add(&cellar.backup_dir(), "shop", 30);
+    let future = forged::add(&cellar.backup_dir(), "shop", -1000);
     says(&finds(check(&cellar), WARNING, &["not_recent", "clock"]), &[&future, "timedatectl"]);
 }
 
 #[test]
 fn backups_of_other_instances_do_not_count() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
-    forged::lay_changed(&cellar.backup_dir(), "other", 9000, |manifest| manifest["instance"] = "another".into());
+    forged::add(&cellar.backup_dir(), "shop", 1);
+    forged::add_changed(&cellar.backup_dir(), "other", 9000, |manifest| manifest["instance"] = "another".into());
     fs::write(cellar.backup_dir().join("seed_20231231_020000.dump.gz"), "x").unwrap();
     finds(check(&cellar), OK, &[]);
     finds(check(&cellar).env("PGCELLAR_INSTANCE", "another"), CRITICAL, &["not_recent"]);
 }
 
 #[test]
-fn what_a_killed_run_left() {
+fn leftovers_of_a_killed_run() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
+    forged::add(&cellar.backup_dir(), "shop", 1);
     let partial = cellar.backup_dir().join("shop_20231231_020000.dump.gz.partial");
     let file = fs::File::create(&partial).unwrap();
     finds(check(&cellar), OK, &[]);
@@ -292,7 +292,7 @@ fn what_a_killed_run_left() {
 #[test]
 fn a_verify_that_found_damage() {
     let cellar = folder();
-    let (old, new) = (forged::lay(&cellar.backup_dir(), "shop", 25), forged::lay(&cellar.backup_dir(), "shop", 1));
+    let (old, new) = (forged::add(&cellar.backup_dir(), "shop", 25), forged::add(&cellar.backup_dir(), "shop", 1));
     fs::write(cellar.backup_dir().join(format!("{new}.globals.sql.gz.age")), [b'x'; forged::SIZES[1] as usize])
         .unwrap();
     assert_ne!(cellar.run(["verify", &new]).finish().code(), Some(0));
@@ -302,17 +302,17 @@ fn a_verify_that_found_damage() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk() {
     let cellar = folder();
     let over = cellar.scratch().join("small");
     fs::create_dir(&over).unwrap();
     let disk = SmallDisk::mount(&over, 4096);
-    forged::lay(disk.path(), "shop", 1);
+    forged::add(disk.path(), "shop", 1);
     let cellar = cellar.with("BACKUP_DIR", disk.path()).with("MONITOR_MIN_FREE", "5%");
-    // The small disk is one in memory, which is a finding of its own.
+    // The small disk is in memory, which is a finding of its own.
     finds(check(&cellar), CRITICAL, &["in_memory"]);
     let fill = |kilobytes: usize| fs::write(disk.path().join("filler"), vec![b'x'; kilobytes << 10]).unwrap();
-    // A mebibyte and a tenth are needed for the next one.
+    // The next backup needs 1.1 MiB.
     fill(3500);
     says(
         &finds(check(&cellar), CRITICAL, &["next_backup_fits", "in_memory"]),
@@ -325,7 +325,7 @@ fn a_disk_that_is_full() {
 #[test]
 fn keys_that_cannot_be_read() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
+    forged::add(&cellar.backup_dir(), "shop", 1);
     let key = keys::age(cellar.scratch(), "key");
     let damaged = cellar.scratch().join("damaged");
     fs::write(&damaged, "no key").unwrap();
@@ -343,14 +343,14 @@ fn keys_that_cannot_be_read() {
 }
 
 #[test]
-fn a_bucket_that_is_behind() {
+fn a_bucket_that_lags_behind() {
     let bucket = Bucket::new();
     let cellar = bucket.copies(folder());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let lay = |hours| {
-        forged::lay_changed(&cellar.backup_dir(), "shop", hours, |manifest| manifest["host"] = host.as_str().into())
+    let add = |hours| {
+        forged::add_changed(&cellar.backup_dir(), "shop", hours, |manifest| manifest["host"] = host.as_str().into())
     };
-    let ids: Vec<String> = [60, 29, 5].map(lay).to_vec();
+    let ids: Vec<String> = [60, 29, 5].map(add).to_vec();
     let copy = |id: &str| {
         for entry in fs::read_dir(cellar.backup_dir()).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
@@ -369,7 +369,7 @@ fn a_bucket_that_is_behind() {
     says(&finds(check(&cellar), WARNING, &["copies_behind"]), &[&ids[2]]);
     copy(&ids[2]);
     finds(check(&cellar), OK, &[]);
-    // With the folder gone, the copies are what there is.
+    // Without the folder only the copies are left.
     let outcome = finds(check(&cellar).env("BACKUP_DIR", ""), OK, &[]);
     says(&outcome, &["'shop backups'=3"]);
     let metrics = cellar.run(["monitor", "report", "--format", "prometheus"]).succeeds().stdout;
@@ -377,9 +377,9 @@ fn a_bucket_that_is_behind() {
 }
 
 #[test]
-fn a_bucket_out_of_reach() {
+fn an_unreachable_bucket() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
+    forged::add(&cellar.backup_dir(), "shop", 1);
     let cellar = cellar.with("AWS_S3_BUCKET", "bucket").with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     let cellar = cellar.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
     says(&finds(check(&cellar), WARNING, &["store_unreadable"]), &["store_unreadable s3"]);
@@ -389,7 +389,7 @@ fn a_bucket_out_of_reach() {
 #[test]
 fn wrong_settings_leave_the_state_unknown() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 1);
+    forged::add(&cellar.backup_dir(), "shop", 1);
     for (variable, value) in [
         ("MONITOR_MIN_FREE", "much"),
         ("MONITOR_MAX_SIZE", "10 apples"),
@@ -410,7 +410,7 @@ fn wrong_settings_leave_the_state_unknown() {
 #[test]
 fn the_verdict_as_json() {
     let cellar = folder();
-    forged::lay(&cellar.backup_dir(), "shop", 30);
+    forged::add(&cellar.backup_dir(), "shop", 30);
     let outcome = cellar.run(["monitor", "check", "--json"]).finish();
     assert_eq!(outcome.code(), Some(WARNING), "{outcome}");
     let verdict = outcome.json();

@@ -1,4 +1,4 @@
-//! What a dump leaves out is said, with the reason.
+//! Rows and objects that a dump leaves out are reported with the reason.
 
 use std::fs;
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::cluster::PASSWORD;
-use crate::common::process::hand_over;
+use crate::common::process::{hand_over, new_folder};
 use crate::common::standby::Standby;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// `kind name: reason` of everything that was left out.
+/// `kind name: reason` of each omission.
 fn omitted(manifest: &Value) -> Vec<String> {
     let text = |omission: &Value, field: &str| omission[field].as_str().unwrap().to_owned();
     let omissions = manifest["omitted"].as_array().unwrap().iter();
@@ -44,7 +44,7 @@ fn unlogged_rows_on_a_standby() {
 }
 
 #[test]
-fn rows_of_others() {
+fn rows_of_foreign_and_extension_tables() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("borrowed");
     database.sql(
@@ -74,8 +74,8 @@ fn rows_of_others() {
 #[test]
 fn names_that_are_not_utf_8_in_the_dump() {
     let cluster = Cluster::shared(Version::V15);
-    // The session of the dump may have another encoding than the database.
-    for (encoding, client, told) in
+    // The dump's session may use another encoding than the database.
+    for (encoding, client, printed) in
         [("LATIN1", None, "größe"), ("LATIN1", Some("UTF8"), "größe"), ("SQL_ASCII", None, "gr\u{fffd}\u{fffd}e")]
     {
         let name = cluster.name_for("odd_names");
@@ -98,7 +98,7 @@ fn names_that_are_not_utf_8_in_the_dump() {
             assert_eq!(manifest["partial"], false, "{format} {encoding} {client:?}");
             let run = cellar.run(["backup", "--json"]).env("DB_NAME", &name);
             let manifest = run.env("BACKUP_DUMP_OPTIONS", "--exclude-table-data=gr*").succeeds().json()[0].clone();
-            let left_out = format!("table data \"public\".\"{told}\": left out by BACKUP_DUMP_OPTIONS");
+            let left_out = format!("table data \"public\".\"{printed}\": left out by BACKUP_DUMP_OPTIONS");
             assert_eq!(omitted(&manifest), [left_out], "{format} {encoding} {client:?}");
         }
     }
@@ -132,7 +132,7 @@ fn options_that_leave_rows_out() {
 }
 
 #[test]
-fn what_only_a_superuser_may_dump() {
+fn parts_that_only_a_superuser_may_dump() {
     let cluster = Cluster::start(Version::V15);
     let database = cluster.create("restricted");
     database.sql(&format!(
@@ -161,7 +161,7 @@ fn what_only_a_superuser_may_dump() {
             );
         }
     }
-    // Rights on a large object are its own, and pg_read_all_data does not help.
+    // Large objects have privileges of their own, which pg_read_all_data does not include.
     database.sql("SELECT lo_create(4711)");
     let member = cellar.with("DB_USER", "member").with("DB_NAME", database.name());
     let _ = member
@@ -213,7 +213,7 @@ fn rows_that_are_dumped_through_their_root_are_not_missing() {
     }
 }
 
-/// What the script of an extension makes: tables that are its configuration, with and without a condition, and one that is not.
+/// The script of an extension: configuration tables with and without a condition, and an ordinary table.
 const EXTENSION: &str = "CREATE TABLE place (id int, name text); INSERT INTO place SELECT n, 'first' FROM generate_series(1, 10) n; \
      CREATE TABLE setting (id int); CREATE TABLE job (id int); CREATE TABLE idle (id int); \
      CREATE TABLE empty (id int);";
@@ -229,7 +229,7 @@ fn with_extension(cluster: &Cluster, folder: &Path) -> String {
         fs::write(files.join("own--1.0.sql"), format!("{EXTENSION}\n{configured}\n")).unwrap();
         database.sql("CREATE EXTENSION own");
     } else {
-        // No server before 18 looks for extensions elsewhere than among its own.
+        // Servers before 18 look for extensions only in their own folder.
         database.sql(&format!("CREATE EXTENSION lo; {EXTENSION}"));
         for table in ["place", "setting", "job", "idle", "empty"] {
             database.sql(&format!("ALTER EXTENSION lo ADD TABLE {table}"));
@@ -247,9 +247,9 @@ fn with_extension(cluster: &Cluster, folder: &Path) -> String {
 }
 
 #[test]
-fn rows_that_an_extension_keeps_for_itself() {
+fn rows_of_extension_tables() {
     for version in [Version::V15, Version::V18] {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         fs::create_dir(folder.path().join("extension")).unwrap();
         hand_over(folder.path());
         let path = format!("extension_control_path=$system:{}", folder.path().display());
@@ -275,7 +275,7 @@ fn rows_that_an_extension_keeps_for_itself() {
                 (&Value::Bool(false), &3.into()),
                 "{format}"
             );
-            // Only of what can be kept elsewhere every backup warns.
+            // Every backup warns only of rows that could be kept elsewhere.
             let warnings: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
             assert!(warnings.len() == 1 && warnings[0].contains("\"job\""), "{outcome}");
             assert!(outcome.stderr.contains("not in the archive: extension rows \"public\".\"place\""), "{outcome}");

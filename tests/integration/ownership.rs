@@ -1,4 +1,4 @@
-//! Whose backups are whose, on real servers that share a bucket or a directory under the same names.
+//! Ownership of backups of real servers that share a bucket or a directory under the same names.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn on<'a>(cellar: &Cellar, host: &str, arguments: impl IntoIterator<Item = &'a s
     cellar.run(arguments).env("PGCELLAR_HOST", host)
 }
 
-/// An instance that backs up straight to the bucket, as a container does that has no volume.
+/// An instance that backs up to the bucket only, as a container without a volume does.
 fn straight(bucket: &Bucket, database: &Database<'_>) -> Cellar {
     let cellar = bucket.copies(Cellar::new(database.cluster()));
     cellar.with("DB_NAME", database.name()).with("BACKUP_DIR", "")
@@ -25,17 +25,17 @@ fn back_up(cellar: &Cellar, host: &str) -> String {
     made[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// Ids that `list` shows on the host.
+/// Ids in `list` on the host.
 fn listed(cellar: &Cellar, host: &str) -> Vec<String> {
     let listed = on(cellar, host, ["list", "--json"]).succeeds().json();
     listed.as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What retention keeps and removes on the host.
+/// The backups that retention keeps and removes on the host.
 fn retained(run: Run) -> (Vec<String>, Vec<String>) {
-    let told = run.arguments(["--json"]).succeeds().json();
+    let printed = run.arguments(["--json"]).succeeds().json();
     let ids = |what: &str| {
-        let of = told.as_array().unwrap().iter().filter(|backup| backup["decision"] == what);
+        let of = printed.as_array().unwrap().iter().filter(|backup| backup["decision"] == what);
         of.map(|backup| backup["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     (ids("keep"), ids("remove"))
@@ -50,7 +50,7 @@ fn pair<'a>(one: &'a Cluster, other: &'a Cluster, purpose: &str) -> (Database<'a
 }
 
 #[test]
-fn containers_of_one_server_own_what_each_other_made() {
+fn containers_of_one_server_own_each_others_backups() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster, "containers");
     let bucket = Bucket::new();
@@ -68,7 +68,7 @@ fn containers_of_one_server_own_what_each_other_made() {
     let (keep, remove) = retained(on(&cellar, "c8", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
     assert_eq!((keep, remove), (vec![ids[2].clone()], ids[..2].to_vec()));
     assert_eq!(bucket.ids(), ids[2..]);
-    // Without the server nothing says that they are the same, and nothing is removed.
+    // Without the server their identity is unknown, and nothing is removed.
     let last = back_up(&cellar, "c9");
     let unreachable = on(&cellar, "c10", ["retention"]).env("BACKUP_KEEP_LAST", "1").env("DB_PORT", "1");
     let outcome = unreachable.fails(exit::CONFIG);
@@ -84,10 +84,10 @@ fn two_servers_of_one_name_are_never_mixed() {
     let (ours, theirs) = (straight(&bucket, &first), straight(&bucket, &second));
     let mine = [back_up(&ours, "pgcellar"), back_up(&ours, "pgcellar")];
     let yours = [back_up(&theirs, "pgcellar"), back_up(&theirs, "pgcellar")];
-    // A restore asks the server that it restores into.
+    // A restore reads the identity of its target server.
     let restored = one.name_for("restored");
     on(&ours, "pgcellar", ["restore", "latest", "--target-database", &restored]).succeeds().says(&mine[1]);
-    // Others cannot be asked, or say nothing.
+    // The other servers cannot be reached, or do not identify themselves.
     let outcome = on(&ours, "pgcellar", ["show", "latest"]).fails(exit::USAGE);
     assert!(outcome.stderr.contains("2 servers") && outcome.stderr.contains("PGCELLAR_INSTANCE"), "{outcome}");
     let dead = on(&ours, "pgcellar", ["retention"]).env("BACKUP_KEEP_LAST", "1").env("DB_PORT", "1");
@@ -103,7 +103,7 @@ fn two_servers_of_one_name_are_never_mixed() {
 
 #[test]
 fn a_server_that_has_made_no_backup_yet_removes_none() {
-    // Under the same names, in the bucket and in a directory.
+    // The same names in the bucket and in a directory.
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "newcomer");
     let bucket = Bucket::new();
@@ -127,7 +127,7 @@ fn a_server_that_has_made_no_backup_yet_removes_none() {
 }
 
 #[test]
-fn two_servers_in_use_are_not_taken_over_from_each_other() {
+fn two_servers_in_use_do_not_take_over_from_each_other() {
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "in_use");
     let bucket = Bucket::new();
@@ -140,7 +140,7 @@ fn two_servers_in_use_are_not_taken_over_from_each_other() {
 }
 
 #[test]
-fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
+fn a_replacement_server_takes_over_the_backups() {
     // As after pg_upgrade, or a restore into a new cluster: the directory, the host and the instance are the same.
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "upgraded");
@@ -157,20 +157,20 @@ fn a_server_that_took_the_place_of_another_is_handed_its_backups() {
     on(&after, "db1", ["verify", "latest"]).succeeds().says(&new);
     let last = back_up(&after, "db1");
     let (keep, remove) = retained(on(&after, "db1", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
-    // The one that was verified stays until a newer one is.
+    // The verified backup is kept until a newer one is verified.
     assert_eq!((keep, remove), (vec![new, last], vec![old[0].clone(), old[1].clone()]));
     on(&after, "db1", ["takeover", "db1/main"]).succeeds().says("own already");
 }
 
 #[test]
-fn a_new_host_takes_over_the_backups_of_one_that_is_no_more() {
+fn a_new_host_takes_over_from_a_lost_one() {
     let (one, other) = (Cluster::shared(Version::V15), Cluster::shared(Version::V17));
     let (first, second) = pair(one, other, "burnt");
     let bucket = Bucket::new();
     let old = straight(&bucket, &first);
     let ids = [back_up(&old, "db1"), back_up(&old, "db1")];
     let new = bucket.copies(Cellar::new(other)).with("DB_NAME", second.name());
-    // One server alone has backups here: they can be read at once.
+    // Only one server has backups here: they can be restored at once.
     on(&new, "db2", ["verify", "latest"]).succeeds().says("the only one that has backups here");
     let outcome = on(&new, "db2", ["takeover"]).succeeds();
     assert!(outcome.stdout.starts_with("db1/main (2 backups"), "{outcome}");
@@ -187,12 +187,12 @@ fn a_new_host_takes_over_the_backups_of_one_that_is_no_more() {
     assert_eq!(all.as_array().map(Vec::len), Some(3));
     let (_, remove) = retained(on(&new, "db2", ["retention"]).env("BACKUP_KEEP_LAST", "2"));
     assert_eq!(remove, [ids[0].clone()]);
-    // The old host is not gone after all: what it makes is its own again.
+    // The old host is back: its new backups are its own.
     let late = back_up(&old, "db1");
     assert_eq!(listed(&old, "db1"), [late]);
 }
 
-/// A standby that serves on its own, as a copy for tests does, or after the first server is lost.
+/// A promoted standby, as for a test copy or after the loss of the primary.
 fn staging_is_promoted(standby: &Standby) {
     let mut psql = unprivileged("psql");
     psql.args(["-X", "-U", "postgres", "-d", "postgres", "-c", "SELECT pg_promote()"])
@@ -202,7 +202,7 @@ fn staging_is_promoted(standby: &Standby) {
 }
 
 #[test]
-fn a_copy_of_the_server_takes_nothing_from_the_first() {
+fn a_copy_of_a_server_takes_nothing_from_the_original() {
     let cluster = Cluster::start(Version::V15);
     let database = small(&cluster, "copied");
     let bucket = Bucket::new();
@@ -212,7 +212,7 @@ fn a_copy_of_the_server_takes_nothing_from_the_first() {
     let staging =
         straight(&bucket, &database).with("DB_HOST", copy.socket_dir()).with("DB_PORT", copy.port().to_string());
     staging_is_promoted(&copy);
-    // Before its own first backup, and after it; under a name of its own, and under that of the first.
+    // Before and after its first backup; under its own name, and under that of the first server.
     let mut made = Vec::new();
     for (host, own) in [("db2", false), ("db1", false), ("db2", true)] {
         made.extend(own.then(|| back_up(&staging, host)));
@@ -221,14 +221,14 @@ fn a_copy_of_the_server_takes_nothing_from_the_first() {
     }
     assert_eq!(listed(&production, "db1"), ids);
     on(&production, "db1", ["verify", "latest"]).succeeds().says(&ids[1]);
-    // Each has backups of its own, and nothing is to be done.
+    // Each has backups of its own, and no action is needed.
     let found = on(&production, "db1", ["monitor", "check", "--json"]).finish().json();
     assert!(found["findings"].as_array().unwrap().iter().all(|finding| finding["check"] != "mixed_servers"), "{found}");
-    // The first one is given up: what it made stays, and the other one is told how it gets it.
+    // The first one is retired: its backups stay, and the other one is shown how to take them over.
     let outcome = on(&staging, "db3", ["takeover"]).succeeds();
     assert!(outcome.stdout.contains("db1/main (2 backups"), "{outcome}");
     on(&staging, "db2", ["takeover", "db1/main"]).succeeds();
     let (_, remove) = retained(on(&staging, "db2", ["retention"]).env("BACKUP_KEEP_LAST", "1"));
-    // The second one was verified last.
+    // The second one was verified most recently.
     assert_eq!(remove, ids[..1]);
 }

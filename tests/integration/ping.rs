@@ -1,4 +1,4 @@
-//! The dead man's switch: pings come when they should, and cost no backup.
+//! Pings to a monitoring service: they are sent when they should, and their failures do not fail a backup.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::process::plain;
+use crate::common::process::{new_folder, plain};
 use crate::common::tls::Certificates;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
 const SECRET: &str = "/ping/s3cr3t-of-the-switch";
 
-/// Requests that came: method and path, and the body.
+/// Received requests: method and path, and the body.
 type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A small web server that answers everything with this line.
+/// A small web server that answers every request with this line.
 fn server(answer: &'static str) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}{SECRET}", listener.local_addr().unwrap());
@@ -63,13 +63,13 @@ fn cellar(url: &str) -> (Cellar, Database<'static>) {
 }
 
 #[test]
-fn a_backup_pings_when_it_begins_and_when_it_was_good() {
+fn a_backup_pings_at_its_start_and_success() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let outcome = cellar.run(["backup", "-v"]).succeeds();
     assert_eq!(paths(&requests), ["GET /start", "GET"]);
     assert!(!outcome.stderr.contains("s3cr3t"), "{outcome}");
-    // From a file too, with parameters behind.
+    // From a file too, with a query string.
     let file = cellar.scratch().join("url");
     fs::write(&file, format!("{url}?create=1\n")).unwrap();
     cellar.run(["backup"]).without("MONITOR_PING_URL").env("MONITOR_PING_URL_FILE", &file).succeeds();
@@ -90,7 +90,7 @@ fn a_backup_that_fails_pings_with_the_reason() {
 }
 
 #[test]
-fn what_encrypted_backups_log_is_not_sent() {
+fn logs_of_encrypted_backups_are_not_sent() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let key = crate::common::keys::age(cellar.scratch(), "key");
@@ -107,7 +107,7 @@ fn what_encrypted_backups_log_is_not_sent() {
 }
 
 #[test]
-fn a_run_that_finds_another_at_work_leaves_the_pings_to_it() {
+fn a_run_blocked_by_another_sends_no_pings() {
     let (url, requests) = server("200 OK");
     let (cellar, _database) = cellar(&url);
     let lock = fs::File::create(cellar.backup_dir().join(".pgcellar.lock")).unwrap();
@@ -117,7 +117,7 @@ fn a_run_that_finds_another_at_work_leaves_the_pings_to_it() {
 }
 
 #[test]
-fn pings_that_do_not_go_through_cost_no_backup() {
+fn failing_pings_do_not_fail_the_backup() {
     let (url, requests) = server("500 Internal Server Error");
     let (cellar, _database) = cellar(&url);
     let outcome = cellar.run(["backup"]).succeeds().says("did not go through: the answer is 500");
@@ -150,10 +150,10 @@ fn a_run_that_was_killed_is_pinged_by_its_alert() {
     run().env("MONITOR_SERVICE_RESULT", "oom-kill").succeeds();
     assert_eq!(paths(&requests), ["POST /fail"]);
     assert!(requests.lock().unwrap()[0].1.contains("reading table wine"));
-    // One that could say so itself did.
+    // A run that could ping did so itself.
     run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "69").succeeds();
     assert_eq!(paths(&requests).len(), 1);
-    // One that was not started could not; what is told of it is of the run before.
+    // A run that was not started could not; the reported details are those of the previous run.
     run().env("MONITOR_SERVICE_RESULT", "success").env("MONITOR_EXIT_STATUS", "0").succeeds();
     run().env("MONITOR_SERVICE_RESULT", "exit-code").env("MONITOR_EXIT_STATUS", "243").succeeds();
     assert_eq!(paths(&requests).len(), 3);
@@ -161,7 +161,7 @@ fn a_run_that_was_killed_is_pinged_by_its_alert() {
     assert!(requests.lock().unwrap()[2].1.contains("could not load its credentials"));
 }
 
-/// A web server under TLS.
+/// A web server with TLS.
 struct Web {
     child: Child,
     port: u16,
@@ -206,9 +206,9 @@ impl Drop for Web {
 }
 
 #[test]
-fn pings_under_tls_go_only_to_who_can_show_a_certificate() {
+fn pings_need_a_valid_certificate() {
     let certificates = Certificates::make();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = new_folder();
     let web = Web::start(&certificates, folder.path());
     let (cellar, _database) = cellar(&format!("https://localhost:{}{SECRET}", web.port));
     let requests = || fs::read_to_string(folder.path().join("requests")).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A connection pooler before the server, which must not be dumped through.
+//! A connection pooler before the server, through which no dump may be made.
 //!
-//! pg_dump sets `search_path` to nothing in its session. A pooler that gives a session's backend to other clients leaves them
-//! without their tables, and one that ignores the options of a session leaves the dump without ours.
+//! pg_dump empties `search_path` in its session. A pooler that shares backends between clients breaks other clients by
+//! that, and one that ignores the options of a session drops those of the dump.
 
 use std::fs;
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::cluster::free_port;
 use crate::common::pgcellar::Run;
-use crate::common::process::{hand_over, must, plain, unprivileged};
+use crate::common::process::{hand_over, must, new_folder, plain, unprivileged};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
@@ -26,7 +26,7 @@ struct Pooler {
 
 impl Pooler {
     fn before(cluster: &Cluster, mode: &str, settings: &str) -> Pooler {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         hand_over(folder.path());
         let (port, path) = (free_port(), folder.path());
         let (users, ini) = (path.join("users"), path.join("pgbouncer.ini"));
@@ -54,7 +54,7 @@ impl Pooler {
         pooler
     }
 
-    /// What an application sees through it.
+    /// The search path that an application gets through it.
     fn sql(&self, database: &Database<'_>, sql: &str) -> String {
         let mut psql = plain(database.cluster().version().bin_dir().join("psql"));
         psql.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", "postgres");
@@ -69,7 +69,7 @@ impl Drop for Pooler {
     }
 }
 
-/// Programs that leave a file behind when they are started.
+/// Programs that create a file when they are started.
 fn watched(version: Version) -> Programs {
     let programs = Programs::of(version);
     let file = programs.path().join("started").display().to_string();
@@ -120,7 +120,7 @@ fn transactions_share_backends() {
 }
 
 #[test]
-fn sessions_have_backends_of_their_own_without_our_options() {
+fn a_session_pooler_that_ignores_our_options_is_refused() {
     nothing_goes_through(Version::V15, "session", IGNORING);
 }
 

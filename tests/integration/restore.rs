@@ -1,4 +1,4 @@
-//! Restores that go wrong, and restores into other versions: nothing that was there is touched, nothing half-made stays.
+//! Failing restores, and restores into other versions: existing databases are untouched, and no incomplete one stays.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,12 +11,23 @@ use crate::common::compare::{self, assert_same};
 use crate::common::pgcellar::Running;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 
+mod all_databases;
+mod dry_run;
+mod foreign;
+mod globals;
+mod jobs;
+mod list;
+mod prompt;
+mod recipe;
+mod replace;
+mod scripts;
+
 const FORMATS: [&str; 4] = ["custom", "directory", "tar", "plain"];
 
-/// A signal must end a run within this.
+/// A signal must end a run within this time.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A database that is quick to back up, and takes a minute to restore: where its index is made.
+/// A database that is quick to back up, and takes a minute to restore, in CREATE INDEX.
 pub fn slow(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("slow");
     database.sql(
@@ -32,6 +43,12 @@ pub fn databases(cluster: &Cluster) -> BTreeSet<String> {
     cluster.sql("postgres", "SELECT datname FROM pg_database").lines().map(str::to_owned).collect()
 }
 
+fn shop(cluster: &Cluster) -> Database<'_> {
+    let shop = cluster.create("shop");
+    shop.sql("CREATE TABLE bottle AS SELECT i AS id, 'Riesling ' || i AS label FROM generate_series(1, 1000) i");
+    shop
+}
+
 /// Starts to restore the latest backup into `target`, and waits until the slow part is reached.
 fn napping(cellar: &Cellar, cluster: &Cluster, target: &str) -> Running {
     let mut running = cellar.run(["restore", "latest", "--target-database", target]).start();
@@ -42,7 +59,7 @@ fn napping(cellar: &Cellar, cluster: &Cluster, target: &str) -> Running {
     running
 }
 
-/// The child of a run that has this name.
+/// The child of a run with this name.
 pub fn child(of: &Running, name: &str) -> Pid {
     let parent = of.pid().as_raw_nonzero().to_string();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -66,7 +83,7 @@ pub fn archive(cellar: &Cellar, id: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Fails with this exit code, and leaves the cluster's databases as they were.
+/// The run must fail with this exit code, and leave the cluster's databases unchanged.
 #[track_caller]
 fn refused(cellar: &Cellar, cluster: &Cluster, target: &str, code: i32) -> String {
     let outcome = cellar.run(["restore", "latest", "--target-database", target]).fails(code);
@@ -80,13 +97,13 @@ fn refused(cellar: &Cellar, cluster: &Cluster, target: &str, code: i32) -> Strin
 #[test]
 fn a_flipped_byte_leaves_no_database() {
     let cluster = Cluster::shared(Version::V15);
-    // With a subscription, which keeps a database from being dropped.
+    // With a subscription, which prevents a database from being dropped.
     let original = everything::database(cluster, "flipped");
     original.sql("CREATE TABLE letters AS SELECT repeat('x', 20000) AS x");
     for format in FORMATS {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("BACKUP_COMPRESSION", "none");
         let manifest = cellar.back_up(original.name());
-        // One letter becomes another: nothing but the digests can tell.
+        // One letter is changed: only the digests can show that.
         let letters = [b'x'; 1000];
         let place =
             |file: &PathBuf| fs::read(file).unwrap().windows(letters.len()).position(|window| window == letters);
@@ -104,7 +121,7 @@ fn a_flipped_byte_leaves_no_database() {
 }
 
 #[test]
-fn a_file_that_was_cut_is_refused_at_once() {
+fn a_truncated_file_is_refused_at_once() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("cut");
     let cellar = Cellar::new(cluster);
@@ -117,7 +134,7 @@ fn a_file_that_was_cut_is_refused_at_once() {
 }
 
 #[test]
-fn an_existing_database_is_refused_before_anything_starts() {
+fn an_existing_database_is_refused_before_the_start() {
     let cluster = Cluster::shared(Version::V15);
     let (original, existing) = (cluster.create("source"), cluster.create("existing"));
     existing.sql("CREATE TABLE precious AS SELECT 1 AS n");
@@ -131,7 +148,7 @@ fn an_existing_database_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn two_restores_of_one_name_do_not_meet() {
+fn two_restores_into_one_name_exclude_each_other() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -143,7 +160,7 @@ fn two_restores_of_one_name_do_not_meet() {
 }
 
 #[test]
-fn a_database_that_appears_meanwhile_is_left_as_it_is() {
+fn a_database_created_meanwhile_is_left_alone() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -196,7 +213,7 @@ fn a_killed_program_leaves_no_database() {
 }
 
 #[test]
-fn a_killed_run_is_told_of_by_the_next() {
+fn the_next_run_reports_a_killed_one() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     cellar.back_up(slow(cluster).name());
@@ -206,7 +223,7 @@ fn a_killed_run_is_told_of_by_the_next() {
     first.wait();
     let left: Vec<String> = databases(cluster).into_iter().filter(|name| name.starts_with(&target)).collect();
     assert!(matches!(left.as_slice(), [one] if one.starts_with(&format!("{target}_restoring_"))), "{left:?}");
-    // Its sessions end when the server notices, and only then the name is free again, and nobody in the database.
+    // The sessions end when the server notices the broken connection; only then can the database be dropped.
     let held = format!(
         "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') + (SELECT count(*) FROM pg_stat_activity WHERE datname = '{}')",
         left[0]
@@ -218,11 +235,11 @@ fn a_killed_run_is_told_of_by_the_next() {
     second.wait_for_stderr(&left[0]);
     second.signal(Signal::TERM);
     second.wait();
-    assert!(!databases(cluster).contains(&left[0]), "it bears the mark of a process that has ended");
+    assert!(!databases(cluster).contains(&left[0]), "it has the mark of a process that has ended");
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_of() {
+fn a_lost_server_is_reported() {
     let cluster = Cluster::start(Version::V15);
     let cellar = Cellar::new(&cluster);
     cellar.back_up(slow(&cluster).name());
@@ -234,7 +251,7 @@ fn a_server_that_is_gone_is_told_of() {
 }
 
 #[test]
-fn what_the_server_lacks_is_named_before_anything_starts() {
+fn missing_requirements_are_named_before_the_start() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     from.sql(
         "postgres",
@@ -256,7 +273,7 @@ fn what_the_server_lacks_is_named_before_anything_starts() {
 }
 
 #[test]
-fn keys_that_are_missing_or_wrong() {
+fn missing_and_wrong_keys() {
     let cluster = Cluster::shared(Version::V15);
     let original = cluster.create("locked");
     for format in ["custom", "directory", "plain"] {
@@ -294,7 +311,7 @@ fn roles_with_few_rights() {
 }
 
 #[test]
-fn rights_and_settings_of_the_database_come_back() {
+fn privileges_and_settings_of_the_database_are_restored() {
     let cluster = Cluster::start(Version::V15);
     let original = cluster.create_named("o");
     let space = cluster.socket_dir().join("space");
@@ -320,7 +337,7 @@ fn rights_and_settings_of_the_database_come_back() {
     assert_same(&original, &cluster.database("copy"));
 }
 
-/// What differs between versions of the server is not the restore's doing: rows, sequences and objects are compared.
+/// Schemas differ between server versions: only rows, sequences and large objects are compared.
 #[test]
 fn from_15_into_17() {
     if !Version::V17.is_covered() {
@@ -347,13 +364,13 @@ fn from_15_into_17() {
 
 /// pg_restore 17 and scripts of pg_dump 17 set a parameter that 15 does not know.
 #[test]
-fn by_programs_of_17_into_15() {
+fn programs_of_17_restore_into_15() {
     if !Version::V17.is_covered() {
         return;
     }
     let cluster = Cluster::shared(Version::V15);
     let original = everything::database(cluster, "by_17");
-    // pg_dump 17 writes a subscription as only 16 and newer can read it.
+    // pg_dump 17 writes subscriptions with options that only 16 and newer know.
     original.sql("DROP SUBSCRIPTION incoming");
     for format in FORMATS {
         let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", format).with("PG_BINDIR", Version::V17.bin_dir());
@@ -378,7 +395,7 @@ fn an_archive_of_17_needs_programs_of_17() {
     let _ = run.fails(exit::SYSTEM).says("pg_dump 17").says("postgresql-client-17");
 }
 
-/// Any other error than the known one stops a newer pg_restore, and no password of the failed command is shown.
+/// Any other error stops a newer pg_restore, and no password of the failed command is shown.
 #[test]
 fn only_the_known_error_is_accepted() {
     if !Version::V17.is_covered() {

@@ -1,4 +1,4 @@
-//! What `retention` removes, and what it must never remove.
+//! `pgcellar retention`: the backups that it removes, and those that it must never remove.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -7,18 +7,18 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::common::backup_folder::BackupFolder;
 use crate::common::process::hand_over;
-use crate::common::shelf::Shelf;
 use crate::common::{Cellar, Cluster, Version, exit, tree};
 
 mod bucket;
 mod clock;
-mod kept;
-mod windows;
+mod last_usable;
+mod pin_race;
 
 /// Ids that a dry run would keep.
-fn would_keep(shelf: &Shelf, settings: &[(&str, &str)]) -> Vec<String> {
-    let run = shelf.cellar.run(["retention", "--dry-run", "--json"]);
+fn would_keep(backups: &BackupFolder, settings: &[(&str, &str)]) -> Vec<String> {
+    let run = backups.cellar.run(["retention", "--dry-run", "--json"]);
     let outcome = settings.iter().fold(run, |run, (name, value)| run.env(*name, *value)).succeeds();
     ids(&outcome.json(), "keep")
 }
@@ -28,7 +28,7 @@ fn ids(decisions: &Value, decision: &str) -> Vec<String> {
         let reasons = backup["reasons"].as_array().unwrap();
         reasons.iter().all(|reason| reason.as_str().unwrap().starts_with("from before a gap"))
     };
-    // What stays for a gap after it has tests of its own.
+    // Backups kept because of a gap after them have tests of their own.
     let chosen = decisions.as_array().unwrap().iter().filter(|backup| backup["decision"] == decision && !alone(backup));
     chosen.map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -39,27 +39,27 @@ fn make_old(path: &std::path::Path) {
 }
 
 #[test]
-fn seven_days_are_kept_by_default_and_every_file_of_the_others_goes() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=10);
-    shelf.record(&all[0], true);
-    shelf.record(&all[9], true);
-    let dry = shelf.cellar.run(["retention", "--dry-run"]).succeeds();
+fn by_default_seven_days_are_kept_and_older_files_removed() {
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=10);
+    backups.record(&all[0], true);
+    backups.record(&all[9], true);
+    let dry = backups.cellar.run(["retention", "--dry-run"]).succeeds();
     assert_eq!(dry.stdout.matches(" remove ").count(), 2, "{dry}");
     assert!(dry.stdout.contains("within 7 days") && dry.stdout.contains("no rule keeps it"), "{dry}");
-    assert_eq!(shelf.listed(), all);
-    let outcome = shelf.cellar.run(["retention"]).succeeds().says("removed 2 backups");
+    assert_eq!(backups.listed(), all);
+    let outcome = backups.cellar.run(["retention"]).succeeds().says("removed 2 backups");
     assert!(outcome.stderr.contains(&format!("removed {}", all[1])), "{outcome}");
     assert_eq!(outcome.stdout, "");
-    assert_eq!(shelf.listed(), all[2..]);
-    assert_eq!(shelf.others(&all[2..]), Vec::<String>::new());
-    shelf.cellar.run(["retention"]).succeeds().says("removed 0 backups");
-    assert_eq!(shelf.listed(), all[2..]);
+    assert_eq!(backups.listed(), all[2..]);
+    assert_eq!(backups.others(&all[2..]), Vec::<String>::new());
+    backups.cellar.run(["retention"]).succeeds().says("removed 0 backups");
+    assert_eq!(backups.listed(), all[2..]);
 }
 
 #[test]
 fn each_rule_keeps_what_it_names() {
-    let shelf = Shelf::new();
+    let backups = BackupFolder::new();
     let all: Vec<String> = [
         "2022-12-31T23:30:00Z",
         "2023-06-01T02:00:00Z",
@@ -72,10 +72,10 @@ fn each_rule_keeps_what_it_names() {
         "2024-01-15T23:20:00Z",
     ]
     .iter()
-    .map(|started| shelf.lay("shop", started))
+    .map(|started| backups.add("shop", started))
     .collect();
     let kept = |settings: &[(&str, &str)]| -> Vec<usize> {
-        let kept = would_keep(&shelf, settings);
+        let kept = would_keep(&backups, settings);
         kept.iter().map(|id| all.iter().position(|other| other == id).unwrap()).collect()
     };
     assert_eq!(kept(&[("BACKUP_RETENTION_DAYS", "1")]), [5, 6, 7, 8]);
@@ -87,92 +87,92 @@ fn each_rule_keeps_what_it_names() {
     assert_eq!(kept(&[("BACKUP_KEEP_YEARLY", "3")]), [0, 2, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_WITHIN", "14d22h")]), [3, 4, 5, 6, 7, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_WITHIN", "1h"), ("BACKUP_KEEP_YEARLY", "2")]), [2, 6, 7, 8]);
-    // An hour later it is the next day, month and year in Berlin, and half past.
+    // An hour later, in Berlin, it is the next day, month and year.
     let berlin = ("TZ", "Europe/Berlin");
     assert_eq!(kept(&[("BACKUP_KEEP_DAILY", "2"), berlin]), [6, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_YEARLY", "3"), berlin]), [0, 2, 8]);
     assert_eq!(kept(&[("BACKUP_KEEP_YEARLY", "2"), ("TZ", "UTC")]), [2, 8]);
-    shelf.cellar.run(["retention", "--keep-monthly", "3", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), [all[1].clone(), all[2].clone(), all[8].clone()]);
+    backups.cellar.run(["retention", "--keep-monthly", "3", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), [all[1].clone(), all[2].clone(), all[8].clone()]);
 }
 
 #[test]
-fn the_last_good_backup_stays_whatever_is_newer() {
-    let shelf = Shelf::new();
-    let good = shelf.lay_daily("shop", 1..=2);
-    let damaged = shelf.lay("shop", "2024-01-20T02:00:00Z");
-    tree::truncate(&shelf.archive(&damaged), 10);
-    let missing = shelf.lay("shop", "2024-01-21T02:00:00Z");
-    fs::remove_file(shelf.archive(&missing)).unwrap();
-    let failed = shelf.lay("shop", "2024-01-22T02:00:00Z");
-    shelf.record(&failed, false);
-    let partial = shelf.lay_changed("shop", "2024-01-23T02:00:00Z", |manifest| manifest["partial"] = json!(true));
-    let before = tree::hashes(&shelf.folder());
+fn the_last_good_backup_is_kept() {
+    let backups = BackupFolder::new();
+    let good = backups.add_daily("shop", 1..=2);
+    let damaged = backups.add("shop", "2024-01-20T02:00:00Z");
+    tree::truncate(&backups.archive(&damaged), 10);
+    let missing = backups.add("shop", "2024-01-21T02:00:00Z");
+    fs::remove_file(backups.archive(&missing)).unwrap();
+    let failed = backups.add("shop", "2024-01-22T02:00:00Z");
+    backups.record(&failed, false);
+    let partial = backups.add_changed("shop", "2024-01-23T02:00:00Z", |manifest| manifest["partial"] = json!(true));
+    let before = tree::hashes(&backups.folder());
     for days in ["1", "5"] {
-        shelf.cellar.run(["retention"]).env("BACKUP_RETENTION_DAYS", days).succeeds();
+        backups.cellar.run(["retention"]).env("BACKUP_RETENTION_DAYS", days).succeeds();
     }
-    let mut after = tree::hashes(&shelf.folder());
+    let mut after = tree::hashes(&backups.folder());
     after.remove(std::path::Path::new(".pgcellar.lock"));
     assert_eq!(after, before, "the rules go by the good ones");
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), [good[1].clone(), damaged.clone(), missing, failed, partial]);
-    // Once there is a good one again, what is damaged grows old by its own age.
-    let newest = shelf.lay("shop", "2024-01-28T02:00:00Z");
-    shelf.cellar.run(["retention", "--retention-days", "6"]).succeeds();
-    // With the one from before the gap.
-    assert_eq!(shelf.listed().len(), 4);
-    assert!(shelf.listed().contains(&newest) && !shelf.listed().contains(&damaged));
-    assert!(!shelf.folder().join(format!("{damaged}.globals.sql.gz")).exists());
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), [good[1].clone(), damaged.clone(), missing, failed, partial]);
+    // With a good one again, damaged backups expire by their own age.
+    let newest = backups.add("shop", "2024-01-28T02:00:00Z");
+    backups.cellar.run(["retention", "--retention-days", "6"]).succeeds();
+    // With the one before the gap.
+    assert_eq!(backups.listed().len(), 4);
+    assert!(backups.listed().contains(&newest) && !backups.listed().contains(&damaged));
+    assert!(!backups.folder().join(format!("{damaged}.globals.sql.gz")).exists());
 }
 
 #[test]
-fn a_service_that_has_failed_for_months_deletes_nothing_more() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=8);
-    let alone = shelf.lay("once", "2020-02-29T02:00:00Z");
-    shelf.cellar.run(["retention"]).succeeds().says("removed 0 backups");
+fn months_of_failures_remove_nothing() {
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=8);
+    let alone = backups.add("once", "2020-02-29T02:00:00Z");
+    backups.cellar.run(["retention"]).succeeds().says("removed 0 backups");
     let mut expected = vec![alone];
     expected.extend(all);
-    assert_eq!(shelf.listed(), expected);
+    assert_eq!(backups.listed(), expected);
 }
 
 #[test]
 fn pinned_backups_stay_until_they_are_unpinned() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=10);
-    shelf.cellar.run(["pin", &all[0], "--reason", "before the move"]).succeeds().says("is pinned");
-    shelf.cellar.run(["pin", "latest", "--database", "shop"]).succeeds();
-    shelf.cellar.run(["pin", "shop_20240103"]).succeeds();
-    let listed = shelf.cellar.list();
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=10);
+    backups.cellar.run(["pin", &all[0], "--reason", "before the move"]).succeeds().says("is pinned");
+    backups.cellar.run(["pin", "latest", "--database", "shop"]).succeeds();
+    backups.cellar.run(["pin", "shop_20240103"]).succeeds();
+    let listed = backups.cellar.list();
     assert_eq!(listed[0]["pin"]["reason"], "before the move");
     assert_eq!(listed[1]["pin"], Value::Null);
-    let text = shelf.cellar.run(["list"]).succeeds().stdout;
+    let text = backups.cellar.run(["list"]).succeeds().stdout;
     assert_eq!(text.matches("good (pinned)").count(), 3, "{text}");
-    shelf.cellar.run(["verify", &all[0]]).succeeds();
-    shelf.cellar.run(["verify", &all[9]]).succeeds();
+    backups.cellar.run(["verify", &all[0]]).succeeds();
+    backups.cellar.run(["verify", &all[9]]).succeeds();
 
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     let expected = [all[0].clone(), all[2].clone(), all[9].clone()];
-    assert_eq!(shelf.listed(), expected);
-    assert_eq!(shelf.others(&expected), Vec::<String>::new());
+    assert_eq!(backups.listed(), expected);
+    assert_eq!(backups.others(&expected), Vec::<String>::new());
 
-    shelf.cellar.run(["unpin", &all[0]]).succeeds();
-    shelf.cellar.run(["unpin", &all[0]]).succeeds();
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), expected[1..]);
-    assert_eq!(shelf.others(&expected[1..]), Vec::<String>::new());
+    backups.cellar.run(["unpin", &all[0]]).succeeds();
+    backups.cellar.run(["unpin", &all[0]]).succeeds();
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), expected[1..]);
+    assert_eq!(backups.others(&expected[1..]), Vec::<String>::new());
     for verb in ["pin", "unpin"] {
-        shelf.cellar.run([verb, &all[0]]).fails(exit::NOINPUT).says(&all[0]);
-        shelf.cellar.run([verb, "shop_2024"]).fails(exit::USAGE);
-        shelf.cellar.run([verb]).fails(exit::USAGE);
+        backups.cellar.run([verb, &all[0]]).fails(exit::NOINPUT).says(&all[0]);
+        backups.cellar.run([verb, "shop_2024"]).fails(exit::USAGE);
+        backups.cellar.run([verb]).fails(exit::USAGE);
     }
-    assert_eq!(shelf.others(&expected[1..]), Vec::<String>::new());
+    assert_eq!(backups.others(&expected[1..]), Vec::<String>::new());
 }
 
 #[test]
 fn foreign_files_are_left_alone() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=3);
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=3);
     let foreign = [
         "shop_20200101_000000.dump.gz",
         "shop_20240101_020000.sql.gz",
@@ -184,77 +184,77 @@ fn foreign_files_are_left_alone() {
         "shop_20200101_000000.manifest.json.bak",
     ];
     for name in foreign {
-        fs::write(shelf.folder().join(name), name).unwrap();
-        make_old(&shelf.folder().join(name));
+        fs::write(backups.folder().join(name), name).unwrap();
+        make_old(&backups.folder().join(name));
     }
-    fs::create_dir(shelf.folder().join("shop_20200102_000000")).unwrap();
-    fs::write(shelf.folder().join("shop_20200102_000000/toc.dat"), "x").unwrap();
-    fs::write(shelf.folder().join("newer_20200101_000000.manifest.json"), r#"{"manifest_version": 99}"#).unwrap();
-    fs::write(shelf.folder().join("newer_20200101_000000.dump"), "x").unwrap();
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds().says("newer_20200101_000000");
-    assert_eq!(shelf.listed(), all[2..]);
+    fs::create_dir(backups.folder().join("shop_20200102_000000")).unwrap();
+    fs::write(backups.folder().join("shop_20200102_000000/toc.dat"), "x").unwrap();
+    fs::write(backups.folder().join("newer_20200101_000000.manifest.json"), r#"{"manifest_version": 99}"#).unwrap();
+    fs::write(backups.folder().join("newer_20200101_000000.dump"), "x").unwrap();
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds().says("newer_20200101_000000");
+    assert_eq!(backups.listed(), all[2..]);
     for name in foreign {
-        assert_eq!(fs::read_to_string(shelf.folder().join(name)).unwrap(), name);
+        assert_eq!(fs::read_to_string(backups.folder().join(name)).unwrap(), name);
     }
-    assert_eq!(shelf.others(&all[2..]).len(), foreign.len() + 3, "{:?}", shelf.others(&all[2..]));
-    assert!(shelf.folder().join("shop_20200102_000000/toc.dat").exists());
+    assert_eq!(backups.others(&all[2..]).len(), foreign.len() + 3, "{:?}", backups.others(&all[2..]));
+    assert!(backups.folder().join("shop_20200102_000000/toc.dat").exists());
 }
 
 #[test]
-fn a_database_whose_name_begins_like_anothers_is_another() {
-    let shelf = Shelf::new();
-    let foo = shelf.lay_daily("foo", 1..=9);
-    let foobar = shelf.lay_daily("foobar", 1..=1);
-    let foo_bar = shelf.lay_daily("foo_bar", 2..=2);
-    let strange = shelf.lay_changed("foo", "2024-01-01T03:00:00Z", |manifest| manifest["database"] = json!("foobar"));
-    shelf.cellar.run(["retention", "--database", "foo", "--keep-last", "1"]).succeeds();
+fn a_common_name_prefix_does_not_mix_databases() {
+    let backups = BackupFolder::new();
+    let foo = backups.add_daily("foo", 1..=9);
+    let foobar = backups.add_daily("foobar", 1..=1);
+    let foo_bar = backups.add_daily("foo_bar", 2..=2);
+    let strange = backups.add_changed("foo", "2024-01-01T03:00:00Z", |manifest| manifest["database"] = json!("foobar"));
+    backups.cellar.run(["retention", "--database", "foo", "--keep-last", "1"]).succeeds();
     let mut expected = vec![foobar[0].clone(), strange.clone(), foo_bar[0].clone(), foo[8].clone()];
-    assert_eq!(shelf.listed(), expected);
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    // The manifest tells the database, and not the name of a file.
+    assert_eq!(backups.listed(), expected);
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    // The manifest names the database, not the file name.
     expected.remove(0);
-    assert_eq!(shelf.listed(), expected);
-    let outcome = shelf.cellar.run(["retention", "--database", "fo", "--dry-run", "--json"]).succeeds();
+    assert_eq!(backups.listed(), expected);
+    let outcome = backups.cellar.run(["retention", "--database", "fo", "--dry-run", "--json"]).succeeds();
     assert_eq!(outcome.json(), json!([]));
 }
 
 #[test]
 fn another_instances_backups_are_left_alone() {
-    let shelf = Shelf::new();
-    let own = shelf.lay_daily("shop", 1..=3);
+    let backups = BackupFolder::new();
+    let own = backups.add_daily("shop", 1..=3);
     let others: Vec<String> = (11..=13)
         .map(|day| {
             let change = |manifest: &mut Value| manifest["instance"] = json!("other");
-            shelf.lay_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change)
+            backups.add_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change)
         })
         .collect();
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     let expected: Vec<String> = own[2..].iter().chain(&others).cloned().collect();
-    assert_eq!(shelf.listed_of_all(), expected);
-    shelf.cellar.run(["pin", &others[0]]).fails(exit::NOINPUT);
-    shelf.cellar.run(["retention", "--keep-last", "1", "--instance", "other"]).succeeds();
-    assert_eq!(shelf.listed_of_all(), [own[2].clone(), others[2].clone()]);
+    assert_eq!(backups.listed_of_all(), expected);
+    backups.cellar.run(["pin", &others[0]]).fails(exit::NOINPUT);
+    backups.cellar.run(["retention", "--keep-last", "1", "--instance", "other"]).succeeds();
+    assert_eq!(backups.listed_of_all(), [own[2].clone(), others[2].clone()]);
 }
 
 #[test]
-fn a_dry_run_says_what_a_run_does_and_does_nothing() {
-    let shelf = Shelf::new();
+fn a_dry_run_shows_what_a_run_would_do() {
+    let backups = BackupFolder::new();
     for (database, hours) in [("shop", 5), ("foo", 17), ("foobar", 31)] {
         for number in 0..40_u32 {
             let hour = number * hours;
             let started = format!("2024-{:02}-{:02}T{:02}:10:00Z", 1 + hour / 672, 1 + hour / 24 % 28, hour % 24);
             let change = |manifest: &mut Value| manifest["partial"] = json!(number % 7 == 3);
-            let id = shelf.lay_changed(database, &started, change);
+            let id = backups.add_changed(database, &started, change);
             if number % 5 == 2 {
-                shelf.record(&id, number % 2 == 0);
+                backups.record(&id, number % 2 == 0);
             }
         }
     }
     let settings = ["--keep-daily", "3", "--keep-weekly=2", "--keep-within=30h", "--timezone", "America/St_Johns"];
-    let before = tree::hashes(&shelf.folder());
-    let dry = shelf.cellar.run(["retention", "--dry-run", "--json"]).arguments(settings).succeeds().json();
-    assert_eq!(tree::hashes(&shelf.folder()), before);
-    let real = shelf.cellar.run(["retention", "--json"]).arguments(settings).succeeds().json();
+    let before = tree::hashes(&backups.folder());
+    let dry = backups.cellar.run(["retention", "--dry-run", "--json"]).arguments(settings).succeeds().json();
+    assert_eq!(tree::hashes(&backups.folder()), before);
+    let real = backups.cellar.run(["retention", "--json"]).arguments(settings).succeeds().json();
     let without_outcome = |mut decisions: Value| {
         for backup in decisions.as_array_mut().unwrap() {
             assert_eq!(backup["error"], Value::Null);
@@ -265,15 +265,15 @@ fn a_dry_run_says_what_a_run_does_and_does_nothing() {
     assert_eq!(without_outcome(dry.clone()), without_outcome(real.clone()));
     assert!(real.as_array().unwrap().iter().all(|backup| backup["removed"] == (backup["decision"] == "remove")));
     let kept = ids(&dry, "keep");
-    assert_eq!(shelf.listed(), kept);
-    assert_eq!(shelf.others(&kept), Vec::<String>::new());
+    assert_eq!(backups.listed(), kept);
+    assert_eq!(backups.others(&kept), Vec::<String>::new());
     assert!(kept.len() > 10 && kept.len() < 100, "{}", kept.len());
 }
 
 #[test]
 fn a_policy_that_keeps_nothing_is_refused() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=9);
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=9);
     for (name, value, said) in [
         ("BACKUP_RETENTION_DAYS", "0", "keeps nothing"),
         ("BACKUP_KEEP_LAST", "0", "keeps nothing"),
@@ -282,124 +282,124 @@ fn a_policy_that_keeps_nothing_is_refused() {
         ("BACKUP_KEEP_WITHIN", "2w", "BACKUP_KEEP_WITHIN (--keep-within) is '2w'"),
         ("TZ", "Europe/Berlim", "TZ (--timezone) is 'Europe/Berlim'"),
     ] {
-        shelf.cellar.run(["retention"]).env(name, value).fails(exit::CONFIG).says(said);
-        shelf.cellar.run(["retention", "--dry-run"]).env(name, value).fails(exit::CONFIG);
+        backups.cellar.run(["retention"]).env(name, value).fails(exit::CONFIG).says(said);
+        backups.cellar.run(["retention", "--dry-run"]).env(name, value).fails(exit::CONFIG);
     }
-    assert_eq!(shelf.listed(), all);
-    shelf.cellar.run(["retention"]).env("BACKUP_RETENTION_DAYS", "").env("TZ", "").succeeds();
-    assert_eq!(shelf.listed(), all[1..]);
+    assert_eq!(backups.listed(), all);
+    backups.cellar.run(["retention"]).env("BACKUP_RETENTION_DAYS", "").env("TZ", "").succeeds();
+    assert_eq!(backups.listed(), all[1..]);
 }
 
 #[test]
 fn two_runs_at_once() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=9);
-    shelf.cellar.run(["retention", "--retention-days", "30"]).succeeds();
-    let lock = File::options().write(true).open(shelf.folder().join(".pgcellar.lock")).unwrap();
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=9);
+    backups.cellar.run(["retention", "--retention-days", "30"]).succeeds();
+    let lock = File::options().write(true).open(backups.folder().join(".pgcellar.lock")).unwrap();
     lock.lock().unwrap();
-    shelf.cellar.run(["retention"]).fails(exit::TEMPFAIL).says("locked by");
-    assert_eq!(would_keep(&shelf, &[]), all[1..]);
-    assert_eq!(shelf.listed(), all);
+    backups.cellar.run(["retention"]).fails(exit::TEMPFAIL).says("locked by");
+    assert_eq!(would_keep(&backups, &[]), all[1..]);
+    assert_eq!(backups.listed(), all);
     drop(lock);
-    shelf.cellar.run(["retention"]).succeeds();
-    assert_eq!(shelf.listed(), all[1..]);
+    backups.cellar.run(["retention"]).succeeds();
+    assert_eq!(backups.listed(), all[1..]);
 }
 
 #[test]
 fn a_folder_that_cannot_be_written() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=9);
-    hand_over(shelf.cellar.scratch());
-    hand_over(&shelf.folder());
-    tree::files(&shelf.folder()).iter().for_each(|file| hand_over(file));
-    let mode = |mode| fs::set_permissions(shelf.folder(), fs::Permissions::from_mode(mode)).unwrap();
-    let run = || shelf.cellar.run(["retention"]).by_unprivileged_user();
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=9);
+    hand_over(backups.cellar.scratch());
+    hand_over(&backups.folder());
+    tree::files(&backups.folder()).iter().for_each(|file| hand_over(file));
+    let mode = |mode| fs::set_permissions(backups.folder(), fs::Permissions::from_mode(mode)).unwrap();
+    let run = || backups.cellar.run(["retention"]).by_unprivileged_user();
     mode(0o500);
     run().fails(exit::CANTCREAT).says("permission denied");
-    assert_eq!(shelf.listed(), all);
-    // The lock can be had, and nothing can be renamed.
+    assert_eq!(backups.listed(), all);
+    // The lock is free, and no file can be renamed.
     mode(0o700);
     run().arguments(["--retention-days", "30"]).succeeds();
     mode(0o500);
     run().fails(exit::CANTCREAT).says("1 of 1 backups could not be removed").says(&all[0]);
-    assert_eq!(shelf.listed(), all);
+    assert_eq!(backups.listed(), all);
     mode(0o700);
     run().succeeds();
-    assert_eq!(shelf.listed(), all[1..]);
+    assert_eq!(backups.listed(), all[1..]);
 }
 
 #[test]
-fn a_folder_that_is_not_there() {
+fn a_missing_folder() {
     let cellar = Cellar::unconnected().with("BACKUP_DIR", "/nonexistent/backups");
     cellar.run(["retention"]).fails(exit::CANTCREAT).says("/nonexistent/backups");
     cellar.run(["retention", "--dry-run"]).fails(exit::NOINPUT).says("/nonexistent/backups");
     cellar.run(["pin", "latest"]).fails(exit::NOINPUT).says("/nonexistent/backups");
 }
 
-/// What a run leaves that is killed at each moment of a deletion is made by hand.
+/// The states after a kill at each step of a deletion are made by hand.
 #[test]
-fn a_deletion_that_was_killed_is_finished_by_the_next_run() {
+fn the_next_run_finishes_a_killed_deletion() {
     let order = [".dump.gz", ".globals.sql.gz", ".verify.json", ".drill.json"];
     for gone in (0..=order.len()).map(|files| &order[..files]) {
-        let shelf = Shelf::new();
-        let all = shelf.lay_daily("shop", 1..=4);
-        shelf.record(&all[1], true);
-        fs::write(shelf.folder().join(format!("{}.drill.json", all[1])), "{}").unwrap();
-        let manifest = shelf.folder().join(format!("{}.manifest.json", all[1]));
+        let backups = BackupFolder::new();
+        let all = backups.add_daily("shop", 1..=4);
+        backups.record(&all[1], true);
+        fs::write(backups.folder().join(format!("{}.drill.json", all[1])), "{}").unwrap();
+        let manifest = backups.folder().join(format!("{}.manifest.json", all[1]));
         fs::rename(&manifest, manifest.with_extension("json.partial")).unwrap();
         for suffix in gone {
-            fs::remove_file(shelf.folder().join(format!("{}{suffix}", all[1]))).unwrap();
+            fs::remove_file(backups.folder().join(format!("{}{suffix}", all[1]))).unwrap();
         }
         let rest = [all[0].clone(), all[2].clone(), all[3].clone()];
-        assert_eq!(shelf.listed(), rest);
-        shelf.cellar.run(["retention"]).succeeds();
-        assert_eq!(shelf.listed(), rest);
-        assert_eq!(shelf.others(&rest), Vec::<String>::new(), "{gone:?}");
+        assert_eq!(backups.listed(), rest);
+        backups.cellar.run(["retention"]).succeeds();
+        assert_eq!(backups.listed(), rest);
+        assert_eq!(backups.others(&rest), Vec::<String>::new(), "{gone:?}");
     }
 }
 
 #[test]
-fn kill_9_in_the_middle_of_many_deletions() {
-    let shelf = Shelf::new();
+fn sigkill_during_many_deletions() {
+    let backups = BackupFolder::new();
     for month in 1..=12 {
         for day in 1..=28 {
-            shelf.lay("shop", &format!("2023-{month:02}-{day:02}T02:00:00Z"));
+            backups.add("shop", &format!("2023-{month:02}-{day:02}T02:00:00Z"));
         }
     }
-    let newest = shelf.lay("shop", "2024-01-01T02:00:00Z");
-    let running = shelf.cellar.run(["retention", "--keep-last", "1"]).start();
+    let newest = backups.add("shop", "2024-01-01T02:00:00Z");
+    let running = backups.cellar.run(["retention", "--keep-last", "1"]).start();
     running.wait_for_stderr("removed shop_20230101_020000");
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
-    let left = shelf.cellar.list();
+    let left = backups.cellar.list();
     assert!(left.iter().all(|backup| backup["status"] == "good"), "{left:?}");
     assert!(left.len() > 1, "the kill came too late");
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), std::slice::from_ref(&newest));
-    assert_eq!(shelf.others(&[newest]), Vec::<String>::new());
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), std::slice::from_ref(&newest));
+    assert_eq!(backups.others(&[newest]), Vec::<String>::new());
 }
 
 #[test]
-fn what_killed_backups_have_left_goes_after_a_day() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=2);
+fn leftovers_of_killed_backups_are_removed_after_a_day() {
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=2);
     let (young, old) = ("shop_20240103_020000.dump.gz.partial", "shop_20240104_020000.dump.gz.partial");
     for name in [young, old] {
-        fs::write(shelf.folder().join(name), "half").unwrap();
+        fs::write(backups.folder().join(name), "half").unwrap();
     }
-    fs::create_dir(shelf.folder().join("shop_20240105_020000.partial")).unwrap();
-    fs::write(shelf.folder().join("shop_20240105_020000.partial/toc.dat"), "half").unwrap();
-    make_old(&shelf.folder().join(old));
-    make_old(&shelf.folder().join("shop_20240105_020000.partial"));
-    shelf.cellar.run(["retention", "--dry-run"]).succeeds();
-    assert!(shelf.folder().join(old).exists());
-    shelf.cellar.run(["retention"]).succeeds().says("shop_20240104_020000.dump.gz.partial");
-    assert_eq!(shelf.others(&all), [young]);
-    assert_eq!(shelf.listed(), all);
+    fs::create_dir(backups.folder().join("shop_20240105_020000.partial")).unwrap();
+    fs::write(backups.folder().join("shop_20240105_020000.partial/toc.dat"), "half").unwrap();
+    make_old(&backups.folder().join(old));
+    make_old(&backups.folder().join("shop_20240105_020000.partial"));
+    backups.cellar.run(["retention", "--dry-run"]).succeeds();
+    assert!(backups.folder().join(old).exists());
+    backups.cellar.run(["retention"]).succeeds().says("shop_20240104_020000.dump.gz.partial");
+    assert_eq!(backups.others(&all), [young]);
+    assert_eq!(backups.listed(), all);
 }
 
 #[test]
-fn a_directory_archive_goes_with_its_folder() {
+fn a_directory_archive_is_removed_with_its_folder() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("retention");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n");
@@ -414,25 +414,24 @@ fn a_directory_archive_goes_with_its_folder() {
     cellar.run(["verify", "--all"]).succeeds();
 }
 
-/// A record of a verify that cannot be read may have said that the backup is damaged. Nothing is built upon that backup, and
-/// it does not go.
+/// An unreadable verify record may be one of damage. Its backup does not count as good, and is not removed.
 #[test]
-fn a_result_that_cannot_be_read_is_told_and_costs_no_backup() {
-    let shelf = Shelf::new();
-    let all = shelf.lay_daily("shop", 1..=10);
+fn an_unreadable_record_is_reported_and_removes_no_backup() {
+    let backups = BackupFolder::new();
+    let all = backups.add_daily("shop", 1..=10);
     for id in [&all[0], &all[9]] {
-        fs::write(shelf.folder().join(format!("{id}.verify.json")), "{").unwrap();
+        fs::write(backups.folder().join(format!("{id}.verify.json")), "{").unwrap();
     }
-    let outcome = shelf.cellar.run(["list", "--json"]).succeeds().says("cannot be read").says(&all[9]);
+    let outcome = backups.cellar.run(["list", "--json"]).succeeds().says("cannot be read").says(&all[9]);
     assert_eq!((&outcome.json()[9]["status"], &outcome.json()[9]["verification"]), (&json!("good"), &Value::Null));
     assert!(outcome.json()[9]["verification_error"].is_string() && outcome.json()[8]["verification_error"].is_null());
-    let report = shelf.cellar.run(["monitor", "check"]).finish();
+    let report = backups.cellar.run(["monitor", "check"]).finish();
     assert!(format!("{report}").contains("result of the last verify cannot be read"), "{report}");
-    // The newest one that can be trusted is the ninth.
-    let outcome = shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), [all[0].clone(), all[8].clone(), all[9].clone()], "{outcome}");
-    shelf.cellar.run(["verify", &all[9]]).succeeds().says("the verify before could not be read");
-    shelf.cellar.run(["verify", &all[0]]).succeeds();
-    shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
-    assert_eq!(shelf.listed(), all[9..]);
+    // The newest good one is the ninth.
+    let outcome = backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), [all[0].clone(), all[8].clone(), all[9].clone()], "{outcome}");
+    backups.cellar.run(["verify", &all[9]]).succeeds().says("the verify before could not be read");
+    backups.cellar.run(["verify", &all[0]]).succeeds();
+    backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    assert_eq!(backups.listed(), all[9..]);
 }

@@ -1,12 +1,12 @@
-//! Backed up, verified and restored, a database holds the same as before: in every format, compression and encryption,
-//! under every name, on every version.
+//! A database that is backed up, verified and restored is the same as before: in every format, compression and
+//! encryption, with every name, on every version.
 
 use std::sync::OnceLock;
 
 use crate::common::compare::{self, Contents, assert_same};
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys};
 
-/// The database that the round trips on PostgreSQL 15 share. None of them changes it.
+/// The database that the tests on PostgreSQL 15 share. None of them changes it.
 fn shared_original() -> (&'static Database<'static>, &'static Contents) {
     static ORIGINAL: OnceLock<(Database<'static>, Contents)> = OnceLock::new();
     let (database, contents) = ORIGINAL.get_or_init(|| {
@@ -63,7 +63,7 @@ fn plain_archives() {
     every_compression("plain", &["gzip", "bzip2", "xz", "zstd", "none"]);
 }
 
-/// pg_dump spools a tar archive in /tmp, so an encrypted one needs memory there.
+/// pg_dump writes a tar archive to /tmp first, so an encrypted one requires /tmp in memory.
 #[test]
 fn tar_archives() {
     for compression in ["gzip", "bzip2", "xz", "zstd", "none"] {
@@ -113,7 +113,7 @@ fn encrypted_directory_archives_are_staged_in_memory_only() {
     }
 }
 
-/// pg_dump 15 compresses a directory by gzip and nothing else.
+/// pg_dump 15 compresses directories only by gzip.
 #[test]
 fn a_compression_that_pg_dump_lacks_is_refused_for_directories() {
     let (original, _) = shared_original();
@@ -186,7 +186,7 @@ fn a_value_of_a_hundred_megabytes() {
     assert_same(&original, &original.cluster().database(&restored));
 }
 
-/// A small database for tests of something else than its contents.
+/// A small database.
 fn cellar_sample(cluster: &Cluster) -> Database<'_> {
     let database = cluster.create("sample");
     database.sql("CREATE TABLE wine AS SELECT n, md5(n::text) AS label FROM generate_series(1, 1000) n");
@@ -231,7 +231,7 @@ fn databases_with_odd_names() {
     }
     for manifest in manifests.iter().filter(|manifest| manifest["database"] != "postgres") {
         let (id, name) = (manifest["id"].as_str().unwrap(), manifest["database"].as_str().unwrap());
-        // The first bytes are changed, so that the target's name is as odd, and as long.
+        // The first bytes are changed, so that the target's name is as odd and as long.
         let target = format!("=?{}", name.chars().skip(2).collect::<String>());
         cellar.run(["restore", id]).arguments([format!("--target-database={target}")]).succeeds();
         assert_same(&cluster.database(name), &cluster.database(&target));
@@ -239,7 +239,7 @@ fn databases_with_odd_names() {
 }
 
 #[test]
-fn a_list_of_databases_and_what_the_star_leaves_out() {
+fn a_list_of_databases_and_those_the_star_excludes() {
     let cluster = Cluster::start(Version::V15);
     for name in ["one", "two", "three", "four"] {
         cluster.create_named(name);
@@ -262,7 +262,7 @@ fn a_list_of_databases_and_what_the_star_leaves_out() {
     assert_eq!(databases(&starred), ["one", "template", "three"]);
 }
 
-/// One database that cannot be backed up does not cost the others their backup, and the run says so.
+/// A database that cannot be backed up does not stop the others, and the run reports it.
 #[test]
 fn a_missing_database_does_not_stop_the_others() {
     let cluster = Cluster::shared(Version::V15);
@@ -276,7 +276,7 @@ fn a_missing_database_does_not_stop_the_others() {
 }
 
 #[test]
-fn properties_of_the_database_come_back() {
+fn properties_of_the_database_are_restored() {
     let cluster = Cluster::shared(Version::V15);
     let original = cellar_sample(cluster);
     let name = original.name();
@@ -299,7 +299,7 @@ fn properties_of_the_database_come_back() {
 }
 
 #[test]
-fn an_existing_database_is_left_as_it_is() {
+fn an_existing_database_is_left_alone() {
     let cluster = Cluster::shared(Version::V15);
     let (original, existing) = (cellar_sample(cluster), cluster.create("existing"));
     existing.sql("CREATE TABLE precious AS SELECT 1 AS n");

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::common::family::{Process, are_gone, descendants, wait_until_gone};
-use crate::common::held::Held;
-use crate::common::mailbox::{Mail, Mailbox, Manner};
+use crate::common::halted_dump::HaltedDump;
+use crate::common::mail_server::{Mail, MailServer, MailServerOptions};
 use crate::common::pgcellar::{Run, Running};
+use crate::common::process_tree::{Process, are_gone, descendants, wait_until_gone};
 use crate::common::{Cellar, Cluster, Version, exit, forged};
 
-/// Docker kills a container that it has told to stop after this time.
+/// Docker kills a stopping container after this time.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// A schedule that is due on no day of a test.
+/// A schedule that is never due during a test.
 const NEVER: &str = "0 0 29 2 *";
 
-/// A cellar of which only what a test asks for is due.
+/// A cellar whose tasks are never due unless a test sets a schedule.
 fn cellar(cluster: &Cluster, database: &str) -> Cellar {
     let cellar = Cellar::new(cluster).with("DB_NAME", database).with("BACKUP_SCHEDULE", NEVER);
     let log = cellar.scratch().join("log");
@@ -28,8 +28,8 @@ fn cellar(cluster: &Cluster, database: &str) -> Cellar {
     cellar.with("RETENTION_SCHEDULE", NEVER).with("MONITOR_SCHEDULE", NEVER).with("BACKUP_LOG_DIR", log)
 }
 
-fn with_mail(cellar: Cellar, mailbox: &Mailbox) -> Cellar {
-    let cellar = cellar.with("SMTP_HOST", "localhost").with("SMTP_PORT", mailbox.port().to_string());
+fn with_mail(cellar: Cellar, mail_server: &MailServer) -> Cellar {
+    let cellar = cellar.with("SMTP_HOST", "localhost").with("SMTP_PORT", mail_server.port().to_string());
     cellar.with("SMTP_TLS", "none").with("NOTIFICATION_EMAIL", "ops@example.org")
 }
 
@@ -53,20 +53,20 @@ fn state(cellar: &Cellar) -> Value {
     serde_json::from_slice(&fs::read(state_file(cellar)).unwrap()).unwrap()
 }
 
-/// Tells it to stop, and looks at how it does.
+/// Stops it by SIGTERM, and checks how it ends.
 #[track_caller]
 fn stops(running: Running) -> crate::common::pgcellar::Outcome {
-    let family = descendants(running.pid());
+    let processes = descendants(running.pid());
     let asked = Instant::now();
     running.signal(Signal::TERM);
     let outcome = running.wait();
     assert!(asked.elapsed() < PROMPT, "{outcome}");
     assert_eq!(outcome.code(), Some(0), "{outcome}");
-    are_gone(&family);
+    are_gone(&processes);
     outcome
 }
 
-/// The run of pgcellar that the scheduler has started.
+/// The pgcellar process that the scheduler has started.
 fn task(running: &Running) -> Process {
     let mut all = descendants(running.pid());
     all.retain(|process| process.name == "pgcellar");
@@ -74,26 +74,26 @@ fn task(running: &Running) -> Process {
     all.remove(0)
 }
 
-/// Ends everything at once, as the end of a container does.
+/// Kills all processes at once, as the end of a container does.
 fn container_is_killed(running: Running) {
-    let family = descendants(running.pid());
+    let processes = descendants(running.pid());
     running.signal(Signal::KILL);
-    for process in &family {
-        // Some go with the others.
+    for process in &processes {
+        // Some end with the others.
         let _ = kill_process(process.pid, Signal::KILL);
     }
     assert_eq!(running.wait().signal(), Some(9));
-    wait_until_gone(&family);
+    wait_until_gone(&processes);
 }
 
 #[track_caller]
-fn wait_for_mail(mailbox: &Mailbox) -> Mail {
+fn wait_for_mail(mail_server: &MailServer) -> Mail {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while mailbox.mails().is_empty() {
+    while mail_server.mails().is_empty() {
         assert!(Instant::now() < deadline, "no mail came");
         thread::sleep(Duration::from_millis(20));
     }
-    mailbox.only_mail()
+    mail_server.only_mail()
 }
 
 #[test]
@@ -107,14 +107,14 @@ fn a_backup_at_the_start_then_a_clean_stop() {
     let outcome = stops(running).says("told to stop: nothing runs");
     assert!(!outcome.stderr.contains("no server yet"), "{outcome}");
     assert_eq!(cellar.list().len(), 1);
-    // The files have what the container's own log has, with its times.
+    // The files have the lines of the container's own log, with times.
     let (cron, monitor) = (log(&cellar, "cron.log"), log(&cellar, "monitor.log"));
     for text in [" backup: scheduled by '0 0 29 2 *', next ", " backup: backed up ", " backup: done in "] {
         assert!(cron.contains(text), "no {text:?} in\n{cron}");
     }
     assert!(monitor.contains(" monitor: scheduled by ") && !monitor.contains("backup:"), "{monitor}");
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
-    // Without the variable, nothing begins at the start.
+    // Without the variable, no task begins at the start.
     let running = schedule(&cellar).start();
     running.wait_for_stderr("monitor: scheduled by");
     thread::sleep(Duration::from_secs(2));
@@ -140,17 +140,17 @@ fn a_server_that_is_started_later_is_waited_for() {
 }
 
 #[test]
-fn a_stop_ends_the_backup_and_the_next_start_makes_it_up() {
+fn a_stop_ends_the_backup_and_the_next_start_repeats_it() {
     let cluster = Cluster::shared(Version::V15);
-    let held = Held::new(cluster);
-    let cellar = cellar(cluster, held.database().name());
+    let halted = HaltedDump::new(cluster);
+    let cellar = cellar(cluster, halted.database().name());
     let mut running = with_backup(&cellar);
-    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     let outcome = stops(running).says("told to stop: ending what still runs").says("it is made up at the next start");
     assert!(outcome.stderr.contains("backup: error: interrupted"), "{outcome}");
-    held.wait_until_given_up();
+    halted.wait_until_given_up();
     assert!(cellar.list().is_empty());
-    let _database = held.release();
+    let _database = halted.release();
     let running = schedule(&cellar).start();
     running.wait_for_stderr("was broken off with the scheduler, and is made up");
     running.wait_for_stderr("backup: done in");
@@ -160,45 +160,45 @@ fn a_stop_ends_the_backup_and_the_next_start_makes_it_up() {
 }
 
 #[test]
-fn a_container_that_is_killed_makes_its_backup_up_once_and_tells_when_it_is_killed_again() {
+fn a_killed_container_repeats_its_backup_once_and_then_reports_it() {
     let cluster = Cluster::shared(Version::V15);
-    let held = Held::new(cluster);
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = with_mail(cellar(cluster, held.database().name()), &mailbox);
+    let halted = HaltedDump::new(cluster);
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = with_mail(cellar(cluster, halted.database().name()), &mail_server);
     let mut running = with_backup(&cellar);
-    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     container_is_killed(running);
-    held.forget();
+    halted.forget();
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"]["again"], false);
 
     let mut running = schedule(&cellar).start();
     running.wait_for_stderr("was broken off with the scheduler, and is made up");
-    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     container_is_killed(running);
-    held.forget();
-    assert_eq!(mailbox.mails().len(), 0);
+    halted.forget();
+    assert_eq!(mail_server.mails().len(), 0);
 
     let running = schedule(&cellar).start();
     running.wait_for_stderr("for the second time, and is not begun again");
-    let mail = wait_for_mail(&mailbox);
+    let mail = wait_for_mail(&mail_server);
     assert!(mail.text().contains("killed (SIGKILL)"), "{}", mail.text());
     running.wait_for_stderr("mailed that backup failed");
     let outcome = stops(running);
     assert!(!outcome.stderr.contains("backup: begins"), "{outcome}");
-    // What was left by the killed runs, the next backup sweeps away.
-    let database = held.release();
+    // The next backup removes the files of the killed runs.
+    let database = halted.release();
     cellar.run(["backup"]).succeeds();
     assert_eq!(cellar.list().len(), 1, "{}", database.name());
 }
 
 #[test]
-fn what_fails_is_mailed_with_its_own_words() {
+fn a_failure_is_mailed_with_its_messages() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("shop");
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = with_mail(cellar(cluster, database.name()), &mailbox).with("DB_PASSWORD", "wrong-and-secret");
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = with_mail(cellar(cluster, database.name()), &mail_server).with("DB_PASSWORD", "wrong-and-secret");
     let running = with_backup(&cellar);
-    let mail = wait_for_mail(&mailbox);
+    let mail = wait_for_mail(&mail_server);
     assert!(mail.subject().contains(&format!("backup of {} failed on ", database.name())), "{}", mail.subject());
     for words in ["password authentication failed", "exit status 77", "DB_PASSWORD"] {
         assert!(mail.text().contains(words), "no {words:?} in {}", mail.text());
@@ -214,17 +214,17 @@ fn what_fails_is_mailed_with_its_own_words() {
 }
 
 #[test]
-fn a_task_that_is_killed_is_told_and_the_scheduler_goes_on() {
+fn a_killed_task_is_reported_and_the_scheduler_continues() {
     let cluster = Cluster::shared(Version::V15);
-    let held = Held::new(cluster);
-    let mailbox = Mailbox::start(Manner::plain());
-    let cellar = with_mail(cellar(cluster, held.database().name()), &mailbox);
+    let halted = HaltedDump::new(cluster);
+    let mail_server = MailServer::start(MailServerOptions::plain());
+    let cellar = with_mail(cellar(cluster, halted.database().name()), &mail_server);
     let mut running = with_backup(&cellar);
-    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     kill_process(task(&running).pid, Signal::KILL).unwrap();
     running.wait_for_stderr("killed by SIGKILL");
-    assert!(wait_for_mail(&mailbox).text().contains("killed (SIGKILL)"));
-    held.forget();
+    assert!(wait_for_mail(&mail_server).text().contains("killed (SIGKILL)"));
+    halted.forget();
     running.wait_for_stderr("mailed that backup failed");
     stops(running);
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"], Value::Null);
@@ -233,17 +233,17 @@ fn a_task_that_is_killed_is_told_and_the_scheduler_goes_on() {
 #[test]
 fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
     let cluster = Cluster::shared(Version::V15);
-    let held = Held::new(cluster);
-    let cellar = cellar(cluster, held.database().name()).with("BACKUP_SCHEDULE", "* * * * *");
+    let halted = HaltedDump::new(cluster);
+    let cellar = cellar(cluster, halted.database().name()).with("BACKUP_SCHEDULE", "* * * * *");
     let cellar = cellar.with("MONITOR_SCHEDULE", "* * * * *");
     let mut running = with_backup(&cellar);
-    held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
+    halted.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     running.wait_for_stderr("is left out: the one before still goes on");
-    // Another task has its own turn meanwhile.
+    // Another task runs meanwhile.
     running.wait_for_stderr("monitor: begins");
     running.wait_for_stderr("monitor: ended after");
     assert_eq!(descendants(running.pid()).iter().filter(|process| process.name == "pgcellar").count(), 1);
-    let _database = held.release();
+    let _database = halted.release();
     running.wait_for_stderr("backup: done in");
     let outcome = stops(running);
     assert!(log(&cellar, "monitor.log").contains(" monitor: PGCELLAR "), "{outcome}");
@@ -251,7 +251,7 @@ fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
 }
 
 #[test]
-fn runs_that_were_missed_are_made_up_once() {
+fn missed_runs_are_made_up_once() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("shop");
     let cellar = cellar(cluster, database.name());
@@ -269,7 +269,7 @@ fn runs_that_were_missed_are_made_up_once() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_at_the_start() {
+fn unusable_settings_are_refused_at_the_start() {
     let cellar = Cellar::unconnected().with("DB_NAME", "shop");
     let refused = |name: &str, value: &str, words: &str| {
         let _ = schedule(&cellar).env(name, value).fails(exit::CONFIG).says(words);
@@ -293,9 +293,9 @@ fn what_cannot_work_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_keeps_nothing_from_starting_and_is_told_until_it_is_mended() {
+fn an_unwritable_folder_is_reported_until_it_is_repaired() {
     let cluster = Cluster::shared(Version::V15);
-    let cellar = cellar(cluster, "shop").with("container", "oci").with("PGCELLAR_HOST", "vessel");
+    let cellar = cellar(cluster, "shop").on_disk().with("container", "oci").with("PGCELLAR_HOST", "vessel");
     crate::common::process::must(crate::common::process::plain("chown").arg("root").arg(cellar.backup_dir()));
     fs::set_permissions(cellar.backup_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let folder = cellar.backup_dir();
@@ -334,9 +334,10 @@ fn two_schedulers_of_one_instance_do_not_run_side_by_side() {
 }
 
 #[test]
-fn the_health_of_a_container_is_what_is_not_critical() {
-    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
-    // The first backup is not due yet, and the server cannot be asked: that is a warning.
+fn a_container_is_healthy_unless_a_finding_is_critical() {
+    let cellar =
+        Cellar::unconnected().on_disk().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+    // The first backup is not due yet, and the server cannot be reached: that is a warning.
     let check = || cellar.run(["monitor", "check"]);
     let health = || check().arguments(["--fail-on", "critical"]);
     assert_eq!(check().finish().code(), Some(1));
@@ -344,15 +345,16 @@ fn the_health_of_a_container_is_what_is_not_critical() {
     assert!(healthy.stdout.contains("PGCELLAR WARNING") && healthy.stdout.contains("[OK] pending"), "{healthy}");
     fs::remove_dir(cellar.backup_dir()).unwrap();
     assert_eq!(health().finish().code(), Some(2));
-    // Where a setting is wrong, nobody knows.
+    // With a wrong setting the state is unknown.
     assert_eq!(health().env("MONITOR_MIN_BACKUPS", "many").finish().code(), Some(3));
     let _ = check().arguments(["--fail-on", "never"]).fails(exit::USAGE);
 }
 
-/// A container's first backup is due, and nothing is made of it for as long as it may go on. One that has failed is not waited for.
+/// A due first backup is no finding while it may still run. A failed one is.
 #[test]
-fn a_first_backup_that_has_failed_is_not_waited_for() {
-    let cellar = Cellar::unconnected().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
+fn a_failed_first_backup_is_not_waited_for() {
+    let cellar =
+        Cellar::unconnected().on_disk().with("DB_HOST", "127.0.0.1").with("DB_PORT", "1").with("DB_NAME", "shop");
     let folder = cellar.scratch().join("state");
     fs::create_dir(&folder).unwrap();
     let cellar = cellar.with("STATE_DIRECTORY", &folder).with("BACKUP_SCHEDULE", "* * * * *").with("container", "oci");
@@ -366,8 +368,8 @@ fn a_first_backup_that_has_failed_is_not_waited_for() {
         let state = json!({"tasks": {"backup": {"since": ago(minutes), "failed": failed}}});
         fs::write(folder.join("main.schedule.json"), state.to_string()).unwrap();
     };
-    // That was before this database was to be backed up, and there are backups of another one.
-    forged::lay(&cellar.backup_dir(), "other", 1);
+    // The failure was before this database was added, and another one has backups.
+    forged::add(&cellar.backup_dir(), "other", 1);
     failed(60);
     let outcome = health().succeeds();
     assert!(outcome.stdout.contains("[OK] pending"), "{outcome}");
@@ -375,7 +377,7 @@ fn a_first_backup_that_has_failed_is_not_waited_for() {
     assert_eq!(health().finish().code(), Some(2));
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     fs::create_dir(cellar.backup_dir()).unwrap();
-    // There is none at all: whenever a run has failed, and whenever the next one is due, that was the first one.
+    // There is no backup at all: any failed run was the first one.
     failed(60);
     let outcome = health().env("BACKUP_SCHEDULE", "0 2 1 1 *").finish();
     assert_eq!(outcome.code(), Some(2), "{outcome}");

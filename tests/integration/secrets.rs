@@ -1,4 +1,4 @@
-//! No secret is anywhere where others can see it, and no file of a backup is for others.
+//! No secret is visible to others, and no file of a backup is readable by others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::common::cluster::{PASSWORD, SUPERUSER};
 use crate::common::programs::Programs;
 use crate::common::{Cellar, Cluster, Version, exit, keys, tree};
 
-/// Secrets of other parts, which PostgreSQL's programs have no use for.
+/// Secrets of other parts, which PostgreSQL's programs do not need.
 const OTHERS: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "s3cr3t-of-the-bucket"),
     ("SMTP_PASS", "s3cr3t-of-the-mail"),
@@ -18,7 +18,7 @@ const OTHERS: [(&str, &str); 5] = [
     ("PGCELLAR_TOKEN", "s3cr3t-of-a-token"),
 ];
 
-/// Programs that write their environment and their arguments down, also when they are asked for their version.
+/// Programs that record their environment and arguments, also for --version.
 fn observed(cellar: &Cellar) -> Programs {
     let programs = Programs::of(Version::V15);
     for program in ["pg_dump", "pg_dumpall"] {
@@ -41,7 +41,7 @@ fn environment(cellar: &Cellar, program: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The command lines of all processes of the machine that have the text in them.
+/// The command lines of all processes on the machine that contain the text.
 fn command_lines_with(text: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
@@ -49,7 +49,7 @@ fn command_lines_with(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_password_is_nowhere_to_be_seen() {
+fn no_password_is_visible() {
     let cluster = Cluster::start(Version::V15);
     let database = cluster.create("guarded");
     database.sql("CREATE TABLE wine AS SELECT 1 AS n");
@@ -78,29 +78,29 @@ fn a_password_is_nowhere_to_be_seen() {
 }
 
 #[test]
-fn settings_that_others_may_read_are_told_by_each_task() {
+fn each_task_reports_settings_that_others_can_read() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster);
     let settings = cellar.scratch().join("settings.env");
     fs::write(&settings, format!("DB_PASSWORD={PASSWORD}\nDB_NAME=postgres\n")).unwrap();
     let others = "everybody on this host may read";
-    for (mode, told) in [(0o644, true), (0o600, false)] {
+    for (mode, printed) in [(0o644, true), (0o600, false)] {
         fs::set_permissions(&settings, fs::Permissions::from_mode(mode)).unwrap();
         for arguments in [["list"].as_slice(), &["backup"], &["doctor", "settings"]] {
             let run = cellar.run(arguments).without("DB_PASSWORD").env("PGCELLAR_ENV_FILE", &settings);
             let outcome = run.finish();
             let words = format!("{others} {}, which has DB_PASSWORD: chmod o= ", settings.display());
-            assert_eq!(outcome.stderr.contains(&words), told, "{arguments:?}: {outcome}");
+            assert_eq!(outcome.stderr.contains(&words), printed, "{arguments:?}: {outcome}");
             assert!(!outcome.stderr.contains(PASSWORD), "{outcome}");
         }
     }
-    // What comes from elsewhere is not in danger.
+    // Settings from other sources are not reported.
     fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).unwrap();
     let outcome = cellar.run(["list"]).env("PGCELLAR_ENV_FILE", &settings).succeeds();
     assert!(!outcome.stderr.contains(others), "{outcome}");
 }
 
-/// What people are told to make in the folder of the sources is in no commit and in no image.
+/// Files that the documents place in the source folder are in no commit and in no image.
 #[test]
 fn secrets_beside_the_sources_are_ignored() {
     let lines = |file: &str| -> Vec<String> {
@@ -119,7 +119,7 @@ fn secrets_beside_the_sources_are_ignored() {
 }
 
 #[test]
-fn programs_get_what_they_need_and_no_secret_of_others() {
+fn programs_get_only_the_secrets_they_need() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("guarded");
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
@@ -174,7 +174,7 @@ fn pg_dump_connects_as_pgcellar_does() {
 }
 
 #[test]
-fn files_are_for_their_owner_only() {
+fn files_are_readable_by_their_owner_only() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("private");
     database.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 10) n");
@@ -208,11 +208,11 @@ fn are_private(folder: &Path) {
     }
 }
 
-/// What people paste where it does not belong.
+/// URLs in settings that take a name.
 const HUSH: &str = "s3cr3t-in-a-url";
 
 #[test]
-fn a_url_in_the_place_of_a_name_is_refused_and_not_shown() {
+fn a_url_in_place_of_a_name_is_refused_and_not_shown() {
     let mail = [("SMTP_HOST", "mail.invalid"), ("NOTIFICATION_EMAIL", "a@example.org")];
     let bucket = [("AWS_S3_BUCKET", "b"), ("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", HUSH)];
     let with = |settings: &[(&str, &str)], cellar: Cellar| {
@@ -249,7 +249,7 @@ fn a_url_in_the_place_of_a_name_is_refused_and_not_shown() {
     let (bucket, cellar) = (with(&bucket, cellar()), cellar());
     for (name, value, hint) in cases {
         let cellar = if name.starts_with("AWS_") { &bucket } else { &cellar };
-        // A ping that cannot be sent stops no backup.
+        // A failing ping does not fail the backup.
         let code = if name == "MONITOR_PING_URL" { exit::UNAVAILABLE } else { exit::CONFIG };
         let outcome = cellar.run(["backup"]).env(name, &value).fails(code);
         assert!(outcome.stderr.contains(name) && outcome.stderr.contains(hint), "{name}: {outcome}");
@@ -284,7 +284,7 @@ fn a_proxy_keeps_its_password() {
     let cellar = Cellar::unconnected().with("AWS_S3_BUCKET", "b").with("AWS_ACCESS_KEY_ID", "k");
     let cellar = cellar.with("AWS_SECRET_ACCESS_KEY", "k").with("AWS_ENDPOINT_URL", "https://s3.invalid");
     let cellar = cellar.with("MONITOR_PING_URL", "https://ping.invalid/uuid");
-    // No one listens at port 1.
+    // Port 1 is closed.
     let cellar = cellar.with("HTTPS_PROXY", format!("http://someone:{HUSH}@127.0.0.1:1"));
     for verb in [&["doctor", "s3"][..], &["list"], &["-v", "monitor", "check"], &["-v", "backup"]] {
         let outcome = cellar.run(verb).finish();

@@ -1,4 +1,4 @@
-//! Settings: every option as a flag and as a variable, secrets from each place, and what is refused.
+//! Settings: options as flags and variables, secrets from each source, and refused values.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +61,7 @@ fn the_defaults_are_a_custom_archive_in_gzip() {
 }
 
 #[test]
-fn a_flag_wins_over_its_variable() {
+fn a_flag_overrides_its_variable() {
     let (cluster, database) = sample();
     let cellar = Cellar::new(cluster).with("BACKUP_FORMAT", "nonsense").with("DB_PORT", "1").with("DB_NAME", "nothing");
     let port = cluster.port().to_string();
@@ -101,14 +101,14 @@ fn the_password_comes_from_the_credential_then_the_file_then_the_variable_then_p
 }
 
 #[test]
-fn a_misspelt_variable_is_named_with_its_nearest() {
+fn a_misspelt_variable_is_reported_with_the_nearest_name() {
     let (cluster, database) = sample();
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("BACKUP_COMPRESION", "xz");
     let _ = cellar.run(["backup"]).succeeds().says("BACKUP_COMPRESION").says("BACKUP_COMPRESSION");
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused_by_name() {
+fn invalid_values_are_refused_by_name() {
     let (cluster, database) = sample();
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
     for (variable, value) in [
@@ -249,7 +249,7 @@ fn a_client_certificate_stands_in_for_the_password() {
 }
 
 #[test]
-fn the_unprivileged_user_can_do_all_of_it() {
+fn an_unprivileged_user_can_do_everything() {
     let (cluster, database) = sample();
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name());
     let run = |arguments: &[&str]| cellar.run(arguments).by_unprivileged_user().succeeds();

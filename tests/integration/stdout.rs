@@ -1,4 +1,4 @@
-//! What cannot be printed is a failure, whatever a verb has found.
+//! A verb that cannot print its output fails, whatever its result.
 
 use std::fs::OpenOptions;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use crate::common::pgcellar::PROGRAM;
 use crate::common::process::plain;
 use crate::common::{Cellar, Cluster, Version, exit};
 
-/// Runs the program with a full disk behind its standard output.
+/// Runs the program with standard output to a full disk.
 fn onto_a_full_disk(cellar: &Cellar, arguments: &[&str]) -> (Option<i32>, String) {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = plain(PROGRAM);
@@ -17,7 +17,7 @@ fn onto_a_full_disk(cellar: &Cellar, arguments: &[&str]) -> (Option<i32>, String
 }
 
 #[test]
-fn no_verb_succeeds_that_cannot_print() {
+fn a_verb_that_cannot_print_fails() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("stdout");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 100) n");

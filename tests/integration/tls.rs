@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: what libpq takes, our own sessions take, and what it refuses, they refuse.
+//! TLS to PostgreSQL: our own sessions accept and refuse the same servers as libpq.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +13,7 @@ use pgcellar::postgres::client::connect;
 
 use crate::common::cluster::{Cluster, PASSWORD, SUPERUSER};
 use crate::common::pgcellar::{Cellar, exit};
-use crate::common::process::{attempt, hand_over, must, plain};
+use crate::common::process::{attempt, hand_over, must, new_folder, plain};
 use crate::common::version::Version;
 
 const MODES: [SslMode; 4] = [SslMode::Prefer, SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull];
@@ -27,7 +27,7 @@ struct Servers {
 fn kinds() -> &'static Path {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let make = || {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         must(plain("sh").current_dir(folder.path()).args(["-c", include_str!("tls/kinds.sh")]));
         folder
     };
@@ -63,19 +63,19 @@ impl Servers {
         assert_eq!(refusals(), refused, "{kind}: {}", self.cluster.log());
     }
 
-    /// Whether psql connects, or what it says.
+    /// Whether psql connects, or its error.
     fn psql(&self, host: &str, mode: SslMode, root: Option<&Path>) -> Result<String, String> {
         let mut psql = plain(self.cluster.version().bin_dir().join("psql"));
         psql.env("PGHOST", host).env("PGPORT", self.cluster.port().to_string()).env("PGUSER", SUPERUSER);
         psql.env("PGPASSWORD", PASSWORD).env("PGSSLMODE", mode.name()).env("HOME", kinds());
-        // libpq has no channel binding for Ed25519 (`be_tls_get_certificate_hash`), and ends there.
+        // libpq has no channel binding for Ed25519 (`be_tls_get_certificate_hash`), and fails.
         psql.env("PGCHANNELBINDING", "disable");
         psql.envs(root.map(|root| ("PGSSLROOTCERT", root)));
         psql.args(["-w", "-X", "-A", "-t", "-d", "postgres"]);
         attempt(psql.args(["-c", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"]))
     }
 
-    /// Whether a session of ours connects, or what it says.
+    /// Whether a session of ours connects, or its error.
     fn own(&self, host: &str, mode: SslMode, root: Option<&Path>) -> Result<String, String> {
         let connection = Connection {
             host: Host::Name(host.to_owned()),
@@ -107,7 +107,7 @@ impl Servers {
             let root = Some(root.as_path());
             let by_name = MODES.iter().flat_map(|mode| [("localhost", *mode, None), ("localhost", *mode, root)]);
             for (host, mode, root) in by_name.chain([("127.0.0.1", SslMode::VerifyFull, root)]) {
-                // Where no authority is named, libpq refuses to verify, and we take the system's, which signed none.
+                // Without an authority libpq refuses to verify, and we use the system's, which signed none of these.
                 let (libpq, own) = (self.psql(host, mode, root), self.own(host, mode, root));
                 match own.is_ok() {
                     true => taken += 1,
@@ -125,24 +125,24 @@ impl Servers {
 }
 
 #[test]
-fn sessions_take_and_refuse_the_certificates_that_libpq_does() {
+fn sessions_accept_the_same_certificates_as_libpq() {
     Servers::start(Version::V15).compare();
 }
 
 #[test]
-fn sessions_take_and_refuse_the_certificates_that_the_newest_libpq_does() {
+fn sessions_accept_the_same_certificates_as_the_newest_libpq() {
     Servers::start(Version::V18).compare();
 }
 
 #[test]
-fn sessions_of_tls_1_2_take_and_refuse_the_same() {
+fn sessions_of_tls_1_2_accept_the_same() {
     let servers = Servers::start(Version::V15);
     servers.cluster.sql("postgres", "ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'");
     servers.compare();
 }
 
 #[test]
-fn a_server_may_ask_for_the_curve_p_521() {
+fn a_server_may_require_the_curve_p_521() {
     let servers = Servers::start(Version::V15);
     servers.cluster.sql("postgres", "ALTER SYSTEM SET ssl_ecdh_curve = 'secp521r1'");
     let kind = "P-521";
@@ -153,7 +153,7 @@ fn a_server_may_ask_for_the_curve_p_521() {
 }
 
 #[test]
-fn a_refused_certificate_is_told_with_what_to_do() {
+fn a_refused_certificate_is_reported_with_a_remedy() {
     let servers = Servers::start(Version::V15);
     let database = servers.cluster.create("over_tls");
     let cellar = Cellar::new(&servers.cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
@@ -177,7 +177,7 @@ fn a_refused_certificate_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_root_certificate_in_the_home_directory_counts_as_it_does_for_libpq() {
+fn a_root_certificate_in_the_home_directory_is_used_as_by_libpq() {
     let servers = Servers::start(Version::V15);
     let database = servers.cluster.create("home");
     let cellar = Cellar::new(&servers.cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
@@ -189,7 +189,7 @@ fn a_root_certificate_in_the_home_directory_counts_as_it_does_for_libpq() {
         cellar.run(["backup"]).env("DB_SSLMODE", mode).succeeds();
     }
     fs::copy(Servers::root("version 3"), home.join("root.crt")).unwrap();
-    // `prefer` goes on without TLS, which this server does not take.
+    // `prefer` falls back to no TLS, which this server refuses.
     cellar.run(["backup"]).env("DB_SSLMODE", "prefer").fails(exit::NOPERM);
     for mode in ["require", "verify-ca", "verify-full"] {
         let outcome = cellar.run(["backup"]).env("DB_SSLMODE", mode).fails(exit::UNAVAILABLE);
@@ -202,7 +202,7 @@ fn a_client_certificate_may_be_of_version_1() {
     let cluster = Cluster::start_with_tls(Version::V15);
     let database = cluster.create("by_certificate");
     let certificates = cluster.certificates();
-    let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+    let folder = new_folder();
     let make = "openssl req -new -nodes -out r.csr -keyout c.key -subj /CN=certified && \
                 openssl x509 -req -in r.csr -CA \"$1\" -CAkey \"$2\" -CAcreateserial -CAserial s -days 9 -out c.crt";
     let mut openssl = plain("sh");

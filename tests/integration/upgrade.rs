@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::bucket::{Bucket, host};
-use crate::common::mailbox::{Mailbox, Manner};
+use crate::common::mail_server::{MailServer, MailServerOptions};
 use crate::common::{Cellar, Cluster, Database, Version, tree};
 
 /// The backups: a custom archive without fingerprints; one that was verified and pinned; a directory archive that a drill
@@ -103,15 +103,15 @@ fn backups_in_a_bucket() {
 }
 
 #[test]
-fn what_the_monitor_remembered() {
+fn state_of_the_monitor() {
     let cluster = Cluster::start(Version::V15);
     for database in ["shop", "other"] {
         cluster.sql("postgres", &format!("CREATE DATABASE {database}"));
     }
-    let mailbox = Mailbox::start(Manner::plain());
+    let mail_server = MailServer::start(MailServerOptions::plain());
     let cellar =
         Cellar::new(&cluster).with("DB_NAME", "shop,other").with("SMTP_HOST", "localhost").with("SMTP_TLS", "none");
-    let cellar = cellar.with("SMTP_PORT", mailbox.port().to_string()).with("NOTIFICATION_EMAIL", "ops@example.org");
+    let cellar = cellar.with("SMTP_PORT", mail_server.port().to_string()).with("NOTIFICATION_EMAIL", "ops@example.org");
     copy(&left("directory"), &cellar.backup_dir());
     let state = cellar.scratch().join("state");
     copy(&left("unit"), &state);
@@ -122,15 +122,18 @@ fn what_the_monitor_remembered() {
     fs::write(&file, remembered.to_string()).unwrap();
     let check = || cellar.run(["monitor", "check", "--notify"]).env("STATE_DIRECTORY", &state).finish();
     let outcome = check();
-    assert!(outcome.stdout.contains("no_backup other"), "it was seen first three weeks ago: {outcome}");
-    assert!(mailbox.mails().iter().any(|mail| mail.subject().contains("retention failed on db1 (main)")), "{outcome}");
-    let mails = mailbox.mails().len();
+    assert!(outcome.stdout.contains("no_backup other"), "first seen three weeks ago: {outcome}");
+    assert!(
+        mail_server.mails().iter().any(|mail| mail.subject().contains("retention failed on db1 (main)")),
+        "{outcome}"
+    );
+    let mails = mail_server.mails().len();
     check();
-    assert_eq!(mailbox.mails().len(), mails);
+    assert_eq!(mail_server.mails().len(), mails);
 }
 
 #[test]
-fn what_the_scheduler_remembered() {
+fn state_of_the_scheduler() {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.create("scheduled");
     let cellar = Cellar::new(cluster).with("DB_NAME", database.name()).with("container", "oci");

@@ -1,4 +1,4 @@
-//! Verify: what is whole is called good, and each kind of damage is found, named, and recorded.
+//! `pgcellar verify`: intact backups are good, and each kind of damage is found, named and recorded.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use pgcellar::pipeline::digest::DigestReader;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::common::memory::SmallDisk;
+use crate::common::backup_folder::BackupFolder;
 use crate::common::pgcellar::Outcome;
 use crate::common::process::must;
-use crate::common::shelf::Shelf;
+use crate::common::small_disk::SmallDisk;
 use crate::common::{Cellar, Cluster, Database, Version, everything, exit, keys, tree};
 
 /// A database whose dump takes several blocks of each compression.
@@ -27,7 +27,7 @@ fn sample(cluster: &'static Cluster) -> Database<'static> {
     database
 }
 
-/// A backup and where it lies.
+/// A backup and its folder.
 struct Kept {
     cellar: Cellar,
     manifest: Value,
@@ -62,7 +62,7 @@ impl Kept {
         Some(serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Verifies, and looks whether the backup is called good, and to which depth.
+    /// Verifies; the backup must be good, at this depth.
     #[track_caller]
     fn is_good(&self, depth: &str) -> Outcome {
         let outcome = self.cellar.run(["verify", self.id()]).succeeds();
@@ -72,7 +72,7 @@ impl Kept {
         outcome
     }
 
-    /// Verifies, and looks whether the damage is told and recorded in these words and the backup no longer offered.
+    /// Verifies; the damage must be reported and recorded in these words, and the backup not offered any more.
     #[track_caller]
     fn is_damaged(&self, words: &[&str]) -> Outcome {
         let outcome = self.cellar.run(["verify", self.id()]).fails(exit::DATAERR);
@@ -84,7 +84,7 @@ impl Kept {
             assert!(damage.iter().any(|damage| damage.contains(word)), "{word:?} is not in {damage:?}");
         }
         for damage in damage {
-            assert!(outcome.stderr.contains(damage), "{damage:?} is not told: {outcome}");
+            assert!(outcome.stderr.contains(damage), "{damage:?} is not reported: {outcome}");
         }
         assert_eq!(self.cellar.list()[0]["status"], "damaged");
         self.cellar.run(["verify"]).fails(exit::NOINPUT).says("no good whole backup");
@@ -98,7 +98,7 @@ impl Kept {
         fs::write(self.path(&format!("{}.manifest.json", self.id())), manifest.to_string()).unwrap();
     }
 
-    /// Makes the manifest say of a file what the disk now has, as if it had been written so.
+    /// Makes the manifest match a changed file.
     fn accept(&self, key: &str) {
         let mut file = DigestReader::new(File::open(self.path(key)).unwrap());
         std::io::copy(&mut file, &mut std::io::sink()).unwrap();
@@ -131,7 +131,7 @@ const KINDS: [(&str, &str); 11] = [
 ];
 
 #[test]
-fn every_kind_of_backup_is_good_and_a_flipped_byte_is_found_in_each() {
+fn a_flipped_byte_is_found_in_every_kind_of_backup() {
     let cluster = Cluster::shared(Version::V15);
     let database = sample(cluster);
     for (format, compression) in KINDS {
@@ -146,14 +146,14 @@ fn every_kind_of_backup_is_good_and_a_flipped_byte_is_found_in_each() {
         let name = file.file_name().unwrap().to_str().unwrap();
         let how = if compression == "none" { "SHA-256 of the stored bytes" } else { "at about " };
         kept.is_damaged(&[name, how]);
-        // Mended, it is good again.
+        // Repaired, it is good again.
         tree::flip_byte(&file, middle(&file));
         kept.is_good("full");
     }
 }
 
 #[test]
-fn everything_in_it_is_good_in_every_version_and_format() {
+fn every_version_and_format_is_good() {
     for version in [Version::V15, Version::V17, Version::V18].into_iter().filter(|version| version.is_covered()) {
         let cluster = Cluster::shared(version);
         let database = everything::database(cluster, "verify_all");
@@ -165,7 +165,7 @@ fn everything_in_it_is_good_in_every_version_and_format() {
 }
 
 #[test]
-fn damage_is_placed_and_all_of_it_is_told() {
+fn all_damage_is_reported_with_its_place() {
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
     let (archive, globals) = (kept.archive(), kept.path(kept.key("globals")));
@@ -175,12 +175,12 @@ fn damage_is_placed_and_all_of_it_is_told() {
     let outcome = kept.is_damaged(&[kept.key("archive"), "gzip", &format!("{}: is missing", kept.key("globals"))]);
     let place: i64 =
         outcome.stderr.split("stored byte ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-    // As late as the end of the gzip member, as early as a piece that was read at once.
+    // The end of the gzip member, or the start of the block that was read.
     assert!((at - (64 << 10)..at + (2 << 20)).contains(&place), "{place} for {at}: {outcome}");
 }
 
 #[test]
-fn a_truncated_file_is_told_with_both_sizes() {
+fn a_truncated_file_is_reported_with_both_sizes() {
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
     let length = fs::metadata(kept.archive()).unwrap().len();
@@ -199,7 +199,7 @@ fn end_of_first_member(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_file_cut_where_a_gzip_member_ends_is_not_whole() {
+fn a_file_cut_at_the_end_of_a_gzip_member_is_incomplete() {
     let cluster = Cluster::shared(Version::V15);
     let database = sample(cluster);
     for (format, words) in
@@ -210,14 +210,14 @@ fn a_file_cut_where_a_gzip_member_ends_is_not_whole() {
         let length = fs::metadata(kept.archive()).unwrap().len();
         tree::truncate(&kept.archive(), end);
         kept.is_damaged(&[&format!("has {end} of {length} bytes")]);
-        // Even if the manifest knew no better, the archive's own end is missing.
+        // Even with a matching manifest, the archive's own end is missing.
         kept.accept(kept.key("archive"));
         kept.is_damaged(&[words, "the stored bytes are the ones that were written"]);
     }
 }
 
 #[test]
-fn what_follows_the_end_is_damage() {
+fn bytes_after_the_end_are_damage() {
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster).with("BACKUP_COMPRESSION", "none"), &sample(cluster));
     let mut bytes = fs::read(kept.archive()).unwrap();
@@ -229,7 +229,7 @@ fn what_follows_the_end_is_damage() {
 }
 
 #[test]
-fn a_manifest_with_other_contents_is_damage() {
+fn a_changed_manifest_is_damage() {
     let cluster = Cluster::shared(Version::V15);
     let database = sample(cluster);
     for format in ["custom", "plain", "tar", "directory"] {
@@ -242,7 +242,7 @@ fn a_manifest_with_other_contents_is_damage() {
 }
 
 #[test]
-fn the_files_of_a_folder_are_those_of_its_table_of_contents() {
+fn the_files_of_a_folder_match_its_table_of_contents() {
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", "directory"), &sample(cluster));
     fs::write(kept.path(kept.id()).join("9999.dat.gz"), "x").unwrap();
@@ -257,7 +257,7 @@ fn the_files_of_a_folder_are_those_of_its_table_of_contents() {
         let bytes = fs::read(kept.path(&lost)).unwrap();
         fs::remove_file(kept.path(&lost)).unwrap();
         kept.is_damaged(&[&format!("{lost}: is missing")]);
-        // A manifest that does not name it either.
+        // A manifest without it.
         kept.rewrite(|manifest| manifest["files"].as_array_mut().unwrap().retain(|file| file["key"] != lost.as_str()));
         let words = if lost.ends_with("/toc.dat") { "cannot be a whole one" } else { "which is not in the archive" };
         kept.is_damaged(&[words]);
@@ -266,7 +266,7 @@ fn the_files_of_a_folder_are_those_of_its_table_of_contents() {
     }
     kept.is_good("full");
 
-    // A data file that is whole in itself, and without its last rows.
+    // A complete data file without its last rows.
     let rows = named(".dat.gz");
     let whole = fs::read(kept.path(&rows)).unwrap();
     let mut plain = Vec::new();
@@ -279,7 +279,7 @@ fn the_files_of_a_folder_are_those_of_its_table_of_contents() {
 }
 
 #[test]
-fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
+fn an_encrypted_backup_is_checked_as_far_as_the_keys_allow() {
     let cluster = Cluster::shared(Version::V15);
     let database = sample(cluster);
     for format in ["custom", "plain", "directory"] {
@@ -310,7 +310,7 @@ fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
         tree::flip_byte(&archive, -1);
         with(&ours).fails(exit::DATAERR).says("the age file is corrupt").says("stored byte");
 
-        // What is stored is what the manifest says, and still no archive.
+        // The file matches the manifest, and is not an archive.
         kept.accept(kept.key("archive"));
         with(&ours).fails(exit::DATAERR).says("the age file is corrupt");
         kept.cellar.run(["verify", kept.id()]).succeeds().says("stored bytes only");
@@ -319,7 +319,7 @@ fn an_encrypted_backup_is_checked_as_far_as_the_keys_reach() {
 }
 
 #[test]
-fn all_goes_on_behind_damage_and_counts_manifests_that_cannot_be_used() {
+fn verify_continues_after_damage_and_counts_unusable_manifests() {
     let cluster = Cluster::shared(Version::V15);
     let database = sample(cluster);
     let other = cluster.create("verify_other");
@@ -358,7 +358,7 @@ fn all_goes_on_behind_damage_and_counts_manifests_that_cannot_be_used() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_no_damage() {
+fn an_unreadable_file_is_not_damage() {
     use std::os::unix::fs::PermissionsExt;
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
@@ -376,11 +376,11 @@ fn a_file_that_may_not_be_read_is_no_damage() {
 }
 
 #[test]
-fn a_verify_that_is_told_to_stop_records_nothing() {
+fn an_interrupted_verify_records_nothing() {
     const HUGE: u64 = 64 << 30;
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster), &sample(cluster));
-    // A hole of many gigabytes takes long to read and no room on the disk.
+    // A sparse file of many gigabytes takes long to read and no space on the disk.
     File::options().write(true).open(kept.archive()).unwrap().set_len(HUGE).unwrap();
     kept.rewrite(|manifest| manifest["files"][0]["stored_bytes"] = json!(HUGE));
     for signal in [Signal::TERM, Signal::INT] {
@@ -391,18 +391,18 @@ fn a_verify_that_is_told_to_stop_records_nothing() {
             text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok()).unwrap_or(0)
         };
         running.wait_until("much is read", || read() > 256 << 20);
-        let told = std::time::Instant::now();
+        let printed = std::time::Instant::now();
         running.signal(signal);
         let outcome = running.wait();
         assert_eq!(outcome.code(), Some(exit::TEMPFAIL), "{outcome}");
-        assert!(told.elapsed() < Duration::from_secs(5), "{outcome}");
+        assert!(printed.elapsed() < Duration::from_secs(5), "{outcome}");
         assert!(outcome.stderr.contains("interrupted"), "{outcome}");
         assert_eq!(kept.record(), None);
     }
 }
 
 #[test]
-fn a_tar_archive_needs_pg_restore_to_be_called_good() {
+fn a_tar_archive_is_good_only_with_pg_restore() {
     let cluster = Cluster::shared(Version::V15);
     let kept = Kept::new(Cellar::new(cluster).with("BACKUP_FORMAT", "tar"), &sample(cluster));
     let outcome = kept.cellar.run(["verify"]).env("PG_BINDIR", kept.cellar.scratch()).finish();
@@ -411,46 +411,46 @@ fn a_tar_archive_needs_pg_restore_to_be_called_good() {
     assert_eq!(kept.record(), None);
 }
 
-/// What was read and found good is good, whether there is room for a record of it or not.
+/// The result of a verify does not depend on space for its record.
 #[test]
-fn a_disk_without_room_for_the_record_is_no_failure() {
-    let shelf = Shelf::new();
-    let id = shelf.lay("shop", "2024-01-01T02:00:00Z");
-    let damaged = shelf.lay("shop", "2024-01-02T02:00:00Z");
-    tree::flip_byte(&shelf.archive(&damaged), middle(&shelf.archive(&damaged)));
-    let over = shelf.cellar.scratch().join("disk");
+fn no_room_for_the_record_is_no_failure() {
+    let backups = BackupFolder::new();
+    let id = backups.add("shop", "2024-01-01T02:00:00Z");
+    let damaged = backups.add("shop", "2024-01-02T02:00:00Z");
+    tree::flip_byte(&backups.archive(&damaged), middle(&backups.archive(&damaged)));
+    let over = backups.cellar.scratch().join("disk");
     fs::create_dir(&over).unwrap();
     let disk = SmallDisk::mount(&over, 1024);
-    for file in tree::files(&shelf.folder()) {
+    for file in tree::files(&backups.folder()) {
         fs::copy(&file, disk.path().join(file.file_name().unwrap())).unwrap();
     }
     let filler = File::create(disk.path().join("filler")).unwrap();
     let full = std::io::copy(&mut std::io::repeat(0), &mut &filler).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    let run = |arguments: &[&str]| shelf.cellar.run(arguments).env("BACKUP_DIR", disk.path());
+    let run = |arguments: &[&str]| backups.cellar.run(arguments).env("BACKUP_DIR", disk.path());
     let outcome = run(&["verify", &id, "--json"]).succeeds().says("good, not recorded").says("no space left");
     assert_eq!(outcome.json()[0]["result"], "good");
     assert!(outcome.json()[0]["error"].as_str().unwrap().contains("no space left"), "{outcome}");
     let outcome = run(&["verify", "--all"]).fails(exit::DATAERR).says("1 of 2 backups are damaged");
     assert!(outcome.stderr.contains("damaged, not recorded"), "{outcome}");
-    // The others need no room; a pin that cannot be written is none.
+    // The other verbs need no space; a pin that cannot be written fails.
     run(&["list"]).succeeds();
     run(&["show", &id]).succeeds();
     run(&["pin", &id]).fails(exit::CANTCREAT).says("no space left");
     assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["pin"], Value::Null);
 }
 
-/// Puts something under a name.
+/// Creates something under a name.
 type Make = fn(&Path);
 
-/// All verbs say the same of what stands in the place of an archive or a manifest, and none waits for a pipe.
+/// All verbs report the same about something in place of an archive or a manifest, and none blocks on a pipe.
 #[test]
-fn what_is_no_file_is_told_by_every_verb() {
-    let shelf = Shelf::new();
-    let id = shelf.lay("shop", "2024-01-01T02:00:00Z");
-    let kept = shelf.folder().join("kept");
-    let manifest = shelf.folder().join(format!("{id}.manifest.json"));
-    let run = |arguments: &[&str]| shelf.cellar.run(arguments).within(Duration::from_secs(30));
+fn every_verb_reports_what_is_not_a_file() {
+    let backups = BackupFolder::new();
+    let id = backups.add("shop", "2024-01-01T02:00:00Z");
+    let kept = backups.folder().join("kept");
+    let manifest = backups.folder().join(format!("{id}.manifest.json"));
+    let run = |arguments: &[&str]| backups.cellar.run(arguments).within(Duration::from_secs(30));
     let makers: [(&str, Make); 3] = [
         ("a named pipe", |path| drop(must(std::process::Command::new("mkfifo").arg(path)))),
         ("a folder", |path| fs::create_dir(path).unwrap()),
@@ -458,8 +458,8 @@ fn what_is_no_file_is_told_by_every_verb() {
     ];
     let clear = |path: &Path| if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();
     for (what, make) in makers {
-        fs::rename(shelf.archive(&id), &kept).unwrap();
-        make(&shelf.archive(&id));
+        fs::rename(backups.archive(&id), &kept).unwrap();
+        make(&backups.archive(&id));
         let listed = run(&["list", "--json"]).succeeds().json();
         assert_eq!(listed[0]["status"], "damaged", "{listed}");
         assert!(listed[0]["damage"][0].as_str().unwrap().contains(what), "{listed}");
@@ -468,9 +468,9 @@ fn what_is_no_file_is_told_by_every_verb() {
         run(&["show", &id]).finish();
         let report = run(&["monitor", "check"]).finish();
         assert!(format!("{report}").contains(what), "{report}");
-        clear(&shelf.archive(&id));
-        fs::rename(&kept, shelf.archive(&id)).unwrap();
-        fs::remove_file(shelf.folder().join(format!("{id}.verify.json"))).unwrap();
+        clear(&backups.archive(&id));
+        fs::rename(&kept, backups.archive(&id)).unwrap();
+        fs::remove_file(backups.folder().join(format!("{id}.verify.json"))).unwrap();
 
         fs::rename(&manifest, &kept).unwrap();
         make(&manifest);
@@ -484,8 +484,8 @@ fn what_is_no_file_is_told_by_every_verb() {
         fs::rename(&kept, &manifest).unwrap();
     }
     // A link to the archive is the archive.
-    fs::rename(shelf.archive(&id), &kept).unwrap();
-    std::os::unix::fs::symlink(&kept, shelf.archive(&id)).unwrap();
+    fs::rename(backups.archive(&id), &kept).unwrap();
+    std::os::unix::fs::symlink(&kept, backups.archive(&id)).unwrap();
     run(&["verify", &id]).succeeds().says("good");
     assert_eq!(run(&["list", "--json"]).succeeds().json()[0]["status"], "verified");
 }
@@ -493,16 +493,16 @@ fn what_is_no_file_is_told_by_every_verb() {
 /// The archive is read once, however often a manifest names it.
 #[test]
 fn a_manifest_that_names_a_file_twice_is_refused() {
-    let shelf = Shelf::new();
+    let backups = BackupFolder::new();
     let double = |manifest: &mut Value| {
         let archive = manifest["files"][0].clone();
         manifest["files"].as_array_mut().unwrap().push(archive);
     };
-    let id = shelf.lay_changed("shop", "2024-01-01T02:00:00Z", double);
-    shelf.cellar.run(["verify", &id]).fails(exit::DATAERR).says("twice");
-    let once = shelf.lay("shop", "2024-01-02T02:00:00Z");
-    let path = shelf.folder().join(format!("{once}.manifest.json"));
+    let id = backups.add_changed("shop", "2024-01-01T02:00:00Z", double);
+    backups.cellar.run(["verify", &id]).fails(exit::DATAERR).says("twice");
+    let once = backups.add("shop", "2024-01-02T02:00:00Z");
+    let path = backups.folder().join(format!("{once}.manifest.json"));
     let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"files\": [], ", 1);
     fs::write(&path, text).unwrap();
-    shelf.cellar.run(["verify", &once]).fails(exit::DATAERR).says("stands twice");
+    backups.cellar.run(["verify", &once]).fails(exit::DATAERR).says("stands twice");
 }

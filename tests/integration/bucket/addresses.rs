@@ -36,7 +36,7 @@ fn comes_back(cellar: &Cellar, original: &Database<'_>, address: &str, arguments
 }
 
 #[test]
-fn one_of_ours_by_each_of_its_names() {
+fn a_backup_by_the_address_of_each_file() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -50,7 +50,7 @@ fn one_of_ours_by_each_of_its_names() {
             _ => vec![format!("{id}/"), id.clone(), format!("{id}/toc.dat")],
         };
         for name in names {
-            // From anywhere: neither the directory nor the bucket's settings are needed.
+            // Neither the directory nor the bucket's settings are needed.
             let run = cellar.run(["restore", &address(&bucket, &name)]).without("AWS_S3_BUCKET").without("BACKUP_DIR");
             let target = cluster.name_for("ours");
             run.arguments(["--target-database", &target]).succeeds();
@@ -96,7 +96,7 @@ fn dumps_of_other_tools() {
         comes_back(&cellar, &database, &address(&bucket, name), &[]);
     }
 
-    // A part of it is not there any more.
+    // A file of it is missing.
     let rows = tree::files(&folder).into_iter().find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
     bucket.store().delete(&format!("folder/{}", rows.file_name().unwrap().to_str().unwrap())).unwrap();
     let target = cluster.name_for("never");
@@ -111,7 +111,7 @@ fn dumps_of_other_tools() {
     let _ = never("notes.txt", exit::DATAERR).says("not a PostgreSQL dump");
     let _ = never("no_such.dump.gz", exit::NOINPUT).says("no_such.dump.gz");
     let _ = never("no_such/", exit::NOINPUT).says("no_such");
-    // A cut one is found out before anything is made.
+    // A truncated one is detected before a database is created.
     let bytes = bucket.objects().remove("backup_file.dump.gz").unwrap();
     bucket.store().replace("backup_file.dump.gz", &bytes[..bytes.len() / 2]).unwrap();
     let _ = never("backup_file.dump.gz", exit::DATAERR).says("is damaged");

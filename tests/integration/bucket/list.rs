@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Status and store of each copy that `list --json` tells.
+/// Status and store of each copy in `list --json`.
 fn copies(cellar: &Cellar, arguments: &[&str]) -> Vec<(String, String, String)> {
     let outcome = cellar.run(["list", "--json"]).arguments(arguments).succeeds();
     let text = |backup: &Value, name: &str| backup[name].as_str().unwrap().to_owned();
@@ -53,7 +53,7 @@ fn both_stores_in_one_table() {
     cellar.run(["list", "--store", "tape"]).fails(exit::USAGE).says("local or s3");
     cellar.run(["list", "--store", "s3"]).without("AWS_S3_BUCKET").fails(exit::USAGE).says("no store 's3'");
 
-    // The copies of one backup come to differ.
+    // The copies of one backup differ.
     tree::truncate(&cellar.backup_dir().join(archive_of(&both)), 10);
     let table = rows(&cellar.run(["list"]).succeeds());
     assert_eq!((&*table[1][6], &*table[1][7]), ("local damaged, s3 good", "local, s3"));
@@ -62,13 +62,13 @@ fn both_stores_in_one_table() {
 }
 
 #[test]
-fn a_bucket_out_of_reach_does_not_hide_the_directory() {
+fn an_unreachable_bucket_does_not_hide_the_directory() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
-    let down = nobody();
+    let down = closed_endpoint();
     let outcome = cellar.run(["list"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
     assert_eq!((rows(&outcome).len(), &rows(&outcome)[0][0], &*rows(&outcome)[0][7]), (1, &id, "local"));
     let outcome = cellar.run(["list", "--json"]).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE);
@@ -79,7 +79,7 @@ fn a_bucket_out_of_reach_does_not_hide_the_directory() {
     let outcome = cellar.run(["list"]).env("AWS_S3_BUCKET", "no-such-bucket").fails(exit::CONFIG);
     assert_eq!(rows(&outcome.says("no-such-bucket")).len(), 1);
 
-    // And the other way round: a host that has no directory yet, or the disk is not mounted.
+    // The reverse: the host has no directory yet, or the disk is not mounted.
     fs::remove_dir_all(cellar.backup_dir()).unwrap();
     let outcome = cellar.run(["list"]).succeeds().says("there is no ");
     assert_eq!((&*rows(&outcome)[0][7], outcome.stderr.lines().count()), ("s3", 1));
@@ -87,13 +87,13 @@ fn a_bucket_out_of_reach_does_not_hide_the_directory() {
     for verb in [&["verify", &id][..], &["verify", "--all"], &["show", &id], &["pin", &id], &["unpin", "latest"]] {
         cellar.run(verb).succeeds();
     }
-    // Without a directory nothing is to be said.
+    // Without a directory there is no warning.
     let outcome = cellar.run(["list"]).env("BACKUP_DIR", "").succeeds();
     assert_eq!((&*rows(&outcome)[0][7], &*outcome.stderr), ("s3", ""));
 }
 
 #[test]
-fn others_are_counted_and_shown_on_request() {
+fn backups_of_others_are_counted_and_listed_on_request() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -123,7 +123,7 @@ fn others_are_counted_and_shown_on_request() {
 }
 
 #[test]
-fn what_is_strange_about_a_bucket_is_told() {
+fn unusual_objects_in_a_bucket_are_reported() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -135,7 +135,7 @@ fn what_is_strange_about_a_bucket_is_told() {
     // Another host is in the middle of a backup.
     store.announce("busy_20231231_020000.manifest.json", b"{}").unwrap();
     store.replace("busy_20231231_020000.dump.gz", b"x").unwrap();
-    // A manifest that another pgcellar wrote, and one of ours that is damaged.
+    // A manifest of another pgcellar, and a damaged one of our own.
     store.replace("newer_20231231_020000.manifest.json", br#"{"manifest_version": 99}"#).unwrap();
     let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
     bucket.store_of("main", &host).replace("ours_20231231_020000.manifest.json", b"not JSON").unwrap();
@@ -148,7 +148,7 @@ fn what_is_strange_about_a_bucket_is_told() {
     }
     assert_eq!(rows(&outcome).len(), 1);
     cellar.run(["list", "--all-instances"]).succeeds().says("version 99");
-    // Ours count in a verify, others' do not.
+    // A verify counts our own, not those of others.
     let outcome = cellar.run(["verify", "--all", "--json"]).fails(exit::DATAERR).says("1 of 3 copies");
     let results = outcome.json();
     let of = |at: usize, name: &str| results[at][name].clone();
@@ -157,7 +157,7 @@ fn what_is_strange_about_a_bucket_is_told() {
 }
 
 #[test]
-fn more_backups_than_a_list_has_on_a_page() {
+fn more_backups_than_a_page_of_the_listing() {
     const BACKUPS: usize = 1500;
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);

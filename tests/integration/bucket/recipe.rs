@@ -1,12 +1,12 @@
-//! `restore --recipe` of what only the bucket has: what it prints is run.
+//! `restore --recipe` of backups that only the bucket has: its output is run.
 
 use super::*;
 use crate::common::compare::assert_same;
-use crate::common::process::{attempt, plain};
-use crate::s3_server::OWNER;
+use crate::common::process::{attempt, new_folder, plain};
+use crate::common::s3_server::OWNER;
 
 #[test]
-fn the_files_are_fetched_first() {
+fn the_recipe_fetches_the_files_first() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tool");
@@ -20,7 +20,7 @@ fn the_files_are_fetched_first() {
         let recipe = || cellar.run(["restore", "--recipe", &id, "--target-database", &target]).succeeds().stdout;
         assert!(!recipe().contains("aws s3 cp"), "the directory has it");
         lose_directory(&cellar);
-        let (folder, text) = (tempfile::tempdir().unwrap(), recipe());
+        let (folder, text) = (new_folder(), recipe());
         std::fs::write(folder.path().join("recipe.sh"), &text).unwrap();
         let path = std::env::join_paths([cluster.version().bin_dir(), aws.clone(), "/usr/bin".into(), "/bin".into()]);
         let mut bash = plain("bash");

@@ -1,4 +1,4 @@
-//! Restores of backups that only the bucket has, or has better.
+//! Restores of backups of which the bucket has the only or the only good copy.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use super::*;
 use crate::common::compare::assert_same;
 use crate::common::{everything, keys};
 
-/// A folder in memory, which goes with the test.
+/// A temporary folder in memory.
 fn memory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in("/dev/shm").unwrap()
 }
 
 #[test]
-fn every_format_comes_back_to_a_host_that_has_nothing() {
+fn every_format_is_restored_on_a_new_host() {
     let cluster = Cluster::shared(Version::V15);
     let original = everything::database(cluster, "from_bucket");
     let ways = [
@@ -46,14 +46,14 @@ fn every_format_comes_back_to_a_host_that_has_nothing() {
         assert_same(&original, &cluster.database(&target));
         assert!(is_empty(staging.path()), "{format} {compression}: {:?}", tree::files(staging.path()));
         assert!(is_empty(&cellar.backup_dir()), "a restore keeps nothing");
-        // To look at it takes no staging.
+        // Showing it needs no staging.
         let outcome = cellar.run(["restore", "latest", "--list"]).succeeds();
         assert!(outcome.stdout.contains("rows of"), "{outcome}");
     }
 }
 
 #[test]
-fn roles_of_the_globals_come_from_the_bucket_too() {
+fn roles_are_restored_from_the_bucket() {
     let (from, to) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
     from.sql("postgres", "CREATE ROLE vintner");
     let original = from.create_named("owned");
@@ -69,7 +69,7 @@ fn roles_of_the_globals_come_from_the_bucket_too() {
 }
 
 #[test]
-fn a_new_host_is_told_what_to_type_and_types_it() {
+fn a_new_host_is_shown_the_command_and_runs_it() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -77,7 +77,7 @@ fn a_new_host_is_told_what_to_type_and_types_it() {
     let id = id_of(&old.back_up(database.name()));
     moved_to_another_host(&old, &bucket, "main", "lost");
     let cellar = bucket.copies(Cellar::new(cluster));
-    // The only one that has backups there needs no name.
+    // The only host with backups there need not be named.
     let target = cluster.name_for("only");
     let outcome = cellar.run(["restore", "latest", "--target-database", &target]).succeeds();
     assert_same(&database, &cluster.database(&target));
@@ -100,7 +100,7 @@ fn a_new_host_is_told_what_to_type_and_types_it() {
 }
 
 #[test]
-fn a_backup_that_is_damaged_here_is_taken_from_the_bucket() {
+fn a_locally_damaged_backup_is_read_from_the_bucket() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -121,20 +121,20 @@ fn a_backup_that_is_damaged_here_is_taken_from_the_bucket() {
     let _ = restored().says("is missing").says("the copy in s3 is taken");
     fs::write(cellar.backup_dir().join(format!("{}.manifest.json", id_of(&manifest))), "{").unwrap();
     let _ = restored().says("the copy in s3 is taken");
-    // With no good copy at all nothing is restored.
+    // Without a good copy nothing is restored.
     bucket.store().delete(&archive_of(&manifest)).unwrap();
     cellar.run(["restore", &id_of(&manifest)]).fails(exit::DATAERR).says("is missing");
 }
 
 #[test]
-fn a_bucket_out_of_reach_is_in_nobodys_way() {
+fn local_restores_work_while_the_bucket_is_unreachable() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
     let target = cluster.name_for("bucket_down");
-    let down = nobody();
+    let down = closed_endpoint();
     let run = cellar.run(["restore", "latest", "--target-database", &target]).env("AWS_ENDPOINT_URL", &down);
     let _ = run.succeeds().says(&down).says("going on");
     assert_same(&database, &cluster.database(&target));

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Store, result and bytes of each copy that was verified.
+/// Store, result and bytes of each verified copy.
 fn results(outcome: &Outcome) -> Vec<(String, String)> {
     let text = |report: &Value, name: &str| report[name].as_str().unwrap().to_owned();
     outcome.json().as_array().unwrap().iter().map(|report| (text(report, "store"), text(report, "result"))).collect()
@@ -15,7 +15,7 @@ fn said(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(store, result)| ((*store).to_owned(), (*result).to_owned())).collect()
 }
 
-/// What the bucket has recorded, and what the directory has.
+/// The verify records in the bucket, and in the directory.
 fn records(cellar: &Cellar, bucket: &Bucket, id: &str) -> [Option<bool>; 2] {
     let key = format!("{id}.verify.json");
     let passed = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap()["passed"].as_bool().unwrap();
@@ -51,13 +51,13 @@ fn damage_in_the_bucket_is_found_and_recorded_there() {
 }
 
 #[test]
-fn what_cannot_be_reached_is_not_called_verified() {
+fn unreachable_copies_are_not_reported_as_verified() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
-    let down = nobody();
+    let down = closed_endpoint();
     for arguments in [&["verify", "--json"][..], &["verify", "--all", "--json"]] {
         let outcome = cellar.run(arguments).env("AWS_ENDPOINT_URL", &down).fails(exit::UNAVAILABLE).says(&down);
         assert_eq!(results(&outcome), said(&[("local", "good")]), "{outcome}");
@@ -67,7 +67,7 @@ fn what_cannot_be_reached_is_not_called_verified() {
 }
 
 #[test]
-fn the_backups_of_others_are_verified_by_others() {
+fn backups_of_other_instances_are_not_verified() {
     let cluster = Cluster::shared(Version::V15);
     let database = small(cluster);
     let bucket = Bucket::new();
@@ -76,7 +76,7 @@ fn the_backups_of_others_are_verified_by_others() {
     moved_to_another_host(&old, &bucket, "reports", "db7");
     let cellar = bucket.copies(Cellar::new(cluster));
     cellar.run(["verify", "--all"]).fails(exit::NOINPUT).says("1 backups of other instances");
-    // Whoever names it means it.
+    // One that is named is verified.
     let outcome = cellar.run(["verify", &id_of(&manifest), "--json"]).succeeds();
     assert_eq!(results(&outcome), said(&[("s3", "good")]));
     bucket.store().delete(&archive_of(&manifest)).unwrap();

@@ -1,4 +1,4 @@
-//! A bucket of the test's own on the shared S3 server, seen with the eyes of the store, and the settings that reach it.
+//! A bucket of the test's own on the shared S3 server, accessed as a store, and the settings for it.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,7 +12,7 @@ use pgcellar::store::s3::S3Store;
 use tokio::runtime::Runtime;
 
 use super::pgcellar::Cellar;
-use crate::s3_server::{OWNER, S3Server};
+use crate::common::s3_server::{OWNER, S3Server};
 
 /// Name of this host, as backups have it.
 pub fn host() -> String {
@@ -59,12 +59,12 @@ impl Bucket {
         self.runtime.block_on(S3Store::open(&self.server.settings(&self.name), instance, host)).unwrap()
     }
 
-    /// The bucket as the store of nobody who writes backups.
+    /// The bucket as a store of an instance that writes no backups.
     pub fn store(&self) -> S3Store {
         self.store_of("tests", "tests")
     }
 
-    /// Keys of all objects that are whole.
+    /// Keys of all complete objects.
     pub fn keys(&self) -> Vec<String> {
         self.store().list().unwrap().into_iter().map(|entry| entry.key).collect()
     }
@@ -74,7 +74,7 @@ impl Bucket {
         self.keys().iter().filter_map(|key| key.strip_suffix(".manifest.json").map(str::to_owned)).collect()
     }
 
-    /// Keys of what is not whole: announcements, and uploads that were begun.
+    /// Keys of announcements and unfinished uploads.
     pub fn unfinished(&self) -> Vec<String> {
         self.store().partials().unwrap().into_iter().map(|entry| entry.key).collect()
     }
@@ -99,7 +99,7 @@ impl Bucket {
         }
     }
 
-    /// Removes what killed runs of an instance on this host have left, as a retention does, and however young it is.
+    /// Removes what killed runs of an instance on this host left, as retention does, whatever its age.
     pub fn sweep(&self, instance: &str) {
         let s3 = Some(self.server.settings(&self.name));
         let place = Place {

@@ -1,17 +1,17 @@
-//! Real PostgreSQL servers, started for the tests and gone with them.
+//! Real PostgreSQL servers, started for the tests and removed with them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::process::{attempt, hand_over, must, plain, unprivileged};
+use super::process::{Sweeper, attempt, hand_over, must, new_folder, plain, unprivileged};
 use super::tls::Certificates;
 use super::version::Version;
 
@@ -104,9 +104,10 @@ impl Cluster {
         small_disk: Option<u64>,
     ) -> Cluster {
         for _ in 0..10 {
-            let folder = new_folder();
+            let folder = new_folder().keep();
             let data = folder.join("data");
-            initdb(version, &folder);
+            hand_over(&folder);
+            copy_template(version, &data);
             fs::write(data.join("pg_hba.conf"), access_rules(certificates.is_some())).unwrap();
             let mut settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
             settings.extend(certificates.iter().flat_map(|certificates| certificates.server_settings(&data)));
@@ -116,15 +117,15 @@ impl Cluster {
             match cluster.wait_until_ready() {
                 Ok(()) => {
                     cluster.certificates = certificates;
-                    cluster.sql("postgres", "CREATE ROLE certified SUPERUSER LOGIN");
-                    // Before version 14 initdb keeps passwords by MD5.
-                    let scram = format!(
-                        "SET password_encryption = 'scram-sha-256'; ALTER ROLE {SUPERUSER} PASSWORD '{PASSWORD}'"
+                    // The default before version 14 is MD5.
+                    let roles = format!(
+                        "SET password_encryption = 'scram-sha-256'; ALTER ROLE {SUPERUSER} PASSWORD '{PASSWORD}'; \
+                         CREATE ROLE certified SUPERUSER LOGIN"
                     );
-                    cluster.sql("postgres", &scram);
+                    cluster.sql("postgres", &roles);
                     return cluster;
                 }
-                // Another process took the port between our look and the server's bind.
+                // Another process took the port before the server bound it.
                 Err(log) if log.contains("could not bind") => continue,
                 Err(log) => panic!("PostgreSQL {} did not start:\n{log}", version.0),
             }
@@ -178,10 +179,10 @@ impl Cluster {
     pub fn start_again(&self) {
         let data = self.data_dir();
         let deadline = Instant::now() + START_LIMIT;
-        // The dead postmaster has nobody who looks for its end, so its ID is in use, and its lock files have to go. That
-        // is safe once its last process has left the data directory.
+        // The dead postmaster is a zombie, so its ID is in use and its lock files have to be removed. That is safe once
+        // its last process has left the data directory.
         while processes_in(&data) {
-            assert!(Instant::now() < deadline, "processes of the dead server live on");
+            assert!(Instant::now() < deadline, "processes of the dead server still run");
             thread::sleep(Duration::from_millis(10));
         }
         fs::remove_file(data.join("postmaster.pid")).unwrap();
@@ -218,7 +219,7 @@ impl Cluster {
     }
 
     /// One of this version's client programs (psql, pg_dump …), connected as superuser through the socket. `database`
-    /// may be any name: it is handed over where nothing parses it.
+    /// may be any name: it is passed as PGDATABASE, which is not parsed.
     pub fn client(&self, program: &str, database: &str) -> Command {
         let mut command = plain(self.version.bin_dir().join(program));
         command.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string());
@@ -315,23 +316,39 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
-/// A new folder for a cluster, in memory where there is room for it.
-fn new_folder() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let has_room = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize > 2 << 30);
-    let parent = if has_room { memory.to_owned() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in(parent).unwrap().keep()
+/// Makes a data directory: initdb runs once for each version, and each cluster is a copy with an identifier of its own.
+fn copy_template(version: Version, data: &Path) {
+    static TEMPLATES: Mutex<BTreeMap<Version, (PathBuf, Sweeper)>> = Mutex::new(BTreeMap::new());
+    let template = {
+        let mut templates = TEMPLATES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        templates.entry(version).or_insert_with(|| initdb(version)).0.clone()
+    };
+    must(unprivileged("cp").current_dir("/").arg("--archive").arg(template).arg(data));
+    // The identifier is the first field of the file (`ControlFileData` of pg_control.h), and stands in the WAL too.
+    // pg_resetwal, when forced, takes the file in spite of its checksum, and writes both anew.
+    let path = data.join("global/pg_control");
+    let mut control = fs::read(&path).unwrap();
+    control[..8].copy_from_slice(&system_identifier().to_ne_bytes());
+    fs::write(&path, control).unwrap();
+    let mut reset = unprivileged(version.bin_dir().join("pg_resetwal"));
+    must(reset.current_dir("/").arg("--force").arg("--pgdata").arg(data));
 }
 
-fn initdb(version: Version, folder: &Path) {
-    hand_over(folder);
-    let password = tempfile::Builder::new().prefix("pgcellar-test-").tempfile().unwrap();
-    fs::write(password.path(), PASSWORD).unwrap();
-    hand_over(password.path());
+/// A number that no other cluster has: time and process, as initdb takes them.
+fn system_identifier() -> u64 {
+    static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    seconds << 32 | CLUSTERS.fetch_add(1, Ordering::Relaxed) << 22 | u64::from(std::process::id())
+}
+
+fn initdb(version: Version) -> (PathBuf, Sweeper) {
+    let folder = new_folder().keep();
+    hand_over(&folder);
+    let data = folder.join("data");
     let mut initdb = unprivileged(version.bin_dir().join("initdb"));
-    initdb.current_dir("/").arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(password.path());
-    initdb.args(["--username", SUPERUSER, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--auth=trust"]);
-    must(&mut initdb);
+    initdb.current_dir("/").arg("--pgdata").arg(&data).args(["--username", SUPERUSER, "--encoding=UTF8"]);
+    must(initdb.args(["--locale=C.UTF-8", "--no-sync", "--auth=trust"]));
+    (data, Sweeper::of(&folder, None))
 }
 
 fn access_rules(tls: bool) -> &'static str {

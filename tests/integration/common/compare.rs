@@ -1,9 +1,10 @@
 //! Whether two databases hold the same: schema, rows, sequences, large objects, and properties.
 //!
-//! It asks PostgreSQL's own programs and shares nothing with the program under test.
+//! It uses PostgreSQL's own programs and shares nothing with the program under test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::cluster::Database;
 use super::process::must;
@@ -40,10 +41,7 @@ pub fn differences(expected: &Contents, found: &Contents) -> Vec<String> {
 /// Reads everything that a database holds.
 pub fn contents(database: &Database<'_>) -> Contents {
     let mut contents = schema(database);
-    contents.extend(rows(database));
-    for query in [SEQUENCES, LARGE_OBJECTS, PROPERTIES] {
-        contents.extend(named_values(&database.sql(query)));
-    }
+    contents.extend(values(database));
     contents
 }
 
@@ -74,7 +72,7 @@ fn entries(script: &str) -> Contents {
     entries.into_iter().map(|(name, text)| (name, without_column_order(&text))).collect()
 }
 
-/// The columns of a table that inherits come back in another order: sorted, both sides agree.
+/// A restore may change the order of the columns of a table that inherits, so they are sorted.
 fn without_column_order(text: &str) -> String {
     let Some((head, rest)) = text.split_once(" (\n") else {
         return text.to_owned();
@@ -90,18 +88,15 @@ fn without_column_order(text: &str) -> String {
     format!("{head} (\n{}\n)\n{tail}", columns.join("\n"))
 }
 
-/// The rows of every table and filled materialised view, as their number and a hash that does not depend on their order.
-fn rows(database: &Database<'_>) -> Contents {
+/// The rows of every table and filled materialised view, as their number and a hash that does not depend on their order;
+/// sequences, large objects, and properties of the database.
+fn values(database: &Database<'_>) -> Contents {
     let mut script = tempfile::NamedTempFile::new().unwrap();
-    std::io::Write::write_all(&mut script, format!("SET row_security = off;\n{TABLES} \\gexec\n").as_bytes()).unwrap();
+    write!(script, "SET row_security = off;\n{TABLES} \\gexec\n{SEQUENCES};{LARGE_OBJECTS};{PROPERTIES};\n").unwrap();
     let mut psql = database.cluster().client("psql", database.name());
     psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script.path());
-    named_values(&must(&mut psql))
-}
-
-/// Lines of a JSON array of two: the name of a part and its value.
-fn named_values(output: &str) -> Contents {
-    output.lines().map(|line| serde_json::from_str::<(String, String)>(line).unwrap()).collect()
+    // Each line is a JSON array of two: the name of a part and its value.
+    must(&mut psql).lines().map(|line| serde_json::from_str::<(String, String)>(line).unwrap()).collect()
 }
 
 /// A query for each table that returns its columns, the number of its rows and a hash of them. Generated columns are not

@@ -1,4 +1,4 @@
-//! Dumps as people make them without pgcellar.
+//! Dumps made without pgcellar.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Backups that only look like some: manifests of any age, with files of nothing but zeros, whose sizes and hashes are right.
+//! Forged backups: manifests of any age, with files of zeros whose sizes and hashes are right.
 
 use std::fs;
 use std::path::Path;
@@ -18,13 +18,13 @@ const SHA256: [&str; 2] = [
     "541b3e9daa09b20bf85fa273e5cbd3e80185aa4ec298e765db87742b70138a53",
 ];
 
-/// Lays a good whole backup of a database that began so many hours ago, and returns its id.
-pub fn lay(folder: &Path, database: &str, hours: i64) -> String {
-    lay_changed(folder, database, hours, |_| {})
+/// Adds a good complete backup of a database that began so many hours ago, and returns its id.
+pub fn add(folder: &Path, database: &str, hours: i64) -> String {
+    add_changed(folder, database, hours, |_| {})
 }
 
 /// The same, with a changed manifest.
-pub fn lay_changed(folder: &Path, database: &str, hours: i64, change: impl FnOnce(&mut Value)) -> String {
+pub fn add_changed(folder: &Path, database: &str, hours: i64, change: impl FnOnce(&mut Value)) -> String {
     let started = Timestamp::now() - SignedDuration::from_hours(hours);
     let id = format!("{database}_{}", started.to_zoned(TimeZone::UTC).strftime("%Y%m%d_%H%M%S"));
     let mut manifest: Value = serde_json::from_str(MANIFEST).unwrap();

@@ -1,23 +1,19 @@
-//! The ground that the integration tests stand on.
+//! What the integration tests share.
 //!
-//! - [`cluster`]: real PostgreSQL servers. [`Cluster::shared`] for everything that only needs its own databases;
-//!   [`Cluster::start`] for a server that the test kills, fills up or reconfigures.
-//! - [`everything`]: a database with one of everything that PostgreSQL can keep.
-//! - [`compare`]: whether two databases hold the same, and what differs if not.
-//! - [`dumps`]: dumps as people make them without pgcellar.
-//! - [`memory`]: a disk that is soon full.
+//! - [`cluster`]: real PostgreSQL servers. [`Cluster::shared`] for a test that only needs its own databases;
+//!   [`Cluster::start`] for a server that the test kills, fills up or reconfigures; [`standby`]: a standby of one.
+//! - [`everything`]: a database with one of everything that PostgreSQL can store; [`dumps`]: dumps made without pgcellar.
+//! - [`compare`]: whether two databases hold the same, and what differs if not; [`fingerprints`]: the fingerprints of a
+//!   backup, compared with a database as psql reads it.
 //! - [`pgcellar`]: runs the built program in a clean environment over a backup folder of the test's own.
-//! - [`mailbox`]: a real mail server, and what came to it.
-//! - [`before`]: what a backup folder held before something went wrong, to see afterwards that nothing was lost.
-//! - [`bucket`]: a bucket on a real S3 server; [`stalled`] and [`cut`]: ways to it that stand still or break.
-//! - [`family`]: the children of a run, to see that they end with it.
-//! - [`forged`]: manifests that no backup has written, with files of the right sizes, as many and as old as a test needs.
-//! - [`held`] and [`programs`]: runs that stand still where the test wants them to.
-//! - [`prints`]: the fingerprints of a backup, compared with a database that psql reads.
-//! - [`session`]: a session that holds a lock.
-//! - [`shelf`]: many backups in no time, copies of a real one.
-//! - [`standby`]: a standby of a cluster.
-//! - [`tree`]: what is in a folder, to see afterwards that nothing was lost, and ways to damage a file.
+//! - [`backup_folder`]: many backups, copied from a real one; [`forged`]: manifests that no backup wrote, of any age.
+//! - [`folder_snapshot`] and [`tree`]: what a folder holds before something goes wrong, and ways to damage a file.
+//! - [`s3_server`] and [`bucket`]: a real S3 server and a bucket on it; [`fault_proxy`] and [`proxies`]: proxies that spoil
+//!   requests, break connections or stall.
+//! - [`mail_server`]: a real mail server, and the mails that it took.
+//! - [`halted_dump`], [`programs`] and [`session`]: runs that halt where the test needs it, and the locks they wait for.
+//! - [`process`] and [`process_tree`]: running programs, and the children of a run.
+//! - [`small_disk`]: a disk that is soon full.
 //!
 //! ```ignore
 //! let cluster = Cluster::shared(Version::V15);
@@ -29,26 +25,27 @@
 //! compare::assert_same(&shop, &cluster.database(&restored));
 //! ```
 
-pub mod before;
+pub mod backup_folder;
 pub mod bucket;
 pub mod cluster;
 pub mod compare;
-pub mod cut;
 pub mod dumps;
 pub mod everything;
-pub mod family;
+pub mod fault_proxy;
+pub mod fingerprints;
+pub mod folder_snapshot;
 pub mod forged;
-pub mod held;
+pub mod halted_dump;
 pub mod keys;
-pub mod mailbox;
-pub mod memory;
+pub mod mail_server;
 pub mod pgcellar;
-pub mod prints;
 pub mod process;
+pub mod process_tree;
 pub mod programs;
+pub mod proxies;
+pub mod s3_server;
 pub mod session;
-pub mod shelf;
-pub mod stalled;
+pub mod small_disk;
 pub mod standby;
 pub mod tls;
 pub mod tree;

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::cluster::{Cluster, PASSWORD, SUPERUSER};
-use super::process::{hand_over, plain, unprivileged};
+use super::process::{Sweeper, hand_over, must, new_folder, plain, unprivileged};
 
 /// The program that cargo built for these tests.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pgcellar");
 
-/// No run of these tests takes nearly as long; one that does hangs.
+/// Far more than any run of these tests takes: a run that takes longer hangs.
 const USUAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// Exit codes, as sysexits.h names them.
@@ -30,13 +30,13 @@ pub mod exit {
     pub const DATAERR: i32 = 65;
     /// There is no such backup.
     pub const NOINPUT: i32 = 66;
-    /// The server is out of reach.
+    /// The server cannot be reached.
     pub const UNAVAILABLE: i32 = 69;
     /// The system refuses a resource, or a program is missing.
     pub const SYSTEM: i32 = 71;
     /// A file cannot be written.
     pub const CANTCREAT: i32 = 73;
-    /// Somebody else holds the lock.
+    /// Another process holds the lock.
     pub const TEMPFAIL: i32 = 75;
     /// The server refuses.
     pub const NOPERM: i32 = 77;
@@ -44,20 +44,25 @@ pub mod exit {
     pub const CONFIG: i32 = 78;
 }
 
-/// A backup folder of the test's own, with the settings that reach a cluster. It goes with the test.
+/// A backup folder of the test's own, with the settings to connect to a cluster. It is removed when it is dropped.
 #[derive(Debug)]
 pub struct Cellar {
     folder: tempfile::TempDir,
+    disk: Option<tempfile::TempDir>,
     settings: BTreeMap<OsString, OsString>,
 }
 
 impl Cellar {
-    /// An empty backup folder, and a cluster's superuser with his password over TCP.
+    /// An empty backup folder, one for the clusters of drills, and a cluster's superuser with the password over TCP.
     pub fn new(cluster: &Cluster) -> Cellar {
         let cellar = Cellar::unconnected();
-        hand_over(cellar.folder.path());
-        hand_over(&cellar.backup_dir());
+        let drills = cellar.drill_dir();
+        std::fs::create_dir(&drills).unwrap();
+        for folder in [cellar.scratch(), &cellar.backup_dir(), &drills] {
+            hand_over(folder);
+        }
         cellar
+            .with("DRILL_DIR", drills)
             .with("DB_HOST", "127.0.0.1")
             .with("DB_PORT", cluster.port().to_string())
             .with("DB_USER", SUPERUSER)
@@ -67,11 +72,11 @@ impl Cellar {
 
     /// An empty backup folder, and no server.
     pub fn unconnected() -> Cellar {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         let backups = folder.path().join("backups");
         std::fs::create_dir(&backups).unwrap();
         let home = folder.path().to_owned();
-        Cellar { folder, settings: BTreeMap::new() }.with("BACKUP_DIR", backups).with("HOME", home)
+        Cellar { folder, disk: None, settings: BTreeMap::new() }.with("BACKUP_DIR", backups).with("HOME", home)
     }
 
     /// Adds a setting for all runs.
@@ -80,9 +85,25 @@ impl Cellar {
         self
     }
 
+    /// Puts the backup folder on a disk: the monitor and the doctor warn of one in memory.
+    pub fn on_disk(mut self) -> Cellar {
+        let disk = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        hand_over(disk.path());
+        self.disk = Some(disk);
+        let backups = self.backup_dir();
+        std::fs::create_dir(&backups).unwrap();
+        hand_over(&backups);
+        self.with("BACKUP_DIR", backups)
+    }
+
     /// `BACKUP_DIR`.
     pub fn backup_dir(&self) -> PathBuf {
-        self.folder.path().join("backups")
+        self.disk.as_ref().unwrap_or(&self.folder).path().join("backups")
+    }
+
+    /// `DRILL_DIR`.
+    pub fn drill_dir(&self) -> PathBuf {
+        self.folder.path().join("drills")
     }
 
     /// The environment of all runs.
@@ -101,9 +122,8 @@ impl Cellar {
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             settings: self.settings.clone(),
             limit: USUAL_LIMIT,
-            unprivileged_copy: None,
+            is_unprivileged: false,
             umask: None,
-            scratch: self.folder.path().to_owned(),
         }
     }
 
@@ -115,7 +135,25 @@ impl Cellar {
         manifests.remove(0)
     }
 
-    /// What `list --json` prints.
+    /// Backs up `DB_NAME` as the user who runs drills, and returns the manifest.
+    pub fn back_up_for_drill(&self) -> Value {
+        self.run(["backup", "--json"]).by_unprivileged_user().succeeds().json()[0].clone()
+    }
+
+    /// Replaces the archive of a backup by another one's, with correct checksums.
+    pub fn replace_archive(&self, id: &str, by: &str) {
+        let path = |id: &str| self.backup_dir().join(format!("{id}.manifest.json"));
+        let read = |id: &str| -> Value { serde_json::from_slice(&std::fs::read(path(id)).unwrap()).unwrap() };
+        let (mut manifest, other) = (read(id), read(by));
+        let archive = |manifest: &Value| self.backup_dir().join(manifest["files"][0]["key"].as_str().unwrap());
+        std::fs::copy(archive(&other), archive(&manifest)).unwrap();
+        for field in ["stored_bytes", "stored_sha256", "plain_bytes", "plain_sha256"] {
+            manifest["files"][0][field] = other["files"][0][field].clone();
+        }
+        std::fs::write(path(id), manifest.to_string()).unwrap();
+    }
+
+    /// The output of `list --json`.
     pub fn list(&self) -> Vec<Value> {
         self.run(["list", "--json"]).succeeds().json().as_array().cloned().expect("an array")
     }
@@ -128,9 +166,8 @@ pub struct Run {
     arguments: Vec<OsString>,
     settings: BTreeMap<OsString, OsString>,
     limit: Duration,
-    unprivileged_copy: Option<PathBuf>,
+    is_unprivileged: bool,
     umask: Option<&'static str>,
-    scratch: PathBuf,
 }
 
 impl Run {
@@ -154,15 +191,7 @@ impl Run {
 
     /// Runs as the unprivileged user where the tests run as root.
     pub fn by_unprivileged_user(mut self) -> Run {
-        // The build folder may lie where only its owner may look.
-        let copy = self.scratch.join("pgcellar");
-        if !copy.exists() {
-            // By a program of its own: a child that another test starts meanwhile would hold a file that we write open, and
-            // a program that somebody writes cannot be run (ETXTBSY).
-            let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap();
-            assert!(copied.success(), "the program cannot be copied");
-        }
-        self.unprivileged_copy = Some(copy);
+        self.is_unprivileged = true;
         self
     }
 
@@ -178,7 +207,7 @@ impl Run {
         self
     }
 
-    /// Runs to the end, whatever it is.
+    /// Runs to the end, with any exit code.
     pub fn finish(self) -> Outcome {
         self.start().wait()
     }
@@ -191,13 +220,13 @@ impl Run {
         outcome
     }
 
-    /// Runs to the end, which must be this exit code (see [`exit`]). A failure must say what is wrong on stderr, and must
-    /// not say the password.
+    /// Runs to the end, which must be this exit code (see [`exit`]). A failure must have a message on stderr without
+    /// the password.
     #[track_caller]
     pub fn fails(self, code: i32) -> Outcome {
         let outcome = self.finish();
         assert_eq!(outcome.code(), Some(code), "{outcome}");
-        assert!(!outcome.stderr.trim().is_empty(), "a failure without a word: {outcome}");
+        assert!(!outcome.stderr.trim().is_empty(), "a failure without a message: {outcome}");
         assert!(!outcome.stderr.contains("panicked at"), "{outcome}");
         assert!(!outcome.stderr.contains(PASSWORD) && !outcome.stdout.contains(PASSWORD), "{outcome}");
         outcome
@@ -205,20 +234,35 @@ impl Run {
 
     /// Starts the run.
     pub fn start(self) -> Running {
-        let mut command = match (self.umask, self.unprivileged_copy) {
-            (Some(mask), _) => {
+        let mut command = match self.umask {
+            Some(mask) => {
                 let mut shell = plain("sh");
                 shell.arg("-c").arg(format!("umask {mask} && exec \"$@\"")).arg("sh").arg(PROGRAM);
                 shell
             }
-            (None, Some(copy)) => unprivileged(copy),
-            (None, None) => plain(PROGRAM),
+            None if self.is_unprivileged => unprivileged(program_for_everybody()),
+            None => plain(PROGRAM),
         };
         command.args(&self.arguments).envs(&self.settings).current_dir("/");
         // A group of its own, so that a run that hangs can be ended with all its children.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::of(command, self.limit)
     }
+}
+
+/// A copy of the program: only the owner may be allowed to read the build folder.
+fn program_for_everybody() -> &'static Path {
+    static COPY: OnceLock<(PathBuf, Sweeper)> = OnceLock::new();
+    let make = || {
+        let folder = new_folder().keep();
+        hand_over(&folder);
+        let copy = folder.join("pgcellar");
+        // By a program of its own: a child that another test starts meanwhile would inherit a file that we write, and a
+        // program that is open for writing cannot be run (ETXTBSY).
+        must(plain("cp").arg(PROGRAM).arg(&copy));
+        (copy, Sweeper::of(&folder, None))
+    };
+    &COPY.get_or_init(make).0
 }
 
 /// A run that has been started.
@@ -251,20 +295,20 @@ impl Running {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits until stderr has this text in it. Fails the test when the run ends or its time is over before.
+    /// Waits until stderr contains this text. Fails the test if the run ends or exceeds its limit before.
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) {
         let seen = self.stderr.wait_for(text, self.remaining());
-        assert!(seen, "{text:?} never came on stderr of {}:\n{}", self.what, self.stderr.text());
+        assert!(seen, "{text:?} was never printed on stderr of {}:\n{}", self.what, self.stderr.text());
     }
 
-    /// Waits until `condition` holds, while the run goes on. Fails the test when the run ends or its time is over before.
+    /// Waits until `condition` holds. Fails the test if the run ends or exceeds its limit before.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         while !condition() {
             let ended = self.child.0.try_wait().unwrap().is_some();
             assert!(!ended, "{} ended before {what}:\n{}", self.what, self.stderr.text());
-            assert!(!self.remaining().is_zero(), "{what} never came to be in {}", self.what);
+            assert!(!self.remaining().is_zero(), "{what} was never true in {}", self.what);
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -334,10 +378,10 @@ impl Outcome {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// Fails the test unless stderr has this text in it.
+    /// Fails the test unless stderr contains this text.
     #[track_caller]
     pub fn says(self, text: &str) -> Outcome {
-        assert!(self.stderr.contains(text), "nothing says {text:?}: {self}");
+        assert!(self.stderr.contains(text), "{text:?} is missing on stderr: {self}");
         self
     }
 }
@@ -352,7 +396,7 @@ impl std::fmt::Display for Outcome {
 /// The bytes of a stream so far, and whether that is all.
 type Progress = (Vec<u8>, bool);
 
-/// A stream that a thread reads to its end, so that the program never waits for us.
+/// A stream that a thread reads to its end, so that the program never blocks on it.
 #[derive(Debug)]
 struct Collected {
     state: Arc<(Mutex<Progress>, Condvar)>,
@@ -390,7 +434,7 @@ impl Collected {
         has_text(&collected.0)
     }
 
-    /// All of it. Children of a program that was killed may hold the stream open for a while; they do not count.
+    /// All of it. Children of a killed program may hold the stream open for a while; they are not waited for.
     fn finish(self) -> String {
         let collected = self.state.0.lock().unwrap();
         drop(self.state.1.wait_timeout_while(collected, Duration::from_secs(2), |collected| !collected.1));

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::StatVfsMountFlags;
 use rustix::process::Pid;
 
 /// The user that servers run as when the tests run as root. Debian's server package makes it.
@@ -46,7 +49,7 @@ fn clear_environment(command: &mut Command) {
         .env("LANG", "C.UTF-8");
 }
 
-/// Runs a command to its end and returns its stdout; fails the test, with what it said, unless it exited 0.
+/// Runs a command to its end and returns its stdout; fails the test with its stderr unless it exited 0.
 pub fn must(command: &mut Command) -> String {
     attempt(command).unwrap_or_else(|complaint| panic!("{complaint}"))
 }
@@ -63,12 +66,44 @@ pub fn attempt(command: &mut Command) -> Result<String, String> {
 
 /// Gives a path to [`UNPRIVILEGED`] when the tests run as root.
 pub fn hand_over(path: &Path) {
+    static USER: OnceLock<u32> = OnceLock::new();
     if is_root() {
-        must(plain("chown").arg(UNPRIVILEGED).arg(path));
+        let user = USER.get_or_init(|| must(plain("id").args(["-u", UNPRIVILEGED])).trim().parse().unwrap());
+        std::os::unix::fs::chown(path, Some(*user), None).unwrap();
     }
 }
 
-/// The largest resident size of a process, in bytes, looked at until it ends (`VmHWM`, `proc_pid_status(5)`).
+/// A new folder, in memory if there is room and programs can be run from there, so that no test waits for a disk.
+pub fn new_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let fits = rustix::fs::statvfs(memory).is_ok_and(|memory| {
+        memory.f_bavail * memory.f_frsize > 2 << 30 && !memory.f_flag.contains(StatVfsMountFlags::NOEXEC)
+    });
+    let parent = if fits { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("pgcellar-test-").tempdir_in(parent).unwrap()
+}
+
+/// Removes a folder when this process ends in any way: what all tests share is in statics, which are never dropped.
+#[derive(Debug)]
+pub struct Sweeper {
+    /// The sweeper waits for the end of this pipe.
+    _pipe: ChildStdin,
+}
+
+impl Sweeper {
+    /// Removes the folder after the end of the server that uses it, if there is one.
+    pub fn of(folder: &Path, server: Option<Pid>) -> Sweeper {
+        const SWEEP: &str =
+            "trap '' INT TERM HUP; cat; while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
+        let server = server.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+        let mut shell = plain("sh");
+        shell.args(["-c", SWEEP, "sweeper", &server]).arg(folder).current_dir("/").process_group(0);
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Sweeper { _pipe: shell.spawn().expect("sh").stdin.take().unwrap() }
+    }
+}
+
+/// The largest resident size of a process until it ends, in bytes (`VmHWM`, `proc_pid_status(5)`).
 pub fn peak_memory(process: Pid) -> u64 {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());
     let mut peak = 0;

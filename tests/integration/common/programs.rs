@@ -1,12 +1,12 @@
-//! PostgreSQL's programs with something in their way.
+//! Wrappers around PostgreSQL's programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::process::{hand_over, must, plain};
+use super::process::{hand_over, must, new_folder, plain};
 use super::version::Version;
 
-/// A folder, as `PG_BINDIR` takes it, in which scripts stand before PostgreSQL's own programs.
+/// A folder for `PG_BINDIR` with scripts that run PostgreSQL's own programs.
 #[derive(Debug)]
 pub struct Programs {
     folder: tempfile::TempDir,
@@ -14,9 +14,9 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The programs that backups use, with nothing in their way yet.
+    /// The programs that backups use; the scripts only run them.
     pub fn of(version: Version) -> Programs {
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         hand_over(folder.path());
         let programs = Programs { folder, real: version.bin_dir() };
         programs.before("pg_dump", "").before("pg_dumpall", "").before("psql", "").before("pg_restore", "");
@@ -45,13 +45,13 @@ impl Programs {
         let script = format!("#!/bin/sh\nreal='{}'\n{commands}\nexec \"$real\" \"$@\"\n", real.display());
         let text = self.folder.path().join(format!("{program}.text"));
         fs::write(&text, script).unwrap();
-        // Another process writes the program: a file that ours has open for writing, or a thread of ours hands down in
-        // its fork at this moment, cannot be started.
+        // Another process writes the program: a file that ours has open for writing, or that a child of another thread
+        // inherits, cannot be run (ETXTBSY).
         must(plain("install").args(["-m", "0755"]).arg(&text).arg(self.folder.path().join(program)));
         self
     }
 
-    /// Stops a program before its beginning until the gate is opened.
+    /// Holds a program at its start until the gate is opened.
     pub fn gate(&self, program: &str) -> Gate {
         let gate = Gate::new(self.folder.path(), program);
         self.before(program, &gate.commands());
@@ -81,7 +81,7 @@ impl Gate {
         gate
     }
 
-    /// The shell waits itself: there is no other process that a signal would have to reach.
+    /// The shell itself waits, so a signal need not reach another process.
     fn commands(&self) -> String {
         let (fifo, reached) = (self.fifo.display(), self.reached.display());
         format!("echo $$ >'{reached}.new' && mv '{reached}.new' '{reached}'\nread -r _ <'{fifo}'")

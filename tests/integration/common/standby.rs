@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster::{Cluster, free_port};
-use super::process::{hand_over, must, unprivileged};
+use super::process::{hand_over, must, new_folder, unprivileged};
 
 /// A standby of a cluster. It ends when it is dropped.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Standby {
         fs::write(&rules, format!("local replication all trust\n{text}")).unwrap();
         cluster.sql("postgres", "SELECT pg_reload_conf()");
 
-        let folder = tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap();
+        let folder = new_folder();
         hand_over(folder.path());
         let data = folder.path().join("data");
         let mut copy = unprivileged(cluster.version().bin_dir().join("pg_basebackup"));
@@ -79,7 +79,7 @@ impl Standby {
 
 impl Drop for Standby {
     fn drop(&mut self) {
-        // Not the wrapper of another release's programs, which may have been started with the signal ignored.
+        // The server itself, not its wrapper, which may ignore the signal.
         let state = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
         let postmaster = state.lines().next().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
         let _ = kill_process(postmaster.unwrap_or(Pid::from_child(&self.server)), Signal::QUIT);

@@ -1,23 +1,22 @@
-//! A certificate authority of the tests' own, and what it signed.
+//! A certificate authority of the tests' own, and the certificates that it signed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::process::{hand_over, must, plain};
+use super::process::{hand_over, must, new_folder, plain};
 
-/// Certificates and keys in a folder that goes with them.
+/// Certificates and keys in a temporary folder.
 #[derive(Debug)]
 pub struct Certificates {
     folder: tempfile::TempDir,
 }
 
 impl Certificates {
-    /// Makes an authority, another one that signed nothing here, a server certificate for `localhost` (not for
+    /// Makes an authority, another one that signed none of the rest, a server certificate for `localhost` (not for
     /// 127.0.0.1, so that the name matters), and a client certificate for the role `certified`.
     pub fn make() -> Certificates {
-        let certificates =
-            Certificates { folder: tempfile::Builder::new().prefix("pgcellar-test-").tempdir().unwrap() };
+        let certificates = Certificates { folder: new_folder() };
         certificates.sign("authority", "pgcellar test authority", None, "basicConstraints=critical,CA:TRUE");
         certificates.sign("stranger", "another authority", None, "basicConstraints=critical,CA:TRUE");
         certificates.sign("server", "localhost", Some("authority"), "subjectAltName=DNS:localhost");

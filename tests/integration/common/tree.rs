@@ -1,4 +1,4 @@
-//! What is in a folder, and ways to damage a file.
+//! The contents of a folder, and ways to damage a file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -54,7 +54,7 @@ pub fn truncate(file: &Path, length: u64) {
     OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
-/// Whether any file below the folder has these bytes in it.
+/// Whether any file below the folder contains these bytes.
 pub fn holds_text(folder: &Path, text: &str) -> bool {
     files(folder).iter().any(|file| {
         let bytes = fs::read(file).unwrap();

@@ -1,4 +1,4 @@
-//! Backups that go straight to the bucket: no byte of them is on the local disk.
+//! Backups written directly to the bucket, without a byte on the local disk.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,36 +8,36 @@ use rustix::process::{Signal, kill_process};
 
 use super::{PROMPT, large, small};
 use crate::common::bucket::Bucket;
-use crate::common::held::Held;
+use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
+use crate::common::halted_dump::HaltedDump;
 use crate::common::pgcellar::{PROGRAM, Running};
-use crate::common::process::{peak_memory, plain};
-use crate::common::stalled::Stalled;
+use crate::common::process::{new_folder, peak_memory, plain};
+use crate::common::proxies::StallingProxy;
 use crate::common::{Cellar, Cluster, Database, Version, compare, everything, exit, keys, tree};
-use crate::s3_server::faults::{Fault, FaultProxy, Seen};
 
-/// The bound on a backup's memory, whatever its size.
+/// The limit for a backup's memory, whatever its size.
 const MEMORY: u64 = 150_000_000;
 
 fn straight(bucket: &Bucket, cellar: Cellar, database: &Database<'_>) -> Cellar {
     bucket.copies(cellar).with("DB_NAME", database.name()).with("BACKUP_DIR", "")
 }
 
-/// A database whose dump halts after some parts of its upload are in the bucket already.
-fn held(cluster: &Cluster) -> Held<'_> {
-    let held = Held::new(cluster);
-    held.database().sql("CREATE TABLE a AS SELECT n, repeat('x', 1000000) FROM generate_series(1, 40) n");
-    held
+/// A database whose dump halts after some parts of its upload are in the bucket.
+fn halted_dump(cluster: &Cluster) -> HaltedDump<'_> {
+    let halted = HaltedDump::new(cluster);
+    halted.database().sql("CREATE TABLE a AS SELECT n, repeat('x', 1000000) FROM generate_series(1, 40) n");
+    halted
 }
 
-/// Starts a backup straight to the bucket, and waits until it stands still with an upload that was begun.
-fn halted(cellar: &Cellar, held: &Held<'_>, bucket: &Bucket) -> Running {
+/// Starts a backup to the bucket, and waits until it halts with an unfinished upload.
+fn halted_run(cellar: &Cellar, halted: &HaltedDump<'_>, bucket: &Bucket) -> Running {
     let mut running = cellar.run(["backup"]).env("BACKUP_COMPRESSION", "none").start();
-    held.wait_for_halt(&mut running, None);
+    halted.wait_for_halt(&mut running, None);
     running.wait_until("parts are there", || bucket.unfinished().iter().any(|key| key.ends_with(".dump")));
     running
 }
 
-/// A cellar whose folder has what the bucket has.
+/// A cellar whose folder has the contents of the bucket.
 fn downloaded(bucket: &Bucket, cluster: &Cluster) -> Cellar {
     let cellar = Cellar::new(cluster);
     bucket.download(&cellar.backup_dir());
@@ -45,10 +45,10 @@ fn downloaded(bucket: &Bucket, cluster: &Cluster) -> Cellar {
 }
 
 #[test]
-fn every_stream_arrives_whole_and_restores() {
+fn every_stream_arrives_complete_and_is_restored() {
     let cluster = Cluster::shared(Version::V15);
     let database = everything::database(cluster, "streamed");
-    let key_folder = tempfile::tempdir().unwrap();
+    let key_folder = new_folder();
     let key = keys::age(key_folder.path(), "key");
     for (format, method, encrypted) in
         [("custom", "gzip", true), ("tar", "zstd", false), ("plain", "none", true), ("custom", "none", false)]
@@ -70,13 +70,13 @@ fn every_stream_arrives_whole_and_restores() {
     }
 }
 
-/// The kernel refuses every process of the run a file of more than a kilobyte: the lock's has some bytes.
+/// The kernel refuses files of more than a kilobyte to every process of the run; the lock file is smaller.
 #[test]
-fn no_byte_is_on_the_local_disk() {
+fn no_byte_is_written_to_the_local_disk() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 20);
     let bucket = Bucket::new();
-    let temporary = tempfile::tempdir().unwrap();
+    let temporary = new_folder();
     let cellar = straight(&bucket, Cellar::new(cluster), &database).with("XDG_RUNTIME_DIR", temporary.path());
     let cellar = cellar.with("TMPDIR", temporary.path());
     let (home, files) = (tree::hashes(cellar.scratch()), |folder: &Path| tree::files(folder));
@@ -103,33 +103,33 @@ fn the_directory_format_needs_a_directory() {
 }
 
 #[test]
-fn a_second_run_of_the_instance_waits_its_turn() {
+fn a_second_run_of_the_instance_is_refused() {
     let cluster = Cluster::shared(Version::V15);
-    let held = Held::new(cluster);
+    let halted = HaltedDump::new(cluster);
     let bucket = Bucket::new();
-    let cellar = straight(&bucket, Cellar::new(cluster), held.database());
+    let cellar = straight(&bucket, Cellar::new(cluster), halted.database());
     let mut running = cellar.run(["backup"]).start();
-    held.wait_for_halt(&mut running, None);
+    halted.wait_for_halt(&mut running, None);
     let _ = cellar.run(["backup"]).fails(exit::TEMPFAIL).says("is locked by pgcellar backup, process");
     let other = small(cluster);
     cellar.run(["backup"]).env("PGCELLAR_INSTANCE", "other").env("DB_NAME", other.name()).succeeds();
-    drop(held.release());
+    drop(halted.release());
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(0), "{outcome}");
     assert_eq!((bucket.ids().len(), bucket.unfinished().len()), (2, 0));
 }
 
 #[test]
-fn a_server_that_is_killed_in_the_middle_leaves_nothing() {
+fn a_killed_server_leaves_nothing() {
     let cluster = Cluster::start(Version::V15);
-    let held = held(&cluster);
+    let halted = halted_dump(&cluster);
     let bucket = Bucket::new();
-    let cellar = straight(&bucket, Cellar::new(&cluster), held.database());
-    let running = halted(&cellar, &held, &bucket);
-    for backend in held.backends() {
+    let cellar = straight(&bucket, Cellar::new(&cluster), halted.database());
+    let running = halted_run(&cellar, &halted, &bucket);
+    for backend in halted.backends() {
         kill_process(backend, Signal::KILL).unwrap();
     }
-    // It would be begun again.
+    // The backup would be repeated.
     running.wait_for_stderr("trying again in 2 s");
     running.signal(Signal::TERM);
     let outcome = running.wait();
@@ -138,19 +138,19 @@ fn a_server_that_is_killed_in_the_middle_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_in_the_middle_leaves_nothing() {
+fn a_signal_midway_leaves_nothing() {
     let cluster = Cluster::shared(Version::V15);
-    let held = held(cluster);
+    let halted = halted_dump(cluster);
     let bucket = Bucket::new();
-    let cellar = straight(&bucket, Cellar::new(cluster), held.database());
+    let cellar = straight(&bucket, Cellar::new(cluster), halted.database());
     for signal in [Signal::TERM, Signal::INT] {
-        ends_promptly(halted(&cellar, &held, &bucket), signal);
-        held.wait_until_given_up();
+        ends_promptly(halted_run(&cellar, &halted, &bucket), signal);
+        halted.wait_until_given_up();
         assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
     }
 }
 
-/// The announcement is on its way to the bucket, and arrives when the run has been told to stop.
+/// The announcement arrives in the bucket after the run got its signal.
 #[test]
 fn a_signal_while_the_name_is_announced() {
     let cluster = Cluster::shared(Version::V15);
@@ -165,7 +165,7 @@ fn a_signal_while_the_name_is_announced() {
     let cellar = cellar.with("AWS_ENDPOINT_URL", proxy.endpoint());
     for (at, run) in [cellar.run(["backup"]), cellar.run(["backup"]).env("BACKUP_DIR", "")].into_iter().enumerate() {
         let mut running = run.start();
-        running.wait_until("the announcement is on its way", || proxy.spoilt() > at);
+        running.wait_until("the announcement is on its way", || proxy.faults() > at);
         ends_promptly(running, Signal::TERM);
         assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), Vec::new()));
     }
@@ -187,33 +187,33 @@ fn a_signal_while_the_bucket_does_not_answer() {
     let database = large(cluster, 120);
     let bucket = Bucket::new();
     let cellar = straight(&bucket, Cellar::new(cluster), &database).with("BACKUP_COMPRESSION", "none");
-    let stalled = Stalled::before(bucket.server().port(), 20 << 20);
-    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", stalled.endpoint()).start();
-    running.wait_until("the upload stands still", || stalled.stalls());
+    let proxy = StallingProxy::start(bucket.server().port(), 20 << 20);
+    let mut running = cellar.run(["backup"]).env("AWS_ENDPOINT_URL", proxy.endpoint()).start();
+    running.wait_until("the upload stands still", || proxy.stalls());
     ends_promptly(running, Signal::TERM);
     assert_eq!(bucket.keys(), [""; 0]);
 }
 
 #[test]
-fn a_run_that_is_killed_is_never_listed_and_does_not_disturb_the_next_one() {
+fn a_killed_run_is_never_listed_and_does_not_affect_the_next() {
     let cluster = Cluster::shared(Version::V15);
-    let held = held(cluster);
+    let halted = halted_dump(cluster);
     let bucket = Bucket::new();
-    let cellar = straight(&bucket, Cellar::new(cluster), held.database());
-    let running = halted(&cellar, &held, &bucket);
+    let cellar = straight(&bucket, Cellar::new(cluster), halted.database());
+    let running = halted_run(&cellar, &halted, &bucket);
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(9));
     assert_eq!(bucket.keys(), [""; 0]);
     let announced = bucket.unfinished();
     assert!(announced.len() == 2 && announced[1].ends_with(".manifest.json"), "{announced:?}");
-    let _database = held.release();
+    let _database = halted.release();
     cellar.run(["backup"]).succeeds();
     assert_eq!(bucket.ids().len(), 1);
     assert_eq!(bucket.unfinished(), announced, "retention removes it, once it is old");
 }
 
 #[test]
-fn memory_does_not_grow_with_the_database() {
+fn memory_use_does_not_grow_with_the_database() {
     let cluster = Cluster::shared(Version::V15);
     let database = large(cluster, 300);
     let bucket = Bucket::new();

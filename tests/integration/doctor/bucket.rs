@@ -1,4 +1,4 @@
-//! The bucket: whether the key works, the bucket is there, and what the key may do. Nothing stays there.
+//! The bucket: the key, the bucket, and the key's permissions. No object is left behind.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use super::*;
 use crate::common::bucket::Bucket;
 use crate::common::cluster::free_port;
-use crate::s3_server::faults::{Fault, FaultProxy};
-use crate::s3_server::{OWNER, READER, S3Server, WRITER, wait};
+use crate::common::fault_proxy::{Fault, FaultProxy};
+use crate::common::s3_server::{OWNER, READER, S3Server, WRITER, wait};
 
 /// A run over an empty bucket with the owner's key.
 fn run(cellar: &Cellar, bucket: &Bucket) -> Run {
@@ -20,7 +20,7 @@ fn run(cellar: &Cellar, bucket: &Bucket) -> Run {
         .env("AWS_SECRET_ACCESS_KEY", OWNER.secret)
 }
 
-/// Everything that is in a bucket: keys of objects, of whatever name, and of begun uploads.
+/// Everything in a bucket: keys of objects with any name, and of unfinished uploads.
 fn everything(server: &S3Server, bucket: &str) -> Vec<String> {
     let client = server.client(OWNER);
     let objects = wait(client.list_objects_v2().bucket(bucket).send()).unwrap();
@@ -36,10 +36,11 @@ fn is_empty(bucket: &Bucket) {
 }
 
 #[test]
-fn a_bucket_that_is_good() {
+fn a_good_bucket() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let told = Told::by(run(&cellar, &bucket), 0);
-    told.says("s3", "server", "OK", &[&bucket.server().endpoint()])
+    let report = Report::of(run(&cellar, &bucket), 0);
+    report
+        .says("s3", "server", "OK", &[&bucket.server().endpoint()])
         .says("s3", "key", "OK", &["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"])
         .says("s3", "bucket", "OK", &[bucket.name()])
         .says("s3", "list", "OK", &["database-backups"])
@@ -50,70 +51,74 @@ fn a_bucket_that_is_good() {
         .says("s3", "delete", "OK", &["is gone"])
         .only_has(&["OK"]);
     for secret in [OWNER.id, OWNER.secret] {
-        assert!(!told.outcome.stdout.contains(secret) && !told.outcome.stderr.contains(secret), "{}", told.outcome);
+        assert!(
+            !report.outcome.stdout.contains(secret) && !report.outcome.stderr.contains(secret),
+            "{}",
+            report.outcome
+        );
     }
     is_empty(&bucket);
     let file = cellar.scratch().join("key");
     fs::write(&file, OWNER.secret).unwrap();
     let from_file = run(&cellar, &bucket).without("AWS_SECRET_ACCESS_KEY").env("AWS_SECRET_ACCESS_KEY_FILE", &file);
     let place = format!("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY_FILE={}", file.display());
-    Told::by(from_file.env("AWS_S3_PREFIX", ""), 0).says("s3", "key", "OK", &[&place]);
+    Report::of(from_file.env("AWS_S3_PREFIX", ""), 0).says("s3", "key", "OK", &[&place]);
     let clock = run(&cellar, &bucket).arguments(["clock"]).env("DB_HOST", "nowhere.invalid");
-    Told::by(clock, exit::UNAVAILABLE).says("clock", "s3", "OK", &["its clock"]);
+    Report::of(clock, exit::UNAVAILABLE).says("clock", "s3", "OK", &["its clock"]);
     is_empty(&bucket);
 }
 
 #[test]
-fn keys_and_buckets_that_are_wrong() {
+fn wrong_keys_and_buckets() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let run = || run(&cellar, &bucket);
-    Told::by(run().env("AWS_ACCESS_KEY_ID", "NOBODYSKEY"), exit::NOPERM)
+    Report::of(run().env("AWS_ACCESS_KEY_ID", "NOBODYSKEY"), exit::NOPERM)
         .says("s3", "server", "OK", &[])
         .says("s3", "key", "FAILED", &["does not know the access key", "AWS_ACCESS_KEY_ID"])
         .says("s3", "the rest", "SKIPPED", &["key"]);
-    Told::by(run().env("AWS_SECRET_ACCESS_KEY", "wrong+secret/0123456789"), exit::NOPERM).says(
+    Report::of(run().env("AWS_SECRET_ACCESS_KEY", "wrong+secret/0123456789"), exit::NOPERM).says(
         "s3",
         "key",
         "FAILED",
         &["does not fit the access key", "AWS_SECRET_ACCESS_KEY"],
     );
-    Told::by(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
+    Report::of(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
         "s3",
         "bucket",
         "FAILED",
         &["no bucket no-such-bucket", "create it first"],
     );
-    Told::by(run().without("AWS_SECRET_ACCESS_KEY"), exit::CONFIG).says(
+    Report::of(run().without("AWS_SECRET_ACCESS_KEY"), exit::CONFIG).says(
         "s3",
         "settings",
         "FAILED",
         &["AWS_SECRET_ACCESS_KEY is not"],
     );
-    Told::by(run().without("AWS_S3_BUCKET"), exit::CONFIG).says(
+    Report::of(run().without("AWS_S3_BUCKET"), exit::CONFIG).says(
         "s3",
         "settings",
         "FAILED",
         &["no bucket is configured", "AWS_S3_BUCKET"],
     );
     let closed = format!("http://127.0.0.1:{}", free_port());
-    let told = Told::by(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
-    told.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
-    assert!(told.outcome.took < Duration::from_secs(30), "{}", told.outcome);
+    let report = Report::of(run().env("AWS_ENDPOINT_URL", closed), exit::UNAVAILABLE);
+    report.says("s3", "server", "FAILED", &["connection refused", "AWS_ENDPOINT_URL"]);
+    assert!(report.outcome.took < Duration::from_secs(30), "{}", report.outcome);
     is_empty(&bucket);
 }
 
 #[test]
-fn keys_that_may_not_do_everything() {
+fn keys_with_few_permissions() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let by = |identity: crate::s3_server::Identity| {
+    let by = |identity: crate::common::s3_server::Identity| {
         run(&cellar, &bucket).env("AWS_ACCESS_KEY_ID", identity.id).env("AWS_SECRET_ACCESS_KEY", identity.secret)
     };
-    Told::by(by(READER), exit::NOPERM)
+    Report::of(by(READER), exit::NOPERM)
         .says("s3", "list", "OK", &[])
         .says("s3", "write", "FAILED", &["s3:PutObject"])
         .says("s3", "read, upload, delete", "SKIPPED", &["nothing could be written"]);
     is_empty(&bucket);
-    Told::by(by(WRITER), exit::NOPERM)
+    Report::of(by(WRITER), exit::NOPERM)
         .says("s3", "list", "FAILED", &["s3:ListBucket"])
         .says("s3", "write", "OK", &[])
         .says("s3", "read", "OK", &[])
@@ -122,22 +127,23 @@ fn keys_that_may_not_do_everything() {
 }
 
 #[test]
-fn what_the_bucket_lacks_is_found() {
+fn missing_bucket_features_are_found() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    let told = Told::by(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
-    told.says("s3", "lock", "FAILED", &["no Object Lock", "AWS_S3_OBJECT_LOCK_DAYS"])
+    let report = Report::of(run(&cellar, &bucket).env("AWS_S3_OBJECT_LOCK_DAYS", "1"), exit::CONFIG);
+    report
+        .says("s3", "lock", "FAILED", &["no Object Lock", "AWS_S3_OBJECT_LOCK_DAYS"])
         .says("s3", "upload", "SKIPPED", &[])
         .says("s3", "versions", "OK", &["no old versions"]);
     is_empty(&bucket);
 }
 
 #[test]
-fn no_version_stays_in_a_bucket_that_keeps_them() {
+fn no_object_version_is_left_in_a_versioned_bucket() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
     let client = bucket.server().client(OWNER);
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     wait(client.put_bucket_versioning().bucket(bucket.name()).versioning_configuration(enabled).send()).unwrap();
-    Told::by(run(&cellar, &bucket), 0).says("s3", "delete", "OK", &["is gone"]).says(
+    Report::of(run(&cellar, &bucket), 0).says("s3", "delete", "OK", &["is gone"]).says(
         "s3",
         "versions",
         "OK",
@@ -148,9 +154,9 @@ fn no_version_stays_in_a_bucket_that_keeps_them() {
 }
 
 #[test]
-fn the_object_is_taken_away_whatever_happens() {
+fn the_test_object_is_always_removed() {
     let (cellar, bucket) = (Cellar::unconnected(), Bucket::new());
-    // The server breaks down in the middle, and gets up again.
+    // The server fails midway and recovers.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {
         match seen.method == "GET" && seen.target.contains("doctor") {
             true => Fault::Answer(500, "InternalError"),
@@ -158,9 +164,9 @@ fn the_object_is_taken_away_whatever_happens() {
         }
     });
     let broken = run(&cellar, &bucket).env("AWS_ENDPOINT_URL", proxy.endpoint());
-    Told::by(broken, exit::UNAVAILABLE).says("s3", "read", "FAILED", &[]).says("s3", "delete", "OK", &[]);
+    Report::of(broken, exit::UNAVAILABLE).says("s3", "read", "FAILED", &[]).says("s3", "delete", "OK", &[]);
     is_empty(&bucket);
-    // It is told to stop while the object is there.
+    // A signal while the object is there.
     let proxy = FaultProxy::start(bucket.server().port(), |seen| {
         match seen.method == "GET" && seen.target.contains("doctor") {
             true => Fault::Delay(Duration::from_secs(20)),

@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::common::cluster::{PASSWORD, free_port};
-use crate::common::memory::SmallDisk;
 use crate::common::programs::Programs;
+use crate::common::small_disk::SmallDisk;
 
 #[test]
-fn the_way_to_the_server() {
+fn connecting_to_the_server() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("shop");
     let cellar = Cellar::new(cluster).with("DB_NAME", shop.name());
     let run = || cellar.run(["doctor", "database"]);
-    Told::by(run(), 0)
+    Report::of(run(), 0)
         .says("database", "name", "OK", &["127.0.0.1 is 127.0.0.1"])
         .says("database", "port", "OK", &["answers"])
         .says(
@@ -22,28 +22,33 @@ fn the_way_to_the_server() {
         )
         .says("database", "role", "OK", &["superuser"])
         .only_has(&["OK"]);
-    let wrong = Told::by(run().env("DB_PASSWORD", "s3cr3t-wrong"), exit::NOPERM);
+    let wrong = Report::of(run().env("DB_PASSWORD", "s3cr3t-wrong"), exit::NOPERM);
     wrong.says("database", "login", "FAILED", &["password authentication failed", "look at DB_USER and DB_PASSWORD"]);
     assert!(!wrong.outcome.stdout.contains("s3cr3t-wrong") && !wrong.outcome.stderr.contains("s3cr3t-wrong"));
     let port = free_port().to_string();
-    Told::by(run().env("DB_PORT", &port), exit::UNAVAILABLE)
+    Report::of(run().env("DB_PORT", &port), exit::UNAVAILABLE)
         .says("database", "port", "FAILED", &["connection refused", &port, "is the server running"])
         .says("database", "login", "SKIPPED", &[]);
-    Told::by(run().env("DB_HOST", "/nowhere"), exit::UNAVAILABLE).says(
+    Report::of(run().env("DB_HOST", "/nowhere"), exit::UNAVAILABLE).says(
         "database",
         "port",
         "FAILED",
         &["/nowhere/.s.PGSQL", "is a server running on this host"],
     );
-    Told::by(run().env("DB_PORT", "x"), exit::CONFIG).says("database", "settings", "FAILED", &["DB_PORT (--port)"]);
-    // A database that is missing is told beside those that are there.
+    Report::of(run().env("DB_PORT", "x"), exit::CONFIG).says("database", "settings", "FAILED", &["DB_PORT (--port)"]);
+    // A missing database is reported beside the existing ones.
     let both = run().env("DB_NAME", format!("{}, no such cellar", shop.name()));
-    Told::by(both, exit::NOINPUT)
+    Report::of(both, exit::NOINPUT)
         .says("database", "login", "OK", &[])
         .says("database", &format!("'{}'", shop.name()), "OK", &["0 tables can be read"])
         .says("database", "'no such cellar'", "FAILED", &["no database 'no such cellar'", "the server has"]);
-    Told::by(run().env("DB_NAME", "no such cellar"), exit::NOINPUT).says("database", "login", "OK", &["to 'postgres'"]);
-    Told::by(run().without("DB_NAME"), exit::CONFIG).says("database", "databases", "FAILED", &["set DB_NAME"]);
+    Report::of(run().env("DB_NAME", "no such cellar"), exit::NOINPUT).says(
+        "database",
+        "login",
+        "OK",
+        &["to 'postgres'"],
+    );
+    Report::of(run().without("DB_NAME"), exit::CONFIG).says("database", "databases", "FAILED", &["set DB_NAME"]);
 }
 
 #[test]
@@ -54,15 +59,16 @@ fn tls_and_the_password_file() {
     fs::write(&file, PASSWORD).unwrap();
     let run = || cellar.run(["doctor", "database"]).without("DB_PASSWORD").env("DB_PASSWORD_FILE", &file);
     let place = format!("DB_PASSWORD_FILE={}", file.display());
-    Told::by(run(), 0).says("database", "login", "OK", &["TLSv1.3", &place]);
+    Report::of(run(), 0).says("database", "login", "OK", &["TLSv1.3", &place]);
     let stranger = cluster.certificates().certificate("stranger");
     let run = run().env("DB_SSLMODE", "verify-full").env("DB_SSLROOTCERT", stranger);
-    Told::by(run, exit::UNAVAILABLE).says("database", "login", "FAILED", &["certificate", "DB_SSLROOTCERT"]);
+    Report::of(run, exit::UNAVAILABLE).says("database", "login", "FAILED", &["certificate", "DB_SSLROOTCERT"]);
 }
 
-/// A role without rights is told all that it lacks, with the statements that give it; with them, all is well.
+/// For a role without privileges all missing ones are reported, with the statements that grant them; after these all
+/// checks pass.
 #[test]
-fn a_role_that_may_not_read_everything() {
+fn a_role_that_cannot_read_everything() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create_named("shop");
     shop.sql(
@@ -73,10 +79,11 @@ fn a_role_that_may_not_read_everything() {
     shop.sql(&format!("CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}'"));
     let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
     let run = || cellar.run(["doctor", "database"]);
-    let told = Told::by(run(), exit::NOPERM);
+    let report = Report::of(run(), exit::NOPERM);
     let role = "GRANT pg_read_all_data TO \"keeper\"; ALTER ROLE \"keeper\" BYPASSRLS; \
          ALTER ROLE \"keeper\" SET lo_compat_privileges = on";
-    told.says("database", "role", "WARNING", &["lacks pg_read_all_data, BYPASSRLS, lo_compat_privileges", role])
+    report
+        .says("database", "role", "WARNING", &["lacks pg_read_all_data, BYPASSRLS, lo_compat_privileges", role])
         .says(
             "database",
             "'shop'",
@@ -85,16 +92,16 @@ fn a_role_that_may_not_read_everything() {
         )
         .says("database", "'shop'", "FAILED", &["row-level security", "1 table: public.ruled", "BYPASSRLS"])
         .says("database", "'shop'", "FAILED", &["1 large object", "lo_compat_privileges"]);
-    // What the doctor says of it is so.
+    // A backup fails as the doctor says.
     cellar.run(["backup"]).fails(exit::NOPERM);
-    shop.sql(&told.all("database", "role")[0]["mend"].as_str().unwrap().replace("as a superuser: ", ""));
-    Told::by(run(), 0)
+    shop.sql(&report.all("database", "role")[0]["mend"].as_str().unwrap().replace("as a superuser: ", ""));
+    Report::of(run(), 0)
         .says("database", "role", "OK", &["'keeper' has pg_read_all_data, BYPASSRLS, lo_compat_privileges"])
         .says("database", "'shop'", "OK", &["all of 4 tables can be read"])
         .only_has(&["OK"]);
     cellar.run(["backup"]).succeeds();
     shop.sql("REVOKE CONNECT ON DATABASE shop FROM PUBLIC");
-    Told::by(run(), exit::NOPERM).says("database", "login", "OK", &["to 'postgres'"]).says(
+    Report::of(run(), exit::NOPERM).says("database", "login", "OK", &["to 'postgres'"]).says(
         "database",
         "'shop'",
         "FAILED",
@@ -102,9 +109,9 @@ fn a_role_that_may_not_read_everything() {
     );
 }
 
-/// A backup holds its snapshot while pg_dump reads: one session is not enough, and it is not max_connections that is too low.
+/// A backup holds its snapshot while pg_dump reads, so one session is not enough although max_connections suffices.
 #[test]
-fn limits_of_connections() {
+fn connection_limits() {
     for version in [Version::V15, Version::V18].into_iter().filter(|version| version.is_covered()) {
         let cluster = Cluster::start(version);
         let shop = cluster.create_named("shop");
@@ -116,9 +123,9 @@ fn limits_of_connections() {
             limit(1);
             let mend = format!("ALTER {kind} \"{name}\" CONNECTION LIMIT 2");
             let _ = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says("CONNECTION LIMIT 1").says(&mend);
-            let told = Told::by(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
-            told.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
-            // Refused at the door.
+            let report = Report::of(cellar.run(["doctor", "database"]), exit::UNAVAILABLE);
+            report.says("database", "'shop'", "FAILED", &["needs 2 sessions at once", &mend]);
+            // Refused at the login.
             limit(0);
             let outcome = cellar.run(["backup"]).fails(exit::UNAVAILABLE).says(&mend);
             assert!(!outcome.stderr.contains("max_connections"), "{outcome}");
@@ -134,66 +141,66 @@ fn limits_of_connections() {
     }
 }
 
-/// A provider's server has no superuser for its customers.
+/// A managed server has no superuser for its customers.
 #[test]
-fn who_grants_on_a_providers_server() {
+fn grants_on_a_managed_server() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create_named("shop");
     shop.sql("CREATE TABLE closed (n int); SELECT lo_from_bytea(0, 'x'); CREATE ROLE rds_superuser");
     shop.sql(&format!("CREATE ROLE keeper LOGIN PASSWORD '{PASSWORD}'"));
     let cellar = Cellar::new(&cluster).with("DB_USER", "keeper").with("DB_NAME", "shop");
-    let told = Told::by(cellar.run(["doctor", "database"]), exit::NOPERM);
+    let report = Report::of(cellar.run(["doctor", "database"]), exit::NOPERM);
     let who = "as a member of rds_superuser: GRANT pg_read_all_data TO \"keeper\"";
-    told.says("database", "role", "WARNING", &[who]).says("database", "'shop'", "FAILED", &["public.closed", who]);
-    told.says("database", "'shop'", "FAILED", &["GRANT SELECT ON LARGE OBJECT"]);
-    assert!(!told.outcome.stdout.contains("lo_compat_privileges"), "only a superuser could set it");
+    report.says("database", "role", "WARNING", &[who]).says("database", "'shop'", "FAILED", &["public.closed", who]);
+    report.says("database", "'shop'", "FAILED", &["GRANT SELECT ON LARGE OBJECT"]);
+    assert!(!report.outcome.stdout.contains("lo_compat_privileges"), "only a superuser could set it");
 }
 
 #[test]
-fn programs_that_do_not_fit() {
+fn unsuitable_programs() {
     let newest = Cluster::shared(Version::V18);
     let cellar = Cellar::new(newest).with("DB_NAME", "postgres");
     let run = |cellar: &Cellar| cellar.run(["doctor", "programs"]);
-    Told::by(run(&cellar), 0).says("programs", "version", "OK", &["pg_dump 18"]).only_has(&["OK"]);
+    Report::of(run(&cellar), 0).says("programs", "version", "OK", &["pg_dump 18"]).only_has(&["OK"]);
     let old = run(&cellar).env("PG_BINDIR", Version::V15.bin_dir());
-    Told::by(old, exit::SYSTEM).says(
+    Report::of(old, exit::SYSTEM).says(
         "programs",
         "version",
         "FAILED",
         &["pg_dump 15", "too old", "install postgresql-client-18"],
     );
     let nothing = run(&cellar).env("PG_BINDIR", "/nowhere");
-    Told::by(nothing, exit::SYSTEM).says("programs", "version", "FAILED", &["not installed in PG_BINDIR=/nowhere"]);
+    Report::of(nothing, exit::SYSTEM).says("programs", "version", "FAILED", &["not installed in PG_BINDIR=/nowhere"]);
     let cellar = Cellar::new(Cluster::shared(Version::V15)).with("DB_NAME", "postgres");
     let new = run(&cellar).env("PG_BINDIR", Version::V18.bin_dir());
-    Told::by(new, 0).says("programs", "version", "WARNING", &["pg_dump 18", "install postgresql-client-15"]);
+    Report::of(new, 0).says("programs", "version", "WARNING", &["pg_dump 18", "install postgresql-client-15"]);
     let programs = Programs::of(Version::V15);
     fs::remove_file(programs.path().join("pg_restore")).unwrap();
     let half = run(&cellar).env("PG_BINDIR", programs.path());
-    Told::by(half, exit::SYSTEM).says("programs", "pg_restore", "FAILED", &["no such file"]);
-    // Without the server it is said what is there, and what failed.
-    Told::by(run(&cellar).env("DB_PASSWORD", "wrong"), exit::NOPERM)
+    Report::of(half, exit::SYSTEM).says("programs", "pg_restore", "FAILED", &["no such file"]);
+    // Without the server, the installed programs and the failure are reported.
+    Report::of(run(&cellar).env("DB_PASSWORD", "wrong"), exit::NOPERM)
         .says("programs", "version", "SKIPPED", &["pg_dump 15"])
         .says("database", "login", "FAILED", &["password authentication failed"]);
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk() {
     let cluster = Cluster::shared(Version::V15);
     let large = cluster.create("large");
     large.sql("CREATE TABLE noise AS SELECT n, repeat(md5(n::text), 20) AS text FROM generate_series(1, 8000) n");
     let cellar = Cellar::new(cluster).with("DB_NAME", large.name());
     let disk = SmallDisk::mount(&cellar.backup_dir(), 6 << 10);
     let cellar = cellar.with("BACKUP_DIR", disk.path());
-    Told::by(cellar.run(["doctor", "backups"]), 0)
+    Report::of(cellar.run(["doctor", "backups"]), 0)
         .says("backups", "space", "WARNING", &["without a backup takes", "which will be less when compressed"])
         .says("backups", "disk", "WARNING", &["in memory"]);
     cellar.back_up(large.name());
     let free = rustix::fs::statvfs(disk.path()).unwrap();
-    // All but a few blocks.
+    // All space except a few blocks.
     let rest = (free.f_bavail.saturating_sub(4) * free.f_frsize) as usize;
     fs::write(disk.path().join("filler"), vec![0; rest]).unwrap();
-    Told::by(cellar.run(["doctor", "backups"]), exit::CANTCREAT).says("backups", "write", "OK", &[]).says(
+    Report::of(cellar.run(["doctor", "backups"]), exit::CANTCREAT).says("backups", "write", "OK", &[]).says(
         "backups",
         "space",
         "FAILED",

@@ -1,14 +1,14 @@
-//! A sandbox that waits at a socket, in folders where its user has other files too.
+//! A sandbox that listens on a socket, in a folder where its user has other files too.
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use super::*;
 
-/// Code that leaves folders deeper than any path beside the cluster, and says that it ran.
+/// Code that leaves folders with paths longer than PATH_MAX beside the cluster, and a mark that it ran.
 const BURY: &str = r#"perl -e 'chdir "../../.."; mkdir "ran"; for (1 .. 30) { mkdir "d" x 200; chdir "d" x 200 } mkdir "x"; mkdir "x/y"; chmod 0, "x"'"#;
 
-/// A sandbox at a socket in the folder of backups, as one that has them and the user in common.
+/// A sandbox at a socket in the folder of backups, which it shares with the backup's user.
 fn listen(cellar: &Cellar) -> (Running, PathBuf) {
     let socket = cellar.backup_dir().join("drill.socket");
     let arguments = ["drill-sandbox".as_ref(), "--listen".as_ref(), socket.as_os_str()];
@@ -23,7 +23,7 @@ fn drill_there(cellar: &Cellar, socket: &Path, id: &Value) -> Run {
 }
 
 #[test]
-fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
+fn a_sandbox_empties_only_its_own_folder() {
     let database = small("drill_listen");
     database.sql(
         "CREATE FUNCTION evil(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; \
@@ -35,8 +35,8 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
          $$ BEGIN COPY (SELECT 1) TO PROGRAM '{program}'; RETURN true; END $$"
     ));
     let cellar = cellar(&database);
-    let id = back_up(&cellar)["id"].clone();
-    let given = cellar.scratch().join("clusters");
+    let id = cellar.back_up_for_drill()["id"].clone();
+    let given = cellar.drill_dir();
     let photos = given.join("photos");
     let keep = |name: &str| {
         fs::create_dir_all(&photos).unwrap();
@@ -58,12 +58,12 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
     there.sort();
     assert_eq!(there, ["after", "before", &own, "photos"]);
     assert!(photos.join("before").exists() && photos.join("after").exists());
-    // What it cannot remove ends no more than the drill.
+    // A file that it cannot remove ends only the drill.
     if rustix::process::geteuid().is_root() {
         let foreign = given.join(own).join("foreign");
         fs::create_dir_all(foreign.join("deep")).unwrap();
-        let told = drill_there(&cellar, &socket, &id).fails(OSFILE).says("cannot be drilled here");
-        told.says(foreign.to_str().unwrap());
+        let printed = drill_there(&cellar, &socket, &id).fails(OSFILE).says("cannot be drilled here");
+        printed.says(foreign.to_str().unwrap());
         fs::remove_dir_all(foreign).unwrap();
         drill_there(&cellar, &socket, &id).succeeds();
     }
@@ -72,10 +72,10 @@ fn a_sandbox_empties_its_own_folder_alone_whatever_is_in_it() {
 }
 
 #[test]
-fn a_sandbox_that_hangs_up_twice_is_told_by_the_monitor() {
+fn the_monitor_reports_a_sandbox_that_hangs_up_twice() {
     let database = small("drill_hung_up");
     let cellar = cellar(&database);
-    back_up(&cellar);
+    cellar.back_up_for_drill();
     let socket = cellar.scratch().join("hangs-up.socket");
     let listener = UnixListener::bind(&socket).unwrap();
     hand_over(&socket);
@@ -86,6 +86,6 @@ fn a_sandbox_that_hangs_up_twice_is_told_by_the_monitor() {
         let run = cellar.run(["drill", "--each", "--wait=0"]).env("DRILL_SOCKET", &socket);
         run.by_unprivileged_user().fails(75).says("the sandbox hung up");
     }
-    let told = monitor().stdout;
-    assert!(told.contains("drill_not_held") && told.contains("the last 2 times"), "{told}");
+    let printed = monitor().stdout;
+    assert!(printed.contains("drill_not_held") && printed.contains("the last 2 times"), "{printed}");
 }

@@ -1,26 +1,26 @@
-//! Drills of very long rows, and of very many.
+//! Drills of very long rows, and of very many rows.
 
 use serde_json::{Value, json};
 
-use super::{back_up, cellar, drill, left};
+use super::{cellar, drill, left};
 use crate::common::process::peak_memory;
 use crate::common::{Cellar, Cluster, Database, Version, exit};
 
-/// A backup takes less, however long the rows are: about half of one of them.
+/// A backup takes less memory however long its rows are: about half of one row.
 const MEMORY: u64 = 64 << 20;
 
-/// The one difference that a comparison with the living database tells.
+/// The only difference that a comparison with the live database reports.
 fn differs(cellar: &Cellar, database: &Database<'_>) -> Value {
     let outcome = cellar.run(["verify", "--against-live", database.name(), "--jobs", "2", "--json"]);
-    let told = outcome.fails(exit::DATAERR).json();
-    assert_eq!(told["differences"].as_array().map(Vec::len), Some(1), "{told:#}");
-    told["differences"][0].clone()
+    let printed = outcome.fails(exit::DATAERR).json();
+    assert_eq!(printed["differences"].as_array().map(Vec::len), Some(1), "{printed:#}");
+    printed["differences"][0].clone()
 }
 
 #[test]
 fn rows_of_a_hundred_megabytes() {
     let database = Cluster::shared(Version::V15).create("drill_long");
-    // The server would take longer to compress the values than all the rest takes.
+    // Compressing the values would take longer than the rest of the test.
     database.sql(
         "CREATE TABLE texts (n int, t text); ALTER TABLE texts ALTER t SET STORAGE EXTERNAL; \
          CREATE TABLE bytes (n int, b bytea); ALTER TABLE bytes ALTER b SET STORAGE EXTERNAL; \
@@ -37,7 +37,7 @@ fn rows_of_a_hundred_megabytes() {
     assert!(peak > 0 && peak < MEMORY, "{} MB at the peak", peak / 1_000_000);
     let id = &outcome.json()[0]["id"];
 
-    // A number, a tab, and the value: four short ones and the long one.
+    // A number, a tab, and the value: four short rows and the long one.
     let (texts, bytes) = (4 * 7 + 2 + 100_000_000, 4 * 7 + 2 + 3 + 120_000_000);
     let shown = cellar.run(["show", id.as_str().unwrap(), "--json"]).succeeds().json();
     let of = |table: &Value| (table["name"].clone(), table["rows"].clone(), table["bytes"].clone());
@@ -45,10 +45,10 @@ fn rows_of_a_hundred_megabytes() {
     let expected = [("\"public\".\"bytes\"", bytes), ("\"public\".\"texts\"", texts)];
     assert_eq!(tables, expected.map(|(name, bytes)| (json!(name), json!(5), json!(bytes))));
 
-    let told = drill(&cellar, id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    let compared = &told["compared"];
-    assert_eq!((&compared["rows"], &compared["bytes"]), (&json!(10), &json!(texts + bytes)), "{told:#}");
+    let printed = drill(&cellar, id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    let compared = &printed["compared"];
+    assert_eq!((&compared["rows"], &compared["bytes"]), (&json!(10), &json!(texts + bytes)), "{printed:#}");
     assert_eq!(left(&cellar), [""; 0]);
 
     database.sql("UPDATE texts SET t = overlay(t PLACING 'X' FROM 50000000) WHERE n = 3");
@@ -64,13 +64,13 @@ fn ten_million_rows() {
     let database = Cluster::shared(Version::V15).create("drill_many");
     database.sql(&format!("CREATE TABLE many AS SELECT n FROM generate_series(1, {ROWS}) n"));
     let cellar = cellar(&database).with("BACKUP_COMPRESSION", "none");
-    let id = back_up(&cellar)["id"].clone();
-    let told = drill(&cellar, &id).succeeds().json()[0].clone();
-    assert_eq!(told["result"], "passed", "{told:#}");
-    assert_eq!(told["compared"]["rows"], ROWS, "{told:#}");
-    // The digits of all these numbers.
+    let id = cellar.back_up_for_drill()["id"].clone();
+    let printed = drill(&cellar, &id).succeeds().json()[0].clone();
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    assert_eq!(printed["compared"]["rows"], ROWS, "{printed:#}");
+    // The number of digits of all these numbers.
     let digits: u64 = (1..=ROWS).map(|number| u64::from(number.ilog10()) + 1).sum();
-    assert_eq!(told["compared"]["bytes"], digits, "{told:#}");
+    assert_eq!(printed["compared"]["bytes"], digits, "{printed:#}");
     assert_eq!(left(&cellar), [""; 0]);
 
     database.sql("UPDATE many SET n = 5000001 WHERE n = 5000000");

@@ -1,8 +1,8 @@
-//! Drills of every byte, in encodings that are not UTF-8, and of tables that are dumped in another way than most.
+//! Drills of every byte, in encodings other than UTF-8, and of tables with special dumps.
 
 use serde_json::{Value, json};
 
-use super::{back_up, cellar, drill, left};
+use super::{cellar, drill, left};
 use crate::common::{Cellar, Cluster, Database, Version};
 
 /// Every character from 1 to 255, and every way to write one; `chr` gives the byte of that number in both encodings.
@@ -29,7 +29,7 @@ const VALUES: &str = r"
     CREATE SEQUENCE counted;
     SELECT setval('counted', 41)";
 
-/// Tables and rows that the database has.
+/// Numbers of tables and rows of the database.
 fn everything(database: &Database<'_>) -> (Value, Value) {
     let count = |sql: &str| json!(database.sql(sql).parse::<u64>().unwrap());
     let rows = "SELECT sum((xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM ONLY %s', oid::regclass), \
@@ -37,15 +37,15 @@ fn everything(database: &Database<'_>) -> (Value, Value) {
     (count("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND oid >= 16384"), count(rows))
 }
 
-/// Holds the drill, which must find nothing that differs.
+/// Runs the drill, which must find no difference.
 fn held(cellar: &Cellar) -> Value {
-    let id = back_up(cellar)["id"].clone();
-    let told = drill(cellar, &id).succeeds().json()[0].clone();
+    let id = cellar.back_up_for_drill()["id"].clone();
+    let printed = drill(cellar, &id).succeeds().json()[0].clone();
     assert_eq!(left(cellar), [""; 0]);
-    told
+    printed
 }
 
-/// The database in this encoding, with these bytes as the names of a table and of its column, and in that of a sequence.
+/// A database in this encoding, with these bytes in the names of a table, its column and a sequence.
 fn encoded(encoding: &str, name: &[u8]) -> Database<'static> {
     let cluster = Cluster::shared(Version::V15);
     let database = cluster.name_for(&format!("drill_{}", encoding.to_lowercase()));
@@ -65,29 +65,29 @@ fn encoded(encoding: &str, name: &[u8]) -> Database<'static> {
 
 #[test]
 fn every_character_of_latin_1_and_every_byte_without_an_encoding() {
-    // A name that is no UTF-8 can be told in the one, and not in the other.
+    // A name that is not UTF-8 can be shown in one encoding and not in the other.
     for (encoding, name) in [("LATIN1", &b"Gr\xf6\xdfe"[..]), ("SQL_ASCII", "Größe".as_bytes())] {
         let database = encoded(encoding, name);
-        let told = held(&cellar(&database));
-        assert_eq!(told["result"], "passed", "{encoding}: {told:#}");
-        let compared = &told["compared"];
+        let printed = held(&cellar(&database));
+        assert_eq!(printed["result"], "passed", "{encoding}: {printed:#}");
+        let compared = &printed["compared"];
         assert_eq!((compared["tables"].clone(), compared["rows"].clone()), everything(&database), "{encoding}");
         assert_eq!(compared["sequences"], 1, "{encoding}");
     }
 }
 
 #[test]
-fn what_has_a_name_that_is_no_text_is_restored_and_proves_nothing() {
-    let told = held(&cellar(&encoded("SQL_ASCII", b"Gr\xf6\xdfe")));
-    assert_eq!((&told["result"], &told["differences"]), (&json!("restored"), &json!([])), "{told:#}");
-    let notes: Vec<&str> = told["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+fn objects_with_undecodable_names_are_restored_and_not_compared() {
+    let printed = held(&cellar(&encoded("SQL_ASCII", b"Gr\xf6\xdfe")));
+    assert_eq!((&printed["result"], &printed["differences"]), (&json!("restored"), &json!([])), "{printed:#}");
+    let notes: Vec<&str> = printed["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let why = "is not compared: its name has bytes that are no text";
     let names = ["table public.\"Gr\u{fffd}\u{fffd}e\"", "sequence public.\"Gr\u{fffd}\u{fffd}e counted\""];
     assert_eq!(notes, names.map(|name| format!("{name} {why}")));
 }
 
 #[test]
-fn what_the_options_leave_out_is_not_looked_for() {
+fn excluded_data_is_not_expected() {
     let database = super::small("drill_partly");
     database.sql(
         "CREATE TABLE log AS SELECT n FROM generate_series(1, 50) n; CREATE TABLE gone AS SELECT 1 AS n; \
@@ -104,21 +104,20 @@ fn what_the_options_leave_out_is_not_looked_for() {
         ("--load-via-partition-root --exclude-table-data=parts_low", (1, 10)),
         ("--table=wine --table=beer", (6, 72)),
     ] {
-        let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
-        assert_eq!(told["result"], "passed", "{options}: {told:#}");
-        let compared = |what: &str| told["compared"][what].as_u64().unwrap();
+        let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
+        assert_eq!(printed["result"], "passed", "{options}: {printed:#}");
+        let compared = |what: &str| printed["compared"][what].as_u64().unwrap();
         let expected = (tables.as_u64().unwrap() - without.0, rows.as_u64().unwrap() - without.1);
         assert_eq!((compared("tables"), compared("rows")), expected, "{options}");
     }
 }
 
-/// The values of an enum are hashed by their OIDs, which the restored type does not keep: rows come back into other
-/// partitions than they came from.
+/// The values of an enum are hashed by their OIDs, which a restore does not keep: rows may move to other partitions.
 #[test]
 fn partitions_that_are_loaded_through_their_root() {
     let database = Cluster::shared(Version::V15).create("drill_roots");
     database.sql(
-        // In a new cluster the values would get the same OIDs.
+        // Otherwise the values would get the same OIDs in a new cluster.
         "SELECT lo_unlink(lo_create(0)) FROM generate_series(1, 1000); \
          DO $$ BEGIN EXECUTE (SELECT 'CREATE TYPE mood AS ENUM (' || string_agg(quote_literal(n), ', ') || ')' \
          FROM generate_series(1, 50) n); END $$; \
@@ -138,13 +137,13 @@ fn partitions_that_are_loaded_through_their_root() {
          CREATE POLICY nobodys ON ranged USING (false)",
     );
     for options in ["", "--load-via-partition-root"] {
-        let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
-        assert_eq!(told["result"], "passed", "'{options}': {told:#}");
-        assert_eq!(told["compared"]["rows"], 610, "'{options}'");
+        let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", options));
+        assert_eq!(printed["result"], "passed", "'{options}': {printed:#}");
+        assert_eq!(printed["compared"]["rows"], 610, "'{options}'");
     }
-    // Rows come to lie in the partition whose own rows were left out, too.
+    // Rows also move into the partition whose own rows were left out.
     let left_out: u64 = database.sql("SELECT count(*) FROM hashed_0").parse().unwrap();
-    let told = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=hashed_0"));
-    assert_eq!(told["result"], "passed", "{told:#}");
-    assert_eq!(told["compared"]["rows"], 610 - left_out);
+    let printed = held(&cellar(&database).with("BACKUP_DUMP_OPTIONS", "--exclude-table-data=hashed_0"));
+    assert_eq!(printed["result"], "passed", "{printed:#}");
+    assert_eq!(printed["compared"]["rows"], 610 - left_out);
 }

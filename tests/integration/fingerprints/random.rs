@@ -1,4 +1,4 @@
-//! Random tables: what a backup records of them is what a restore brings back, and any change of a row is seen.
+//! Random tables: their fingerprints equal those of the restored tables, and any change of a row is detected.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::common::cluster::quote_identifier;
-use crate::common::prints::{self, compared, differences};
+use crate::common::fingerprints::{self, compare_live, differences};
 use crate::common::{Cellar, Cluster, Database, Version};
 
 const TYPES: [&str; 8] = ["int8", "text", "bytea", "numeric", "float8", "timestamptz", "bool", "int[]"];
@@ -19,7 +19,7 @@ const CHARACTERS: [char; 20] = [
     'ö', '🍷',
 ];
 
-/// Values as they are written in quotes; none is NULL.
+/// Values as quoted literals; None is NULL.
 type Row = Vec<Option<String>>;
 
 #[derive(Clone, Debug)]
@@ -132,21 +132,26 @@ impl Table {
     }
 }
 
-fn sorted(database: &Database<'_>, prints: &Fingerprints, table: &TableFingerprint) -> Vec<Vec<u8>> {
-    let mut lines = prints::lines(database, prints, table, "");
+fn sorted(database: &Database<'_>, fingerprints: &Fingerprints, table: &TableFingerprint) -> Vec<Vec<u8>> {
+    let mut lines = fingerprints::lines(database, fingerprints, table, "");
     lines.sort_unstable();
     lines
 }
 
-/// Changes a table of the database in each way, and back again. Says which of the changes have changed its rows.
-fn changed(database: &Database<'_>, prints: &Fingerprints, (name, table): (&str, &Table), place: &Place) -> [bool; 4] {
-    let print = prints.tables.iter().find(|print| print.target.to_string() == name).unwrap();
-    let before = sorted(database, prints, print);
+/// Makes each change in a table and reverts it. Returns the changes that altered its rows.
+fn changed(
+    database: &Database<'_>,
+    fingerprints: &Fingerprints,
+    (name, table): (&str, &Table),
+    place: &Place,
+) -> [bool; 4] {
+    let print = fingerprints.tables.iter().find(|print| print.target.to_string() == name).unwrap();
+    let before = sorted(database, fingerprints, print);
     database.sql(&format!("CREATE TABLE before AS TABLE {name}"));
     table.changes(name, place).map(|change| {
         database.sql(&change);
-        let is_changed = sorted(database, prints, print) != before;
-        let found = compared(prints, database, 1, false);
+        let is_changed = sorted(database, fingerprints, print) != before;
+        let found = compare_live(fingerprints, database, 1, false);
         let found: Vec<_> = found.differences.iter().map(|one| (one.part, one.name.as_str())).collect();
         let expected = if is_changed { &[(FingerprintPart::Table, name)][..] } else { &[] };
         assert_eq!(found, expected, "{change}");
@@ -156,7 +161,7 @@ fn changed(database: &Database<'_>, prints: &Fingerprints, (name, table): (&str,
 }
 
 #[test]
-fn random_tables_come_back_and_no_change_of_them_is_missed() {
+fn random_tables_are_restored_and_every_change_is_detected() {
     let cluster = Cluster::shared(Version::V15);
     let cellar = Cellar::new(cluster).with("BACKUP_COMPRESSION", "none");
     let seen = Cell::new([0; 4]);
@@ -169,15 +174,15 @@ fn random_tables_come_back_and_no_change_of_them_is_missed() {
         let made: Vec<String> = tables.iter().zip(&names).map(|(table, name)| table.make(name)).collect();
         original.sql(&made.join("\n"));
         let manifest = cellar.back_up(original.name());
-        let prints = prints::read(&cellar.backup_dir(), &manifest, None);
-        prop_assert_eq!(prints.tables.len(), tables.len());
+        let fingerprints = fingerprints::read(&cellar.backup_dir(), &manifest, None);
+        prop_assert_eq!(fingerprints.tables.len(), tables.len());
         let restored = cluster.database(&cluster.name_for("random"));
         let id = manifest["id"].as_str().unwrap();
         cellar.run(["restore", id, "--target-database", restored.name()]).succeeds();
-        prop_assert_eq!(differences(&restored, &prints), Vec::<String>::new());
+        prop_assert_eq!(differences(&restored, &fingerprints), Vec::<String>::new());
         let which = place.table.index(tables.len());
-        let changed = changed(&restored, &prints, (&names[which], &tables[which]), &place);
-        prop_assert!(compared(&prints, &restored, 1, false).is_equal());
+        let changed = changed(&restored, &fingerprints, (&names[which], &tables[which]), &place);
+        prop_assert!(compare_live(&fingerprints, &restored, 1, false).is_equal());
         seen.set(std::array::from_fn(|kind| seen.get()[kind] + usize::from(changed[kind])));
         for database in [&original, &restored] {
             cluster.sql("postgres", &format!("DROP DATABASE {}", database.name()));
@@ -185,10 +190,10 @@ fn random_tables_come_back_and_no_change_of_them_is_missed() {
         Ok(())
     });
     outcome.unwrap();
-    assert!(seen.get().iter().all(|times| *times > 0), "not every kind of change has changed anything: {seen:?}");
+    assert!(seen.get().iter().all(|times| *times > 0), "some kinds of changes never had an effect: {seen:?}");
 }
 
-/// A name as pg_dump writes it, in quotes only where it needs some.
+/// A name as pg_dump writes it, in quotes only if they are needed.
 fn quoted(name: &str) -> String {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase());
     if is_plain { name.to_owned() } else { quote_identifier(name) }

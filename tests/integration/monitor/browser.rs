@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::process::{must, plain};
 use crate::common::{Cellar, forged};
 
-/// Measures the page in a frame of this width, and writes what it found into its own text.
+/// Measures the page in a frame of this width, and writes the result into its own text.
 const PROBE: &str = r#"<!DOCTYPE html><body style="margin:0"><iframe id="page" style="width:WIDTHpx;height:2000px;border:0" srcdoc="PAGE"></iframe>
 <pre id="found"></pre><script>
 onload = () => {
@@ -54,7 +54,7 @@ fn chromium(home: &Path, dark: bool, arguments: &[String]) -> String {
     must(command.args(arguments))
 }
 
-/// Lays the record of a drill beside a backup.
+/// Adds the record of a drill to a backup.
 fn lay_drill(folder: &Path, id: &str, seconds: f64) {
     let manifest: Value =
         serde_json::from_slice(&fs::read(folder.join(format!("{id}.manifest.json"))).unwrap()).unwrap();
@@ -69,13 +69,13 @@ fn lay_drill(folder: &Path, id: &str, seconds: f64) {
 
 #[test]
 fn a_thousand_backups_on_a_phone_and_on_a_desk_by_day_and_by_night() {
-    let cellar = Cellar::unconnected().with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::unconnected().on_disk().with("MONITOR_MIN_FREE", "0");
     for hours in 0..500 {
-        let id = forged::lay(&cellar.backup_dir(), "shop", hours);
+        let id = forged::add(&cellar.backup_dir(), "shop", hours);
         if hours % 100 == 3 {
             lay_drill(&cellar.backup_dir(), &id, 600.0 + hours as f64);
         }
-        forged::lay_changed(
+        forged::add_changed(
             &cellar.backup_dir(),
             "an_rather_long_name_of_a_database_that_has_no_end",
             hours,
@@ -121,11 +121,11 @@ fn a_thousand_backups_on_a_phone_and_on_a_desk_by_day_and_by_night() {
     picture(&cellar, &page);
 }
 
-/// Leaves pictures for people to look at.
+/// Keeps screenshots for review.
 fn picture(cellar: &Cellar, page: &Path) {
     for (name, size, dark) in [("phone", "390,3000", true), ("desk", "1100,2400", false)] {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.png"));
-        // It may be there from another run.
+        // It may exist from another run.
         let _ = fs::remove_file(&file);
         let shot =
             [format!("--window-size={size}"), format!("--screenshot={}", file.display()), page.display().to_string()];

@@ -1,9 +1,10 @@
-//! Databases that were emptied.
+//! Backups of databases that were emptied.
 
 use serde_json::Value;
 
 use super::{CRITICAL, OK, check, finds, folder, says};
 use crate::common::bucket::Bucket;
+use crate::common::process::new_folder;
 use crate::common::{Cellar, Cluster, Version, exit, forged};
 
 fn id(manifest: &Value) -> String {
@@ -11,11 +12,11 @@ fn id(manifest: &Value) -> String {
 }
 
 #[test]
-fn an_emptied_database_is_told_until_it_is_acknowledged_and_its_last_backup_stays() {
+fn an_emptied_database_is_reported_until_acknowledged_and_its_last_backup_kept() {
     let cluster = Cluster::start(Version::V15);
     let shop = cluster.create("shop");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 150) n; CREATE TABLE red AS SELECT 1 AS n");
-    let cellar = Cellar::new(&cluster).with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::new(&cluster).on_disk().with("DB_NAME", shop.name()).with("MONITOR_MIN_FREE", "0");
     let cellar = cellar.with("BACKUP_KEEP_LAST", "1").with("MONITOR_MAX_DEVIATION", "0");
     cellar.back_up(shop.name());
     let full = cellar.back_up(shop.name());
@@ -24,12 +25,12 @@ fn an_emptied_database_is_told_until_it_is_acknowledged_and_its_last_backup_stay
     shop.sql("TRUNCATE wine, red");
     let first = cellar.back_up(shop.name());
     assert_eq!(first["contents"]["rows"], 0);
-    let told = format!(
+    let printed = format!(
         "{} had 2 tables with 0 rows, the last one before it, {}, had 2 tables with 151 rows",
         id(&first),
         id(&full)
     );
-    says(&finds(check(&cellar), CRITICAL, &["emptied"]), &[&told, "pgcellar monitor acknowledge"]);
+    says(&finds(check(&cellar), CRITICAL, &["emptied"]), &[&printed, "pgcellar monitor acknowledge"]);
     shop.sql("DROP TABLE wine, red");
     for _ in 0..2 {
         cellar.back_up(shop.name());
@@ -48,7 +49,7 @@ fn an_emptied_database_is_told_until_it_is_acknowledged_and_its_last_backup_stay
     assert_eq!(cellar.list().iter().map(id).collect::<Vec<_>>(), listed[2..]);
     finds(check(&cellar), OK, &[]);
 
-    // What happens afterwards is told again, and is over when the rows are back.
+    // A later loss is reported again, and resolved when the rows are back.
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 150) n");
     cellar.back_up(shop.name());
     shop.sql("DELETE FROM wine");
@@ -60,12 +61,12 @@ fn an_emptied_database_is_told_until_it_is_acknowledged_and_its_last_backup_stay
 }
 
 #[test]
-fn an_acknowledgement_stands_with_the_backups_in_a_bucket() {
+fn an_acknowledgement_is_stored_with_the_backups_in_a_bucket() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("acknowledged");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 2000) n");
     let bucket = Bucket::new();
-    let runtime = tempfile::tempdir().unwrap();
+    let runtime = new_folder();
     let cellar = bucket.copies(Cellar::new(cluster)).with("BACKUP_DIR", "").with("XDG_RUNTIME_DIR", runtime.path());
     let cellar = cellar.with("BACKUP_KEEP_LAST", "1");
     cellar.back_up(shop.name());
@@ -85,19 +86,19 @@ fn an_acknowledgement_stands_with_the_backups_in_a_bucket() {
 }
 
 #[test]
-fn an_acknowledgement_outlives_the_backups_that_it_was_of() {
+fn an_acknowledgement_outlives_its_backups() {
     let cluster = Cluster::shared(Version::V15);
     let shop = cluster.create("outlived");
     shop.sql("CREATE TABLE wine AS SELECT n FROM generate_series(1, 150) n");
-    let cellar = Cellar::new(cluster).with("DB_NAME", shop.name()).with("BACKUP_KEEP_LAST", "1");
+    let cellar = Cellar::new(cluster).on_disk().with("DB_NAME", shop.name()).with("BACKUP_KEEP_LAST", "1");
     let full = id(&cellar.back_up(shop.name()));
     cellar.run(["pin", &full]).succeeds();
     shop.sql("DELETE FROM wine");
     cellar.back_up(shop.name());
     cellar.run(["monitor", "acknowledge", shop.name()]).succeeds();
     let emptied = || {
-        let told = cellar.run(["monitor", "check", "--json"]).env("MONITOR_MAX_DEVIATION", "0").finish().json();
-        told["findings"].as_array().unwrap().iter().any(|finding| finding["check"] == "emptied")
+        let printed = cellar.run(["monitor", "check", "--json"]).env("MONITOR_MAX_DEVIATION", "0").finish().json();
+        printed["findings"].as_array().unwrap().iter().any(|finding| finding["check"] == "emptied")
     };
     for _ in 0..2 {
         cellar.back_up(shop.name());
@@ -106,7 +107,7 @@ fn an_acknowledgement_outlives_the_backups_that_it_was_of() {
     }
     let left: Vec<String> = cellar.list().iter().map(id).collect();
     assert!(left.len() == 2 && left[0] == full, "{left:?}");
-    // A later drop is another one.
+    // A later drop is a new finding.
     shop.sql("INSERT INTO wine SELECT n FROM generate_series(1, 150) n");
     cellar.back_up(shop.name());
     shop.sql("DELETE FROM wine");
@@ -115,10 +116,10 @@ fn an_acknowledgement_outlives_the_backups_that_it_was_of() {
 }
 
 #[test]
-fn twenty_nights_without_a_look() {
+fn twenty_nights_without_attention() {
     let cellar = folder();
     for night in 0..30 {
-        forged::lay_changed(&cellar.backup_dir(), "shop", 1 + 24 * night, |manifest| {
+        forged::add_changed(&cellar.backup_dir(), "shop", 1 + 24 * night, |manifest| {
             let fill = if night < 20 { (0, 0) } else { (2, 20) };
             manifest["contents"]["tables"] = fill.0.into();
             manifest["contents"]["rows"] = fill.1.into();

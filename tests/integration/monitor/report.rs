@@ -1,4 +1,4 @@
-//! What `monitor report` writes.
+//! The output of `monitor report`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,16 +9,16 @@ use crate::common::process::plain;
 use crate::common::{Cellar, exit, forged};
 
 fn folder() -> Cellar {
-    let cellar = Cellar::unconnected().with("MONITOR_MIN_FREE", "0");
+    let cellar = Cellar::unconnected().on_disk().with("MONITOR_MIN_FREE", "0");
     for day in 0..7 {
-        forged::lay(&cellar.backup_dir(), "shop", 1 + 24 * day);
-        forged::lay(&cellar.backup_dir(), "wine_cellar", 1 + 24 * day);
+        forged::add(&cellar.backup_dir(), "shop", 1 + 24 * day);
+        forged::add(&cellar.backup_dir(), "wine_cellar", 1 + 24 * day);
     }
     cellar
 }
 
 #[test]
-fn every_format_tells_the_databases() {
+fn every_format_lists_the_databases() {
     let cellar = folder();
     for format in ["text", "json", "html", "prometheus"] {
         let outcome = cellar.run(["monitor", "report", "--format", format]).succeeds();
@@ -26,7 +26,7 @@ fn every_format_tells_the_databases() {
             assert!(outcome.stdout.contains(name), "{outcome}");
         }
     }
-    // What is wrong does not make a report fail.
+    // Findings do not make a report fail.
     let outcome = cellar.run(["monitor", "report", "--min-backups", "8"]).succeeds();
     assert!(outcome.stdout.starts_with("WARNING: backups of main on "), "{outcome}");
     assert!(outcome.stdout.contains("MONITOR_MIN_BACKUPS=8"), "{outcome}");
@@ -35,7 +35,7 @@ fn every_format_tells_the_databases() {
 }
 
 #[test]
-fn people_are_told_times_in_their_zone_and_machines_in_utc() {
+fn times_are_local_for_people_and_utc_for_machines() {
     let cellar = folder();
     let began = |cellar: &Cellar| cellar.list()[0]["started"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let began = began(&cellar);
@@ -56,7 +56,7 @@ fn people_are_told_times_in_their_zone_and_machines_in_utc() {
 }
 
 #[test]
-fn a_file_is_replaced_as_a_whole_and_others_may_read_it() {
+fn a_report_file_is_replaced_atomically_and_world_readable() {
     let cellar = folder();
     let collector = cellar.scratch().join("collector");
     fs::create_dir(&collector).unwrap();

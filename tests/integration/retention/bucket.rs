@@ -1,4 +1,4 @@
-//! The same in a bucket, and between the folder and the bucket.
+//! Retention in a bucket, and between the folder and the bucket.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +15,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::ids;
+use crate::common::backup_folder::BackupFolder;
 use crate::common::bucket::Bucket;
 use crate::common::exit;
-use crate::common::shelf::Shelf;
-use crate::s3_server::{OWNER, READER, wait};
+use crate::common::process::new_folder;
+use crate::common::s3_server::{OWNER, READER, wait};
 
 /// Name of this host, as backups have it.
 fn host() -> String {
@@ -27,39 +28,39 @@ fn host() -> String {
 
 /// A folder and a bucket.
 pub struct Both {
-    pub shelf: Shelf,
+    pub backups: BackupFolder,
     pub bucket: Bucket,
 }
 
 impl Both {
     pub fn new() -> Both {
         let bucket = Bucket::new();
-        let cellar = bucket.copies(Shelf::new().cellar);
-        Both { shelf: Shelf { cellar }, bucket }
+        let cellar = bucket.copies(BackupFolder::new().cellar);
+        Both { backups: BackupFolder { cellar }, bucket }
     }
 
-    /// The bucket as the store of the instance that these tests run.
+    /// The bucket as the store of the tests' instance.
     pub fn store(&self) -> S3Store {
         self.bucket.store_of("main", &host())
     }
 
-    /// Copies backups of the folder into the bucket, as that store does.
+    /// Copies backups of the folder into the bucket through that store.
     pub fn copy(&self, ids: &[String], store: &S3Store) {
         for id in ids {
-            let names = fs::read_dir(self.shelf.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+            let names = fs::read_dir(self.backups.folder()).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
             names.retain(|name| name.starts_with(&format!("{id}.")));
             // The manifest last.
             names.sort_by_key(|name| name.ends_with(".manifest.json"));
             for name in names {
-                put(store, &name, &fs::read(self.shelf.folder().join(&name)).unwrap());
+                put(store, &name, &fs::read(self.backups.folder().join(&name)).unwrap());
             }
         }
     }
 
     /// Deletes backups in the folder.
     pub fn forget(&self, ids: &[String]) {
-        for entry in fs::read_dir(self.shelf.folder()).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(self.backups.folder()).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             if ids.iter().any(|id| name.starts_with(&format!("{id}."))) {
                 fs::remove_file(entry.path()).unwrap();
@@ -69,7 +70,7 @@ impl Both {
 
     /// Ids of the backups in the folder.
     fn local(&self) -> Vec<String> {
-        let cellar = crate::common::Cellar::unconnected().with("BACKUP_DIR", self.shelf.folder());
+        let cellar = crate::common::Cellar::unconnected().with("BACKUP_DIR", self.backups.folder());
         cellar.list().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
     }
 
@@ -96,12 +97,12 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 #[test]
 fn each_store_has_its_own_rules() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=12);
-    both.shelf.record(&all[0], true);
-    both.shelf.record(&all[11], true);
+    let all = both.backups.add_daily("shop", 1..=12);
+    both.backups.record(&all[0], true);
+    both.backups.record(&all[11], true);
     both.copy(&all, &both.store());
     let run = |arguments: &[&str]| {
-        let run = both.shelf.cellar.run(["retention", "--json"]).arguments(arguments);
+        let run = both.backups.cellar.run(["retention", "--json"]).arguments(arguments);
         run.env("BACKUP_S3_RETENTION_DAYS", "10").env("BACKUP_RETENTION_DAYS", "3").succeeds()
     };
     let dry = run(&["--dry-run"]).json();
@@ -118,63 +119,64 @@ fn each_store_has_its_own_rules() {
 }
 
 #[test]
-fn what_the_bucket_does_not_have_yet_stays_for_as_long_again() {
+fn backups_not_yet_copied_are_kept_twice_as_long() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=20);
+    let all = both.backups.add_daily("shop", 1..=20);
     both.copy(&all[10..], &both.store());
-    let run = || both.shelf.cellar.run(["retention"]).env("BACKUP_S3_RETENTION_DAYS", "30");
+    let run = || both.backups.cellar.run(["retention"]).env("BACKUP_S3_RETENTION_DAYS", "30");
     run().succeeds().says("not in the bucket yet").says(&all[5]);
-    // 1 to 5 January are too old even so, and the 11th and 12th are in the bucket.
+    // 1 to 5 January are too old in any case, and the 11th and 12th are in the bucket.
     let kept: Vec<String> = [&all[5..10], &all[12..]].concat();
     assert_eq!(both.local(), kept);
     assert_eq!(both.bucket.ids(), all[10..]);
 
-    // One that was copied, and deleted from the bucket since, is not waited for.
+    // A copy that was deleted from the bucket is not pending.
     let address = format!("{} at {}", both.bucket.store().location(), both.bucket.server().endpoint());
     let record = json!({ "buckets": { address: [all[5], all[19]] } });
-    fs::write(both.shelf.folder().join(".pgcellar.copied.json"), record.to_string()).unwrap();
+    fs::write(both.backups.folder().join(".pgcellar.copied.json"), record.to_string()).unwrap();
     run().succeeds();
     assert_eq!(both.local(), kept[1..]);
-    // A copy that is damaged is none.
-    let damaged = both.shelf.lay("shop", "2024-01-07T03:00:00Z");
+    // A damaged copy does not count.
+    let damaged = both.backups.add("shop", "2024-01-07T03:00:00Z");
     both.copy(std::slice::from_ref(&damaged), &both.store());
     both.store().replace(&format!("{damaged}.dump.gz"), b"cut").unwrap();
     run().succeeds();
     assert!(both.local().contains(&damaged));
-    // What the bucket's rules would remove at once is not waited for.
-    both.shelf.cellar.run(["retention"]).succeeds();
+    // A backup that the bucket's rules would remove at once is not pending.
+    both.backups.cellar.run(["retention"]).succeeds();
     assert_eq!((both.local(), both.bucket.ids()), (all[12..].to_vec(), all[12..].to_vec()));
 }
 
 #[test]
-fn a_bucket_out_of_reach_does_not_keep_the_folder_from_being_cleaned() {
+fn the_folder_is_cleaned_while_the_bucket_is_unreachable() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=20);
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run = both.shelf.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    let all = both.backups.add_daily("shop", 1..=20);
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run =
+        both.backups.cellar.run(["retention"]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
     run.fails(exit::UNAVAILABLE).says("is not cleaned");
-    assert_eq!(both.local(), all[5..], "nobody knows what the bucket has");
+    assert_eq!(both.local(), all[5..], "the contents of the bucket are unknown");
 }
 
 #[test]
-fn keys_that_may_not_delete() {
+fn keys_without_delete_permission() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=10);
+    let all = both.backups.add_daily("shop", 1..=10);
     both.copy(&all, &both.store());
-    let run = both.shelf.cellar.run(["retention"]);
+    let run = both.backups.cellar.run(["retention"]);
     let run = run.env("AWS_ACCESS_KEY_ID", READER.id).env("AWS_SECRET_ACCESS_KEY", READER.secret);
     run.fails(exit::NOPERM).says("2 of 2 backups could not be removed from s3://").says(&all[1]);
     assert_eq!(both.local(), all[2..]);
     assert_eq!(both.bucket.ids(), all);
-    let run = both.shelf.cellar.run(["retention"]).env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let run = both.backups.cellar.run(["retention"]).env("AWS_SECRET_ACCESS_KEY", "wrong");
     run.fails(exit::NOPERM);
     assert_eq!(both.bucket.ids(), all);
 }
 
 #[test]
-fn what_is_others_in_the_bucket_stays() {
+fn objects_of_others_in_the_bucket_are_kept() {
     let both = Both::new();
-    let own = both.shelf.lay_daily("shop", 1..=3);
+    let own = both.backups.add_daily("shop", 1..=3);
     both.copy(&own, &both.store());
     let mut others = Vec::new();
     for (day, instance, other_host) in [(11, "main", "elsewhere"), (21, "other", host().as_str())] {
@@ -184,7 +186,7 @@ fn what_is_others_in_the_bucket_stays() {
                 manifest["host"] = json!(other_host);
                 manifest["server"]["identity"] = json!({});
             };
-            others.push(both.shelf.lay_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change));
+            others.push(both.backups.add_changed("shop", &format!("2024-01-{day}T02:00:00Z"), change));
             both.copy(&others[others.len() - 1..], &both.bucket.store_of(instance, other_host));
         }
     }
@@ -195,20 +197,21 @@ fn what_is_others_in_the_bucket_stays() {
         wait(client.put_object().bucket(both.bucket.name()).key(key).body(ByteStream::from_static(b"x")).send())
             .unwrap();
     }
-    both.shelf.cellar.run(["retention", "--keep-last", "1"]).succeeds();
+    both.backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     let expected: Vec<String> = own[2..].iter().chain(&others).cloned().collect();
     assert_eq!(sorted(both.bucket.ids()), sorted(expected.clone()));
     assert_eq!(both.others(&expected).len(), 3);
 }
 
 #[test]
-fn straight_to_the_bucket() {
+fn backups_without_a_directory() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=10);
+    let all = both.backups.add_daily("shop", 1..=10);
     both.copy(&all, &both.store());
     both.forget(&all);
-    let runtime = tempfile::tempdir().unwrap();
-    let run = |verb: &[&str]| both.shelf.cellar.run(verb).env("BACKUP_DIR", "").env("XDG_RUNTIME_DIR", runtime.path());
+    let runtime = new_folder();
+    let run =
+        |verb: &[&str]| both.backups.cellar.run(verb).env("BACKUP_DIR", "").env("XDG_RUNTIME_DIR", runtime.path());
     run(&["pin", &all[0]]).succeeds();
     run(&["retention"]).succeeds().says("removed 1 backup");
     assert_eq!(both.bucket.ids(), [&all[..1], &all[2..]].concat());
@@ -221,34 +224,38 @@ fn straight_to_the_bucket() {
 #[test]
 fn a_pin_in_one_store_pins_in_both() {
     let both = Both::new();
-    let all = both.shelf.lay_daily("shop", 1..=10);
+    let all = both.backups.add_daily("shop", 1..=10);
     both.copy(&all, &both.store());
-    both.shelf.cellar.run(["pin", &all[0], "--reason", "évidence"]).succeeds();
+    both.backups.cellar.run(["pin", &all[0], "--reason", "évidence"]).succeeds();
     let pin = format!("{}.pin.json", all[0]);
-    assert!(both.bucket.keys().contains(&pin) && both.shelf.folder().join(&pin).exists());
-    fs::remove_file(both.shelf.folder().join(&pin)).unwrap();
-    both.shelf.cellar.run(["retention"]).succeeds();
+    assert!(both.bucket.keys().contains(&pin) && both.backups.folder().join(&pin).exists());
+    fs::remove_file(both.backups.folder().join(&pin)).unwrap();
+    both.backups.cellar.run(["retention"]).succeeds();
     let kept = [&all[..1], &all[2..]].concat();
     assert_eq!((both.local(), both.bucket.ids()), (kept.clone(), kept));
-    both.shelf.cellar.run(["unpin", &all[0]]).succeeds();
+    both.backups.cellar.run(["unpin", &all[0]]).succeeds();
     assert!(!both.bucket.keys().contains(&pin));
-    // A store that cannot be asked is told, and the other one is pinned all the same.
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let run = both.shelf.cellar.run(["pin", &all[0]]).env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{nobody}"));
+    // An unreachable store is reported, and the pin is written to the other one.
+    let closed_endpoint = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let run = both
+        .backups
+        .cellar
+        .run(["pin", &all[0]])
+        .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{closed_endpoint}"));
     run.fails(exit::UNAVAILABLE).says("is pinned");
-    both.shelf.cellar.run(["retention"]).succeeds();
+    both.backups.cellar.run(["retention"]).succeeds();
     assert!(both.bucket.ids().contains(&all[0]));
 }
 
 #[test]
-fn kill_9_in_the_middle_of_deletions_in_the_bucket() {
+fn sigkill_during_deletions_in_the_bucket() {
     let both = Both::new();
     let all: Vec<String> = (0..48)
-        .map(|hour| both.shelf.lay("shop", &format!("2024-01-{:02}T{:02}:00:00Z", 1 + hour / 24, hour % 24)))
+        .map(|hour| both.backups.add("shop", &format!("2024-01-{:02}T{:02}:00:00Z", 1 + hour / 24, hour % 24)))
         .collect();
     both.copy(&all, &both.store());
     both.forget(&all);
-    let run = || both.shelf.cellar.run(["retention", "--keep-last", "1"]);
+    let run = || both.backups.cellar.run(["retention", "--keep-last", "1"]);
     let running = run().start();
     running.wait_for_stderr(&format!("removed {}", all[1]));
     running.signal(Signal::KILL);
@@ -260,19 +267,19 @@ fn kill_9_in_the_middle_of_deletions_in_the_bucket() {
     }
     run().succeeds();
     assert_eq!(both.bucket.ids(), all[47..]);
-    // What is left is too young for this run.
+    // The leftovers are too young for this run.
     let half: BTreeSet<String> = both.others(&all[47..]).into_iter().collect();
     assert!(half.len() <= 4, "{half:?}");
     sweep::bucket::sweep(&both.store(), &place(&both), Duration::ZERO).unwrap();
     assert_eq!(both.others(&all[47..]), [""; 0]);
 }
 
-/// The place of these tests, as the settings make it.
+/// The stores of these tests, as from the settings.
 fn place(both: &Both) -> Place {
     let args = PlaceArgs {
         instance: "main".to_owned(),
         host_name: None,
-        backup_dir: Some(both.shelf.folder()),
+        backup_dir: Some(both.backups.folder()),
         s3: S3Args {
             bucket: None,
             prefix: String::new(),
@@ -293,15 +300,15 @@ fn place(both: &Both) -> Place {
 }
 
 #[test]
-fn only_what_is_provably_ours_and_old_is_swept() {
+fn only_old_leftovers_of_our_own_are_removed() {
     let both = Both::new();
-    let whole = both.shelf.lay_daily("shop", 1..=1);
+    let whole = both.backups.add_daily("shop", 1..=1);
     both.copy(&whole, &both.store());
     let announce = |store: &S3Store, id: &str, instance: &str, host: &str| {
         let claim = json!({ "id": id, "instance": instance, "host": host });
         store.announce(&format!("{id}.manifest.json"), claim.to_string().as_bytes()).unwrap();
     };
-    // Uploads of three megabytes more than a part, which are neither committed nor dropped.
+    // Unfinished uploads of three megabytes more than a part.
     let begin = |store: &S3Store, key: &str| {
         let mut upload = store.create(key, Some(40 << 20)).unwrap();
         upload.write_all(&vec![7; 20 << 20]).unwrap();
@@ -332,7 +339,7 @@ fn only_what_is_provably_ours_and_old_is_swept() {
     ];
     assert_eq!(sorted(unfinished.clone()), expected);
 
-    both.shelf.cellar.run(["retention"]).succeeds();
+    both.backups.cellar.run(["retention"]).succeeds();
     assert_eq!((both.bucket.keys(), both.bucket.unfinished()), (keys, unfinished), "it is too young");
     sweep::bucket::sweep(&ours, &place(&both), Duration::ZERO).unwrap();
     assert_eq!(both.others(&whole), others);
@@ -341,13 +348,13 @@ fn only_what_is_provably_ours_and_old_is_swept() {
 }
 
 #[test]
-fn what_the_bucket_locks_stays_and_is_no_failure() {
+fn locked_objects_are_kept_without_an_error() {
     let both = Both::new();
     let server = both.bucket.server();
     let client = server.client(OWNER);
     let name = format!("{}-locked", both.bucket.name());
     wait(client.create_bucket().bucket(&name).object_lock_enabled_for_bucket(true).send()).unwrap();
-    let all = both.shelf.lay_daily("shop", 1..=3);
+    let all = both.backups.add_daily("shop", 1..=3);
     let settings = pgcellar::config::S3Settings {
         lock: Some(pgcellar::config::ObjectLock { days: 1, compliance: false }),
         ..server.settings(&name)
@@ -358,7 +365,7 @@ fn what_the_bucket_locks_stays_and_is_no_failure() {
     both.copy(&all[..1], &open(&settings));
     both.copy(&all[1..], &open(&server.settings(&name)));
     let run = |arguments: &[&str]| {
-        let run = both.shelf.cellar.run(["retention", "--keep-last", "1", "--json"]).arguments(arguments);
+        let run = both.backups.cellar.run(["retention", "--keep-last", "1", "--json"]).arguments(arguments);
         run.env("AWS_S3_BUCKET", &name).succeeds()
     };
     let dry = run(&["--dry-run"]);
