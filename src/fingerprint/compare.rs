@@ -1,14 +1,13 @@
 //! Whether a database holds what a backup's fingerprints say: both go in, and the differences come out, each with the name
 //! of its table, sequence or large object.
 
-use std::fmt;
-
 use serde::{Serialize, Serializer};
 
 use crate::fingerprint::{Differing, Fingerprints, LargeObjects, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 
 #[cfg(test)]
 mod tests;
+mod text;
 
 /// Why what has such a name in a dump without an encoding is not compared.
 const NO_TEXT: &str = "its name has bytes that are no text";
@@ -17,7 +16,7 @@ const NO_TEXT: &str = "its name has bytes that are no text";
 const RANGES: usize = 1000;
 
 /// The name of all large objects.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
 /// What a database holds of what fingerprints are of: its tables and sequences in their order.
 #[derive(Clone, Debug, Default)]
@@ -325,91 +324,4 @@ fn objects_of(range: &Differing) -> Change {
 
 fn in_words<S: Serializer>(change: &Change, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(change)
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Change::Absent => f.write_str("not there"),
-            Change::Became(kind) => write!(f, "a {kind} now"),
-            Change::OtherColumns => f.write_str("one of its columns is not there, or is generated now"),
-            Change::Fewer { expected, found } => {
-                write!(f, "{} of {expected} missing", expected.saturating_sub(*found))
-            }
-            Change::More { expected, found } => {
-                write!(f, "{} too many, {found} instead of {expected}", found.saturating_sub(*expected))
-            }
-            Change::OtherRows { rows, expected, found } if expected == found => {
-                write!(f, "other contents in as many rows, {rows}")
-            }
-            Change::OtherRows { rows, expected, found } => {
-                write!(f, "other contents in as many rows, {rows}: {found} bytes instead of {expected}")
-            }
-            Change::OtherValue { expected, found } => write!(f, "{found} instead of {expected}"),
-            Change::OtherObjects { objects, expected, found } => {
-                f.write_str("other contents")?;
-                if *objects > 1 {
-                    write!(f, " in as many objects, {objects}")?;
-                }
-                match expected == found {
-                    true => Ok(()),
-                    false => write!(f, ": {found} bytes instead of {expected}"),
-                }
-            }
-            Change::Added => f.write_str("not in the backup"),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.last_value, if self.is_called { "" } else { " (not called yet)" })
-    }
-}
-
-/// `table public.orders`.
-impl fmt::Display for NotCompared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            FingerprintPart::Table => "table",
-            FingerprintPart::Sequence => "sequence",
-            FingerprintPart::LargeObjects => "large objects",
-        };
-        write!(f, "{part} {}", self.name)
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            FingerprintPart::Table => "table",
-            FingerprintPart::Sequence => "sequence",
-            FingerprintPart::LargeObjects if self.name.bytes().all(|byte| byte.is_ascii_digit()) => "large object",
-            FingerprintPart::LargeObjects => "large objects",
-        };
-        match (self.part, &self.change) {
-            (FingerprintPart::Table, Change::Fewer { .. } | Change::More { .. }) => {
-                write!(f, "{part} {}: rows: {}", self.name, self.change)
-            }
-            (FingerprintPart::LargeObjects, _) if self.name == ALL => write!(f, "{part}: {}", self.change),
-            _ => write!(f, "{part} {}: {}", self.name, self.change),
-        }
-    }
-}
-
-/// `8 tables, 866,602 rows, 3 sequences and 1 large object`.
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", counted(self.tables, "table"), counted(self.rows, "row"))?;
-        for (number, what) in [(self.sequences, "sequence"), (self.large_objects, "large object")] {
-            if number > 0 {
-                write!(f, ", {}", counted(number, what))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn counted(number: u64, what: &str) -> String {
-    format!("{} {what}{}", indicatif::HumanCount(number), if number == 1 { "" } else { "s" })
 }

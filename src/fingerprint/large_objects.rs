@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{LongRow, Sum};
+use super::sum::{LongRow, Sum};
 
 /// Most ranges that are kept: about 4 MiB.
 const RANGES: usize = 1 << 16;

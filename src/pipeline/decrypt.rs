@@ -8,10 +8,7 @@ use age::DecryptError;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::StreamReader;
 
-use super::encrypt::{invalid, is_age};
-
-/// The largest header that is read, in bytes. An ssh-rsa recipient takes 700 of them, an age1 one 100.
-pub(super) const HEADER_LIMIT: usize = 128 << 10;
+use super::age_file::{HEADER_LIMIT, invalid, is_age};
 
 type AnyIdentity = Box<dyn age::Identity + Send + Sync>;
 

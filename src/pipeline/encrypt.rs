@@ -9,19 +9,12 @@ use std::io::{self, BufWriter, IntoInnerError, Write};
 use age::EncryptError;
 use age::stream::StreamWriter;
 
-use super::decrypt::HEADER_LIMIT;
+pub use super::age_file::is_age;
+use super::age_file::{HEADER_LIMIT, invalid};
 pub use super::decrypt::{Decryptor, Identities, NoMatchingKey, is_no_matching_key};
-
-/// How an age file begins, in its binary form.
-const MAGIC: &[u8] = b"age-encryption.org/v1";
 
 /// The most recipients that are taken: their header stays below the limit whatever their kind.
 const MOST_RECIPIENTS: usize = 100;
-
-/// True when a file begins as an age file does (binary, not armored).
-pub fn is_age(beginning: &[u8]) -> bool {
-    beginning.starts_with(MAGIC)
-}
 
 type AnyRecipient = Box<dyn age::Recipient + Send + Sync>;
 
@@ -137,10 +130,6 @@ fn shorten(item: &str) -> String {
     }
     let beginning: String = item.chars().take(16).collect();
     format!("{:?}", format!("{beginning}…"))
-}
-
-pub(super) fn invalid(message: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message.into())
 }
 
 /// Encrypts what is written to it. Without [`Encryptor::finish`] the file lacks its last chunk and nobody can read it

@@ -3,6 +3,7 @@
 //! [`Sink`] stores: digest of the plain bytes, compression, encryption, digest of the stored bytes. [`Source`] reads
 //! back in the opposite order. The files are what `COMMAND | gzip | age` would write: the stock commands read them.
 
+mod age_file;
 mod block;
 pub mod compress;
 pub mod decompress;

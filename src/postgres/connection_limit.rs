@@ -3,8 +3,9 @@
 use tokio_postgres::Client;
 
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{failed, identifier};
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::client::errors::failed;
+use crate::postgres::columns::{get, text};
+use crate::postgres::quoting::identifier;
 
 /// Sessions of a backup: the one that holds the snapshot, and pg_dump's.
 pub const OF_A_BACKUP: usize = 2;

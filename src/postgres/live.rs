@@ -4,7 +4,6 @@
 //! rows have the same text as in the dump; a large table comes in pieces, each a `COPY (SELECT columns FROM ONLY table WHERE …)`.
 //! No row is kept: it is hashed as it passes.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +11,9 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use crate::blocking::joined;
-use crate::config::Connection;
 use crate::error::Result;
 use crate::fingerprint::Fingerprints;
 use crate::fingerprint::compare::{Objects, Observed, ObservedRows, Value};
-use crate::host::progress::Counter;
 
 mod large_objects;
 mod names;
@@ -33,26 +30,8 @@ pub use object_numbers::Printer;
 use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
+pub use session::Query;
 use session::Sessions;
-
-/// What a database is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
-    /// The server.
-    pub connection: &'a Connection,
-    /// The database.
-    pub database: &'a str,
-    /// How many tables, or pieces of a large one, are read at once.
-    pub jobs: NonZeroUsize,
-    /// Whether rows and large objects are counted and not read.
-    pub count: bool,
-    /// Whether large objects are asked for.
-    pub large_objects: bool,
-    /// Whether all that it holds was loaded from the backup.
-    pub loaded: bool,
-    /// Grows by the bytes that are read.
-    pub moved: &'a Counter,
-}
 
 /// Asks a database for everything that the fingerprints are of, in one snapshot. The task can be dropped at any time.
 ///

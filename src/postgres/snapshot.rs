@@ -5,8 +5,9 @@ use tokio_postgres::{Client, Row};
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
+pub use crate::postgres::columns::{get, number, optional_text, text};
 use crate::postgres::connection_limit;
-use crate::postgres::names::{Text, in_bytes};
+use crate::postgres::names::in_bytes;
 
 /// Ordinary tables with the file they had in the snapshot and another one, or none, now.
 ///
@@ -117,25 +118,4 @@ impl Snapshot {
         let table = |row: &Row| Ok(Rewritten { oid: get(row, 0)?, name: text(row, 1)?, dropped: get(row, 2)? });
         rows.iter().map(table).collect()
     }
-}
-
-/// A column that is a text, or the bytes of one.
-pub fn text(row: &Row, column: usize) -> Result<String> {
-    get(row, column).map(|Text(text)| text)
-}
-
-/// The same of a column that may be null.
-pub fn optional_text(row: &Row, column: usize) -> Result<Option<String>> {
-    Ok(get::<Option<Text>>(row, column)?.map(|Text(text)| text))
-}
-
-/// A column that is an int4.
-pub fn number(row: &Row, column: usize) -> Result<i32> {
-    get(row, column)
-}
-
-/// A column of any type that the client knows.
-pub fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
-    row.try_get(column)
-        .map_err(|error| Error::new(Kind::Internal, format!("the server's answer cannot be read: {error}")))
 }

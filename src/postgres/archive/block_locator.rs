@@ -2,31 +2,10 @@
 
 use std::io;
 
-use crate::postgres::archive::blocks::BlockSink;
-use crate::postgres::archive::parser::{Expect, Parser};
-use crate::postgres::archive::{Contents, TocEntry};
-
-/// A data block that has begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// The entry of the table of contents that it belongs to.
-    pub dump_id: u32,
-    /// Where it begins, in bytes from the start of the archive.
-    pub start: u64,
-    /// Whether it is what COPY gave, and not compressed: then [`Rows`](super::Rows) can share it out.
-    pub rows: bool,
-}
-
-/// What has been passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockEvent {
-    /// The header and the table of contents, which are this many bytes.
-    Front(u64),
-    /// The first bytes of a block.
-    Begins(Block),
-    /// The last byte of the block that began last. It ends before this offset.
-    Ends(u64),
-}
+use super::blocks::{BlockEvent, BlockSink};
+use super::contents::Contents;
+use super::parser::{Expect, Parser};
+use super::toc_entry::TocEntry;
 
 /// Takes a custom-format archive in pieces, checks it as [`walk`](super::walk) does, and tells where its parts are.
 pub struct BlockLocator {
@@ -97,8 +76,8 @@ impl BlockSink for Teller<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::archive::sample;
-    use crate::postgres::archive::sample::shop;
+    use crate::postgres::archive::blocks::Block;
+    use crate::postgres::archive::sample::{self, shop};
 
     /// What is told of an archive that comes in pieces of this size.
     fn marks(bytes: &[u8], size: usize) -> Vec<BlockEvent> {

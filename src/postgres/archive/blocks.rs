@@ -2,9 +2,8 @@
 
 use std::io;
 
-use super::Malformed;
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int};
-use crate::postgres::archive::block_locator::{Block, BlockEvent};
 
 /// `BLK_DATA` of pg_backup_archiver.h: the rows of a table.
 pub(super) const TABLE: u8 = 1;
@@ -13,6 +12,28 @@ pub(super) const LARGE_OBJECTS: u8 = 3;
 
 /// What ends the rows that COPY gave (`dumpTableData_copy` of pg_dump.c).
 pub(super) const TERMINATOR: [u8; 5] = *b"\\.\n\n\n";
+
+/// A data block that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// The entry of the table of contents that it belongs to.
+    pub dump_id: u32,
+    /// Where it begins, in bytes from the start of the archive.
+    pub start: u64,
+    /// Whether it is what COPY gave, and not compressed: then [`BlockRows`](super::BlockRows) can share it out.
+    pub rows: bool,
+}
+
+/// What has been passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockEvent {
+    /// The header and the table of contents, which are this many bytes.
+    Front(u64),
+    /// The first bytes of a block.
+    Begins(Block),
+    /// The last byte of the block that began last. It ends before this offset.
+    Ends(u64),
+}
 
 /// Takes the parts of the blocks in their order.
 pub(super) trait BlockSink {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::header::{ArchiveCompression, ArchiveFormat, Header, Version};
-use super::toc::{TocEntry, TocString};
+use super::toc_entry::{TocEntry, TocString};
 
 /// More distinct names than this are no database's; the bound keeps a forged archive from filling memory.
 const NAMES: usize = 100_000;
@@ -47,7 +47,7 @@ impl Oids {
 
 /// What an archive holds.
 ///
-/// Names are in the dump's encoding; bytes of them that are not UTF-8 stand as U+FFFD here (an [`Entry`] has the
+/// Names are in the dump's encoding; bytes of them that are not UTF-8 stand as U+FFFD here (a [`TocEntry`] has the
 /// bytes themselves).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::TocEntry;
+use super::toc_entry::TocEntry;
 use crate::pipeline::compress::Method;
 
 /// What pg_dump writes after the rows of a table (`dumpTableData_copy` in `src/bin/pg_dump/pg_dump.c`).

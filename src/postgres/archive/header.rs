@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Malformed;
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int, Str};
 
 /// The version of the archive format (`K_VERS_*` of pg_backup_archiver.h).

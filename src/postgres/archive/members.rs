@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use super::TocEntry;
 use super::data_file::named_in;
+use super::toc_entry::TocEntry;
 
 const BLOCK: usize = 512;
 

@@ -3,12 +3,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
-use super::Malformed;
 use super::blocks::{BlockSink, Blocks, Claims, EntryData, LARGE_OBJECTS, TABLE};
 use super::contents::Contents;
 use super::header::{ArchiveCompression, ArchiveFormat, Header};
+use super::malformed::Malformed;
 use super::primitive::ArchiveInput;
-use super::toc::{Toc, TocEntry};
+use super::toc::Toc;
+use super::toc_entry::TocEntry;
 
 /// Which formats the caller can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The integers and strings of the format, read from a stream that may stop anywhere.
 
-use super::Malformed;
+use super::malformed::Malformed;
 
 /// A piece of the stream, and where in it we are.
 pub(super) struct ArchiveInput<'a> {

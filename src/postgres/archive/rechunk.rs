@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::postgres::archive::Contents;
-use crate::postgres::archive::blocks::BlockSink;
-use crate::postgres::archive::header::ArchiveCompression;
-use crate::postgres::archive::parser::{Expect, Parser};
-use crate::postgres::archive::primitive::encode;
-use crate::postgres::archive::recorder::{Record, Recorder};
+use super::blocks::{BlockSink, Ignore};
+use super::contents::Contents;
+use super::header::ArchiveCompression;
+use super::parser::{Expect, Parser};
+use super::primitive::encode;
+use super::recorder::{Record, Recorder};
 
 /// Bytes of data in a joined chunk; only the last one of a table or large object is shorter.
 pub const CHUNK: usize = 256 << 10;
@@ -78,7 +78,7 @@ impl<W: Write> Rechunker<W> {
         }
         match self.parser.is_plain() {
             true => self.parser.back(back, &mut self.recorder)?,
-            false => self.parser.back(back, &mut super::Ignore)?,
+            false => self.parser.back(back, &mut Ignore)?,
         }
         self.chunks.out.write_all(back)
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::blocks::{BlockSink, LARGE_OBJECTS};
-use super::toc::{TocEntry, TocString};
+use super::toc_entry::{TocEntry, TocString};
 use crate::fingerprint::{LargeObjects, LongRow, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 use crate::postgres::script::identifier;
 

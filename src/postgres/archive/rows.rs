@@ -2,12 +2,11 @@
 
 use std::io;
 
-use super::Malformed;
-use super::blocks::TERMINATOR;
+use super::blocks::{Block, TABLE, TERMINATOR};
+use super::malformed::Malformed;
 use super::primitive::encode;
-use crate::postgres::archive::block_locator::Block;
 
-/// How many bytes of the archive are looked at at once. What a holder of [`Rows`] keeps is not much more.
+/// How many bytes of the archive are looked at at once. What a holder of [`BlockRows`] keeps is not much more.
 const LOOK: usize = 256 << 10;
 
 /// The type of a block and its dump id, as they stand before the first chunk.
@@ -123,7 +122,7 @@ impl BlockRows {
     /// How a table's block begins.
     #[must_use]
     pub fn head(dump_id: u32) -> Vec<u8> {
-        [&[super::blocks::TABLE][..], &encode(i64::from(dump_id))].concat()
+        [&[TABLE][..], &encode(i64::from(dump_id))].concat()
     }
 
     /// What stands before so many bytes of rows.
@@ -132,7 +131,7 @@ impl BlockRows {
         encode(i64::try_from(length).unwrap_or(i64::MAX))
     }
 
-    /// How a table's block ends after [`Piece::Last`].
+    /// How a table's block ends after [`RowPiece::Last`].
     #[must_use]
     pub fn tail() -> Vec<u8> {
         encode(0).to_vec()

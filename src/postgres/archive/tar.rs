@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 
+use super::contents::Contents;
+use super::malformed::Malformed;
 use super::members::parse;
 use super::parser::{Expect, Parser};
 use super::recorder::{PassingData, Record, Recorder};
-use super::toc::TocEntry;
-use super::{Contents, Malformed, read_toc_of};
+use super::toc_entry::TocEntry;
+use super::walk::read_toc_of;
 
 const BLOCK: usize = 512;
 

@@ -1,4 +1,5 @@
-use std::io::Write;
+use std::fmt;
+use std::io::{self, Read, Write};
 
 use super::sample::{SampleArchive, SampleBlock, rows, shop};
 use super::*;

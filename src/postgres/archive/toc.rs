@@ -1,13 +1,10 @@
 //! The table of contents: `WriteToc` and `ReadToc` of pg_backup_archiver.c.
 
-use std::fmt;
-
-use super::header::{ArchiveFormat, Header};
+use super::header::{ArchiveFormat, Header, Version};
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int, Str};
-use super::{Malformed, Version};
+use super::toc_entry::{DATABASE_TAG, TAG_LIMIT, TocEntry, TocString};
 
-/// Bytes kept of a tag. Names of PostgreSQL have at most 63; a function's tag lists the types of all its arguments.
-pub const TAG_LIMIT: usize = 8 << 10;
 const NAME_LIMIT: usize = 1024;
 /// Descriptions are PostgreSQL's own words, the longest so far "TEXT SEARCH CONFIGURATION".
 const DESC_LIMIT: usize = 64;
@@ -31,75 +28,8 @@ const WHOLE: [&[u8]; 8] = [
 ];
 /// Entries whose definitions count if their tag says that they are about such an object.
 const ABOUT: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
-/// How the tag of an entry about the database begins.
-const DATABASE_TAG: &[u8] = b"DATABASE ";
-/// How that of an entry about an event trigger begins.
+/// How the tag of an entry about an event trigger begins.
 const EVENT_TRIGGER_TAG: &[u8] = b"EVENT TRIGGER ";
-
-/// The head of a string of the archive, in the encoding of the dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TocString<'a> {
-    /// The bytes as they are.
-    pub bytes: &'a [u8],
-    /// Whether the string went on beyond what is kept.
-    pub truncated: bool,
-}
-
-impl TocEntry<'_> {
-    /// Whether it is the database itself, or says something about it.
-    #[must_use]
-    pub fn is_of_database(&self) -> bool {
-        match self.desc.bytes {
-            b"DATABASE" | b"DATABASE PROPERTIES" => true,
-            b"ACL" | b"COMMENT" | b"SECURITY LABEL" => self.tag.bytes.starts_with(DATABASE_TAG),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for TocString<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.bytes))?;
-        f.write_str(if self.truncated { "…" } else { "" })
-    }
-}
-
-/// One entry of the table of contents. Strings that are NULL in the archive are empty here.
-#[derive(Debug, Clone, Copy)]
-pub struct TocEntry<'a> {
-    /// The archive's own number of the entry.
-    pub dump_id: u32,
-    /// OID of the catalogue that the object is a row of; 0 for what is no row.
-    pub catalog: u32,
-    /// OID of the object in the database that was dumped. For TABLE DATA it is the table's in pg_class.
-    pub oid: u32,
-    /// What kind of object: `TABLE`, `TABLE DATA`, `INDEX`, …
-    pub desc: TocString<'a>,
-    /// Schema of the object, empty if it has none.
-    pub namespace: TocString<'a>,
-    /// Name of the object; up to [`TAG_LIMIT`] bytes are kept.
-    pub tag: TocString<'a>,
-    /// Owner of the object, empty if it has none.
-    pub owner: TocString<'a>,
-    /// Tablespace of the object, empty for the database's own.
-    pub tablespace: TocString<'a>,
-    /// Section: 1 for none, 2 for pre-data, 3 for data, 4 for post-data (`teSection` of pg_backup.h).
-    pub section: u8,
-    /// Dump ids of the first entries that it depends on; of ACL, COMMENT and SECURITY LABEL the first is the object itself.
-    pub dependencies: &'a [u32],
-    /// Whether the archive holds data for it.
-    pub has_data: bool,
-    /// The COPY statement that loads its data, up to 1 MiB; empty if there is none.
-    pub copy_statement: TocString<'a>,
-    /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
-    pub file: TocString<'a>,
-    /// The definition's first bytes; of ACL, DEFAULT ACL, POLICY and SEQUENCE SET, and of what is the database's own, all of
-    /// it, up to 1 MiB.
-    pub defn: TocString<'a>,
-    pub(super) copy: bool,
-    pub(super) defn_lines: u64,
-    pub(super) position: Option<u64>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {

@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::errors::failed;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::failed;
 
 /// Parameter that marks a session (PostgreSQL documentation, "Customized Options").
 const MARK: &str = "pgcellar.session";

@@ -2,12 +2,13 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::errors::{breaks_session, reason, tls_failure};
+use super::login::{MAINTENANCE, NO_SEARCH_PATH, log_in};
+use super::pooler;
 use crate::config::{Connection, how_to_store};
 use crate::error::{Error, Kind};
-use crate::postgres::client::{
-    MAINTENANCE, NO_SEARCH_PATH, breaks_session, identifier, log_in, pooler, reason, tls_failure,
-};
 use crate::postgres::connection_limit;
+use crate::postgres::quoting::identifier;
 use crate::postgres::tls::CertificateProblem;
 
 /// Who may connect to a database. One whose DROP DATABASE was interrupted has the connection limit -2

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{Dump, damaged, magic};
+use super::dump::{Dump, TOC, damaged};
+use super::magic;
 use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::Format;
 use crate::error::Result;
@@ -119,7 +120,7 @@ impl Dump {
             let failed = |error: io::Error| self.unreadable(key, &error);
             files.push(stored(key, &self.open_watched(key, Method::None, moved, stop)?.finish().map_err(failed)?));
             let (name, packing) = split(key);
-            if name != super::TOC {
+            if name != TOC {
                 self.data_file(key, name, packing, stop)?;
                 continue;
             }

@@ -13,8 +13,7 @@ use crate::blocking::joined;
 use crate::error::{Error, Result};
 use crate::fingerprint::Sum;
 use crate::host::progress::Counter;
-use crate::postgres::live::queue::QueryFailure;
-use crate::postgres::live::rows::CopyRows;
+use crate::postgres::live::rows::{CopyRows, QueryFailure};
 
 /// How many bytes a pipe is to hold: what everybody may have it hold (`/proc/sys/fs/pipe-max-size` of `pipe(7)`).
 const SIZE: usize = 1 << 20;

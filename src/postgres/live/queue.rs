@@ -14,9 +14,9 @@ use crate::host::progress::Counter;
 use crate::postgres::client::{failed, literal, reason};
 use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
-use crate::postgres::live::rows::CopyRows;
-use crate::postgres::live::targets::TableQuery;
-use crate::postgres::live::{Query, session, targets};
+use crate::postgres::live::rows::{CopyRows, QueryFailure};
+use crate::postgres::live::session::{self, Query};
+use crate::postgres::live::targets::{self, TableQuery};
 use crate::postgres::snapshot::get;
 
 /// How many pieces are read before the locks on their tables are given back. A session holds few locks at a time, as a load
@@ -48,23 +48,6 @@ pub struct ReadQueue {
     encoding: String,
     count: bool,
     moved: Counter,
-}
-
-/// Why a query has no answer.
-#[derive(Debug)]
-pub enum QueryFailure {
-    /// The server says why.
-    Server(tokio_postgres::Error),
-    /// What came of it did not end with a row.
-    CutShort,
-    /// It is ours.
-    Other(Error),
-}
-
-impl From<tokio_postgres::Error> for QueryFailure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        QueryFailure::Server(error)
-    }
 }
 
 impl ReadQueue {

@@ -1,5 +1,6 @@
 //! Rows as they pass: hashed, and not kept.
 
+use crate::error::Error;
 use crate::fingerprint::{LongRow, Sum};
 
 /// Rows of COPY's text format that come in whatever pieces.
@@ -37,6 +38,23 @@ impl CopyRows {
     /// The rows that have passed; none if the last one has no end.
     pub fn finish(self) -> Option<Sum> {
         (!self.in_row).then_some(self.sum)
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug)]
+pub enum QueryFailure {
+    /// The server says why.
+    Server(tokio_postgres::Error),
+    /// What came of it did not end with a row.
+    CutShort,
+    /// It is ours.
+    Other(Error),
+}
+
+impl From<tokio_postgres::Error> for QueryFailure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        QueryFailure::Server(error)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Sessions that write the values of a database as pg_dump did.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::Result;
+use crate::host::progress::Counter;
 use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
-use crate::postgres::live::Query;
 use crate::postgres::live::names::ENCODING;
 use crate::postgres::snapshot::text;
 
@@ -35,6 +36,25 @@ pub const BACK: &str = "ROLLBACK TO SAVEPOINT start";
 
 /// How long a statement waits for a lock where sessions are apart: there is something else to read meanwhile.
 const PATIENCE: &str = "SET lock_timeout = '100ms'";
+
+/// What a database is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The server.
+    pub connection: &'a Connection,
+    /// The database.
+    pub database: &'a str,
+    /// How many tables, or pieces of a large one, are read at once.
+    pub jobs: NonZeroUsize,
+    /// Whether rows and large objects are counted and not read.
+    pub count: bool,
+    /// Whether large objects are asked for.
+    pub large_objects: bool,
+    /// Whether all that it holds was loaded from the backup.
+    pub loaded: bool,
+    /// Grows by the bytes that are read.
+    pub moved: &'a Counter,
+}
 
 /// One session or more.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! Splits a script as psql does, byte by byte, across pieces.
 
 mod quoted;
+mod token;
 mod word;
 
-use super::statement::{First, Statement};
-use word::{Prefix, Token, is_word_start};
-
+use super::contents::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
 use super::excuse::{Excuse, WhenRun};
-use super::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
+use super::statement::{First, Statement};
+use token::{Prefix, Token, is_word_start};
 
 /// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
 const WORD: usize = 32;

@@ -1,7 +1,7 @@
 //! Whether a statement reaches beyond what is in one database. pg_dump writes such statements only with `--create`
 //! (`dumpDatabase` in `src/bin/pg_dump/pg_dump.c`), pg_dumpall many of them.
 
-use super::ServerWide;
+use super::contents::ServerWide;
 
 /// What a statement begins with, as far as it can reach beyond its database.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]

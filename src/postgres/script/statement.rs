@@ -1,6 +1,6 @@
 //! The words of a statement, as far as they matter.
 
-use super::ScriptPosition;
+use super::contents::ScriptPosition;
 use super::excuse::Excused;
 use super::reach::Reach;
 

@@ -1,7 +1,8 @@
 //! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
 
-use super::word::{Token, is_word_start};
-use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Lexer, NO_END, ServerWide, State, TAG, WORD};
+use super::super::contents::ServerWide;
+use super::token::{Token, is_word_start};
+use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Lexer, NO_END, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {

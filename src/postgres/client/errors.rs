@@ -1,0 +1,73 @@
+//! What an error of the client says of the server, the session and the statement.
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Error, Kind};
+use crate::postgres::tls::CertificateProblem;
+
+/// What to do where a standby's recovery gets in the way of a backup.
+pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
+     or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
+
+/// The server's own message, or the lowest cause of a failure below it.
+pub fn reason(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return db.message().to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if let Some(problem) = tls_failure(error).and_then(CertificateProblem::of) {
+        return problem.to_string();
+    }
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(io) => crate::error::reason(io),
+        None => cause.to_string(),
+    }
+}
+
+/// Turns a failed query into an error: what was asked, and why it failed.
+pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
+    move |error| {
+        let kind = match error.code() {
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Kind::NotPermitted,
+            _ => Kind::Unavailable,
+        };
+        let failed = Error::new(kind, format!("{what}: {}", reason(&error)));
+        let failed = if breaks_session(&error) { failed.transient() } else { failed };
+        match error.code() {
+            Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE => failed.hint(OF_STANDBY),
+            None if error.is_closed() => failed.hint("the server closed the connection; look at its log"),
+            _ => failed,
+        }
+    }
+}
+
+/// Whether an error has ended a session or a statement and tells nothing of what was asked: the next session may see none
+/// (PostgreSQL documentation, "PostgreSQL Error Codes"). In a transaction that only reads, a serialization failure and a
+/// deadlock are what a standby's recovery conflicts with (`src/backend/tcop/postgres.c`).
+pub(super) fn breaks_session(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+        return error.is_closed() || io;
+    };
+    let transient = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::QUERY_CANCELED,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ];
+    transient.contains(code) || (code.code().starts_with("08") && *code != SqlState::PROTOCOL_VIOLATION)
+}
+
+/// Why TLS did not come about, if that is why there is no connection.
+pub(super) fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+}
