@@ -4,13 +4,13 @@
 use std::io::{self, Write};
 
 use libfuzzer_sys::fuzz_target;
-use pgcellar::postgres::archive::{Joiner, Record, TarReader};
+use pgcellar::postgres::archive::{Rechunker, Record, TarReader};
 
 fn custom(bytes: &[u8], piece: usize) -> Option<Record> {
-    let mut joiner = Joiner::new(io::sink());
+    let mut rechunker = Rechunker::new(io::sink());
     let mut pieces = bytes.chunks(piece);
-    pieces.try_for_each(|piece| joiner.write_all(piece)).ok()?;
-    joiner.finish().ok().map(|(.., recorded)| recorded)
+    pieces.try_for_each(|piece| rechunker.write_all(piece)).ok()?;
+    rechunker.finish().ok().map(|(.., recorded)| recorded)
 }
 
 fn tar(bytes: &[u8], piece: usize) -> Option<Record> {

@@ -4,15 +4,15 @@
 use std::io::Write;
 
 use libfuzzer_sys::fuzz_target;
-use pgcellar::postgres::archive::{Joiner, read_toc, tar_toc, walk};
+use pgcellar::postgres::archive::{Rechunker, read_toc, tar_toc, walk};
 
 fuzz_target!(|bytes: &[u8]| {
     let walked = walk(bytes, |_| ());
-    let mut joiner = Joiner::new(Vec::new());
+    let mut rechunker = Rechunker::new(Vec::new());
     let joined = bytes
         .chunks(7)
-        .try_for_each(|piece| joiner.write_all(piece))
-        .and_then(|()| joiner.finish());
+        .try_for_each(|piece| rechunker.write_all(piece))
+        .and_then(|()| rechunker.finish());
     match (walked, joined) {
         (Ok(contents), Ok((bytes, joined, _))) => {
             assert_eq!(contents, joined);

@@ -1,12 +1,12 @@
-//! Fingerprints: what the rows of a backup are, so that a restored or a living database can be compared with it.
+//! Fingerprints: sums over the rows of a backup, with which a restored or live database can be compared.
 //!
-//! They are taken from the dump while it passes. A row is one line of COPY's text format without its line feed. Each row is
-//! hashed by itself, and the hashes are added: the same rows in another order have the same sum, and a row that is
-//! changed, lost or doubled has not.
+//! They are taken from the dump while it is read. A row is one line of COPY's text format without its line feed. Each row is
+//! hashed by itself, and the hashes are added: the same rows in another order have the same sum, and a
+//! changed, lost or duplicated row changes it.
 //!
 //! The hash is XXH3 with 128 bits and seed 0 (<https://github.com/Cyan4973/xxHash>, `XXH3_128bits`): its output is fixed since
-//! xxHash 0.8, it is faster than the rows come, and chance makes two sums alike once in 2^128. It finds damage and
-//! mistakes. It is no proof against somebody who makes up rows for the purpose, which the SHA-256 of the files is.
+//! xxHash 0.8, it is faster than pg_dump, and two different sums are equal by chance once in 2^128. It finds damage and
+//! mistakes. It does not protect against rows that were forged to match, as the SHA-256 of the files does.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ pub use sum::{LongRow, Sum};
 /// Version of the fingerprints that this pgcellar writes. A reader refuses newer ones.
 pub const VERSION: u32 = 1;
 
-/// What follows a backup's id in the name of its fingerprints, before what compression and encryption add.
+/// Suffix of the name of a backup's fingerprints, before the suffixes of compression and encryption.
 pub const FINGERPRINTS: &str = ".fingerprints.json";
 
 /// The fingerprints of a backup, in `ID.fingerprints.json`. `doc/manifest.md` describes each field.
@@ -35,10 +35,10 @@ pub const FINGERPRINTS: &str = ".fingerprints.json";
 pub struct Fingerprints {
     /// Version of this document.
     pub fingerprints_version: u32,
-    /// Parameters of the session that pg_dump read the rows in, as far as COPY's text depends on them: name and value. Who
-    /// compares with other rows sets all of them first.
+    /// Parameters of pg_dump's session on which COPY's text depends: name and value. A session whose rows are compared must
+    /// set all of them first.
     pub settings: BTreeMap<String, String>,
-    /// Tables whose rows are in the archive, by the name that COPY loads them into.
+    /// Tables whose rows are in the archive, by the name in their COPY statement.
     pub tables: Vec<TableFingerprint>,
     /// Sequences whose values are in the archive.
     pub sequences: Vec<SequenceFingerprint>,
@@ -53,16 +53,16 @@ pub struct Fingerprints {
 pub struct TableFingerprint {
     /// The table as the archive's COPY statements quote it, such as `public."My Table"`.
     pub target: Quoted,
-    /// Its columns as those statements list them, such as `(id, "Name")`; empty for a table without columns. Generated
-    /// columns are not among them.
+    /// Its columns as those statements list them, such as `(id, "Name")`, without generated columns; empty for a table without
+    /// columns.
     pub columns: Quoted,
     /// The partitions whose rows these are, where pg_dump loads them through their root, which `target` is then: schema and
     /// name, all quoted. Empty for every other table, whose rows `SELECT … FROM ONLY target` gives.
     ///
-    /// The rows are to be read from these partitions one by one (`FROM ONLY`) and their sums merged: other partitions of the
-    /// same root may be targets of their own, or lie on other servers. All are hashed in the order of `columns`, also one
-    /// whose own order is another. A restore may put a row into another partition than it came from, where an enum's value decides
-    /// by its hash; it stays among these, unless one of them was left out of the dump.
+    /// Read the rows from each of these partitions (`FROM ONLY`) and merge the sums: other partitions of the same root may be
+    /// targets of their own, or be on other servers. All are hashed in the order of `columns`, whatever their own order. A
+    /// restore may put a row into another partition, where the hash of an enum's value decides; it is still one of these,
+    /// unless one of them was left out of the dump.
     #[serde(default)]
     pub partitions: Vec<Quoted>,
     /// Whether it is a foreign table (`--include-foreign-data`).
@@ -94,19 +94,19 @@ pub struct SequenceFingerprint {
     pub is_called: bool,
 }
 
-/// Only the field that says whether the rest can be read.
+/// The field that says whether the rest can be read.
 #[derive(Deserialize)]
 struct Header {
     fingerprints_version: u32,
 }
 
 impl Fingerprints {
-    /// The locale that amounts of money were written in.
+    /// The locale in which values of the type `money` were written.
     pub fn lc_monetary(&self) -> Option<&str> {
         self.settings.get("lc_monetary").map(String::as_str)
     }
 
-    /// The document, as it is stored before compression and encryption.
+    /// Writes the document as it is before compression and encryption.
     ///
     /// # Errors
     /// Those of the writer.
@@ -117,7 +117,7 @@ impl Fingerprints {
     /// Reads a document to its end.
     ///
     /// # Errors
-    /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
+    /// `InvalidData` for anything but such a document, and for one of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
         versioned::read(from, "fingerprints", VERSION, |header: &Header| header.fingerprints_version)
     }

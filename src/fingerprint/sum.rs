@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-/// Any number of rows, or of other pieces of data, in any order.
+/// Sum over rows, or other pieces of data, independent of their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
-    /// How many.
+    /// Their number.
     pub rows: u64,
     /// Their bytes, of rows without the line feeds that end them.
     pub bytes: u64,
@@ -24,7 +24,7 @@ impl Sum {
         self.add_hashed(row.len() as u64, xxh3_128(row));
     }
 
-    /// Adds a row that came in pieces.
+    /// Adds a row that was hashed in pieces.
     pub fn add_pieces(&mut self, row: &LongRow) {
         self.add_hashed(row.bytes, row.hash.digest128());
     }
@@ -42,7 +42,7 @@ impl Sum {
     }
 }
 
-/// One row that comes in pieces, so that a long one need not be kept.
+/// A row that is hashed in pieces, so that a long one need not be kept.
 #[derive(Clone, Default)]
 pub struct LongRow {
     pub(super) bytes: u64,
@@ -56,7 +56,7 @@ impl LongRow {
         self.hash.update(piece);
     }
 
-    /// Begins with another row.
+    /// Starts another row.
     pub fn clear(&mut self) {
         self.bytes = 0;
         self.hash.reset();
@@ -65,11 +65,11 @@ impl LongRow {
 
 impl fmt::Debug for LongRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pieces").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("LongRow").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
-/// Numbers that JSON's readers would round.
+/// Numbers as strings: many JSON parsers would round them.
 mod hexadecimal {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -19,19 +19,20 @@ pub use refused::is_of_database;
 pub use crate::postgres::quoting::{identifier, literal};
 use login::{NO_SEARCH_PATH, log_in};
 
-/// How long a server is asked again, and how often.
+/// How long connecting is retried, and the pause between attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Connects to a database. The connection ends when the client is dropped.
+/// Connects to a database, with an empty search path. The connection ends when the client is dropped.
 ///
 /// # Errors
-/// `Config` where a connection pooler answers that keeps our sessions' options from the server.
+/// `Config` for a connection pooler that does not pass the options of our sessions to the server; `Missing` for a database
+/// that does not exist; `NotPermitted` or `Unavailable` for a login that the server refuses.
 pub async fn connect(connection: &Connection, database: &str) -> Result<Client> {
     session_with(connection, database, NO_SEARCH_PATH).await
 }
 
-/// Connects to run a script, which may lean on the search path that the database has.
+/// Connects to run a script, which may depend on the search path that is set for the database.
 pub async fn connect_for_script(connection: &Connection, database: &str) -> Result<Client> {
     session_with(connection, database, "").await
 }
@@ -40,7 +41,7 @@ async fn session_with(connection: &Connection, database: &str, path: &str) -> Re
     let user = match &connection.user {
         Some(user) => user.clone(),
         None => whoami::username().map_err(|error| {
-            Error::new(Kind::Config, format!("the name of this user cannot be found: {error}")).hint("set DB_USER")
+            Error::new(Kind::Config, format!("the name of this user cannot be determined: {error}")).hint("set DB_USER")
         })?,
     };
     let mark = pooler::mark();
@@ -53,8 +54,8 @@ async fn session_with(connection: &Connection, database: &str, path: &str) -> Re
     }
 }
 
-/// Connects to a database that hours of work have gone into: a server that has no connection left for a moment, or is
-/// starting again, is asked for a while.
+/// Connects to a database that took hours to load: retries for a while if the server has no free connection or is
+/// restarting.
 pub async fn connect_patiently(connection: &Connection, database: &str) -> Result<Client> {
     let begun = Instant::now();
     loop {

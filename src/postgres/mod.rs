@@ -1,4 +1,4 @@
-//! What pgcellar knows of PostgreSQL: servers, its own tools and its archive format.
+//! PostgreSQL: connections to servers, its programs, and the formats of its dumps.
 
 pub mod acl;
 pub mod archive;

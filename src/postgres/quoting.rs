@@ -5,7 +5,7 @@ pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Quotes a text as an SQL string, whatever `standard_conforming_strings` says.
+/// Quotes a text as an SQL string, independent of `standard_conforming_strings`.
 pub fn literal(text: &str) -> String {
     match text.contains('\\') {
         true => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),

@@ -83,7 +83,7 @@ fn files_of_the_stock_commands_are_read() {
 }
 
 #[test]
-fn each_method_is_known_by_its_beginning() {
+fn each_method_is_recognised_by_its_beginning() {
     for method in COMPRESSED {
         assert_eq!(sniff(&compress(method, b"")), Some(method), "{method}, empty");
         assert_eq!(sniff(&compress(method, b"row")), Some(method), "{method}");
@@ -148,7 +148,7 @@ fn bytes_after_the_end_are_an_error() {
 }
 
 #[test]
-fn damage_is_told_with_its_place() {
+fn damage_is_reported_with_its_position() {
     let plain = rows(8 << 20);
     for method in COMPRESSED {
         let mut stored = compress(method, &plain);
@@ -237,12 +237,12 @@ fn a_source_that_panics_is_an_error() {
     let mut decoder = decoder(Method::None, Broken).unwrap();
     for _ in 0..2 {
         let error = decoder.read(&mut [0; 10]).unwrap_err();
-        assert!(error.to_string().contains("broke down"), "{error}");
+        assert!(error.to_string().contains("ended unexpectedly"), "{error}");
     }
 }
 
 #[test]
-fn it_reads_no_further_ahead_than_its_buffers_and_lets_the_source_go() {
+fn it_reads_ahead_only_as_far_as_its_buffers_and_drops_the_source() {
     let (alive, gone) = channel::<()>();
     struct Endless(Arc<AtomicU64>, #[expect(dead_code, reason = "dropped with the source")] Sender<()>);
     impl Read for Endless {

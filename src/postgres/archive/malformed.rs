@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 
-/// What is wrong with an archive, and where.
+/// A fault of an archive, and its place.
 ///
 /// It travels inside an [`io::Error`] of kind [`io::ErrorKind::InvalidData`]; [`Malformed::in_error`] finds it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// Bytes from the start of the plain (decompressed, decrypted) stream.
     pub offset: u64,
-    /// What was being read and what was found.
+    /// The part that was being read, and the fault.
     pub what: String,
 }
 
@@ -23,7 +23,7 @@ impl Malformed {
         Self { offset: self.offset, what: format!("{part}: {}", self.what) }
     }
 
-    /// The [`Malformed`] that an I/O error carries, if the error is about the bytes and not about reading them.
+    /// The [`Malformed`] inside an I/O error; none if the bytes could not be read at all.
     #[must_use]
     pub fn in_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

@@ -1,7 +1,7 @@
 //! pg_dump's archive format, versions 1.14 to 1.16 (PostgreSQL 13 to 18): read as a stream, checked, and rewritten
 //! with longer chunks.
 //!
-//! The format is followed as PostgreSQL's own sources write it: `src/bin/pg_dump/pg_backup_archiver.c` (header, table
+//! The reader follows PostgreSQL's own sources: `src/bin/pg_dump/pg_backup_archiver.c` (header, table
 //! of contents, integers, strings, offsets) and `.h` (versions, block types, offset flags), `pg_backup_custom.c` (data
 //! blocks), `pg_backup_directory.c` and `pg_backup_tar.c` (`toc.dat`), as of PostgreSQL 15.18 and 18.6.
 //!
@@ -22,9 +22,9 @@
 //!
 //! # Bounds
 //!
-//! Nothing here panics on any input, and memory grows only with what is kept of the table of contents: 28 bytes for
-//! each table with data, and each distinct owner, tablespace and extension name once. Definitions, rows and large
-//! objects pass by in whatever pieces they arrive.
+//! No input makes the reader panic, and its memory grows only with the table of contents: 28 bytes for each table with
+//! data, and each distinct name of an owner, tablespace or extension once. Definitions, rows and large objects are read
+//! piece by piece and not kept.
 
 pub mod block_locator;
 mod blocks;

@@ -6,16 +6,16 @@ use super::primitive::{ArchiveInput, Int, Str};
 use super::toc_entry::{DATABASE_TAG, TAG_LIMIT, TocEntry, TocString};
 
 const NAME_LIMIT: usize = 1024;
-/// Descriptions are PostgreSQL's own words, the longest so far "TEXT SEARCH CONFIGURATION".
+/// Limit of a description. The longest of PostgreSQL so far is "TEXT SEARCH CONFIGURATION".
 const DESC_LIMIT: usize = 64;
-/// What is looked at of a definition: enough for the ENCODING entry's.
+/// Bytes kept of most definitions: enough for that of the ENCODING entry.
 const DEFN_LIMIT: usize = 128;
-/// What is kept of an entry's dependencies.
+/// Dependencies kept of an entry.
 const DEPENDENCIES: usize = 64;
-/// What is looked at of a definition that counts.
+/// Bytes kept of the definitions that are needed whole.
 const WHOLE_LIMIT: usize = 1 << 20;
-/// Entries whose definitions count: some name roles that own nothing, some are the database's own, some are values of
-/// sequences, and some are run by a session of ours.
+/// Entries whose definitions are kept whole: some name roles that own nothing, some are properties of the database, some
+/// set values of sequences, and some are run by our own sessions.
 const WHOLE: [&[u8]; 8] = [
     b"ACL",
     b"DEFAULT ACL",
@@ -26,7 +26,7 @@ const WHOLE: [&[u8]; 8] = [
     b"MATERIALIZED VIEW DATA",
     b"EVENT TRIGGER",
 ];
-/// Entries whose definitions count if their tag says that they are about such an object.
+/// Entries whose definitions are kept whole if their tag names a database or an event trigger.
 const ABOUT: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
 /// How the tag of an entry about an event trigger begins.
 const EVENT_TRIGGER_TAG: &[u8] = b"EVENT TRIGGER ";
@@ -130,7 +130,7 @@ impl Kept {
     }
 }
 
-/// The entry being read; its buffers are used again for the next one.
+/// The entry that is being read; its buffers are reused for the next one.
 #[derive(Default)]
 struct Draft {
     dump_id: u32,
@@ -153,8 +153,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Whether the definition that comes next is kept whole.
-    fn counts(&self) -> bool {
+    /// Whether the definition, which is the next field, is kept whole.
+    fn keeps_definition(&self) -> bool {
         let desc = self.desc.bytes.as_slice();
         let is_about = |tag: &[u8]| ABOUT.contains(&desc) && self.tag.bytes.starts_with(tag);
         WHOLE.contains(&desc) || is_about(DATABASE_TAG) || is_about(EVENT_TRIGGER_TAG)
@@ -183,7 +183,7 @@ impl Draft {
     }
 }
 
-/// A table of contents in the making.
+/// A table of contents that is being read.
 pub(super) struct Toc {
     version: Version,
     format: ArchiveFormat,
@@ -195,7 +195,7 @@ pub(super) struct Toc {
     draft: Draft,
     /// Entries that the archive says it has.
     count: u32,
-    /// Entries that have passed.
+    /// Entries that were read.
     read: u32,
 }
 
@@ -226,7 +226,7 @@ impl Toc {
         self.field == Field::DumpId && self.read == self.count
     }
 
-    /// Whether the whole table of contents has passed; `each` is called for each entry.
+    /// Reads on; true once the whole table of contents was read. `each` is called for each entry.
     pub(super) fn read(
         &mut self,
         input: &mut ArchiveInput<'_>,
@@ -250,7 +250,7 @@ impl Toc {
         Ok(true)
     }
 
-    /// Whether the whole field has passed; then it is in the draft.
+    /// Reads on in the current field; true once all of it is in the draft.
     fn step(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         match self.field {
             Field::Count | Field::DumpId | Field::HadDumper | Field::Section | Field::RelKind => {
@@ -263,7 +263,7 @@ impl Toc {
             Field::Offset => self.data_offset(input),
             field => {
                 let limit = match field {
-                    Field::Defn if self.draft.counts() => WHOLE_LIMIT,
+                    Field::Defn if self.draft.keeps_definition() => WHOLE_LIMIT,
                     field => field.limit(),
                 };
                 if !self.string.read(input, limit)? {
@@ -293,7 +293,7 @@ impl Toc {
         Some(())
     }
 
-    /// `ReadOffset`: a flag, then an offset that counts only if the flag says so.
+    /// `ReadOffset`: a flag, then an offset that is valid only with one value of the flag.
     fn data_offset(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         self.offset.extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
         if self.offset.len() <= self.offset_size {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Bytes kept of a tag. Names of PostgreSQL have at most 63; a function's tag lists the types of all its arguments.
+/// Bytes kept of a tag. PostgreSQL's names have at most 63; a function's tag lists the types of all its arguments.
 pub const TAG_LIMIT: usize = 8 << 10;
 /// How the tag of an entry about the database begins.
 pub(super) const DATABASE_TAG: &[u8] = b"DATABASE ";
@@ -12,7 +12,7 @@ pub(super) const DATABASE_TAG: &[u8] = b"DATABASE ";
 pub struct TocString<'a> {
     /// The bytes as they are.
     pub bytes: &'a [u8],
-    /// Whether the string went on beyond what is kept.
+    /// Whether the string is longer than what is kept.
     pub truncated: bool,
 }
 
@@ -28,9 +28,9 @@ impl fmt::Display for TocString<'_> {
 pub struct TocEntry<'a> {
     /// The archive's own number of the entry.
     pub dump_id: u32,
-    /// OID of the catalogue that the object is a row of; 0 for what is no row.
+    /// OID of the system catalogue that has the object as a row; 0 for an entry that is not such an object.
     pub catalog: u32,
-    /// OID of the object in the database that was dumped. For TABLE DATA it is the table's in pg_class.
+    /// OID of the object in the dumped database; for TABLE DATA that of the table in pg_class.
     pub oid: u32,
     /// What kind of object: `TABLE`, `TABLE DATA`, `INDEX`, …
     pub desc: TocString<'a>,
@@ -44,7 +44,8 @@ pub struct TocEntry<'a> {
     pub tablespace: TocString<'a>,
     /// Section: 1 for none, 2 for pre-data, 3 for data, 4 for post-data (`teSection` of pg_backup.h).
     pub section: u8,
-    /// Dump ids of the first entries that it depends on; of ACL, COMMENT and SECURITY LABEL the first is the object itself.
+    /// Dump ids of the entries that it depends on, up to a limit. For ACL, COMMENT and SECURITY LABEL the first is the object
+    /// itself.
     pub dependencies: &'a [u32],
     /// Whether the archive holds data for it.
     pub has_data: bool,
@@ -52,7 +53,7 @@ pub struct TocEntry<'a> {
     pub copy_statement: TocString<'a>,
     /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
     pub file: TocString<'a>,
-    /// The definition's first bytes; of ACL, DEFAULT ACL, POLICY and SEQUENCE SET, and of what is the database's own, all of
+    /// The first bytes of the definition; for ACL, DEFAULT ACL, POLICY, SEQUENCE SET and the database's own properties all of
     /// it, up to 1 MiB.
     pub defn: TocString<'a>,
     pub(super) copy: bool,
@@ -61,7 +62,7 @@ pub struct TocEntry<'a> {
 }
 
 impl TocEntry<'_> {
-    /// Whether it is the database itself, or says something about it.
+    /// Whether it defines the database itself or a property of it.
     #[must_use]
     pub fn is_of_database(&self) -> bool {
         match self.desc.bytes {

@@ -1,4 +1,4 @@
-//! Reads archives that are not passed on.
+//! Reads archives without passing them on.
 
 use std::io::{self, Read};
 
@@ -11,11 +11,10 @@ use super::toc_entry::TocEntry;
 
 /// Reads a custom-format archive from its first byte to its last and checks it.
 ///
-/// Every block must belong to an entry of the table of contents that says it has data, be of the kind that the entry
-/// asks for, and stand where the table of contents says (where it says so); every such entry must have its block;
-/// COPY data must end with pg_dump's terminator; and the stream must end where the archive does. In an archive that
-/// pg_dump compressed itself the chunks are followed but not decompressed, so the terminator is not looked at: of
-/// those bytes only the lengths are checked.
+/// Every block must belong to an entry of the table of contents that has data, be of that entry's kind, and begin at the
+/// entry's offset if it has one; every entry with data must have its block; COPY data must end with pg_dump's terminator;
+/// and the stream must end where the archive does. The chunks of an archive that pg_dump compressed itself are not
+/// decompressed: only their lengths are checked, and not the terminator.
 ///
 /// `visit` is called for each entry of the table of contents, in its order.
 ///
@@ -53,8 +52,8 @@ pub fn record<R: Read>(from: R, mut recorder: Recorder) -> io::Result<Record> {
     }
 }
 
-/// Reads the header and the table of contents: of a custom-format archive, whose data is then left unread (some of it
-/// may have been taken from `from`), or of a whole `toc.dat` of the directory and tar formats, which pg_dump never
+/// Reads the header and the table of contents: of a custom-format archive, whose data is not read (though `from` may be
+/// some bytes into it afterwards), or of a whole `toc.dat` of the directory and tar formats, which pg_dump never
 /// compresses.
 ///
 /// # Errors
@@ -81,7 +80,7 @@ pub(super) fn read_toc_of<R: Read>(
     parser.finish_toc()
 }
 
-/// Hands the stream on in pieces, until it ends or `take` has had enough.
+/// Reads the stream in pieces until it ends or `take` returns false.
 fn for_each_piece<R: Read>(mut from: R, mut take: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
     let mut buffer = vec![0; 128 << 10];
     loop {

@@ -1,15 +1,15 @@
-//! What an error of the client says of the server, the session and the statement.
+//! Errors of sessions and statements.
 
 use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Kind};
 use crate::postgres::tls::CertificateProblem;
 
-/// What to do where a standby's recovery gets in the way of a backup.
+/// Hint for a backup that conflicts with the recovery of a standby.
 pub const OF_STANDBY: &str = "a standby ends queries that its recovery conflicts with: set hot_standby_feedback = on there, \
      or raise its max_standby_streaming_delay above the length of a backup, or back up the primary";
 
-/// The server's own message, or the lowest cause of a failure below it.
+/// The server's message, or the root cause of a failure without one.
 pub fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return db.message().to_owned();
@@ -27,7 +27,7 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Turns a failed query into an error: what was asked, and why it failed.
+/// Converts the error of a statement; `what` says what failed, such as `the locks cannot be listed`.
 pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
     move |error| {
         let kind = match error.code() {
@@ -38,15 +38,15 @@ pub fn failed(what: &str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
         let failed = if breaks_session(&error) { failed.transient() } else { failed };
         match error.code() {
             Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE => failed.hint(OF_STANDBY),
-            None if error.is_closed() => failed.hint("the server closed the connection; look at its log"),
+            None if error.is_closed() => failed.hint("the server closed the connection: see its log"),
             _ => failed,
         }
     }
 }
 
-/// Whether an error has ended a session or a statement and tells nothing of what was asked: the next session may see none
-/// (PostgreSQL documentation, "PostgreSQL Error Codes"). In a transaction that only reads, a serialization failure and a
-/// deadlock are what a standby's recovery conflicts with (`src/backend/tcop/postgres.c`).
+/// Whether an error has ended the session or the statement for a transient reason, so that a new session may succeed
+/// (PostgreSQL documentation, "PostgreSQL Error Codes"). In a read-only transaction serialization failures and deadlocks are
+/// conflicts with the recovery of a standby (`src/backend/tcop/postgres.c`).
 pub(super) fn breaks_session(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
@@ -63,7 +63,7 @@ pub(super) fn breaks_session(error: &tokio_postgres::Error) -> bool {
     transient.contains(code) || (code.code().starts_with("08") && *code != SqlState::PROTOCOL_VIOLATION)
 }
 
-/// Why TLS did not come about, if that is why there is no connection.
+/// The TLS error that prevented a connection, if it was one.
 pub(super) fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

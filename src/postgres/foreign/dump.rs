@@ -1,4 +1,4 @@
-//! What a dump without a manifest is, by its beginning.
+//! Recognises a dump without a manifest by its beginning.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::sniff;
 use crate::pipeline::encrypt::{Identities, is_age, is_no_matching_key};
-use crate::postgres::archive::{ArchiveCompression, Contents, Malformed, read_toc, tar_toc};
+use crate::postgres::archive::{ArchiveCompression, Contents, Malformed, TocEntry, read_toc, tar_toc};
 use crate::postgres::database_entries::EntryProperties;
 use crate::stop::Stop;
 use crate::store::{Store, StoreEntry};
@@ -19,47 +19,48 @@ use crate::store::{Store, StoreEntry};
 /// The name of the table of contents in a folder.
 pub(super) const TOC: &str = "toc.dat";
 
-/// What an encrypted file's name ends in.
+/// Suffix of the names of encrypted files.
 const AGE: &str = ".age";
 
-/// A dump without a manifest, as its beginning tells.
+/// A dump without a manifest, as its beginning describes it.
 pub struct Dump {
-    /// Where it is.
+    /// The store that has it.
     pub store: Arc<dyn Store>,
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
     /// Key of the file or the folder.
     pub key: String,
-    /// Keys of its files: the only one, or those of a folder.
+    /// Keys of its files: one, or those of a folder.
     pub files: Vec<String>,
     /// Size of its files, in bytes.
     pub bytes: u64,
     /// Format.
     pub format: Format,
-    /// What compresses the file as a whole. What pg_dump itself compressed does not count.
+    /// Compression of the file as a whole, apart from that of pg_dump itself.
     pub method: Method,
     /// How pg_dump itself compressed the data.
     pub packed: ArchiveCompression,
     /// Private keys, if it is encrypted.
     pub identities: Option<Identities>,
-    /// The database that was dumped, if the dump tells.
+    /// The database that was dumped, if the dump names it.
     pub database: Option<String>,
-    /// Version of the server that was dumped; empty if the dump does not tell.
+    /// Version of the server that was dumped; empty if unknown.
     pub server_version: String,
-    /// Version of pg_dump; empty if the dump does not tell.
+    /// Version of pg_dump; empty if unknown.
     pub pg_dump: String,
-    /// What it tells of the database.
-    pub told: EntryProperties,
-    /// Extensions; a script's are not known.
+    /// The properties of the database in it.
+    pub properties: EntryProperties,
+    /// Extensions; unknown for a script.
     pub extensions: Vec<String>,
 }
 
 impl Dump {
-    /// Finds out what the file or folder at `key` is. `name` is what the person called it; `identities` finds the private
-    /// keys, and is asked only if the dump is encrypted. Blocks.
+    /// Recognises the file or folder at `key`. `name` is its name in messages; `identities` returns the private keys, and is
+    /// called only if the dump is encrypted. Blocks.
     ///
     /// # Errors
-    /// `Data` for what is no dump of one database, or is damaged at its beginning, with what was seen.
+    /// `Data` for anything but a dump of one database, and for one that is damaged at its beginning; `Missing` for a key that
+    /// does not exist; `NotPermitted` without a matching private key.
     pub fn recognize(
         store: Arc<dyn Store>,
         key: &str,
@@ -79,7 +80,7 @@ impl Dump {
             database: None,
             server_version: String::new(),
             pg_dump: String::new(),
-            told: EntryProperties::default(),
+            properties: EntryProperties::default(),
             extensions: Vec::new(),
         };
         match dump.store.size(key)? {
@@ -114,12 +115,12 @@ impl Dump {
         self.bytes = entries.iter().map(|entry| entry.bytes).sum();
         self.files = entries.into_iter().map(|entry| entry.key).collect();
         let head = self.head(&toc, Method::None)?;
-        magic::known_version(&self.name, &head)?;
-        let mut told = EntryProperties::default();
-        let contents = read_toc(self.open(&toc, Method::None)?, |entry| told.add(entry));
+        magic::check_version(&self.name, &head)?;
+        let mut properties = EntryProperties::default();
+        let contents = read_toc(self.open(&toc, Method::None)?, |entry| properties.add(entry));
         let contents = contents.map_err(|error| self.unreadable(&toc, &error))?;
-        self.told = told;
-        self.learn(&contents);
+        self.properties = properties;
+        self.set_contents(&contents);
         Ok(())
     }
 
@@ -128,9 +129,8 @@ impl Dump {
         self.files = vec![key.clone()];
         self.bytes = bytes;
         if bytes == 0 {
-            return Err(
-                magic::no_dump(&self.name, "it is empty").hint("whatever wrote it has failed: is there an older one?")
-            );
+            return Err(magic::no_dump(&self.name, "it is empty")
+                .hint("the program that wrote it has failed: is there an older one?"));
         }
         let stored = self.head(&key, Method::None)?;
         if is_age(&stored) {
@@ -139,8 +139,8 @@ impl Dump {
         let packed = self.head(&key, Method::None)?;
         self.method = sniff(&packed).unwrap_or(Method::None);
         let head = self.head(&key, self.method)?;
-        let mut told = EntryProperties::default();
-        let mut visit = |entry: &crate::postgres::archive::TocEntry<'_>| told.add(entry);
+        let mut properties = EntryProperties::default();
+        let mut visit = |entry: &TocEntry<'_>| properties.add(entry);
         let contents = match magic::recognize(&self.name, &head)? {
             Beginning::Custom => {
                 self.format = Format::Custom;
@@ -158,12 +158,12 @@ impl Dump {
             }
         };
         let contents = contents.map_err(|error| self.unreadable(&key, &error))?;
-        self.told = told;
-        self.learn(&contents);
+        self.properties = properties;
+        self.set_contents(&contents);
         Ok(())
     }
 
-    fn learn(&mut self, contents: &Contents) {
+    fn set_contents(&mut self, contents: &Contents) {
         let known = !contents.dbname.is_empty() && !contents.dbname.contains(char::REPLACEMENT_CHARACTER);
         self.database = known.then(|| contents.dbname.clone());
         self.server_version.clone_from(&contents.server_version);
@@ -196,7 +196,7 @@ impl Dump {
         Ok(head)
     }
 
-    /// The error of a file whose bytes cannot be had.
+    /// The error of a file that cannot be read, decrypted or decompressed.
     pub(super) fn unreadable(&self, key: &str, error: &io::Error) -> Error {
         let name = self.called(key);
         if is_no_matching_key(error) {
@@ -212,7 +212,7 @@ impl Dump {
         }
     }
 
-    /// What messages call a file of the dump.
+    /// The name of a file of the dump in messages.
     pub(super) fn called(&self, key: &str) -> String {
         match key.strip_prefix(&self.key) {
             Some(rest) => format!("{}{rest}", self.name.trim_end_matches('/')),
@@ -221,7 +221,7 @@ impl Dump {
     }
 }
 
-/// The error of a dump that is not whole.
+/// The error of an incomplete or damaged dump.
 pub fn damaged(name: &str, why: &str) -> Error {
     Error::new(Kind::Data, format!("{name} is damaged: {why}")).hint("is there another copy, or an older dump?")
 }
@@ -229,7 +229,7 @@ pub fn damaged(name: &str, why: &str) -> Error {
 /// Plain bytes of a file.
 pub(super) type Plain = Source<Watched>;
 
-/// Stored bytes, counted, until the task is told to stop.
+/// Stored bytes, counted, with an error once the task is stopped.
 pub(super) struct Watched {
     inner: Box<dyn Read + Send>,
     moved: Counter,

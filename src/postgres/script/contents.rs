@@ -1,12 +1,12 @@
-//! What a script holds.
+//! What a script contains.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 
-/// Findings that are kept; a script with more of them is as unfit as one with these.
+/// Most findings that are kept: a script with one of them is refused already.
 pub const FINDINGS: usize = 64;
 
-/// A place in the script.
+/// A position in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScriptPosition {
     /// Bytes from the start.
@@ -21,7 +21,7 @@ impl fmt::Display for ScriptPosition {
     }
 }
 
-/// What a script should not have that is restored into one database.
+/// What a script must not have if it is restored into one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerWide {
     /// `\connect` or `\c`: what follows goes to another database.
@@ -36,9 +36,9 @@ pub enum ServerWide {
     Server,
     /// A backslash command that pg_dump does not write: it may run programs and read files.
     Command,
-    /// A zero byte, which text of PostgreSQL never has and at which psql cuts a line.
+    /// A zero byte, which PostgreSQL's text never has and at which psql cuts a line.
     Nul,
-    /// A dollar quote with a tag of more than a thousand bytes, whose end is not looked for.
+    /// A dollar quote with a tag of more than a thousand bytes, which the scanner does not follow.
     LongDollarTag,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for ServerWide {
     }
 }
 
-/// One finding.
+/// A finding in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScriptFinding {
     /// What was found.
@@ -66,7 +66,7 @@ pub struct ScriptFinding {
     pub place: ScriptPosition,
 }
 
-/// What a script ends in the middle of.
+/// The construct within which a script ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenConstruct {
     /// The rows after COPY … FROM stdin, before their `\.`.
@@ -93,51 +93,50 @@ impl fmt::Display for OpenConstruct {
     }
 }
 
-/// What a script holds.
+/// What a script contains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Script {
     pub(super) tables: Vec<u128>,
     /// Calls of `lo_create`: large objects.
     pub large_objects: u64,
-    /// COPY … FROM stdin statements, those with a table name that cannot be read among them.
+    /// COPY … FROM stdin statements, including those whose table name cannot be parsed.
     pub copies: u64,
     /// CREATE TABLE statements.
     pub tables_made: u64,
-    /// CREATE statements, those of tables among them.
+    /// CREATE statements, including those of tables.
     pub made: u64,
-    /// pg_dump's comments that head data, also where a table has no rows.
+    /// pg_dump's comments before the data of a table, which may have no rows.
     pub data_headings: u64,
-    /// Statements that remove what a new database lacks, or make what it has.
+    /// Statements that remove objects which a new database does not have, or create those that it has.
     pub removals: u64,
     /// Comments on extensions.
     pub extension_comments: u64,
-    /// Statements that make event triggers, or fire them when they refresh materialized views.
+    /// Statements that create event triggers, and those that fire them by refreshing materialized views.
     pub fires: u64,
-    /// pg_dump's own completion line stands at the end. An `\unrestrict` and blank lines may follow.
+    /// Whether pg_dump's completion line is at the end. An `\unrestrict` and blank lines may follow it.
     pub complete: bool,
-    /// pg_dumpall's completion line stands at the end.
+    /// Whether pg_dumpall's completion line is at the end.
     pub cluster_complete: bool,
-    /// What the script ends in the middle of, and where that began.
+    /// The construct within which the script ends, and where it begins.
     pub unfinished: Option<(OpenConstruct, ScriptPosition)>,
-    /// What a restore refuses, by its place; at most [`FINDINGS`] of it.
+    /// What a restore refuses, in order of position; at most [`FINDINGS`].
     pub findings: Vec<ScriptFinding>,
 }
 
 impl Script {
-    /// Whether the script has COPY data for this table, by its names as PostgreSQL has them (without quotes), in the script's
-    /// encoding.
+    /// Whether the script has COPY data for this table; the names are without quotes and in the script's encoding.
     #[must_use]
     pub fn has_table(&self, schema: impl AsRef<[u8]>, table: impl AsRef<[u8]>) -> bool {
         self.tables.binary_search(&fingerprint(schema.as_ref(), table.as_ref())).is_ok()
     }
 
-    /// Whether it makes tables, and fills none (`pg_dump --schema-only`).
+    /// Whether it creates tables and fills none (`pg_dump --schema-only`).
     #[must_use]
     pub fn is_schema_only(&self) -> bool {
         self.tables_made > 0 && !self.has_data()
     }
 
-    /// Whether it fills tables, and makes nothing (`pg_dump --data-only`).
+    /// Whether it fills tables and creates none (`pg_dump --data-only`).
     #[must_use]
     pub fn is_data_only(&self) -> bool {
         self.made == 0 && self.has_data()
@@ -147,21 +146,21 @@ impl Script {
         self.copies > 0 || self.data_headings > 0
     }
 
-    /// Whether statements need a treatment of their own: those that a new database may refuse, to a role that is a superuser
-    /// or is none, and is no error then; and those that fire code of the database.
+    /// Whether some statements need special treatment: those that a new database may refuse without that being an error (which
+    /// they are depends on whether the role is a superuser), and those that run code of the database.
     #[must_use]
     pub fn needs_statements(&self, superuser: bool) -> bool {
         self.removals > 0 || self.fires > 0 || !superuser && self.extension_comments > 0
     }
 
-    /// Tables with COPY data.
+    /// Number of tables with COPY data.
     #[must_use]
     pub fn tables(&self) -> usize {
         self.tables.len()
     }
 }
 
-/// 128 bits that stand for a table: two tables never share them in practice.
+/// A hash of 128 bits that identifies a table: collisions do not occur in practice.
 pub(super) fn fingerprint(schema: &[u8], table: &[u8]) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();

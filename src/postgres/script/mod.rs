@@ -1,15 +1,15 @@
-//! Looks through the SQL script of a plain pg_dump while it passes: which tables it fills, whether it is whole, and
-//! whether it does what a restore into one database must not.
+//! Scans the SQL script of a plain pg_dump while it is read: which tables it fills, whether it is complete, and whether it
+//! reaches beyond one database.
 //!
 //! The script is split into quotes, comments, commands and COPY data as psql splits it: `src/fe_utils/psqlscan.l`
 //! (quotes, dollar quotes, nested comments, where a statement ends, which COPY reads from the script),
 //! `src/bin/psql/psqlscanslash.l` and `mainloop.c` (backslash commands), `copy.c` (the `\.` that ends COPY data), as
-//! of PostgreSQL 18.6 (numbers with letters at their end are read as 15 and later do). What the script says last, pg_dump writes in `RestoreArchive` of
-//! `src/bin/pg_dump/pg_backup_archiver.c`.
+//! of PostgreSQL 18.6 (numbers with letters at their end are read as 15 and later do). pg_dump writes the last line of a script
+//! in `RestoreArchive` of `src/bin/pg_dump/pg_backup_archiver.c`.
 //!
-//! What cannot be told from the text alone: a script that changes `standard_conforming_strings` in another way than
+//! The text alone does not determine how to split two kinds of scripts: one that changes `standard_conforming_strings` in another way than
 //! pg_dump does (`SET standard_conforming_strings = off;`), and one in a client encoding whose characters contain
-//! ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030, JOHAB), which psql would read with that encoding's help.
+//! ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030, JOHAB), which psql reads by the rules of that encoding.
 //!
 //! Memory is bounded however long lines, quotes and rows are; each table with COPY data takes 16 bytes.
 
@@ -28,19 +28,19 @@ use lexer::Lexer;
 pub use pieces::{Command, ScriptPiece, ScriptPieces};
 pub(super) use statement::identifier;
 
-/// Passes a script on unchanged and looks through it.
+/// Writes a script unchanged and scans it.
 pub struct ScriptScanner<W: Write> {
     out: W,
     lexer: Lexer,
 }
 
 impl<W: Write> ScriptScanner<W> {
-    /// A scanner that writes to `out`; [`io::sink`] if the script is only to be looked at.
+    /// A scanner that writes to `out`; [`io::sink`] if the script is only scanned.
     pub fn new(out: W) -> Self {
         Self { out, lexer: Lexer::new() }
     }
 
-    /// Flushes the writer and tells what the script holds. A script that is not whole is no error here: see
+    /// Flushes the writer and returns what the script contains. An incomplete script is no error here: see
     /// [`Script::complete`] and [`Script::unfinished`].
     ///
     /// # Errors

@@ -67,7 +67,7 @@ pub fn tar(plain: SharedPlain, manifest: &Manifest, listing: Option<File>) -> Co
     })?;
     let at = plain.bytes;
     let mut found = match tar_members(&mut plain, at, |name| {
-        promised.came(name);
+        promised.remove(name);
     })? {
         Some(what) => vec![what],
         None => Vec::new(),

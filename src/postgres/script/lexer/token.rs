@@ -1,4 +1,4 @@
-//! Words and numbers as they are told apart.
+//! Kinds of words and numbers.
 
 /// A token of several bytes that is neither quoted nor an operator.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) enum Token {
     Junk,
 }
 
-/// What the token just before a quote makes of it.
+/// The meaning of the token just before a quote.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Prefix {
     #[default]
@@ -21,7 +21,7 @@ pub(super) enum Prefix {
     Escapes,
     /// `B'…'`, `X'…'`, `U&'…'`.
     Plain,
-    /// `U`, which needs its `&` still.
+    /// `U`, without its `&` so far.
     U,
 }
 

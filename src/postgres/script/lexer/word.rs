@@ -1,4 +1,4 @@
-//! Words and numbers: where they end decides whether a quote has escapes and whether a dollar quotes.
+//! Words and numbers: their ends decide whether a quote has escapes and whether a dollar begins a quote.
 
 use super::token::{Prefix, Token, is_word_start};
 use super::{Lexer, WORD};
