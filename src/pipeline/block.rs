@@ -1,7 +1,8 @@
 //! One block of bytes in, one complete stream of its compression format out.
 //!
-//! In each of the formats a file may consist of several streams, and its contents are theirs in order: gzip in RFC 1952 section 2.2 (members), zstd in RFC 8878 section 3 (frames), xz in section 2 of
-//! its file format (streams); the bzip2 command reads its own streams this way.
+//! In each of the formats a file may consist of several streams, and its contents are theirs in order: gzip in RFC 1952
+//! section 2.2 (members), zstd in RFC 8878 section 3 (frames), xz in section 2 of its file format (streams); the bzip2
+//! command reads its own streams this way.
 
 use std::io;
 

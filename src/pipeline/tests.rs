@@ -34,7 +34,7 @@ fn open(method: Method, identities: Option<&Identities>, stored: Vec<u8>) -> Sou
     Source::open(method, identities, io::Cursor::new(stored)).unwrap()
 }
 
-/// What `sha256sum` says of these bytes.
+/// The output of `sha256sum` for these bytes.
 fn sha256sum(bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
@@ -135,7 +135,7 @@ fn an_encrypted_file_without_identities_is_not_gzip() {
     assert_eq!(open(Method::Gzip, None, stored).finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
-/// A file in memory with little room, that others can look at.
+/// A file in memory with limited space, whose contents are shared.
 #[derive(Clone, Default)]
 struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,

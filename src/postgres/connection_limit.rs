@@ -10,8 +10,9 @@ use crate::postgres::quoting::identifier;
 /// Sessions of a backup: the one that holds the snapshot, and pg_dump's.
 pub const OF_A_BACKUP: usize = 2;
 
-/// Checks that the limits of the session's database and role allow this many sessions, other sessions not counted. Superusers have no limit (`InitializeSessionUserId` in `src/backend/utils/init/miscinit.c`,
-/// `CheckMyDatabase` in `postinit.c`).
+/// Checks that the limits of the session's database and role allow this many sessions, other sessions not counted.
+/// Superusers have no limit (`InitializeSessionUserId` in `src/backend/utils/init/miscinit.c`, `CheckMyDatabase` in
+/// `postinit.c`).
 ///
 /// # Errors
 /// `Unavailable`, with the statement that raises the limit.

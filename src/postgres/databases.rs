@@ -25,8 +25,8 @@ pub struct OnServer {
     /// Those whose DROP DATABASE was interrupted: they accept no connection and can only be dropped
     /// (PostgreSQL documentation, "DROP DATABASE"; `DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
     pub half_dropped: Vec<String>,
-    /// Those that restores have made. Those that are still being loaded or were left by a killed restore have a mark, and are in
-    /// no other list.
+    /// Those that restores have made. Those that are still being loaded or were left by a killed restore have a mark, and
+    /// are in no other list.
     pub products: Vec<Product>,
 }
 

@@ -96,8 +96,8 @@ impl Snapshot {
         self.client().query(query, &[]).await.map_err(failed("facts of the database cannot be read"))
     }
 
-    /// Parameters that determine how a session in this database computes and parses values. If our role has settings of its own,
-    /// only those of the database show what applies to other roles.
+    /// Parameters that determine how a session in this database computes and parses values. If our role has settings of its
+    /// own, only those of the database show what applies to other roles.
     async fn session_parameters(&self) -> Result<BTreeMap<String, String>> {
         let rows = self.all(SESSION_PARAMETERS).await?;
         rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()

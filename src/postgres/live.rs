@@ -1,8 +1,8 @@
 //! Computes the sums of a backup's fingerprints over the rows of a live database.
 //!
-//! Tables are read as pg_dump reads them, by `COPY table (columns) TO stdout` with the settings of the dump, so that the rows
-//! have the same text as in the dump. A large table is read in pieces by `COPY (SELECT columns FROM ONLY table WHERE …)`. Rows are
-//! hashed while they are read, and not kept.
+//! Tables are read as pg_dump reads them, by `COPY table (columns) TO stdout` with the settings of the dump, so that the
+//! rows have the same text as in the dump. A large table is read in pieces by `COPY (SELECT columns FROM ONLY table WHERE
+//! …)`. Rows are hashed while they are read, and not kept.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::*;
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
-/// Text that compresses about as rows do, the same each time.
+/// Text that compresses about as rows do, always the same.
 pub(crate) fn rows(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut text = Vec::with_capacity(length + 64);
@@ -141,7 +141,7 @@ proptest! {
     }
 }
 
-/// Takes a number of bytes, then its disk is full.
+/// Accepts a number of bytes, then its disk is full.
 struct SmallDisk {
     room: usize,
     flushes: bool,
@@ -248,7 +248,7 @@ fn an_output_that_panics_is_an_error() {
     assert!(error.to_string().contains("ended unexpectedly"), "{error}");
 }
 
-/// Counts what it takes, and says when it is flushed and dropped.
+/// Counts its bytes, and records when it is flushed and dropped.
 struct Watched {
     taken: Arc<AtomicUsize>,
     flushed: Arc<AtomicBool>,
@@ -326,7 +326,7 @@ fn few_blocks_are_in_progress_while_the_output_stalls() {
             compressor.finish().map(drop)
         }
     });
-    // For each block let through, one more may come in: the distance never exceeds the bound.
+    // For each block that is written one more may be accepted: the difference never exceeds the limit.
     for through in 0..1000 {
         assert!(sent.load(Ordering::SeqCst) <= through + 2 * TWO.get() + 2, "after {through} blocks");
         open.send(()).unwrap();

@@ -34,7 +34,7 @@ fn stock(method: Method, plain: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// All that a decoder gives, whether it ended in an error, and the offset where it did.
+/// All bytes of a decoder, its error if there was one, and the offset of that.
 fn read(method: Method, stored: Vec<u8>) -> (Vec<u8>, io::Result<()>, u64) {
     let mut decoder = decoder(method, io::Cursor::new(stored)).unwrap();
     let mut plain = Vec::new();
@@ -109,7 +109,7 @@ fn a_truncated_stream_is_never_a_clean_end() {
         let whole = [first, compress(method, &parts[1])].concat();
         for cut in 0..whole.len() {
             let (plain, outcome, offset) = read(method, whole[..cut].to_vec());
-            // A cut where a stream ends leaves a valid file of that format; only the stored digest tells.
+            // A cut where a stream ends leaves a valid file of that format; only the stored digest shows it.
             if cut == boundary {
                 outcome.unwrap();
                 assert!(plain == parts[0], "{method}");
@@ -133,7 +133,7 @@ fn bytes_after_the_end_are_an_error() {
             [(&b"x"[..], false), (b"garbage after the end", false), (&[0], false), (&[0; 3], false), (&[0; 512], true)]
         {
             let (back, outcome, offset) = read(method, [&stored[..], garbage].concat());
-            // liblzma keeps what it made in the call that came upon the garbage.
+            // liblzma keeps the output of the call that found the garbage.
             assert!(plain.starts_with(&back), "{method}");
             if padding && method == Method::Xz {
                 outcome.unwrap();
@@ -159,7 +159,7 @@ fn damage_is_reported_with_its_position() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{method}: {error}");
         assert!(error.to_string().contains(method.name()), "{error}");
         assert!(offset + STORED_CHUNK as u64 >= middle as u64 && back.len() < plain.len(), "{method}: {offset}");
-        // At the latest the check at the end of the block finds it.
+        // The check at the end of the block finds it at the latest.
         assert!(offset < middle as u64 + (4 << 20), "{method}: {offset} for {middle}");
     }
 }
@@ -190,7 +190,7 @@ proptest! {
     }
 }
 
-/// Gives its bytes, is interrupted now and then, and fails at the end.
+/// Returns its bytes, is interrupted now and then, and fails at the end.
 struct Failing {
     bytes: io::Cursor<Vec<u8>>,
     calls: usize,
@@ -261,6 +261,6 @@ fn it_reads_ahead_only_as_far_as_its_buffers_and_drops_the_source() {
         assert!(ahead <= ((CHUNKS + 3) * CHUNK) as u64, "{ahead} bytes ahead");
     }
     drop(decoder);
-    // Ends when the thread has dropped the source, and the sender with it.
+    // Ends once the thread has dropped the source with its sender.
     assert!(gone.recv().is_err());
 }

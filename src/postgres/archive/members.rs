@@ -73,7 +73,7 @@ pub fn tar_members(from: &mut impl Read, mut at: u64, mut member: impl FnMut(&st
 fn end(from: &mut impl Read, at: u64) -> io::Result<Option<String>> {
     match block(from)? {
         Some(block) if block == [0; BLOCK] => {}
-        _ => return Ok(Some(format!("the tar archive is malformed at byte {at}: its end mark is not whole"))),
+        _ => return Ok(Some(format!("the tar archive is malformed at byte {at}: its end mark is incomplete"))),
     }
     let rest = io::copy(from, &mut io::sink())?;
     let at = at + BLOCK as u64;

@@ -202,7 +202,7 @@ impl Recorder {
 
     /// Records that a part of the archive could not be parsed: there will be no fingerprints.
     pub(super) fn fail(&mut self, what: &str) {
-        self.failure.get_or_insert_with(|| format!("{what} is not written as pg_dump is known to write it"));
+        self.failure.get_or_insert_with(|| format!("{what} is not in the form that pg_dump writes"));
     }
 
     /// Begins a file of a directory or tar archive; `name` is without the suffix of compression. The caller pushes the

@@ -58,8 +58,8 @@ pub fn record<R: Read>(from: R, mut recorder: Recorder) -> io::Result<Record> {
 ///
 /// # Errors
 ///
-/// Those of `from`, and [`Malformed`](super::Malformed) for bytes that are not a header and a table of contents, or a `toc.dat` with
-/// bytes after it.
+/// Those of `from`, and [`Malformed`](super::Malformed) for bytes that are not a header and a table of contents, or a
+/// `toc.dat` with bytes after it.
 pub fn read_toc<R: Read>(from: R, visit: impl FnMut(&TocEntry<'_>)) -> io::Result<Contents> {
     read_toc_of(from, Expect::Either, visit)
 }

@@ -52,8 +52,8 @@ impl WholeDump {
 }
 
 impl Dump {
-    /// Reads every byte and checks that the dump is complete: an archive to its end, each file that a table of contents names, a
-    /// script to its last line. `moved` counts stored bytes. Blocks.
+    /// Reads every byte and checks that the dump is complete: an archive to its end, each file that a table of contents
+    /// names, a script to its last line. `moved` counts stored bytes. Blocks.
     ///
     /// # Errors
     /// `Data` for a part that is damaged, cut or missing. The statements of a script are not checked here.

@@ -215,7 +215,8 @@ impl Column {
     }
 }
 
-/// The letters after a backslash, and the bytes that they represent (`CopyAttributeOutText` of `src/backend/commands/copyto.c`).
+/// The letters after a backslash, and the bytes that they represent (`CopyAttributeOutText` of
+/// `src/backend/commands/copyto.c`).
 const ESCAPES: [(u8, u8); 7] =
     [(b'b', 8), (b't', b'\t'), (b'n', b'\n'), (b'v', 11), (b'f', 12), (b'r', b'\r'), (b'\\', b'\\')];
 

@@ -4,7 +4,8 @@
 /// Why a statement may be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excuse {
-    /// It removes an object that may not exist (`pg_dump --clean`; not every statement has its IF EXISTS with `--if-exists` either).
+    /// It removes an object that may not exist (`pg_dump --clean`; not every statement has its IF EXISTS with `--if-exists`
+    /// either).
     Missing,
     /// It creates the schema `public`, which every new database has (`pg_dump --schema=public`).
     Present,

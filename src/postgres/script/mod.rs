@@ -7,9 +7,9 @@
 //! of PostgreSQL 18.6 (numbers with letters at their end are read as 15 and later do). pg_dump writes the last line of a script
 //! in `RestoreArchive` of `src/bin/pg_dump/pg_backup_archiver.c`.
 //!
-//! The text alone does not determine how to split two kinds of scripts: one that changes `standard_conforming_strings` in another way than
-//! pg_dump does (`SET standard_conforming_strings = off;`), and one in a client encoding whose characters contain
-//! ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030, JOHAB), which psql reads by the rules of that encoding.
+//! The text alone does not determine how to split two kinds of scripts: one that changes `standard_conforming_strings` in
+//! another way than pg_dump does (`SET standard_conforming_strings = off;`), and one in a client encoding whose characters
+//! contain ASCII bytes (SJIS, BIG5, GBK, UHC, GB18030, JOHAB), which psql reads by the rules of that encoding.
 //!
 //! Memory is bounded however long lines, quotes and rows are; each table with COPY data takes 16 bytes.
 

@@ -1,5 +1,5 @@
-//! The parts of an X.509 certificate that verifying a chain needs (RFC 5280). Any version is read: `openssl x509 -req`, which the
-//! PostgreSQL manual uses, makes version 1.
+//! The parts of an X.509 certificate that verifying a chain needs (RFC 5280). Any version is read: `openssl x509 -req`,
+//! which the PostgreSQL manual uses, makes version 1.
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
 use der::{Decode, Encode, Reader, SliceReader};

@@ -34,8 +34,8 @@ static P521_SHA512: Ecdsa = Ecdsa::new(Curve::P521, &SHA512, alg_id::ECDSA_SHA51
 pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
     &[&P256_SHA512, &P384_SHA512, &P521_SHA256, &P521_SHA384, &P521_SHA512];
 
-/// Schemes of handshake signatures besides those of the provider. TLS 1.3 fixes the curve of a scheme, which comes first; TLS 1.2
-/// accepts any (RFC 8446, section 4.2.3).
+/// Schemes of handshake signatures besides those of the provider. TLS 1.3 fixes the curve of a scheme, which comes first;
+/// TLS 1.2 accepts any (RFC 8446, section 4.2.3).
 pub static SCHEMES: &[(SignatureScheme, &[&dyn SignatureVerificationAlgorithm])] = &[
     (SignatureScheme::ECDSA_NISTP521_SHA512, &[&P521_SHA512, &P384_SHA512, &P256_SHA512]),
     (SignatureScheme::ECDSA_NISTP384_SHA384, &[&P521_SHA384]),
@@ -51,8 +51,8 @@ impl Ecdsa {
 impl SignatureVerificationAlgorithm for Ecdsa {
     fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let digest = digest(self.digest, message);
-        // FIPS 186-5, section 6.4: the digest is an integer, which leading zeros do not change. The library rejects a digest that
-        // is shorter than half a field element.
+        // FIPS 186-5, section 6.4: the digest is an integer, which leading zeros do not change. The library rejects a
+        // digest that is shorter than half a field element.
         let mut padded = [0; WIDEST];
         let short = digest.as_ref();
         padded[WIDEST - short.len()..].copy_from_slice(short);
