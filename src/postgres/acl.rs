@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::Chars;
 
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::identifier;
+use crate::postgres::quoting::identifier;
 
 /// The privileges on databases and their letters (PostgreSQL documentation, "Privileges", table "ACL Privilege
 /// Abbreviations").

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 
 /// How far the server's clock is ahead of ours.
 pub async fn ahead(client: &Client) -> Result<SignedDuration> {

@@ -12,8 +12,8 @@ use crate::config::{Connection, Host, SslMode, Tls};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::child::Child;
 use crate::postgres::client::{connect, failed};
+use crate::postgres::columns::text;
 use crate::postgres::programs::Programs;
-use crate::postgres::snapshot::text;
 use crate::stop::Stop;
 
 /// A part of the socket's name. The socket is in a folder of our own, so that any number serves.

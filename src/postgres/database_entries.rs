@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting, SecurityLabel};
 use crate::postgres::archive::TocEntry;
+use crate::postgres::properties::is_list;
+use crate::postgres::quoting::identifier;
 use privileges::Privileges;
 use tokens::{Token, statements};
 
@@ -263,15 +265,15 @@ fn setting(role: Option<&str>, tokens: &[Token]) -> Option<ParameterSetting> {
         }
     }
     let value = match (texts.as_slice(), values.len() % 2) {
-        ([one], 1) if !crate::postgres::properties::is_list(&name) => (*one).to_owned(),
-        ([_, ..], 1) if crate::postgres::properties::is_list(&name) => quoted(&texts),
+        ([one], 1) if !is_list(&name) => (*one).to_owned(),
+        ([_, ..], 1) if is_list(&name) => quoted(&texts),
         _ => return None,
     };
     Some(ParameterSetting { role: role.map(str::to_owned), name, value })
 }
 
 fn quoted(texts: &[&str]) -> String {
-    texts.iter().map(|text| format!("\"{}\"", text.replace('"', "\"\""))).collect::<Vec<_>>().join(", ")
+    texts.iter().map(|text| identifier(text)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

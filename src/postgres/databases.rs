@@ -6,8 +6,8 @@ use crate::catalogue::product::{CREATION_LIMIT, MARK, Product, TARGET_LOCK, What
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
+use crate::postgres::columns::{get, text};
 use crate::postgres::names::shared_in_bytes;
-use crate::postgres::snapshot::{get, text};
 
 /// The databases to back up, by name: all that allow connections, except the two templates of every server. Other databases
 /// that are marked as templates may contain anything.

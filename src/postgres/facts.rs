@@ -7,9 +7,11 @@ use tokio_postgres::{Client, Row};
 use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting, SecurityLabel, Server};
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::postgres::client::{failed, literal};
+use crate::postgres::client::failed;
+use crate::postgres::columns::{get, optional_text, text};
 use crate::postgres::names::{Text, in_bytes, shared_in_bytes};
-use crate::postgres::snapshot::{Snapshot, get, optional_text, text};
+use crate::postgres::quoting::literal;
+use crate::postgres::snapshot::Snapshot;
 
 /// The parameters of this list, and those of extensions in the database that any session can set (PostgreSQL documentation,
 /// "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is stored with the fingerprints.

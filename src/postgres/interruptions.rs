@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::config::Connection;
 use crate::error::{Error, Result};
 use crate::postgres::client::{OF_STANDBY, failed};
-use crate::postgres::snapshot::{ServerInfo, get, text};
+use crate::postgres::columns::{get, text};
+use crate::postgres::snapshot::ServerInfo;
 
 /// How long it may take until an ended session is counted, and how often the counts are read.
 const COUNTED: Duration = Duration::from_secs(2);

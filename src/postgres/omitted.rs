@@ -9,11 +9,13 @@ use tokio_postgres::Row;
 
 use crate::catalogue::manifest::{EXTENSION_ROWS, Omission};
 use crate::error::Result;
-use crate::postgres::client::{failed, identifier};
+use crate::postgres::client::failed;
+use crate::postgres::columns::{get, text};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::DatabaseFacts;
 use crate::postgres::names::in_bytes;
-use crate::postgres::snapshot::{Rewritten, Snapshot, get, text};
+use crate::postgres::quoting::identifier;
+use crate::postgres::snapshot::{Rewritten, Snapshot};
 
 /// The tables, with their names as bytes in both encodings that a dump may have: UTF-8 and the database's own. Names in
 /// `SQL_ASCII`, which is no encoding, are not converted.

@@ -6,7 +6,7 @@
 use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::acl::{self, AclItem};
-use crate::postgres::client::{identifier, literal};
+use crate::postgres::quoting::{identifier, literal};
 
 /// Parameters whose value is a list of separately quoted names (`GUC_LIST_QUOTE`, `variable_is_guc_list_quote` in
 /// `src/bin/pg_dump/dumputils.c`).

@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use super::data_file::named_in;
 use super::toc_entry::TocEntry;
 
-const BLOCK: usize = 512;
+/// Bytes of a block: headers are one block, and members are padded to whole blocks.
+pub(super) const BLOCK: usize = 512;
 
 /// Prefix of the names of lists of large objects.
 const LISTS: &str = "blobs_";

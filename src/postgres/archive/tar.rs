@@ -4,13 +4,11 @@ use std::io::{self, Read, Write};
 
 use super::contents::Contents;
 use super::malformed::Malformed;
-use super::members::parse;
+use super::members::{BLOCK, parse};
 use super::parser::{Expect, Parser};
 use super::recorder::{PassingData, Record, Recorder};
 use super::toc_entry::TocEntry;
 use super::walk::read_toc_of;
-
-const BLOCK: usize = 512;
 
 /// Reads the table of contents at the start of a tar archive of pg_dump; what follows is left unread.
 ///

@@ -14,10 +14,7 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return db.message().to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
+    let cause = root_cause(error);
     if let Some(problem) = tls_failure(error).and_then(CertificateProblem::of) {
         return problem.to_string();
     }
@@ -65,9 +62,13 @@ pub(super) fn breaks_session(error: &tokio_postgres::Error) -> bool {
 
 /// The TLS error that prevented a connection, if it was one.
 pub(super) fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
-    let mut cause: &dyn std::error::Error = error;
+    root_cause(error).downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+}
+
+fn root_cause(error: &tokio_postgres::Error) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+    cause
 }

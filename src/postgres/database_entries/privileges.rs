@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::tokens::Token;
+use crate::postgres::quoting::identifier;
 
 /// `CREATE`, `TEMPORARY` and `CONNECT` by their letters (PostgreSQL documentation, "Privileges").
 const WORDS: &[(&str, char)] = &[("CREATE", 'C'), ("TEMPORARY", 'T'), ("TEMP", 'T'), ("CONNECT", 'c')];
@@ -92,7 +93,6 @@ impl Privileges {
 
     /// The privileges in the server's text form (`aclitemout`).
     pub fn items(&self) -> Vec<String> {
-        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let items = self.granted.iter().filter(|(_, privileges)| !privileges.is_empty());
         items
             .map(|((grantee, grantor), privileges)| {
@@ -100,7 +100,7 @@ impl Privileges {
                     .iter()
                     .map(|(letter, grantable)| format!("{letter}{}", if *grantable { "*" } else { "" }))
                     .collect();
-                format!("{}={letters}/{}", grantee.as_deref().map(quote).unwrap_or_default(), quote(grantor))
+                format!("{}={letters}/{}", grantee.as_deref().map(identifier).unwrap_or_default(), identifier(grantor))
             })
             .collect()
     }

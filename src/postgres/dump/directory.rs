@@ -104,15 +104,7 @@ impl Collection<'_> {
         let digest = self.record(name, &path, recorder)?;
         let Some(recipients) = self.recipients else {
             let key = format!("{}/{name}", self.id);
-            let (bytes, sha256) = (digest.bytes, digest.hex());
-            return Ok(StoredFile {
-                role: FileRole::Archive,
-                key,
-                stored_bytes: bytes,
-                stored_sha256: sha256.clone(),
-                plain_bytes: bytes,
-                plain_sha256: sha256,
-            });
+            return Ok(StoredFile::new(FileRole::Archive, key, &digest, &digest));
         };
         let from = self.stop.reader(open(&path)?);
         let to = self.folder.folder().join(format!("{name}.age"));
@@ -164,12 +156,5 @@ fn encrypt(key: &str, mut from: impl io::Read, to: &Path, recipients: &Recipient
         Ok(finished)
     };
     let finished = write().map_err(|error| Error::write(to.display(), &error))?;
-    Ok(StoredFile {
-        role: FileRole::Archive,
-        key: key.to_owned(),
-        stored_bytes: finished.stored.bytes,
-        stored_sha256: finished.stored.hex(),
-        plain_bytes: finished.plain.bytes,
-        plain_sha256: finished.plain.hex(),
-    })
+    Ok(StoredFile::new(FileRole::Archive, key.to_owned(), &finished.plain, &finished.stored))
 }

@@ -167,12 +167,5 @@ impl Dump {
 }
 
 fn stored(key: &str, digests: &Digests) -> StoredFile {
-    StoredFile {
-        role: FileRole::Archive,
-        key: key.to_owned(),
-        stored_bytes: digests.stored.bytes,
-        stored_sha256: digests.stored.hex(),
-        plain_bytes: digests.plain.bytes,
-        plain_sha256: digests.plain.hex(),
-    }
+    StoredFile::new(FileRole::Archive, key.to_owned(), &digests.plain, &digests.stored)
 }

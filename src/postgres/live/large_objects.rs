@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::fingerprint::{LargeObjects, LongRow};
 use crate::host::progress::Counter;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 
 /// Objects in one query.
 const BATCH: i64 = 1000;

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::error::Result;
 use crate::fingerprint::Quoted;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 
 /// The parameter that names a dump's encoding.
 pub const ENCODING: &str = "client_encoding";

@@ -13,9 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprints, Quoted, Sum};
 use crate::postgres::archive::{Tapped, column_names};
 use crate::postgres::client::failed;
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::session::session;
-use crate::postgres::snapshot::get;
 
 /// Names in one query.
 const BATCH: usize = 1000;

@@ -12,12 +12,12 @@ use crate::fingerprint::compare::ObservedRows;
 use crate::fingerprint::{Fingerprints, Sum};
 use crate::host::progress::Counter;
 use crate::postgres::client::{failed, literal, reason};
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
 use crate::postgres::live::rows::{CopyRows, QueryFailure};
 use crate::postgres::live::session::{self, Query};
 use crate::postgres::live::targets::{self, TableQuery};
-use crate::postgres::snapshot::get;
 
 /// Number of pieces after which the locks on their tables are released. A session holds only a few locks at a time: the
 /// server's lock table may not have room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).

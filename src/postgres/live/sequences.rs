@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::fingerprint::SequenceFingerprint;
 use crate::fingerprint::compare::Value;
 use crate::postgres::client::failed;
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::session::ROLL_BACK;
 use crate::postgres::live::targets;
 use crate::postgres::names::in_bytes;
-use crate::postgres::snapshot::get;
 
 /// Sequences in one query.
 const BATCH: usize = 50;

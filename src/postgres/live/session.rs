@@ -10,8 +10,8 @@ use crate::config::Connection;
 use crate::error::Result;
 use crate::host::progress::Counter;
 use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
+use crate::postgres::columns::text;
 use crate::postgres::live::names::ENCODING;
-use crate::postgres::snapshot::text;
 
 /// The settings of pg_dump (`setup_connection` in `src/bin/pg_dump/pg_dump.c`), those that our dumps pin, and the timeouts that
 /// not every version has. A query must not read a view or a foreign table that has replaced the table since it was looked up,

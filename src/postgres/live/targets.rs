@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::fingerprint::TableFingerprint;
 use crate::fingerprint::compare::ObservedRows;
 use crate::postgres::client::failed;
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
-use crate::postgres::snapshot::get;
 
 /// Names in one query.
 const BATCH: usize = 1000;

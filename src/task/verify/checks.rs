@@ -72,7 +72,7 @@ pub fn tar(plain: SharedPlain, manifest: &Manifest, listing: Option<File>) -> Co
         Some(what) => vec![what],
         None => Vec::new(),
     };
-    found.extend(missing(promised.rest()));
+    found.extend(missing(promised.missing()));
     found.extend(table_count(contents.table_data.len() as u64, manifest));
     Ok(found)
 }
