@@ -13,6 +13,7 @@ use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::pipeline::compress::Method;
+use crate::pipeline::digest::Digest;
 
 mod properties;
 
@@ -166,6 +167,20 @@ pub struct StoredFile {
     pub plain_bytes: u64,
     /// SHA-256 of the bytes before our compression and encryption, hexadecimal.
     pub plain_sha256: String,
+}
+
+impl StoredFile {
+    /// A file with these digests before (`plain`) and after compression and encryption.
+    pub fn new(role: FileRole, key: String, plain: &Digest, stored: &Digest) -> Self {
+        StoredFile {
+            role,
+            key,
+            stored_bytes: stored.bytes,
+            stored_sha256: stored.hex(),
+            plain_bytes: plain.bytes,
+            plain_sha256: plain.hex(),
+        }
+    }
 }
 
 /// What an archive has.

@@ -1,7 +1,5 @@
-//! Whether a database holds what a backup's fingerprints say: both go in, and the differences come out, each with the name
-//! of its table, sequence or large object.
-
-use std::fmt;
+//! Compares what was observed in a database with the fingerprints of a backup, and names each table, sequence and large
+//! object that differs.
 
 use serde::{Serialize, Serializer};
 
@@ -9,46 +7,47 @@ use crate::fingerprint::{Differing, Fingerprints, LargeObjects, Quoted, Sequence
 
 #[cfg(test)]
 mod tests;
+mod text;
 
-/// Why what has such a name in a dump without an encoding is not compared.
+/// Why an object with such a name, in a dump without an encoding, is not compared.
 const NO_TEXT: &str = "its name has bytes that are no text";
 
-/// How many ranges of large objects are named.
+/// Most ranges of large objects that are named.
 const RANGES: usize = 1000;
 
 /// The name of all large objects.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
-/// What a database holds of what fingerprints are of: its tables and sequences in their order.
+/// What was observed in a database, in the order of the fingerprints.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// For each table of the fingerprints what was found.
+    /// For each table of the fingerprints what has its name.
     pub tables: Vec<ObservedRows>,
-    /// For each sequence of the fingerprints its value; none where there is no such sequence.
+    /// For each sequence of the fingerprints its value; none if there is no such sequence.
     pub sequences: Vec<Option<Value>>,
     /// Large objects.
     pub large_objects: Objects,
 }
 
-/// What was found under a table's name.
+/// What has the name of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObservedRows {
     /// Its rows.
     All(Sum),
-    /// These rows, which print otherwise: numbers of objects that were gone when they were dumped (`regclass` and its like)
-    /// are those of other objects here, and print as their names.
+    /// The same rows, which print differently: OIDs in columns of `regclass` and similar types, whose objects did not exist
+    /// when they were dumped, belong to other objects here and print as their names.
     Named(Sum),
-    /// Its rows, which were only counted.
+    /// Its number of rows; their contents were not read.
     Counted(u64),
     /// Nothing.
     Absent,
-    /// A foreign table: its rows are another server's.
+    /// A foreign table, whose rows are on another server.
     Foreign,
     /// A table without one of the columns.
     OtherColumns,
-    /// Something that holds no rows of its own, such as a `view`.
+    /// A relation without rows of its own, such as a `view`.
     NoTable(&'static str),
-    /// Its name cannot be told to this server.
+    /// Its name has no representation in the encoding of a session.
     Unnamed,
 }
 
@@ -61,22 +60,22 @@ pub struct Value {
     pub is_called: bool,
 }
 
-/// What was found of large objects.
+/// What was observed of large objects.
 #[derive(Clone, Debug, Default)]
 pub enum Objects {
-    /// They were not looked at.
+    /// They were not read.
     #[default]
     Ignored,
-    /// They were only counted.
+    /// Their number; their contents were not read.
     Counted(u64),
     /// All of them.
     All(LargeObjects),
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Comparison {
-    /// Whether rows and large objects were counted, and their contents not looked at.
+    /// Whether only the numbers of rows and large objects were compared, not their contents.
     pub counted_only: bool,
     /// Tables that were compared.
     pub tables: u64,
@@ -86,11 +85,11 @@ pub struct Comparison {
     pub sequences: u64,
     /// Large objects of the backup that were compared.
     pub large_objects: u64,
-    /// What is not the same.
+    /// What differs.
     pub differences: Vec<Difference>,
     /// What could not be compared.
     pub not_compared: Vec<NotCompared>,
-    /// Tables that are the same, and in which numbers of objects print as names.
+    /// Tables that are equal although OIDs in them print as names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<String>,
 }
@@ -107,64 +106,64 @@ pub enum FingerprintPart {
     LargeObjects,
 }
 
-/// A part of a backup that the database does not hold as it was.
+/// A part of a backup that differs in the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What it is.
     pub part: FingerprintPart,
     /// Its name, as the archive quotes it; of large objects their OID, the first and the last one, or `all`.
     pub name: String,
-    /// What is not the same.
+    /// How it differs.
     #[serde(rename = "difference", serialize_with = "in_words")]
     pub change: Change,
 }
 
-/// How a part is not the same.
+/// How a part differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is not there.
+    /// It does not exist.
     Absent,
     /// It is something else, such as a `view`.
     Became(&'static str),
-    /// A column is not there.
+    /// A column does not exist.
     OtherColumns,
     /// It has fewer rows or objects.
     Fewer {
-        /// As many as the backup has.
+        /// Number in the backup.
         expected: u64,
-        /// As many as were found.
+        /// Number in the database.
         found: u64,
     },
     /// It has more rows or objects.
     More {
-        /// As many as the backup has.
+        /// Number in the backup.
         expected: u64,
-        /// As many as were found.
+        /// Number in the database.
         found: u64,
     },
-    /// As many rows, of which some are others.
+    /// The same number of rows with other contents.
     OtherRows {
-        /// How many.
+        /// Their number.
         rows: u64,
-        /// Bytes of them in the backup, as COPY writes them.
+        /// Their bytes in the backup, as COPY writes them.
         expected: u64,
-        /// Bytes of them that were found.
+        /// Their bytes in the database.
         found: u64,
     },
-    /// A sequence goes on somewhere else.
+    /// A sequence has another value.
     OtherValue {
         /// Its value in the backup.
         expected: Value,
-        /// The value that was found.
+        /// Its value in the database.
         found: Value,
     },
-    /// As many large objects, of which some are others.
+    /// The same number of large objects with other contents.
     OtherObjects {
-        /// How many.
+        /// Their number.
         objects: u64,
-        /// Bytes of them in the backup.
+        /// Their bytes in the backup.
         expected: u64,
-        /// Bytes of them that were found.
+        /// Their bytes in the database.
         found: u64,
     },
     /// A large object is not in the backup.
@@ -182,18 +181,18 @@ pub struct NotCompared {
     pub why: &'static str,
 }
 
-/// What is said of a table in which numbers of objects print as names.
+/// What messages say of a table in which OIDs print as names.
 pub const NAMED: &str = "the same rows; numbers of objects that were gone when it was dumped (regclass and its like) are those of \
      other objects in this database, and show as their names";
 
-/// Compares what a database holds with what a backup's fingerprints say.
+/// Compares a database with the fingerprints of a backup.
 #[must_use]
-pub fn compare(expected: &Fingerprints, held: &Observed) -> Comparison {
+pub fn compare(expected: &Fingerprints, observed: &Observed) -> Comparison {
     let mut comparison = Comparison::default();
-    for (table, found) in expected.tables.iter().zip(&held.tables) {
+    for (table, found) in expected.tables.iter().zip(&observed.tables) {
         comparison.add_table(table, found);
     }
-    for (sequence, found) in expected.sequences.iter().zip(&held.sequences) {
+    for (sequence, found) in expected.sequences.iter().zip(&observed.sequences) {
         if is_no_text(expected, &sequence.name) {
             let name = sequence.name.to_string();
             comparison.not_compared.push(NotCompared { part: FingerprintPart::Sequence, name, why: NO_TEXT });
@@ -201,7 +200,7 @@ pub fn compare(expected: &Fingerprints, held: &Observed) -> Comparison {
         }
         comparison.add_sequence(sequence, found.as_ref());
     }
-    comparison.add_large_objects(&expected.large_objects, &held.large_objects);
+    comparison.add_large_objects(&expected.large_objects, &observed.large_objects);
     comparison
 }
 
@@ -289,7 +288,7 @@ impl Comparison {
     }
 }
 
-/// Whether no server can be told this name of a dump, whose encoding says what other bytes than UTF-8 mean.
+/// Whether a name cannot be converted for a session: it is not UTF-8, and the dump has no encoding.
 fn is_no_text(expected: &Fingerprints, name: &Quoted) -> bool {
     name.text().is_none() && expected.settings.get("client_encoding").is_some_and(|encoding| encoding == "SQL_ASCII")
 }
@@ -307,109 +306,22 @@ fn rows(expected: &Sum, found: &Sum) -> Option<Change> {
     number(expected.rows, found.rows).or_else(|| (expected != found).then_some(other))
 }
 
-/// How one large object is not the same.
+/// How one large object differs.
 fn object(range: &Differing) -> Change {
-    match (range.ours.rows, range.theirs.rows) {
+    match (range.expected.rows, range.observed.rows) {
         (_, 0) => Change::Absent,
         (0, _) => Change::Added,
         _ => objects_of(range),
     }
 }
 
-/// How the large objects of a range are not the same.
+/// How the large objects of a range differ.
 fn objects_of(range: &Differing) -> Change {
-    let Differing { ours, theirs, .. } = range;
-    let other = Change::OtherObjects { objects: ours.rows, expected: ours.bytes, found: theirs.bytes };
-    number(ours.rows, theirs.rows).unwrap_or(other)
+    let Differing { expected, observed, .. } = range;
+    let other = Change::OtherObjects { objects: expected.rows, expected: expected.bytes, found: observed.bytes };
+    number(expected.rows, observed.rows).unwrap_or(other)
 }
 
 fn in_words<S: Serializer>(change: &Change, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(change)
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Change::Absent => f.write_str("not there"),
-            Change::Became(kind) => write!(f, "a {kind} now"),
-            Change::OtherColumns => f.write_str("one of its columns is not there, or is generated now"),
-            Change::Fewer { expected, found } => {
-                write!(f, "{} of {expected} missing", expected.saturating_sub(*found))
-            }
-            Change::More { expected, found } => {
-                write!(f, "{} too many, {found} instead of {expected}", found.saturating_sub(*expected))
-            }
-            Change::OtherRows { rows, expected, found } if expected == found => {
-                write!(f, "other contents in as many rows, {rows}")
-            }
-            Change::OtherRows { rows, expected, found } => {
-                write!(f, "other contents in as many rows, {rows}: {found} bytes instead of {expected}")
-            }
-            Change::OtherValue { expected, found } => write!(f, "{found} instead of {expected}"),
-            Change::OtherObjects { objects, expected, found } => {
-                f.write_str("other contents")?;
-                if *objects > 1 {
-                    write!(f, " in as many objects, {objects}")?;
-                }
-                match expected == found {
-                    true => Ok(()),
-                    false => write!(f, ": {found} bytes instead of {expected}"),
-                }
-            }
-            Change::Added => f.write_str("not in the backup"),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.last_value, if self.is_called { "" } else { " (not called yet)" })
-    }
-}
-
-/// `table public.orders`.
-impl fmt::Display for NotCompared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            FingerprintPart::Table => "table",
-            FingerprintPart::Sequence => "sequence",
-            FingerprintPart::LargeObjects => "large objects",
-        };
-        write!(f, "{part} {}", self.name)
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            FingerprintPart::Table => "table",
-            FingerprintPart::Sequence => "sequence",
-            FingerprintPart::LargeObjects if self.name.bytes().all(|byte| byte.is_ascii_digit()) => "large object",
-            FingerprintPart::LargeObjects => "large objects",
-        };
-        match (self.part, &self.change) {
-            (FingerprintPart::Table, Change::Fewer { .. } | Change::More { .. }) => {
-                write!(f, "{part} {}: rows: {}", self.name, self.change)
-            }
-            (FingerprintPart::LargeObjects, _) if self.name == ALL => write!(f, "{part}: {}", self.change),
-            _ => write!(f, "{part} {}: {}", self.name, self.change),
-        }
-    }
-}
-
-/// `8 tables, 866,602 rows, 3 sequences and 1 large object`.
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", counted(self.tables, "table"), counted(self.rows, "row"))?;
-        for (number, what) in [(self.sequences, "sequence"), (self.large_objects, "large object")] {
-            if number > 0 {
-                write!(f, ", {}", counted(number, what))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn counted(number: u64, what: &str) -> String {
-    format!("{} {what}{}", indicatif::HumanCount(number), if number == 1 { "" } else { "s" })
 }

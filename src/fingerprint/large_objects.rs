@@ -1,22 +1,22 @@
-//! Fingerprints of large objects: each by its OID, or, of very many, each range of OIDs.
+//! Fingerprints of large objects: one for each OID, or for each range of OIDs if there are many.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{LongRow, Sum};
+use super::sum::{LongRow, Sum};
 
-/// Most ranges that are kept: about 4 MiB.
+/// Most ranges that are kept, in about 4 MiB.
 const RANGES: usize = 1 << 16;
 
-/// The large objects of a database, whatever their number, in memory that does not grow with it.
+/// The large objects of a database, in memory that does not grow with their number.
 ///
-/// Up to 65,536 of them each has a range of its own, so that one that differs is named by its OID. With more the ranges
-/// become as wide as it takes: all are 2^`width` OIDs wide.
+/// Up to 65,536 objects each have a range of their own, so that a difference is named by its OID. For more objects the
+/// ranges are widened: all are 2^`width` OIDs wide.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LargeObjects {
-    /// All of them. An object is hashed together with its OID, so that two that change places are noticed.
+    /// All of them. Each object is hashed together with its OID, so that two swapped objects change the sum.
     #[serde(flatten)]
     all: Sum,
     /// Ranges are 2^width OIDs wide.
@@ -25,21 +25,21 @@ pub struct LargeObjects {
     ranges: BTreeMap<u32, Sum>,
 }
 
-/// A range of OIDs in which two databases have not the same objects.
+/// A range of OIDs in which the objects of two databases differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Differing {
     /// The range.
     pub oids: RangeInclusive<u32>,
-    /// The objects of the one.
-    pub ours: Sum,
-    /// The objects of the other.
-    pub theirs: Sum,
+    /// The objects of the first database.
+    pub expected: Sum,
+    /// The objects of the second database.
+    pub observed: Sum,
 }
 
 impl LargeObjects {
-    /// Adds an object with its contents, in any order of the OIDs. Each object may be added once.
+    /// Adds an object with its contents, in any order of OIDs. Each object must be added once.
     pub fn add(&mut self, oid: u32, contents: &LongRow) {
-        // The OID stands behind the contents, because they may come in many pieces before it is known that they are whole.
+        // The OID follows the contents, because `LongRow` has hashed these before.
         let mut object = contents.clone();
         object.hash.update(&oid.to_be_bytes());
         let sum = Sum { rows: 1, bytes: contents.bytes, hash: object.hash.digest128() };
@@ -55,8 +55,8 @@ impl LargeObjects {
         &self.all
     }
 
-    /// The ranges of OIDs in which the objects of the two are not the same, smallest first, with what each of the two has
-    /// there; those of one OID name an object.
+    /// The ranges of OIDs in which the objects differ, smallest first, with the sums of both; a range of one OID names an
+    /// object.
     pub fn differing(&self, other: &LargeObjects) -> Vec<Differing> {
         let (mut one, mut two) = (self.clone(), other.clone());
         let width = one.width.max(two.width);
@@ -67,16 +67,16 @@ impl LargeObjects {
         let differing = |range: &u32| {
             let first = range.checked_shl(width.into()).unwrap_or_default();
             let last = first | 1_u32.checked_shl(width.into()).unwrap_or_default().wrapping_sub(1);
-            Differing { oids: first..=last, ours: sum(&one, range), theirs: sum(&two, range) }
+            Differing { oids: first..=last, expected: sum(&one, range), observed: sum(&two, range) }
         };
-        keys.into_iter().map(differing).filter(|range| range.ours != range.theirs).collect()
+        keys.into_iter().map(differing).filter(|range| range.expected != range.observed).collect()
     }
 
     fn range_of(&self, oid: u32) -> u32 {
         oid.checked_shr(self.width.into()).unwrap_or_default()
     }
 
-    /// Makes the ranges at least so wide.
+    /// Widens the ranges to 2^`width` OIDs, unless they are as wide already.
     fn widen(&mut self, width: u8) {
         let Some(by) = width.checked_sub(self.width).filter(|by| *by > 0) else { return };
         self.width = width;
@@ -102,9 +102,9 @@ mod tests {
         all
     }
 
-    /// The ranges that differ, and how many objects the two have there.
+    /// The ranges that differ, and the numbers of objects there.
     fn differing(one: &LargeObjects, two: &LargeObjects) -> Vec<(RangeInclusive<u32>, u64, u64)> {
-        one.differing(two).into_iter().map(|range| (range.oids, range.ours.rows, range.theirs.rows)).collect()
+        one.differing(two).into_iter().map(|range| (range.oids, range.expected.rows, range.observed.rows)).collect()
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         let oids = &found[0].oids;
         assert!(oids.contains(&(16_384 + 300)) && oids.end() - oids.start() < 64, "{found:?}");
-        assert!(found[0].ours.rows == found[0].theirs.rows && found[0].ours.rows > 1, "{found:?}");
+        assert!(found[0].expected.rows == found[0].observed.rows && found[0].expected.rows > 1, "{found:?}");
         // Few against many.
         let few = of([(16_384, "x")]);
         assert!(few.differing(&forth).len() > 1000);

@@ -1,33 +1,33 @@
-//! Fingerprints: what the rows of a backup are, so that a restored or a living database can be compared with it.
+//! Fingerprints: sums over the rows of a backup, with which a restored or live database can be compared.
 //!
-//! They are taken from the dump while it passes. A row is one line of COPY's text format without its line feed. Each row is
-//! hashed by itself, and the hashes are added: the same rows in another order have the same sum, and a row that is
-//! changed, lost or doubled has not.
+//! They are taken from the dump while it is read. A row is one line of COPY's text format without its line feed. Each row is
+//! hashed by itself, and the hashes are added: the same rows in another order have the same sum, and a
+//! changed, lost or duplicated row changes it.
 //!
 //! The hash is XXH3 with 128 bits and seed 0 (<https://github.com/Cyan4973/xxHash>, `XXH3_128bits`): its output is fixed since
-//! xxHash 0.8, it is faster than the rows come, and chance makes two sums alike once in 2^128. It finds damage and
-//! mistakes. It is no proof against somebody who makes up rows for the purpose, which the SHA-256 of the files is.
+//! xxHash 0.8, it is faster than pg_dump, and two different sums are equal by chance once in 2^128. It finds damage and
+//! mistakes. It does not protect against rows that were forged to match, as the SHA-256 of the files does.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use crate::document::versioned;
 
 pub mod compare;
 mod large_objects;
 mod quoted;
+mod sum;
 
 pub use large_objects::{Differing, LargeObjects};
 pub use quoted::Quoted;
+pub use sum::{LongRow, Sum};
 
 /// Version of the fingerprints that this pgcellar writes. A reader refuses newer ones.
 pub const VERSION: u32 = 1;
 
-/// What follows a backup's id in the name of its fingerprints, before what compression and encryption add.
+/// Suffix of the name of a backup's fingerprints, before the suffixes of compression and encryption.
 pub const FINGERPRINTS: &str = ".fingerprints.json";
 
 /// The fingerprints of a backup, in `ID.fingerprints.json`. `doc/manifest.md` describes each field.
@@ -35,10 +35,10 @@ pub const FINGERPRINTS: &str = ".fingerprints.json";
 pub struct Fingerprints {
     /// Version of this document.
     pub fingerprints_version: u32,
-    /// Parameters of the session that pg_dump read the rows in, as far as COPY's text depends on them: name and value. Who
-    /// compares with other rows sets all of them first.
+    /// Parameters of pg_dump's session on which COPY's text depends: name and value. A session whose rows are compared must
+    /// set all of them first.
     pub settings: BTreeMap<String, String>,
-    /// Tables whose rows are in the archive, by the name that COPY loads them into.
+    /// Tables whose rows are in the archive, by the name in their COPY statement.
     pub tables: Vec<TableFingerprint>,
     /// Sequences whose values are in the archive.
     pub sequences: Vec<SequenceFingerprint>,
@@ -53,16 +53,16 @@ pub struct Fingerprints {
 pub struct TableFingerprint {
     /// The table as the archive's COPY statements quote it, such as `public."My Table"`.
     pub target: Quoted,
-    /// Its columns as those statements list them, such as `(id, "Name")`; empty for a table without columns. Generated
-    /// columns are not among them.
+    /// Its columns as those statements list them, such as `(id, "Name")`, without generated columns; empty for a table without
+    /// columns.
     pub columns: Quoted,
     /// The partitions whose rows these are, where pg_dump loads them through their root, which `target` is then: schema and
     /// name, all quoted. Empty for every other table, whose rows `SELECT … FROM ONLY target` gives.
     ///
-    /// The rows are to be read from these partitions one by one (`FROM ONLY`) and their sums merged: other partitions of the
-    /// same root may be targets of their own, or lie on other servers. All are hashed in the order of `columns`, also one
-    /// whose own order is another. A restore may put a row into another partition than it came from, where an enum's value decides
-    /// by its hash; it stays among these, unless one of them was left out of the dump.
+    /// Read the rows from each of these partitions (`FROM ONLY`) and merge the sums: other partitions of the same root may be
+    /// targets of their own, or be on other servers. All are hashed in the order of `columns`, whatever their own order. A
+    /// restore may put a row into another partition, where the hash of an enum's value decides; it is still one of these,
+    /// unless one of them was left out of the dump.
     #[serde(default)]
     pub partitions: Vec<Quoted>,
     /// Whether it is a foreign table (`--include-foreign-data`).
@@ -94,31 +94,19 @@ pub struct SequenceFingerprint {
     pub is_called: bool,
 }
 
-/// Any number of rows, or of other pieces of data, in any order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sum {
-    /// How many.
-    pub rows: u64,
-    /// Their bytes, of rows without the line feeds that end them.
-    pub bytes: u64,
-    /// The hashes of their bytes, added modulo 2^128. In JSON 32 hexadecimal digits.
-    #[serde(with = "hexadecimal")]
-    pub hash: u128,
-}
-
-/// Only the field that says whether the rest can be read.
+/// The field that says whether the rest can be read.
 #[derive(Deserialize)]
 struct Header {
     fingerprints_version: u32,
 }
 
 impl Fingerprints {
-    /// The locale that amounts of money were written in.
+    /// The locale in which values of the type `money` were written.
     pub fn lc_monetary(&self) -> Option<&str> {
         self.settings.get("lc_monetary").map(String::as_str)
     }
 
-    /// The document, as it is stored before compression and encryption.
+    /// Writes the document as it is before compression and encryption.
     ///
     /// # Errors
     /// Those of the writer.
@@ -129,76 +117,9 @@ impl Fingerprints {
     /// Reads a document to its end.
     ///
     /// # Errors
-    /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
+    /// `InvalidData` for anything but such a document, and for one of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
         versioned::read(from, "fingerprints", VERSION, |header: &Header| header.fingerprints_version)
-    }
-}
-
-impl Sum {
-    /// Adds a row: a line of COPY's text format without its line feed.
-    #[inline]
-    pub fn add(&mut self, row: &[u8]) {
-        self.add_hashed(row.len() as u64, xxh3_128(row));
-    }
-
-    /// Adds a row that came in pieces.
-    pub fn add_pieces(&mut self, row: &LongRow) {
-        self.add_hashed(row.bytes, row.hash.digest128());
-    }
-
-    /// Adds the rows of another sum.
-    pub fn merge(&mut self, other: &Sum) {
-        self.rows = self.rows.wrapping_add(other.rows);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.hash = self.hash.wrapping_add(other.hash);
-    }
-
-    #[inline]
-    fn add_hashed(&mut self, bytes: u64, hash: u128) {
-        self.merge(&Sum { rows: 1, bytes, hash });
-    }
-}
-
-/// One row that comes in pieces, so that a long one need not be kept.
-#[derive(Clone, Default)]
-pub struct LongRow {
-    bytes: u64,
-    hash: Xxh3Default,
-}
-
-impl LongRow {
-    /// The next piece of the row.
-    pub fn push(&mut self, piece: &[u8]) {
-        self.bytes += piece.len() as u64;
-        self.hash.update(piece);
-    }
-
-    /// Begins with another row.
-    pub fn clear(&mut self) {
-        self.bytes = 0;
-        self.hash.reset();
-    }
-}
-
-impl fmt::Debug for LongRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pieces").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-/// Numbers that JSON's readers would round.
-mod hexadecimal {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(hash: &u128, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{hash:032x}"))
-    }
-
-    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<u128, D::Error> {
-        let text = String::deserialize(from)?;
-        u128::from_str_radix(&text, 16).map_err(|_| D::Error::custom("a hash is 32 hexadecimal digits"))
     }
 }
 
@@ -206,60 +127,14 @@ mod hexadecimal {
 mod tests {
     use super::*;
 
-    fn sum(rows: &[&str]) -> Sum {
-        let mut sum = Sum::default();
-        rows.iter().for_each(|row| sum.add(row.as_bytes()));
-        sum
-    }
-
-    #[test]
-    fn the_hash_is_that_of_every_other_xxh3() {
-        // `printf '' | xxh128sum` and `printf abc | xxh128sum` of xxHash 0.8.
-        assert_eq!(sum(&[""]).hash, 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
-        assert_eq!(sum(&["abc"]).hash, 0x06b0_5ab6_733a_6185_78af_5f94_892f_3950);
-    }
-
-    #[test]
-    fn the_order_makes_no_difference_and_every_change_does() {
-        let rows = ["1\ta", "2\tb", "", "2\tb", "\\N\t\\\\n"];
-        let whole = sum(&rows);
-        assert_eq!(whole, sum(&["", "2\tb", "\\N\t\\\\n", "2\tb", "1\ta"]));
-        assert_eq!((whole.rows, whole.bytes), (5, 15));
-        for changed in [
-            &["1\ta", "2\tb", "2\tb", "\\N\t\\\\n"][..],
-            &["1\ta", "2\tb", "", "", "2\tb", "\\N\t\\\\n"],
-            &["1\ta", "2\tc", "", "2\tb", "\\N\t\\\\n"],
-            &["1\tb", "2\ta", "", "2\tb", "\\N\t\\\\n"],
-        ] {
-            assert_ne!(whole.hash, sum(changed).hash, "{changed:?}");
-        }
-        let (mut one, two) = (sum(&rows[..2]), sum(&rows[2..]));
-        one.merge(&two);
-        assert_eq!(one, whole);
-    }
-
-    #[test]
-    fn pieces_make_no_difference() {
-        let row: Vec<u8> = (0..2000_u32).flat_map(|n| n.to_le_bytes()).collect();
-        let mut whole = Sum::default();
-        whole.add(&row);
-        whole.add(b"");
-        for size in [1, 7, 64, 240, 1024, 8000] {
-            let (mut sum, mut pieces) = (Sum::default(), LongRow::default());
-            row.chunks(size).for_each(|piece| pieces.push(piece));
-            sum.add_pieces(&pieces);
-            pieces.clear();
-            sum.add_pieces(&pieces);
-            assert_eq!(sum, whole, "{size}");
-        }
-    }
-
     #[test]
     fn the_document_is_read_back() {
+        let mut sum = Sum::default();
+        ["1", "2"].iter().for_each(|row| sum.add(row.as_bytes()));
         let table = TableFingerprint {
             target: Quoted::from(&b"public.\"My Table\""[..]),
             columns: Quoted::from(&b"(id, \"\xe4\")"[..]),
-            sum: sum(&["1", "2"]),
+            sum,
             ..TableFingerprint::default()
         };
         let mut document =

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A name, or several, as SQL that an archive has, in the encoding of the dump.
+/// A name or a list of names as the SQL of an archive has it, in the encoding of the dump.
 ///
-/// In JSON it is a string where its bytes are UTF-8, and else, in a dump of another encoding, an array of the bytes: the
-/// name of a table must not become that of another one.
+/// In JSON it is a string if its bytes are UTF-8, and otherwise (in a dump of another encoding) an array of the bytes: two
+/// different names must stay different.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quoted(Vec<u8>);
 
@@ -17,19 +17,19 @@ impl Quoted {
         &self.0
     }
 
-    /// The text, unless the dump has another encoding than UTF-8 and this is not ASCII.
+    /// The text; none if the bytes are not UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The names in it that dots separate, without their quotes: schema and table of `public."My Table"` (`fmtId` of
+    /// The names between the dots, without quotes: schema and table of `public."My Table"` (`fmtId` of
     /// `src/fe_utils/string_utils.c`).
     pub fn parts(&self) -> Vec<Vec<u8>> {
         let (mut parts, mut quoted, mut after) = (vec![Vec::new()], false, false);
         for &byte in &self.0 {
             match byte {
                 b'"' => {
-                    // A quote that opens right after one that closed was a quote in the name.
+                    // A quote right after a closing one is a doubled quote: part of the name.
                     if !quoted && after {
                         parts.last_mut().into_iter().for_each(|part| part.push(byte));
                     }
@@ -43,7 +43,7 @@ impl Quoted {
         parts
     }
 
-    /// Whether there is nothing.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -61,7 +61,7 @@ impl From<&str> for Quoted {
     }
 }
 
-/// For people: what is not UTF-8 stands as U+FFFD.
+/// For messages: bytes that are not UTF-8 appear as U+FFFD.
 impl fmt::Display for Quoted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&String::from_utf8_lossy(&self.0))

@@ -1,8 +1,8 @@
 //! One block of bytes in, one complete stream of its compression format out.
 //!
-//! Each of the formats says that streams may follow one another in a file and that the file then holds their contents
-//! one after the other: gzip in RFC 1952 section 2.2 (members), zstd in RFC 8878 section 3 (frames), xz in section 2 of
-//! its file format (streams); the bzip2 command has always read its own streams so.
+//! In each of the formats a file may consist of several streams, and its contents are theirs in order: gzip in RFC 1952
+//! section 2.2 (members), zstd in RFC 8878 section 3 (frames), xz in section 2 of its file format (streams); the bzip2
+//! command reads its own streams this way.
 
 use std::io;
 
@@ -13,22 +13,22 @@ use zstd::zstd_safe::CParameter;
 
 use super::method::Method;
 
-/// Compresses a block into the given buffer, whose former contents are replaced.
+/// Compresses a block into the given buffer, replacing its contents.
 pub(super) type Encoder = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> io::Result<()> + Send>;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The dictionary of an xz stream, and its block: with 4 MiB the encoder takes about 48 MiB a thread (12 times the
-/// dictionary), with the 8 MiB of `xz -6` it would take 94.
+/// Size of the dictionary and of the block of an xz stream: with 4 MiB the encoder takes about 48 MiB a thread (12 times
+/// the dictionary), with the 8 MiB of `xz -6` it would take 94.
 const XZ_DICTIONARY: usize = 4 * MIB;
 
-/// How many plain bytes make a block. Larger ones compress better, smaller ones need less memory.
+/// Plain bytes of a block. Larger blocks compress better, smaller ones need less memory.
 pub(super) fn block_size(method: Method, level: i32) -> usize {
     match method {
         Method::None => 256 * KIB,
         Method::Gzip => MIB,
-        // What one block of the bzip2 format holds (BZ2_bzCompressInit's nblockMAX); a byte more would begin a second.
+        // The contents of one block of the bzip2 format (BZ2_bzCompressInit's nblockMAX); one byte more begins a second.
         Method::Bzip2 => usize::try_from(level.clamp(1, 9)).unwrap_or(9) * 100_000 - 20,
         Method::Xz => XZ_DICTIONARY,
         Method::Zstd => 2 * MIB,
@@ -82,7 +82,7 @@ fn xz(level: i32) -> io::Result<Encoder> {
     let preset = u32::try_from(level).unwrap_or(6);
     Ok(Box::new(move |input, output| {
         let mut options = LzmaOptions::new_preset(preset)?;
-        // A dictionary larger than the block is never used, but is allocated. The presets 0 to 2 have smaller ones.
+        // A dictionary larger than the block would be allocated and never used. The presets 0 to 2 have smaller ones.
         if preset > 3 {
             options.dict_size(XZ_DICTIONARY as u32);
         }

@@ -1,9 +1,9 @@
 //! Compression on several threads, into files that the stock commands read.
 //!
 //! The calling thread fills a block, worker threads turn blocks into complete streams of the format, and one writer
-//! thread owns the output and writes the streams in order. What the output itself does (encrypt, hash, write to a
-//! disk) so runs beside the source and the compression. At most about twice as many blocks as threads are under way,
-//! in buffers that are used again, so memory does not grow with the data.
+//! thread owns the output and writes the streams in order. The output's own work (encryption, hashing, writing to a disk)
+//! therefore runs in parallel with the source and the compression. At most about twice as many blocks as threads are in
+//! progress, in buffers that are reused, so that memory does not grow with the data.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -15,13 +15,13 @@ use std::thread::{Builder, JoinHandle};
 use super::block::{self, Encoder};
 pub use super::method::Method;
 
-/// A compressed block, or the promise of one, in the order of the output.
+/// A compressed block, or one that a worker is going to send, in the order of the output.
 enum Block {
     Ready(Vec<u8>),
     Promised(Receiver<io::Result<Vec<u8>>>),
 }
 
-/// A full block on its way to a worker, and where the worker puts the result.
+/// A full block for a worker, and the channel for its result.
 struct Job {
     plain: Vec<u8>,
     result: SyncSender<io::Result<Vec<u8>>>,
@@ -30,13 +30,13 @@ struct Job {
 /// What the threads of one compressor share.
 #[derive(Default)]
 struct Shared {
-    /// Set when the output is lost: nothing more is compressed or written.
+    /// Set when the output has failed or is dropped: nothing more is compressed or written.
     stop: AtomicBool,
     plain_buffers: Pool,
     stored_buffers: Pool,
 }
 
-/// Buffers to be used again; never more than were under way at once.
+/// Buffers for reuse; never more than were in use at once.
 #[derive(Default)]
 struct Pool(Mutex<Vec<Vec<u8>>>);
 
@@ -54,9 +54,8 @@ impl Pool {
 
 /// Compresses what is written to it, block by block on several threads, into `W`.
 ///
-/// [`Compressor::finish`] must be called: dropped without it, the last block is not written. Many a cut file of this
-/// kind still ends where a member ends, which `gunzip` takes for the end, so a file that was not finished must be
-/// removed by its owner.
+/// [`Compressor::finish`] must be called: dropping the compressor does not write the last block. Such a file may end where
+/// a member ends, which `gunzip` takes for the end of the file, so the owner must remove a file that was not finished.
 pub struct Compressor<W: Write + Send + 'static> {
     block_size: usize,
     plain: Vec<u8>,
@@ -75,7 +74,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
     /// Memory for each thread, about: gzip 6 MiB, zstd 10 MiB at its default level, bzip2 11 MiB, xz 60 MiB.
     ///
     /// # Errors
-    /// `InvalidInput` for a level that the method does not have; what the system says when it gives no thread.
+    /// `InvalidInput` for a level that the method does not have; the system's error if a thread cannot be started.
     pub fn new(method: Method, level: Option<i32>, threads: NonZeroUsize, output: W) -> io::Result<Self> {
         let level = method.level(level)?;
         let mut encoders = Vec::new();
@@ -114,10 +113,10 @@ impl<W: Write + Send + 'static> Compressor<W> {
         })
     }
 
-    /// Compresses and writes what is left, flushes the output and gives it back.
+    /// Compresses and writes the last block, flushes the output and returns it.
     ///
     /// # Errors
-    /// Those of the output, in their own kind; `Other` when a thread broke down.
+    /// Those of the output, in their own kind; `Other` if a thread panicked.
     pub fn finish(mut self) -> io::Result<W> {
         self.check()?;
         if !self.plain.is_empty() || !self.began {
@@ -126,7 +125,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         self.join()
     }
 
-    /// Sends the current block on its way.
+    /// Sends the current block to a worker.
     fn dispatch(&mut self) -> io::Result<()> {
         let mut next = self.shared.plain_buffers.take();
         next.clear();
@@ -139,8 +138,8 @@ impl<W: Write + Send + 'static> Compressor<W> {
                 (Block::Promised(promise), Some(Job { plain, result }))
             }
         };
-        // Blocks while enough is under way. Fails only when the writer is gone, and then it has a reason to tell; a job
-        // that no worker takes is noticed by the writer.
+        // Waits while enough blocks are in progress. Fails only if the writer has ended, which returns its error; the
+        // writer also notices a job that no worker takes.
         let sent = self.order.as_ref().is_some_and(|order| order.send(block).is_ok());
         if let (Some(jobs), Some(job)) = (&self.jobs, job) {
             let _ = jobs.send(job);
@@ -148,7 +147,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         if sent { Ok(()) } else { Err(self.fail()) }
     }
 
-    /// Says early that the output has failed, also while a block is being filled.
+    /// Returns an error of the output early, also while a block is being filled.
     fn check(&mut self) -> io::Result<()> {
         match &self.failure {
             Some(failure) => Err(copy(failure)),
@@ -157,7 +156,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
         }
     }
 
-    /// The reason why the writer ended early; kept, so that a later call tells the same.
+    /// The error with which the writer ended early; kept for later calls.
     fn fail(&mut self) -> io::Error {
         let error = match self.join() {
             Ok(_) => io::Error::other("the thread that writes the compressed data ended too early"),
@@ -167,16 +166,16 @@ impl<W: Write + Send + 'static> Compressor<W> {
         error
     }
 
-    /// Waits for the threads. The writer goes on until it has written what was sent, unless it was told to stop.
+    /// Waits for the threads. The writer writes all blocks that were sent, unless `stop` is set.
     fn join(&mut self) -> io::Result<W> {
         self.jobs = None;
         self.order = None;
         let result = match self.writer.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            _ => Err(io::Error::other("the thread that writes the compressed data broke down")),
+            _ => Err(io::Error::other("the thread that writes the compressed data ended unexpectedly")),
         };
         for worker in self.workers.drain(..) {
-            // A worker that broke down has left a block undone, and the writer has said so.
+            // If a worker panicked, its block is missing and the writer has returned an error.
             let _ = worker.join();
         }
         result
@@ -198,7 +197,7 @@ impl<W: Write + Send + 'static> Write for Compressor<W> {
         Ok(taken.len())
     }
 
-    /// Only says whether the output still works: to end a block early would make the file larger.
+    /// Only checks whether the output has failed: ending a block early would make the file larger.
     fn flush(&mut self) -> io::Result<()> {
         self.check()
     }
@@ -229,12 +228,12 @@ fn compress_blocks(mut encoder: Encoder, queue: &Mutex<Receiver<Job>>, shared: &
         let mut stored = shared.stored_buffers.take();
         let outcome = encoder(&plain, &mut stored);
         shared.plain_buffers.give(plain);
-        // No one waits for it when the writer has failed.
+        // The receiver is gone if the writer has failed.
         let _ = result.send(outcome.map(|()| stored));
     }
 }
 
-/// The writer thread: the blocks in their order, as far as the output takes them.
+/// The writer thread: writes the blocks in order, until the output fails.
 fn write_blocks<W: Write>(blocks: &Receiver<Block>, mut output: W, shared: &Shared) -> io::Result<W> {
     let written = blocks.iter().try_for_each(|block| write_block(block, &mut output, shared));
     if written.is_err() {
@@ -253,7 +252,7 @@ fn write_block<W: Write>(block: Block, output: &mut W, shared: &Shared) -> io::R
         Block::Ready(stored) => (stored, &shared.plain_buffers),
         Block::Promised(promise) => match promise.recv() {
             Ok(stored) => (stored?, &shared.stored_buffers),
-            Err(_) => return Err(io::Error::other("a compression thread broke down")),
+            Err(_) => return Err(io::Error::other("a compression thread ended unexpectedly")),
         },
     };
     if shared.stop.load(Ordering::Relaxed) {
@@ -264,7 +263,7 @@ fn write_block<W: Write>(block: Block, output: &mut W, shared: &Shared) -> io::R
     Ok(())
 }
 
-/// The same error once more: its number if the system gave it one, else its kind and words.
+/// A copy of an error: its number if it is the system's, else its kind and message.
 fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

@@ -1,8 +1,8 @@
 //! Decompression on a thread of its own, ahead of the reader.
 //!
-//! Every format is read to the end of the file: all its members, streams or frames, and nothing else. What follows the
-//! last one and is none itself is an error (`gunzip` only warns of it). A file that was cut where a member ends cannot
-//! be told from a whole one here; its size and digest can.
+//! Every format is read to the end of the file: all its members, streams or frames. Anything else after the last one is an
+//! error (`gunzip` only warns). A file that was cut where a member ends looks complete here; only its size and digest show
+//! the difference.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use std::thread::{Builder, JoinHandle};
 
 use super::method::Method;
 
-/// What is handed from the decoding thread to the reader at once, in bytes, and how many of them may wait.
+/// Bytes of a chunk that the decoding thread sends to the reader, and how many chunks may wait.
 const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 4;
 
-/// What is read from the stored stream at once, in bytes.
+/// Bytes read from the stored stream at once.
 const STORED_CHUNK: usize = 64 << 10;
 
-/// The largest memory that an xz file may ask for, in bytes. `xz -9` needs 65 MiB to be read.
+/// Memory limit for decoding an xz file, in bytes. Reading a file of `xz -9` takes 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 
-/// The method whose magic bytes stand at the beginning of a file. `None` also for a file that is not compressed.
+/// The method whose magic bytes a file begins with; none for any other file.
 ///
 /// gzip: RFC 1952 section 2.3.1, of the methods only deflate; xz: its file format, section 2.1.1.1; zstd: RFC 8878
 /// section 3.1.1; bzip2: `BZh`, the level, and then the magic of a block or of the end of an empty stream.
@@ -47,7 +47,7 @@ pub fn sniff(beginning: &[u8]) -> Option<Method> {
 /// Starts a thread that decompresses `stored` ahead of the reader.
 ///
 /// # Errors
-/// What the system says when it gives no thread, `OutOfMemory` when a library finds none. Damage is told by the reads.
+/// The system's error if the thread cannot be started, `OutOfMemory` if a library gets no memory. The reads report damage.
 pub fn decoder<R: Read + Send + 'static>(method: Method, stored: R) -> io::Result<Decoder> {
     let watch = Arc::new(Watch::default());
     let input = Input { inner: BufReader::with_capacity(STORED_CHUNK, stored), watch: Arc::clone(&watch) };
@@ -74,16 +74,16 @@ fn open<R: Read + Send + 'static>(method: Method, input: Input<R>) -> io::Result
     })
 }
 
-/// What the decoding thread tells of the stored stream.
+/// The state of the stored stream, shared with the decoding thread.
 #[derive(Default)]
 struct Watch {
     /// Bytes of the stored stream that the decoder has used.
     offset: AtomicU64,
-    /// The stored stream could not be read: the error is not the decoder's.
+    /// Whether reading the stored stream failed: then the error is not the decoder's.
     source_failed: AtomicBool,
 }
 
-/// The stored stream, counted as the decoder uses it up.
+/// The stored stream, with the bytes that the decoder has used counted.
 struct Input<R> {
     inner: BufReader<R>,
     watch: Arc<Watch>,
@@ -118,14 +118,14 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-/// From the decoding thread to the reader. Only `End` is the end: a thread that is gone without it broke down.
+/// From the decoding thread to the reader. Only `End` is the end of the stream: without it the thread has panicked.
 enum Chunk {
     Data(Vec<u8>),
     Failed(io::Error),
     End,
 }
 
-/// The decoding thread: fills chunks until the end, an error, or the reader is gone.
+/// The decoding thread: fills chunks until the end, an error, or the reader is dropped.
 fn decode(
     method: Method,
     mut plain: Box<dyn Read + Send>,
@@ -151,7 +151,7 @@ fn decode(
     }
 }
 
-/// Reads until the chunk is full; true at the end of the stream. What was read before an error counts.
+/// Reads until the chunk is full; true at the end of the stream. The length includes the bytes read before an error.
 fn fill(plain: &mut impl Read, chunk: &mut [u8]) -> (usize, io::Result<bool>) {
     let mut length = 0;
     while let Some(rest) = chunk.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -164,7 +164,7 @@ fn fill(plain: &mut impl Read, chunk: &mut [u8]) -> (usize, io::Result<bool>) {
     (length, Ok(false))
 }
 
-/// Errors of the source stay as they are; those of the decoders get two kinds, and name the format.
+/// Errors of the source are unchanged; those of the decoders get one of two kinds and the name of the format.
 fn explain(method: Method, error: io::Error, watch: &Watch) -> io::Error {
     if watch.source_failed.load(Ordering::Relaxed) || method == Method::None {
         return error;
@@ -186,9 +186,9 @@ enum State {
 
 /// The plain bytes of a compressed stream.
 ///
-/// Reads give `InvalidData` for damage and for bytes after the end, `UnexpectedEof` for a stream that ends in the
-/// middle, and the errors of the stored stream as they are. After an error each further read gives it again. Dropped
-/// early, it tells its thread to end and does not wait for it, for the thread may be waiting for its source.
+/// Reads fail with `InvalidData` for damage and for bytes after the end, with `UnexpectedEof` for a stream that ends early,
+/// and with the errors of the stored stream. After an error each further read returns it again. Dropping the decoder early
+/// ends its thread without waiting for it, because the thread may be waiting for its source.
 pub struct Decoder {
     chunks: Receiver<Chunk>,
     used: Sender<Vec<u8>>,
@@ -200,20 +200,20 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// How many bytes of the stored stream the decoder has used; after an error, where it came upon the damage.
+    /// Bytes of the stored stream that the decoder has used; after an error, where it found the damage.
     ///
-    /// That is up to 64 KiB early, for not every library says how far it got, and as late as the format's checks are:
-    /// at the end of a block of bzip2 or xz, a member of gzip, a frame of zstd.
+    /// This may be up to 64 KiB too early, because not every library reports its position, and as late as the format's
+    /// checks are: at the end of a block of bzip2 or xz, a member of gzip, a frame of zstd.
     pub fn stored_offset(&self) -> u64 {
         self.watch.offset.load(Ordering::Relaxed)
     }
 
-    /// True once a read returned 0 at the end of the stream.
+    /// Whether a read has returned 0 at the end of the stream.
     pub fn ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// What can be read without waiting.
+    /// The bytes that can be read without waiting.
     pub(super) fn buffer(&self) -> &[u8] {
         self.chunk.get(self.position..).unwrap_or_default()
     }
@@ -223,12 +223,12 @@ impl Decoder {
         let thread = self.thread.take();
         drop(self);
         if let Some(thread) = thread {
-            // One that broke down has been told of by the reads.
+            // The reads have reported a panic.
             let _ = thread.join();
         }
     }
 
-    /// Brings the next chunk; false when there is none.
+    /// Receives the next chunk; false at the end.
     fn next_chunk(&mut self) -> io::Result<bool> {
         match &self.state {
             State::Reading => (),
@@ -246,7 +246,7 @@ impl Decoder {
                 return Ok(false);
             }
             Ok(Chunk::Failed(error)) => error,
-            Err(_) => io::Error::other("the thread that decompresses broke down"),
+            Err(_) => io::Error::other("the thread that decompresses ended unexpectedly"),
         };
         self.state = State::Failed(error.kind(), error.to_string());
         Err(error)

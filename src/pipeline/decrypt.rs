@@ -1,4 +1,4 @@
-//! Decryption of age files with age and SSH keys; the other half of [`encrypt`](super::encrypt).
+//! Decryption of age files with age and SSH keys; the counterpart of [`encrypt`](super::encrypt).
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -8,14 +8,11 @@ use age::DecryptError;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::StreamReader;
 
-use super::encrypt::{invalid, is_age};
-
-/// The largest header that is read, in bytes. An ssh-rsa recipient takes 700 of them, an age1 one 100.
-pub(super) const HEADER_LIMIT: usize = 128 << 10;
+use super::age_file::{HEADER_LIMIT, invalid, is_age};
 
 type AnyIdentity = Box<dyn age::Identity + Send + Sync>;
 
-/// Private keys. The keys are overwritten when they are dropped, and nothing prints them.
+/// Private keys. They are overwritten in memory when dropped, and never printed.
 #[derive(Clone)]
 pub struct Identities(Arc<[AnyIdentity]>);
 
@@ -28,7 +25,7 @@ impl Identities {
     pub fn parse(text: &str) -> io::Result<Self> {
         if text.starts_with("age-encryption.org/") || text.contains("-----BEGIN AGE ENCRYPTED FILE-----") {
             return Err(invalid(
-                "the age identity file is itself encrypted with a passphrase: decrypt it first (age -d), nobody is there to be asked",
+                "the age identity file is itself encrypted with a passphrase: decrypt it first (age -d), because pgcellar cannot ask for the passphrase",
             ));
         }
         let mut identities = Vec::new();
@@ -46,7 +43,7 @@ impl Identities {
             }
         }
         if identities.is_empty() {
-            return Err(invalid("the age identity file holds no key"));
+            return Err(invalid("the age identity file has no key"));
         }
         Ok(Self(identities.into()))
     }
@@ -54,8 +51,8 @@ impl Identities {
     /// Reads the header of an age file and decrypts what follows.
     ///
     /// # Errors
-    /// `PermissionDenied` with [`NoMatchingKey`] inside when the file is for other keys, see [`is_no_matching_key`];
-    /// `InvalidData` or `UnexpectedEof` when the header is damaged or not one of age; those of `stored`.
+    /// `PermissionDenied` with [`NoMatchingKey`] inside if the file is encrypted to other keys, see [`is_no_matching_key`];
+    /// `InvalidData` or `UnexpectedEof` if the header is damaged or not one of age; those of `stored`.
     pub fn decrypt<R: Read>(&self, stored: R) -> io::Result<Decryptor<R>> {
         let mut stored = BufReader::with_capacity(64 << 10, stored);
         let header = read_header(&mut stored)?;
@@ -98,7 +95,7 @@ fn ssh_identity<'a>(begin: &str, rest: impl Iterator<Item = &'a str>, number: us
     let why = match age::ssh::Identity::from_buffer(pem, None) {
         Ok(identity @ age::ssh::Identity::Unencrypted(_)) => return Ok(Box::new(identity)),
         Ok(age::ssh::Identity::Encrypted(_)) => {
-            "has a passphrase, and nobody is there to be asked (make a copy without one: ssh-keygen -p)"
+            "has a passphrase, which pgcellar cannot ask for (make a copy without one: ssh-keygen -p)"
         }
         Ok(age::ssh::Identity::Unsupported(_)) => "is of a type that age does not take (ssh-ed25519 and ssh-rsa)",
         Err(_) => "cannot be read: it is damaged, or not an OpenSSH private key",
@@ -106,7 +103,7 @@ fn ssh_identity<'a>(begin: &str, rest: impl Iterator<Item = &'a str>, number: us
     Err(invalid(format!("the SSH key at line {number} of the age identity file {why}")))
 }
 
-/// The file is encrypted to other keys than those at hand.
+/// The file is encrypted to none of the given keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMatchingKey;
 
@@ -118,7 +115,7 @@ impl fmt::Display for NoMatchingKey {
 
 impl std::error::Error for NoMatchingKey {}
 
-/// True for the error that says that the file is whole as far as one can see, but is for other keys.
+/// Whether the error is a [`NoMatchingKey`]: the header is undamaged, but the file is encrypted to other keys.
 pub fn is_no_matching_key(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NoMatchingKey>())
 }
@@ -165,21 +162,21 @@ fn explain(error: DecryptError) -> io::Error {
     }
 }
 
-/// Plain bytes in a chunk of an age file, and those of the tag that follows it.
+/// Bytes of plain data in a chunk of an age file, and bytes of the tag that follows it.
 pub(super) const CHUNK: u64 = 64 << 10;
 pub(super) const TAG: u64 = 16;
 
 /// The plain bytes of an age file.
 ///
-/// Reads give `InvalidData` where a chunk was changed, or the file was cut where a chunk ends, and `UnexpectedEof` where
-/// it was cut elsewhere or right after its header. Bytes are given only after their chunk was found unchanged.
+/// Reads fail with `InvalidData` if a chunk was changed or the file was cut between chunks, and with `UnexpectedEof` if it was
+/// cut elsewhere or right after its header. Bytes are returned only after their chunk was verified.
 pub struct Decryptor<R: Read> {
     header: u64,
     plain: StreamReader<io::Chain<Cursor<Vec<u8>>, BufReader<R>>>,
 }
 
 impl<R: Read> Decryptor<R> {
-    /// Where in an age file with this header the given byte of its contents is stored.
+    /// Maps an offset in the contents to the offset in an age file with this header.
     pub(super) fn layout(&self) -> impl Fn(u64) -> u64 + Send + 'static {
         let header = self.header;
         move |plain| header + plain + plain / CHUNK * TAG

@@ -1,7 +1,7 @@
-//! Size and SHA-256 of a stream of bytes, taken while it passes.
+//! Size and SHA-256 of a stream of bytes, computed while it is read or written.
 //!
-//! The digests in a manifest are made here, and so are those that a verify compares with them: the same numbers that
-//! `wc -c` and `sha256sum` print.
+//! They are the digests in a manifest, and those that verify compares with them: the numbers that `wc -c` and `sha256sum`
+//! print.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -30,7 +30,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// What has passed so far.
+/// The digest of the bytes so far.
 #[derive(Clone)]
 pub(crate) struct Running {
     bytes: u64,
@@ -58,7 +58,7 @@ impl Running {
     }
 }
 
-/// Writes through to `W` and digests the bytes that `W` took.
+/// Writes to `W` and digests the bytes that `W` took.
 pub struct DigestWriter<W> {
     inner: W,
     running: Running,
@@ -100,7 +100,7 @@ impl<R: Read> DigestReader<R> {
         Self { inner, running: Running::new() }
     }
 
-    /// The digest of what has been read so far; that of the whole stream only once a read returned 0.
+    /// The digest of the bytes read so far; that of the whole stream once a read returned 0.
     pub fn digest(&self) -> Digest {
         self.running.digest()
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_bytes_that_were_taken_count() {
+    fn only_written_bytes_count() {
         let mut room = [0_u8; 4];
         let mut writer = DigestWriter::new(&mut room[..]);
         assert_eq!(writer.write(b"abcdef").unwrap(), 4);

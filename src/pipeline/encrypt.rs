@@ -1,7 +1,7 @@
 //! Encryption with age (<https://age-encryption.org/v1>), to age and SSH keys.
 //!
-//! The host that makes backups needs only recipients, the public parts. The stock `age` and `rage` commands read what
-//! is written here, and this reads what they write.
+//! The host that makes backups needs only recipients, the public keys. The files are interchangeable with those of the
+//! `age` and `rage` commands.
 
 use std::fmt;
 use std::io::{self, BufWriter, IntoInnerError, Write};
@@ -9,23 +9,16 @@ use std::io::{self, BufWriter, IntoInnerError, Write};
 use age::EncryptError;
 use age::stream::StreamWriter;
 
-use super::decrypt::HEADER_LIMIT;
+pub use super::age_file::is_age;
+use super::age_file::{HEADER_LIMIT, invalid};
 pub use super::decrypt::{Decryptor, Identities, NoMatchingKey, is_no_matching_key};
 
-/// How an age file begins, in its binary form.
-const MAGIC: &[u8] = b"age-encryption.org/v1";
-
-/// The most recipients that are taken: their header stays below the limit whatever their kind.
+/// The most recipients of a file: their header stays below the limit, whatever their kind.
 const MOST_RECIPIENTS: usize = 100;
-
-/// True when a file begins as an age file does (binary, not armored).
-pub fn is_age(beginning: &[u8]) -> bool {
-    beginning.starts_with(MAGIC)
-}
 
 type AnyRecipient = Box<dyn age::Recipient + Send + Sync>;
 
-/// The public keys that a backup is encrypted to: each of their owners can read it.
+/// The public keys to which a backup is encrypted: the owner of any of them can read it.
 pub struct Recipients(Vec<(String, AnyRecipient)>);
 
 impl Recipients {
@@ -33,7 +26,7 @@ impl Recipients {
     /// `.pub` file. Blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
-    /// `InvalidInput` that names the recipient, shortened, or says that there is none. A private key is never repeated.
+    /// `InvalidInput` with the recipient, shortened, or if there is none. The message never contains a private key.
     pub fn parse(text: &str) -> io::Result<Self> {
         if is_private_key(text) {
             return Err(invalid(
@@ -58,7 +51,7 @@ impl Recipients {
         Ok(Self(recipients))
     }
 
-    /// The recipients as they were given, for the manifest: whoever restores sees which key is needed.
+    /// The recipients as they were given, for the manifest: it shows which key a restore needs.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
@@ -66,7 +59,7 @@ impl Recipients {
     /// Writes an age file to `output`: its header, and what is written to the encryptor.
     ///
     /// # Errors
-    /// When age cannot encrypt to these recipients. The output is not written to yet.
+    /// If age cannot encrypt to these recipients. Nothing was written to the output then.
     pub fn encrypt<W: Write>(&self, output: W) -> io::Result<Encryptor<W>> {
         let recipients = self.0.iter().map(|(_, recipient)| recipient.as_ref() as &dyn age::Recipient);
         age::Encryptor::with_recipients(recipients)
@@ -74,7 +67,7 @@ impl Recipients {
                 EncryptError::Io(error) => error,
                 error => io::Error::other(format!("cannot encrypt to these age recipients: {error}")),
             })?
-            // age hides the cause when it cannot write its header, so the header waits in a buffer.
+            // age hides the cause if it cannot write its header, so the header goes into a buffer.
             .wrap_output(BufWriter::with_capacity(HEADER_LIMIT, output))
             .map(Encryptor)
     }
@@ -123,13 +116,13 @@ fn ssh_recipient(item: &str) -> io::Result<age::ssh::Recipient> {
     Err(invalid(format!("{} is not an age recipient: {why}", shorten(item))))
 }
 
-/// True for anything that may hold a private key: of age, of its plugins, or PEM.
+/// Whether a text may contain a private key: of age, of its plugins, or PEM.
 fn is_private_key(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
     ["SECRET-KEY", "AGE-PLUGIN-", "PRIVATE KEY"].iter().any(|mark| text.contains(mark))
 }
 
-/// Enough of a recipient to find it by, and too little to be of use to anybody.
+/// Enough of a recipient to identify it, and too little to be misused.
 fn shorten(item: &str) -> String {
     let count = item.chars().count();
     if count <= 20 {
@@ -139,16 +132,12 @@ fn shorten(item: &str) -> String {
     format!("{:?}", format!("{beginning}…"))
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message.into())
-}
-
-/// Encrypts what is written to it. Without [`Encryptor::finish`] the file lacks its last chunk and nobody can read it
-/// to its end.
+/// Encrypts what is written to it. Without [`Encryptor::finish`] the file lacks its last chunk and cannot be decrypted to
+/// its end.
 pub struct Encryptor<W: Write>(StreamWriter<BufWriter<W>>);
 
 impl<W: Write> Encryptor<W> {
-    /// Writes the last chunk, flushes the output and gives it back.
+    /// Writes the last chunk, flushes the output and returns it.
     ///
     /// # Errors
     /// Those of the output.

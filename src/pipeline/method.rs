@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Stored as it is.
+    /// No compression.
     None,
     /// gzip, RFC 1952.
     Gzip,
@@ -24,7 +24,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Every method, in the order in which they are listed to people.
+    /// Every method, in the order of listings.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Bzip2, Self::Xz, Self::Zstd];
 
     /// The name in settings and manifests.
@@ -38,7 +38,7 @@ impl Method {
         }
     }
 
-    /// What the file name ends in, with its dot; empty for `none`.
+    /// The suffix of file names, with its dot; empty for `none`.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::None => "",
@@ -49,7 +49,7 @@ impl Method {
         }
     }
 
-    /// The levels that the format's own command takes without further switches; 0 alone for `none`.
+    /// The levels that the format's own command accepts without further options; only 0 for `none`.
     pub fn levels(self) -> RangeInclusive<i32> {
         match self {
             Self::None => 0..=0,
@@ -59,7 +59,7 @@ impl Method {
         }
     }
 
-    /// The level that is used when none is asked for.
+    /// The level if none is requested.
     pub fn default_level(self) -> i32 {
         match self {
             Self::None => 0,
@@ -71,12 +71,12 @@ impl Method {
         }
     }
 
-    /// The level to use: the one asked for, or the default.
+    /// The level to use: the requested one, or the default.
     ///
     /// # Errors
-    /// `InvalidInput` when the method does not have the level asked for.
-    pub fn level(self, asked: Option<i32>) -> io::Result<i32> {
-        let level = asked.unwrap_or(self.default_level());
+    /// `InvalidInput` if the method does not have the requested level.
+    pub fn level(self, requested: Option<i32>) -> io::Result<i32> {
+        let level = requested.unwrap_or(self.default_level());
         let levels = self.levels();
         if levels.contains(&level) {
             return Ok(level);

@@ -1,8 +1,9 @@
 //! Bytes in, bytes out: compression, encryption and digests, with bounded memory.
 //!
-//! [`Sink`] stores: digest of the plain bytes, compression, encryption, digest of the stored bytes. [`Source`] reads
-//! back in the opposite order. The files are what `COMMAND | gzip | age` would write: the stock commands read them.
+//! [`Sink`] writes: digest of the plain bytes, compression, encryption, digest of the stored bytes. [`Source`] reads in
+//! the opposite order. The files are those that `COMMAND | gzip | age` writes: the stock commands read them.
 
+mod age_file;
 mod block;
 pub mod compress;
 pub mod decompress;

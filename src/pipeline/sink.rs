@@ -1,4 +1,4 @@
-//! From plain bytes to stored ones.
+//! From plain bytes to stored bytes.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -7,24 +7,24 @@ use super::compress::{Compressor, Method};
 use super::digest::{Digest, DigestWriter, Running};
 use super::encrypt::{Encryptor, Recipients};
 
-/// Compresses, encrypts and digests what is written to it, on its way into `W`.
+/// Compresses, encrypts and digests what is written to it, and writes the result to `W`.
 ///
 /// The plain bytes are hashed on the thread that writes, blocks are compressed on threads of their own, and encryption,
-/// the hash of the stored bytes and `W` share one further thread. [`Sink::finish`] must be called, else the output is
-/// incomplete and must be removed by its owner.
+/// the hash of the stored bytes and `W` share one further thread. [`Sink::finish`] must be called; otherwise the
+/// output is incomplete and its owner must remove it.
 pub struct Sink<W: Write + Send + 'static> {
     plain: Running,
     compressor: Compressor<Layer<W>>,
 }
 
-/// What a finished sink leaves.
+/// The result of a finished sink.
 #[derive(Debug)]
 pub struct Finished<W> {
-    /// The output, flushed; to make it durable is its owner's part.
+    /// The output, flushed; making it durable is up to its owner.
     pub inner: W,
-    /// Size and hash of what was written to the sink.
+    /// Size and hash of the bytes written to the sink.
     pub plain: Digest,
-    /// Size and hash of what the output took.
+    /// Size and hash of the bytes written to the output.
     pub stored: Digest,
 }
 
@@ -32,7 +32,7 @@ impl<W: Write + Send + 'static> Sink<W> {
     /// Starts the threads. With recipients the output becomes an age file.
     ///
     /// # Errors
-    /// `InvalidInput` for a level that the method does not have; what the system says when it gives no thread.
+    /// `InvalidInput` for a level that the method does not have; the system's error if a thread cannot be started.
     pub fn new(
         method: Method,
         level: Option<i32>,
@@ -53,10 +53,10 @@ impl<W: Write + Send + 'static> Sink<W> {
         self.plain.bytes()
     }
 
-    /// Writes what is left, and gives the output back with both digests.
+    /// Writes the rest, and returns the output with both digests.
     ///
     /// # Errors
-    /// Those of the output, in their own kind; `Other` when a thread broke down.
+    /// Those of the output, in their own kind; `Other` if a thread panicked.
     pub fn finish(self) -> io::Result<Finished<W>> {
         let stored = match self.compressor.finish()? {
             Layer::Open(stored) => stored,
@@ -74,13 +74,13 @@ impl<W: Write + Send + 'static> Write for Sink<W> {
         Ok(taken)
     }
 
-    /// Only says whether the output still works, as [`Compressor`] does.
+    /// Only checks whether the output has failed, as [`Compressor`] does.
     fn flush(&mut self) -> io::Result<()> {
         self.compressor.flush()
     }
 }
 
-/// What lies between the compressor and the output.
+/// The layer between the compressor and the output: with or without encryption.
 enum Layer<W: Write> {
     Open(DigestWriter<W>),
     Sealed(Encryptor<DigestWriter<W>>),

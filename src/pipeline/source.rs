@@ -1,4 +1,4 @@
-//! From stored bytes back to plain ones.
+//! From stored bytes to plain bytes.
 
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex};
@@ -19,11 +19,10 @@ pub struct Digests {
 
 /// The plain bytes of a stored stream, decrypted and decompressed on a thread of its own ahead of the reader.
 ///
-/// Errors are those of [`Decoder`] and [`encrypt::Decryptor`](super::encrypt::Decryptor), and are given again by each
-/// further read. An end without an error says that all checks of the formats held; that nothing is missing only the
-/// digests can say.
+/// Errors are those of [`Decoder`] and [`encrypt::Decryptor`](super::encrypt::Decryptor), and each further read returns them
+/// again. An end without an error means that all checks of the formats passed; only the digests show that nothing is missing.
 pub struct Source<R> {
-    /// None where the plain bytes are the stored ones, so that one digest is that of both.
+    /// None if the plain bytes are the stored ones, which have the same digest.
     plain: Option<Running>,
     plain_bytes: u64,
     decoder: Decoder,
@@ -56,16 +55,16 @@ impl<R: Read + Send + 'static> Source<R> {
         self.plain_bytes
     }
 
-    /// How many bytes of the stored stream the decoder has used; after an error, about where the damage is, as
-    /// [`Decoder::stored_offset`] says. In an encrypted stream it is the age chunk of 64 KiB that begins there.
+    /// Bytes of the stored stream that the decoder has used; after an error, about the position of the damage, see
+    /// [`Decoder::stored_offset`]. In an encrypted stream it is the start of the age chunk of 64 KiB.
     pub fn stored_offset(&self) -> u64 {
         (self.locate)(self.decoder.stored_offset())
     }
 
-    /// Reads to the end what was not read yet, and gives the digests of everything.
+    /// Reads to the end, and returns the digests of the whole stream.
     ///
     /// # Errors
-    /// Those of the reads, also one that was given before; `InvalidData` for stored bytes after the end.
+    /// Those of the reads, also one that was returned before; `InvalidData` for stored bytes after the end.
     pub fn finish(mut self) -> io::Result<Digests> {
         loop {
             let length = self.fill_buf()?.len();
@@ -85,8 +84,8 @@ impl<R: Read + Send + 'static> Source<R> {
         Ok(Digests { plain: plain.unwrap_or(stored), stored })
     }
 
-    /// Gives up the plain bytes, and reads the stored ones to their end for their digest alone. After an error it tells
-    /// damage done in the store (the digest is not the recorded one) from a stream that was written so.
+    /// Drops the plain bytes, and reads the stored ones to their end for their digest. After an error the digest distinguishes
+    /// damage in the store (it is not the recorded one) from a stream that was written damaged.
     ///
     /// # Errors
     /// Those of the stored stream.
@@ -139,5 +138,5 @@ impl<R: Read> Read for Shared<R> {
 }
 
 fn broken() -> io::Error {
-    io::Error::other("the thread that reads the stored data broke down")
+    io::Error::other("the thread that reads the stored data ended unexpectedly")
 }

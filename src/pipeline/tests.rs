@@ -34,7 +34,7 @@ fn open(method: Method, identities: Option<&Identities>, stored: Vec<u8>) -> Sou
     Source::open(method, identities, io::Cursor::new(stored)).unwrap()
 }
 
-/// What `sha256sum` says of these bytes.
+/// The output of `sha256sum` for these bytes.
 fn sha256sum(bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
@@ -43,7 +43,7 @@ fn sha256sum(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_is_stored_comes_back_with_the_same_digests() {
+fn stored_bytes_are_read_back_with_the_same_digests() {
     let (identities, recipients) = key();
     for method in Method::ALL {
         for encrypted in [false, true] {
@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn damage_in_an_encrypted_file_is_placed_in_its_chunk() {
+fn damage_in_an_encrypted_file_is_located_in_its_chunk() {
     let (identities, recipients) = key();
     let mut finished = store(Method::None, Some(&recipients), &rows(1_000_000));
     for at in [300_000, 70_000, 1000] {
@@ -101,7 +101,7 @@ fn damage_in_an_encrypted_file_is_placed_in_its_chunk() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         let offset = source.stored_offset();
         assert!((offset..offset + (64 << 10) + 16).contains(&(at as u64)), "{offset} for {at}");
-        // The rest is still hashed, so that damage in the store can be told.
+        // The rest is still hashed, so that damage in the store can be recognised.
         let stored = source.finish_stored().unwrap();
         assert_eq!(stored.hex(), sha256sum(&finished.inner));
         assert_ne!(stored, finished.stored);
@@ -121,7 +121,7 @@ fn an_error_is_not_forgotten_by_finish() {
 }
 
 #[test]
-fn the_wrong_key_is_told_before_anything_is_read() {
+fn the_wrong_key_is_refused_before_anything_is_read() {
     let (_, recipients) = key();
     let stored = store(Method::Gzip, Some(&recipients), b"rows").inner;
     let error = Source::open(Method::Gzip, Some(&key().0), io::Cursor::new(stored)).map(drop).unwrap_err();
@@ -129,13 +129,13 @@ fn the_wrong_key_is_told_before_anything_is_read() {
 }
 
 #[test]
-fn an_encrypted_file_without_identities_is_no_gzip() {
+fn an_encrypted_file_without_identities_is_not_gzip() {
     let (_, recipients) = key();
     let stored = store(Method::Gzip, Some(&recipients), b"rows").inner;
     assert_eq!(open(Method::Gzip, None, stored).finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
-/// A file in memory with little room, that others can look at.
+/// A file in memory with limited space, whose contents are shared.
 #[derive(Clone, Default)]
 struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,

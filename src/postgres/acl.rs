@@ -1,10 +1,10 @@
-//! Privileges: the server's text form of them (`aclitem`), and the GRANT statements that bring them back.
+//! Privileges: their text form (`aclitem`), and the GRANT statements that restore them.
 
 use std::collections::BTreeSet;
 use std::str::Chars;
 
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::identifier;
+use crate::postgres::quoting::identifier;
 
 /// The privileges on databases and their letters (PostgreSQL documentation, "Privileges", table "ACL Privilege
 /// Abbreviations").
@@ -13,11 +13,11 @@ const LETTERS: &[(char, &str)] = &[('C', "CREATE"), ('T', "TEMPORARY"), ('c', "C
 /// What one role granted to another: `grantee=privileges/grantor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclItem {
-    /// Who has the privileges; none is PUBLIC.
+    /// The role that has the privileges; none for PUBLIC.
     pub grantee: Option<String>,
-    /// Letters of the privileges, and whether they may be granted on.
+    /// Letters of the privileges, each with its grant option.
     pub privileges: Vec<(char, bool)>,
-    /// Who granted them.
+    /// The role that granted them.
     pub grantor: String,
 }
 
@@ -44,7 +44,7 @@ fn item(text: &str) -> Option<AclItem> {
     (!grantor.is_empty()).then_some(AclItem { grantee, privileges, grantor })
 }
 
-/// A role's name up to `end`, or to the end of the text; in double quotes where it is not plain (`putid`).
+/// A role's name up to `end`, or to the end of the text; in double quotes unless it is plain (`putid`).
 fn name(letters: &mut Chars<'_>, end: char) -> Option<String> {
     let mut name = String::new();
     let mut quoted = false;
@@ -62,10 +62,10 @@ fn name(letters: &mut Chars<'_>, end: char) -> Option<String> {
     (end == '\0' && !quoted).then_some(name)
 }
 
-/// The statements that give a database exactly these privileges, whatever it had. `database` is quoted already.
+/// The statements that give a database exactly these privileges. `database` is quoted already; `owner` is the owner's name in
+/// the items, and `called` what the statements use for it.
 ///
-/// The owner's grants are made by whoever runs them; those of others in the name of these, once they have the right to.
-/// With the name that the owner has in the items comes what the statements call the owner.
+/// The current role grants the owner's grants; those of other roles follow in their names, once they have the grant option.
 pub fn on_database(database: &str, (owner, called): (&str, &str), items: &[AclItem]) -> Result<String> {
     let mut statements = vec![format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {called}")];
     let mut may_grant = BTreeSet::from([owner]);
@@ -156,7 +156,7 @@ mod tests {
                  GRANT CREATE ON DATABASE \"d\" TO \"a\"; GRANT TEMPORARY ON DATABASE \"d\" TO \"a\" WITH GRANT OPTION"
             )
         );
-        // c's grant stands before the one that gives it the right to.
+        // c's grant comes before the one that gives it the grant option.
         assert_eq!(
             sql(&["x=c/c", "c=c*/o"]).unwrap(),
             format!(

@@ -1,4 +1,4 @@
-//! PostgreSQL's programs as children: their output counts only once they have exited with 0.
+//! PostgreSQL's programs as child processes. Their output is valid only after they have exited with status 0.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,20 +13,20 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Cause, Error, Kind, Result};
 
-/// How many lines of a child's messages are kept, first and last each.
+/// Lines of a program's messages that are kept, from the beginning and from the end each.
 const KEPT_LINES: usize = 100;
 
 /// Longest line that is kept, in bytes.
 const KEPT_LINE: u64 = 4096;
 
-/// How long a child has to end after SIGTERM.
+/// How long a program may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long what a program has started may outlive it.
+/// How long processes that a program has started may outlive it.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
-/// How often is looked whether it has ended.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often their end is checked.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A running program.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Child {
     messages: JoinHandle<Messages>,
 }
 
-/// What a program said on standard error.
+/// The messages of a program on standard error.
 #[derive(Clone, Debug, Default)]
 pub struct Messages {
     first: Vec<String>,
@@ -51,7 +51,7 @@ impl Messages {
         self.first.iter().chain(&self.last).map(String::as_str)
     }
 
-    /// Warnings, without the program's name. Some lines may have been left out in between.
+    /// Warnings, without the program's name. Of very many lines some were left out.
     pub fn warnings(&self) -> Vec<String> {
         let warning = |line: &str| line.split_once(": warning: ").map(|(_, text)| text.to_owned());
         let mut warnings: Vec<String> = self.lines().filter_map(warning).collect();
@@ -61,19 +61,19 @@ impl Messages {
         warnings
     }
 
-    /// The first line that says what went wrong, and what followed it.
+    /// The first error message and the lines that follow it.
     pub fn failure(&self) -> Option<String> {
         let lines: Vec<&str> = self.lines().filter(|line| !line.trim().is_empty()).collect();
         let bad = lines.iter().position(|line| {
-            // The server that initdb starts speaks as servers do.
+            // The server that initdb starts writes the messages of a server.
             ["error: ", "fatal: ", "FATAL: ", "PANIC: "].iter().any(|word| line.contains(word))
         });
         let from = bad.unwrap_or(lines.len().saturating_sub(2));
-        let told: Vec<&str> = lines.get(from..)?.iter().take(3).copied().collect();
-        (!told.is_empty()).then(|| told.join(" | "))
+        let failure: Vec<&str> = lines.get(from..)?.iter().take(3).copied().collect();
+        (!failure.is_empty()).then(|| failure.join(" | "))
     }
 
-    /// Those of a test.
+    /// Messages for tests.
     #[cfg(test)]
     pub fn of(lines: &[&str]) -> Self {
         let mut messages = Messages::default();
@@ -81,7 +81,7 @@ impl Messages {
         messages
     }
 
-    /// Adds what was said later.
+    /// Appends later messages.
     pub fn append(&mut self, later: Messages) {
         self.left_out += later.left_out;
         later.first.into_iter().chain(later.last).for_each(|line| self.keep(line));
@@ -100,15 +100,15 @@ impl Messages {
 }
 
 impl Child {
-    /// Starts a program that `Programs::command` made ready.
+    /// Starts a program that [`Programs`](crate::postgres::programs::Programs) prepared.
     pub fn start(name: &str, command: Command) -> Result<Self> {
-        Child::start_heard(name, command, |_| {})
+        Child::start_with(name, command, |_| {})
     }
 
-    /// The same, with somebody who hears each line of its messages as it comes.
-    pub fn start_heard(name: &str, mut command: Command, hear: impl FnMut(&str) + Send + 'static) -> Result<Self> {
+    /// The same; `on_line` is called for each line of its messages.
+    pub fn start_with(name: &str, mut command: Command, on_line: impl FnMut(&str) + Send + 'static) -> Result<Self> {
         let name = name.to_owned();
-        // Ctrl-C at a terminal reaches pgcellar, which ends its children in order.
+        // Ctrl-C at a terminal then reaches only pgcellar, which ends its children in order.
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| {
             Error::new(Kind::System, format!("cannot start {name}: {}", crate::error::reason(&error)))
@@ -116,7 +116,7 @@ impl Child {
         let (stderr, program) = (child.stderr.take(), name.clone());
         let messages = tokio::spawn(async move {
             match stderr {
-                Some(stderr) => collect(&program, stderr, hear).await,
+                Some(stderr) => collect(&program, stderr, on_line).await,
                 None => Messages::default(),
             }
         });
@@ -124,13 +124,13 @@ impl Child {
         Ok(Child { name, child, group, messages })
     }
 
-    /// The program's standard output, to be read on a thread of its own.
+    /// The program's standard output, for a thread that reads it.
     pub fn stdout(&mut self) -> Result<File> {
         let fd = self.child.stdout.take().map(tokio::process::ChildStdout::into_owned_fd);
         self.pipe(fd)
     }
 
-    /// The program's standard input, to be written on a thread of its own.
+    /// The program's standard input, for a thread that writes it.
     pub fn stdin(&mut self) -> Result<File> {
         let fd = self.child.stdin.take().map(tokio::process::ChildStdin::into_owned_fd);
         self.pipe(fd)
@@ -144,14 +144,14 @@ impl Child {
         }
     }
 
-    /// Waits for the program's end, and gives its messages and its exit status.
+    /// Waits for the program's end, and returns its exit status and messages.
     pub async fn wait(&mut self) -> Result<(ExitStatus, Messages)> {
         let status = self
             .child
             .wait()
             .await
             .map_err(|error| Error::new(Kind::System, format!("cannot wait for {}: {error}", self.name)))?;
-        // Jobs of a program that was killed know nothing of it, and hold its standard error open.
+        // Jobs of a killed program go on, and keep its standard error open.
         if !status.success() {
             self.signal(Signal::TERM);
             if !self.left().await {
@@ -162,7 +162,10 @@ impl Child {
         Ok((status, messages))
     }
 
-    /// Waits for the program's end; any exit status but 0 is an error with its messages.
+    /// Waits for the program's end, and returns its messages.
+    ///
+    /// # Errors
+    /// For any exit status other than 0, by the messages.
     pub async fn succeed(&mut self) -> Result<Messages> {
         match self.wait().await? {
             (status, messages) if status.success() => Ok(messages),
@@ -170,7 +173,7 @@ impl Child {
         }
     }
 
-    /// Ends the program and what it has started: SIGTERM, and SIGKILL if it does not listen.
+    /// Ends the program and the processes that it has started: SIGTERM, then SIGKILL if it does not end in time.
     pub async fn end(&mut self) {
         self.signal(Signal::TERM);
         if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() || !self.left().await {
@@ -178,7 +181,7 @@ impl Child {
         }
     }
 
-    /// Ends a server at once, which ends its sessions itself when it is told so: SIGQUIT, and SIGKILL if it does not listen.
+    /// Ends a server immediately: SIGQUIT, on which it ends its sessions, then SIGKILL if it does not end in time.
     pub async fn quit(&mut self) {
         self.signal(Signal::QUIT);
         if tokio::time::timeout(PATIENCE * 2, self.child.wait()).await.is_err() || !self.left().await {
@@ -186,25 +189,25 @@ impl Child {
         }
     }
 
-    /// Ends the program at once, so that it can draw no conclusion from the end of its input.
+    /// Kills the program, so that it cannot take the end of its input for a success.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         drop(self.child.wait().await);
         self.left().await;
     }
 
-    /// Waits for what the program has started, parallel jobs for one: they may outlive it by a moment, and still write.
-    /// Whether they ended in time.
+    /// Waits for processes that the program has started, such as parallel jobs, which may outlive it for a moment and still
+    /// write. Returns whether they ended in time.
     async fn left(&self) -> bool {
         let gone = async {
             while self.group.is_some_and(|group| test_kill_process_group(group).is_ok()) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
         };
         tokio::time::timeout(STRAGGLERS, gone).await.is_ok()
     }
 
-    /// Signals the program's process group, which is its own. It may have ended by itself in this moment.
+    /// Signals the program's own process group, which may have ended in the meantime.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, signal);
@@ -212,7 +215,7 @@ impl Child {
     }
 }
 
-async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut hear: impl FnMut(&str)) -> Messages {
+async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut on_line: impl FnMut(&str)) -> Messages {
     let mut messages = Messages::default();
     let mut reader = BufReader::new(stderr);
     loop {
@@ -221,24 +224,24 @@ async fn collect(name: &str, stderr: tokio::process::ChildStderr, mut hear: impl
             Ok(0) | Err(_) => return messages,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                // Other lines can be a command that failed, with a password in it.
+                // Other lines may be a statement that failed, with a password in it.
                 if text.starts_with(name) {
                     log::debug!("{text}");
                 }
-                hear(&text);
+                on_line(&text);
                 messages.keep(text);
             }
         }
     }
 }
 
-/// What to do about a program, or a job of it, that a signal has ended.
-pub const KILLED_HINT: &str = "somebody ended it, or memory ran out; the kernel's log tells";
+/// Hint for a program, or a job of it, that was ended by a signal.
+pub const KILLED_HINT: &str = "it was killed by another process, or memory ran out: see the kernel's log";
 
-/// What pg_dump and pg_restore say of a job that ended without a word, and so by a signal (`src/bin/pg_dump/parallel.c`).
+/// The message of pg_dump and pg_restore for a job that ended without one, that is, by a signal (`src/bin/pg_dump/parallel.c`).
 pub const WORKER_DIED: &str = "a worker process died unexpectedly";
 
-/// The error of a program that a signal has ended.
+/// The error of a program that was ended by a signal.
 pub fn killed(name: &str, signal: i32) -> Error {
     Error::new(Kind::System, format!("{name} was killed by signal {signal}")).hint(KILLED_HINT)
 }
@@ -251,13 +254,13 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
     let Some(why) = messages.failure() else { return Error::new(Kind::Unavailable, how) };
     let error = |kind| Error::new(kind, format!("{how}: {why}"));
     let says = |text: &str| why.contains(text);
-    // A job that fails says why before.
+    // A job that fails reports its error before.
     if why.strip_prefix(name) == Some(&format!(": error: {WORKER_DIED}")) {
         return error(Kind::System).hint(KILLED_HINT);
     }
     if says("permission denied for large object") {
         return error(Kind::NotPermitted).hint(
-            "GRANT SELECT ON LARGE OBJECT … to the role, because pg_read_all_data does not hold for them, or dump as their \
+            "GRANT SELECT ON LARGE OBJECT … to the role, because pg_read_all_data does not include them, or dump as their \
              owner",
         );
     }
@@ -266,13 +269,13 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
             .hint(
             "GRANT pg_read_all_data TO the role (PostgreSQL 13 has none: GRANT USAGE ON SCHEMA, and SELECT ON ALL TABLES and \
              ALL SEQUENCES IN SCHEMA, of each schema), and ALTER ROLE … BYPASSRLS where tables have row security; pgcellar \
-             doctor names what it may not read",
+             doctor lists what it may not read",
         );
     }
     if says("too many connections for") {
         return error(Kind::Unavailable).hint(
-            "pg_dump needs a session more, and for the directory format one for each job: ALTER DATABASE or ALTER ROLE … \
-             CONNECTION LIMIT, or end other sessions",
+            "pg_dump needs one more session, and for the directory format one for each job: raise it with ALTER DATABASE or \
+             ALTER ROLE … CONNECTION LIMIT, or end other sessions",
         );
     }
     // pg_dump waits for its locks under a statement_timeout (`getTables` in `src/bin/pg_dump/pg_dump.c`).
@@ -286,7 +289,7 @@ fn failed(name: &str, status: ExitStatus, messages: &Messages) -> Error {
         return error(Kind::CannotWrite).hint("free space there");
     }
     if says("connection") || says("terminating") || says("shutting down") {
-        return error(Kind::Unavailable).hint("the server broke off; look at its log");
+        return error(Kind::Unavailable).hint("the server closed the connection: see its log");
     }
     error(Kind::Unavailable)
 }

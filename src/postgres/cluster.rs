@@ -1,5 +1,5 @@
-//! A throwaway cluster: made by initdb in a private folder, reached by a socket in it and by nothing else, without any
-//! durability, and gone with its folder.
+//! A throwaway cluster: created by initdb in a private folder, reachable only by a socket in it, without durability, and
+//! removed with its folder.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use crate::config::{Connection, Host, SslMode, Tls};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::child::Child;
 use crate::postgres::client::{connect, failed};
+use crate::postgres::columns::text;
 use crate::postgres::programs::Programs;
-use crate::postgres::snapshot::text;
 use crate::stop::Stop;
 
-/// A part of the socket's name; nobody else looks for it in our folder.
+/// A part of the socket's name. The socket is in a folder of our own, so that any number serves.
 const PORT: u16 = 5432;
 
-/// How long a new server may take until it answers: an empty one takes less than a second.
+/// How long a new server may take until it accepts connections: an empty one takes less than a second.
 const START: Duration = Duration::from_secs(120);
 
-/// How often it is asked.
-const ASKED_EVERY: Duration = Duration::from_millis(20);
+/// Pause between attempts to connect.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Longest path of a socket in bytes, with the zero behind it (`sun_path` of unix(7)).
+/// Longest path of a socket in bytes, including the terminating zero (`sun_path` of unix(7)).
 const SOCKET_PATH: usize = 108;
 
-/// What a server without a future needs. Nothing reaches the network, and nothing runs by itself.
+/// Settings of a server whose data is thrown away: no network, no durability, no background work.
 const SETTINGS: &[&str] = &[
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -39,12 +39,12 @@ const SETTINGS: &[&str] = &[
     "max_wal_senders=0",
     "max_logical_replication_workers=0",
     "max_wal_size=2GB",
-    // Its segments are written once, and not with zeros before.
+    // Segments are not filled with zeros before they are written.
     "wal_init_zero=off",
     "checkpoint_timeout=1h",
     "autovacuum=off",
     "jit=off",
-    // A container has little of /dev/shm, and what is there outlives a server that is killed.
+    // A container has a small /dev/shm, and files there outlive a killed server.
     "dynamic_shared_memory_type=mmap",
     "restart_after_crash=off",
     "logging_collector=off",
@@ -56,18 +56,18 @@ const SETTINGS: &[&str] = &[
     "cluster_name=pgcellar-drill",
 ];
 
-/// How a cluster is made.
+/// How to create a cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
     /// Programs of the server's version, initdb and postgres among them.
     pub programs: &'a Programs,
-    /// A private folder that is empty.
+    /// A private, empty folder.
     pub folder: &'a Path,
     /// Name of the role with OID 10.
     pub superuser: &'a str,
-    /// How many sessions work at once.
+    /// Number of concurrent sessions.
     pub jobs: NonZeroUsize,
-    /// Memory that it may take, in bytes.
+    /// Memory that it may use, in bytes.
     pub memory: u64,
 }
 
@@ -81,10 +81,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a cluster and starts its server.
+    /// Creates a cluster and starts its server.
     ///
     /// # Errors
-    /// `System` where initdb or the server refuses.
+    /// `System` if initdb fails or the server does not start.
     pub async fn make(plan: Plan<'_>, stop: &Stop) -> Result<Self> {
         let (data, socket) = (plan.folder.join("data"), plan.folder.to_owned());
         if socket.join(format!(".s.PGSQL.{PORT}")).as_os_str().len() >= SOCKET_PATH {
@@ -118,22 +118,22 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How it is reached.
+    /// The connection to the server.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Waits until the server answers: its version.
+    /// Waits until the server accepts a connection, and returns its version.
     async fn answers(&mut self) -> Result<String> {
         let deadline = tokio::time::Instant::now() + START;
         loop {
             tokio::select! {
                 ended = self.server.wait() => {
                     let (_, messages) = ended?;
-                    let why = messages.lines().filter(|line| !line.is_empty()).last().unwrap_or("it said nothing").to_owned();
+                    let why = messages.lines().filter(|line| !line.is_empty()).last().unwrap_or("it wrote no message").to_owned();
                     return Err(Error::new(Kind::System, format!("the throwaway server did not start: {why}")));
                 }
-                () = tokio::time::sleep(ASKED_EVERY) => {}
+                () = tokio::time::sleep(PAUSE) => {}
             }
             match connect(&self.connection, "postgres").await {
                 Ok(client) => return version(&client).await,
@@ -147,7 +147,7 @@ impl Cluster {
         }
     }
 
-    /// Ends the server at once. Its folder is the caller's.
+    /// Ends the server immediately. The caller removes its folder.
     pub async fn stop(mut self) {
         self.server.quit().await;
     }
@@ -161,7 +161,7 @@ async fn version(client: &Client) -> Result<String> {
 async fn initdb(plan: Plan<'_>, data: &PathBuf, stop: &Stop) -> Result<()> {
     let mut command = plan.programs.command("initdb");
     command.arg("--pgdata").arg(data).arg(format!("--username={}", plan.superuser));
-    // A database of any encoding and locale can be made beside those of this one.
+    // Databases of any encoding and locale can be created from template0 of such a cluster.
     command.args(["--encoding=UTF8", "--no-locale", "--auth=trust", "--no-sync"]);
     if plan.programs.major >= 18 {
         command.arg("--no-data-checksums");
@@ -181,7 +181,7 @@ async fn initdb(plan: Plan<'_>, data: &PathBuf, stop: &Stop) -> Result<()> {
     }
 }
 
-/// Its parameters: a quarter of the memory for what all sessions share, a half for the sorting of indexes.
+/// Its parameters: a quarter of the memory for shared buffers, a half for building indexes.
 fn settings(plan: Plan<'_>) -> Vec<String> {
     const MEBIBYTE: u64 = 1 << 20;
     let jobs = plan.jobs.get() as u64;
@@ -192,7 +192,7 @@ fn settings(plan: Plan<'_>) -> Vec<String> {
     all.push(format!("maintenance_work_mem={sorting}MB"));
     all.push(format!("max_connections={}", jobs * 2 + 20));
     if plan.programs.major >= 17 {
-        // They are restored, and do not fire: a login is not theirs to refuse here.
+        // Event triggers are restored but must not fire: one for logins could refuse our sessions.
         all.push("event_triggers=off".to_owned());
     }
     all
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_shared_out() {
+    fn memory_is_divided() {
         let programs = Programs { folder: PathBuf::from("/x"), version: "15.1".to_owned(), major: 15 };
         let of = |memory, jobs| {
             let jobs = NonZeroUsize::new(jobs).unwrap();

@@ -1,17 +1,18 @@
-//! `CONNECTION LIMIT` of a database and of a role: a backup needs several sessions at once.
+//! The `CONNECTION LIMIT` of a database and of a role. A backup needs several sessions at once.
 
 use tokio_postgres::Client;
 
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{failed, identifier};
-use crate::postgres::snapshot::{get, text};
+use crate::postgres::client::errors::failed;
+use crate::postgres::columns::{get, text};
+use crate::postgres::quoting::identifier;
 
 /// Sessions of a backup: the one that holds the snapshot, and pg_dump's.
 pub const OF_A_BACKUP: usize = 2;
 
-/// Refuses what the limit of the session's database, or of its role, does not allow: so many sessions at once, those of
-/// others not counted. Superusers have no limit (`InitializeSessionUserId` in `src/backend/utils/init/miscinit.c`,
-/// `CheckMyDatabase` in `postinit.c`).
+/// Checks that the limits of the session's database and role allow this many sessions, other sessions not counted.
+/// Superusers have no limit (`InitializeSessionUserId` in `src/backend/utils/init/miscinit.c`, `CheckMyDatabase` in
+/// `postinit.c`).
 ///
 /// # Errors
 /// `Unavailable`, with the statement that raises the limit.
@@ -29,13 +30,15 @@ pub async fn must_allow(client: &Client, sessions: usize) -> Result<()> {
                  those of pg_dump",
                 identifier(&name)
             );
-            return Err(Error::new(Kind::Unavailable, message).hint(format!("{who}{}", mend(kind, &name, sessions))));
+            return Err(
+                Error::new(Kind::Unavailable, message).hint(format!("{who}{}", how_to_raise(kind, &name, sessions)))
+            );
         }
     }
     Ok(())
 }
 
 /// The statement that raises a limit. `kind` is `database` or `role`.
-pub fn mend(kind: &str, name: &str, sessions: usize) -> String {
+pub fn how_to_raise(kind: &str, name: &str, sessions: usize) -> String {
     format!("ALTER {} {} CONNECTION LIMIT {sessions}, or more; -1 is no limit", kind.to_uppercase(), identifier(name))
 }

@@ -1,9 +1,9 @@
-//! What an archive's own entries tell of its database: DATABASE, DATABASE PROPERTIES, and the ACL, COMMENT and SECURITY
-//! LABEL of the database.
+//! The properties of a database in the entries of its archive: DATABASE, DATABASE PROPERTIES, and the ACL, COMMENT and
+//! SECURITY LABEL of the database.
 //!
 //! The statements are those that `dumpDatabase` and `dumpDatabaseConfig` in `src/bin/pg_dump/pg_dump.c` write, with
-//! `buildACLCommands` and `makeAlterConfigCommand` in `dumputils.c`. None of them is ever run: each is taken apart, and
-//! one that is anything else than these is told of and left out.
+//! `buildACLCommands` and `makeAlterConfigCommand` in `dumputils.c`. None of them is executed: each is parsed, and any
+//! other statement is reported and left out.
 
 mod privileges;
 mod tokens;
@@ -12,22 +12,24 @@ use std::collections::BTreeMap;
 
 use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting, SecurityLabel};
 use crate::postgres::archive::TocEntry;
+use crate::postgres::properties::is_list;
+use crate::postgres::quoting::identifier;
 use privileges::Privileges;
 use tokens::{Token, statements};
 
-/// How much of a statement that is not understood is shown, in characters.
+/// Characters that are shown of a statement that cannot be parsed.
 const SHOWN: usize = 60;
 
-/// How many statements that are not understood are kept.
+/// Most statements that cannot be parsed and are kept.
 const KEPT: usize = 20;
 
-/// The properties that an archive tells; nothing where it is silent.
+/// The properties in an archive; none where it has no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EntryProperties {
-    /// Whether it has a DATABASE entry at all.
+    /// Whether the archive has a DATABASE entry.
     pub described: bool,
-    /// Beginnings of the statements that were not understood.
-    pub not_understood: Vec<String>,
+    /// Beginnings of the statements that could not be parsed.
+    pub unparsed: Vec<String>,
     name: Option<String>,
     owner: Option<String>,
     created: Option<Created>,
@@ -41,7 +43,7 @@ pub struct EntryProperties {
     old_strings: bool,
 }
 
-/// What CREATE DATABASE tells.
+/// The options of CREATE DATABASE.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Created {
     encoding: Option<String>,
@@ -54,7 +56,7 @@ struct Created {
 }
 
 impl EntryProperties {
-    /// Takes what an entry tells. Entries come in the archive's order.
+    /// Takes an entry, in the order of the archive.
     pub fn add(&mut self, entry: &TocEntry<'_>) {
         if entry.desc.bytes == b"STDSTRINGS" {
             self.old_strings = entry.defn.to_string().contains("'off'");
@@ -78,28 +80,28 @@ impl EntryProperties {
         };
         match (desc, split, owner) {
             ("ACL", Some(all), Some(owner)) => self.privileges(&all, &owner),
-            ("ACL", _, None) | (_, None, _) => self.cannot_read(definition),
+            ("ACL", _, None) | (_, None, _) => self.keep_unparsed(definition),
             (_, Some(all), _) => {
                 for (tokens, text) in &all {
                     if self.statement(tokens).is_none() {
-                        self.cannot_read(text);
+                        self.keep_unparsed(text);
                     }
                 }
             }
         }
     }
 
-    /// What is to be said of the statements that were left out.
+    /// A warning for each statement that was left out.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.not_understood.iter().map(|statement| {
-            format!("it says something of its database that is not understood, and was left out: {statement}")
-        })
+        self.unparsed
+            .iter()
+            .map(|statement| format!("a statement about the database cannot be parsed and was left out: {statement}"))
     }
 
-    /// All properties: those that are told, and the server's own for the rest.
+    /// All properties: those of the archive, and `defaults` for the rest.
     pub fn complete(self, defaults: DatabaseProperties) -> DatabaseProperties {
         let created = self.created.unwrap_or_default();
-        // A locale is meant for its provider: either both are told or neither.
+        // A locale belongs to its provider: both come from the archive, or both from the defaults.
         let (locale_provider, locale, icu_rules) = match created.locale_provider {
             Some(provider) => (provider, created.locale, created.icu_rules),
             None => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
@@ -123,14 +125,14 @@ impl EntryProperties {
         }
     }
 
-    fn cannot_read(&mut self, text: &str) {
-        if self.not_understood.len() < KEPT {
+    fn keep_unparsed(&mut self, text: &str) {
+        if self.unparsed.len() < KEPT {
             let beginning: String = text.trim().chars().take(SHOWN).collect();
-            self.not_understood.push(beginning.escape_debug().to_string());
+            self.unparsed.push(beginning.escape_debug().to_string());
         }
     }
 
-    /// Takes a statement, unless it is none of those that are known.
+    /// Takes a statement; none if it is not one of those that pg_dump writes.
     fn statement(&mut self, tokens: &[Token]) -> Option<()> {
         match tokens {
             [create, database, name, with, rest @ ..]
@@ -173,7 +175,7 @@ impl EntryProperties {
         Some(())
     }
 
-    /// What follows `ALTER DATABASE name`.
+    /// Takes the rest of a statement after `ALTER DATABASE name`.
     fn alter(&mut self, rest: &[Token]) -> Option<()> {
         match rest {
             [connection, limit, Token::Symbol('='), number] if connection.is("CONNECTION") && limit.is("LIMIT") => {
@@ -196,25 +198,25 @@ impl EntryProperties {
         let mut privileges = Privileges::of_owner(owner);
         for (tokens, text) in all {
             if privileges.apply(tokens, self.name.as_deref()).is_none() {
-                self.cannot_read(text);
+                self.keep_unparsed(text);
             }
         }
         self.acl = Some(privileges.items());
     }
 
-    /// A statement about another database than the archive's is none of pg_dump's.
+    /// Checks the name of the database: pg_dump writes no statements about another one.
     fn is_named(&self, name: &Token) -> Option<()> {
         let name = name.name()?;
-        self.name.as_deref().is_none_or(|ours| ours == name).then_some(())
+        self.name.as_deref().is_none_or(|own| own == name).then_some(())
     }
 }
 
-/// A name whose letters are all known: in a dump in another encoding than UTF-8 some may not be.
+/// A name without unknown characters, which it may have in a dump that is not in UTF-8.
 fn readable(name: &str) -> Option<String> {
     (!name.is_empty() && !name.contains(char::REPLACEMENT_CHARACTER)).then(|| name.to_owned())
 }
 
-/// The options behind `CREATE DATABASE name WITH`.
+/// The options after `CREATE DATABASE name WITH`.
 fn created(mut rest: &[Token]) -> Option<Created> {
     let mut created = Created::default();
     while let [option, Token::Symbol('='), value, after @ ..] = rest {
@@ -241,7 +243,7 @@ fn created(mut rest: &[Token]) -> Option<Created> {
     if !rest.is_empty() {
         return None;
     }
-    // Servers before version 15 know no other provider and do not name it; none names its default tablespace.
+    // Servers before version 15 have no other provider and do not name it; the default tablespace is never named.
     created.locale_provider.get_or_insert_with(|| "libc".to_owned());
     created.tablespace.get_or_insert_with(|| "pg_default".to_owned());
     Some(created)
@@ -263,15 +265,15 @@ fn setting(role: Option<&str>, tokens: &[Token]) -> Option<ParameterSetting> {
         }
     }
     let value = match (texts.as_slice(), values.len() % 2) {
-        ([one], 1) if !crate::postgres::properties::is_list(&name) => (*one).to_owned(),
-        ([_, ..], 1) if crate::postgres::properties::is_list(&name) => quoted(&texts),
+        ([one], 1) if !is_list(&name) => (*one).to_owned(),
+        ([_, ..], 1) if is_list(&name) => quoted(&texts),
         _ => return None,
     };
     Some(ParameterSetting { role: role.map(str::to_owned), name, value })
 }
 
 fn quoted(texts: &[&str]) -> String {
-    texts.iter().map(|text| format!("\"{}\"", text.replace('"', "\"\""))).collect::<Vec<_>>().join(", ")
+    texts.iter().map(|text| identifier(text)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a manifest tells of a database: asked in the same snapshot as the dump.
+//! The facts about a database that go into the manifest, read in the snapshot of the dump.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,15 @@ use tokio_postgres::{Client, Row};
 use crate::catalogue::manifest::{DatabaseProperties, Extension, ParameterSetting, SecurityLabel, Server};
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::postgres::client::{failed, literal};
+use crate::postgres::client::failed;
+use crate::postgres::columns::{get, optional_text, text};
 use crate::postgres::names::{Text, in_bytes, shared_in_bytes};
-use crate::postgres::snapshot::{Snapshot, get, optional_text, text};
+use crate::postgres::quoting::literal;
+use crate::postgres::snapshot::Snapshot;
 
-/// The parameters of this list, and those of extensions that are in the database, as far as every session can set them
-/// (PostgreSQL documentation, "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is kept with
-/// the fingerprints. What the configuration file sets for other prefixes may be an application's secret.
+/// The parameters of this list, and those of extensions in the database that any session can set (PostgreSQL documentation,
+/// "Client Connection Defaults", "Version and Platform Compatibility"). `lc_monetary` is stored with the fingerprints.
+/// Parameters with other prefixes are left out, because they may be secrets of an application.
 const SESSION_PARAMETERS: &str = "SELECT s.name, coalesce(o.value, s.setting) FROM pg_settings s \
      LEFT JOIN (SELECT lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value \
        FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase, unnest(r.setconfig) c \
@@ -32,7 +34,7 @@ pub struct DatabaseFacts {
     pub server: Server,
     /// OID of the database.
     pub database_oid: u32,
-    /// What a plain dump leaves out of the database's own definition.
+    /// Properties of the database itself, which a dump without `--create` leaves out.
     pub properties: DatabaseProperties,
     /// Extensions.
     pub extensions: Vec<Extension>,
@@ -44,12 +46,12 @@ pub struct DatabaseFacts {
     pub superuser: bool,
     /// Whether our role may read the roles' passwords.
     pub reads_passwords: bool,
-    /// `lc_monetary`, which decides how values of the type `money` are written.
+    /// `lc_monetary`, which determines how values of the type `money` are written.
     pub lc_monetary: String,
 }
 
 impl Snapshot {
-    /// Asks for everything but the tables.
+    /// Reads the facts.
     pub async fn facts(&self) -> Result<DatabaseFacts> {
         let database = self.one(&database_query(self.version_num, "current_database()")).await?;
         let size =
@@ -96,8 +98,8 @@ impl Snapshot {
         self.client().query(query, &[]).await.map_err(failed("facts of the database cannot be read"))
     }
 
-    /// What decides how a session of this database computes values and reads them. Where our own role has a setting of its
-    /// own, what holds for others is known of the database's settings alone.
+    /// Parameters that determine how a session in this database computes and parses values. If our role has settings of its
+    /// own, only those of the database show what applies to other roles.
     async fn session_parameters(&self) -> Result<BTreeMap<String, String>> {
         let rows = self.all(SESSION_PARAMETERS).await?;
         rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
@@ -154,7 +156,7 @@ async fn settings(client: &Client, name: &str) -> Result<Vec<ParameterSetting>> 
     rows.iter().map(setting).collect()
 }
 
-/// The properties of a database that `owner` makes on this server and says nothing of (`CREATE DATABASE` with the template
+/// The properties of a database that `owner` creates on this server without any options (`CREATE DATABASE` with the template
 /// `template0`). `server` is the major version.
 pub async fn defaults(client: &Client, server: u32, owner: &str) -> Result<DatabaseProperties> {
     let query = database_query(server.saturating_mul(10_000), "'template0'");
@@ -169,7 +171,7 @@ pub async fn defaults(client: &Client, server: u32, owner: &str) -> Result<Datab
     })
 }
 
-/// `pg_database` has its locale in other columns in each of the versions 15, 16 and 17.
+/// The columns of `pg_database` for the locale differ between the versions 15, 16 and 17.
 fn database_query(version_num: u32, name: &str) -> String {
     let (provider, locale, rules) = match version_num {
         ..150_000 => ("'c'", "NULL", "NULL"),
@@ -190,11 +192,11 @@ fn database_query(version_num: u32, name: &str) -> String {
     )
 }
 
-/// A comment that a manifest can hold. One of other bytes than those of a text would come back as another comment.
+/// A comment that a manifest can store. One with invalid bytes would be restored as another comment.
 fn comment(row: &Row, column: usize) -> Result<Option<String>> {
     let text = get::<Option<&[u8]>>(row, column)?.map(|bytes| String::from_utf8(bytes.to_vec()));
     if let Some(Err(_)) = text {
-        log::warn!("the database's comment has bytes that are no text, and is not backed up");
+        log::warn!("the database's comment is not backed up: it has bytes that are not valid text");
     }
     Ok(text.and_then(std::result::Result::ok))
 }

@@ -1,17 +1,18 @@
-//! What has ended sessions of a database, by the server's own statistics.
+//! Whether and why sessions of a database were ended, by the server's statistics.
 //!
-//! pg_dump tells people why it failed, and no program: there is no SQLSTATE in its messages. The server counts the sessions that
-//! it ended (PostgreSQL documentation, "The Cumulative Statistics System"), so it is asked before a dump and after one that
-//! failed.
+//! The messages of pg_dump have no SQLSTATE from which a program could tell why it failed. The server counts the sessions that
+//! it ended (PostgreSQL documentation, "The Cumulative Statistics System"); the counts are read before a dump, and again after
+//! one that failed.
 
 use std::time::{Duration, Instant};
 
 use crate::config::Connection;
 use crate::error::{Error, Result};
 use crate::postgres::client::{OF_STANDBY, failed};
-use crate::postgres::snapshot::{ServerInfo, get, text};
+use crate::postgres::columns::{get, text};
+use crate::postgres::snapshot::ServerInfo;
 
-/// How long a session that has ended may take to be counted, and how often the server is asked.
+/// How long it may take until an ended session is counted, and how often the counts are read.
 const COUNTED: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -20,7 +21,7 @@ const COUNTS: &str = "SELECT pg_postmaster_start_time()::text, pg_is_in_recovery
      concat_ws(' ', d ->> 'sessions_abandoned', d ->> 'sessions_fatal', d ->> 'sessions_killed') \
      FROM pg_stat_database s, to_jsonb(s) d WHERE s.datname = current_database()";
 
-/// What a server has counted.
+/// The counts of a server.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     started: String,
@@ -29,16 +30,16 @@ struct Counts {
     ended: String,
 }
 
-/// What has ended sessions.
+/// Why sessions were ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// Recovery on a standby.
     Recovery,
-    /// A broken connection, a restart, or a person.
+    /// A broken connection, a restart, or an administrator.
     Other,
 }
 
-/// What had ended sessions of a database when a dump of it began.
+/// The counts of a database when a dump of it began.
 #[derive(Debug)]
 pub struct Interruptions<'a> {
     connection: &'a Connection,
@@ -47,7 +48,7 @@ pub struct Interruptions<'a> {
 }
 
 impl<'a> Interruptions<'a> {
-    /// Asks before the session's transaction begins.
+    /// Reads the counts, before the session's transaction begins.
     pub async fn before(session: &ServerInfo, connection: &'a Connection, database: &'a str) -> Result<Self> {
         Ok(Interruptions { connection, database, before: counts(session).await? })
     }
@@ -57,9 +58,9 @@ impl<'a> Interruptions<'a> {
         self.database
     }
 
-    /// The error of a dump, marked as transient and with a hint where the server has ended sessions since.
+    /// The error of a dump, marked as transient and with a hint if the server has ended sessions since.
     pub async fn explain(&self, error: Error) -> Error {
-        // The error of our own session says enough, unless recovery may have ended it while it waited.
+        // The error of our own session is clear, unless the recovery of a standby may have ended it.
         if error.is_transient() && !self.before.standby {
             return error;
         }
@@ -72,7 +73,7 @@ impl<'a> Interruptions<'a> {
         }
     }
 
-    /// A session may be counted a moment after it has ended.
+    /// A session may be counted only a moment after its end.
     async fn cause(&self) -> Result<Option<Cause>> {
         let begun = Instant::now();
         let session = ServerInfo::open(self.connection, self.database).await?;

@@ -1,10 +1,9 @@
-//! What a living database holds: the same sums as a backup's fingerprints, of the same tables, by the same bytes.
+//! Computes the sums of a backup's fingerprints over the rows of a live database.
 //!
-//! pg_dump writes a table by `COPY table (columns) TO stdout`. So it is done here, with the settings of the dump, so that the
-//! rows have the same text as in the dump; a large table comes in pieces, each a `COPY (SELECT columns FROM ONLY table WHERE …)`.
-//! No row is kept: it is hashed as it passes.
+//! Tables are read as pg_dump reads them, by `COPY table (columns) TO stdout` with the settings of the dump, so that the
+//! rows have the same text as in the dump. A large table is read in pieces by `COPY (SELECT columns FROM ONLY table WHERE
+//! …)`. Rows are hashed while they are read, and not kept.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +11,9 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
 use crate::blocking::joined;
-use crate::config::Connection;
 use crate::error::Result;
 use crate::fingerprint::Fingerprints;
 use crate::fingerprint::compare::{Objects, Observed, ObservedRows, Value};
-use crate::host::progress::Counter;
 
 mod large_objects;
 mod names;
@@ -33,82 +30,70 @@ pub use object_numbers::Printer;
 use pipe::Pipe;
 use queue::{ReadQueue, Transport};
 pub use sequences::Positions;
+pub use session::Query;
 use session::Sessions;
 
-/// What a database is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
-    /// The server.
-    pub connection: &'a Connection,
-    /// The database.
-    pub database: &'a str,
-    /// How many tables, or pieces of a large one, are read at once.
-    pub jobs: NonZeroUsize,
-    /// Whether rows and large objects are counted and not read.
-    pub count: bool,
-    /// Whether large objects are asked for.
-    pub large_objects: bool,
-    /// Whether all that it holds was loaded from the backup.
-    pub loaded: bool,
-    /// Grows by the bytes that are read.
-    pub moved: &'a Counter,
-}
-
-/// Asks a database for everything that the fingerprints are of, in one snapshot. The task can be dropped at any time.
+/// Reads everything in a database that the fingerprints cover, in one snapshot. The future can be dropped at any time.
 ///
 /// # Errors
-/// `NotPermitted` where our role may not read a table, and `Unavailable` where the server does not answer.
-pub async fn observe(ask: &Query<'_>, expected: &Fingerprints) -> Result<Observed> {
-    let mut sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
+/// `NotPermitted` if our role may not read a table, and `Unavailable` if the server does not answer.
+pub async fn observe(query: &Query<'_>, expected: &Fingerprints) -> Result<Observed> {
+    let mut sessions = Sessions::in_one_snapshot(query, &expected.settings).await?;
     let names = Names::new(&expected.settings);
-    let work = Arc::new(ReadQueue::plan(sessions.first(), &names, ask, expected).await?);
-    sessions.grow(work.left().min(ask.jobs.get())).await?;
-    let ways = sessions.all().map(|client| (Arc::clone(client), Transport::Messages)).collect();
-    let tables = all_rows(&work, ways).await?;
-    let (sequences, large_objects) = others(sessions.first(), &names, ask, expected).await?;
+    let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, expected).await?);
+    sessions.grow(queue.remaining().min(query.jobs.get())).await?;
+    let transports = sessions.all().map(|client| (Arc::clone(client), Transport::Messages)).collect();
+    let tables = all_rows(&queue, transports).await?;
+    let (sequences, large_objects) = others(sessions.first(), &names, query, expected).await?;
     Ok(Observed { tables, sequences, large_objects })
 }
 
-/// Asks a server of this host, which may write into the folder, for the rows of a database in which no row changes. What
-/// comes with constraints and indexes may still be on its way: a table that is locked for that is read when it is not.
-pub async fn observe_rows(ask: &Query<'_>, expected: &Fingerprints, folder: &Path) -> Result<Vec<ObservedRows>> {
-    let mut sessions = Sessions::apart(ask.connection, ask.database, &expected.settings).await?;
+/// Reads the rows of a database in which no row changes, on a server of this host that may write into `folder`. Constraints and
+/// indexes may still be under construction: a table that is locked for them is read later.
+///
+/// # Errors
+/// `System` for a failure of the server itself; those of [`observe`].
+pub async fn observe_rows(query: &Query<'_>, expected: &Fingerprints, folder: &Path) -> Result<Vec<ObservedRows>> {
+    let mut sessions = Sessions::independent(query.connection, query.database, &expected.settings).await?;
     let names = Names::new(&expected.settings);
-    let work = Arc::new(ReadQueue::plan(sessions.first(), &names, ask, expected).await?);
-    sessions.grow(work.left().min(ask.jobs.get())).await?;
-    sessions.be_impatient().await?;
-    let way = |(number, client)| Ok((Arc::clone(client), Transport::Pipe(Pipe::make(folder, number)?)));
-    let ways = sessions.all().enumerate().map(way).collect::<Result<Vec<_>>>()?;
-    all_rows(&work, ways).await
+    let queue = Arc::new(ReadQueue::plan(sessions.first(), &names, query, expected).await?);
+    sessions.grow(queue.remaining().min(query.jobs.get())).await?;
+    sessions.limit_lock_waits().await?;
+    let transport = |(number, client)| Ok((Arc::clone(client), Transport::Pipe(Pipe::make(folder, number)?)));
+    let transports = sessions.all().enumerate().map(transport).collect::<Result<Vec<_>>>()?;
+    all_rows(&queue, transports).await
 }
 
-/// Asks for everything but rows.
-pub async fn observe_others(ask: &Query<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
-    let sessions = Sessions::in_one_snapshot(ask, &expected.settings).await?;
-    others(sessions.first(), &Names::new(&expected.settings), ask, expected).await
+/// Reads sequences and large objects.
+///
+/// # Errors
+/// Those of [`observe`].
+pub async fn observe_others(query: &Query<'_>, expected: &Fingerprints) -> Result<(Vec<Option<Value>>, Objects)> {
+    let sessions = Sessions::in_one_snapshot(query, &expected.settings).await?;
+    others(sessions.first(), &Names::new(&expected.settings), query, expected).await
 }
 
-async fn all_rows(work: &Arc<ReadQueue>, ways: Vec<(Arc<Client>, Transport)>) -> Result<Vec<ObservedRows>> {
-    let mut at_work = JoinSet::new();
-    for (client, way) in ways {
-        at_work.spawn(Arc::clone(work).run(client, way));
+async fn all_rows(queue: &Arc<ReadQueue>, transports: Vec<(Arc<Client>, Transport)>) -> Result<Vec<ObservedRows>> {
+    let mut readers = JoinSet::new();
+    for (client, transport) in transports {
+        readers.spawn(Arc::clone(queue).run(client, transport));
     }
-    while let Some(ended) = at_work.join_next().await {
+    while let Some(ended) = readers.join_next().await {
         joined(ended)?;
     }
-    Ok(work.found())
+    Ok(queue.take_results())
 }
 
 async fn others(
     client: &Client,
     names: &Names,
-    ask: &Query<'_>,
+    query: &Query<'_>,
     expected: &Fingerprints,
 ) -> Result<(Vec<Option<Value>>, Objects)> {
-    let large_objects = match (ask.large_objects, ask.count) {
+    let large_objects = match (query.large_objects, query.count) {
         (false, _) => Objects::Ignored,
         (true, true) => Objects::Counted(large_objects::count(client).await?),
-        (true, false) => Objects::All(large_objects::read(client, ask.moved).await?),
+        (true, false) => Objects::All(large_objects::read(client, query.moved).await?),
     };
     Ok((sequences::read(client, names, &expected.sequences).await?, large_objects))
 }

@@ -1,4 +1,4 @@
-//! What pgcellar knows of PostgreSQL: servers, its own tools and its archive format.
+//! PostgreSQL: connections to servers, its programs, and the formats of its dumps.
 
 pub mod acl;
 pub mod archive;
@@ -6,6 +6,7 @@ pub mod child;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+mod columns;
 pub mod connection_limit;
 pub mod database_entries;
 pub mod databases;
@@ -21,6 +22,7 @@ mod own_encoding;
 pub mod passfile;
 pub mod programs;
 pub mod properties;
+mod quoting;
 pub mod script;
 pub mod snapshot;
 pub mod tls;

@@ -1,4 +1,4 @@
-//! What a dump leaves out, found by comparing the snapshot's catalogue with the archive's table of contents.
+//! What a dump leaves out: compares the system catalogue in the snapshot with the table of contents of the archive.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,18 +9,20 @@ use tokio_postgres::Row;
 
 use crate::catalogue::manifest::{EXTENSION_ROWS, Omission};
 use crate::error::Result;
-use crate::postgres::client::{failed, identifier};
+use crate::postgres::client::failed;
+use crate::postgres::columns::{get, text};
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::DatabaseFacts;
 use crate::postgres::names::in_bytes;
-use crate::postgres::snapshot::{Rewritten, Snapshot, get, text};
+use crate::postgres::quoting::identifier;
+use crate::postgres::snapshot::{Rewritten, Snapshot};
 
-/// Names are asked for as the bytes of both texts that a dump can have them in: UTF-8, and the database's own encoding. Those of
-/// `SQL_ASCII` are no text of any encoding, and come as they are.
+/// The tables, with their names as bytes in both encodings that a dump may have: UTF-8 and the database's own. Names in
+/// `SQL_ASCII`, which is no encoding, are not converted.
 ///
-/// Of a table of an extension pg_dump writes the rows only if the extension marks it as one of its configuration, and of those
-/// only what its condition does not leave out (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). That it has rows, its
-/// size tells: a query would evaluate what its owner may have put into its indexes.
+/// pg_dump writes the rows of an extension's table only if the extension marks it as a configuration table, and only those that
+/// meet its condition (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Whether such a table has rows is determined by
+/// its size: a query could evaluate expressions that its owner has put into its indexes.
 const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.extname::text, \
      ARRAY[convert_to(n.nspname::text, e.ours), convert_to(n.nspname::text, e.own)], \
      ARRAY[convert_to(c.relname::text, e.ours), convert_to(c.relname::text, e.own)], \
@@ -38,12 +40,12 @@ const TABLES: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, x.e
      WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
        AND n.nspname <> 'information_schema'";
 
-/// Why a table's rows are missing that was truncated, rewritten or replaced between the snapshot and the dump's locks.
+/// Why the rows are missing of a table that was truncated, rewritten or replaced between the snapshot and pg_dump's locks.
 const REWRITTEN: &str = "truncated, rewritten or replaced when the dump began, which does not see its rows";
 
 impl Snapshot {
-    /// Everything of the database that the archive does not have, with the reason. `options` says whether the user's own
-    /// options left data out; `rewritten` are the tables that were rewritten before pg_dump held its locks.
+    /// Everything in the database that is missing in the archive, with the reason. `options` is whether the user's options
+    /// leave data out; `rewritten` are the tables that were rewritten before pg_dump held its locks.
     pub async fn omitted(
         &self,
         facts: &DatabaseFacts,
@@ -81,7 +83,7 @@ impl Snapshot {
             let (name, root) = (Names::of(&row, 4, 5)?, Names::of(&row, 6, 7)?);
             let (extension, condition): (Option<String>, Option<String>) = (get(&row, 3)?, get(&row, 8)?);
             let has_rows: bool = get(&row, 9)?;
-            // Hash partitions on an enum stand in a script under their root's name (`dumpTableData` in
+            // A script has the rows of hash partitions on an enum under the name of their root (`dumpTableData` in
             // `src/bin/pg_dump/pg_dump.c`).
             let oid = get(&row, 0)?;
             let is_dumped = dumped.has_table(oid, name.each()) || dumped.has_table_named(root.each());
@@ -134,7 +136,7 @@ impl Snapshot {
         rows.iter().map(|row| Ok(omission(identifier(&text(row, 0)?)))).collect()
     }
 
-    /// User mappings whose options our role may not see are dumped without them (`src/backend/catalog/
+    /// User mappings are dumped without options that our role may not read (`src/backend/catalog/
     /// system_views.sql`, `pg_user_mappings`).
     async fn omitted_user_mappings(&self, facts: &DatabaseFacts) -> Result<Vec<Omission>> {
         if facts.superuser {
@@ -149,7 +151,7 @@ impl Snapshot {
     }
 }
 
-/// A table's name: the bytes of its schema and of the table, as each of the texts of [`TABLES`] has them.
+/// A table's name: the bytes of its schema and of the table, in each of the encodings of [`TABLES`].
 struct Names<'a> {
     schemas: Vec<Option<&'a [u8]>>,
     tables: Vec<Option<&'a [u8]>>,
@@ -165,7 +167,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// For people, quoted; what is not UTF-8 stands as U+FFFD.
+/// For messages, quoted; bytes that are not UTF-8 appear as U+FFFD.
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((schema, table)) = self.each().next() else { return Ok(()) };
@@ -174,7 +176,7 @@ impl fmt::Display for Names<'_> {
     }
 }
 
-/// Rows that the extension makes, as long as they are not changed. Whether they are, nothing tells.
+/// Rows that the extension creates. Whether they were changed since cannot be determined.
 fn left_out_by_condition(name: &Names<'_>, extension: &str) -> Omission {
     let reason = format!(
         "those that the condition of the extension {extension} leaves out are made by the extension: changes of them do not \

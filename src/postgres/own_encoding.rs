@@ -1,8 +1,8 @@
 //! Sessions in the encoding of their database, for one that the server cannot convert to UTF-8 (`MULE_INTERNAL`).
 //!
-//! Our client names UTF-8 in its startup message and has no setting for that, so the message is changed on its way: another
-//! parameter of the same length stands there, which the server keeps and nothing reads. `client_encoding` stands in the
-//! options then: `SQL_ASCII`, which means that nothing is converted (PostgreSQL documentation, "Character Set Support" and
+//! The client requests UTF-8 in its startup message and has no setting for that, so the message is rewritten: the parameter is
+//! replaced by one of the same length that has no effect. The options then set `client_encoding` to `SQL_ASCII`, which means
+//! that nothing is converted (PostgreSQL documentation, "Character Set Support" and
 //! "Message Formats"). Texts that such a session reads are bytes of the database's encoding; ASCII is the same in all.
 
 use std::future::Future;
@@ -16,14 +16,14 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use crate::config::{Connection, Host};
 
-/// The option that takes the place of the parameter.
+/// The option that replaces the parameter.
 pub const OPTION: &str = " -c client_encoding=SQL_ASCII";
 
-/// What the client writes.
-const ASKED: &[u8] = b"client_encoding\0UTF8\0";
+/// The parameter of the client.
+const PARAMETER: &[u8] = b"client_encoding\0UTF8\0";
 
-/// What the server gets.
-const INSTEAD: &[u8; ASKED.len()] = b"pgcellar.unused\0UTF8\0";
+/// The parameter that the server receives instead.
+const REPLACEMENT: &[u8; PARAMETER.len()] = b"pgcellar.unused\0UTF8\0";
 
 /// A socket of either kind.
 #[derive(Debug)]
@@ -77,11 +77,11 @@ impl AsyncWrite for ServerSocket {
     }
 }
 
-/// A stream whose startup message asks for no encoding.
+/// A stream whose startup message requests no encoding.
 #[derive(Debug)]
 pub struct InOwnEncoding<S> {
     stream: S,
-    /// The changed message, as far as it is not written yet; none before it comes.
+    /// The rewritten message; none before it was passed.
     message: Option<Vec<u8>>,
     written: usize,
 }
@@ -110,11 +110,11 @@ impl<S: AsyncWrite + Unpin> InOwnEncoding<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for InOwnEncoding<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.write_message(cx))?;
-        let asked = bytes.windows(ASKED.len()).position(|window| window == ASKED);
-        match asked.filter(|_| self.message.is_none()) {
+        let parameter = bytes.windows(PARAMETER.len()).position(|window| window == PARAMETER);
+        match parameter.filter(|_| self.message.is_none()) {
             Some(at) => {
                 let mut message = bytes.to_vec();
-                message[at..at + ASKED.len()].copy_from_slice(INSTEAD);
+                message[at..at + PARAMETER.len()].copy_from_slice(REPLACEMENT);
                 self.message = Some(message);
                 Poll::Ready(Ok(bytes.len()))
             }
@@ -145,7 +145,7 @@ impl<S: TlsStream + Unpin> TlsStream for InOwnEncoding<S> {
     }
 }
 
-/// TLS whose stream is such a one.
+/// TLS with such a stream.
 #[derive(Debug)]
 pub struct TlsInOwnEncoding<T>(pub T);
 
@@ -171,20 +171,20 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn the_first_message_alone_is_changed() {
+    async fn only_the_first_message_is_rewritten() {
         let (near, mut far) = tokio::io::duplex(7);
         let mut stream = InOwnEncoding::over(near);
-        let first = [b"\0\0\0\x20\0\x03\0\0", ASKED, b"user\0x\0\0"].concat();
+        let first = [b"\0\0\0\x20\0\x03\0\0", PARAMETER, b"user\0x\0\0"].concat();
         let sender = tokio::spawn(async move {
             stream.write_all(b"12345678").await.unwrap();
             stream.write_all(&first).await.unwrap();
             stream.flush().await.unwrap();
-            stream.write_all(ASKED).await.unwrap();
+            stream.write_all(PARAMETER).await.unwrap();
             stream.shutdown().await.unwrap();
         });
-        let mut got = Vec::new();
-        far.read_to_end(&mut got).await.unwrap();
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.unwrap();
         sender.await.unwrap();
-        assert_eq!(got, [b"12345678\0\0\0\x20\0\x03\0\0", &INSTEAD[..], b"user\0x\0\0", ASKED].concat());
+        assert_eq!(received, [b"12345678\0\0\0\x20\0\x03\0\0", &REPLACEMENT[..], b"user\0x\0\0", PARAMETER].concat());
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::config::secret::Secret;
 use crate::config::{Connection, Host};
 
-/// Folders that libpq takes for its built-in one, and so for `localhost` in a password file.
+/// Default socket folders of libpq, which a password file names `localhost`.
 const DEFAULT_SOCKETS: &[&str] = &["/var/run/postgresql", "/run/postgresql", "/tmp"];
 
 /// `$PGPASSFILE`, or `~/.pgpass`.
@@ -16,13 +16,13 @@ pub fn path() -> Option<PathBuf> {
     named.or_else(|| std::env::home_dir().map(|home| home.join(".pgpass")))
 }
 
-/// The first password that fits, or none: a missing file is usual, and one that others can read is not used, as in
+/// The first password that matches; none without a file, or if others can read the file, which is then not used, as in
 /// libpq.
 pub fn password(connection: &Connection, user: &str, database: &str) -> Option<Secret> {
     let path = path()?;
     let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
     if metadata.mode() & 0o077 != 0 {
-        log::warn!("{} is not used, because others can read it (chmod 0600 mends it)", path.display());
+        log::warn!("{} is not used, because others can read it (chmod 0600 fixes it)", path.display());
         return None;
     }
     let host = match &connection.host {
@@ -32,44 +32,44 @@ pub fn password(connection: &Connection, user: &str, database: &str) -> Option<S
         Host::Socket(folder) => folder.display().to_string(),
         Host::Name(name) => name.clone(),
     };
-    let wanted = [&host, &connection.port.to_string(), database, user];
+    let fields = [&host, &connection.port.to_string(), database, user];
     let text = std::fs::read_to_string(&path).ok()?;
-    text.lines().find_map(|line| fit(line, &wanted))
+    text.lines().find_map(|line| match_line(line, &fields))
 }
 
-fn fit(line: &str, wanted: &[&str; 4]) -> Option<Secret> {
+fn match_line(line: &str, fields: &[&str; 4]) -> Option<Secret> {
     if line.starts_with('#') {
         return None;
     }
-    let mut letters = line.chars();
-    for value in wanted {
-        let (field, star) = field(&mut letters)?;
-        if !star && field != **value {
+    let mut chars = line.chars();
+    for value in fields {
+        let (field, wildcard) = field(&mut chars)?;
+        if !wildcard && field != **value {
             return None;
         }
     }
     let mut password = String::new();
-    while let Some(letter) = letters.next() {
-        password.push(if letter == '\\' { letters.next()? } else { letter });
+    while let Some(char) = chars.next() {
+        password.push(if char == '\\' { chars.next()? } else { char });
     }
     Some(Secret::new(password))
 }
 
-/// Reads to the next colon that no backslash stands before.
-fn field(letters: &mut std::str::Chars<'_>) -> Option<(String, bool)> {
+/// Reads to the next unescaped colon; true if the field is the wildcard `*`.
+fn field(chars: &mut std::str::Chars<'_>) -> Option<(String, bool)> {
     let mut text = String::new();
     let mut escaped = false;
     loop {
-        match letters.next()? {
+        match chars.next()? {
             ':' => {
-                let star = !escaped && text == "*";
-                return Some((text, star));
+                let wildcard = !escaped && text == "*";
+                return Some((text, wildcard));
             }
             '\\' => {
                 escaped = true;
-                text.push(letters.next()?);
+                text.push(chars.next()?);
             }
-            letter => text.push(letter),
+            char => text.push(char),
         }
     }
 }
@@ -80,15 +80,15 @@ mod tests {
 
     #[test]
     fn lines() {
-        let wanted = ["db", "5432", "shop", "me"];
-        let found = |line: &str| fit(line, &wanted).map(|secret| secret.expose().to_owned());
-        assert_eq!(found("db:5432:shop:me:hush").as_deref(), Some("hush"));
-        assert_eq!(found("*:*:*:me:a:b").as_deref(), Some("a:b"));
-        assert_eq!(found(r"*:*:*:me:a\:\\b").as_deref(), Some(r"a:\b"));
-        assert_eq!(found(r"\*:*:*:me:x"), None);
-        assert_eq!(found("other:5432:shop:me:x"), None);
-        assert_eq!(found("# db:5432:shop:me:x"), None);
-        assert_eq!(found("db:5432:shop"), None);
-        assert_eq!(fit(r"a\:b:1:c:d:e", &["a:b", "1", "c", "d"]).unwrap().expose(), "e");
+        let fields = ["db", "5432", "shop", "me"];
+        let password = |line: &str| match_line(line, &fields).map(|secret| secret.expose().to_owned());
+        assert_eq!(password("db:5432:shop:me:hush").as_deref(), Some("hush"));
+        assert_eq!(password("*:*:*:me:a:b").as_deref(), Some("a:b"));
+        assert_eq!(password(r"*:*:*:me:a\:\\b").as_deref(), Some(r"a:\b"));
+        assert_eq!(password(r"\*:*:*:me:x"), None);
+        assert_eq!(password("other:5432:shop:me:x"), None);
+        assert_eq!(password("# db:5432:shop:me:x"), None);
+        assert_eq!(password("db:5432:shop"), None);
+        assert_eq!(match_line(r"a\:b:1:c:d:e", &["a:b", "1", "c", "d"]).unwrap().expose(), "e");
     }
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL's own programs: which one fits a server, and how it is started.
+//! PostgreSQL's programs: which version to use for a server, and how to start them.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -20,7 +20,7 @@ const PACKAGED: &[(&str, &str, &str)] = &[("/usr/lib/postgresql", "", "bin"), ("
 /// `setpriv --pdeathsig` (`PR_SET_PDEATHSIG` of `prctl(2)`), on Debian and on NixOS.
 const SETPRIV: &[&str] = &["/usr/bin/setpriv", "/run/current-system/sw/bin/setpriv"];
 
-/// Variables that children keep: none of them holds a secret.
+/// Variables that child processes keep: none of them has a secret.
 const KEPT: &[&str] =
     &["PATH", "HOME", "TZ", "TMPDIR", "USER", "LOGNAME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH"];
 
@@ -36,21 +36,21 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The programs for a server of this major version, with a warning where they are newer.
+    /// The programs for a server of this major version; logs a warning if they are newer.
     pub async fn for_server(bindir: Option<&Path>, server: u32) -> Result<Self> {
-        let fit = Programs::fitting(bindir, server).await?;
-        if let Some(doubt) = fit.doubt(server) {
-            log::warn!("{doubt}");
+        let programs = Programs::fitting(bindir, server).await?;
+        if let Some(warning) = programs.mismatch(server) {
+            log::warn!("{warning}");
         }
-        Ok(fit)
+        Ok(programs)
     }
 
-    /// What is to be said of these programs for a server of this major version: nothing, if they are its own.
-    pub fn doubt(&self, server: u32) -> Option<String> {
+    /// The warning for these programs and a server of another major version.
+    pub fn mismatch(&self, server: u32) -> Option<String> {
         (self.major != server).then(|| {
             format!(
-                "pg_dump {} is used for a server of version {server}: its archive may not restore into a server that old \
-                 (postgresql-client-{server} has the one that fits)",
+                "pg_dump {} is used for a server of version {server}: a server of that version may not accept its archive \
+                 (postgresql-client-{server} has the matching one)",
                 self.version
             )
         })
@@ -100,8 +100,7 @@ impl Programs {
         if let Some(error) = unanswered {
             return Err(error);
         }
-        let wanted = server.max(archive);
-        let install = Surroundings::here().client_programs(wanted);
+        let install = Surroundings::here().client_programs(server.max(archive));
         let hint = format!("{install}, or set PG_BINDIR to the folder that has its pg_restore");
         let message = match installed.iter().rev().max_by_key(|programs| programs.major) {
             Some(older) => {
@@ -113,7 +112,7 @@ impl Programs {
         Err(Error::new(Kind::System, message).hint(hint))
     }
 
-    /// The newest programs, for work that needs no server.
+    /// The newest programs, for tasks without a server.
     pub async fn newest(bindir: Option<&Path>) -> Result<Self> {
         let Installed { programs, unanswered } = installed(bindir).await;
         let newest = programs.into_iter().rev().max_by_key(|programs| programs.major);
@@ -124,24 +123,24 @@ impl Programs {
         })
     }
 
-    /// A program of this version, with a clean environment and no input. Where the system has setpriv(1), the program
-    /// is ended when pgcellar dies, however that happens: it then never takes a broken pipe for the end of its input. The
-    /// signal is SIGTERM, which pg_dump and pg_restore hand on to their parallel jobs and to the server.
+    /// A program of this version, with a clean environment and no input. If the system has setpriv(1), the program is
+    /// ended when pgcellar dies for any reason, so that it never takes a broken pipe for the end of its input. The signal
+    /// is SIGTERM, which pg_dump and pg_restore pass to their parallel jobs and to the server.
     pub fn command(&self, program: &str) -> Command {
         let mut command = bound(&self.folder.join(program), "TERM");
         clean(&mut command);
         command
     }
 
-    /// A server of this version. It is ended with SIGQUIT when pgcellar dies, which it does not answer by waiting for its
-    /// sessions (PostgreSQL documentation, "Shutting Down the Server").
+    /// A server of this version. When pgcellar dies it is ended with SIGQUIT, after which it does not wait for its sessions
+    /// (PostgreSQL documentation, "Shutting Down the Server").
     pub fn server(&self, program: &str) -> Command {
         let mut command = bound(&self.folder.join(program), "QUIT");
         clean(&mut command);
         command
     }
 
-    /// The programs of exactly this version with which a cluster can be made.
+    /// The programs of exactly this version, including those that create a cluster.
     pub async fn with_server(bindir: Option<&Path>, major: u32) -> Result<Self> {
         let has_server = |folder: &Path| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file());
         let Installed { programs, unanswered } = installed(bindir).await;
@@ -155,9 +154,9 @@ impl Programs {
         })
     }
 
-    /// A program that connects to a database: everything libpq needs is in its environment (PostgreSQL documentation,
-    /// "Environment Variables"), so no name can be taken for an option or a connection string, and no password is in
-    /// its arguments.
+    /// A program that connects to a database. The connection is in its environment (PostgreSQL documentation, "Environment
+    /// Variables"), so that no name can be taken for an option or a connection string, and its arguments contain no
+    /// password.
     pub fn client(&self, program: &str, connection: &Connection, database: &str) -> Command {
         let mut command = self.command(program);
         let host: OsString = match &connection.host {
@@ -189,8 +188,8 @@ impl Programs {
     }
 }
 
-/// A setpriv that works here. A unit's system call filter may refuse capset(2), which it calls; systemd then ends what a
-/// killed pgcellar leaves itself (`systemd.kill(5)`, KillMode=control-group).
+/// A setpriv that works here. The system call filter of a unit may refuse capset(2), which setpriv calls; there systemd itself
+/// ends the children of a killed pgcellar (`systemd.kill(5)`, KillMode=control-group).
 fn setpriv() -> Option<&'static str> {
     static FOUND: OnceLock<Option<&'static str>> = OnceLock::new();
     let works = |setpriv: &&&str| {
@@ -213,7 +212,7 @@ fn bound(program: &Path, signal: &str) -> Command {
     }
 }
 
-/// Takes our variables and our standard input from a program.
+/// Gives a program a clean environment and no standard input.
 fn clean(command: &mut Command) -> &mut Command {
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for name in KEPT {
@@ -232,7 +231,7 @@ fn place(bindir: Option<&Path>) -> String {
 #[derive(Default)]
 struct Installed {
     programs: Vec<Programs>,
-    /// Where a program was killed before it had told its version: it may be the one that is looked for.
+    /// The error of a program that was killed before it printed its version: it may be the one that is needed.
     unanswered: Option<Error>,
 }
 
@@ -277,10 +276,10 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// What the pg_dump in a folder calls its version; empty where there is none that answers.
+/// The version that the pg_dump in a folder prints; empty if none does.
 ///
 /// # Errors
-/// `System` where it was killed.
+/// `System` if it was killed.
 async fn version(folder: &Path) -> Result<String> {
     let program = folder.join("pg_dump");
     let output = clean(&mut bound(&program, "TERM")).arg("--version").output().await;
@@ -289,6 +288,6 @@ async fn version(folder: &Path) -> Result<String> {
         return Err(killed(&program.display().to_string(), signal));
     }
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success()).unwrap_or_default();
-    let told = text.trim().strip_prefix("pg_dump (PostgreSQL) ");
-    Ok(told.and_then(|told| told.split_whitespace().next()).unwrap_or_default().to_owned())
+    let version = text.trim().strip_prefix("pg_dump (PostgreSQL) ");
+    Ok(version.and_then(|version| version.split_whitespace().next()).unwrap_or_default().to_owned())
 }

@@ -1,4 +1,4 @@
-//! A database's own properties as SQL: how it is made, and what is set on it once its data are there.
+//! The properties of a database as SQL: its CREATE DATABASE, and the statements that follow once its data is loaded.
 //!
 //! The statements are those of `dumpDatabase` in `src/bin/pg_dump/pg_dump.c`, and of `buildACLCommands` and
 //! `makeAlterConfigCommand` in `src/bin/pg_dump/dumputils.c`.
@@ -6,9 +6,9 @@
 use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::acl::{self, AclItem};
-use crate::postgres::client::{identifier, literal};
+use crate::postgres::quoting::{identifier, literal};
 
-/// Parameters whose value is a list of names, each quoted by itself (`GUC_LIST_QUOTE`, `variable_is_guc_list_quote` in
+/// Parameters whose value is a list of separately quoted names (`GUC_LIST_QUOTE`, `variable_is_guc_list_quote` in
 /// `src/bin/pg_dump/dumputils.c`).
 const LISTS: &[&str] = &[
     "local_preload_libraries",
@@ -31,7 +31,7 @@ pub struct LeftOut {
 /// A statement about the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PropertyStatement {
-    /// What it sets, for messages.
+    /// The property that it sets, for messages.
     pub what: String,
     /// The SQL, one or more statements.
     pub sql: String,
@@ -39,8 +39,11 @@ pub struct PropertyStatement {
     pub parameter: bool,
 }
 
-/// `CREATE DATABASE` with the properties that cannot be changed later. `server` is the major version that it is for;
-/// without a tablespace, and for what is not known, the server's default is used.
+/// `CREATE DATABASE` with the properties that cannot be changed later. `server` is the server's major version. Without a
+/// tablespace, and for unknown properties, the server's default applies.
+///
+/// # Errors
+/// `Unavailable` for a property that a server of this version does not have.
 pub fn create_database(name: &str, of: &DatabaseProperties, server: u32, tablespace: Option<&str>) -> Result<String> {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
@@ -83,21 +86,21 @@ fn too_old(what: &str, server: u32) -> Error {
     .hint("restore into a server of the version that was backed up, or a newer one")
 }
 
-/// The configuration parameters of a database, and those of roles in it. They decide what materialized views, constraints
-/// and indexes compute, so they are set before the load, as `pg_restore --create` does it.
+/// The configuration parameters of a database, and those of roles in it. Materialized views, constraints and indexes depend
+/// on them, so they are set before the load, as by `pg_restore --create`.
 pub fn parameters(name: &str, of: &DatabaseProperties) -> Vec<PropertyStatement> {
     let database = identifier(name);
     of.settings.iter().filter(|setting| !preloads(setting)).map(|setting| parameter(&database, setting)).collect()
 }
 
-/// Libraries that every session loads. Where one is missing, no session begins any more, so they are named when all is done.
+/// Libraries that every session loads. If one is missing no session can begin, so these parameters are set last.
 fn preloads(setting: &ParameterSetting) -> bool {
     let names = ["session_preload_libraries", "local_preload_libraries"];
     names.iter().any(|name| setting.name.eq_ignore_ascii_case(name))
 }
 
-/// Everything else that can be set on a database that exists already, in the order in which it has to be. The caller runs
-/// it in one transaction.
+/// The statements that set everything else on an existing database, in the necessary order. The caller runs them in one
+/// transaction.
 pub fn statements(name: &str, of: &DatabaseProperties, left_out: LeftOut) -> Result<Vec<PropertyStatement>> {
     let database = identifier(name);
     let preloads = of.settings.iter().filter(|setting| preloads(setting));
@@ -117,7 +120,7 @@ pub fn statements(name: &str, of: &DatabaseProperties, left_out: LeftOut) -> Res
         let (provider, label) = (identifier(&label.provider), literal(&label.label));
         add("a security label", format!("SECURITY LABEL FOR {provider} ON DATABASE {database} IS {label}"));
     }
-    // Rights are granted in the owner's name, so the owner comes first.
+    // Privileges are granted in the owner's name, so the owner is set first.
     if !of.owner.is_empty() && !left_out.owners {
         add("the owner", format!("ALTER DATABASE {database} OWNER TO {}", identifier(&of.owner)));
     }
@@ -148,7 +151,7 @@ pub fn is_list(parameter: &str) -> bool {
     LISTS.contains(&parameter.to_ascii_lowercase().as_str())
 }
 
-/// Takes a list of names apart: commas between, double quotes around a name and twice within it, blanks around
+/// Splits a list of names that are separated by commas and blanks; a double quote within a quoted name is doubled
 /// (`SplitGUCList` in `src/bin/pg_dump/dumputils.c`).
 fn list(value: &str) -> Vec<String> {
     let mut elements = vec![String::new()];
@@ -170,8 +173,8 @@ fn list(value: &str) -> Vec<String> {
     elements
 }
 
-/// Roles that the properties name: owner, those with privileges, those with settings. Where owners are left out, settings
-/// of a role that the server lacks are left out too.
+/// Roles in the properties: the owner, those with privileges, and those with settings. If owners are left out, settings of
+/// missing roles are left out too.
 pub fn roles(of: &DatabaseProperties, left_out: LeftOut) -> Result<Vec<String>> {
     let mut roles = Vec::new();
     if !left_out.privileges {
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_to_the_server() {
+    fn unknown_properties_are_the_servers_defaults() {
         let nothing = DatabaseProperties::unknown();
         assert_eq!(create_database("a", &nothing, 0, None).unwrap(), "CREATE DATABASE \"a\" TEMPLATE template0");
         assert_eq!(statements("a", &nothing, LeftOut::default()).unwrap(), []);

@@ -1,16 +1,17 @@
-//! One snapshot for a dump and for the facts that its manifest tells.
+//! One snapshot for a dump and for the facts in its manifest.
 
 use tokio_postgres::{Client, Row};
 
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{connect, failed};
+pub use crate::postgres::columns::{get, number, optional_text, text};
 use crate::postgres::connection_limit;
-use crate::postgres::names::{Text, in_bytes};
+use crate::postgres::names::in_bytes;
 
-/// Ordinary tables with the file they had in the snapshot and another one, or none, now.
+/// Ordinary tables whose file is another one than in the snapshot, or is missing.
 ///
-/// `relfilenode` comes from the snapshot, `pg_relation_filenode()` looks at what is committed (`src/backend/utils/adt/
+/// `relfilenode` is read in the snapshot, `pg_relation_filenode()` from the committed state (`src/backend/utils/adt/
 /// dbsize.c`). TRUNCATE and rewrites give a table a new file, and are not MVCC-safe: a dump by this snapshot would see
 /// an empty table (PostgreSQL documentation, "Concurrency Control: Caveats").
 const REWRITTEN: &str = "pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
@@ -18,22 +19,22 @@ const REWRITTEN: &str = "pg_relation_filenode(c.oid) IS NULL FROM pg_class c \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relfilenode <> 0 AND n.nspname <> 'information_schema' \
      AND n.nspname !~ '^pg_' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) ORDER BY n.nspname, c.relname";
 
-/// A table that has another file than in the snapshot, or none.
+/// A table whose file is another one than in the snapshot, or is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// Its OID in the snapshot.
     pub oid: u32,
-    /// Schema and name, quoted where they have to be.
+    /// Schema and name, quoted if necessary.
     pub name: String,
-    /// Whether it was dropped. Another one may have its name: `LOCK TABLE` of pg_dump, which goes by the name, finds that one.
+    /// Whether it was dropped. Another table may have its name by then, which `LOCK TABLE` of pg_dump locks instead.
     pub dropped: bool,
 }
 
-/// A session whose transaction holds an exported snapshot. It must live until pg_dump has exited.
+/// A session whose transaction has exported a snapshot. It must stay open until pg_dump has exited.
 #[derive(Debug)]
 pub struct Snapshot {
     client: Client,
-    /// What `pg_dump --snapshot` takes.
+    /// Its name, for `pg_dump --snapshot`.
     pub name: String,
     /// `server_version_num`.
     pub version_num: u32,
@@ -47,7 +48,7 @@ pub fn later_timeouts(major: u32) -> impl Iterator<Item = &'static str> {
         .map(|(_, timeout)| timeout)
 }
 
-/// What is known of a server before a snapshot is taken.
+/// A session before its snapshot is taken.
 #[derive(Debug)]
 pub struct ServerInfo {
     client: Client,
@@ -56,7 +57,10 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
-    /// Connects, and makes the session last.
+    /// Connects, and disables the timeouts that would end the session.
+    ///
+    /// # Errors
+    /// `Unavailable` for a server older than version 13; those of [`connect`].
     pub async fn open(connection: &Connection, database: &str) -> Result<Self> {
         let client = connect(connection, database).await?;
         let what = "the server's version cannot be read";
@@ -69,11 +73,11 @@ impl ServerInfo {
                 Kind::Unavailable,
                 format!("the server has version {version}, and pgcellar needs 13 or newer"),
             )
-            .hint("use pg_dump by hand to move to a supported version"));
+            .hint("use pg_dump to move its databases to a supported version"));
         }
         for timeout in later_timeouts(version_num / 10_000) {
             let set = format!("SET {timeout} = 0");
-            client.batch_execute(&set).await.map_err(failed("timeouts cannot be switched off"))?;
+            client.batch_execute(&set).await.map_err(failed("timeouts cannot be disabled"))?;
         }
         Ok(ServerInfo { client, version_num })
     }
@@ -88,12 +92,12 @@ impl ServerInfo {
         self.version_num / 10_000
     }
 
-    /// Refuses what the limits of the database and of our role do not allow: so many sessions, this one among them.
+    /// Checks that the limits of the database and of our role allow this many sessions, including this one.
     pub async fn must_allow(&self, sessions: usize) -> Result<()> {
         connection_limit::must_allow(&self.client, sessions).await
     }
 
-    /// Begins the transaction and exports its snapshot. pg_dump has to be started right after.
+    /// Begins the transaction and exports its snapshot. Start pg_dump immediately afterwards.
     pub async fn export(self) -> Result<Snapshot> {
         let what = "a snapshot cannot be exported";
         self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(failed(what))?;
@@ -103,13 +107,13 @@ impl ServerInfo {
 }
 
 impl Snapshot {
-    /// The session, for questions in the snapshot.
+    /// The session, for queries in the snapshot.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Tables that were truncated, rewritten or dropped since the snapshot was taken. Asked once pg_dump holds its locks, so
-    /// that no more can come.
+    /// Tables that were truncated, rewritten or dropped since the snapshot was taken. Call this once pg_dump holds its locks,
+    /// after which there can be no further ones.
     pub async fn rewritten(&self) -> Result<Vec<Rewritten>> {
         let query = format!("SELECT c.oid, {}, {REWRITTEN}", in_bytes("format('%I.%I', n.nspname, c.relname)"));
         let rows = self.client.query(&query, &[]).await;
@@ -117,25 +121,4 @@ impl Snapshot {
         let table = |row: &Row| Ok(Rewritten { oid: get(row, 0)?, name: text(row, 1)?, dropped: get(row, 2)? });
         rows.iter().map(table).collect()
     }
-}
-
-/// A column that is a text, or the bytes of one.
-pub fn text(row: &Row, column: usize) -> Result<String> {
-    get(row, column).map(|Text(text)| text)
-}
-
-/// The same of a column that may be null.
-pub fn optional_text(row: &Row, column: usize) -> Result<Option<String>> {
-    Ok(get::<Option<Text>>(row, column)?.map(|Text(text)| text))
-}
-
-/// A column that is an int4.
-pub fn number(row: &Row, column: usize) -> Result<i32> {
-    get(row, column)
-}
-
-/// A column of any type that the client knows.
-pub fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
-    row.try_get(column)
-        .map_err(|error| Error::new(Kind::Internal, format!("the server's answer cannot be read: {error}")))
 }

@@ -30,8 +30,8 @@ use verifier::Verifier;
 
 impl Tls {
     /// The file of trusted authorities against which the server's certificate is checked: `DB_SSLROOTCERT`, else libpq's
-    /// `~/.postgresql/root.crt` if there is one. Where there is none, `verify-ca` and `verify-full` take the system's, and
-    /// the other modes do not look at the certificate.
+    /// `~/.postgresql/root.crt` if there is one. Without it `verify-ca` and `verify-full` use the system's, and the
+    /// other modes do not check the certificate.
     pub fn roots(&self) -> Option<PathBuf> {
         let verifies = matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull);
         match self.mode {
@@ -44,7 +44,10 @@ impl Tls {
         }
     }
 
-    /// A connector to this host that looks at the server's certificate as the mode asks.
+    /// A connector to this host that checks the server's certificate according to the mode.
+    ///
+    /// # Errors
+    /// `Config` for certificate and key files that cannot be used.
     pub fn connector(&self, host: &str) -> Result<MakeRustlsConnect> {
         let mut provider = ring::default_provider();
         provider.kx_groups.push(&group::P521);
@@ -72,12 +75,12 @@ impl Tls {
     }
 }
 
-/// A file that libpq takes from the home directory without being asked.
+/// A file that libpq reads from the home directory by default.
 fn of_home(name: &str) -> Option<PathBuf> {
     std::env::home_dir().map(|home| home.join(".postgresql").join(name)).filter(|path| path.exists())
 }
 
-/// Reads trusted certificates. What is no certificate that can be read is none that can sign.
+/// Reads trusted certificates. Unreadable ones are skipped.
 fn trusted(path: &Path) -> Result<Vec<Certificate>> {
     let read = certificates("DB_SSLROOTCERT", path)?;
     let trusted: Vec<_> = read.iter().filter_map(|der| Certificate::read(der).ok()).collect();
@@ -100,9 +103,10 @@ fn client_certificate(provider: &CryptoProvider, cert: &Path, key: &Path) -> Res
     let public = PublicKey::read(own)
         .map_err(|error| refuse(&format!("DB_SSLCERT {} cannot be used", cert.display()), &error))?;
     match private.public_key() {
-        Some(fitting) if fitting.as_ref() != public.info => {
-            Err(Error::new(Kind::Config, "DB_SSLCERT and DB_SSLKEY cannot be used: the key is not the certificate's"))
-        }
+        Some(key) if key.as_ref() != public.info => Err(Error::new(
+            Kind::Config,
+            "DB_SSLCERT and DB_SSLKEY cannot be used: the key does not match the certificate",
+        )),
         _ => Ok(CertifiedKey::new(chain, private)),
     }
 }

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::catalogue::manifest::DatabaseProperties;
-use crate::catalogue::product::{RESTORING, beside};
+use crate::catalogue::product::{CREATION_LIMIT, RESTORING, beside};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier, reason};
 use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
@@ -21,10 +21,6 @@ pub mod empty;
 pub mod leftover;
 pub mod replaced;
 mod swap;
-
-/// The limit of connections that a database is made with, which no server reaches. `CREATE DATABASE` of a restore
-/// alone sets it, so a database has it whose restore was killed before it could mark it in another way.
-pub const BORN: i32 = server::LOCK;
 
 /// How long dropping may take: a task that is told to stop has ten seconds.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
@@ -70,7 +66,7 @@ impl NewDatabase {
             false => free_name(server, target).await?,
         };
         let sql = create_database(&name, properties, server.major, tablespace)?;
-        let sql = format!("{sql} CONNECTION LIMIT {BORN}");
+        let sql = format!("{sql} CONNECTION LIMIT {CREATION_LIMIT}");
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
             Err(error) => Err(error),

@@ -97,7 +97,7 @@ fn of_archive(store: &Arc<dyn Store>, manifest: &Manifest, identities: Option<Id
     let mut details = Details::of(manifest);
     let extension = |name: String| Extension { name, version: String::new(), schema: String::new() };
     details.extensions = dump.extensions.into_iter().map(extension).collect();
-    details.warnings.extend(dump.told.warnings());
-    details.properties = dump.told.complete(manifest.properties.clone());
+    details.warnings.extend(dump.properties.warnings());
+    details.properties = dump.properties.complete(manifest.properties.clone());
     Ok(details)
 }

@@ -31,8 +31,8 @@ pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replac
         return Err(no_definitions(&dump.name, "--data-only"));
     }
     fit(&dump, &whole)?;
-    let told = std::mem::take(&mut dump.told);
-    for statement in &told.not_understood {
+    let told = std::mem::take(&mut dump.properties);
+    for statement in &told.unparsed {
         log::warn!("{} says something of its database that is not understood, and is left out: {statement}", dump.name);
     }
     let properties = complete(&dump.name, told.complete(DatabaseProperties::unknown()), server, replaced, stop).await?;

@@ -192,9 +192,9 @@ impl<'a> Session<'a> {
 
     /// Refreshes a materialized view, and puts back what its functions write.
     async fn refresh(&mut self, command: &Command, sql: &str) -> Result<()> {
-        let positions = Positions::remember(&self.client).await?;
+        let positions = Positions::read(&self.client).await?;
         let refreshed = refresh(&self.client, sql).await;
-        positions.put_back(&self.client).await?;
+        positions.restore(&self.client).await?;
         match refreshed {
             Ok(Refreshed::Alone) => Ok(()),
             Ok(Refreshed::WithTables(tables)) => {

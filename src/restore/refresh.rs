@@ -67,7 +67,7 @@ pub enum Refreshed {
 /// # Errors
 /// `Unavailable` where the server does not answer any more.
 pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutcome> {
-    let positions = Positions::remember(client).await?;
+    let positions = Positions::read(client).await?;
     client.batch_execute(COUNT).await.map_err(crate::postgres::client::failed("the session cannot be set up"))?;
     let mut outcome = RefreshOutcome::default();
     let mut waiting: Vec<&Refresh> = all.iter().collect();
@@ -98,7 +98,7 @@ pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutc
         }
         waiting = again;
     }
-    positions.put_back(client).await?;
+    positions.restore(client).await?;
     Ok(outcome)
 }
 

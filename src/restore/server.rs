@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use crate::catalogue::product::TARGET_LOCK;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
@@ -30,9 +31,6 @@ const DATABASE_OWNER: &str = "pg_database_owner";
 /// How long a session that has ended may keep its lock, and how often it is asked for.
 const ENDING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// First half of the advisory lock's key, so that the lock is not somebody else's.
-pub const LOCK: i32 = 0x7067_6365;
 
 /// A session in a database that is not the one to be made.
 #[derive(Debug)]
@@ -196,7 +194,7 @@ impl TargetServer {
 
     async fn locks(&self, target: &str) -> Result<bool> {
         let query = "SELECT pg_try_advisory_lock($1, hashtext($2::text))";
-        let row = self.client.query_one(query, &[&LOCK, &target]).await;
+        let row = self.client.query_one(query, &[&TARGET_LOCK, &target]).await;
         get(&row.map_err(failed("the target's name cannot be locked"))?, 0)
     }
 

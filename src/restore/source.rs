@@ -195,7 +195,7 @@ async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Resul
 
 /// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
 fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<RestoreSource> {
-    let ask = || Handle::current().block_on(identity::ask(&Connection::new(&args.connection).ok()?));
+    let ask = || Handle::current().block_on(identity::of_server(&Connection::new(&args.connection).ok()?));
     let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
     if at.is_some() && id != "latest" {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one is named")

@@ -83,7 +83,7 @@ pub async fn read_asking(
 ) -> Result<Inventory> {
     let (owner, connection) = (Owner::of(place), connection.cloned());
     blocking::run(stop, move || {
-        let ask = || Handle::current().block_on(identity::ask(connection.as_ref()?));
+        let ask = || Handle::current().block_on(identity::of_server(connection.as_ref()?));
         Ok(Inventory::read(&stores, &owner, ask))
     })
     .await

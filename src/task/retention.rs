@@ -197,7 +197,7 @@ fn shelves(run: &RetentionRun, stores: &Stores, mut read: impl FnMut(&dyn Store)
 fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
-    let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
+    let ask = || Handle::current().block_on(identity::of_server(run.connection.as_ref()?));
     let ownership = Ownership::ask(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
     ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
     ownership.doubts.iter().for_each(Doubt::tell);

@@ -40,7 +40,7 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
         Ok(ours.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
     })
     .await?;
-    let server = stop.or(async { Ok(identity::ask(&connection).await) }).await?;
+    let server = stop.or(async { Ok(identity::of_server(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
     let Some(from) = from else { return list(&shelves, &owner) };
     let made = made_by(&shelves, &from);

@@ -89,9 +89,9 @@ fn walk(bytes: &[u8]) -> io::Result<Contents> {
 }
 
 fn join(mut from: impl Read, to: impl Write) -> Contents {
-    let mut joiner = Rechunker::new(to);
-    io::copy(&mut from, &mut joiner).expect("an archive");
-    joiner.finish().expect("a whole archive").1
+    let mut rechunker = Rechunker::new(to);
+    io::copy(&mut from, &mut rechunker).expect("an archive");
+    rechunker.finish().expect("a whole archive").1
 }
 
 fn scan(bytes: &[u8]) -> Script {
@@ -347,8 +347,8 @@ fn damaged_corpus_is_survived() {
                 spoil(&mut script, at, to, *how, *byte);
             }
             scan(&script);
-            let mut joiner = Rechunker::new(Vec::new());
-            let joined = joiner.write_all(&archive).and_then(|()| joiner.finish());
+            let mut rechunker = Rechunker::new(Vec::new());
+            let joined = rechunker.write_all(&archive).and_then(|()| rechunker.finish());
             match walk(&archive) {
                 Ok(contents) => {
                     let (bytes, joined, _) = joined.expect("accepted like the walked archive");

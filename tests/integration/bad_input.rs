@@ -42,10 +42,10 @@ fn connection_failures() {
         (
             &[("DB_PASSWORD", "wrong")],
             exit::NOPERM,
-            &["password authentication failed", "look at DB_USER and DB_PASSWORD"],
+            &["password authentication failed", "check DB_USER and DB_PASSWORD"],
         ),
         (&[("DB_PASSWORD", "")], exit::NOPERM, &["password", "set DB_PASSWORD"]),
-        (&[("DB_USER", "nobody")], exit::NOPERM, &["'nobody'", "look at DB_USER"]),
+        (&[("DB_USER", "nobody")], exit::NOPERM, &["'nobody'", "check DB_USER"]),
         (&[("DB_HOST", "nowhere.invalid")], exit::UNAVAILABLE, &["nowhere.invalid", "is it running"]),
         (&[("DB_PORT", &port)], exit::UNAVAILABLE, &["connection refused", &port, "is it running"]),
         (&[("DB_HOST", empty)], exit::UNAVAILABLE, &[empty, "no such file", "is it running"]),

@@ -27,7 +27,7 @@ fn objects(all: &[(u32, &str)]) -> LargeObjects {
     objects
 }
 
-/// A backup with two tables, two sequences and two large objects, and a database that holds it.
+/// A backup with two tables, two sequences and two large objects, and a database with the same contents.
 fn backup() -> (Fingerprints, Observed) {
     let expected = Fingerprints {
         tables: vec![table("public.a", &["1", "2", "2"]), table("public.\"B\"", &["x", "y"])],
@@ -38,24 +38,24 @@ fn backup() -> (Fingerprints, Observed) {
     let value = |sequence: &SequenceFingerprint| {
         Some(Value { last_value: sequence.last_value.clone(), is_called: sequence.is_called })
     };
-    let held = Observed {
+    let observed = Observed {
         tables: expected.tables.iter().map(|table| ObservedRows::All(table.sum)).collect(),
         sequences: expected.sequences.iter().map(value).collect(),
         large_objects: Objects::All(expected.large_objects.clone()),
     };
-    (expected, held)
+    (expected, observed)
 }
 
-fn told(change: impl FnOnce(&mut Observed)) -> Vec<String> {
-    let (expected, mut held) = backup();
-    change(&mut held);
-    compare(&expected, &held).differences.iter().map(ToString::to_string).collect()
+fn differences(change: impl FnOnce(&mut Observed)) -> Vec<String> {
+    let (expected, mut observed) = backup();
+    change(&mut observed);
+    compare(&expected, &observed).differences.iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn what_is_the_same_is_counted() {
-    let (expected, held) = backup();
-    let comparison = compare(&expected, &held);
+    let (expected, observed) = backup();
+    let comparison = compare(&expected, &observed);
     assert!(comparison.is_equal() && comparison.not_compared.is_empty() && !comparison.counted_only);
     assert_eq!(comparison.to_string(), "2 tables, 5 rows, 2 sequences, 2 large objects");
 }
@@ -64,13 +64,13 @@ fn what_is_the_same_is_counted() {
 fn each_difference_is_named() {
     let a = |rows: &[&str]| {
         let sum = sum(rows);
-        told(|held| held.tables[0] = ObservedRows::All(sum))
+        differences(|observed| observed.tables[0] = ObservedRows::All(sum))
     };
     assert_eq!(a(&["1", "2"]), ["table public.a: rows: 1 of 3 missing"]);
     assert_eq!(a(&["1", "2", "2", "2"]), ["table public.a: rows: 1 too many, 4 instead of 3"]);
     assert_eq!(a(&["1", "2", "3"]), ["table public.a: other contents in as many rows, 3"]);
     assert_eq!(a(&["1", "2", "30"]), ["table public.a: other contents in as many rows, 3: 4 bytes instead of 3"]);
-    let b = |rows: ObservedRows| told(|held| held.tables[1] = rows);
+    let b = |rows: ObservedRows| differences(|observed| observed.tables[1] = rows);
     assert_eq!(b(ObservedRows::Absent), ["table public.\"B\": not there"]);
     assert_eq!(b(ObservedRows::NoTable("view")), ["table public.\"B\": a view now"]);
     assert_eq!(b(ObservedRows::Foreign), ["table public.\"B\": a foreign table now"]);
@@ -78,14 +78,14 @@ fn each_difference_is_named() {
         b(ObservedRows::OtherColumns),
         ["table public.\"B\": one of its columns is not there, or is generated now"]
     );
-    assert_eq!(told(|held| held.sequences[0] = None), ["sequence public.s: not there"]);
+    assert_eq!(differences(|observed| observed.sequences[0] = None), ["sequence public.s: not there"]);
     let value = |last_value: &str, is_called| Some(Value { last_value: last_value.to_owned(), is_called });
-    assert_eq!(told(|held| held.sequences[0] = value("6", true)), ["sequence public.s: 6 instead of 7"]);
+    assert_eq!(differences(|observed| observed.sequences[0] = value("6", true)), ["sequence public.s: 6 instead of 7"]);
     assert_eq!(
-        told(|held| held.sequences[1] = value("1", true)),
+        differences(|observed| observed.sequences[1] = value("1", true)),
         ["sequence public.t: 1 instead of 1 (not called yet)"]
     );
-    let large = |all: &[(u32, &str)]| told(|held| held.large_objects = Objects::All(objects(all)));
+    let large = |all: &[(u32, &str)]| differences(|observed| observed.large_objects = Objects::All(objects(all)));
     assert_eq!(large(&[(16_400, "one"), (16_401, "too")]), ["large object 16401: other contents"]);
     assert_eq!(large(&[(16_400, "one"), (16_401, "")]), ["large object 16401: other contents: 0 bytes instead of 3"]);
     assert_eq!(large(&[(16_401, "two")]), ["large objects: 1 of 2 missing", "large object 16400: not there"]);
@@ -97,36 +97,42 @@ fn each_difference_is_named() {
         large(&[(1, ""), (16_400, "one"), (16_401, "two")]),
         ["large objects: 1 too many, 3 instead of 2", "large object 1: not in the backup"]
     );
-    assert_eq!(told(|held| held.large_objects = Objects::Counted(3)), ["large objects: 1 too many, 3 instead of 2"]);
-    let swapped = told(|held| held.tables.swap(0, 1));
+    assert_eq!(
+        differences(|observed| observed.large_objects = Objects::Counted(3)),
+        ["large objects: 1 too many, 3 instead of 2"]
+    );
+    let swapped = differences(|observed| observed.tables.swap(0, 1));
     assert_eq!(swapped.len(), 2, "{swapped:?}");
 }
 
 #[test]
-fn very_many_large_objects_are_told_by_ranges() {
+fn very_many_large_objects_are_reported_by_ranges() {
     let all: Vec<(u32, &str)> = (0..70_000_u32).map(|n| (16_384 + n, "x")).collect();
     let expected = Fingerprints { large_objects: objects(&all), ..Fingerprints::default() };
-    let told = |all: &[(u32, &str)]| {
-        let held = Observed { large_objects: Objects::All(objects(all)), ..Observed::default() };
-        compare(&expected, &held).differences.iter().map(ToString::to_string).collect::<Vec<_>>()
+    let differences = |all: &[(u32, &str)]| {
+        let observed = Observed { large_objects: Objects::All(objects(all)), ..Observed::default() };
+        compare(&expected, &observed).differences.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let mut changed = all.clone();
     changed[2].1 = "yy";
     assert_eq!(
-        told(&changed),
+        differences(&changed),
         ["large objects 16386 to 16387: other contents in as many objects, 2: 3 bytes instead of 2"]
     );
     let fewer: Vec<(u32, &str)> = all.iter().copied().filter(|(oid, _)| *oid != 16_387).collect();
-    assert_eq!(told(&fewer), ["large objects: 1 of 70000 missing", "large objects 16386 to 16387: 1 of 2 missing"]);
+    assert_eq!(
+        differences(&fewer),
+        ["large objects: 1 of 70000 missing", "large objects 16386 to 16387: 1 of 2 missing"]
+    );
 }
 
 #[test]
 fn what_cannot_be_compared_is_no_difference() {
-    let (mut expected, mut held) = backup();
+    let (mut expected, mut observed) = backup();
     expected.tables[0].foreign = true;
-    held.tables = vec![ObservedRows::Foreign, ObservedRows::Unnamed];
-    held.large_objects = Objects::Ignored;
-    let comparison = compare(&expected, &held);
+    observed.tables = vec![ObservedRows::Foreign, ObservedRows::Unnamed];
+    observed.large_objects = Objects::Ignored;
+    let comparison = compare(&expected, &observed);
     assert!(comparison.is_equal());
     let names: Vec<&str> = comparison.not_compared.iter().map(|table| table.name.as_str()).collect();
     assert_eq!(names, ["public.a", "public.\"B\""]);
@@ -136,34 +142,34 @@ fn what_cannot_be_compared_is_no_difference() {
 #[test]
 fn sequences_whose_names_are_no_text() {
     for (encoding, part) in [("SQL_ASCII", Some("sequence public.\u{fffd}")), ("LATIN1", None)] {
-        let (mut expected, mut held) = backup();
+        let (mut expected, mut observed) = backup();
         expected.settings = [("client_encoding".to_owned(), encoding.to_owned())].into();
         expected.sequences[0].name = Quoted::from(&b"public.\xf6"[..]);
-        held.sequences[0] = None;
-        let comparison = compare(&expected, &held);
+        observed.sequences[0] = None;
+        let comparison = compare(&expected, &observed);
         assert_eq!(comparison.not_compared.first().map(ToString::to_string).as_deref(), part);
         assert_eq!((comparison.is_equal(), comparison.sequences), (part.is_some(), 2 - u64::from(part.is_some())));
     }
 }
 
 #[test]
-fn numbers_alone_do_not_tell_contents() {
-    let (expected, mut held) = backup();
-    held.tables = vec![ObservedRows::Counted(3), ObservedRows::Counted(1)];
-    let comparison = compare(&expected, &held);
+fn counts_do_not_compare_contents() {
+    let (expected, mut observed) = backup();
+    observed.tables = vec![ObservedRows::Counted(3), ObservedRows::Counted(1)];
+    let comparison = compare(&expected, &observed);
     assert!(comparison.counted_only);
     assert_eq!(comparison.differences.len(), 1);
     assert_eq!(comparison.differences[0].to_string(), "table public.\"B\": rows: 1 of 2 missing");
 }
 
 #[test]
-fn machines_are_told_the_same() {
-    let (expected, mut held) = backup();
-    held.tables[0] = ObservedRows::Absent;
-    let told = serde_json::to_value(compare(&expected, &held)).unwrap();
+fn json_has_the_same_differences() {
+    let (expected, mut observed) = backup();
+    observed.tables[0] = ObservedRows::Absent;
+    let json = serde_json::to_value(compare(&expected, &observed)).unwrap();
     let differences = serde_json::json!([{ "part": "table", "name": "public.a", "difference": "not there" }]);
-    assert_eq!(told["differences"], differences);
-    assert_eq!(told["rows"], 5);
+    assert_eq!(json["differences"], differences);
+    assert_eq!(json["rows"], 5);
 }
 
 proptest! {
@@ -178,8 +184,8 @@ proptest! {
         let texts: Vec<&str> = rows.iter().map(String::as_str).collect();
         let expected = Fingerprints { tables: vec![table("t", &texts)], ..Fingerprints::default() };
         let differs = |rows: &[&str]| {
-            let held = Observed { tables: vec![ObservedRows::All(sum(rows))], ..Observed::default() };
-            !compare(&expected, &held).is_equal()
+            let observed = Observed { tables: vec![ObservedRows::All(sum(rows))], ..Observed::default() };
+            !compare(&expected, &observed).is_equal()
         };
         let at = at.index(texts.len());
         let mut turned = texts.clone();

@@ -8,7 +8,7 @@ use super::*;
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
-/// Text that compresses about as rows do, the same each time.
+/// Text that compresses about as rows do, always the same.
 pub(crate) fn rows(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut text = Vec::with_capacity(length + 64);
@@ -141,7 +141,7 @@ proptest! {
     }
 }
 
-/// Takes a number of bytes, then its disk is full.
+/// Accepts a number of bytes, then its disk is full.
 struct SmallDisk {
     room: usize,
     flushes: bool,
@@ -164,7 +164,7 @@ impl Write for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_is_told_by_its_number_and_at_once() {
+fn a_full_disk_is_reported_by_its_number_and_at_once() {
     let noise: Vec<u8> = (0..1_u32 << 21).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for method in Method::ALL {
         for room in [0, 1, 100_000] {
@@ -245,10 +245,10 @@ fn an_output_that_panics_is_an_error() {
     }
     let compressor = Compressor::new(Method::Gzip, None, TWO, Broken).unwrap();
     let error = compressor.finish().map(drop).unwrap_err();
-    assert!(error.to_string().contains("broke down"), "{error}");
+    assert!(error.to_string().contains("ended unexpectedly"), "{error}");
 }
 
-/// Counts what it takes, and says when it is flushed and dropped.
+/// Counts its bytes, and records when it is flushed and dropped.
 struct Watched {
     taken: Arc<AtomicUsize>,
     flushed: Arc<AtomicBool>,
@@ -273,7 +273,7 @@ impl Drop for Watched {
 }
 
 #[test]
-fn dropped_without_finish_the_rest_is_not_written_and_the_output_is_let_go() {
+fn dropping_without_finish_writes_no_more_and_drops_the_output() {
     for method in Method::ALL {
         let level = *method.levels().start();
         let block = block::block_size(method, level);
@@ -296,7 +296,7 @@ fn dropped_without_finish_the_rest_is_not_written_and_the_output_is_let_go() {
 }
 
 #[test]
-fn few_blocks_are_under_way_when_the_output_stands_still() {
+fn few_blocks_are_in_progress_while_the_output_stalls() {
     struct Gate(Receiver<()>);
     impl Write for Gate {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
@@ -326,7 +326,7 @@ fn few_blocks_are_under_way_when_the_output_stands_still() {
             compressor.finish().map(drop)
         }
     });
-    // For each block let through, one more may come in: the distance never exceeds the bound.
+    // For each block that is written one more may be accepted: the difference never exceeds the limit.
     for through in 0..1000 {
         assert!(sent.load(Ordering::SeqCst) <= through + 2 * TWO.get() + 2, "after {through} blocks");
         open.send(()).unwrap();

@@ -34,7 +34,7 @@ fn stock(method: Method, plain: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// All that a decoder gives, whether it ended in an error, and the offset where it did.
+/// All bytes of a decoder, its error if there was one, and the offset of that.
 fn read(method: Method, stored: Vec<u8>) -> (Vec<u8>, io::Result<()>, u64) {
     let mut decoder = decoder(method, io::Cursor::new(stored)).unwrap();
     let mut plain = Vec::new();
@@ -83,7 +83,7 @@ fn files_of_the_stock_commands_are_read() {
 }
 
 #[test]
-fn each_method_is_known_by_its_beginning() {
+fn each_method_is_recognised_by_its_beginning() {
     for method in COMPRESSED {
         assert_eq!(sniff(&compress(method, b"")), Some(method), "{method}, empty");
         assert_eq!(sniff(&compress(method, b"row")), Some(method), "{method}");
@@ -109,7 +109,7 @@ fn a_truncated_stream_is_never_a_clean_end() {
         let whole = [first, compress(method, &parts[1])].concat();
         for cut in 0..whole.len() {
             let (plain, outcome, offset) = read(method, whole[..cut].to_vec());
-            // A cut where a stream ends leaves a valid file of that format; only the stored digest tells.
+            // A cut where a stream ends leaves a valid file of that format; only the stored digest shows it.
             if cut == boundary {
                 outcome.unwrap();
                 assert!(plain == parts[0], "{method}");
@@ -133,7 +133,7 @@ fn bytes_after_the_end_are_an_error() {
             [(&b"x"[..], false), (b"garbage after the end", false), (&[0], false), (&[0; 3], false), (&[0; 512], true)]
         {
             let (back, outcome, offset) = read(method, [&stored[..], garbage].concat());
-            // liblzma keeps what it made in the call that came upon the garbage.
+            // liblzma keeps the output of the call that found the garbage.
             assert!(plain.starts_with(&back), "{method}");
             if padding && method == Method::Xz {
                 outcome.unwrap();
@@ -148,7 +148,7 @@ fn bytes_after_the_end_are_an_error() {
 }
 
 #[test]
-fn damage_is_told_with_its_place() {
+fn damage_is_reported_with_its_position() {
     let plain = rows(8 << 20);
     for method in COMPRESSED {
         let mut stored = compress(method, &plain);
@@ -159,7 +159,7 @@ fn damage_is_told_with_its_place() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{method}: {error}");
         assert!(error.to_string().contains(method.name()), "{error}");
         assert!(offset + STORED_CHUNK as u64 >= middle as u64 && back.len() < plain.len(), "{method}: {offset}");
-        // At the latest the check at the end of the block finds it.
+        // The check at the end of the block finds it at the latest.
         assert!(offset < middle as u64 + (4 << 20), "{method}: {offset} for {middle}");
     }
 }
@@ -190,7 +190,7 @@ proptest! {
     }
 }
 
-/// Gives its bytes, is interrupted now and then, and fails at the end.
+/// Returns its bytes, is interrupted now and then, and fails at the end.
 struct Failing {
     bytes: io::Cursor<Vec<u8>>,
     calls: usize,
@@ -237,12 +237,12 @@ fn a_source_that_panics_is_an_error() {
     let mut decoder = decoder(Method::None, Broken).unwrap();
     for _ in 0..2 {
         let error = decoder.read(&mut [0; 10]).unwrap_err();
-        assert!(error.to_string().contains("broke down"), "{error}");
+        assert!(error.to_string().contains("ended unexpectedly"), "{error}");
     }
 }
 
 #[test]
-fn it_reads_no_further_ahead_than_its_buffers_and_lets_the_source_go() {
+fn it_reads_ahead_only_as_far_as_its_buffers_and_drops_the_source() {
     let (alive, gone) = channel::<()>();
     struct Endless(Arc<AtomicU64>, #[expect(dead_code, reason = "dropped with the source")] Sender<()>);
     impl Read for Endless {
@@ -261,6 +261,6 @@ fn it_reads_no_further_ahead_than_its_buffers_and_lets_the_source_go() {
         assert!(ahead <= ((CHUNKS + 3) * CHUNK) as u64, "{ahead} bytes ahead");
     }
     drop(decoder);
-    // Ends when the thread has dropped the source, and the sender with it.
+    // Ends once the thread has dropped the source with its sender.
     assert!(gone.recv().is_err());
 }

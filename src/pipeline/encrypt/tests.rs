@@ -85,7 +85,7 @@ fn every_size_around_a_chunk_comes_back() {
 }
 
 #[test]
-fn other_keys_are_told_from_damage() {
+fn other_keys_are_distinguished_from_damage() {
     let stored = encrypt(&age_key().1, b"rows");
     for private in [age_key().0, ssh_key("ed25519", "256", "").0] {
         let error = decrypt(&private, &stored).1.unwrap_err();
@@ -98,7 +98,7 @@ fn other_keys_are_told_from_damage() {
 }
 
 #[test]
-fn a_passphrase_file_is_told() {
+fn a_passphrase_file_is_refused() {
     let mut recipient = age::scrypt::Recipient::new(String::from("correct horse").into());
     recipient.set_work_factor(2);
     let stored = age::encrypt(&recipient, b"rows").unwrap();
@@ -187,7 +187,7 @@ proptest! {
 }
 
 #[test]
-fn a_private_key_given_as_recipient_is_told_and_not_repeated() {
+fn a_private_key_given_as_recipient_is_refused_and_not_repeated() {
     let plugin = "AGE-PLUGIN-YUBIKEY-1QQQQQQQQQQQQ".to_owned();
     for private in [age_key().0, age_key().0.to_lowercase(), ssh_key("ed25519", "256", "").0, plugin] {
         for text in [private.clone(), format!("{},{private}", age_key().1)] {
@@ -201,7 +201,7 @@ fn a_private_key_given_as_recipient_is_told_and_not_repeated() {
 }
 
 #[test]
-fn as_many_recipients_as_are_taken_can_be_read_back() {
+fn a_file_of_the_most_recipients_is_read_back() {
     let (private, public) = ssh_key("rsa", "4096", "");
     let most = vec![public.as_str(); MOST_RECIPIENTS].join("\n");
     decrypt(&private, &encrypt(&most, b"rows")).1.unwrap();

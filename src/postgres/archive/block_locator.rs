@@ -1,37 +1,16 @@
-//! Where the parts of a custom-format archive lie, told while it passes.
+//! Locates the parts of a custom-format archive while it is read.
 
 use std::io;
 
-use crate::postgres::archive::blocks::BlockSink;
-use crate::postgres::archive::parser::{Expect, Parser};
-use crate::postgres::archive::{Contents, TocEntry};
+use super::blocks::{BlockEvent, BlockSink};
+use super::contents::Contents;
+use super::parser::{Expect, Parser};
+use super::toc_entry::TocEntry;
 
-/// A data block that has begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// The entry of the table of contents that it belongs to.
-    pub dump_id: u32,
-    /// Where it begins, in bytes from the start of the archive.
-    pub start: u64,
-    /// Whether it is what COPY gave, and not compressed: then [`Rows`](super::Rows) can share it out.
-    pub rows: bool,
-}
-
-/// What has been passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockEvent {
-    /// The header and the table of contents, which are this many bytes.
-    Front(u64),
-    /// The first bytes of a block.
-    Begins(Block),
-    /// The last byte of the block that began last. It ends before this offset.
-    Ends(u64),
-}
-
-/// Takes a custom-format archive in pieces, checks it as [`walk`](super::walk) does, and tells where its parts are.
+/// Takes a custom-format archive in pieces, checks it as [`walk`](super::walk) does, and reports where its parts are.
 pub struct BlockLocator {
     parser: Parser,
-    /// Bytes that have passed.
+    /// Bytes taken so far.
     passed: u64,
 }
 
@@ -51,17 +30,17 @@ impl BlockLocator {
         &mut self,
         piece: &[u8],
         visit: &mut dyn FnMut(&TocEntry<'_>),
-        tell: &mut dyn FnMut(BlockEvent),
+        report: &mut dyn FnMut(BlockEvent),
     ) -> io::Result<()> {
         let mut front = 0;
         if !self.parser.in_data() {
             front = self.parser.front(piece, visit)?;
             if self.parser.in_data() {
-                tell(BlockEvent::Front(self.passed + front as u64));
+                report(BlockEvent::Front(self.passed + front as u64));
             }
         }
         self.passed += piece.len() as u64;
-        self.parser.back(piece.get(front..).unwrap_or_default(), &mut Teller(tell))
+        self.parser.back(piece.get(front..).unwrap_or_default(), &mut Reporter(report))
     }
 
     /// The contents, if the stream has ended where an archive does.
@@ -74,9 +53,9 @@ impl BlockLocator {
     }
 }
 
-struct Teller<'a>(&'a mut dyn FnMut(BlockEvent));
+struct Reporter<'a>(&'a mut dyn FnMut(BlockEvent));
 
-impl BlockSink for Teller<'_> {
+impl BlockSink for Reporter<'_> {
     fn block(&mut self, _: u8, _: i64) -> io::Result<()> {
         Ok(())
     }
@@ -89,29 +68,29 @@ impl BlockSink for Teller<'_> {
     fn end(&mut self) -> io::Result<()> {
         Ok(())
     }
-    fn place(&mut self, mark: BlockEvent) {
-        (self.0)(mark);
+    fn event(&mut self, event: BlockEvent) {
+        (self.0)(event);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::archive::sample;
-    use crate::postgres::archive::sample::shop;
+    use crate::postgres::archive::blocks::Block;
+    use crate::postgres::archive::sample::{self, shop};
 
-    /// What is told of an archive that comes in pieces of this size.
-    fn marks(bytes: &[u8], size: usize) -> Vec<BlockEvent> {
-        let (mut places, mut marks) = (BlockLocator::default(), Vec::new());
+    /// The events of an archive that is taken in pieces of this size.
+    fn events(bytes: &[u8], size: usize) -> Vec<BlockEvent> {
+        let (mut locator, mut events) = (BlockLocator::default(), Vec::new());
         for piece in bytes.chunks(size) {
-            places.take(piece, &mut |_| (), &mut |mark| marks.push(mark)).unwrap();
+            locator.take(piece, &mut |_| (), &mut |event| events.push(event)).unwrap();
         }
-        places.finish().unwrap();
-        marks
+        locator.finish().unwrap();
+        events
     }
 
     #[test]
-    fn every_block_is_where_it_is_told() {
+    fn every_block_is_where_it_is_reported() {
         let archive = shop(15);
         let bytes = archive.bytes();
         let mut at = (archive.header().len() + archive.toc().len()) as u64;
@@ -131,22 +110,22 @@ mod tests {
         }
         assert!(expected.len() > 6);
         for size in [1, 7, bytes.len()] {
-            assert_eq!(marks(&bytes, size), expected, "{size}");
+            assert_eq!(events(&bytes, size), expected, "{size}");
         }
     }
 
     #[test]
-    fn compressed_rows_cannot_be_shared_out() {
+    fn compressed_rows_cannot_be_divided() {
         let compressed = sample::SampleArchive { compression: 1, ..shop(16) };
-        let told = marks(&compressed.bytes(), 64 << 10);
-        assert!(told.iter().all(|mark| !matches!(mark, BlockEvent::Begins(Block { rows: true, .. }))));
+        let events = events(&compressed.bytes(), 64 << 10);
+        assert!(events.iter().all(|event| !matches!(event, BlockEvent::Begins(Block { rows: true, .. }))));
     }
 
     #[test]
-    fn half_an_archive_is_none() {
+    fn half_an_archive_is_refused() {
         let bytes = shop(15).bytes();
-        let mut places = BlockLocator::default();
-        places.take(&bytes[..bytes.len() / 2], &mut |_| (), &mut |_| ()).unwrap();
-        assert_eq!(places.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut locator = BlockLocator::default();
+        locator.take(&bytes[..bytes.len() / 2], &mut |_| (), &mut |_| ()).unwrap();
+        assert_eq!(locator.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

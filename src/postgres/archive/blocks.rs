@@ -2,19 +2,40 @@
 
 use std::io;
 
-use super::Malformed;
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int};
-use crate::postgres::archive::block_locator::{Block, BlockEvent};
 
 /// `BLK_DATA` of pg_backup_archiver.h: the rows of a table.
 pub(super) const TABLE: u8 = 1;
 /// `BLK_BLOBS`: large objects.
 pub(super) const LARGE_OBJECTS: u8 = 3;
 
-/// What ends the rows that COPY gave (`dumpTableData_copy` of pg_dump.c).
+/// The terminator of rows in COPY format (`dumpTableData_copy` of pg_dump.c).
 pub(super) const TERMINATOR: [u8; 5] = *b"\\.\n\n\n";
 
-/// Takes the parts of the blocks in their order.
+/// A data block that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// The entry of the table of contents that it belongs to.
+    pub dump_id: u32,
+    /// Where it begins, in bytes from the start of the archive.
+    pub start: u64,
+    /// Whether its data is in COPY format and not compressed: then [`BlockRows`](super::BlockRows) can divide it.
+    pub rows: bool,
+}
+
+/// A boundary that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockEvent {
+    /// The end of the header and the table of contents, at this offset.
+    Front(u64),
+    /// The first bytes of a block.
+    Begins(Block),
+    /// The end of the current block, before this offset.
+    Ends(u64),
+}
+
+/// Receives the parts of the blocks in their order.
 pub(super) trait BlockSink {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()>;
     /// The next object of a large objects block; 0 ends the block.
@@ -23,11 +44,11 @@ pub(super) trait BlockSink {
     fn data(&mut self, piece: &[u8]) -> io::Result<()>;
     /// The end of a table's rows or of one large object.
     fn end(&mut self) -> io::Result<()>;
-    /// Where a block begins or ends.
-    fn place(&mut self, _: BlockEvent) {}
+    /// A block begins or ends.
+    fn event(&mut self, _: BlockEvent) {}
 }
 
-/// Takes everything and does nothing.
+/// Discards everything.
 pub(super) struct Ignore;
 
 impl BlockSink for Ignore {
@@ -45,21 +66,21 @@ impl BlockSink for Ignore {
     }
 }
 
-/// What an entry of the table of contents says of its data, and whether it has come.
+/// What the table of contents says of the data of an entry, and whether its block was found.
 #[derive(Clone, Copy)]
 pub(super) struct EntryData {
     pub(super) dump_id: u32,
     /// `BLK_DATA` or `BLK_BLOBS`.
     pub(super) kind: u8,
-    /// The data is what COPY gave.
+    /// The data is in COPY format.
     pub(super) copy: bool,
     /// The block has begun.
     pub(super) seen: bool,
-    /// Where the block begins, by the table of contents or as seen.
+    /// Offset of the block, by the table of contents or as found.
     pub(super) position: Option<u64>,
 }
 
-/// The claims of all entries, sorted by dump id once complete.
+/// The entries that have data, sorted by dump id after [`Claims::seal`].
 #[derive(Default)]
 pub(super) struct Claims(pub(super) Vec<EntryData>);
 
@@ -108,7 +129,7 @@ enum State {
     Chunk(usize),
 }
 
-/// The blocks in the making.
+/// The blocks that are being read.
 pub(super) struct Blocks {
     state: State,
     kind: u8,
@@ -117,7 +138,7 @@ pub(super) struct Blocks {
     int: Int,
     /// Whether the block must end as COPY data does.
     copy: bool,
-    /// The rows can be looked at: pg_dump has not compressed them.
+    /// The rows are not compressed by pg_dump.
     pub(super) plain: bool,
     tail: Tail,
     pub(super) large_objects: u64,
@@ -155,7 +176,7 @@ impl Blocks {
         format!("{what} in the block for dump id {}", self.dump_id)
     }
 
-    /// Reads on until the input is used up (then `true`) or something stands between blocks that is no block.
+    /// Reads on until the input is used up (true) or something other than a block follows a block (false).
     pub(super) fn read<S: BlockSink>(
         &mut self,
         input: &mut ArchiveInput<'_>,
@@ -183,7 +204,7 @@ impl Blocks {
                     self.state = if self.kind == TABLE { State::Length } else { State::LargeObject };
                     sink.block(self.kind, dump_id)?;
                     let dump_id = u32::try_from(dump_id).unwrap_or_default();
-                    sink.place(BlockEvent::Begins(Block { dump_id, start: self.start, rows: self.copy }));
+                    sink.event(BlockEvent::Begins(Block { dump_id, start: self.start, rows: self.copy }));
                 }
                 State::LargeObject => {
                     let Some(oid) = self.int(input)? else { break };
@@ -191,7 +212,7 @@ impl Blocks {
                     self.state = if oid == 0 { State::Kind } else { State::Length };
                     sink.large_object(oid)?;
                     if oid == 0 {
-                        sink.place(BlockEvent::Ends(input.offset()));
+                        sink.event(BlockEvent::Ends(input.offset()));
                     }
                 }
                 State::Length => {
@@ -258,7 +279,7 @@ impl Blocks {
         sink.end()?;
         if self.kind == TABLE {
             self.state = State::Kind;
-            sink.place(BlockEvent::Ends(input.offset()));
+            sink.event(BlockEvent::Ends(input.offset()));
         } else {
             self.state = State::LargeObject;
         }
@@ -266,7 +287,7 @@ impl Blocks {
     }
 }
 
-/// The last bytes of a block: the terminator and the one before it, which must end a line.
+/// The last bytes of a block: the terminator and the byte before it, which must end a line.
 #[derive(Default)]
 struct Tail {
     bytes: [u8; TERMINATOR.len() + 1],
@@ -290,7 +311,7 @@ impl Tail {
         }
     }
 
-    /// Whether the data ends with a line of its own that has the terminator.
+    /// Whether the data ends with the terminator on a line of its own.
     fn is_terminator(&self) -> bool {
         let [before, end @ ..] = self.bytes;
         end == TERMINATOR && (self.len == TERMINATOR.len() || self.len > TERMINATOR.len() && before == b'\n')

@@ -1,11 +1,11 @@
-//! What an archive holds, as far as its table of contents and its blocks tell.
+//! What an archive contains, by its table of contents and its blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::header::{ArchiveCompression, ArchiveFormat, Header, Version};
-use super::toc::{TocEntry, TocString};
+use super::toc_entry::{TocEntry, TocString};
 
-/// More distinct names than this are no database's; the bound keeps a forged archive from filling memory.
+/// No database has more distinct names than this; the limit keeps a forged archive from filling the memory.
 const NAMES: usize = 100_000;
 /// PostgreSQL 18 knows about 70 descriptions.
 const DESCS: usize = 1_000;
@@ -21,7 +21,7 @@ impl Oids {
         self.0.binary_search(&oid).is_ok()
     }
 
-    /// How many there are.
+    /// Their number.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -45,10 +45,10 @@ impl Oids {
     }
 }
 
-/// What an archive holds.
+/// What an archive contains.
 ///
-/// Names are in the dump's encoding; bytes of them that are not UTF-8 stand as U+FFFD here (an [`Entry`] has the
-/// bytes themselves).
+/// Names are in the dump's encoding; bytes that are not UTF-8 appear as U+FFFD (a [`TocEntry`] has the bytes
+/// themselves).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Version of the archive format.
@@ -74,15 +74,15 @@ pub struct Contents {
     /// Large objects that the table of contents names: a BLOB entry each up to PostgreSQL 16, lines of BLOB METADATA
     /// entries since.
     pub large_objects: u64,
-    /// Large objects met among the data; 0 when only the table of contents was read.
+    /// Large objects in the data; 0 if only the table of contents was read.
     pub large_objects_with_data: u64,
     /// Extensions.
     pub extensions: BTreeSet<String>,
-    /// Owners of objects: the roles that a restore needs. Roles that only a GRANT or a policy names are not here.
+    /// Owners of objects: the roles that a restore needs, without those that only a GRANT or a policy names.
     pub owners: BTreeSet<String>,
-    /// Tablespaces that objects lie in.
+    /// Tablespaces of objects.
     pub tablespaces: BTreeSet<String>,
-    /// Bytes of table rows and large objects, as they lie in the archive; 0 when only the table of contents was read.
+    /// Bytes of table rows and large objects as stored in the archive; 0 if only the table of contents was read.
     pub data_bytes: u64,
 }
 
@@ -135,7 +135,7 @@ impl Contents {
         self.counts.get(desc).copied().unwrap_or_default()
     }
 
-    /// Tables, partitioned ones and partitions among them; foreign tables are not.
+    /// Number of tables, including partitioned tables and partitions, without foreign tables.
     #[must_use]
     pub fn tables(&self) -> u64 {
         self.count_of("TABLE")
@@ -154,7 +154,7 @@ fn add_name(names: &mut BTreeSet<String>, name: TocString<'_>, what: &str) -> Re
     Ok(())
 }
 
-/// What stands in quotes in `SET client_encoding = 'UTF8';`.
+/// The name in quotes in `SET client_encoding = 'UTF8';`.
 fn quoted(defn: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(defn);
     let (_, rest) = text.split_once('\'')?;

@@ -2,24 +2,24 @@
 
 use std::io::{self, Write};
 
-use super::TocEntry;
+use super::toc_entry::TocEntry;
 use crate::pipeline::compress::Method;
 
 /// What pg_dump writes after the rows of a table (`dumpTableData_copy` in `src/bin/pg_dump/pg_dump.c`).
 pub const ROWS_END: &[u8] = b"\\.\n\n\n";
 
-/// How pg_dump compressed a file of a directory archive, as its name tells.
+/// How pg_dump compressed a file of a directory archive, by the suffix of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// Not at all.
     Plain,
     /// With this method.
     By(Method),
-    /// With LZ4, which only PostgreSQL's own programs can read here.
+    /// With LZ4, which only PostgreSQL's own programs decompress.
     Lz4,
 }
 
-/// A key's file name without what encryption and compression added, and the compression.
+/// A key's file name without the suffixes of encryption and compression, and the compression.
 pub fn split(key: &str) -> (&str, Packing) {
     let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
     let name = name.strip_suffix(".age").unwrap_or(name);
@@ -28,17 +28,17 @@ pub fn split(key: &str) -> (&str, Packing) {
     found.unwrap_or((name, Packing::Plain))
 }
 
-/// The file in which a table of contents says that an entry's data is.
+/// The data file that a table of contents names for an entry.
 pub fn named_in(entry: &TocEntry<'_>) -> Option<String> {
     (!entry.file.bytes.is_empty()).then(|| entry.file.to_string())
 }
 
-/// Whether the file of this name, without what compression added, has the rows of a table.
+/// Whether the file of this name, without the suffix of compression, has the rows of a table.
 pub fn has_rows(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// The last bytes of what is written to it.
+/// A writer that keeps the last bytes.
 #[derive(Debug)]
 pub struct Tail {
     bytes: Vec<u8>,
@@ -46,7 +46,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Keeps so many bytes.
+    /// Keeps the last `length` bytes.
     pub fn new(length: usize) -> Self {
         Tail { bytes: Vec::new(), length }
     }

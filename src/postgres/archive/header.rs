@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Malformed;
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int, Str};
 
 /// The version of the archive format (`K_VERS_*` of pg_backup_archiver.h).
@@ -57,7 +57,7 @@ impl fmt::Display for ArchiveCompression {
     }
 }
 
-/// Names of databases and versions are a few dozen bytes; a header with longer ones is not pg_dump's.
+/// Names of databases and versions have a few dozen bytes; pg_dump writes no longer ones.
 const NAME_LIMIT: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Field {
     }
 }
 
-/// A header in the making; its fields hold once [`Header::read`] said so.
+/// A header that is being read; its fields are valid once [`Header::read`] returned true.
 pub(super) struct Header {
     field: Field,
     fixed: Vec<u8>,
@@ -122,7 +122,7 @@ impl Header {
         self.field.name().to_owned()
     }
 
-    /// Whether the whole header has passed.
+    /// Reads on; true once the whole header was read.
     pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         while self.field != Field::Done {
             if !self.step(input).map_err(|error| error.reading(self.field.name()))? {
@@ -234,7 +234,7 @@ impl Header {
 }
 
 const MAGIC: [u8; 5] = *b"PGDMP";
-/// Magic, version, sizes and format: what every version begins with.
+/// Length in bytes of magic, version, sizes and format, with which every version begins.
 const FIXED: usize = 11;
 
 /// `pg_compress_algorithm` of src/include/common/compression.h.

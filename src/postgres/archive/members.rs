@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use super::TocEntry;
 use super::data_file::named_in;
+use super::toc_entry::TocEntry;
 
-const BLOCK: usize = 512;
+/// Bytes of a block: headers are one block, and members are padded to whole blocks.
+pub(super) const BLOCK: usize = 512;
 
-/// How the name of a list of large objects begins.
+/// Prefix of the names of lists of large objects.
 const LISTS: &str = "blobs_";
 
-/// Members that a table of contents promises, and that have not come yet.
+/// Members that the table of contents names and that were not found yet.
 #[derive(Debug, Default)]
 pub struct Promised(HashSet<String>);
 
@@ -25,22 +26,22 @@ impl Promised {
         self.0.extend(named_in(entry).map(|file| if entry.desc.bytes == b"BLOBS" { lists() } else { file }));
     }
 
-    /// A member has come.
-    pub fn came(&mut self, name: &str) {
+    /// Removes a member that was read.
+    pub fn remove(&mut self, name: &str) {
         self.0.remove(name);
         if name == "blobs.toc" {
             self.0.retain(|file| !file.starts_with(LISTS));
         }
     }
 
-    /// Those that have not come.
-    pub fn rest(self) -> HashSet<String> {
+    /// Those that were not found.
+    pub fn missing(self) -> HashSet<String> {
         self.0
     }
 }
 
-/// Follows an archive from `at` on, a byte behind the end of a member, and tells the name of each further member. Gives
-/// what is wrong with the archive, and at which of its bytes; nothing if it is whole.
+/// Reads an archive from `at`, the end of its first member, to its end, and calls `member` with the name of each further
+/// member. Returns the fault of the archive with its offset; none if the archive is complete.
 ///
 /// # Errors
 /// Those of `from`.
@@ -73,7 +74,7 @@ pub fn tar_members(from: &mut impl Read, mut at: u64, mut member: impl FnMut(&st
 fn end(from: &mut impl Read, at: u64) -> io::Result<Option<String>> {
     match block(from)? {
         Some(block) if block == [0; BLOCK] => {}
-        _ => return Ok(Some(format!("the tar archive is malformed at byte {at}: its end mark is not whole"))),
+        _ => return Ok(Some(format!("the tar archive is malformed at byte {at}: its end mark is incomplete"))),
     }
     let rest = io::copy(from, &mut io::sink())?;
     let at = at + BLOCK as u64;
@@ -95,12 +96,12 @@ fn skip(from: &mut impl Read, bytes: u64) -> io::Result<bool> {
 pub(super) fn parse(header: &[u8; BLOCK]) -> Option<(String, u64)> {
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
     let (name, size, checksum) = (header.get(..100)?, header.get(124..136)?, header.get(148..156)?);
-    // The checksum is made with eight spaces in its own place.
+    // For the checksum its own field counts as eight spaces.
     if number(checksum)? != sum(header) - sum(checksum) + 8 * u64::from(b' ') {
         return None;
     }
     let name = name.split(|&byte| byte == 0).next()?;
-    // Larger sizes than any disk has would overflow when they are rounded up.
+    // A size near the maximum would overflow when it is rounded up.
     let size = number(size).filter(|&size| size <= 1 << 62)?;
     Some((String::from_utf8_lossy(name).into_owned(), size))
 }
@@ -141,12 +142,12 @@ mod tests {
 
     fn walked(archive: &[u8]) -> (Option<String>, Vec<String>) {
         let mut names = Vec::new();
-        let found = tar_members(&mut &archive[3..], 3, |name| names.push(name.to_owned())).unwrap();
-        (found, names)
+        let fault = tar_members(&mut &archive[3..], 3, |name| names.push(name.to_owned())).unwrap();
+        (fault, names)
     }
 
     #[test]
-    fn a_whole_archive_is_followed_to_its_end() {
+    fn a_complete_archive_is_read_to_its_end() {
         assert_eq!(walked(&archive()), (None, vec!["1.dat".to_owned(), "2.dat".to_owned()]));
     }
 

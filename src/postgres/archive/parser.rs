@@ -1,16 +1,17 @@
-//! Header, table of contents and blocks, put together into one parser that is fed with pieces of the stream.
+//! The parser of a whole archive: header, table of contents and blocks, fed with pieces of the stream.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
-use super::Malformed;
 use super::blocks::{BlockSink, Blocks, Claims, EntryData, LARGE_OBJECTS, TABLE};
 use super::contents::Contents;
 use super::header::{ArchiveCompression, ArchiveFormat, Header};
+use super::malformed::Malformed;
 use super::primitive::ArchiveInput;
-use super::toc::{Toc, TocEntry};
+use super::toc::Toc;
+use super::toc_entry::TocEntry;
 
-/// Which formats the caller can use.
+/// Which formats the caller accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
     Custom,
@@ -22,9 +23,9 @@ enum Stage {
     Header,
     Toc(Box<Toc>),
     Blocks,
-    /// A table of contents once more, with the offsets of the blocks.
+    /// The second table of contents, with the offsets of the blocks.
     Again(Box<Toc>),
-    /// What follows is let through unread.
+    /// The rest is not parsed.
     Unread,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Parser {
     contents: Contents,
     claims: Claims,
     blocks: Blocks,
-    /// Of the entries' identities, to compare a repeated table of contents with the first.
+    /// Digest of the entries, to compare a repeated table of contents with the first.
     digest: DefaultHasher,
     again: DefaultHasher,
     positions: bool,
@@ -59,7 +60,7 @@ impl Parser {
         }
     }
 
-    /// Whether header and table of contents have passed.
+    /// Whether header and table of contents were read.
     pub(super) fn in_data(&self) -> bool {
         !matches!(self.stage, Stage::Header | Stage::Toc(_))
     }
@@ -73,12 +74,12 @@ impl Parser {
         self.is_plain() && !self.positions
     }
 
-    /// Whether rows and large objects are there as they are, and not compressed.
+    /// Whether rows and large objects are not compressed by pg_dump.
     pub(super) fn is_plain(&self) -> bool {
         self.blocks.plain
     }
 
-    /// Takes what `piece` has of header and table of contents and tells how many bytes that were.
+    /// Parses the bytes of `piece` that belong to the header and the table of contents, and returns their number.
     pub(super) fn front(&mut self, piece: &[u8], visit: &mut dyn FnMut(&TocEntry<'_>)) -> io::Result<usize> {
         let mut input = ArchiveInput::new(piece, self.offset);
         if matches!(self.stage, Stage::Header) && self.header.read(&mut input)? {
@@ -122,7 +123,7 @@ impl Parser {
         }
     }
 
-    /// Takes a piece of what follows the table of contents.
+    /// Parses a piece that follows the table of contents.
     pub(super) fn back<S: BlockSink>(&mut self, piece: &[u8], sink: &mut S) -> io::Result<()> {
         let mut input = ArchiveInput::new(piece, self.offset);
         if matches!(self.stage, Stage::Blocks) && !self.blocks.read(&mut input, &mut self.claims, sink)? {
@@ -139,8 +140,8 @@ impl Parser {
         Ok(())
     }
 
-    /// pg_dump 18 does not repeat the definitions of statistics, so that its second table of contents cannot be read
-    /// (`WriteToc` seeks over them, to no effect in a file opened for appending). Nothing ever reads it.
+    /// pg_dump 18 does not repeat the definitions of statistics, so that its second table of contents cannot be parsed
+    /// (`WriteToc` seeks over them, without effect in a file opened for appending). No program reads it.
     fn after_blocks(&self) -> Stage {
         if self.contents.count_of("STATISTICS DATA") > 0 {
             Stage::Unread

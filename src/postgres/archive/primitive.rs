@@ -1,8 +1,8 @@
 //! The integers and strings of the format, read from a stream that may stop anywhere.
 
-use super::Malformed;
+use super::malformed::Malformed;
 
-/// A piece of the stream, and where in it we are.
+/// A piece of the stream, with its offset in the stream.
 pub(super) struct ArchiveInput<'a> {
     rest: &'a [u8],
     offset: u64,
@@ -33,7 +33,7 @@ impl<'a> ArchiveInput<'a> {
         Some(byte)
     }
 
-    /// Up to `limit` bytes of what is there.
+    /// Takes up to `limit` of the remaining bytes.
     #[inline]
     pub(super) fn take(&mut self, limit: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(limit.min(self.rest.len()));
@@ -51,15 +51,15 @@ impl<'a> ArchiveInput<'a> {
     }
 }
 
-/// An integer in the making: `ReadInt` of pg_backup_archiver.c, for integers of four bytes.
+/// An integer that is being read: `ReadInt` of pg_backup_archiver.c, for integers of four bytes.
 #[derive(Default)]
 pub(super) struct Int {
-    held: [u8; 5],
+    bytes: [u8; 5],
     len: usize,
 }
 
 impl Int {
-    /// The integer once all of it was there, or nothing yet.
+    /// The integer once all its bytes were read; none before.
     #[inline]
     pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>) -> Result<Option<i64>, Malformed> {
         if self.len == 0
@@ -67,7 +67,7 @@ impl Int {
         {
             return decode(five, input.offset()).map(Some);
         }
-        while let Some(slot) = self.held.get_mut(self.len) {
+        while let Some(slot) = self.bytes.get_mut(self.len) {
             let Some(byte) = input.byte() else {
                 return Ok(None);
             };
@@ -75,7 +75,7 @@ impl Int {
             self.len += 1;
         }
         self.len = 0;
-        decode(self.held, input.offset()).map(Some)
+        decode(self.bytes, input.offset()).map(Some)
     }
 }
 
@@ -96,14 +96,14 @@ pub(super) fn encode(value: i64) -> [u8; 5] {
     [u8::from(value < 0), a, b, c, d]
 }
 
-/// A string in the making: `ReadStr` of pg_backup_archiver.c. Only its head is kept, however long it is.
+/// A string that is being read: `ReadStr` of pg_backup_archiver.c. Of a long one only the first bytes are kept.
 #[derive(Default)]
 pub(super) struct Str {
     len: Int,
     left: Option<usize>,
     /// The first bytes of the string, up to the limit.
     pub(super) kept: Vec<u8>,
-    /// Whether bytes beyond the limit were let go.
+    /// Whether it has more bytes than the limit.
     pub(super) truncated: bool,
     /// Whether it was NULL, which is not the same as empty.
     pub(super) null: bool,
@@ -112,7 +112,7 @@ pub(super) struct Str {
 }
 
 impl Str {
-    /// Whether the whole string has passed; then the fields hold what is known of it until the next call.
+    /// Reads on; true once the whole string was read. Its fields are then valid until the next call.
     pub(super) fn read(&mut self, input: &mut ArchiveInput<'_>, limit: usize) -> Result<bool, Malformed> {
         let left = match self.left {
             Some(left) => left,

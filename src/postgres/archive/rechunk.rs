@@ -2,16 +2,16 @@
 
 use std::io::{self, Write};
 
-use crate::postgres::archive::Contents;
-use crate::postgres::archive::blocks::BlockSink;
-use crate::postgres::archive::header::ArchiveCompression;
-use crate::postgres::archive::parser::{Expect, Parser};
-use crate::postgres::archive::primitive::encode;
-use crate::postgres::archive::recorder::{Record, Recorder};
+use super::blocks::{BlockSink, Ignore};
+use super::contents::Contents;
+use super::header::ArchiveCompression;
+use super::parser::{Expect, Parser};
+use super::primitive::encode;
+use super::recorder::{Record, Recorder};
 
 /// Bytes of data in a joined chunk; only the last one of a table or large object is shorter.
 pub const CHUNK: usize = 256 << 10;
-/// What is written at once when the data comes in small blocks.
+/// Bytes written at once when the blocks are small.
 const BATCH: usize = 64 << 10;
 const LENGTH: usize = 5;
 
@@ -21,12 +21,12 @@ const LENGTH: usize = 5;
 /// bytes before each make a compressed archive about a twentieth larger, and say nothing: pg_restore reads the rows
 /// of a chunk one after the other.
 ///
-/// What is written depends only on the bytes, not on the pieces in which they come. An archive whose chunks pg_dump
-/// has compressed passes unchanged, as does one with offsets in its table of contents, which would become wrong; a
-/// second table of contents after the blocks, whose offsets would too, is left out where chunks are joined. It is
-/// read by nobody.
+/// The output depends only on the bytes, not on the pieces in which they arrive. An archive whose chunks pg_dump has
+/// compressed is written unchanged, as is one with offsets in its table of contents, which would become wrong. A second
+/// table of contents after the blocks, which no program reads, is left out where chunks are joined: its offsets would be
+/// wrong too.
 ///
-/// The rows and large objects are recorded on the way, unless pg_dump has compressed them.
+/// The rows and large objects are recorded, unless pg_dump has compressed them.
 ///
 /// Memory: about 330 KiB, and what [`Contents`] and [`Recorder`] take. [`Write::flush`] does not cut the current chunk short.
 pub struct Rechunker<W: Write> {
@@ -37,7 +37,7 @@ pub struct Rechunker<W: Write> {
 }
 
 impl<W: Write> Rechunker<W> {
-    /// A joiner that writes to `out`.
+    /// A rechunker that writes to `out`.
     pub fn new(out: W) -> Self {
         let chunks = Chunks { out, buffer: Vec::with_capacity(BATCH + CHUNK + 4 * LENGTH), chunk: None };
         Self { parser: Parser::new(Expect::Custom), chunks, recorder: Recorder::default(), failed: false }
@@ -78,7 +78,7 @@ impl<W: Write> Rechunker<W> {
         }
         match self.parser.is_plain() {
             true => self.parser.back(back, &mut self.recorder)?,
-            false => self.parser.back(back, &mut super::Ignore)?,
+            false => self.parser.back(back, &mut Ignore)?,
         }
         self.chunks.out.write_all(back)
     }
@@ -102,7 +102,7 @@ fn already_failed() -> io::Error {
     io::Error::other("the archive has already failed to be read or written")
 }
 
-/// Two that take the same.
+/// Two sinks of the same blocks.
 struct Both<'a, A, B>(&'a mut A, &'a mut B);
 
 impl<A: BlockSink, B: BlockSink> BlockSink for Both<'_, A, B> {
@@ -148,7 +148,7 @@ impl<W: Write> Chunks<W> {
         }
     }
 
-    /// Only between chunks.
+    /// Writes the buffer, which must have no unfinished chunk.
     fn write_out(&mut self) -> io::Result<()> {
         self.out.write_all(&self.buffer)?;
         self.buffer.clear();

@@ -1,11 +1,11 @@
-//! Takes the fingerprints of an archive's rows while they pass.
+//! Takes the fingerprints of an archive's rows while it is read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use super::blocks::{BlockSink, LARGE_OBJECTS};
-use super::toc::{TocEntry, TocString};
+use super::toc_entry::{TocEntry, TocString};
 use crate::fingerprint::{LargeObjects, LongRow, Quoted, SequenceFingerprint, Sum, TableFingerprint};
 use crate::postgres::script::identifier;
 
@@ -19,7 +19,7 @@ pub use tap::{Tap, Tapped};
 /// How pg_dump names the file of a large object (`_StartLO` of pg_backup_directory.c and pg_backup_tar.c).
 const OBJECT: (&str, &str) = ("blob_", ".dat");
 
-/// What an archive holds, as its own bytes tell.
+/// The fingerprints of an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// Tables by the name and the columns that COPY loads them into.
@@ -40,22 +40,22 @@ impl Recorded {
 /// The name of a column, without quotes.
 type Name = Vec<u8>;
 
-/// What was recorded, or, in words, why it cannot be.
+/// The fingerprints, or the reason why there are none.
 pub type Record = Result<Recorded, String>;
 
-/// Takes the entries of the table of contents, then the data, which passes in whatever pieces it arrives.
+/// Takes the entries of the table of contents, then the data in pieces of any size.
 ///
-/// Memory: what is kept of the table of contents, its tables' names and columns, and the large objects' ranges.
+/// Memory: names and columns of the tables, and the ranges of the large objects.
 #[derive(Debug)]
 pub struct Recorder {
     tables: Vec<TableFingerprint>,
     /// The table of an entry, by its dump id.
     by_id: HashMap<u32, usize>,
-    /// The table that a file has the rows of; for `toc.dat` only.
+    /// The table whose rows a data file has; for `toc.dat` only.
     by_file: HashMap<String, usize>,
-    /// The columns that the rows of a root are hashed in, by the root's name and its columns in the order of their names.
+    /// The order of columns in which the rows of a partition root are hashed, by the root's name and its sorted columns.
     roots: HashMap<(Quoted, Vec<Name>), (Quoted, Vec<Name>)>,
-    /// How the columns of a partition are turned into those of its root, if they come in another order.
+    /// The permutation from the columns of a partition to those of its root, if their order differs.
     orders: HashMap<usize, Arc<[usize]>>,
     foreign: HashSet<u32>,
     sequences: Vec<SequenceFingerprint>,
@@ -63,23 +63,23 @@ pub struct Recorder {
     standard_strings: bool,
     passing: PassingData,
     tap: Option<Tap>,
-    /// What was not understood, so that the fingerprints would be wrong.
+    /// The part that could not be parsed, without which the fingerprints would be wrong.
     failure: Option<String>,
 }
 
-/// The data of one table, or of one large object, while it passes.
+/// The data of one table or large object that is being read.
 #[derive(Debug, Default)]
 pub struct PassingData {
-    what: What,
+    of: DataOf,
     lines: Lines,
     rows: Sum,
     object: LongRow,
     tapping: Option<Tapping>,
 }
 
-/// What passes.
+/// DataOf the data belongs to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum DataOf {
     #[default]
     Nothing,
     Table(usize),
@@ -87,27 +87,27 @@ enum What {
 }
 
 impl PassingData {
-    /// Whether somebody else takes these rows, too.
+    /// Whether these rows are also sent to a receiver.
     pub fn is_tapped(&self) -> bool {
         self.tapping.is_some()
     }
 
-    fn of(what: What, order: Option<Arc<[usize]>>) -> Self {
-        Self { what, lines: Lines::in_order(order), ..Self::default() }
+    fn new(of: DataOf, order: Option<Arc<[usize]>>) -> Self {
+        Self { of, lines: Lines::in_order(order), ..Self::default() }
     }
 
     /// The next piece.
     #[inline]
     pub fn push(&mut self, piece: &[u8]) {
-        match self.what {
-            What::Table(_) => {
+        match self.of {
+            DataOf::Table(_) => {
                 self.lines.push(piece, &mut self.rows);
                 if let Some(tapping) = &mut self.tapping {
                     tapping.push(piece);
                 }
             }
-            What::Object(_) => self.object.push(piece),
-            What::Nothing => {}
+            DataOf::Object(_) => self.object.push(piece),
+            DataOf::Nothing => {}
         }
     }
 }
@@ -132,7 +132,7 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// One that also hands the rows of some tables on.
+    /// A recorder that also sends the rows of some tables to a receiver.
     pub fn tapped(tap: Tap) -> Self {
         Self { tap: Some(tap), ..Self::default() }
     }
@@ -172,8 +172,8 @@ impl Recorder {
         self.tables.push(table);
     }
 
-    /// All partitions of a root are hashed in the order of columns of the first: a restore may put a row into another one
-    /// than it came from.
+    /// The partitions of a root are hashed in the order of columns of the first one: a restore may put a row into another
+    /// partition.
     fn put_in_order(&mut self, table: &mut TableFingerprint) {
         let Some(own) = column_names(table.columns.bytes()) else { return };
         let mut sorted = own.clone();
@@ -186,56 +186,58 @@ impl Recorder {
         }
     }
 
-    fn passing(&self, what: What) -> PassingData {
-        let order = match what {
-            What::Table(table) => self.orders.get(&table).cloned(),
-            What::Object(_) | What::Nothing => None,
+    fn passing(&self, of: DataOf) -> PassingData {
+        let order = match of {
+            DataOf::Table(table) => self.orders.get(&table).cloned(),
+            DataOf::Object(_) | DataOf::Nothing => None,
         };
-        let tapping = match what {
-            What::Table(table) => self.tap.as_ref().zip(self.tables.get(table)).and_then(|(tap, table)| tap.of(table)),
-            What::Object(_) | What::Nothing => None,
+        let tapping = match of {
+            DataOf::Table(table) => {
+                self.tap.as_ref().zip(self.tables.get(table)).and_then(|(tap, table)| tap.of(table))
+            }
+            DataOf::Object(_) | DataOf::Nothing => None,
         };
-        PassingData { tapping, ..PassingData::of(what, order) }
+        PassingData { tapping, ..PassingData::new(of, order) }
     }
 
-    /// Something of the archive was not understood: there will be no fingerprints.
+    /// Records that a part of the archive could not be parsed: there will be no fingerprints.
     pub(super) fn fail(&mut self, what: &str) {
-        self.failure.get_or_insert_with(|| format!("{what} is not written as pg_dump is known to write it"));
+        self.failure.get_or_insert_with(|| format!("{what} is not in the form that pg_dump writes"));
     }
 
-    /// The file of a directory or tar archive with this name, without what compression added. What it holds is to be pushed,
-    /// and then [`Recorder::take`] takes it. Nothing is recorded of a file that has no rows and is no large object.
+    /// Begins a file of a directory or tar archive; `name` is without the suffix of compression. The caller pushes the
+    /// contents and calls [`Recorder::take`]. Files without rows that are no large objects are not recorded.
     pub fn file(&self, name: &str) -> PassingData {
         let object = name.strip_prefix(OBJECT.0).and_then(|rest| rest.strip_suffix(OBJECT.1));
         self.passing(match (self.by_file.get(name), object.and_then(|oid| oid.parse().ok())) {
-            (Some(table), _) => What::Table(*table),
-            (None, Some(oid)) => What::Object(oid),
-            (None, None) => What::Nothing,
+            (Some(table), _) => DataOf::Table(*table),
+            (None, Some(oid)) => DataOf::Object(oid),
+            (None, None) => DataOf::Nothing,
         })
     }
 
-    /// Takes what has passed to its end.
+    /// Adds data that was read to its end.
     pub fn take(&mut self, passed: &mut PassingData) {
         if let Some(tapping) = passed.tapping.take() {
             tapping.finish();
         }
-        match passed.what {
-            What::Object(oid) => self.large_objects.add(oid, &passed.object),
-            What::Table(table) => match self.tables.get_mut(table) {
+        match passed.of {
+            DataOf::Object(oid) => self.large_objects.add(oid, &passed.object),
+            DataOf::Table(table) => match self.tables.get_mut(table) {
                 Some(table) if passed.lines.are_whole() => table.sum.merge(&passed.rows),
                 table => {
                     let target = table.map(|table| table.target.to_string()).unwrap_or_default();
                     self.fail(&format!("the rows of {target}, or their end,"));
                 }
             },
-            What::Nothing => {}
+            DataOf::Nothing => {}
         }
     }
 
-    /// What was recorded.
+    /// The fingerprints.
     ///
     /// # Errors
-    /// What was not understood of the archive, in words.
+    /// The part of the archive that could not be parsed.
     pub fn finish(self) -> Record {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -264,8 +266,8 @@ impl BlockSink for Recorder {
     fn block(&mut self, kind: u8, dump_id: i64) -> io::Result<()> {
         let table = u32::try_from(dump_id).ok().and_then(|id| self.by_id.get(&id)).copied();
         self.passing = self.passing(match table {
-            Some(table) if kind != LARGE_OBJECTS => What::Table(table),
-            _ => What::Nothing,
+            Some(table) if kind != LARGE_OBJECTS => DataOf::Table(table),
+            _ => DataOf::Nothing,
         });
         Ok(())
     }
@@ -274,8 +276,8 @@ impl BlockSink for Recorder {
         // pg_dump writes OIDs as signed integers.
         let signed = i32::try_from(oid).map(i32::cast_unsigned);
         self.passing = self.passing(match signed.or_else(|_| u32::try_from(oid)) {
-            Ok(oid @ 1..) => What::Object(oid),
-            _ => What::Nothing,
+            Ok(oid @ 1..) => DataOf::Object(oid),
+            _ => DataOf::Nothing,
         });
         Ok(())
     }
@@ -293,8 +295,8 @@ impl BlockSink for Recorder {
     }
 }
 
-/// The table and the columns of `COPY table (columns) FROM stdin;` (`dumpTableData` of pg_dump.c). There are no parentheses
-/// where there are no columns.
+/// The table and the columns of `COPY table (columns) FROM stdin;` (`dumpTableData` of pg_dump.c). Without columns there are
+/// no parentheses.
 fn copy(statement: TocString<'_>) -> Option<(&[u8], &[u8])> {
     let rest = statement.bytes.strip_prefix(b"COPY ")?.strip_suffix(b" FROM stdin;\n")?;
     let (_, after) = identifier(rest)?;

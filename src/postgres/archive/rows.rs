@@ -1,73 +1,71 @@
-//! The rows of one table, shared out among several that load them at once.
+//! Divides the rows of one table among sessions that load them at the same time.
 
 use std::io;
 
-use super::Malformed;
-use super::blocks::TERMINATOR;
+use super::blocks::{Block, TABLE, TERMINATOR};
+use super::malformed::Malformed;
 use super::primitive::encode;
-use crate::postgres::archive::block_locator::Block;
 
-/// How many bytes of the archive are looked at at once. What a holder of [`Rows`] keeps is not much more.
-const LOOK: usize = 256 << 10;
+/// Bytes of the archive that are read at once. [`BlockRows`] keeps little more than this.
+const READ_SIZE: usize = 256 << 10;
 
-/// The type of a block and its dump id, as they stand before the first chunk.
+/// Length of the type and dump id of a block, before its first chunk.
 const HEAD: u64 = 6;
 
-/// An integer, as a chunk's length is.
+/// Length of an integer.
 const LENGTH: usize = 5;
 
-/// What a taker got.
+/// What [`BlockRows::take`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowPiece {
-    /// Whole rows: somebody else may take the next ones.
+    /// Complete rows: another session may take the next ones.
     Rows,
-    /// The beginning, or something from the middle, of a row that is longer than a piece. The same taker must go on.
+    /// A part, but not the end, of a row that is longer than a piece. The same session must take the next piece.
     Unfinished,
-    /// The last rows, and what COPY ends with.
+    /// The last rows, with the terminator.
     Last,
-    /// Nothing: somebody took the last rows before.
+    /// Nothing: the last rows were taken before.
     None,
 }
 
-/// A place in a table's block that goes forward by whole rows.
+/// A position in a table's block that advances by complete rows.
 ///
 /// pg_dump has every row of COPY's text format end with a line feed, and one inside of a value as `\n` (PostgreSQL
-/// documentation, "COPY", "Text Format"), so that rows end where lines do, in every encoding: no server encoding, and no
-/// encoding that pg_dump can be told to write, has a character with that byte in it.
+/// documentation, "COPY", "Text Format"), so that rows end where lines do. That is true of every encoding: no server
+/// encoding, and none that pg_dump can write, has that byte in another character.
 #[derive(Debug)]
 pub struct BlockRows {
-    /// Where in the archive the bytes that were not looked at begin.
+    /// Offset in the archive of the first byte that was not read.
     at: u64,
-    /// How many of them belong to the chunk that was begun.
+    /// Remaining bytes of the current chunk.
     left: usize,
-    /// Rows that were looked at, and not taken.
+    /// Rows that were read and not taken.
     kept: Vec<u8>,
-    /// What was looked at last; kept to be used again.
+    /// The read buffer, kept for reuse.
     stored: Vec<u8>,
     ended: bool,
 }
 
 impl BlockRows {
-    /// The rows of a block that can be shared out.
+    /// The rows of a block that can be divided.
     #[must_use]
     pub fn new(block: &Block) -> Self {
-        Self { at: block.start + HEAD, left: 0, kept: Vec::new(), stored: vec![0; LOOK], ended: false }
+        Self { at: block.start + HEAD, left: 0, kept: Vec::new(), stored: vec![0; READ_SIZE], ended: false }
     }
 
-    /// Where in the archive the bytes begin that nobody has looked at.
+    /// Offset in the archive of the first byte that was not read.
     #[must_use]
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// Takes the next rows into `rows`, whose former contents are replaced.
+    /// Takes the next rows into `rows`, replacing its contents.
     ///
-    /// `read` reads the archive from an offset on. It must give at least as many bytes as it is asked for, and can give
-    /// more, up to the length of the buffer.
+    /// `read` reads the archive from an offset into a buffer: at least the given number of bytes, at most the buffer's length.
     ///
     /// # Errors
     ///
-    /// Those of `read`, and [`Malformed`] for bytes that are no chunks of COPY text.
+    /// Those of `read`, and [`Malformed`] for bytes that are not chunks of COPY text.
     pub fn take(
         &mut self,
         rows: &mut Vec<u8>,
@@ -89,14 +87,14 @@ impl BlockRows {
             }
             return Ok(RowPiece::Last);
         }
-        // The terminator has line feeds that end no row, and must not be cut: it may be the last thing that is there.
+        // The terminator has line feeds that end no row, and must not be divided: these bytes may be its beginning.
         let sure = rows.len().saturating_sub(TERMINATOR.len());
         let end = rows.get(..sure).and_then(|sure| sure.iter().rposition(|&byte| byte == b'\n'));
         self.kept.extend(rows.drain(end.map_or(sure, |end| end + 1)..));
         Ok(if end.is_some() { RowPiece::Rows } else { RowPiece::Unfinished })
     }
 
-    /// Adds what the chunks in `stored` hold to `rows`, up to the end of the block or of `stored`.
+    /// Adds the contents of the chunks in `stored` to `rows`, up to the end of the block or of `stored`.
     fn unchain(&mut self, mut stored: &[u8], rows: &mut Vec<u8>) -> io::Result<()> {
         loop {
             let (piece, rest) = stored.split_at(self.left.min(stored.len()));
@@ -110,7 +108,7 @@ impl BlockRows {
             self.left = usize::try_from(i32::from_le_bytes(bytes))
                 .ok()
                 .filter(|_| sign == 0)
-                .ok_or_else(|| Malformed::new(self.at, "a chunk whose length cannot be"))?;
+                .ok_or_else(|| Malformed::new(self.at, "a chunk with an impossible length"))?;
             self.at += LENGTH as u64;
             self.ended = self.left == 0;
             if self.ended {
@@ -120,25 +118,25 @@ impl BlockRows {
         }
     }
 
-    /// How a table's block begins.
+    /// The beginning of a table's block.
     #[must_use]
     pub fn head(dump_id: u32) -> Vec<u8> {
-        [&[super::blocks::TABLE][..], &encode(i64::from(dump_id))].concat()
+        [&[TABLE][..], &encode(i64::from(dump_id))].concat()
     }
 
-    /// What stands before so many bytes of rows.
+    /// The header of a chunk with this many bytes of rows.
     #[must_use]
     pub fn chunk(length: usize) -> [u8; 5] {
         encode(i64::try_from(length).unwrap_or(i64::MAX))
     }
 
-    /// How a table's block ends after [`Piece::Last`].
+    /// The end of a table's block after [`RowPiece::Last`].
     #[must_use]
     pub fn tail() -> Vec<u8> {
         encode(0).to_vec()
     }
 
-    /// How it ends for those who did not get the last rows.
+    /// The end of a block without the last rows: terminator and end.
     #[must_use]
     pub fn terminator() -> Vec<u8> {
         [&Self::chunk(TERMINATOR.len())[..], &TERMINATOR, &Self::tail()].concat()
@@ -213,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_copy_text_is_told() {
+    fn what_is_not_copy_text_is_refused() {
         for chunks in [&[&b"1\n"[..]][..], &[], &[b"1\n\\.\n"]] {
             let error = taken(chunks, 100).unwrap_err();
             assert!(Malformed::in_error(&error).is_some(), "{error}");

@@ -1,5 +1,5 @@
-//! Writes archives for tests, by the layout in the module's description, so that versions for which no server is at
-//! hand are read too.
+//! Writes archives for tests, by the layout in the module's description, also of versions for which no server is
+//! installed.
 
 use super::primitive::encode;
 
@@ -22,7 +22,7 @@ pub struct SampleEntry {
     pub file: String,
 }
 
-/// One block: of a table, or of large objects with their OIDs. Data as the chunks it lies in.
+/// One block: of a table, or of large objects with their OIDs. Data is given as its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SampleBlock {
     Table(i64, Vec<Vec<u8>>),

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read, Write};
 
-use super::members::parse;
+use super::contents::Contents;
+use super::malformed::Malformed;
+use super::members::{BLOCK, parse};
 use super::parser::{Expect, Parser};
 use super::recorder::{PassingData, Record, Recorder};
-use super::toc::TocEntry;
-use super::{Contents, Malformed, read_toc_of};
-
-const BLOCK: usize = 512;
+use super::toc_entry::TocEntry;
+use super::walk::read_toc_of;
 
 /// Reads the table of contents at the start of a tar archive of pg_dump; what follows is left unread.
 ///
@@ -23,17 +23,16 @@ pub fn tar_toc<R: Read>(mut from: R, visit: impl FnMut(&TocEntry<'_>)) -> io::Re
     read_toc_of(from.take(size), Expect::Toc, visit)
 }
 
-/// Passes a tar archive of pg_dump on unchanged, reads the table of contents at its start as it does, and records the rows
-/// and large objects.
+/// Writes a tar archive of pg_dump unchanged, parses the table of contents at its start, and records the rows and large
+/// objects.
 ///
-/// Of what follows the table of contents only that is looked at: that the archive is whole, its writer's exit code must
-/// tell.
+/// The rest is not checked: only the exit status of the program that writes it can say that the archive is complete.
 pub struct TarReader<W: Write> {
     out: W,
-    /// The header of a member, as far as it has come.
+    /// The header of a member, as far as it was read.
     header: Vec<u8>,
-    part: Part,
-    /// Whether the table of contents has passed.
+    position: Position,
+    /// Whether the table of contents was read.
     after_toc: bool,
     parser: Parser,
     recorder: Recorder,
@@ -41,17 +40,17 @@ pub struct TarReader<W: Write> {
     failed: bool,
 }
 
-/// What comes next.
+/// The position in the archive.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Position {
     Header,
-    /// So many bytes of a member, then so many up to the next header.
+    /// In a member: its remaining bytes, and the padding up to the next header.
     Member {
         left: u64,
         padding: u64,
     },
     Padding(u64),
-    /// What follows the last member.
+    /// After the last member.
     End,
 }
 
@@ -61,12 +60,12 @@ impl<W: Write> TarReader<W> {
         Self::recording(out, Recorder::default())
     }
 
-    /// One that records by this recorder.
+    /// A reader with this recorder.
     pub fn recording(out: W, recorder: Recorder) -> Self {
         Self {
             out,
             header: Vec::with_capacity(BLOCK),
-            part: Part::Header,
+            position: Position::Header,
             after_toc: false,
             parser: Parser::new(Expect::Toc),
             recorder,
@@ -75,7 +74,7 @@ impl<W: Write> TarReader<W> {
         }
     }
 
-    /// Flushes the writer and gives the contents.
+    /// Flushes the writer and returns the contents and fingerprints.
     ///
     /// # Errors
     ///
@@ -84,13 +83,13 @@ impl<W: Write> TarReader<W> {
         if self.failed {
             return Err(io::Error::other("the archive has already failed to be read or written"));
         }
-        if !self.after_toc && self.part == Part::Header {
+        if !self.after_toc && self.position == Position::Header {
             toc_size(&self.header)?;
         }
         let contents = self.parser.finish_toc()?;
         self.out.flush()?;
-        let recorded = match self.part {
-            Part::End => self.recorder.finish(),
+        let recorded = match self.position {
+            Position::End => self.recorder.finish(),
             _ => Err("the end of the tar archive was not found".to_owned()),
         };
         Ok((self.out, contents, recorded))
@@ -98,16 +97,16 @@ impl<W: Write> TarReader<W> {
 
     fn scan(&mut self, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
-            piece = match self.part {
-                Part::Header => self.header(piece)?,
-                Part::Member { left, padding } => self.member(piece, left, padding)?,
-                Part::Padding(left) => {
+            piece = match self.position {
+                Position::Header => self.header(piece)?,
+                Position::Member { left, padding } => self.member(piece, left, padding)?,
+                Position::Padding(left) => {
                     let (_, rest) = split(piece, left);
                     let left = left - (piece.len() - rest.len()) as u64;
-                    self.part = if left == 0 { Part::Header } else { Part::Padding(left) };
+                    self.position = if left == 0 { Position::Header } else { Position::Padding(left) };
                     rest
                 }
-                Part::End => return Ok(()),
+                Position::End => return Ok(()),
             };
         }
         Ok(())
@@ -127,12 +126,12 @@ impl<W: Write> TarReader<W> {
                 if *header != [0; BLOCK] {
                     self.recorder.fail("the tar archive");
                 }
-                self.part = Part::End;
+                self.position = Position::End;
                 return Ok(rest);
             }
         };
         self.header.clear();
-        self.part = Part::Member { left, padding: left.next_multiple_of(BLOCK as u64) - left };
+        self.position = Position::Member { left, padding: left.next_multiple_of(BLOCK as u64) - left };
         self.end_member(left);
         Ok(rest)
     }
@@ -147,26 +146,26 @@ impl<W: Write> TarReader<W> {
             self.parser.no_more(piece.get(front..).unwrap_or_default())?;
         }
         let left = left - piece.len() as u64;
-        self.part = Part::Member { left, padding };
+        self.position = Position::Member { left, padding };
         self.end_member(left);
         Ok(rest)
     }
 
-    /// Goes on to the padding if there is nothing left of the member.
+    /// Moves on to the padding at the end of a member.
     fn end_member(&mut self, left: u64) {
-        if let (0, Part::Member { padding, .. }) = (left, self.part) {
+        if let (0, Position::Member { padding, .. }) = (left, self.position) {
             match std::mem::replace(&mut self.after_toc, true) {
                 true => self.recorder.take(&mut self.passing),
-                // How far its table of contents came is told at the end.
-                false if !self.parser.in_data() => return self.part = Part::End,
+                // `finish` reports where its table of contents ends.
+                false if !self.parser.in_data() => return self.position = Position::End,
                 false => {}
             }
-            self.part = if padding == 0 { Part::Header } else { Part::Padding(padding) };
+            self.position = if padding == 0 { Position::Header } else { Position::Padding(padding) };
         }
     }
 }
 
-/// So many bytes of the piece, and the rest.
+/// Up to `left` bytes of the piece, and the rest.
 fn split(piece: &[u8], left: u64) -> (&[u8], &[u8]) {
     piece.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(piece.len()))
 }
@@ -194,7 +193,7 @@ fn toc_size(header: &[u8]) -> Result<u64, Malformed> {
     }
     let sum: u64 = header.iter().map(|&byte| u64::from(byte)).sum();
     let own: u64 = field(148, 8).iter().map(|&byte| u64::from(byte)).sum();
-    // The checksum is made with eight spaces in its own place.
+    // For the checksum its own field counts as eight spaces.
     if octal(field(148, 8)) != Some(sum - own + 8 * u64::from(b' ')) {
         return Err(refuse("its checksum is wrong"));
     }

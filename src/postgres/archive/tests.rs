@@ -1,4 +1,5 @@
-use std::io::Write;
+use std::fmt;
+use std::io::{self, Read, Write};
 
 use super::sample::{SampleArchive, SampleBlock, rows, shop};
 use super::*;
@@ -8,11 +9,11 @@ pub(super) fn walk_all(bytes: &[u8]) -> io::Result<Contents> {
 }
 
 pub(super) fn joined(pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Contents)> {
-    let mut joiner = Rechunker::new(Vec::new());
+    let mut rechunker = Rechunker::new(Vec::new());
     for piece in pieces {
-        joiner.write_all(piece)?;
+        rechunker.write_all(piece)?;
     }
-    let (out, contents, _) = joiner.finish()?;
+    let (out, contents, _) = rechunker.finish()?;
     Ok((out, contents))
 }
 
@@ -22,7 +23,7 @@ fn malformed(result: io::Result<impl fmt::Debug>) -> Malformed {
     Malformed::in_error(&error).expect("malformed").clone()
 }
 
-/// The archive as the joiner should write it.
+/// The archive as the rechunker should write it.
 pub(super) fn with_long_chunks(archive: &SampleArchive) -> SampleArchive {
     let long = |chunks: &[Vec<u8>]| chunks.concat().chunks(CHUNK).map(<[u8]>::to_vec).collect();
     let blocks = archive.blocks.iter().map(|block| match block {
@@ -34,7 +35,7 @@ pub(super) fn with_long_chunks(archive: &SampleArchive) -> SampleArchive {
     SampleArchive { blocks: blocks.collect(), ..archive.clone() }
 }
 
-/// The shop without its long strings and objects, for tests that look at each byte.
+/// The shop without its long strings and objects, for tests of each byte.
 pub(super) fn small(minor: u8) -> SampleArchive {
     let mut archive = shop(minor);
     archive.items[3].defn.truncate(10);
@@ -85,7 +86,7 @@ fn chunks_are_joined_and_split() {
 }
 
 #[test]
-fn chunks_that_pg_dump_compressed_pass_as_they_are() {
+fn chunks_that_pg_dump_compressed_are_unchanged() {
     for (minor, compression) in [(14, -1), (14, 9), (15, 1), (16, 1), (16, 2), (16, 3)] {
         let bytes = SampleArchive { compression, ..shop(minor) }.bytes();
         let (out, contents) = joined(&[&bytes]).expect("whole");
@@ -104,7 +105,7 @@ fn compressed_rows_need_no_terminator_and_plain_ones_do() {
 }
 
 #[test]
-fn offsets_are_checked_and_keep_chunks_as_they_are() {
+fn offsets_are_checked_and_keep_chunks_unchanged() {
     let archive = shop(16).with_offsets();
     let bytes = archive.bytes();
     assert!(walk_all(&bytes).is_ok());
@@ -136,7 +137,7 @@ fn a_second_table_of_contents_is_accepted_and_checked() {
 }
 
 #[test]
-fn what_is_not_known_is_refused_by_name() {
+fn unknown_values_are_refused_by_name() {
     let bytes = shop(16).bytes();
     for (at, value, what) in [
         (0, b'p', "no PGDMP"),
@@ -194,7 +195,7 @@ fn an_archive_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_definition_of_any_size_passes_without_being_held() {
+fn a_definition_of_any_size_is_read_without_being_kept() {
     let mut archive = shop(16);
     archive.items[3].defn = "x".repeat(40 << 20);
     let (bytes, contents) = joined(&[&archive.bytes()]).expect("whole");
@@ -215,10 +216,10 @@ fn lengths_that_the_stream_does_not_have_take_no_memory() {
 
 #[test]
 fn after_an_error_nothing_more_is_taken() {
-    let mut joiner = Rechunker::new(Vec::new());
-    joiner.write_all(b"garbage").expect_err("refused");
-    joiner.write_all(b"PGDMP").expect_err("still refused");
-    assert!(joiner.finish().is_err());
+    let mut rechunker = Rechunker::new(Vec::new());
+    rechunker.write_all(b"garbage").expect_err("refused");
+    rechunker.write_all(b"PGDMP").expect_err("still refused");
+    assert!(rechunker.finish().is_err());
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! The table of contents: `WriteToc` and `ReadToc` of pg_backup_archiver.c.
 
-use std::fmt;
-
-use super::header::{ArchiveFormat, Header};
+use super::header::{ArchiveFormat, Header, Version};
+use super::malformed::Malformed;
 use super::primitive::{ArchiveInput, Int, Str};
-use super::{Malformed, Version};
+use super::toc_entry::{DATABASE_TAG, TAG_LIMIT, TocEntry, TocString};
 
-/// Bytes kept of a tag. Names of PostgreSQL have at most 63; a function's tag lists the types of all its arguments.
-pub const TAG_LIMIT: usize = 8 << 10;
 const NAME_LIMIT: usize = 1024;
-/// Descriptions are PostgreSQL's own words, the longest so far "TEXT SEARCH CONFIGURATION".
+/// Limit of a description. The longest of PostgreSQL so far is "TEXT SEARCH CONFIGURATION".
 const DESC_LIMIT: usize = 64;
-/// What is looked at of a definition: enough for the ENCODING entry's.
+/// Bytes kept of most definitions: enough for that of the ENCODING entry.
 const DEFN_LIMIT: usize = 128;
-/// What is kept of an entry's dependencies.
+/// Dependencies kept of an entry.
 const DEPENDENCIES: usize = 64;
-/// What is looked at of a definition that counts.
+/// Bytes kept of the definitions that are needed whole.
 const WHOLE_LIMIT: usize = 1 << 20;
-/// Entries whose definitions count: some name roles that own nothing, some are the database's own, some are values of
-/// sequences, and some are run by a session of ours.
+/// Entries whose definitions are kept whole: some name roles that own nothing, some are properties of the database, some
+/// set values of sequences, and some are run by our own sessions.
 const WHOLE: [&[u8]; 8] = [
     b"ACL",
     b"DEFAULT ACL",
@@ -29,77 +26,10 @@ const WHOLE: [&[u8]; 8] = [
     b"MATERIALIZED VIEW DATA",
     b"EVENT TRIGGER",
 ];
-/// Entries whose definitions count if their tag says that they are about such an object.
+/// Entries whose definitions are kept whole if their tag names a database or an event trigger.
 const ABOUT: [&[u8]; 2] = [b"COMMENT", b"SECURITY LABEL"];
-/// How the tag of an entry about the database begins.
-const DATABASE_TAG: &[u8] = b"DATABASE ";
-/// How that of an entry about an event trigger begins.
+/// How the tag of an entry about an event trigger begins.
 const EVENT_TRIGGER_TAG: &[u8] = b"EVENT TRIGGER ";
-
-/// The head of a string of the archive, in the encoding of the dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TocString<'a> {
-    /// The bytes as they are.
-    pub bytes: &'a [u8],
-    /// Whether the string went on beyond what is kept.
-    pub truncated: bool,
-}
-
-impl TocEntry<'_> {
-    /// Whether it is the database itself, or says something about it.
-    #[must_use]
-    pub fn is_of_database(&self) -> bool {
-        match self.desc.bytes {
-            b"DATABASE" | b"DATABASE PROPERTIES" => true,
-            b"ACL" | b"COMMENT" | b"SECURITY LABEL" => self.tag.bytes.starts_with(DATABASE_TAG),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for TocString<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.bytes))?;
-        f.write_str(if self.truncated { "…" } else { "" })
-    }
-}
-
-/// One entry of the table of contents. Strings that are NULL in the archive are empty here.
-#[derive(Debug, Clone, Copy)]
-pub struct TocEntry<'a> {
-    /// The archive's own number of the entry.
-    pub dump_id: u32,
-    /// OID of the catalogue that the object is a row of; 0 for what is no row.
-    pub catalog: u32,
-    /// OID of the object in the database that was dumped. For TABLE DATA it is the table's in pg_class.
-    pub oid: u32,
-    /// What kind of object: `TABLE`, `TABLE DATA`, `INDEX`, …
-    pub desc: TocString<'a>,
-    /// Schema of the object, empty if it has none.
-    pub namespace: TocString<'a>,
-    /// Name of the object; up to [`TAG_LIMIT`] bytes are kept.
-    pub tag: TocString<'a>,
-    /// Owner of the object, empty if it has none.
-    pub owner: TocString<'a>,
-    /// Tablespace of the object, empty for the database's own.
-    pub tablespace: TocString<'a>,
-    /// Section: 1 for none, 2 for pre-data, 3 for data, 4 for post-data (`teSection` of pg_backup.h).
-    pub section: u8,
-    /// Dump ids of the first entries that it depends on; of ACL, COMMENT and SECURITY LABEL the first is the object itself.
-    pub dependencies: &'a [u32],
-    /// Whether the archive holds data for it.
-    pub has_data: bool,
-    /// The COPY statement that loads its data, up to 1 MiB; empty if there is none.
-    pub copy_statement: TocString<'a>,
-    /// In `toc.dat`: the file with the data, without a suffix for compression; empty if there is none.
-    pub file: TocString<'a>,
-    /// The definition's first bytes; of ACL, DEFAULT ACL, POLICY and SEQUENCE SET, and of what is the database's own, all of
-    /// it, up to 1 MiB.
-    pub defn: TocString<'a>,
-    pub(super) copy: bool,
-    pub(super) defn_lines: u64,
-    pub(super) position: Option<u64>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -200,7 +130,7 @@ impl Kept {
     }
 }
 
-/// The entry being read; its buffers are used again for the next one.
+/// The entry that is being read; its buffers are reused for the next one.
 #[derive(Default)]
 struct Draft {
     dump_id: u32,
@@ -223,8 +153,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Whether the definition that comes next is kept whole.
-    fn counts(&self) -> bool {
+    /// Whether the definition, which is the next field, is kept whole.
+    fn keeps_definition(&self) -> bool {
         let desc = self.desc.bytes.as_slice();
         let is_about = |tag: &[u8]| ABOUT.contains(&desc) && self.tag.bytes.starts_with(tag);
         WHOLE.contains(&desc) || is_about(DATABASE_TAG) || is_about(EVENT_TRIGGER_TAG)
@@ -253,7 +183,7 @@ impl Draft {
     }
 }
 
-/// A table of contents in the making.
+/// A table of contents that is being read.
 pub(super) struct Toc {
     version: Version,
     format: ArchiveFormat,
@@ -265,7 +195,7 @@ pub(super) struct Toc {
     draft: Draft,
     /// Entries that the archive says it has.
     count: u32,
-    /// Entries that have passed.
+    /// Entries that were read.
     read: u32,
 }
 
@@ -296,7 +226,7 @@ impl Toc {
         self.field == Field::DumpId && self.read == self.count
     }
 
-    /// Whether the whole table of contents has passed; `each` is called for each entry.
+    /// Reads on; true once the whole table of contents was read. `each` is called for each entry.
     pub(super) fn read(
         &mut self,
         input: &mut ArchiveInput<'_>,
@@ -320,7 +250,7 @@ impl Toc {
         Ok(true)
     }
 
-    /// Whether the whole field has passed; then it is in the draft.
+    /// Reads on in the current field; true once all of it is in the draft.
     fn step(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         match self.field {
             Field::Count | Field::DumpId | Field::HadDumper | Field::Section | Field::RelKind => {
@@ -333,7 +263,7 @@ impl Toc {
             Field::Offset => self.data_offset(input),
             field => {
                 let limit = match field {
-                    Field::Defn if self.draft.counts() => WHOLE_LIMIT,
+                    Field::Defn if self.draft.keeps_definition() => WHOLE_LIMIT,
                     field => field.limit(),
                 };
                 if !self.string.read(input, limit)? {
@@ -363,7 +293,7 @@ impl Toc {
         Some(())
     }
 
-    /// `ReadOffset`: a flag, then an offset that counts only if the flag says so.
+    /// `ReadOffset`: a flag, then an offset that is valid only with one value of the flag.
     fn data_offset(&mut self, input: &mut ArchiveInput<'_>) -> Result<bool, Malformed> {
         self.offset.extend_from_slice(input.take(self.offset_size + 1 - self.offset.len()));
         if self.offset.len() <= self.offset_size {

@@ -1,33 +1,34 @@
-//! Why a server does not let us in, and what to do about it.
+//! Explains why a server refuses a login, with a hint.
 
 use tokio_postgres::error::SqlState;
 
+use super::errors::{breaks_session, reason, tls_failure};
+use super::login::{MAINTENANCE, NO_SEARCH_PATH, log_in};
+use super::pooler;
 use crate::config::{Connection, how_to_store};
 use crate::error::{Error, Kind};
-use crate::postgres::client::{
-    MAINTENANCE, NO_SEARCH_PATH, breaks_session, identifier, log_in, pooler, reason, tls_failure,
-};
 use crate::postgres::connection_limit;
+use crate::postgres::quoting::identifier;
 use crate::postgres::tls::CertificateProblem;
 
-/// Who may connect to a database. One whose DROP DATABASE was interrupted has the connection limit -2
+/// Whether and how often a database can be connected to. One whose DROP DATABASE was interrupted has the connection limit -2
 /// (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`).
 const ACCESS: &str = "SELECT datconnlimit = -2, datallowconn, datconnlimit FROM pg_database WHERE datname = $1";
 
-/// What to look at where pg_hba.conf, or the role, does not let us in; both have one code.
-const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf let this host in?";
+/// Hint for a login that pg_hba.conf or the role does not allow; both have the same code.
+const NOT_LET_IN: &str = "does the role exist, may it log in, and does pg_hba.conf allow this host?";
 
-/// What to do about a password that is wrong, and about one that is missing.
-const OTHER_PASSWORD: &str = "look at DB_USER and DB_PASSWORD, or the credential db-password";
+/// Hints for a wrong and for a missing password.
+const OTHER_PASSWORD: &str = "check DB_USER and DB_PASSWORD, or the credential db-password";
 const NO_PASSWORD: &str = "set DB_PASSWORD, or the credential db-password, or ~/.pgpass";
 
-/// What it means that the role has no CONNECT.
+/// Hint for a role without the privilege CONNECT.
 const NO_CONNECT: &str = "the role may not connect to this database";
 
-/// How the way out of a database's own limit begins.
+/// Beginning of the hints for a limit of one database.
 const OF_DATABASE: &str = "ALTER DATABASE ";
 
-/// Whether another database of the server may let in whom this one does not.
+/// Whether the error is about this database, so that another one of the server may accept the same login.
 pub fn is_of_database(error: &Error) -> bool {
     let hint = error.hint_text().unwrap_or_default();
     matches!(error.kind(), Kind::Missing | Kind::Config)
@@ -40,13 +41,13 @@ pub async fn explain(connection: &Connection, user: &str, database: &str, error:
     let code = error.code();
     if code == Some(&SqlState::INVALID_CATALOG_NAME) {
         return Error::new(Kind::Missing, format!("there is no database '{database}' at {connection}"))
-            .hint("look at DB_NAME, and at the names that psql -l shows");
+            .hint("check DB_NAME against the names that psql -l lists");
     }
     let why = reason(error);
     let what = format!("cannot connect to {connection} as '{user}': {why}");
     if let Some(failure) = tls_failure(error) {
         let hint = CertificateProblem::of(failure).map_or(
-            "TLS did not come about: look at DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and at the server's log",
+            "TLS failed: check DB_SSLMODE, DB_SSLCERT and DB_SSLKEY, and see the server's log",
             CertificateProblem::hint,
         );
         return Error::new(Kind::Unavailable, what).hint(hint);
@@ -64,7 +65,7 @@ pub async fn explain(connection: &Connection, user: &str, database: &str, error:
     if timed_out || breaks_session(error) { refused.transient() } else { refused }
 }
 
-/// What keeps us from this one database, as another session finds.
+/// What prevents sessions in this one database, as a session in another database reads it.
 async fn of_database(
     connection: &Connection,
     user: &str,
@@ -87,13 +88,13 @@ fn closed(database: &str, half_dropped: bool, allowed: bool, limit: i32) -> Opti
     match (half_dropped, allowed, limit) {
         (true, ..) => Some((
             Kind::Config,
-            format!("a DROP DATABASE was interrupted, and nothing but that can be done with it: DROP DATABASE {name}"),
+            format!("a DROP DATABASE was interrupted, and the database can only be dropped: DROP DATABASE {name}"),
         )),
         (_, false, _) => Some((
             Kind::Config,
             format!(
-                "ALTER DATABASE {name} ALLOW_CONNECTIONS true lets sessions in; or take it out of DB_NAME if it is not to be \
-                 backed up"
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS true allows sessions; or remove it from DB_NAME if it needs no \
+                 backup"
             ),
         )),
         (_, _, 0..) => Some((Kind::Unavailable, limit_hint("database", database))),
@@ -101,8 +102,8 @@ fn closed(database: &str, half_dropped: bool, allowed: bool, limit: i32) -> Opti
     }
 }
 
-/// What has too many sessions by its own `CONNECTION LIMIT`, if it is not the whole server. One code stands for all of them;
-/// the server also tells which of its functions refused (`src/backend/utils/init/miscinit.c` and `postinit.c`).
+/// The role or database whose own `CONNECTION LIMIT` is reached, if it is not the whole server's. All have the same code; the
+/// error also names the function that refused (`src/backend/utils/init/miscinit.c` and `postinit.c`).
 fn of_limit(error: &tokio_postgres::Error, user: &str, database: &str) -> Option<(Kind, String)> {
     let error = error.as_db_error().filter(|error| *error.code() == SqlState::TOO_MANY_CONNECTIONS)?;
     match error.routine()? {
@@ -113,11 +114,11 @@ fn of_limit(error: &tokio_postgres::Error, user: &str, database: &str) -> Option
 }
 
 fn limit_hint(kind: &str, name: &str) -> String {
-    let mend = connection_limit::mend(kind, name, connection_limit::OF_A_BACKUP);
-    format!("{mend}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
+    let raise = connection_limit::how_to_raise(kind, name, connection_limit::OF_A_BACKUP);
+    format!("{raise}; other sessions count too, and a backup needs {}", connection_limit::OF_A_BACKUP)
 }
 
-/// With the command that stores the password, where it is a unit that lacks it.
+/// Adds the command that stores the password to the hint of a unit that has none.
 fn with_command(hint: &str) -> String {
     match how_to_store("db-password").filter(|_| [OTHER_PASSWORD, NO_PASSWORD].contains(&hint)) {
         Some(command) => format!("{hint}: {command} stores it, from its standard input"),
@@ -125,7 +126,7 @@ fn with_command(hint: &str) -> String {
     }
 }
 
-/// What is wrong with the connection, the role or the server.
+/// Kind and hint of an error that is not about one database.
 fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
     match code {
         Some(code) if *code == SqlState::INVALID_PASSWORD => (Kind::NotPermitted, OTHER_PASSWORD),
@@ -134,11 +135,11 @@ fn of_server(code: Option<&SqlState>, why: &str) -> (Kind, &'static str) {
         Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
             (Kind::Unavailable, "raise max_connections, or run the backup at a quieter time")
         }
-        // PostgreSQL refuses no session of ours so; a pooler does that does not take its options.
+        // PostgreSQL refuses none of our sessions with these codes; a pooler that does not accept the options does.
         Some(code) if [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code) => {
-            (Kind::Config, pooler::WAY_OUT)
+            (Kind::Config, pooler::HINT)
         }
-        Some(_) => (Kind::Unavailable, "the server refuses connections for now, try again later"),
+        Some(_) => (Kind::Unavailable, "the server refuses connections at the moment: try again later"),
         None if why.contains("password missing") => (Kind::NotPermitted, NO_PASSWORD),
         None => (Kind::Unavailable, "is it running at this host and port, and does pg_hba.conf let this host in?"),
     }

@@ -1,17 +1,18 @@
-//! GRANT and REVOKE on a database, played through from the default privileges, for what they end in.
+//! Applies GRANT and REVOKE statements on a database to the default privileges.
 
 use std::collections::BTreeMap;
 
 use super::tokens::Token;
+use crate::postgres::quoting::identifier;
 
 /// `CREATE`, `TEMPORARY` and `CONNECT` by their letters (PostgreSQL documentation, "Privileges").
 const WORDS: &[(&str, char)] = &[("CREATE", 'C'), ("TEMPORARY", 'T'), ("TEMP", 'T'), ("CONNECT", 'c')];
 
 const ALL: [char; 3] = ['C', 'T', 'c'];
 
-/// Who has which privileges from whom, and whether they may be granted on.
+/// The privileges of a database: grantee, grantor, and whether with grant option.
 pub struct Privileges {
-    /// By grantee, where none is PUBLIC, and grantor.
+    /// By grantee (none for PUBLIC) and grantor.
     granted: BTreeMap<(Option<String>, String), BTreeMap<char, bool>>,
     owner: String,
     /// `SET SESSION AUTHORIZATION`.
@@ -29,7 +30,7 @@ impl Privileges {
         Privileges { granted, owner: owner.to_owned(), grantor: None }
     }
 
-    /// Plays a statement through; none if it is nothing that pg_dump writes for this database.
+    /// Applies a statement; none if it is not one that pg_dump writes for this database.
     pub fn apply(&mut self, tokens: &[Token], database: Option<&str>) -> Option<()> {
         match tokens {
             [set, session, authorization, role]
@@ -57,28 +58,28 @@ impl Privileges {
 
     fn grant(&mut self, tokens: &[Token], database: Option<&str>) -> Option<()> {
         let (letters, rest) = letters(tokens)?;
-        let (role, rest) = about(rest, database, "TO")?;
+        let (role, rest) = database_and_role(rest, database, "TO")?;
         let grantable = match rest {
             [] => false,
             [with, grant, option] if with.is("WITH") && grant.is("GRANT") && option.is("OPTION") => true,
             _ => return None,
         };
-        let held = self.granted.entry(self.key(role)).or_default();
+        let granted = self.granted.entry(self.key(role)).or_default();
         for letter in letters {
-            *held.entry(letter).or_default() |= grantable;
+            *granted.entry(letter).or_default() |= grantable;
         }
         Some(())
     }
 
     fn revoke(&mut self, tokens: &[Token], database: Option<&str>, option_only: bool) -> Option<()> {
         let (letters, rest) = letters(tokens)?;
-        let (role, []) = about(rest, database, "FROM")? else { return None };
-        let held = self.granted.entry(self.key(role)).or_default();
+        let (role, []) = database_and_role(rest, database, "FROM")? else { return None };
+        let granted = self.granted.entry(self.key(role)).or_default();
         for letter in letters {
             match option_only {
-                true => held.entry(letter).and_modify(|grantable| *grantable = false),
+                true => granted.entry(letter).and_modify(|grantable| *grantable = false),
                 false => {
-                    held.remove(&letter);
+                    granted.remove(&letter);
                     continue;
                 }
             };
@@ -92,20 +93,20 @@ impl Privileges {
 
     /// The privileges in the server's text form (`aclitemout`).
     pub fn items(&self) -> Vec<String> {
-        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let held = self.granted.iter().filter(|(_, held)| !held.is_empty());
-        held.map(|((grantee, grantor), held)| {
-            let letters: String = held
-                .iter()
-                .map(|(letter, grantable)| format!("{letter}{}", if *grantable { "*" } else { "" }))
-                .collect();
-            format!("{}={letters}/{}", grantee.as_deref().map(quote).unwrap_or_default(), quote(grantor))
-        })
-        .collect()
+        let items = self.granted.iter().filter(|(_, privileges)| !privileges.is_empty());
+        items
+            .map(|((grantee, grantor), privileges)| {
+                let letters: String = privileges
+                    .iter()
+                    .map(|(letter, grantable)| format!("{letter}{}", if *grantable { "*" } else { "" }))
+                    .collect();
+                format!("{}={letters}/{}", grantee.as_deref().map(identifier).unwrap_or_default(), identifier(grantor))
+            })
+            .collect()
     }
 }
 
-/// The privileges up to `ON`, and what follows it.
+/// The privileges before `ON`, and the rest.
 fn letters(tokens: &[Token]) -> Option<(Vec<char>, &[Token])> {
     let at = tokens.iter().position(|token| token.is("ON"))?;
     let (named, rest) = (tokens.get(..at)?, tokens.get(at + 1..)?);
@@ -122,11 +123,11 @@ fn letters(tokens: &[Token]) -> Option<(Vec<char>, &[Token])> {
     Some((letters, rest))
 }
 
-/// Reads `DATABASE name TO role`: the role, where none is PUBLIC, and what follows.
-fn about<'a>(tokens: &'a [Token], ours: Option<&str>, link: &str) -> Option<(Option<String>, &'a [Token])> {
+/// Reads `DATABASE name TO role`: the role (none for PUBLIC), and the rest.
+fn database_and_role<'a>(tokens: &'a [Token], own: Option<&str>, link: &str) -> Option<(Option<String>, &'a [Token])> {
     let [database, name, to, role, rest @ ..] = tokens else { return None };
     let name = name.name()?;
-    if !database.is("DATABASE") || !to.is(link) || ours.is_some_and(|ours| ours != name) {
+    if !database.is("DATABASE") || !to.is(link) || own.is_some_and(|own| own != name) {
         return None;
     }
     let role = match role.is("PUBLIC") {

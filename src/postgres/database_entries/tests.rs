@@ -24,14 +24,14 @@ fn defaults() -> DatabaseProperties {
     }
 }
 
-/// Told by entries: description and definition, of the database `Fo"o b` of the role `we ird`.
-fn told(entries: &[(&str, &str)]) -> EntryProperties {
-    let mut told = EntryProperties::default();
+/// Properties of entries: description and definition, of the database `Fo"o b` of the role `we ird`.
+fn entries(entries: &[(&str, &str)]) -> EntryProperties {
+    let mut found = EntryProperties::default();
     for (desc, definition) in entries {
         let tag = if desc.starts_with("DATABASE") { "Fo\"o b" } else { "DATABASE \"Fo\"\"o b\"" };
-        told.take(desc, tag.to_owned(), "we ird", definition, false);
+        found.take(desc, tag.to_owned(), "we ird", definition, false);
     }
-    told
+    found
 }
 
 const CREATE: &str = "CREATE DATABASE \"Fo\"\"o b\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu \
@@ -39,7 +39,7 @@ const CREATE: &str = "CREATE DATABASE \"Fo\"\"o b\" WITH TEMPLATE = template0 EN
 
 #[test]
 fn everything_that_pg_dump_writes() {
-    let told = told(&[
+    let found = entries(&[
         ("DATABASE", CREATE),
         ("COMMENT", "COMMENT ON DATABASE \"Fo\"\"o b\" IS 'it''s \\ a';\n"),
         ("SECURITY LABEL", "SECURITY LABEL FOR dummy ON DATABASE \"Fo\"\"o b\" IS 'secret';\n"),
@@ -64,7 +64,7 @@ fn everything_that_pg_dump_writes() {
              ALTER ROLE a IN DATABASE \"Fo\"\"o b\" SET work_mem TO '8MB';\n",
         ),
     ]);
-    assert_eq!(told.not_understood, Vec::<String>::new());
+    assert_eq!(found.unparsed, Vec::<String>::new());
     let setting = |role: Option<&str>, name: &str, value: &str| ParameterSetting {
         role: role.map(str::to_owned),
         name: name.into(),
@@ -95,19 +95,19 @@ fn everything_that_pg_dump_writes() {
         ],
         session_parameters: std::collections::BTreeMap::new(),
     };
-    assert_eq!(told.complete(defaults()), expected);
+    assert_eq!(found.complete(defaults()), expected);
     assert!(properties::statements("x", &expected, properties::LeftOut::default()).is_ok());
 }
 
 #[test]
-fn what_is_not_told_is_the_servers() {
+fn missing_properties_are_the_servers() {
     let nothing = EntryProperties::default();
     assert!(!nothing.described);
     assert_eq!(nothing.complete(defaults()), defaults());
     let old = "CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C.UTF-8';\n";
-    let mut told = EntryProperties::default();
-    told.take("DATABASE", "d".to_owned(), "", old, false);
-    let found = told.complete(defaults());
+    let mut found = EntryProperties::default();
+    found.take("DATABASE", "d".to_owned(), "", old, false);
+    let found = found.complete(defaults());
     let expected = DatabaseProperties {
         encoding: "UTF8".into(),
         locale_provider: "libc".into(),
@@ -120,7 +120,7 @@ fn what_is_not_told_is_the_servers() {
 }
 
 #[test]
-fn other_statements_are_told_of_and_left_out() {
+fn other_statements_are_reported_and_left_out() {
     let strange = [
         ("DATABASE", "CREATE DATABASE \"Fo\"\"o b\" WITH TEMPLATE = template0 STRATEGY = file_copy;"),
         ("DATABASE", "CREATE DATABASE \"Fo\"\"o b\" WITH ENCODING = 'UTF8' OWNER;"),
@@ -139,26 +139,26 @@ fn other_statements_are_told_of_and_left_out() {
         ("ACL", "GRANT ALL ON DATABASE live TO a;"),
     ];
     for (desc, definition) in strange {
-        let mut found = told(&[("DATABASE", CREATE)]);
+        let mut found = entries(&[("DATABASE", CREATE)]);
         let before = found.clone();
         let tag = if desc.starts_with("DATABASE") { "Fo\"o b" } else { "DATABASE x" };
         found.take(desc, tag.to_owned(), "we ird", definition, false);
-        assert_eq!(found.not_understood.len(), 1, "{definition}");
-        let without = EntryProperties { not_understood: Vec::new(), acl: before.acl.clone(), ..found };
+        assert_eq!(found.unparsed.len(), 1, "{definition}");
+        let without = EntryProperties { unparsed: Vec::new(), acl: before.acl.clone(), ..found };
         assert_eq!(without, before, "{definition}");
     }
     let mut cut = EntryProperties::default();
     cut.take("DATABASE", "d".to_owned(), "o", "CREATE DATABASE d WITH ENCODING = 'UTF8';", true);
-    assert_eq!(cut.not_understood.len(), 1);
+    assert_eq!(cut.unparsed.len(), 1);
 }
 
 #[test]
 fn old_strings_have_escapes() {
     let text = "COMMENT ON DATABASE \"Fo\"\"o b\" IS 'a\\\\b';";
     let comment = |old_strings| {
-        let mut told = EntryProperties { old_strings, ..EntryProperties::default() };
-        told.take("COMMENT", "DATABASE x".to_owned(), "o", text, false);
-        told.comment.unwrap()
+        let mut found = EntryProperties { old_strings, ..EntryProperties::default() };
+        found.take("COMMENT", "DATABASE x".to_owned(), "o", text, false);
+        found.comment.unwrap()
     };
     assert_eq!(comment(false), "a\\\\b");
     assert_eq!(comment(true), "a\\b");
@@ -167,17 +167,17 @@ fn old_strings_have_escapes() {
 proptest! {
     #[test]
     fn any_name_and_text_is_read_back(role in "[^\0\u{fffd}]{1,20}", text in "[^\0\u{fffd}\\\\]{0,30}") {
-        let mut told = EntryProperties::default();
+        let mut found = EntryProperties::default();
         let name = format!("\"{}\"", role.replace('"', "\"\""));
         let literal = format!("'{}'", text.replace('\'', "''"));
-        told.take("DATABASE", role.clone(), &role, &format!("CREATE DATABASE {name} WITH ENCODING = 'UTF8';"), false);
-        told.take("COMMENT", "DATABASE".into(), &role, &format!("COMMENT ON DATABASE {name} IS {literal};"), false);
-        told.take("ACL", "DATABASE".into(), &role, &format!("GRANT ALL ON DATABASE {name} TO {name};"), false);
+        found.take("DATABASE", role.clone(), &role, &format!("CREATE DATABASE {name} WITH ENCODING = 'UTF8';"), false);
+        found.take("COMMENT", "DATABASE".into(), &role, &format!("COMMENT ON DATABASE {name} IS {literal};"), false);
+        found.take("ACL", "DATABASE".into(), &role, &format!("GRANT ALL ON DATABASE {name} TO {name};"), false);
         let set = format!("ALTER ROLE {name} IN DATABASE {name} SET my.x TO {literal};");
         let set = set.replace("my.x", "\"my.x\"");
-        told.take("DATABASE PROPERTIES", role.clone(), &role, &set, false);
-        prop_assert!(told.not_understood.is_empty(), "{:?}", told);
-        let found = told.complete(defaults());
+        found.take("DATABASE PROPERTIES", role.clone(), &role, &set, false);
+        prop_assert!(found.unparsed.is_empty(), "{:?}", found);
+        let found = found.complete(defaults());
         prop_assert_eq!(&found.owner, &role);
         prop_assert_eq!(found.comment.as_ref(), Some(&text));
         let items = acl::parse(found.acl.as_deref().unwrap()).unwrap();
@@ -187,7 +187,7 @@ proptest! {
 
     #[test]
     fn nothing_panics(desc in "DATABASE|ACL|COMMENT", text in "[A-Za-z\"'\\\\=,;() ]{0,80}") {
-        let mut told = EntryProperties::default();
-        told.take(&desc, "DATABASE".to_owned(), "o", &text, false);
+        let mut found = EntryProperties::default();
+        found.take(&desc, "DATABASE".to_owned(), "o", &text, false);
     }
 }

@@ -3,7 +3,7 @@
 /// A part of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// A key word, a number or a name without quotes.
+    /// A keyword, a number or a name without quotes.
     Word(String),
     /// A name in double quotes.
     Name(String),
@@ -14,12 +14,12 @@ pub enum Token {
 }
 
 impl Token {
-    /// Whether it is this key word.
+    /// Whether it is this keyword.
     pub fn is(&self, word: &str) -> bool {
         matches!(self, Token::Word(text) if text.eq_ignore_ascii_case(word))
     }
 
-    /// A word as it stands.
+    /// The text of a word.
     pub fn word(&self) -> Option<&str> {
         match self {
             Token::Word(text) => Some(text),
@@ -27,7 +27,7 @@ impl Token {
         }
     }
 
-    /// The name that it is; pg_dump leaves quotes out only where the name is in lower case.
+    /// The name. pg_dump omits the quotes only for a name in lower case.
     pub fn name(&self) -> Option<&str> {
         match self {
             Token::Word(text) | Token::Name(text) => Some(text),
@@ -44,8 +44,8 @@ impl Token {
     }
 }
 
-/// The statements of a definition, each with its own text; nothing if a quote is not closed or has an escape that pg_dump
-/// does not write. With `old_strings` a backslash in any text stands for itself only if it is doubled.
+/// The statements of a definition, each with its text; none if a quote is not closed or has an escape that pg_dump does not
+/// write. With `old_strings` every text has escapes, and a backslash in it is doubled.
 pub fn statements(definition: &str, old_strings: bool) -> Option<Vec<(Vec<Token>, &str)>> {
     let mut all = Vec::new();
     let (mut tokens, mut begin, mut rest) = (Vec::new(), 0, definition);
@@ -90,7 +90,7 @@ fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_' || letter == '$'
 }
 
-/// A text up to the quote that ends it, which stands twice within it, and what follows.
+/// A text up to its closing quote, which is doubled within it, and the rest.
 fn quoted(text: &str, quote: char, escapes: bool) -> Option<(String, &str)> {
     let mut plain = String::new();
     let mut letters = text.char_indices().peekable();

@@ -1,5 +1,5 @@
-//! A directory archive: pg_dump writes the folder with several jobs, then its files are read, recorded, and hashed or
-//! encrypted.
+//! A directory archive: pg_dump writes the folder with several jobs. Its files are then read to record their rows, and hashed
+//! or encrypted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Write};
@@ -25,34 +25,34 @@ use crate::postgres::dump::Dumped;
 use crate::stop::Stop;
 use crate::store::local::LocalFolder;
 
-/// The table of contents of a directory archive. pg_dump begins it once it holds its locks.
+/// The table of contents of a directory archive. pg_dump starts to write it once it holds its locks.
 const TOC: &str = "toc.dat";
 
-/// How often a folder that pg_dump fills is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a folder that pg_dump fills is checked.
+const POLL: Duration = Duration::from_millis(20);
 
-/// Waits until pg_dump has begun its table of contents, and so holds its locks.
+/// Waits until pg_dump has started to write its table of contents, and thus holds its locks.
 pub async fn begun(folder: &Path) {
     while !has_begun(folder) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// Whether there is something of a table of contents.
+/// Whether pg_dump has started to write its table of contents.
 pub fn has_begun(folder: &Path) -> bool {
     folder.join(TOC).metadata().is_ok_and(|toc| toc.len() > 0)
 }
 
-/// Keeps a counter at the size of a folder, for as long as it is awaited.
+/// Keeps a counter at the size of a folder. Never returns.
 pub async fn follow(folder: PathBuf, moved: Counter) {
     loop {
-        tokio::time::sleep(LOOK * 10).await;
+        tokio::time::sleep(POLL * 10).await;
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         moved.set(entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum());
     }
 }
 
-/// What the archive has, by its table of contents, and what its files are to be recorded by.
+/// What the archive contains by its table of contents, and the recorder for its files.
 pub fn dumped(folder: &Path) -> Result<(Dumped, Recorder)> {
     let path = folder.join(TOC);
     let mut recorder = Recorder::default();
@@ -61,26 +61,25 @@ pub fn dumped(folder: &Path) -> Result<(Dumped, Recorder)> {
     Ok((contents.into(), recorder))
 }
 
-/// A folder that pg_dump has filled, and what becomes of its files.
+/// A folder that pg_dump has filled, and how to store its files.
 pub struct Collection<'a> {
     /// Id of the backup.
     pub id: &'a str,
     /// The folder.
     pub staged: &'a Path,
-    /// Folder of the backup, in which the files are already if they are not encrypted.
+    /// Folder of the backup. Files that are not encrypted are in it already.
     pub folder: &'a LocalFolder,
     /// Encryption.
     pub recipients: Option<&'a Recipients>,
-    /// Bytes that were read.
+    /// Counts the bytes that are read.
     pub moved: Counter,
     /// When to stop.
     pub stop: Stop,
 }
 
 impl Collection<'_> {
-    /// Reads every file to its end, several at once: its rows and large objects are recorded, and it is hashed where it is,
-    /// or encrypted into the backup's folder if it was staged elsewhere. Blocks, but not for long once the process was told
-    /// to stop.
+    /// Reads every file to its end, several at once, records its rows and large objects, and hashes it, or encrypts it into the
+    /// backup's folder. Blocks, and returns soon after a request to stop.
     pub fn collect(&self, recorder: Recorder) -> Result<(Vec<StoredFile>, Record)> {
         let mut names: Vec<String> = Vec::new();
         let entries = std::fs::read_dir(self.staged).map_err(|error| Error::read(self.staged.display(), &error))?;
@@ -105,25 +104,17 @@ impl Collection<'_> {
         let digest = self.record(name, &path, recorder)?;
         let Some(recipients) = self.recipients else {
             let key = format!("{}/{name}", self.id);
-            let (bytes, sha256) = (digest.bytes, digest.hex());
-            return Ok(StoredFile {
-                role: FileRole::Archive,
-                key,
-                stored_bytes: bytes,
-                stored_sha256: sha256.clone(),
-                plain_bytes: bytes,
-                plain_sha256: sha256,
-            });
+            return Ok(StoredFile::new(FileRole::Archive, key, &digest, &digest));
         };
         let from = self.stop.reader(open(&path)?);
         let to = self.folder.folder().join(format!("{name}.age"));
         let stored = encrypt(&format!("{}/{name}.age", self.id), from, &to, recipients);
-        // The plain bytes lie in memory; they go as soon as they can.
+        // The plain bytes are in memory and are removed as soon as possible.
         std::fs::remove_file(&path).map_err(|error| Error::write(path.display(), &error))?;
         stored
     }
 
-    /// Records what is in a file, and gives the hash of the file as it is.
+    /// Records the contents of a file, and returns the hash of the file.
     fn record(&self, name: &str, path: &Path, recorder: &Mutex<Recorder>) -> Result<Digest> {
         let (plain_name, packing) = split(name);
         let method = match packing {
@@ -165,12 +156,5 @@ fn encrypt(key: &str, mut from: impl io::Read, to: &Path, recipients: &Recipient
         Ok(finished)
     };
     let finished = write().map_err(|error| Error::write(to.display(), &error))?;
-    Ok(StoredFile {
-        role: FileRole::Archive,
-        key: key.to_owned(),
-        stored_bytes: finished.stored.bytes,
-        stored_sha256: finished.stored.hex(),
-        plain_bytes: finished.plain.bytes,
-        plain_sha256: finished.plain.hex(),
-    })
+    Ok(StoredFile::new(FileRole::Archive, key.to_owned(), &finished.plain, &finished.stored))
 }

@@ -1,4 +1,4 @@
-//! The fingerprints of a dump: what was recorded while it passed, and what its session had set.
+//! The fingerprints of a dump: what was recorded while it was read, and the settings of its session.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use crate::config::dump_options::DumpOptions;
 use crate::fingerprint::{Fingerprints, VERSION};
 use crate::postgres::archive::{Contents, Recorded};
 
-/// Parameters on which COPY's text depends and that a dump has us set, whatever the database, the role or the server have
-/// set. `quote_all_identifiers` decides how values of the type `regclass` and its like are written.
+/// Parameters on which COPY's text depends and that our dumps set, overriding the database, the role and the server.
+/// `quote_all_identifiers` affects values of `regclass` and similar types.
 pub const PINNED: [(&str, &str); 3] = [("TimeZone", "UTC"), ("bytea_output", "hex"), ("quote_all_identifiers", "off")];
 
-/// Those that pg_dump sets itself (`setup_connection` in `src/bin/pg_dump/pg_dump.c`).
+/// Parameters that pg_dump sets itself (`setup_connection` in `src/bin/pg_dump/pg_dump.c`).
 const BY_PG_DUMP: [(&str, &str); 4] =
     [("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("extra_float_digits", "3"), ("search_path", "")];
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_of_pg_dump_have_the_last_word() {
+    fn options_of_pg_dump_take_precedence() {
         let of = |text: &str| settings(&DumpOptions::parse(text).unwrap(), "de_DE.utf8", Some("LATIN1"));
         let plain = of("--no-owner");
         let expected = [

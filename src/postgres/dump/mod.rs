@@ -1,4 +1,4 @@
-//! pg_dump and pg_dumpall: how they are called, and how their output becomes files.
+//! pg_dump and pg_dumpall: their command lines, and how their output is stored.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -20,20 +20,20 @@ pub mod directory;
 pub mod fingerprints;
 pub mod stream;
 
-/// Parameters that would change how values are written, or end the session, whatever the database or the role has set.
+/// Options that override parameters of the database and the role which would change how values are written, or end the session.
 fn parameters(server: u32) -> String {
     let later: String = later_timeouts(server).map(|timeout| format!(" -c {timeout}=0")).collect();
     let pinned: String = fingerprints::PINNED.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
     format!("{pinned}{NO_TIMEOUTS}{later}")
 }
 
-/// What a dump has, as its own bytes tell.
+/// What a dump contains.
 #[derive(Debug)]
 pub struct Dumped {
     tables: Tables,
     /// Large objects.
     pub large_objects: u64,
-    /// Subscriptions; a script is not asked for them.
+    /// Subscriptions; unknown for a script.
     pub subscriptions: Option<u64>,
 }
 
@@ -44,8 +44,7 @@ enum Tables {
 }
 
 impl Dumped {
-    /// Whether the table's rows are in the dump, under one of these names: schema and table, in an encoding that the dump may
-    /// have.
+    /// Whether the rows of a table are in the dump. `names` are its schema and name in each encoding that the dump may have.
     pub fn has_table<'a>(&self, oid: u32, names: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
         match &self.tables {
             Tables::Archive(contents) => contents.table_data.contains(oid),
@@ -53,7 +52,7 @@ impl Dumped {
         }
     }
 
-    /// Whether a script fills a table of one of these names; archives know their tables by their OIDs.
+    /// Whether a script fills a table with one of these names; archives identify tables by their OIDs.
     pub fn has_table_named<'a>(&self, names: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
         match &self.tables {
             Tables::Archive(_) => false,
@@ -94,10 +93,10 @@ impl From<Script> for Dumped {
     }
 }
 
-/// How pg_dump is called for a snapshot.
+/// A call of pg_dump for a snapshot.
 #[derive(Debug)]
 pub struct DumpCommand<'a> {
-    /// Programs of the right version.
+    /// The programs to use.
     pub programs: &'a Programs,
     /// The server's major version.
     pub server: u32,
@@ -151,11 +150,11 @@ impl DumpCommand<'_> {
             method => Err(Error::new(
                 Kind::Config,
                 format!(
-                    "BACKUP_COMPRESSION={method} cannot be had with BACKUP_FORMAT=directory and pg_dump {}",
+                    "BACKUP_COMPRESSION={method} is not possible with BACKUP_FORMAT=directory and pg_dump {}",
                     self.programs.version
                 ),
             )
-            .hint("pg_dump compresses a directory's files itself; it knows gzip, and zstd since version 16")),
+            .hint("pg_dump itself compresses the files of a directory, with gzip, or zstd since version 16")),
         }
     }
 }
@@ -166,7 +165,7 @@ pub fn globals(call: &DumpCommand<'_>, passwords: bool) -> Command {
     let mut command = call.programs.client("pg_dumpall", connection, database);
     command.env("PGOPTIONS", parameters(call.server));
     command.arg("--globals-only").arg("--no-password");
-    // pg_dumpall would connect to `postgres`. It takes a connection string here, in which a name can be quoted.
+    // Otherwise pg_dumpall connects to `postgres`. In a connection string the name can be quoted.
     let name = database.replace('\\', "\\\\").replace('\'', "\\'");
     command.arg(format!("--database=dbname='{name}'"));
     if !passwords {

@@ -1,4 +1,4 @@
-//! A dump that comes as one stream: read, observed, compressed, encrypted and stored while pg_dump runs.
+//! A dump in one stream: parsed, compressed, encrypted and stored while pg_dump runs.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,10 +18,10 @@ use crate::postgres::dump::Dumped;
 use crate::postgres::script::ScriptScanner;
 use crate::store::Upload;
 
-/// What is read from a pipe at once: as much as it holds by default (`pipe(7)`).
+/// Bytes that are read from a pipe at once: its default capacity (`pipe(7)`).
 const PIECE: usize = 64 << 10;
 
-/// What becomes of the plain bytes.
+/// How to store the plain bytes.
 #[derive(Debug)]
 pub struct Recipe {
     /// Compression.
@@ -32,29 +32,29 @@ pub struct Recipe {
     pub recipients: Option<Arc<Recipients>>,
 }
 
-/// A stream that was read to its end and is stored, durable and still without its name.
+/// A stream that was read to its end and is stored durably, but not published yet.
 pub struct Stored {
-    /// Where it is, and the digests.
+    /// The upload, and the digests.
     pub finished: Finished<Box<dyn Upload>>,
-    /// What it has.
+    /// What it contains.
     pub dumped: Dumped,
-    /// Its rows, for the fingerprints.
+    /// Its fingerprints.
     pub recorded: Record,
 }
 
-/// A script without the line that pg_dump ends it with.
+/// The error of a script without pg_dump's completion line.
 #[derive(Debug)]
 struct Incomplete;
 
 impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("it does not end with the line that says that it is complete")
+        f.write_str("it does not end with the completion line of pg_dump")
     }
 }
 
 impl std::error::Error for Incomplete {}
 
-/// Looks at a dump while it passes.
+/// Parses a dump while it is written.
 enum Observer<W: Write> {
     Custom(Box<Rechunker<W>>),
     Tar(Box<TarReader<W>>),
@@ -72,11 +72,13 @@ impl<W: Write> Observer<W> {
 
     fn finish(self) -> io::Result<(W, Dumped, Record)> {
         match self {
-            Observer::Custom(joiner) => joiner.finish().map(|(out, contents, record)| (out, contents.into(), record)),
+            Observer::Custom(rechunker) => {
+                rechunker.finish().map(|(out, contents, record)| (out, contents.into(), record))
+            }
             Observer::Tar(reader) => reader.finish().map(|(out, contents, record)| (out, contents.into(), record)),
             Observer::Script(scanner) => match scanner.finish()? {
                 (out, script) if script.complete || script.cluster_complete => {
-                    Ok((out, script.into(), Err("they are not taken of SQL scripts".to_owned())))
+                    Ok((out, script.into(), Err("there are none for SQL scripts".to_owned())))
                 }
                 _ => Err(io::Error::new(io::ErrorKind::InvalidData, Incomplete)),
             },
@@ -87,7 +89,7 @@ impl<W: Write> Observer<W> {
 impl<W: Write> Write for Observer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Observer::Custom(joiner) => joiner.write(bytes),
+            Observer::Custom(rechunker) => rechunker.write(bytes),
             Observer::Tar(reader) => reader.write(bytes),
             Observer::Script(scanner) => scanner.write(bytes),
         }
@@ -98,8 +100,8 @@ impl<W: Write> Write for Observer<W> {
     }
 }
 
-/// Moves a program's output into the store, and makes it durable. Blocks until the output ends; `first` is told of its
-/// first byte, and `program` is what errors call the program. That the output is whole, only the program's exit status can say.
+/// Writes the output of a program to the store, and makes it durable. Blocks until the output ends; `first` is notified of its
+/// first byte, and `program` is the name in errors. Only the program's exit status shows whether the output is complete.
 pub fn pump(
     program: &str,
     mut from: File,
@@ -121,7 +123,7 @@ pub fn pump(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Error::read(format!("the output of {program}"), &error)),
         };
-        // Nobody may be waiting for the first byte any more.
+        // The receiver may have been dropped.
         let _ = first.take().map(|first| first.send(()));
         observer.write_all(&piece[..bytes]).map_err(|error| broken(program, &error))?;
         moved.add(bytes as u64);
@@ -132,7 +134,7 @@ pub fn pump(
     Ok(Stored { finished, dumped, recorded })
 }
 
-/// Threads that compress. All processors: what is left of them is what pg_dump and the server do not use.
+/// Number of threads that compress: one for each processor. They use what pg_dump and the server leave.
 fn threads(method: Method) -> NonZeroUsize {
     match method {
         Method::None => NonZeroUsize::MIN,
@@ -140,12 +142,12 @@ fn threads(method: Method) -> NonZeroUsize {
     }
 }
 
-/// A failed write is the store's fault, unless the bytes themselves were not an archive.
+/// The error of a failed write: the store's, unless the bytes themselves are not a complete dump.
 fn broken(program: &str, error: &io::Error) -> Error {
     let incomplete = error.get_ref().is_some_and(|inner| inner.is::<Incomplete>());
     match Malformed::in_error(error) {
         None if !incomplete => Error::write("the archive", error),
-        _ => Error::new(Kind::Data, format!("the output of {program} is not whole: {error}"))
-            .hint(format!("{program} broke off, or it is of a version that this pgcellar does not know")),
+        _ => Error::new(Kind::Data, format!("the output of {program} is incomplete or damaged: {error}"))
+            .hint(format!("{program} ended early, or it is of a version that this pgcellar does not support")),
     }
 }

@@ -1,24 +1,24 @@
-//! What the first bytes of a dump tell.
+//! Recognises a dump by its first bytes.
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
 use crate::pipeline::decompress::sniff;
 use crate::pipeline::encrypt::is_age;
 
-/// How much of the beginning is looked at, in bytes: a script's header stands within it.
+/// Bytes of the beginning that are read: they include the header of a script.
 pub const HEAD: u64 = 4096;
 
-/// Bytes whose letters decide whether it is text.
+/// Bytes by which text is recognised.
 const LETTERS: usize = 512;
 
-/// Bytes that are shown of what is not known.
+/// Bytes that are shown of an unknown file.
 const SHOWN: usize = 16;
 
-/// The newest format of archives that is known, and its version of PostgreSQL (`K_VERS_*` in `src/bin/pg_dump/
+/// The newest supported archive format, and its version of PostgreSQL (`K_VERS_*` in `src/bin/pg_dump/
 /// pg_backup_archiver.h`).
 const NEWEST: ((u8, u8), u32) = ((1, 16), 18);
 
-/// The oldest one.
+/// The oldest supported archive format, and its version of PostgreSQL.
 const OLDEST: ((u8, u8), u32) = ((1, 14), 12);
 
 /// A dump of one database.
@@ -28,7 +28,7 @@ pub enum Beginning {
     Custom,
     /// A tar file whose first member is a table of contents.
     Tar,
-    /// A text; versions are empty where it does not tell them.
+    /// A text; versions are empty if unknown.
     Script {
         /// Of the server that was dumped.
         server_version: String,
@@ -37,7 +37,7 @@ pub enum Beginning {
     },
 }
 
-/// Files that people take for dumps: how they begin, what they are, and what to do.
+/// Files that are often taken for dumps: their first bytes, what they are, and a hint.
 const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"\x04\x22\x4d\x18", "it is compressed with lz4", "unpack it first: lz4 -d"),
     (b"PK\x03\x04", "it is a zip archive", "unpack it first: unzip"),
@@ -53,20 +53,20 @@ const OTHERS: &[(&[u8], &str, &str)] = &[
     (b"\xfe\xff", "it is UTF-16", "convert it: iconv -f UTF-16 -t UTF-8"),
 ];
 
-/// How pg_dumpall begins (`main` in `src/bin/pg_dump/pg_dumpall.c`).
+/// The first line of pg_dumpall (`main` in `src/bin/pg_dump/pg_dumpall.c`).
 const CLUSTER: &str = "-- PostgreSQL database cluster dump";
 
-/// Tells what a decrypted and decompressed file is by its beginning.
+/// Recognises a decrypted and decompressed file by its beginning.
 ///
 /// # Errors
-/// `Data` for anything but a dump of one database in a format that is known, with what was seen.
+/// `Data` for anything but a dump of one database in a supported format; the message says what the file is.
 pub fn recognize(name: &str, head: &[u8]) -> Result<Beginning> {
     if head.is_empty() {
         return Err(no_dump(name, "it is empty once it is unpacked")
-            .hint("whatever was to dump the database has failed: is there an older one?"));
+            .hint("the program that wrote the dump has failed: is there an older one?"));
     }
     if head.starts_with(b"PGDMP") {
-        known_version(name, head)?;
+        check_version(name, head)?;
         // The format: archTar is written by directory and tar alike.
         return match head.get(10) {
             Some(3) => Err(no_dump(name, "it is the table of contents of a directory archive, without its data")
@@ -102,8 +102,8 @@ pub fn recognize(name: &str, head: &[u8]) -> Result<Beginning> {
     }
 }
 
-/// Refuses an archive of a version that cannot be read; `head` is its beginning.
-pub fn known_version(name: &str, head: &[u8]) -> Result<()> {
+/// Refuses an archive of an unsupported version; `head` is its beginning.
+pub fn check_version(name: &str, head: &[u8]) -> Result<()> {
     let (Some(&major), Some(&minor)) = (head.get(5), head.get(6)) else { return Ok(()) };
     let version = (major, minor);
     let cannot_read = |whose: String| {
@@ -120,7 +120,7 @@ pub fn known_version(name: &str, head: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Text has no control characters but those that lay it out. Its encoding may be any.
+/// Whether it is text of any encoding: without control characters other than white space.
 fn is_text(head: &[u8]) -> bool {
     let lays_out = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c);
     !head.contains(&0) && head.iter().take(LETTERS).all(|&byte| byte >= b' ' && byte != 0x7f || lays_out(byte))
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_beginning_is_told(head in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn any_beginning_is_recognised_or_refused(head in prop::collection::vec(any::<u8>(), 0..600)) {
             if let Err(error) = recognize("x", &head) {
                 prop_assert_eq!(error.kind(), Kind::Data);
                 prop_assert!(error.hint_text().is_some());

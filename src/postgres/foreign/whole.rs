@@ -1,9 +1,10 @@
-//! A dump without a manifest, read to its end: nothing but its own bytes can tell whether it is whole.
+//! Reads a dump without a manifest to its end: only its own bytes can show whether it is complete.
 
 use std::collections::HashSet;
 use std::io;
 
-use super::{Dump, damaged, magic};
+use super::dump::{Dump, TOC, damaged};
+use super::magic;
 use crate::catalogue::manifest::{FileRole, StoredFile};
 use crate::config::Format;
 use crate::error::Result;
@@ -16,22 +17,22 @@ use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_to
 use crate::postgres::script::{Script, ScriptScanner};
 use crate::stop::Stop;
 
-/// What a whole dump holds.
+/// What a complete dump contains.
 #[derive(Debug)]
 pub struct WholeDump {
-    /// Its files, as they are now.
+    /// Its files with their sizes and hashes.
     pub files: Vec<StoredFile>,
     /// Tables whose rows it has.
     pub tables: u64,
     /// Large objects.
     pub large_objects: u64,
-    /// Whether it has tables, and the rows of none (`pg_dump --schema-only`).
+    /// Whether it has tables but no rows (`pg_dump --schema-only`).
     pub schema_only: bool,
-    /// Whether it has rows, and makes no tables for them (`pg_dump --data-only`).
+    /// Whether it has rows but no tables (`pg_dump --data-only`).
     pub data_only: bool,
-    /// Extensions; a script's are not known.
+    /// Extensions; unknown for a script.
     pub extensions: Vec<String>,
-    /// What was found in a script.
+    /// What a script contains.
     pub script: Option<Script>,
 }
 
@@ -40,7 +41,7 @@ impl WholeDump {
         WholeDump {
             files,
             schema_only: contents.tables() > 0 && contents.table_data.is_empty(),
-            // An extension makes tables of its own, whose rows may be in the archive.
+            // The archive may have rows of tables that an extension creates.
             data_only: contents.tables() == 0 && contents.extensions.is_empty() && !contents.table_data.is_empty(),
             tables: contents.table_data.len() as u64,
             large_objects: contents.large_objects,
@@ -51,11 +52,11 @@ impl WholeDump {
 }
 
 impl Dump {
-    /// Reads every byte: an archive to its end, each file that a table of contents names, a script to its last line.
-    /// `moved` counts stored bytes. Blocks.
+    /// Reads every byte and checks that the dump is complete: an archive to its end, each file that a table of contents
+    /// names, a script to its last line. `moved` counts stored bytes. Blocks.
     ///
     /// # Errors
-    /// `Data` for what is damaged, cut, or missing. What a script does is not judged here.
+    /// `Data` for a part that is damaged, cut or missing. The statements of a script are not checked here.
     pub fn read(&self, moved: &Counter, stop: &Stop) -> Result<WholeDump> {
         let whole = match self.format {
             Format::Custom => self.custom(moved, stop),
@@ -82,10 +83,10 @@ impl Dump {
         let mut promised = Promised::default();
         let contents = tar_toc(&mut plain, |entry| promised.add(entry)).map_err(failed)?;
         let at = plain.plain_bytes();
-        let fault = tar_members(&mut plain, at, |name| promised.came(name));
+        let fault = tar_members(&mut plain, at, |name| promised.remove(name));
         match fault.map_err(failed)? {
             Some(fault) => return Err(damaged(&self.name, &fault)),
-            None => self.nothing_lacks(promised.rest())?,
+            None => self.check_missing(promised.missing())?,
         }
         let digests = plain.finish().map_err(failed)?;
         Ok(WholeDump::of_archive(vec![stored(&self.key, &digests)], contents))
@@ -119,29 +120,29 @@ impl Dump {
             let failed = |error: io::Error| self.unreadable(key, &error);
             files.push(stored(key, &self.open_watched(key, Method::None, moved, stop)?.finish().map_err(failed)?));
             let (name, packing) = split(key);
-            if name != super::TOC {
+            if name != TOC {
                 self.data_file(key, name, packing, stop)?;
                 continue;
             }
-            let mut lacking = HashSet::new();
+            let mut missing = HashSet::new();
             let plain = self.open_watched(key, Method::None, &Counter::default(), stop)?;
-            contents = Some(read_toc(plain, |entry| lacking.extend(named_in(entry))).map_err(failed)?);
+            contents = Some(read_toc(plain, |entry| missing.extend(named_in(entry))).map_err(failed)?);
             for key in &self.files {
-                lacking.remove(split(key).0);
+                missing.remove(split(key).0);
             }
-            self.nothing_lacks(lacking)?;
+            self.check_missing(missing)?;
         }
-        let lost = || damaged(&self.name, "its toc.dat is gone");
+        let lost = || damaged(&self.name, "its toc.dat has disappeared");
         Ok(WholeDump::of_archive(files, contents.ok_or_else(lost)?))
     }
 
-    /// A data file of a folder: unpacked to its end, and, where it has rows, ended as pg_dump ends them.
+    /// Checks a data file of a folder: it is decompressed to its end, and rows must end with pg_dump's terminator.
     fn data_file(&self, key: &str, name: &str, packing: Packing, stop: &Stop) -> Result<()> {
         let failed = |error: io::Error| self.unreadable(key, &error);
         let mut tail = Tail::new(ROWS_END.len());
         let mut plain = self.open_watched(key, Method::None, &Counter::default(), stop)?;
         match packing {
-            // Only pg_restore can read it, and does.
+            // Only pg_restore can decompress it, and does so in a restore.
             Packing::Lz4 => return Ok(()),
             Packing::Plain => io::copy(&mut plain, &mut tail).map_err(failed)?,
             Packing::By(method) => {
@@ -155,8 +156,8 @@ impl Dump {
         }
     }
 
-    fn nothing_lacks(&self, lacking: HashSet<String>) -> Result<()> {
-        match lacking.into_iter().min() {
+    fn check_missing(&self, missing: HashSet<String>) -> Result<()> {
+        match missing.into_iter().min() {
             Some(first) => {
                 Err(damaged(&self.name, &format!("its table of contents names {first}, which it does not have")))
             }
@@ -166,12 +167,5 @@ impl Dump {
 }
 
 fn stored(key: &str, digests: &Digests) -> StoredFile {
-    StoredFile {
-        role: FileRole::Archive,
-        key: key.to_owned(),
-        stored_bytes: digests.stored.bytes,
-        stored_sha256: digests.stored.hex(),
-        plain_bytes: digests.plain.bytes,
-        plain_sha256: digests.plain.hex(),
-    }
+    StoredFile::new(FileRole::Archive, key.to_owned(), &digests.plain, &digests.stored)
 }

@@ -1,4 +1,4 @@
-//! Large objects, in pieces.
+//! Reads large objects in pieces.
 
 use futures_util::{TryStreamExt, pin_mut};
 use tokio_postgres::Client;
@@ -8,38 +8,38 @@ use crate::error::Result;
 use crate::fingerprint::{LargeObjects, LongRow};
 use crate::host::progress::Counter;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::get;
+use crate::postgres::columns::get;
 
-/// How many objects are asked for at once.
+/// Objects in one query.
 const BATCH: i64 = 1000;
 
-/// What is read of each of them at once, in bytes: most are shorter.
+/// Bytes of each that the query reads: most objects are shorter.
 const HEAD: i32 = 16 << 10;
 
-/// In what pieces the others are read, in bytes.
+/// Size of the pieces in which longer objects are read, in bytes.
 const PIECE: i32 = 1 << 20;
 
-const WHAT: &str = "the large objects cannot be read";
+const CANNOT_READ: &str = "the large objects cannot be read";
 
-/// How many there are.
+/// The number of large objects.
 pub async fn count(client: &Client) -> Result<u64> {
     let row = client.query_one("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata", &[]).await;
-    Ok(u64::try_from(get::<i64>(&row.map_err(failed(WHAT))?, 0)?).unwrap_or_default())
+    Ok(u64::try_from(get::<i64>(&row.map_err(failed(CANNOT_READ))?, 0)?).unwrap_or_default())
 }
 
-/// All of them, each hashed as it passes.
+/// Hashes all large objects.
 pub async fn read(client: &Client, moved: &Counter) -> Result<LargeObjects> {
     let heads = "SELECT oid, pg_catalog.lo_get(oid, 0, $3) FROM pg_catalog.pg_largeobject_metadata \
          WHERE oid > $1 ORDER BY oid LIMIT $2";
-    let heads = client.prepare(heads).await.map_err(failed(WHAT))?;
+    let heads = client.prepare(heads).await.map_err(failed(CANNOT_READ))?;
     let (mut objects, mut last) = (LargeObjects::default(), 0_u32);
     loop {
         let parameters: [&(dyn ToSql + Sync); 3] = [&last, &BATCH, &HEAD];
-        let rows = client.query_raw(&heads, parameters).await.map_err(failed(WHAT))?;
+        let rows = client.query_raw(&heads, parameters).await.map_err(failed(CANNOT_READ))?;
         pin_mut!(rows);
-        let (mut met, mut long) = (0, Vec::new());
-        while let Some(row) = rows.try_next().await.map_err(failed(WHAT))? {
-            met += 1;
+        let (mut number, mut long) = (0, Vec::new());
+        while let Some(row) = rows.try_next().await.map_err(failed(CANNOT_READ))? {
+            number += 1;
             last = get(&row, 0)?;
             let head: &[u8] = get(&row, 1)?;
             if head.len() >= usize::try_from(HEAD).unwrap_or_default() {
@@ -54,7 +54,7 @@ pub async fn read(client: &Client, moved: &Counter) -> Result<LargeObjects> {
         for oid in long {
             objects.add(oid, &whole(client, oid, moved).await?);
         }
-        if met < BATCH {
+        if number < BATCH {
             return Ok(objects);
         }
     }
@@ -65,7 +65,7 @@ async fn whole(client: &Client, oid: u32, moved: &Counter) -> Result<LongRow> {
     let mut from = 0_i64;
     loop {
         let row = client.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&oid, &from, &PIECE]).await;
-        let row = row.map_err(failed(WHAT))?;
+        let row = row.map_err(failed(CANNOT_READ))?;
         let piece: &[u8] = get(&row, 0)?;
         contents.push(piece);
         moved.add(piece.len() as u64);

@@ -1,4 +1,4 @@
-//! The names of a dump in the encoding in which a server is spoken to.
+//! The names of a dump, converted to UTF-8.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::error::Result;
 use crate::fingerprint::Quoted;
 use crate::postgres::client::failed;
-use crate::postgres::snapshot::text;
+use crate::postgres::columns::text;
 
 /// The parameter that names a dump's encoding.
 pub const ENCODING: &str = "client_encoding";
@@ -15,17 +15,17 @@ pub const ENCODING: &str = "client_encoding";
 /// The encoding of a dump.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// By the server's name.
+    /// Its name, as the server calls it.
     pub encoding: String,
 }
 
 impl Names {
-    /// The encoding that the settings of a dump name.
+    /// The encoding in the settings of a dump.
     pub fn new(settings: &BTreeMap<String, String>) -> Self {
         Names { encoding: settings.get(ENCODING).map_or("UTF8", String::as_str).to_owned() }
     }
 
-    /// A name as a text; none where no server could be told of it.
+    /// A name as a text; none if its bytes cannot be converted.
     pub async fn text(&self, client: &Client, name: &Quoted) -> Result<Option<String>> {
         if name.bytes().is_ascii() || matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII" | "MULE_INTERNAL") {
             return Ok(name.text().map(str::to_owned));

@@ -1,8 +1,8 @@
-//! Numbers of objects in the columns of `regclass` and its like, which print as names where there is such an object.
+//! OIDs in columns of `regclass` and similar types, which print as names if there is such an object.
 //!
-//! A value whose object was dropped prints as its number, and so it stands in the dump. Loaded elsewhere it is that number
-//! again, and prints as a name if another object has it there. So rows of a dump that are the same need not print the same:
-//! what they print in this database is what the server makes of the dump's text.
+//! A value whose object was dropped prints as its OID, also in the dump. In the database into which the dump is loaded, another
+//! object may have this OID, and the value then prints as that object's name. Equal rows may therefore have different text: the
+//! server itself converts the text of the dump to what it prints in this database.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,16 +13,16 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::{Fingerprints, Quoted, Sum};
 use crate::postgres::archive::{Tapped, column_names};
 use crate::postgres::client::failed;
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::session::session;
-use crate::postgres::snapshot::get;
 
-/// How many names are looked up at once.
+/// Names in one query.
 const BATCH: usize = 1000;
 
-/// The types `regclass` and its like, and those that are made of one: an array, a domain, a composite type, a range
-/// (PostgreSQL documentation, "Object Identifier Types"; `oid` itself prints as a number always). A multirange is named as
-/// text, since servers before 14 have none.
+/// `regclass` and similar types, and those that contain one: arrays, domains, composite types, ranges (PostgreSQL
+/// documentation, "Object Identifier Types"; `oid` itself always prints as a number). Multiranges are read through JSON,
+/// because servers before 14 have no such column.
 const TYPES: &str = "WITH RECURSIVE part (oid, whole) AS MATERIALIZED ( \
      SELECT typelem, oid FROM pg_catalog.pg_type WHERE typelem <> 0 \
      UNION ALL SELECT typbasetype, oid FROM pg_catalog.pg_type WHERE typbasetype <> 0 \
@@ -44,10 +44,10 @@ const COLUMNS: &str = "SELECT w.place, a.attname::text, pg_catalog.format_type(t
      AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      WHERE t.oid = ANY ($2::oid[])";
 
-/// How many values of a column are remembered.
-const REMEMBERED: usize = 50_000;
+/// Most converted values of a column that are cached.
+const CACHED: usize = 50_000;
 
-/// A session that prints values of a dump as this database does.
+/// A session that converts values of a dump to their text in this database.
 #[derive(Debug)]
 pub struct Printer {
     client: Client,
@@ -59,40 +59,45 @@ pub struct Printer {
 #[derive(Debug)]
 struct Table {
     columns: Vec<Column>,
-    /// Rows as they print here; none if the server does not take one of them.
+    /// The sum of the rows as they print here; none if the server rejects one of them.
     sum: Option<Sum>,
     ended: bool,
 }
 
-/// A column, and what its values print.
+/// A column with its converted values.
 #[derive(Debug)]
 struct Column {
     place: usize,
     query: String,
-    known: HashMap<Vec<u8>, Vec<u8>>,
+    printed: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Printer {
-    /// Connects, and looks which of the tables have such columns. Those whose rows were dumped through a root are left out.
-    /// Types of users can have code of users in their domains, which has run already where all was `loaded` from the backup;
-    /// elsewhere columns of such types are left out, too.
-    pub async fn open(connection: &Connection, database: &str, wanted: &Fingerprints, loaded: bool) -> Result<Self> {
-        let client = session(connection, database, &wanted.settings).await?;
-        let names = Names::new(&wanted.settings);
-        let (mut asked, mut targets) = (Vec::new(), Vec::new());
-        for table in wanted.tables.iter().filter(|table| table.partitions.is_empty() && !table.foreign) {
+    /// Connects, and finds the tables that have such columns, without those whose rows were dumped through a partition root.
+    /// Domains of users may run their code. If everything was `loaded` from the backup it has run before; otherwise columns of
+    /// such types are left out.
+    pub async fn open(
+        connection: &Connection,
+        database: &str,
+        fingerprints: &Fingerprints,
+        loaded: bool,
+    ) -> Result<Self> {
+        let client = session(connection, database, &fingerprints.settings).await?;
+        let names = Names::new(&fingerprints.settings);
+        let (mut relations, mut targets) = (Vec::new(), Vec::new());
+        for table in fingerprints.tables.iter().filter(|table| table.partitions.is_empty() && !table.foreign) {
             let (name, list) = (names.text(&client, &table.target).await?, names.text(&client, &table.columns).await?);
             if let (Some(name), Some(columns)) = (name, list.and_then(|list| column_names(list.as_bytes()))) {
-                asked.push((name, columns));
+                relations.push((name, columns));
                 targets.push(&table.target);
             }
         }
-        let found = columns(&client, &asked, loaded).await?;
+        let columns = columns(&client, &relations, loaded).await?;
         let of = |(table, columns): (usize, Vec<Column>)| {
             let begun = Table { columns, sum: Some(Sum::default()), ended: false };
             targets.get(table).map(|target| ((*target).clone(), begun))
         };
-        let tables = found.into_iter().filter_map(of).collect();
+        let tables = columns.into_iter().filter_map(of).collect();
         Ok(Printer { client, encoding: names.encoding, tables })
     }
 
@@ -113,7 +118,7 @@ impl Printer {
             rows.push(line.split(|byte| *byte == b'\t').collect());
         }
         if !table.ended {
-            // Behind the last line's end there is nothing.
+            // Nothing follows the end of the last line.
             rows.pop();
         }
         for column in &mut table.columns {
@@ -126,7 +131,7 @@ impl Printer {
         for mut row in rows {
             for column in &table.columns {
                 if let Some(field) = row.get_mut(column.place)
-                    && let Some(printed) = column.known.get(*field)
+                    && let Some(printed) = column.printed.get(*field)
                 {
                     *field = printed;
                 }
@@ -135,18 +140,22 @@ impl Printer {
         }
     }
 
-    /// What the rows of a table, which have come to their end, print here.
+    /// The sum of the rows of a table as they print here, once all were taken.
     pub fn sum(&self, table: &Quoted) -> Option<Sum> {
         self.tables.get(table).filter(|table| table.ended).and_then(|table| table.sum)
     }
 }
 
-/// The names of tables with such columns, by their places among those that are asked for.
-async fn columns(client: &Client, asked: &[(String, Vec<Vec<u8>>)], all: bool) -> Result<BTreeMap<usize, Vec<Column>>> {
+/// The columns of such types, by the index of their table in `relations`.
+async fn columns(
+    client: &Client,
+    relations: &[(String, Vec<Vec<u8>>)],
+    all: bool,
+) -> Result<BTreeMap<usize, Vec<Column>>> {
     let what = "the types of columns cannot be looked up";
     let types: Vec<u32> = get(&client.query_one(TYPES, &[&all]).await.map_err(failed(what))?, 0)?;
-    let mut found: BTreeMap<usize, Vec<Column>> = BTreeMap::new();
-    for (batch, tables) in asked.chunks(BATCH).enumerate() {
+    let mut columns: BTreeMap<usize, Vec<Column>> = BTreeMap::new();
+    for (batch, tables) in relations.chunks(BATCH).enumerate() {
         let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
         let rows = client.query(COLUMNS, &[&names, &types]).await;
         for row in rows.map_err(failed(what))? {
@@ -154,16 +163,16 @@ async fn columns(client: &Client, asked: &[(String, Vec<Vec<u8>>)], all: bool) -
             let (name, kind, is_array): (String, String, bool) = (get(&row, 1)?, get(&row, 2)?, get(&row, 3)?);
             let order = tables.get(table).map(|(_, columns)| columns.as_slice()).unwrap_or_default();
             if let Some(place) = order.iter().position(|column| *column == name.as_bytes()) {
-                let column = Column { place, query: query(&kind, is_array), known: HashMap::new() };
-                found.entry(table + batch * BATCH).or_default().push(column);
+                let column = Column { place, query: query(&kind, is_array), printed: HashMap::new() };
+                columns.entry(table + batch * BATCH).or_default().push(column);
             }
         }
     }
-    Ok(found)
+    Ok(columns)
 }
 
-/// A query that reads values of a type as COPY does, by its input function, and prints them. A cast from `text` to
-/// `regclass` takes names alone, and one to an array of it takes what the input function takes.
+/// A query that parses values of a type by its input function, as COPY does, and prints them. A cast from `text` to `regclass`
+/// accepts only names, but one to an array of it accepts what the input function does.
 fn query(kind: &str, is_array: bool) -> String {
     let read = match is_array {
         true => format!("w.value::{kind}"),
@@ -179,14 +188,14 @@ fn query(kind: &str, is_array: bool) -> String {
 }
 
 impl Column {
-    /// Asks what the values of these rows print. Without a digit they have no number.
+    /// Converts the values of these rows. Those without a digit have no OID.
     async fn print_names(&mut self, client: &Client, encoding: &str, rows: &[Vec<&[u8]>]) -> Result<()> {
-        if self.known.len() > REMEMBERED {
-            self.known.clear();
+        if self.printed.len() > CACHED {
+            self.printed.clear();
         }
         let fields = rows.iter().filter_map(|row| row.get(self.place));
         let new: HashSet<&[u8]> = fields
-            .filter(|field| field.iter().any(u8::is_ascii_digit) && !self.known.contains_key(**field))
+            .filter(|field| field.iter().any(u8::is_ascii_digit) && !self.printed.contains_key(**field))
             .copied()
             .collect();
         if new.is_empty() {
@@ -195,33 +204,34 @@ impl Column {
         let new: Vec<&[u8]> = new.into_iter().collect();
         let values: Vec<Vec<u8>> = new.iter().map(|field| unescaped(field)).collect();
         let printed = client.query(&self.query, &[&values, &encoding]).await;
-        let printed = printed.map_err(failed("values of the dump cannot be read"))?;
+        let printed = printed.map_err(failed("values of the dump cannot be converted"))?;
         if printed.len() != new.len() {
             return Err(Error::new(Kind::Internal, "the server did not print every value"));
         }
         for (field, row) in new.into_iter().zip(printed) {
-            self.known.insert(field.to_owned(), escaped(get(&row, 0)?));
+            self.printed.insert(field.to_owned(), escaped(get(&row, 0)?));
         }
         Ok(())
     }
 }
 
-/// What stands behind a backslash, and what it stands for (`CopyAttributeOutText` of `src/backend/commands/copyto.c`).
+/// The letters after a backslash, and the bytes that they represent (`CopyAttributeOutText` of
+/// `src/backend/commands/copyto.c`).
 const ESCAPES: [(u8, u8); 7] =
     [(b'b', 8), (b't', b'\t'), (b'n', b'\n'), (b'v', 11), (b'f', 12), (b'r', b'\r'), (b'\\', b'\\')];
 
-/// A value of COPY's text format as it is.
+/// Decodes a value of COPY's text format.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let (mut value, mut bytes) = (Vec::with_capacity(field.len()), field.iter());
     while let Some(&byte) = bytes.next() {
-        let stood_for =
+        let represented =
             |letter: &u8| ESCAPES.iter().find(|(escape, _)| escape == letter).map_or(*letter, |(_, byte)| *byte);
-        value.push(if byte == b'\\' { bytes.next().map_or(byte, stood_for) } else { byte });
+        value.push(if byte == b'\\' { bytes.next().map_or(byte, represented) } else { byte });
     }
     value
 }
 
-/// A value as COPY's text format has it.
+/// Encodes a value in COPY's text format.
 fn escaped(value: &[u8]) -> Vec<u8> {
     let mut field = Vec::with_capacity(value.len());
     for byte in value {

@@ -1,4 +1,4 @@
-//! What there is to read, piece by piece, and what each session found.
+//! The queue of pieces that the sessions read, and their results.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,72 +12,59 @@ use crate::fingerprint::compare::ObservedRows;
 use crate::fingerprint::{Fingerprints, Sum};
 use crate::host::progress::Counter;
 use crate::postgres::client::{failed, literal, reason};
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
 use crate::postgres::live::pipe::Pipe;
-use crate::postgres::live::rows::CopyRows;
-use crate::postgres::live::targets::TableQuery;
-use crate::postgres::live::{Query, session, targets};
-use crate::postgres::snapshot::get;
+use crate::postgres::live::rows::{CopyRows, QueryFailure};
+use crate::postgres::live::session::{self, Query};
+use crate::postgres::live::targets::{self, TableQuery};
 
-/// How many pieces are read before the locks on their tables are given back. A session holds few locks at a time, as a load
-/// does: the server's table of locks may have no room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).
+/// Number of pieces after which the locks on their tables are released. A session holds only a few locks at a time: the
+/// server's lock table may not have room for all tables (PostgreSQL documentation, `max_locks_per_transaction`).
 const LOCKED: usize = 8;
 
-/// How rows get here.
+/// How rows are transferred.
 #[derive(Debug)]
 pub enum Transport {
-    /// By the protocol, in a transaction that must go on after an error.
+    /// By the protocol, in a transaction that must continue after an error.
     Messages,
-    /// By a pipe that the server writes into, and in no transaction.
+    /// By a named pipe that the server writes, outside of a transaction.
     Pipe(Pipe),
 }
 
-/// One statement that a session is to run, and the table whose rows it answers with.
+/// A statement that a session runs, and the table whose rows it returns.
 #[derive(Debug)]
 struct Piece {
     table: usize,
     statement: TableQuery,
 }
 
-/// What the sessions share.
+/// The queue that the sessions share.
 #[derive(Debug)]
 pub struct ReadQueue {
     pieces: Mutex<VecDeque<Piece>>,
-    found: Mutex<Vec<ObservedRows>>,
+    results: Mutex<Vec<ObservedRows>>,
     names: Vec<String>,
     encoding: String,
     count: bool,
     moved: Counter,
 }
 
-/// Why a query has no answer.
-#[derive(Debug)]
-pub enum QueryFailure {
-    /// The server says why.
-    Server(tokio_postgres::Error),
-    /// What came of it did not end with a row.
-    CutShort,
-    /// It is ours.
-    Other(Error),
-}
-
-impl From<tokio_postgres::Error> for QueryFailure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        QueryFailure::Server(error)
-    }
-}
-
 impl ReadQueue {
-    /// Everything that is to be read, the largest pieces first.
-    pub async fn plan(client: &Client, names: &Names, ask: &Query<'_>, expected: &Fingerprints) -> Result<Self> {
-        let (mut pieces, mut found) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
-        let targets = targets::find(client, names, &expected.tables, ask.loaded).await?;
+    /// Everything to read, the largest pieces first.
+    pub async fn plan(client: &Client, names: &Names, query: &Query<'_>, expected: &Fingerprints) -> Result<Self> {
+        let (mut pieces, mut results) = (Vec::new(), Vec::with_capacity(expected.tables.len()));
+        let targets = targets::find(client, names, &expected.tables, query.loaded).await?;
         for (table, target) in targets.into_iter().enumerate() {
             match target {
-                Err(instead) => found.push(instead),
+                Err(instead) => results.push(instead),
                 Ok(target) => {
-                    found.push(if ask.count { ObservedRows::Counted(0) } else { ObservedRows::All(Sum::default()) });
-                    let statements = target.statements(ask.count).into_iter();
+                    results.push(if query.count {
+                        ObservedRows::Counted(0)
+                    } else {
+                        ObservedRows::All(Sum::default())
+                    });
+                    let statements = target.statements(query.count).into_iter();
                     pieces.extend(statements.map(|statement| Piece { table, statement }));
                 }
             }
@@ -85,46 +72,47 @@ impl ReadQueue {
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.statement.bytes));
         Ok(ReadQueue {
             pieces: Mutex::new(pieces.into()),
-            found: Mutex::new(found),
+            results: Mutex::new(results),
             names: expected.tables.iter().map(|table| table.target.to_string()).collect(),
             encoding: names.encoding.clone(),
-            count: ask.count,
-            moved: ask.moved.clone(),
+            count: query.count,
+            moved: query.moved.clone(),
         })
     }
 
-    /// How many pieces nobody has begun with.
-    pub fn left(&self) -> usize {
+    /// Number of pieces that no session has started.
+    pub fn remaining(&self) -> usize {
         lock(&self.pieces).len()
     }
 
-    /// Takes what was found.
-    pub fn found(&self) -> Vec<ObservedRows> {
-        std::mem::take(&mut *lock(&self.found))
+    /// Takes the results, in the order of the fingerprints.
+    pub fn take_results(&self) -> Vec<ObservedRows> {
+        std::mem::take(&mut *lock(&self.results))
     }
 
-    /// Does pieces of the work until none is left.
-    pub async fn run(self: Arc<Self>, client: Arc<Client>, way: Transport) -> Result<()> {
+    /// Reads pieces until none is left.
+    pub async fn run(self: Arc<Self>, client: Arc<Client>, transport: Transport) -> Result<()> {
         for number in 1_usize.. {
             let Some(piece) = lock(&self.pieces).pop_front() else { return Ok(()) };
-            if matches!(way, Transport::Messages) && number.is_multiple_of(LOCKED) {
-                client.batch_execute(session::BACK).await.map_err(failed("a transaction cannot go on"))?;
+            if matches!(transport, Transport::Messages) && number.is_multiple_of(LOCKED) {
+                client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
-            let error = match self.answer(&client, &way, &piece.statement).await {
+            let error = match self.answer(&client, &transport, &piece.statement).await {
                 Ok(rows) => {
                     self.add(piece.table, &rows);
                     continue;
                 }
-                // In a transaction nothing more would be answered.
+                // A transaction would be aborted by the error.
                 Err(QueryFailure::Server(error))
-                    if matches!(way, Transport::Pipe(_)) && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
+                    if matches!(transport, Transport::Pipe(_))
+                        && error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>
                 {
                     lock(&self.pieces).push_back(piece);
                     continue;
                 }
                 Err(error) => error,
             };
-            let instead = match (&way, error) {
+            let instead = match (&transport, error) {
                 (Transport::Pipe(_), QueryFailure::Server(error)) if !is_of_rows(&error) => {
                     let name = self.name(piece.table);
                     return Err(Error::new(
@@ -134,8 +122,8 @@ impl ReadQueue {
                 }
                 (_, error) => self.explain(piece.table, error)?,
             };
-            if matches!(way, Transport::Messages) {
-                client.batch_execute(session::BACK).await.map_err(failed("a transaction cannot go on"))?;
+            if matches!(transport, Transport::Messages) {
+                client.batch_execute(session::ROLL_BACK).await.map_err(failed("a transaction cannot be continued"))?;
             }
             self.replace(piece.table, instead);
         }
@@ -145,15 +133,15 @@ impl ReadQueue {
     async fn answer(
         &self,
         client: &Client,
-        way: &Transport,
+        transport: &Transport,
         statement: &TableQuery,
     ) -> std::result::Result<Sum, QueryFailure> {
         let copy = |what: &str, to: &str| format!("COPY {what} TO {to} WITH (ENCODING '{}')", self.encoding);
-        match (way, &statement.instead) {
+        match (transport, &statement.instead) {
             (_, None) if self.count => count(client, &statement.sql).await,
             (_, Some(instead)) if self.count => match count(client, &statement.sql).await {
                 Err(_) => {
-                    client.batch_execute(session::BACK).await?;
+                    client.batch_execute(session::ROLL_BACK).await?;
                     messages(client, &copy(instead, "STDOUT"), &self.moved).await
                 }
                 counted => counted,
@@ -167,7 +155,7 @@ impl ReadQueue {
     }
 
     fn add(&self, table: usize, rows: &Sum) {
-        match lock(&self.found).get_mut(table) {
+        match lock(&self.results).get_mut(table) {
             Some(ObservedRows::All(sum)) => sum.merge(rows),
             Some(ObservedRows::Counted(number)) => *number += rows.rows,
             _ => {}
@@ -175,8 +163,8 @@ impl ReadQueue {
     }
 
     fn replace(&self, table: usize, instead: ObservedRows) {
-        if let Some(found) = lock(&self.found).get_mut(table) {
-            *found = instead;
+        if let Some(result) = lock(&self.results).get_mut(table) {
+            *result = instead;
         }
     }
 
@@ -184,11 +172,11 @@ impl ReadQueue {
         self.names.get(table).map(String::as_str).unwrap_or_default()
     }
 
-    /// What an error says of the table; most are those of the whole look.
+    /// What an error says of the table. Most errors end the whole comparison.
     fn explain(&self, table: usize, error: QueryFailure) -> Result<ObservedRows> {
         let name = self.name(table);
         match error {
-            // COPY of a column that is generated now is refused, and pg_dump would not have written it.
+            // COPY refuses a column that is generated now, and pg_dump would not have written it.
             QueryFailure::Server(error)
                 if matches!(error.code(), Some(&SqlState::UNDEFINED_COLUMN | &SqlState::INVALID_COLUMN_REFERENCE)) =>
             {
@@ -197,15 +185,15 @@ impl ReadQueue {
             QueryFailure::Server(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(ObservedRows::Absent),
             QueryFailure::Server(error) => Err(failed(&format!("the table {name} cannot be read"))(error)),
             QueryFailure::CutShort => {
-                Err(Error::new(Kind::Unavailable, format!("the rows of {name} ended in the middle of a row")))
+                Err(Error::new(Kind::Unavailable, format!("the rows of {name} end within a row")))
             }
             QueryFailure::Other(error) => Err(error),
         }
     }
 }
 
-/// Whether a server that is ours alone speaks of what it reads, and not of its connection, its memory and disk, of being
-/// stopped or of the operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
+/// Whether an error of a private server is about the rows that it reads, not about its connection, memory, disk, shutdown or
+/// operating system (PostgreSQL documentation, "PostgreSQL Error Codes", classes 08, 53, 57 and 58).
 fn is_of_rows(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| !["08", "53", "57", "58"].iter().any(|class| code.code().starts_with(class)))
 }

@@ -1,18 +1,19 @@
-//! Rows as they pass: hashed, and not kept.
+//! Hashes rows while they are read.
 
+use crate::error::Error;
 use crate::fingerprint::{LongRow, Sum};
 
-/// Rows of COPY's text format that come in whatever pieces.
+/// Rows in COPY's text format, in pieces of any size.
 #[derive(Debug, Default)]
 pub struct CopyRows {
     sum: Sum,
-    /// The beginning of a row whose end has not come.
+    /// The unfinished row.
     begun: LongRow,
     in_row: bool,
 }
 
 impl CopyRows {
-    /// The next bytes.
+    /// Takes the next bytes.
     pub fn take(&mut self, bytes: &[u8]) {
         let mut from = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
@@ -34,9 +35,26 @@ impl CopyRows {
         }
     }
 
-    /// The rows that have passed; none if the last one has no end.
+    /// The sum of all rows; none if the last one is unfinished.
     pub fn finish(self) -> Option<Sum> {
         (!self.in_row).then_some(self.sum)
+    }
+}
+
+/// Why the rows of a statement could not be read.
+#[derive(Debug)]
+pub enum QueryFailure {
+    /// An error of the server.
+    Server(tokio_postgres::Error),
+    /// The rows do not end with a complete row.
+    CutShort,
+    /// An error of this process.
+    Other(Error),
+}
+
+impl From<tokio_postgres::Error> for QueryFailure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        QueryFailure::Server(error)
     }
 }
 
@@ -47,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_without_its_end_is_none() {
+    fn an_unfinished_row_is_no_result() {
         let mut passing = CopyRows::default();
         passing.take(b"1\n2");
         assert_eq!(passing.finish(), None);

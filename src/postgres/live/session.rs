@@ -1,21 +1,21 @@
-//! Sessions that write the values of a database as pg_dump did.
+//! Sessions with the settings of a dump, so that values have the same text.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
 use crate::config::Connection;
 use crate::error::Result;
+use crate::host::progress::Counter;
 use crate::postgres::client::{connect, connect_patiently, failed, literal, reason};
-use crate::postgres::live::Query;
+use crate::postgres::columns::text;
 use crate::postgres::live::names::ENCODING;
-use crate::postgres::snapshot::text;
 
-/// What pg_dump sets before it copies (`setup_connection` in `src/bin/pg_dump/pg_dump.c`), and what our dumps pin; of the
-/// time limits those that not every version knows. No query may read what was a table when it was looked up and is a view or
-/// a foreign table now, and none that reads a range of a table may evaluate the table's constraints: their code would run
-/// with our rights.
+/// The settings of pg_dump (`setup_connection` in `src/bin/pg_dump/pg_dump.c`), those that our dumps pin, and the timeouts that
+/// not every version has. A query must not read a view or a foreign table that has replaced the table since it was looked up,
+/// and one that reads a range of a table must not evaluate the table's constraints: their code would run with our privileges.
 const AS_PG_DUMP: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 3; \
      SET synchronize_seqscans = off; SET row_security = off; SET TimeZone = 'UTC'; SET bytea_output = hex; \
      SET constraint_exclusion = off; \
@@ -27,45 +27,63 @@ const AS_PG_DUMP: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
-/// Where a transaction goes back to after a statement that failed.
+/// The savepoint to which a transaction returns after a failed statement.
 const START: &str = "SAVEPOINT start";
 
-/// Undoes a statement that failed, or gives back the locks of those that did not: the transaction goes on with its snapshot.
-pub const BACK: &str = "ROLLBACK TO SAVEPOINT start";
+/// Undoes a failed statement, or releases the locks of successful ones: the transaction continues with its snapshot.
+pub const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT start";
 
-/// How long a statement waits for a lock where sessions are apart: there is something else to read meanwhile.
-const PATIENCE: &str = "SET lock_timeout = '100ms'";
+/// How long a statement of independent sessions waits for a lock: other tables can be read in the meantime.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '100ms'";
 
-/// One session or more.
+/// What to read of a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The server.
+    pub connection: &'a Connection,
+    /// The database.
+    pub database: &'a str,
+    /// Number of tables, or pieces of a large one, that are read at once.
+    pub jobs: NonZeroUsize,
+    /// Whether rows and large objects are only counted.
+    pub count: bool,
+    /// Whether large objects are included.
+    pub large_objects: bool,
+    /// Whether everything in the database was loaded from the backup.
+    pub loaded: bool,
+    /// Counts the bytes that are read.
+    pub moved: &'a Counter,
+}
+
+/// One or more sessions.
 #[derive(Debug)]
 pub struct Sessions<'a> {
     connection: &'a Connection,
     database: &'a str,
     settings: &'a BTreeMap<String, String>,
-    /// Whether all of them see the same moment. The first one holds the snapshot then.
+    /// Whether all of them use the snapshot of the first one.
     in_one_snapshot: bool,
     first: Arc<Client>,
     others: Vec<Arc<Client>>,
 }
 
 impl<'a> Sessions<'a> {
-    /// Connects, patiently if the database has been loaded just now, and takes a snapshot. `settings` are those that the rows
-    /// were dumped with.
-    pub async fn in_one_snapshot(ask: &Query<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
-        let (connection, database) = (ask.connection, ask.database);
-        let client = match ask.loaded {
+    /// Connects, with retries if the database was just loaded, and takes a snapshot. `settings` are those of the dump.
+    pub async fn in_one_snapshot(query: &Query<'a>, settings: &'a BTreeMap<String, String>) -> Result<Self> {
+        let (connection, database) = (query.connection, query.database);
+        let client = match query.loaded {
             true => connect_patiently(connection, database).await?,
             false => connect(connection, database).await?,
         };
         let first = set_up(client, settings).await?;
         let sql = format!("{BEGIN}; SELECT 1; {START}");
-        first.batch_execute(&sql).await.map_err(failed("a transaction cannot be begun"))?;
+        first.batch_execute(&sql).await.map_err(failed("a transaction cannot be started"))?;
         let first = Arc::new(first);
         Ok(Sessions { connection, database, settings, in_one_snapshot: true, first, others: Vec::new() })
     }
 
-    /// Connects. Each statement sees its own moment, and its locks end with it.
-    pub async fn apart(
+    /// Connects. Each statement has its own snapshot, and its locks end with it.
+    pub async fn independent(
         connection: &'a Connection,
         database: &'a str,
         settings: &'a BTreeMap<String, String>,
@@ -74,20 +92,20 @@ impl<'a> Sessions<'a> {
         Ok(Sessions { connection, database, settings, in_one_snapshot: false, first, others: Vec::new() })
     }
 
-    /// Connects until there are so many sessions. Where the server has no more connections to give, there are fewer.
-    pub async fn grow(&mut self, wanted: usize) -> Result<()> {
-        if wanted < 2 {
+    /// Opens further sessions up to this number, or fewer if the server has no free connections.
+    pub async fn grow(&mut self, number: usize) -> Result<()> {
+        if number < 2 {
             return Ok(());
         }
         let snapshot = match self.in_one_snapshot {
             true => Some(export(&self.first).await?),
             false => None,
         };
-        for _ in 1..wanted {
+        for _ in 1..number {
             let client = match session(self.connection, self.database, self.settings).await {
                 Ok(client) => client,
                 Err(error) => {
-                    log::warn!("{error}: going on with fewer connections");
+                    log::warn!("{error}: continuing with fewer connections");
                     return Ok(());
                 }
             };
@@ -100,20 +118,20 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// From here on no statement waits long for a lock. Those that look something up have to wait.
-    pub async fn be_impatient(&self) -> Result<()> {
+    /// Limits how long the following statements wait for a lock. Those that look up tables before have to wait.
+    pub async fn limit_lock_waits(&self) -> Result<()> {
         for client in self.all() {
-            client.batch_execute(PATIENCE).await.map_err(failed("the session cannot be set up"))?;
+            client.batch_execute(LOCK_TIMEOUT).await.map_err(failed("the session cannot be set up"))?;
         }
         Ok(())
     }
 
-    /// The first one.
+    /// The first session.
     pub fn first(&self) -> &Arc<Client> {
         &self.first
     }
 
-    /// All of them.
+    /// All sessions.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Client>> {
         std::iter::once(&self.first).chain(&self.others)
     }
@@ -122,7 +140,7 @@ impl<'a> Sessions<'a> {
 /// The name of a session's snapshot.
 async fn export(client: &Client) -> Result<String> {
     let what = "a snapshot cannot be exported";
-    // No snapshot can be exported by a subtransaction.
+    // A subtransaction cannot export a snapshot.
     client.batch_execute("RELEASE SAVEPOINT start").await.map_err(failed(what))?;
     let row = client.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await;
     let snapshot = text(&row.map_err(failed(what))?, 0)?;
@@ -130,6 +148,7 @@ async fn export(client: &Client) -> Result<String> {
     Ok(snapshot)
 }
 
+/// Connects with the settings of a dump.
 pub async fn session(connection: &Connection, database: &str, settings: &BTreeMap<String, String>) -> Result<Client> {
     set_up(connect(connection, database).await?, settings).await
 }
@@ -139,7 +158,7 @@ async fn set_up(client: Client, settings: &BTreeMap<String, String>) -> Result<C
     for (name, value) in settings.iter().filter(|(name, _)| *name != ENCODING) {
         let set = format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value));
         if let Err(error) = client.batch_execute(&set).await {
-            // A locale that this server lacks: it matters to amounts of money alone.
+            // A locale that this server does not have, which only affects values of the type `money`.
             log::warn!("{name} cannot be set to '{}' as in the dump: {}", value.escape_debug(), reason(&error));
         }
     }

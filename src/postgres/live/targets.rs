@@ -1,4 +1,4 @@
-//! What bears the name that rows were copied from.
+//! Finds the relations whose rows a dump has, by their names.
 
 use tokio_postgres::Client;
 
@@ -6,22 +6,21 @@ use crate::error::Result;
 use crate::fingerprint::TableFingerprint;
 use crate::fingerprint::compare::ObservedRows;
 use crate::postgres::client::failed;
+use crate::postgres::columns::get;
 use crate::postgres::live::names::Names;
-use crate::postgres::snapshot::get;
 
-/// How many names are looked up at once.
+/// Names in one query.
 const BATCH: usize = 1000;
 
-/// A heap is read in pieces of about so many bytes, so that several sessions can share a large table.
+/// Size of the pieces in which a heap is read, in bytes, so that several sessions can read a large table.
 const PIECE: i64 = 64 << 20;
 
-/// `t(name, place)` becomes the relation of that name; an empty name, at which `to_regclass` fails, is nobody's. A
-/// configuration table of an extension has a condition, by which pg_dump leaves the extension's own rows out
-/// (`processExtensionTables` in `src/bin/pg_dump/pg_dump.c`). Ranges of ctid are found without reading the rest since
-/// PostgreSQL 14.
+/// The relations with the names of `$1`, without empty names, for which `to_regclass` fails. A configuration table of an
+/// extension has a condition, by which pg_dump leaves out the extension's own rows (`processExtensionTables` in
+/// `src/bin/pg_dump/pg_dump.c`). Since PostgreSQL 14 a range of ctid is read without reading the rest.
 ///
-/// Only a query can ask for a range, and whoever plans one evaluates the expressions of the table's indexes and statistics:
-/// a function of the table's owner would run with our rights, and one that fails would hide the rows.
+/// A range requires a query, whose planner evaluates the expressions of the table's indexes and statistics: a function of the
+/// table's owner would run with our privileges, and one that fails would hide the rows. Such tables are read whole.
 const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_size(c.oid), \
      CASE WHEN a.amname = 'heap' AND pg_catalog.current_setting('server_version_num')::int4 >= 140000 \
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid \
@@ -34,7 +33,7 @@ const RELATIONS: &str = "SELECT w.place, c.relkind::text, pg_catalog.pg_table_si
      JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(NULLIF(w.name, '')) \
      LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam ORDER BY 1";
 
-/// The partitions of `$1` that the names of `$2` leave over.
+/// The partitions of `$1` that are not among the names of `$2`.
 const OTHER_PARTITIONS: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
      FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(NULLIF($1, ''))) t \
      JOIN pg_catalog.pg_class c ON c.oid = t.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -46,37 +45,37 @@ const OTHER_PARTITIONS: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.r
 pub struct Relation {
     /// `pg_class.relkind`.
     pub kind: String,
-    /// Bytes on the server's disk, large values among them.
+    /// Bytes on the server's disk, including large values.
     pub bytes: i64,
     /// Pages of a heap that can be read in pieces, or 0.
     pub pages: i64,
-    /// The extension's condition, with its WHERE, or nothing.
+    /// The extension's condition, with its WHERE, if there is one.
     pub condition: Option<String>,
 }
 
 /// A table of the fingerprints in this database.
 #[derive(Debug)]
 pub struct LiveTable {
-    /// The names of the relations whose rows it has.
+    /// The relations whose rows it has, with their names.
     relations: Vec<(String, Relation)>,
-    /// Its columns, with commas between them.
+    /// Its columns, separated by commas.
     columns: String,
 }
 
-/// What answers with rows, or with their number.
+/// A query for rows, or for their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableQuery {
-    /// What COPY is to copy, or a query that counts.
+    /// What COPY copies, or a query that counts.
     pub sql: String,
-    /// About how many bytes it reads.
+    /// Bytes that it reads, approximately.
     pub bytes: i64,
-    /// What COPY can copy without a planner, for when a count fails.
+    /// What COPY can copy without planning a query, if the count fails.
     pub instead: Option<String>,
 }
 
-/// What to read for each table, or what there is instead of rows. The rows of a root are those of the partitions that the
-/// dump names. Where they were `loaded` through the root they can lie in any other, whose own rows the dump left out: an
-/// enum's values are hashed by their OIDs, which are new.
+/// The relations to read for each table, or what there is instead of rows. The rows of a partition root are those of the
+/// partitions that the dump names. Rows that were `loaded` through the root may be in other partitions too, because values of
+/// an enum are hashed by their OIDs, which are new.
 pub async fn find(
     client: &Client,
     names: &Names,
@@ -84,7 +83,7 @@ pub async fn find(
     loaded: bool,
 ) -> Result<Vec<std::result::Result<LiveTable, ObservedRows>>> {
     let mut all: Vec<std::result::Result<LiveTable, ObservedRows>> = Vec::with_capacity(tables.len());
-    let mut wanted = Vec::new();
+    let mut named = Vec::new();
     for (at, table) in tables.iter().enumerate() {
         all.push(match names.text(client, &table.columns).await? {
             Some(columns) => {
@@ -94,20 +93,20 @@ pub async fn find(
             None => Err(ObservedRows::Unnamed),
         });
         for name in table.relations() {
-            // An empty name is nobody's.
+            // No relation has an empty name.
             let text = names.text(client, name).await?;
             if text.is_none() {
                 all[at] = Err(ObservedRows::Unnamed);
             }
-            wanted.push((at, text.unwrap_or_default()));
+            named.push((at, text.unwrap_or_default()));
         }
     }
     if loaded {
-        wanted.extend(other_partitions(client, names, tables, &wanted).await?);
+        named.extend(other_partitions(client, names, tables, &named).await?);
     }
-    let asked: Vec<&str> = wanted.iter().map(|(_, text)| text.as_str()).collect();
-    let found = relations(client, &asked).await?;
-    for ((at, text), relation) in wanted.into_iter().zip(found) {
+    let texts: Vec<&str> = named.iter().map(|(_, text)| text.as_str()).collect();
+    let relations = relations(client, &texts).await?;
+    for ((at, text), relation) in named.into_iter().zip(relations) {
         let Some(relation) = relation else { continue };
         match (relation.no_rows(), &mut all[at]) {
             (_, Err(_)) => {}
@@ -115,24 +114,24 @@ pub async fn find(
             (None, Ok(target)) => target.relations.push((text, relation)),
         }
     }
-    let there = |target: LiveTable| if target.relations.is_empty() { Err(ObservedRows::Absent) } else { Ok(target) };
-    Ok(all.into_iter().map(|target| target.and_then(there)).collect())
+    let readable = |target: LiveTable| if target.relations.is_empty() { Err(ObservedRows::Absent) } else { Ok(target) };
+    Ok(all.into_iter().map(|target| target.and_then(readable)).collect())
 }
 
-/// The partitions of roots of which the dump names some, and which are no table of their own in it.
+/// The other partitions of roots of which the dump names some, without those that are tables of their own in it.
 async fn other_partitions(
     client: &Client,
     names: &Names,
     tables: &[TableFingerprint],
-    wanted: &[(usize, String)],
+    named: &[(usize, String)],
 ) -> Result<Vec<(usize, String)>> {
-    let known: Vec<&str> = wanted.iter().map(|(_, text)| text.as_str()).collect();
+    let texts: Vec<&str> = named.iter().map(|(_, text)| text.as_str()).collect();
     let mut others = Vec::new();
     for (at, table) in tables.iter().enumerate().filter(|(_, table)| !table.partitions.is_empty()) {
         let Some(root) = names.text(client, &table.target).await? else { continue };
-        let rows = client.query(OTHER_PARTITIONS, &[&root, &known]).await;
+        let rows = client.query(OTHER_PARTITIONS, &[&root, &texts]).await;
         for row in rows.map_err(failed("the partitions cannot be looked up"))? {
-            // Rows in a partition that bears no text as its name are told as missing.
+            // Rows in a partition whose name is not valid text are reported as missing.
             others.extend(get::<String>(&row, 0).ok().map(|text| (at, text)));
         }
     }
@@ -140,7 +139,7 @@ async fn other_partitions(
 }
 
 impl LiveTable {
-    /// The statements that answer with its rows, or with their number.
+    /// The queries for its rows, or for their number.
     pub fn statements(&self, count: bool) -> Vec<TableQuery> {
         let of = |(name, relation): &(String, Relation)| match count {
             true => vec![relation.count(name)],
@@ -154,7 +153,7 @@ impl LiveTable {
     }
 }
 
-/// The relations of these names, in their order; none where there is none.
+/// The relations with these names, in their order; none for a name without a relation.
 pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Relation>>> {
     let mut all = vec![None; names.len()];
     for (batch, names) in names.chunks(BATCH).enumerate() {
@@ -167,8 +166,8 @@ pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Rel
                 pages: get(&row, 3)?,
                 condition: get::<Option<String>>(&row, 4)?.filter(|condition| !condition.is_empty()),
             };
-            if let Some(found) = place.checked_sub(1).and_then(|place| all.get_mut(place)) {
-                *found = Some(relation);
+            if let Some(slot) = place.checked_sub(1).and_then(|place| all.get_mut(place)) {
+                *slot = Some(relation);
             }
         }
     }
@@ -176,7 +175,7 @@ pub async fn relations(client: &Client, names: &[&str]) -> Result<Vec<Option<Rel
 }
 
 impl Relation {
-    /// What stands in the place of rows, if it is not a table.
+    /// What to report instead of rows, if it is not a table.
     fn no_rows(&self) -> Option<ObservedRows> {
         match self.kind.as_str() {
             "r" | "p" => None,
@@ -187,8 +186,8 @@ impl Relation {
         }
     }
 
-    /// What comes behind FROM. pg_dump writes the rows of a table without those of its children, but where an extension
-    /// has a condition on them (`dumpTableData_copy`).
+    /// What follows FROM. pg_dump writes the rows of a table without those of its children, unless an extension has a
+    /// condition on them (`dumpTableData_copy`).
     fn from(&self, name: &str) -> String {
         match (&self.condition, self.kind.as_str()) {
             (Some(condition), _) => format!("{name} {condition}"),
@@ -197,7 +196,7 @@ impl Relation {
         }
     }
 
-    /// Whether COPY itself can read exactly its rows.
+    /// Whether COPY without a query reads exactly its rows.
     fn is_plain(&self) -> bool {
         self.condition.is_none() && self.kind == "r"
     }
@@ -210,11 +209,11 @@ impl Relation {
         }
     }
 
-    /// What COPY is to copy, so that the rows together are those that pg_dump would have written for these columns.
+    /// What COPY copies, so that all rows together are those that pg_dump would have written for these columns.
     fn copies(&self, name: &str, columns: &str) -> Vec<String> {
         let from = self.from(name);
         let ranges = if self.is_plain() { ranges(self.pages, self.bytes) } else { vec![String::new()] };
-        // As pg_dump does it, which plans nothing. Without a list COPY takes all columns that there are.
+        // As in pg_dump, without planning a query. COPY without a list of columns would copy all columns.
         let direct = self.is_plain() && ranges.len() == 1 && !columns.is_empty();
         let copy = |range: String| match direct {
             true => format!("{name} ({columns})"),
@@ -224,7 +223,7 @@ impl Relation {
     }
 }
 
-/// Conditions that share a heap out. The last piece has no end: what came after its size was asked is not in the snapshot.
+/// Conditions that divide a heap. The last piece has no upper bound, because the heap may have grown since.
 fn ranges(pages: i64, bytes: i64) -> Vec<String> {
     let pieces = (bytes / PIECE).clamp(1, pages.max(1));
     let step = pages.max(1).div_euclid(pieces).max(1);

@@ -1,28 +1,29 @@
-//! Statements of a dump that a restore treats in ways of their own: those that an empty database may refuse, and that it can go
-//! on after, since what is there is what they would leave; and those that fire code, or are code that fires.
+//! Statements of a dump that a restore treats specially: those that an empty database may refuse without harm, because the
+//! result is the same, and those that create event triggers or make them fire.
 
 /// Why a statement may be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excuse {
-    /// It removes what may not be there (`pg_dump --clean`; not every statement has its IF EXISTS with `--if-exists` either).
+    /// It removes an object that may not exist (`pg_dump --clean`; not every statement has its IF EXISTS with `--if-exists`
+    /// either).
     Missing,
-    /// It makes the schema `public`, which every new database has (`pg_dump --schema=public`).
+    /// It creates the schema `public`, which every new database has (`pg_dump --schema=public`).
     Present,
-    /// It is a comment on an extension, which may belong to somebody else.
+    /// It is a comment on an extension, which may belong to another role.
     Comment,
 }
 
 /// When a statement is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenRun {
-    /// Where it stands.
+    /// In its place.
     #[default]
     InPlace,
-    /// There too; it refreshes a materialized view.
+    /// In its place; it refreshes a materialized view.
     Refresh,
-    /// There too; it begins a transaction.
+    /// In its place; it begins a transaction.
     Transaction,
-    /// When nothing else is to be done: it makes an event trigger, or changes one.
+    /// After all others: it creates or changes an event trigger.
     Last,
 }
 
@@ -39,7 +40,7 @@ enum Verb {
     Other,
 }
 
-/// What excuses a statement, by its words so far.
+/// The excuse and turn of a statement, by its words so far.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Excused {
     verb: Verb,
@@ -79,7 +80,7 @@ impl Excused {
         }
     }
 
-    /// What excuses it. Before anything was made, `pg_dump --clean` also takes a view's query away, by CREATE OR REPLACE VIEW
+    /// Its excuse. Before it creates anything, `pg_dump --clean` also replaces a view's query, by CREATE OR REPLACE VIEW
     /// (`RestoreArchive` in `src/bin/pg_dump/pg_backup_archiver.c`).
     pub(super) fn excuse(self, nothing_made: bool) -> Option<Excuse> {
         match self.replaces_view {
@@ -88,12 +89,12 @@ impl Excused {
         }
     }
 
-    /// When it is run.
+    /// When to run it.
     pub(super) fn turn(self) -> WhenRun {
         self.turn
     }
 
-    /// Whether it makes something, and not only takes a view's query away.
+    /// Whether it creates an object, rather than replacing a view's query.
     pub(super) fn makes(self) -> bool {
         matches!(self.verb, Verb::Create | Verb::CreateSchema) && !self.replaces_view
     }

@@ -1,13 +1,13 @@
 //! Splits a script as psql does, byte by byte, across pieces.
 
 mod quoted;
+mod token;
 mod word;
 
-use super::statement::{First, Statement};
-use word::{Prefix, Token, is_word_start};
-
+use super::contents::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
 use super::excuse::{Excuse, WhenRun};
-use super::{FINDINGS, OpenConstruct, Script, ScriptFinding, ScriptPosition, ServerWide, fingerprint};
+use super::statement::{First, Statement};
+use token::{Prefix, Token, is_word_start};
 
 /// Bytes kept of a word or a command's name: `standard_conforming_strings` fits.
 const WORD: usize = 32;
@@ -16,16 +16,16 @@ const COMMENT: usize = 48;
 const COMPLETE: &[u8] = b"-- PostgreSQL database dump complete";
 /// The same line of pg_dumpall.
 const CLUSTER_COMPLETE: &[u8] = b"-- PostgreSQL database cluster dump complete";
-/// How pg_dump heads the rows of a table, also of an empty one (`_printTocEntry`).
+/// The comment of pg_dump before the rows of a table, also of an empty one (`_printTocEntry`).
 const DATA: &[u8] = b"-- Data for Name: ";
 const TAG: usize = 1000;
 const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
-/// [`State::Rows`] for a line that cannot be `\.` any more.
+/// [`State::Rows`] of a line that is not `\.`.
 const NO_END: u8 = 255;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Statements, outside of all that follows.
+    /// In a statement or between statements, outside of the following states.
     Sql,
     /// A `-` that may begin a comment.
     Dash,
@@ -36,33 +36,33 @@ enum State {
         depth: u32,
         last: u8,
     },
-    /// `'…'`; in one with escapes a backslash takes the next byte with it.
+    /// `'…'`; with escapes a backslash escapes the next byte.
     Quote {
         escapes: bool,
         escaped: bool,
     },
     /// `"…"`.
     Name,
-    /// `$` and what may become the tag of a dollar quote.
+    /// `$` and the bytes after it that may be the tag of a dollar quote.
     Tag,
     DollarQuote,
-    /// A `$` in a dollar quote, and how much of the tag has followed it.
+    /// A `$` in a dollar quote, and how many bytes of the tag follow it.
     TagEnd {
         matched: usize,
     },
-    /// A backslash that is no string's.
+    /// A backslash outside of strings.
     Backslash,
     /// The name of a psql command.
     Command,
-    /// What follows the command's name on its line.
+    /// The arguments of the command, up to the end of the line.
     Arguments,
-    /// A line of COPY data, and how much of it is `\.` so far.
+    /// In a line of COPY data, and how many bytes of `\.` it has so far.
     Rows {
         matched: u8,
     },
 }
 
-/// Where a statement or the rows of a COPY begin and end, in bytes from the script's start.
+/// Where a statement or the rows of a COPY begin and end, in bytes from the start of the script.
 pub(super) enum Boundary {
     /// From its first token to its semicolon.
     Statement { start: ScriptPosition, end: u64, excuse: Option<Excuse>, turn: WhenRun, copies: bool },
@@ -74,9 +74,9 @@ pub(super) enum Boundary {
 
 pub(super) struct Lexer {
     state: State,
-    /// Boundaries since they were taken last, if they are marked at all.
+    /// Boundaries since they were taken last, if they are recorded.
     boundaries: Option<Vec<Boundary>>,
-    /// What goes on after COPY data.
+    /// The state after COPY data.
     resume: State,
     /// COPY statements whose data comes after this line.
     pending: u32,
@@ -84,21 +84,21 @@ pub(super) struct Lexer {
     word: Vec<u8>,
     word_len: u64,
     prefix: Prefix,
-    /// Dots just before, of which two make one token.
+    /// Number of dots just before; two make one token.
     dots: u32,
-    /// Whether the string that the byte before closed had escapes: a quote now would be a doubled one.
+    /// Whether the string that the previous byte closed had escapes: a quote here would be a doubled one.
     closed: Option<bool>,
     comment: Vec<u8>,
     tag: Vec<u8>,
     command: Vec<u8>,
     standard_strings: bool,
-    /// What `standard_strings` becomes: psql looks at it only once a line.
+    /// The next value of `standard_strings`: psql reads it once per line.
     next_strings: bool,
     statement: Statement,
-    /// Whether a statement has made something.
+    /// Whether a statement has created an object.
     has_made: bool,
     place: ScriptPosition,
-    /// Where the current quote, comment or command began.
+    /// Start of the current quote, comment or command.
     start: ScriptPosition,
     rows_start: ScriptPosition,
     nul: Option<ScriptPosition>,
@@ -134,17 +134,17 @@ impl Lexer {
         }
     }
 
-    /// Marks boundaries from here on.
+    /// Starts to record boundaries.
     pub(super) fn mark_boundaries(&mut self) {
         self.boundaries = Some(Vec::new());
     }
 
-    /// The boundaries in what was fed since they were taken last.
+    /// The boundaries since they were taken last.
     pub(super) fn take_boundaries(&mut self) -> Vec<Boundary> {
         self.boundaries.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Where the statement began that has not ended.
+    /// Start of the unfinished statement.
     pub(super) fn statement_start(&self) -> Option<ScriptPosition> {
         self.statement.start
     }
@@ -156,7 +156,7 @@ impl Lexer {
     }
 
     pub(super) fn feed(&mut self, mut piece: &[u8]) {
-        self.refuse_nul(piece);
+        self.note_nul(piece);
         while let Some((&byte, rest)) = piece.split_first() {
             let skipped = self.skip(piece);
             if skipped > 0 {
@@ -177,7 +177,7 @@ impl Lexer {
         }
     }
 
-    fn refuse_nul(&mut self, piece: &[u8]) {
+    fn note_nul(&mut self, piece: &[u8]) {
         if self.nul.is_some() || !piece.contains(&0) {
             return;
         }
@@ -187,7 +187,7 @@ impl Lexer {
         self.nul = Some(ScriptPosition { offset: offset + before.len() as u64, line: line + lines as u64 });
     }
 
-    /// How many bytes of the piece change nothing here.
+    /// Number of bytes at the start of the piece that do not change the state.
     #[inline]
     fn skip(&self, piece: &[u8]) -> usize {
         let until = |stop: fn(u8) -> bool| piece.iter().position(|&byte| stop(byte)).unwrap_or(piece.len());
@@ -228,7 +228,7 @@ impl Lexer {
         }
     }
 
-    /// Rows of a COPY follow the line that its statement ends on, whatever else that line has.
+    /// Rows of a COPY follow the line on which its statement ends, whatever else that line has.
     fn line_feed(&mut self) {
         self.standard_strings = self.next_strings;
         if self.pending > 0 && !matches!(self.state, State::Rows { .. }) {
@@ -240,19 +240,19 @@ impl Lexer {
         }
     }
 
-    /// More follows a completion line.
+    /// A completion line before this point is not the last one.
     fn incomplete(&mut self) {
         self.script.complete = false;
         self.script.cluster_complete = false;
     }
 
-    fn find(&mut self, kind: ServerWide, place: ScriptPosition) {
+    fn report(&mut self, kind: ServerWide, place: ScriptPosition) {
         if self.script.findings.len() < FINDINGS {
             self.script.findings.push(ScriptFinding { kind, place });
         }
     }
 
-    /// A byte of a statement, whatever it is.
+    /// Any byte of a statement.
     fn token(&mut self, byte: u8) {
         if self.statement.start.is_none() {
             self.statement.start = Some(self.place);
@@ -311,7 +311,7 @@ impl Lexer {
     }
 
     fn end_statement(&mut self) {
-        self.find_statement();
+        self.report_statement();
         let excuse = self.statement.excused.excuse(!self.has_made);
         self.has_made |= self.statement.excused.makes();
         match excuse {
@@ -347,22 +347,22 @@ impl Lexer {
         self.statement.clear();
     }
 
-    fn find_statement(&mut self) {
+    fn report_statement(&mut self) {
         let Some(start) = self.statement.start else {
             return;
         };
         match self.statement.first() {
-            First::CreateDatabase => self.find(ServerWide::CreateDatabase, start),
-            First::DropDatabase => self.find(ServerWide::DropDatabase, start),
+            First::CreateDatabase => self.report(ServerWide::CreateDatabase, start),
+            First::DropDatabase => self.report(ServerWide::DropDatabase, start),
             _ => {
-                if let Some(kind) = self.statement.reach.found() {
-                    self.find(kind, start);
+                if let Some(kind) = self.statement.reach.server_wide() {
+                    self.report(kind, start);
                 }
             }
         }
     }
 
-    /// What the script holds, now that it has ended.
+    /// What the script contains, at its end.
     pub(super) fn finish(mut self) -> Script {
         match self.state {
             State::Sql => self.end_run(),
@@ -372,7 +372,7 @@ impl Lexer {
             _ => {}
         }
         // psql sends what it has at the end of a script.
-        self.find_statement();
+        self.report_statement();
         if let Some(place) = self.nul {
             self.script.findings.push(ScriptFinding { kind: ServerWide::Nul, place });
         }

@@ -1,4 +1,4 @@
-//! Takes a script apart: statement by statement, and the rows of each COPY.
+//! Splits a script into statements and the rows of each COPY.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use super::excuse::{Excuse, WhenRun};
 use super::lexer::{Boundary, Lexer};
 
-/// The longest statement that is taken, in bytes; the server takes no more than a gigabyte.
+/// The longest statement that is accepted, in bytes; the server's own limit is a gigabyte.
 const LONGEST: usize = 512 << 20;
 
 /// A part of a script.
@@ -16,9 +16,9 @@ pub enum ScriptPiece {
     Statement(Command),
     /// A COPY … FROM stdin, whose rows follow.
     Copy(Command),
-    /// Rows of the COPY before, cut anywhere.
+    /// Rows of the preceding COPY, divided anywhere.
     Rows(Vec<u8>),
-    /// There are no more of them.
+    /// The end of the rows.
     EndOfRows,
 }
 
@@ -31,19 +31,19 @@ pub struct Command {
     pub line: u64,
     /// Why a new database may refuse it.
     pub excuse: Option<Excuse>,
-    /// When it is run.
+    /// When to run it.
     pub turn: WhenRun,
 }
 
-/// A script on its way into its pieces. Holds one statement, and of the rows at most what it is fed at once.
+/// Splits a script. Keeps at most one statement, or the rows of one call of [`ScriptPieces::feed`].
 pub struct ScriptPieces {
     lexer: Lexer,
-    /// What is not given yet.
+    /// Bytes that were not returned yet.
     rest: Vec<u8>,
-    /// Where that begins in the script.
+    /// Their offset in the script.
     from: u64,
     in_rows: bool,
-    /// Statements of a line whose COPY has rows that have not come yet, and the COPY itself.
+    /// A COPY whose rows were not read yet, and the statements that follow it on its line.
     waiting: VecDeque<ScriptPiece>,
 }
 
@@ -56,7 +56,7 @@ impl Default for ScriptPieces {
 }
 
 impl ScriptPieces {
-    /// Takes the script's next bytes, and gives what is complete.
+    /// Takes the next bytes of the script, and calls `give` for each complete piece.
     ///
     /// # Errors
     ///
@@ -68,10 +68,10 @@ impl ScriptPieces {
             self.pass(boundary, give)?;
         }
         if self.in_rows {
-            let held = self.rest.len() - unfinished_end(&self.rest);
-            return self.give_rows(held, give);
+            let length = self.rest.len() - unfinished_end(&self.rest);
+            return self.give_rows(length, give);
         }
-        // What stands before a statement is none.
+        // Comments and blanks before a statement are dropped.
         match self.lexer.statement_start() {
             Some(start) => self.drop_until(start.offset),
             None => self.drop_until(u64::MAX),
@@ -150,7 +150,7 @@ impl ScriptPieces {
     }
 }
 
-/// How long the last line is, if it has not ended and may become the `\.` that ends the rows.
+/// Length of the last line, if it is unfinished and may become the `\.` that ends the rows.
 fn unfinished_end(rows: &[u8]) -> usize {
     let line = rows.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     match line {
@@ -163,24 +163,24 @@ fn unfinished_end(rows: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn told(script: &str, step: usize) -> Vec<String> {
+    fn pieces_of(script: &str, step: usize) -> Vec<String> {
         let mut pieces = ScriptPieces::default();
-        let mut told: Vec<String> = Vec::new();
+        let mut texts: Vec<String> = Vec::new();
         let text = |command: &Command| format!("{}:{}", command.line, String::from_utf8_lossy(&command.text));
         for bytes in script.as_bytes().chunks(step) {
             pieces
                 .feed(bytes, &mut |piece| {
                     match &piece {
-                        ScriptPiece::Statement(command) => told.push(text(command)),
-                        ScriptPiece::Copy(command) => told.extend([format!("copy {}", text(command)), String::new()]),
-                        ScriptPiece::Rows(rows) => told.last_mut().unwrap().push_str(&String::from_utf8_lossy(rows)),
-                        ScriptPiece::EndOfRows => told.push("end".to_owned()),
+                        ScriptPiece::Statement(command) => texts.push(text(command)),
+                        ScriptPiece::Copy(command) => texts.extend([format!("copy {}", text(command)), String::new()]),
+                        ScriptPiece::Rows(rows) => texts.last_mut().unwrap().push_str(&String::from_utf8_lossy(rows)),
+                        ScriptPiece::EndOfRows => texts.push("end".to_owned()),
                     }
                     Ok(())
                 })
                 .unwrap();
         }
-        told
+        texts
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             "22:SELECT 6;",
         ];
         for step in [1, 2, 3, 7, 10_000] {
-            assert_eq!(told(script, step), expected, "{step} bytes at once");
+            assert_eq!(pieces_of(script, step), expected, "{step} bytes at once");
         }
     }
 

@@ -1,9 +1,9 @@
-//! Whether a statement reaches beyond what is in one database. pg_dump writes such statements only with `--create`
+//! Whether a statement reaches beyond one database. pg_dump writes such statements only with `--create`
 //! (`dumpDatabase` in `src/bin/pg_dump/pg_dump.c`), pg_dumpall many of them.
 
-use super::ServerWide;
+use super::contents::ServerWide;
 
-/// What a statement begins with, as far as it can reach beyond its database.
+/// The verbs of statements that can reach beyond their database.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Verb {
     #[default]
@@ -11,7 +11,7 @@ enum Verb {
     Alter,
     /// CREATE or DROP.
     Make,
-    /// COMMENT, GRANT, REVOKE, SECURITY LABEL: what they are about follows ON.
+    /// COMMENT, GRANT, REVOKE, SECURITY LABEL: their object follows ON.
     About,
     Update,
     Other,
@@ -22,11 +22,11 @@ enum Verb {
 pub(super) struct Reach {
     verb: Verb,
     words: u32,
-    /// The word before was ON.
+    /// The previous word was ON.
     on: bool,
-    /// USER was the second word: MAPPING makes it one of the database's own things.
+    /// USER was the second word; with MAPPING it is an object of the database.
     user: bool,
-    found: Option<ServerWide>,
+    server_wide: Option<ServerWide>,
 }
 
 impl Reach {
@@ -34,7 +34,7 @@ impl Reach {
     pub(super) fn word(&mut self, word: &[u8]) {
         self.words = self.words.saturating_add(1);
         let user = std::mem::take(&mut self.user);
-        let found = match (self.words, self.verb, word) {
+        let kind = match (self.words, self.verb, word) {
             (1, ..) => {
                 self.verb = verb(word);
                 None
@@ -53,12 +53,12 @@ impl Reach {
             _ => None,
         };
         self.on = word == b"on";
-        self.found = self.found.or(found);
+        self.server_wide = self.server_wide.or(kind);
     }
 
-    /// What it is about, if that is not in the database.
-    pub(super) fn found(self) -> Option<ServerWide> {
-        self.found.or(self.user.then_some(ServerWide::Server))
+    /// The kind of object outside the database that it is about; none if it is about the database's own.
+    pub(super) fn server_wide(self) -> Option<ServerWide> {
+        self.server_wide.or(self.user.then_some(ServerWide::Server))
     }
 }
 

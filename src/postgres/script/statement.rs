@@ -1,13 +1,13 @@
-//! The words of a statement, as far as they matter.
+//! A statement by its first words.
 
-use super::ScriptPosition;
+use super::contents::ScriptPosition;
 use super::excuse::Excused;
 use super::reach::Reach;
 
 /// `COPY`, two names of 63 bytes with every byte a doubled quote, and some room for longer names.
 const HEAD: usize = 1024;
 
-/// How far a statement has been recognised as COPY … FROM stdin.
+/// How much of COPY … FROM stdin was recognised.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Copy {
     No,
@@ -16,9 +16,9 @@ enum Copy {
     Stdin,
 }
 
-/// A statement in the making.
+/// A statement that is being read.
 pub(super) struct Statement {
-    /// Where its first token begins; nothing yet.
+    /// Start of its first token; none before it.
     pub(super) start: Option<ScriptPosition>,
     /// Open parentheses.
     pub(super) parens: u32,
@@ -29,7 +29,7 @@ pub(super) struct Statement {
     first: First,
     copy: Copy,
     routine: Routine,
-    /// How far it reaches beyond its database.
+    /// Whether it reaches beyond its database.
     pub(super) reach: Reach,
     /// Whether a new database may refuse it.
     pub(super) excused: Excused,
@@ -55,7 +55,7 @@ pub(super) enum First {
     Other,
 }
 
-/// How far it has been recognised as CREATE [OR REPLACE] FUNCTION or PROCEDURE.
+/// How much of CREATE [OR REPLACE] FUNCTION or PROCEDURE was recognised.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Routine {
     Open,

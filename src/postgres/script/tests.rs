@@ -71,7 +71,7 @@ SELECT pg_catalog.lowrite(0, '\x6162');
 "#;
 
 #[test]
-fn a_dump_is_understood() {
+fn a_dump_is_scanned() {
     let script = scan(DUMP);
     assert_eq!(script.findings, []);
     assert_eq!(script.unfinished, None);
@@ -100,7 +100,7 @@ fn the_completion_line_must_be_the_last_thing() {
 }
 
 #[test]
-fn every_truncated_dump_is_told_from_a_whole_one() {
+fn every_truncated_dump_is_incomplete() {
     let line = "-- PostgreSQL database dump complete";
     let end = DUMP.find(line).expect("there") + line.len();
     for len in 0..end {
@@ -109,7 +109,7 @@ fn every_truncated_dump_is_told_from_a_whole_one() {
 }
 
 #[test]
-fn a_script_that_ends_in_the_middle_says_of_what() {
+fn the_construct_within_which_a_script_ends_is_reported() {
     let part = |script: &str| scan(script).unfinished.map(|(part, place)| (part, place.line, place.offset));
     assert_eq!(part("COPY a.b FROM stdin;\n1\n"), Some((OpenConstruct::CopyData, 2, 21)));
     assert_eq!(part("COPY a.b FROM stdin;\n1\n\\"), Some((OpenConstruct::CopyData, 2, 21)));
@@ -190,7 +190,7 @@ fn what_reaches_beyond_the_database_is_found() {
     }
 }
 
-/// In each of them psql sees the `\c` as part of a quote, a comment or a row.
+/// In each script psql takes the `\c` for part of a quote, a comment or a row.
 #[test]
 fn quotes_comments_and_rows_hide_what_they_hold() {
     for script in [
@@ -227,7 +227,7 @@ fn quotes_comments_and_rows_hide_what_they_hold() {
     }
 }
 
-/// In each of them psql runs the `\c`, though it may look quoted.
+/// In each script psql runs the `\c`, although it may look quoted.
 #[test]
 fn what_only_looks_quoted_is_found() {
     for script in [
@@ -282,7 +282,7 @@ fn an_overlong_dollar_tag_is_named() {
 }
 
 #[test]
-fn a_line_of_any_length_is_passed() {
+fn a_line_of_any_length_is_scanned() {
     let row = "x".repeat(3 << 20);
     let script = scan(format!("COPY a.b FROM stdin;\n{row}\n\\.\nINSERT INTO t VALUES ('{row}');\n{}", &DUMP));
     assert!(script.complete && script.has_table("a", "b"));

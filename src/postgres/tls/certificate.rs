@@ -1,5 +1,5 @@
-//! An X.509 certificate as far as a chain of them needs it (RFC 5280). Any version is read: `openssl x509 -req`, which the
-//! PostgreSQL manual uses, makes version 1.
+//! The parts of an X.509 certificate that verifying a chain needs (RFC 5280). Any version is read: `openssl x509 -req`,
+//! which the PostgreSQL manual uses, makes version 1.
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
 use der::{Decode, Encode, Reader, SliceReader};
@@ -13,7 +13,7 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use super::problem::CertificateProblem;
 use crate::printable::printable;
 
-/// Critical extensions that are followed here, or that OpenSSL leaves alone unless policies are asked for
+/// Critical extensions that are checked here, or that OpenSSL ignores unless policies are requested
 /// (`X509_supported_extension` in `crypto/x509/v3_purp.c`).
 const KNOWN: &[&str] = &[
     "2.5.29.15", // keyUsage
@@ -31,7 +31,7 @@ const KNOWN: &[&str] = &[
 
 const NETSCAPE_CERT_TYPE: &str = "2.16.840.1.113730.1.1";
 
-/// What a certificate says, and the bytes that its issuer signed.
+/// A certificate, with the bytes that its issuer signed.
 #[derive(Debug)]
 pub struct Certificate {
     /// The whole certificate.
@@ -44,15 +44,15 @@ pub struct Certificate {
     pub signature_algorithm: Vec<u8>,
     /// The public key.
     pub key: PublicKey,
-    /// The first version, which has no extensions.
+    /// Whether it has version 1, which has no extensions.
     pub version_1: bool,
-    /// Whose certificate it is.
+    /// The owner of the certificate.
     pub subject: Name,
-    /// Who signed it.
+    /// The authority that signed it.
     pub issuer: Name,
-    /// Seconds since 1970 from which on it is valid.
+    /// Start of its validity, in seconds since 1970.
     pub not_before: u64,
-    /// Seconds since 1970 up to which it is valid.
+    /// End of its validity, in seconds since 1970.
     pub not_after: u64,
     /// basicConstraints.
     pub basic: Option<BasicConstraints>,
@@ -66,7 +66,7 @@ pub struct Certificate {
     pub names: Vec<GeneralName>,
     /// nameConstraints.
     pub constraints: Option<NameConstraints>,
-    /// A critical extension that is not known here.
+    /// A critical extension that is not supported here.
     pub unknown: Option<ObjectIdentifier>,
 }
 
@@ -82,7 +82,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads the key of a certificate, whatever its extensions are.
+    /// Reads the key of a certificate with any extensions.
     pub fn read(der: &CertificateDer<'_>) -> Result<Self, CertificateProblem> {
         let whole = CertificateInner::<Raw>::from_der(der);
         let key = whole.and_then(|whole| PublicKey::of(&whole.tbs_certificate.subject_public_key_info));
@@ -99,17 +99,17 @@ impl PublicKey {
 }
 
 impl Certificate {
-    /// Reads one.
+    /// Reads a certificate.
     pub fn read(der: &CertificateDer<'_>) -> Result<Self, CertificateProblem> {
         read(der).map_err(|error| CertificateProblem::Unreadable(error.to_string()))
     }
 
-    /// True if its issuer has its own name.
+    /// Whether its issuer has the same name.
     pub fn self_issued(&self) -> bool {
         same(&self.subject, &self.issuer)
     }
 
-    /// Its subject, for people.
+    /// Its subject, for messages.
     pub fn shown(&self) -> String {
         shown(&self.subject)
     }
@@ -164,18 +164,18 @@ fn contents(algorithm: &AlgorithmIdentifierOwned) -> der::Result<Vec<u8>> {
     Ok(AnyRef::from_der(&der)?.value().to_vec())
 }
 
-/// A name for people: `'CN=db.example.org'`.
+/// A name for messages: `'CN=db.example.org'`.
 pub fn shown(name: &Name) -> String {
     format!("'{}'", printable(&name.to_string()))
 }
 
-/// True if two names are the same to OpenSSL: letters of either case, and any number of spaces
+/// Whether two names are equal by OpenSSL's rules: without regard to case and to the number of spaces
 /// (`x509_name_canon` in `crypto/x509/x_name.c`).
 pub fn same(one: &Name, other: &Name) -> bool {
     one.0.len() == other.0.len() && begins(one, other)
 }
 
-/// True if `name` begins with the parts of `base`.
+/// Whether `name` begins with the parts of `base`.
 pub fn begins(name: &Name, base: &Name) -> bool {
     let canonical = |name: &Name| -> Vec<Vec<(ObjectIdentifier, Vec<u8>)>> {
         let part = |part: &x509_cert::name::RelativeDistinguishedName| {

@@ -1,5 +1,5 @@
-//! From a server's certificate up to a trusted authority, by OpenSSL's rules, which are libpq's: `check_chain`,
-//! `check_ca` and `check_purpose_ssl_server` in `crypto/x509/x509_vfy.c` and `v3_purp.c`. They differ from the Web's:
+//! Verifies the chain from a server's certificate to a trusted authority by OpenSSL's rules, which are libpq's: `check_chain`,
+//! `check_ca` and `check_purpose_ssl_server` in `crypto/x509/x509_vfy.c` and `v3_purp.c`. They differ from those of browsers:
 //! an authority that signs itself may be version 1, a server may be version 1 or an authority, and an authority is trusted
 //! only if it signs itself.
 
@@ -13,21 +13,21 @@ use super::problem::CertificateProblem;
 /// The most certificates of a chain.
 const LONGEST: usize = 10;
 
-/// The most signatures that are looked at, so that a server cannot keep us busy.
+/// The most signatures that are checked, so that a server cannot cause unlimited work.
 const MOST_SIGNATURES: usize = 100;
 
-/// id-kp-serverAuth, and the two of old browsers that OpenSSL takes for it.
+/// id-kp-serverAuth, and two purposes of old browsers that OpenSSL accepts in its place.
 const SERVER_PURPOSES: &[&str] = &["1.3.6.1.5.5.7.3.1", "1.3.6.1.4.1.311.10.3.3", "2.16.840.1.113730.4.1"];
 
-/// The bit of Netscape's certificate type that a server has.
+/// The bit for servers in Netscape's certificate type.
 const NETSCAPE_SERVER: u8 = 0x40;
 
-/// What a chain is built from.
+/// What chains are built from.
 #[derive(Debug)]
 pub struct Chain<'a> {
     /// The trusted certificates.
     pub trusted: &'a [Certificate],
-    /// What the server sent with its own certificate.
+    /// The certificates that the server sent after its own.
     pub sent: &'a [Certificate],
     /// The time at which all must be valid.
     pub now: UnixTime,
@@ -36,7 +36,7 @@ pub struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Finds a chain from the server's certificate to a trusted one, in which everything is as it must be.
+    /// Finds a valid chain from the server's certificate to a trusted one.
     pub fn verify(&self, server: &Certificate) -> Result<(), CertificateProblem> {
         self.extend(&mut vec![server], &mut MOST_SIGNATURES.clone())
     }
@@ -66,15 +66,15 @@ impl Chain<'_> {
             path.pop();
             match extended {
                 Ok(()) => return Ok(()),
-                // What is wrong with a whole chain says more than that another one was not found.
-                Err(found) if matches!(problem, CertificateProblem::UnknownAuthority { .. }) => problem = found,
+                // The fault of a complete chain is more specific than that another chain is incomplete.
+                Err(fault) if matches!(problem, CertificateProblem::UnknownAuthority { .. }) => problem = fault,
                 Err(_) => {}
             }
         }
         Err(problem)
     }
 
-    /// Checks a chain whose signatures fit.
+    /// Checks a chain whose signatures are valid.
     fn check(&self, path: &[&Certificate]) -> Result<(), CertificateProblem> {
         let mut authorities_below = 0;
         for (at, certificate) in path.iter().enumerate() {
@@ -82,18 +82,18 @@ impl Chain<'_> {
                 |why: &str| CertificateProblem::NotAllowed { subject: certificate.shown(), why: why.to_owned() };
             self.check_dates(certificate)?;
             if let Some(unknown) = &certificate.unknown {
-                return Err(refuse(&format!("has the critical extension {unknown}, which is not known here")));
+                return Err(refuse(&format!("has the critical extension {unknown}, which is not supported")));
             }
             check_purpose(certificate, at == 0).map_err(refuse)?;
             if at > 0 {
                 check_authority(certificate, at + 1 == path.len()).map_err(refuse)?;
                 let most = certificate.basic.as_ref().and_then(|basic| basic.path_len_constraint);
                 if most.is_some_and(|most| authorities_below > usize::from(most)) {
-                    return Err(refuse("has more authorities below it than it may have"));
+                    return Err(refuse("has more authorities below it than it allows"));
                 }
                 authorities_below += usize::from(!certificate.self_issued());
             }
-            // An authority that is changing its key is no new name.
+            // A certificate with which an authority changes its key has no new name.
             if at > 0 && at + 1 < path.len() && certificate.self_issued() {
                 continue;
             }
@@ -117,7 +117,7 @@ impl Chain<'_> {
     }
 }
 
-/// Whether a certificate, or one that it signs, may be a TLS server's.
+/// Whether a certificate, or one that it signs, may be that of a TLS server.
 fn check_purpose(certificate: &Certificate, is_server: bool) -> Result<(), &'static str> {
     let for_servers = |purpose: &ObjectIdentifier| {
         SERVER_PURPOSES.iter().any(|known| ObjectIdentifier::new(known).as_ref() == Ok(purpose))
@@ -139,7 +139,7 @@ fn check_purpose(certificate: &Certificate, is_server: bool) -> Result<(), &'sta
     }
 }
 
-/// Whether a certificate may sign others. The last one of a chain, which signs itself, may be older than
+/// Whether a certificate may sign others. The last one of a chain, which signs itself, may be older than the extension
 /// basicConstraints.
 fn check_authority(certificate: &Certificate, is_last: bool) -> Result<(), &'static str> {
     if certificate.usage.as_ref().is_some_and(|usage| !usage.key_cert_sign()) {
@@ -152,7 +152,7 @@ fn check_authority(certificate: &Certificate, is_last: bool) -> Result<(), &'sta
     }
 }
 
-/// True if the key made this signature with this algorithm (the contents of an AlgorithmIdentifier).
+/// Whether the signature is that of the key with this algorithm (the contents of an AlgorithmIdentifier).
 fn signed(
     key: &PublicKey,
     algorithm: &[u8],

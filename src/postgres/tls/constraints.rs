@@ -1,4 +1,4 @@
-//! Name constraints of an authority (RFC 5280, section 4.2.1.10), as OpenSSL follows them
+//! Name constraints of an authority (RFC 5280, section 4.2.1.10), as OpenSSL checks them
 //! (`crypto/x509/v3_ncons.c`, `check_name_constraints` in `crypto/x509/x509_vfy.c`).
 
 use std::mem::discriminant;
@@ -11,14 +11,14 @@ use x509_cert::ext::pkix::name::GeneralName;
 use super::certificate::{Certificate, begins};
 use super::host_name::common_names;
 
-/// Says what in a certificate's names its authority may not sign, if there is something. A server's certificate without
-/// DNS names answers for its common name too.
+/// Why an authority may not sign a certificate with these names, if it may not. The common name of a server's certificate
+/// without DNS names counts too.
 pub fn breach(certificate: &Certificate, constraints: &NameConstraints, is_server: bool) -> Option<&'static str> {
     let permitted = constraints.permitted_subtrees.as_deref().unwrap_or_default();
     let excluded = constraints.excluded_subtrees.as_deref().unwrap_or_default();
     let limited = |subtree: &GeneralSubtree| subtree.minimum != 0 || subtree.maximum.is_some();
     if permitted.iter().chain(excluded).any(limited) {
-        return Some("is under name constraints that cannot be followed");
+        return Some("has name constraints above it that are not supported");
     }
     names(certificate, is_server).iter().find_map(|name| {
         let kind = discriminant(name);
@@ -28,21 +28,21 @@ pub fn breach(certificate: &Certificate, constraints: &NameConstraints, is_serve
         };
         let (permitted, excluded) = (of_kind(permitted), of_kind(excluded));
         if permitted.iter().chain(&excluded).any(Option::is_none) {
-            return Some("is under name constraints that cannot be followed");
+            return Some("has name constraints above it that are not supported");
         }
         let outside = !permitted.is_empty() && !permitted.contains(&Some(true));
         (outside || excluded.contains(&Some(true))).then_some("has a name that its authority may not sign")
     })
 }
 
-/// All names that a certificate speaks for.
+/// All names of a certificate.
 fn names(certificate: &Certificate, is_server: bool) -> Vec<GeneralName> {
     let mut names = certificate.names.clone();
     if !certificate.subject.0.is_empty() {
         names.push(GeneralName::DirectoryName(certificate.subject.clone()));
     }
     if is_server && !names.iter().any(|name| matches!(name, GeneralName::DnsName(_))) {
-        // As in OpenSSL, only a name of several labels is one of a host.
+        // As in OpenSSL, only a name of several labels is a host name.
         let host = |name: &&[u8]| {
             let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');
             name.contains(&b'.') && name.iter().all(letter)
@@ -53,7 +53,7 @@ fn names(certificate: &Certificate, is_server: bool) -> Vec<GeneralName> {
     names
 }
 
-/// Whether a name is below a base of the same kind; none for kinds that are not followed.
+/// Whether a name is within a base of the same kind; none for kinds that are not supported.
 fn within(name: &GeneralName, base: &GeneralName) -> Option<bool> {
     match (name, base) {
         (GeneralName::DnsName(name), GeneralName::DnsName(base)) => Some(domain(name.as_bytes(), base.as_bytes())),

@@ -1,5 +1,5 @@
 //! Key exchange on the curve P-521, which the ring provider of rustls lacks: servers with `ssl_ecdh_curve = secp521r1`
-//! take no other, and with TLS 1.2 a server shows a certificate on this curve only to clients that know it
+//! accept no other, and with TLS 1.2 a server sends a certificate on this curve only to clients that support it
 //! (RFC 8422, section 5.1.1).
 
 use p521::elliptic_curve::sec1::ToEncodedPoint;
@@ -8,7 +8,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::{ActiveKeyExchange, GetRandomFailed, SharedSecret, SupportedKxGroup};
 use rustls::{Error, NamedGroup, PeerMisbehaved};
 
-/// Bytes of a private key; the first one has one bit.
+/// Bytes of a private key; the first byte has one bit.
 const KEY_LENGTH: usize = 66;
 
 /// The group `secp521r1`.
@@ -23,7 +23,7 @@ struct Exchange {
 impl SupportedKxGroup for P521 {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let random = SystemRandom::new();
-        // FIPS 186-5, appendix A.2.2: random bits, until they are a key.
+        // FIPS 186-5, appendix A.2.2: random bits, until they are a valid key.
         let private = loop {
             let mut bytes = [0; KEY_LENGTH];
             random.fill(&mut bytes).map_err(|_| GetRandomFailed)?;

@@ -1,4 +1,4 @@
-//! Whether a certificate is a host's, by libpq's rules (`src/interfaces/libpq/fe-secure-common.c` and
+//! Checks that a certificate is that of a host, by libpq's rules (`src/interfaces/libpq/fe-secure-common.c` and
 //! `pgtls_verify_peer_name_matches_certificate_guts` in `fe-secure-openssl.c`).
 
 use std::net::IpAddr;
@@ -13,8 +13,11 @@ use crate::printable::printable;
 /// commonName (RFC 4519).
 const COMMON_NAME: &str = "2.5.4.3";
 
-/// Looks for the host among the certificate's names. Its common name counts where the certificate has no alternative name
-/// of the host's kind, be that an address or a name.
+/// Checks the host against the certificate's names. The common name counts only if the certificate has no alternative name of
+/// the host's kind, which is address or name.
+///
+/// # Errors
+/// [`CertificateProblem::WrongHost`] with the names that were compared.
 pub fn check(certificate: &Certificate, host: &str) -> Result<(), CertificateProblem> {
     let address: Option<IpAddr> = host.parse().ok();
     let mut shown = Vec::new();
@@ -54,7 +57,7 @@ pub fn common_names(certificate: &Certificate) -> impl Iterator<Item = &[u8]> {
     values.filter(|value| ObjectIdentifier::new(COMMON_NAME) == Ok(value.oid)).map(|value| value.value.value())
 }
 
-/// A name without a zero byte that is the host's, or a pattern `*.domain` for one label more than the domain has.
+/// Whether a name without a zero byte is the host's, or is a pattern `*.domain` and the host has one more label.
 fn matches(name: &[u8], host: &str) -> bool {
     let host = host.as_bytes();
     if name.is_empty() || name.contains(&0) {

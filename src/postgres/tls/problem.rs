@@ -1,40 +1,40 @@
-//! What is wrong with a server's certificate.
+//! Faults of a server's certificate.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::{CertificateError, OtherError};
 
-/// Why a server's certificate is not taken.
+/// Why a server's certificate is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateProblem {
-    /// It, or a certificate that came with it, is no certificate that can be read.
+    /// It, or a certificate that was sent with it, cannot be parsed.
     Unreadable(String),
-    /// No trusted authority signed it.
+    /// It was not signed by a trusted authority.
     UnknownAuthority {
-        /// The name of the authority that was looked for last.
+        /// The name of the authority whose certificate is missing.
         issuer: String,
     },
     /// One of the certificates up to the authority is not valid yet.
     NotYetValid {
-        /// Whose certificate.
+        /// The subject of that certificate.
         subject: String,
     },
-    /// One of the certificates up to the authority is not valid any more.
+    /// One of the certificates up to the authority has expired.
     Expired {
-        /// Whose certificate.
+        /// The subject of that certificate.
         subject: String,
     },
-    /// One of the certificates may not be used as it is used here.
+    /// One of the certificates may not be used for this purpose.
     NotAllowed {
-        /// Whose certificate.
+        /// The subject of that certificate.
         subject: String,
-        /// What it may not, or has.
+        /// The reason, as the predicate of a sentence.
         why: String,
     },
-    /// The certificate is another host's.
+    /// The certificate is that of another host.
     WrongHost {
-        /// The host that was asked for.
+        /// The host to which we connect.
         host: String,
         /// The names in the certificate.
         names: Vec<String>,
@@ -42,29 +42,27 @@ pub enum CertificateProblem {
 }
 
 impl CertificateProblem {
-    /// What to do about it.
+    /// A hint for the user.
     pub fn hint(&self) -> &'static str {
         match self {
             CertificateProblem::Unreadable(_) => {
-                "look at ssl_cert_file of the server: psql with the same settings says more"
+                "check ssl_cert_file of the server: psql with the same settings prints details"
             }
             CertificateProblem::UnknownAuthority { .. } => {
                 "DB_SSLROOTCERT must name the certificate of the authority that signed the server's certificate"
             }
-            CertificateProblem::NotYetValid { .. } => {
-                "look at the clocks of both hosts, and at the dates of the certificate"
-            }
+            CertificateProblem::NotYetValid { .. } => "check the clocks of both hosts and the dates of the certificate",
             CertificateProblem::Expired { .. } => {
-                "the server needs a new certificate; look at the clock of this host too"
+                "the server needs a new certificate; check the clock of this host too"
             }
-            CertificateProblem::NotAllowed { .. } => "the server needs a certificate that is made for servers",
+            CertificateProblem::NotAllowed { .. } => "the server needs a certificate for the purpose of servers",
             CertificateProblem::WrongHost { .. } => {
-                "set DB_HOST to a name that the certificate has, or DB_SSLMODE=verify-ca, which does not look at the name"
+                "set DB_HOST to a name that the certificate has, or DB_SSLMODE=verify-ca, which does not check the name"
             }
         }
     }
 
-    /// The problem that a failed handshake carries, if it is one.
+    /// The problem inside the error of a handshake, if it is about a certificate.
     pub fn of(error: &rustls::Error) -> Option<&CertificateProblem> {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(problem))) => problem.downcast_ref(),

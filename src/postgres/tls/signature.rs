@@ -1,4 +1,4 @@
-//! Signatures that the ring provider of rustls cannot check and OpenSSL can: ECDSA on the curve P-521, and SHA-512 on the
+//! Signatures that OpenSSL can verify but the ring provider of rustls cannot: ECDSA on the curve P-521, and SHA-512 on the
 //! smaller curves.
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
@@ -30,12 +30,12 @@ static P521_SHA256: Ecdsa = Ecdsa::new(Curve::P521, &SHA256, alg_id::ECDSA_SHA25
 static P521_SHA384: Ecdsa = Ecdsa::new(Curve::P521, &SHA384, alg_id::ECDSA_SHA384);
 static P521_SHA512: Ecdsa = Ecdsa::new(Curve::P521, &SHA512, alg_id::ECDSA_SHA512);
 
-/// What certificates may be signed with besides the provider's algorithms.
+/// Algorithms of certificate signatures besides those of the provider.
 pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
     &[&P256_SHA512, &P384_SHA512, &P521_SHA256, &P521_SHA384, &P521_SHA512];
 
-/// What a handshake may be signed with besides the provider's schemes. TLS 1.3 fixes the curve of a scheme, which stands
-/// first; TLS 1.2 takes any (RFC 8446, section 4.2.3).
+/// Schemes of handshake signatures besides those of the provider. TLS 1.3 fixes the curve of a scheme, which comes first;
+/// TLS 1.2 accepts any (RFC 8446, section 4.2.3).
 pub static SCHEMES: &[(SignatureScheme, &[&dyn SignatureVerificationAlgorithm])] = &[
     (SignatureScheme::ECDSA_NISTP521_SHA512, &[&P521_SHA512, &P384_SHA512, &P256_SHA512]),
     (SignatureScheme::ECDSA_NISTP384_SHA384, &[&P521_SHA384]),
@@ -51,8 +51,8 @@ impl Ecdsa {
 impl SignatureVerificationAlgorithm for Ecdsa {
     fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let digest = digest(self.digest, message);
-        // FIPS 186-5, section 6.4: the digest is an integer, so that zeros before a short one change nothing. The library
-        // takes none that is shorter than half a field element.
+        // FIPS 186-5, section 6.4: the digest is an integer, which leading zeros do not change. The library rejects a
+        // digest that is shorter than half a field element.
         let mut padded = [0; WIDEST];
         let short = digest.as_ref();
         padded[WIDEST - short.len()..].copy_from_slice(short);

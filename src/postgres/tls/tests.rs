@@ -9,7 +9,7 @@ use super::chain::Chain;
 use super::problem::CertificateProblem;
 use super::{host_name, signature};
 
-/// A root, an authority between and a server, each with a key on the curve of the same place.
+/// Makes certificates of a root, an intermediate authority, a server, and an unrelated authority.
 const CHAIN: &str = r#"
 set -eu
 ca='basicConstraints=critical,CA:TRUE'
@@ -60,7 +60,7 @@ fn verify(
 }
 
 #[test]
-fn chains_are_followed_to_a_trusted_root() {
+fn chains_are_verified_up_to_a_trusted_root() {
     let made = Made::new();
     let (server, between, root) = (made.certificate("server"), made.certificate("between"), made.certificate("root"));
     let now = UnixTime::now();
@@ -72,7 +72,7 @@ fn chains_are_followed_to_a_trusted_root() {
     };
     unknown(verify(&server, &between, &[made.certificate("stranger")], now));
     unknown(verify(&server, &[], &root, now));
-    // What the server sends is never trusted for that, and what is trusted must sign itself.
+    // Certificates from the server are not trusted, and a trusted one must sign itself.
     unknown(verify(&server, &[made.certificate("between"), made.certificate("root")], &[], now));
     unknown(verify(&server, &between, &[made.certificate("between")], now));
     let at = |seconds: u64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
@@ -83,7 +83,7 @@ fn chains_are_followed_to_a_trusted_root() {
 }
 
 #[test]
-fn no_changed_byte_of_a_certificate_is_taken() {
+fn a_certificate_with_a_changed_byte_is_refused() {
     let made = Made::new();
     let (between, root) = ([made.certificate("between")], [made.certificate("root")]);
     let now = UnixTime::now();
@@ -103,7 +103,7 @@ fn no_changed_byte_of_a_certificate_is_taken() {
 }
 
 #[test]
-fn names_are_looked_for_as_libpq_does() {
+fn names_are_compared_as_in_libpq() {
     let made = Made::new();
     let mut server = made.certificate("server");
     for host in ["db.example.org", "DB.Example.ORG", "a.pool.example.org", "192.0.2.1", "2001:db8::1"] {

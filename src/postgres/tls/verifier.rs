@@ -1,4 +1,4 @@
-//! How a server's certificate and its handshake are looked at: as libpq does, through OpenSSL.
+//! Verifies a server's certificate and handshake by the rules of libpq and OpenSSL.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use super::chain::Chain;
 use super::problem::CertificateProblem;
 use super::{host_name, signature};
 
-/// Looks at a server as a mode asks.
+/// Verifies a server as the TLS mode requires.
 #[derive(Debug)]
 pub struct Verifier {
-    /// What signatures are made with.
+    /// The provider of cryptographic algorithms.
     pub provider: Arc<CryptoProvider>,
-    /// The trusted certificates; none if the server's is not looked at.
+    /// The trusted certificates; none if the server's is not checked.
     pub trusted: Option<Vec<Certificate>>,
-    /// The host that the certificate must be for, if that matters.
+    /// The host that the certificate must name, if that is checked.
     pub host: Option<String>,
 }
 
@@ -31,13 +31,13 @@ impl Verifier {
         own.iter().chain(signature::ALGORITHMS).copied().collect()
     }
 
-    /// The algorithms of a scheme; the first one is TLS 1.3's.
+    /// The algorithms of a scheme; the first one is that of TLS 1.3.
     fn of_scheme(&self, scheme: SignatureScheme) -> Algorithms {
         let schemes = self.provider.signature_verification_algorithms.mapping.iter().chain(signature::SCHEMES);
         schemes.filter(|(known, _)| *known == scheme).flat_map(|(_, algorithms)| algorithms.iter().copied()).collect()
     }
 
-    /// Checks that the server has the key of the certificate that it showed, which may be of any version.
+    /// Checks that the server has the key of its certificate, which may be of any version.
     fn handshake(
         &self,
         algorithms: &[&'static dyn SignatureVerificationAlgorithm],

@@ -113,7 +113,7 @@ impl Load<'_> {
     fn start(&self, command: Command) -> Result<Running> {
         let judge = ErrorWatcher::new(self.going_on.cloned(), self.superuser, self.owners.clone());
         let ear = judge.clone();
-        let child = Child::start_heard(self.program(), command, move |line| ear.hear(line))?;
+        let child = Child::start_with(self.program(), command, move |line| ear.hear(line))?;
         Ok(Running { child, judge })
     }
 

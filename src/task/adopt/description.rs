@@ -27,8 +27,8 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
     let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
     let (method, warning) = method(&dump);
     warnings.extend(warning);
-    let not_understood: Vec<String> = dump.told.warnings().collect();
-    let properties = dump.told.complete(DatabaseProperties::unknown());
+    let not_understood: Vec<String> = dump.properties.warnings().collect();
+    let properties = dump.properties.complete(DatabaseProperties::unknown());
     if !properties.are_known() {
         warnings.push("it does not tell the database's encoding, locale, owner, privileges and settings".to_owned());
     }

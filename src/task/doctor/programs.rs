@@ -34,7 +34,7 @@ pub async fn check(known: &Arc<Services>) -> Checks {
         }
     };
     let folder = programs.folder.display();
-    match programs.doubt(server.major) {
+    match programs.mismatch(server.major) {
         Some(doubt) => checks.warning("version", doubt, Surroundings::here().client_programs(server.major)),
         None => {
             checks.ok("version", format!("pg_dump {} in {folder} fits PostgreSQL {}", programs.version, server.version))

@@ -67,12 +67,12 @@ pub fn tar(plain: SharedPlain, manifest: &Manifest, listing: Option<File>) -> Co
     })?;
     let at = plain.bytes;
     let mut found = match tar_members(&mut plain, at, |name| {
-        promised.came(name);
+        promised.remove(name);
     })? {
         Some(what) => vec![what],
         None => Vec::new(),
     };
-    found.extend(missing(promised.rest()));
+    found.extend(missing(promised.missing()));
     found.extend(table_count(contents.table_data.len() as u64, manifest));
     Ok(found)
 }

@@ -26,7 +26,7 @@ fn kill_a_job(running: Running, name: &str) -> Outcome {
     let outcome = running.wait();
     assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
     wait_until_gone(&processes);
-    outcome.says(name).says("a worker process died").says("somebody ended it, or memory ran out")
+    outcome.says(name).says("a worker process died").says("killed by another process, or memory ran out")
 }
 
 #[test]

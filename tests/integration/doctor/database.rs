@@ -23,7 +23,7 @@ fn connecting_to_the_server() {
         .says("database", "role", "OK", &["superuser"])
         .only_has(&["OK"]);
     let wrong = Report::of(run().env("DB_PASSWORD", "s3cr3t-wrong"), exit::NOPERM);
-    wrong.says("database", "login", "FAILED", &["password authentication failed", "look at DB_USER and DB_PASSWORD"]);
+    wrong.says("database", "login", "FAILED", &["password authentication failed", "check DB_USER and DB_PASSWORD"]);
     assert!(!wrong.outcome.stdout.contains("s3cr3t-wrong") && !wrong.outcome.stderr.contains("s3cr3t-wrong"));
     let port = free_port().to_string();
     Report::of(run().env("DB_PORT", &port), exit::UNAVAILABLE)

@@ -153,7 +153,7 @@ fn judge(end: &End, victim: Victim) {
         (Some(program), Victim::Child) => {
             let name = program.split(' ').next().unwrap();
             assert_eq!(outcome.code(), Some(exit::SYSTEM), "{outcome}");
-            assert!(outcome.stderr.contains(name) && outcome.stderr.contains("somebody ended it"), "{outcome}");
+            assert!(outcome.stderr.contains(name) && outcome.stderr.contains("killed by another process"), "{outcome}");
         }
     }
 }

@@ -7,32 +7,32 @@ use crate::fingerprint::{LongRow, Sum};
 /// The line that ends the rows of COPY.
 const END: [u8; 2] = *b"\\.";
 
-/// Splits COPY text into rows. One that comes in pieces is hashed in pieces, so that its length does not matter; but where
-/// its columns are to be hashed in another order it is kept, as pg_dump keeps it too.
+/// Splits COPY text into rows and hashes them. A row that arrives in pieces is hashed in pieces, so that memory does not grow
+/// with its length; only a row whose columns are hashed in another order is kept whole, as pg_dump keeps it too.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The row that has begun, if it did not come whole.
+    /// The unfinished row.
     row: LongRow,
-    /// Bytes of it, as far as they matter: more than the line that ends the rows has.
+    /// Its bytes so far, counted up to one more than the line that ends the rows has.
     length: usize,
     /// Its first bytes.
     head: [u8; END.len()],
     ended: bool,
-    /// Which column comes first, which second …, if that is not the order in which they come.
+    /// The order in which the columns are hashed, if it is not their own.
     order: Option<Arc<[usize]>>,
-    /// The row that has begun, if its order matters.
+    /// The unfinished row, if its columns are reordered.
     kept: Vec<u8>,
-    /// Rows that do not have as many columns as the order.
+    /// Whether a row has not as many columns as the order.
     odd: bool,
 }
 
 impl Lines {
-    /// Of rows whose columns are to be hashed in this order.
+    /// Lines whose columns are hashed in this order.
     pub fn in_order(order: Option<Arc<[usize]>>) -> Self {
         Lines { order, ..Lines::default() }
     }
 
-    /// Whether all rows have come to their end, and were understood.
+    /// Whether the terminator was read, and all rows could be parsed.
     pub fn are_whole(&self) -> bool {
         self.ended && !self.odd
     }
@@ -60,7 +60,7 @@ impl Lines {
         }
     }
 
-    /// Keeps a piece of a row that does not end in it.
+    /// Hashes a piece of a row that does not end in it.
     fn begin(&mut self, piece: &[u8]) {
         for (to, from) in self.head.iter_mut().skip(self.length).zip(piece) {
             *to = *from;
@@ -93,7 +93,7 @@ impl Lines {
         }
     }
 
-    /// Adds a row with its columns in their order. A tab in a value is written as `\t`.
+    /// Adds a row with its columns reordered. A tab in a value is written as `\t`.
     fn add_ordered(&mut self, row: &[u8], sum: &mut Sum) {
         let order = self.order.as_deref().unwrap_or_default();
         let columns: Vec<&[u8]> = row.split(|byte| *byte == b'\t').collect();

@@ -1,4 +1,4 @@
-//! The rows of some tables, handed on while they are recorded.
+//! Sends the rows of some tables to a receiver while they are recorded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use tokio::sync::mpsc;
 
 use crate::fingerprint::{Quoted, TableFingerprint};
 
-/// How many bytes of rows are handed on at once, unless a row is longer.
+/// Bytes of rows in one message, unless a row is longer.
 const BATCH: usize = 256 << 10;
 
-/// Which tables' rows are wanted, by the names that COPY loads them into, and who takes them.
+/// The tables whose rows are sent, by the names in their COPY statements, and the channel.
 #[derive(Clone, Debug)]
 pub struct Tap {
     tables: Arc<HashSet<Quoted>>,
     to: mpsc::Sender<Tapped>,
 }
 
-/// Some rows of a table: whole lines of COPY's text format, in their order. What COPY ends with comes last.
+/// Rows of a table: complete lines of COPY's text format in their order, the terminator last.
 #[derive(Debug)]
 pub struct Tapped {
     /// The table as the archive quotes it.
@@ -27,18 +27,21 @@ pub struct Tapped {
 }
 
 impl Tap {
-    /// Hands the rows of these tables on. What is read has to be read by a thread that may block.
+    /// Sends the rows of these tables. The archive must be read by a thread that may block.
     pub fn new(tables: HashSet<Quoted>, to: mpsc::Sender<Tapped>) -> Self {
         Tap { tables: Arc::new(tables), to }
     }
 
     pub(super) fn of(&self, table: &TableFingerprint) -> Option<Tapping> {
-        let wanted = self.tables.contains(&table.target);
-        wanted.then(|| Tapping { table: table.target.clone(), lines: Vec::new(), to: self.to.clone() })
+        self.tables.contains(&table.target).then(|| Tapping {
+            table: table.target.clone(),
+            lines: Vec::new(),
+            to: self.to.clone(),
+        })
     }
 }
 
-/// The rows of one table while they pass.
+/// The rows of one table that are being read.
 #[derive(Debug)]
 pub(super) struct Tapping {
     table: Quoted,
@@ -64,7 +67,7 @@ impl Tapping {
 
     fn send(&mut self, rest: Vec<u8>) {
         let lines = std::mem::replace(&mut self.lines, rest);
-        // Whoever has met an error takes no more, and tells of it.
+        // A receiver that has failed takes no more rows, and reports its error itself.
         drop(self.to.blocking_send(Tapped { table: self.table.clone(), lines }));
     }
 }

@@ -13,9 +13,9 @@ fn sum(rows: &[&[u8]]) -> Sum {
 }
 
 fn recorded(bytes: &[u8], size: usize) -> Record {
-    let mut joiner = Rechunker::new(Vec::new());
-    bytes.chunks(size).for_each(|piece| joiner.write_all(piece).unwrap());
-    joiner.finish().unwrap().2
+    let mut rechunker = Rechunker::new(Vec::new());
+    bytes.chunks(size).for_each(|piece| rechunker.write_all(piece).unwrap());
+    rechunker.finish().unwrap().2
 }
 
 /// An archive of these tables: target, own name, columns and rows.
@@ -131,7 +131,7 @@ fn values_of_sequences() {
 }
 
 #[test]
-fn what_is_not_understood_is_told() {
+fn what_cannot_be_parsed_is_reported() {
     for copy in ["COPY t (a) FROM stdin;\n", "COPY s.t (a) FROM stdin WITH x;\n", "COPY s.t a FROM stdin;\n", ""] {
         let mut archive = archive(16, &[("s.t", "t", "(a)", b"1\n")]);
         archive.items[0].copy = Some(copy.to_owned());
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn rows_are_the_lines_in_whatever_pieces(
+    fn rows_are_the_lines_however_divided(
         rows in prop::collection::vec(
             prop_oneof![
                 8 => prop::collection::vec(any::<u8>(), 0..20),
@@ -225,8 +225,8 @@ proptest! {
     }
 }
 
-/// What the fuzzer begins with: archives that real pg_dumps have written, and, under the names that it gave them, what it
-/// has made of them.
+/// The corpus of the fuzzer: archives that pg_dump has written, and, under the names that the fuzzer gave them, those that it
+/// has derived.
 fn corpus_folder() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/record")
 }
@@ -236,9 +236,9 @@ fn corpus(name: &str) -> Vec<u8> {
 }
 
 fn recorded_custom(bytes: &[u8], size: usize) -> io::Result<Record> {
-    let mut joiner = Rechunker::new(Vec::new());
-    bytes.chunks(size).try_for_each(|piece| joiner.write_all(piece))?;
-    Ok(joiner.finish()?.2)
+    let mut rechunker = Rechunker::new(Vec::new());
+    bytes.chunks(size).try_for_each(|piece| rechunker.write_all(piece))?;
+    Ok(rechunker.finish()?.2)
 }
 
 fn recorded_tar(bytes: &[u8], size: usize) -> io::Result<Record> {
@@ -276,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn damage_is_survived_in_whatever_pieces(
+    fn damage_is_survived_however_divided(
         major in prop::sample::select(vec![15, 17, 18]),
         at in any::<prop::sample::Index>(),
         bits in 1u8..,
@@ -296,7 +296,7 @@ proptest! {
 }
 
 #[test]
-fn pieces_make_no_difference_to_what_the_fuzzer_found() {
+fn pieces_make_no_difference_to_the_corpus() {
     let mut seen = 0;
     for file in std::fs::read_dir(corpus_folder()).unwrap() {
         let path = file.unwrap().path();

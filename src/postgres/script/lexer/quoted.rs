@@ -1,7 +1,8 @@
-//! The states in which the text is no statement: quotes, comments, psql's commands and COPY data.
+//! The states for quotes, comments, psql's commands and COPY data.
 
-use super::word::{Token, is_word_start};
-use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Lexer, NO_END, ServerWide, State, TAG, WORD};
+use super::super::contents::ServerWide;
+use super::token::{Token, is_word_start};
+use super::{Boundary, CLUSTER_COMPLETE, COMMENT, COMPLETE, DATA, Lexer, NO_END, State, TAG, WORD};
 
 impl Lexer {
     pub(super) fn dash(&mut self, byte: u8) {
@@ -77,12 +78,12 @@ impl Lexer {
         } else if is_word_start(byte) || byte.is_ascii_digit() && !self.tag.is_empty() {
             self.tag.push(byte);
             if self.tag.len() > TAG {
-                self.find(ServerWide::LongDollarTag, self.start);
+                self.report(ServerWide::LongDollarTag, self.start);
                 self.no_tag();
             }
         } else if byte.is_ascii_digit() {
             self.state = State::Sql;
-            // A parameter such as $1 ends like a number that has had its dot.
+            // A parameter such as $1 ends like a number that has a dot already.
             self.begin_run(Token::Number { dotted: true }, byte);
         } else {
             self.no_tag();
@@ -90,7 +91,7 @@ impl Lexer {
         }
     }
 
-    /// What looked like a tag is a word.
+    /// The bytes of the supposed tag are a word.
     fn no_tag(&mut self) {
         self.state = State::Sql;
         let tag = std::mem::take(&mut self.tag);
@@ -149,8 +150,8 @@ impl Lexer {
         match self.command.as_slice() {
             b"unrestrict" => return,
             b"restrict" => {}
-            b"connect" | b"c" => self.find(ServerWide::Connect, self.start),
-            _ => self.find(ServerWide::Command, self.start),
+            b"connect" | b"c" => self.report(ServerWide::Connect, self.start),
+            _ => self.report(ServerWide::Command, self.start),
         }
         self.incomplete();
     }

@@ -1,31 +1,7 @@
-//! Words and numbers: where they end decides whether a quote has escapes and whether a dollar quotes.
+//! Words and numbers: their ends decide whether a quote has escapes and whether a dollar begins a quote.
 
+use super::token::{Prefix, Token, is_word_start};
 use super::{Lexer, WORD};
-
-/// A token of several bytes that is neither quoted nor an operator.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    None,
-    Word,
-    Number {
-        dotted: bool,
-    },
-    /// A number with letters at its end.
-    Junk,
-}
-
-/// What the token just before a quote makes of it.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Prefix {
-    #[default]
-    None,
-    /// `E'…'`.
-    Escapes,
-    /// `B'…'`, `X'…'`, `U&'…'`.
-    Plain,
-    /// `U`, which needs its `&` still.
-    U,
-}
 
 impl Lexer {
     pub(super) fn begin_run(&mut self, run: Token, byte: u8) {
@@ -69,8 +45,4 @@ impl Lexer {
         };
         self.statement.word(&self.word);
     }
-}
-
-pub(super) fn is_word_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }

@@ -47,7 +47,7 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Stor
     let owner = Owner::of(place);
     let mut ownership = Ownership::new(&owner, catalogues());
     if let Some(connection) = connection.filter(|_| !ownership.is_empty())
-        && let Some(server) = identity::ask(connection).await
+        && let Some(server) = identity::of_server(connection).await
     {
         ownership = Ownership::new(&Owner { server: Some(server), ..owner }, catalogues());
     }

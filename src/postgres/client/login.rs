@@ -1,0 +1,141 @@
+//! Logs in to a server: TLS as the connection's mode says, in UTF-8 or in the database's own encoding.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::config::SslMode as ClientSslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::errors::{reason, tls_failure};
+use crate::config::{Connection, Host, SslMode};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::own_encoding::{self, InOwnEncoding, ServerSocket, TlsInOwnEncoding};
+use crate::postgres::passfile;
+
+/// Databases that exist on every server, for sessions that list, create and drop the others.
+pub const MAINTENANCE: &[&str] = &["postgres", "template1"];
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Disables the timeouts of every supported version from the first statement of a session on, whatever is set for the
+/// database or the role (PostgreSQL documentation, "Parameter Interaction via the Shell").
+pub const NO_TIMEOUTS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
+
+/// Empties the search path from the first statement of a session on. One that is set for a database or a role may put
+/// functions and operators of its owner before the server's own, which would run with our privileges (PostgreSQL
+/// documentation, "Writing SECURITY DEFINER Functions Safely").
+pub(super) const NO_SEARCH_PATH: &str = "-c search_path=";
+
+type OwnEncodingSocket = InOwnEncoding<ServerSocket>;
+
+type Started = std::result::Result<Client, tokio_postgres::Error>;
+
+/// Logs in, with these options and those of the connection. The inner error is the server's or the network's.
+pub(super) async fn log_in(connection: &Connection, user: &str, database: &str, options: &str) -> Result<Started> {
+    let mut config = tokio_postgres::Config::new();
+    config.port(connection.port).dbname(database).user(user).application_name("pgcellar");
+    let options = format!("{NO_TIMEOUTS} {} {options}", connection.options());
+    config.options(&options);
+    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(60));
+    match &connection.host {
+        Host::Socket(folder) => config.host_path(folder),
+        Host::Name(name) => config.host(name),
+    };
+    if let Some(password) = connection.password.clone().or_else(|| passfile::password(connection, user, database)) {
+        config.password(password.expose());
+    }
+    match start(&mut config, connection, false).await? {
+        // The server cannot convert the database's encoding to UTF-8.
+        Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+            config.options(format!("{options}{}", own_encoding::OPTION));
+            start(&mut config, connection, true).await
+        }
+        connected => Ok(connected),
+    }
+}
+
+/// Starts a session with the TLS mode of the connection, in UTF-8 or (`own`) in the database's own encoding.
+async fn start(config: &mut tokio_postgres::Config, connection: &Connection, own: bool) -> Result<Started> {
+    let address = own.then_some(connection);
+    match (&connection.host, connection.tls.mode) {
+        (Host::Socket(_), _) | (_, SslMode::Disable) => {
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, "", address).await
+        }
+        (Host::Name(host), SslMode::Prefer) => prefer(config, connection.tls.connector(host)?, host, address).await,
+        (Host::Name(host), _) => {
+            open(config.ssl_mode(ClientSslMode::Require), connection.tls.connector(host)?, host, address).await
+        }
+    }
+}
+
+/// The mode `prefer` of libpq: tries TLS first, and connects without it if TLS fails or the server refuses this client with it.
+async fn prefer(
+    config: &mut tokio_postgres::Config,
+    connector: MakeRustlsConnect,
+    host: &str,
+    address: Option<&Connection>,
+) -> Result<Started> {
+    match open(config.ssl_mode(ClientSslMode::Prefer), connector, host, address).await? {
+        Err(error)
+            if error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+                || tls_failure(&error).is_some() =>
+        {
+            log::debug!("TLS failed, connecting without it: {}", reason(&error));
+            open(config.ssl_mode(ClientSslMode::Disable), NoTls, host, address).await
+        }
+        other => Ok(other),
+    }
+}
+
+/// Connects; in the database's own encoding if `address` is given.
+fn open<T>(
+    config: &tokio_postgres::Config,
+    mut tls: T,
+    host: &str,
+    address: Option<&Connection>,
+) -> BoxFuture<'static, Result<Started>>
+where
+    T: MakeTlsConnect<tokio_postgres::Socket> + MakeTlsConnect<OwnEncodingSocket> + Send + 'static,
+    <T as MakeTlsConnect<tokio_postgres::Socket>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<tokio_postgres::Socket>>::TlsConnect as TlsConnect<tokio_postgres::Socket>>::Future: Send,
+    <T as MakeTlsConnect<OwnEncodingSocket>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<OwnEncodingSocket>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<OwnEncodingSocket>>::TlsConnect as TlsConnect<OwnEncodingSocket>>::Future: Send + 'static,
+{
+    let (config, host, address) = (config.clone(), host.to_owned(), address.cloned());
+    Box::pin(async move {
+        let Some(address) = address else {
+            let connected = config.connect(tls).await;
+            return Ok(connected.map(|(client, driver)| drive(client, driver)));
+        };
+        let shown = address.to_string();
+        let failed = |error: String| Error::new(Kind::Unavailable, format!("cannot connect to {shown}: {error}"));
+        let socket = tokio::time::timeout(CONNECT_TIMEOUT, own_encoding::dial(address)).await;
+        let stream =
+            socket.map_err(|late| failed(late.to_string()))?.map_err(|error| failed(crate::error::reason(&error)))?;
+        let tls = MakeTlsConnect::<OwnEncodingSocket>::make_tls_connect(&mut tls, &host)
+            .map_err(|error| failed(error.into().to_string()))?;
+        let connected = config.connect_raw(stream, TlsInOwnEncoding(tls)).await;
+        Ok(connected.map(|(client, driver)| drive(client, driver)))
+    })
+}
+
+/// Runs the driver of a session in a task of its own.
+fn drive<S, T>(client: Client, driver: tokio_postgres::Connection<S, T>) -> Client
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            log::debug!("the connection to the server ended: {}", reason(&error));
+        }
+    });
+    client
+}
