@@ -1,8 +1,7 @@
-//! Databases whose backups have next to nothing of what they had.
+//! Databases whose newest backups lack nearly all rows that earlier ones have.
 
 use crate::catalogue::emptied::Emptied;
 use crate::format::quoted;
-use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
 use crate::health::{Finding, Level};
@@ -18,7 +17,7 @@ fn found(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     let newest = protection.newest(facts.now).filter(|newest| newest.id != first.id);
     let newest = newest.map(|newest| format!(", and {} now {}", newest.id, newest.fill.words()));
     let database = quoted(protection.database);
-    Some(finding(
+    Some(Finding::new(
         Level::Critical,
         "emptied",
         protection.database,
