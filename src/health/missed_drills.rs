@@ -84,7 +84,7 @@ fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
 }
 
 /// The databases whose last drills could not be run; empty if drills are switched off.
-pub fn not_held(place: &Place) -> Vec<NotDrilled> {
+pub fn missed(place: &Place) -> Vec<NotDrilled> {
     let is_off = TASKS
         .iter()
         .any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == ScheduleSetting::Off);

@@ -34,7 +34,8 @@ const REPORT_TIME: Time = Time::constant(6, 0, 0, 0);
 #[serde(default)]
 pub struct Notified {
     /// Findings that were reported.
-    pub told: Vec<NotifiedFinding>,
+    #[serde(rename = "told")]
+    pub findings: Vec<NotifiedFinding>,
     /// Letters that could not be sent yet, the oldest first.
     pub waiting: Vec<Letter>,
     /// When the last status report was sent.
@@ -87,7 +88,7 @@ pub struct News {
     /// Findings that are over.
     pub over: Vec<NotifiedFinding>,
     /// The reported findings once this was sent.
-    pub told: Vec<NotifiedFinding>,
+    pub findings: Vec<NotifiedFinding>,
 }
 
 impl News {
@@ -123,22 +124,22 @@ impl Notified {
     pub fn compare(&self, findings: &[Finding], now: Timestamp) -> News {
         let mut news = News::default();
         for finding in worst_of_each(findings) {
-            match self.told.iter().find(|told| told.is(finding.check, &finding.subject)) {
-                Some(told) => again(told, finding, now, &mut news),
+            match self.findings.iter().find(|reported| reported.is(finding.check, &finding.subject)) {
+                Some(reported) => again(reported, finding, now, &mut news),
                 None => {
-                    news.told.push(notified(finding, now));
+                    news.findings.push(notified(finding, now));
                     news.new.push(finding.clone());
                 }
             }
         }
-        for told in &self.told {
-            let there = news.told.iter().any(|now| now.is(&told.check, &told.subject));
-            match told.alert {
+        for reported in &self.findings {
+            let there = news.findings.iter().any(|now| now.is(&reported.check, &reported.subject));
+            match reported.alert {
                 _ if there => {}
-                _ if findings.iter().any(|finding| hides(finding, told)) => news.told.push(told.clone()),
+                _ if findings.iter().any(|finding| hides(finding, reported)) => news.findings.push(reported.clone()),
                 // Units are not checked here, or the next run has already succeeded: the alert announced no further mail.
                 Some(Confirmation::No) => {}
-                _ => news.over.push(told.clone()),
+                _ => news.over.push(reported.clone()),
             }
         }
         news
@@ -146,8 +147,8 @@ impl Notified {
 
     /// Records that an alert has reported, or will report by a queued letter, that a run of `unit` failed.
     pub fn record_run(&mut self, unit: &str, message: &str, now: Timestamp) {
-        self.told.retain(|told| !told.is(UNIT_FAILED, unit));
-        self.told.push(NotifiedFinding {
+        self.findings.retain(|reported| !reported.is(UNIT_FAILED, unit));
+        self.findings.push(NotifiedFinding {
             check: UNIT_FAILED.to_owned(),
             subject: unit.to_owned(),
             level: Level::Warning,
@@ -200,11 +201,11 @@ fn latest_date(period: ReportPeriod, now: &Zoned) -> Option<Timestamp> {
 }
 
 /// Whether a reported finding may persist although the check cannot find it.
-fn hides(finding: &Finding, told: &NotifiedFinding) -> bool {
+fn hides(finding: &Finding, reported: &NotifiedFinding) -> bool {
     match finding.check {
         _ if finding.level == Level::Unknown => true,
         "store_unreadable" => true,
-        "server_unreachable" => OF_SERVER.contains(&told.check.as_str()),
+        "server_unreachable" => OF_SERVER.contains(&reported.check.as_str()),
         _ => false,
     }
 }
@@ -221,18 +222,18 @@ fn notified(finding: &Finding, now: Timestamp) -> NotifiedFinding {
     }
 }
 
-fn again(told: &NotifiedFinding, finding: &Finding, now: Timestamp, news: &mut News) {
-    let mut after = NotifiedFinding { level: finding.level, message: finding.message.clone(), ..told.clone() };
-    if told.alert.is_some() {
+fn again(reported: &NotifiedFinding, finding: &Finding, now: Timestamp, news: &mut News) {
+    let mut after = NotifiedFinding { level: finding.level, message: finding.message.clone(), ..reported.clone() };
+    if reported.alert.is_some() {
         after.alert = Some(Confirmation::Yes);
-    } else if finding.level > told.level {
+    } else if finding.level > reported.level {
         after.mailed = now;
         news.new.push(finding.clone());
-    } else if told.is_long_ago(now) {
+    } else if reported.is_long_ago(now) {
         after.mailed = now;
-        news.lasting.push((finding.clone(), told.since));
+        news.lasting.push((finding.clone(), reported.since));
     }
-    news.told.push(after);
+    news.findings.push(after);
 }
 
 /// One finding for each check and subject, in their order.

@@ -199,11 +199,7 @@ async fn back_up(run: &BackupRun<'_>, database: &str) -> Result<Manifest> {
                     return Err(error.context(format!("tried {} times, the last time", PAUSES.len() + 1)));
                 };
                 log::warn!("{error}: trying again in {} s", pause.as_secs());
-                let slept = async {
-                    tokio::time::sleep(*pause).await;
-                    Ok(())
-                };
-                run.stop.or(slept).await?;
+                run.stop.sleep(*pause).await?;
             }
             Err(error) => return Err(error),
         }

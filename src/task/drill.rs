@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::blocking;
 use crate::catalogue::inventory::Inventory;
-use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::cli::DrillArgs;
 use crate::config::{Place, jobs};
@@ -120,7 +119,7 @@ async fn drill(run: &DrillRun<'_>, target: &DrillTarget) -> Result<DrillRecord> 
 async fn open(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&target.store), target.manifest.clone());
     let identity = run.args.identity.clone();
-    blocking::run(&run.stop, move || {
+    blocking::run(run.stop, move || {
         let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
         Archive::of_backup(store, manifest, identities)
     })
@@ -143,11 +142,7 @@ async fn patiently(run: &DrillRun<'_>, archive: &Arc<Archive>) -> Result<Verdict
             }
             result => return result,
         }
-        let pause = async {
-            tokio::time::sleep(PAUSE).await;
-            Ok(())
-        };
-        run.stop.or(pause).await?;
+        run.stop.sleep(PAUSE).await?;
     }
 }
 

@@ -154,10 +154,8 @@ fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Resul
         backups.iter().filter(|backup| matches!(ownership.whose(backup), Whose::Unclear | Whose::Likely)).collect();
     if let Some(last) = doubtful.last() {
         let (number, Manifest { id, instance, host, .. }) = (doubtful.len(), &last.manifest);
-        let message = format!(
-            "whether {number} backups are of this instance's server cannot be told, the last {}",
-            printable(id)
-        );
+        let message =
+            format!("{number} backups may be of this instance's server or of another one, the last {}", printable(id));
         let doubt = ownership.doubts.iter().find(|doubt| doubt.is_unclear()).or(ownership.doubts.first());
         let hint = doubt.map_or_else(
             || {

@@ -17,11 +17,11 @@ pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorS
         let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
         failed(facts, protection).or(missing)
     });
-    each.chain(facts.not_drilled.iter().filter_map(|found| not_held(facts, found))).collect()
+    each.chain(facts.not_drilled.iter().filter_map(|found| missed(facts, found))).collect()
 }
 
 /// A missed drill is made up by the next run of the schedule. After two misses in a row the cause is lasting.
-fn not_held(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
+fn missed(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
     let is_expected = facts.databases.iter().any(|expected| expected.name == found.database);
     (is_expected && found.turns >= TURNS).then(|| {
         Finding::new(

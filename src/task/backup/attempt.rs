@@ -3,19 +3,21 @@
 use std::sync::atomic::Ordering;
 
 use crate::catalogue::details::Details;
+use crate::catalogue::manifest::Omission;
 use crate::config::Format;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::postgres::archive::Recorded;
+use crate::postgres::child::Messages;
 use crate::postgres::connection_limit::OF_A_BACKUP;
 use crate::postgres::dump::DumpCommand;
 use crate::postgres::identity;
 use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::ServerInfo;
-use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, LockedFacts, explained};
+use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive, LockedFacts, explained};
 use crate::task::backup::documents;
-use crate::task::backup::finished::FinishedBackup;
+use crate::task::backup::finished::{FinishedBackup, UnnamedFile};
 use crate::task::backup::reservation;
 use crate::task::backup::reservation::BackupName;
 use crate::task::backup::run::BackupRun;
@@ -54,22 +56,22 @@ async fn dump(
     interruptions: &Interruptions<'_>,
     session: ServerInfo,
     programs: Programs,
-    BackupName { id, started, identity }: BackupName,
+    name: BackupName,
     keep: bool,
 ) -> Result<DumpOutcome<FinishedBackup>> {
     let (server, database) = (session.major(), interruptions.database());
     let snapshot = run.stop.or(session.export()).await?;
-    let name = snapshot.name.clone();
+    let snapshot_name = snapshot.name.clone();
     let call = DumpCommand {
         programs: &programs,
         server,
         connection: &run.connection,
         database,
-        snapshot: &name,
+        snapshot: &snapshot_name,
         lock_wait: run.settings.lock_wait,
         options: &run.settings.options,
     };
-    let order = DumpOrder { run, call: &call, snapshot: &snapshot, interruptions, id: &id, keep };
+    let order = DumpOrder { run, call: &call, snapshot: &snapshot, interruptions, id: &name.id, keep };
     let dumped = match run.settings.format {
         Format::Directory => directory::dump(&order).await?,
         _ => stream::dump(&order).await?,
@@ -78,12 +80,26 @@ async fn dump(
         DumpOutcome::Kept(archive) => archive,
         DumpOutcome::Rewritten(tables) => return Ok(DumpOutcome::Rewritten(tables)),
     };
-    let LockedFacts { facts, rewritten } = archive.locked;
+    let LockedFacts { facts, rewritten } = &archive.locked;
     let options = run.settings.options.partial;
-    let omitted = run.stop.or(snapshot.omitted(&facts, &archive.dumped, options, &rewritten)).await?;
+    let omitted = run.stop.or(snapshot.omitted(facts, &archive.dumped, options, rewritten)).await?;
     drop(snapshot);
-    let (globals, messages) = stream::dump_globals(run, &call, interruptions, &id, facts.reads_passwords).await?;
+    let globals = stream::dump_globals(run, &call, interruptions, &name.id, facts.reads_passwords).await?;
+    let finished = finish(run, name, database, archive, omitted, globals, programs.version).await?;
+    Ok(DumpOutcome::Kept(finished))
+}
 
+/// Stores the documents beside the archive, and puts the backup together.
+async fn finish(
+    run: &BackupRun<'_>,
+    BackupName { id, started, identity }: BackupName,
+    database: &str,
+    archive: DumpedArchive,
+    omitted: Vec<Omission>,
+    (globals, messages): (UnnamedFile, Messages),
+    pg_dump: String,
+) -> Result<FinishedBackup> {
+    let DumpedArchive { upload, folder, files, dumped, locked: LockedFacts { facts, .. }, .. } = archive;
     let mut warnings = archive.messages.warnings();
     warnings.extend(messages.warnings());
     let recorded = match archive.recorded {
@@ -95,7 +111,7 @@ async fn dump(
     };
     let rows = recorded.as_ref().map(Recorded::rows);
     let fingerprints = match recorded {
-        Some(recorded) => Some(documents::fingerprints(run, &id, recorded, &archive.dumped, &facts).await?),
+        Some(recorded) => Some(documents::fingerprints(run, &id, recorded, &dumped, &facts).await?),
         None => None,
     };
     let mut own_words = Vec::new();
@@ -104,21 +120,22 @@ async fn dump(
             .push("the globals have no passwords, because this role may not read them (a superuser may)".to_owned());
     }
     warnings.extend(own_words.iter().cloned());
+    let (uploads, database) = (upload.into_iter().collect(), database.to_owned());
     let mut finished = FinishedBackup {
         id,
-        database: database.to_owned(),
+        database,
         started,
         identity,
-        folder: archive.folder,
-        uploads: archive.upload.into_iter().collect(),
+        folder,
+        uploads,
         rows,
-        files: archive.files,
-        dumped: archive.dumped,
+        files,
+        dumped,
         facts,
         omitted,
         warnings,
         own_words,
-        pg_dump: programs.version,
+        pg_dump,
     };
     finished.add(globals);
     fingerprints.into_iter().for_each(|file| finished.add(file));
@@ -127,5 +144,5 @@ async fn dump(
         let file = documents::details(run, &finished.id, details).await?;
         finished.add(file);
     }
-    Ok(DumpOutcome::Kept(finished))
+    Ok(finished)
 }

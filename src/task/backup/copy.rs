@@ -139,7 +139,7 @@ impl Copier {
     fn taken(&self, id: &str, claim: Option<Announcement>) -> Error {
         let whose = match claim {
             Some(claim) => format!("the instance '{}' on {}", claim.maker.instance, claim.maker.host),
-            None => "somebody else".to_owned(),
+            None => "another program".to_owned(),
         };
         Error::new(Kind::TryAgain, format!("{id} is being written to {} by {whose}", self.to.location()))
             .hint("give each instance and host an AWS_S3_PREFIX of its own")
@@ -155,7 +155,7 @@ impl Copier {
             None => Ok(false),
             Some(_) if !self.to.is_labelled(&file.key)? => Err(Error::new(
                 Kind::CannotWrite,
-                format!("{} has an object {} that is somebody else's", self.to.location(), file.key),
+                format!("{} has an object {} of another program", self.to.location(), file.key),
             )),
             Some(bytes) if remains == Remains::Files && bytes == file.stored_bytes => Ok(true),
             Some(_) => self.to.delete(&file.key).map(|()| false),
@@ -164,8 +164,8 @@ impl Copier {
 
     /// Deletes the copied files of a backup that cannot be completed.
     fn withdraw(&self, manifest: &Manifest) -> Result<()> {
-        let ours = |claim: &Announcement| claim.is_of(&self.maker, &self.server);
-        if !matches!(Announcement::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if ours(&claim)) {
+        let is_own = |claim: &Announcement| claim.is_of(&self.maker, &self.server);
+        if !matches!(Announcement::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if is_own(&claim)) {
             return Ok(());
         }
         for file in &manifest.files {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::blocking;
 use crate::blocking::joined;
 use crate::catalogue::announcement::{Announcement, Claimed};
 use crate::catalogue::manifest::Manifest;
@@ -47,11 +48,7 @@ pub async fn take(run: &BackupRun<'_>, database: &str, identity: Identity) -> Re
         }
         let nanoseconds = Timestamp::now().subsec_nanosecond();
         let pause = Duration::from_secs(1) - Duration::from_nanos(nanoseconds.unsigned_abs().into());
-        let slept = async {
-            tokio::time::sleep(pause).await;
-            Ok(())
-        };
-        run.stop.or(slept).await?;
+        run.stop.sleep(pause).await?;
     }
 }
 
@@ -134,8 +131,7 @@ pub async fn withdraw(run: &BackupRun<'_>, id: &str) {
         None => keys(run, id),
     };
     let discard = move |bucket: Arc<dyn Store>| keys.iter().try_for_each(|key| bucket.discard(key));
-    let discarded = tokio::task::spawn_blocking(move || discard(bucket));
-    match tokio::time::timeout(PROMPT, discarded).await.map(joined) {
+    match tokio::time::timeout(PROMPT, blocking::to_end(move || discard(bucket))).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             log::warn!("what was announced of {id} stays in the bucket until retention removes it: {error}")

@@ -71,8 +71,7 @@ pub fn judge(
     let mut is_whole = false;
     match expected {
         None => notes.push(
-            "the backup has no fingerprints: whether its rows are those that were backed up, nobody can tell"
-                .to_owned(),
+            "the backup has no fingerprints, so its rows cannot be compared with those that were backed up".to_owned(),
         ),
         Some(expected) => {
             let comparison = compare(expected, &found.observed);

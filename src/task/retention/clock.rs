@@ -73,6 +73,7 @@ fn compare(whose: &str, ahead: SignedDuration) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
 
     #[test]
     fn clocks_that_are_minutes_apart() {

@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 use crate::catalogue::manifest::{Manifest, Verification};
 use crate::catalogue::records;
 use crate::catalogue::records::drill::DrillRecord;
-use crate::catalogue::retention_plan::{Planned, StoreBackups, removals};
+use crate::catalogue::retention_plan::{Planned, StoreBackups};
 use crate::error::{Error, Result};
 use crate::host::event;
 use crate::parallel;

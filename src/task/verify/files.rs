@@ -63,9 +63,7 @@ pub async fn verify_files(
     };
     let input = listing.as_mut().map(Listing::input).transpose()?;
     let files = manifest.clone();
-    let reading = blocking::to_end(move || read_files(&reader, &files, depth, input));
-    // A thread cannot be ended while the store does not answer.
-    let mut result = run.stop.or(reading).await?;
+    let mut result = blocking::run(run.stop, move || read_files(&reader, &files, depth, input)).await?;
     if let Some(listing) = listing
         && result.damage.is_empty()
         && result.error.is_none()

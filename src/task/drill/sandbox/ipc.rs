@@ -19,14 +19,14 @@ pub struct InitialIpc(Vec<HashSet<String>>);
 impl InitialIpc {
     /// Lists the existing objects.
     pub fn take() -> Self {
-        InitialIpc(KINDS.iter().map(|(table, column, _)| ours(table, column).into_iter().collect()).collect())
+        InitialIpc(KINDS.iter().map(|(table, column, _)| own_ids(table, column).into_iter().collect()).collect())
     }
 
     /// Removes the objects that this user has made since then and no process is attached to. If that fails, the next server reports it.
     /// Blocks.
     pub fn restore(&self) {
         for ((table, column, option), kept) in KINDS.iter().zip(&self.0) {
-            let new: Vec<String> = ours(table, column).into_iter().filter(|id| !kept.contains(id)).collect();
+            let new: Vec<String> = own_ids(table, column).into_iter().filter(|id| !kept.contains(id)).collect();
             for some in new.chunks(AT_ONCE) {
                 remove(option, some);
             }
@@ -47,7 +47,7 @@ fn remove(option: &str, ids: &[String]) {
 }
 
 /// The numbers of the objects that this user has made.
-fn ours(table: &str, column: &str) -> Vec<String> {
+fn own_ids(table: &str, column: &str) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/sysvipc/{table}")).unwrap_or_default();
     of(&text, column, rustix::process::geteuid().as_raw())
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_our_user_has_made_are_told_by_the_columns_names() {
+    fn objects_of_this_user_are_selected_by_the_columns_names() {
         let shm = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime\n\
                    \x20        0          3   600                  4096    12    12      0     0     0 10002 10002          0\n\
                    \x20        0          4   600                  4096    12    12      1 10002 10002 10002 10002          0\n\
@@ -99,7 +99,7 @@ mod tests {
             let text = String::from_utf8(made.stdout).unwrap();
             text.rsplit_once(": ").unwrap().1.trim().to_owned()
         };
-        let there = || -> Vec<Vec<String>> { KINDS.iter().map(|(table, column, _)| ours(table, column)).collect() };
+        let there = || -> Vec<Vec<String>> { KINDS.iter().map(|(table, column, _)| own_ids(table, column)).collect() };
         let (old, new, semaphore) = (make("--shmem", "4096"), make("--shmem", "4096"), make("--semaphore", "1"));
         // Other processes on this machine may make objects meanwhile.
         let mut stock = InitialIpc(there().into_iter().map(HashSet::from_iter).collect());

@@ -153,14 +153,24 @@ impl SandboxRun<'_> {
             let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
             self.send_restored(target, refreshed).await?;
         }
-        if let (Some(expected), true) = (&self.order.look_at, has_numbers) {
-            let place = ComparedDatabase { connection, database: target.name(), loaded: true };
-            let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
-            let again = look_again(&archive, expected, &mut rows, may_differ, (place, self.stop));
-            examine::with_progress(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) })
-                .await?;
+        if has_numbers {
+            self.sum_with_names(&archive, target, &mut rows).await?;
         }
         Ok(rows)
+    }
+
+    /// Sums the rows again in which object numbers print as names.
+    async fn sum_with_names(
+        &self,
+        archive: &Arc<Archive>,
+        target: &DrillDatabase,
+        rows: &mut [ObservedRows],
+    ) -> std::result::Result<(), DrillFailure> {
+        let Some(expected) = &self.order.look_at else { return Ok(()) };
+        let place = ComparedDatabase { connection: target.connection(), database: target.name(), loaded: true };
+        let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
+        let again = look_again(archive, expected, rows, may_differ, (place, self.stop));
+        examine::with_progress(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) }).await
     }
 
     /// Whether examined tables have object numbers, which may print differently in this cluster.
