@@ -1,6 +1,7 @@
 //! Being told to stop: SIGINT, SIGTERM, SIGHUP and SIGQUIT end a task cleanly.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,17 @@ impl Stop {
     /// Reads from `inner` for as long as the process is not told to stop: the way out of long work on a thread.
     pub fn reader<R: Read>(&self, inner: R) -> StoppableReader<R> {
         StoppableReader { inner, stop: self.clone() }
+    }
+
+    /// Waits for some time.
+    ///
+    /// # Errors
+    /// That of [`Stop::error`].
+    pub async fn sleep(&self, time: Duration) -> Result<()> {
+        match tokio::time::timeout(time, self.wait()).await {
+            Ok(()) => Err(self.error()),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Runs a step, unless the process is told to stop first: then the step is dropped.

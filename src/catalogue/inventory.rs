@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
 use crate::catalogue::{Backup, Catalogue, Status, Unusable, name};
-use crate::config::Maker;
+use crate::config::{Maker, Place};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::printable::printable;
+use crate::stop::Stop;
 use crate::store::Store;
 
 mod latest;
@@ -180,9 +182,23 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads the stores, the local one first. Blocks. The server is asked who it is only where that makes clear whose the
-    /// backups are.
-    pub fn read(stores: &[Arc<dyn Store>], owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
+    /// Reads the stores, off the async threads. `ask` queries the server's identity; it is called only if the identity decides
+    /// whose the backups are.
+    ///
+    /// # Errors
+    /// The process is stopped.
+    pub async fn read(
+        stores: Vec<Arc<dyn Store>>,
+        place: &Place,
+        ask: impl FnOnce() -> Option<Identity> + Send + 'static,
+        stop: &Stop,
+    ) -> Result<Self> {
+        let owner = Owner::of(place);
+        blocking::run(stop, move || Ok(Inventory::read_blocking(&stores, &owner, ask))).await
+    }
+
+    /// The same on this thread.
+    pub fn read_blocking(stores: &[Arc<dyn Store>], owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
         Inventory::of(stores.iter().map(|store| StoreListing::read(store.as_ref())).collect(), owner, ask)
     }
 

@@ -22,6 +22,7 @@ pub mod newest;
 pub mod ownership;
 pub mod product;
 pub mod retention;
+pub mod retention_plan;
 pub mod takeover;
 
 /// How many faults of a backup are told.
@@ -285,6 +286,7 @@ pub fn read_document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
 }
 
 pub mod announcement;
+pub mod backup_table;
 pub mod copy_record;
 pub mod inventory;
 pub mod publish;

@@ -44,6 +44,19 @@ pub fn publish(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
     }
 }
 
+/// The same for a backup that was announced. The announcement is then removed; one that cannot be removed means nothing beside a
+/// manifest, and retention removes it.
+///
+/// # Errors
+/// Those of [`publish`].
+pub fn publish_announced(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
+    publish(store, key, document)?;
+    if let Err(error) = store.discard(key) {
+        log::warn!("the announcement of {key} stays in {} for now: {error}", store.location());
+    }
+    Ok(())
+}
+
 /// Writes a small object whole.
 fn write(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<()> {
     let mut upload = store.create(key, Some(bytes.len() as u64))?;

@@ -1,4 +1,4 @@
-//! What is protected: the backups of each database, over all stores.
+//! The backups of each database over all stores.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::health::facts::{BackupFacts, DrillFacts, ExpectedDatabase, Facts, Sta
 pub struct Coverage<'a> {
     /// Database.
     pub database: &'a str,
-    /// What is expected of it; none if it is not configured any more.
+    /// Its expected backups; none if it is not configured any more.
     pub expected: Option<&'a ExpectedDatabase>,
     /// Its backups, the oldest first.
     pub backups: Vec<CoveredBackup<'a>>,
@@ -23,18 +23,18 @@ pub struct Coverage<'a> {
 /// A backup, and where it is.
 #[derive(Clone, Debug)]
 pub struct CoveredBackup<'a> {
-    /// The backup, as it is in the store where it is best.
+    /// The best copy of the backup.
     pub backup: &'a BackupFacts,
     /// Stores that have it.
     pub stores: Vec<&'static str>,
     /// Its last drill, whichever copy it was of.
     pub drill: Option<&'a DrillFacts>,
-    /// Whether what it lacks was acknowledged, in whatever store.
+    /// Whether the loss of rows was acknowledged in any store.
     pub acknowledged: bool,
 }
 
 impl CoveredBackup<'_> {
-    /// Whether a drill has shown that everything in it comes back, and nothing wrong is known of it since.
+    /// Whether a drill has proven it, and no damage is known since.
     pub fn is_proven(&self) -> bool {
         let damaged = matches!(self.backup.state, State::Damaged(_));
         !damaged && self.drill.is_some_and(|drill| drill.result == DrillOutcome::Passed)
@@ -59,7 +59,7 @@ impl<'a> Coverage<'a> {
         found.into_values().collect()
     }
 
-    /// The good whole ones, the oldest first, without those from the future: of them nobody knows how old they are.
+    /// The good and complete ones, the oldest first, without those from the future, whose age is unknown.
     pub fn good(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &'a BackupFacts> {
         self.kept_good(now).map(|kept| kept.backup)
     }

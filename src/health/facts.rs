@@ -1,4 +1,4 @@
-//! What is known of an instance: plain data, which the tasks gather and the checks judge.
+//! The facts of an instance: plain data, which the monitor gathers and the checks evaluate.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::catalogue::product::Product;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::host::surroundings::Surroundings;
 
-/// Everything that the checks and the reports look at.
+/// The input of the checks and the reports.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// When the facts were gathered.
@@ -32,27 +32,27 @@ pub struct Facts {
     pub half_dropped: Vec<String>,
     /// Databases that restores have made beside others.
     pub products: Vec<Product>,
-    /// The zone by whose clocks people are told times.
+    /// The time zone of reports.
     #[serde(skip)]
     pub zone: TimeZone,
-    /// Where commands in hints are typed.
+    /// The environment that commands in hints are typed in.
     #[serde(skip)]
     pub surroundings: Surroundings,
     /// When backups are due.
     pub schedule: Schedule,
-    /// The disk of the backup directory, where it is known.
+    /// The disk of the backup directory, if known.
     pub disk: Option<Disk>,
     /// Timers and services of this instance.
     pub units: Vec<Unit>,
-    /// Folders that the user we run as cannot use.
+    /// Folders that the monitor's user cannot use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedFolder>,
-    /// Databases whose drills could not be held.
+    /// Databases whose drills could not be run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_drilled: Vec<NotDrilled>,
     /// Keys and credentials that cannot be used.
     pub unusable_keys: Vec<UnusableKey>,
-    /// What retention will remove when it runs next, the oldest first; none where nothing tells.
+    /// What retention will remove when it runs next, the oldest first; none if unknown.
     pub removals: Option<Vec<Removal>>,
 }
 
@@ -61,11 +61,11 @@ pub struct Facts {
 pub struct Mixed {
     /// How they are mixed: `servers`, `turns`, `copies` or `host`.
     pub what: &'static str,
-    /// Which.
+    /// The message.
     pub message: String,
     /// What to do.
     pub hint: String,
-    /// Whether those of this server cannot be told from them.
+    /// Whether this server's own cannot be distinguished from them.
     pub unclear: bool,
 }
 
@@ -76,9 +76,9 @@ pub struct StoreFacts {
     pub name: &'static str,
     /// Where it is.
     pub location: String,
-    /// What is in it, or why it cannot be read.
+    /// Its contents, or why it cannot be read.
     pub contents: Result<StoreContents, Trouble>,
-    /// Whether it is a folder that is not there, and that the first backup can make.
+    /// Whether it is a missing folder that the first backup can create.
     pub to_be_made: bool,
 }
 
@@ -91,7 +91,7 @@ pub struct Trouble {
     pub hint: String,
 }
 
-/// What is in a store.
+/// The contents of a store.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StoreContents {
     /// Backups of this instance, the oldest first.
@@ -100,7 +100,7 @@ pub struct StoreContents {
     pub unusable: Vec<(String, String)>,
     /// Backups whose last verify left a result that cannot be read: their ids, and why.
     pub unread_results: Vec<(String, String)>,
-    /// What is not whole: its key, its size in bytes, and when it was written last.
+    /// Unfinished files: the key, the size in bytes, and the time of the last write.
     pub debris: Vec<(String, u64, Timestamp)>,
 }
 
@@ -113,28 +113,28 @@ pub struct BackupFacts {
     pub database: String,
     /// When it began.
     pub started: Timestamp,
-    /// When its archive was whole.
+    /// When it was complete.
     pub ended: Timestamp,
     /// Size of its files in the store, in bytes.
     pub bytes: u64,
-    /// How it is made: format, compression, encryption. Sizes of backups that are made alike can be compared.
+    /// Format, compression and encryption. Only backups of the same kind have comparable sizes.
     pub kind: String,
-    /// What can be said of it.
+    /// Its state.
     pub state: State,
     /// Tables whose rows it lacks because they were rewritten when its dump began.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rewritten: Vec<String>,
-    /// How many these are, also where an encrypted backup names none.
+    /// Their number, also if an encrypted backup does not name them.
     #[serde(skip_serializing_if = "is_zero")]
     pub rewritten_tables: usize,
-    /// When every byte of it was read and found right, if that was its last verify.
+    /// The time of its last verify, if that was full and found no damage.
     pub verified: Option<Timestamp>,
     /// Its last drill, if there was one.
     pub drill: Option<DrillFacts>,
-    /// How much is in it.
+    /// Its rows and bytes.
     #[serde(skip)]
     pub fill: Fill,
-    /// Whether what it lacks of the one before was acknowledged.
+    /// Whether the loss of rows against the one before was acknowledged.
     #[serde(skip)]
     pub acknowledged: bool,
 }
@@ -144,18 +144,18 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// A drill that came to an end.
+/// A completed drill.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DrillFacts {
     /// When it ended.
     pub at: Timestamp,
-    /// What it came to.
+    /// Its result.
     pub result: DrillOutcome,
     /// How long the restore took, in seconds: the measured recovery time.
     pub restore_seconds: f64,
-    /// How long it took in all, in seconds.
+    /// The duration of the whole drill in seconds.
     pub seconds: f64,
-    /// Size of the restored database, in bytes; none where it is not recorded.
+    /// Size of the restored database, in bytes; none if not recorded.
     pub database_bytes: Option<u64>,
 }
 
@@ -166,24 +166,24 @@ pub struct ClosedFolder {
     pub folder: String,
     /// Whether no backup can be made because of it.
     pub no_backups: bool,
-    /// Which, why, and the command that mends it.
+    /// Which, why, and the command that fixes it.
     pub trouble: Trouble,
 }
 
-/// A database whose drill could not be held when it was due.
+/// A database whose drill could not be run when it was due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotDrilled {
     /// Database.
     pub database: String,
     /// How many times in a row.
     pub turns: u32,
-    /// When it was the first time.
+    /// The first time.
     pub since: Timestamp,
-    /// Why, the last time.
+    /// Why it could not be run the last time.
     pub trouble: Trouble,
 }
 
-/// What can be said of a backup.
+/// The state of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -200,34 +200,34 @@ pub enum State {
 pub struct ExpectedDatabase {
     /// Name.
     pub name: String,
-    /// When its first backup is due; none where nobody knows since when it has been configured.
+    /// When its first backup is due; none if it is unknown since when the database has been configured.
     pub first_due: Option<Timestamp>,
 }
 
-/// What the server tells.
+/// The state of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerState {
-    /// No database is configured, so no server was asked.
+    /// No database is configured, so the server was not queried.
     NotAsked,
-    /// Databases that have something in them and that the configuration neither takes nor leaves out.
+    /// Databases with contents that the configuration neither includes nor excludes.
     Uncovered(Vec<String>),
-    /// It could not be asked.
+    /// It could not be queried.
     Unreachable(Trouble),
 }
 
 /// When backups are due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Schedule {
-    /// As it is configured, or what the timer has in its place.
+    /// The configured schedule, or that of the timer if it differs.
     pub text: String,
-    /// What is wrong with the schedules of the tasks: the variable of each, and why.
+    /// Errors in the schedules of the tasks: the variable of each, and why.
     pub troubles: Vec<(&'static str, Trouble)>,
     /// Longest age that the newest good backup of a database may have.
     pub recent: Duration,
     /// Where `recent` comes from, in words.
     pub because: String,
-    /// The next run, where it is known.
+    /// The next run, if known.
     pub next: Option<Timestamp>,
     /// Whether the settings switch it off.
     #[serde(skip)]
@@ -239,11 +239,11 @@ pub struct Schedule {
 pub struct Disk {
     /// Size in bytes.
     pub bytes: u64,
-    /// Free for us, in bytes.
+    /// Free for the monitor's user, in bytes.
     pub free_bytes: u64,
-    /// Files that can still be made; none where the file system does not count them.
+    /// Free inodes; none if the file system does not count them.
     pub free_files: Option<u64>,
-    /// Whether it is memory, and goes with the next boot.
+    /// Whether it is in memory, so that the next boot empties it.
     pub in_memory: bool,
 }
 
@@ -252,7 +252,7 @@ pub struct Disk {
 pub struct Unit {
     /// Name.
     pub name: String,
-    /// What is wrong with it.
+    /// The problem.
     pub trouble: UnitTrouble,
 }
 
@@ -268,27 +268,27 @@ impl Unit {
     }
 }
 
-/// What is wrong with a unit.
+/// The problem of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitTrouble {
-    /// A timer whose schedule does not come any more.
+    /// A timer whose schedule has no further run.
     NoNextRun,
-    /// A timer that has stopped for good, though its schedule comes again.
+    /// A timer that has elapsed, although its schedule has further runs.
     Elapsed,
-    /// A timer that does not run, though the target of its instance does.
+    /// A stopped timer of a running target.
     Stopped,
     /// A unit that is needed and that systemd cannot load: systemd's state of it.
     NotLoaded(String),
-    /// A target that does not run, and no timer of the backups either.
+    /// A stopped target whose backup timer is stopped too.
     Off,
-    /// The same, though the next start of the machine starts it.
+    /// The same, but the target starts at boot.
     NotStarted,
-    /// A target that runs, and that nothing starts with the machine.
+    /// A running target that does not start at boot.
     NotAtBoot,
     /// A unit that is masked: by which unit, which may be its template, and until when.
     Masked(Mask),
-    /// Units that run without a file of settings: the path that it should have.
+    /// Units without a settings file: its expected path.
     NoSettings(String),
     /// A service whose last run failed: systemd's result of it.
     Failed(String),
@@ -299,16 +299,16 @@ pub enum UnitTrouble {
 pub struct Mask {
     /// The unit that `systemctl unmask` takes: the unit itself, or its template.
     pub unit: String,
-    /// Whether it lasts until the next start of the machine.
+    /// Whether the mask lasts until the next boot.
     pub runtime: bool,
-    /// Whether the unit still runs, from before.
+    /// Whether the unit still runs since before the mask.
     pub active: bool,
 }
 
 /// A key or credential that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnusableKey {
-    /// What it is: the name of its setting.
+    /// The name of its setting.
     pub setting: &'static str,
     /// Whether the next backup needs it.
     pub for_backups: bool,
@@ -325,15 +325,15 @@ pub struct Removal {
     pub id: String,
     /// Size in bytes.
     pub bytes: u64,
-    /// Whether it would have gone two days ago already.
+    /// Whether it should have been removed two days ago.
     pub overdue: bool,
 }
 
-/// How long a backup may take that has begun when it was due.
+/// The time a backup may take after it was due.
 const RUNNING: SignedDuration = SignedDuration::from_hours(2);
 
 impl Facts {
-    /// Before its first backup was due, an instance has no folder yet: that is an empty store, and no fault.
+    /// Turns a missing folder into an empty store before the first backup was due.
     pub fn before_the_first_backup(mut self) -> Self {
         let is_new = !self.databases.is_empty() && self.databases.iter().all(|expected| expected.has_time(self.now));
         for store in self.stores.iter_mut().filter(|store| is_new && store.to_be_made) {
@@ -344,19 +344,19 @@ impl Facts {
 }
 
 impl ExpectedDatabase {
-    /// Whether its first backup need not be there yet.
+    /// Whether its first backup is not overdue yet.
     pub fn has_time(&self, now: Timestamp) -> bool {
         self.first_due.is_some_and(|due| now.duration_since(due) < RUNNING)
     }
 }
 
 impl BackupFacts {
-    /// Whether it is whole, and nothing wrong is known of it.
+    /// Whether it is complete and has no known damage.
     pub fn is_good(&self) -> bool {
         self.state == State::Good
     }
 
-    /// What can be said of it, in one word.
+    /// Its status in one word.
     pub fn status(&self) -> &'static str {
         match (&self.state, self.verified) {
             (State::Good, Some(_)) => "verified",
@@ -366,14 +366,14 @@ impl BackupFacts {
         }
     }
 
-    /// How long it took.
+    /// The duration of the backup.
     pub fn duration(&self) -> Duration {
         Duration::try_from(self.ended.duration_since(self.started)).unwrap_or_default()
     }
 }
 
 impl StoreFacts {
-    /// Its backups; of a store that cannot be read, none.
+    /// Its backups; empty if it cannot be read.
     pub fn backups(&self) -> &[BackupFacts] {
         self.contents.as_ref().map_or(&[], |contents| &contents.backups)
     }

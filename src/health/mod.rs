@@ -7,6 +7,7 @@ pub mod notified;
 pub mod checks;
 pub mod coverage;
 pub mod facts;
+pub mod missed_drills;
 pub mod products;
 pub mod report;
 #[cfg(test)]
@@ -19,9 +20,9 @@ mod sample;
 pub enum Level {
     /// Nothing to do.
     Ok,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown,
-    /// Something should be looked at.
+    /// Something needs attention.
     Warning,
     /// Data are in danger.
     Critical,
@@ -49,18 +50,30 @@ impl Level {
     }
 }
 
-/// One thing that was found.
+/// A finding of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
     /// Name of the check, the same in every version: `no_backup`, `storage_full` …
     pub check: &'static str,
-    /// What it is about: a database, a store, a unit; empty for the instance. With `check` it tells whether a finding
-    /// is the one of the last run.
+    /// Its subject: a database, a store, a unit; empty for the instance. With `check` it identifies a finding across runs.
     pub subject: String,
-    /// What is so, in one sentence without a full stop.
+    /// The finding in one sentence without a full stop.
     pub message: String,
     /// What to do.
     pub hint: String,
+}
+
+impl Finding {
+    /// A finding of its parts.
+    pub fn new(
+        level: Level,
+        check: &'static str,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Finding { level, check, subject: subject.into(), message: message.into(), hint: hint.into() }
+    }
 }

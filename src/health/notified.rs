@@ -1,5 +1,5 @@
-//! What people have been told, and what they are to be told now: a function of what was found, what was told and the
-//! time. Nothing counts as told before its mail was sent.
+//! Notifications by mail: a pure function from the findings, the earlier notifications and the time to the next notification. A
+//! finding counts as reported once its mail was sent.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,31 @@ use crate::config::{KnownMail, ReportPeriod};
 use crate::health::{Finding, Level};
 use crate::host::mail::Letter;
 
-/// The check that finds that a unit's last run has failed; its subject is the unit.
+/// The check of a unit's last run; its subject is the unit.
 pub const UNIT_FAILED: &str = "unit_failed";
 
-/// What is found of a server, and so is out of sight while the server is.
+/// Checks of the server, which cannot find anything while it is unreachable.
 const OF_SERVER: [&str; 4] = ["not_covered", "half_dropped", "leftover", "no_backup"];
 
-/// How long nothing more is said of a finding that lasts, in seconds.
+/// The interval of reminders of a lasting finding, in seconds.
 const REMINDER: i64 = 24 * 60 * 60;
 
-/// How long a letter is tried, in seconds: then it is no news any more.
+/// The time after which a letter that cannot be sent is given up, in seconds.
 const STALE: i64 = 7 * 24 * 60 * 60;
 
-/// How many letters wait; older ones give way.
+/// Most letters in the queue; the oldest is dropped for a new one.
 const WAITING: usize = 20;
 
-/// When on its day a status report is due.
+/// The time of day at which a status report is due.
 const REPORT_TIME: Time = Time::constant(6, 0, 0, 0);
 
-/// All that is remembered from one run to the next.
+/// The state that is kept between runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notified {
-    /// Findings that people know of.
-    pub told: Vec<NotifiedFinding>,
+    /// Findings that were reported.
+    #[serde(rename = "told")]
+    pub findings: Vec<NotifiedFinding>,
     /// Letters that could not be sent yet, the oldest first.
     pub waiting: Vec<Letter>,
     /// When the last status report was sent.
@@ -42,32 +43,32 @@ pub struct Notified {
     /// The run of each unit that its last alert was about, by systemd's id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub runs: BTreeMap<String, String>,
-    /// What mail could be sent with last.
+    /// The mail settings that last worked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<KnownMail>,
 }
 
-/// A finding that people know of.
+/// A finding that was reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifiedFinding {
     /// Its check.
     pub check: String,
     /// Its subject.
     pub subject: String,
-    /// Its level when it was looked at last.
+    /// Its level at the last check.
     pub level: Level,
-    /// What was so.
+    /// Its message.
     pub message: String,
-    /// When people were told first.
+    /// When it was first reported.
     pub since: Timestamp,
-    /// When they were told last.
+    /// When it was last reported.
     pub mailed: Timestamp,
-    /// An alert told it. It told all, once; whether a check finds the same is not known yet.
+    /// Set if an alert reported it, which is complete and sent once; whether a check finds the same may not be known yet.
     #[serde(default)]
     pub alert: Option<Confirmation>,
 }
 
-/// Whether a check has found what an alert told.
+/// Whether a check has found what an alert reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confirmation {
@@ -77,21 +78,21 @@ pub enum Confirmation {
     Yes,
 }
 
-/// What people are to be told now.
+/// The next notification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct News {
-    /// Findings that are new, or worse than they were.
+    /// Findings that are new or worse.
     pub new: Vec<Finding>,
-    /// Findings that last, with the time since when.
+    /// Lasting findings, with the time of their first report.
     pub lasting: Vec<(Finding, Timestamp)>,
-    /// What is over.
+    /// Findings that are over.
     pub over: Vec<NotifiedFinding>,
-    /// What people know of once they have been told.
-    pub told: Vec<NotifiedFinding>,
+    /// The reported findings once this was sent.
+    pub findings: Vec<NotifiedFinding>,
 }
 
 impl News {
-    /// Whether there is nothing to say.
+    /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.lasting.is_empty() && self.over.is_empty()
     }
@@ -102,7 +103,7 @@ impl NotifiedFinding {
         self.check == check && self.subject == subject
     }
 
-    /// A clock that went back makes a time that has not come yet: then it counts as long ago.
+    /// Whether it was last reported at least a day ago. A time in the future, after the clock went back, counts as long ago.
     fn is_long_ago(&self, now: Timestamp) -> bool {
         !(0..REMINDER).contains(&seconds(self.mailed, now))
     }
@@ -113,41 +114,41 @@ fn seconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 impl Notified {
-    /// Name of the file that keeps it.
+    /// Name of the state's file.
     pub const NAME: &str = "notified";
 
-    /// Compares what is found now with what people know.
+    /// Compares the findings with those reported.
     ///
-    /// A finding is told when it is new or worse, again after a day, and once when it is over. What may only be out of
-    /// sight, because something could not be found out, is not over.
+    /// A finding is reported when it is new or worse, again after a day, and once when it is over. A finding that may only be hidden,
+    /// because something could not be checked, is not over.
     pub fn compare(&self, findings: &[Finding], now: Timestamp) -> News {
         let mut news = News::default();
         for finding in worst_of_each(findings) {
-            match self.told.iter().find(|told| told.is(finding.check, &finding.subject)) {
-                Some(told) => again(told, finding, now, &mut news),
+            match self.findings.iter().find(|reported| reported.is(finding.check, &finding.subject)) {
+                Some(reported) => again(reported, finding, now, &mut news),
                 None => {
-                    news.told.push(notified(finding, now));
+                    news.findings.push(notified(finding, now));
                     news.new.push(finding.clone());
                 }
             }
         }
-        for told in &self.told {
-            let there = news.told.iter().any(|now| now.is(&told.check, &told.subject));
-            match told.alert {
+        for reported in &self.findings {
+            let there = news.findings.iter().any(|now| now.is(&reported.check, &reported.subject));
+            match reported.alert {
                 _ if there => {}
-                _ if findings.iter().any(|finding| hides(finding, told)) => news.told.push(told.clone()),
-                // Nothing here looks at units, or the next run was good already: no word was promised.
+                _ if findings.iter().any(|finding| hides(finding, reported)) => news.findings.push(reported.clone()),
+                // Units are not checked here, or the next run has already succeeded: the alert announced no further mail.
                 Some(Confirmation::No) => {}
-                _ => news.over.push(told.clone()),
+                _ => news.over.push(reported.clone()),
             }
         }
         news
     }
 
-    /// An alert has told, or will tell by a letter that waits, that a run of `unit` failed.
+    /// Records that an alert has reported, or will report by a queued letter, that a run of `unit` failed.
     pub fn record_run(&mut self, unit: &str, message: &str, now: Timestamp) {
-        self.told.retain(|told| !told.is(UNIT_FAILED, unit));
-        self.told.push(NotifiedFinding {
+        self.findings.retain(|reported| !reported.is(UNIT_FAILED, unit));
+        self.findings.push(NotifiedFinding {
             check: UNIT_FAILED.to_owned(),
             subject: unit.to_owned(),
             level: Level::Warning,
@@ -158,14 +159,14 @@ impl Notified {
         });
     }
 
-    /// Keeps a letter that could not be sent.
+    /// Queues a letter that could not be sent.
     pub fn keep(&mut self, letter: Letter) {
         self.waiting.push(letter);
         let surplus = self.waiting.len().saturating_sub(WAITING);
         self.waiting.drain(..surplus);
     }
 
-    /// Gives up letters that have waited too long, and returns them.
+    /// Removes the letters that have waited too long, and returns them.
     pub fn give_up(&mut self, now: Timestamp) -> Vec<Letter> {
         let (stale, fresh) = self.waiting.drain(..).partition(|letter| seconds(letter.written, now) > STALE);
         self.waiting = fresh;
@@ -199,12 +200,12 @@ fn latest_date(period: ReportPeriod, now: &Zoned) -> Option<Timestamp> {
     }
 }
 
-/// Whether something may still be so, and only cannot be seen.
-fn hides(finding: &Finding, told: &NotifiedFinding) -> bool {
+/// Whether a reported finding may persist although the check cannot find it.
+fn hides(finding: &Finding, reported: &NotifiedFinding) -> bool {
     match finding.check {
         _ if finding.level == Level::Unknown => true,
         "store_unreadable" => true,
-        "server_unreachable" => OF_SERVER.contains(&told.check.as_str()),
+        "server_unreachable" => OF_SERVER.contains(&reported.check.as_str()),
         _ => false,
     }
 }
@@ -221,21 +222,21 @@ fn notified(finding: &Finding, now: Timestamp) -> NotifiedFinding {
     }
 }
 
-fn again(told: &NotifiedFinding, finding: &Finding, now: Timestamp, news: &mut News) {
-    let mut after = NotifiedFinding { level: finding.level, message: finding.message.clone(), ..told.clone() };
-    if told.alert.is_some() {
+fn again(reported: &NotifiedFinding, finding: &Finding, now: Timestamp, news: &mut News) {
+    let mut after = NotifiedFinding { level: finding.level, message: finding.message.clone(), ..reported.clone() };
+    if reported.alert.is_some() {
         after.alert = Some(Confirmation::Yes);
-    } else if finding.level > told.level {
+    } else if finding.level > reported.level {
         after.mailed = now;
         news.new.push(finding.clone());
-    } else if told.is_long_ago(now) {
+    } else if reported.is_long_ago(now) {
         after.mailed = now;
-        news.lasting.push((finding.clone(), told.since));
+        news.lasting.push((finding.clone(), reported.since));
     }
-    news.told.push(after);
+    news.findings.push(after);
 }
 
-/// One finding for each identity, in the order in which they were found.
+/// One finding for each check and subject, in their order.
 fn worst_of_each(findings: &[Finding]) -> Vec<&Finding> {
     let mut found: Vec<&Finding> = Vec::new();
     for finding in findings.iter().filter(|finding| finding.level != Level::Ok) {

@@ -1,4 +1,4 @@
-//! What people are told of databases that restores have made beside others.
+//! Messages about databases that restores have made beside others.
 
 use jiff::tz::TimeZone;
 
@@ -6,7 +6,7 @@ use crate::catalogue::product::{Product, What};
 use crate::format::{quoted, time};
 use crate::postgres::client::identifier;
 
-/// What it is, and since when.
+/// The kind of the database, and since when it exists.
 pub fn message(product: &Product, zone: &TimeZone) -> String {
     let (name, of) = (quoted(&product.name), quoted(&product.of));
     let since = |word: &str| product.since.map(|at| format!(" ({word} {})", time(at, zone))).unwrap_or_default();
@@ -22,7 +22,7 @@ pub fn message(product: &Product, zone: &TimeZone) -> String {
     }
 }
 
-/// What to do about it.
+/// The hint.
 pub fn hint(product: &Product) -> String {
     let name = identifier(&product.name);
     match product.what {

@@ -58,11 +58,7 @@ impl Lock {
                 }
                 taken => return taken,
             }
-            let pause = async {
-                tokio::time::sleep(PAUSE).await;
-                Ok(())
-            };
-            stop.or(pause).await?;
+            stop.sleep(PAUSE).await?;
         }
     }
 

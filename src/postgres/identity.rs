@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
+use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use crate::config::{Connection, Host};
@@ -47,6 +48,11 @@ pub async fn of_session(client: &Client, connection: &Connection) -> Identity {
         backup_directory: None,
         system_identifier,
     }
+}
+
+/// The same for a thread of blocking work; none without a connection.
+pub fn ask_blocking(connection: Option<Connection>) -> impl FnOnce() -> Option<Identity> {
+    move || Handle::current().block_on(of_server(&connection?))
 }
 
 /// The identity of the server; none if it cannot be reached or takes too long.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::blocking::joined;
 use crate::catalogue::Backup;
+use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{DatabaseProperties, Depth, Extension, FileRole, Manifest, Omission, tables_in_words};
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
@@ -25,7 +26,6 @@ use crate::restore::source::RestoreSource;
 use crate::restore::{foreign, requirements};
 use crate::stdout;
 use crate::stop::Stop;
-use crate::task::list;
 use counted::Counted;
 
 pub mod closed;
@@ -176,7 +176,7 @@ fn head_of_backup(manifest: &Manifest) -> Vec<(&'static str, String)> {
     };
     let made = second(manifest.started, &local_zone());
     vec![
-        ("backup", format!("{}, {}{partial}", manifest.id, list::format(manifest))),
+        ("backup", format!("{}, {}{partial}", manifest.id, archive_format(manifest))),
         ("database", format!("{}{size}", identifier(&manifest.database))),
         ("made", format!("{made} on PostgreSQL {}, by pg_dump {}", manifest.server.version, manifest.pg_dump)),
         ("size", format!("{} stored", HumanBytes(manifest.stored_bytes()))),

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
@@ -195,13 +194,16 @@ async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Resul
 
 /// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
 fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<RestoreSource> {
-    let ask = || Handle::current().block_on(identity::of_server(&Connection::new(&args.connection).ok()?));
     let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
     if at.is_some() && id != "latest" {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one is named")
             .hint("restore latest --at TIME takes the newest one of that time or before"));
     }
-    let merged = Inventory::read(stores, &Owner::of(place), ask);
+    let merged = Inventory::read_blocking(
+        stores,
+        &Owner::of(place),
+        identity::ask_blocking(Connection::new(&args.connection).ok()),
+    );
     let merged = match at {
         Some(at) => merged.until(at),
         None => merged,

@@ -1,32 +1,29 @@
-//! `pgcellar drill`: proves a backup by restoring it, into a throwaway cluster that has none of our rights, and by comparing
-//! what comes back with the fingerprints that were taken when it was made.
+//! `pgcellar drill`: proves a backup by restoring it into a throwaway cluster without pgcellar's rights, and by comparing the restored
+//! database with the fingerprints that were recorded when the backup was made.
 //!
-//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::drill::sandbox`]) restores it, runs what code
-//! is in it, and tells what it finds. It is not told what it should find.
+//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::drill::sandbox`]) restores it, runs the code in
+//! it, and sends back the fingerprints of what it finds. It does not get the expected ones.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocking;
-use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
+use crate::catalogue::inventory::Inventory;
+use crate::catalogue::records::drill::DrillRecord;
 use crate::cli::DrillArgs;
 use crate::config::{Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
-use crate::host::event;
+use crate::health::missed_drills;
 use crate::host::progress::Progress;
-use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::definitions::must_have_definitions;
 use crate::restore::details::{KnownBackup, reveal};
 use crate::restore::fingerprints;
 use crate::stop::Stop;
 use crate::store::Stores;
-use crate::task::list;
 
 mod connect;
-pub mod missed;
 mod protocol;
 mod receiver;
 mod record;
@@ -37,66 +34,69 @@ mod targets;
 mod verdict;
 
 use connect::SandboxLink;
+use receiver::not_here;
 use report::DrillReport;
 use sender::Sending;
-use targets::Subject;
+use targets::DrillTarget;
 use verdict::Verdict;
 
-/// How often a sandbox that is busy is asked again.
+/// The pause before another attempt at a busy sandbox.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What a run works with.
-struct Run<'a> {
+/// A run of `pgcellar drill`.
+struct DrillRun<'a> {
     args: &'a DrillArgs,
     jobs: Option<NonZeroUsize>,
     stop: &'a Stop,
 }
 
-/// Drills one backup, or one of each database. One that fails does not keep the others from being drilled; the error is
-/// then that of the failed drill, or else of the first one that could not be held.
+/// Drills one backup, or one of each database, also after one has failed.
+///
+/// # Errors
+/// That of the failed drill, or else of the first one that could not be run.
 pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
-    let run = Run { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
+    let run = DrillRun { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    let mut merged = list::read(stores.clone(), &place, stop).await?;
-    let subjects = match targets::find(&merged, args, &stores) {
-        Ok(subjects) => subjects,
-        Err(error) => return Err(merged.or_unread(error)),
+    let mut inventory = Inventory::read(stores.clone(), &place, || None, stop).await?;
+    let targets = match targets::find(&inventory, args, &stores) {
+        Ok(targets) => targets,
+        Err(error) => return Err(inventory.or_unread(error)),
     };
     let (mut reports, mut turns) = (Vec::new(), Vec::new());
-    let several = subjects.len() > 1;
-    for subject in subjects {
-        let report = match hold(&run, &subject).await {
-            Ok(drill) => DrillReport::of(drill),
-            Err(error) => DrillReport::none(&subject.manifest.id, error),
+    let several = targets.len() > 1;
+    for target in targets {
+        let report = match drill(&run, &target).await {
+            Ok(record) => DrillReport::of(record),
+            Err(error) => DrillReport::failed(&target.manifest.id, error),
         };
         if stop.requested() {
             return Err(stop.error());
         }
-        report.log(&subject.manifest, several);
-        turns.push(report.turn(&subject.manifest));
+        report.log(&target.manifest, several);
+        turns.push(report.turn(&target.manifest));
         reports.push(report);
     }
     if args.each {
-        missed::note(&place, turns).await;
+        missed_drills::record(&place, turns).await;
     }
     if args.json {
         report::print(&reports)?;
     }
     report::outcome(reports)?;
-    // The newest backup of a database, or all of another one, may be where nothing could be read.
-    match merged.unread.pop() {
+    // The newest backup of a database may be in the store that cannot be read.
+    match inventory.unread.pop() {
         Some(unread) if args.each => Err(unread.error.context("what another store has was not drilled")),
         _ => Ok(()),
     }
 }
 
-/// Drills one backup, and records what came of it.
-async fn hold(run: &Run<'_>, subject: &Subject) -> Result<DrillRecord> {
+/// Drills one backup, and records the result.
+async fn drill(run: &DrillRun<'_>, target: &DrillTarget) -> Result<DrillRecord> {
     let begun = Instant::now();
-    let manifest = &subject.manifest;
+    let manifest = &target.manifest;
     must_have_definitions(manifest).map_err(not_here)?;
-    let opened = open(run, subject).await;
+    let opened = open(run, target).await;
     if run.args.unisolated {
         log::warn!("the restored code runs with the rights of this user: it can read what this user can read");
     }
@@ -111,15 +111,15 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<DrillRecord> {
         Err(error) => return Err(error),
     };
     let drill = record::of(manifest, verdict, !run.args.unisolated, begun);
-    record::write(subject, &drill, run.stop).await?;
+    record::write(target, &drill, run.stop).await?;
     Ok(drill)
 }
 
-/// The archive, with all that is known of it.
-async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
-    let (store, manifest) = (Arc::clone(&subject.store), subject.manifest.clone());
+/// Opens the archive.
+async fn open(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Arc<Archive>> {
+    let (store, manifest) = (Arc::clone(&target.store), target.manifest.clone());
     let identity = run.args.identity.clone();
-    blocking::run(&run.stop, move || {
+    blocking::run(run.stop, move || {
         let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
         Archive::of_backup(store, manifest, identities)
     })
@@ -127,47 +127,32 @@ async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
     .map(Arc::new)
 }
 
-/// Holds the drill as soon as the sandbox has time for it.
-async fn patiently(run: &Run<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
+/// Runs the drill as soon as the sandbox is free.
+async fn patiently(run: &DrillRun<'_>, archive: &Arc<Archive>) -> Result<Verdict> {
     let (begun, patience) = (Instant::now(), Duration::from_secs(run.args.patience.wait.into()));
     loop {
         let link = SandboxLink::open(run.args)?;
-        let held = talk(run, &link, archive).await;
-        // A sandbox of our own ends with the stream.
+        let result = converse(run, &link, archive).await;
+        // A sandbox that this process started ends with the stream.
         drop(link.stream.shutdown(std::net::Shutdown::Both));
         link.close().await;
-        match held {
+        match result {
             Err(error) if is_busy(&error) && !run.stop.requested() && begun.elapsed() < patience => {
                 log::debug!("{error}");
             }
-            held => return held,
+            result => return result,
         }
-        let pause = async {
-            tokio::time::sleep(PAUSE).await;
-            Ok(())
-        };
-        run.stop.or(pause).await?;
+        run.stop.sleep(PAUSE).await?;
     }
 }
 
-/// Whether the sandbox had no time for a drill.
+/// Whether the sandbox runs another drill.
 fn is_busy(error: &Error) -> bool {
     error.kind() == Kind::TryAgain && error.cause() != Some(Cause::SandboxStopped)
 }
 
-/// What makes a drill impossible here.
-fn not_here(error: Error) -> Error {
-    let message = format!("it cannot be drilled here: {}", error.message());
-    let hint = error.hint_text().map(str::to_owned);
-    let error = Error::new(Kind::NotHere, message);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-/// Gives the sandbox what it takes, and hears what it tells.
-async fn talk(run: &Run<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Result<Verdict> {
+/// Sends the backup to the sandbox, and compares what it reports.
+async fn converse(run: &DrillRun<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Result<Verdict> {
     let stop = run.stop;
     let expected = fingerprints::read(archive, stop).await?;
     let Some(manifest) = &archive.manifest else { return Err(Error::new(Kind::Internal, "a manifest was lost")) };
@@ -175,39 +160,30 @@ async fn talk(run: &Run<'_>, link: &SandboxLink, archive: &Arc<Archive>) -> Resu
     let cannot =
         |error: std::io::Error| Error::new(Kind::System, format!("the stream to the sandbox cannot be used: {error}"));
     let stream = || link.stream.try_clone().map_err(cannot);
-    let mut heard = receiver::Receiver::begin(stream()?);
+    let mut receiver = receiver::Receiver::begin(stream()?);
     let bytes = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("drill {}", archive.name), Some(bytes));
     let mut sending = Sending::begin(stream()?, order, archive, &progress.counter(), stop);
-    let postgres = sending.beside(stop, heard.ready()).await?;
+    let postgres = sending.beside(stop, receiver.ready()).await?;
     let begun = Instant::now();
-    let restored = sending.beside(stop, heard.restored()).await?;
-    // A restore into a cluster that is there has to wait for what was unpacked while this one was made.
+    let restored = sending.beside(stop, receiver.restored()).await?;
+    // Archive bytes that were sent while the cluster was made would be part of the restore into an existing server.
     let restore = begun.elapsed() + sending.sent_before(begun);
     drop(progress);
     match restored {
         Err(reason) => {
-            heard.end().await;
+            receiver.end().await;
             Ok(Verdict { postgres, restore, ..Verdict::failed(reason) })
         }
         Ok(_) if !stop.or(sending.is_whole()).await? => {
-            Err(Error::new(Kind::Internal, "the sandbox says that it has restored what was not sent"))
+            Err(Error::new(Kind::Internal, "the sandbox reports a restored database before it got the whole archive"))
         }
         Ok(restored) => {
             let bytes = expected.as_ref().map(verdict::bytes);
             let progress = Progress::begin(&format!("compare {}", archive.name), bytes);
-            let found = stop.or(heard.found(expected.as_ref(), &progress.counter())).await?;
-            heard.end().await;
+            let found = stop.or(receiver.contents(expected.as_ref(), &progress.counter())).await?;
+            receiver.end().await;
             Ok(verdict::judge(expected.as_ref(), found, restored, (postgres, restore)))
         }
     }
-}
-
-/// Seconds with three decimals, as people and records take them.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-fn called(manifest: &Manifest) -> String {
-    printable(&manifest.id)
 }

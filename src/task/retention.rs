@@ -1,21 +1,20 @@
-//! `pgcellar retention`: removes the backups that no rule keeps, and what killed runs have left.
+//! `pgcellar retention`: removes the backups that no rule keeps, and the remains of killed runs.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 
 use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::retention_plan::{RetentionRules, StoreBackups};
 use crate::catalogue::sweep;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::RetentionArgs;
 use crate::config::variables::{Harm, UnknownVariable, harmful};
-use crate::config::{Connection, Place, Policy, RetentionSettings, default_directory};
+use crate::config::{Connection, Place, RetentionSettings, default_directory};
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
 use crate::postgres::identity;
@@ -25,80 +24,60 @@ use crate::store::local::{LocalStore, usable};
 use crate::store::{Store, Stores};
 
 mod clock;
-mod plan;
 mod read;
 mod remove;
 mod report;
+mod run;
 
-use plan::Planned;
-pub use plan::would_stay;
+use run::RetentionRun;
 
-/// How old what a killed run has left must be to be removed.
-const DEBRIS: Duration = Duration::from_secs(24 * 3600);
+/// The age of a killed run's remains at which they are removed.
+const REMAINS: Duration = Duration::from_secs(24 * 3600);
 
-/// What a run works with.
-struct RetentionRun {
-    settings: RetentionSettings,
-    place: Place,
-    /// How the server is reached, if it can be asked who it is, and for the time.
-    connection: Option<Connection>,
-    database: Option<String>,
-    dry_run: bool,
-    json: bool,
-    now: Timestamp,
-    stop: Stop,
-}
-
-/// A store with what is ours in it.
-struct Shelf {
-    store: Arc<dyn Store>,
-    /// The store, if it is a folder.
-    folder: Option<LocalStore>,
-    policy: Policy,
-    backups: Vec<Backup>,
-    /// Why nothing can be done here.
-    failure: Option<Error>,
-}
-
-/// Decides, and does it. A store that fails does not keep the other from being cleaned; the error is then the first one's.
+/// Decides which backups to remove, and removes them. If one store fails, the other is still cleaned.
+///
+/// # Errors
+/// Those of the first store that failed.
 pub async fn run(args: &RetentionArgs, stop: &Stop) -> Result<()> {
     let run = RetentionRun {
-        settings: RetentionSettings::new(&args.rules)?,
-        place: Place::new(&args.place)?,
+        rules: RetentionRules {
+            settings: RetentionSettings::new(&args.rules)?,
+            place: Place::new(&args.place)?,
+            now: Timestamp::now(),
+        },
         connection: Connection::new(&args.connection).inspect_err(|error| log::debug!("{error}")).ok(),
         database: args.database.clone(),
         dry_run: args.dry_run,
         json: args.json,
-        now: Timestamp::now(),
         stop: stop.clone(),
     };
-    match (rules_are_spelt_right(), run.dry_run) {
+    match (no_misspelt_rules(), run.dry_run) {
         (Err(error), true) => log::warn!("{}", error.message()),
         (rules, _) => rules?,
     }
-    let mut stores = Stores::open(&run.place).await?;
-    if run.place.directory.as_deref().is_some_and(|folder| is_not_made_yet(folder, &run.place)) {
-        log::info!("there is no backup yet, and so nothing to remove from {}", run.place.local()?.display());
+    let mut stores = Stores::open(&run.rules.place).await?;
+    if run.rules.place.directory.as_deref().is_some_and(|folder| is_not_made_yet(folder, &run.rules.place)) {
+        log::info!("there is no backup yet, and so nothing to remove from {}", run.rules.place.local()?.display());
         stores.local = None;
     }
     let _lock = match run.dry_run || stores.all().is_empty() {
         true => None,
         false => {
             let patience = Duration::from_secs(args.patience.wait.into());
-            Some(Lock::patiently(patience, stop, || lock(&run.place, &stores)).await?)
+            Some(Lock::patiently(patience, stop, || lock(&run.rules.place, &stores)).await?)
         }
     };
     blocking::to_end(move || clean(&run, &stores)).await
 }
 
-/// Whether the first backup is still to make the directory.
+/// Whether the directory does not exist yet, and the first backup creates it.
 fn is_not_made_yet(folder: &Path, place: &Place) -> bool {
     let is_missing = folder.try_exists().is_ok_and(|is_there| !is_there);
     is_missing && (folder == default_directory(&place.instance) || usable::is_to_be_made(folder))
 }
 
-/// A rule that is misspelt keeps nothing, and what it should keep would be removed.
-fn rules_are_spelt_right() -> Result<()> {
+/// Refuses variables that look like a misspelt rule: the backups that the rule should keep would be removed.
+fn no_misspelt_rules() -> Result<()> {
     let Some(UnknownVariable { name, nearest, .. }) = harmful(Harm::Removal) else { return Ok(()) };
     let rename =
         nearest.map(|meant| format!("rename it to {meant} if that is what you meant, or ")).unwrap_or_default();
@@ -106,7 +85,7 @@ fn rules_are_spelt_right() -> Result<()> {
         .hint(format!("{rename}unset it; retention --dry-run shows what would go")))
 }
 
-/// Keeps backups and other runs of this away, which would be in the middle of something.
+/// Locks the stores against backups and other runs of retention.
 fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
     match (&stores.local, &stores.s3) {
         (None, Some(bucket)) => Lock::take_for_bucket(&place.instance, &bucket.location(), "retention"),
@@ -119,96 +98,52 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 
 fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
     let (ownership, mut read) = read_all(run, stores);
-    let mut shelves = shelves(run, stores, |store| {
+    let mut listed = run.rules.store_backups(stores, |store| {
         let catalogue = read.remove(store.name());
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
-    if let (Some(database), true) = (&run.database, shelves.iter().all(|shelf| shelf.backups.is_empty())) {
+    if let (Some(database), true) = (&run.database, listed.iter().all(|store| store.backups.is_empty())) {
         log::warn!("there is no backup of '{}'", printable(database));
     }
-    let mut planned = plan::plan(run, &mut shelves);
+    let mut planned = run.rules.plan(&mut listed);
     if let Err(error) = clock::must_be_right(run, stores, &planned) {
-        report::print(run, &shelves, &planned)?;
-        return outcome([error].into_iter().chain(shelves.into_iter().filter_map(|shelf| shelf.failure)));
+        report::print(run, &listed, &planned)?;
+        return outcome([error].into_iter().chain(listed.into_iter().filter_map(|store| store.failure)));
     }
-    read::before_removal(run, &mut shelves, &mut planned)?;
+    read::before_removal(run, &mut listed, &mut planned)?;
     if !run.dry_run {
-        for (shelf, planned) in shelves.iter_mut().zip(&mut planned) {
-            remove::remove(run, shelf, planned)?;
+        for (store, planned) in listed.iter_mut().zip(&mut planned) {
+            remove::remove(run, store, planned)?;
         }
     }
-    report::print(run, &shelves, &planned)?;
-    for (shelf, planned) in shelves.iter().zip(&planned) {
-        report::log(run, shelf, planned);
+    report::print(run, &listed, &planned)?;
+    for (store, planned) in listed.iter().zip(&planned) {
+        report::log(run, store, planned);
     }
     let swept: Vec<Error> = match run.dry_run {
         true => Vec::new(),
-        false => shelves.iter().filter_map(|shelf| sweep(run, shelf).err()).collect(),
+        false => listed.iter().filter_map(|store| sweep(run, store).err()).collect(),
     };
-    outcome(shelves.into_iter().filter_map(|shelf| shelf.failure).chain(swept))
+    outcome(listed.into_iter().filter_map(|store| store.failure).chain(swept))
 }
 
-/// What a run at this moment would remove of these backups, which are all of this instance in each store that could be read:
-/// the names of the stores and the backups.
-pub fn foresee(
-    settings: &RetentionSettings,
-    place: &Place,
-    stores: &Stores,
-    backups: &HashMap<&'static str, Vec<Backup>>,
-    now: Timestamp,
-) -> Vec<(&'static str, Backup)> {
-    let (settings, place, stop) = (settings.clone(), place.clone(), Stop::default());
-    let run = RetentionRun { settings, place, connection: None, database: None, dry_run: true, json: false, now, stop };
-    let known = |store: &dyn Store| {
-        let found = backups.get(store.name()).cloned();
-        found.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))
-    };
-    let mut shelves = shelves(&run, stores, known);
-    let planned = plan::plan(&run, &mut shelves);
-    let removed = shelves.into_iter().zip(planned).flat_map(|(shelf, planned)| {
-        let name = shelf.store.name();
-        let gone = shelf.backups.into_iter().zip(planned).filter(|(_, planned)| !planned.decision.keep);
-        gone.map(move |(backup, _)| (name, backup)).collect::<Vec<_>>()
-    });
-    removed.collect()
-}
-
-/// The stores with what `read` finds in them, the local one first.
-fn shelves(run: &RetentionRun, stores: &Stores, mut read: impl FnMut(&dyn Store) -> Result<Vec<Backup>>) -> Vec<Shelf> {
-    let mut shelf = |store: Arc<dyn Store>, folder: Option<LocalStore>, policy| {
-        let (backups, failure) = match read(store.as_ref()) {
-            Ok(backups) => (backups, None),
-            Err(error) => (Vec::new(), Some(error.context(format!("{} is not cleaned", store.location())))),
-        };
-        Shelf { store, folder, policy, backups, failure }
-    };
-    let mut shelves = Vec::new();
-    if let Some(local) = &stores.local {
-        shelves.push(shelf(Arc::new(local.clone()), Some(local.clone()), run.settings.local));
-    }
-    if let Some(s3) = &stores.s3 {
-        shelves.push(shelf(Arc::clone(s3) as Arc<dyn Store>, None, run.settings.s3));
-    }
-    shelves
-}
-
-/// Reads all stores, and finds out whose the backups are.
+/// Reads all stores, and decides whose the backups are.
 fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
     let read: HashMap<_, _> =
         stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
-    let ask = || Handle::current().block_on(identity::of_server(run.connection.as_ref()?));
-    let ownership = Ownership::ask(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
-    ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
+    let ask = identity::ask_blocking(run.connection.clone());
+    let ownership =
+        Ownership::ask(&Owner::of(&run.rules.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
+    ownership.server.iter().for_each(|server| drop(run.rules.place.server.set(server.clone())));
     ownership.doubts.iter().for_each(Doubt::tell);
     (ownership, read)
 }
 
-/// The backups of this instance's server, the oldest first. Those of others are none of our business. While some of ours
-/// cannot be told from those of another server, nothing goes by rules that count them.
+/// The backups of this instance's server, the oldest first.
 ///
 /// # Errors
-/// `Config` where that is so.
+/// `Config` if some backups may be this server's or another's: rules that count backups cannot be applied.
 fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Result<Vec<Backup>> {
     for unusable in &catalogue.unusable {
         log::warn!("{}: it is left alone", printable(&unusable.error.to_string()));
@@ -219,10 +154,8 @@ fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Resul
         backups.iter().filter(|backup| matches!(ownership.whose(backup), Whose::Unclear | Whose::Likely)).collect();
     if let Some(last) = doubtful.last() {
         let (number, Manifest { id, instance, host, .. }) = (doubtful.len(), &last.manifest);
-        let message = format!(
-            "whether {number} backups are of this instance's server cannot be told, the last {}",
-            printable(id)
-        );
+        let message =
+            format!("{number} backups may be of this instance's server or of another one, the last {}", printable(id));
         let doubt = ownership.doubts.iter().find(|doubt| doubt.is_unclear()).or(ownership.doubts.first());
         let hint = doubt.map_or_else(
             || {
@@ -240,26 +173,21 @@ fn own(run: &RetentionRun, ownership: &Ownership, catalogue: Catalogue) -> Resul
     Ok(backups)
 }
 
-fn sweep(run: &RetentionRun, shelf: &Shelf) -> Result<()> {
-    if shelf.failure.is_some() {
+fn sweep(run: &RetentionRun, store: &StoreBackups) -> Result<()> {
+    if store.failure.is_some() {
         return Ok(());
     }
-    let swept = match &shelf.folder {
-        Some(folder) => sweep::sweep(folder, &run.place.instance, DEBRIS),
-        None => sweep::bucket::sweep(shelf.store.as_ref(), &run.place, DEBRIS),
+    let swept = match &store.folder {
+        Some(folder) => sweep::sweep(folder, &run.rules.place.instance, REMAINS),
+        None => sweep::bucket::sweep(store.store.as_ref(), &run.rules.place, REMAINS),
     };
-    swept.map_err(|error| error.context(format!("what killed runs have left in {} stays", shelf.store.location())))
+    swept.map_err(|error| error.context(format!("what killed runs have left in {} stays", store.store.location())))
 }
 
-/// The first error is the run's; the others are told.
+/// The first error is that of the run; the others are logged.
 fn outcome(failures: impl Iterator<Item = Error>) -> Result<()> {
     let mut failures = failures.collect::<Vec<_>>().into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
     failures.for_each(|error| log::error!("{error}"));
     Err(first)
-}
-
-/// What is removed of a shelf.
-fn removals(planned: &[Planned]) -> impl Iterator<Item = &Planned> {
-    planned.iter().filter(|planned| !planned.decision.keep)
 }

@@ -1,5 +1,5 @@
-//! `pgcellar s3-ls`: buckets, and the objects of one, as `aws s3 ls` prints them. It looks at what is named, whatever bucket is
-//! configured.
+//! `pgcellar s3-ls`: buckets, and the objects of one, as `aws s3 ls` prints them. It lists the named bucket, which need not be the
+//! configured one.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,14 +12,13 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::store::s3::browse::{self, Listed};
 
-/// Stands where no bucket is asked for, and the settings want one.
-const ANY: &str = "buckets";
+/// The name of a bucket that the settings need when the buckets are listed.
+const NO_BUCKET: &str = "buckets";
 
-/// Prints what there is.
+/// Prints the buckets, or the objects of one.
 ///
 /// # Errors
-///
-/// The server refuses or does not answer; nothing begins with the prefix that is asked for.
+/// The server refuses or does not answer; no object has the prefix.
 pub async fn run(args: &S3LsArgs, stop: &Stop) -> Result<()> {
     let zone = local_zone();
     let address = args.address.as_deref().map(|address| address.strip_prefix("s3://").unwrap_or(address));
@@ -27,38 +26,38 @@ pub async fn run(args: &S3LsArgs, stop: &Stop) -> Result<()> {
     let (bucket, begin) = address.split_once('/').unwrap_or((address, ""));
     let settings = S3Settings::of_address(&args.s3, bucket, "/")?;
     let mut number = 0;
-    let mut tell = |found: Vec<Listed>| {
-        number += found.len();
-        print(&found, if args.recursive { "" } else { begin }, &zone)
+    let mut write = |listed: Vec<Listed>| {
+        number += listed.len();
+        print(&listed, if args.recursive { "" } else { begin }, &zone)
     };
-    stop.or(Box::pin(browse::objects(&settings, begin, args.recursive, &mut tell))).await?;
+    stop.or(Box::pin(browse::objects(&settings, begin, args.recursive, &mut write))).await?;
     match number == 0 && !begin.is_empty() {
         false => Ok(()),
-        true => Err(Error::new(Kind::Missing, format!("nothing in s3://{bucket} begins with {}", printable(begin)))),
+        true => Err(Error::new(Kind::Missing, format!("no object in s3://{bucket} begins with {}", printable(begin)))),
     }
 }
 
 async fn buckets(args: &S3LsArgs, zone: &TimeZone, stop: &Stop) -> Result<()> {
-    let settings = S3Settings::of_address(&args.s3, ANY, "/")?;
-    let mut tell = |found: Vec<Listed>| print(&found, "", zone);
-    let told = stop.or(Box::pin(browse::buckets(&settings, &mut tell))).await;
-    told.map_err(|error| match (error.kind(), args.s3.bucket.as_deref()) {
-        (Kind::NotPermitted, Some(bucket)) => {
-            error.hint(format!("backups do not take that; aws s3 ls s3://{bucket} lists the bucket of the backups"))
-        }
+    let settings = S3Settings::of_address(&args.s3, NO_BUCKET, "/")?;
+    let mut write = |listed: Vec<Listed>| print(&listed, "", zone);
+    let listed = stop.or(Box::pin(browse::buckets(&settings, &mut write))).await;
+    listed.map_err(|error| match (error.kind(), args.s3.bucket.as_deref()) {
+        (Kind::NotPermitted, Some(bucket)) => error.hint(format!(
+            "backups do not need that right; pgcellar s3-ls s3://{bucket} lists the bucket of the backups"
+        )),
         _ => error,
     })
 }
 
 /// The lines of `aws s3 ls`: `awscli/customizations/s3/subcommands.py`, `ListCommand`.
-fn print(found: &[Listed], begin: &str, zone: &TimeZone) -> Result<()> {
+fn print(listed: &[Listed], begin: &str, zone: &TimeZone) -> Result<()> {
     let time = |time: &Timestamp| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let folder = begin.rfind('/').map_or(0, |at| at + 1);
     let name = |key: &str| printable(key.get(folder..).unwrap_or(key));
-    let line = |found: &Listed| match found {
+    let line = |entry: &Listed| match entry {
         Listed::Bucket { made, name } => format!("{} {}\n", time(made), printable(name)),
         Listed::Prefix(prefix) => format!("{:>30} {}\n", "PRE", name(prefix)),
         Listed::Object { modified, bytes, key } => format!("{} {bytes:>10} {}\n", time(modified), name(key)),
     };
-    stdout::print(found.iter().map(line).collect::<String>())
+    stdout::print(listed.iter().map(line).collect::<String>())
 }

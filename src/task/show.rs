@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::Backup;
-use crate::catalogue::inventory::BackupQuery;
+use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::cli::ShowArgs;
 use crate::config::{Place, identities};
 use crate::error::{Error, Kind, Result};
@@ -17,7 +17,6 @@ use crate::restore::source::NamedPath;
 use crate::restore::{fingerprints, foreign};
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::list;
 
 /// What was asked for.
 enum Found {
@@ -52,7 +51,7 @@ async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
         return by_name(named, args, stop).await;
     }
     let stores = Stores::open(place).await?.all();
-    let merged = list::read(stores.clone(), place, stop).await?;
+    let merged = Inventory::read(stores.clone(), place, || None, stop).await?;
     let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "show" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,

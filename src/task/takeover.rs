@@ -1,4 +1,4 @@
-//! `pgcellar takeover`: the backups of a host that is no more, or of a server before its upgrade, become this instance's own.
+//! `pgcellar takeover`: makes the backups of a lost host, or of a server before its upgrade, this instance's own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,38 +22,42 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
-/// How many makers an answer names.
+/// The number of makers in a message.
 const NAMED: usize = 8;
 
-/// What a maker has in all stores: by id, because there are copies.
+/// The backups of a maker in all stores, by id, because there are copies.
 type Made<'a> = BTreeMap<&'a str, &'a Backup>;
 
-/// Says in every store that has backups of that maker whose they are from now on. Nothing of the backups themselves changes.
-/// A store that cannot be read or written does not keep the others from being told; the error is the first one.
+/// Records the new owner in every store that has backups of the maker. The backups themselves do not change. If one store cannot be
+/// read or written, the others still get the record.
+///
+/// # Errors
+/// That of the first store that failed.
 pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let from = args.maker.as_deref().map(|text| maker(text, &place)).transpose()?;
     let connection = Connection::new(&args.connection)?;
     let stores = Stores::open_to_write(&place).await?.all();
-    let ours = stores.clone();
-    let shelves = blocking::run(stop, move || {
-        Ok(ours.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
+    let to_read = stores.clone();
+    let listings = blocking::run(stop, move || {
+        Ok(to_read.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
     })
     .await?;
     let server = stop.or(async { Ok(identity::of_server(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
-    let Some(from) = from else { return list(&shelves, &owner) };
-    let made = made_by(&shelves, &from);
-    if !is_of_use(&shelves, &owner, &from, &made, &connection)? {
+    let Some(from) = from else { return list(&listings, &owner) };
+    let made = made_by(&listings, &from);
+    if !is_needed(&listings, &owner, &from, &made, &connection)? {
         log::info!("the backups of {} are this instance's own already", name(&from));
         return Ok(());
     }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
-    let (said, failure) = record(&stores, &shelves, takeover.clone(), stop).await?;
-    if !said.is_empty() {
-        log(&takeover, &made, &said);
+    let (recorded, failure) = record(&stores, &listings, takeover.clone(), stop).await?;
+    if !recorded.is_empty() {
+        log(&takeover, &made, &recorded);
     }
-    let unread = shelves.into_iter().filter_map(|shelf| shelf.found.err()).find(|error| error.kind() != Kind::Missing);
+    let unread =
+        listings.into_iter().filter_map(|listing| listing.found.err()).find(|error| error.kind() != Kind::Missing);
     failure.or(unread).map_or(Ok(()), Err)
 }
 
@@ -67,13 +71,13 @@ fn maker(text: &str, place: &Place) -> Result<Maker> {
     }
 }
 
-fn catalogues(shelves: &[StoreListing]) -> impl Iterator<Item = &Catalogue> + Clone {
-    shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok())
+fn catalogues(listings: &[StoreListing]) -> impl Iterator<Item = &Catalogue> + Clone {
+    listings.iter().filter_map(|listing| listing.found.as_ref().ok())
 }
 
 /// The backups that this maker made.
-fn made_by<'a>(shelves: &'a [StoreListing], maker: &Maker) -> Made<'a> {
-    let backups = catalogues(shelves).flat_map(|catalogue| &catalogue.backups);
+fn made_by<'a>(listings: &'a [StoreListing], maker: &Maker) -> Made<'a> {
+    let backups = catalogues(listings).flat_map(|catalogue| &catalogue.backups);
     let of_maker = backups.filter(|backup| {
         let manifest = &backup.manifest;
         manifest.instance == maker.instance && manifest.host == maker.host
@@ -81,9 +85,12 @@ fn made_by<'a>(shelves: &'a [StoreListing], maker: &Maker) -> Made<'a> {
     of_maker.map(|backup| (backup.manifest.id.as_str(), backup)).collect()
 }
 
-/// Whether there is anything to say. What cannot be decided is refused.
-fn is_of_use(
-    shelves: &[StoreListing],
+/// Whether a takeover changes anything.
+///
+/// # Errors
+/// There are no such backups, or whose they are cannot be decided.
+fn is_needed(
+    listings: &[StoreListing],
     owner: &Owner,
     from: &Maker,
     made: &Made<'_>,
@@ -91,52 +98,52 @@ fn is_of_use(
 ) -> Result<bool> {
     if made.is_empty() {
         let message = format!("there are no backups of {}", name(from));
-        let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
+        let unread = listings.iter().find_map(|listing| listing.found.as_ref().err());
         return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
             Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
-            None => Error::new(Kind::Missing, message).hint(others_in_words(shelves, owner)),
+            None => Error::new(Kind::Missing, message).hint(others_in_words(listings, owner)),
         });
     }
-    let ownership = Ownership::new(owner, catalogues(shelves));
+    let ownership = Ownership::new(owner, catalogues(listings));
     if *from != owner.maker {
-        let said = |takeover: &Takeover| takeover.from == *from && takeover.to == owner.maker;
-        let is_said = catalogues(shelves).flat_map(|catalogue| &catalogue.takeovers).any(said);
-        let backups = catalogues(shelves).flat_map(|catalogue| &catalogue.backups);
+        let is_same = |takeover: &Takeover| takeover.from == *from && takeover.to == owner.maker;
+        let is_recorded = catalogues(listings).flat_map(|catalogue| &catalogue.takeovers).any(is_same);
+        let backups = catalogues(listings).flat_map(|catalogue| &catalogue.backups);
         let mut of_maker = backups.filter(|backup| made.contains_key(backup.manifest.id.as_str()));
-        return Ok(!(is_said && of_maker.all(|backup| ownership.owns(backup))));
+        return Ok(!(is_recorded && of_maker.all(|backup| ownership.owns(backup))));
     }
     let several = !ownership.doubts.iter().all(|doubt| matches!(doubt, Doubt::Copies { .. }));
     if several && owner.server.is_none() {
         let message =
             format!("only the server can say which of the backups are its own, and {connection} does not answer");
         return Err(Error::new(Kind::Unavailable, message)
-            .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database tells more"));
+            .hint("start it, or name it with DB_HOST (--host); pgcellar doctor database shows why"));
     }
     must_follow(&ownership, made, owner)?;
     Ok(several)
 }
 
-/// Refuses to take over under one name what is made by two servers that are both in use: an upgrade has an end.
+/// Refuses a takeover under one name if two servers are both in use: after an upgrade, the old server makes no more backups.
 fn must_follow(ownership: &Ownership, made: &Made<'_>, owner: &Owner) -> Result<()> {
     let identifier = |backup: &&&Backup| backup.manifest.server.identity.system_identifier.clone();
-    let ours = owner.server.as_ref().and_then(|server| server.system_identifier.clone());
+    let own = owner.server.as_ref().and_then(|server| server.system_identifier.clone());
     let first = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).min();
     let of_others = made
         .values()
-        .filter(|backup| !ownership.owns(backup) && identifier(backup).is_some() && identifier(backup) != ours);
-    let ours_last = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).max();
-    // One that has made none for long while ours went on is no longer in use.
-    let is_over = |last: &Backup| ours_last.is_some_and(|ours| ours.duration_since(last.manifest.started) >= SUCCEEDED);
+        .filter(|backup| !ownership.owns(backup) && identifier(backup).is_some() && identifier(backup) != own);
+    let own_last = made.values().filter(|backup| ownership.owns(backup)).map(|backup| backup.manifest.started).max();
+    // A server without backups for long, while this one has made some, is no longer in use.
+    let is_over = |last: &Backup| own_last.is_some_and(|own| own.duration_since(last.manifest.started) >= SUCCEEDED);
     let last = of_others.max_by_key(|backup| backup.manifest.started);
     match (first, last) {
-        (Some(first), Some(last)) if ours.is_some() && last.manifest.started > first && !is_over(last) => {
+        (Some(first), Some(last)) if own.is_some() && last.manifest.started > first && !is_over(last) => {
             let message = format!(
                 "another server is backed up under the same name, {}, its last backup {} after the first one of this server",
                 name(&owner.maker),
                 printable(&last.manifest.id)
             );
             Err(Error::new(Kind::Usage, message)
-                .hint("give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own; what is there of the other stays as it is"))
+                .hint("give each server a PGCELLAR_INSTANCE or an AWS_S3_PREFIX of its own; the backups of the other stay as they are"))
         }
         _ => Ok(()),
     }
@@ -146,26 +153,29 @@ fn name(maker: &Maker) -> String {
     format!("{}/{}", printable(&maker.host), printable(&maker.instance))
 }
 
-/// Prints whose backups could be taken over. The error is that of a store that cannot be read.
-fn list(shelves: &[StoreListing], owner: &Owner) -> Result<()> {
-    let makers = others(shelves, owner);
+/// Prints the makers whose backups can be taken over.
+///
+/// # Errors
+/// That of a store that cannot be read.
+fn list(listings: &[StoreListing], owner: &Owner) -> Result<()> {
+    let makers = others(listings, owner);
     let lines: String = makers.iter().map(|words| format!("{words}\n")).collect();
     stdout::print(lines)?;
     if makers.is_empty() {
         log::info!("there are no backups but this instance's own");
     }
-    let mut unread = shelves.iter().filter_map(|shelf| shelf.found.as_ref().err());
+    let mut unread = listings.iter().filter_map(|listing| listing.found.as_ref().err());
     match unread.rfind(|error| error.kind() != Kind::Missing) {
         Some(error) => Err(Error::new(error.kind(), error.to_string())),
         None => Ok(()),
     }
 }
 
-/// Who has backups beside this instance, one line each.
-fn others(shelves: &[StoreListing], owner: &Owner) -> Vec<String> {
-    let ownership = Ownership::new(owner, catalogues(shelves));
+/// The other makers of backups, one line each.
+fn others(listings: &[StoreListing], owner: &Owner) -> Vec<String> {
+    let ownership = Ownership::new(owner, catalogues(listings));
     let mut makers: BTreeMap<Maker, (Made<'_>, &Backup)> = BTreeMap::new();
-    for backup in catalogues(shelves).flat_map(|catalogue| &catalogue.backups) {
+    for backup in catalogues(listings).flat_map(|catalogue| &catalogue.backups) {
         if ownership.whose(backup) != Whose::Own {
             let maker = Maker { instance: backup.manifest.instance.clone(), host: backup.manifest.host.clone() };
             let (made, last) = makers.entry(maker).or_insert_with(|| (Made::new(), backup));
@@ -181,9 +191,9 @@ fn others(shelves: &[StoreListing], owner: &Owner) -> Vec<String> {
     makers.iter().map(words).collect()
 }
 
-/// The same in a sentence.
-fn others_in_words(shelves: &[StoreListing], owner: &Owner) -> String {
-    let words = others(shelves, owner);
+/// The other makers in a sentence.
+fn others_in_words(listings: &[StoreListing], owner: &Owner) -> String {
+    let words = others(listings, owner);
     let more = words.len().saturating_sub(NAMED);
     let named: Vec<String> = words.into_iter().take(NAMED).collect();
     match (named.is_empty(), more) {
@@ -193,34 +203,34 @@ fn others_in_words(shelves: &[StoreListing], owner: &Owner) -> String {
     }
 }
 
-/// Writes the document into each store that has such backups.
+/// Writes the record into each store that has such backups.
 async fn record(
     stores: &[Arc<dyn Store>],
-    shelves: &[StoreListing],
+    listings: &[StoreListing],
     takeover: Takeover,
     stop: &Stop,
 ) -> Result<(Vec<String>, Option<Error>)> {
     let has = |name: &str| {
-        shelves
+        listings
             .iter()
-            .any(|shelf| shelf.store == name && !made_by(std::slice::from_ref(shelf), &takeover.from).is_empty())
+            .any(|listing| listing.store == name && !made_by(std::slice::from_ref(listing), &takeover.from).is_empty())
     };
-    let told: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
+    let with_backups: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
     let (key, document) = (Takeover::key(&takeover.from), to_json(&takeover)?);
     blocking::run(stop, move || {
-        let (mut said, mut failure) = (Vec::new(), None);
-        for store in told {
+        let (mut recorded, mut failure) = (Vec::new(), None);
+        for store in with_backups {
             match store.replace(&key, &document) {
-                Ok(()) => said.push(store.location()),
+                Ok(()) => recorded.push(store.location()),
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        Ok((said, failure))
+        Ok((recorded, failure))
     })
     .await
 }
 
-fn log(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
+fn log(takeover: &Takeover, made: &Made<'_>, recorded: &[String]) {
     let bytes: u64 = made.values().map(|backup| backup.manifest.stored_bytes()).sum();
     let last = made.values().max_by_key(|backup| backup.manifest.started);
     let last = last.map(|last| {
@@ -231,7 +241,7 @@ fn log(takeover: &Takeover, made: &Made<'_>, said: &[String]) {
         "took over {} of {} in {}: {}{}",
         number(made.len()),
         name(&takeover.from),
-        said.join(" and "),
+        recorded.join(" and "),
         HumanBytes(bytes),
         last.unwrap_or_default(),
     );

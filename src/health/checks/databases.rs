@@ -6,22 +6,21 @@ use jiff::SignedDuration;
 
 use crate::config::{MaxAge, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span, time};
-use crate::health::checks::finding;
 use crate::health::coverage::{Coverage, is_from_future};
 use crate::health::facts::{BackupFacts, ExpectedDatabase, Facts, State};
 use crate::health::{Finding, Level};
 
-/// How many names a finding shows.
+/// The number of names in a finding.
 const SHOWN: usize = 3;
 
 pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorSettings) -> Vec<Finding> {
-    // Of stores that cannot be read nothing is known; that itself is a finding.
+    // Stores that cannot be read have a finding of their own.
     if facts.stores.iter().all(|store| store.contents.is_err()) {
         return Vec::new();
     }
     let mut findings = Vec::new();
     if protections.is_empty() {
-        findings.push(finding(
+        findings.push(Finding::new(
             Level::Critical,
             "no_backup",
             "",
@@ -53,7 +52,7 @@ fn recent(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase)
         _ if age > limit => Level::Warning,
         _ => return None,
     };
-    Some(finding(
+    Some(Finding::new(
         level,
         "not_recent",
         protection.database,
@@ -69,14 +68,14 @@ fn recent(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase)
     ))
 }
 
-/// The newest backup, where it is as recent as one has to be and lacks the rows of some tables only.
+/// The newest backup, if it is recent enough and lacks only the rows of rewritten tables.
 fn incomplete(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     let usable =
         |backup: &&BackupFacts| !matches!(backup.state, State::Damaged(_)) && !is_from_future(backup, facts.now);
     let newest = protection.backups.iter().rev().map(|kept| kept.backup).find(usable)?;
     let age = Duration::try_from(facts.now.duration_since(newest.started)).unwrap_or_default();
     (newest.state == State::Partial && newest.rewritten_tables > 0 && age <= facts.schedule.recent).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "incomplete",
             protection.database,
@@ -98,7 +97,7 @@ fn incomplete(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     })
 }
 
-/// What to do where a backup is missing.
+/// The hint for a missing backup.
 fn advice(facts: &Facts) -> String {
     let (instance, place) = (&facts.instance, &facts.surroundings);
     let log = place.log(&format!("pgcellar-backup@{instance}"));
@@ -114,17 +113,17 @@ fn none(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -
         && !has_failed()
     {
         let message = format!("there is no backup of {name} yet, and none begins by itself: BACKUP_SCHEDULE is off");
-        return Some(finding(Level::Warning, "no_backup", protection.database, message, advice(facts)));
+        return Some(Finding::new(Level::Warning, "no_backup", protection.database, message, advice(facts)));
     }
     if let Some(due) = expected.first_due
         && protection.backups.is_empty()
         && expected.has_time(facts.now)
     {
         let message = format!("there is no backup of {name} yet: the first one is due at {}", time(due, &facts.zone));
-        return Some(finding(Level::Ok, "pending", protection.database, message, ""));
+        return Some(Finding::new(Level::Ok, "pending", protection.database, message, ""));
     }
     let number =
-        |wanted: fn(&State) -> bool| protection.backups.iter().filter(|kept| wanted(&kept.backup.state)).count();
+        |has_state: fn(&State) -> bool| protection.backups.iter().filter(|kept| has_state(&kept.backup.state)).count();
     let (damaged, partial) =
         (number(|state| matches!(state, State::Damaged(_))), number(|state| *state == State::Partial));
     let future = protection
@@ -143,14 +142,14 @@ fn none(facts: &Facts, protection: &Coverage<'_>, expected: &ExpectedDatabase) -
         (damaged, partial) => format!(" ({damaged} damaged, {partial} without all data)"),
     };
     let message = format!("there is no good backup of {name}{others}");
-    Some(finding(Level::Critical, "no_backup", protection.database, message, advice(facts)))
+    Some(Finding::new(Level::Critical, "no_backup", protection.database, message, advice(facts)))
 }
 
 fn few(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let number = protection.good(facts.now).count();
-    // None at all is another finding.
+    // No backup at all is another finding.
     (number > 0 && (number as u64) < settings.min_backups).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "few_backups",
             protection.database,
@@ -174,7 +173,7 @@ fn large(protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Findin
         1 => String::new(),
         several => format!(", and so have {} more", several - 1),
     };
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "too_large",
         protection.database,
@@ -186,8 +185,7 @@ fn large(protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Findin
 fn old(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> Option<Finding> {
     let MaxAge::Days(days) = settings.max_age else { return None };
     let limit = SignedDuration::from_hours(24 * i64::from(days));
-    // Retention never takes the last good one, nor the last that a verify or a drill has read whole, nor what tells that
-    // the database was emptied.
+    // Retention never removes the last good backup, the last fully verified or proven one, nor those around an emptied database.
     let (newest, emptied) = (protection.newest(facts.now), protection.emptied(facts.now));
     let verified = protection.good(facts.now).rfind(|backup| backup.verified.is_some());
     let proven = protection.proven().map(|(backup, _)| backup);
@@ -196,7 +194,7 @@ fn old(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings) -> 
     let old = |backup: &&BackupFacts| facts.now.duration_since(backup.started) > limit && !is_kept(backup);
     let old: Vec<&BackupFacts> = protection.backups.iter().map(|kept| kept.backup).filter(old).collect();
     let oldest = old.first()?;
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "too_old",
         protection.database,
@@ -221,7 +219,7 @@ fn overdue(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
         let overdue = removals.iter().filter(|removal| removal.store == store.name && removal.overdue);
         let ids: Vec<&str> = overdue.map(|removal| removal.id.as_str()).collect();
         (!ids.is_empty()).then(|| {
-            finding(
+            Finding::new(
                 Level::Warning,
                 "retention_behind",
                 store.name,
@@ -242,7 +240,7 @@ fn clock(facts: &Facts, protections: &[Coverage<'_>]) -> Option<Finding> {
     let all = protections.iter().flat_map(|protection| &protection.backups).map(|kept| kept.backup);
     let future: Vec<&BackupFacts> = all.filter(|backup| is_from_future(backup, facts.now)).collect();
     let latest = future.iter().max_by_key(|backup| backup.started)?;
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "clock",
         "",

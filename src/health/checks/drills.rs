@@ -5,7 +5,6 @@ use jiff::SignedDuration;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::config::MonitorSettings;
 use crate::format::{quoted, span, time};
-use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
 use crate::health::facts::{Facts, NotDrilled};
 use crate::health::{Finding, Level};
@@ -18,14 +17,14 @@ pub fn findings(facts: &Facts, protections: &[Coverage<'_>], settings: &MonitorS
         let missing = protection.expected.and_then(|_| missing(facts, protection, settings));
         failed(facts, protection).or(missing)
     });
-    each.chain(facts.not_drilled.iter().filter_map(|found| not_held(facts, found))).collect()
+    each.chain(facts.not_drilled.iter().filter_map(|found| missed(facts, found))).collect()
 }
 
-/// A drill that is due is held by the next turn. After two there is something that does not go away.
-fn not_held(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
+/// A missed drill is made up by the next run of the schedule. After two misses in a row the cause is lasting.
+fn missed(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
     let is_expected = facts.databases.iter().any(|expected| expected.name == found.database);
     (is_expected && found.turns >= TURNS).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "drill_not_held",
             &found.database,
@@ -43,7 +42,7 @@ fn not_held(facts: &Facts, found: &NotDrilled) -> Option<Finding> {
 
 fn failed(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     let (backup, drill) = protection.last_drill().filter(|(_, drill)| drill.result == DrillOutcome::Failed)?;
-    Some(finding(
+    Some(Finding::new(
         Level::Critical,
         "drill_failed",
         protection.database,
@@ -71,11 +70,11 @@ fn missing(facts: &Facts, protection: &Coverage<'_>, settings: &MonitorSettings)
             format!("the last drill of {} was {age} ago", quoted(protection.database))
         }
         Some(_) => return None,
-        // As long as no backup is so old, there was hardly time for one.
+        // While no backup is older than the limit, a drill is not late.
         None if !protection.oldest(facts.now).is_some_and(|oldest| too_old(oldest.started)) => return None,
         None => format!("there was no drill of {} yet", quoted(protection.database)),
     };
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "no_drill",
         protection.database,

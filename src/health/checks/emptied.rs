@@ -1,8 +1,7 @@
-//! Databases whose backups have next to nothing of what they had.
+//! Databases whose newest backups lack nearly all rows that earlier ones have.
 
 use crate::catalogue::emptied::Emptied;
 use crate::format::quoted;
-use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
 use crate::health::{Finding, Level};
@@ -10,15 +9,15 @@ use crate::health::{Finding, Level};
 /// One finding for each database, until it is acknowledged or the rows are back.
 pub fn findings(facts: &Facts, protections: &[Coverage<'_>]) -> Vec<Finding> {
     let expected = protections.iter().filter(|protection| protection.expected.is_some());
-    expected.filter_map(|protection| found(facts, protection)).collect()
+    expected.filter_map(|protection| finding(facts, protection)).collect()
 }
 
-fn found(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
+fn finding(facts: &Facts, protection: &Coverage<'_>) -> Option<Finding> {
     let Emptied { before, first } = protection.emptied(facts.now)?;
     let newest = protection.newest(facts.now).filter(|newest| newest.id != first.id);
     let newest = newest.map(|newest| format!(", and {} now {}", newest.id, newest.fill.words()));
     let database = quoted(protection.database);
-    Some(finding(
+    Some(Finding::new(
         Level::Critical,
         "emptied",
         protection.database,

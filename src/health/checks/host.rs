@@ -1,8 +1,7 @@
-//! Checks of what backups need: the server, the schedule, timers, keys.
+//! Checks of what backups depend on: the server, the schedule, timers, keys.
 
 use crate::catalogue::product::{Product, What};
 use crate::format::quoted;
-use crate::health::checks::finding;
 use crate::health::facts::{Facts, Mask, ServerState, Unit, UnitTrouble};
 use crate::health::{Finding, Level, products};
 use crate::host::surroundings::Surroundings;
@@ -12,23 +11,23 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     findings.extend(facts.products.iter().filter_map(|product| made_by_restore(facts, product)));
     findings.extend(facts.half_dropped.iter().map(|name| half_dropped(name)));
     findings.extend(facts.schedule.troubles.iter().map(|(variable, trouble)| {
-        // That of the backups is the instance's own.
+        // The schedule of the backups is a finding of the instance itself.
         let subject = if *variable == "BACKUP_SCHEDULE" { "" } else { *variable };
-        finding(Level::Warning, "schedule", subject, &trouble.message, &trouble.hint)
+        Finding::new(Level::Warning, "schedule", subject, &trouble.message, &trouble.hint)
     }));
     findings.extend(facts.closed.iter().map(|folder| {
         let level = if folder.no_backups { Level::Critical } else { Level::Warning };
-        finding(level, "closed_folder", &folder.folder, &folder.trouble.message, &folder.trouble.hint)
+        Finding::new(level, "closed_folder", &folder.folder, &folder.trouble.message, &folder.trouble.hint)
     }));
     findings.extend(facts.units.iter().map(|found| unit(found, &facts.surroundings)));
     findings.extend(facts.unusable_keys.iter().map(|key| {
         let level = if key.for_backups { Level::Critical } else { Level::Warning };
-        finding(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
+        Finding::new(level, "key", key.setting, &key.trouble.message, &key.trouble.hint)
     }));
     findings
 }
 
-/// A database that a restore has made, where no other finding tells of it.
+/// A database that a restore has made, unless another finding covers it.
 fn made_by_restore(facts: &Facts, product: &Product) -> Option<Finding> {
     let is_covered = facts.databases.iter().any(|expected| expected.name == product.name);
     let (level, check) = match product.what {
@@ -36,11 +35,11 @@ fn made_by_restore(facts: &Facts, product: &Product) -> Option<Finding> {
         What::Replaced if is_covered => (Level::Ok, "replaced"),
         What::Loading | What::Replaced | What::Copy => return None,
     };
-    Some(finding(level, check, &product.name, products::message(product, &facts.zone), products::hint(product)))
+    Some(Finding::new(level, check, &product.name, products::message(product, &facts.zone), products::hint(product)))
 }
 
 fn half_dropped(name: &str) -> Finding {
-    finding(
+    Finding::new(
         Level::Warning,
         "half_dropped",
         name,
@@ -52,7 +51,7 @@ fn half_dropped(name: &str) -> Finding {
     )
 }
 
-/// What is to be said of a unit.
+/// The finding of a unit.
 pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
     let name = &unit.name;
     let check = if matches!(unit.trouble, UnitTrouble::Failed(_)) { "unit_failed" } else { "timer" };
@@ -100,7 +99,7 @@ pub fn unit(unit: &Unit, place: &Surroundings) -> Finding {
             format!("{} tells why", place.log(name)),
         ),
     };
-    finding(level, check, name, message, hint)
+    Finding::new(level, check, name, message, hint)
 }
 
 /// A unit that systemd cannot load.
@@ -129,7 +128,7 @@ fn server(facts: &Facts) -> Vec<Finding> {
     match &facts.server {
         ServerState::NotAsked => Vec::new(),
         ServerState::Unreachable(trouble) => {
-            vec![finding(Level::Warning, "server_unreachable", "", &trouble.message, &trouble.hint)]
+            vec![Finding::new(Level::Warning, "server_unreachable", "", &trouble.message, &trouble.hint)]
         }
         ServerState::Uncovered(names) => {
             let each = names.iter().map(|name| {
@@ -143,7 +142,7 @@ fn server(facts: &Facts) -> Vec<Finding> {
                         "add it to DB_NAME (* takes all), or name it in BACKUP_EXCLUDE_DATABASES".to_owned(),
                     ),
                 };
-                finding(Level::Warning, "not_covered", name, message, hint)
+                Finding::new(Level::Warning, "not_covered", name, message, hint)
             });
             each.collect()
         }

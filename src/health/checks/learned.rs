@@ -1,32 +1,31 @@
-//! Sizes and durations that are far from what this database's last ones were.
+//! Sizes and durations that differ much from those of the database's last backups.
 
 use crate::config::MonitorSettings;
 use crate::format::{bytes, quoted, span};
-use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
 use crate::health::facts::{BackupFacts, Facts};
 use crate::health::{Finding, Level};
 
-/// How many earlier backups tell what is usual. When more than half of them are of a new kind, that is the usual.
+/// The number of earlier backups that define the usual values.
 const HISTORY: usize = 9;
 
-/// Fewer tell nothing.
+/// The fewest earlier backups that define usual values.
 const FEWEST: usize = 5;
 
 /// Makes the median of deviations comparable to a standard deviation (for normally distributed values).
 const SCALE: f64 = 1.4826;
 
-/// A spread below this part of the median is taken for it: sizes that hardly ever change are no reason to alarm at once.
+/// The least spread of sizes, as a part of the median: sizes that hardly ever change would otherwise warn at once.
 const LEAST_SIZE: f64 = 0.05;
 
-/// The same for durations, which depend on what else the host does.
+/// The least spread of durations, which vary with the load of the host.
 const LEAST_DURATION: f64 = 0.25;
 
-/// And below these many bytes and seconds.
+/// The least spread in bytes and in seconds.
 const LEAST_BYTES: f64 = 1024.0;
 const LEAST_SECONDS: f64 = 15.0;
 
-/// What is usual.
+/// The usual value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Usual {
     median: f64,
@@ -54,7 +53,7 @@ fn size(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Fi
     let usual = Usual::of(earlier.iter().map(|backup| backup.bytes as f64).collect(), LEAST_SIZE, LEAST_BYTES);
     let far = (size - usual.median) / usual.spread;
     (far.abs() > limit).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "unusual_size",
             &newest.database,
@@ -77,7 +76,7 @@ fn size(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Fi
     })
 }
 
-/// Quicker than usual is no reason to look: whoever dumps less has a smaller backup.
+/// A shorter duration is no finding: a dump of less data has an unusual size.
 fn duration(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Option<Finding> {
     let seconds = newest.duration().as_secs_f64();
     let durations = earlier.iter().map(|backup| backup.duration().as_secs_f64()).collect();
@@ -85,7 +84,7 @@ fn duration(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Optio
     let far = (seconds - usual.median) / usual.spread;
     let of = |seconds: f64| span(std::time::Duration::from_secs_f64(seconds));
     (far > limit).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "unusual_duration",
             &newest.database,
@@ -104,7 +103,7 @@ fn duration(newest: &BackupFacts, earlier: &[&BackupFacts], limit: f64) -> Optio
 }
 
 impl Usual {
-    /// What is usual of these values, of which there is at least one.
+    /// The usual of these values, of which there is at least one.
     fn of(values: Vec<f64>, least_part: f64, least: f64) -> Usual {
         let median = median(values.clone());
         let spread = SCALE * self::median(values.iter().map(|value| (value - median).abs()).collect());

@@ -1,4 +1,4 @@
-//! The checks: facts and thresholds in, findings out. Nothing here knows a clock, a disk or a network.
+//! The checks: pure functions from facts and thresholds to findings.
 
 use crate::config::MonitorSettings;
 use crate::health::coverage::Coverage;
@@ -15,7 +15,7 @@ mod stores;
 pub use host::unit;
 pub use stores::least_free;
 
-/// Of findings of one level, what comes first: what explains the others, then what is nearest to a loss of data.
+/// The order of findings of one level: those that explain others first, then those nearest to a loss of data.
 const ORDER: &[&str] = &[
     "closed_folder",
     "store_unreadable",
@@ -32,7 +32,7 @@ const ORDER: &[&str] = &[
     "key",
 ];
 
-/// Everything that is found, the worst first.
+/// All findings, the worst first.
 pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     let protections = Coverage::all(facts);
     let mut findings = stores::findings(facts, settings);
@@ -49,16 +49,6 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
 /// The worst level of some findings.
 pub fn verdict(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
-}
-
-fn finding(
-    level: Level,
-    check: &'static str,
-    subject: impl Into<String>,
-    message: impl Into<String>,
-    hint: impl Into<String>,
-) -> Finding {
-    Finding { level, check, subject: subject.into(), message: message.into(), hint: hint.into() }
 }
 
 #[cfg(test)]

@@ -4,30 +4,29 @@ use jiff::SignedDuration;
 
 use crate::config::{MinFree, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span};
-use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
 use crate::health::facts::{BackupFacts, Disk, Facts, Mixed, State, StoreContents, StoreFacts};
 use crate::health::{Finding, Level};
 
-/// How long what is not whole may belong to a run that goes on.
+/// The age up to which an unfinished file may belong to a running backup.
 const DEBRIS_AGE: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a copy to the other store may take after the backup.
+/// The time a copy to the other store may take after the backup.
 const COPYING: SignedDuration = SignedDuration::from_hours(2);
 
-/// How many names a finding shows.
+/// The number of names in a finding.
 const SHOWN: usize = 3;
 
-/// How many of a database's last backups tell the size of its next one.
+/// The number of a database's last backups that predict the size of its next one.
 const LAST: usize = 3;
 
-/// Fewer files than a run of a few databases makes.
+/// Free files below this may not suffice for the next run.
 const FEWEST_FILES: u64 = 100;
 
 pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     let mixed = |Mixed { what, message, hint, unclear }: &Mixed| {
         let level = if *unclear { Level::Critical } else { Level::Warning };
-        finding(level, "mixed_servers", *what, message, hint)
+        Finding::new(level, "mixed_servers", *what, message, hint)
     };
     let mut findings: Vec<Finding> = facts.mixed.iter().map(mixed).collect();
     for store in &facts.stores {
@@ -38,11 +37,11 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
                 findings.extend(debris(facts, store, contents));
                 findings.extend(damaged(store, contents));
             }
-            Err(trouble) => findings.push(finding(
+            Err(trouble) => findings.push(Finding::new(
                 if facts.stores.first().is_some_and(|first| first.name == store.name) {
                     Level::Critical
                 } else {
-                    // The first store has the backups too.
+                    // The first store has the backups as well.
                     Level::Warning
                 },
                 "store_unreadable",
@@ -58,18 +57,18 @@ pub fn findings(facts: &Facts, settings: &MonitorSettings) -> Vec<Finding> {
     findings
 }
 
-/// A directory that the next boot empties; where a bucket has the backups too, only the way to them becomes longer.
+/// A directory in memory, which the next boot empties; a warning only if a bucket has the backups as well.
 fn in_memory(facts: &Facts, disk: Disk) -> Option<Finding> {
     let store = facts.stores.first().filter(|_| disk.in_memory)?;
     let level = if facts.stores.len() > 1 { Level::Warning } else { Level::Critical };
     let message = format!("{} is in memory: its contents are lost at the next reboot", store.location);
-    Some(finding(level, "in_memory", store.name, message, "set BACKUP_DIR to a folder on a disk"))
+    Some(Finding::new(level, "in_memory", store.name, message, "set BACKUP_DIR to a folder on a disk"))
 }
 
 fn unusable(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
     let (_, why) = contents.unusable.first()?;
     let keys: Vec<&str> = contents.unusable.iter().map(|(key, _)| key.as_str()).collect();
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "unusable_manifest",
         store.name,
@@ -84,7 +83,7 @@ fn unusable(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
 fn unread_results(store: &StoreFacts, contents: &StoreContents) -> Option<Finding> {
     let (id, why) = contents.unread_results.first()?;
     let ids: Vec<&str> = contents.unread_results.iter().map(|(id, _)| id.as_str()).collect();
-    Some(finding(
+    Some(Finding::new(
         Level::Warning,
         "unread_result",
         store.name,
@@ -104,7 +103,7 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &StoreContents) -> Option
     let keys: Vec<&str> = old.iter().map(|(key, _, _)| key.as_str()).collect();
     let size = old.iter().fold(0_u64, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
     (!old.is_empty()).then(|| {
-        finding(
+        Finding::new(
             Level::Warning,
             "debris",
             store.name,
@@ -121,7 +120,7 @@ fn debris(facts: &Facts, store: &StoreFacts, contents: &StoreContents) -> Option
     })
 }
 
-/// One finding for each database: a disk that loses files loses many.
+/// One finding for each database: a failing disk damages many files.
 fn damaged(store: &StoreFacts, contents: &StoreContents) -> Vec<Finding> {
     let mut found: std::collections::BTreeMap<&str, Vec<(&BackupFacts, &str)>> = std::collections::BTreeMap::new();
     for backup in &contents.backups {
@@ -136,7 +135,7 @@ fn damaged(store: &StoreFacts, contents: &StoreContents) -> Vec<Finding> {
             1 => String::new(),
             several => format!(", and {} more of its backups", several - 1),
         };
-        finding(
+        Finding::new(
             Level::Critical,
             "damaged",
             format!("{database} in {}", store.name),
@@ -173,7 +172,7 @@ fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: 
         .collect();
     let oldest = missing.first()?;
     let ids: Vec<&str> = missing.iter().rev().map(|backup| backup.id.as_str()).collect();
-    // As late as a backup that is critically late. What is not configured any more is not that urgent.
+    // Critical as late as a missing backup is; for a database that is not configured any more, a warning.
     let late = facts.now.duration_since(newest.unwrap_or(oldest.started));
     let critical = protection.expected.is_some() && late.unsigned_abs() > facts.schedule.recent.saturating_mul(2);
     let level = match critical {
@@ -184,7 +183,7 @@ fn behind_in(facts: &Facts, first: &StoreFacts, store: &StoreFacts, protection: 
         Some(newest) => format!("the newest there is {} old", span(facts.now.duration_since(newest).unsigned_abs())),
         None => "none of its backups is there".to_owned(),
     };
-    Some(finding(
+    Some(Finding::new(
         level,
         "copies_behind",
         format!("{database} in {}", store.name),
@@ -227,7 +226,7 @@ fn full(facts: &Facts, disk: Disk, settings: &MonitorSettings) -> Option<Finding
         return None;
     };
     let hint = "free space there, keep fewer backups (BACKUP_RETENTION_DAYS), or set BACKUP_DIR to a larger disk";
-    Some(finding(Level::Critical, check, store.name, message, hint))
+    Some(Finding::new(Level::Critical, check, store.name, message, hint))
 }
 
 /// The least free space in bytes.

@@ -14,19 +14,19 @@ use crate::health::facts::{
 };
 use crate::health::sample::{backup, daily, expected, facts, now, settings, store};
 
-/// Level, check and subject of what is found.
-fn found(facts: &Facts, settings: &MonitorSettings) -> Vec<(Level, &'static str, String)> {
+/// Level, check and subject of all findings.
+fn levels(facts: &Facts, settings: &MonitorSettings) -> Vec<(Level, &'static str, String)> {
     findings(facts, settings).into_iter().map(|finding| (finding.level, finding.check, finding.subject)).collect()
 }
 
 #[track_caller]
-fn is_silent(facts: &Facts, settings: &MonitorSettings) {
+fn finds_nothing(facts: &Facts, settings: &MonitorSettings) {
     assert_eq!(findings(facts, settings), []);
 }
 
 #[track_caller]
 fn finds(facts: &Facts, settings: &MonitorSettings, level: Level, check: &str, subject: &str) {
-    let found = found(facts, settings);
+    let found = levels(facts, settings);
     assert_eq!(
         found.iter().map(|(level, check, subject)| (*level, *check, subject.as_str())).collect::<Vec<_>>(),
         [(level, check, subject)]
@@ -50,8 +50,8 @@ fn contents(store: &mut StoreFacts) -> &mut StoreContents {
 }
 
 #[test]
-fn nothing_is_wrong_with_the_sample() {
-    is_silent(&facts(), &settings());
+fn the_sample_has_no_findings() {
+    finds_nothing(&facts(), &settings());
     assert_eq!(verdict(&[]), Level::Ok);
 }
 
@@ -72,18 +72,18 @@ fn recent_backups() {
     {
         let facts = with(vec![backup("shop", hours)]);
         match level {
-            None => is_silent(&facts, &settings()),
+            None => finds_nothing(&facts, &settings()),
             Some(level) => finds(&facts, &settings(), level, "not_recent", "shop"),
         }
     }
-    // Neither a damaged nor a partial one makes it recent, but an intact copy in the bucket does.
+    // Neither a damaged nor a partial backup counts as recent, but an intact copy in the bucket does.
     let mut damaged = backup("shop", 10);
     damaged.state = State::Partial;
     finds(&with(vec![backup("shop", 30), damaged.clone()]), &settings(), Level::Warning, "not_recent", "shop");
     let mut facts = with(vec![backup("shop", 30)]);
     facts.stores.push(store("s3", vec![backup("shop", 30), backup("shop", 10)]));
-    is_silent(&facts, &settings());
-    // One that lacks the rows of a table is told of, and is better than none; once it is too old, the good one counts.
+    finds_nothing(&facts, &settings());
+    // A recent backup without the rows of a table is a finding of its own; once it is too old, the good one counts.
     let mut rewritten = backup("shop", 10);
     (rewritten.state, rewritten.rewritten) = (State::Partial, vec!["\"public\".\"staging\"".to_owned()]);
     rewritten.rewritten_tables = 1;
@@ -91,23 +91,23 @@ fn recent_backups() {
         let facts = with([older, vec![rewritten.clone()]].concat());
         finds(&facts, &settings(), Level::Warning, "incomplete", "shop");
     }
-    is_silent(&with(vec![rewritten.clone(), backup("shop", 9)]), &settings());
+    finds_nothing(&with(vec![rewritten.clone(), backup("shop", 9)]), &settings());
     rewritten.started = now() - SignedDuration::from_hours(27);
     finds(&with(vec![backup("shop", 53), rewritten.clone()]), &settings(), Level::Critical, "not_recent", "shop");
     finds(&with(vec![rewritten]), &settings(), Level::Critical, "no_backup", "shop");
-    // What is not configured any more need not be recent.
+    // A database that is not configured any more needs no recent backup.
     let mut facts = with([daily("shop"), vec![backup("gone", 9000)]].concat());
-    is_silent(&facts, &settings());
+    finds_nothing(&facts, &settings());
     facts.databases.push(expected("gone"));
     finds(&facts, &settings(), Level::Critical, "not_recent", "gone");
 }
 
 #[test]
-fn a_weekly_and_a_monthly_schedule_do_not_alarm() {
+fn a_weekly_and_a_monthly_schedule_have_longer_limits() {
     for (hours, gap) in [(7 * 24 + 1, 7 * 24 + 2), (31 * 24 + 1, 31 * 24 + 2)] {
         let mut facts = with(vec![backup("shop", hours)]);
         facts.schedule.recent = Duration::from_secs(gap * 3600);
-        is_silent(&facts, &settings());
+        finds_nothing(&facts, &settings());
     }
 }
 
@@ -117,18 +117,18 @@ fn databases_without_a_backup() {
     let mut nothing = with(Vec::new());
     nothing.databases.clear();
     finds(&nothing, &settings(), Level::Critical, "no_backup", "");
-    // A partial one is none.
+    // A partial backup does not count.
     let mut partial = backup("shop", 10);
     partial.state = State::Partial;
     finds(&with(vec![partial]), &settings(), Level::Critical, "no_backup", "shop");
-    // Before the first one was due, and two hours more, none is missed.
+    // Until two hours after the first one was due, none is missing.
     for (due, level) in [(14, Level::Ok), (-1, Level::Ok), (-2, Level::Critical)] {
         let mut facts = with(Vec::new());
         facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(due));
         let check = if level == Level::Ok { "pending" } else { "no_backup" };
         finds(&facts, &settings(), level, check, "shop");
     }
-    // Where there were backups, all of them damaged, it is no question of patience.
+    // If there are only damaged backups, there is no grace period.
     let mut damaged = backup("shop", 10);
     damaged.state = State::Damaged(vec!["x is missing".to_owned()]);
     let mut facts = with(vec![damaged]);
@@ -138,17 +138,17 @@ fn databases_without_a_backup() {
 }
 
 #[test]
-fn no_backup_begins_by_itself() {
+fn a_schedule_that_is_off() {
     let mut facts = with(Vec::new());
     facts.schedule.is_off = true;
     finds(&facts, &settings(), Level::Warning, "no_backup", "shop");
     assert!(findings(&facts, &settings())[0].message.ends_with("BACKUP_SCHEDULE is off"));
-    // MONITOR_RECENT_HOURS says how often something else should make them.
+    // MONITOR_RECENT_HOURS sets the limit for backups that something else starts.
     for (due, level) in [(14, Level::Warning), (-2, Level::Critical)] {
         facts.databases[0].first_due = Some(now() + SignedDuration::from_hours(due));
         finds(&facts, &settings(), level, "no_backup", "shop");
     }
-    // One that was begun has failed.
+    // A backup that was started has failed.
     facts.databases[0].first_due = None;
     facts.units.push(Unit { name: "backup".to_owned(), trouble: UnitTrouble::Failed("exit-code".to_owned()) });
     let found = findings(&facts, &settings());
@@ -160,11 +160,11 @@ fn few_backups() {
     for (least, silent) in [(7, true), (8, false)] {
         let settings = MonitorSettings { min_backups: least, ..settings() };
         match silent {
-            true => is_silent(&facts(), &settings),
+            true => finds_nothing(&facts(), &settings),
             false => finds(&facts(), &settings, Level::Warning, "few_backups", "shop"),
         }
     }
-    // The same backup in two stores is one.
+    // A backup in two stores counts once.
     let mut facts = facts();
     facts.stores.push(store("s3", daily("shop")));
     finds(&facts, &MonitorSettings { min_backups: 8, ..settings() }, Level::Warning, "few_backups", "shop");
@@ -175,7 +175,7 @@ fn large_backups() {
     for (limit, silent) in [(None, true), (Some(10 << 20), true), (Some((10 << 20) - 1), false)] {
         let settings = MonitorSettings { max_bytes: limit, ..settings() };
         match silent {
-            true => is_silent(&facts(), &settings),
+            true => finds_nothing(&facts(), &settings),
             false => finds(&facts(), &settings, Level::Warning, "too_large", "shop"),
         }
     }
@@ -187,14 +187,14 @@ fn old_backups() {
     for (age, silent) in [(MaxAge::Days(7), true), (MaxAge::Days(6), false), (MaxAge::Unlimited, true)] {
         let settings = MonitorSettings { max_age: age, ..settings() };
         match silent {
-            true => is_silent(&facts, &settings),
+            true => finds_nothing(&facts, &settings),
             false => finds(&facts, &settings, Level::Warning, "too_old", "shop"),
         }
     }
-    // The last good one stays, however old.
+    // The last good one stays at any age.
     let mut last = with(vec![backup("shop", 9000)]);
     last.databases.clear();
-    is_silent(&last, &MonitorSettings { max_age: MaxAge::Days(7), ..settings() });
+    finds_nothing(&last, &MonitorSettings { max_age: MaxAge::Days(7), ..settings() });
 }
 
 #[test]
@@ -202,24 +202,24 @@ fn retention_that_does_not_run() {
     let mut facts = facts();
     let removal = |overdue| Removal { store: "local", id: "shop_1".to_owned(), bytes: 1, overdue };
     facts.removals = Some(vec![removal(false)]);
-    is_silent(&facts, &settings());
+    finds_nothing(&facts, &settings());
     facts.removals = Some(vec![removal(false), removal(true)]);
     finds(&facts, &settings(), Level::Warning, "retention_behind", "local");
-    is_silent(&facts, &MonitorSettings { max_age: MaxAge::Unlimited, ..settings() });
+    finds_nothing(&facts, &MonitorSettings { max_age: MaxAge::Unlimited, ..settings() });
 }
 
 #[test]
 fn backups_from_the_future() {
     let mut ahead = backup("shop", 0);
     ahead.started = now() + SignedDuration::from_mins(5);
-    is_silent(&with([daily("shop"), vec![ahead.clone()]].concat()), &settings());
+    finds_nothing(&with([daily("shop"), vec![ahead.clone()]].concat()), &settings());
     ahead.started = now() + SignedDuration::from_mins(6);
     finds(&with([daily("shop"), vec![ahead.clone()]].concat()), &settings(), Level::Warning, "clock", "");
-    // It hides nothing: how recent the others are counts.
+    // It does not hide the age of the others.
     let facts = with(vec![backup("shop", 30), ahead.clone()]);
     let found: Vec<_> = findings(&facts, &settings()).iter().map(|finding| finding.check).collect();
     assert_eq!(found, ["not_recent", "clock"]);
-    // Where nothing else is left, there is nothing to count on.
+    // Without other backups, there is no good one.
     let found = findings(&with(vec![ahead]), &settings());
     let found: Vec<_> = found.iter().map(|finding| (finding.level, finding.check)).collect();
     assert_eq!(found, [(Level::Critical, "no_backup"), (Level::Warning, "clock")]);
@@ -244,17 +244,17 @@ fn emptied_databases() {
         "{}",
         found.hint
     );
-    // What is kept for it is no backup that is too old.
+    // The backups kept for it are not too old.
     let old = MonitorSettings { max_age: MaxAge::Days(20), ..settings() };
     let kept = [emptied[9].clone(), emptied[10].clone(), emptied[29].clone()].to_vec();
     let found: Vec<_> = findings(&with(kept), &old).iter().map(|finding| finding.check).collect();
     assert_eq!(found, ["emptied"]);
-    // Acknowledged in one store, whichever.
+    // An acknowledgement in any store suffices.
     let mut both = with(emptied.clone());
     emptied.iter_mut().for_each(|backup| backup.acknowledged = true);
     both.stores.push(store("s3", emptied.clone()));
-    is_silent(&both, &settings());
-    is_silent(&with(emptied), &settings());
+    finds_nothing(&both, &settings());
+    finds_nothing(&with(emptied), &settings());
 }
 
 #[test]
@@ -277,9 +277,9 @@ fn a_folder_that_the_first_backup_will_make() {
         (true, Some(14), vec!["pending"]),
         (true, Some(-1), vec!["pending"]),
         (true, Some(-2), vec!["store_unreadable"]),
-        // Nobody knows since when: a database that has had backups is not new.
+        // Without a known first due time, the database is not new.
         (true, None, vec!["store_unreadable"]),
-        // A disk that is not there, or a folder that may not be read.
+        // A missing disk, or a folder without read permission.
         (false, Some(14), vec!["store_unreadable"]),
     ] {
         let mut facts = facts();
@@ -306,7 +306,7 @@ fn damaged_backups() {
     assert!(found[0].message.contains("instead of 2") && found[0].message.contains("1 more"), "{found:?}");
     backups[0].state = State::Good;
     backups[1].state = State::Good;
-    is_silent(&with(backups), &settings());
+    finds_nothing(&with(backups), &settings());
 }
 
 #[test]
@@ -326,13 +326,13 @@ fn manifests_that_cannot_be_used() {
 }
 
 #[test]
-fn what_killed_runs_left() {
+fn remains_of_killed_runs() {
     let mut facts = facts();
     for (hours, silent) in [(24, true), (25, false)] {
         let then = now() - SignedDuration::from_hours(hours);
         contents(&mut facts.stores[0]).debris = vec![("shop_1.dump.gz".to_owned(), 5, then)];
         match silent {
-            true => is_silent(&facts, &settings()),
+            true => finds_nothing(&facts, &settings()),
             false => finds(&facts, &settings(), Level::Warning, "debris", "local"),
         }
     }
@@ -342,20 +342,20 @@ fn what_killed_runs_left() {
 fn a_bucket_that_is_behind() {
     let mut facts = facts();
     facts.stores.push(store("s3", daily("shop")));
-    is_silent(&facts, &settings());
+    finds_nothing(&facts, &settings());
     contents(&mut facts.stores[1]).backups.pop();
     finds(&facts, &settings(), Level::Warning, "copies_behind", "shop in s3");
     contents(&mut facts.stores[1]).backups.pop();
     finds(&facts, &settings(), Level::Critical, "copies_behind", "shop in s3");
     contents(&mut facts.stores[1]).backups.clear();
     finds(&facts, &settings(), Level::Critical, "copies_behind", "shop in s3");
-    // What is not copied of old ones is a question of retention; the newest has two hours.
+    // Retention decides about copies of old backups; the newest has two hours.
     contents(&mut facts.stores[1]).backups = vec![backup("shop", 10)];
-    is_silent(&facts, &settings());
+    finds_nothing(&facts, &settings());
     for (hours, silent) in [(2, true), (3, false)] {
         contents(&mut facts.stores[0]).backups.push(backup("shop", hours));
         match silent {
-            true => is_silent(&facts, &settings()),
+            true => finds_nothing(&facts, &settings()),
             false => finds(&facts, &settings(), Level::Warning, "copies_behind", "shop in s3"),
         }
         contents(&mut facts.stores[0]).backups.pop();
@@ -371,7 +371,7 @@ fn disks_that_fill_up() {
         (MinFree::Bytes(1 << 30), 1 << 30, None),
         (MinFree::Bytes(1 << 30), (1 << 30) - 1, Some("storage_full")),
         (MinFree::Bytes(0), 0, Some("next_backup_fits")),
-        // The last ones had 10 MiB: 11 are needed.
+        // The last ones have 10 MiB: 11 MiB are needed.
         (MinFree::Bytes(0), 11 << 20, None),
         (MinFree::Bytes(0), (11 << 20) - 1, Some("next_backup_fits")),
     ];
@@ -379,7 +379,7 @@ fn disks_that_fill_up() {
         let facts = Facts { disk: disk(free), ..facts() };
         let settings = MonitorSettings { min_free, ..settings() };
         match check {
-            None => is_silent(&facts, &settings),
+            None => finds_nothing(&facts, &settings),
             Some(check) => finds(&facts, &settings, Level::Critical, check, "local"),
         }
     }
@@ -387,7 +387,7 @@ fn disks_that_fill_up() {
     facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: Some(99), in_memory: false });
     finds(&facts, &settings(), Level::Critical, "storage_full", "local");
     facts.disk = Some(Disk { bytes: 100 << 30, free_bytes: 50 << 30, free_files: None, in_memory: false });
-    is_silent(&facts, &settings());
+    finds_nothing(&facts, &settings());
 }
 
 #[test]
@@ -397,25 +397,25 @@ fn unusual_sizes() {
         let mut backups = daily("shop");
         backups[6].bytes = bytes;
         match silent {
-            true => is_silent(&with(backups), &settings()),
+            true => finds_nothing(&with(backups), &settings()),
             false => finds(&with(backups), &settings(), Level::Warning, "unusual_size", "shop"),
         }
     }
     let mut backups = daily("shop");
     backups[6].bytes = 1;
-    is_silent(&with(backups.clone()), &MonitorSettings { max_deviation: None, ..settings() });
-    is_silent(&with(backups[2..].to_vec()), &settings());
+    finds_nothing(&with(backups.clone()), &MonitorSettings { max_deviation: None, ..settings() });
+    finds_nothing(&with(backups[2..].to_vec()), &settings());
     finds(&with(backups[1..].to_vec()), &settings(), Level::Warning, "unusual_size", "shop");
-    // Another format or compression makes other sizes.
+    // Another format or compression gives other sizes.
     backups[6].kind = "custom zstd".to_owned();
-    is_silent(&with(backups.clone()), &settings());
-    // What varies anyway may vary more.
+    finds_nothing(&with(backups.clone()), &settings());
+    // Sizes with a larger spread may differ more.
     let mut backups = daily("shop");
     for (number, backup) in backups.iter_mut().enumerate() {
         backup.bytes = (10 + 5 * (number as u64 % 3)) << 20;
     }
     backups[6].bytes = 30 << 20;
-    is_silent(&with(backups), &settings());
+    finds_nothing(&with(backups), &settings());
 }
 
 #[test]
@@ -425,14 +425,14 @@ fn unusual_durations() {
         let mut backups = daily("shop");
         backups[6].ended = backups[6].started + SignedDuration::from_secs(seconds);
         match silent {
-            true => is_silent(&with(backups), &settings()),
+            true => finds_nothing(&with(backups), &settings()),
             false => finds(&with(backups), &settings(), Level::Warning, "unusual_duration", "shop"),
         }
     }
 }
 
 #[test]
-fn what_is_usual_follows_a_lasting_change() {
+fn usual_values_follow_a_lasting_change() {
     let mut backups: Vec<BackupFacts> = (0..20).rev().map(|day| backup("shop", 10 + 24 * day)).collect();
     for backup in &mut backups[15..] {
         backup.bytes = 100 << 20;
@@ -441,13 +441,13 @@ fn what_is_usual_follows_a_lasting_change() {
     for backup in &mut backups[14..] {
         backup.bytes = 100 << 20;
     }
-    is_silent(&with(backups), &settings());
+    finds_nothing(&with(backups), &settings());
 }
 
 #[test]
 fn the_server() {
     let asked = |server| Facts { server, ..facts() };
-    is_silent(&asked(ServerState::NotAsked), &settings());
+    finds_nothing(&asked(ServerState::NotAsked), &settings());
     finds(&asked(ServerState::Unreachable(trouble())), &settings(), Level::Warning, "server_unreachable", "");
     finds(&asked(ServerState::Uncovered(vec!["new".to_owned()])), &settings(), Level::Warning, "not_covered", "new");
     let half_dropped = Facts { half_dropped: vec!["old".to_owned()], ..facts() };
@@ -501,21 +501,21 @@ fn drills() {
     };
     let (ask, never) = (MonitorSettings { drill_days: Some(5), ..settings() }, settings());
     for (days, result) in [(5, DrillOutcome::Passed), (1, DrillOutcome::Restored)] {
-        is_silent(&with(drilled(days, result)), &ask);
+        finds_nothing(&with(drilled(days, result)), &ask);
     }
     finds(&with(drilled(6, DrillOutcome::Passed)), &ask, Level::Warning, "no_drill", "shop");
-    is_silent(&with(drilled(6, DrillOutcome::Passed)), &never);
+    finds_nothing(&with(drilled(6, DrillOutcome::Passed)), &never);
     for settings in [&ask, &never] {
         finds(&with(drilled(9, DrillOutcome::Failed)), settings, Level::Critical, "drill_failed", "shop");
     }
-    // The last one counts, whichever backup and copy it was of.
+    // The last drill counts, of any backup and copy.
     let mut facts = with(drilled(3, DrillOutcome::Failed));
     facts.stores.push(store("s3", drilled(2, DrillOutcome::Passed)));
-    is_silent(&facts, &ask);
-    // Where there was none, and time enough for one.
+    finds_nothing(&facts, &ask);
+    // No drill, although there was time for one.
     finds(&with(daily("shop")), &ask, Level::Warning, "no_drill", "shop");
-    is_silent(&with(daily("shop").split_off(2)), &ask);
-    is_silent(&with(daily("shop")), &never);
+    finds_nothing(&with(daily("shop").split_off(2)), &ask);
+    finds_nothing(&with(daily("shop")), &never);
     let gone = Facts { databases: vec![expected("shop")], ..with([daily("shop"), daily("gone")].concat()) };
     finds(&gone, &ask, Level::Warning, "no_drill", "shop");
 }

@@ -12,15 +12,15 @@ fn at(hours: f64) -> Timestamp {
     "2023-12-31T00:00:00Z".parse::<Timestamp>().unwrap() + Span::new().seconds((hours * 3600.0) as i64)
 }
 
-/// Runs one after the other, each mail sent: what is new, lasting and over in each.
+/// A run whose mail is sent: the numbers of new, lasting and ended findings.
 fn run(state: &mut Notified, hours: f64, findings: &[Finding]) -> (usize, usize, usize) {
     let news = state.compare(findings, at(hours));
-    state.told = news.told;
+    state.findings = news.findings;
     (news.new.len(), news.lasting.len(), news.over.len())
 }
 
 #[test]
-fn a_finding_is_told_once_again_after_a_day_and_when_it_is_over() {
+fn a_finding_is_reported_once_after_a_day_and_when_it_is_over() {
     let shop = finding(Level::Warning, "no_backup", "shop");
     let (mut state, with) = (Notified::default(), [shop]);
     let steps = [
@@ -41,7 +41,7 @@ fn a_finding_is_told_once_again_after_a_day_and_when_it_is_over() {
 }
 
 #[test]
-fn what_gets_worse_is_told_at_once_and_what_gets_better_is_not() {
+fn a_worse_level_is_reported_at_once_and_a_better_one_is_not() {
     let mut state = Notified::default();
     let levels = [
         (Level::Warning, (1, 0, 0)),
@@ -57,7 +57,7 @@ fn what_gets_worse_is_told_at_once_and_what_gets_better_is_not() {
 }
 
 #[test]
-fn what_is_out_of_sight_is_not_over() {
+fn a_hidden_finding_is_not_over() {
     let mut state = Notified::default();
     let (shop, bucket) = (finding(Level::Critical, "no_backup", "shop"), finding(Level::Unknown, "bucket", "s3"));
     assert_eq!(run(&mut state, 0.0, &[shop]), (1, 0, 0));
@@ -65,14 +65,14 @@ fn what_is_out_of_sight_is_not_over() {
     assert_eq!(run(&mut state, 26.0, &[bucket]), (0, 1, 0));
     let store = finding(Level::Critical, "store_unreadable", "local");
     assert_eq!(run(&mut state, 27.0, &[store]), (1, 0, 0));
-    // A server that is away hides less.
+    // An unreachable server hides fewer findings than an unreadable store.
     let server = finding(Level::Warning, "server_unreachable", "");
     assert_eq!(run(&mut state, 28.0, &[server]), (1, 0, 2));
     assert_eq!(run(&mut state, 29.0, &[]), (0, 0, 2));
 }
 
 #[test]
-fn a_clock_that_went_back_silences_nothing() {
+fn a_clock_that_went_back_suppresses_nothing() {
     let mut state = Notified::default();
     let full = [finding(Level::Critical, "storage_full", "")];
     assert_eq!(run(&mut state, 9000.0, &full), (1, 0, 0));
@@ -82,7 +82,7 @@ fn a_clock_that_went_back_silences_nothing() {
 }
 
 #[test]
-fn a_run_that_an_alert_told_of_is_mailed_once() {
+fn a_failed_run_that_an_alert_reported_is_mailed_once() {
     let unit = "pgcellar-backup@main.service";
     let failed = [finding(Level::Critical, UNIT_FAILED, unit)];
     let mut state = Notified::default();
@@ -91,17 +91,17 @@ fn a_run_that_an_alert_told_of_is_mailed_once() {
         assert_eq!(run(&mut state, hours, &failed), (0, 0, 0), "after {hours} hours");
     }
     state.record_run(unit, "it failed again", at(201.0));
-    assert_eq!(state.told.len(), 1);
+    assert_eq!(state.findings.len(), 1);
     assert_eq!(run(&mut state, 202.0, &failed), (0, 0, 0));
     assert_eq!(run(&mut state, 203.0, &[]), (0, 0, 1));
-    // Where no check looks at units, nothing is over that was never found.
+    // If units are not checked, a failure that no check found is never over.
     state.record_run("backup", "the backup failed", at(204.0));
     assert_eq!(run(&mut state, 205.0, &[]), (0, 0, 0));
     assert_eq!(state, Notified::default());
 }
 
 #[test]
-fn letters_wait_in_order_and_not_for_ever() {
+fn letters_are_queued_in_order_for_a_limited_time() {
     let letter = |number: usize| Letter {
         id: number.to_string(),
         written: at(number as f64),
@@ -119,7 +119,7 @@ fn letters_wait_in_order_and_not_for_ever() {
 }
 
 #[test]
-fn reports_come_in_the_morning() {
+fn reports_are_due_in_the_morning() {
     let due = |last: Option<&str>, period, now: &str| {
         let reported = last.map(|last| last.parse::<Zoned>().unwrap().timestamp());
         Notified { reported, ..Notified::default() }.is_report_due(period, &now.parse().unwrap())
@@ -138,7 +138,7 @@ fn reports_come_in_the_morning() {
         (Some("2024-01-01T06:30[Europe/Berlin]"), weekly, "2024-01-01T07:30[Europe/Berlin]", false),
         // The clock went back.
         (Some("2030-01-01T06:30[Europe/Berlin]"), weekly, "2024-01-01T07:30[Europe/Berlin]", true),
-        // The night in which summer begins.
+        // The night in which daylight saving time begins.
         (Some("2024-03-30T06:00[Europe/Berlin]"), daily, "2024-03-31T06:00[Europe/Berlin]", true),
     ];
     for (last, period, now, expected) in cases {
@@ -147,7 +147,7 @@ fn reports_come_in_the_morning() {
 }
 
 #[test]
-fn the_state_is_read_as_it_was_written() {
+fn the_state_survives_a_round_trip() {
     let mut state = Notified { reported: Some(at(1.0)), ..Notified::default() };
     state.record_run("pgcellar-backup@main.service", "größe", at(0.0));
     state.keep(Letter::of_parts("ü".to_owned(), "t".to_owned(), "<p>".to_owned()));
@@ -164,10 +164,10 @@ fn findings() -> impl Strategy<Value = Vec<Finding>> {
 }
 
 proptest! {
-    /// Whatever comes and goes: nobody is told of the same thing twice within a day without its having become worse or
-    /// having been over; nothing that is there is unknown to people; and a run that could not mail changes nothing.
+    /// For any sequence of findings: none is reported twice within a day unless it became worse or was over in between; every finding
+    /// is reported; and a run that could not mail changes nothing.
     #[test]
-    fn people_are_told_everything_and_little_twice(runs in proptest::collection::vec((findings(), 1..30_i64), 1..40)) {
+    fn every_finding_is_reported_and_none_twice_a_day(runs in proptest::collection::vec((findings(), 1..30_i64), 1..40)) {
         let mut state = Notified::default();
         let mut now = at(0.0);
         for (findings, hours) in runs {
@@ -175,26 +175,26 @@ proptest! {
             let news = state.compare(&findings, now);
             prop_assert_eq!(&news, &state.compare(&findings, now));
             for finding in findings.iter().filter(|finding| finding.level != Level::Ok) {
-                prop_assert!(news.told.iter().any(|told| told.is(finding.check, &finding.subject)));
+                prop_assert!(news.findings.iter().any(|reported| reported.is(finding.check, &finding.subject)));
             }
             for finding in &news.new {
-                let known = state.told.iter().find(|told| told.is(finding.check, &finding.subject));
-                prop_assert!(known.is_none_or(|told| told.level < finding.level));
+                let known = state.findings.iter().find(|reported| reported.is(finding.check, &finding.subject));
+                prop_assert!(known.is_none_or(|reported| reported.level < finding.level));
             }
             for (finding, _) in &news.lasting {
-                let known = state.told.iter().find(|told| told.is(finding.check, &finding.subject)).unwrap();
+                let known = state.findings.iter().find(|reported| reported.is(finding.check, &finding.subject)).unwrap();
                 prop_assert!(seconds(known.mailed, now) >= REMINDER);
             }
             for over in &news.over {
-                prop_assert!(state.told.contains(over));
-                prop_assert!(!news.told.iter().any(|told| told.is(&over.check, &over.subject)));
+                prop_assert!(state.findings.contains(over));
+                prop_assert!(!news.findings.iter().any(|reported| reported.is(&over.check, &over.subject)));
             }
-            for told in &news.told {
-                let same = |finding: &Finding| told.is(finding.check, &finding.subject);
+            for reported in &news.findings {
+                let same = |finding: &Finding| reported.is(finding.check, &finding.subject);
                 let fresh = news.new.iter().any(same) || news.lasting.iter().any(|(finding, _)| same(finding));
-                prop_assert_eq!(fresh, told.mailed == now);
+                prop_assert_eq!(fresh, reported.mailed == now);
             }
-            state.told = news.told;
+            state.findings = news.findings;
         }
     }
 }

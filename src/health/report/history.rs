@@ -9,7 +9,7 @@ use crate::format::{bytes, count, span, took};
 use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::{BackupFacts, DrillFacts};
 use crate::health::report::Overview;
-use crate::health::report::html::{dash, escaped, moment, name, table};
+use crate::health::report::elements::{dash, escaped, moment, name, table};
 use crate::health::report::plot::{Point, draw};
 use crate::health::report::text::in_all;
 
@@ -98,7 +98,7 @@ fn is_failed(drill: &DrillFacts) -> bool {
     drill.result == DrillOutcome::Failed
 }
 
-/// What a drill came to, so that a failure is seen.
+/// The result of a drill, emphasized for a failure.
 pub fn result(drill: &DrillFacts) -> String {
     match is_failed(drill) {
         true => format!("<strong>{}</strong>", drill.result.name()),

@@ -1,28 +1,22 @@
-//! The report as one page that needs nothing from elsewhere, for a browser, a phone and a mail client.
+//! The report as one self-contained page for browsers, phones and mail clients.
 //!
-//! A mail client may drop the plots and the second style sheet: everything stands in the tables too, and the badges carry
-//! their colours themselves.
-
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+//! A mail client may drop the plots and the second style sheet: the tables have all values too, and the badges have their colours
+//! inline.
 
 use crate::format::{ago, bytes, count, day, span, time, took};
 use crate::health::Level;
 use crate::health::coverage::{Coverage, CoveredBackup};
 use crate::health::facts::StoreFacts;
+use crate::health::report::elements::{dash, escaped, moment, name, table};
 use crate::health::report::history;
 use crate::health::report::text::{class, in_all, numbers, recovery};
 use crate::health::report::{Overview, positive};
-use crate::printable::printable;
 
 /// Backups that are listed, the newest first.
 const LISTED: usize = 25;
 
-/// Backups that are named of those that retention removes.
+/// The number of removals that are named.
 const REMOVED: usize = 20;
-
-/// Characters of a name that stay on one line.
-const SHORT: usize = 24;
 
 /// The page.
 pub fn render(overview: &Overview<'_>) -> String {
@@ -58,35 +52,6 @@ pub fn render(overview: &Overview<'_>) -> String {
     page + "</main>\n</body>\n</html>\n"
 }
 
-/// Text of unknown origin, fit for a page and for an attribute.
-pub fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in printable(text).chars() {
-        match c {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            '\'' => safe += "&#39;",
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// A name of unknown origin: a short one stays on one line, and a long one breaks at an underscore, or else anywhere.
-pub fn name(text: &str) -> String {
-    match printable(text).chars().count() > SHORT {
-        true => format!("<span class=\"long\">{}</span>", escaped(text).replace('_', "_<wbr>")),
-        false => format!("<span class=\"short\">{}</span>", escaped(text)),
-    }
-}
-
-/// What stands where there is nothing.
-pub fn dash() -> String {
-    "\u{2013}".to_owned()
-}
-
 fn badge(level: Level) -> String {
     let colour = match level {
         Level::Ok => "#1e7d45",
@@ -108,34 +73,6 @@ fn findings(overview: &Overview<'_>) -> String {
         text += "</div>\n";
     }
     text
-}
-
-/// A table: its headings, and rows of cells that are pages' text already. The columns `names` have names, which may be
-/// longer than a line; columns from `numbers` on have numbers.
-pub fn table(headings: &[&str], names: &[usize], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let class = |column: usize| match (names.contains(&column), column >= numbers) {
-        (true, _) => " class=\"name\"",
-        (false, true) => " class=\"number\"",
-        (false, false) => "",
-    };
-    let mut text = "<div class=\"scroll\"><table class=\"cards\">\n<thead><tr>".to_owned();
-    for (column, heading) in headings.iter().enumerate() {
-        text += &format!("<th{}>{heading}</th>", class(column));
-    }
-    text += "</tr></thead>\n<tbody>\n";
-    for row in rows {
-        text += "<tr>";
-        for (column, (cell, heading)) in row.iter().zip(headings).enumerate() {
-            text += &format!("<td{} data-label=\"{heading}\"><span>{cell}</span></td>", class(column));
-        }
-        text += "</tr>\n";
-    }
-    text + "</tbody>\n</table></div>\n"
-}
-
-/// A time that stays on one line.
-pub fn moment(at: Timestamp, zone: &TimeZone) -> String {
-    format!("<span class=\"time\">{}</span>", time(at, zone))
 }
 
 fn databases(overview: &Overview<'_>) -> String {

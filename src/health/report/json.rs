@@ -77,7 +77,7 @@ pub fn verdict(overview: &Overview<'_>) -> Result<String> {
     write(&short(overview))
 }
 
-/// The verdict where nothing could be found out.
+/// The verdict if the facts could not be gathered.
 pub fn unknown(error: &Error) -> Result<String> {
     write(&serde_json::json!({ "level": Level::Unknown, "summary": error.to_string(), "findings": [] }))
 }

@@ -1,4 +1,4 @@
-//! Reports: the same state for a monitoring system, for people, and for Prometheus.
+//! Reports of one state: as text, HTML and JSON, as a plugin's output, and for Prometheus.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::health::coverage::Coverage;
 use crate::health::facts::Facts;
 use crate::health::{Finding, Level};
 
+mod elements;
 mod history;
 pub mod html;
 pub mod json;
@@ -19,14 +20,14 @@ pub mod plugin;
 pub mod prometheus;
 pub mod text;
 
-/// What every report tells.
+/// The contents of every report.
 #[derive(Debug)]
 pub struct Overview<'a> {
     /// The facts.
     pub facts: &'a Facts,
     /// The thresholds.
     pub settings: &'a MonitorSettings,
-    /// What was found, the worst first.
+    /// The findings, the worst first.
     pub findings: &'a [Finding],
     /// Each database and its backups.
     pub protections: Vec<Coverage<'a>>,
@@ -35,7 +36,7 @@ pub struct Overview<'a> {
 }
 
 impl<'a> Overview<'a> {
-    /// Puts the facts in the order of a report.
+    /// The overview of facts and findings.
     pub fn new(facts: &'a Facts, settings: &'a MonitorSettings, findings: &'a [Finding]) -> Self {
         Overview { facts, settings, findings, protections: Coverage::all(facts), level: verdict(findings) }
     }

@@ -1,4 +1,4 @@
-//! Plots over time as inline SVG: no script, no font, no picture from elsewhere.
+//! Plots over time as self-contained inline SVG, without scripts, fonts or pictures.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::format::day;
 
-/// Width and height of the drawing, and what is kept free of the plot: at the left for the scale, below for the dates.
+/// Width and height of the drawing, and the margins of the plot: at the left for the scale, below for the dates.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 120.0;
 const LEFT: f64 = 56.0;
@@ -15,7 +15,7 @@ const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 20.0;
 
-/// More points than this cannot be told apart; each then stands for several.
+/// Most points that can be distinguished; of more, each drawn one represents several.
 const POINTS: usize = 240;
 
 /// Fewer points than this are drawn as dots.
@@ -24,16 +24,16 @@ const DOTS: usize = 45;
 /// A value at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// How much.
+    /// The value.
     pub value: f64,
     /// Whether it is that of a good backup.
     pub good: bool,
 }
 
-/// A plot of these points, the oldest first, from zero to their largest value; none where there are no points. Those who
-/// cannot see it are told `title`, and what is to be seen. `words` writes a value.
+/// A plot of these points, the oldest first, from zero to their largest value; none without points. `title` and a description are
+/// for screen readers. `words` formats a value.
 pub fn draw(points: &[Point], zone: &TimeZone, title: &str, words: impl Fn(f64) -> String) -> Option<String> {
     let date = |at: Timestamp| day(at, zone);
     let summary = summary(points, date, &words)?;
@@ -72,7 +72,7 @@ pub fn draw(points: &[Point], zone: &TimeZone, title: &str, words: impl Fn(f64) 
     Some(svg + "</svg>")
 }
 
-/// How many values there are, of which days, and the smallest, the largest and the last of them.
+/// The description: the number of values, their days, and the smallest, the largest and the last of them.
 fn summary(points: &[Point], date: impl Fn(Timestamp) -> String, words: impl Fn(f64) -> String) -> Option<String> {
     let (first, last) = (points.first()?, points.last()?);
     if points.len() == 1 {
@@ -107,7 +107,7 @@ fn write(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     );
 }
 
-/// So many points as can be told apart: the largest of neighbours stands for all, and a bad one before all.
+/// The points that can be distinguished: of neighbours, a bad one, or else the largest.
 fn thinned(points: &[Point]) -> Vec<Point> {
     let size = points.len().div_ceil(POINTS).max(1);
     let of = |group: &[Point]| {

@@ -36,7 +36,7 @@ pub fn verdict(overview: &Overview<'_>) -> String {
     }
 }
 
-/// The output where nothing could be found out.
+/// The output if the facts could not be gathered.
 pub fn unknown(error: &Error) -> String {
     first_line(Level::Unknown, &error.to_string()) + "\n"
 }
@@ -45,7 +45,7 @@ fn first_line(level: Level, summary: &str) -> String {
     format!("PGCELLAR {}: {}", level.name(), plain(summary))
 }
 
-/// Text with nothing in it that would end a line or begin performance data.
+/// Text without characters that end a line or begin performance data.
 fn plain(text: &str) -> String {
     printable(text).replace('|', "\u{a6}")
 }

@@ -1,6 +1,6 @@
 //! Metrics for node_exporter's textfile collector, in Prometheus's text format
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>). Timestamps are values, so that ages grow when nothing
-//! writes the file any more.
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>). Timestamps are values, so that ages grow when the file
+//! is not written any more.
 
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ fn verdicts(overview: &Overview<'_>) -> Vec<Metric> {
     metrics
 }
 
-/// What there is to say of the good backups of each configured database.
+/// Metrics of the good backups of each configured database.
 fn databases(overview: &Overview<'_>) -> Vec<Metric> {
     let now = overview.facts.now;
     let each = |name, help, value: &dyn Fn(&Coverage<'_>) -> Option<f64>| {

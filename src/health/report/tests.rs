@@ -88,7 +88,7 @@ fn reports_are_as_in_the_files() {
 }
 
 #[test]
-fn a_sound_instance_is_told_in_one_line() {
+fn an_instance_without_findings_is_one_line() {
     let facts = facts();
     let [(_, plugin), (_, text), ..] = reports(&facts);
     let (line, data) = plugin.split_once(" | ").unwrap();

@@ -12,7 +12,7 @@ use crate::health::facts::DrillFacts;
 use crate::health::report::Overview;
 use crate::printable::printable;
 
-/// How many names of backups are shown.
+/// The number of backups that are named.
 const SHOWN: usize = 5;
 
 /// The report.
@@ -98,12 +98,12 @@ fn row(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
     row
 }
 
-/// How long the restore of a drill took.
+/// The duration of a drill's restore.
 pub fn recovery(drill: &DrillFacts) -> String {
     span(Duration::try_from_secs_f64(drill.restore_seconds.ceil()).unwrap_or_default())
 }
 
-/// How long a drill took.
+/// The duration of a drill.
 pub fn in_all(drill: &DrillFacts) -> String {
     span(Duration::try_from_secs_f64(drill.seconds.ceil()).unwrap_or_default())
 }
@@ -150,7 +150,7 @@ fn next(overview: &Overview<'_>) -> String {
     text
 }
 
-/// The class of a level in a page.
+/// The CSS class of a level.
 pub fn class(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",

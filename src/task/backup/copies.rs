@@ -1,5 +1,4 @@
-//! Copies of the finished backups of the directory in the bucket: those of this run, and those that earlier runs could not
-//! make, the oldest first.
+//! Copies of the directory's backups to the bucket: those of this run, and those that earlier runs could not copy, the oldest first.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use crate::catalogue::copy_record;
 use crate::catalogue::copy_record::{CopyRecord, ids, is_there};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::{Owner, Ownership, Whose};
+use crate::catalogue::retention_plan::would_stay;
 use crate::catalogue::{Backup, Catalogue, Status};
 use crate::config::{Place, RetentionSettings};
 use crate::error::{Error, Kind, Result};
@@ -22,32 +22,30 @@ use crate::identity::Identity;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 use crate::task::backup::copy::{Copier, interrupted};
-use crate::task::backup::{BackupRun, PROMPT};
-use crate::task::retention;
+use crate::task::backup::run::{BackupRun, PROMPT};
 
-/// How many backups are named that are not copied.
+/// The number of backups in a message.
 const NAMED: usize = 3;
 
-/// What became of the copies.
+/// The result of copying.
 #[derive(Default)]
 pub struct Copies {
-    /// Ids of the own backups that are in the bucket now.
+    /// Ids of this instance's backups that are in the bucket.
     pub there: HashSet<String>,
-    /// What kept others from getting there.
+    /// Why others are not.
     pub failure: Option<Error>,
 }
 
-/// What is known before the first copy.
+/// The backups in both stores before the first copy.
 struct Survey {
     copied: CopyRecord,
-    /// Own backups that are in the bucket.
+    /// This instance's backups in the bucket.
     there: HashSet<String>,
-    /// Own backups to be copied, the oldest first, and what is wrong with them already.
+    /// The backups to copy, the oldest first, and why one cannot be copied.
     missing: Vec<(Manifest, Option<Error>)>,
 }
 
-/// Copies what the bucket lacks. A backup that cannot be copied does not keep the others from being copied, unless it is
-/// the bucket that does not answer.
+/// Copies what the bucket lacks. If one backup cannot be copied, the others still are, unless the bucket does not answer.
 pub async fn copy(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Copies {
     let location = bucket.location();
     let survey = run.stop.or(survey(run, local, bucket)).await;
@@ -94,12 +92,12 @@ fn outcome(first: &Error, lacking: usize, location: &str) -> Error {
     Error::new(first.kind(), format!("{backups} not in {location} yet")).hint("the next backup copies what is missing")
 }
 
-/// What a record calls the bucket.
+/// The bucket's address in the record of copies.
 fn address(run: &BackupRun<'_>) -> String {
     run.place.s3.as_ref().map(copy_record::address).unwrap_or_default()
 }
 
-/// Looks what is in the directory and in the bucket.
+/// Lists the backups of the directory and the bucket.
 async fn survey(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
     let (local, bucket, place, rules) = (local.clone(), Arc::clone(bucket), run.place.clone(), run.retention.clone());
     let address = address(run);
@@ -148,8 +146,8 @@ fn find_missing(
     Ok(Survey { copied, there, missing })
 }
 
-/// Leaves out what retention would remove from the bucket at once. What is in the bucket alone is read only where what is in
-/// the directory keeps something from being copied.
+/// Leaves out what retention would remove from the bucket at once. The bucket's catalogue is read only if the directory's backups
+/// rule out a copy.
 fn leave_out_expired(
     missing: &mut Vec<&Backup>,
     own: &[&Backup],
@@ -158,9 +156,8 @@ fn leave_out_expired(
     place: &Place,
     rules: &RetentionSettings,
 ) -> Result<()> {
-    let stay = |missing: &[&Backup], there: &[&Backup]| {
-        retention::would_stay(missing, there, &rules.s3, Timestamp::now(), &rules.zone)
-    };
+    let stay =
+        |missing: &[&Backup], there: &[&Backup]| would_stay(missing, there, &rules.s3, Timestamp::now(), &rules.zone);
     let both: Vec<&Backup> =
         own.iter().filter(|backup| in_bucket.contains(backup.manifest.id.as_str())).copied().collect();
     if stay(missing, &both).len() == missing.len() {
@@ -208,7 +205,7 @@ async fn copy_one(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Stor
         biased;
         done = &mut copying => joined(done),
         () = run.stop.wait() => {
-            // A bucket that does not answer keeps nobody waiting: what was begun there stays announced.
+            // A bucket that does not answer does not delay the stop: the begun copy stays announced.
             drop(tokio::time::timeout(PROMPT, copying).await);
             Err(interrupted(run.stop))
         }
@@ -232,14 +229,14 @@ fn copier(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>, move
         from: Arc::new(local.clone()),
         to: Arc::clone(bucket),
         maker: run.place.maker(),
-        // The directory is locked, so what carries its id was announced by a run that is no more.
+        // The directory is locked, so announcements with its id are those of ended runs.
         server: Identity { backup_directory: run.directory_id.get().cloned(), ..Identity::default() },
         moved,
         stop: run.stop.clone(),
     }
 }
 
-/// Writes the record down. The copy is there without it, and the next run finds it.
+/// Writes the record of copies. Without it, the next run finds the copy in the bucket.
 async fn record(local: &LocalStore, copied: &CopyRecord) {
     let (local, copied) = (local.clone(), copied.clone());
     if let Err(error) = blocking::to_end(move || copied.write(&local)).await {

@@ -1,4 +1,4 @@
-//! One backup, copied from the directory into the bucket: announced, then its files, then its manifest.
+//! The copy of one backup from the directory to the bucket: its announcement, then its files, then its manifest.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalogue::announcement::Announcement;
 use crate::catalogue::manifest::{FileRole, Manifest, Pin, StoredFile};
-use crate::catalogue::publish::publish;
+use crate::catalogue::publish::publish_announced;
 use crate::catalogue::read_document;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::config::Maker;
@@ -17,12 +17,11 @@ use crate::parallel;
 use crate::pipeline::digest::DigestReader;
 use crate::stop::Stop;
 use crate::store::Store;
-use crate::task::backup::commit::forget_announcement;
 
-/// What is read at once.
+/// Bytes per read.
 const PIECE: usize = 256 << 10;
 
-/// Largest file that is copied beside others, in bytes: so that little memory is taken by all of them.
+/// Largest file that is copied in parallel with others, in bytes: this bounds the memory.
 const SMALL: u64 = 1 << 20;
 
 /// Copies backups of one instance on one host.
@@ -34,25 +33,25 @@ pub struct Copier {
     pub to: Arc<dyn Store>,
     /// The instance on its host.
     pub maker: Maker,
-    /// What ties it to what it announced where the host had another name.
+    /// Identifies its announcements if the host had another name.
     pub server: Identity,
-    /// Stored bytes that were copied.
+    /// Counts the stored bytes that are copied.
     pub moved: Counter,
     /// When to stop.
     pub stop: Stop,
 }
 
 impl Copier {
-    /// Copies a backup. Whatever fails, it is not listed in the bucket, and what is there of it already stays announced as
-    /// ours: the next copy takes it over.
+    /// Copies a backup. On failure it is not listed in the bucket, and the files already there stay announced as this instance's:
+    /// the next copy continues with them.
     ///
     /// # Errors
-    /// `Kind::Data` if a file is not what the manifest says: then nothing of the backup stays there.
+    /// `Kind::Data` if a file does not match the manifest: the files in the bucket are then deleted.
     pub fn copy(&self, manifest: &Manifest) -> Result<()> {
-        match self.steps(manifest) {
+        match self.copy_all(manifest) {
             Err(_) if self.stop.requested() => Err(interrupted(&self.stop)),
             Err(error) if error.kind() == Kind::Data => {
-                if let Err(error) = self.take_back(manifest) {
+                if let Err(error) = self.withdraw(manifest) {
                     log::warn!("what was copied of {} stays in the bucket for now: {error}", manifest.id);
                 }
                 Err(error)
@@ -61,36 +60,34 @@ impl Copier {
         }
     }
 
-    fn steps(&self, manifest: &Manifest) -> Result<()> {
+    fn copy_all(&self, manifest: &Manifest) -> Result<()> {
         let key = Manifest::key(&manifest.id);
         let document = read_document(self.from.as_ref(), &key)?;
         for file in &manifest.files {
             self.has_its_size(file)?;
         }
         self.names_are_free(manifest)?;
-        let left = self.announce(manifest, &document)?;
-        self.files(manifest, left)?;
-        self.records(&manifest.id)?;
-        publish(self.to.as_ref(), &key, &document)?;
-        forget_announcement(self.to.as_ref(), &key);
-        Ok(())
+        let remains = self.announce(manifest, &document)?;
+        self.copy_files(manifest, remains)?;
+        self.copy_records(&manifest.id)?;
+        publish_announced(self.to.as_ref(), &key, &document)
     }
 
-    /// Copies the files: small ones, of which a directory archive may have thousands, several at once.
-    fn files(&self, manifest: &Manifest, left: Left) -> Result<()> {
+    /// Copies the files; small ones, of which a directory archive may have thousands, in parallel.
+    fn copy_files(&self, manifest: &Manifest, remains: Remains) -> Result<()> {
         let (small, large): (Vec<&StoredFile>, Vec<&StoredFile>) =
             manifest.files.iter().partition(|file| file.stored_bytes <= SMALL);
         let failed = AtomicBool::new(false);
         let copied = parallel::map(&small, |file| match failed.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => self.file(file, left).inspect_err(|_| failed.store(true, Ordering::Relaxed)),
+            false => self.copy_file(file, remains).inspect_err(|_| failed.store(true, Ordering::Relaxed)),
         });
         copied.into_iter().collect::<Result<()>>()?;
-        large.into_iter().try_for_each(|file| self.file(file, left))
+        large.into_iter().try_for_each(|file| self.copy_file(file, remains))
     }
 
-    /// A backup that is pinned is never in the bucket without its pin, nor one that is proven without its proof.
-    fn records(&self, id: &str) -> Result<()> {
+    /// Copies the pin and the record of a drill before the manifest, so that the copy is never listed without them.
+    fn copy_records(&self, id: &str) -> Result<()> {
         for key in [Pin::key(id), DrillRecord::key(id)] {
             match read_document(self.from.as_ref(), &key) {
                 Ok(record) => self.to.replace(&key, &record)?,
@@ -101,7 +98,8 @@ impl Copier {
         Ok(())
     }
 
-    /// Whoever made an adopted dump may have uploaded it too. What is announced may be swept, so that is asked before.
+    /// Refuses to overwrite objects of an adopted dump that were uploaded by other means. This comes before the announcement, because
+    /// retention may remove announced objects.
     fn names_are_free(&self, manifest: &Manifest) -> Result<()> {
         let files = if manifest.adopted.is_some() { manifest.files.as_slice() } else { &[] };
         for StoredFile { key, .. } in files {
@@ -115,59 +113,59 @@ impl Copier {
         Ok(())
     }
 
-    /// Announces the backup, or takes over what a killed run of ours has left of it.
-    fn announce(&self, manifest: &Manifest, document: &[u8]) -> Result<Left> {
+    /// Announces the backup, or takes over the remains of a killed run of this instance.
+    fn announce(&self, manifest: &Manifest, document: &[u8]) -> Result<Remains> {
         let (id, key) = (&manifest.id, Manifest::key(&manifest.id));
-        let left = match Announcement::read(self.to.as_ref(), id)? {
-            None => Left::Nothing,
-            Some((announced, _)) if announced == document => Left::Files,
-            Some((_, Some(claim))) if claim.is_of(&self.maker, &self.server) => Left::Remains,
+        let remains = match Announcement::read(self.to.as_ref(), id)? {
+            None => Remains::Nothing,
+            Some((announced, _)) if announced == document => Remains::Files,
+            Some((_, Some(claim))) if claim.is_of(&self.maker, &self.server) => Remains::Other,
             Some((_, claim)) => return Err(self.taken(id, claim)),
         };
-        match left {
-            Left::Nothing => self.to.announce(&key, document)?,
-            Left::Remains => self.to.announce_anew(&key, document)?,
-            Left::Files => {}
+        match remains {
+            Remains::Nothing => self.to.announce(&key, document)?,
+            Remains::Other => self.to.announce_anew(&key, document)?,
+            Remains::Files => {}
         }
-        if left != Left::Nothing {
+        if remains != Remains::Nothing {
             let begun = self.to.partials()?;
             for file in manifest.files.iter().filter(|file| begun.iter().any(|begun| begun.key == file.key)) {
                 self.to.discard(&file.key)?;
             }
         }
-        Ok(left)
+        Ok(remains)
     }
 
     fn taken(&self, id: &str, claim: Option<Announcement>) -> Error {
         let whose = match claim {
             Some(claim) => format!("the instance '{}' on {}", claim.maker.instance, claim.maker.host),
-            None => "somebody else".to_owned(),
+            None => "another program".to_owned(),
         };
         Error::new(Kind::TryAgain, format!("{id} is being written to {} by {whose}", self.to.location()))
             .hint("give each instance and host an AWS_S3_PREFIX of its own")
             .caused_by(Cause::AnotherRun)
     }
 
-    /// Whether a run that announced this very manifest has left this file whole. What else of ours has its name goes.
-    fn is_left(&self, file: &StoredFile, left: Left) -> Result<bool> {
-        if left == Left::Nothing {
+    /// Whether a killed run that announced this very manifest has already copied this file. Other remains under its name are deleted.
+    fn is_copied(&self, file: &StoredFile, remains: Remains) -> Result<bool> {
+        if remains == Remains::Nothing {
             return Ok(false);
         }
         match self.to.size(&file.key)? {
             None => Ok(false),
             Some(_) if !self.to.is_labelled(&file.key)? => Err(Error::new(
                 Kind::CannotWrite,
-                format!("{} has an object {} that is somebody else's", self.to.location(), file.key),
+                format!("{} has an object {} of another program", self.to.location(), file.key),
             )),
-            Some(bytes) if left == Left::Files && bytes == file.stored_bytes => Ok(true),
+            Some(bytes) if remains == Remains::Files && bytes == file.stored_bytes => Ok(true),
             Some(_) => self.to.delete(&file.key).map(|()| false),
         }
     }
 
-    /// Takes away what is there of a backup that can never be whole.
-    fn take_back(&self, manifest: &Manifest) -> Result<()> {
-        let ours = |claim: &Announcement| claim.is_of(&self.maker, &self.server);
-        if !matches!(Announcement::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if ours(&claim)) {
+    /// Deletes the copied files of a backup that cannot be completed.
+    fn withdraw(&self, manifest: &Manifest) -> Result<()> {
+        let is_own = |claim: &Announcement| claim.is_of(&self.maker, &self.server);
+        if !matches!(Announcement::read(self.to.as_ref(), &manifest.id)?, Some((_, Some(claim))) if is_own(&claim)) {
             return Ok(());
         }
         for file in &manifest.files {
@@ -186,9 +184,9 @@ impl Copier {
         }
     }
 
-    /// Copies a file while its bytes are compared with what the manifest says of them.
-    fn file(&self, file: &StoredFile, left: Left) -> Result<()> {
-        if self.is_left(file, left)? {
+    /// Copies a file, and compares its size and hash with the manifest.
+    fn copy_file(&self, file: &StoredFile, remains: Remains) -> Result<()> {
+        if self.is_copied(file, remains)? {
             self.moved.add(file.stored_bytes);
             return Ok(());
         }
@@ -199,15 +197,15 @@ impl Copier {
             FileRole::Archive => self.to.create_bulk(&file.key, size)?,
             _ => self.to.create(&file.key, size)?,
         };
-        let mut piece = vec![0; PIECE];
+        let mut buffer = vec![0; PIECE];
         loop {
-            let bytes = match from.read(&mut piece) {
+            let bytes = match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::read(format!("{} in {}", file.key, self.from.location()), &error)),
             };
-            let written = upload.write_all(piece.get(..bytes).unwrap_or_default());
+            let written = upload.write_all(buffer.get(..bytes).unwrap_or_default());
             written.map_err(|error| Error::write(format!("{} to {}", file.key, self.to.location()), &error))?;
         }
         let digest = from.digest();
@@ -225,20 +223,20 @@ impl Copier {
     }
 }
 
-/// The error of a copy that was told to stop: what is there of it stays, and stays announced.
+/// The error of a copy that is stopped: the copied files stay, and stay announced.
 pub fn interrupted(stop: &Stop) -> Error {
     stop.error().hint("the next backup goes on with it")
 }
 
-/// What a killed run has left.
+/// The remains of a killed run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    /// Nothing: no announcement.
+enum Remains {
+    /// None: there is no announcement.
     Nothing,
-    /// Files of this very manifest, perhaps.
+    /// Possibly files of this very manifest.
     Files,
-    /// An announcement of ours that says nothing of the files.
-    Remains,
+    /// Possibly files of another manifest of this instance.
+    Other,
 }
 
 fn damaged(file: &StoredFile, what: &str) -> Error {

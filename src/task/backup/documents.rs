@@ -1,11 +1,11 @@
-//! The documents of a backup that lie beside its archive: compressed, encrypted and hashed as the archive is.
+//! The documents of a backup beside its archive: compressed, encrypted and hashed like the archive.
 
 use std::io;
 use std::num::NonZeroUsize;
 
 use crate::blocking;
 use crate::catalogue::details::{DETAILS, Details};
-use crate::catalogue::manifest::{FileRole, StoredFile};
+use crate::catalogue::manifest::FileRole;
 use crate::error::{Error, Result};
 use crate::fingerprint::FINGERPRINTS;
 use crate::pipeline::Sink;
@@ -14,27 +14,25 @@ use crate::postgres::dump::Dumped;
 use crate::postgres::dump::fingerprints::fingerprints as of_dump;
 use crate::postgres::facts::DatabaseFacts;
 use crate::store::Upload;
-use crate::task::backup::{BackupRun, attempt};
+use crate::task::backup::finished::UnnamedFile;
+use crate::task::backup::run::BackupRun;
 
-/// A file that is durable, and still without its name.
-pub type Unnamed = (Box<dyn Upload>, StoredFile);
-
-/// Stores the fingerprints: what the rows of the archive are.
+/// Stores the fingerprints of the archive's rows.
 pub async fn fingerprints(
     run: &BackupRun<'_>,
     id: &str,
     recorded: Recorded,
     dumped: &Dumped,
     facts: &DatabaseFacts,
-) -> Result<Unnamed> {
+) -> Result<UnnamedFile> {
     let document = of_dump(recorded, dumped.contents(), &run.settings.options, &facts.lc_monetary);
-    let key = attempt::key(run, id, FINGERPRINTS);
+    let key = run.key(id, FINGERPRINTS);
     store(run, FileRole::Fingerprints, key, "the fingerprints", move |to| document.to_json(to)).await
 }
 
-/// Stores the details: what the manifest of an encrypted backup does not say.
-pub async fn details(run: &BackupRun<'_>, id: &str, details: Details) -> Result<Unnamed> {
-    let key = attempt::key(run, id, DETAILS);
+/// Stores the details, which the manifest of an encrypted backup leaves out.
+pub async fn details(run: &BackupRun<'_>, id: &str, details: Details) -> Result<UnnamedFile> {
+    let key = run.key(id, DETAILS);
     store(run, FileRole::Details, key, "the details", move |to| details.to_json(to)).await
 }
 
@@ -44,11 +42,11 @@ async fn store(
     key: String,
     what: &str,
     document: impl FnOnce(&mut Sink<Box<dyn Upload>>) -> io::Result<()> + Send + 'static,
-) -> Result<Unnamed> {
-    let upload = attempt::create(run, &key, role).await?;
-    let recipe = attempt::recipe(run);
+) -> Result<UnnamedFile> {
+    let upload = run.create(&key, role).await?;
+    let recipe = run.recipe();
     let what = what.to_owned();
-    let finished = blocking::run(&run.stop, move || {
+    let finished = blocking::run(run.stop, move || {
         let write = || {
             let recipients = recipe.recipients.as_deref();
             let mut sink = Sink::new(recipe.method, recipe.level, NonZeroUsize::MIN, recipients, upload)?;
@@ -60,6 +58,5 @@ async fn store(
         Ok(finished)
     })
     .await?;
-    let file = attempt::stored_file(role, key, &finished);
-    Ok((finished.inner, file))
+    Ok(UnnamedFile::new(role, key, finished))
 }

@@ -1,18 +1,43 @@
-//! A backup that is stored and has no name yet.
+//! A backup that is stored and durable, and still has temporary names.
 
 use jiff::Timestamp;
 
 use crate::catalogue::manifest::{
-    Compression, Encryption, Manifest, ObjectCounts, Omission, Server, StoredFile, VERSION,
+    Compression, Encryption, FileRole, Manifest, ObjectCounts, Omission, Server, StoredFile, VERSION,
 };
 use crate::identity::Identity;
+use crate::pipeline::Finished;
 use crate::postgres::dump::Dumped;
 use crate::postgres::facts::DatabaseFacts;
 use crate::store::Upload;
 use crate::store::local::LocalFolder;
-use crate::task::backup::BackupRun;
+use crate::task::backup::run::BackupRun;
 
-/// A backup that waits for its name.
+/// A file that is durable under its temporary name.
+pub struct UnnamedFile {
+    /// Gives it its name.
+    pub upload: Box<dyn Upload>,
+    /// What the manifest says of it.
+    pub file: StoredFile,
+}
+
+impl UnnamedFile {
+    /// A file whose bytes have passed through a sink.
+    pub fn new(role: FileRole, key: String, finished: Finished<Box<dyn Upload>>) -> Self {
+        let Finished { inner: upload, plain, stored } = finished;
+        let file = StoredFile {
+            role,
+            key,
+            stored_bytes: stored.bytes,
+            stored_sha256: stored.hex(),
+            plain_bytes: plain.bytes,
+            plain_sha256: plain.hex(),
+        };
+        UnnamedFile { upload, file }
+    }
+}
+
+/// A backup under temporary names.
 pub struct FinishedBackup {
     /// Id.
     pub id: String,
@@ -22,38 +47,36 @@ pub struct FinishedBackup {
     pub started: Timestamp,
     /// The server.
     pub identity: Identity,
-    /// The archive.
-    pub archive: DurableArchive,
-    /// The files beside the archive, in the order of `files`.
-    pub beside: Vec<Box<dyn Upload>>,
+    /// The folder of a directory archive.
+    pub folder: Option<LocalFolder>,
+    /// The uploads of all files that are not in the folder, in the order of `files`.
+    pub uploads: Vec<Box<dyn Upload>>,
     /// All files, the archive's first.
     pub files: Vec<StoredFile>,
     /// Rows of all tables in the archive, where they were counted.
     pub rows: Option<u64>,
-    /// What the archive has.
+    /// Contents of the archive.
     pub dumped: Dumped,
-    /// What the snapshot told.
+    /// The database, as the snapshot shows it.
     pub facts: DatabaseFacts,
-    /// What the archive does not have.
+    /// What is not in the archive.
     pub omitted: Vec<Omission>,
-    /// What pg_dump and pg_dumpall warned of, and what is to be said of the backup besides.
+    /// Warnings of pg_dump and pg_dumpall, and pgcellar's own.
     pub warnings: Vec<String>,
-    /// Those of the warnings that are pgcellar's own words, and name nothing of the database.
+    /// The warnings of pgcellar's own, which name nothing of the database.
     pub own_words: Vec<String>,
     /// Version of pg_dump.
     pub pg_dump: String,
 }
 
-/// An archive that is durable under its temporary name.
-pub enum DurableArchive {
-    /// One file.
-    File(Box<dyn Upload>),
-    /// A folder.
-    Folder(LocalFolder),
-}
-
 impl FinishedBackup {
-    /// The manifest, which says of an encrypted backup what everybody may read.
+    /// Adds a file beside the archive.
+    pub fn add(&mut self, UnnamedFile { upload, file }: UnnamedFile) {
+        self.uploads.push(upload);
+        self.files.push(file);
+    }
+
+    /// The manifest; that of an encrypted backup has no names and texts of the database.
     pub fn manifest(&self, run: &BackupRun<'_>) -> Manifest {
         let mut manifest = self.whole_manifest(run);
         if manifest.encryption.is_some() {
@@ -62,7 +85,7 @@ impl FinishedBackup {
         manifest
     }
 
-    /// The manifest with all that is known.
+    /// The manifest with everything.
     pub fn whole_manifest(&self, run: &BackupRun<'_>) -> Manifest {
         let settings = &run.settings;
         let facts = &self.facts;
@@ -74,7 +97,7 @@ impl FinishedBackup {
             instance: run.place.instance.clone(),
             host: run.place.host.clone(),
             started: self.started,
-            ended: crate::task::backup::now(),
+            ended: Timestamp::now(),
             pgcellar: env!("CARGO_PKG_VERSION").to_owned(),
             adopted: None,
             server: Server { identity: self.identity.clone(), ..facts.server.clone() },

@@ -1,4 +1,4 @@
-//! The way to a sandbox: the socket of one that is isolated, or a child that is not.
+//! The connection to a sandbox: the socket of an isolated one, or a child process that is not isolated.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::cli::{DRILL_SOCKET, DrillArgs};
 use crate::error::{Error, Kind, Result};
 use crate::host::surroundings::Surroundings;
 
-/// A sandbox that waits for its order.
+/// A connected sandbox.
 #[derive(Debug)]
 pub struct SandboxLink {
     /// The stream to it.
@@ -22,10 +22,10 @@ pub struct SandboxLink {
 }
 
 impl SandboxLink {
-    /// Connects to a sandbox, or starts one of our own where that was asked for.
+    /// Connects to a sandbox, or starts one with `--unisolated`.
     ///
     /// # Errors
-    /// `NotHere` where there is none.
+    /// `NotHere` if there is none.
     pub fn open(args: &DrillArgs) -> Result<Self> {
         match args.unisolated {
             true => start(args),
@@ -33,7 +33,7 @@ impl SandboxLink {
         }
     }
 
-    /// Waits for the end of a sandbox of our own.
+    /// Closes the stream, and waits for the end of a sandbox that was started here.
     pub async fn close(self) {
         drop(self.stream);
         if let Some(mut child) = self.child {
@@ -68,7 +68,7 @@ fn hint(error: &std::io::Error, socket: &Path, place: &Surroundings) -> String {
 
 fn start(args: &DrillArgs) -> Result<SandboxLink> {
     let cannot = |error: std::io::Error| Error::new(Kind::System, format!("cannot start a sandbox: {error}"));
-    let (stream, theirs) = UnixStream::pair().map_err(cannot)?;
+    let (stream, child_end) = UnixStream::pair().map_err(cannot)?;
     let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
     command.args(arguments(args.drill_dir.as_deref(), args.pg_bindir.as_deref()));
     command.env_clear().env("LC_ALL", "C.UTF-8");
@@ -77,8 +77,8 @@ fn start(args: &DrillArgs) -> Result<SandboxLink> {
             command.env(name, value);
         }
     }
-    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
-    // Ctrl-C at a terminal reaches us, and the end of the stream reaches it.
+    command.stdin(Stdio::from(OwnedFd::from(child_end))).stdout(Stdio::null()).kill_on_drop(true);
+    // Ctrl-C at a terminal goes to the drill alone; the sandbox ends with the stream.
     let child = command.process_group(0).spawn().map_err(cannot)?;
     Ok(SandboxLink { stream, child: Some(child) })
 }

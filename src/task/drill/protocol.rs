@@ -1,8 +1,8 @@
-//! What a drill and its sandbox say to each other over one stream: frames of a kind, a length and so many bytes.
+//! The protocol of a drill and its sandbox over one stream: frames of a kind, a length and so many bytes.
 //!
-//! The drill sends an order, waits until the sandbox is ready, and sends the roles and the plain archive. The sandbox tells
-//! what came of it. It has run code of the database's users by then, so whatever it tells is bounded, and is believed only
-//! where it could not have been known without the rows.
+//! The drill sends an order, waits until the sandbox is ready, and sends the roles and the plain archive. The sandbox sends
+//! messages about the result. It has run code of the database's users by then, so the size of each message is bounded, and a message
+//! proves something only if it could not be made without the restored rows.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -16,22 +16,22 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{ObservedRows, Value};
 use crate::fingerprint::{Fingerprints, LargeObjects, Sum};
 
-/// Version of these messages. Both sides are of one installation, and a sandbox refuses any other.
+/// Version of the protocol. Both sides are of one installation, and a sandbox refuses any other version.
 pub const VERSION: u32 = 3;
 
-/// How many bytes of a file one frame has.
+/// Bytes of a file in one frame.
 pub const PIECE: usize = 256 << 10;
 
-/// Longest order: that of about a million tables.
+/// Largest order in bytes: that of about a million tables.
 const LONGEST_ORDER: u32 = 512 << 20;
 
-/// Longest message of a sandbox.
+/// Largest message of a sandbox in bytes.
 const LONGEST_MESSAGE: u32 = 16 << 20;
 
-/// How many tables or sequences one message has.
+/// Tables or sequences in one message.
 pub const BATCH: usize = 1000;
 
-/// What a frame has.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The [`Order`].
@@ -44,7 +44,7 @@ pub enum Frame {
     Data,
     /// That file's end.
     End,
-    /// The end of everything: it was compared with the manifest, and is what was backed up.
+    /// The end of the archive, whose files match the manifest.
     Whole,
     /// A [`Message`] of the sandbox.
     Message,
@@ -60,7 +60,7 @@ const FRAMES: &[(Frame, u8)] = &[
     (Frame::Message, b'M'),
 ];
 
-/// What is to be restored, and what is asked of it.
+/// The backup to restore, and the objects to examine.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DrillOrder {
     /// [`VERSION`].
@@ -75,15 +75,15 @@ pub struct DrillOrder {
     pub pg_dump: String,
     /// Major version of the server.
     pub major: u32,
-    /// Name of the role with OID 10; empty if nobody knows.
+    /// Name of the role with OID 10; empty if unknown.
     pub bootstrap_role: String,
-    /// What belongs to the database.
+    /// The properties of the database.
     pub properties: DatabaseProperties,
     /// Its extensions.
     pub extensions: Vec<String>,
     /// Size of the plain archive, in bytes.
     pub plain_bytes: u64,
-    /// Size of the database that was backed up, in bytes; 0 if nobody knows.
+    /// Size of the database that was backed up, in bytes; 0 if unknown.
     pub database_bytes: u64,
     /// Tables whose rows are in the archive.
     pub tables: u64,
@@ -93,66 +93,66 @@ pub struct DrillOrder {
     pub partial: bool,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
-    /// How many jobs there are to be; none means as many as there are processors.
+    /// Parallel jobs; none means one for each processor.
     pub jobs: Option<usize>,
-    /// Names of what is to be looked at, without their sums; none if the backup has no fingerprints.
+    /// The objects to examine, without their sums; none if the backup has no fingerprints.
     pub look_at: Option<Fingerprints>,
 }
 
-/// A file of the archive that follows.
+/// The head of a file of the archive.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Head {
     /// Name of a file of a directory archive, without a folder; empty for an archive in one file.
     pub name: String,
 }
 
-/// What a sandbox tells.
+/// A message of the sandbox.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// No drill of this backup can be held here.
+    /// The drill of this backup cannot be run on this host.
     Cannot {
         /// Why.
         reason: String,
         /// What to do.
         hint: Option<String>,
     },
-    /// The throwaway server runs; the archive may come.
+    /// The throwaway server runs; the archive may be sent.
     Ready {
         /// `server_version`.
         postgres: String,
     },
     /// The database is restored.
     Restored {
-        /// What could not be done, and is no fault of the backup.
+        /// What could not be done for reasons outside of the backup.
         notes: Vec<String>,
         /// How many materialized views could not be refreshed.
         not_refreshed: u64,
-        /// Size of the database, in bytes; 0 if it is not told.
+        /// Size of the database, in bytes; 0 if unknown.
         #[serde(default)]
         database_bytes: u64,
     },
-    /// So many bytes were looked at so far.
+    /// Progress: the bytes examined so far.
     Looked {
         /// Bytes.
         bytes: u64,
     },
-    /// What was found of the next tables, in the order's order.
+    /// The contents of the next tables, in the order of [`DrillOrder`].
     Tables {
-        /// Of each.
+        /// One of each.
         found: Vec<FoundTable>,
     },
-    /// What was found of the next sequences, in the order's order.
+    /// The values of the next sequences, in the order of [`DrillOrder`].
     Sequences {
-        /// Of each.
+        /// One of each.
         found: Vec<Option<Position>>,
     },
-    /// What was found of large objects.
+    /// The large objects.
     LargeObjects {
         /// All of them.
         found: LargeObjects,
     },
-    /// Entries of a table of contents by their kind, as pg_dump would write it now.
+    /// The number of entries of each kind in the table of contents that pg_dump writes of the restored database.
     Objects {
         /// Their numbers.
         found: BTreeMap<String, u64>,
@@ -162,38 +162,38 @@ pub enum Message {
         /// Why.
         reason: String,
     },
-    /// Something else went wrong, which says nothing of the backup.
+    /// Another error, which is not about the backup.
     Broken {
-        /// Whether there was no more space.
+        /// Whether the disk was full.
         full: bool,
-        /// What.
+        /// The error.
         reason: String,
     },
-    /// The sandbox was told to stop, which says nothing of the backup.
+    /// The sandbox was stopped, which is not about the backup.
     Stopped,
-    /// That was all.
+    /// The drill is complete.
     Done,
 }
 
-/// What was found under a table's name.
+/// The contents of a table.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FoundTable {
     /// Its rows.
     All(Sum),
-    /// These rows, in which numbers of objects print as names.
+    /// Rows in which object numbers print as names.
     Named(Sum),
     /// The number of its rows.
     Counted(u64),
-    /// Nothing.
+    /// There is no such table.
     Absent,
     /// A foreign table.
     Foreign,
     /// A table without one of the columns.
     OtherColumns,
-    /// Something without rows.
+    /// An object without rows.
     NoTable,
-    /// Its name cannot be told to this server.
+    /// Its name cannot be expressed in the server's encoding.
     Unnamed,
 }
 
@@ -286,7 +286,7 @@ pub fn read(from: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<Option<Fram
     };
     let frame = frame.filter(|_| length <= longest).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     bytes.clear();
-    // Memory grows with what comes, and not with what is announced.
+    // Memory grows with the bytes that arrive, and not with the announced length.
     if from.take(u64::from(length)).read_to_end(bytes)? < length as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -296,7 +296,7 @@ pub fn read(from: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<Option<Fram
 /// The document of a frame.
 pub fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Error::new(Kind::Internal, format!("the drill and its sandbox do not understand each other: {error}"))
+        Error::new(Kind::Internal, format!("a message between the drill and its sandbox cannot be read: {error}"))
     })
 }
 

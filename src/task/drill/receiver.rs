@@ -1,4 +1,4 @@
-//! What the sandbox tells, heard with care: it has run code of the database's users.
+//! The receiver of the sandbox's messages, which are distrusted: the sandbox has run code of the database's users.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
@@ -12,86 +12,85 @@ use crate::fingerprint::{Fingerprints, LargeObjects};
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
 use crate::printable::printable;
-use crate::task::drill::not_here;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{Frame, Message};
 
-/// How long a sandbox that has told everything has to end.
+/// The time a sandbox has to end after its last message.
 const ENDING: Duration = Duration::from_secs(15);
 
-/// A sandbox that holds another drill hangs up at once, and not later than this.
+/// A sandbox that runs another drill closes the stream at once, and not later than this.
 const REFUSAL: Duration = Duration::from_secs(10);
 
-/// How many messages wait to be heard.
-const WAITING: usize = 4;
+/// The number of messages in the queue.
+const QUEUED: usize = 4;
 
-/// How much of a text is kept, in characters.
+/// Longest text that is kept, in characters.
 const TEXT: usize = 1000;
 
-/// How many notes are kept.
+/// Most notes that are kept.
 const NOTES: usize = 100;
 
-/// How many kinds of objects there can be: PostgreSQL knows about sixty.
+/// Most kinds of objects that are accepted: PostgreSQL has about sixty.
 const KINDS: usize = 1000;
 
-/// A restore that the sandbox has made.
+/// A completed restore in the sandbox.
 #[derive(Debug)]
 pub struct Restored {
     /// What could not be done.
     pub notes: Vec<String>,
     /// Materialized views that could not be refreshed.
     pub not_refreshed: u64,
-    /// Size of the database, in bytes; 0 if it was not told.
+    /// Size of the database, in bytes; 0 if unknown.
     pub database_bytes: u64,
 }
 
-/// What is in the restored database.
+/// The contents of the restored database.
 #[derive(Debug)]
 pub struct RestoredContents {
     /// Rows, sequences and large objects.
-    pub held: Observed,
+    pub observed: Observed,
     /// Objects by their kind.
     pub objects: BTreeMap<String, u64>,
-    /// What failed at last: the database's properties, for one.
+    /// An error at the end, such as of the database's properties.
     pub failure: Option<String>,
-    /// When the last of it was told. To remove the cluster takes its time after that.
+    /// When the last message arrived; removing the cluster takes further time.
     pub at: Instant,
 }
 
-/// Who listens to a sandbox.
+/// Receives the messages of a sandbox.
 pub struct Receiver {
     messages: mpsc::Receiver<Result<Message>>,
-    heard_any: bool,
+    has_received: bool,
     begun: Instant,
 }
 
 impl Receiver {
-    /// Begins to listen, on a thread that ends with the stream.
+    /// Starts a thread that reads the messages and ends with the stream.
     pub fn begin(mut from: UnixStream) -> Self {
-        let (tell, messages) = mpsc::channel(WAITING);
+        let (sender, messages) = mpsc::channel(QUEUED);
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
             loop {
                 let message = match protocol::read(&mut from, &mut bytes) {
                     Ok(Some(Frame::Message)) => protocol::document::<Message>(&bytes),
                     Ok(None) => return,
-                    Ok(Some(_)) => Err(Error::new(Kind::Internal, "the sandbox sent what nobody asked for")),
+                    Ok(Some(_)) => Err(Error::new(Kind::Internal, "unexpected message from the sandbox")),
                     Err(error) => Err(Error::new(Kind::Unavailable, format!("the sandbox broke off: {error}"))),
                 };
                 let is_last = message.is_err();
-                if tell.blocking_send(message).is_err() || is_last {
+                if sender.blocking_send(message).is_err() || is_last {
                     return;
                 }
             }
         });
-        Receiver { messages, heard_any: false, begun: Instant::now() }
+        Receiver { messages, has_received: false, begun: Instant::now() }
     }
 
-    /// The next message; what ends every drill alike is an error.
+    /// The next message; messages that end the drill are errors.
     async fn next(&mut self) -> Result<Message> {
         let message = match self.messages.recv().await {
             Some(message) => message?,
-            None if self.heard_any || self.begun.elapsed() >= REFUSAL => return Err(killed(&Surroundings::here())),
+            None if self.has_received || self.begun.elapsed() >= REFUSAL => return Err(killed(&Surroundings::here())),
             None => {
                 return Err(Error::new(Kind::TryAgain, "the sandbox hung up").hint(format!(
                     "it holds one drill at a time: is there another one? Look at {}",
@@ -99,7 +98,7 @@ impl Receiver {
                 )));
             }
         };
-        self.heard_any = true;
+        self.has_received = true;
         match message {
             Message::Cannot { reason, hint } => {
                 let error = Error::new(Kind::NotHere, text(&reason));
@@ -119,8 +118,7 @@ impl Receiver {
         }
     }
 
-    /// Waits until the sandbox has closed the stream: it is ready for the next drill then. Anything that it still sends
-    /// is ignored.
+    /// Waits until the sandbox has closed the stream, and is ready for the next drill. Further messages are ignored.
     pub async fn end(&mut self) {
         let closed = async { while self.messages.recv().await.is_some() {} };
         if tokio::time::timeout(ENDING, closed).await.is_err() {
@@ -128,16 +126,16 @@ impl Receiver {
         }
     }
 
-    /// Waits until the sandbox has a server: its version. A backup whose database cannot even be made has failed.
+    /// Waits until the sandbox has a server, and returns its version. If the database cannot be made, the backup has failed.
     pub async fn ready(&mut self) -> Result<String> {
         match self.next().await? {
             Message::Ready { postgres } => Ok(text(&postgres)),
             Message::Failed { reason } => Err(Error::new(Kind::Data, text(&reason))),
-            _ => Err(out_of_turn()),
+            _ => Err(unexpected()),
         }
     }
 
-    /// Waits until the backup is restored, or why it cannot be.
+    /// Waits until the backup is restored. The inner error is why it cannot be.
     pub async fn restored(&mut self) -> Result<std::result::Result<Restored, String>> {
         match self.next().await? {
             Message::Restored { notes, not_refreshed, database_bytes } => {
@@ -145,15 +143,15 @@ impl Receiver {
                 Ok(Ok(Restored { notes, not_refreshed, database_bytes }))
             }
             Message::Failed { reason } => Ok(Err(text(&reason))),
-            _ => Err(out_of_turn()),
+            _ => Err(unexpected()),
         }
     }
 
-    /// Waits for what was found of everything that is expected.
-    pub async fn found(&mut self, expected: Option<&Fingerprints>, moved: &Counter) -> Result<RestoredContents> {
+    /// Waits for the contents of all objects in the order.
+    pub async fn contents(&mut self, expected: Option<&Fingerprints>, moved: &Counter) -> Result<RestoredContents> {
         let (tables, sequences) = expected.map_or((0, 0), |all| (all.tables.len(), all.sequences.len()));
         let mut found = RestoredContents {
-            held: Observed { large_objects: Objects::All(LargeObjects::default()), ..Observed::default() },
+            observed: Observed { large_objects: Objects::All(LargeObjects::default()), ..Observed::default() },
             objects: BTreeMap::new(),
             failure: None,
             at: Instant::now(),
@@ -165,29 +163,44 @@ impl Receiver {
             }
             match message {
                 Message::Looked { bytes } => moved.set(bytes),
-                Message::Tables { found: more } => found.held.tables.extend(more.into_iter().map(ObservedRows::from)),
-                Message::Sequences { found: more } => {
-                    found.held.sequences.extend(more.into_iter().map(|value| value.map(Value::from)));
+                Message::Tables { found: more } => {
+                    found.observed.tables.extend(more.into_iter().map(ObservedRows::from))
                 }
-                Message::LargeObjects { found: objects } => found.held.large_objects = Objects::All(objects),
+                Message::Sequences { found: more } => {
+                    found.observed.sequences.extend(more.into_iter().map(|value| value.map(Value::from)));
+                }
+                Message::LargeObjects { found: objects } => found.observed.large_objects = Objects::All(objects),
                 Message::Objects { found: objects } if objects.len() <= KINDS => found.objects = objects,
                 Message::Failed { reason } => {
                     found.failure = Some(text(&reason));
                     return Ok(found);
                 }
-                Message::Done if (found.held.tables.len(), found.held.sequences.len()) == (tables, sequences) => {
+                Message::Done
+                    if (found.observed.tables.len(), found.observed.sequences.len()) == (tables, sequences) =>
+                {
                     return Ok(found);
                 }
-                _ => return Err(out_of_turn()),
+                _ => return Err(unexpected()),
             }
-            if found.held.tables.len() > tables || found.held.sequences.len() > sequences {
-                return Err(out_of_turn());
+            if found.observed.tables.len() > tables || found.observed.sequences.len() > sequences {
+                return Err(unexpected());
             }
         }
     }
 }
 
-/// The sandbox has hung up without a word.
+/// The error of a drill that cannot be run on this host.
+pub fn not_here(error: Error) -> Error {
+    let message = format!("it cannot be drilled here: {}", error.message());
+    let hint = error.hint_text().map(str::to_owned);
+    let error = Error::new(Kind::NotHere, message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The error of a sandbox that has closed the stream without a message.
 fn killed(place: &Surroundings) -> Error {
     let memory = match place {
         Surroundings::Systemd => " (MemoryMax= of pgcellar-drill-sandbox@.service)",
@@ -199,7 +212,7 @@ fn killed(place: &Surroundings) -> Error {
     ))
 }
 
-/// The sandbox has said that it was told to stop.
+/// The error of a sandbox that was stopped.
 fn stopped(place: &Surroundings) -> Error {
     let why = match place {
         Surroundings::Systemd => {
@@ -212,15 +225,15 @@ fn stopped(place: &Surroundings) -> Error {
         .caused_by(Cause::SandboxStopped)
 }
 
-fn out_of_turn() -> Error {
-    Error::new(Kind::Unavailable, "the sandbox told something out of its turn").hint(format!(
+fn unexpected() -> Error {
+    Error::new(Kind::Unavailable, "unexpected message from the sandbox").hint(format!(
         "what it restored may have got hold of it: look at the functions in the backup before you restore it elsewhere, and \
          at {}",
         Surroundings::here().sandbox_log()
     ))
 }
 
-/// A text from there, fit for a log and a record.
+/// A text of the sandbox, shortened and escaped for logs and records.
 fn text(text: &str) -> String {
     let kept: String = text.chars().take(TEXT).collect();
     printable(&kept)
@@ -230,19 +243,19 @@ fn text(text: &str) -> String {
 mod tests {
     use super::*;
 
-    async fn connection_lost(told: Option<&Message>, begun: Duration) -> Error {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        if let Some(message) = told {
-            protocol::write_json(&mut theirs, Frame::Message, message).unwrap();
+    async fn connection_lost(message: Option<&Message>, begun: Duration) -> Error {
+        let (drill_end, mut sandbox_end) = UnixStream::pair().unwrap();
+        if let Some(message) = message {
+            protocol::write_json(&mut sandbox_end, Frame::Message, message).unwrap();
         }
-        drop(theirs);
-        let mut hearing = Receiver::begin(ours);
-        hearing.begun = Instant::now().checked_sub(begun).unwrap();
-        hearing.ready().await.unwrap_err()
+        drop(sandbox_end);
+        let mut receiver = Receiver::begin(drill_end);
+        receiver.begun = Instant::now().checked_sub(begun).unwrap();
+        receiver.ready().await.unwrap_err()
     }
 
     #[tokio::test]
-    async fn why_a_sandbox_has_hung_up() {
+    async fn a_closed_stream_is_explained() {
         let busy = connection_lost(None, Duration::ZERO).await;
         assert_eq!((busy.kind(), busy.cause()), (Kind::TryAgain, None));
         let killed = connection_lost(None, REFUSAL).await;

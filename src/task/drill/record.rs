@@ -1,6 +1,6 @@
 //! The record of a drill, beside the manifest in every store that has the archive.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -11,11 +11,10 @@ use crate::catalogue::records::drill::{DrillRecord, NAMED, VERSION, archive_sha2
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stop::Stop;
-use crate::task::drill::seconds;
-use crate::task::drill::targets::Subject;
+use crate::task::drill::targets::DrillTarget;
 use crate::task::drill::verdict::Verdict;
 
-/// The record.
+/// The record of a drill.
 pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant) -> DrillRecord {
     let Verdict { outcome, postgres, restore, database_bytes, at, compared, mut differences, notes } = verdict;
     let more = differences.len().saturating_sub(NAMED) as u64;
@@ -38,14 +37,14 @@ pub fn of(manifest: &Manifest, verdict: Verdict, isolated: bool, begun: Instant)
     }
 }
 
-/// Writes it wherever the backup still is. That of an encrypted backup lies there as it is, and so it names nothing of the
-/// database.
-pub async fn write(subject: &Subject, drill: &DrillRecord, stop: &Stop) -> Result<()> {
-    let drill = match subject.manifest.encryption {
+/// Writes the record into every store that still has the backup. The record is not encrypted, so that of an encrypted backup names
+/// nothing of the database.
+pub async fn write(target: &DrillTarget, drill: &DrillRecord, stop: &Stop) -> Result<()> {
+    let drill = match target.manifest.encryption {
         None => drill.clone(),
         Some(_) => drill.clone().without_names(),
     };
-    let (stores, result) = (subject.stores.clone(), drill.result.name());
+    let (stores, result) = (target.stores.clone(), drill.result.name());
     match blocking::run(stop, move || {
         let mut written = Ok(());
         let mut anywhere = false;
@@ -62,11 +61,16 @@ pub async fn write(subject: &Subject, drill: &DrillRecord, stop: &Stop) -> Resul
     })
     .await
     {
-        // What came of it came of it, whether there is room for a record or not.
+        // A full disk does not change the result.
         Err(error) if error.kind() == Kind::CannotWrite => {
-            log::warn!("{}: {}, not recorded: {error}", printable(&subject.manifest.id), result);
+            log::warn!("{}: {}, not recorded: {error}", printable(&target.manifest.id), result);
             Ok(())
         }
         written => written.map_err(|error| error.context("the result of the drill cannot be recorded")),
     }
+}
+
+/// Seconds with three decimals, as records have them.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,27 +1,27 @@
-//! What a run tells of its drills: to people line by line, to machines as JSON, and at last as the run's own result.
+//! The results of a run's drills: in the log, as JSON, and as the result of the run.
 
 use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
-use super::{DrillOutcome, called, event};
 use crate::catalogue::manifest::Manifest;
-use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::Trouble;
+use crate::health::missed_drills::{DrillAttempt, DueDrill};
+use crate::host::event;
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::drill::missed::{DrillAttempt, DueDrill};
 
-/// What came of one backup.
+/// The result of one backup's drill.
 #[derive(Debug, Serialize)]
 pub struct DrillReport {
-    /// Id of a backup of which there is no record.
+    /// Id of a backup without a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// The record; none if there was no drill.
+    /// The record; none without a drill.
     #[serde(flatten)]
     drill: Option<DrillRecord>,
-    /// Why there was none.
+    /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
     error: Option<Error>,
 }
@@ -34,30 +34,30 @@ fn in_words<S: Serializer>(error: &Option<Error>, to: S) -> std::result::Result<
 }
 
 impl DrillReport {
-    /// Of a drill that was held.
+    /// The report of a completed drill.
     pub fn of(drill: DrillRecord) -> Self {
         DrillReport { id: None, drill: Some(drill), error: None }
     }
 
-    /// Of one that was not.
-    pub fn none(id: &str, error: Error) -> Self {
+    /// The report of a drill that could not be run.
+    pub fn failed(id: &str, error: Error) -> Self {
         DrillReport { id: Some(id.to_owned()), drill: None, error: Some(error) }
     }
 
-    /// Whether it was held when it was due.
+    /// Whether the drill that was due could be run.
     pub fn turn(&self, manifest: &Manifest) -> DueDrill {
-        let held = match &self.error {
-            None => DrillAttempt::Yes,
-            // A sandbox that hangs up is one that is busy, or that does not work: twice in a row is no chance.
+        let attempt = match &self.error {
+            None => DrillAttempt::Completed,
+            // A sandbox that closes the connection is busy or broken: the monitor warns when it happens twice in a row.
             Some(error) if matches!(error.kind(), Kind::NotHere | Kind::TryAgain) => {
-                DrillAttempt::No(Trouble::from(error))
+                DrillAttempt::Impossible(Trouble::from(error))
             }
-            Some(_) => DrillAttempt::Unknown,
+            Some(_) => DrillAttempt::Failed,
         };
-        DueDrill { database: manifest.database.clone(), held }
+        DueDrill { database: manifest.database.clone(), attempt }
     }
 
-    /// Tells people and the journal. Where there is no other backup, its error is the run's own.
+    /// Logs the result. If there is no other backup, the error is that of the run.
     pub fn log(&self, manifest: &Manifest, several: bool) {
         if let (Some(error), true) = (&self.error, several) {
             log::error!("{}: {}", called(manifest), printable(&error.to_string()));
@@ -84,6 +84,10 @@ impl DrillReport {
     }
 }
 
+fn called(manifest: &Manifest) -> String {
+    printable(&manifest.id)
+}
+
 fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
     let id = called(manifest);
     let restored = format!("restored into PostgreSQL {} in {:.1} s", printable(&drill.postgres), drill.restore_seconds);
@@ -107,15 +111,15 @@ fn words(manifest: &Manifest, drill: &DrillRecord) -> String {
     }
 }
 
-/// Prints all results for machines.
+/// Prints all results as JSON.
 pub fn print(reports: &[DrillReport]) -> Result<()> {
     let text = serde_json::to_string_pretty(reports)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the results as JSON: {error}")))?;
     stdout::print(text + "\n")
 }
 
-/// What to do about a backup that did not come back in a drill.
-fn differing(id: &str) -> String {
+/// The hint for a backup whose drill failed.
+fn failed_hint(id: &str) -> String {
     let id = printable(id);
     format!(
         "keep the backup; pgcellar verify {id} tells whether its bytes are damaged. If they are not, pgcellar restore {id} \
@@ -124,7 +128,7 @@ fn differing(id: &str) -> String {
     )
 }
 
-/// The run's own result.
+/// The result of the run.
 pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
     let total = reports.len();
     let failed: Vec<&DrillRecord> = reports
@@ -137,8 +141,8 @@ pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
             1 => format!("the drill of {} has failed", printable(&first.id)),
             _ => format!("{} of {total} drills have failed", failed.len()),
         };
-        // What differs was told.
-        return Err(Error::new(Kind::Data, which).hint(differing(&first.id)));
+        // The differences were logged.
+        return Err(Error::new(Kind::Data, which).hint(failed_hint(&first.id)));
     }
     let not_held = reports.iter().filter(|report| report.error.is_some()).count();
     match reports.into_iter().find_map(|DrillReport { id, error, .. }| Some((id.unwrap_or_default(), error?))) {
@@ -148,7 +152,7 @@ pub fn outcome(reports: Vec<DrillReport>) -> Result<()> {
     }
 }
 
-/// The error of several, each of which was told: of the kind of the first one.
+/// The error of several drills, each of which was logged: of the kind of the first one.
 fn several(not_held: usize, total: usize, first: &Error) -> Error {
     let mut error = Error::new(first.kind(), format!("{not_held} of {total} drills could not be held"));
     if let Some(hint) = first.hint_text() {

@@ -1,4 +1,4 @@
-//! What a drill gives its sandbox: the order and the roles, and then the plain archive.
+//! The sender of a drill: the order and the roles, and then the plain archive.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ use crate::stop::Stop;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{DrillOrder, Frame, Head, PIECE};
 
-/// What is wanted of the sandbox. It is told names, and no sum that it is to find.
+/// The order to the sandbox. It has the names of the objects to examine, and none of their sums.
 pub fn order(
     archive: &Archive,
     manifest: &Manifest,
@@ -45,14 +45,14 @@ pub fn order(
         tables: archive.expected.tables,
         large_objects: archive.expected.large_objects,
         partial: manifest.partial,
-        // Nothing but what pgcellar itself takes becomes an argument.
+        // Only options that pgcellar accepts become arguments.
         dump_options: DumpOptions::of_words(&manifest.dump_options)?.arguments,
         jobs,
         look_at: expected.map(names_of),
     })
 }
 
-/// The same without what only the rows can tell.
+/// The fingerprints without everything that only the rows can tell.
 fn names_of(expected: &Fingerprints) -> Fingerprints {
     let mut names = expected.clone();
     names.tables.iter_mut().for_each(|table| table.sum = Sum::default());
@@ -65,23 +65,23 @@ fn names_of(expected: &Fingerprints) -> Fingerprints {
     names
 }
 
-/// How far sending came.
+/// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
-    /// All of it was sent, and is what the manifest says.
+    /// Everything was sent, and matches the manifest.
     Whole,
-    /// The sandbox does not listen any more; it tells why.
-    Unheard,
+    /// The sandbox has closed the stream; its message says why.
+    Refused,
 }
 
-/// When the archive was sent.
+/// The time in which the archive was sent.
 #[derive(Debug, Default)]
 struct Span {
     began: OnceLock<Instant>,
     ended: OnceLock<Instant>,
 }
 
-/// What is being sent.
+/// The order, roles and archive being sent.
 pub struct Sending {
     thread: JoinHandle<Result<Sent>>,
     span: Arc<Span>,
@@ -94,39 +94,39 @@ impl Sending {
         let (archive, moved, stop) = (Arc::clone(archive), moved.clone(), stop.clone());
         let span = Arc::new(Span::default());
         let noted = Arc::clone(&span);
-        let send = move || match ask(&to, &order, &archive, &stop)? {
+        let send = move || match send_order(&to, &order, &archive, &stop)? {
             Sent::Whole => {
                 noted.began.get_or_init(Instant::now);
-                let sent = send(&to, &archive, &moved, &stop);
+                let sent = send_archive(&to, &archive, &moved, &stop);
                 noted.ended.get_or_init(Instant::now);
                 sent
             }
-            Sent::Unheard => Ok(Sent::Unheard),
+            Sent::Refused => Ok(Sent::Refused),
         };
         Sending { thread: tokio::task::spawn_blocking(send), span, sent: None }
     }
 
-    /// For how long the archive had been sent at this moment.
+    /// How long the archive had been sent at this moment.
     pub fn sent_before(&self, moment: Instant) -> Duration {
         let Some(began) = self.span.began.get() else { return Duration::ZERO };
         let until = self.span.ended.get().map_or(moment, |ended| moment.min(*ended));
         until.saturating_duration_since(*began)
     }
 
-    /// Listens meanwhile; what is wrong with the archive ends that.
-    pub async fn beside<T>(&mut self, stop: &Stop, listening: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::pin!(listening);
+    /// Waits for the sandbox while sending; an error in the archive ends the wait.
+    pub async fn beside<T>(&mut self, stop: &Stop, receiving: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(receiving);
         loop {
             tokio::select! {
                 biased;
                 () = stop.wait() => return Err(stop.error()),
                 ended = &mut self.thread, if self.sent.is_none() => self.sent = Some(joined(ended)?),
-                heard = &mut listening => return heard,
+                received = &mut receiving => return received,
             }
         }
     }
 
-    /// Waits for the end: whether all of it was sent, and is what was backed up.
+    /// Waits for the end: whether everything was sent, and matches the manifest.
     pub async fn is_whole(&mut self) -> Result<bool> {
         let sent = match self.sent {
             Some(sent) => sent,
@@ -137,8 +137,8 @@ impl Sending {
 }
 
 /// Sends the order and the roles. Blocks.
-fn ask(to: &UnixStream, order: &DrillOrder, archive: &Archive, stop: &Stop) -> Result<Sent> {
-    let mut frames = Frames { to, frame: Frame::Globals, unheard: false };
+fn send_order(to: &UnixStream, order: &DrillOrder, archive: &Archive, stop: &Stop) -> Result<Sent> {
+    let mut frames = Frames { to, frame: Frame::Globals, refused: false };
     frames.json(Frame::Order, order);
     let globals = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Globals).next());
     if let Some(file) = globals {
@@ -148,9 +148,9 @@ fn ask(to: &UnixStream, order: &DrillOrder, archive: &Archive, stop: &Stop) -> R
     Ok(frames.sent())
 }
 
-/// Sends the archive, compared with the manifest while it passes. Blocks.
-fn send(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Sent> {
-    let mut frames = Frames { to, frame: Frame::Data, unheard: false };
+/// Sends the archive, which is compared with the manifest meanwhile. Blocks.
+fn send_archive(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Result<Sent> {
+    let mut frames = Frames { to, frame: Frame::Data, refused: false };
     for file in &archive.files {
         let name = match archive.format {
             Format::Directory => archive.plain_name(file).to_owned(),
@@ -164,42 +164,42 @@ fn send(to: &UnixStream, archive: &Archive, moved: &Counter, stop: &Stop) -> Res
     Ok(frames.sent())
 }
 
-/// Files as frames, until nobody hears them.
+/// Writes files as frames, until the sandbox closes the stream.
 struct Frames<'a> {
     to: &'a UnixStream,
-    /// What the pieces of a file are.
+    /// The kind of the frames.
     frame: Frame,
-    unheard: bool,
+    refused: bool,
 }
 
 impl Frames<'_> {
     fn json(&mut self, frame: Frame, document: &impl Serialize) {
-        self.unheard = self.unheard || protocol::write_json(&mut self.to, frame, document).is_err();
+        self.refused = self.refused || protocol::write_json(&mut self.to, frame, document).is_err();
     }
 
     fn end(&mut self, frame: Frame) {
-        self.unheard = self.unheard || protocol::write(&mut self.to, frame, &[]).is_err();
+        self.refused = self.refused || protocol::write(&mut self.to, frame, &[]).is_err();
     }
 
     fn file(&mut self, archive: &Archive, file: &StoredFile, moved: &Counter, stop: &Stop) -> Result<()> {
-        match self.unheard {
+        match self.refused {
             true => Ok(()),
             false => match archive.read(file, self, "the sandbox", moved, stop) {
-                Err(_) if self.unheard => Ok(()),
+                Err(_) if self.refused => Ok(()),
                 read => read,
             },
         }
     }
 
     fn sent(self) -> Sent {
-        if self.unheard { Sent::Unheard } else { Sent::Whole }
+        if self.refused { Sent::Refused } else { Sent::Whole }
     }
 }
 
 impl Write for Frames<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let piece = bytes.get(..PIECE).unwrap_or(bytes);
-        protocol::write(&mut self.to, self.frame, piece).inspect_err(|_| self.unheard = true)?;
+        protocol::write(&mut self.to, self.frame, piece).inspect_err(|_| self.refused = true)?;
         Ok(piece.len())
     }
 

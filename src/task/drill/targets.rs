@@ -1,4 +1,4 @@
-//! Which backups are drilled, and where their records go.
+//! The backups to drill, and the stores that get their records.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,32 +11,32 @@ use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::store::Store;
 
-/// A backup that is drilled.
-pub struct Subject {
-    /// What it is.
+/// A backup to drill.
+pub struct DrillTarget {
+    /// Its manifest.
     pub manifest: Manifest,
-    /// Where it is read.
+    /// The store it is read from.
     pub store: Arc<dyn Store>,
-    /// All that have the same archive.
+    /// All stores with the same archive.
     pub stores: Vec<Arc<dyn Store>>,
 }
 
-/// The backup that is asked for, or the newest good one of each database.
-pub fn find(merged: &Inventory, args: &DrillArgs, stores: &[Arc<dyn Store>]) -> Result<Vec<Subject>> {
+/// The requested backup, or the newest good one of each database.
+pub fn find(inventory: &Inventory, args: &DrillArgs, stores: &[Arc<dyn Store>]) -> Result<Vec<DrillTarget>> {
     let database = args.database.as_deref();
     if !args.each {
-        return Ok(vec![subject(merged, BackupQuery { id: &args.id, database, verb: "drill" }, stores)?]);
+        return Ok(vec![target(inventory, BackupQuery { id: &args.id, database, verb: "drill" }, stores)?]);
     }
-    let databases: BTreeSet<&str> = merged.own(database).map(|group| group.manifest().database.as_str()).collect();
+    let databases: BTreeSet<&str> = inventory.own(database).map(|group| group.manifest().database.as_str()).collect();
     if databases.is_empty() {
         return Err(Error::new(Kind::Missing, "there is no backup to drill").hint("pgcellar list shows what there is"));
     }
-    let newest = |name| subject(merged, BackupQuery { id: "latest", database: Some(name), verb: "drill" }, stores);
+    let newest = |name| target(inventory, BackupQuery { id: "latest", database: Some(name), verb: "drill" }, stores);
     databases.into_iter().map(newest).collect()
 }
 
-fn subject(merged: &Inventory, asked: BackupQuery<'_>, stores: &[Arc<dyn Store>]) -> Result<Subject> {
-    let choice = merged.resolve(asked)?;
+fn target(inventory: &Inventory, asked: BackupQuery<'_>, stores: &[Arc<dyn Store>]) -> Result<DrillTarget> {
+    let choice = inventory.resolve(asked)?;
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let manifest = choice.copy.manifest.clone();
     let archive = archive_sha256(&manifest);
@@ -46,5 +46,5 @@ fn subject(merged: &Inventory, asked: BackupQuery<'_>, stores: &[Arc<dyn Store>]
     let store = named(choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(Subject { manifest, store, stores: all })
+    Ok(DrillTarget { manifest, store, stores: all })
 }

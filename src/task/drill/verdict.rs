@@ -1,4 +1,4 @@
-//! What a drill came to: what was found against what was expected.
+//! The verdict of a drill: the observed fingerprints compared with the expected ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,21 +9,21 @@ use crate::fingerprint::compare::{NAMED, compare};
 use crate::printable::printable;
 use crate::task::drill::receiver::{Restored, RestoredContents};
 
-/// Entries that stand for materialized views that are refreshed.
+/// The entries of a table of contents that refresh materialized views.
 const REFRESH: &str = "MATERIALIZED VIEW DATA";
 
-/// What a drill came to.
+/// The verdict of a drill.
 #[derive(Debug)]
 pub struct Verdict {
-    /// In a word.
+    /// The outcome.
     pub outcome: DrillOutcome,
-    /// `server_version` of the throwaway cluster; empty if it came to none.
+    /// `server_version` of the throwaway cluster; empty if none was made.
     pub postgres: String,
     /// How long the restore took.
     pub restore: Duration,
-    /// Size of what was restored, in bytes; none if nothing was, or it is unknown.
+    /// Size of the restored database in bytes; none if nothing was restored or the size is unknown.
     pub database_bytes: Option<u64>,
-    /// When it was clear.
+    /// When the last observation arrived.
     pub at: Instant,
     /// What was compared.
     pub compared: Compared,
@@ -49,13 +49,13 @@ impl Verdict {
     }
 }
 
-/// Bytes that are looked at.
+/// The bytes of rows and large objects to compare.
 pub fn bytes(expected: &Fingerprints) -> u64 {
     let rows = expected.tables.iter().map(|table| table.sum.bytes).fold(0, u64::saturating_add);
     rows.saturating_add(expected.large_objects.all().bytes)
 }
 
-/// Compares.
+/// Compares what was observed with the fingerprints.
 pub fn judge(
     expected: Option<&Fingerprints>,
     found: RestoredContents,
@@ -67,15 +67,14 @@ pub fn judge(
     let at = found.at;
     let mut differences: Vec<String> = found.failure.into_iter().collect();
     let mut compared = Compared::default();
-    // What the sandbox says that it has only counted, or could not name, proves nothing.
+    // Rows that the sandbox only counted, or could not name, prove nothing.
     let mut is_whole = false;
     match expected {
         None => notes.push(
-            "the backup has no fingerprints: whether its rows are those that were backed up, nobody can tell"
-                .to_owned(),
+            "the backup has no fingerprints, so its rows cannot be compared with those that were backed up".to_owned(),
         ),
         Some(expected) => {
-            let comparison = compare(expected, &found.held);
+            let comparison = compare(expected, &found.observed);
             let foreign = expected.tables.iter().filter(|table| table.foreign).count();
             is_whole = !comparison.counted_only && comparison.not_compared.len() <= foreign;
             differences.extend(comparison.differences.iter().map(|difference| printable(&difference.to_string())));
@@ -88,7 +87,7 @@ pub fn judge(
             compared.sequences = comparison.sequences;
             compared.large_objects = comparison.large_objects;
             if !expected.objects.is_empty() {
-                differences.extend(other_numbers(&expected.objects, &found.objects, not_refreshed));
+                differences.extend(differing_numbers(&expected.objects, &found.objects, not_refreshed));
                 compared.objects = expected.objects.values().sum();
             }
         }
@@ -101,19 +100,23 @@ pub fn judge(
     Verdict { outcome, postgres, restore, database_bytes, at, compared, differences, notes }
 }
 
-/// Kinds of which there are not as many as there were.
-fn other_numbers(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>, not_refreshed: u64) -> Vec<String> {
+/// The kinds of objects whose numbers differ.
+fn differing_numbers(
+    expected: &BTreeMap<String, u64>,
+    found: &BTreeMap<String, u64>,
+    not_refreshed: u64,
+) -> Vec<String> {
     let kinds: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     let number = |of: &BTreeMap<String, u64>, kind: &String| of.get(kind).copied().unwrap_or_default();
     let differs = |kind: &&String| {
         let missing = if *kind == REFRESH { not_refreshed } else { 0 };
         number(expected, kind) != number(found, kind).saturating_add(missing)
     };
-    let told = |kind: &String| {
+    let difference = |kind: &String| {
         let (expected, found) = (number(expected, kind), number(found, kind));
         format!("objects of the kind {}: {found} instead of {expected}", printable(kind))
     };
-    kinds.into_iter().filter(differs).map(told).collect()
+    kinds.into_iter().filter(differs).map(difference).collect()
 }
 
 #[cfg(test)]
@@ -130,7 +133,7 @@ mod tests {
     ) -> Verdict {
         let objects = objects.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect();
         let found = RestoredContents {
-            held: Observed { tables: rows, ..Observed::default() },
+            observed: Observed { tables: rows, ..Observed::default() },
             objects,
             failure: None,
             at: Instant::now(),

@@ -13,10 +13,10 @@ use crate::catalogue::{Backup, Status};
 use crate::cli::AcknowledgeArgs;
 use crate::config::{Connection, Place};
 use crate::error::{Error, Kind, Result};
+use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
-use crate::task::list;
 
 /// Acknowledges what the backups of a database show that are there now, in every store. The error is that of a store that
 /// could not be asked, or that there is nothing to acknowledge.
@@ -24,7 +24,8 @@ pub async fn run(args: &AcknowledgeArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open(&place).await?.all();
     let merged =
-        list::read_asking(stores.clone(), &place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
+        Inventory::read(stores.clone(), &place, identity::ask_blocking(Connection::new(&args.connection).ok()), stop)
+            .await?;
     let database = args.database.clone();
     blocking::run(stop, move || acknowledge(&database, &place.instance, &stores, merged)).await
 }

@@ -13,13 +13,13 @@ use crate::health::checks;
 use crate::health::facts::{
     ClosedFolder, ExpectedDatabase, Facts, ServerState, StoreFacts, Trouble, Unit, UnitTrouble,
 };
+use crate::health::missed_drills;
 use crate::health::{Finding, Level};
 use crate::host::inaccessible;
 use crate::host::inaccessible::Closed;
 use crate::host::surroundings::Surroundings;
 use crate::postgres::databases::{self, OnServer};
 use crate::stop::Stop;
-use crate::task::drill::missed;
 use crate::task::schedule::state;
 use crate::task::schedule::state::FailedRun;
 
@@ -129,7 +129,7 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         schedule,
         disk: place.directory.as_deref().and_then(disk::of),
         closed: closed_folders(&place),
-        not_drilled: missed::not_held(&place),
+        not_drilled: missed_drills::missed(&place),
         units: troubled.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }

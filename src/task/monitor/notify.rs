@@ -73,8 +73,8 @@ pub async fn mail(
     if !news.is_empty() {
         deliver(settings, &letter(place, &news)).await?;
     }
-    if state.told != news.told {
-        state.told = news.told;
+    if state.findings != news.findings {
+        state.findings = news.findings;
         file.write(&state)?;
     }
 

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::blocking;
 use crate::catalogue::Status;
+use crate::catalogue::backup_table;
 use crate::catalogue::emptied::{Fill, emptied};
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::{FileRole, Manifest};
@@ -18,6 +19,7 @@ use crate::config::{Connection, Maker, Place, identities, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::format::{count, second, span};
 use crate::postgres::client::identifier;
+use crate::postgres::identity;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::database::empty::has_nothing;
@@ -30,7 +32,6 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::table;
-use crate::task::list;
 use crate::task::restore::{one, plan};
 
 /// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
@@ -76,7 +77,7 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     // A key that cannot be used would fail each of them.
     identities(&args.identity)?;
     let stores = Stores::open(place).await?.all();
-    let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
+    let merged = Inventory::read(stores.clone(), place, identity::ask_blocking(Some(connection.clone())), stop).await?;
     merged.tell_doubts();
     let (ours, maker) = (args.clone(), place.maker());
     let (mut all, mut failures, unread) =
@@ -339,14 +340,14 @@ fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
 /// A line for each database, those first that have no backup to be restored.
 fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     let zone = local_zone();
-    let made = list::made_heading(&zone, Timestamp::now());
+    let made = backup_table::made_heading(&zone, Timestamp::now());
     let header = vec!["DATABASE", "BACKUP", &made, "SIZE", "SECONDS", "RESULT"];
     let rows = outcomes.iter().map(|Outcome { chosen, seconds, result }| {
         let manifest = &chosen.known.manifest;
         vec![
             printable(&manifest.database),
             printable(&manifest.id),
-            list::made(manifest, &zone),
+            backup_table::made(manifest, &zone),
             HumanBytes(manifest.stored_bytes()).to_string(),
             seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}")),
             match result {

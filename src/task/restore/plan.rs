@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 
+use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
 use crate::cli::RestoreArgs;
 use crate::config::{Connection, Format, local_zone};
@@ -23,7 +24,6 @@ use crate::restore::source::RestoreSource;
 use crate::restore::{options, requirements, selection, staging};
 use crate::stdout;
 use crate::stop::Stop;
-use crate::task::list;
 use crate::task::restore::major;
 
 /// The plan in the making: what is known so far, and what stands against it.
@@ -93,7 +93,7 @@ pub async fn show(
 fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     let contents = &manifest.contents;
     let plain: u64 = manifest.files(FileRole::Archive).map(|file| file.plain_bytes).sum();
-    plan.line("backup", format!("{}, {}", manifest.id, list::format(manifest)));
+    plan.line("backup", format!("{}, {}", manifest.id, archive_format(manifest)));
     plan.line("made", format!("{} on PostgreSQL {}", second(manifest.started, &local_zone()), manifest.server.version));
     plan.line(
         "size",

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::catalogue::Status;
+use crate::catalogue::backup_table::backup_table;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::Whose;
@@ -15,12 +16,12 @@ use crate::cli::RestoreArgs;
 use crate::config::{Connection, Place, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::identifier;
+use crate::postgres::identity;
 use crate::printable::printable;
 use crate::restore::server::TargetServer;
 use crate::restore::server::survey::Existing;
 use crate::stop::Stop;
 use crate::store::Stores;
-use crate::task::list;
 
 /// What a person types to have a database replaced. A letter would be typed too easily.
 const YES: &str = "yes";
@@ -37,7 +38,13 @@ pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection
         Error::new(Kind::Usage, "no backup is named, and there is no terminal to ask at")
             .hint("name one by its id, or latest; pgcellar list shows them")
     })?;
-    let merged = list::read_asking(Stores::open(place).await?.all(), place, Some(connection), stop).await?;
+    let merged = Inventory::read(
+        Stores::open(place).await?.all(),
+        place,
+        identity::ask_blocking(Some(connection.clone())),
+        stop,
+    )
+    .await?;
     let manifest = which(&mut terminal, &merged, args).await?;
     let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };
     if !args.list && !args.recipe {
@@ -68,7 +75,7 @@ async fn which<'a>(terminal: &mut Terminal, merged: &'a Inventory, args: &Restor
     }
     let good = |group: &&BackupCopies| matches!(group.best().status, Status::Good | Status::Verified);
     let newest = groups.iter().rposition(good).unwrap_or(groups.len() - 1);
-    terminal.print(&numbered(&list::table(&groups, makers, Timestamp::now(), &local_zone())))?;
+    terminal.print(&numbered(&backup_table(&groups, makers, Timestamp::now(), &local_zone())))?;
     loop {
         let answer = terminal.ask(&format!("Which backup? Its number or id [{}]: ", newest + 1)).await?;
         let found = match (answer.as_str(), answer.parse::<usize>()) {

@@ -1,24 +1,25 @@
-//! What is said of a cleaning.
+//! The report of a retention run.
 
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Planned, RetentionRun, Shelf, removals};
+use crate::catalogue::backup_table::age;
 use crate::catalogue::retention::Reason;
+use crate::catalogue::retention_plan::{Planned, StoreBackups, removals};
 use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stdout;
 use crate::table;
-use crate::task::list;
+use crate::task::retention::run::RetentionRun;
 
-/// How many ids of a kind stand in a message.
+/// The number of ids in a message.
 const NAMED: usize = 5;
 
 /// A backup in the JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct DecisionJson<'a> {
     id: &'a str,
     database: &'a str,
     store: &'static str,
@@ -29,17 +30,17 @@ struct Line<'a> {
     reasons: Vec<String>,
     removed: bool,
     error: Option<String>,
-    /// What a partial one lacks.
+    /// What a partial backup lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     lacking: Option<String>,
 }
 
-/// Prints every backup with what becomes of it: as JSON if that is asked for, and else as a table before a dry run's end.
-pub fn print(run: &RetentionRun, shelves: &[Shelf], planned: &[Vec<Planned>]) -> Result<()> {
-    let all = || shelves.iter().zip(planned).flat_map(|(shelf, planned)| shelf.backups.iter().zip(planned));
+/// Prints every backup with its decision: as JSON with `--json`, and else a table in a dry run.
+pub fn print(run: &RetentionRun, stores: &[StoreBackups], planned: &[Vec<Planned>]) -> Result<()> {
+    let all = || stores.iter().zip(planned).flat_map(|(store, planned)| store.backups.iter().zip(planned));
     let text = match (run.json, run.dry_run) {
         (true, _) => {
-            let lines: Vec<Line<'_>> = all().map(|(backup, planned)| line(backup, planned)).collect();
+            let lines: Vec<DecisionJson<'_>> = all().map(|(backup, planned)| line(backup, planned)).collect();
             serde_json::to_string_pretty(&lines)
                 .map_err(|error| Error::new(Kind::Internal, format!("cannot write the backups as JSON: {error}")))?
                 + "\n"
@@ -61,9 +62,9 @@ fn reasons(planned: &Planned) -> Vec<String> {
     planned.decision.reasons.iter().map(ToString::to_string).collect()
 }
 
-fn line<'a>(backup: &'a Backup, planned: &Planned) -> Line<'a> {
+fn line<'a>(backup: &'a Backup, planned: &Planned) -> DecisionJson<'a> {
     let manifest = &backup.manifest;
-    Line {
+    DecisionJson {
         id: &manifest.id,
         database: &manifest.database,
         store: backup.store,
@@ -83,7 +84,7 @@ fn row(run: &RetentionRun, backup: &Backup, planned: &Planned) -> Vec<String> {
     let reasons: Vec<String> = reasons(planned).into_iter().chain(lacking).collect();
     vec![
         printable(&backup.manifest.id),
-        list::age(backup.manifest.started, run.now),
+        age(backup.manifest.started, run.rules.now),
         HumanBytes(backup.manifest.stored_bytes()).to_string(),
         backup.status.name().to_owned(),
         backup.store.to_owned(),
@@ -92,37 +93,37 @@ fn row(run: &RetentionRun, backup: &Backup, planned: &Planned) -> Vec<String> {
     ]
 }
 
-/// Sums a shelf up, with what stays against the rules.
-pub fn log(run: &RetentionRun, shelf: &Shelf, planned: &[Planned]) {
-    let both = || shelf.backups.iter().zip(planned);
+/// Logs a store's sums, and the expired backups that stay.
+pub fn log(run: &RetentionRun, store: &StoreBackups, planned: &[Planned]) {
+    let both = || store.backups.iter().zip(planned);
     let failed = both().filter_map(|(backup, planned)| Some((backup, planned.error.as_ref()?)));
     for (backup, error) in failed.take(2 * NAMED) {
         log::error!("{} could not be removed: {error}", printable(&backup.manifest.id));
     }
     log_those(
-        shelf,
+        store,
         planned,
         |reason| *reason == Reason::Awaited,
         "not in the bucket yet: copy them soon, they stay only for twice as long",
     );
-    log_those(shelf, planned, |reason| matches!(reason, Reason::Locked(_)), "locked by the store");
+    log_those(store, planned, |reason| matches!(reason, Reason::Locked(_)), "locked by the store");
     log_those(
-        shelf,
+        store,
         planned,
         |reason| matches!(reason, Reason::BeforeGap(_)),
-        "kept, for a long time passed before the backups after it, and these are too few yet",
+        "kept, because a long time passed before the backups after it, and these are too few yet",
     );
     log_those(
-        shelf,
+        store,
         planned,
         |reason| matches!(reason, Reason::BeforeEmptied | Reason::FirstEmptied),
-        "kept, for the database was emptied since (pgcellar monitor acknowledge lets it go if that was on purpose)",
+        "kept, because the database was emptied since (pgcellar monitor acknowledge lets it go if that was on purpose)",
     );
-    if shelf.failure.is_some() && planned.is_empty() {
+    if store.failure.is_some() && planned.is_empty() {
         return;
     }
     if run.dry_run {
-        log::info!("{}: the rules keep {}", shelf.store.location(), shelf.policy);
+        log::info!("{}: the rules keep {}", store.store.location(), store.policy);
     }
     let gone = |planned: &&Planned| run.dry_run || planned.removed;
     let removed = removals(planned).filter(gone).count();
@@ -132,10 +133,10 @@ pub fn log(run: &RetentionRun, shelf: &Shelf, planned: &[Planned]) {
         .fold(0, u64::saturating_add);
     let kept = planned.len() - removed;
     log::info!(
-        PGCELLAR_STORE = shelf.store.name(), PGCELLAR_REMOVED = removed,
+        PGCELLAR_STORE = store.store.name(), PGCELLAR_REMOVED = removed,
         PGCELLAR_KEPT = kept, PGCELLAR_BYTES = bytes;
         "{}: {} {removed} backup{} ({}), {} {kept}",
-        shelf.store.location(),
+        store.store.location(),
         if run.dry_run { "would remove" } else { "removed" },
         if removed == 1 { "" } else { "s" },
         HumanBytes(bytes),
@@ -143,10 +144,10 @@ pub fn log(run: &RetentionRun, shelf: &Shelf, planned: &[Planned]) {
     );
 }
 
-/// Backups that stay for such a reason alone.
-fn log_those(shelf: &Shelf, planned: &[Planned], is: impl Fn(&Reason) -> bool, why: &str) {
+/// Warns of expired backups that stay only for such reasons.
+fn log_those(store: &StoreBackups, planned: &[Planned], is: impl Fn(&Reason) -> bool, why: &str) {
     let only = |planned: &Planned| planned.decision.keep && planned.decision.reasons.iter().all(&is);
-    let ids: Vec<String> = shelf
+    let ids: Vec<String> = store
         .backups
         .iter()
         .zip(planned)
@@ -156,6 +157,6 @@ fn log_those(shelf: &Shelf, planned: &[Planned], is: impl Fn(&Reason) -> bool, w
     if !ids.is_empty() {
         let named = ids[..ids.len().min(NAMED)].join(", ");
         let more = if ids.len() > NAMED { format!(" and {} more", ids.len() - NAMED) } else { String::new() };
-        log::warn!("{}: expired and {why}: {named}{more}", shelf.store.location());
+        log::warn!("{}: expired and {why}: {named}{more}", store.store.location());
     }
 }

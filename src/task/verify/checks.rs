@@ -1,4 +1,4 @@
-//! What the plain bytes of a backup's files must be: a whole archive of pg_dump, with what the manifest says.
+//! Checks of the plain bytes of a backup's files: a complete archive of pg_dump that matches the manifest.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -9,15 +9,15 @@ use crate::pipeline::decompress::decoder;
 use crate::postgres::archive::data_file::{Packing, ROWS_END, Tail, has_rows, named_in, split};
 use crate::postgres::archive::{Contents, Promised, read_toc, tar_members, tar_toc, walk};
 use crate::postgres::script::ScriptScanner;
-use crate::task::verify::reading::{ContentFindings, SharedPlain};
+use crate::restore::read_back::{ContentFindings, SharedPlain};
 
-/// What pg_dumpall writes last (`main` in `src/bin/pg_dump/pg_dumpall.c`).
+/// The last line of pg_dumpall (`main` in `src/bin/pg_dump/pg_dumpall.c`).
 const GLOBALS_END: &[u8] = b"\n-- PostgreSQL database cluster dump complete\n";
 
-/// How much of the end of a script is looked at: its last comment, and an `\unrestrict` with its key.
+/// Bytes at the end of a script that are checked: its last comment, and an `\unrestrict` with its key.
 const TAIL: usize = 4096;
 
-/// Names in a directory archive; the longest line of a `blobs.toc` is far shorter.
+/// Longest line of a `blobs.toc`, with much margin.
 const LINE: u64 = 1024;
 
 /// A custom archive, walked to its end.
@@ -56,9 +56,8 @@ pub fn document<T>(plain: SharedPlain, read: impl FnOnce(BufReader<SharedPlain>)
     }
 }
 
-/// A tar archive: its table of contents, then each member to its end; all that the table names must be there.
-///
-/// `listing` is the standard input of a pg_restore that lists the same archive.
+/// A tar archive: its table of contents, then each member to its end; every member that the table names must exist. `listing` is the
+/// standard input of a pg_restore that lists the same archive.
 pub fn tar(plain: SharedPlain, manifest: &Manifest, listing: Option<File>) -> ContentFindings {
     let mut plain = Tee { plain, listing, bytes: 0 };
     let mut promised = Promised::default();
@@ -84,7 +83,7 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Of a manifest.
+    /// The files of a manifest.
     pub fn new(manifest: &'a Manifest) -> Self {
         Directory { names: manifest.files(FileRole::Archive).map(|file| split(&file.key).0).collect() }
     }
@@ -139,7 +138,7 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// A data file of a directory archive: decompressed to its end, and, where it has rows, ended as pg_dump ends them.
+/// A data file of a directory archive: decompressed to its end, and if it has rows, with the end that pg_dump writes.
 fn data(mut plain: SharedPlain, name: &str, packing: Packing) -> ContentFindings {
     let mut tail = Tail::new(ROWS_END.len());
     match packing {
@@ -174,7 +173,7 @@ fn finding(good: bool, what: &str) -> Vec<String> {
     if good { Vec::new() } else { vec![what.to_owned()] }
 }
 
-/// Plain bytes that a program reads too, for as long as it wants to.
+/// Plain bytes that are also written to a program, until it stops reading.
 struct Tee {
     plain: SharedPlain,
     listing: Option<File>,
@@ -187,7 +186,7 @@ impl Read for Tee {
         self.bytes += read as u64;
         let piece = buffer.get(..read).unwrap_or_default();
         if let Some(Err(error)) = self.listing.as_mut().map(|listing| listing.write_all(piece)) {
-            // It has what it wanted, or has failed, which its exit status says.
+            // The program has read enough, or has failed, as its exit status shows.
             log::debug!("pg_restore reads no further: {error}");
             self.listing = None;
         }

@@ -1,8 +1,9 @@
-//! A dump without a manifest, read to its end as a restore would read it. Nothing is recorded: it is no backup.
+//! The verify of a dump without a manifest: it is read to its end as a restore reads it. Nothing is recorded, because it is no backup.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::blocking;
 use crate::catalogue::manifest::Depth;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
@@ -11,10 +12,9 @@ use crate::postgres::foreign::{Dump, WholeDump};
 use crate::restore::foreign::checked;
 use crate::restore::source::NamedPath;
 use crate::stop::Stop;
-use crate::task::verify::off_thread;
 use crate::task::verify::report::VerifyReport;
 
-/// Reads the dump, and says what it is.
+/// Reads the dump to its end.
 pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> VerifyReport {
     let begun = Instant::now();
     let mut report = VerifyReport::new(&named.called, named.store.name());
@@ -34,11 +34,11 @@ pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> 
 async fn read(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> Result<WholeDump> {
     let (store, key, called) = (Arc::clone(&named.store), named.key.clone(), named.called.clone());
     let identity = identity.clone();
-    let look = off_thread(move || Dump::recognize(store, &key, &called, || identities(&identity)));
-    checked(stop.or(look).await?, stop).await.map(|(_, whole)| whole)
+    let recognized = blocking::run(stop, move || Dump::recognize(store, &key, &called, || identities(&identity)));
+    checked(recognized.await?, stop).await.map(|(_, whole)| whole)
 }
 
-/// What is damaged, without the name, which every report begins with.
+/// The damage without the name of the dump, which the report begins with.
 fn damage(called: &str, error: &Error) -> String {
     let message = error.message();
     let rest = message.strip_prefix(called).map_or(message, |rest| rest.trim_start_matches([' ', ':']));

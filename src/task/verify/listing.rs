@@ -1,4 +1,4 @@
-//! PostgreSQL's own word on an archive: `pg_restore --list` reads it as it passes.
+//! A second check of tar archives, by `pg_restore --list`.
 
 use std::fs::File;
 use std::path::Path;
@@ -23,15 +23,15 @@ impl Listing {
         Ok(Listing { child: Child::start("pg_restore", command)?, version: programs.version })
     }
 
-    /// Where the archive is written to.
+    /// The pipe that the archive is written to.
     pub fn input(&mut self) -> Result<File> {
         self.child.stdin()
     }
 
-    /// Waits for the end, once the input is closed, and gives what pg_restore found wrong with the archive.
+    /// Waits for the end, once the input is closed, and returns the error of pg_restore about the archive.
     ///
     /// # Errors
-    /// A pg_restore that was killed, or that is older than the archive, says nothing about it.
+    /// A pg_restore that was killed, or that is older than the archive, proves nothing.
     pub async fn end(mut self) -> Result<Option<String>> {
         let (status, messages) = self.child.wait().await?;
         if status.success() {

@@ -1,4 +1,4 @@
-//! `verify --against-live`: a backup's fingerprints compared with what a database holds now.
+//! `verify --against-live`: compares a backup's fingerprints with the current contents of a database.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::blocking;
 use crate::catalogue::Backup;
-use crate::catalogue::inventory::BackupQuery;
+use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, jobs};
@@ -16,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, Difference, FingerprintPart, NAMED, NotCompared, compare};
 use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
 use crate::host::progress::Progress;
+use crate::postgres::identity;
 use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
@@ -27,13 +29,11 @@ use crate::stdout;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::table;
-use crate::task::list;
-use crate::task::verify::off_thread;
 
 /// First version of PostgreSQL with event triggers that fire when a session begins.
-const KNOWS_LOGIN_TRIGGERS: u32 = 17;
+const HAS_LOGIN_TRIGGERS: u32 = 17;
 
-/// The result, for machines.
+/// The result as JSON.
 #[derive(Serialize)]
 struct LiveJson<'a> {
     id: &'a str,
@@ -44,7 +44,7 @@ struct LiveJson<'a> {
     seconds: f64,
 }
 
-/// Compares all that the backup has fingerprints of with `database`, in one snapshot.
+/// Compares everything that the backup has fingerprints of with `database`, in one snapshot.
 ///
 /// # Errors
 /// `Data` if anything differs.
@@ -59,8 +59,8 @@ pub async fn run(
     let (store, manifest) = find(args, place, stores, stop).await?;
     let id = manifest.id.clone();
     let (from, identity) = (Arc::clone(&store), args.identity.clone());
-    let known = stop.or(off_thread(move || reveal_if_whole(&from, manifest, &identity))).await?;
-    let archive = Arc::new(Archive::of_backup(store, known.manifest, known.identities)?);
+    let revealed = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
+    let archive = Arc::new(Archive::of_backup(store, revealed.manifest, revealed.identities)?);
     let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
         Error::new(Kind::Missing, format!("{} has no fingerprints to compare with", printable(&id)))
             .hint("those that backup made since it records them have some; dumps of other tools have none")
@@ -89,28 +89,29 @@ async fn find(
     if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
         let store = Arc::clone(&named.store);
         let called = named.called.clone();
-        let backup = stop.or(off_thread(move || named.backup())).await?;
+        let backup = blocking::run(stop, move || named.backup()).await?;
         return backup.map(|backup: Backup| (store, backup.manifest)).ok_or_else(|| {
             Error::new(Kind::Missing, format!("{called} has no manifest, and so no fingerprints"))
                 .hint("restore it into a new database, and compare the two")
         });
     }
-    let mut merged =
-        list::read_asking(stores.clone(), place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
+    let mut inventory =
+        Inventory::read(stores.clone(), place, identity::ask_blocking(Connection::new(&args.connection).ok()), stop)
+            .await?;
     let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
-    let (name, manifest) = match merged.resolve(asked) {
+    let (name, manifest) = match inventory.resolve(asked) {
         Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),
-        Err(error) => return Err(merged.or_unread(error)),
+        Err(error) => return Err(inventory.or_unread(error)),
     };
-    for unread in merged.unread.drain(..) {
-        log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
+    for unread in inventory.unread.drain(..) {
+        log::warn!("{}: continuing without this store", printable(&unread.error.to_string()));
     }
     let store = stores.into_iter().find(|store| store.name() == name);
     let store = store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{name}' was lost")))?;
     Ok((store, manifest))
 }
 
-/// Takes those tables out whose rows the dump does not have because they were rewritten when it began.
+/// Removes the tables that were rewritten when the dump began, so that it lacks their rows.
 fn leave_out_rewritten(expected: &mut Fingerprints, manifest: Option<&Manifest>) -> Vec<NotCompared> {
     let names = manifest.into_iter().flat_map(Manifest::rewritten);
     let rewritten: HashSet<Vec<Vec<u8>>> = names.map(|name| Quoted::from(name).parts()).collect();
@@ -133,21 +134,21 @@ async fn compared(
     let bytes = expected.tables.iter().map(|table| table.sum.bytes).sum::<u64>() + expected.large_objects.all().bytes;
     let progress = Progress::begin(&format!("compare {database}"), Some(bytes));
     let moved = progress.counter();
-    let connection = &unnoticed(connection).await;
-    let ask = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
-    let mut held = stop.or(observe(&ask, expected)).await?;
+    let connection = &without_login_triggers(connection).await;
+    let query = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
+    let mut observed = stop.or(observe(&query, expected)).await?;
     let place = (object_numbers::ComparedDatabase { connection, database, loaded: false }, stop);
-    object_numbers::look_again(archive, expected, &mut held.tables, object_numbers::may_differ_in_numbers, place)
+    object_numbers::look_again(archive, expected, &mut observed.tables, object_numbers::may_differ_in_numbers, place)
         .await?;
-    Ok(compare(expected, &held))
+    Ok(compare(expected, &observed))
 }
 
-/// The connection, for sessions that fire no trigger when they begin, as far as our role may do that: what such a trigger
-/// writes would be a difference that the comparison itself has made.
-async fn unnoticed(connection: &Connection) -> Connection {
+/// The connection with login triggers off, if the role may set that: rows that such a trigger writes would be differences made by
+/// the comparison itself.
+async fn without_login_triggers(connection: &Connection) -> Connection {
     let mut connection = connection.clone();
     match TargetServer::open(&connection).await {
-        Ok(server) if server.major >= KNOWS_LOGIN_TRIGGERS && server.is_superuser() => {
+        Ok(server) if server.major >= HAS_LOGIN_TRIGGERS && server.is_superuser() => {
             connection.parameters.push(("event_triggers".to_owned(), "off".to_owned()));
         }
         Ok(_) => {}
@@ -156,7 +157,7 @@ async fn unnoticed(connection: &Connection) -> Connection {
     connection
 }
 
-/// A line for each difference, for people.
+/// Prints the differences as a table.
 fn print(differences: &[Difference]) -> Result<()> {
     let rows = differences.iter().map(|difference| {
         let part = match difference.part {
@@ -170,13 +171,13 @@ fn print(differences: &[Difference]) -> Result<()> {
     stdout::print(text)
 }
 
-fn print_json(told: &LiveJson<'_>) -> Result<()> {
-    let text = serde_json::to_string_pretty(told)
+fn print_json(result: &LiveJson<'_>) -> Result<()> {
+    let text = serde_json::to_string_pretty(result)
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the result as JSON: {error}")))?;
     stdout::print(text + "\n")
 }
 
-/// What the comparison does not speak of.
+/// Logs what was not compared.
 fn log(archive: &Archive, comparison: &Comparison) {
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);

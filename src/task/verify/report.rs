@@ -1,42 +1,42 @@
-//! The result of a verify, for people and for machines.
+//! The result of a verify, in the log and as JSON.
 
 use indicatif::HumanBytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::catalogue::manifest::Depth;
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::printable::printable;
 
-/// What a verify of one backup came to.
+/// The result of the verify of one copy.
 #[derive(Debug)]
 pub struct VerifyReport {
     /// Id of the backup.
     pub id: String,
-    /// Its database, as far as its manifest tells.
+    /// Its database; empty if its manifest cannot be used.
     pub database: String,
     /// Store that has it.
     pub store: &'static str,
-    /// How far the verify went; none if it did not come to an end.
+    /// How far the files were checked; none if the verify did not complete.
     pub depth: Option<Depth>,
     /// What is damaged.
     pub damage: Vec<String>,
-    /// What is strange and no damage.
+    /// What is unusual and no damage.
     pub notes: Vec<String>,
     /// Why the backup could not be verified.
     pub error: Option<Error>,
     /// Why the result could not be recorded.
     pub unrecorded: Option<Error>,
-    /// Tables whose rows the archive has.
+    /// Tables whose rows are in the archive.
     pub tables: Option<u64>,
     /// Stored bytes that were read.
     pub bytes: u64,
-    /// Seconds that it took.
+    /// The duration in seconds.
     pub seconds: f64,
 }
 
 impl VerifyReport {
-    /// A report that says nothing yet.
+    /// An empty report.
     pub fn new(id: &str, store: &'static str) -> Self {
         VerifyReport {
             id: id.to_owned(),
@@ -62,7 +62,7 @@ impl VerifyReport {
         }
     }
 
-    /// What messages call it.
+    /// The name of the copy in messages.
     fn label(&self) -> String {
         match self.store {
             "local" => printable(&self.id),
@@ -70,7 +70,7 @@ impl VerifyReport {
         }
     }
 
-    /// Tells people: a line if it is good, a line for each damage.
+    /// Logs the result: one line if it is good, one line for each damage.
     pub fn log(&self) {
         let id = self.label();
         for damage in &self.damage {
@@ -97,7 +97,7 @@ impl VerifyReport {
         }
     }
 
-    /// Tells people why the backup could not be verified, where it is not the error of the whole run.
+    /// Logs why the copy could not be verified, if that is not the error of the whole run.
     pub fn log_error(&self) {
         if let Some(error) = &self.error {
             let id = self.label();
@@ -122,7 +122,7 @@ impl VerifyReport {
 }
 
 impl Serialize for VerifyReport {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut report = serializer.serialize_struct("Report", 9)?;
         report.serialize_field("id", &self.id)?;
         report.serialize_field("store", self.store)?;
@@ -137,13 +137,63 @@ impl Serialize for VerifyReport {
     }
 }
 
+/// The result of the whole run: the damage, or else the first backup that could not be verified, or a store that could not be read.
+///
+/// # Errors
+/// `Data` if a copy is damaged; `Missing` if there is no backup.
+pub fn outcome(mut reports: Vec<VerifyReport>, all: bool, several: bool, unread: Option<Error>) -> Result<()> {
+    let damaged: Vec<&VerifyReport> = reports.iter().filter(|report| !report.damage.is_empty()).collect();
+    let (total, what) = (reports.len(), if several { "copies" } else { "backups" });
+    let failed = reports.iter().position(|report| report.error.is_some());
+    if let Some(error) = unread {
+        if damaged.is_empty() && failed.is_none() {
+            return Err(error);
+        }
+        log::error!("{}", printable(&error.to_string()));
+    }
+    if let [first, ..] = damaged.as_slice() {
+        let which = match all {
+            true => format!("{} of {total} {what} are", damaged.len()),
+            false if several => {
+                let stores: Vec<&str> = damaged.iter().map(|report| report.store).collect();
+                format!("{} in {} is", first.id, stores.join(" and "))
+            }
+            false => format!("{} is", first.id),
+        };
+        return Err(Error::new(Kind::Data, format!("{which} damaged"))
+            .hint("make a new backup, and keep the damaged one until it is there"));
+    }
+    match failed {
+        Some(first) => {
+            let failed = reports.iter().filter(|report| report.error.is_some()).count();
+            let error = reports.swap_remove(first).error;
+            let error = error.unwrap_or_else(|| Error::new(Kind::Internal, "an error was lost"));
+            match all {
+                false => Err(error),
+                true => Err(Error::new(error.kind(), format!("{failed} of {total} {what} could not be verified"))),
+            }
+        }
+        None if total == 0 => {
+            Err(Error::new(Kind::Missing, "there is no backup to verify").hint("pgcellar list shows what there is"))
+        }
+        None => {
+            if all {
+                match total {
+                    1 => log::info!("the one {} is good", what.trim_end_matches('s').replace("copie", "copy")),
+                    _ => log::info!("all {total} {what} are good"),
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
 
     #[test]
-    fn what_was_not_checked_is_not_called_good() {
+    fn only_a_completed_verify_is_good() {
         let mut report = VerifyReport::new("a_20231231_020000", "local");
         assert_eq!((report.result(), report.good()), ("unfinished", None));
         report.depth = Some(Depth::Stored);
@@ -157,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_get_every_part() {
+    fn json_has_every_field() {
         let mut report = VerifyReport::new("a_20231231_020000", "local");
         report.error = Some(Error::new(Kind::NotPermitted, "no").hint("ask"));
         let expected = serde_json::json!({

@@ -7,29 +7,22 @@ use crate::host::staging::Staging;
 use crate::postgres::child::{Child, Messages};
 use crate::postgres::dump::directory;
 use crate::store::local::LocalFolder;
-use crate::task::backup::attempt::{Archive, Dump, DumpOrder, Seen, Watched, explained, watch};
-use crate::task::backup::finished::DurableArchive;
+use crate::task::backup::attempt::order::{DumpOrder, DumpOutcome, DumpedArchive, LockedFacts, explained};
 
-/// What pg_dump left, or why it is to be called again.
-enum Filled {
-    Whole(Box<Seen>, Messages),
-    Rewritten(Dump),
-}
-
-/// Why a dump failed, and whether that was before pg_dump held its locks.
-struct Failure {
+/// Why a dump failed, and whether it failed before pg_dump held its locks.
+struct DumpFailure {
     error: Error,
     before_locks: bool,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for DumpFailure {
     fn from(error: Error) -> Self {
-        Failure { error, before_locks: false }
+        DumpFailure { error, before_locks: false }
     }
 }
 
-/// Dumps into the folder of the backup, by way of a staging folder where its files are to be encrypted.
-pub async fn dump(order: &DumpOrder<'_>) -> Result<Dump> {
+/// Dumps into the folder of the backup, through a staging folder if the files are to be encrypted.
+pub async fn dump(order: &DumpOrder<'_>) -> Result<DumpOutcome<DumpedArchive>> {
     let DumpOrder { run, call, id, .. } = order;
     let settings = &run.settings;
     let folder = match &run.local {
@@ -47,13 +40,13 @@ pub async fn dump(order: &DumpOrder<'_>) -> Result<Dump> {
         () = run.stop.wait() => Err(run.stop.error().into()),
         filled = fill(order, &target, &mut child) => filled,
     };
-    let (seen, messages) = match filled {
-        Ok(Filled::Whole(seen, messages)) => (seen, messages),
-        Ok(Filled::Rewritten(dump)) => {
+    let (locked, messages) = match filled {
+        Ok(DumpOutcome::Kept(filled)) => filled,
+        Ok(DumpOutcome::Rewritten(tables)) => {
             child.end().await;
-            return Ok(dump);
+            return Ok(DumpOutcome::Rewritten(tables));
         }
-        Err(Failure { error, before_locks }) => {
+        Err(DumpFailure { error, before_locks }) => {
             child.end().await;
             let rewritten = if before_locks { order.snapshot.rewritten().await? } else { Vec::new() };
             return match rewritten.is_empty() {
@@ -61,11 +54,11 @@ pub async fn dump(order: &DumpOrder<'_>) -> Result<Dump> {
                     let explained = explained(run, order.interruptions, error).await;
                     explained.map_err(|error| order.broken(error))
                 }
-                false => Ok(Dump::Rewritten(rewritten)),
+                false => Ok(DumpOutcome::Rewritten(rewritten)),
             };
         }
     };
-    collect(order, folder, staging, *seen, messages).await
+    collect(order, folder, staging, locked, messages).await
 }
 
 /// Waits until pg_dump has filled the folder.
@@ -73,19 +66,19 @@ async fn fill(
     order: &DumpOrder<'_>,
     target: &std::path::Path,
     child: &mut Child,
-) -> std::result::Result<Filled, Failure> {
+) -> std::result::Result<DumpOutcome<(LockedFacts, Messages)>, DumpFailure> {
     let progress = Progress::begin(order.call.database, None);
-    // A small database is dumped before the folder is looked at for the first time.
+    // A small database may be dumped before the folder is first read.
     let done = tokio::select! {
         () = directory::begun(target) => None,
-        exited = child.succeed() => Some(exited.map_err(|error| Failure { error, before_locks: true })?),
+        exited = child.succeed() => Some(exited.map_err(|error| DumpFailure { error, before_locks: true })?),
     };
     if done.is_some() && !directory::has_begun(target) {
         return Err(Error::new(Kind::Data, "pg_dump wrote no table of contents").into());
     }
-    let seen = match watch(order, true).await? {
-        Watched::Seen(seen) => seen,
-        Watched::Rewritten(tables) => return Ok(Filled::Rewritten(Dump::Rewritten(tables))),
+    let locked = match order.observe(true).await? {
+        DumpOutcome::Kept(locked) => locked,
+        DumpOutcome::Rewritten(tables) => return Ok(DumpOutcome::Rewritten(tables)),
     };
     let messages = match done {
         Some(messages) => messages,
@@ -94,17 +87,17 @@ async fn fill(
             () = directory::follow(target.to_owned(), progress.counter()) => Messages::default(),
         },
     };
-    Ok(Filled::Whole(seen, messages))
+    Ok(DumpOutcome::Kept((locked, messages)))
 }
 
-/// Reads the files back, and makes them the backup's.
+/// Reads the files back for their hashes and fingerprints, and encrypts them into the backup's folder.
 async fn collect(
     order: &DumpOrder<'_>,
     folder: LocalFolder,
     staging: Option<Staging>,
-    seen: Seen,
+    locked: LockedFacts,
     messages: Messages,
-) -> Result<Dump> {
+) -> Result<DumpOutcome<DumpedArchive>> {
     let DumpOrder { run, call, id, .. } = order;
     let target = staging.as_ref().map_or(folder.folder(), Staging::path).to_owned();
     let progress = Progress::begin(&format!("{} (reading back)", call.database), None);
@@ -124,12 +117,13 @@ async fn collect(
         return Err(run.stop.error());
     }
     let (folder, files, dumped, recorded) = collected?;
-    Ok(Dump::Whole(Box::new(Archive {
-        sealed: DurableArchive::Folder(folder),
+    Ok(DumpOutcome::Kept(DumpedArchive {
+        upload: None,
+        folder: Some(folder),
         files,
         dumped,
-        seen,
+        locked,
         messages,
         recorded,
-    })))
+    }))
 }

@@ -1,5 +1,5 @@
-//! The folders of a sandbox, in which restored code may have left anything: trees too deep for a path, folders that are closed to
-//! their owner, links to elsewhere. All of it is removed by file descriptors, in a walk that holds few of them however deep a tree is.
+//! The folders of a sandbox, in which restored code may have left anything: trees too deep for a path, folders without their owner's
+//! permissions, symbolic links. All of it is removed by file descriptors, in a walk that needs few of them at any depth.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
@@ -17,25 +17,25 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 
-/// What the name of a folder of our own begins with; the user's number follows.
+/// The beginning of the name of a sandbox's own folder; the user's number follows.
 const OWN: &str = "pgcellar-drill-";
 
-/// What the names of folders begin with that are moved out of those they were in.
+/// The beginning of the names of folders that are moved up before their removal.
 const MOVED: &str = ".pgcellar-removed-";
 
-/// The folder that drills work in: our own, below one that was given to us and that others may have files in.
+/// The folder of drills: the sandbox's own, below a given one in which others may have files.
 #[derive(Debug)]
 pub struct OwnFolder {
     parent: PathBuf,
     name: String,
-    /// Whether it was ours once: what has its name after that, restored code has put there.
+    /// Whether it has belonged to the sandbox: a later file of its name was put there by restored code.
     is_known: bool,
-    /// Keeps other sandboxes of this user out of it.
+    /// Locks it against other sandboxes of this user.
     lock: Option<OwnedFd>,
 }
 
 impl OwnFolder {
-    /// The one below a folder. Makes nothing yet.
+    /// The one below a folder, which is not made yet.
     pub fn below(parent: &Path) -> Self {
         let name = format!("{OWN}{}", rustix::process::geteuid().as_raw());
         OwnFolder { parent: parent.to_owned(), name, is_known: false, lock: None }
@@ -46,10 +46,10 @@ impl OwnFolder {
         self.parent.join(&self.name)
     }
 
-    /// Makes it where it is missing, and removes all that is in it.
+    /// Makes it if it is missing, and removes all its contents.
     ///
     /// # Errors
-    /// `CannotWrite` and the like where that fails; `System` where its name is another file's, or another sandbox works in it.
+    /// `CannotWrite` and the like if that fails; `System` if its name is that of another file, or another sandbox uses it.
     pub fn empty(&mut self) -> Result<()> {
         self.lock = None;
         let path = self.path();
@@ -75,7 +75,7 @@ impl OwnFolder {
         let name = CString::new(self.name.as_str())?;
         match Entry::at(&parent, &name) {
             Ok(found) if found.is_folder && found.is_ours() && !found.is_mounted => {}
-            // A link has nothing in it that could be lost.
+            // Removing a link loses no data.
             Ok(found) if !found.is_folder && (self.is_known || found.is_link) => {
                 unlinkat(&parent, &name, AtFlags::empty())?;
             }
@@ -90,7 +90,7 @@ impl OwnFolder {
     }
 }
 
-/// What was in a folder when the sandbox began, which stays there.
+/// The contents of a folder when the sandbox began, which stay.
 #[derive(Debug)]
 pub struct InitialEntries {
     folder: PathBuf,
@@ -99,7 +99,7 @@ pub struct InitialEntries {
 }
 
 impl InitialEntries {
-    /// Takes stock of a folder.
+    /// Lists a folder.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let mut stock = InitialEntries { folder: folder.to_owned(), names: HashSet::new(), files: HashSet::new() };
         let opened = openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -115,7 +115,7 @@ impl InitialEntries {
         Ok(stock)
     }
 
-    /// Removes what has come since then and is our user's: what is another user's, a drill has not left.
+    /// Removes the entries that were added since then and belong to this user: a drill leaves no files of other users.
     pub fn restore(&self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = match openat(CWD, &self.folder, flags, Mode::empty()) {
@@ -129,7 +129,7 @@ impl InitialEntries {
     }
 }
 
-/// What is known of a file without following a link.
+/// A file, without following a link.
 struct Entry {
     user: u32,
     is_folder: bool,
@@ -153,7 +153,7 @@ impl Entry {
         })
     }
 
-    /// As one below a folder on that device. Files of an overlay have the device of the layer that they are in.
+    /// The file as an entry below a folder on that device: files of an overlay have the device of their layer.
     fn below(self, device: u64) -> Self {
         Entry { is_mounted: self.is_mounted || (self.is_folder && self.file.0 != device), ..self }
     }
@@ -163,13 +163,13 @@ impl Entry {
     }
 }
 
-/// Whether something is mounted there: that is not what a drill has left.
+/// Whether something is mounted there, which no drill can have done.
 pub fn is_mounted(path: &Path) -> bool {
     let device = |path: &Path| path.symlink_metadata().map(|found| found.dev()).ok();
     path.parent().is_some_and(|parent| device(parent) != device(path))
 }
 
-/// Removes the entries of a folder that `goes` says yes to, with all that is in them.
+/// Removes the entries of a folder that `goes` selects, with all their contents.
 ///
 /// Folders in them are moved up to it, one level in each pass, so that neither depth nor the length of a path is a limit.
 fn clear(top: &OwnedFd, path: &Path, goes: impl Fn(&CStr, &Entry) -> bool) -> Result<()> {
@@ -181,7 +181,7 @@ fn clear(top: &OwnedFd, path: &Path, goes: impl Fn(&CStr, &Entry) -> bool) -> Re
             let name = name.map_err(|error| Error::read(path.display(), &error.into()))?;
             let cannot = |error: Errno| {
                 Error::write(path.join(OsStr::new(&*name.to_string_lossy())).display(), &error.into())
-                    .context("what an earlier drill has left cannot be removed")
+                    .context("the remains of an earlier drill cannot be removed")
                     .hint("restart the sandbox's container, or remove it by hand")
             };
             let found = match Entry::at(top, &name) {
@@ -203,14 +203,14 @@ fn clear(top: &OwnedFd, path: &Path, goes: impl Fn(&CStr, &Entry) -> bool) -> Re
 
 struct Walk<'a> {
     top: &'a OwnedFd,
-    /// That of `top`.
+    /// The device of `top`.
     device: u64,
-    /// Of the next folder that is moved.
+    /// The number of the next folder that is moved.
     number: u64,
 }
 
 impl Walk<'_> {
-    /// Removes a file, or what is in a folder, and the folder itself if nothing is left in it. Whether anything has changed.
+    /// Removes a file, or the contents of a folder and then the folder if it is empty. Returns whether anything has changed.
     fn remove(&mut self, name: &CStr, found: &Entry) -> rustix::io::Result<bool> {
         if found.is_mounted {
             return Err(Errno::BUSY);
@@ -241,7 +241,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether there was room for it: a full disk may have more in the next pass.
+    /// Whether it could be moved: a full disk may have more space in the next pass.
     fn move_up(&mut self, folder: &OwnedFd, name: &CStr) -> rustix::io::Result<bool> {
         // A folder that is moved must be writable: its `..` is written.
         drop(open(folder, name)?);
@@ -258,11 +258,11 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a folder and no link, and lets its owner in before.
+/// Opens a folder and no link, after giving its owner permission.
 fn open(parent: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let only_path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = openat(parent, name, only_path, Mode::empty())?;
-    // fchmod(2) takes no descriptor that stands for a path alone.
+    // fchmod(2) takes no O_PATH descriptor.
     let opened = format!("/proc/self/fd/{}", folder.as_raw_fd());
     fs::set_permissions(opened, Permissions::from_mode(0o700))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;

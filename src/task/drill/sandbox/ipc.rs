@@ -1,31 +1,32 @@
-//! System V shared memory, semaphores and message queues, which outlive those who have made them. Restored code that uses up what the
-//! kernel allows of them would keep every later server from starting (`sysvipc(7)`).
+//! System V shared memory, semaphores and message queues, which outlive their creators. If restored code used up the kernel's limits, no
+//! later server could start (`sysvipc(7)`).
 
 use std::collections::HashSet;
 use std::fs;
 use std::process::{Command, Stdio};
 
-/// A kind of them: its table in `/proc/sysvipc`, the column with its number there, and the option of `ipcrm(1)` that removes one.
+/// The kinds: the table in `/proc/sysvipc`, the column with the number there, and the option of `ipcrm(1)` that removes one.
 const KINDS: &[(&str, &str, &str)] =
     &[("shm", "shmid", "--shmem-id"), ("sem", "semid", "--semaphore-id"), ("msg", "msqid", "--queue-id")];
 
-/// How many one call of `ipcrm` removes.
+/// Objects that one call of `ipcrm` removes.
 const AT_ONCE: usize = 500;
 
-/// What there was when the sandbox began, which stays.
+/// The objects that existed when the sandbox began, which stay.
 #[derive(Debug)]
 pub struct InitialIpc(Vec<HashSet<String>>);
 
 impl InitialIpc {
-    /// Takes stock.
+    /// Lists the existing objects.
     pub fn take() -> Self {
-        InitialIpc(KINDS.iter().map(|(table, column, _)| ours(table, column).into_iter().collect()).collect())
+        InitialIpc(KINDS.iter().map(|(table, column, _)| own_ids(table, column).into_iter().collect()).collect())
     }
 
-    /// Removes what our user has made since then and no process is attached to. Where that fails, the next server says so. Blocks.
+    /// Removes the objects that this user has made since then and no process is attached to. If that fails, the next server reports it.
+    /// Blocks.
     pub fn restore(&self) {
         for ((table, column, option), kept) in KINDS.iter().zip(&self.0) {
-            let new: Vec<String> = ours(table, column).into_iter().filter(|id| !kept.contains(id)).collect();
+            let new: Vec<String> = own_ids(table, column).into_iter().filter(|id| !kept.contains(id)).collect();
             for some in new.chunks(AT_ONCE) {
                 remove(option, some);
             }
@@ -40,18 +41,18 @@ fn remove(option: &str, ids: &[String]) {
     }
     match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status() {
         Ok(status) if status.success() => log::info!("removed {} System V objects that a drill had left", ids.len()),
-        Ok(status) => log::warn!("what a drill has left of System V objects cannot be removed: ipcrm: {status}"),
-        Err(error) => log::warn!("what a drill has left of System V objects cannot be removed: ipcrm: {error}"),
+        Ok(status) => log::warn!("System V objects of a drill cannot be removed: ipcrm: {status}"),
+        Err(error) => log::warn!("System V objects of a drill cannot be removed: ipcrm: {error}"),
     }
 }
 
-/// The numbers of those that our user has made.
-fn ours(table: &str, column: &str) -> Vec<String> {
+/// The numbers of the objects that this user has made.
+fn own_ids(table: &str, column: &str) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/sysvipc/{table}")).unwrap_or_default();
     of(&text, column, rustix::process::geteuid().as_raw())
 }
 
-/// Its owner can give one away, and not change who has made it. The first line names the columns.
+/// An owner can give an object away, but cannot change its creator. The first line names the columns.
 fn of(table: &str, column: &str, user: u32) -> Vec<String> {
     let mut lines = table.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split_ascii_whitespace().collect();
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_our_user_has_made_are_told_by_the_columns_names() {
+    fn objects_of_this_user_are_selected_by_the_columns_names() {
         let shm = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime\n\
                    \x20        0          3   600                  4096    12    12      0     0     0 10002 10002          0\n\
                    \x20        0          4   600                  4096    12    12      1 10002 10002 10002 10002          0\n\
@@ -98,9 +99,9 @@ mod tests {
             let text = String::from_utf8(made.stdout).unwrap();
             text.rsplit_once(": ").unwrap().1.trim().to_owned()
         };
-        let there = || -> Vec<Vec<String>> { KINDS.iter().map(|(table, column, _)| ours(table, column)).collect() };
+        let there = || -> Vec<Vec<String>> { KINDS.iter().map(|(table, column, _)| own_ids(table, column)).collect() };
         let (old, new, semaphore) = (make("--shmem", "4096"), make("--shmem", "4096"), make("--semaphore", "1"));
-        // What others make on this machine is none of ours.
+        // Other processes on this machine may make objects meanwhile.
         let mut stock = InitialIpc(there().into_iter().map(HashSet::from_iter).collect());
         assert!(stock.0[0].remove(&new) && stock.0[1].remove(&semaphore));
         stock.restore();

@@ -1,4 +1,4 @@
-//! What earlier drills have left where their code can write: it must not meet the next one.
+//! Remains of earlier drills wherever restored code can write: they must not reach the next drill.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::task::drill::sandbox::folders::{InitialEntries, OwnFolder};
 use crate::task::drill::sandbox::ipc;
 
-/// Set by the image of the sandbox alone: the number of its own user, who owns no other files in these folders.
+/// Set only by the sandbox's image: the number of its user, who owns no other files in these folders.
 const IMAGE_USER: &str = "SANDBOX_IMAGE_USER";
 
-/// Folders that everybody may write to. In the image's container, they are there for drills.
+/// Folders that everybody may write to. In the image's container, only drills use them.
 const SHARED: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 
-/// What a sandbox removes between two drills.
+/// The folders that a sandbox cleans between two drills.
 #[derive(Debug)]
 pub struct Leftovers {
     own: OwnFolder,
@@ -22,7 +22,7 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Makes our own folder below the one that was given, and takes stock of those that are shared. Blocks.
+    /// Makes the sandbox's folder below the given one, and lists the contents of the shared ones. Blocks.
     pub fn at_start(parent: &Path) -> Self {
         let mut own = OwnFolder::below(parent);
         if let Err(error) = own.empty() {
@@ -38,10 +38,10 @@ impl Leftovers {
         self.own.path()
     }
 
-    /// Removes what the last drill has left.
+    /// Removes the remains of the last drill.
     ///
     /// # Errors
-    /// The inner one says why the next drill cannot be held.
+    /// The inner error says why the next drill cannot be run.
     pub async fn remove(mut self) -> Result<(Self, Result<()>)> {
         let work = move || {
             if let Some(ipc) = &self.ipc {
@@ -54,7 +54,8 @@ impl Leftovers {
     }
 }
 
-/// Whether this is the image's container with its own user: with the number of a person's, that person's files may be anywhere.
+/// Whether this is the image's container with the image's user: a container may run with a person's user number, whose files may be
+/// anywhere.
 fn is_image() -> bool {
     let user = std::env::var(IMAGE_USER).ok().and_then(|user| user.parse().ok());
     user == Some(rustix::process::geteuid().as_raw())

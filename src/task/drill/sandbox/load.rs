@@ -1,4 +1,4 @@
-//! How the archive gets into the throwaway database.
+//! Loads the archive into the throwaway database.
 
 use std::fs::File;
 use std::io;
@@ -23,79 +23,81 @@ use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::selection::Selection;
 use crate::restore::use_list::UseList;
+use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
+use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
-use crate::task::drill::sandbox::restore::{DrillFailure, Restore, of_backup};
+use crate::task::drill::sandbox::receive::received;
 
-/// An archive on its way into the database.
+/// An archive to load.
 pub struct ArchiveLoad<'a> {
-    /// What it is a part of.
-    pub restore: &'a Restore<'a>,
-    /// What is loaded.
+    /// The drill.
+    pub run: &'a SandboxRun<'a>,
+    /// The archive.
     pub archive: &'a Arc<Archive>,
-    /// Where it is.
+    /// Its path.
     pub path: &'a Path,
-    /// What of it, if not all.
+    /// The selected entries; none means all.
     pub part: Option<&'a Selection>,
-    /// The locale of its amounts.
+    /// The locale of its amounts of money.
     pub money: &'a MonetaryLocale,
-    /// How sessions in the database begin.
+    /// The sessions that load it.
     pub sessions: &'a LoadSessions,
-    /// Changes of owners that are refused; a superuser is refused none.
+    /// Refused changes of owners; a superuser is refused none.
     pub owners: &'a RefusedOwners,
 }
 
 impl ArchiveLoad<'_> {
-    /// How programs are called for it.
+    /// The arguments of pg_restore and psql.
     pub fn load<'a>(&'a self, database: &'a str, list: Option<&'a UseList>) -> Load<'a> {
         Load {
-            programs: &self.restore.ground.programs,
+            programs: &self.run.ground.programs,
             connection: &self.sessions.connection,
-            server: self.restore.order.major,
+            server: self.run.order.major,
             database,
             format: self.archive.format,
-            // Their folders are production's.
+            // Tablespaces are folders of the production server.
             no_tablespaces: true,
             left_out: LeftOut::default(),
             superuser: true,
             owners: self.owners,
             list: list.map(UseList::path),
             going_on: None,
-            stop: self.restore.stop,
+            stop: self.run.stop,
         }
     }
 
-    /// What comes before the data of a custom archive, and the rows, while they come.
+    /// Loads what comes before the data of a custom archive, and the rows as they arrive.
     pub async fn rows(
         &self,
         load: &Load<'_>,
         work: &Arc<parallel::LoadQueue>,
         whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
     ) -> std::result::Result<(), DrillFailure> {
-        let jobs = self.restore.ground.jobs;
+        let jobs = self.run.ground.jobs;
         if let Err(failure) = parallel::up_to_rows(load, work, self.path, jobs).await {
             return Err(match failure {
-                // Why nothing more came is what matters.
-                LoadFailure::Stream(error) => match self.restore.received(whole).await {
+                // Why the archive ended early is the cause.
+                LoadFailure::Stream(error) => match received(whole, self.run.stop).await {
                     Err(reason) => reason,
                     Ok(_) => of_backup(damaged(PLAIN, &error.to_string())),
                 },
-                LoadFailure::Other(error) => self.money.judge(error),
+                LoadFailure::Other(error) => self.money.classify(error),
             });
         }
-        self.restore.received(whole).await.map(drop)
+        received(whole, self.run.stop).await.map(drop)
     }
 
-    /// All else of a custom archive.
-    pub async fn all_else(&self, load: &Load<'_>) -> std::result::Result<(), DrillFailure> {
-        let turns = Passes::plan(self.archive, self.part, true).await?;
-        let loaded = turns.load(self.archive, load, self.path, self.restore.ground.jobs).await;
-        loaded.map(drop).map_err(|error| self.money.judge(error))
+    /// Loads the rest of a custom archive.
+    pub async fn rest(&self, load: &Load<'_>) -> std::result::Result<(), DrillFailure> {
+        let passes = Passes::plan(self.archive, self.part, true).await?;
+        let loaded = passes.load(self.archive, load, self.path, self.run.ground.jobs).await;
+        loaded.map(drop).map_err(|error| self.money.classify(error))
     }
 
-    /// Whether statements of the script need a treatment of their own.
+    /// Whether statements of the script need separate handling.
     async fn needs_statements(&self) -> Result<bool> {
         let path = self.path.to_owned();
-        blocking::run(&self.restore.stop, move || {
+        blocking::run(self.run.stop, move || {
             let mut scanner = ScriptScanner::new(io::sink());
             let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut scanner));
             let script = copied.and_then(|_| scanner.finish());
@@ -104,14 +106,14 @@ impl ArchiveLoad<'_> {
         .await
     }
 
-    /// An archive of another format, which is all here. Gives the statements of a script that make event triggers.
+    /// Loads an archive of another format, which has arrived whole. Returns the statements of a script that make event triggers.
     pub async fn files(&self, load: &Load<'_>) -> std::result::Result<Vec<String>, DrillFailure> {
         let mut last = Vec::new();
         let loaded = match self.archive.format {
             Format::Directory => {
-                let turns = Passes::plan(self.archive, self.part, false).await?;
+                let passes = Passes::plan(self.archive, self.part, false).await?;
                 match load.before_data(self.path).await {
-                    Ok(_) => turns.load(self.archive, load, self.path, self.restore.ground.jobs).await,
+                    Ok(_) => passes.load(self.archive, load, self.path, self.run.ground.jobs).await,
                     Err(error) => Err(error),
                 }
             }
@@ -131,6 +133,6 @@ impl ArchiveLoad<'_> {
             }
             Format::Custom | Format::Tar => load.file(self.path).await,
         };
-        loaded.map(|_| last).map_err(|error| self.money.judge(error))
+        loaded.map(|_| last).map_err(|error| self.money.classify(error))
     }
 }

@@ -1,5 +1,5 @@
-//! Amounts of money, which are text in a locale: where the host lacks that locale, they are refused or become others, and
-//! that is no fault of the backup.
+//! Amounts of money, which are text in a locale. Without that locale on the host they are refused or read wrongly, which is no fault
+//! of the backup.
 
 use tokio_postgres::Client;
 
@@ -9,9 +9,9 @@ use crate::postgres::client::failed;
 use crate::postgres::snapshot::get;
 use crate::restore::pg_restore::errors::said;
 use crate::restore::server::TargetServer;
-use crate::task::drill::sandbox::restore::{DrillFailure, of_backup};
+use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 
-/// How the server refuses an amount (`cash_in` of src/backend/utils/adt/cash.c).
+/// Errors of the server about an amount (`cash_in` of src/backend/utils/adt/cash.c).
 const REFUSED: &[&str] = &["invalid input syntax for type money", "is out of range for type money"];
 
 /// Whether columns of the user's have the type, or one that is made of it: an array, a domain, a range. Of a composite
@@ -25,7 +25,7 @@ const HAS_ANY: &str = "WITH RECURSIVE made (oid) AS (SELECT 'pg_catalog.money'::
 /// The locale of a backup's amounts.
 #[derive(Debug)]
 pub enum MonetaryLocale {
-    /// Nobody knows it.
+    /// It is not recorded.
     Unknown,
     /// The server has it.
     In(String),
@@ -34,9 +34,9 @@ pub enum MonetaryLocale {
 }
 
 impl MonetaryLocale {
-    /// Asks the server for the locale that the fingerprints name.
-    pub async fn find(server: &TargetServer, wanted: Option<&Fingerprints>) -> Result<Self> {
-        let Some(locale) = wanted.and_then(Fingerprints::lc_monetary) else { return Ok(MonetaryLocale::Unknown) };
+    /// Checks whether the server has the locale that the fingerprints name.
+    pub async fn find(server: &TargetServer, expected: Option<&Fingerprints>) -> Result<Self> {
+        let Some(locale) = expected.and_then(Fingerprints::lc_monetary) else { return Ok(MonetaryLocale::Unknown) };
         Ok(match server.takes("lc_monetary", locale).await? {
             true => MonetaryLocale::In(locale.to_owned()),
             false => MonetaryLocale::Lacks(locale.to_owned()),
@@ -51,8 +51,8 @@ impl MonetaryLocale {
         }
     }
 
-    /// What an error of loading means. An amount that is refused in its own locale is the backup's fault.
-    pub fn judge(&self, error: Error) -> DrillFailure {
+    /// Classifies an error of loading. An amount that is refused in its own locale is the backup's fault.
+    pub fn classify(&self, error: Error) -> DrillFailure {
         let refused = || REFUSED.iter().any(|text| said(error.message()).contains(text));
         match self {
             MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) if refused() => {
@@ -62,10 +62,10 @@ impl MonetaryLocale {
         }
     }
 
-    /// Refuses a database with amounts that have been read in another locale.
+    /// Refuses a database with amounts that were read in another locale.
     pub async fn must_be_readable(&self, client: &Client) -> std::result::Result<(), DrillFailure> {
         let MonetaryLocale::Lacks(locale) = self else { return Ok(()) };
-        let row = client.query_one(HAS_ANY, &[]).await.map_err(failed("the types of columns cannot be looked up"))?;
+        let row = client.query_one(HAS_ANY, &[]).await.map_err(failed("the types of columns cannot be read"))?;
         match get(&row, 0)? {
             true => Err(DrillFailure::Here(cannot_be_read(&format!(
                 "the host lacks their locale '{}'",
@@ -87,12 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_refused_amount_means() {
+    fn a_refused_amount_is_a_fault_of_the_host_without_its_locale() {
         let refused =
             "pg_restore failed: ERROR:  invalid input syntax for type money: \"1,0 E\" | CONTEXT:  COPY t, line 1";
         let quoted = "pg_restore failed: ERROR:  null value in column | DETAIL:  Failing row contains (invalid input syntax for type money).";
         let here = |money: &MonetaryLocale, why: &str| {
-            matches!(money.judge(Error::new(Kind::Data, why)), DrillFailure::Here(_))
+            matches!(money.classify(Error::new(Kind::Data, why)), DrillFailure::Here(_))
         };
         for money in [MonetaryLocale::Unknown, MonetaryLocale::Lacks("xx_XX".to_owned())] {
             assert!(here(&money, refused), "{money:?}");

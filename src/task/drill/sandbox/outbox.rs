@@ -1,4 +1,4 @@
-//! What a sandbox tells its drill, one message after the other.
+//! The messages of a sandbox to its drill, one after the other.
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,21 +8,21 @@ use crate::error::{Error, Result};
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{Frame, Message};
 
-/// The way to the drill.
+/// The stream to the drill.
 #[derive(Clone, Debug)]
 pub struct Outbox(Arc<Mutex<UnixStream>>);
 
 impl Outbox {
-    /// Tells by this stream.
+    /// Sends by this stream.
     pub fn new(stream: UnixStream) -> Self {
         Outbox(Arc::new(Mutex::new(stream)))
     }
 
-    /// Tells a message.
+    /// Sends a message.
     pub async fn send(&self, message: Message) -> Result<()> {
         let stream = Arc::clone(&self.0);
         let work = move || {
-            // A thread that broke down in the middle of a message leaves a stream that the drill refuses.
+            // A thread that panicked in the middle of a message leaves a stream that the drill refuses.
             let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             protocol::write_json(&mut *stream, Frame::Message, &message)
                 .map_err(|error| Error::write("the stream to the drill", &error))

@@ -1,5 +1,4 @@
-//! The order, the roles and the archive, as they come: the archive goes into the spool, and what is there of it is told to those who
-//! load it.
+//! Receives the order, the roles and the archive. The archive is written to the spool, and is loaded while it arrives.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -18,22 +17,23 @@ use crate::restore::parallel::{Follower, LoadQueue};
 use crate::stop::Stop;
 use crate::task::drill::protocol;
 use crate::task::drill::protocol::{DrillOrder, Frame, Head};
+use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 
-/// Largest script of roles, in bytes, as a restore takes it.
+/// Largest script of roles in bytes, as in a restore.
 const LARGEST_GLOBALS: usize = 128 << 20;
 
-/// The order, and the script of the roles, which is empty if the backup has none. Blocks.
+/// Reads the order, and the script of the roles, which is empty if the backup has none. Blocks.
 pub fn order(stream: &mut UnixStream) -> Result<(DrillOrder, Vec<u8>)> {
     let (mut bytes, mut globals) = (Vec::new(), Vec::new());
     let order = match frame(stream, &mut bytes)? {
         Frame::Order => protocol::document::<DrillOrder>(&bytes)?,
-        _ => return Err(unasked()),
+        _ => return Err(unexpected()),
     };
     loop {
         match frame(stream, &mut bytes)? {
             Frame::Globals if globals.len() < LARGEST_GLOBALS => globals.extend_from_slice(&bytes),
             Frame::End => return Ok((order, globals)),
-            _ => return Err(unasked()),
+            _ => return Err(unexpected()),
         }
     }
 }
@@ -43,11 +43,11 @@ fn frame(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> Result<Frame> {
     read.ok_or_else(|| Error::new(Kind::TryAgain, "the drill has ended"))
 }
 
-fn unasked() -> Error {
-    Error::new(Kind::Internal, "the drill sent what nobody asked for")
+fn unexpected() -> Error {
+    Error::new(Kind::Internal, "unexpected message from the drill")
 }
 
-/// A file of which nothing is known yet.
+/// A file of unknown size and hash.
 pub fn plain_file(key: String) -> StoredFile {
     StoredFile {
         role: FileRole::Archive,
@@ -59,39 +59,47 @@ pub fn plain_file(key: String) -> StoredFile {
     }
 }
 
-/// What comes, and when it is there.
+/// The archive as it arrives.
 pub struct Incoming {
-    /// The names and sizes of the archive's files, once all of them are there and are what was backed up; or what is
-    /// wrong with the archive.
+    /// The names and sizes of the archive's files, once all have arrived and match the manifest; or the error of the archive.
     pub whole: oneshot::Receiver<Result<Vec<StoredFile>>>,
-    /// What there is to load of a custom archive.
+    /// The parts of a custom archive to load.
     pub work: Option<Arc<LoadQueue>>,
-    /// Where the archive is.
+    /// The path of the archive.
     pub path: PathBuf,
 }
 
 impl Incoming {
-    /// Begins to receive. When the drill ends, `stop` is set.
+    /// Starts a thread that receives. When the drill ends, `stop` is set.
     pub fn begin(stream: UnixStream, format: Format, spool: &Path, stop: Stop) -> Result<Self> {
         let path = spool.join(PLAIN);
-        let (tell_whole, whole) = oneshot::channel();
+        let (sender, whole) = oneshot::channel();
         let (to, work) = match format {
             Format::Directory => {
                 DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::write(path.display(), &error))?;
-                (To::Folder(path.clone(), None), None)
+                (Destination::Folder(path.clone(), None), None)
             }
             Format::Custom => {
                 let file = create(&path)?;
                 let from = File::open(&path).map_err(|error| Error::read(path.display(), &error))?;
                 let work = Arc::new(LoadQueue::new(from, true));
-                (To::Followed(Some(Box::new(Follower::new(Some(file), Arc::clone(&work), None)))), Some(work))
+                (Destination::Followed(Some(Box::new(Follower::new(Some(file), Arc::clone(&work), None)))), Some(work))
             }
-            Format::Tar | Format::Plain => (To::File(create(&path)?), None),
+            Format::Tar | Format::Plain => (Destination::File(create(&path)?), None),
         };
         let receiver = Receiver { stream, to, files: Vec::new() };
-        std::thread::spawn(move || receiver.run(tell_whole, &stop));
+        std::thread::spawn(move || receiver.run(sender, &stop));
         Ok(Incoming { whole, work, path })
     }
+}
+
+/// Waits until all of the archive has arrived, and has the hashes of the manifest.
+pub async fn received(
+    whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
+    stop: &Stop,
+) -> std::result::Result<Vec<StoredFile>, DrillFailure> {
+    let received = async { whole.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread panicked"))) };
+    stop.or(received).await.map_err(of_backup)
 }
 
 fn create(path: &Path) -> Result<File> {
@@ -99,28 +107,28 @@ fn create(path: &Path) -> Result<File> {
     options.write(true).create_new(true).mode(0o600).open(path).map_err(|error| Error::write(path.display(), &error))
 }
 
-/// Where the bytes go.
-enum To {
+/// The destination of the bytes.
+enum Destination {
     Followed(Option<Box<Follower>>),
     File(File),
-    /// A folder, and the file that comes now.
+    /// A folder, and the file that is being received.
     Folder(PathBuf, Option<File>),
 }
 
 struct Receiver {
     stream: UnixStream,
-    to: To,
+    to: Destination,
     files: Vec<StoredFile>,
 }
 
 impl Receiver {
-    fn run(mut self, tell_whole: oneshot::Sender<Result<Vec<StoredFile>>>, stop: &Stop) {
+    fn run(mut self, sender: oneshot::Sender<Result<Vec<StoredFile>>>, stop: &Stop) {
         let received = self.receive();
         let is_there = received.is_ok();
-        // Nobody listens after an error, which is then the one that is told.
-        drop(tell_whole.send(received));
+        // The receiver is gone after an earlier error, which is then reported.
+        drop(sender.send(received));
         if is_there {
-            // Nothing more comes: this waits for the drill's end.
+            // No more frames follow: this waits for the end of the drill.
             drop(protocol::read(&mut self.stream, &mut Vec::new()));
             stop.now();
         }
@@ -134,14 +142,14 @@ impl Receiver {
                 Frame::Data => self.take(&bytes)?,
                 Frame::End => self.end()?,
                 Frame::Whole => return Ok(std::mem::take(&mut self.files)),
-                Frame::Order | Frame::Message | Frame::Globals => return Err(unasked()),
+                Frame::Order | Frame::Message | Frame::Globals => return Err(unexpected()),
             }
         }
     }
 
     fn begin(&mut self, name: &str) -> Result<()> {
         let mut key = PLAIN.to_owned();
-        if let To::Folder(folder, file) = &mut self.to {
+        if let Destination::Folder(folder, file) = &mut self.to {
             if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
                 return Err(Error::new(Kind::Internal, "the drill sent a file without a proper name"));
             }
@@ -158,30 +166,30 @@ impl Receiver {
             file.plain_bytes += bytes.len() as u64;
         }
         let written = match &mut self.to {
-            To::File(file) | To::Folder(_, Some(file)) => file.write_all(bytes),
-            To::Followed(Some(follower)) => match follower.write_all(bytes) {
+            Destination::File(file) | Destination::Folder(_, Some(file)) => file.write_all(bytes),
+            Destination::Followed(Some(follower)) => match follower.write_all(bytes) {
                 Err(error) => match follower.malformed() {
                     Some(malformed) => return Err(damaged(PLAIN, &malformed.to_string())),
                     None => Err(error),
                 },
                 Ok(()) => Ok(()),
             },
-            To::Followed(None) | To::Folder(_, None) => Ok(()),
+            Destination::Followed(None) | Destination::Folder(_, None) => Ok(()),
         };
         written.map_err(|error| Error::write("the spool", &error))
     }
 
     fn end(&mut self) -> Result<()> {
         match &mut self.to {
-            To::Followed(follower) => match follower.take() {
+            Destination::Followed(follower) => match follower.take() {
                 Some(follower) => follower.finish().map_err(|error| damaged(PLAIN, &error.to_string())),
                 None => Ok(()),
             },
-            To::Folder(_, file) => {
+            Destination::Folder(_, file) => {
                 *file = None;
                 Ok(())
             }
-            To::File(_) => Ok(()),
+            Destination::File(_) => Ok(()),
         }
     }
 }

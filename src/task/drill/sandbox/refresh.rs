@@ -1,5 +1,5 @@
-//! Materialized views of a drill: one that needs another server cannot be refreshed where there is no network, and that is
-//! no fault of the backup.
+//! Materialized views of a drill. One that needs another server cannot be refreshed without a network, which is no fault of the
+//! backup.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
@@ -8,22 +8,22 @@ use crate::postgres::client::reason;
 use crate::restore::deferred::Deferred;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::refresh;
-use crate::task::drill::sandbox::restore::{DrillFailure, of_backup};
+use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 
-/// Classes of errors that speak of what is outside of the database: connections, foreign data, files
+/// Classes of errors about things outside of the database: connections, foreign data, files
 /// (PostgreSQL documentation, "PostgreSQL Error Codes").
 const OUTSIDE: &[&str] = &["08", "HV", "58"];
 
-/// What is to be said of refreshing them.
+/// The result of refreshing materialized views.
 #[derive(Debug, Default)]
 pub struct RefreshNotes {
-    /// What is to be said.
+    /// Notes for the record.
     pub notes: Vec<String>,
     /// How many could not be refreshed.
     pub missing: u64,
 }
 
-/// Refreshes them.
+/// Refreshes the materialized views.
 pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::Result<RefreshNotes, DrillFailure> {
     let mut refreshed = RefreshNotes::default();
     if deferred.refreshes.is_empty() {
@@ -36,7 +36,7 @@ pub async fn refresh_all(deferred: &Deferred, client: &Client) -> std::result::R
     }
     for (view, error) in &outcome.failed {
         let code = error.code().map_or("", SqlState::code);
-        // One that reads another that was not refreshed cannot be, either.
+        // A view on one that was not refreshed cannot be refreshed either.
         let follows = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() && refreshed.missing > 0;
         let said = error.as_db_error().map_or("", DbError::message);
         let outside = OUTSIDE.iter().any(|class| code.starts_with(class)) || is_not_preloaded(said);

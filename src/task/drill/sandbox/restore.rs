@@ -1,9 +1,7 @@
-//! The restore of a drill: the way that `pgcellar restore` takes, into the throwaway cluster.
+//! The restore of a drill: as `pgcellar restore` does it, into the throwaway cluster.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use tokio::sync::oneshot;
 
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
@@ -14,7 +12,6 @@ use crate::fingerprint::compare::ObservedRows;
 use crate::host::progress::Counter;
 use crate::host::surroundings::Surroundings;
 use crate::postgres::client::{failed, identifier};
-use crate::postgres::cluster::Cluster;
 use crate::postgres::live::Printer;
 use crate::postgres::properties;
 use crate::postgres::properties::LeftOut;
@@ -25,90 +22,23 @@ use crate::restore::deferred::Deferred;
 use crate::restore::globals::{Globals, decoded};
 use crate::restore::object_numbers::{ComparedDatabase, look_again};
 use crate::restore::parameters::LoadSessions;
-use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::public_schema;
-use crate::restore::requirements as look_for;
+use crate::restore::requirements;
 use crate::restore::server::{Needs, TargetServer, session};
-use crate::stop::Stop;
 use crate::task::drill::protocol::{DrillOrder, Message};
+use crate::task::drill::sandbox::examine;
+use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
+use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::load::ArchiveLoad;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
-use crate::task::drill::sandbox::outbox::Outbox;
-use crate::task::drill::sandbox::receive::{Incoming, plain_file};
+use crate::task::drill::sandbox::receive::{Incoming, plain_file, received};
 use crate::task::drill::sandbox::refresh::{RefreshNotes, refresh_all};
-use crate::task::drill::sandbox::{Ground, examine};
 
-/// How many notes there are at the most.
+/// Most notes in a message.
 const NOTES: usize = 100;
 
-/// Why a drill did not come to its end.
-#[derive(Debug)]
-pub enum DrillFailure {
-    /// It cannot be held here.
-    Here(Error),
-    /// The backup cannot be restored.
-    Backup(String),
-    /// Something else, which says nothing of the backup.
-    Other(Error),
-}
-
-impl DrillFailure {
-    /// The last message of a drill that failed.
-    pub fn message(self) -> Message {
-        match self {
-            DrillFailure::Here(error) => {
-                Message::Cannot { reason: error.message().to_owned(), hint: error.hint_text().map(str::to_owned) }
-            }
-            DrillFailure::Backup(reason) => Message::Failed { reason },
-            DrillFailure::Other(error) => {
-                Message::Broken { full: error.kind() == Kind::CannotWrite, reason: error.message().to_owned() }
-            }
-        }
-    }
-}
-
-/// Errors of our own work.
-impl From<Error> for DrillFailure {
-    fn from(error: Error) -> Self {
-        DrillFailure::Other(error)
-    }
-}
-
-/// An error of PostgreSQL's programs or of the server, about what is restored: those of a full disk, of a program that was
-/// killed and of being told to stop say nothing of the backup.
-pub fn of_backup(error: Error) -> DrillFailure {
-    match error.kind() {
-        Kind::CannotWrite | Kind::TryAgain | Kind::Conflict | Kind::Internal | Kind::System => {
-            DrillFailure::Other(error)
-        }
-        _ if error.message().contains("No space left on device") => {
-            DrillFailure::Other(Error::new(Kind::CannotWrite, error.message()))
-        }
-        _ if is_not_preloaded(error.message()) => {
-            let message = format!("the throwaway server preloads no libraries: {}", error.message());
-            let hint = "prove it by pgcellar restore, into a server that preloads the library";
-            DrillFailure::Here(Error::new(Kind::System, message).hint(hint))
-        }
-        _ => DrillFailure::Backup(error.message().to_owned()),
-    }
-}
-
-/// What a restore works with.
-pub struct Restore<'a> {
-    /// What is wanted.
-    pub order: &'a DrillOrder,
-    /// Where.
-    pub ground: &'a Ground,
-    /// The throwaway cluster.
-    pub cluster: &'a Cluster,
-    /// Who is told.
-    pub outbox: &'a Outbox,
-    /// Being told to stop; the drill's end does that, too.
-    pub stop: &'a Stop,
-}
-
-/// The database that is restored into.
+/// The database that the backup is restored into.
 pub struct DrillDatabase {
     server: TargetServer,
     database: NewDatabase,
@@ -118,7 +48,7 @@ pub struct DrillDatabase {
 }
 
 impl DrillDatabase {
-    /// How sessions in it begin.
+    /// The connection of sessions in it.
     pub fn connection(&self) -> &Connection {
         &self.sessions.connection
     }
@@ -134,8 +64,8 @@ impl DrillDatabase {
     }
 }
 
-impl Restore<'_> {
-    /// Makes the roles and the empty database, if everything for that is here.
+impl SandboxRun<'_> {
+    /// Makes the roles and the empty database, if the host has everything for it.
     pub async fn make_database(&self, globals: &[u8]) -> std::result::Result<DrillDatabase, DrillFailure> {
         let mut server = TargetServer::open(self.cluster.connection()).await?;
         let lacking = server.lacks_extensions(&self.order.extensions).await?;
@@ -152,7 +82,7 @@ impl Restore<'_> {
         let mut notes = Vec::new();
         let mut roles = properties::roles(&self.order.properties, LeftOut::default())?;
         roles.push(self.order.properties.owner.clone());
-        lay_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
+        make_missing_roles(&server, roles, &mut notes).await.map_err(of_backup)?;
         let properties = &self.order.properties;
         let database =
             NewDatabase::create(&mut server, &self.order.database, properties, CreateOptions::default()).await;
@@ -172,8 +102,8 @@ impl Restore<'_> {
         Ok(DrillDatabase { server, database, money, sessions, notes })
     }
 
-    /// Restores what comes, and looks at the rows as soon as they are there, while indexes and all else are made. Tells when
-    /// it is restored.
+    /// Restores the archive as it arrives, and examines the rows as soon as they are loaded, while indexes and the rest are made. Sends
+    /// a message when the database is restored.
     pub async fn fill(
         &self,
         target: &mut DrillDatabase,
@@ -181,8 +111,8 @@ impl Restore<'_> {
     ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let archive = Arc::new(self.archive(self.files(&mut incoming).await?));
         let Incoming { mut whole, work, path } = incoming;
-        let needs = look_for::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
-        lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
+        let needs = requirements::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
+        make_missing_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let deferred =
             Deferred::of(&archive, None, LeftOut::default(), target.server.client()).await.map_err(of_backup)?;
         if !deferred.refreshes.is_empty() && self.order.properties.session_parameters.is_empty() {
@@ -191,8 +121,7 @@ impl Restore<'_> {
         }
         let (money, sessions, part) = (&target.money, &target.sessions, deferred.rest.as_ref());
         let owners = RefusedOwners::default();
-        let loading =
-            ArchiveLoad { restore: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
+        let loading = ArchiveLoad { run: self, archive: &archive, path: &path, part, money, sessions, owners: &owners };
         let connection = &sessions.connection;
         let list = public_schema::list(&archive, part, LeftOut::default(), (connection, target.name()))
             .await
@@ -203,13 +132,13 @@ impl Restore<'_> {
             None => loading.files(&load).await?,
         };
         let is_custom = work.is_some();
-        // It keeps the file open, and what is removed then stays on the disk.
+        // The queue keeps the archive open, which would keep its space on the disk.
         drop(work);
         let has_numbers = self.has_numbers(connection, target.name()).await?;
         let has_late = !(deferred.is_empty() && last.is_empty());
         let finishing = async {
             if is_custom {
-                loading.all_else(&load).await?;
+                loading.rest(&load).await?;
             }
             self.all_there(&loading, target).await?;
             if !has_late {
@@ -219,29 +148,39 @@ impl Restore<'_> {
             Ok((!is_read_again).then(|| path.clone()))
         };
         let mut rows = self.examine_meanwhile(connection, target.name(), finishing).await?;
-        // What a refresh does to tables must not meet those who read their rows.
+        // A refresh may write to tables whose rows are being read.
         if has_late {
             let refreshed = self.make_late(&archive, (&deferred, &last), target).await?;
             self.send_restored(target, refreshed).await?;
         }
-        if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
-            let place = ComparedDatabase { connection, database: target.name(), loaded: true };
-            let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
-            let again = look_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
-            examine::still_listening(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) })
-                .await?;
+        if has_numbers {
+            self.sum_with_names(&archive, target, &mut rows).await?;
         }
         Ok(rows)
     }
 
-    /// Whether tables that are looked at have numbers of objects, which may print otherwise here.
+    /// Sums the rows again in which object numbers print as names.
+    async fn sum_with_names(
+        &self,
+        archive: &Arc<Archive>,
+        target: &DrillDatabase,
+        rows: &mut [ObservedRows],
+    ) -> std::result::Result<(), DrillFailure> {
+        let Some(expected) = &self.order.look_at else { return Ok(()) };
+        let place = ComparedDatabase { connection: target.connection(), database: target.name(), loaded: true };
+        let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
+        let again = look_again(archive, expected, rows, may_differ, (place, self.stop));
+        examine::with_progress(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) }).await
+    }
+
+    /// Whether examined tables have object numbers, which may print differently in this cluster.
     async fn has_numbers(&self, connection: &Connection, database: &str) -> Result<bool> {
-        let Some(wanted) = &self.order.look_at else { return Ok(false) };
-        let printer = Printer::open(connection, database, wanted, true);
+        let Some(expected) = &self.order.look_at else { return Ok(false) };
+        let printer = Printer::open(connection, database, expected, true);
         Ok(!self.stop.or(printer).await?.tables().is_empty())
     }
 
-    /// Looks at the rows while the rest is made. `finishing` gives the archive if it is not needed any more.
+    /// Examines the rows while the rest is made. `finishing` returns the path of the archive once it is not needed any more.
     async fn examine_meanwhile(
         &self,
         connection: &Connection,
@@ -249,17 +188,17 @@ impl Restore<'_> {
         finishing: impl Future<Output = std::result::Result<Option<PathBuf>, DrillFailure>>,
     ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let moved = Counter::default();
-        let looking = examine::rows(self, connection, database, &moved);
-        tokio::pin!(finishing, looking);
+        let examining = examine::rows(self, connection, database, &moved);
+        tokio::pin!(finishing, examining);
         let mut rows = None;
-        // What keeps the rest from being restored matters more than what that does to those who look.
+        // An error of the restore is the cause of a following error of the examination.
         let archive = loop {
             tokio::select! {
                 finished = &mut finishing => break finished?,
-                looked = &mut looking, if rows.is_none() => rows = Some(looked),
+                examined = &mut examining, if rows.is_none() => rows = Some(examined),
             }
         };
-        // If it is not read any more: what is removed need not reach the disk.
+        // Removing the archive early saves writing its pages to the disk.
         let removing = tokio::task::spawn_blocking(move || match archive {
             Some(archive) if archive.is_dir() => std::fs::remove_dir_all(&archive),
             Some(archive) => std::fs::remove_file(&archive),
@@ -267,31 +206,31 @@ impl Restore<'_> {
         });
         let rows = match rows {
             Some(rows) => rows,
-            None => examine::still_listening(self, &moved, looking).await,
+            None => examine::with_progress(self, &moved, examining).await,
         };
-        // Whatever is left of it goes with the cluster.
+        // Remains are removed with the cluster.
         drop(removing.await);
         rows
     }
 
-    /// The archive's files, as far as they must be there to begin with.
+    /// The archive's files, as far as they are needed to begin.
     async fn files(&self, incoming: &mut Incoming) -> std::result::Result<Vec<StoredFile>, DrillFailure> {
-        let Some(work) = &incoming.work else { return self.received(&mut incoming.whole).await };
+        let Some(work) = &incoming.work else { return received(&mut incoming.whole, self.stop).await };
         let front = Arc::clone(work);
-        if blocking::run(&self.stop, move || Ok(front.front())).await?.is_err() {
-            self.received(&mut incoming.whole).await?;
+        if blocking::run(self.stop, move || Ok(front.front())).await?.is_err() {
+            received(&mut incoming.whole, self.stop).await?;
         }
         Ok(vec![plain_file(PLAIN.to_owned())])
     }
 
-    /// Looks whether all is there that is not made later, and readable.
+    /// Checks that everything that is not made later exists and is readable.
     async fn all_there(
         &self,
         loading: &ArchiveLoad<'_>,
         target: &DrillDatabase,
     ) -> std::result::Result<(), DrillFailure> {
         let connection = &target.sessions.connection;
-        let there = look_for::all_there(loading.archive, (loading.part, true), connection, target.name());
+        let there = requirements::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await
@@ -310,7 +249,7 @@ impl Restore<'_> {
         let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
         match errors.into_iter().next() {
             Some(error) => Err(of_backup(error)),
-            None => look_for::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
+            None => requirements::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
         }
     }
 
@@ -320,24 +259,15 @@ impl Restore<'_> {
         self.outbox.send(Message::Restored { notes, not_refreshed: refreshed.missing, database_bytes }).await
     }
 
-    /// Waits until all of the archive is here, and is what was backed up.
-    pub async fn received(
-        &self,
-        whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
-    ) -> std::result::Result<Vec<StoredFile>, DrillFailure> {
-        let received = async { whole.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread broke down"))) };
-        self.stop.or(received).await.map_err(of_backup)
-    }
-
     fn archive(&self, files: Vec<StoredFile>) -> Archive {
         let order = self.order;
-        // What is compared one by one need not be counted before.
+        // Objects that are compared one by one need not be counted.
         let (tables, large_objects) = match order.look_at {
             Some(_) => (0, 0),
             None => (order.tables, order.large_objects),
         };
         let expected = ExpectedCounts { tables, large_objects, extensions: order.extensions.clone() };
-        let told = DirectoryContents {
+        let contents = DirectoryContents {
             name: order.id.clone(),
             pg_dump: order.pg_dump.clone(),
             made_by: order.major,
@@ -345,7 +275,7 @@ impl Restore<'_> {
             expected,
             partial: order.partial,
         };
-        Archive::in_folder(&self.ground.spool, order.format, files, told)
+        Archive::in_folder(&self.ground.spool, order.format, files, contents)
     }
 }
 
@@ -360,8 +290,8 @@ async fn make_globals(server: &TargetServer, script: &[u8]) -> Result<()> {
     globals.make(server, &Needs::default()).await.map(drop)
 }
 
-/// Makes roles without any rights where the globals have none of that name: their objects need an owner.
-async fn lay_roles(server: &TargetServer, roles: Vec<String>, notes: &mut Vec<String>) -> Result<()> {
+/// Makes roles without privileges for owners that the globals lack.
+async fn make_missing_roles(server: &TargetServer, roles: Vec<String>, notes: &mut Vec<String>) -> Result<()> {
     let query = "SELECT DISTINCT r FROM unnest($1::text[]) r WHERE r <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)";
     let roles: Vec<String> =
         roles.into_iter().filter(|role| role != "public" && !role.contains(char::REPLACEMENT_CHARACTER)).collect();

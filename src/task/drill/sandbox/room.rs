@@ -1,4 +1,4 @@
-//! Room on the disk: whether a drill fits on it, and that restored code does not fill it.
+//! Disk space: whether a drill fits on the disk, and a watch that restored code does not fill it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,21 +11,21 @@ use crate::host::staging::free_bytes;
 use crate::stop::Stop;
 use crate::task::drill::protocol::DrillOrder;
 
-/// What the database takes on the disk beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
+/// Disk space of a database beside its tables and indexes, in bytes: WAL, and the cluster's own databases.
 const OVERHEAD: u64 = 3 << 30;
 
-/// What an empty cluster takes.
+/// Size of an empty cluster in bytes.
 const EMPTY: u64 = 256 << 20;
 
-/// What stays free for others in bytes, if there is as much.
+/// Bytes that stay free for others, if so much is free.
 const FOR_OTHERS: u64 = 1 << 30;
 
-/// How often the disk is looked at. The fastest disk takes some gigabytes meanwhile, of which a tenth is kept.
+/// The interval of checks. The fastest disks write some gigabytes meanwhile, so a tenth of the free space is kept.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Refuses a disk on which the archive and the database will not fit.
 pub fn check(folder: &Path, order: &DrillOrder) -> Result<()> {
-    // Of a database whose size is unknown: indexes take about as much as rows.
+    // For a database of unknown size: indexes take about as much as rows.
     let database = if order.database_bytes > 0 { order.database_bytes } else { order.plain_bytes.saturating_mul(2) };
     let growth = database.saturating_add(order.plain_bytes);
     let needed = growth.saturating_add(growth.min(OVERHEAD)).saturating_add(EMPTY);
@@ -38,7 +38,7 @@ pub fn check(folder: &Path, order: &DrillOrder) -> Result<()> {
     Err(Error::new(Kind::CannotWrite, message).hint("free space there, or set DRILL_DIR to a folder with more"))
 }
 
-/// Stops a drill that leaves others no room. Dropping it ends the watch.
+/// Stops a drill that leaves others no space. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
     task: tokio::task::JoinHandle<()>,
@@ -46,7 +46,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks at the disk of a folder until it is dropped, and sets `stop` once little is left of what was free.
+    /// Checks the disk of a folder until it is dropped, and sets `stop` once little of the free space is left.
     pub fn begin(folder: &Path, stop: &Stop) -> Result<Self> {
         let least = least(free_bytes(folder)?);
         let shortage = Arc::new(Mutex::new(None));
@@ -59,7 +59,7 @@ impl Watch {
         Ok(Watch { task, shortage })
     }
 
-    /// Why it has stopped the drill, if it has.
+    /// Why it has stopped the drill, if so.
     pub fn shortage(&self) -> Option<Error> {
         self.shortage.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -71,7 +71,7 @@ impl Drop for Watch {
     }
 }
 
-/// What must stay free in bytes, of what was free at the start.
+/// The bytes that must stay free, of those free at the start.
 fn least(free: u64) -> u64 {
     FOR_OTHERS.min(free / 10)
 }

@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::blocking;
 use crate::catalogue::Backup;
+use crate::catalogue::retention_plan;
 use crate::config::{Place, RetentionSettings};
 use crate::error::Result;
 use crate::health::facts::Removal;
 use crate::task::monitor::gather::stores::StoresState;
-use crate::task::retention;
 
 /// How long retention may not have run: it is done each day.
 const LATE: SignedDuration = SignedDuration::from_hours(48);
@@ -25,11 +25,11 @@ pub async fn foreseen(
     let (settings, place, opened) = (settings.clone(), place.clone(), found.opened.clone());
     let backups = found.backups.clone();
     let foresee = move || {
-        let mut removed = retention::foresee(&settings, &place, &opened, &backups, now);
+        let mut removed = retention_plan::foresee(&settings, &place, &opened, &backups, now);
         let then = now - LATE;
         let overdue = match removed.is_empty() {
             true => Vec::new(),
-            false => retention::foresee(&settings, &place, &opened, &began_until(&backups, then), then),
+            false => retention_plan::foresee(&settings, &place, &opened, &began_until(&backups, then), then),
         };
         let overdue: HashSet<_> = overdue.iter().map(|(store, backup)| (*store, &backup.manifest.id)).collect();
         removed.sort_by_key(|(_, backup)| backup.manifest.started);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::blocking;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::announcement::Announcement;
+use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{Depth, Manifest};
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
@@ -19,7 +20,6 @@ use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::local::usable;
 use crate::store::{Store, StoreEntry, Stores};
-use crate::task::list;
 
 /// What the stores tell.
 pub struct StoresState {
@@ -151,8 +151,8 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts
     BackupFacts {
         // What others made has no globals, and nobody knows how long it took.
         kind: match manifest.adopted {
-            Some(_) => format!("adopted {}", list::format(manifest)),
-            None => list::format(manifest),
+            Some(_) => format!("adopted {}", archive_format(manifest)),
+            None => archive_format(manifest),
         },
         bytes: manifest.stored_bytes(),
         started: manifest.started,

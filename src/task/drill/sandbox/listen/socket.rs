@@ -1,4 +1,4 @@
-//! The socket where drills come, in a folder that only they and their sandbox have.
+//! The socket for drills, in a folder that only they and their sandbox can reach.
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -11,13 +11,13 @@ use tokio::net::UnixListener;
 use crate::error::{Error, Kind, Result};
 use crate::task::drill::sandbox::folders;
 
-/// Who may connect: everybody who sees the socket.
+/// Permissions of the socket: everybody who can reach it may connect.
 const MODE: u32 = 0o666;
 
-/// Who may see what is in its folder, where nothing else says it: everybody who has the folder.
+/// Permissions of its folder if they were lost: everybody who has the folder.
 const FOLDER: u32 = 0o711;
 
-/// A socket that is listened at.
+/// A listening socket.
 #[derive(Debug)]
 pub struct SandboxSocket {
     path: PathBuf,
@@ -27,10 +27,10 @@ pub struct SandboxSocket {
 }
 
 impl SandboxSocket {
-    /// Makes it, in the place of a socket that an earlier sandbox has left.
+    /// Binds it, in place of a socket of an earlier sandbox.
     ///
     /// # Errors
-    /// `Config` where another file has its name, which stays.
+    /// `Config` if another file has its name; that file stays.
     pub fn bind(path: &Path) -> Result<Self> {
         if is_in_the_way(path)? {
             return Err(Error::new(Kind::Config, format!("{} is there, and is no socket", path.display()))
@@ -39,12 +39,12 @@ impl SandboxSocket {
         SandboxSocket::make(path)
     }
 
-    /// Makes it where it was, once restored code has taken it away. What else is there under its name now is moved aside.
+    /// Binds it again after restored code has removed it. Another file of its name is moved aside.
     pub fn bind_again(path: &Path) -> Result<Self> {
         if is_in_the_way(path)? {
             let aside = aside(path);
             fs::rename(path, &aside).map_err(|error| Error::write(path.display(), &error))?;
-            log::warn!("what was there in its place is {} now", aside.display());
+            log::warn!("the file in its place was moved to {}", aside.display());
         }
         SandboxSocket::make(path)
     }
@@ -61,7 +61,7 @@ impl SandboxSocket {
         Ok(SandboxSocket { path: path.to_owned(), listener, file: (made.dev(), made.ino()) })
     }
 
-    /// Waits for a drill: a stream whose reads and writes block.
+    /// Waits for a drill, and returns its blocking stream.
     pub async fn accept(&self) -> Result<UnixStream> {
         let broken = |error: std::io::Error| Error::read(self.path.display(), &error);
         let (stream, _) = self.listener.accept().await.map_err(broken)?;
@@ -70,7 +70,7 @@ impl SandboxSocket {
         Ok(stream)
     }
 
-    /// Whether drills can no longer find it, or not connect to it.
+    /// Whether drills can no longer find it or connect to it.
     pub fn is_taken_away(&self) -> bool {
         let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| {
             found.file_type().is_socket()
@@ -81,7 +81,7 @@ impl SandboxSocket {
     }
 }
 
-/// Whether something is there that is no socket and no empty folder.
+/// Whether there is a file that is neither a socket nor an empty folder.
 fn is_in_the_way(path: &Path) -> Result<bool> {
     if let Some(folder) = path.parent() {
         open(folder).map_err(|error| Error::write(path.display(), &error))?;
@@ -90,7 +90,7 @@ fn is_in_the_way(path: &Path) -> Result<bool> {
     Ok(fs::symlink_metadata(path).is_ok_and(is_other) && fs::remove_dir(path).is_err())
 }
 
-/// A name beside it that is free.
+/// A free name beside it.
 fn aside(path: &Path) -> PathBuf {
     let name = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -101,7 +101,7 @@ fn aside(path: &Path) -> PathBuf {
     names.find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
 }
 
-/// Whether only our own user can go through a folder of ours.
+/// Whether only the sandbox's user can go through its folder.
 fn is_closed(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|found| {
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -111,7 +111,7 @@ fn is_closed(folder: &Path) -> bool {
     })
 }
 
-/// Opens a folder that restored code has closed. Its group cannot be given back, but everybody may be let through.
+/// Restores the permissions of a folder that restored code has closed. Its group cannot be restored, so everybody gets access.
 fn open(folder: &Path) -> std::io::Result<()> {
     match is_closed(folder) && folders::is_mounted(folder) {
         true => fs::set_permissions(folder, Permissions::from_mode(FOLDER)),

@@ -1,5 +1,5 @@
-//! Drills that were due and could not be held: a run of the schedule that ends with 72 is no failure, so the monitor is told
-//! here how often that was so.
+//! Drills that were due and could not be run: exit status 72 is no failure of a scheduled run, so the monitor reads here how often it
+//! happened.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::host::state::StateFile;
 /// Name of the state.
 const NAME: &str = "drill";
 
-/// How long another run that holds the state is waited for.
+/// The longest wait for another run that has the state locked.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A drill that was due.
@@ -24,19 +24,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct DueDrill {
     /// Database.
     pub database: String,
-    /// What came of it.
-    pub held: DrillAttempt,
+    /// Its outcome.
+    pub attempt: DrillAttempt,
 }
 
-/// Whether a drill was held.
+/// Whether a drill could be run.
 #[derive(Debug)]
 pub enum DrillAttempt {
-    /// It was, whatever its result.
-    Yes,
-    /// None can be held here, and why.
-    No(Trouble),
-    /// Something else failed, of which the run itself tells.
-    Unknown,
+    /// It was run, with any result.
+    Completed,
+    /// It cannot be run on this host, and why.
+    Impossible(Trouble),
+    /// Another error, which is that of the run.
+    Failed,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -53,27 +53,27 @@ struct NotHeld {
     hint: String,
 }
 
-/// Remembers what came of the drills that were due. Databases without one are forgotten.
-pub async fn note(place: &Place, turns: Vec<DueDrill>) {
+/// Records the outcomes of the drills that were due. Databases without one are dropped from the state.
+pub async fn record(place: &Place, turns: Vec<DueDrill>) {
     let noted = async {
         let file = StateFile::open(place, NAME, PATIENCE).await?;
         let before: State = file.read()?;
         file.write(&after(&before, turns, Timestamp::now()))
     };
     if let Err(error) = noted.await {
-        log::warn!("whether drills can be held is not remembered: {error}");
+        log::warn!("missed drills are not recorded for the monitor: {error}");
     }
 }
 
 fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
-    let one = |DueDrill { database, held }| {
-        let known = before.not_held.get(&database);
-        let not_held = match held {
-            DrillAttempt::Yes => None,
-            DrillAttempt::Unknown => known.cloned(),
-            DrillAttempt::No(Trouble { message, hint }) => Some(NotHeld {
-                turns: known.map_or(0, |known| known.turns).saturating_add(1),
-                since: known.map_or(now, |known| known.since),
+    let one = |DueDrill { database, attempt }| {
+        let previous = before.not_held.get(&database);
+        let not_held = match attempt {
+            DrillAttempt::Completed => None,
+            DrillAttempt::Failed => previous.cloned(),
+            DrillAttempt::Impossible(Trouble { message, hint }) => Some(NotHeld {
+                turns: previous.map_or(0, |previous| previous.turns).saturating_add(1),
+                since: previous.map_or(now, |previous| previous.since),
                 reason: message,
                 hint,
             }),
@@ -83,8 +83,8 @@ fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
     State { not_held: turns.into_iter().filter_map(one).collect() }
 }
 
-/// The databases whose last drills could not be held; none where drills are switched off.
-pub fn not_held(place: &Place) -> Vec<NotDrilled> {
+/// The databases whose last drills could not be run; empty if drills are switched off.
+pub fn missed(place: &Place) -> Vec<NotDrilled> {
     let is_off = TASKS
         .iter()
         .any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == ScheduleSetting::Off);
@@ -106,16 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_counted_until_a_drill_is_held() {
-        let turn = |held| vec![DueDrill { database: "shop".to_owned(), held }];
-        let no = || turn(DrillAttempt::No(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
+    fn missed_drills_are_counted_until_one_is_run() {
+        let turn = |attempt| vec![DueDrill { database: "shop".to_owned(), attempt }];
+        let no = || turn(DrillAttempt::Impossible(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
         let once = after(&State::default(), no(), first);
         let twice = after(&once, no(), later);
         let found = &twice.not_held["shop"];
         assert_eq!((found.turns, found.since), (2, first));
-        assert_eq!(after(&twice, turn(DrillAttempt::Unknown), later).not_held["shop"].turns, 2);
-        assert!(after(&twice, turn(DrillAttempt::Yes), later).not_held.is_empty());
+        assert_eq!(after(&twice, turn(DrillAttempt::Failed), later).not_held["shop"].turns, 2);
+        assert!(after(&twice, turn(DrillAttempt::Completed), later).not_held.is_empty());
         assert!(after(&twice, Vec::new(), later).not_held.is_empty());
     }
 }

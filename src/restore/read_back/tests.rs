@@ -4,7 +4,7 @@ use super::*;
 use crate::store::local::LocalStore;
 use crate::store::{StoreEntry, Upload};
 
-const SAMPLE: &str = include_str!("../../../../tests/golden/manifest.json");
+const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
 /// What a disk does while a file is read.
 #[derive(Clone, Copy, PartialEq)]
@@ -120,7 +120,7 @@ impl Store for Shelf {
 }
 
 /// A backup with one file that has the bytes of `plain`, uncompressed, on such a disk.
-fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
+fn backup(plain: &[u8], disk: Disk) -> (FileReader, Manifest) {
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::new(folder.path());
     let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
@@ -144,11 +144,11 @@ fn backup(plain: &[u8], disk: Disk) -> (Reading, Manifest) {
         upload.commit().unwrap();
     }
     let shelf = Arc::new(Shelf { folder, store, disk });
-    (Reading { store: shelf, identities: None, moved: Counter::default(), stop: Stop::default() }, manifest)
+    (FileReader { store: shelf, identities: None, moved: Counter::default(), stop: Stop::default() }, manifest)
 }
 
 fn read(
-    reading: &Reading,
+    reading: &FileReader,
     manifest: &Manifest,
     check: impl FnOnce(SharedPlain) -> ContentFindings,
 ) -> Result<Vec<String>> {

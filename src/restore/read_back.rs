@@ -1,4 +1,4 @@
-//! One file of a backup, read back: its size, its stored bytes, its plain bytes, and what a check makes of those.
+//! One file of a backup, read back: its size, its stored bytes, and its plain bytes, which a check reads.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use crate::postgres::archive::Malformed;
 use crate::stop::Stop;
 use crate::store::Store;
 
-/// What is needed to read the files of a backup.
-pub struct Reading {
+/// Reads the files of a backup.
+pub struct FileReader {
     /// Store that has them.
     pub store: Arc<dyn Store>,
     /// Private keys, if there are any.
@@ -26,16 +26,15 @@ pub struct Reading {
     pub stop: Stop,
 }
 
-/// What is wrong with the plain bytes of a file, in the words of a check; nothing if they are good.
+/// The damage that a check finds in the plain bytes of a file; empty if they are good.
 pub type ContentFindings = io::Result<Vec<String>>;
 
-impl Reading {
-    /// Reads a file to its end and gives what is damaged about it, nothing if it is good.
-    ///
-    /// `check` looks at the plain bytes; it is not called where they cannot be had for want of a private key.
+impl FileReader {
+    /// Reads a file to its end and returns its damage, empty if it is good. `check` reads the plain bytes; it is not called if there is
+    /// no private key to decrypt them.
     ///
     /// # Errors
-    /// What kept the file from being read, and says nothing of its bytes: rights, a failing disk, the wrong key.
+    /// The file cannot be read for a reason other than damage: missing rights, a failing disk, the wrong key.
     pub fn read(
         &self,
         manifest: &Manifest,
@@ -48,12 +47,12 @@ impl Reading {
     /// The same of the stored bytes alone.
     ///
     /// # Errors
-    /// What kept the file from being read.
+    /// As for [`FileReader::read`].
     pub fn read_stored(&self, manifest: &Manifest, file: &StoredFile) -> Result<Vec<String>> {
         self.of_its_size(manifest, file, || Ok(stored_damage(file, &self.stored(file)?).into_iter().collect()))
     }
 
-    /// Reads a file if it is there and has the size that it should have.
+    /// Reads a file if it exists and has the size in the manifest.
     fn of_its_size(
         &self,
         manifest: &Manifest,
@@ -74,7 +73,7 @@ impl Reading {
         Ok(damage.into_iter().map(|what| format!("{}: {what}", file.key)).collect())
     }
 
-    /// A file that is missing is damage, unless the whole backup has been deleted meanwhile.
+    /// A missing file is damage, unless the whole backup has been deleted meanwhile.
     fn missing(&self, manifest: &Manifest, key: &str) -> Result<Vec<String>> {
         match self.store.size(&Manifest::key(&manifest.id))? {
             Some(_) => Ok(vec![format!("is {}", catalogue::missing(self.store.as_ref(), key))]),
@@ -98,27 +97,27 @@ impl Reading {
             Ok(source) => source,
             Err(error) => return self.cannot_open(manifest, file, &failure, &error),
         };
-        let plain = SharedPlain(Arc::new(Mutex::new(State { source: Some(source), failed: false })));
+        let plain = SharedPlain(Arc::new(Mutex::new(PlainState { source: Some(source), failed: false })));
         let checked = check(plain.clone());
-        // Bytes that are damaged in the store often look wrong to a check before the decoder comes to its own: that one
-        // knows where in the stored bytes the damage is. And a check may leave something unread.
+        // A check often fails on damaged bytes before the decoder reaches its own checksum, which locates the damage in the stored
+        // bytes. A check may also leave bytes unread.
         let rest = if plain.failed() { Ok(0) } else { io::copy(&mut plain.clone(), &mut io::sink()) };
         let checked = rest.and(checked);
         let (source, failed) = plain.close()?;
-        // Whatever a check made of a stream that the store broke off, it is not about the bytes.
+        // If the store broke off the stream, the findings of the check are not about the bytes.
         if lock(&failure).is_some() {
             return Err(self.unread(&failure, file, &io::ErrorKind::Other.into()));
         }
-        let found = match checked {
-            Ok(found) if !found.is_empty() => found,
+        let damage = match checked {
+            Ok(damage) if !damage.is_empty() => damage,
             Ok(_) => return self.compare(file, &failure, source),
             Err(error) => match locate(&error, failed.then(|| source.stored_offset())) {
-                Some(found) => vec![found],
+                Some(damage) => vec![damage],
                 None => return Err(self.unread(&failure, file, &error)),
             },
         };
         let stored = source.finish_stored().map_err(|error| self.unread(&failure, file, &error))?;
-        Ok(found.into_iter().map(|what| what + remark(file, &stored)).collect())
+        Ok(damage.into_iter().map(|what| what + remark(file, &stored)).collect())
     }
 
     fn open(&self, file: &StoredFile) -> Result<(CountedBytes, Failure)> {
@@ -137,7 +136,7 @@ impl Reading {
         Ok(digest.digest())
     }
 
-    /// A file whose first bytes are damaged, or that is for other keys: its stored bytes can tell these apart.
+    /// The damage of a file that cannot be opened: the hash of its stored bytes tells damage from a wrong key.
     fn cannot_open(
         &self,
         manifest: &Manifest,
@@ -157,7 +156,7 @@ impl Reading {
         }
     }
 
-    /// Compares a file that was read to its end without a fault with what the manifest says of it.
+    /// Compares the sizes and hashes of a file that was read without errors with the manifest.
     fn compare(&self, file: &StoredFile, failure: &Failure, source: Source<CountedBytes>) -> Result<Vec<String>> {
         let digests = match source.finish() {
             Ok(digests) => digests,
@@ -177,7 +176,7 @@ impl Reading {
         Ok(stored.or_else(plain).into_iter().collect())
     }
 
-    /// The error of a file that could not be read to its end, for a reason that says nothing of its bytes.
+    /// The error of a file that could not be read to its end, for a reason other than damage.
     fn unread(&self, failure: &Failure, file: &StoredFile, error: &io::Error) -> Error {
         if self.stop.requested() {
             return self.stop.error();
@@ -191,7 +190,7 @@ impl Reading {
     }
 }
 
-/// Where the first bad byte is, for an error that is about the bytes.
+/// The damage with its position, if the error is about the bytes.
 fn locate(error: &io::Error, stored_offset: Option<u64>) -> Option<String> {
     match (Malformed::in_error(error), stored_offset) {
         (Some(malformed), _) => Some(format!("is not a whole archive: {malformed}")),
@@ -212,7 +211,7 @@ fn stored_damage(file: &StoredFile, stored: &Digest) -> Option<String> {
     differs.then(|| format!("the SHA-256 of the stored bytes is {stored} instead of {}", file.stored_sha256))
 }
 
-/// Whether the store changed the bytes, or has them as they were written.
+/// A remark if the store has the bytes unchanged: they were written damaged.
 fn remark(file: &StoredFile, stored: &Digest) -> &'static str {
     match stored_damage(file, stored) {
         Some(_) => "",
@@ -228,14 +227,14 @@ fn wrong_identity(manifest: &Manifest, error: &io::Error) -> Error {
     ))
 }
 
-/// The first error of the store itself, which says nothing of the bytes that it has.
+/// The first error of the store itself, which is not about the bytes.
 type Failure = Arc<Mutex<Option<io::Error>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The bytes of the store, counted, until it is time to stop.
+/// The stored bytes, counted; reading ends when the process is stopped.
 pub struct CountedBytes {
     inner: Box<dyn Read + Send>,
     moved: Counter,
@@ -265,17 +264,17 @@ impl Read for CountedBytes {
     }
 }
 
-/// The plain bytes of a file. Its copies read the same stream.
+/// The plain bytes of a file. Clones read the same stream.
 #[derive(Clone)]
-pub struct SharedPlain(Arc<Mutex<State>>);
+pub struct SharedPlain(Arc<Mutex<PlainState>>);
 
-struct State {
+struct PlainState {
     source: Option<Source<CountedBytes>>,
     failed: bool,
 }
 
 impl SharedPlain {
-    /// Whether a read has failed: then what a check says is not of its own finding.
+    /// Whether a read has failed: the error of a check is then not its own finding.
     pub fn failed(&self) -> bool {
         lock(&self.0).failed
     }
