@@ -12,7 +12,7 @@ use pgcellar::catalogue::publish::publish;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
 use pgcellar::store::s3::S3Store;
-use pgcellar::store::{Store, Upload};
+use pgcellar::store::{ObjectKind, Store, Upload};
 use tokio::runtime::Runtime;
 
 mod s3_server;
@@ -63,7 +63,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8], size: Option<u64>) -> Result<(), Error> {
-    fill(store.create(key, size)?, bytes)
+    fill(store.create(key, size, ObjectKind::Document)?, bytes)
 }
 
 fn fill(mut upload: Box<dyn Upload>, bytes: &[u8]) -> Result<(), Error> {
@@ -134,7 +134,7 @@ fn bytes_that_were_garbled_are_sent_again() {
         false => Fault::None,
     });
     put(&ground.spoilt, KEY, b"small", Some(5)).unwrap();
-    ground.spoilt.replace("other.json", b"first").unwrap();
+    ground.spoilt.replace("other.json", b"first", ObjectKind::Document).unwrap();
     assert_eq!(get(&ground.direct, KEY).unwrap(), b"small");
     assert_eq!(get(&ground.direct, "other.json").unwrap(), b"first");
     assert_eq!(ground.proxy.spoilt(), 2);
@@ -170,7 +170,7 @@ fn a_writer_that_goes_on_after_an_error_gets_no_object() {
         true => Fault::Answer(403, "AccessDenied"),
         false => Fault::None,
     });
-    let mut upload = ground.spoilt.create(KEY, None).unwrap();
+    let mut upload = ground.spoilt.create(KEY, None, ObjectKind::Document).unwrap();
     let failed = pattern(120 << 20).chunks(1 << 20).filter(|piece| upload.write_all(piece).is_err()).count();
     assert!(failed >= 1);
     assert_eq!(upload.seal().unwrap_err().kind(), Kind::Unavailable);
@@ -181,7 +181,7 @@ fn a_writer_that_goes_on_after_an_error_gets_no_object() {
 #[test]
 fn an_upload_that_is_dropped_on_a_thread_of_the_runtime_leaves_nothing() {
     let ground = Ground::new(|_| Fault::None);
-    let mut upload = ground.direct.create(KEY, None).unwrap();
+    let mut upload = ground.direct.create(KEY, None, ObjectKind::Document).unwrap();
     upload.write_all(&pattern(LARGE)).unwrap();
     runtime().block_on(runtime().spawn(async move { drop(upload) })).unwrap();
     ground.is_empty();
@@ -412,7 +412,10 @@ fn missing_permissions_are_named() {
     let reader = open(&settings(&server.endpoint(), &bucket, READER));
     assert_eq!(get(&reader, KEY).unwrap(), b"x");
     all_say(&[reader.delete(KEY).unwrap_err()], Kind::NotPermitted, &["cannot delete s3://", "s3:DeleteObject"]);
-    let refused = [put(&reader, "a.dump", b"x", Some(1)).unwrap_err(), reader.replace(KEY, b"y").unwrap_err()];
+    let refused = [
+        put(&reader, "a.dump", b"x", Some(1)).unwrap_err(),
+        reader.replace(KEY, b"y", ObjectKind::Document).unwrap_err(),
+    ];
     all_say(&refused, Kind::NotPermitted, &["cannot write s3://", "s3:PutObject"]);
     let writer = open(&settings(&server.endpoint(), &bucket, WRITER));
     all_say(&[writer.list().unwrap_err()], Kind::NotPermitted, &["cannot list s3://", "s3:ListBucket"]);
@@ -426,7 +429,7 @@ fn an_archive_in_cold_storage_is_told() {
         false => Fault::None,
     });
     put(&ground.direct, KEY, b"x", None).unwrap();
-    all_say(&[ground.spoilt.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["fetched first", "restore-object"]);
+    all_say(&[ground.spoilt.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["retrieved first", "restore-object"]);
 }
 
 #[test]
@@ -593,7 +596,7 @@ fn every_object_says_whose_it_is() {
     let store = runtime().block_on(S3Store::open(&settings, "main", "höst 1")).unwrap();
     put(&store, "small", b"x", Some(1)).unwrap();
     put(&store, "large", &pattern(LARGE), None).unwrap();
-    store.replace("replaced", b"x").unwrap();
+    store.replace("replaced", b"x", ObjectKind::Document).unwrap();
     store.announce("announced", b"x").unwrap();
     let others = [("other", "höst 1"), ("main", "host")]
         .map(|(instance, host)| runtime().block_on(S3Store::open(&settings, instance, host)).unwrap());
@@ -619,7 +622,7 @@ fn locked_objects_are_told() {
         let left = until.duration_since(jiff::Timestamp::now()).as_hours();
         assert!((71..=72).contains(&left), "{key}: {until}");
     }
-    store.replace("a.verify.json", b"x").unwrap();
+    store.replace("a.verify.json", b"x", ObjectKind::Record).unwrap();
     store.announce("b", b"x").unwrap();
     for key in ["a.verify.json", "b.partial", "missing"] {
         assert_eq!(store.locked_until(key).unwrap(), None, "{key}");
@@ -645,7 +648,7 @@ fn objects_are_stored_as_the_settings_say() {
     let store = open(&settings);
     // Whether this server can encrypt does not matter here.
     for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {
-        drop(store.create_bulk(key, None).and_then(|upload| fill(upload, &pattern(length))));
+        drop(store.create(key, None, ObjectKind::Archive).and_then(|upload| fill(upload, &pattern(length))));
     }
     // What verbs read in the ordinary course of things is not the bulk, whatever it is called.
     for key in ["a.manifest.json", "a.globals.sql.gz", "a.fingerprints.json.zst.age"] {

@@ -1,8 +1,8 @@
 //! `pgcellar drill`: proves a backup by restoring it, into a throwaway cluster that has none of our rights, and by comparing
 //! what comes back with the fingerprints that were taken when it was made.
 //!
-//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::drill::sandbox`]) restores it, runs what code
-//! is in it, and tells what it finds. It is not told what it should find.
+//! This side reads the backup, and decrypts and checks it. The sandbox ([`crate::task::drill::sandbox`]) restores it, runs what
+//! code is in it, and tells what it finds. It is not told what it should find.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -58,8 +58,8 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let run = Run { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    let mut merged = list::read(stores.clone(), &place, stop).await?;
-    let subjects = match targets::find(&merged, args, &stores) {
+    let mut merged = list::read(stores, &place, stop).await?;
+    let subjects = match targets::find(&merged, args) {
         Ok(subjects) => subjects,
         Err(error) => return Err(merged.or_unread(error)),
     };

@@ -24,7 +24,7 @@ use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
 use crate::stop::Stop;
-use crate::store::{Store, Stores};
+use crate::store::{Store, StoreKind, Stores};
 use crate::table;
 
 /// How many makers of others' backups are named.
@@ -54,7 +54,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
             log::info!("no backups{of} in {}", merged.locations.join(" and "));
         }
-        merged.tell_doubts();
+        merged.log_doubts();
         warn_likely(&groups);
         groups.iter().flat_map(|group| group.copies()).for_each(warn_unread);
         warn_unusable(&merged, database, args.all_instances);
@@ -154,7 +154,7 @@ pub fn made(manifest: &Manifest, zone: &TimeZone) -> String {
 
 fn row(group: &BackupCopies, now: Timestamp, zone: &TimeZone) -> Vec<String> {
     let manifest = group.manifest();
-    let stores: Vec<&str> = group.copies().map(|copy| copy.store).collect();
+    let stores: Vec<&str> = group.copies().map(|copy| copy.store.kind().name()).collect();
     vec![
         printable(&manifest.id),
         made(manifest, zone),
@@ -174,7 +174,7 @@ fn status(group: &BackupCopies) -> String {
     let status = match group.copies().all(|copy| copy.status == first) {
         true => first.name().to_owned(),
         false => {
-            let each = group.copies().map(|copy| format!("{} {}", copy.store, copy.status.name()));
+            let each = group.copies().map(|copy| format!("{} {}", copy.store.kind(), copy.status.name()));
             each.collect::<Vec<_>>().join(", ")
         }
     };
@@ -207,7 +207,7 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
 /// The record of a verify may have said that the backup is damaged.
 fn warn_unread(backup: &Backup) {
     if let Some(error) = &backup.verification_error {
-        let (id, store) = (printable(&backup.manifest.id), backup.store);
+        let (id, store) = (printable(&backup.manifest.id), backup.store.kind());
         log::warn!(
             "{id} in {store}: the result of its last verify cannot be read: {}: pgcellar verify {id} makes a new one",
             printable(error)
@@ -231,7 +231,7 @@ fn warn_unusable(merged: &Inventory, database: Option<&str>, all: bool) {
         let unmanaged = merged.unmanaged.iter().filter(|file| file.location == *location && of_database(&file.name));
         if let [first, rest @ ..] = unmanaged.collect::<Vec<_>>().as_slice() {
             let way = match first.store {
-                "local" => "path".to_owned(),
+                StoreKind::Local => "path".to_owned(),
                 _ => format!("address {}/…", location.trim_end_matches('/')),
             };
             let (first, more) = (printable(&first.name), and_more(rest.len()));
@@ -283,10 +283,11 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::catalogue::inventory::StoreListing;
-    use crate::catalogue::manifest::Pin;
     use crate::catalogue::name::escape;
     use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
+    use crate::catalogue::records::pin::Pin;
     use crate::identity::Identity;
+    use crate::store::sample::empty;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
 
@@ -297,7 +298,7 @@ mod tests {
         manifest.server.identity = Identity::default();
         Backup {
             manifest,
-            store: "local",
+            store: empty(StoreKind::Local),
             status: Status::Good,
             verification: None,
             verification_error: None,
@@ -308,11 +309,11 @@ mod tests {
     }
 
     /// Backups as the stores have them, by the store's name.
-    fn merged(shelves: Vec<(&'static str, Vec<Backup>)>) -> Inventory {
+    fn merged(shelves: Vec<(StoreKind, Vec<Backup>)>) -> Inventory {
         let shelf = |(store, mut backups): (_, Vec<Backup>)| {
-            backups.iter_mut().for_each(|backup| backup.store = store);
-            let found = Ok(Catalogue { backups, ..Catalogue::default() });
-            StoreListing { store, location: store.to_owned(), found, others: Vec::new() }
+            backups.iter_mut().for_each(|backup| backup.store = empty(store));
+            let catalogue = Ok(Catalogue { backups, ..Catalogue::default() });
+            StoreListing { store: empty(store), catalogue, others: Vec::new() }
         };
         let place = Place {
             instance: "main".to_owned(),
@@ -334,7 +335,8 @@ mod tests {
     #[test]
     fn a_usual_table_is_narrow_and_plain() {
         let one = |second| backup(&format!("nestjs_starter_db_20231231_02000{second}"), "nestjs_starter_db");
-        let lines = lines(&merged(vec![("local", vec![one(0), one(1)]), ("s3", vec![one(1)])]), false);
+        let lines =
+            lines(&merged(vec![(StoreKind::Local, vec![one(0), one(1)]), (StoreKind::S3, vec![one(1)])]), false);
         assert_eq!(
             lines,
             [
@@ -354,7 +356,7 @@ mod tests {
             vec![backup]
         });
         let [local, bucket] = statuses;
-        let lines = lines(&merged(vec![("local", local), ("s3", bucket)]), true);
+        let lines = lines(&merged(vec![(StoreKind::Local, local), (StoreKind::S3, bucket)]), true);
         let (row, heading) = (lines[1].split("  ").collect::<Vec<_>>(), &lines[0]);
         assert!(heading.ends_with("STATUS                      STORE      INSTANCE  HOST"), "{heading}");
         assert!(row.contains(&"local damaged, s3 verified") && row.contains(&"local, s3"), "{row:?}");
@@ -365,7 +367,7 @@ mod tests {
     fn a_pin_shows() {
         let mut backup = backup("shop_20231231_020000", "shop");
         backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
-        let lines = lines(&merged(vec![("local", vec![backup])]), false);
+        let lines = lines(&merged(vec![(StoreKind::Local, vec![backup])]), false);
         assert!(lines[1].ends_with("good (pinned)  local"), "{lines:?}");
     }
 
@@ -378,7 +380,7 @@ mod tests {
         let told: serde_json::Value = serde_json::from_str(&json(&[&backup]).unwrap()).unwrap();
         assert_eq!((&told[0]["proven"], &told[0]["drill"]["result"]), (&true.into(), &"passed".into()));
         backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
-        let lines = lines(&merged(vec![("local", vec![backup])]), false);
+        let lines = lines(&merged(vec![(StoreKind::Local, vec![backup])]), false);
         assert!(lines[1].ends_with("good (proven, pinned)  local"), "{lines:?}");
     }
 
@@ -386,7 +388,7 @@ mod tests {
     fn strange_names_stand_in_a_column_of_their_own_and_cannot_break_the_table() {
         let database = "my\nshop\u{1b}[2J\u{202e}";
         let backup = backup(&format!("{}_20231231_020000", escape(database)), database);
-        let lines = lines(&merged(vec![("local", vec![backup])]), false);
+        let lines = lines(&merged(vec![(StoreKind::Local, vec![backup])]), false);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("DATABASE"));
         assert!(lines[1].ends_with(r"my\u{a}shop\u{1b}[2J\u{202e}"), "{}", lines[1]);

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::BackupQuery;
-use crate::catalogue::manifest::Pin;
 use crate::catalogue::ownership::Whose;
 use crate::catalogue::records;
+use crate::catalogue::records::pin::Pin;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -55,7 +55,7 @@ pub async fn unpin(args: &UnpinArgs, stop: &Stop) -> Result<()> {
 async fn find(asked: BackupQuery<'_>, place: &PlaceArgs, stop: &Stop) -> Result<Found> {
     let place = Place::new(place)?;
     let stores = Stores::open(&place).await?.all();
-    let mut merged = list::read(stores.clone(), &place, stop).await?;
+    let mut merged = list::read(stores, &place, stop).await?;
     let group = match merged.resolve(asked) {
         Ok(choice) => {
             choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
@@ -68,8 +68,7 @@ async fn find(asked: BackupQuery<'_>, place: &PlaceArgs, stop: &Stop) -> Result<
         let message = format!("{} is not of this instance on this host", printable(&id));
         return Err(Error::new(Kind::Missing, message).hint("only whoever made a backup removes it, and pins it"));
     }
-    let has = |store: &Arc<dyn Store>| group.copies().any(|copy| copy.store == store.name());
-    let stores = stores.into_iter().filter(has).collect();
+    let stores = group.copies().map(|copy| Arc::clone(&copy.store)).collect();
     Ok(Found { id, stores, failure: merged.unread.pop().map(|unread| unread.error) })
 }
 

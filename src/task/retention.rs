@@ -22,7 +22,7 @@ use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::local::{LocalStore, usable};
-use crate::store::{Store, Stores};
+use crate::store::{Store, StoreKind, Stores};
 
 mod clock;
 mod plan;
@@ -120,7 +120,7 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
     let (ownership, mut read) = read_all(run, stores);
     let mut shelves = shelves(run, stores, |store| {
-        let catalogue = read.remove(store.name());
+        let catalogue = read.remove(&store.kind());
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
@@ -155,21 +155,21 @@ pub fn foresee(
     settings: &RetentionSettings,
     place: &Place,
     stores: &Stores,
-    backups: &HashMap<&'static str, Vec<Backup>>,
+    backups: &HashMap<StoreKind, Vec<Backup>>,
     now: Timestamp,
-) -> Vec<(&'static str, Backup)> {
+) -> Vec<(StoreKind, Backup)> {
     let (settings, place, stop) = (settings.clone(), place.clone(), Stop::default());
     let run = RetentionRun { settings, place, connection: None, database: None, dry_run: true, json: false, now, stop };
     let known = |store: &dyn Store| {
-        let found = backups.get(store.name()).cloned();
+        let found = backups.get(&store.kind()).cloned();
         found.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))
     };
     let mut shelves = shelves(&run, stores, known);
     let planned = plan::plan(&run, &mut shelves);
     let removed = shelves.into_iter().zip(planned).flat_map(|(shelf, planned)| {
-        let name = shelf.store.name();
+        let kind = shelf.store.kind();
         let gone = shelf.backups.into_iter().zip(planned).filter(|(_, planned)| !planned.decision.keep);
-        gone.map(move |(backup, _)| (name, backup)).collect::<Vec<_>>()
+        gone.map(move |(backup, _)| (kind, backup)).collect::<Vec<_>>()
     });
     removed.collect()
 }
@@ -194,13 +194,12 @@ fn shelves(run: &RetentionRun, stores: &Stores, mut read: impl FnMut(&dyn Store)
 }
 
 /// Reads all stores, and finds out whose the backups are.
-fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
-    let read: HashMap<_, _> =
-        stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
+fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<StoreKind, Result<Catalogue>>) {
+    let read: HashMap<_, _> = stores.all().iter().map(|store| (store.kind(), Catalogue::read(store))).collect();
     let ask = || Handle::current().block_on(identity::ask(run.connection.as_ref()?));
     let ownership = Ownership::ask(&Owner::of(&run.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
     ownership.server.iter().for_each(|server| drop(run.place.server.set(server.clone())));
-    ownership.doubts.iter().for_each(Doubt::tell);
+    ownership.doubts.iter().for_each(Doubt::log);
     (ownership, read)
 }
 

@@ -8,19 +8,19 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::StoreListing;
-use crate::catalogue::manifest::to_json;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::TakeoverArgs;
 use crate::config::{Connection, Maker, Place, instance_name};
+use crate::document::to_json;
 use crate::error::{Error, Kind, Result};
 use crate::format::ago;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
 use crate::stop::Stop;
-use crate::store::{Store, Stores};
+use crate::store::{ObjectKind, Store, Stores};
 
 /// How many makers an answer names.
 const NAMED: usize = 8;
@@ -35,11 +35,7 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let from = args.maker.as_deref().map(|text| maker(text, &place)).transpose()?;
     let connection = Connection::new(&args.connection)?;
     let stores = Stores::open_to_write(&place).await?.all();
-    let ours = stores.clone();
-    let shelves = blocking::run(stop, move || {
-        Ok(ours.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
-    })
-    .await?;
+    let shelves = blocking::run(stop, move || Ok(stores.iter().map(StoreListing::read).collect::<Vec<_>>())).await?;
     let server = stop.or(async { Ok(identity::ask(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
     let Some(from) = from else { return list(&shelves, &owner) };
@@ -49,11 +45,12 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
         return Ok(());
     }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
-    let (said, failure) = record(&stores, &shelves, takeover.clone(), stop).await?;
+    let (said, failure) = record(&shelves, takeover.clone(), stop).await?;
     if !said.is_empty() {
         log(&takeover, &made, &said);
     }
-    let unread = shelves.into_iter().filter_map(|shelf| shelf.found.err()).find(|error| error.kind() != Kind::Missing);
+    let unread =
+        shelves.into_iter().filter_map(|shelf| shelf.catalogue.err()).find(|error| error.kind() != Kind::Missing);
     failure.or(unread).map_or(Ok(()), Err)
 }
 
@@ -68,7 +65,7 @@ fn maker(text: &str, place: &Place) -> Result<Maker> {
 }
 
 fn catalogues(shelves: &[StoreListing]) -> impl Iterator<Item = &Catalogue> + Clone {
-    shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok())
+    shelves.iter().filter_map(|shelf| shelf.catalogue.as_ref().ok())
 }
 
 /// The backups that this maker made.
@@ -91,7 +88,7 @@ fn is_of_use(
 ) -> Result<bool> {
     if made.is_empty() {
         let message = format!("there are no backups of {}", name(from));
-        let unread = shelves.iter().find_map(|shelf| shelf.found.as_ref().err());
+        let unread = shelves.iter().find_map(|shelf| shelf.catalogue.as_ref().err());
         return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
             Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
             None => Error::new(Kind::Missing, message).hint(others_in_words(shelves, owner)),
@@ -154,7 +151,7 @@ fn list(shelves: &[StoreListing], owner: &Owner) -> Result<()> {
     if makers.is_empty() {
         log::info!("there are no backups but this instance's own");
     }
-    let mut unread = shelves.iter().filter_map(|shelf| shelf.found.as_ref().err());
+    let mut unread = shelves.iter().filter_map(|shelf| shelf.catalogue.as_ref().err());
     match unread.rfind(|error| error.kind() != Kind::Missing) {
         Some(error) => Err(Error::new(error.kind(), error.to_string())),
         None => Ok(()),
@@ -194,23 +191,14 @@ fn others_in_words(shelves: &[StoreListing], owner: &Owner) -> String {
 }
 
 /// Writes the document into each store that has such backups.
-async fn record(
-    stores: &[Arc<dyn Store>],
-    shelves: &[StoreListing],
-    takeover: Takeover,
-    stop: &Stop,
-) -> Result<(Vec<String>, Option<Error>)> {
-    let has = |name: &str| {
-        shelves
-            .iter()
-            .any(|shelf| shelf.store == name && !made_by(std::slice::from_ref(shelf), &takeover.from).is_empty())
-    };
-    let told: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
+async fn record(shelves: &[StoreListing], takeover: Takeover, stop: &Stop) -> Result<(Vec<String>, Option<Error>)> {
+    let has_backups = |shelf: &&StoreListing| !made_by(std::slice::from_ref(*shelf), &takeover.from).is_empty();
+    let told: Vec<Arc<dyn Store>> = shelves.iter().filter(has_backups).map(|shelf| Arc::clone(&shelf.store)).collect();
     let (key, document) = (Takeover::key(&takeover.from), to_json(&takeover)?);
     blocking::run(stop, move || {
         let (mut said, mut failure) = (Vec::new(), None);
         for store in told {
-            match store.replace(&key, &document) {
+            match store.replace(&key, &document, ObjectKind::Document) {
                 Ok(()) => said.push(store.location()),
                 Err(error) => drop(failure.get_or_insert(error)),
             }

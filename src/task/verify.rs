@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use crate::blocking::joined;
 use crate::catalogue::details::Details;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
-use crate::catalogue::manifest::{Depth, FileRole, Manifest, Verification};
+use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::catalogue::name::{is_of, leading_id};
+use crate::catalogue::records::verification::{Depth, Verification};
 use crate::catalogue::sweep;
 use crate::catalogue::{Backup, records, verification};
 use crate::cli::VerifyArgs;
@@ -86,8 +87,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         reports.extend(unusable(&merged, args.database.as_deref()));
     }
     for backup in copies {
-        let Some(store) = stores.iter().find(|store| store.name() == backup.store) else { continue };
-        let report = verify(&run, store, backup).await;
+        let report = verify(&run, &backup.store, backup).await;
         if stop.requested() {
             return Err(stop.error());
         }
@@ -146,7 +146,7 @@ fn chosen<'a>(merged: &'a Inventory, args: &'a VerifyArgs) -> Result<Vec<&'a Bac
     if let others @ 1.. = merged.others(database).count() {
         log::info!("{others} backups of other instances, hosts or servers are left to these");
     }
-    merged.tell_doubts();
+    merged.log_doubts();
     Ok(merged.own(database).collect())
 }
 
@@ -180,7 +180,7 @@ fn unusable(merged: &Inventory, database: Option<&str>) -> Vec<VerifyReport> {
 
 async fn verify(run: &VerifyRun<'_>, store: &Arc<dyn Store>, backup: &Backup) -> VerifyReport {
     let manifest = &backup.manifest;
-    let mut report = VerifyReport::new(&manifest.id, backup.store);
+    let mut report = VerifyReport::new(&manifest.id, backup.store.kind());
     report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
     let unread = |error: &String| format!("the result of the verify before could not be read: {error}");
@@ -381,7 +381,7 @@ fn outcome(mut reports: Vec<VerifyReport>, all: bool, several: bool, unread: Opt
         let which = match all {
             true => format!("{} of {total} {what} are", damaged.len()),
             false if several => {
-                let stores: Vec<&str> = damaged.iter().map(|report| report.store).collect();
+                let stores: Vec<&str> = damaged.iter().map(|report| report.store.name()).collect();
                 format!("{} in {} is", first.id, stores.join(" and "))
             }
             false => format!("{} is", first.id),

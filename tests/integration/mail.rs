@@ -240,7 +240,7 @@ fn settings_that_cannot_be_meant() {
                 ("SMTP_PASS", PASSWORD),
                 ("SMTP_TLS", "none"),
             ],
-            "SMTP_TLS=insecure says that this is meant",
+            "SMTP_TLS=insecure to send it unencrypted",
         ),
     ];
     for (settings, expected) in cases {

@@ -26,7 +26,7 @@ use crate::postgres::identity;
 use crate::postgres::interruptions::Interruptions;
 use crate::postgres::programs::Programs;
 use crate::postgres::snapshot::{Rewritten, ServerInfo, Snapshot};
-use crate::store::Upload;
+use crate::store::{ObjectKind, Upload};
 use crate::task::backup::documents;
 use crate::task::backup::finished::{DurableArchive, FinishedBackup};
 use crate::task::backup::reservation;
@@ -222,8 +222,8 @@ pub fn keys(run: &BackupRun<'_>, id: &str) -> [String; 4] {
 pub async fn create(run: &BackupRun<'_>, key: &str, role: FileRole) -> Result<Box<dyn Upload>> {
     let (store, key) = (Arc::clone(&run.store), key.to_owned());
     blocking::run(&run.stop, move || match role {
-        FileRole::Archive => store.create_bulk(&key, None),
-        _ => store.create(&key, None),
+        FileRole::Archive => store.create(&key, None, ObjectKind::Archive),
+        _ => store.create(&key, None, ObjectKind::Document),
     })
     .await
 }

@@ -5,8 +5,8 @@ use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
 use crate::catalogue::publish::publish;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::store::local::LocalStore;
+use crate::store::{ObjectKind, Store};
 use crate::task::backup::finished::{DurableArchive, FinishedBackup};
 use crate::task::backup::{BackupRun, reservation};
 
@@ -33,7 +33,7 @@ pub async fn commit(run: &BackupRun<'_>, whole: FinishedBackup) -> Result<Manife
 }
 
 fn name_all(store: &LocalStore, whole: FinishedBackup, manifest: &Manifest) -> Result<()> {
-    let mut upload = store.create(&Manifest::key(&manifest.id), None)?;
+    let mut upload = store.create(&Manifest::key(&manifest.id), None, ObjectKind::Document)?;
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds in the manifest under its temporary name which files are ours.
     upload.seal()?;

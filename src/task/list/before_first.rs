@@ -5,6 +5,7 @@ use crate::config::{Place, default_directory};
 use crate::error::{Error, Kind, Result};
 use crate::host::mounts;
 use crate::printable::printable;
+use crate::store::StoreKind;
 use crate::store::local::usable;
 
 /// Before the first backup there is an empty list, also where that backup will make the folder. An error is that the backups may
@@ -12,7 +13,8 @@ use crate::store::local::usable;
 pub fn before_the_first(merged: &mut Inventory, place: &Place) -> Result<()> {
     let Some(folder) = &place.directory else { return Ok(()) };
     let local = folder.display().to_string();
-    let unread = merged.unread.iter().position(|one| one.store == "local" && one.error.kind() == Kind::Missing);
+    let unread =
+        merged.unread.iter().position(|one| one.store == StoreKind::Local && one.error.kind() == Kind::Missing);
     let nothing = merged.groups.is_empty() && merged.strange.is_empty() && merged.unmanaged.is_empty();
     if !nothing || (unread.is_none() && !merged.locations.contains(&local)) {
         return Ok(());

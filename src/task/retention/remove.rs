@@ -4,9 +4,10 @@
 use indicatif::HumanBytes;
 
 use super::{Planned, RetentionRun, Shelf};
-use crate::catalogue::manifest::{Manifest, Verification};
+use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::verification::Verification;
 use crate::error::{Error, Result};
 use crate::host::event;
 use crate::parallel;
@@ -61,7 +62,7 @@ fn log_removal(shelf: &Shelf, manifest: &Manifest, planned: &Planned) {
     log::info!(
         MESSAGE_ID = event::BACKUP_REMOVED,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-        PGCELLAR_STORE = shelf.store.name(), PGCELLAR_BYTES = manifest.stored_bytes();
+        PGCELLAR_STORE = shelf.store.kind().name(), PGCELLAR_BYTES = manifest.stored_bytes();
         "removed {} ({}) from {}: {}",
         printable(&manifest.id),
         HumanBytes(manifest.stored_bytes()),

@@ -10,6 +10,7 @@ use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stdout;
+use crate::store::StoreKind;
 use crate::table;
 use crate::task::list;
 
@@ -21,7 +22,7 @@ const NAMED: usize = 5;
 struct Line<'a> {
     id: &'a str,
     database: &'a str,
-    store: &'static str,
+    store: StoreKind,
     started: Timestamp,
     stored_bytes: u64,
     status: Status,
@@ -66,7 +67,7 @@ fn line<'a>(backup: &'a Backup, planned: &Planned) -> Line<'a> {
     Line {
         id: &manifest.id,
         database: &manifest.database,
-        store: backup.store,
+        store: backup.store.kind(),
         started: manifest.started,
         stored_bytes: manifest.stored_bytes(),
         status: backup.status,
@@ -86,7 +87,7 @@ fn row(run: &RetentionRun, backup: &Backup, planned: &Planned) -> Vec<String> {
         list::age(backup.manifest.started, run.now),
         HumanBytes(backup.manifest.stored_bytes()).to_string(),
         backup.status.name().to_owned(),
-        backup.store.to_owned(),
+        backup.store.kind().to_string(),
         decision(planned).to_owned(),
         reasons.join(", "),
     ]
@@ -132,7 +133,7 @@ pub fn log(run: &RetentionRun, shelf: &Shelf, planned: &[Planned]) {
         .fold(0, u64::saturating_add);
     let kept = planned.len() - removed;
     log::info!(
-        PGCELLAR_STORE = shelf.store.name(), PGCELLAR_REMOVED = removed,
+        PGCELLAR_STORE = shelf.store.kind().name(), PGCELLAR_REMOVED = removed,
         PGCELLAR_KEPT = kept, PGCELLAR_BYTES = bytes;
         "{}: {} {removed} backup{} ({}), {} {kept}",
         shelf.store.location(),

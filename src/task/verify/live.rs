@@ -95,18 +95,15 @@ async fn find(
                 .hint("restore it into a new database, and compare the two")
         });
     }
-    let mut merged =
-        list::read_asking(stores.clone(), place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
+    let mut merged = list::read_asking(stores, place, Connection::new(&args.connection).ok().as_ref(), stop).await?;
     let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
-    let (name, manifest) = match merged.resolve(asked) {
-        Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),
+    let (store, manifest) = match merged.resolve(asked) {
+        Ok(choice) => (Arc::clone(&choice.copy.store), choice.copy.manifest.clone()),
         Err(error) => return Err(merged.or_unread(error)),
     };
     for unread in merged.unread.drain(..) {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
     }
-    let store = stores.into_iter().find(|store| store.name() == name);
-    let store = store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{name}' was lost")))?;
     Ok((store, manifest))
 }
 

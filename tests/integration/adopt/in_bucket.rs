@@ -1,13 +1,13 @@
 //! What the scripts uploaded becomes backups where it is.
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 
 use super::*;
 use crate::common::bucket::Bucket;
 
 /// Uploads a file of the directory as it is.
 fn upload(bucket: &Bucket, cellar: &Cellar, key: &str) {
-    bucket.store().replace(key, &fs::read(cellar.backup_dir().join(key)).unwrap()).unwrap();
+    bucket.store().replace(key, &fs::read(cellar.backup_dir().join(key)).unwrap(), ObjectKind::Document).unwrap();
 }
 
 /// Dumps a database into the bucket, and not into the directory.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use rustix::process::Signal;
 
 use super::*;
@@ -120,7 +120,10 @@ fn a_disk_that_is_too_small_or_fills() {
     let files = small["files"].as_array_mut().unwrap();
     let largest = files.iter_mut().max_by_key(|file| file["plain_bytes"].as_u64()).unwrap();
     largest["plain_bytes"] = 1.into();
-    bucket.store().replace(&format!("{}.manifest.json", id_of(&manifest)), small.to_string().as_bytes()).unwrap();
+    bucket
+        .store()
+        .replace(&format!("{}.manifest.json", id_of(&manifest)), small.to_string().as_bytes(), ObjectKind::Document)
+        .unwrap();
     let _ = restore().says("no space left");
 }
 

@@ -75,7 +75,7 @@ fn keys_and_buckets_that_are_wrong() {
         "s3",
         "key",
         "FAILED",
-        &["does not fit the access key", "AWS_SECRET_ACCESS_KEY"],
+        &["does not match the access key", "AWS_SECRET_ACCESS_KEY"],
     );
     Told::by(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
         "s3",

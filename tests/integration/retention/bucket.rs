@@ -9,8 +9,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use pgcellar::catalogue::sweep;
 use pgcellar::cli::{PlaceArgs, S3Args};
 use pgcellar::config::Place;
-use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
+use pgcellar::store::{ObjectKind, Store};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ impl Both {
 }
 
 fn put(store: &S3Store, key: &str, bytes: &[u8]) {
-    let mut upload = store.create(key, Some(bytes.len() as u64)).unwrap();
+    let mut upload = store.create(key, Some(bytes.len() as u64), ObjectKind::Document).unwrap();
     upload.write_all(bytes).unwrap();
     upload.seal().unwrap();
     upload.commit().unwrap();
@@ -138,7 +138,7 @@ fn what_the_bucket_does_not_have_yet_stays_for_as_long_again() {
     // A copy that is damaged is none.
     let damaged = both.shelf.lay("shop", "2024-01-07T03:00:00Z");
     both.copy(std::slice::from_ref(&damaged), &both.store());
-    both.store().replace(&format!("{damaged}.dump.gz"), b"cut").unwrap();
+    both.store().replace(&format!("{damaged}.dump.gz"), b"cut", ObjectKind::Document).unwrap();
     run().succeeds();
     assert!(both.local().contains(&damaged));
     // What the bucket's rules would remove at once is not waited for.
@@ -303,7 +303,7 @@ fn only_what_is_provably_ours_and_old_is_swept() {
     };
     // Uploads of three megabytes more than a part, which are neither committed nor dropped.
     let begin = |store: &S3Store, key: &str| {
-        let mut upload = store.create(key, Some(40 << 20)).unwrap();
+        let mut upload = store.create(key, Some(40 << 20), ObjectKind::Archive).unwrap();
         upload.write_all(&vec![7; 20 << 20]).unwrap();
         std::mem::forget(upload);
     };
