@@ -346,7 +346,7 @@ mod tests {
         ] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        let found = strangers(folder.path(), "a");
+        let found = unknown_files(folder.path(), "a");
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].mend.contains("/etc/credstore/pgcellar.a.db-password meant"), "{found:?}");
     }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::verification::Verification;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const ENCRYPTED: &str = include_str!("../../../tests/golden/encrypted.json");

@@ -262,9 +262,9 @@ fn a_record_of_what_was_removed_does_not_stay() {
 fn what_a_killed_removal_has_withdrawn_comes_back_if_it_is_pinned_and_whole() {
     let shelf = Shelf::new();
     shelf.store.withdraw(&Manifest::key(shelf.id())).unwrap();
-    assert!(!is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
+    assert!(!is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
     shelf.store.replace(&Pin::key(shelf.id()), &shelf.pin().to_json().unwrap(), ObjectKind::Record).unwrap();
-    assert!(is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
+    assert!(is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
     shelf.store.delete(&shelf.manifest.files[0].key).unwrap();
-    assert!(!is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
+    assert!(!is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
 }

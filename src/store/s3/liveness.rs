@@ -275,7 +275,7 @@ mod tests {
     async fn a_late_answer_is_waited_for_while_the_server_answers_others() {
         let liveness = liveness();
         let probe = || {
-            let life = liveness.clone();
+            let liveness = liveness.clone();
             async move { liveness.note_byte() }
         };
         assert_eq!(liveness.wait_while_alive(None, probe, answered(SECOND * 3)).await.unwrap(), 7);

@@ -157,7 +157,7 @@ fn an_object_that_changes_between_is_not_loaded() {
     let dump = bucket.objects().remove(&archive_of(&manifest)).unwrap();
     let store = bucket.store();
     let address = format!("s3://{}/database-backups/theirs.dump.gz", bucket.name());
-    store.replace("theirs.dump.gz", &dump).unwrap();
+    store.replace("theirs.dump.gz", &dump, ObjectKind::Document).unwrap();
     let target = cluster.name_for("changed");
     let other = cluster.create("another");
     other.sql("CREATE TABLE another (n int)");
@@ -169,7 +169,7 @@ fn an_object_that_changes_between_is_not_loaded() {
     let run = cellar.run(["restore", &address, "--target-database", &target]).env("PG_BINDIR", programs.path());
     let mut running = run.start();
     running.wait_until("pg_restore is looked for", || gate.reached().is_some());
-    store.replace("theirs.dump.gz", &another).unwrap();
+    store.replace("theirs.dump.gz", &another, ObjectKind::Document).unwrap();
     programs.before_all("pg_restore", "");
     gate.open();
     let outcome = running.wait();

@@ -64,7 +64,7 @@ fn retention_asks_for_locks_once() {
     let store = bucket.store_of("main", &rustix::system::uname().nodename().to_string_lossy());
     for path in tree::files(&shelf.folder()) {
         let name = path.file_name().unwrap().to_str().unwrap();
-        store.replace(name, &fs::read(&path).unwrap()).unwrap();
+        store.replace(name, &fs::read(&path).unwrap(), ObjectKind::Document).unwrap();
     }
     let seen = FaultProxy::start(bucket.server().port(), |_| Fault::None);
     let run = shelf.cellar.run(["retention", "--dry-run", "--keep-last", "1", "--json"]);
