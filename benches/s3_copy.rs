@@ -10,8 +10,8 @@ use clap::Parser;
 use pgcellar::cli::S3Args;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind, Result};
-use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
+use pgcellar::store::{ObjectKind, Store};
 
 #[derive(Parser)]
 struct Args {
@@ -39,7 +39,7 @@ fn run(args: &Args) -> Result<()> {
         ["up", file, key] => {
             let mut source = File::open(file).map_err(|error| Error::read(file, &error))?;
             let size = source.metadata().map_err(|error| Error::read(file, &error))?.len();
-            let mut upload = store.create(key, Some(size))?;
+            let mut upload = store.create(key, Some(size), ObjectKind::Archive)?;
             copy(&mut source, &mut upload)?;
             upload.seal()?;
             upload.commit()

@@ -1,13 +1,13 @@
-//! Work that blocks, on threads of its own: a thread of the async runtime that waits for a disk or computes for long would hold up
-//! everything else.
+//! Runs blocking work on threads of its own, because a thread of the async runtime that waits for a disk or computes for long
+//! would delay everything else.
 
 use tokio::task::JoinError;
 
 use crate::error::{Error, Kind, Result};
 use crate::stop::Stop;
 
-/// Runs `work` on a thread, and waits for it unless the process is told to stop first. A thread cannot be ended from outside: work
-/// that takes long reads by [`Stop::reader`], or asks `stop` itself.
+/// Runs `work` on a thread, and waits for it unless the process has to stop first. A thread cannot be ended from outside: long
+/// work reads through [`Stop::reader`], or checks `stop` itself.
 ///
 /// # Errors
 /// Those of the work; that of [`Stop::error`].
@@ -15,7 +15,7 @@ pub async fn run<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T
     stop.or(to_end(work)).await
 }
 
-/// Runs `work` on a thread, and waits for it whatever comes: what it does must not be left half-done.
+/// Runs `work` on a thread, and waits for its end even if the process has to stop: for work that must not be interrupted.
 ///
 /// # Errors
 /// Those of the work.
@@ -23,7 +23,7 @@ pub async fn to_end<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send +
     joined(tokio::task::spawn_blocking(work).await)
 }
 
-/// The result of a thread that was waited for. A panic there is an error inside pgcellar.
+/// The result of a joined thread. A panic there is an error inside pgcellar.
 ///
 /// # Errors
 /// Those of the work; `Internal` for a panic.

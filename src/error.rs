@@ -1,34 +1,33 @@
-//! One error type: what failed, on what, why, what to do next, and the exit code that says so to systemd.
+//! The error type: what failed, on what, why, what to do next, and the exit code for systemd.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::redacted::redacted;
 
-/// What kind of failure it was. Each kind is one of the exit codes of `sysexits.h`, which systemd prints by name
+/// The kind of a failure. Each kind is one of the exit codes of `sysexits.h`, which systemd prints by name
 /// (`systemd.exec(5)`, "Process Exit Codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line asks for something that cannot be meant (`EX_USAGE`).
+    /// The command line is wrong (`EX_USAGE`).
     Usage,
-    /// Bytes that were read are damaged, or are not what they should be (`EX_DATAERR`).
+    /// Data that were read are damaged or not in the expected format (`EX_DATAERR`).
     Data,
     /// There is no such backup, file or database (`EX_NOINPUT`).
     Missing,
-    /// A server or a bucket does not answer, or broke off (`EX_UNAVAILABLE`).
+    /// A server or a bucket does not answer, or the connection broke (`EX_UNAVAILABLE`).
     Unavailable,
     /// Something inside pgcellar went wrong (`EX_SOFTWARE`).
     Internal,
     /// The system refused a resource, or a program of PostgreSQL is missing (`EX_OSERR`).
     System,
-    /// What it takes is not on this host (`EX_OSFILE`): a drill that cannot be held here says nothing of the backup.
+    /// This host lacks what a drill needs (`EX_OSFILE`), which says nothing about the backup.
     NotHere,
     /// A file cannot be written: no space, no directory, read-only (`EX_CANTCREAT`).
     CannotWrite,
-    /// Something was in the way that passes; [`Cause`] says what, where it is known: the same call may work later
-    /// (`EX_TEMPFAIL`).
+    /// A temporary failure (`EX_TEMPFAIL`): the same call may succeed later. [`Cause`] says why, if that is known.
     TryAgain,
-    /// Sessions of the server have locked each other out, or changed the same rows (`EX_TEMPFAIL`).
+    /// A deadlock or a serialization failure between sessions of the server (`EX_TEMPFAIL`).
     Conflict,
     /// The server or the file system does not permit it (`EX_NOPERM`).
     NotPermitted,
@@ -55,30 +54,30 @@ impl Kind {
     }
 }
 
-/// What was in the way of a run that ends in `EX_TEMPFAIL`. The exit code alone does not tell, so the journal has it in a
-/// field of its own for whoever mails the failure.
+/// The cause of an `EX_TEMPFAIL`. The exit code does not distinguish causes, so the journal has them in a field, which the
+/// alert mail reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Another run of pgcellar holds the lock, or is making the same backup.
     AnotherRun,
     /// A session of the server held a lock on a table.
     TableLock,
-    /// Tables were dropped under each dump.
+    /// Tables were dropped during each dump.
     TablesDropped,
-    /// The process was told to stop.
+    /// The process received a signal to stop.
     Stopped,
-    /// The sandbox of a drill was told to stop.
+    /// The sandbox of a drill received a signal to stop.
     SandboxStopped,
 }
 
 impl Cause {
-    /// Field of the journal that holds the name.
+    /// The journal's field with the name.
     pub const FIELD: &str = "PGCELLAR_CAUSE";
 
     const ALL: [Cause; 5] =
         [Cause::AnotherRun, Cause::TableLock, Cause::TablesDropped, Cause::Stopped, Cause::SandboxStopped];
 
-    /// Its name in the journal.
+    /// The name in the journal.
     pub fn name(self) -> &'static str {
         match self {
             Cause::AnotherRun => "another-run",
@@ -89,16 +88,16 @@ impl Cause {
         }
     }
 
-    /// The one with this name.
+    /// The cause with this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Cause::ALL.into_iter().find(|cause| cause.name() == name)
     }
 }
 
-/// A failure that a person or systemd is told of.
+/// A failure, as it is reported to a person and to systemd.
 ///
 /// The message is one lower-case sentence without a full stop that says what failed, on what, and why; the hint says
-/// what to do next. Neither has a password of a URL or a connection string in it.
+/// what to do next. Passwords of URLs and connection strings are removed from both.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -117,28 +116,28 @@ impl Error {
         Error { kind, message: redacted(&message.into()).into_owned(), hint: None, transient: false, cause: None }
     }
 
-    /// Adds what to do next.
+    /// Adds a hint what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(redacted(&hint.into()).into_owned());
         self
     }
 
-    /// Marks what ended a session and says nothing of the next one: a server that restarts, a connection that broke.
+    /// Marks a failure that ended one session and need not affect the next: a restart of the server, a broken connection.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.transient = true;
         self
     }
 
-    /// Says what was in the way.
+    /// Adds the cause.
     #[must_use]
     pub fn caused_by(mut self, cause: Cause) -> Self {
         self.cause = Some(cause);
         self
     }
 
-    /// Puts what was being done before the message: `CONTEXT: MESSAGE`.
+    /// Puts a context before the message: `CONTEXT: MESSAGE`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = redacted(&format!("{context}: {}", self.message)).into_owned();
@@ -150,17 +149,17 @@ impl Error {
         self.kind
     }
 
-    /// What was in the way, if that is known.
+    /// The cause, if it is known.
     pub fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
-    /// Whether the same may succeed a moment later.
+    /// Whether a retry may succeed at once.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 
-    /// What to do next, if there is something to say.
+    /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }
@@ -175,13 +174,13 @@ impl Error {
         ExitCode::from(self.kind.exit_status())
     }
 
-    /// The error of ours that an I/O error carries: it has said already what failed, on what and why.
+    /// The [`Error`] inside an I/O error, which already says what failed, on what and why.
     pub fn within(error: &std::io::Error) -> Option<Self> {
         let Error { kind, message, hint, transient, cause } = error.get_ref()?.downcast_ref()?;
         Some(Error { kind: *kind, message: message.clone(), hint: hint.clone(), transient: *transient, cause: *cause })
     }
 
-    /// A failed read of `what`: damaged data, a missing file or a lack of rights, by the kind of `error`.
+    /// The error of a failed read of `what`. Its kind follows from that of `error`.
     pub fn read(what: impl fmt::Display, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         if let Some(error) = Error::within(error) {
@@ -196,7 +195,7 @@ impl Error {
         Error::new(kind, format!("cannot read {what}: {}", reason(error)))
     }
 
-    /// A failed write of `what`; says what to do about a full disk, missing folders and rights.
+    /// The error of a failed write of `what`, with a hint for a full disk, missing folders and missing permissions.
     pub fn write(what: impl fmt::Display, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         if let Some(error) = Error::within(error) {
@@ -215,7 +214,7 @@ impl Error {
     }
 }
 
-/// The text of an I/O error in the house's form: lower case and without `(os error 28)`.
+/// The text of an I/O error in the form of pgcellar's messages: lower case and without `(os error 28)`.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
@@ -240,7 +239,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An error of ours on its way through `Read` and `Write`; [`Error::within`] takes it out again.
+/// Carries an error through `Read` and `Write`; [`Error::within`] returns it.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         use std::io::ErrorKind as Io;
@@ -275,16 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_ours_pass_through_reading_and_writing() {
-        let ours = || Error::new(Kind::NotPermitted, "cannot read s3://b/k: no").hint("permit it");
-        let through = std::io::Error::from(ours());
-        assert_eq!(Error::read("/x", &through).to_string(), ours().to_string());
+    fn errors_pass_through_reading_and_writing() {
+        let inner = || Error::new(Kind::NotPermitted, "cannot read s3://b/k: no").hint("permit it");
+        let through = std::io::Error::from(inner());
+        assert_eq!(Error::read("/x", &through).to_string(), inner().to_string());
         assert_eq!(Error::write("/x", &through).kind(), Kind::NotPermitted);
         assert!(Error::within(&std::io::Error::other("x")).is_none());
     }
 
     #[test]
-    fn system_reasons_are_in_the_house_form() {
+    fn system_errors_have_the_form_of_messages() {
         let full = std::io::Error::from_raw_os_error(28);
         assert_eq!(reason(&full), "no space left on device");
         assert_eq!(Error::write("/x", &full).kind(), Kind::CannotWrite);

@@ -1,14 +1,13 @@
-//! Numbers, times and names for people.
+//! Numbers, times and names for display.
 
 use std::time::Duration;
 
 use indicatif::HumanBytes;
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::health::facts::BackupFacts;
 use crate::printable::printable;
 
-/// A span in the unit that tells it best: `59 s`, `26 h`, `3 d`.
+/// A duration in a suitable unit: `59 s`, `26 h`, `3 d`.
 pub fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -18,15 +17,15 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// How long a backup took; of an adopted one nobody knows.
-pub fn took(backup: &BackupFacts) -> String {
-    match backup.ended > backup.started {
-        true => span(backup.duration()),
-        false => "\u{2013}".to_owned(),
+/// How long a backup took; a dash if that is unknown, as for an adopted one.
+pub fn took(duration: Duration) -> String {
+    match duration.is_zero() {
+        true => "\u{2013}".to_owned(),
+        false => span(duration),
     }
 }
 
-/// How long ago this was, or a word for what is yet to come.
+/// How long ago this was, or that it is in the future.
 pub fn ago(then: Timestamp, now: Timestamp) -> String {
     match Duration::try_from(now.duration_since(then)) {
         Ok(age) => format!("{} ago", span(age)),
@@ -34,7 +33,7 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `2023-12-31 03:00 CET`: by the clocks of a zone, which it names.
+/// Local time with the abbreviation of the zone: `2023-12-31 03:00 CET`.
 pub fn time(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
@@ -44,13 +43,13 @@ pub fn second(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// The day alone: `2023-12-31`.
+/// The date alone: `2023-12-31`.
 pub fn day(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
 }
 
-/// The name of a zone, for a heading above times that do not name it: `Europe/Berlin`. Of a zone that is a rule or a file
-/// only the abbreviation at this time is known.
+/// The name of a zone, for a heading above times without it: `Europe/Berlin`. A zone that is a rule or a file has only an
+/// abbreviation.
 pub fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
     zone.iana_name().map_or_else(|| at.to_zoned(zone.clone()).strftime("%Z").to_string(), str::to_owned)
 }
@@ -65,7 +64,7 @@ pub fn quoted(name: &str) -> String {
     format!("'{}'", printable(name))
 }
 
-/// The first of some names, and how many more there are.
+/// The first names, and the number of the others.
 pub fn some<T: AsRef<str>>(names: &[T], shown: usize) -> String {
     let first: Vec<String> = names.iter().take(shown).map(|name| printable(name.as_ref())).collect();
     match names.len().saturating_sub(shown) {

@@ -1,7 +1,8 @@
 //! pgcellar keeps PostgreSQL backups on a systemd host.
 //!
-//! The library is the house that the `pgcellar` binary lives in; its rooms are described in each module. Imports go
-//! one way: `cli -> task -> {postgres, pipeline, store, catalogue, host} -> {config, secret, error}`.
+//! The modules lie on floors, and a module imports only from its own floor and from those below: the programs (`main`, `bin`),
+//! `task`, `restore`, {`postgres`, `health`}, `catalogue`, {`store`, `host`}, `config`, `cli`, and the ground, which is
+//! everything else. `tests/architecture.rs` checks that, and that no two files import each other.
 
 pub mod blocking;
 pub mod calendar;

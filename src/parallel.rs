@@ -1,17 +1,17 @@
-//! Several calls that wait, at once.
+//! Runs blocking calls in parallel.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many calls go on at once: enough to hide the way to a distant bucket, and few enough for any server.
+/// Number of parallel calls: enough to hide the latency of a distant bucket, and few enough for any server.
 const AT_ONCE: usize = 16;
 
-/// Does the same with each item, up to 16 at once, and returns the results in the order of the items. For work that
-/// waits for a disk or a server; it blocks until all is done.
+/// Applies `work` to each item, up to 16 at once, and returns the results in the order of the items. For work that waits for a
+/// disk or a server. Blocks until all results are there.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     map_by(AT_ONCE, items, work)
 }
 
-/// The same with so many at once, for work that keeps processors busy.
+/// The same with a given number of threads, for work that keeps processors busy.
 pub fn map_by<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if items.len() < 2 {
         return items.iter().map(work).collect();

@@ -1,7 +1,7 @@
-//! Texts of unknown origin, made fit for a terminal and a log.
+//! Texts of unknown origin, made safe for a terminal and a log.
 
-/// A name of unknown origin as it is shown to people: what would move the cursor, colour the terminal, or turn or hide
-/// letters (Unicode's controls and its invisible format characters) is written as `\u{…}`.
+/// A text of unknown origin for display: characters that would move the cursor, colour the terminal, or reverse or hide letters
+/// (Unicode's control characters and its invisible format characters) are written as `\u{…}`.
 pub fn printable(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for c in name.chars() {
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_names_cannot_touch_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         assert_eq!(printable("a\u{1b}[31m\nb\u{202e}c\u{9b}"), r"a\u{1b}[31m\u{a}b\u{202e}c\u{9b}");
         assert_eq!(printable("Größe \"ö\" 日本 e\u{301}"), "Größe \"ö\" 日本 e\u{301}");
     }

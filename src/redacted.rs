@@ -1,27 +1,27 @@
-//! Texts that may have a password in them: a URL or a connection string where a plain value is expected.
+//! Removes passwords from texts: a setting may be a URL or a connection string where a plain value is expected.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-/// What stands for what is not shown.
+/// Replacement for what is hidden.
 const HIDDEN: &str = "…";
 
-/// True if a value may hold a password: a URL with a user, `user:password@host`, or libpq's `password=`
+/// Whether a value may contain a password: a URL with a user, `user:password@host`, or libpq's `password=`
 /// (PostgreSQL documentation, "Connection Strings").
 pub fn has_password(value: &str) -> bool {
     let before_host = value.rsplit_once('@').map_or("", |(before, _)| before);
     before_host.contains(':') || assignment(value).is_some()
 }
 
-/// The value as it is shown in a message: `'VALUE'`, or that it is not shown.
+/// The value for a message: `'VALUE'`, or the statement that it is not shown.
 pub fn shown(value: &str) -> String {
     match has_password(value) {
-        true => "not shown here, because it may have a password in it".to_owned(),
+        true => "not shown here, because it may contain a password".to_owned(),
         false => format!("'{value}'"),
     }
 }
 
-/// The path of a file with a secret, for messages. What is no absolute path may be the secret itself.
+/// The path of a file with a secret, for messages. A value that is not an absolute path may be the secret itself.
 pub fn shown_path(path: &Path) -> String {
     match path.is_absolute() {
         true => path.display().to_string(),
@@ -34,18 +34,18 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && assignment(text).is_none() {
         return Cow::Borrowed(text);
     }
-    let mut left = String::with_capacity(text.len());
+    let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
     loop {
         let url = rest.find("://").map(|at| at + "://".len());
-        let found = [url, assignment(rest)].into_iter().flatten().min();
-        let Some(at) = found else { break };
-        left.push_str(&rest[..at]);
+        let next = [url, assignment(rest)].into_iter().flatten().min();
+        let Some(at) = next else { break };
+        redacted.push_str(&rest[..at]);
         rest = &rest[at..];
         let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`')).unwrap_or(rest.len());
         let hidden = match url == Some(at) {
             true => rest[..end].rfind('@').unwrap_or_default(),
-            // A value in quotes ends with the same one.
+            // A quoted value ends with the same quote.
             false if end == 0 => {
                 let (quote, value) = rest.split_at(1);
                 value.find(quote).map_or(rest.len(), |end| end + 2)
@@ -53,12 +53,12 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
             false => end,
         };
         if hidden > 0 {
-            left.push_str(HIDDEN);
+            redacted.push_str(HIDDEN);
         }
         rest = &rest[hidden..];
     }
-    left.push_str(rest);
-    Cow::Owned(left)
+    redacted.push_str(rest);
+    Cow::Owned(redacted)
 }
 
 /// Where the value of the first `password=` begins.
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_may_hold_a_password() {
+    fn values_that_may_contain_a_password() {
         let with = [
             "postgres://u:p@h/d",
             "postgresql://u:p%40x@h",
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_taken_out_of_texts() {
+    fn passwords_are_removed_from_texts() {
         let cases = [
             ("cannot reach http://k:s3cret@h:9/b: refused", "cannot reach http://…@h:9/b: refused"),
             ("'s3://k:s3cret/x+y@b' and 'postgres://u:p@h'", "'s3://…@b' and 'postgres://…@h'"),

@@ -1,9 +1,9 @@
-//! Texts as words of a shell's command line, for commands that people copy.
+//! Quotes texts as words of a shell's command line, for commands that users copy.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-/// A text as one word. What no shell can have, a zero byte, stays as it is.
+/// A text as one word. A text with a zero byte, which no shell can represent, is unchanged.
 pub fn shell_word(text: &str) -> Cow<'_, str> {
     shlex::try_quote(text).unwrap_or(Cow::Borrowed(text))
 }
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_takes_it_for_one_word() {
+    fn texts_are_one_word() {
         for (text, word) in
             [("/srv/a", "/srv/a"), ("/srv/a b", "'/srv/a b'"), ("/srv/$x", "'/srv/$x'"), ("it's", "\"it's\"")]
         {

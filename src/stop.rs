@@ -1,4 +1,4 @@
-//! Being told to stop: SIGINT, SIGTERM, SIGHUP and SIGQUIT end a task cleanly.
+//! The request to stop: SIGINT, SIGTERM, SIGHUP and SIGQUIT end a task cleanly.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, Error, Kind, Result};
 
-/// What is said of a run that was told to stop.
+/// The message of a run that was interrupted.
 pub const INTERRUPTED: &str = "interrupted";
 
-/// Set once the process was told to stop.
+/// Set once the process has received a signal to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(CancellationToken);
 
 impl Stop {
-    /// Begins to listen for SIGINT, SIGTERM and SIGQUIT, and for SIGHUP unless nohup(1) or the like has it ignored.
+    /// Handles SIGINT, SIGTERM and SIGQUIT from now on, and SIGHUP unless it is ignored, as by nohup(1).
     pub fn listen() -> Result<Self> {
         let stop = Stop::default();
         let listen = |kind| {
@@ -38,7 +38,7 @@ impl Stop {
         Ok(stop)
     }
 
-    /// One that is set with this one, and can be set alone: for what runs side by side, and ends together.
+    /// A child that is set with this one and can also be set alone, for tasks that run in parallel and end together.
     pub fn child(&self) -> Self {
         Stop(self.0.child_token())
     }
@@ -48,24 +48,24 @@ impl Stop {
         self.0.cancel();
     }
 
-    /// Whether the process was told to stop.
+    /// Whether the process has to stop.
     pub fn requested(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Waits until the process is told to stop.
+    /// Waits until the process has to stop.
     pub async fn wait(&self) {
         self.0.cancelled().await;
     }
 
-    /// The error of a task that was told to stop.
+    /// The error of an interrupted task.
     pub fn error(&self) -> Error {
         Error::new(Kind::TryAgain, INTERRUPTED)
             .hint("no partial files were left; run it again")
             .caused_by(Cause::Stopped)
     }
 
-    /// Reads from `inner` for as long as the process is not told to stop: the way out of long work on a thread.
+    /// A reader that fails once the process has to stop, which ends long work on a thread.
     pub fn reader<R: Read>(&self, inner: R) -> StoppableReader<R> {
         StoppableReader { inner, stop: self.clone() }
     }
@@ -81,7 +81,7 @@ impl Stop {
         }
     }
 
-    /// Runs a step, unless the process is told to stop first: then the step is dropped.
+    /// Runs a step, and drops it if the process has to stop first.
     pub async fn or<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -98,7 +98,7 @@ fn hangup_is_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// A reader that fails once the process was told to stop.
+/// A reader that fails once the process has to stop.
 #[derive(Debug)]
 pub struct StoppableReader<R> {
     inner: R,

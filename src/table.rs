@@ -1,12 +1,12 @@
-//! Tables for people.
+//! Tables for a terminal.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-/// A line of headings, then a line for each row. The columns `right` hold numbers.
+/// A line of headings and a line for each row. The columns `right` are aligned right, for numbers.
 pub fn table(header: Vec<&str>, rows: impl IntoIterator<Item = Vec<String>>, right: &[usize]) -> String {
     let mut table = Table::new();
-    // Lines are never broken: an id must stay one word that can be copied.
+    // Lines are not wrapped, so that an id can be copied as one word.
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header).add_rows(rows);
     for right in right {

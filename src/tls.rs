@@ -1,5 +1,5 @@
-//! TLS of our own connections to mail servers, by the rules of the Web: which certificates are trusted, and how one is
-//! looked at. Sessions with PostgreSQL follow libpq ([`crate::postgres::tls`]).
+//! TLS of connections to mail servers: which certificates are trusted, and how they are verified (Web PKI). Sessions with
+//! PostgreSQL follow libpq instead (`postgres::tls`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, 
 
 use crate::error::{Error, Kind, Result};
 
-/// The system's authorities, where Debian and NixOS have them.
+/// The system's authorities, at the path of Debian and NixOS.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Begins the configuration of a client that looks at the server's certificate and its name.
+/// Begins the configuration of a client that verifies the server's certificate and name.
 pub fn client(trust: Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier { provider: Arc::clone(&provider), trust };
@@ -28,18 +28,18 @@ pub fn client(trust: Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCer
         .with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
-/// The error of a TLS setting that cannot be used.
+/// The error for an unusable TLS setting.
 pub fn refuse(what: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Kind::Config, format!("{what}: {error}"))
 }
 
-/// Reads the certificates of a PEM file. `setting` is what a user would change.
+/// Reads the certificates of a PEM file. `setting` names the setting for messages.
 pub fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<std::result::Result<Vec<_>, _>>();
     read().map_err(|error| refuse(&format!("{setting} {} cannot be used", path.display()), &error))
 }
 
-/// Certificates that are trusted.
+/// Trusted certificates.
 #[derive(Debug)]
 pub struct Trust {
     roots: RootCertStore,
@@ -47,13 +47,13 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads them from a PEM file. `setting` is what a user would change.
+    /// Reads them from a PEM file. `setting` names the setting for messages.
     pub fn read(setting: &str, path: &Path) -> Result<Self> {
         let certificates = certificates(setting, path)?;
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
         match usable {
-            0 => Err(Error::new(Kind::Config, format!("{setting} {} has no certificate", path.display()))),
+            0 => Err(Error::new(Kind::Config, format!("{setting} {} contains no certificate", path.display()))),
             _ => Ok(Trust { roots, certificates }),
         }
     }
@@ -75,7 +75,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        // A self-signed certificate that is itself in the file is trusted, as OpenSSL does.
+        // A self-signed certificate that is itself in the file is trusted, as by OpenSSL.
         if !self.trust.certificates.contains(end_entity) {
             let algorithms = self.provider.signature_verification_algorithms.all;
             verify_server_cert_signed_by_trust_anchor(&certificate, &self.trust.roots, intermediates, now, algorithms)?;

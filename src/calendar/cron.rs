@@ -9,17 +9,17 @@ use crate::error::{Error, Kind, Result};
 mod on_calendar;
 mod skipped;
 
-/// Days in which every line that comes at all has come: 29 February of a given weekday is 40 years apart at the most
-/// (around 2100).
+/// Number of days within which every line that has any run has one: 29 February on a given weekday recurs after at most 40
+/// years (around 2100).
 const SEARCHED_DAYS: usize = 41 * 366;
 
-/// Days over which gaps are measured: over eight years, the longest time between two 29 February.
+/// Number of days over which gaps are measured: over eight years, the longest time between two 29 February.
 const MEASURED_DAYS: usize = 8 * 366 + 62;
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-/// The times of a cron line. Bit N of a field stands for its value N.
+/// The times of a cron line. Bit N of a field represents its value N.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {
     minutes: u64,
@@ -27,10 +27,10 @@ pub struct Cron {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// Whether a day has to fit both the day of the month and the weekday, instead of one of them: so it is where one of
-    /// the fields begins with `*`.
+    /// Whether a day must match both the day of the month and the weekday instead of one of them, because one of the fields
+    /// begins with `*`.
     both: bool,
-    /// Whether the minute or the hour begins with `*`: such a line goes by the clock, also where it is changed.
+    /// Whether the minute or the hour begins with `*`: such a line follows the clock also when it is changed.
     by_the_clock: bool,
 }
 
@@ -51,14 +51,17 @@ const FIELDS: [Field; 5] = [
     Field { name: "day of the week", first: 0, last: 7, names: WEEKDAYS },
 ];
 
-/// The line without what stands behind ` #`, which in a configuration file is meant as a comment.
+/// The line without a comment that begins with ` #`.
 pub fn without_comment(text: &str) -> &str {
     let at = text.match_indices('#').map(|(at, _)| at).find(|at| text[..*at].ends_with([' ', '\t']) || *at == 0);
     text[..at.unwrap_or(text.len())].trim()
 }
 
 impl Cron {
-    /// Reads the five fields of a line, or one of cron's names such as `@daily`. A line that never comes is refused.
+    /// Reads the five fields of a line, or one of cron's names such as `@daily`.
+    ///
+    /// # Errors
+    /// `Config` for a malformed line, and for one that has no run.
     pub fn parse(text: &str) -> Result<Self> {
         let text = without_comment(text);
         let wrong = |why: String| Error::new(Kind::Config, format!("the cron line '{text}' cannot be used: {why}"));
@@ -92,33 +95,33 @@ impl Cron {
         let start = Date::constant(2000, 1, 1);
         match days_from(start, 1).take(SEARCHED_DAYS).any(|day| cron.has_day(day)) {
             true => Ok(cron),
-            false => Err(wrong("it never comes: no such day is in its months".to_owned())),
+            false => Err(wrong("it has no run: its months have no such day".to_owned())),
         }
     }
 
-    /// The first run after this moment, by the clocks of a zone.
+    /// The first run after this time, in a time zone.
     ///
-    /// Where a clock is put forward or back, it is as with Debian's cron (`cron(8)`, "Notes"): a line with `*` in its
-    /// minute or hour goes by the clock, so a skipped hour has no runs, and one that comes twice has them twice. Of other
-    /// lines, what is skipped comes right after the change, and what would come twice comes once.
+    /// Changes of the clock are handled as by Debian's cron (`cron(8)`, "Notes"): a line with `*` in its minute or hour follows
+    /// the clock, so a skipped hour has no runs, and a repeated one has them twice. For other lines, skipped runs take place
+    /// right after the change, and repeated ones once.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        // Where a clock skips midnight, a run of the day before may come on this one.
+        // If the clock skips midnight, a run of the day before may take place on this day.
         let from = after.to_zoned(zone.clone()).date().yesterday().ok()?;
         self.days(from, 1).find_map(|day| self.runs(day, zone).into_iter().find(|run| *run > after))
     }
 
-    /// The last run before this moment.
+    /// The last run before this time.
     pub fn previous(&self, before: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let from = before.to_zoned(zone.clone()).date().tomorrow().ok()?;
         self.days(from, -1).find_map(|day| self.runs(day, zone).into_iter().rev().find(|run| *run < before))
     }
 
-    /// The longest time between two runs that follow each other, in the eight years from this moment on.
+    /// The longest time between two consecutive runs within eight years from this time.
     pub fn longest_gap(&self, from: Timestamp, zone: &TimeZone) -> SignedDuration {
         let start = from.to_zoned(zone.clone()).date();
         let mut longest = SignedDuration::ZERO;
         let mut last: Option<Timestamp> = None;
-        // A usual day's gaps are always the same; only those of days with another length are looked at one by one.
+        // The gaps of usual days are equal; only days with a clock change are measured one by one.
         let usual = self.gap_within(Date::constant(2000, 1, 1), &TimeZone::UTC);
         for day in days_from(start, 1).take(MEASURED_DAYS).filter(|day| self.has_day(*day)) {
             let within = match is_usual(day, zone) {
@@ -162,7 +165,7 @@ impl Cron {
         runs
     }
 
-    /// When the clocks of a zone show this time of a day, as far as there is a run then.
+    /// The times at which the clock shows this time of a day, as far as there are runs.
     fn moments(&self, day: Date, (hour, minute): (i8, i8), zone: &TimeZone) -> [Option<Timestamp>; 2] {
         let Ok(civil) = DateTime::new(day.year(), day.month(), day.day(), hour, minute, 0, 0) else {
             return [None, None];
@@ -196,7 +199,7 @@ fn is_usual(day: Date, zone: &TimeZone) -> bool {
     }
 }
 
-/// The moment at which the clock was put forward, by what a time that it skipped would be without that.
+/// The time at which the clock was put forward over a skipped time, which is given as if the clock had not changed.
 fn end_of_gap(skipped: Timestamp, zone: &TimeZone) -> Timestamp {
     let just_after = skipped.checked_add(SignedDuration::from_nanos(1)).unwrap_or(skipped);
     zone.preceding(just_after).next().map_or(skipped, |change| change.timestamp())
@@ -217,19 +220,18 @@ fn named(name: &str) -> std::result::Result<&'static str, &'static str> {
         "weekly" => Ok("0 0 * * 0"),
         "daily" | "midnight" => Ok("0 0 * * *"),
         "hourly" => Ok("0 * * * *"),
-        "reboot" => Err("a start of the machine is no time at which a backup is due"),
+        "reboot" => Err("@reboot is not a time of day"),
         _ => Err("the names are @hourly, @daily, @weekly, @monthly and @yearly"),
     }
 }
 
-/// Where a part of a line stands in it, in letters from 1 on.
+/// The position of a part in its line, in characters from 1.
 fn place(line: &str, part: &str) -> usize {
     let at = (part.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
     line.get(..at).map_or(1, |before| before.chars().count() + 1)
 }
 
-/// Reads a field: a list of values, ranges, `*`, and steps through the latter two. An error has the item that is wrong,
-/// and why.
+/// Reads a field: a list of values, ranges, `*`, and steps through the latter two. The error is the wrong item and the reason.
 fn set<'a>(text: &'a str, field: &Field) -> std::result::Result<u64, (&'a str, String)> {
     text.split(',').try_fold(0, |bits, item| item_set(item, field).map(|more| bits | more).map_err(|why| (item, why)))
 }
@@ -256,7 +258,7 @@ fn item_set(item: &str, field: &Field) -> std::result::Result<u64, String> {
     let step = match step.map(number) {
         None => 1,
         Some(Some(step @ 1..)) => step,
-        Some(_) => return Err("a step is a number from 1 on".to_owned()),
+        Some(_) => return Err("a step must be a number from 1".to_owned()),
     };
     Ok((first..=last).step_by(step as usize).fold(0_u64, |bits, value| bits | 1 << value))
 }
@@ -266,11 +268,11 @@ fn value(text: &str, field: &Field) -> std::result::Result<u32, String> {
     let found = named.map(|(_, value)| value).or_else(|| number(text));
     found.filter(|value| (field.first..=field.last).contains(value)).ok_or_else(|| {
         let names = if field.names.is_empty() { "" } else { ", or a name of three letters" };
-        format!("'{text}' is no number from {} to {}{names}", field.first, field.last)
+        format!("'{text}' is not a number from {} to {}{names}", field.first, field.last)
     })
 }
 
-/// Digits alone: no sign, no blanks.
+/// Reads digits, without sign and blanks.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

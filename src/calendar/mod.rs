@@ -1,4 +1,4 @@
-//! Schedules: when runs are due, and how far apart they can be.
+//! Schedules: cron lines and calendar expressions of systemd.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,27 +10,30 @@ pub mod cron;
 pub mod systemd;
 pub mod tasks;
 
-/// How far ahead runs after a change of the clock are looked for. The generator runs at each start of the machine and with
-/// each `daemon-reload`, which a machine has within five years.
+/// How many days ahead runs after clock changes are searched for. The generator runs at each start of the machine and with each
+/// `daemon-reload`, which happen within five years.
 const AHEAD_DAYS: i64 = 5 * 366;
 
-/// What stands between the parts of a schedule that has several. Neither a cron line nor a calendar expression has it.
+/// Separates several schedules in one. Neither a cron line nor a calendar expression contains it.
 const SEPARATOR: char = ';';
 
-/// Whether a schedule is one cron line; else it is a calendar expression of systemd (`systemd.time(7)`), which has four
-/// words at the most, or several schedules in one.
+/// Whether a schedule is a single cron line; otherwise it is a calendar expression of systemd (`systemd.time(7)`), which has at
+/// most four words, or several schedules in one.
 pub fn is_cron(text: &str) -> bool {
     let text = cron::without_comment(text);
     !text.contains(SEPARATOR) && (text.starts_with('@') || text.split_ascii_whitespace().count() > 4)
 }
 
-/// The parts of a schedule: cron lines and calendar expressions, as a rule a single one.
+/// The cron lines and calendar expressions of a schedule, usually a single one.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     cron::without_comment(text).split(SEPARATOR).map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// The expressions for `OnCalendar=` of a schedule: those of its cron lines, and its calendar expressions, of which only
-/// systemd knows whether they are such.
+/// The expressions for `OnCalendar=` of a schedule: those of its cron lines, and its calendar expressions, which only systemd
+/// can check.
+///
+/// # Errors
+/// `Config` for a wrong cron line.
 pub fn on_calendar(text: &str) -> Result<Vec<String>> {
     let mut expressions = Vec::new();
     for part in parts(text) {
@@ -39,15 +42,15 @@ pub fn on_calendar(text: &str) -> Result<Vec<String>> {
             false => expressions.push(part.to_owned()),
         }
     }
-    // An empty one is for systemd to refuse, and no timer without a run.
+    // systemd refuses an empty expression; without any, the timer would silently have no runs.
     match expressions.is_empty() {
         true => Ok(vec![cron::without_comment(text).to_owned()]),
         false => Ok(expressions),
     }
 }
 
-/// Further expressions for `OnCalendar=`, of cron lines: the runs that cron has right after the clock was put forward over
-/// others, in the years to come. No expression of systemd says such a thing, so each is a moment of its own.
+/// Further expressions for `OnCalendar=` of cron lines: the runs that cron has right after the clock was put forward over
+/// others, in the coming years. systemd has no expression for this, so each run is a time of its own.
 pub fn made_up(text: &str, now: Timestamp, zone: &TimeZone) -> Vec<String> {
     let crons = parts(text).filter(|part| is_cron(part)).filter_map(|part| Cron::parse(part).ok());
     let runs = crons.flat_map(|cron| cron.made_up(now, AHEAD_DAYS, zone));

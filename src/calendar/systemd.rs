@@ -1,17 +1,17 @@
-//! What `systemd-analyze calendar` tells of calendar expressions (`systemd.time(7)`).
+//! Reads the output of `systemd-analyze calendar` for calendar expressions (`systemd.time(7)`).
 //!
-//! The program has no output for machines, and the labels of its lines change between versions (`Iter. #2` in 252,
-//! `Iteration #2` in 257). So only the times are read: `format_timestamp` of systemd writes each in English, whatever the
-//! locale is, and each run is told in UTC, where the zone is another one in a line of its own.
+//! The program has no machine-readable output, and the labels of its lines differ between versions (`Iter. #2` in 252,
+//! `Iteration #2` in 257). So only the times are read: `format_timestamp` of systemd writes them in English in every locale,
+//! and each run in UTC, in a line of its own if the zone is another one.
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-/// The runs after a moment in the program's output, in their order. Of each expression `number` runs were asked for, so they
-/// end where the runs of one expression may go on that was not asked for more.
+/// The runs after a time in the program's output, in their order. `number` runs of each expression were requested, so the
+/// result ends where one expression may have further runs.
 pub fn runs(output: &str, number: usize, after: Timestamp) -> Vec<Timestamp> {
-    // An empty line stands between expressions. One that is itself a moment in UTC looks like a run: it is that run, or
-    // has passed.
+    // An empty line separates expressions. An expression that is itself a time in UTC looks like a run: it is that run, or has
+    // passed.
     let of_each = output.split("\n\n").map(|lines| {
         let mut runs: Vec<Timestamp> = lines.lines().filter_map(time).filter(|run| *run > after).collect();
         runs.sort_unstable();
@@ -40,7 +40,7 @@ pub fn utc(text: &str) -> Option<Timestamp> {
     format!("{date}T{time}Z").parse().ok().filter(|_| is_its_weekday)
 }
 
-/// The longest time between two runs that follow each other; none where there are no two.
+/// The longest time between two consecutive runs; none if there are fewer than two.
 pub fn longest_gap(runs: &[Timestamp]) -> Option<SignedDuration> {
     runs.windows(2).map(|pair| pair[1].duration_since(pair[0])).max()
 }
@@ -122,7 +122,7 @@ Normalized form: Tue 2026-01-01 00:00:00 UTC
     }
 
     #[test]
-    fn an_expression_that_is_a_moment_is_no_run_of_its_own() {
+    fn an_expression_that_is_a_time_is_no_additional_run() {
         assert_eq!(read(MOMENTS, 3, "2025-06-01T00:00:00Z"), ["2026-01-01T00:00:00Z"]);
         assert_eq!(read(MOMENTS, 3, "2026-06-01T00:00:00Z"), [""; 0]);
     }

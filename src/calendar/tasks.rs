@@ -1,37 +1,36 @@
-//! The tasks that run by a schedule. On a systemd host each has a timer and a service; `pgcellar schedule` runs the same
-//! command lines in the same way.
+//! The scheduled tasks. On a systemd host each has a timer and a service; `pgcellar schedule` runs the same command lines.
 
 use std::time::Duration;
 
 use crate::calendar::cron::without_comment;
 
-/// A task that runs by a schedule.
+/// A scheduled task.
 #[derive(Clone, Copy, Debug)]
 pub struct Task {
     /// Name, as in the names of its units.
     pub name: &'static str,
     /// Variable with its schedule.
     pub variable: &'static str,
-    /// Schedule without that: a cron line.
+    /// Default schedule, a cron line.
     pub default: &'static str,
-    /// What stands behind `pgcellar`, without the instance.
+    /// Arguments of `pgcellar`, without the instance.
     pub arguments: &'static [&'static str],
-    /// Exit statuses beside 0 that are no failure: the monitor's verdicts, and a drill that cannot be held here.
+    /// Exit statuses other than 0 that are no failure: those of the monitor, and of a drill that is not possible on this host.
     pub success: &'static [i32],
-    /// How long it may go on without any progress.
+    /// How long it may make no progress.
     pub limit: Duration,
-    /// Whether it can do nothing without the server.
+    /// Whether it needs the server.
     pub needs_server: bool,
     /// Name of the file that `pgcellar schedule` logs it to.
     pub log: &'static str,
 }
 
-/// What the variable of a task's schedule says.
+/// The setting of a task's schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleSetting<'a> {
-    /// Nothing: the packaged schedule holds.
+    /// Not set: the default schedule.
     Default,
-    /// The task does not run by a schedule.
+    /// The task is switched off.
     Off,
     /// A cron line, or a calendar expression.
     At(&'a str),
@@ -41,8 +40,8 @@ pub enum ScheduleSetting<'a> {
 const OFF: &[&str] = &["off", "never"];
 
 impl Task {
-    /// What the value of [`variable`](Task::variable) says, without a comment behind it. An empty one counts as not set; only
-    /// drills, which nothing else depends on, it switches off.
+    /// Reads the value of [`variable`](Task::variable), without a comment at its end. An empty value counts as not set, except
+    /// for drills, on which nothing else depends, and which it switches off.
     pub fn setting<'a>(&self, value: Option<&'a str>) -> ScheduleSetting<'a> {
         match value.map(without_comment) {
             Some("") if self.name == "drill" => ScheduleSetting::Off,
@@ -52,13 +51,13 @@ impl Task {
         }
     }
 
-    /// What the environment says of it.
+    /// The value in the environment.
     pub fn setting_here(&self) -> Option<String> {
         std::env::var(self.variable).ok()
     }
 }
 
-/// Whether a schedule is a word that switches its task off.
+/// Whether a schedule is a word that switches the task off.
 pub fn is_off(schedule: &str) -> bool {
     OFF.iter().any(|word| without_comment(schedule).eq_ignore_ascii_case(word))
 }
@@ -67,7 +66,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// All of them; those that come at the same time begin in this order.
+/// All tasks; those that are due at the same time begin in this order.
 #[rustfmt::skip]
 pub const TASKS: &[Task] = &[
     Task { name: "backup", variable: "BACKUP_SCHEDULE", default: "0 2 * * *", arguments: &["backup", "--wait=1800"], success: &[], limit: HOUR, needs_server: true, log: "cron.log" },

@@ -1,5 +1,5 @@
-//! What was acknowledged: databases that were emptied on purpose. The record stands with the backups of each store, so that
-//! retention and every host that looks at them see it, and says nothing of what is emptied later.
+//! Acknowledgements of databases that were emptied on purpose. The record is in each store beside the backups, so that
+//! retention and all hosts see it. It does not cover databases that are emptied later.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +7,42 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::emptied::Fill;
-use crate::catalogue::manifest::{self, Manifest};
+use crate::catalogue::manifest::Manifest;
 use crate::catalogue::read_document;
+use crate::document;
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{ObjectKind, Store};
 
-/// What follows the instance's name in the name of its record. The dot that begins it keeps it from being taken for a
-/// backup's file.
+/// What follows the instance's name in the name of its record. The name begins with a dot, unlike those of backups.
 pub const ENDING: &str = ".acknowledged.json";
 
-/// What was acknowledged of a database on a host.
+/// The acknowledgement of a database on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Ack {
-    /// Until when the backups count that were acknowledged.
+    /// When the last acknowledged backup began.
     until: Timestamp,
-    /// What was in the last of them: this is what there should be, whatever earlier ones are left.
+    /// The contents of that backup, which later ones are compared with.
     fill: Fill,
 }
 
-/// By database and host.
+/// The acknowledgements, by database and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     databases: BTreeMap<String, BTreeMap<String, Ack>>,
 }
 
 impl Acknowledged {
-    /// Reads the record of an instance. One that is not there or cannot be used acknowledges nothing.
+    /// Reads the record of an instance. A missing or unusable one is empty.
     pub fn read(store: &dyn Store, instance: &str) -> Self {
         let key = key(instance);
         let read = read_document(store, &key).and_then(|bytes| {
-            let malformed = |error| Error::new(Kind::Data, format!("{key} is no record of acknowledgements: {error}"));
+            let malformed =
+                |error| Error::new(Kind::Data, format!("{key} is not a record of acknowledgements: {error}"));
             serde_json::from_slice(&bytes).map_err(malformed)
         });
         read.unwrap_or_else(|error| {
             if error.kind() != Kind::Missing {
-                log::warn!("{error}: what was acknowledged counts as not acknowledged");
+                log::warn!("{error}: earlier acknowledgements are ignored");
             }
             Acknowledged::default()
         })
@@ -49,7 +50,7 @@ impl Acknowledged {
 
     /// Writes the record of an instance.
     pub fn write(&self, store: &dyn Store, instance: &str) -> Result<()> {
-        store.replace(&key(instance), &manifest::to_json(self)?)
+        store.replace(&key(instance), &document::to_json(self)?, ObjectKind::Record)
     }
 
     /// Acknowledges this backup and the earlier ones of its database and host.
@@ -58,7 +59,7 @@ impl Acknowledged {
         self.put(&manifest.database, &manifest.host, ack);
     }
 
-    /// Adds what another store's record has.
+    /// Merges another store's record.
     pub fn merge(&mut self, other: Acknowledged) {
         for (database, hosts) in other.databases {
             hosts.into_iter().for_each(|(host, ack)| self.put(&database, &host, ack));
@@ -77,7 +78,7 @@ impl Acknowledged {
         self.of(manifest).is_some()
     }
 
-    /// How much is in a backup; of one that was acknowledged, what was acknowledged.
+    /// The contents of a backup; of an acknowledged one, those that were acknowledged.
     pub fn fill(&self, manifest: &Manifest) -> Fill {
         self.of(manifest).map_or_else(|| Fill::of(manifest), |ack| ack.fill)
     }
@@ -98,7 +99,7 @@ mod tests {
     use crate::store::local::LocalStore;
 
     #[test]
-    fn an_acknowledgement_is_of_what_was_there_then() {
+    fn an_acknowledgement_does_not_cover_later_backups() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let manifest: Manifest = serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap();

@@ -51,7 +51,7 @@ pub fn made(manifest: &Manifest, zone: &TimeZone) -> String {
 
 fn row(group: &BackupCopies, now: Timestamp, zone: &TimeZone) -> Vec<String> {
     let manifest = group.manifest();
-    let stores: Vec<&str> = group.copies().map(|copy| copy.store).collect();
+    let stores: Vec<&str> = group.copies().map(|copy| copy.store.kind().name()).collect();
     vec![
         printable(&manifest.id),
         made(manifest, zone),
@@ -71,7 +71,7 @@ fn status(group: &BackupCopies) -> String {
     let status = match group.copies().all(|copy| copy.status == first) {
         true => first.name().to_owned(),
         false => {
-            let each = group.copies().map(|copy| format!("{} {}", copy.store, copy.status.name()));
+            let each = group.copies().map(|copy| format!("{} {}", copy.store.kind(), copy.status.name()));
             each.collect::<Vec<_>>().join(", ")
         }
     };
@@ -108,12 +108,14 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::catalogue::inventory::{Inventory, StoreListing};
-    use crate::catalogue::manifest::Pin;
     use crate::catalogue::name::escape;
     use crate::catalogue::ownership::Owner;
     use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
+    use crate::catalogue::records::pin::Pin;
     use crate::config::Place;
     use crate::identity::Identity;
+    use crate::store::StoreKind;
+    use crate::store::sample::empty;
 
     const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
 
@@ -124,7 +126,7 @@ mod tests {
         manifest.server.identity = Identity::default();
         Backup {
             manifest,
-            store: "local",
+            store: empty(StoreKind::Local),
             status: Status::Good,
             verification: None,
             verification_error: None,
@@ -134,12 +136,12 @@ mod tests {
         }
     }
 
-    /// An inventory of backups, by the store's name.
-    fn inventory(backups_of_stores: Vec<(&'static str, Vec<Backup>)>) -> Inventory {
+    /// An inventory of backups, by the store's kind.
+    fn inventory(backups_of_stores: Vec<(StoreKind, Vec<Backup>)>) -> Inventory {
         let listing = |(store, mut backups): (_, Vec<Backup>)| {
-            backups.iter_mut().for_each(|backup| backup.store = store);
-            let found = Ok(Catalogue { backups, ..Catalogue::default() });
-            StoreListing { store, location: store.to_owned(), found, others: Vec::new() }
+            backups.iter_mut().for_each(|backup| backup.store = empty(store));
+            let catalogue = Ok(Catalogue { backups, ..Catalogue::default() });
+            StoreListing { store: empty(store), catalogue, others: Vec::new() }
         };
         let place = Place {
             instance: "main".to_owned(),
@@ -161,7 +163,8 @@ mod tests {
     #[test]
     fn usual_backups_make_a_narrow_table() {
         let one = |second| backup(&format!("nestjs_starter_db_20231231_02000{second}"), "nestjs_starter_db");
-        let lines = lines(&inventory(vec![("local", vec![one(0), one(1)]), ("s3", vec![one(1)])]), false);
+        let lines =
+            lines(&inventory(vec![(StoreKind::Local, vec![one(0), one(1)]), (StoreKind::S3, vec![one(1)])]), false);
         assert_eq!(
             lines,
             [
@@ -181,7 +184,7 @@ mod tests {
             vec![backup]
         });
         let [local, bucket] = statuses;
-        let lines = lines(&inventory(vec![("local", local), ("s3", bucket)]), true);
+        let lines = lines(&inventory(vec![(StoreKind::Local, local), (StoreKind::S3, bucket)]), true);
         let (row, heading) = (lines[1].split("  ").collect::<Vec<_>>(), &lines[0]);
         assert!(heading.ends_with("STATUS                      STORE      INSTANCE  HOST"), "{heading}");
         assert!(row.contains(&"local damaged, s3 verified") && row.contains(&"local, s3"), "{row:?}");
@@ -192,7 +195,7 @@ mod tests {
     fn a_pin_is_shown() {
         let mut backup = backup("shop_20231231_020000", "shop");
         backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
-        let lines = lines(&inventory(vec![("local", vec![backup])]), false);
+        let lines = lines(&inventory(vec![(StoreKind::Local, vec![backup])]), false);
         assert!(lines[1].ends_with("good (pinned)  local"), "{lines:?}");
     }
 
@@ -203,7 +206,7 @@ mod tests {
         drill.result = DrillOutcome::Passed;
         backup.drill = Some(drill);
         backup.pin = Some(Pin { id: backup.manifest.id.clone(), at: Timestamp::UNIX_EPOCH, reason: None });
-        let lines = lines(&inventory(vec![("local", vec![backup])]), false);
+        let lines = lines(&inventory(vec![(StoreKind::Local, vec![backup])]), false);
         assert!(lines[1].ends_with("good (proven, pinned)  local"), "{lines:?}");
     }
 
@@ -211,7 +214,7 @@ mod tests {
     fn names_with_control_characters_are_escaped_in_a_column_of_their_own() {
         let database = "my\nshop\u{1b}[2J\u{202e}";
         let backup = backup(&format!("{}_20231231_020000", escape(database)), database);
-        let lines = lines(&inventory(vec![("local", vec![backup])]), false);
+        let lines = lines(&inventory(vec![(StoreKind::Local, vec![backup])]), false);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("DATABASE"));
         assert!(lines[1].ends_with(r"my\u{a}shop\u{1b}[2J\u{202e}"), "{}", lines[1]);

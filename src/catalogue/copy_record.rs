@@ -1,9 +1,8 @@
-//! Which backups of a directory a bucket still lacks, and a record of those that it was given.
+//! The backups of a directory that have no copy in a bucket, and a record of the copies that were made.
 //!
-//! A backup that is in the directory and not in the bucket was either never copied, or was copied and has been cleaned away
-//! there, where backups may live shorter. The bucket cannot tell these apart, so the directory remembers what was
-//! copied. The record is only ever a reason to leave a copy out: one that is lost costs some copies that retention
-//! deletes again, and never a backup.
+//! A backup that is in the directory and not in the bucket was either never copied, or was copied and removed there by
+//! retention, whose rules may differ. The bucket does not distinguish these, so the directory has a record of the copies. The
+//! record only ever prevents a copy: if it is lost, some copies are made that retention deletes again, and no backup is lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,38 +10,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue;
 use crate::catalogue::Backup;
-use crate::catalogue::manifest::{MANIFEST, Manifest};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::name::MANIFEST;
 use crate::config::S3Settings;
 use crate::document;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Store, StoreEntry};
+use crate::store::{ObjectKind, Store, StoreEntry};
 
-/// Name of the record in the directory. The dot keeps it from being taken for a backup's file.
+/// Name of the record in the directory. It begins with a dot, unlike those of backups.
 pub const RECORD: &str = ".pgcellar.copied.json";
 
-/// Ids of the backups that each bucket was given, by what [`address`] calls it.
+/// Ids of the backups that were copied to each bucket, by its [`address`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CopyRecord {
     buckets: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What a bucket lacks.
+/// The backups that a bucket lacks.
 #[derive(Debug, Default)]
 pub struct MissingCopies<'a> {
     /// To be copied, the oldest first.
     pub missing: Vec<&'a Backup>,
-    /// A manifest with this id is there, and nothing says yet that it is the backup's own.
+    /// The bucket has a manifest with this id, which must still be compared.
     pub unknown: Vec<&'a Backup>,
-    /// Copied once and deleted since, by a retention or by somebody.
+    /// Number of backups that were copied and have been deleted since.
     pub deleted: usize,
 }
 
 impl CopyRecord {
-    /// Reads the record of a directory. One that is not there or cannot be used is an empty one.
+    /// Reads the record of a directory. A missing or unusable one is empty.
     pub fn read(store: &dyn Store) -> Self {
         let read = catalogue::read_document(store, RECORD).and_then(|bytes| {
             document::parse(&bytes)
-                .map_err(|error| Error::new(Kind::Data, format!("{RECORD} is no record of copies: {error}")))
+                .map_err(|error| Error::new(Kind::Data, format!("{RECORD} is not a record of copies: {error}")))
         });
         read.unwrap_or_else(|error| {
             if error.kind() != Kind::Missing {
@@ -56,20 +56,20 @@ impl CopyRecord {
     pub fn write(&self, store: &dyn Store) -> Result<()> {
         let bytes = serde_json::to_vec(self)
             .map_err(|error| Error::new(Kind::Internal, format!("cannot write {RECORD} as JSON: {error}")))?;
-        store.replace(RECORD, &bytes)
+        store.replace(RECORD, &bytes, ObjectKind::Record)
     }
 
-    /// Whether a bucket was given this backup.
+    /// Whether this backup was copied to a bucket.
     pub fn has(&self, bucket: &str, id: &str) -> bool {
         self.buckets.get(bucket).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Remembers that a bucket was given this backup.
+    /// Records that this backup was copied to a bucket.
     pub fn add(&mut self, bucket: &str, id: &str) {
         self.buckets.entry(bucket.to_owned()).or_default().insert(id.to_owned());
     }
 
-    /// Forgets what is not in the directory any more.
+    /// Removes backups that are no longer in the directory.
     pub fn keep(&mut self, backups: &[Backup]) {
         let there: HashSet<&str> = backups.iter().map(|backup| backup.manifest.id.as_str()).collect();
         for ids in self.buckets.values_mut() {
@@ -78,8 +78,8 @@ impl CopyRecord {
         self.buckets.retain(|_, ids| !ids.is_empty());
     }
 
-    /// Forgets the copies of a database of which the bucket has none left. A retention keeps the last good one, so this
-    /// is another bucket of the same name, or one that somebody emptied: it lacks them all.
+    /// Removes the backups of databases that have no copy left in the bucket. Retention keeps the last good one, so this is
+    /// another bucket of the same name, or one that was emptied, and all are to be copied.
     pub fn forget_emptied(&mut self, bucket: &str, backups: &[&Backup], there: &HashSet<&str>) {
         let Some(ids) = self.buckets.get_mut(bucket) else { return };
         let left: HashSet<&str> = backups
@@ -92,7 +92,7 @@ impl CopyRecord {
         }
     }
 
-    /// What the bucket lacks of these backups, which stay in their order.
+    /// Which of these backups the bucket lacks, in their order.
     pub fn lacking<'a>(&self, bucket: &str, backups: &[&'a Backup], there: &HashSet<&str>) -> MissingCopies<'a> {
         let mut lacking = MissingCopies::default();
         for backup in backups {
@@ -108,8 +108,8 @@ impl CopyRecord {
     }
 }
 
-/// What a record calls a bucket: its name and prefix, and its server where that is not Amazon's, because two servers may
-/// have buckets of one name.
+/// The name of a bucket in the record: its name and prefix, and its server unless that is Amazon, because two servers may have
+/// buckets of one name.
 pub fn address(settings: &S3Settings) -> String {
     let S3Settings { bucket, prefix, endpoint, .. } = settings;
     let at = endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
@@ -125,7 +125,7 @@ pub fn ids(entries: &[StoreEntry]) -> HashSet<&str> {
         .collect()
 }
 
-/// Whether a store has this very backup: under its id there is a manifest that says the same.
+/// Whether a store has this backup: a manifest under its id that is equal.
 pub fn is_there(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
     let key = Manifest::key(&manifest.id);
     let there = catalogue::read_document(store, &key).and_then(|bytes| Manifest::parse(&key, &bytes));
@@ -140,7 +140,9 @@ pub fn is_there(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::catalogue::Status;
+    use crate::store::StoreKind;
     use crate::store::local::LocalStore;
+    use crate::store::sample::empty;
 
     const BUCKET: &str = "s3://bucket/prefix";
 
@@ -153,7 +155,7 @@ mod tests {
         }
         Backup {
             manifest,
-            store: "local",
+            store: empty(StoreKind::Local),
             status: Status::Good,
             verification: None,
             verification_error: None,
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cleaned_away_is_not_copied_again() {
+    fn copies_that_retention_removed_are_not_made_again() {
         let local = [backup("foo", 1), backup("foo", 2), backup("foo", 3)];
         let mut copied = copied(&["foo_20231231_020001", "foo_20231231_020002"]);
         let (missing, unknown, deleted) = lacking(&mut copied, &local, &["foo_20231231_020002"]);
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_one_that_never_was_there_is_copied() {
+    fn an_older_backup_without_a_copy_is_copied() {
         let local = [backup("foo", 1), backup("foo", 2)];
         let (missing, _, _) = lacking(&mut copied(&["foo_20231231_020002"]), &local, &["foo_20231231_020002"]);
         assert_eq!(missing, ["foo_20231231_020001"]);
@@ -214,21 +216,21 @@ mod tests {
         let (missing, _, deleted) = lacking(&mut copied, &local, &["foobar_20231231_020004"]);
         assert_eq!(missing, ["foo_20231231_020001", "foo_20231231_020002"]);
         assert_eq!(deleted, 1);
-        // A run that fills it again and is killed goes on where it was.
+        // A killed run that fills it again is continued.
         copied.add(BUCKET, "foo_20231231_020001");
         let (missing, _, _) = lacking(&mut copied, &local, &["foo_20231231_020001", "foobar_20231231_020004"]);
         assert_eq!(missing, ["foo_20231231_020002"]);
     }
 
     #[test]
-    fn one_that_is_there_without_a_record_is_looked_at() {
+    fn a_copy_without_a_record_is_compared() {
         let local = [backup("foo", 1)];
         let (missing, unknown, _) = lacking(&mut CopyRecord::default(), &local, &["foo_20231231_020001"]);
         assert_eq!((missing.len(), unknown), (0, vec!["foo_20231231_020001".to_owned()]));
     }
 
     #[test]
-    fn the_record_is_kept_and_a_damaged_one_is_empty() {
+    fn the_record_is_stored_and_a_damaged_one_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         assert_eq!(CopyRecord::read(&store), CopyRecord::default());

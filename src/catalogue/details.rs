@@ -1,71 +1,42 @@
-//! The details of an encrypted backup: what the server and the user told of the database, and no stranger with the backup's
-//! files is to read. They are a file of the backup, encrypted as its archive is; what the manifest would say of them is empty
-//! then. `doc/manifest.md` describes each field.
+//! The details of an encrypted backup: the parts of the manifest that come from the server and the user, and that others with
+//! access to the backup's files must not read. They are a file of the backup, encrypted as its archive is, and are left out of
+//! the manifest. `doc/manifest.md` describes each field.
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{
-    DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, StoredFile,
+    Concealed, DatabaseProperties, ENCRYPTED_VERSION, Extension, FileRole, Manifest, Omission, StoredFile,
 };
 use crate::document::versioned;
 
-/// Version of the details that this pgcellar writes. A reader refuses newer ones.
+/// Version of the details that this pgcellar writes. Newer ones are refused.
 pub const VERSION: u32 = 1;
 
-/// What follows a backup's id in the name of its details, before what compression and encryption add.
+/// What follows a backup's id in the name of its details, before the endings of compression and encryption.
 pub const DETAILS: &str = ".details.json";
 
-/// What gives pgcellar a private key, for messages.
+/// The settings that name a private key, for messages.
 pub const WHERE_KEYS_ARE: &str = "BACKUP_AGE_IDENTITY_FILE, or the credential age-identity";
 
-/// What an encrypted backup says of its database to those who can decrypt it, in `ID.details.json`.
+/// The details, in `ID.details.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     /// Version of this document.
     pub details_version: u32,
-    /// Name of the role with OID 10, which initdb made.
+    /// Name of the bootstrap superuser, the role with OID 10.
     pub bootstrap_role: String,
     /// Options of pg_dump that the user passed.
     pub dump_options: Vec<String>,
     /// Extensions of the database.
     pub extensions: Vec<Extension>,
-    /// What belongs to the database and is in no archive.
+    /// Properties of the database that are in no archive.
     pub properties: DatabaseProperties,
-    /// What the archive does not have, and why.
+    /// What is not in the archive, and why.
     pub omitted: Vec<Omission>,
-    /// What pg_dump and pg_dumpall warned of.
+    /// Warnings of pg_dump and pg_dumpall.
     pub warnings: Vec<String>,
-}
-
-/// How much the details have, for those who cannot decrypt them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Concealed {
-    /// Extensions of the database.
-    pub extensions: u64,
-    /// What the archive does not have, but for rows that an extension makes again.
-    pub omitted: u64,
-    /// Tables of these whose rows are missing because they were rewritten when the dump began.
-    pub rewritten: u64,
-    /// Warnings that are not in the manifest.
-    pub warnings: u64,
-}
-
-impl Concealed {
-    /// What it is that only a private key shows, in words.
-    pub fn words(&self) -> String {
-        let number = |number: u64, one: &str, more: &str| match number {
-            0 => None,
-            1 => Some(format!("1 {one}")),
-            number => Some(format!("{number} {more}")),
-        };
-        let parts = [
-            number(self.warnings, "warning of pg_dump", "warnings of pg_dump"),
-            number(self.omitted, "thing that is not in the archive", "things that are not in the archive"),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
-    }
 }
 
 #[derive(Deserialize)]
@@ -74,7 +45,7 @@ struct Header {
 }
 
 impl Details {
-    /// What this manifest says of the database.
+    /// The details of a complete manifest.
     pub fn of(manifest: &Manifest) -> Self {
         Details {
             details_version: VERSION,
@@ -87,7 +58,7 @@ impl Details {
         }
     }
 
-    /// The document, as it is stored before compression and encryption.
+    /// Writes the document as it is stored, before compression and encryption.
     ///
     /// # Errors
     /// Those of the writer.
@@ -95,19 +66,18 @@ impl Details {
         versioned::write(to, self)
     }
 
-    /// Reads a document to its end.
+    /// Reads a document.
     ///
     /// # Errors
-    /// `InvalidData` for what is no such document, or is of a newer pgcellar; those of the reader.
+    /// `InvalidData` for a malformed document, or one of a newer pgcellar; those of the reader.
     pub fn from_json(from: impl Read) -> io::Result<Self> {
         versioned::read(from, "details", VERSION, |header: &Header| header.details_version)
     }
 }
 
 impl Manifest {
-    /// Takes out what the server and the user told. What stays are the names of the database and of the configuration, sizes,
-    /// numbers, versions, the encoding and the locale, and options of pg_dump that name nothing. Of the warnings those stay
-    /// that are pgcellar's own words.
+    /// Removes what is in the details. What is left are the names of the database and of the instance, sizes, numbers,
+    /// versions, the encoding and the locale, options of pg_dump without names, and pgcellar's own warnings, `own_words`.
     pub fn conceal(&mut self, own_words: Vec<String>) {
         let omitted = self.omitted.iter().filter(|omission| !omission.is_made_by_extension());
         self.concealed = Some(Concealed {
@@ -120,17 +90,17 @@ impl Manifest {
         self.server.bootstrap_role.clear();
         self.dump_options.retain(|option| !option.contains('=') || option.starts_with("--section="));
         self.contents.extensions.clear();
-        let known = std::mem::replace(&mut self.properties, DatabaseProperties::unknown());
-        self.properties.encoding = known.encoding;
-        self.properties.locale_provider = known.locale_provider;
-        self.properties.collate = known.collate;
-        self.properties.ctype = known.ctype;
-        self.properties.locale = known.locale;
+        let properties = std::mem::replace(&mut self.properties, DatabaseProperties::unknown());
+        self.properties.encoding = properties.encoding;
+        self.properties.locale_provider = properties.locale_provider;
+        self.properties.collate = properties.collate;
+        self.properties.ctype = properties.ctype;
+        self.properties.locale = properties.locale;
         self.omitted.clear();
         self.warnings = own_words;
     }
 
-    /// Puts back what was taken out.
+    /// Adds the details again.
     pub fn reveal(&mut self, details: Details) {
         let Details { details_version: _, bootstrap_role, dump_options, extensions, properties, omitted, warnings } =
             details;
@@ -158,7 +128,7 @@ mod tests {
     const DOCUMENT: &str = include_str!("../../tests/golden/details.json");
 
     #[test]
-    fn what_is_taken_out_comes_back() {
+    fn details_are_removed_and_added_again() {
         let whole: Manifest = serde_json::from_str(PLAIN).unwrap();
         let mut manifest = whole.clone();
         let details = Details::of(&manifest);
@@ -176,10 +146,10 @@ mod tests {
         assert_eq!(manifest, Manifest { manifest_version: ENCRYPTED_VERSION, ..whole });
     }
 
-    /// Each text of the sample that a stranger is not to read stands in it once more than in what is left.
+    /// No text of the sample that is secret is left in the concealed manifest.
     #[test]
-    fn a_stranger_reads_nothing_of_the_server() {
-        for told in [
+    fn a_concealed_manifest_has_no_secrets() {
+        for secret in [
             "\"--exclude-table-data=log\"",
             "pg_trgm",
             "\"postgres\"",
@@ -194,13 +164,13 @@ mod tests {
             "public.",
             "circular",
         ] {
-            assert!(PLAIN.contains(told), "{told}");
-            assert!(!CONCEALED.contains(told), "{told}");
+            assert!(PLAIN.contains(secret), "{secret}");
+            assert!(!CONCEALED.contains(secret), "{secret}");
         }
     }
 
     #[test]
-    fn options_that_decide_over_a_restore_stay() {
+    fn options_that_affect_a_restore_are_kept() {
         let mut manifest: Manifest = serde_json::from_str(PLAIN).unwrap();
         manifest.dump_options = ["--schema-only", "--table=secret", "--section=data"].map(str::to_owned).into();
         manifest.conceal(Vec::new());

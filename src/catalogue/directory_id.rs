@@ -1,31 +1,31 @@
-//! The id of a backup directory: its backups, and their copies in a bucket, carry it, whatever the host is called.
+//! The id of a backup directory, which is recorded in its backups and their copies, whatever the name of the host.
 
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::catalogue::read_document;
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{ObjectKind, Store};
 
-/// Name of the file. The dot keeps it from being taken for a backup's file.
+/// Name of the file. It begins with a dot, unlike those of backups.
 const KEY: &str = ".pgcellar.id";
 
-/// The id of this directory, or one that it may be given: [`keep`] does that once there is a backup.
+/// The id of this directory, or a new one, which [`keep`] stores once there is a backup.
 pub fn of(directory: &dyn Store) -> Result<String> {
     if let Some(id) = read(directory)? {
         return Ok(id);
     }
     let mut random = [0; 16];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| Error::new(Kind::System, "the system gives no random bytes for the id of the backup directory"))?;
+    SystemRandom::new().fill(&mut random).map_err(|_| {
+        Error::new(Kind::System, "the system provides no random bytes for the id of the backup directory")
+    })?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Gives a directory that has no id this one, durably. No other run may do so at the same time.
+/// Stores the id of a directory that has none, durably. The caller must exclude other runs.
 pub fn keep(directory: &dyn Store, id: &str) -> Result<()> {
     match read(directory)? {
         Some(_) => Ok(()),
-        None => directory.replace(KEY, format!("{id}\n").as_bytes()),
+        None => directory.replace(KEY, format!("{id}\n").as_bytes(), ObjectKind::Record),
     }
 }
 
@@ -33,7 +33,7 @@ fn read(directory: &dyn Store) -> Result<Option<String>> {
     match read_document(directory, KEY) {
         Ok(bytes) if is_id(&bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
         Ok(_) => {
-            log::warn!("{KEY} in {} is no id: the directory gets another one", directory.location());
+            log::warn!("{KEY} in {} is not a valid id: the directory gets a new one", directory.location());
             Ok(None)
         }
         Err(error) if error.kind() == Kind::Missing => Ok(None),

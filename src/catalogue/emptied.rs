@@ -1,18 +1,19 @@
-//! Databases that were emptied: a backup that has next to nothing of what the one before it had.
+//! Detects emptied databases: a backup that has almost nothing of what the one before it had.
 //!
-//! A database that lost its rows by mistake is backed up as well as any other, and its last full backup grows old. So a drop
-//! to nothing, or by nine tenths, is told until it is acknowledged or the rows are back, and that backup stays meanwhile.
+//! A database that lost its rows by mistake is backed up like any other, until retention removes its last full backup. So a
+//! drop to nothing, or by nine tenths, is reported until it is acknowledged or the rows are back, and that backup is kept until
+//! then.
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::manifest::{Manifest, tables_in_words};
 use crate::config::Format;
 
-/// Fewer rows, or tables, may drop by nine tenths in the ordinary course of things; a drop to nothing always counts.
+/// Below these numbers, a drop by nine tenths may be normal; a drop to nothing always counts.
 const FEW_ROWS: u64 = 1000;
 const FEW_TABLES: u64 = 10;
 
-/// How much is in an archive, as far as it is known.
+/// Numbers of tables and rows in an archive, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fill {
     /// Tables whose rows are in it.
@@ -24,14 +25,14 @@ pub struct Fill {
 /// A drop that was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emptied<T> {
-    /// The last backup from before.
+    /// The last backup before the drop.
     pub before: T,
-    /// The first one that has next to nothing of that.
+    /// The first one after it.
     pub first: T,
 }
 
 impl Fill {
-    /// What a manifest tells. A script may have its rows in a form that is not counted (`--inserts`, another tool's).
+    /// The numbers of a manifest. A script may have its rows in a form that is not counted (`--inserts`, another tool's).
     pub fn of(manifest: &Manifest) -> Self {
         let uncounted =
             manifest.adopted.is_some() || manifest.dump_options.iter().any(|option| option.contains("insert"));
@@ -41,7 +42,7 @@ impl Fill {
         }
     }
 
-    /// Whether next to nothing is left of what was there.
+    /// Whether almost nothing is left.
     fn is_emptied(self, before: Fill) -> bool {
         let dropped = |now: Option<u64>, before: Option<u64>, few: u64| match (now, before) {
             (Some(0), Some(before)) => before > 0,
@@ -51,7 +52,7 @@ impl Fill {
         dropped(self.tables, before.tables, FEW_TABLES) || dropped(self.rows, before.rows, FEW_ROWS)
     }
 
-    /// Whether what was there is back, but for a tenth.
+    /// Whether at least nine tenths are back.
     fn is_back(self, before: Fill) -> bool {
         let back = |now: Option<u64>, before: Option<u64>| match (now, before) {
             (Some(now), Some(before)) => now.saturating_mul(10) >= before.saturating_mul(9),
@@ -73,8 +74,8 @@ impl Fill {
     }
 }
 
-/// The drop that the newest backup of a database still shows, if there is one. `backups` are its good ones, the oldest first,
-/// each with what is in it and whether what it lacks was acknowledged.
+/// The drop that the newest backup of a database still shows, if any. `backups` are its good ones, the oldest first, each with
+/// its numbers and whether a drop was acknowledged with it.
 pub fn emptied<T: Copy>(backups: impl IntoIterator<Item = (T, Fill, bool)>) -> Option<Emptied<T>> {
     let mut full: Option<(T, Fill)> = None;
     let mut first: Option<T> = None;
@@ -111,18 +112,18 @@ mod tests {
         assert_eq!(found(&[full, fill(2, 5001)], &[]), None);
         assert_eq!(found(&[fill(2, 3), fill(2, 0)], &[]), Some((0, 1)));
         assert_eq!(found(&[fill(100, 3), fill(10, 3)], &[]), Some((0, 1)));
-        // Little of what is little is no news, and nothing of nothing is none.
+        // A drop of small numbers does not count, nor one from nothing to nothing.
         assert_eq!(found(&[fill(2, 900), fill(1, 1)], &[]), None);
         assert_eq!(found(&[fill(2, 0), fill(2, 0)], &[]), None);
         assert_eq!(found(&[], &[]), None);
     }
 
     #[test]
-    fn it_does_not_fade() {
+    fn a_drop_is_reported_until_the_rows_are_back() {
         let mut fills = vec![fill(2, 50_000); 10];
         fills.extend([fill(0, 0); 20]);
         assert_eq!(found(&fills, &[]), Some((9, 10)));
-        // What grows anew is not what was there.
+        // New rows do not replace the lost ones.
         fills.push(fill(2, 30_000));
         assert_eq!(found(&fills, &[]), Some((9, 10)));
         assert_eq!(found(&[fills[9], fills[10], fills[30]], &[]), Some((0, 1)));
@@ -133,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_is_what_later_ones_are_compared_with() {
+    fn later_backups_are_compared_with_the_acknowledged_one() {
         let fills = [fill(2, 50_000), fill(2, 0), fill(2, 0), fill(2, 2000), fill(2, 20)];
         assert_eq!(found(&fills[..3], &[0, 1, 2]), None);
         assert_eq!(found(&fills, &[0, 1, 2]), Some((3, 4)));
     }
 
     #[test]
-    fn what_is_not_known_is_not_compared() {
+    fn unknown_numbers_are_not_compared() {
         let old = Fill { tables: Some(2), rows: None };
         assert_eq!(found(&[old, fill(2, 0)], &[]), None);
         assert_eq!(found(&[old, fill(0, 0)], &[]), Some((0, 1)));

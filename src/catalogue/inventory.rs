@@ -1,4 +1,4 @@
-//! The catalogues of all stores as one: a backup stands in it once, with every copy of it.
+//! The catalogues of all stores combined: each backup once, with all its copies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,45 +14,39 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::printable::printable;
 use crate::stop::Stop;
-use crate::store::Store;
+use crate::store::{Store, StoreKind};
 
 mod latest;
 
 /// How many backups an error names.
 const NAMED: usize = 5;
 
-/// What reading one store came to.
+/// One store as it was read.
 #[derive(Debug)]
 pub struct StoreListing {
-    /// Name of the store.
-    pub store: &'static str,
-    /// Where it is.
-    pub location: String,
+    /// The store.
+    pub store: Arc<dyn Store>,
     /// Its catalogue, or why it cannot be read.
-    pub found: Result<Catalogue>,
-    /// Keys of the manifests that cannot be used and that others may have written.
+    pub catalogue: Result<Catalogue>,
+    /// Keys of the unusable manifests that other instances may have written.
     pub others: Vec<String>,
 }
 
 impl StoreListing {
-    /// Reads a store. Files of a backup that is just being made are not unmanaged.
-    pub fn read(store: &dyn Store) -> Self {
-        let mut shelf = StoreListing {
-            store: store.name(),
-            location: store.location(),
-            found: Catalogue::read(store),
-            others: Vec::new(),
-        };
-        let Ok(catalogue) = &mut shelf.found else { return shelf };
-        if shelf.store != "local" {
-            let ours = |key: &str| matches!(store.is_labelled(key), Ok(true));
-            shelf.others.extend(catalogue.unusable.iter().map(|bad| bad.key.clone()).filter(|key| !ours(key)));
+    /// Reads a store. Files of a backup that is being made do not count as unmanaged.
+    pub fn read(store: &Arc<dyn Store>) -> Self {
+        let mut listing =
+            StoreListing { store: Arc::clone(store), catalogue: Catalogue::read(store), others: Vec::new() };
+        let Ok(catalogue) = &mut listing.catalogue else { return listing };
+        if store.kind() != StoreKind::Local {
+            let is_own = |key: &str| matches!(store.is_labelled(key), Ok(true));
+            listing.others.extend(catalogue.unusable.iter().map(|bad| bad.key.clone()).filter(|key| !is_own(key)));
         }
-        // Who may not see what is begun is told too much rather than nothing.
+        // Without the permission to list uploads, too many files are reported rather than too few.
         let partials = if catalogue.unmanaged.is_empty() { Vec::new() } else { store.partials().unwrap_or_default() };
         let begun = |id: &str| partials.iter().any(|entry| name::leading_id(&entry.key) == Some(id));
         catalogue.unmanaged.retain(|name| !name::leading_id(name).is_some_and(begun));
-        shelf
+        listing
     }
 }
 
@@ -66,7 +60,7 @@ pub struct BackupCopies {
 }
 
 impl BackupCopies {
-    /// What the backup is.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.first.manifest
     }
@@ -76,7 +70,7 @@ impl BackupCopies {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// The first copy that is not damaged, or else the first.
+    /// The first copy that is not damaged, or else the first copy.
     pub fn best(&self) -> &Backup {
         self.copies().find(|copy| copy.status != Status::Damaged).unwrap_or(&self.first)
     }
@@ -94,7 +88,7 @@ impl BackupCopies {
         database.is_none_or(|name| self.manifest().database == name)
     }
 
-    /// Whether it may be of this instance's server.
+    /// Whether it may be a backup of this instance's server.
     fn is_own(&self) -> bool {
         self.whose != Whose::Another
     }
@@ -105,23 +99,23 @@ impl BackupCopies {
     }
 }
 
-/// A manifest that cannot be used, and where it is.
+/// A manifest that cannot be used.
 #[derive(Debug)]
 pub struct UnusableManifest {
-    /// Name of the store.
-    pub store: &'static str,
+    /// The store.
+    pub store: StoreKind,
     /// The manifest.
     pub unusable: Unusable,
-    /// Whether others may have written it.
+    /// Whether another instance may have written it.
     pub others: bool,
 }
 
-/// What is named like a backup and has no manifest, and where it is.
+/// A file or folder that has the name of a backup and is in no manifest.
 #[derive(Debug)]
 pub struct Unmanaged {
-    /// Name of the store.
-    pub store: &'static str,
-    /// Where that is.
+    /// The store.
+    pub store: StoreKind,
+    /// Location of the store.
     pub location: String,
     /// Name of the file or folder.
     pub name: String,
@@ -130,33 +124,33 @@ pub struct Unmanaged {
 /// A store that cannot be read.
 #[derive(Debug)]
 pub struct UnreadableStore {
-    /// Name of the store.
-    pub store: &'static str,
+    /// The store.
+    pub store: StoreKind,
     /// Why.
     pub error: Error,
 }
 
-/// What is asked for by a name.
+/// A backup as it is named on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupQuery<'a> {
     /// An id, the unique beginning of one, or `latest`.
     pub id: &'a str,
     /// Only backups of this database.
     pub database: Option<&'a str>,
-    /// The verb that asks, for a hint that can be typed.
+    /// The verb, for hints with a command.
     pub verb: &'static str,
 }
 
-/// A backup that was asked for.
+/// The backup that a query selects.
 #[derive(Debug)]
 pub struct Choice<'a> {
     /// The backup with all its copies.
     pub group: &'a BackupCopies,
-    /// The copy to take.
+    /// The copy to use.
     pub copy: &'a Backup,
-    /// Why it is not the first one.
+    /// Remarks about the choice, such as why a newer backup or another copy is not used.
     pub remarks: Vec<String>,
-    /// Whether it was made here: in the directory, or on a host of this name.
+    /// Whether it is in the directory or was made on a host of this name.
     pub is_near: bool,
 }
 
@@ -167,13 +161,13 @@ pub struct Inventory {
     pub groups: Vec<BackupCopies>,
     /// Manifests that cannot be used.
     pub strange: Vec<UnusableManifest>,
-    /// What has no manifest.
+    /// Files and folders without a manifest.
     pub unmanaged: Vec<Unmanaged>,
     /// Stores that cannot be read.
     pub unread: Vec<UnreadableStore>,
-    /// Where the stores are that can be read.
+    /// Locations of the stores that were read.
     pub locations: Vec<String>,
-    /// What is to be said of other servers under the instance's name.
+    /// Doubts about other servers with the same instance name.
     pub doubts: Vec<Doubt>,
     /// The instance on its host.
     maker: Maker,
@@ -199,66 +193,68 @@ impl Inventory {
 
     /// The same on this thread.
     pub fn read_blocking(stores: &[Arc<dyn Store>], owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
-        Inventory::of(stores.iter().map(|store| StoreListing::read(store.as_ref())).collect(), owner, ask)
+        Inventory::of(stores.iter().map(StoreListing::read).collect(), owner, ask)
     }
 
-    /// Puts together what was read. Copies are of one backup if they have its id, its maker and its server: two hosts may
-    /// back up databases of one name in the same second.
-    pub fn of(shelves: Vec<StoreListing>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
-        let ownership = Ownership::find(owner, shelves.iter().filter_map(|shelf| shelf.found.as_ref().ok()), ask);
-        let mut merged = Inventory { maker: owner.maker.clone(), now: Timestamp::now(), ..Inventory::default() };
+    /// Combines the listings. Copies are of one backup if id, maker and server are equal: two hosts may back up databases of
+    /// one name in the same second.
+    pub fn of(listings: Vec<StoreListing>, owner: &Owner, ask: impl FnOnce() -> Option<Identity>) -> Self {
+        let ownership =
+            Ownership::find(owner, listings.iter().filter_map(|listing| listing.catalogue.as_ref().ok()), ask);
+        let mut inventory = Inventory { maker: owner.maker.clone(), now: Timestamp::now(), ..Inventory::default() };
         let mut places: HashMap<[Option<String>; 4], usize> = HashMap::new();
         let mut absent = None;
-        for StoreListing { store, location, found, others } in shelves {
-            let Catalogue { backups, unusable, unmanaged, .. } = match found {
+        for StoreListing { store, catalogue, others } in listings {
+            let (store, location) = (store.kind(), store.location());
+            let Catalogue { backups, unusable, unmanaged, .. } = match catalogue {
                 Ok(catalogue) => catalogue,
-                Err(error) if store == "local" && error.kind() == Kind::Missing => {
+                Err(error) if store == StoreKind::Local && error.kind() == Kind::Missing => {
                     absent = Some((location, UnreadableStore { store, error }));
                     continue;
                 }
                 Err(error) => {
-                    merged.unread.push(UnreadableStore { store, error });
+                    inventory.unread.push(UnreadableStore { store, error });
                     continue;
                 }
             };
             for backup in backups {
                 let Manifest { id, instance, host, server, .. } = &backup.manifest;
-                let (next, whose) = (merged.groups.len(), ownership.whose_to_read(&backup));
+                let (next, whose) = (inventory.groups.len(), ownership.whose_to_read(&backup));
                 let server = server.identity.system_identifier.clone();
                 let same = [Some(id.clone()), Some(instance.clone()), Some(host.clone()), server];
-                match merged.groups.get_mut(*places.entry(same).or_insert(next)) {
+                match inventory.groups.get_mut(*places.entry(same).or_insert(next)) {
                     Some(group) => {
                         group.whose = group.whose.min(whose);
                         group.others.push(backup);
                     }
-                    None => merged.groups.push(BackupCopies { first: backup, others: Vec::new(), whose }),
+                    None => inventory.groups.push(BackupCopies { first: backup, others: Vec::new(), whose }),
                 }
             }
-            merged.strange.extend(unusable.into_iter().map(|unusable| {
+            inventory.strange.extend(unusable.into_iter().map(|unusable| {
                 let others = others.contains(&unusable.key);
                 UnusableManifest { store, unusable, others }
             }));
             let unmanaged = unmanaged.into_iter();
-            merged.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
-            merged.locations.push(location);
+            inventory.unmanaged.extend(unmanaged.map(|name| Unmanaged { store, location: location.clone(), name }));
+            inventory.locations.push(location);
         }
         if let Some((location, unread)) = absent {
-            merged.without_directory(&location, unread);
+            inventory.without_directory(&location, unread);
         }
-        merged.groups.sort_by(|a, b| order(a).cmp(&order(b)));
-        merged.doubts = ownership.doubts;
-        merged
+        inventory.groups.sort_by(|a, b| order(a).cmp(&order(b)));
+        inventory.doubts = ownership.doubts;
+        inventory
     }
 
-    /// A directory that is not there has nothing, as long as another store tells what there is.
+    /// A directory that does not exist counts as empty if another store was read.
     fn without_directory(&mut self, location: &str, unread: UnreadableStore) {
         match self.locations.is_empty() {
             true => self.unread.insert(0, unread),
-            false => log::info!("there is no {location}: the backups are those in {}", self.locations.join(" and ")),
+            false => log::info!("{location} does not exist: the backups are those in {}", self.locations.join(" and ")),
         }
     }
 
-    /// The backups of this database, or of all, that the instance made or may have made; the oldest first.
+    /// The backups of a database, or of all, that this instance made or may have made, the oldest first.
     pub fn own<'a>(&'a self, database: Option<&str>) -> impl DoubleEndedIterator<Item = &'a BackupCopies> {
         self.groups.iter().filter(move |group| group.is_own() && group.is_of(database))
     }
@@ -268,94 +264,100 @@ impl Inventory {
         self.groups.iter().filter(move |group| !group.is_own() && group.is_of(database))
     }
 
-    /// Warns of other servers under the instance's name.
-    pub fn tell_doubts(&self) {
-        self.doubts.iter().for_each(Doubt::tell);
+    /// Logs the doubts about other servers with the same instance name.
+    pub fn log_doubts(&self) {
+        self.doubts.iter().for_each(Doubt::log);
     }
 
-    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good whole one, or of a
-    /// database that has none the newest that lacks no more than the rows of rewritten tables. One from the future is the
-    /// latest only if there is no other. Only a whole id finds a backup of another instance, host or server.
+    /// Finds a backup by its id, by the unique beginning of an id, or as `latest`: the newest good complete one, or if the
+    /// database has none, the newest that lacks only the rows of rewritten tables. A backup from the future is the latest only
+    /// if there is no other. Backups of another instance, host or server are found by their complete ids only.
     ///
-    /// `latest` needs a database where there are backups of several. A beginning must have the whole name of the database,
-    /// so that `foo` is never taken for a backup of `foobar`.
-    pub fn resolve(&self, asked: BackupQuery<'_>) -> Result<Choice<'_>> {
-        let group = match asked.id {
-            "latest" => self.latest(asked)?,
-            _ => self.named(asked)?,
+    /// `latest` needs a database name if there are backups of several databases. The beginning of an id must contain the
+    /// complete name of the database, so that `foo` does not select a backup of `foobar`.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such backup, `Usage` if there are several.
+    pub fn resolve(&self, query: BackupQuery<'_>) -> Result<Choice<'_>> {
+        let group = match query.id {
+            "latest" => self.latest(query)?,
+            _ => self.named(query)?,
         };
         let copy = group.best();
         let id = printable(&group.manifest().id);
-        let taken = format!("the copy in {} is taken", copy.store);
-        let better = |other: &&Backup| other.store == "local" && copy.store != "local";
+        let taken = format!("the copy in {} is taken", copy.store.kind());
+        let better = |other: &&Backup| other.is_local() && !copy.is_local();
         let mut remarks: Vec<String> = group
             .copies()
             .filter(better)
-            .map(|other| format!("{id} is damaged in {}: {}; {taken}", other.store, other.faults().join("; ")))
+            .map(|other| format!("{id} is damaged in {}: {}; {taken}", other.store.kind(), other.faults().join("; ")))
             .collect();
         let key = Manifest::key(&group.manifest().id);
-        let unusable = self.strange.iter().filter(|strange| strange.store == "local" && strange.unusable.key == key);
+        let unusable =
+            self.strange.iter().filter(|strange| strange.store == StoreKind::Local && strange.unusable.key == key);
         remarks.extend(unusable.map(|strange| format!("{}; {taken}", strange.unusable.error)));
         remarks.extend(self.of_rewritten(group));
-        if asked.id == "latest" {
+        if query.id == "latest" {
             remarks.extend(self.of_latest(group));
         }
-        let is_near = group.manifest().host == self.maker.host || group.copies().any(|copy| copy.store == "local");
+        let is_near = group.manifest().host == self.maker.host || group.copies().any(Backup::is_local);
         Ok(Choice { group, copy, remarks, is_near })
     }
 
-    fn named(&self, asked: BackupQuery<'_>) -> Result<&BackupCopies> {
-        let exact = |group: &&BackupCopies| group.manifest().id == asked.id;
-        let mut matching: Vec<&BackupCopies> = self.own(asked.database).filter(exact).collect();
+    fn named(&self, query: BackupQuery<'_>) -> Result<&BackupCopies> {
+        let exact = |group: &&BackupCopies| group.manifest().id == query.id;
+        let mut matching: Vec<&BackupCopies> = self.own(query.database).filter(exact).collect();
         if matching.is_empty() {
-            matching = self.others(asked.database).filter(exact).collect();
+            matching = self.others(query.database).filter(exact).collect();
         }
         if matching.is_empty() {
-            matching = self.own(asked.database).filter(|group| begins(&group.manifest().id, asked.id)).collect();
+            matching = self.own(query.database).filter(|group| begins(&group.manifest().id, query.id)).collect();
         }
         match matching.as_slice() {
             [one] => Ok(one),
-            [] => Err(self.nothing(asked)),
-            [first, ..] if first.manifest().id == asked.id => {
+            [] => Err(self.nothing(query)),
+            [first, ..] if first.manifest().id == query.id => {
                 let whose: Vec<String> = matching.iter().map(|group| group.maker()).take(NAMED).collect();
-                let message = format!("'{}' is the id of several backups: of {}", asked.id, whose.join(", of "));
-                Err(Error::new(Kind::Usage, message).hint("name a file of it by its path, or by its address s3://…"))
+                let message = format!("'{}' is the id of several backups: of {}", query.id, whose.join(", of "));
+                Err(Error::new(Kind::Usage, message)
+                    .hint("name one of its files by its path, or by its address s3://…"))
             }
             several => {
                 let ids: Vec<&str> = several.iter().map(|group| group.manifest().id.as_str()).take(NAMED).collect();
                 let message =
-                    format!("'{}' is the beginning of {} backups: {}", asked.id, several.len(), ids.join(", "));
+                    format!("'{}' is the beginning of {} backups: {}", query.id, several.len(), ids.join(", "));
                 Err(Error::new(Kind::Usage, message).hint("write more of the id"))
             }
         }
     }
 
-    fn nothing(&self, asked: BackupQuery<'_>) -> Error {
-        let manifest = Manifest::key(asked.id);
+    fn nothing(&self, query: BackupQuery<'_>) -> Error {
+        let manifest = Manifest::key(query.id);
         if let Some(UnusableManifest { unusable, .. }) =
             self.strange.iter().find(|strange| strange.unusable.key == manifest)
         {
             return Error::new(unusable.error.kind(), unusable.error.to_string());
         }
-        let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(asked.id));
-        let hint = match self.others(asked.database).any(|group| begins(&group.manifest().id, asked.id)) {
+        let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(query.id));
+        let hint = match self.others(query.database).any(|group| begins(&group.manifest().id, query.id)) {
             true => {
-                "others have some that begin so, and these need the whole id: pgcellar list --all-instances".to_owned()
+                "other instances have backups with this beginning, which need the complete id: pgcellar list --all-instances".to_owned()
             }
             false => match dump.map(|name| printable(name)) {
                 Some(name) => format!("there is {name} without a manifest: pgcellar adopt {name} makes it a backup"),
-                None => "pgcellar list shows what there is".to_owned(),
+                None => "pgcellar list shows the backups".to_owned(),
             },
         };
-        Error::new(Kind::Missing, format!("there is no backup '{}'", printable(asked.id))).hint(hint)
+        Error::new(Kind::Missing, format!("there is no backup '{}'", printable(query.id))).hint(hint)
     }
 
-    /// The error of a search that found nothing: what was sought may be in a store that cannot be read. A directory that
-    /// is not there yet has nothing.
+    /// The error of a search without a result: that of a store that cannot be read, because the backup may be there, or else
+    /// `error`. A directory that does not exist yet counts as empty.
     pub fn or_unread(mut self, error: Error) -> Error {
         let nothing_read = self.locations.is_empty();
-        let matters =
-            |unread: &UnreadableStore| nothing_read || unread.store != "local" || unread.error.kind() != Kind::Missing;
+        let matters = |unread: &UnreadableStore| {
+            nothing_read || unread.store != StoreKind::Local || unread.error.kind() != Kind::Missing
+        };
         match self.unread.iter().rposition(matters) {
             Some(at) if error.kind() == Kind::Missing => self.unread.swap_remove(at).error,
             _ => error,
@@ -368,10 +370,10 @@ fn order(group: &BackupCopies) -> impl Ord {
     (*started, id.as_str(), instance.as_str(), host.as_str())
 }
 
-/// Whether `wanted` is the beginning of this id, and not only of its database's name.
-fn begins(id: &str, wanted: &str) -> bool {
-    let rest = wanted.strip_prefix(name::escaped_database(id));
-    id.starts_with(wanted) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+/// Whether `beginning` is the beginning of this id and contains the complete name of its database.
+fn begins(id: &str, beginning: &str) -> bool {
+    let rest = beginning.strip_prefix(name::escaped_database(id));
+    id.starts_with(beginning) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::details::Concealed;
-use crate::catalogue::name;
-use crate::catalogue::records::drill::DRILL;
+use crate::catalogue::name::{self, MANIFEST, RECORDS};
 use crate::config::Format;
 use crate::document;
 use crate::error::{Error, Kind, Result};
@@ -22,23 +20,14 @@ pub use properties::{DatabaseProperties, ParameterSetting, SecurityLabel};
 /// Version of the manifest of a backup that is not encrypted.
 pub const VERSION: u32 = 1;
 
-/// Version of the manifest whose details are encrypted: who does not know of these would restore without owner, privileges
-/// and settings. A reader refuses newer ones.
+/// Version of the manifest whose details are encrypted. A reader that does not know them would restore without owner,
+/// privileges and settings. Newer versions are refused.
 pub const ENCRYPTED_VERSION: u32 = 2;
 
-/// What follows a backup's id in the name of its manifest.
-pub const MANIFEST: &str = ".manifest.json";
-
-/// What follows a backup's id in the name of its last verify's result.
-pub const VERIFY: &str = ".verify.json";
-
-/// What follows a backup's id in the name of what pins it.
-pub const PIN: &str = ".pin.json";
-
-/// How many rewritten tables are named in words.
+/// How many rewritten tables a message names.
 const REWRITTEN_NAMED: usize = 3;
 
-/// Everything that is known of one backup.
+/// The description of a backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this document.
@@ -47,20 +36,20 @@ pub struct Manifest {
     pub id: String,
     /// The database's name, as the server has it.
     pub database: String,
-    /// OID of the database, which is another one when a database of that name was dropped and made again.
+    /// OID of the database, which changes if the database is dropped and created again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_oid: Option<u32>,
-    /// Configuration that made the backup, or adopted it.
+    /// Instance that made or adopted the backup.
     pub instance: String,
-    /// Host that made the backup, or adopted it.
+    /// Host that made or adopted the backup.
     pub host: String,
-    /// When the backup began, UTC. Its data are those of the snapshot that was taken then.
+    /// When the backup began, UTC. Its data are those of the snapshot of that time.
     pub started: Timestamp,
-    /// When its archive and globals were whole, UTC.
+    /// When its archive and globals were complete, UTC.
     pub ended: Timestamp,
     /// Version of the pgcellar that wrote this.
     pub pgcellar: String,
-    /// When the archive of another tool was given this manifest, UTC; none if pgcellar made the backup.
+    /// When the archive of another tool was adopted, UTC; none if pgcellar made the backup.
     #[serde(default)]
     pub adopted: Option<Timestamp>,
     /// The server.
@@ -79,17 +68,17 @@ pub struct Manifest {
     pub dump_options: Vec<String>,
     /// The files of the backup: the archive first, then the globals, the fingerprints and the details.
     pub files: Vec<StoredFile>,
-    /// What the archive has.
+    /// Contents of the archive.
     pub contents: ObjectCounts,
-    /// What belongs to the database and is in no archive.
+    /// Properties of the database that are in no archive.
     pub properties: DatabaseProperties,
-    /// Whether the globals have the roles' passwords.
+    /// Whether the globals contain the roles' passwords.
     pub role_passwords: bool,
-    /// What the archive does not have, and why.
+    /// What is not in the archive, and why.
     pub omitted: Vec<Omission>,
-    /// What pg_dump and pg_dumpall warned of.
+    /// Warnings of pg_dump and pg_dumpall.
     pub warnings: Vec<String>,
-    /// What of all this only the details have, which are encrypted; none if this is all.
+    /// How much is only in the details, which are encrypted; none if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concealed: Option<Concealed>,
 }
@@ -101,11 +90,11 @@ pub struct Server {
     pub version: String,
     /// `server_version_num`.
     pub version_num: u32,
-    /// Name of the role with OID 10, which initdb made.
+    /// Name of the bootstrap superuser, the role with OID 10.
     pub bootstrap_role: String,
     /// Whether it was a standby.
     pub standby: bool,
-    /// What is the same only if the server is the same.
+    /// Identity of the server.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
 }
@@ -124,12 +113,12 @@ pub struct Compression {
 pub struct Encryption {
     /// Always `age`.
     pub method: String,
-    /// Public keys of those who can decrypt.
+    /// The recipients' public keys.
     pub recipients: Vec<String>,
 }
 
 impl Encryption {
-    /// Who can decrypt, for messages. Nobody knows for whom another tool encrypted.
+    /// The recipients, for messages. They are unknown if another tool encrypted the archive.
     pub fn whom(&self) -> String {
         match self.recipients.as_slice() {
             [] => "keys that are not known".to_owned(),
@@ -142,20 +131,20 @@ impl Encryption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileRole {
-    /// What pg_dump wrote, or one of the files of a directory archive.
+    /// The output of pg_dump, or a file of a directory archive.
     Archive,
     /// Roles and tablespaces.
     Globals,
-    /// What the rows of the archive are ([`Fingerprints`](crate::fingerprint::Fingerprints)).
+    /// Fingerprints of the rows in the archive ([`Fingerprints`](crate::fingerprint::Fingerprints)).
     Fingerprints,
-    /// What the manifest of an encrypted backup does not say ([`Details`](crate::catalogue::details::Details)).
+    /// What is left out of the manifest of an encrypted backup ([`Details`](crate::catalogue::details::Details)).
     Details,
 }
 
 /// One file of a backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredFile {
-    /// What it is.
+    /// Its role.
     pub role: FileRole,
     /// Key in the store.
     pub key: String,
@@ -163,9 +152,9 @@ pub struct StoredFile {
     pub stored_bytes: u64,
     /// SHA-256 of the bytes in the store, hexadecimal.
     pub stored_sha256: String,
-    /// Size before our compression and encryption, in bytes.
+    /// Size before pgcellar's compression and encryption, in bytes.
     pub plain_bytes: u64,
-    /// SHA-256 of the bytes before our compression and encryption, hexadecimal.
+    /// SHA-256 of the bytes before pgcellar's compression and encryption, hexadecimal.
     pub plain_sha256: String,
 }
 
@@ -183,12 +172,12 @@ impl StoredFile {
     }
 }
 
-/// What an archive has.
+/// Contents of an archive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectCounts {
     /// Tables whose rows are in the archive.
     pub tables: u64,
-    /// Rows of all these tables; none where they were not counted.
+    /// Rows of all these tables; none if they were not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Large objects in the snapshot.
@@ -222,69 +211,61 @@ pub struct Extension {
     pub schema: String,
 }
 
-/// The kind of an [`Omission`]: rows of a table that has others in the archive, and that its extension makes again.
+/// The kind of an [`Omission`]: rows that `CREATE EXTENSION` inserts, of a table whose other rows are in the archive.
 pub const EXTENSION_ROWS: &str = "extension rows";
 
-/// Something that the archive does not have.
+/// Something that is not in the archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Omission {
     /// `table data`, `subscription`, `user mapping`, `large objects` …
     pub kind: String,
-    /// What it is called, quoted as in SQL.
+    /// Its name, quoted as in SQL.
     pub name: String,
     /// Why it is not in the archive.
     pub reason: String,
-    /// Whether it is the rows of a table that was truncated, rewritten or replaced when the dump began. The archive has the
-    /// table, and a backup with such a table is partial.
+    /// Whether it is the rows of a table that was truncated, rewritten or replaced when the dump began. The table itself is in
+    /// the archive. A backup with such a table is partial.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rewritten: bool,
 }
 
 impl Omission {
-    /// Whether a new database has it nevertheless, as long as it was not changed: such a thing is told, and is no reason to
-    /// warn of every backup.
+    /// Whether creating the extension restores it, unless it was changed. It is listed, and causes no warning.
     pub fn is_made_by_extension(&self) -> bool {
         self.kind == EXTENSION_ROWS
     }
 }
 
-/// The result of the last verify, in `ID.verify.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verification {
-    /// Id of the backup.
-    pub id: String,
-    /// When it ended, UTC.
-    pub at: Timestamp,
-    /// Whether every check that could be made passed.
-    pub passed: bool,
-    /// `full`, or `stored` where only the stored bytes could be read.
-    pub depth: Depth,
-    /// What is damaged; empty if it passed.
-    pub damage: Vec<String>,
+/// The number of things that are only in the details, for readers who cannot decrypt them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concealed {
+    /// Extensions of the database.
+    pub extensions: u64,
+    /// Things that are not in the archive, except rows that an extension inserts.
+    pub omitted: u64,
+    /// Of these, tables whose rows are missing because they were rewritten when the dump began.
+    pub rewritten: u64,
+    /// Warnings that are not in the manifest.
+    pub warnings: u64,
 }
 
-/// How far a verify went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Depth {
-    /// Stored bytes, plain bytes and the archive's structure.
-    Full,
-    /// Stored bytes only, for want of the private key.
-    Stored,
+impl Concealed {
+    /// A description of what cannot be read without a private key.
+    pub fn words(&self) -> String {
+        let number = |number: u64, one: &str, more: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            number => Some(format!("{number} {more}")),
+        };
+        let parts = [
+            number(self.warnings, "warning of pg_dump", "warnings of pg_dump"),
+            number(self.omitted, "thing that is not in the archive", "things that are not in the archive"),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    }
 }
 
-/// What keeps a backup until it is unpinned, in `ID.pin.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pin {
-    /// Id of the backup.
-    pub id: String,
-    /// When it was pinned, UTC.
-    pub at: Timestamp,
-    /// Why, in the words of whoever pinned it.
-    pub reason: Option<String>,
-}
-
-/// Only the fields that say whether the rest can be read.
+/// The version, which decides whether the rest can be read.
 #[derive(Deserialize)]
 struct Header {
     manifest_version: u32,
@@ -296,8 +277,10 @@ impl Manifest {
         format!("{id}{MANIFEST}")
     }
 
-    /// Reads a manifest and checks that it is one that can be trusted: its version is known, its id is that of its own
-    /// name, and its files lie beside it.
+    /// Reads a manifest, and checks its version, that its id is that of its name, and that its files belong to the backup.
+    ///
+    /// # Errors
+    /// `Data` for a manifest that cannot be used.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self> {
         let bad = |why: String| Error::new(Kind::Data, format!("the manifest {key} cannot be used: {why}"));
         let header: Header =
@@ -314,7 +297,7 @@ impl Manifest {
             return Err(bad(format!("it is the manifest of {}", manifest.id)));
         }
         match manifest.files.iter().find(|file| !manifest.owns(&file.key)) {
-            Some(file) => Err(bad(format!("it names the file '{}', which is none of its backup's", file.key))),
+            Some(file) => Err(bad(format!("it names the file '{}', which does not belong to its backup", file.key))),
             None if manifest.files.is_empty() => Err(bad("it names no file".to_owned())),
             None => match manifest.named_twice() {
                 Some(key) => Err(bad(format!("it names the file '{key}' twice"))),
@@ -334,14 +317,14 @@ impl Manifest {
         let name = rest.strip_prefix('/').unwrap_or(rest);
         let beside = rest.starts_with('.') || rest.starts_with('/');
         let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != ".." && name != ".";
-        // `a_20231231_020000.b_20240101_020000.dump` belongs to a database with a strange name, not to the first id.
+        // `a_20231231_020000.b_20240101_020000.dump` belongs to the database `a_20231231_020000.b`, not to the first id.
         let anothers = name::leading_id(name.trim_start_matches('.')).is_some();
-        beside && plain && !anothers && !rest.ends_with(MANIFEST) && ![VERIFY, PIN, DRILL].contains(&rest)
+        beside && plain && !anothers && !rest.ends_with(MANIFEST) && !RECORDS.contains(&rest)
     }
 
-    /// The document, as it is stored.
+    /// The document as it is stored.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        to_json(self)
+        document::to_json(self)
     }
 
     /// Files with this role.
@@ -349,17 +332,17 @@ impl Manifest {
         self.files.iter().filter(move |file| file.role == role)
     }
 
-    /// Tables whose rows the archive lacks because they were rewritten when the dump began, quoted as in SQL.
+    /// Tables whose rows are missing in the archive because they were rewritten when the dump began, quoted as in SQL.
     pub fn rewritten(&self) -> impl Iterator<Item = &str> {
         self.omitted.iter().filter(|omission| omission.rewritten).map(|omission| omission.name.as_str())
     }
 
-    /// How many tables these are, which is known also where their names are not.
+    /// The number of these tables, which is known even if their names are encrypted.
     pub fn rewritten_tables(&self) -> u64 {
         self.concealed.map_or_else(|| self.rewritten().count() as u64, |concealed| concealed.rewritten)
     }
 
-    /// What a partial backup lacks, in words; none for a whole one.
+    /// A description of what is missing in a partial backup; none for a complete one.
     pub fn lacking(&self) -> Option<String> {
         if !self.partial {
             return None;
@@ -386,46 +369,13 @@ impl Manifest {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stored_bytes))
     }
 
-    /// The compression that pgcellar itself put on this file: none for the files of a directory archive, which pg_dump
-    /// compresses.
+    /// The compression that pgcellar applied to this file: none for the files of a directory archive, which pg_dump compresses.
     pub fn method(&self, file: &StoredFile) -> Method {
         match (self.format, file.role) {
             (Format::Directory, FileRole::Archive) => Method::None,
             _ => self.compression.method,
         }
     }
-}
-
-impl Verification {
-    /// Key of the result for the backup `id`.
-    pub fn key(id: &str) -> String {
-        format!("{id}{VERIFY}")
-    }
-
-    /// The document, as it is stored.
-    pub fn to_json(&self) -> Result<Vec<u8>> {
-        to_json(self)
-    }
-}
-
-impl Pin {
-    /// Key of what pins the backup `id`.
-    pub fn key(id: &str) -> String {
-        format!("{id}{PIN}")
-    }
-
-    /// The document, as it is stored.
-    pub fn to_json(&self) -> Result<Vec<u8>> {
-        to_json(self)
-    }
-}
-
-/// A document as it is stored.
-pub fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(document)
-        .map_err(|error| Error::new(Kind::Internal, format!("cannot write a document as JSON: {error}")))?;
-    bytes.push(b'\n');
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
-//! The catalogue: the manifests of a store, read, checked against its files, and selected from.
+//! The catalogue of a store: its manifests and records, compared with its files.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::catalogue::manifest::{Depth, MANIFEST, Manifest, PIN, Pin, VERIFY, Verification};
-use crate::catalogue::records::drill::{DRILL, DrillRecord};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::name::MANIFEST;
+use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::verification::{Depth, Verification};
 use crate::catalogue::takeover::Takeover;
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
-use crate::store::{LARGEST_DOCUMENT, Store};
+use crate::store::{LARGEST_DOCUMENT, Store, StoreKind};
 
 pub mod acknowledged;
 pub mod details;
@@ -25,7 +29,7 @@ pub mod retention;
 pub mod retention_plan;
 pub mod takeover;
 
-/// How many faults of a backup are told.
+/// How many faults of a backup are reported.
 const FAULTS: usize = 5;
 
 /// A backup in a store.
@@ -35,27 +39,32 @@ pub struct Backup {
     #[serde(flatten)]
     pub manifest: Manifest,
     /// Store that has it.
-    pub store: &'static str,
-    /// What can be said of it.
+    #[serde(serialize_with = "by_kind")]
+    pub store: Arc<dyn Store>,
+    /// Its state.
     pub status: Status,
     /// Result of the last verify.
     pub verification: Option<Verification>,
-    /// Why there is no such result although there is a record of one: it may have said that the backup is damaged.
+    /// Why the record of the last verify cannot be read. It may have said that the backup is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_error: Option<String>,
-    /// What keeps it from retention.
+    /// The pin that keeps it from retention.
     pub pin: Option<Pin>,
-    /// Result of the last drill of this very archive.
+    /// Result of the last drill of this archive.
     pub drill: Option<DrillRecord>,
     /// Files that are missing or have another size than the manifest says.
     pub damage: Vec<String>,
 }
 
-/// What can be said of a backup.
+fn by_kind<S: Serializer>(store: &Arc<dyn Store>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    store.kind().serialize(serializer)
+}
+
+/// The state of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Its manifest and files are there, with the right sizes.
+    /// Its manifest and files exist and have the right sizes.
     Good,
     /// The same, and a verify has read every byte.
     Verified,
@@ -93,45 +102,48 @@ pub struct Catalogue {
     pub backups: Vec<Backup>,
     /// Manifests that cannot be used.
     pub unusable: Vec<Unusable>,
-    /// Files and folders that are named like a backup's and that no manifest names.
+    /// Files and folders that have the name of a backup and are in no manifest.
     pub unmanaged: Vec<String>,
-    /// Who took over whose backups.
+    /// The takeovers.
     pub takeovers: Vec<Takeover>,
 }
 
 impl Catalogue {
     /// Reads the manifests of a store and compares them with its files.
-    pub fn read(store: &dyn Store) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Those of the store. A manifest that cannot be used is no error.
+    pub fn read(store: &Arc<dyn Store>) -> Result<Self> {
         let mut sizes: HashMap<String, u64> = store.list()?.into_iter().map(|entry| (entry.key, entry.bytes)).collect();
         let mut catalogue = Catalogue::default();
         for (key, what) in store.not_files()? {
             if key.ends_with(MANIFEST) {
                 let error =
-                    Error::new(Kind::Data, format!("the manifest {key} cannot be used: it is {what}, and no file"));
+                    Error::new(Kind::Data, format!("the manifest {key} cannot be used: it is {what}, not a file"));
                 catalogue.unusable.push(Unusable { key, error });
-            } else if is_record(&key) {
-                // It is there, and cannot be read.
+            } else if name::is_record(&key) {
+                // It exists, and cannot be read.
                 sizes.insert(key, 0);
             }
         }
         let sizes = sizes;
         let keys: Vec<&String> = sizes.keys().filter(|key| key.ends_with(MANIFEST) && !key.contains('/')).collect();
         let read = |key: &&String| {
-            let manifest = read_document(store, key).and_then(|bytes| Manifest::parse(key, &bytes))?;
+            let manifest = read_document(store.as_ref(), key).and_then(|bytes| Manifest::parse(key, &bytes))?;
             Backup::new(manifest, store, &sizes)
         };
         for (key, read) in keys.iter().zip(parallel::map(&keys, read)) {
             match read {
                 Ok(backup) => catalogue.backups.push(backup),
-                // Deleted between the listing and the reading.
+                // Deleted since the listing.
                 Err(error) if error.kind() == Kind::Missing => {}
-                // Nothing is wrong with the manifests of a store that has stopped answering.
+                // The store has stopped answering, which says nothing about the manifest.
                 Err(error) if store.is_silent() => return Err(error),
                 Err(error) => catalogue.unusable.push(Unusable { key: (*key).clone(), error }),
             }
         }
         for key in sizes.keys().filter(|key| Takeover::is_key(key)) {
-            match read_document(store, key).and_then(|bytes| Takeover::parse(key, &bytes)) {
+            match read_document(store.as_ref(), key).and_then(|bytes| Takeover::parse(key, &bytes)) {
                 Ok(takeover) => catalogue.takeovers.push(takeover),
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => catalogue.unusable.push(Unusable { key: key.clone(), error }),
@@ -152,7 +164,7 @@ impl Catalogue {
         let unusable: HashSet<&str> = self.unusable.iter().filter_map(|bad| name::leading_id(&bad.key)).collect();
         self.unmanaged = sizes
             .keys()
-            .filter(|key| !managed.contains(key.as_str()) && !is_record(key))
+            .filter(|key| !managed.contains(key.as_str()) && !name::is_record(key))
             .map(|key| key.split_once('/').map_or(key.as_str(), |(folder, _)| folder))
             .filter(|name| name::leading_id(name).is_some_and(|id| !unusable.contains(id)))
             .map(str::to_owned)
@@ -163,16 +175,17 @@ impl Catalogue {
 }
 
 impl Backup {
-    /// A store that does not give a result of a verify or a drill is an error: it may say that the backup is damaged.
+    /// A record of a verify or a drill that the store does not return is an error: it may say that the backup is damaged.
     ///
-    /// A result of a verify whose bytes are broken says nothing of the backup, whose status then is that of its files. But it
-    /// may have said that it is damaged, so nothing is built upon the backup until it is verified again: it counts neither
-    /// as verified nor as proven, and retention neither goes by it nor removes it.
-    fn new(manifest: Manifest, store: &dyn Store, sizes: &HashMap<String, u64>) -> Result<Self> {
+    /// If the record of a verify is malformed, the status is that of the files. Because the record may have said that the
+    /// backup is damaged, the backup counts neither as verified nor as proven until it is verified again, and retention neither
+    /// relies on it nor removes it.
+    fn new(manifest: Manifest, shared: &Arc<dyn Store>, sizes: &HashMap<String, u64>) -> Result<Self> {
+        let store = shared.as_ref();
         let has = |key: &String| sizes.contains_key(key);
         let record = Some(Verification::key(&manifest.id)).filter(has).map(|key| read_document(store, &key));
         let (verification, verification_error) = match record {
-            Some(Ok(bytes)) => match recorded(&bytes) {
+            Some(Ok(bytes)) => match parse_verification(&bytes) {
                 Ok(record) => (Some(record).filter(|record| record.id == manifest.id), None),
                 Err(error) => (None, Some(error.to_string())),
             },
@@ -202,12 +215,13 @@ impl Backup {
             Some(record) if record.depth == Depth::Full => Status::Verified,
             _ => Status::Good,
         };
-        Ok(Backup { manifest, store: store.name(), status, verification, verification_error, pin, drill, damage })
+        let store = Arc::clone(shared);
+        Ok(Backup { manifest, store, status, verification, verification_error, pin, drill, damage })
     }
 
-    /// Reads the backup with this id, if its manifest is there. Nothing is asked of the store but its own files.
-    pub fn read(store: &dyn Store, id: &str) -> Result<Option<Self>> {
-        let Some(manifest) = manifest(store, id)? else { return Ok(None) };
+    /// Reads the backup with this id, if its manifest exists. No other backup is read.
+    pub fn read(store: &Arc<dyn Store>, id: &str) -> Result<Option<Self>> {
+        let Some(manifest) = manifest(store.as_ref(), id)? else { return Ok(None) };
         let mut sizes: HashMap<String, u64> = HashMap::new();
         if manifest.files.iter().any(|file| file.key.contains('/')) {
             sizes.extend(store.folder(id)?.into_iter().map(|entry| (entry.key, entry.bytes)));
@@ -222,14 +236,19 @@ impl Backup {
         Backup::new(manifest, store, &sizes).map(Some)
     }
 
-    /// Whether a drill has shown that everything in it comes back, and nothing has damaged it since.
+    /// Whether it is in the backup directory.
+    pub fn is_local(&self) -> bool {
+        self.store.kind() == StoreKind::Local
+    }
+
+    /// Whether a drill has restored it completely, and it is not known to be damaged since.
     pub fn is_proven(&self) -> bool {
         self.status != Status::Damaged
             && self.verification_error.is_none()
             && self.drill.as_ref().is_some_and(DrillRecord::is_proof)
     }
 
-    /// What is damaged: as its files show, and as the last verify found.
+    /// The damage that its files show and that the last verify found.
     pub fn faults(&self) -> Vec<&str> {
         let failed = self.verification.iter().filter(|verification| !verification.passed);
         let found = failed.flat_map(|verification| &verification.damage);
@@ -249,7 +268,7 @@ pub fn manifest(store: &dyn Store, id: &str) -> Result<Option<Manifest>> {
     }
 }
 
-/// What pins a backup. That there is something says that it is pinned; nothing less than a deletion unpins it.
+/// The pin of a backup. Whatever has the name of a pin is one, even if it cannot be read.
 fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
     let read = read_document(store, key).ok().and_then(|bytes| crate::document::parse::<Pin>(&bytes).ok());
     read.filter(|pin| pin.id == manifest.id).unwrap_or_else(|| Pin {
@@ -259,28 +278,24 @@ fn pin(store: &dyn Store, key: &str, manifest: &Manifest) -> Pin {
     })
 }
 
-/// Result of the last verify of a backup, if there is one that can be read.
+/// The readable result of the last verify of a backup.
 pub fn verification(store: &dyn Store, id: &str) -> Option<Verification> {
-    recorded(&read_document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
+    parse_verification(&read_document(store, &Verification::key(id)).ok()?).ok().filter(|record| record.id == id)
 }
 
-fn recorded(bytes: &[u8]) -> serde_json::Result<Verification> {
+fn parse_verification(bytes: &[u8]) -> serde_json::Result<Verification> {
     crate::document::parse(bytes)
 }
 
-fn is_record(key: &str) -> bool {
-    [VERIFY, PIN, DRILL].iter().any(|end| key.ends_with(end))
-}
-
-/// What a file is that is not there: `missing`, or what stands in its place.
+/// Describes a file that is missing: `missing`, or what has its name.
 pub fn missing(store: &dyn Store, key: &str) -> String {
     match store.not_a_file(key) {
-        Ok(Some(what)) => format!("{what} and no file"),
+        Ok(Some(what)) => format!("{what}, not a file"),
         _ => "missing".to_owned(),
     }
 }
 
-/// Reads a small object whole.
+/// Reads a small object.
 pub fn read_document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
     store.read_whole(key, LARGEST_DOCUMENT)
 }

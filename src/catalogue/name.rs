@@ -6,10 +6,30 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+/// What follows a backup's id in the name of its manifest.
+pub const MANIFEST: &str = ".manifest.json";
+
+/// What follows a backup's id in the name of the result of its last verify.
+pub const VERIFY: &str = ".verify.json";
+
+/// What follows a backup's id in the name of its pin.
+pub const PIN: &str = ".pin.json";
+
+/// What follows a backup's id in the name of the record of its last drill.
+pub const DRILL: &str = ".drill.json";
+
+/// The endings of all records, which may change while the manifest stays as it is.
+pub const RECORDS: [&str; 3] = [VERIFY, PIN, DRILL];
+
+/// Whether a key is that of a record.
+pub fn is_record(key: &str) -> bool {
+    RECORDS.iter().any(|end| key.ends_with(end))
+}
+
 /// A database's name as a part of a file name or an S3 key.
 ///
 /// ASCII letters, digits, `_`, `-` and `.` stay; each other byte, and a `-` or `.` at the beginning, becomes `%XX`, as in
-/// RFC 3986, section 2.1. Different databases have different names, and 63 bytes become 189 at the most.
+/// RFC 3986, section 2.1. Different databases have different names, and 63 bytes become at most 189.
 pub fn escape(database: &str) -> String {
     let mut name = String::with_capacity(database.len());
     for (at, byte) in database.bytes().enumerate() {
@@ -29,18 +49,18 @@ pub fn id(database: &str, started: Timestamp) -> String {
     format!("{}_{}", escape(database), utc.strftime("%Y%m%d_%H%M%S"))
 }
 
-/// The beginning of a file name that is a backup's id, if it has that form. A hidden file is of no backup: [`escape`] leaves
-/// no dot at the beginning.
+/// The backup's id at the beginning of a file name, if there is one. Hidden files belong to no backup: [`escape`] leaves no dot
+/// at the beginning.
 pub fn leading_id(file_name: &str) -> Option<&str> {
     if file_name.starts_with('.') {
         return None;
     }
-    // The id ends before the first dot behind a date and a time; escaped names may have dots of their own.
+    // The id ends before the first dot after a date and a time; escaped names may contain dots.
     let ends = file_name.match_indices('.').map(|(at, _)| at).chain([file_name.len()]);
     ends.map(|end| &file_name[..end]).find(|start| has_time(start))
 }
 
-/// Whether a backup with this id is one of this database, as far as the id tells.
+/// Whether a backup with this id is one of this database, by the id.
 pub fn is_of(id: &str, database: &str) -> bool {
     has_time(id) && escaped_database(id) == escape(database)
 }
@@ -51,7 +71,7 @@ pub fn escaped_database(id: &str) -> &str {
     parts.nth(2).unwrap_or(id)
 }
 
-/// The date and time in an id, if there is such a one in the calendar; of which zone, the id does not tell.
+/// The date and time in an id, if they are valid. The id does not contain the zone.
 pub fn time(id: &str) -> Option<DateTime> {
     let digits = id.get(id.len().checked_sub("YYYYMMDD_HHMMSS".len())?..).filter(|_| has_time(id))?;
     let part = |from: usize| digits.get(from..from + 2)?.parse::<i8>().ok();
@@ -59,7 +79,7 @@ pub fn time(id: &str) -> Option<DateTime> {
     DateTime::new(year, part(4)?, part(6)?, part(9)?, part(11)?, part(13)?, 0).ok()
 }
 
-/// The database that an id names. One that was not made by [`escape`] is taken as it stands.
+/// The database of an id. A name that [`escape`] cannot have produced is returned unchanged.
 pub fn database(id: &str) -> String {
     let escaped = escaped_database(id);
     match unescape(escaped) {
@@ -125,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_tell_their_database() {
+    fn ids_contain_their_database() {
         let cases = [
             ("foo_20231231_020000", "foo", true),
             ("foobar_20231231_020000", "foo", false),

@@ -1,8 +1,8 @@
-//! Databases that restores make on a server beside the one that they are asked for, and how to know them.
+//! Databases that restores create beside their target, recognized by their names.
 //!
-//! A restore loads into `TARGET_restoring_TIME`, and keeps the database that it replaces as `TARGET_replaced_TIME`; people
-//! who follow the manual restore into `NAME_restored`. A name proves nothing: it is enough to tell a person what such a
-//! database seems to be, and never to drop one or to leave one out of a backup.
+//! A restore loads into `TARGET_restoring_TIME`, and keeps the database that it replaces as `TARGET_replaced_TIME`; users who
+//! follow the manual restore into `NAME_restored`. A name proves nothing: it is used for messages only, never to drop a
+//! database or to leave it out of a backup.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -31,42 +31,42 @@ pub struct Mark {
     pub process: Process,
 }
 
-/// What stands between the target's name and the time in the name of a database that is not whole yet.
+/// What follows the target's name in the name of a database that is being restored; a time follows.
 pub const RESTORING: &str = "_restoring_";
 
 /// The same for a database that was replaced.
 pub const REPLACED: &str = "_replaced_";
 
-/// What the manual adds to the name of a database for a copy of it.
+/// The manual's ending for a copy of a database.
 const RESTORED: &str = "_restored";
 
 /// The time in such a name (UTC).
 const TIME: &str = "%Y%m%d_%H%M%S";
 
-/// What a restore has made.
+/// The kind of such a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
-    /// A restore is at work on it.
+    /// A restore is loading it.
     Loading,
-    /// A restore was killed before it was whole.
+    /// A restore was killed while loading it.
     Unfinished,
-    /// It was replaced by a restored one, and kept.
+    /// A restored database replaced it, and it was kept.
     Replaced,
-    /// It was restored beside the one that was backed up.
+    /// A copy was restored beside the original.
     Copy,
 }
 
-/// A database that a restore has made, or that has the name of one.
+/// A database that a restore seems to have created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Product {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub what: What,
-    /// The database that it stands beside; of a long name perhaps only the beginning.
+    /// Name of the target; of a long name possibly only the beginning.
     pub of: String,
-    /// When it was made or replaced, where its name tells that.
+    /// When it was created or replaced, if its name contains that.
     pub since: Option<Timestamp>,
 }
 
@@ -76,14 +76,14 @@ pub fn marked_target(comment: &str) -> Option<String> {
     serde_json::from_str::<Mark>(json).ok().map(|mark| mark.target)
 }
 
-/// A name that is made from the target's: its beginning, a mark, the second (UTC).
+/// A name derived from the target's: its beginning, a mark, and the time (UTC).
 pub fn beside(target: &str, mark: &str, now: Timestamp, longest: usize) -> String {
     let time = now.strftime(TIME).to_string();
     let room = longest.saturating_sub(mark.len() + time.len());
     format!("{}{mark}{time}", &target[..target.floor_char_boundary(room)])
 }
 
-/// What the name says, if it has such a form. `all` are the names on the server: a copy is one of a database that is there.
+/// Recognizes a name. `all` are the names on the server: a copy must be of an existing database.
 pub fn by_name(name: &str, all: &[String]) -> Option<Product> {
     let parts = |mark: &str| {
         let (of, time) = name.rsplit_once(mark)?;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_what_they_are_of() {
+    fn names_are_recognized() {
         let all = ["shop", "shop_restored", "a_restored_b"].map(str::to_owned);
         let of = |name: &str| by_name(name, &all).map(|product| (product.what, product.of, product.since));
         let since: Timestamp = "2023-12-31T02:00:00Z".parse().unwrap();

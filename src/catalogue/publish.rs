@@ -1,45 +1,44 @@
-//! The last step of a backup in a bucket: its manifest, which must be found there afterwards.
+//! The last step of a backup in a bucket: writing its manifest, and checking that the bucket lists it.
 
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{ObjectKind, Store};
 
-/// How often a manifest is looked for in the bucket's list, which some servers complete a moment later.
-const LOOKS: u32 = 5;
+/// How often the bucket's list is checked for the manifest: some servers update the list with a delay.
+const ATTEMPTS: u32 = 5;
 
-/// How long is waited in between.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Pause between two checks.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives a backup its manifest in a bucket, and makes sure that it will be found.
+/// Writes the manifest of a backup to a bucket, and checks that the bucket lists it.
 ///
-/// # Errors
-/// `CannotWrite` if the bucket does not list it: some servers keep an object under another key than they were given, and
-/// answer to both.
+/// # Errors `CannotWrite` if the bucket does not list it: some servers store an object under another key than the given one,
+/// and answer to both.
 pub fn publish(store: &dyn Store, key: &str, document: &[u8]) -> Result<()> {
     write(store, key, document)?;
-    let mut looks = 1;
+    let mut attempts = 1;
     loop {
         match store.lists(key) {
             Ok(true) => return Ok(()),
-            Ok(false) if looks < LOOKS => {
-                looks += 1;
-                std::thread::sleep(LOOK_AGAIN);
+            Ok(false) if attempts < ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(INTERVAL);
             }
             Ok(false) => {
                 let place = store.location();
                 let message =
-                    format!("{place} was given {key}, and does not list it: the backup cannot be found there");
+                    format!("{key} was written to {place}, which does not list it: the backup cannot be found there");
                 return Err(Error::new(Kind::CannotWrite, message).hint(
-                    "does the server keep it under another name? set AWS_S3_PREFIX to plain names with single slashes between",
+                    "does the server store it under another name? set AWS_S3_PREFIX to plain names separated by single slashes",
                 ));
             }
-            // Who may write and not list has no list to be found in.
+            // The key has no permission to list.
             Err(error) if error.kind() == Kind::NotPermitted => {
-                log::warn!("whether the backup can be found is not known: {error}");
+                log::warn!("cannot check whether the bucket lists the backup: {error}");
                 return Ok(());
             }
-            Err(error) => return Err(error.context(format!("whether {key} can be found is not known"))),
+            Err(error) => return Err(error.context(format!("cannot check whether the bucket lists {key}"))),
         }
     }
 }
@@ -57,9 +56,9 @@ pub fn publish_announced(store: &dyn Store, key: &str, document: &[u8]) -> Resul
     Ok(())
 }
 
-/// Writes a small object whole.
+/// Writes a small object.
 fn write(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<()> {
-    let mut upload = store.create(key, Some(bytes.len() as u64))?;
+    let mut upload = store.create(key, Some(bytes.len() as u64), ObjectKind::Document)?;
     upload.write_all(bytes).map_err(|error| Error::write(format!("{key} to {}", store.location()), &error))?;
     upload.seal()?;
     upload.commit()

@@ -1,49 +1,56 @@
-//! Records beside a manifest, and the removal of a backup: who wins where both happen at once.
+//! Records beside a manifest, and the concurrent removal of the backup.
 //!
-//! A verify, a drill and a pin take no lock, and a removal cannot wait for them. What they agree upon is the manifest:
+//! A verify, a drill and a pin take no lock, and a removal cannot wait for them. They synchronize through the manifest:
 //!
-//! - A removal first looks for a pin; then it withdraws the manifest, whose bytes stay under its temporary name; then it looks
-//!   for a pin once more, and if there is one, it gives the manifest its name back. Only then are files deleted, the
-//!   manifest's bytes last.
-//! - A pin is written first; then the manifest is looked for. If it is there, the pin holds: a withdrawal that comes later
-//!   is followed by the removal's second look, which sees the pin. If it is not there, the removal may have looked twice
-//!   before the pin came, or be about to give the name back: while the manifest stands under its temporary name, that is
-//!   waited for. A pin that comes to nothing is taken away again.
-//! - Other records are written, and taken away again if the manifest is gone by then. A removal deletes those that were there
+//! - A removal first checks for a pin; then it withdraws the manifest, whose bytes stay under its temporary name; then it
+//!   checks for a pin again, and if there is one, it gives the manifest its name back. Only after that does it delete files,
+//!   the manifest's bytes last.
+//! - A pin is written first; then it is checked whether the manifest exists. If so, the pin holds: a later withdrawal is
+//!   followed by the removal's second check, which sees the pin. If not, the removal may have checked twice before the pin was
+//!   written, or be about to give the name back: while the manifest is under its temporary name, the pin waits. A pin without a
+//!   backup is deleted again.
+//! - Other records are written, and deleted again if the manifest does not exist after that. A removal deletes those that existed
 //!   before.
 //!
-//! A removal that is killed leaves the manifest under its temporary name. The next sweep finishes it; but where there is a
-//! pin, and all files are still there, it gives the manifest its name back: the pin may have held. A pin, verify or drill that
-//! is killed between its two steps leaves a record of nothing, which a sweep removes after a day.
+//! A killed removal leaves the manifest under its temporary name. The next sweep finishes it; but if there is a pin and all
+//! files still exist, it gives the manifest its name back, because the pin may have held. A pin, verify or drill that is killed
+//! between its two steps leaves a record without a backup, which a sweep removes after a day.
 //!
-//! In a folder both ways of the manifest are one renaming. A bucket knows none: the bytes are written under the temporary name
-//! before the manifest is deleted, so that at each moment one of the two is there. What cannot be ruled out there is a
-//! request to delete that was sent again because its answer was lost, and whose first copy the server carries out minutes
-//! later, after the manifest has been written back.
+//! In a folder, the manifest is renamed in both directions. A bucket has no renaming: the bytes are written under the temporary
+//! name before the manifest is deleted, so that at each moment one of the two exists. One race remains there: a request to
+//! delete that was sent again because its answer was lost, and whose first copy the server carries out minutes later, after the
+//! manifest has been written back.
 
 use std::time::{Duration, Instant};
 
-use crate::catalogue::manifest::{Manifest, Pin};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::records::pin::Pin;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
-use crate::store::Store;
+use crate::store::{ObjectKind, Store};
 
-/// How long a pin waits for a removal that has begun.
+pub mod drill;
+pub mod pin;
+#[cfg(test)]
+mod tests;
+pub mod verification;
+
+/// How long a pin waits for a removal.
 const REMOVAL: Duration = Duration::from_secs(30);
 
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often it checks.
+const INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often a pin is begun anew whose backup came back while it was being taken away.
-const TRIES: u32 = 3;
+/// How often a pin is written again if the backup reappears while the pin is being deleted.
+const ATTEMPTS: u32 = 3;
 
-/// Writes a record beside the manifest of the backup `id`. Gives false, and leaves no record, if the backup is gone.
+/// Writes a record beside the manifest of the backup `id`. Returns false, and leaves no record, if the backup has been removed.
 pub fn write(store: &dyn Store, id: &str, key: &str, bytes: &[u8]) -> Result<bool> {
     let manifest = Manifest::key(id);
     if store.size(&manifest)?.is_none() {
         return Ok(false);
     }
-    store.replace(key, bytes)?;
+    store.replace(key, bytes, ObjectKind::Record)?;
     if store.size(&manifest)?.is_some() {
         return Ok(true);
     }
@@ -51,21 +58,20 @@ pub fn write(store: &dyn Store, id: &str, key: &str, bytes: &[u8]) -> Result<boo
     Ok(false)
 }
 
-/// Pins a backup, so that from then on no removal begins and one that has begun ends without it.
+/// Pins a backup. After that no removal of it begins, and one that has begun restores the manifest.
 ///
 /// # Errors
 /// `Missing` if it was removed meanwhile; `TryAgain` if a removal has begun and does not end.
 pub fn pin(store: &dyn Store, pin: &Pin) -> Result<()> {
     let (id, key, bytes) = (&pin.id, Pin::key(&pin.id), pin.to_json()?);
     let manifest = Manifest::key(id);
-    for _ in 0..TRIES {
-        store.replace(&key, &bytes)?;
-        if comes_back(store, &manifest)? {
+    for _ in 0..ATTEMPTS {
+        store.replace(&key, &bytes, ObjectKind::Record)?;
+        if is_listed_again(store, &manifest)? {
             return Ok(());
         }
         store.delete(&key)?;
-        // Whoever gave the manifest its name back in this moment did so because of our pin, or of another's that we
-        // have just deleted.
+        // If a removal restores the manifest at this moment, it is because of this pin, or of another one that was just deleted.
         if store.size(&manifest)?.is_none() {
             break;
         }
@@ -73,13 +79,13 @@ pub fn pin(store: &dyn Store, pin: &Pin) -> Result<()> {
     let (id, place) = (printable(id), store.location());
     match is_withdrawn(store, &manifest)? {
         true => Err(Error::new(Kind::TryAgain, format!("{id} is being removed from {place}, and is not pinned"))
-            .hint("retention may have been killed there: run it once more, then look with pgcellar list")),
+            .hint("retention may have been killed there: run it again, then check with pgcellar list")),
         false => Err(Error::new(Kind::Missing, format!("{id} was removed from {place} meanwhile"))),
     }
 }
 
-/// Whether the manifest is there, or comes back while it stands under its temporary name.
-fn comes_back(store: &dyn Store, manifest: &str) -> Result<bool> {
+/// Whether the manifest exists, after waiting while it is under its temporary name.
+fn is_listed_again(store: &dyn Store, manifest: &str) -> Result<bool> {
     let begun = Instant::now();
     loop {
         let withdrawn = is_withdrawn(store, manifest)?;
@@ -89,7 +95,7 @@ fn comes_back(store: &dyn Store, manifest: &str) -> Result<bool> {
         if !withdrawn || begun.elapsed() > REMOVAL {
             return Ok(false);
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(INTERVAL);
     }
 }
 
@@ -101,16 +107,16 @@ fn is_withdrawn(store: &dyn Store, manifest: &str) -> Result<bool> {
     }
 }
 
-/// Whether anything pins the backup: whatever stands under that name does.
+/// Whether the backup is pinned: whatever has the name of its pin pins it.
 pub fn is_pinned(store: &dyn Store, id: &str) -> Result<bool> {
     let key = Pin::key(id);
     Ok(store.size(&key)?.is_some() || store.not_a_file(&key)?.is_some())
 }
 
-/// Takes the manifest of a backup out of sight, so that the backup is not listed any more and its files can be deleted.
+/// Withdraws the manifest of a backup, so that the backup is no longer listed and its files can be deleted.
 ///
 /// # Errors
-/// `TryAgain` if it is pinned: then it is as it was.
+/// `TryAgain` if it is pinned: then it stays listed.
 pub fn withdraw(store: &dyn Store, id: &str) -> Result<()> {
     let pinned = || Error::new(Kind::TryAgain, format!("{id} was pinned meanwhile"));
     if is_pinned(store, id)? {
@@ -124,15 +130,13 @@ pub fn withdraw(store: &dyn Store, id: &str) -> Result<()> {
         Err(error) => error,
     };
     store.reinstate(&manifest).map_err(|error| {
-        error
-            .context(format!("{failure}, and its manifest is withdrawn"))
-            .hint("the next run of retention puts it back")
+        error.context(format!("{failure}, and its manifest is withdrawn")).hint("the next run of retention restores it")
     })?;
     Err(failure)
 }
 
-/// Whether a backup whose manifest was withdrawn is pinned and has all its files: then its removal never began.
-pub fn is_to_come_back(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
+/// Whether a backup with a withdrawn manifest is pinned and has all its files: then no file has been deleted.
+pub fn is_to_be_reinstated(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
     if !is_pinned(store, &manifest.id)? {
         return Ok(false);
     }
@@ -143,7 +147,3 @@ pub fn is_to_come_back(store: &dyn Store, manifest: &Manifest) -> Result<bool> {
     }
     Ok(true)
 }
-
-pub mod drill;
-#[cfg(test)]
-mod tests;

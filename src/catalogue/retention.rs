@@ -1,15 +1,15 @@
-//! Which backups stay: facts, a policy, the time and a zone in, and for each backup keep or remove with the reasons out.
+//! Which backups are kept. The input are facts about the backups, a policy, the time and a zone; the output is for each backup
+//! the decision to keep or to remove it, with the reasons.
 //!
-//! The facts are those of one database in one store. The rules go by the good whole backups alone; days count back from
-//! the newest of them, so that a service that fails deletes nothing more, and do not count across a gap (`gap`), so that one
-//! newcomer does not either. Whatever the rules say, these stay: the newest good backup, the newest one that a verify has read
-//! whole, the newest one that a drill has proven, the last one from before the database was emptied, one that is pinned or
-//! locked, one whose time is yet to come (a clock was wrong), and one that another store is still waiting for, for as long
-//! again.
+//! The facts are those of one database in one store. The rules count only good complete backups. Days count back from the
+//! newest of these, so that a failing service deletes nothing more, and do not count across a gap (`gap`), so that a single new
+//! backup does not either. Regardless of the rules, these are kept: the newest good backup, the newest one that a verify has
+//! read completely, the newest one that a drill has proven, the last one before the database was emptied, pinned and locked
+//! ones, those from the future (a clock was wrong), and for twice the time those that another store does not have yet.
 //!
-//! Partial and damaged backups are nobody's reason to remove a good one. They go when they are older, before the newest
-//! good backup, than the policy's days; no other rule keeps them. Where options leave data out of every backup of a
-//! database, the rules go by its partial ones, and where nothing but damaged ones is left, all of them stay.
+//! Partial and damaged backups never cause the removal of a good one. They are removed when they are older, before the newest
+//! good backup, than the policy's days; no other rule keeps them. If options leave data out of every backup of a database, the
+//! rules count its partial ones, and if only damaged ones are left, all of them are kept.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -27,39 +27,39 @@ use gap::KeptBy;
 use period::Period;
 pub use reason::Reason;
 
-/// What is known of a backup.
+/// The facts about a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionFacts<'a> {
     /// Its id.
     pub id: &'a str,
     /// When it began.
     pub started: Timestamp,
-    /// What can be said of it.
+    /// Its state.
     pub status: Status,
-    /// Whether it is pinned, in whatever store.
+    /// Whether it is pinned in any store.
     pub pinned: bool,
     /// Until when the store refuses to delete it.
     pub locked_until: Option<Timestamp>,
-    /// Whether another store does not have it yet and should.
+    /// Whether it is still to be copied to another store.
     pub awaited: bool,
-    /// Whether a drill has proven it, in whatever store.
+    /// Whether a drill has proven a copy of it in any store.
     pub proven: bool,
-    /// How much is in it.
+    /// Its numbers of tables and rows.
     pub fill: Fill,
-    /// Whether what it lacks of the one before was acknowledged, in whatever store.
+    /// Whether a drop since the backup before it was acknowledged in any store.
     pub acknowledged: bool,
 }
 
-/// What becomes of a backup.
+/// The decision on a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether it stays.
+    /// Whether it is kept.
     pub keep: bool,
-    /// All that keeps it, or why nothing does.
+    /// All reasons to keep it, or the reason to remove it.
     pub reasons: Vec<Reason>,
 }
 
-/// Decides on each backup of one database in one store, in their order. The order itself does not matter.
+/// Decides on each backup of one database in one store. The decisions are in the order of the backups, which may be any.
 pub fn decide(backups: &[RetentionFacts<'_>], policy: &Policy, now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let view = View::new(backups, now, zone);
     let mut reasons = view.rules(policy, Gaps::Skipped);
@@ -101,21 +101,21 @@ pub fn decide(backups: &[RetentionFacts<'_>], policy: &Policy, now: Timestamp, z
     reasons.into_iter().zip(backups).map(decision).collect()
 }
 
-/// The backups of a database, as the rules see them.
+/// The backups of a database, prepared for the rules.
 struct View<'a> {
     backups: &'a [RetentionFacts<'a>],
     zone: &'a TimeZone,
-    /// Those that the rules go by, the newest first.
+    /// Those that the rules count, the newest first.
     counted: Vec<usize>,
-    /// Whether there is no good whole one, so that these are partial ones.
+    /// Whether there is no good complete one, and the rules count partial ones.
     fallback: bool,
-    /// The newest that a drill has proven: of those that the rules go by, or else of all.
+    /// The newest that a drill has proven: of those that the rules count, or else of all.
     proven: Option<usize>,
-    /// The newest of those that the rules go by that was read whole: by a verify of its contents, or by a drill.
+    /// The newest of those that the rules count that was read completely, by a full verify or by a drill.
     verified: Option<usize>,
 }
 
-/// Whether time passes in the gaps between backups.
+/// Whether the time in gaps between backups counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gaps {
     Skipped,
@@ -126,7 +126,7 @@ fn is_good(status: Status) -> bool {
     matches!(status, Status::Good | Status::Verified)
 }
 
-/// Whether the rules go by a backup of this status.
+/// Whether the rules count a backup of this status.
 fn counts(status: Status, fallback: bool) -> bool {
     if fallback { status == Status::Partial } else { is_good(status) }
 }
@@ -148,18 +148,19 @@ impl<'a> View<'a> {
         View { backups, zone, counted, fallback, proven, verified }
     }
 
-    /// Whether nothing better may be left of the database than this one.
+    /// Whether there may be no better backup of the database.
     fn is_last_resort(&self, backup: &RetentionFacts<'_>) -> bool {
         self.counted.is_empty() || (self.fallback && backup.status == Status::Damaged)
     }
 
-    /// The backups that tell that the database was emptied, each with why it stays. Of partial ones the options may differ.
+    /// The two backups that show that the database was emptied, each with the reason to keep it. Partial ones do not count,
+    /// because their options may differ.
     fn emptied(&self) -> Vec<(usize, Reason)> {
         if self.fallback {
             return Vec::new();
         }
-        let known = |at: &usize| (*at, self.backups[*at].fill, self.backups[*at].acknowledged);
-        let found = emptied(self.counted.iter().rev().map(known));
+        let facts = |at: &usize| (*at, self.backups[*at].fill, self.backups[*at].acknowledged);
+        let found = emptied(self.counted.iter().rev().map(facts));
         let both = found.map(|found| [(found.before, Reason::BeforeEmptied), (found.first, Reason::FirstEmptied)]);
         both.into_iter().flatten().collect()
     }
@@ -174,7 +175,7 @@ impl<'a> View<'a> {
         for (rule, reason) in &ages {
             self.keep_by_age(rule, reason, gaps, &mut reasons);
         }
-        // Without a rule of age, the days that hold by default hold for what is not good.
+        // Without a rule of age, the default days apply to the other backups.
         let of_others = match ages.is_empty() {
             true => self::ages(&Policy { days: DEFAULT_DAYS, days_by_default: true, ..*policy }),
             false => ages,
@@ -196,7 +197,7 @@ impl<'a> View<'a> {
         reasons
     }
 
-    /// What a rule of age keeps of the backups that the rules go by.
+    /// What a rule of age keeps of the counted backups.
     fn keep_by_age(&self, rule: &Within, reason: &Reason, gaps: Gaps, reasons: &mut [Vec<Reason>]) {
         let times: Vec<Timestamp> = self.counted.iter().map(|at| self.backups[*at].started).collect();
         for (at, kept) in self.counted.iter().zip(gap::kept(&times, rule, self.zone)) {
@@ -223,8 +224,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// As restic does: the newest backup of each of the last periods that have one; and while they are not as many as they
-    /// should be, the oldest backup of all, which the periods to come grow from.
+    /// As restic does: the newest backup of each of the last periods that have one; and while there are too few periods, also
+    /// the oldest backup of all, from which the later periods grow.
     fn keep_newest_of_each(&self, period: Period, number: u32, reasons: &mut [Vec<Reason>]) {
         let mut left = number;
         let mut last = None;

@@ -15,7 +15,7 @@ use crate::config::{Place, Policy, RetentionSettings};
 use crate::error::{Error, Kind, Result};
 use crate::parallel;
 use crate::store::local::LocalStore;
-use crate::store::{Store, Stores};
+use crate::store::{Store, StoreKind, Stores};
 
 /// The rules, and the time they are applied at.
 pub struct RetentionRules {
@@ -168,26 +168,26 @@ impl RetentionRules {
     }
 }
 
-/// The backups that a retention run at `now` would remove, as the name of the store and the backup. `backups` has the backups of
+/// The backups that a retention run at `now` would remove, as the kind of the store and the backup. `backups` has the backups of
 /// this instance in each store that could be read.
 pub fn foresee(
     settings: &RetentionSettings,
     place: &Place,
     stores: &Stores,
-    backups: &HashMap<&'static str, Vec<Backup>>,
+    backups: &HashMap<StoreKind, Vec<Backup>>,
     now: Timestamp,
-) -> Vec<(&'static str, Backup)> {
+) -> Vec<(StoreKind, Backup)> {
     let read = |store: &dyn Store| {
-        let backups = backups.get(store.name()).cloned();
+        let backups = backups.get(&store.kind()).cloned();
         backups.ok_or_else(|| Error::new(Kind::Unavailable, format!("{} could not be read", store.location())))
     };
     let rules = RetentionRules { settings: settings.clone(), place: place.clone(), now };
     let mut stores = rules.store_backups(stores, read);
     let planned = rules.plan(&mut stores);
     let removed = stores.into_iter().zip(planned).flat_map(|(store, planned)| {
-        let name = store.store.name();
+        let kind = store.store.kind();
         let expired = store.backups.into_iter().zip(planned).filter(|(_, planned)| !planned.decision.keep);
-        expired.map(move |(backup, _)| (name, backup)).collect::<Vec<_>>()
+        expired.map(move |(backup, _)| (kind, backup)).collect::<Vec<_>>()
     });
     removed.collect()
 }

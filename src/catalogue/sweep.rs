@@ -1,4 +1,4 @@
-//! What killed runs have left: found under the lock, so none of it belongs to a run that still lives.
+//! Removes what killed runs have left. The caller holds the lock, so none of it belongs to a running one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,33 +6,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::catalogue::copy_record::RECORD;
-use crate::catalogue::manifest::{MANIFEST, Manifest, PIN, Pin, StoredFile, VERIFY, Verification};
-use crate::catalogue::name::leading_id;
+use crate::catalogue::manifest::{Manifest, StoredFile};
+use crate::catalogue::name::{MANIFEST, RECORDS, leading_id};
 use crate::catalogue::read_document;
 use crate::catalogue::records;
-use crate::catalogue::records::drill::{DRILL, DrillRecord};
+use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::verification::Verification;
 use crate::error::Result;
 use crate::printable::printable;
 use crate::store::local::LocalStore;
-use crate::store::{Store, StoreEntry};
+use crate::store::{Store, StoreEntry, StoreKind};
 
 pub mod bucket;
 
-/// Longest time that writing a small record may take.
+/// How long writing a small record may take at most.
 const RECORDING: Duration = Duration::from_secs(600);
 
-/// How old a record of nothing must be to be removed.
+/// Minimum age of a record without a backup before it is removed.
 const ORPHANED: Duration = Duration::from_secs(24 * 3600);
 
-/// What the names of records end in.
-const RECORDS: [&str; 3] = [VERIFY, PIN, DRILL];
-
-/// Removes what no manifest, finished or not, will ever name: see the functions for what is provably ours in a folder and in
-/// a bucket.
-///
-/// In a folder: temporary files with a backup's name that are at least so old, and the files that an unfinished manifest
-/// of this instance names, whether a backup or a deletion was killed. A file with a backup's name that no manifest names
-/// is left alone: it may be somebody's last copy.
+/// Removes from a folder the temporary files with a backup's name that are at least of this age, and the files of an unfinished
+/// manifest of this instance, whether a backup or a deletion was killed. A file with a backup's name that is in no manifest is
+/// left alone: it may be the only copy of a dump.
 pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
     let now = Timestamp::now();
     let (manifests, others): (Vec<StoreEntry>, Vec<StoreEntry>) =
@@ -42,12 +38,12 @@ pub fn sweep(store: &LocalStore, instance: &str, age: Duration) -> Result<()> {
     }
     sweep_orphans(store, now)?;
     for StoreEntry { key, modified, .. } in others {
-        // A verify, a drill and a pin take no lock, and may be about to give a record its name.
+        // A verify, a drill and a pin take no lock, and may be about to rename a record.
         let age = if is_written_without_lock(&key) { age.max(RECORDING) } else { age };
-        let ours = leading_id(&key).is_some() || key.starts_with(RECORD);
-        if ours && is_older(modified, age, now) {
+        let is_own = leading_id(&key).is_some() || key.starts_with(RECORD);
+        if is_own && is_older(modified, age, now) {
             store.discard(&key)?;
-            log::info!("removed {}.partial, which a killed run had left", printable(&key));
+            log::info!("removed {}.partial, left by a killed run", printable(&key));
         }
     }
     Ok(())
@@ -57,27 +53,27 @@ fn is_written_without_lock(key: &str) -> bool {
     RECORDS.iter().any(|end| key.contains(end))
 }
 
-/// Removes temporary files of records, and of the manifests that adopted dumps get, which runs without a backup or a
-/// retention have left that were killed. Those of a run that goes on are younger.
+/// Removes temporary files of records, and of the manifests of adopted dumps, left by killed runs of verbs that do not take the
+/// lock. Those of a running one are younger.
 pub fn records(store: &dyn Store) -> Result<()> {
-    if store.name() != "local" {
+    if store.kind() != StoreKind::Local {
         return Ok(());
     }
     let now = Timestamp::now();
     for StoreEntry { key, modified, .. } in store.partials()? {
-        // The manifest of a backup has its whole name while it is not finished, and tells what to sweep.
+        // The temporary file of a backup's manifest ends in the manifest's name. `sweep` needs it.
         let is_replacement = key.contains(MANIFEST) && !key.ends_with(MANIFEST);
-        let ours = leading_id(&key).is_some() && (is_written_without_lock(&key) || is_replacement);
-        if ours && is_older(modified, RECORDING, now) {
+        let is_own = leading_id(&key).is_some() && (is_written_without_lock(&key) || is_replacement);
+        if is_own && is_older(modified, RECORDING, now) {
             store.discard(&key)?;
-            log::info!("removed {}.partial, which a killed run had left", printable(&key));
+            log::info!("removed {}.partial, left by a killed run", printable(&key));
         }
     }
     Ok(())
 }
 
-/// Removes records of backups of which nothing else is left: whoever wrote them was killed before it saw that the backup had
-/// been removed.
+/// Removes records of backups of which nothing else is left: the run that wrote them was killed before it noticed that the
+/// backup had been removed.
 fn sweep_orphans(store: &LocalStore, now: Timestamp) -> Result<()> {
     let entries = store.list()?;
     let id_of = |key: &str| RECORDS.iter().find_map(|end| key.strip_suffix(end)).map(str::to_owned);
@@ -89,34 +85,34 @@ fn sweep_orphans(store: &LocalStore, now: Timestamp) -> Result<()> {
         names.chain(others).filter_map(|name| leading_id(top(&name)).map(str::to_owned)).collect();
     for entry in &entries {
         let Some(id) = id_of(&entry.key).filter(|id| !alive.contains(id)) else { continue };
-        if is_older(entry.modified, ORPHANED, now) && tells_its_id(store, &entry.key, &id) {
+        if is_older(entry.modified, ORPHANED, now) && is_record_of(store, &entry.key, &id) {
             store.delete(&entry.key)?;
-            log::info!("removed {}: there is no such backup any more", printable(&entry.key));
+            log::info!("removed {}: its backup does not exist", printable(&entry.key));
         }
     }
     Ok(())
 }
 
-/// The file or folder at the store's top.
+/// The name of the file or folder at the store's top.
 fn top(key: &str) -> &str {
     key.split_once('/').map_or(key, |(folder, _)| folder)
 }
 
-/// Whether a file is a record of ours.
-fn tells_its_id(store: &LocalStore, key: &str, id: &str) -> bool {
+/// Whether a file is a record of this backup.
+fn is_record_of(store: &LocalStore, key: &str, id: &str) -> bool {
     let document =
         read_document(store, key).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     document.is_some_and(|document| document.get("id").and_then(serde_json::Value::as_str) == Some(id))
 }
 
-/// Whether this was written at least so long ago.
+/// Whether this was written at least `age` ago.
 fn is_older(written: Timestamp, age: Duration, now: Timestamp) -> bool {
     age.is_zero() || now.duration_since(written).try_into().is_ok_and(|passed: Duration| passed >= age)
 }
 
-/// Whether what bears the file's name is the file. While its bytes still bear their temporary name, or where the size is
-/// another one, it is somebody else's.
-fn got_its_name(store: &LocalStore, file: &StoredFile) -> Result<bool> {
+/// Whether what has the file's name is this file. If its bytes are still under the temporary name, or the size differs, it is
+/// another file.
+fn is_renamed(store: &LocalStore, file: &StoredFile) -> Result<bool> {
     let named = file.key.split('/').next().unwrap_or(&file.key);
     Ok(!store.partial_path(named)?.exists() && store.size(&file.key)? == Some(file.stored_bytes))
 }
@@ -125,22 +121,25 @@ fn sweep_unfinished(store: &LocalStore, key: &str, instance: &str) -> Result<()>
     if leading_id(key).is_none() {
         return Ok(());
     }
-    // A manifest that was cut short was so before any file got its name.
+    // If a manifest is incomplete, no file has been renamed yet.
     let manifest = store.read_partial(key).ok().and_then(|bytes| Manifest::parse(key, &bytes).ok());
     if manifest.as_ref().is_some_and(|manifest| manifest.instance != instance) {
         return Ok(());
     }
     if let Some(manifest) = &manifest
         && store.size(key)?.is_none()
-        && records::is_to_come_back(store, manifest)?
+        && records::is_to_be_reinstated(store, manifest)?
     {
         store.reinstate(key)?;
-        log::warn!("{} is listed again: it was pinned when a killed run was to remove it", printable(&manifest.id));
+        log::warn!(
+            "{} is listed again: it was pinned when a killed run was about to remove it",
+            printable(&manifest.id)
+        );
         return Ok(());
     }
     if store.size(key)?.is_none() {
         for file in manifest.iter().flat_map(|manifest| &manifest.files) {
-            if got_its_name(store, file)? {
+            if is_renamed(store, file)? {
                 store.delete(&file.key)?;
             }
         }
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_an_unfinished_manifest_names_go() {
+    fn files_of_an_unfinished_manifest_are_removed() {
         let named = |store: &LocalStore, file: &StoredFile| write(store.path(&file.key).unwrap(), file.stored_bytes);
         assert_eq!(swept(named), [""; 0]);
         let unnamed =
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_instance_has_not_finished_stays() {
+    fn unfinished_backups_of_other_instances_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let mut manifest: Manifest = serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap();
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn young_temporary_files_stay_where_age_counts() {
+    fn young_temporary_files_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let records = ["verify", "pin", "drill"].map(|record| format!("a_20231231_020000.{record}.json.1-0"));
@@ -240,7 +239,7 @@ mod tests {
         names.sort();
         let ends = ["dump.gz.age", "globals.sql.gz.age", "manifest.json", "pin.json"];
         assert_eq!(names, ends.map(|end| format!("my%20shop_20231231_020000.{end}")));
-        // Where a file is gone already, so is the backup.
+        // If a file has been deleted, the removal is finished.
         let half = |store: &LocalStore, file: &StoredFile| {
             if file.key.contains("globals") {
                 pin(store, file);
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_nothing_go_after_a_day() {
+    fn records_without_a_backup_are_removed_after_a_day() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let lay = |name: &str, text: &str, hours: u64| {
@@ -266,7 +265,7 @@ mod tests {
         lay(&format!("{}.manifest.json", stay[1]), "{}", 99);
         lay(&format!("{}.drill.json", stay[2]), &of(stay[2]), 99);
         lay(&format!("{}.dump", stay[2]), "x", 99);
-        // Not ours, as far as can be told.
+        // Not a record of this backup.
         lay(&format!("{}.pin.json", stay[3]), "{}", 99);
         let before: Vec<String> = store.list().unwrap().into_iter().map(|entry| entry.key).collect();
         for record in ["verify", "pin", "drill"] {
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_without_a_lock_sweep_their_own() {
+    fn records_are_swept_without_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
         let names = ["verify.json.1-0", "drill.json.1-0", "pin.json.1-0", "manifest.json.1-0", "manifest.json", "dump"];
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_somebody_else_that_took_their_names_stay() {
+    fn other_files_with_the_same_names_are_kept() {
         let taken = |store: &LocalStore, file: &StoredFile| {
             write(store.partial_path(&file.key).unwrap(), file.stored_bytes);
             write(store.path(&file.key).unwrap(), file.stored_bytes);

@@ -1,4 +1,4 @@
-//! Takeovers: who owns the backups of a host that is no more. `pgcellar.takeover.INSTANCE@HOST.json` in the store.
+//! Takeovers of the backups of another host or instance: `pgcellar.takeover.INSTANCE@HOST.json` in the store.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,21 +8,21 @@ use crate::config::Maker;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 
-/// What the names of the documents begin with, and end with.
+/// Beginning and ending of the documents' names.
 const BEGIN: &str = "pgcellar.takeover.";
 const END: &str = ".json";
 
-/// One maker's backups, and whose they are from now on.
+/// A takeover of one maker's backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Takeover {
-    /// Who made them.
+    /// Their maker.
     pub from: Maker,
-    /// Who owns them.
+    /// Their new owner.
     pub to: Maker,
-    /// The new owner's server, as far as it could be asked.
+    /// Identity of the new owner's server, if it could be queried.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub server: Identity,
-    /// When that was said, UTC. What the old maker makes afterwards is its own.
+    /// When they were taken over, UTC. Later backups of the old maker are its own.
     pub at: Timestamp,
 }
 
@@ -40,11 +40,11 @@ impl Takeover {
     /// Reads a document.
     ///
     /// # Errors
-    /// `Data` for one that cannot be understood: then it is not known whose the backups are.
+    /// `Data` for a malformed document: then it is unknown whose the backups are.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self> {
         let bad = |why: String| {
-            Error::new(Kind::Data, format!("{key} does not say who took backups over: {why}"))
-                .hint("say it again with pgcellar takeover, or delete it")
+            Error::new(Kind::Data, format!("{key} is not a usable takeover: {why}"))
+                .hint("repeat it with pgcellar takeover, or delete the file")
         };
         let takeover: Takeover = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
         match Takeover::key(&takeover.from) == key {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_tells_what_its_name_tells() {
+    fn a_document_must_match_its_name() {
         let maker = |host: &str| Maker { instance: "main".to_owned(), host: host.to_owned() };
         let at = "2026-11-29T12:00:00Z".parse().unwrap();
         let takeover = Takeover { from: maker("a/b c"), to: maker("new"), server: Identity::default(), at };

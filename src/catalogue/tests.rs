@@ -1,10 +1,15 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::catalogue::records::drill::DrillOutcome;
 use crate::store::local::LocalStore;
 
 const SAMPLE: &str = include_str!("../../tests/golden/manifest.json");
+
+/// The store in a folder.
+fn store(folder: impl Into<PathBuf>) -> Arc<dyn Store> {
+    Arc::new(LocalStore::new(folder))
+}
 
 /// A directory with backups that have two small files each.
 struct Shelf {
@@ -54,12 +59,12 @@ impl Shelf {
     }
 
     fn read(&self) -> Catalogue {
-        Catalogue::read(&LocalStore::new(self.path())).unwrap()
+        Catalogue::read(&store(self.path())).unwrap()
     }
 
     fn backup(&self, id: &str) -> Backup {
         let all = self.read().backups.into_iter().find(|backup| backup.manifest.id == id).unwrap();
-        let alone = Backup::read(&LocalStore::new(self.path()), id).unwrap().unwrap();
+        let alone = Backup::read(&store(self.path()), id).unwrap().unwrap();
         assert_eq!((alone.status, &alone.damage), (all.status, &all.damage), "read alone and with the others");
         all
     }
@@ -96,7 +101,7 @@ fn what_is_damaged_is_told() {
     }
     assert_eq!(shelf.backup(&cut).damage, [format!("{cut}.dump has 3 bytes instead of 4")]);
     assert_eq!(shelf.backup(&missing).faults(), [format!("{missing}.globals.sql is missing")]);
-    assert!(Backup::read(&LocalStore::new(shelf.path()), "foo_20240101_000000").unwrap().is_none());
+    assert!(Backup::read(&store(shelf.path()), "foo_20240101_000000").unwrap().is_none());
 }
 
 #[test]
@@ -153,12 +158,12 @@ fn what_stands_in_the_place_of_a_file_is_named() {
         }),
         ("a folder", |path| std::fs::create_dir(path).unwrap()),
         ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
-        ("a symbolic link that leads nowhere", |path| std::os::unix::fs::symlink(path, path).unwrap()),
+        ("a dangling symbolic link", |path| std::os::unix::fs::symlink(path, path).unwrap()),
     ];
     for (what, make) in places {
         std::fs::rename(&archive, &kept).unwrap();
         make(&archive);
-        assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is {what} and no file")]);
+        assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is {what}, not a file")]);
         if what == "a folder" {
             std::fs::remove_dir(&archive).unwrap()
         } else {
@@ -184,7 +189,7 @@ fn what_stands_in_the_place_of_a_file_is_named() {
     std::os::unix::fs::symlink(&kept, &archive).unwrap();
     assert_eq!(shelf.status(&id), Status::Good);
     std::fs::remove_file(&kept).unwrap();
-    assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is a symbolic link that leads nowhere and no file")]);
+    assert_eq!(shelf.backup(&id).damage, [format!("{id}.dump is a dangling symbolic link, not a file")]);
 }
 
 #[test]
@@ -222,7 +227,7 @@ fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
         assert_eq!(proven(), proof, "{result:?}");
     }
     assert!(shelf.read().unmanaged.is_empty());
-    let asked = Backup::read(&LocalStore::new(shelf.path()), &id).unwrap().unwrap();
+    let asked = Backup::read(&store(shelf.path()), &id).unwrap().unwrap();
     assert_eq!(asked.drill, Some(drill.clone()));
     shelf.record(&id, false, Depth::Stored);
     assert!(!proven(), "a verify has found it damaged since");
@@ -246,7 +251,7 @@ fn manifests_that_cannot_be_used_are_named() {
         catalogue.unusable.iter().map(|bad| (bad.key.as_str(), bad.error.kind() == Kind::Data)).collect();
     let keys = ["a_20231231_020000", "b_20231231_020000", "c_20231231_020000", "foo_20240101_020000"];
     assert_eq!(why, keys.map(Manifest::key).each_ref().map(|key| (key.as_str(), true)));
-    let asked = Backup::read(&LocalStore::new(shelf.path()), "a_20231231_020000").unwrap_err();
+    let asked = Backup::read(&store(shelf.path()), "a_20231231_020000").unwrap_err();
     assert!(asked.kind() == Kind::Data && asked.message().contains("not JSON"), "{asked}");
 }
 
@@ -284,6 +289,6 @@ fn machines_read_a_backup_as_its_manifest_and_more() {
 
 #[test]
 fn a_directory_that_is_not_there() {
-    let error = Catalogue::read(&LocalStore::new("/nonexistent/backups")).unwrap_err();
+    let error = Catalogue::read(&store("/nonexistent/backups")).unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
 }

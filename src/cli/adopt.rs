@@ -1,10 +1,11 @@
-//! The command line of `pgcellar adopt`.
+//! Options of `pgcellar adopt`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{IdentityArgs, PlaceArgs};
+use crate::cli::encryption::IdentityArgs;
+use crate::cli::place::PlaceArgs;
 
 /// `pgcellar adopt`.
 #[derive(Debug, Args)]
@@ -13,13 +14,13 @@ pub struct AdoptArgs {
     /// DATABASE_YYYYMMDD_HHMMSS…
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Zone of the times in their names, such as Europe/Berlin
+    /// Time zone of the times in their names, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     pub timezone: String,
-    /// Database that they are of [default: the one that they tell]
+    /// Database of the dumps [default: the one that they name]
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Check them, and write nothing
+    /// Check the dumps, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Private keys.

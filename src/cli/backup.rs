@@ -1,47 +1,16 @@
-//! Options of `pgcellar backup`, and those that other verbs share with it.
+//! Options of `pgcellar backup`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{ConnectionArgs, PingArgs, PlaceArgs, RuleArgs};
-
-/// Which databases are backed up.
-#[derive(Clone, Debug, Args)]
-pub struct DatabaseArgs {
-    /// Database, several with commas between, or * for every database that allows connections
-    #[arg(short, long, env = "DB_NAME", hide_env_values = true, value_name = "NAMES")]
-    pub dbname: Option<String>,
-    /// Databases that * leaves out, with commas between
-    #[arg(long, env = "BACKUP_EXCLUDE_DATABASES", hide_env_values = true, value_name = "NAMES")]
-    pub exclude_databases: Option<String>,
-}
-
-/// Who can decrypt the backups.
-#[derive(Clone, Debug, Args)]
-pub struct RecipientArgs {
-    /// Encrypt to these age1…, ssh-ed25519 or ssh-rsa keys, with commas between
-    #[arg(long, env = "BACKUP_AGE_RECIPIENTS", hide_env_values = true, value_name = "KEYS")]
-    pub age_recipients: Option<String>,
-    /// File with recipients, one a line
-    #[arg(long, env = "BACKUP_AGE_RECIPIENTS_FILE", hide_env_values = true, value_name = "FILE")]
-    pub age_recipients_file: Option<PathBuf>,
-}
-
-impl RecipientArgs {
-    /// Whether backups are to be encrypted.
-    pub fn are_set(&self) -> bool {
-        self.age_recipients.is_some() || self.age_recipients_file.is_some()
-    }
-}
-
-/// How long a run waits for another one of the same instance.
-#[derive(Clone, Debug, Args)]
-pub struct WaitArgs {
-    /// Wait so many seconds for another run to end, which units do; without it, such a run is an error at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
-    pub wait: u32,
-}
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::databases::DatabaseArgs;
+use crate::cli::encryption::RecipientArgs;
+use crate::cli::mail::PingArgs;
+use crate::cli::place::PlaceArgs;
+use crate::cli::retention::RuleArgs;
+use crate::cli::wait::WaitArgs;
 
 /// `pgcellar backup`.
 #[derive(Debug, Args)]
@@ -62,16 +31,16 @@ pub struct BackupArgs {
         default_value = "gzip"
     )]
     pub compression: String,
-    /// Level of the compression [default: a quick one]
+    /// Level of the compression [default: a fast one]
     #[arg(long, env = "BACKUP_COMPRESSION_LEVEL", hide_env_values = true, value_name = "LEVEL")]
     pub compression_level: Option<String>,
-    /// Tables that the directory format dumps at once [default: number of processors]
+    /// Number of tables that the directory format dumps in parallel [default: number of processors]
     #[arg(short, long, env = "BACKUP_JOBS", hide_env_values = true)]
     pub jobs: Option<String>,
     /// Who can decrypt.
     #[command(flatten)]
     pub recipients: RecipientArgs,
-    /// Folder in memory where a directory archive waits for its encryption
+    /// Folder in memory where a directory archive is stored until it is encrypted
     #[arg(long, env = "BACKUP_STAGING_DIR", hide_env_values = true, value_name = "FOLDER", default_value = "/dev/shm")]
     pub staging_dir: PathBuf,
     /// Further options of pg_dump, by their long names
@@ -83,7 +52,7 @@ pub struct BackupArgs {
         allow_hyphen_values = true
     )]
     pub dump_options: Option<String>,
-    /// Longest wait for a table's lock, in seconds
+    /// Maximum wait for a table's lock, in seconds
     #[arg(
         long,
         env = "BACKUP_LOCK_WAIT_TIMEOUT",
@@ -95,10 +64,10 @@ pub struct BackupArgs {
     /// Print the manifests as JSON, each with the stores that have it
     #[arg(long)]
     pub json: bool,
-    /// Patience with another run.
+    /// How long to wait for another run.
     #[command(flatten)]
     pub patience: WaitArgs,
-    /// What retention keeps in the bucket: nothing else is copied there.
+    /// The rules of retention: only what they keep in the bucket is copied there.
     #[command(flatten)]
     pub rules: RuleArgs,
     /// The dead man's switch.

@@ -3,9 +3,12 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::cli::{ConnectionArgs, DatabaseArgs, MailArgs, PlaceArgs};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::databases::DatabaseArgs;
+use crate::cli::mail::MailArgs;
+use crate::cli::place::PlaceArgs;
 
-/// What the doctor looks at.
+/// A part that the doctor checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DoctorPart {
@@ -21,14 +24,14 @@ pub enum DoctorPart {
     S3,
     /// The mail server, up to the recipients; no mail is sent
     Mail,
-    /// The clocks of the server and the bucket against ours
+    /// The clocks of the server and the bucket compared with that of this host
     Clock,
     /// The next runs of each schedule
     Schedule,
 }
 
 impl DoctorPart {
-    /// The word on the command line and in reports.
+    /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             DoctorPart::Settings => "settings",
@@ -55,7 +58,7 @@ pub struct DoctorArgs {
     /// The databases that backups are made of.
     #[command(flatten)]
     pub databases: DatabaseArgs,
-    /// Who gets mail.
+    /// Mail settings.
     #[command(flatten)]
     pub mail: MailArgs,
     /// The server.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::cli::{IdentityArgs, PlaceArgs, WaitArgs};
+use crate::cli::encryption::IdentityArgs;
+use crate::cli::place::PlaceArgs;
+use crate::cli::wait::WaitArgs;
 
-/// Where systemd listens for drills.
+/// The socket at which systemd listens for drills.
 pub const SOCKET: &str = "/run/pgcellar-drill.socket";
 
 /// `pgcellar drill`.
@@ -22,19 +24,20 @@ pub struct DrillArgs {
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Only what is in this store: local or s3
+    /// Only backups in this store: local or s3
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
-    /// Load this many tables, and look at as many, at once [default: number of processors]
+    /// Load, and then compare, this many tables in parallel [default: number of processors]
     #[arg(short, long, env = "DRILL_JOBS", hide_env_values = true, value_name = "JOBS")]
     pub jobs: Option<String>,
-    /// Let the restored code run with our own rights: it can read what we can read. For a machine that has no sandbox
+    /// Run the restored code with the permissions of pgcellar: it can read what pgcellar can read. For a machine without the
+    /// sandbox
     #[arg(long)]
     pub unisolated: bool,
     /// Socket of the sandbox
     #[arg(long, env = "DRILL_SOCKET", hide_env_values = true, value_name = "SOCKET", default_value = SOCKET)]
     pub socket: PathBuf,
-    /// Folder for the throwaway cluster, with --unisolated [default: TMPDIR or /var/tmp]
+    /// Folder for the temporary cluster, with --unisolated [default: TMPDIR or /var/tmp]
     #[arg(long, env = "DRILL_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub drill_dir: Option<PathBuf>,
     /// Folder of PostgreSQL's server programs, with --unisolated [default: those in /usr/lib/postgresql and PATH]
@@ -43,7 +46,7 @@ pub struct DrillArgs {
     /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
-    /// Patience with another drill.
+    /// How long to wait for another drill.
     #[command(flatten)]
     pub patience: WaitArgs,
     /// Private keys.
@@ -57,10 +60,10 @@ pub struct DrillArgs {
 /// `pgcellar drill-sandbox`.
 #[derive(Clone, Debug, Args)]
 pub struct SandboxArgs {
-    /// Wait for drills at this socket, instead of holding one at standard input
+    /// Wait for drills at this socket, instead of running one over standard input
     #[arg(long, value_name = "SOCKET")]
     pub listen: Option<PathBuf>,
-    /// Folder for the throwaway cluster [default: TMPDIR or /var/tmp]
+    /// Folder for the temporary cluster [default: TMPDIR or /var/tmp]
     #[arg(long, env = "DRILL_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub directory: Option<PathBuf>,
     /// Folder of PostgreSQL's server programs [default: those in /usr/lib/postgresql and PATH]

@@ -1,4 +1,4 @@
-//! What people type to be helped: `help`, `help VERB`, `VERB help` and `-h`.
+//! The ways to ask for help: `help`, `help VERB`, `VERB help` and `-h`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -10,7 +10,7 @@ const FLAG: &str = "--help";
 /// The server's host, as in psql, where a verb connects to one.
 const HOST: &str = "-h";
 
-/// The line with `--help` in the place of the word `help` where that stands for a verb, or behind nothing but verbs.
+/// The line with `--help` in place of the word `help`, if that is in the position of a verb or follows only verbs.
 pub fn translated(command: &Command, mut line: Vec<OsString>) -> Vec<OsString> {
     let words = line.get(1..).unwrap_or_default();
     match words {
@@ -18,7 +18,7 @@ pub fn translated(command: &Command, mut line: Vec<OsString>) -> Vec<OsString> {
             line.remove(1);
             line.push(FLAG.into());
         }
-        // Of a verb that there is none of, the error is the verb's.
+        // An unknown verb is reported as such.
         [first, _, ..] if first == HELP => {
             line.remove(1);
         }
@@ -31,8 +31,8 @@ pub fn translated(command: &Command, mut line: Vec<OsString>) -> Vec<OsString> {
     line
 }
 
-/// What a line means that clap refuses and that ends in `-h`: help, unless `-h` is an option there that lacks its value. That is
-/// an error, and no help with the exit status 0, because a script may have lost the value.
+/// The result for a line that clap refuses and that ends in `-h`: help, unless `-h` is an option there that lacks its value.
+/// That is an error rather than help with exit status 0, because a script may have lost the value.
 pub fn of_h(command: &mut Command, line: &[OsString]) -> Option<clap::Error> {
     let [before @ .., last] = line else { return None };
     if last != HOST {
@@ -48,12 +48,12 @@ pub fn of_h(command: &mut Command, line: &[OsString]) -> Option<clap::Error> {
     command.try_get_matches_from_mut(line).err()
 }
 
-/// The verb that these words name, if they do nothing else.
+/// The verb that these words name, if they are nothing but verbs.
 fn named<'a>(command: &'a Command, words: &[OsString]) -> Option<&'a Command> {
     words.iter().try_fold(command, |command, word| subcommand(command, word))
 }
 
-/// The innermost verb among these words, whatever stands between.
+/// The innermost verb among these words.
 fn deepest<'a>(command: &'a Command, words: &[OsString]) -> &'a Command {
     words.iter().fold(command, |command, word| subcommand(command, word).unwrap_or(command))
 }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_given_by_every_name() {
+    fn all_ways_to_ask_for_help_work() {
         let cases = [
             ("-h", "pgcellar [OPTIONS] <COMMAND>"),
             ("help", "pgcellar [OPTIONS] <COMMAND>"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_its_value_is_an_error_that_tells_how_to_be_helped() {
+    fn a_host_without_its_value_is_an_error_with_a_hint_on_help() {
         for (words, verb) in
             [("backup -h", "backup"), ("-i main restore latest -h", "restore"), ("monitor check -h", "monitor check")]
         {

@@ -1,12 +1,14 @@
-//! Options of everything that tells people: mail, the dead man's switch, and `pgcellar alert`.
+//! Options of notifications: mail, the dead man's switch, and `pgcellar alert`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{DatabaseArgs, PlaceArgs, RecipientArgs};
+use crate::cli::databases::DatabaseArgs;
+use crate::cli::encryption::RecipientArgs;
+use crate::cli::place::PlaceArgs;
 
-/// Who gets mail, and by which server.
+/// The mail server, the sender and the recipients.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailArgs {
@@ -16,10 +18,10 @@ pub struct MailArgs {
     /// Mail server's port
     #[arg(long, env = "SMTP_PORT", hide_env_values = true, value_name = "PORT", default_value = "587")]
     pub smtp_port: String,
-    /// Name to log in with [default: no login]
+    /// User name for the mail server [default: no login]
     #[arg(long, env = "SMTP_USER", hide_env_values = true, value_name = "NAME")]
     pub smtp_user: Option<String>,
-    /// File that holds the password of the mail server (or the systemd credential smtp-password)
+    /// File with the password of the mail server (or the systemd credential smtp-password)
     #[arg(long, env = "SMTP_PASS_FILE", hide_env_values = true, value_name = "FILE")]
     pub smtp_pass_file: Option<PathBuf>,
     /// starttls, tls (from the first byte on), none, or insecure, which is none with a password [default: tls on port
@@ -32,7 +34,7 @@ pub struct MailArgs {
     /// Sender [default: SMTP_USER if it is an address, else pgcellar@HOST]
     #[arg(long, env = "SMTP_FROM", hide_env_values = true, value_name = "ADDRESS")]
     pub smtp_from: Option<String>,
-    /// Who gets the mail: addresses with commas between
+    /// Recipients of mail: addresses separated by commas
     #[arg(long, env = "NOTIFICATION_EMAIL", hide_env_values = true, value_name = "ADDRESSES")]
     pub notification_email: Option<String>,
 }
@@ -41,18 +43,18 @@ pub struct MailArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Dead man's switch")]
 pub struct PingArgs {
-    /// File that holds the URL to ping (or MONITOR_PING_URL, or the systemd credential ping-url) [default: no ping]
+    /// File with the URL to ping (or MONITOR_PING_URL, or the systemd credential ping-url) [default: no ping]
     #[arg(long, env = "MONITOR_PING_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub ping_url_file: Option<PathBuf>,
 }
 
-/// What `pgcellar monitor check` mails.
+/// The mails of `pgcellar monitor check`.
 #[derive(Clone, Debug, Args)]
 pub struct NotifyArgs {
-    /// Mail what is new, what lasts and what is over, and the status report; the timer's runs do, and runs by hand do not
+    /// Mail new, continuing and resolved problems, and the status report, as the timer's runs do
     #[arg(long)]
     pub notify: bool,
-    /// How often the state is mailed when nothing is wrong: daily, weekly or never
+    /// How often the status report is mailed if there is no problem: daily, weekly or never
     #[arg(
         long,
         env = "MONITOR_REPORT",
@@ -62,7 +64,7 @@ pub struct NotifyArgs {
         help_heading = "Mail"
     )]
     pub report: String,
-    /// Who gets it.
+    /// Mail settings.
     #[command(flatten)]
     pub mail: MailArgs,
 }
@@ -70,7 +72,7 @@ pub struct NotifyArgs {
 /// `pgcellar monitor test-mail`.
 #[derive(Debug, Args)]
 pub struct TestMailArgs {
-    /// Who gets it.
+    /// Mail settings.
     #[command(flatten)]
     pub mail: MailArgs,
     /// The instance.
@@ -78,11 +80,11 @@ pub struct TestMailArgs {
     pub place: PlaceArgs,
 }
 
-/// `pgcellar alert`. What systemd tells a unit that another one's failure has started stands in its variables
-/// (`systemd.exec(5)`, "Environment Variables Set on Triggered Units").
+/// `pgcellar alert`. systemd sets the variables of a unit that the failure of another one has started (`systemd.exec(5)`,
+/// "Environment Variables Set on Triggered Units").
 #[derive(Debug, Args)]
 pub struct AlertArgs {
-    /// Task that failed, such as backup [default: what the unit's name says]
+    /// Task that failed, such as backup [default: the one in the unit's name]
     #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
     /// Unit that failed
@@ -94,22 +96,22 @@ pub struct AlertArgs {
     /// How its process ended: exited, killed or dumped
     #[arg(long, env = "MONITOR_EXIT_CODE", hide_env_values = true, value_name = "CODE")]
     pub exit_code: Option<String>,
-    /// Its exit status, or the signal's name
+    /// Its exit status, or the name of the signal
     #[arg(long, env = "MONITOR_EXIT_STATUS", hide_env_values = true, value_name = "STATUS")]
     pub exit_status: Option<String>,
-    /// The run in the journal
+    /// Invocation ID of the run in the journal
     #[arg(long, env = "MONITOR_INVOCATION_ID", hide_env_values = true, value_name = "ID")]
     pub invocation: Option<String>,
-    /// File with what the task said, or - for standard input [default: the journal]
+    /// File with the output of the task, or - for standard input [default: the journal]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// The databases.
     #[command(flatten)]
     pub databases: DatabaseArgs,
-    /// Who can decrypt: with encryption, what the run logged stays on its host.
+    /// Who can decrypt: with encryption, the log of the run is not mailed.
     #[command(flatten)]
     pub recipients: RecipientArgs,
-    /// Who gets the mail.
+    /// Mail settings.
     #[command(flatten)]
     pub mail: MailArgs,
     /// The dead man's switch.

@@ -4,21 +4,24 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{
-    ConnectionArgs, DatabaseArgs, IdentityArgs, NotifyArgs, PlaceArgs, RecipientArgs, RuleArgs, TestMailArgs,
-};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::databases::DatabaseArgs;
+use crate::cli::encryption::{IdentityArgs, RecipientArgs};
+use crate::cli::mail::{NotifyArgs, TestMailArgs};
+use crate::cli::place::PlaceArgs;
+use crate::cli::retention::RuleArgs;
 
 /// `pgcellar monitor`.
 #[derive(Debug, Args)]
 pub struct MonitorArgs {
-    /// What to do.
+    /// The action.
     #[command(subcommand)]
     pub action: MonitorAction,
 }
 
 impl MonitorArgs {
-    /// Which instance the action is about.
-    pub(super) fn place_mut(&mut self) -> &mut PlaceArgs {
+    /// The instance and the stores of the action.
+    pub fn place_mut(&mut self) -> &mut PlaceArgs {
         match &mut self.action {
             MonitorAction::Check(args) => &mut args.health.place,
             MonitorAction::Report(args) => &mut args.health.place,
@@ -31,23 +34,23 @@ impl MonitorArgs {
 /// The actions of `pgcellar monitor`.
 #[derive(Debug, Subcommand)]
 pub enum MonitorAction {
-    /// Say whether the backups are as they should be: the exit code is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN)
+    /// Check the backups: the exit code is 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN)
     Check(Box<CheckArgs>),
     /// Show the state of the backups
     Report(Box<ReportArgs>),
-    /// Confirm that a database was emptied on purpose; until then retention keeps its last backup from before
+    /// Confirm that a database was emptied on purpose; until then retention keeps its last backup before that
     Acknowledge(Box<AcknowledgeArgs>),
-    /// Send a mail, and tell each step on its way
+    /// Send a test mail, and report each step
     TestMail(Box<TestMailArgs>),
 }
 
 /// `pgcellar monitor acknowledge`.
 #[derive(Debug, Args)]
 pub struct AcknowledgeArgs {
-    /// Database that pgcellar monitor check calls emptied
+    /// Database that pgcellar monitor check reports as emptied
     #[arg(value_name = "DATABASE")]
     pub database: String,
-    /// The server, which is asked who it is.
+    /// The server, whose identity is queried.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// The store.
@@ -61,13 +64,13 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Exit with 0 unless it is as bad as this: warning or critical; UNKNOWN always is. For the health of a container
+    /// Exit with 0 below this level: warning or critical; UNKNOWN always fails. For the health check of a container
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = ["warning", "critical"])]
     pub fail_on: String,
-    /// What is mailed.
+    /// Mail settings.
     #[command(flatten)]
     pub notify: NotifyArgs,
-    /// What is looked at.
+    /// What is checked.
     #[command(flatten)]
     pub health: HealthArgs,
 }
@@ -78,18 +81,18 @@ pub struct ReportArgs {
     /// text, json, html, or prometheus for node_exporter's textfile collector
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: String,
-    /// File to write, which is replaced as a whole and can be read by everybody [default: standard output]
+    /// File to write, which is replaced atomically and is readable by all users [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What is looked at.
+    /// What is checked.
     #[command(flatten)]
     pub health: HealthArgs,
 }
 
-/// What is looked at, and what is too much, too little or too late.
+/// What is checked, and the thresholds.
 #[derive(Clone, Debug, Args)]
 pub struct HealthArgs {
-    /// No credential could be loaded: what needs one is not asked.
+    /// No credential could be loaded: checks that need one are skipped.
     #[arg(skip)]
     pub without_credentials: bool,
     /// The databases that backups are made of.
@@ -115,33 +118,33 @@ pub struct HealthArgs {
     pub place: PlaceArgs,
 }
 
-/// What is too much, too little or too late.
+/// The thresholds.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Thresholds")]
 pub struct ThresholdArgs {
-    /// When backups are made: a cron line, a systemd calendar expression, for timers several with ; between, or off
+    /// Schedule of backups: a cron line, a systemd calendar expression, for timers several separated by ;, or off
     #[arg(long, env = "BACKUP_SCHEDULE", hide_env_values = true, value_name = "SCHEDULE", default_value = "0 2 * * *")]
     pub schedule: String,
-    /// Longest age of the newest good backup of each database, in hours; twice as long is critical [default: the longest
-    /// gap of the schedule and 2 hours]
+    /// Maximum age of the newest good backup of each database, in hours; twice that is critical [default: the longest gap of the
+    /// schedule plus 2 hours]
     #[arg(long, env = "MONITOR_RECENT_HOURS", hide_env_values = true, value_name = "HOURS")]
     pub recent_hours: Option<String>,
-    /// Fewest good backups of each database
+    /// Minimum number of good backups of each database
     #[arg(long, env = "MONITOR_MIN_BACKUPS", hide_env_values = true, value_name = "NUMBER", default_value = "1")]
     pub min_backups: String,
-    /// Largest size of a backup, such as 500M or 10G; 0 is no limit
+    /// Maximum size of a backup, such as 500M or 10G; 0 is no limit
     #[arg(long, env = "MONITOR_MAX_SIZE", hide_env_values = true, value_name = "SIZE", default_value = "100G")]
     pub max_size: String,
-    /// Longest age of the oldest backup, in days; 0 is no limit [default: what retention keeps]
+    /// Maximum age of the oldest backup, in days; 0 is no limit [default: what retention keeps]
     #[arg(long, env = "MONITOR_MAX_AGE_DAYS", hide_env_values = true, value_name = "DAYS")]
     pub max_age_days: Option<String>,
-    /// Least free space of the backup directory's disk: a part of it, such as 5%, or a size, such as 20G
+    /// Minimum free space of the backup directory's disk: a percentage, such as 5%, or a size, such as 20G
     #[arg(long, env = "MONITOR_MIN_FREE", hide_env_values = true, value_name = "PERCENT|SIZE", default_value = "5%")]
     pub min_free: String,
-    /// How many times its usual spread a size or a duration may be away from the usual; 0 is no limit
+    /// By how many times its usual spread a size or a duration may deviate from the usual; 0 is no limit
     #[arg(long, env = "MONITOR_MAX_DEVIATION", hide_env_values = true, value_name = "NUMBER", default_value = "8")]
     pub max_deviation: String,
-    /// Longest time since the last drill of each database, in days; 0 or nothing: none is asked for
+    /// Maximum time since the last drill of each database, in days; 0 is no limit [default: no limit]
     #[arg(long, env = "MONITOR_DRILL_DAYS", hide_env_values = true, value_name = "DAYS")]
     pub drill_days: Option<String>,
 }

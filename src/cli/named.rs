@@ -1,25 +1,25 @@
-//! What the command line of `pgcellar -i NAME VERB …` says of the instance, and which files it names.
+//! The instance and the files that the command line `pgcellar -i NAME VERB …` names.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgMatches, Command};
 
-use crate::cli::Cli;
-
-/// An instance that the command line names, before or behind the verb.
+/// An instance that the command line names, before or after the verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedInstance {
     /// The instance.
     pub instance: String,
     /// Name of the verb.
     pub verb: String,
-    /// Whether --username stands there too.
+    /// Whether the command line has --username.
     pub username: bool,
     /// Values of options and arguments that are files to read, as they were typed.
     files: Vec<OsString>,
+    /// Options whose values are not files.
+    other_options: BTreeSet<String>,
     /// The file to write, as it was typed.
     pub output: Option<PathBuf>,
 }
@@ -28,8 +28,8 @@ pub struct NamedInstance {
 const OUTPUT: &str = "output";
 
 impl NamedInstance {
-    /// What the command line says; none if it names no instance.
-    pub(super) fn of(matches: &ArgMatches, before: Option<&str>) -> Option<Self> {
+    /// What the command line of `command` names; none if it names no instance. `before` is an instance before the verb.
+    pub fn of(command: &Command, matches: &ArgMatches, before: Option<&str>) -> Option<Self> {
         let (verb, inner) = matches.subcommand()?;
         let inner = inner.subcommand().map_or(inner, |(_, action)| action);
         let typed =
@@ -41,10 +41,10 @@ impl NamedInstance {
             verb: verb.to_owned(),
             username: typed("username"),
             files: Vec::new(),
+            other_options: other_options(command, verb),
             output: None,
         };
-        let command = Cli::command();
-        let of_files = arguments(&command, verb).into_iter().filter(|arg| is_file(arg));
+        let of_files = arguments(command, verb).into_iter().filter(|arg| is_file(arg));
         let ids: BTreeSet<&str> = of_files.map(|arg| arg.get_id().as_str()).collect();
         for id in ids.into_iter().filter(|id| typed(id)) {
             let values = inner.get_raw(id).into_iter().flatten();
@@ -56,22 +56,15 @@ impl NamedInstance {
         Some(named)
     }
 
-    /// The words of the command line with the files' absolute paths in them, and these paths: who runs the verb stands
-    /// in another folder.
+    /// The words of the command line with absolute paths of the files, and these paths: the verb runs in another folder.
     pub fn with_absolute_files(&self, words: Vec<OsString>, folder: &Path) -> (Vec<OsString>, Vec<PathBuf>) {
-        let command = Cli::command();
-        let mut others = BTreeSet::new();
-        for arg in arguments(&command, &self.verb).into_iter().chain(command.get_arguments()) {
-            if arg.get_action().takes_values() && !is_file(arg) {
-                others.extend(arg.get_long_and_visible_aliases().into_iter().flatten().map(|name| format!("--{name}")));
-                others.extend(arg.get_short().map(|name| format!("-{name}")));
-            }
-        }
         let mut paths = Vec::new();
         let mut is_value_of_another = false;
         let words = words.into_iter().map(|word| {
-            let skipped =
-                std::mem::replace(&mut is_value_of_another, word.to_str().is_some_and(|w| others.contains(w)));
+            let skipped = std::mem::replace(
+                &mut is_value_of_another,
+                word.to_str().is_some_and(|word| self.other_options.contains(word)),
+            );
             match self.file_in(&word, folder).filter(|_| !skipped) {
                 Some((before, path)) => {
                     let mut word = OsString::from(before);
@@ -85,7 +78,7 @@ impl NamedInstance {
         (words.collect(), paths)
     }
 
-    /// The file that a word names, by its absolute path, with what stands before it in the word (`--flag=`).
+    /// The absolute path of the file that a word names, with what precedes it in the word (`--flag=`).
     fn file_in(&self, word: &OsStr, folder: &Path) -> Option<(String, PathBuf)> {
         let (before, value) = match word.to_str().and_then(|text| text.split_once('=')) {
             Some((flag, value)) if flag.starts_with("--") => (format!("{flag}="), OsStr::new(value)),
@@ -94,9 +87,9 @@ impl NamedInstance {
         let is_named = self.files.iter().any(|file| file == value);
         let text = value.to_string_lossy();
         let path = folder.join(value);
-        // A name without a slash is a file's only if there is one; `restore` takes it for a backup's otherwise.
+        // A name without a slash is a file only if that file exists; otherwise `restore` takes it as a backup's id.
         let is_path = !text.starts_with("s3://") && (text.contains('/') || path.exists());
-        // Links and `..` lead elsewhere in the unit's view of the files.
+        // In the unit's view of the file system, links and `..` may lead elsewhere.
         (is_named && is_path).then(|| (before, path.canonicalize().unwrap_or(path)))
     }
 }
@@ -107,7 +100,19 @@ fn arguments<'a>(command: &'a Command, verb: &str) -> Vec<&'a Arg> {
     verb.get_arguments().chain(verb.get_subcommands().flat_map(Command::get_arguments)).collect()
 }
 
-/// Whether an argument's value is a file, by what the help calls it.
+/// Options of a verb that take a value which is not a file.
+fn other_options(command: &Command, verb: &str) -> BTreeSet<String> {
+    let mut options = BTreeSet::new();
+    for arg in arguments(command, verb).into_iter().chain(command.get_arguments()) {
+        if arg.get_action().takes_values() && !is_file(arg) {
+            options.extend(arg.get_long_and_visible_aliases().into_iter().flatten().map(|name| format!("--{name}")));
+            options.extend(arg.get_short().map(|name| format!("-{name}")));
+        }
+    }
+    options
+}
+
+/// Whether an argument's value is a file, by its name in the help.
 fn is_file(arg: &Arg) -> bool {
     arg.get_value_names().into_iter().flatten().any(|name| name.split('|').any(|name| matches!(name, "FILE" | "PATH")))
 }
@@ -115,6 +120,7 @@ fn is_file(arg: &Arg) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
 
     fn named(line: &str) -> (Vec<String>, Vec<PathBuf>, NamedInstance) {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 
-use crate::cli::{ConnectionArgs, IdentityArgs, PlaceArgs};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::encryption::IdentityArgs;
+use crate::cli::place::PlaceArgs;
 use crate::postgres::properties::LeftOut;
 
 /// `pgcellar restore`.

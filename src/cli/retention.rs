@@ -3,7 +3,9 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::cli::{ConnectionArgs, PlaceArgs, WaitArgs};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::place::PlaceArgs;
+use crate::cli::wait::WaitArgs;
 
 /// `pgcellar retention`.
 #[derive(Debug, Args)]
@@ -17,13 +19,13 @@ pub struct RetentionArgs {
     /// Print every backup with keep or remove and the reasons, as JSON
     #[arg(long)]
     pub json: bool,
-    /// Patience with another run.
+    /// How long to wait for another run.
     #[command(flatten)]
     pub patience: WaitArgs,
-    /// What stays.
+    /// The rules.
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// The server, which is asked who it is where names do not tell, and for the time before anything is removed.
+    /// The server, whose identity is queried if needed, and whose clock is compared before anything is removed.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// The store.
@@ -31,22 +33,22 @@ pub struct RetentionArgs {
     pub place: PlaceArgs,
 }
 
-/// What stays, and by which clock.
+/// The rules and their time zone.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Retention")]
 pub struct RuleArgs {
-    /// Zone of schedules, hours, days, weeks, months and years, such as Europe/Berlin [default: the system's]
+    /// Time zone of schedules, hours, days, weeks, months and years, such as Europe/Berlin [default: the system's]
     #[arg(long, env = "TZ", hide_env_values = true, value_name = "ZONE")]
     pub timezone: Option<String>,
-    /// What stays.
+    /// The rules.
     #[command(flatten)]
     pub keep: KeepArgs,
-    /// What stays in the bucket.
+    /// The rules for the bucket.
     #[command(flatten)]
     pub keep_s3: KeepS3Args,
 }
 
-/// What stays. A backup stays if any of these keeps it.
+/// The rules. A backup is kept if any of them keeps it.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Retention")]
 pub struct KeepArgs {
@@ -115,7 +117,7 @@ pub struct PinArgs {
     /// Only backups of this database
     #[arg(short, long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Why it must stay
+    /// Why it is kept
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// The store.

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Which bucket has the copies, and how it is reached.
+/// The bucket, and how to connect to it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "S3")]
 pub struct S3Args {
     /// Bucket for a copy of each backup; with an empty BACKUP_DIR, for the backups themselves
     #[arg(long = "s3-bucket", env = "AWS_S3_BUCKET", hide_env_values = true, value_name = "BUCKET")]
     pub bucket: Option<String>,
-    /// Prefix of every key in the bucket: names with single slashes between, or / for its top
+    /// Prefix of every key in the bucket: names separated by single slashes, or / for none
     #[arg(
         long = "s3-prefix",
         env = "AWS_S3_PREFIX",
@@ -32,10 +32,10 @@ pub struct S3Args {
     /// URL of an S3 server that is not Amazon's, such as MinIO, Garage, Ceph, R2 or B2
     #[arg(long = "s3-endpoint-url", env = "AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
     pub endpoint_url: Option<String>,
-    /// File that holds the id of the access key [default: the SDK's chain: profile, web identity, instance]
+    /// File with the id of the access key [default: the SDK's chain: profile, web identity, instance]
     #[arg(long = "s3-access-key-id-file", env = "AWS_ACCESS_KEY_ID_FILE", hide_env_values = true, value_name = "FILE")]
     pub access_key_id_file: Option<PathBuf>,
-    /// File that holds the secret part of the access key
+    /// File with the secret part of the access key
     #[arg(
         long = "s3-secret-access-key-file",
         env = "AWS_SECRET_ACCESS_KEY_FILE",
@@ -55,7 +55,7 @@ pub struct S3Args {
     /// Days for which the server refuses to delete a new object; the bucket must have Object Lock
     #[arg(long = "s3-object-lock-days", env = "AWS_S3_OBJECT_LOCK_DAYS", hide_env_values = true, value_name = "DAYS")]
     pub object_lock_days: Option<String>,
-    /// GOVERNANCE, or COMPLIANCE, which nobody can lift
+    /// GOVERNANCE, or COMPLIANCE, which cannot be lifted
     #[arg(
         long = "s3-object-lock-mode",
         env = "AWS_S3_OBJECT_LOCK_MODE",
@@ -67,7 +67,7 @@ pub struct S3Args {
     /// Certificates of the authorities that may sign the server's certificate (PEM) [default: the system's]
     #[arg(long = "s3-ca-bundle", env = "AWS_CA_BUNDLE", hide_env_values = true, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
-    /// Upper bound of uploads in bytes a second, such as 500K or 10M
+    /// Speed limit of uploads in bytes per second, such as 500K or 10M
     #[arg(long = "s3-rate-limit", env = "BACKUP_S3_RATE_LIMIT", hide_env_values = true, value_name = "RATE")]
     pub rate_limit: Option<String>,
 }

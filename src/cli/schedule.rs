@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-/// `pgcellar schedule`. The settings of the tasks themselves come from the environment alone, as those of units do.
+/// `pgcellar schedule`. The settings of the tasks come from the environment only, as those of units do.
 #[derive(Debug, Args)]
 pub struct ScheduleArgs {
     /// Name of the configuration
     #[arg(short, long, env = "PGCELLAR_INSTANCE", hide_env_values = true, value_name = "NAME", default_value = "main")]
     pub instance: String,
-    /// Back up once at the start, whatever the schedule says
+    /// Also make a backup at the start
     #[arg(long, env = "BACKUP_ON_START", hide_env_values = true, value_parser = FalseyValueParser::new())]
     pub backup_on_start: bool,
-    /// Folder for cron.log and monitor.log, which have what is logged here too, and hold 1 MiB and an older file each;
-    /// where there is no such folder there are no files
+    /// Folder for cron.log and monitor.log, to which the log is also written, with at most 1 MiB and one older file each; no
+    /// files are written if the folder does not exist
     #[arg(
         long,
         env = "BACKUP_LOG_DIR",
@@ -24,7 +24,7 @@ pub struct ScheduleArgs {
         default_value = "/var/log/backup"
     )]
     pub log_dir: PathBuf,
-    /// Zone of the schedules, such as Europe/Berlin [default: the system's]
+    /// Time zone of the schedules, such as Europe/Berlin [default: the system's]
     #[arg(long, env = "TZ", hide_env_values = true, value_name = "ZONE")]
     pub timezone: Option<String>,
 }

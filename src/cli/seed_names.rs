@@ -1,4 +1,4 @@
-//! The names of the scripts that pgcellar takes the place of: called by one of them, it does what that script did.
+//! The names of scripts that pgcellar replaces: called by one of these names, it does what the script did.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use crate::error::Kind;
 use crate::stdout;
 
-/// What a script understood, and what it is now.
+/// A script, and the verbs that replace it.
 struct Script {
     name: &'static str,
-    /// Its words, and those of pgcellar. `FILE` stands for one word of the caller's.
+    /// Its arguments, and those of pgcellar. `FILE` stands for one argument of the caller.
     forms: &'static [(&'static [&'static str], &'static [&'static str])],
 }
 
@@ -30,7 +30,7 @@ const SCRIPTS: &[Script] = &[
         name: "backup-monitor.sh",
         forms: &[(&["check"], &["monitor", "check", "--notify"]), (&["report"], &["monitor", "report"])],
     },
-    // What people try a bucket with. Any other file would be missed in the bucket.
+    // The usual test of a bucket. Any other file would be missing in the bucket.
     Script {
         name: "aws",
         forms: &[
@@ -51,24 +51,24 @@ const ADDRESS: &str = "URL";
 /// The bucket of an address.
 const BUCKET: &str = "--s3-bucket=BUCKET";
 
-/// The folder in an address: what of its key comes before the last slash, or the top.
+/// The folder in an address: its key up to the last slash, or the top.
 const PREFIX: &str = "--s3-prefix=PREFIX";
 
-/// What is printed instead of doing anything.
+/// The usage of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     text: String,
-    /// Whether it was asked for.
-    asked: bool,
+    /// Whether it was requested.
+    requested: bool,
 }
 
 impl Usage {
     /// Prints it, and gives the exit code.
     pub fn print(&self) -> ExitCode {
-        match self.asked {
+        match self.requested {
             true => stdout::print(&self.text).map_or_else(|error| error.exit_code(), |()| ExitCode::SUCCESS),
             false => {
-                // Nothing can be said where standard error is closed.
+                // Nothing can be reported if standard error is closed.
                 drop(std::io::stderr().write_all(self.text.as_bytes()));
                 ExitCode::from(Kind::Usage.exit_status())
             }
@@ -76,36 +76,36 @@ impl Usage {
     }
 }
 
-/// The command line of pgcellar for a command line whose first word may be the name of a script.
+/// Translates a command line whose first word may be the name of a script into one of pgcellar.
 pub fn translate(line: Vec<OsString>) -> Result<Vec<OsString>, Usage> {
     let called = line.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str);
     let Some(script) = SCRIPTS.iter().find(|script| Some(script.name) == called) else { return Ok(line) };
     let words = line.get(1..).unwrap_or_default();
-    let asked = matches!(words, [word] if ["-h", "-?", "--help", "help"].iter().any(|help| word == help));
-    let found = script.forms.iter().find_map(|(theirs, ours)| arguments(theirs, ours, words));
+    let requested = matches!(words, [word] if ["-h", "-?", "--help", "help"].iter().any(|help| word == help));
+    let found = script.forms.iter().find_map(|(form, replacement)| arguments(form, replacement, words));
     match found {
         Some(arguments) => Ok(std::iter::once("pgcellar".into()).chain(arguments).collect()),
-        None => Err(Usage { text: usage(script), asked }),
+        None => Err(Usage { text: usage(script), requested }),
     }
 }
 
-/// Our words, if the caller's have this form.
-fn arguments(theirs: &[&str], ours: &[&str], words: &[OsString]) -> Option<Vec<OsString>> {
-    let fits = |(form, word): (&&str, &OsString)| match *form {
+/// The arguments of pgcellar, if the caller's have this form.
+fn arguments(form: &[&str], replacement: &[&str], words: &[OsString]) -> Option<Vec<OsString>> {
+    let fits = |(part, word): (&&str, &OsString)| match *part {
         FILE => !word.is_empty() && !word.as_encoded_bytes().starts_with(b"-"),
         ADDRESS => word.to_str().and_then(parts).is_some(),
-        form => word == form,
+        part => word == part,
     };
-    let all = theirs.len() == words.len() && theirs.iter().zip(words).all(fits);
-    let given = |form: &str| theirs.iter().position(|their| *their == form).and_then(|at| words.get(at));
+    let all = form.len() == words.len() && form.iter().zip(words).all(fits);
+    let given = |part: &str| form.iter().position(|one| *one == part).and_then(|at| words.get(at));
     let (bucket, folder) = given(ADDRESS).and_then(|word| parts(word.to_str()?)).unwrap_or_default();
-    let word = |ours: &&str| match *ours {
+    let word = |part: &&str| match *part {
         BUCKET => format!("--s3-bucket={bucket}").into(),
         PREFIX => format!("--s3-prefix={folder}").into(),
-        FILE | ADDRESS => given(ours).cloned().unwrap_or_default(),
-        ours => OsString::from(ours),
+        FILE | ADDRESS => given(part).cloned().unwrap_or_default(),
+        part => OsString::from(part),
     };
-    all.then(|| ours.iter().map(word).collect())
+    all.then(|| replacement.iter().map(word).collect())
 }
 
 /// The bucket and the folder of an address.
@@ -118,11 +118,10 @@ fn parts(address: &str) -> Option<(&str, &str)> {
 fn usage(script: &Script) -> String {
     let line =
         |words: &[&str]| words.iter().filter(|word| **word != "--").fold(String::new(), |line, word| line + " " + word);
-    let width = script.forms.iter().map(|(theirs, _)| line(theirs).len()).max().unwrap_or_default();
-    let forms = script
-        .forms
-        .iter()
-        .map(|(theirs, ours)| format!("  {}{:width$}   is now: pgcellar{}\n", script.name, line(theirs), line(ours)));
+    let width = script.forms.iter().map(|(form, _)| line(form).len()).max().unwrap_or_default();
+    let forms = script.forms.iter().map(|(form, replacement)| {
+        format!("  {}{:width$}   is now: pgcellar{}\n", script.name, line(form), line(replacement))
+    });
     let all = if script.name == "aws" { "pgcellar does nothing else in the place of aws.\n" } else { "" };
     format!("Usage:\n{}{all}pgcellar --help tells more.\n", forms.collect::<String>())
 }
@@ -198,10 +197,10 @@ mod tests {
             &["aws", "s3", "cp", "/backups/shop.dump.gz", "s3://bucket/"],
         ] {
             let usage = translated(words).unwrap_err();
-            assert!(!usage.asked && usage.text.contains("is now: pgcellar"), "{words:?}: {usage:?}");
+            assert!(!usage.requested && usage.text.contains("is now: pgcellar"), "{words:?}: {usage:?}");
         }
         let usage = translated(&["restore-database.sh", "--help"]).unwrap_err();
-        assert!(usage.asked);
+        assert!(usage.requested);
         let lines: Vec<&str> = usage.text.lines().collect();
         assert_eq!(lines[3], "  restore-database.sh restore FILE     is now: pgcellar restore FILE");
         assert_eq!(lines[4], "  restore-database.sh restore-s3 URL   is now: pgcellar restore URL");

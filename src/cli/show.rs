@@ -3,7 +3,8 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::cli::{IdentityArgs, PlaceArgs};
+use crate::cli::encryption::IdentityArgs;
+use crate::cli::place::PlaceArgs;
 
 /// `pgcellar show`.
 #[derive(Debug, Args)]

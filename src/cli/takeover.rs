@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::cli::{ConnectionArgs, PlaceArgs};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::place::PlaceArgs;
 
 /// `pgcellar takeover`.
 #[derive(Debug, Args)]
@@ -13,7 +14,7 @@ pub struct TakeoverArgs {
     /// The store.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// The server, which is asked who it is.
+    /// The server, whose identity is queried.
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }

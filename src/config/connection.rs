@@ -1,31 +1,32 @@
-//! How a server is reached.
+//! Settings of the connection to the server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::ConnectionArgs;
-use crate::config::secret::{Secret, Sources};
-use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
+use crate::config::credentials::secret;
+use crate::config::refusal::{no_password, url_instead, wrong};
+use crate::config::secret::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::redacted::shown_path;
 
-/// How the server is reached. The same for our own connection and for PostgreSQL's programs.
+/// How to connect to the server. The same for pgcellar's own sessions and for PostgreSQL's programs.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Where the server listens.
     pub host: Host,
-    /// Port; it is a part of the socket's name too.
+    /// Port, which is also part of the socket's name.
     pub port: u16,
     /// Role, or the name of the operating system's user.
     pub user: Option<String>,
-    /// Password, if it is in our settings; else the server asks for none, or the password file has it.
+    /// Password of the settings. Without one, the password file may have it, or the server needs none.
     pub password: Option<Secret>,
     /// TLS.
     pub tls: Tls,
     /// Folder of PostgreSQL's programs, if it is set.
     pub bindir: Option<PathBuf>,
-    /// Parameters that sessions begin with, whatever the server, the database or the role set. No secrets: a server shows
-    /// them to everybody who may look at its sessions.
+    /// Parameters of each session, which override those of the server, the database and the role. No secrets: the server shows
+    /// them to everyone who may see its sessions.
     pub parameters: Vec<(String, String)>,
 }
 
@@ -41,11 +42,11 @@ pub enum Host {
 /// libpq's TLS settings (PostgreSQL documentation, "SSL Support").
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// How much is asked of the server.
+    /// What is required of the server.
     pub mode: SslMode,
-    /// Trusted authorities; the system's where none are given.
+    /// Trusted authorities; the system's if not set.
     pub root_cert: Option<PathBuf>,
-    /// Our certificate.
+    /// The client certificate.
     pub cert: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
@@ -58,11 +59,11 @@ pub enum SslMode {
     Disable,
     /// TLS if the server has it.
     Prefer,
-    /// TLS; who the server is, is not asked, unless a root certificate is set.
+    /// TLS; the server's identity is not checked unless a root certificate is set.
     Require,
-    /// TLS with a certificate that a trusted authority signed.
+    /// TLS, with a certificate that a trusted authority signed.
     VerifyCa,
-    /// The same, and the certificate is the host's own.
+    /// The same, and the certificate must name the host.
     VerifyFull,
 }
 
@@ -85,7 +86,7 @@ pub const PARTS: &str = "set DB_HOST, DB_PORT, DB_USER, DB_NAME and DB_PASSWORD,
 impl Connection {
     /// Checks the connection's settings and reads its password.
     pub fn new(args: &ConnectionArgs) -> Result<Self> {
-        // No host name has these letters; libpq would take such a text for one.
+        // No host name has these letters, and libpq would accept such a text as a connection string.
         let is_host = |host: &&str| !host.contains(['@', '=']) && !host.contains("://");
         if args.host.as_deref().is_some_and(|host| !host.starts_with('/') && !is_host(&host)) {
             return Err(url_instead("DB_HOST (--host)", PARTS));
@@ -95,32 +96,26 @@ impl Connection {
             Ok(port) if port > 0 => port,
             _ => return Err(wrong("DB_PORT (--port)", &args.port, "a number from 1 to 65535")),
         };
-        let value = secret_variable("DB_PASSWORD")?;
-        let sources = Sources {
-            credential: "db-password",
-            variable: "DB_PASSWORD",
-            file: args.password_file.as_deref(),
-            value: value.as_ref(),
-        };
+        let password = secret("db-password", "DB_PASSWORD", args.password_file.as_deref())?;
         Ok(Connection {
             host: Host::new(args.host.as_deref(), port),
             port,
             user: args.username.clone(),
-            password: sources.find(credentials("db-password").as_deref())?,
+            password,
             tls: Tls::new(args)?,
             bindir: args.pg_bindir.clone(),
             parameters: Vec::new(),
         })
     }
 
-    /// Its parameters, as [`startup_options`] writes them.
+    /// The parameters in the form of [`startup_options`].
     pub fn options(&self) -> String {
         startup_options(self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 }
 
-/// Parameters as the server takes them in its start-up packet (`pg_split_opts` of src/backend/utils/init/postinit.c takes
-/// them apart), and libpq in PGOPTIONS.
+/// Parameters as the start-up packet has them (the server splits them by `pg_split_opts` of src/backend/utils/init/postinit.c),
+/// and PGOPTIONS of libpq.
 pub fn startup_options<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut options = String::new();
     for (name, value) in parameters {
@@ -150,7 +145,7 @@ impl Host {
     }
 }
 
-/// Folder of the local server's socket: Debian's, or the one that PostgreSQL is built with.
+/// Folder of the local server's socket: that of Debian, or PostgreSQL's compiled-in default.
 fn local_socket(port: u16) -> PathBuf {
     let folders = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
     let has_socket = |folder: &&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();

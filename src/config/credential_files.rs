@@ -1,10 +1,10 @@
-//! Where the secrets of an instance lie as credentials, and what is wrong with a file there.
+//! The files of an instance's credentials, and problems with them.
 //!
-//! systemd looks for `/etc/credstore/pgcellar.INSTANCE.CREDENTIAL` as it is, and for
+//! systemd reads the plain file `/etc/credstore/pgcellar.INSTANCE.CREDENTIAL`, and decrypts
 //! `/etc/credstore.encrypted/pgcellar.INSTANCE.CREDENTIAL.encrypted`, which `systemd-creds encrypt --name=CREDENTIAL.encrypted`
-//! makes. What it does not find it passes over without a word, and what it cannot decrypt keeps the unit from being started.
-//! So each unit also gets the files as they are, under names of their own: `CREDENTIAL.stored` is the encrypted file without
-//! having been decrypted, and `CREDENTIAL.misplaced` the one that lacks its ending (`systemd/pgcellar-.service.d`).
+//! creates. It skips a missing file silently, and does not start the unit if it cannot decrypt one. So each unit also gets the
+//! files unchanged, under other names: `CREDENTIAL.stored` is the encrypted file, not decrypted, and `CREDENTIAL.misplaced` the
+//! one that lacks the ending (`systemd/pgcellar-.service.d`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,25 +13,25 @@ use crate::config::variables::CREDENTIALS;
 use crate::error::{Error, Kind};
 use crate::printable::printable;
 
-/// Where credentials lie as they are.
+/// Folder of plain credentials.
 const PLAIN: &str = "/etc/credstore";
 
-/// Where encrypted ones lie.
+/// Folder of encrypted credentials.
 const ENCRYPTED: &str = "/etc/credstore.encrypted";
 
-/// The private key of encrypted backups, which has no variable.
+/// The credential of the private key for encrypted backups, which has no variable.
 const IDENTITY: &str = "age-identity";
 
-/// What is wrong with the file of a credential.
+/// A problem with the file of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialProblem {
     /// Name of the credential, such as `db-password`.
     pub credential: String,
-    /// What was found where, and what is wrong with it.
+    /// The file, and what is wrong with it.
     pub what: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub mend: String,
-    /// Whether it keeps no unit from what it needs, as far as can be told.
+    /// Whether no unit lacks a credential because of it, as far as that is known.
     pub is_harmless: bool,
 }
 
@@ -47,12 +47,12 @@ impl From<CredentialProblem> for Error {
     }
 }
 
-/// The credentials that a unit may have.
+/// The credentials of units.
 fn names() -> impl Iterator<Item = &'static str> {
     CREDENTIALS.iter().map(|(_, credential)| *credential).chain([IDENTITY])
 }
 
-/// Path of a credential that lies there as it is.
+/// Path of a plain credential.
 pub fn plain_path(instance: &str, credential: &str) -> String {
     format!("{PLAIN}/pgcellar.{instance}.{credential}")
 }
@@ -62,12 +62,12 @@ pub fn encrypted_path(instance: &str, credential: &str) -> String {
     format!("{ENCRYPTED}/pgcellar.{instance}.{credential}.encrypted")
 }
 
-/// Where an encrypted credential lies if its name lacks the ending.
+/// Path of an encrypted credential whose name lacks the ending.
 fn misplaced_path(instance: &str, credential: &str) -> String {
     format!("{ENCRYPTED}/pgcellar.{instance}.{credential}")
 }
 
-/// The command that stores a secret; it reads it from its standard input.
+/// The command that stores a secret, which it reads from its standard input.
 pub fn encrypt_command(instance: &str, credential: &str) -> String {
     format!("systemd-creds encrypt --name={credential}.encrypted - {}", encrypted_path(instance, credential))
 }
@@ -76,29 +76,29 @@ fn store_again(instance: &str, credential: &str) -> String {
     format!("store it again: {}, which reads the secret from its standard input", encrypt_command(instance, credential))
 }
 
-/// The command that gives an encrypted file its right name, whatever name it was encrypted under.
+/// The command that encrypts an encrypted file again under the right name, whatever its present one.
 fn again(from: &str, instance: &str, credential: &str) -> String {
     format!("systemd-creds decrypt --name= {from} - | {}", encrypt_command(instance, credential))
 }
 
-/// The instance of a unit whose credentials are in this folder, which is called as the unit is (`systemd.exec(5)`,
+/// The instance of a unit whose credentials are in this folder, which has the unit's name (`systemd.exec(5)`,
 /// `$CREDENTIALS_DIRECTORY`).
 fn instance_of(directory: &Path) -> Option<&str> {
     directory.file_name()?.to_str()?.strip_suffix(".service")?.split_once('@').map(|(_, instance)| instance)
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    /// It is not there, or an empty line stands for it.
+    /// The file is missing, empty, or an empty line.
     Nothing,
-    /// What `systemd-creds encrypt` has made.
+    /// Output of `systemd-creds encrypt`.
     Encrypted,
     /// Anything else.
     Other,
 }
 
-/// Looks at a file. What cannot be read counts as not there: whoever needs it says why.
+/// The content of a file. An unreadable file counts as missing; its reader reports the error.
 fn content(path: impl AsRef<Path>) -> Content {
     match std::fs::read(path) {
         Ok(bytes) if matches!(bytes.as_slice(), b"" | b"\n") => Content::Nothing,
@@ -108,8 +108,8 @@ fn content(path: impl AsRef<Path>) -> Content {
     }
 }
 
-/// Whether this is an encrypted credential: Base64 of a header that has, behind 16 bytes for the kind of key, the sizes of
-/// the key, a block, the initialization vector and the tag of AES-256 in Galois/Counter Mode as little-endian words (`struct
+/// Whether this is an encrypted credential: Base64 of a header that has, after 16 bytes for the kind of key, the sizes of the
+/// key, a block, the initialization vector and the tag of AES-256 in Galois/Counter Mode as little-endian words (`struct
 /// encrypted_credential_header` of systemd's `src/shared/creds-util.c`).
 fn is_encrypted(bytes: &[u8]) -> bool {
     const SIZES: [u32; 4] = [32, 1, 12, 16];
@@ -120,8 +120,8 @@ fn is_encrypted(bytes: &[u8]) -> bool {
     header.get(16..32) == Some(sizes.as_slice())
 }
 
-/// What keeps a unit from having a credential that somebody has stored; none if nothing is known to. `directory` is the
-/// unit's `$CREDENTIALS_DIRECTORY`.
+/// The problem that keeps a stored credential from a unit; none if there is none. `directory` is the unit's
+/// `$CREDENTIALS_DIRECTORY`.
 pub fn problem(directory: &Path, credential: &str) -> Option<CredentialProblem> {
     let instance = instance_of(directory)?;
     let has = |ending: &str| content(directory.join(format!("{credential}{ending}")));
@@ -129,7 +129,7 @@ pub fn problem(directory: &Path, credential: &str) -> Option<CredentialProblem> 
         return Some(garbage(&encrypted_path(instance, credential), instance, credential));
     }
     match (has(""), has(".encrypted"), has(".misplaced")) {
-        // systemd 257 takes what lacks the ending as it is, where 252 does not look for it.
+        // systemd 257 loads a file that lacks the ending unchanged; 252 does not read it.
         (Content::Nothing | Content::Encrypted, Content::Nothing, Content::Encrypted) => {
             misplaced(instance, credential, Content::Encrypted)
         }
@@ -139,46 +139,46 @@ pub fn problem(directory: &Path, credential: &str) -> Option<CredentialProblem> 
     }
 }
 
-/// Where a unit's plain and encrypted credential of this name come from.
+/// Paths of a unit's plain and encrypted credential of this name.
 pub fn paths(directory: &Path, credential: &str) -> Option<(String, String)> {
     let instance = instance_of(directory)?;
     Some((plain_path(instance, credential), encrypted_path(instance, credential)))
 }
 
-/// How a unit gets a credential that is not there; none elsewhere than in a unit.
+/// The command that stores a credential for a unit; none outside of units.
 pub fn how_to_store(directory: &Path, credential: &str) -> Option<String> {
     Some(encrypt_command(instance_of(directory)?, credential))
 }
 
-/// All that is known of the credentials of this process's unit.
+/// All problems with the credentials of this process's unit.
 pub fn of_unit(directory: &Path) -> Vec<CredentialProblem> {
     names().filter_map(|credential| problem(directory, credential)).collect()
 }
 
-/// The encrypted credentials that a unit's instance has stored, and their files.
+/// The encrypted credentials that are stored for a unit's instance, and their files.
 pub fn stored(directory: &Path) -> Vec<(&'static str, String)> {
     let Some(instance) = instance_of(directory) else { return Vec::new() };
     let is_stored = |credential: &&str| content(directory.join(format!("{credential}.stored"))) != Content::Nothing;
     names().filter(is_stored).map(|credential| (credential, encrypted_path(instance, credential))).collect()
 }
 
-/// The command that gives an encrypted credential the name that the units give it, whatever name it was encrypted under.
+/// The command that encrypts a credential again under the name that the units use, whatever its present one.
 pub fn rename_command(instance: &str, credential: &str) -> String {
     again(&encrypted_path(instance, credential), instance, credential)
 }
 
-/// What is wrong with the files of an instance on this host, each tried out as systemd would load it; nothing for those who
-/// may not read them. It runs systemd-creds, and blocks.
+/// Problems with the files of an instance on this host, each tested as systemd would load it; none without the permission to
+/// read them. Runs systemd-creds, and blocks.
 pub fn of_host(instance: &str) -> Vec<CredentialProblem> {
     let mut found: Vec<CredentialProblem> =
         names().filter_map(|credential| problem_on_host(instance, credential)).collect();
-    found.extend([PLAIN, ENCRYPTED].iter().flat_map(|folder| strangers(Path::new(folder), instance)));
+    found.extend([PLAIN, ENCRYPTED].iter().flat_map(|folder| unknown_files(Path::new(folder), instance)));
     found
 }
 
 fn problem_on_host(instance: &str, credential: &str) -> Option<CredentialProblem> {
     let (plain, encrypted) = (plain_path(instance, credential), encrypted_path(instance, credential));
-    // systemd looks for an encrypted one there, too, if the other folder has none.
+    // systemd also reads an encrypted one there if the other folder has none.
     let beside = format!("{plain}.encrypted");
     let encrypted = if content(&encrypted) == Content::Nothing && content(&beside) != Content::Nothing {
         beside
@@ -190,7 +190,7 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<CredentialProblem
         (Content::Encrypted, _) => Some(encrypted_among_plain(instance, credential)),
         (Content::Other, Content::Encrypted) => Some(CredentialProblem::new(
             credential,
-            format!("there are both {plain} and {encrypted}, and it is not clear which is meant"),
+            format!("there are both {plain} and {encrypted}, and it is unclear which one applies"),
             format!("remove the one that is out of date: rm {plain}, or rm {encrypted}"),
         )),
         (Content::Nothing, Content::Encrypted) => undecryptable(&encrypted, instance, credential),
@@ -202,13 +202,13 @@ fn problem_on_host(instance: &str, credential: &str) -> Option<CredentialProblem
 }
 
 fn garbage(path: &str, instance: &str, credential: &str) -> CredentialProblem {
-    let what = format!("{path} is not what systemd-creds encrypt makes, and a unit that is to load it cannot start");
+    let what = format!("{path} is not output of systemd-creds encrypt, and a unit that loads it cannot start");
     CredentialProblem::new(credential, what, store_again(instance, credential))
 }
 
 fn encrypted_among_plain(instance: &str, credential: &str) -> CredentialProblem {
     let path = plain_path(instance, credential);
-    let what = format!("{path} is encrypted, and systemd takes what lies in {PLAIN} as it is");
+    let what = format!("{path} is encrypted, and systemd loads files in {PLAIN} unchanged");
     CredentialProblem::new(credential, what, format!("{} && rm {path}", again(&path, instance, credential)))
 }
 
@@ -228,16 +228,16 @@ fn misplaced(instance: &str, credential: &str, content: Content) -> Option<Crede
     Some(CredentialProblem::new(credential, what, mend))
 }
 
-/// Whether systemd can decrypt a file under the name that the units give it.
+/// The problem with a file that systemd cannot decrypt under the name that the units use.
 fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<CredentialProblem> {
     let decrypts = |name: &str| {
         let mut command = Command::new("systemd-creds");
         command.args(["decrypt", &format!("--name={name}"), path, "-"]);
-        // The secret goes nowhere.
+        // The secret is discarded.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map(|status| status.success())
     };
     let name = format!("{credential}.encrypted");
-    // Without systemd-creds, nothing is known.
+    // Without systemd-creds, this cannot be tested.
     if decrypts(&name).unwrap_or(true) {
         return None;
     }
@@ -256,13 +256,13 @@ fn undecryptable(path: &str, instance: &str, credential: &str) -> Option<Credent
     Some(CredentialProblem::new(credential, what, mend))
 }
 
-/// Files of an instance that no unit looks for.
-fn strangers(folder: &Path, instance: &str) -> Vec<CredentialProblem> {
+/// Files of an instance that no unit reads.
+fn unknown_files(folder: &Path, instance: &str) -> Vec<CredentialProblem> {
     let prefix = format!("pgcellar.{instance}.");
     let encrypted = folder == Path::new(ENCRYPTED);
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let paths: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
-    let stranger = |path: &PathBuf| {
+    let problem = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
         let rest = name.strip_prefix(&prefix)?;
         let known = names().any(|name| rest == name || rest.strip_suffix(".encrypted") == Some(name));
@@ -281,7 +281,7 @@ fn strangers(folder: &Path, instance: &str) -> Vec<CredentialProblem> {
             is_harmless: true,
         })
     };
-    paths.iter().filter_map(stranger).collect()
+    paths.iter().filter_map(problem).collect()
 }
 
 #[cfg(test)]
@@ -292,7 +292,7 @@ mod tests {
     const MADE: &str = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAAAAAAAAAAAAAAAAAAA=\n";
 
     #[test]
-    fn what_systemd_creds_makes_is_known_by_its_header() {
+    fn encrypted_credentials_are_recognized_by_their_header() {
         assert!(is_encrypted(MADE.as_bytes()));
         for other in ["", "junk\n", "hunter2", "AAAA", "pässwörd 1", &"A".repeat(200)] {
             assert!(!is_encrypted(other.as_bytes()), "{other}");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_told_with_their_paths_and_the_way_out() {
+    fn problems_name_the_file_and_the_fix() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("pgcellar-backup@pw.service");
         std::fs::create_dir(&folder).unwrap();
@@ -323,7 +323,7 @@ mod tests {
         put("db-password.encrypted", "secret");
         assert_eq!(problem(&folder, "db-password"), None);
         put("db-password.stored", "junk");
-        assert!(problem(&folder, "db-password").unwrap().what.contains("not what systemd-creds encrypt makes"));
+        assert!(problem(&folder, "db-password").unwrap().what.contains("not output of systemd-creds encrypt"));
         let path = "/etc/credstore.encrypted/pgcellar.pw.db-password.encrypted".to_owned();
         assert_eq!(stored(&folder), [("db-password", path)]);
         put("smtp-password", MADE);
@@ -346,7 +346,7 @@ mod tests {
         ] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        let found = strangers(folder.path(), "a");
+        let found = unknown_files(folder.path(), "a");
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].mend.contains("/etc/credstore/pgcellar.a.db-password meant"), "{found:?}");
     }

@@ -1,12 +1,12 @@
-//! Further options of pg_dump that a user may pass: an allow-list of exact long names.
+//! Options of pg_dump that users may pass: an allow-list of exact long names.
 //!
-//! The names are those of pg_dump's reference page, versions 13 to 18. An option that decides what pgcellar itself
-//! decides (files, formats, connection, snapshot), or that makes an archive which cannot be restored to the same
-//! database (row security, INSERT commands, --clean, --create), is refused.
+//! The names are those of pg_dump's reference page, versions 13 to 18. Options are refused that pgcellar sets itself (files,
+//! formats, connection, snapshot), or whose archive cannot be restored to the same database (row security, INSERT commands,
+//! --clean, --create).
 
 use crate::error::{Error, Kind, Result};
 
-/// Options that leave out no data: names, and whether they take a value.
+/// Options that leave out no data: names, and whether they have a value.
 const WHOLE: &[(&str, bool)] = &[
     ("disable-dollar-quoting", false),
     ("extra-float-digits", true),
@@ -57,19 +57,19 @@ const PARTIAL: &[(&str, bool)] = &[
 /// Checked options, ready for pg_dump's command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DumpOptions {
-    /// `--name` or `--name=value`, one an argument.
+    /// `--name` or `--name=value`, one per argument.
     pub arguments: Vec<String>,
     /// Whether one of them leaves data out.
     pub partial: bool,
 }
 
 impl DumpOptions {
-    /// Reads `BACKUP_DUMP_OPTIONS`, split as a shell splits words; a value comes after `=` or as the next word.
+    /// Reads `BACKUP_DUMP_OPTIONS`, split as a shell splits words; a value follows after `=` or as the next word.
     pub fn parse(text: &str) -> Result<Self> {
         DumpOptions::of_words(&shlex::split(text).ok_or_else(|| refuse(text, "has a quote that is not closed"))?)
     }
 
-    /// The same of words, such as those in a manifest.
+    /// The same for words, such as those in a manifest.
     pub fn of_words(words: &[String]) -> Result<Self> {
         let mut options = DumpOptions::default();
         let mut words = words.iter().cloned();
@@ -95,8 +95,8 @@ impl DumpOptions {
     }
 }
 
-/// The option by which an archive fills what it does not make, so that only a database that has the definitions already can
-/// take it; none if it has them.
+/// The option that leaves the definitions out of an archive, so that it can be restored only into a database that has them;
+/// none if it contains them.
 pub fn without_definitions(arguments: &[String]) -> Option<&str> {
     let alone = |argument: &&String| matches!(argument.as_str(), "--data-only" | "--no-schema" | "--statistics-only");
     let mut sections = arguments.iter().filter(|argument| argument.starts_with("--section="));
@@ -106,8 +106,8 @@ pub fn without_definitions(arguments: &[String]) -> Option<&str> {
     }
 }
 
-/// Whether the archive has nothing of the data section. Before PostgreSQL 17 it has large objects all the same, and they are
-/// empty: to make one belongs to what comes before the data.
+/// Whether the archive lacks the data section. Before PostgreSQL 17 it contains large objects nevertheless, which are empty:
+/// their creation belongs to the pre-data section.
 pub fn without_data(arguments: &[String]) -> bool {
     let mut sections = arguments.iter().filter(|argument| argument.starts_with("--section="));
     sections.clone().next().is_some() && !sections.any(|section| section == "--section=data")

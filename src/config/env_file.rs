@@ -1,5 +1,5 @@
-//! Reads a configuration file as systemd does (`EnvironmentFile=` in `systemd.exec(5)`; `src/basic/env-file.c`,
-//! `parse_env_file_internal`), so that what we say of a file is what a unit gets.
+//! Reads a configuration file exactly as systemd does for a unit (`EnvironmentFile=` in `systemd.exec(5)`;
+//! `src/basic/env-file.c`, `parse_env_file_internal`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// A file's assignments, and what a reader of it should be told.
+/// The assignments and the faults of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvFile {
-    /// Assignments in their order; of several of one variable the last one counts.
+    /// Assignments in their order; of several to one variable the last one counts.
     pub assignments: Vec<Assignment>,
-    /// Lines that do not say what they seem to say.
+    /// Lines that do not have the effect that they seem to have.
     pub faults: Vec<Fault>,
 }
 
@@ -27,7 +27,7 @@ pub struct Assignment {
     pub value: String,
 }
 
-/// Something that systemd ignores or takes for something else.
+/// A line that systemd ignores or reads in an unexpected way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Line, counted from 1.
@@ -36,7 +36,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// Where in a file the parser is; the states are those of systemd's parser.
+/// The state of the parser; the states are those of systemd's parser.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     PreKey,
@@ -54,7 +54,7 @@ enum State {
 struct Parser {
     state: State,
     line: usize,
-    /// Line on which the present assignment began.
+    /// Line at which the current assignment began.
     begun: usize,
     key: String,
     value: String,
@@ -66,10 +66,10 @@ struct Parser {
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The bytes of a file, whatever stands under its name.
+/// The bytes of a regular file.
 ///
 /// # Errors
-/// What is no file, or larger than 1 MiB, is `InvalidData`.
+/// `InvalidData` for anything else, and for a file larger than 1 MiB.
 pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     match file.metadata()?.is_file() {
@@ -78,7 +78,10 @@ pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// All that comes from a reader, such as a pipe.
+/// All bytes of a reader, such as a pipe.
+///
+/// # Errors
+/// `InvalidData` for more than 1 MiB; those of the reader.
 pub fn no_more_than_a_mebibyte(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -89,15 +92,15 @@ pub fn no_more_than_a_mebibyte(from: impl Read) -> io::Result<Vec<u8>> {
 }
 
 impl EnvFile {
-    /// Reads a file, whatever stands under its name: what is no file, such as a pipe, would be waited for without end.
+    /// Reads a regular file: reading a pipe could wait without end.
     ///
     /// # Errors
-    /// What is no file, or larger than 1 MiB, is `InvalidData`.
+    /// `InvalidData` for anything else, and for a file larger than 1 MiB.
     pub fn read(path: &Path) -> io::Result<Self> {
         bytes(path).map(|bytes| EnvFile::parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// Reads a file's text. Nothing in it is an error: what systemd would ignore is a fault.
+    /// Reads a file's text. What systemd would ignore is a fault, not an error.
     pub fn parse(text: &str) -> Self {
         let mut parser = Parser {
             state: State::PreKey,
@@ -153,7 +156,7 @@ impl Parser {
                 self.state
             }
             State::DoubleQuotedEscape => {
-                // SHELL_NEED_ESCAPE; a line end behind a backslash is left out, and other letters keep their backslash.
+                // SHELL_NEED_ESCAPE; a line end after a backslash is removed, and other letters keep their backslash.
                 if !matches!(letter, '"' | '\\' | '`' | '$' | '\n') {
                     self.push_solid('\\');
                 }
@@ -167,7 +170,9 @@ impl Parser {
             State::Comment => State::Comment,
             State::CommentEscape => {
                 if line_end(letter) {
-                    self.fault("a comment that ends in a backslash: older versions of systemd take the next line for a part of it");
+                    self.fault(
+                        "a comment that ends in a backslash: for older versions of systemd it includes the next line",
+                    );
                 }
                 State::Comment
             }
@@ -191,7 +196,7 @@ impl Parser {
             '=' => State::PreValue,
             _ if line_end(letter) => {
                 self.key.clear();
-                // The line may be a piece of a secret, and is not shown.
+                // The line may be part of a secret, and is not shown.
                 self.fault("the line is no assignment VARIABLE=VALUE, and systemd ignores it");
                 State::PreKey
             }
@@ -219,7 +224,7 @@ impl Parser {
     fn in_value(&mut self, letter: char) -> State {
         match letter {
             '\\' => {
-                // Blanks before a backslash stay, also where nothing but the end of the line follows it.
+                // Blanks before a backslash are kept, even if only the end of the line follows it.
                 self.solid = self.value.len();
                 State::ValueEscape
             }
@@ -253,8 +258,8 @@ impl Parser {
             true => self.file.assignments.push(Assignment { line: self.begun, name, value }),
             false => {
                 let message = match name.strip_prefix("export ") {
-                    Some(_) => "'export' is the shell's, and systemd ignores the line: leave the word out",
-                    None => "what stands before = cannot be the name of a variable, and systemd ignores the line",
+                    Some(_) => "'export' belongs to the shell, and systemd ignores the line: remove the word",
+                    None => "the text before = is not a valid name of a variable, and systemd ignores the line",
                 };
                 self.file.faults.push(Fault { line: self.begun, message: message.to_owned() });
             }
@@ -347,7 +352,7 @@ mod tests {
     fn what_systemd_ignores_is_told() {
         let cases = [
             ("DB_NAME shop\nA=1", 1, "no assignment"),
-            ("A=1\nexport B=2\n", 2, "'export' is the shell's"),
+            ("A=1\nexport B=2\n", 2, "'export' belongs to the shell"),
             ("A=1\n\n1B=2", 3, "cannot be the name"),
             ("A=1\nB='open\nC=3\n", 2, "not closed"),
             ("A=1\nÄ=2\n", 2, "cannot be the name"),

@@ -6,11 +6,12 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use crate::cli::{MailArgs, PingArgs};
-use crate::config::secret::{Secret, Sources};
-use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
+use crate::config::credentials::secret;
+use crate::config::refusal::{no_password, url_instead, wrong};
+use crate::config::secret::Secret;
 use crate::error::{Error, Kind, Result};
 
-/// How mail gets out, and to whom.
+/// The mail server, the sender and the recipients.
 #[derive(Clone, Debug)]
 pub struct MailSettings {
     /// Server.
@@ -21,28 +22,28 @@ pub struct MailSettings {
     pub security: Security,
     /// Name and password.
     pub login: Option<Login>,
-    /// Certificates that may sign the server's (PEM).
+    /// Certificates of the authorities that may sign the server's certificate (PEM).
     pub ca_file: Option<PathBuf>,
     /// Sender.
     pub from: Mailbox,
     /// Recipients.
     pub to: Vec<Mailbox>,
-    /// What we call ourselves (EHLO, Message-ID).
+    /// Name of this host (EHLO, Message-ID).
     pub hello: String,
 }
 
 /// How the connection to a mail server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// It begins in the clear, and must change to TLS before anything is told (RFC 3207).
+    /// The connection begins unencrypted, and must change to TLS before anything else is sent (RFC 3207).
     StartTls,
     /// TLS from the first byte on (RFC 8314).
     Tls,
-    /// Not at all.
+    /// No encryption.
     None,
 }
 
-/// Who we are for a mail server.
+/// User name and password for a mail server.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// Name.
@@ -51,7 +52,7 @@ pub struct Login {
     pub password: Secret,
 }
 
-/// The settings of mail as they stood when they could be used last, without the password: for an alert that has none.
+/// The last usable mail settings without the password, for an alert that has no settings.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KnownMail {
     host: Option<String>,
@@ -65,7 +66,7 @@ pub struct KnownMail {
 }
 
 impl KnownMail {
-    /// Those of a command line that can be used.
+    /// Those of a command line.
     pub fn of(args: &MailArgs) -> Self {
         KnownMail {
             host: args.smtp_host.clone(),
@@ -79,7 +80,7 @@ impl KnownMail {
         }
     }
 
-    /// The command line.
+    /// The command line with these settings.
     pub fn args(self) -> MailArgs {
         MailArgs {
             smtp_host: self.host,
@@ -161,14 +162,7 @@ fn port(text: &str) -> Result<u16> {
 }
 
 fn password(args: &MailArgs) -> Result<Option<Secret>> {
-    let value = secret_variable("SMTP_PASS")?;
-    let sources = Sources {
-        credential: "smtp-password",
-        variable: "SMTP_PASS",
-        file: args.smtp_pass_file.as_deref(),
-        value: value.as_ref(),
-    };
-    sources.find(credentials("smtp-password").as_deref())
+    secret("smtp-password", "SMTP_PASS", args.smtp_pass_file.as_deref())
 }
 
 fn login(user: Option<String>, password: Option<Secret>) -> Result<Option<Login>> {
@@ -184,8 +178,8 @@ fn login(user: Option<String>, password: Option<Secret>) -> Result<Option<Login>
     }
 }
 
-/// The name of `SMTP_TLS`, or what the port tells. A password goes out in the clear only to this very machine, or if it
-/// is said so by a word that nobody writes by accident.
+/// The value of `SMTP_TLS`, or the default for the port. A password is sent unencrypted only to this machine, or with the value
+/// `insecure`.
 fn security(text: Option<&str>, server: &str, port: u16, password: bool) -> Result<Security> {
     match text {
         None if port == 465 => Ok(Security::Tls),
@@ -195,9 +189,9 @@ fn security(text: Option<&str>, server: &str, port: u16, password: bool) -> Resu
         Some("none") if !password || is_this_machine(server) => Ok(Security::None),
         Some("none") => Err(Error::new(
             Kind::Config,
-            format!("SMTP_TLS is none, and the password would go to {server} for everybody on the way to read"),
+            format!("SMTP_TLS is none, and the password would be sent to {server} unencrypted"),
         )
-        .hint("set SMTP_TLS=starttls or tls; SMTP_TLS=insecure says that this is meant")),
+        .hint("set SMTP_TLS=starttls or tls, or SMTP_TLS=insecure to send it unencrypted")),
         Some(other) => Err(wrong("SMTP_TLS (--smtp-tls)", other, "starttls, tls, none or insecure")),
     }
 }
@@ -211,13 +205,12 @@ fn sender(text: Option<&str>, login: Option<&Login>, host: &str) -> Result<Mailb
     if let Some(text) = text {
         return mailbox("SMTP_FROM (--smtp-from)", text);
     }
-    // Servers that want a login mostly want its address as the sender.
+    // Most servers that require a login also require its address as the sender.
     if let Some(address) = login.and_then(|login| login.user.parse::<Address>().ok()) {
         return Ok(Mailbox::new(Some("pgcellar".to_owned()), address));
     }
     let address = Address::new("pgcellar", host).map_err(|_| {
-        Error::new(Kind::Config, format!("'pgcellar@{host}' is no address that mail can come from"))
-            .hint("set SMTP_FROM")
+        Error::new(Kind::Config, format!("'pgcellar@{host}' is not a valid sender address")).hint("set SMTP_FROM")
     })?;
     Ok(Mailbox::new(None, address))
 }
@@ -235,7 +228,7 @@ fn recipients(text: &str) -> Result<Vec<Mailbox>> {
         .map(|part| mailbox(setting, part))
         .collect::<Result<_>>()?;
     match found.is_empty() {
-        true => Err(wrong(setting, text, "addresses with commas between")),
+        true => Err(wrong(setting, text, "addresses separated by commas")),
         false => Ok(found),
     }
 }
@@ -266,7 +259,7 @@ impl ReportPeriod {
     }
 }
 
-/// The URL of the dead man's switch. Whoever knows it can keep the switch quiet, so only its host is ever shown.
+/// The URL of the dead man's switch. It is a secret, because its owner can suppress the alarm, so only its host is shown.
 #[derive(Clone, Debug)]
 pub struct PingUrl {
     url: Secret,
@@ -275,16 +268,9 @@ pub struct PingUrl {
 }
 
 impl PingUrl {
-    /// Finds and checks the URL; none if there is none.
+    /// Reads and checks the URL; none if none is set.
     pub fn new(args: &PingArgs) -> Result<Option<Self>> {
-        let value = secret_variable("MONITOR_PING_URL")?;
-        let sources = Sources {
-            credential: "ping-url",
-            variable: "MONITOR_PING_URL",
-            file: args.ping_url_file.as_deref(),
-            value: value.as_ref(),
-        };
-        sources.find(credentials("ping-url").as_deref())?.map(PingUrl::parse).transpose()
+        secret("ping-url", "MONITOR_PING_URL", args.ping_url_file.as_deref())?.map(PingUrl::parse).transpose()
     }
 
     /// Checks a URL.
@@ -295,13 +281,13 @@ impl PingUrl {
         let host = authority.rsplit('@').next().unwrap_or_default().to_owned();
         let printable = text.chars().all(|c| c.is_ascii_graphic() && c != '#');
         match host.is_empty() || !printable || authority.contains('@') {
-            true => Err(Error::new(Kind::Config, "MONITOR_PING_URL is no URL that can be pinged")
+            true => Err(Error::new(Kind::Config, "MONITOR_PING_URL is not a valid URL")
                 .hint("it begins with https:// or http://, as in https://hc-ping.com/UUID")),
             false => Ok(PingUrl { url, host }),
         }
     }
 
-    /// The URL with this behind its path: `/start`, `/fail` or nothing.
+    /// The URL with `/start`, `/fail` or nothing appended to its path.
     pub fn with(&self, action: &str) -> Secret {
         let text = self.url.expose();
         let (path, query) = match text.split_once('?') {
@@ -320,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_go_out_in_the_clear_only_when_it_is_said() {
+    fn passwords_are_sent_unencrypted_only_if_that_is_set() {
         let cases = [
             (None, "mail", 587, true, Some(Security::StartTls)),
             (None, "mail", 25, false, Some(Security::StartTls)),
@@ -357,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sender_is_who_logs_in_or_this_host() {
+    fn the_sender_is_the_login_or_this_host() {
         let login = |user: &str| Login { user: user.to_owned(), password: Secret::new("x") };
         let from = |text, login: Option<Login>, host| sender(text, login.as_ref(), host).map(|found| found.to_string());
         assert_eq!(from(None, Some(login("me@gmail.com")), "db1").unwrap(), "pgcellar <me@gmail.com>");

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crate::cli::{HealthArgs, ThresholdArgs};
-use crate::config::wrong;
+use crate::config::refusal::wrong;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 
-/// What is too much, too little or too late.
+/// Thresholds of the checks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MonitorSettings {
-    /// When backups are made, as it is written: a cron line or a systemd calendar expression.
+    /// The schedule of backups as it is set: a cron line or a systemd calendar expression.
     pub schedule: String,
-    /// Longest age of the newest good backup; none means that the schedule tells.
+    /// Maximum age of the newest good backup; none if it follows from the schedule.
     pub recent: Option<Duration>,
     /// Fewest good backups of each database.
     pub min_backups: u64,
@@ -22,27 +22,27 @@ pub struct MonitorSettings {
     pub max_age: MaxAge,
     /// Least free space.
     pub min_free: MinFree,
-    /// How many times its usual spread a size or a duration may be away from the usual.
+    /// By how many times its usual spread a size or a duration may deviate from the usual.
     pub max_deviation: Option<f64>,
-    /// Longest time since the last drill of each database, in days; none means that nobody asks.
+    /// Maximum time since the last drill of each database, in days; none if it is not checked.
     pub drill_days: Option<u32>,
 }
 
 /// Longest age of the oldest backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxAge {
-    /// What retention keeps is not too old.
+    /// No backup that retention keeps is too old.
     Retention,
     /// This many days.
     Days(u32),
-    /// None is too old.
+    /// No limit.
     Unlimited,
 }
 
 /// Least free space of a disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MinFree {
-    /// A part of its size.
+    /// A percentage of its size.
     Percent(f64),
     /// Bytes.
     Bytes(u64),

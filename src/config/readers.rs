@@ -1,4 +1,4 @@
-//! Who else may read a file of settings with a secret in it.
+//! Which other users may read a file of settings that contains secrets.
 
 use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,21 +8,23 @@ use crate::config::env_file::EnvFile;
 use crate::config::variables::CREDENTIALS;
 use crate::printable::printable;
 
-/// Where groups have their names, and the group of the units.
+/// The names of groups.
 const GROUPS: &str = "/etc/group";
-const OURS: &str = "pgcellar";
 
-/// Who may read a file besides its owner and the user that tasks run as.
+/// The group of the units.
+const UNITS: &str = "pgcellar";
+
+/// Users who may read a file besides its owner and the user of the tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Everybody on this host.
+    /// All users of this host.
     Everybody,
     /// The members of this group.
     Group(String),
 }
 
 impl Readers {
-    /// Those of a file; none where no other user may read it, or where that cannot be told.
+    /// Those of a file; none if no other user may read it, or if that is unknown.
     pub fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
         let mode = file.permissions().mode();
@@ -34,10 +36,10 @@ impl Readers {
             || group == rustix::process::getegid().as_raw()
             || rustix::process::getgroups().is_ok_and(|all| all.iter().any(|one| one.as_raw() == group));
         let name = group_name(&std::fs::read_to_string(GROUPS).unwrap_or_default(), group);
-        (mode & 0o040 != 0 && !own && name != OURS).then_some(Readers::Group(name))
+        (mode & 0o040 != 0 && !own && name != UNITS).then_some(Readers::Group(name))
     }
 
-    /// What takes their right away, for `chmod`.
+    /// The mode for `chmod` that removes their permission.
     pub fn mode(&self) -> &'static str {
         match self {
             Readers::Everybody => "o=",
@@ -55,7 +57,7 @@ impl fmt::Display for Readers {
     }
 }
 
-/// The name of a group in `/etc/group` (`group(5)`); its number if it has none there.
+/// The name of a group in `/etc/group` (`group(5)`), or its number.
 fn group_name(groups: &str, number: u32) -> String {
     let named = groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -65,7 +67,7 @@ fn group_name(groups: &str, number: u32) -> String {
     named.unwrap_or_else(|| number.to_string())
 }
 
-/// What is to be said of a file of settings that others may read: none if it has no secret that `counts`.
+/// The warning for a file of settings that others may read; none if it has no secret for which `counts`.
 pub fn warning(path: &Path, file: &EnvFile, counts: impl Fn(&str, &str) -> bool) -> Option<String> {
     let readers = Readers::of(path)?;
     let secrets: Vec<&str> = CREDENTIALS
@@ -79,10 +81,10 @@ pub fn warning(path: &Path, file: &EnvFile, counts: impl Fn(&str, &str) -> bool)
     })
 }
 
-/// The same of the file of an instance, as far as the settings of this process come from it.
+/// The same for the file of an instance, for secrets that this process has from it.
 pub fn warning_of_instance(path: &Path) -> Option<String> {
     let file = EnvFile::read(path).ok()?;
-    warning(path, &file, |name, value| std::env::var(name).is_ok_and(|ours| ours == value))
+    warning(path, &file, |name, value| std::env::var(name).is_ok_and(|own| own == value))
 }
 
 #[cfg(test)]
@@ -94,15 +96,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("main.env");
         std::fs::write(&path, "DB_NAME=shop\nDB_PASSWORD=hush\nSMTP_PASS=\n").unwrap();
-        let told = |mode: u32| {
+        let warning_at = |mode: u32| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let file = EnvFile::parse(&std::fs::read_to_string(&path).unwrap());
             warning(&path, &file, |_, _| true)
         };
-        assert_eq!((told(0o600), told(0o640)), (None, None), "the file has a group of ours");
+        assert_eq!((warning_at(0o600), warning_at(0o640)), (None, None), "the file has a group of this process");
         let shown = path.display();
         let expected = format!("everybody on this host may read {shown}, which has DB_PASSWORD: chmod o= {shown}");
-        assert_eq!(told(0o644), Some(expected));
+        assert_eq!(warning_at(0o644), Some(expected));
         let file = EnvFile::parse("DB_PASSWORD=hush\n");
         assert_eq!(warning(&path, &file, |_, value| value != "hush"), None, "the settings come from elsewhere");
         assert_eq!(warning(&path, &EnvFile::parse("DB_NAME=shop\n"), |_, _| true), None, "there is no secret in it");

@@ -1,38 +1,38 @@
-//! What stays of the backups, and the time zone that days begin in.
+//! Settings of `retention`: the rules, and the time zone of its days.
 
 use std::fmt;
 
 use jiff::tz::TimeZone;
 
 use crate::cli::{KeepArgs, KeepS3Args, RuleArgs};
-use crate::config::wrong;
+use crate::config::refusal::wrong;
 use crate::error::{Error, Kind, Result};
 
-/// Days for which backups stay where nothing else is set.
+/// Number of days for which backups are kept if no rule is set.
 pub const DEFAULT_DAYS: u32 = 7;
 
-/// The largest number that a rule takes.
+/// The largest number in a rule.
 const LARGEST: u32 = 100_000;
 
 /// Settings of `retention`.
 #[derive(Clone, Debug)]
 pub struct RetentionSettings {
-    /// What stays in the folder.
+    /// Rules for the folder.
     pub local: Policy,
-    /// What stays in the bucket.
+    /// Rules for the bucket.
     pub s3: Policy,
-    /// The zone of hours, days, weeks, months and years.
+    /// Time zone of hours, days, weeks, months and years.
     pub zone: TimeZone,
 }
 
-/// What stays: a backup that any rule keeps. Rules that are 0 keep nothing.
+/// The rules: a backup is kept if any of them keeps it. A rule that is 0 keeps nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Days back from the newest good backup.
     pub days: u32,
-    /// Whether these are the days that hold because no rule is set.
+    /// Whether `days` is the default because no rule is set.
     pub days_by_default: bool,
-    /// The newest ones.
+    /// Number of the newest backups.
     pub last: u32,
     /// The newest one of each of so many hours.
     pub hourly: u32,
@@ -44,7 +44,7 @@ pub struct Policy {
     pub monthly: u32,
     /// The newest one of each of so many years.
     pub yearly: u32,
-    /// As long back from the newest good backup.
+    /// Duration back from the newest good backup.
     pub within: Within,
 }
 
@@ -61,26 +61,26 @@ pub struct Within {
     pub hours: u32,
 }
 
-/// What follows `BACKUP_` or `BACKUP_S3_` in the name of each rule but that of a duration.
+/// What follows `BACKUP_` or `BACKUP_S3_` in the names of the rules with numbers.
 const COUNTS: [&str; 7] =
     ["RETENTION_DAYS", "KEEP_LAST", "KEEP_HOURLY", "KEEP_DAILY", "KEEP_WEEKLY", "KEEP_MONTHLY", "KEEP_YEARLY"];
 
-/// What was set for one store.
+/// The rules that are set for one store.
 struct Rules {
     counts: [Option<u32>; 7],
     within: Option<Within>,
 }
 
 impl RetentionSettings {
-    /// Checks the settings. A policy that keeps nothing is refused.
+    /// Checks the settings. A policy that keeps nothing is an error.
     pub fn new(args: &RuleArgs) -> Result<Self> {
         let (local, s3) = policies(&args.keep, &args.keep_s3)?;
         Ok(RetentionSettings { local, s3, zone: zone(args.timezone.as_deref())? })
     }
 }
 
-/// The policies of the folder and of the bucket. Each rule of the bucket that is not set is that of the folder, and the
-/// default days hold in a store only where no rule is set for it.
+/// The policies of the folder and of the bucket. A rule that is not set for the bucket is taken from the folder, and the default
+/// days apply to a store only if no rule is set for it.
 pub fn policies(keep: &KeepArgs, keep_s3: &KeepS3Args) -> Result<(Policy, Policy)> {
     let rules = local(keep)?;
     let of_bucket = s3(keep_s3)?;
@@ -160,7 +160,7 @@ impl From<&Rules> for Policy {
 }
 
 impl Policy {
-    /// The policy that keeps for twice as long.
+    /// The policy with every number doubled.
     pub fn doubled(&self) -> Policy {
         let Within { years, months, days, hours } = self.within;
         Policy {
@@ -182,7 +182,7 @@ impl Policy {
     }
 }
 
-/// The rules that keep something: `7 days (the default)`, `the last 3, 12 monthly, within 1y`.
+/// The rules that are not 0: `7 days (the default)`, `the last 3, 12 monthly, within 1y`.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let days = match (self.days, self.days_by_default) {
@@ -209,8 +209,7 @@ impl fmt::Display for Policy {
 }
 
 impl Within {
-    /// Reads restic's form: numbers, each with its unit `y`, `m`, `d` or `h`, and each unit at most once. `0` is no
-    /// duration.
+    /// Reads restic's form: numbers with the units `y`, `m`, `d` and `h`, each at most once; or `0`, which is no duration.
     fn parse(text: &str) -> Option<Self> {
         let mut within = Within::default();
         let mut seen = String::new();

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use crate::cli::S3Args;
-use crate::config::secret::{Secret, Sources};
+use crate::config::credentials;
+use crate::config::refusal::{no_password, url_instead, wrong};
+use crate::config::secret::Secret;
 use crate::config::variables::{Harm, harmful};
-use crate::config::{credentials, no_password, secret_variable, url_instead, wrong};
 use crate::error::{Error, Kind, Result};
 
-/// The bucket, and how it is reached.
+/// The bucket, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct S3Settings {
     /// Bucket.
@@ -19,10 +20,10 @@ pub struct S3Settings {
     pub region: String,
     /// URL of a server that is not Amazon's; keys are then sent in the path.
     pub endpoint: Option<String>,
-    /// A variable that is set and must be meant for AWS_ENDPOINT_URL, which is not: the bucket is then another server's than
-    /// Amazon's, and no request is sent.
+    /// A variable that is set and is likely a misspelling of AWS_ENDPOINT_URL, which is not set. No request is sent then,
+    /// because it would go to Amazon instead of the intended server.
     pub misspelt_endpoint: Option<String>,
-    /// The access key; without one, the SDK's chain finds it: profile, web identity, container, instance.
+    /// The access key. Without one, the SDK's chain applies: profile, web identity, container, instance.
     pub keys: Option<Keys>,
     /// Storage class of archives.
     pub storage_class: Option<String>,
@@ -43,7 +44,7 @@ pub struct Keys {
     pub id: Secret,
     /// The secret part.
     pub secret: Secret,
-    /// What a temporary key needs beside them.
+    /// The session token of a temporary key.
     pub token: Option<Secret>,
 }
 
@@ -61,12 +62,12 @@ pub enum ServerSideEncryption {
 pub struct ObjectLock {
     /// Days from the upload.
     pub days: u32,
-    /// COMPLIANCE, which nobody can lift, instead of GOVERNANCE.
+    /// COMPLIANCE, which cannot be lifted, instead of GOVERNANCE.
     pub compliance: bool,
 }
 
 impl S3Settings {
-    /// Checks the settings; none if no bucket is named.
+    /// Checks the settings; none if no bucket is set.
     pub fn new(args: &S3Args) -> Result<Option<Self>> {
         let Some(bucket) = args.bucket.clone() else { return Ok(None) };
         for (setting, value) in [
@@ -96,19 +97,19 @@ impl S3Settings {
 }
 
 impl S3Settings {
-    /// Another place, reached in the same way.
+    /// The same connection with another bucket and prefix.
     pub fn of_address(args: &S3Args, bucket: &str, prefix: &str) -> Result<Self> {
         let args = S3Args { bucket: Some(bucket.to_owned()), prefix: prefix.to_owned(), ..args.clone() };
         let settings = S3Settings::new(&args)?;
-        settings.ok_or_else(|| Error::new(Kind::Internal, format!("the address of the bucket {bucket} was lost")))
+        settings.ok_or_else(|| Error::new(Kind::Internal, format!("the bucket {bucket} is not set")))
     }
 }
 
-/// Where keys belong.
+/// The settings for keys.
 const KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys, or files or credentials with them";
 
-/// The only spelling of a prefix: names with single slashes between. Others are the same place to some servers, and another
-/// one to others, which then list nothing under the prefix that they were asked for. Slashes at its ends say nothing.
+/// The canonical spelling of a prefix: names separated by single slashes. Other spellings are the same prefix to some servers
+/// and a different one to others, which then list nothing under it. Slashes at its ends are ignored.
 fn prefix(text: &str) -> Result<String> {
     let prefix = text.trim_matches('/');
     let is_name =
@@ -116,8 +117,8 @@ fn prefix(text: &str) -> Result<String> {
     match prefix.is_empty() || prefix.split('/').all(is_name) {
         true => Ok(prefix.to_owned()),
         false => {
-            Err(wrong("AWS_S3_PREFIX (--s3-prefix)", text, "names with single slashes between, none of them . or ..")
-                .hint("what is there under this prefix already has to be moved: aws s3 mv --recursive"))
+            Err(wrong("AWS_S3_PREFIX (--s3-prefix)", text, "names separated by single slashes, none of them . or ..")
+                .hint("objects that exist under this prefix must be moved: aws s3 mv --recursive"))
         }
     }
 }
@@ -146,11 +147,8 @@ fn endpoint(url: String) -> Result<String> {
 }
 
 fn keys(args: &S3Args) -> Result<Option<Keys>> {
-    let find = |credential, variable, file: &Option<PathBuf>| {
-        let value = secret_variable(variable)?;
-        Sources { credential, variable, file: file.as_deref(), value: value.as_ref() }
-            .find(credentials(credential).as_deref())
-    };
+    let find =
+        |credential, variable, file: &Option<PathBuf>| credentials::secret(credential, variable, file.as_deref());
     let id = find("aws-access-key-id", "AWS_ACCESS_KEY_ID", &args.access_key_id_file)?;
     let secret = find("aws-secret-access-key", "AWS_SECRET_ACCESS_KEY", &args.secret_access_key_file)?;
     match (id, secret) {
@@ -165,7 +163,7 @@ fn keys(args: &S3Args) -> Result<Option<Keys>> {
 }
 
 fn one_key(set: &str, missing: &str) -> Error {
-    Error::new(Kind::Config, format!("{set} is set, and {missing} is not")).hint("an access key has both parts")
+    Error::new(Kind::Config, format!("{set} is set, and {missing} is not")).hint("an access key has two parts")
 }
 
 fn encryption(args: &S3Args) -> Result<Option<ServerSideEncryption>> {
@@ -207,7 +205,7 @@ fn rate(text: &str) -> Result<u64> {
     };
     let bytes = digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     bytes.filter(|bytes| *bytes >= 1 << 10).ok_or_else(|| {
-        wrong("BACKUP_S3_RATE_LIMIT (--s3-rate-limit)", text, "bytes a second from 1K on, such as 500K, 10M or 1G")
+        wrong("BACKUP_S3_RATE_LIMIT (--s3-rate-limit)", text, "bytes per second from 1K on, such as 500K, 10M or 1G")
     })
 }
 

@@ -1,4 +1,4 @@
-//! Where secrets come from, and how they are kept from being printed.
+//! Secrets: where they are read from, and a type that is not printed.
 
 use std::fmt;
 use std::io;
@@ -8,17 +8,17 @@ use crate::config::credential_files;
 use crate::error::{Error, Kind, Result};
 use crate::redacted::shown_path;
 
-/// A secret text. It has no `Display`, and `Debug` shows that it is there and nothing else.
+/// A secret text. It has no `Display`, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text into keeping.
+    /// Makes a secret of a text.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// The text itself, for the place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,7 +30,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The three places of one secret, in the order in which they are asked.
+/// The three sources of a secret, in their order of precedence.
 #[derive(Debug)]
 pub struct Sources<'a> {
     /// File name in `$CREDENTIALS_DIRECTORY` (`systemd.exec(5)`, "Credentials").
@@ -44,11 +44,11 @@ pub struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The secret: the credential file if it has one, else the file named by `…_FILE`, else the variable, else none.
+    /// The secret: from the credential, else from the file of `…_FILE`, else from the variable; none if none is set. One line
+    /// end at the end of a file is removed.
     ///
-    /// One line end at the end of a file is taken off. A file that is named and cannot be read is an error, and so are
-    /// a plain and an encrypted credential side by side, and one that somebody has stored where it is not looked for, if
-    /// nothing else has the secret.
+    /// # Errors A file that cannot be read; both a plain and an encrypted credential; and, if there is no other source, a
+    /// credential that is stored where the units do not read it.
     pub fn find(&self, credentials: Option<&Path>) -> Result<Option<Secret>> {
         let problem = || credentials.and_then(|directory| credential_files::problem(directory, self.credential));
         if let Some(path) = self.credential_path(credentials)? {
@@ -61,7 +61,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Where [`Sources::find`] finds the secret, for messages; none where it finds none.
+    /// The source that [`Sources::find`] uses, for messages; none if none is set.
     pub fn place(&self, credentials: Option<&Path>) -> Option<String> {
         match (self.credential_path(credentials), self.file, self.value) {
             (Ok(Some(_)) | Err(_), _, _) => Some(format!("the credential {}", self.credential)),
@@ -92,12 +92,12 @@ fn both(directory: &Path, credential: &str) -> Error {
     Error::new(Kind::Config, format!("both a plain and an encrypted credential {credential} are set")).hint(hint)
 }
 
-/// Whether a credential is set. The units give each one that is not there an empty line instead, for systemd would log
-/// that it is missing (`systemd.exec(5)`, "SetCredential=").
+/// Whether a credential is set. The units set each missing one to an empty line, because systemd would otherwise log that it is
+/// missing (`systemd.exec(5)`, "SetCredential=").
 fn has_secret(path: &Path) -> bool {
     match std::fs::read(path) {
         Ok(bytes) => !matches!(bytes.as_slice(), b"" | b"\n"),
-        // What cannot be read is told of where it is read.
+        // An unreadable file is reported when it is read.
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }

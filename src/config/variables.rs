@@ -1,4 +1,4 @@
-//! Variables that look like ours and that nothing reads: most are misspelt, and a misspelt setting is one that does not hold.
+//! Unknown variables that look like settings of pgcellar: most are misspelt, and a misspelt setting has no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ mod likeness;
 pub use likeness::How;
 use likeness::{Like, nearest};
 
-/// What the names of our variables begin with, and those of no other program's that a host or a container usually has.
+/// Beginnings of the names of pgcellar's variables that no other program on a usual host or in a usual container has.
 pub const PREFIXES: &[&str] = &[
     "AWS_S3_",
     "BACKUP_",
@@ -23,7 +23,7 @@ pub const PREFIXES: &[&str] = &[
     "SMTP_",
 ];
 
-/// What the names of ours and of other programs begin with: of these, only what must be meant for one of ours is told.
+/// Beginnings that other programs have, too: of these, only likely misspellings are reported.
 const SHARED_PREFIXES: &[&str] = &["AWS_", "FORCE_", "PG_"];
 
 /// Secrets, which have no flag.
@@ -46,33 +46,33 @@ pub const CREDENTIALS: &[(&str, &str)] = &[
     ("SMTP_PASS", "smtp-password"),
 ];
 
-/// Names a file of settings that hold where the environment says nothing else (`host::settings_file`).
+/// Names a file of settings, which the environment overrides (`host::settings_file`).
 pub const ENV_FILE: &str = "PGCELLAR_ENV_FILE";
 
-/// Names the socket at which a unit's program makes itself known (`host::started`).
+/// Names the socket at which a unit's program reports its start (`host::start_report`).
 pub const UNIT_STARTED: &str = "PGCELLAR_UNIT_STARTED";
-/// Has the names of the variables, with blanks between, that are from a file of settings and not from the environment.
+/// The names of the variables, separated by blanks, that are from a file of settings and not from the environment.
 pub const FROM_FILE: &str = "_PGCELLAR_FROM_FILE";
 
-/// The largest variable that a program can be started with, in bytes: its name, `=`, its value and an end (`MAX_ARG_STRLEN` in
+/// Size limit of a variable of a new process, in bytes: its name, `=`, its value and an end (`MAX_ARG_STRLEN` in
 /// `execve(2)`, with pages of 4 KiB).
 pub const LARGEST: usize = 131_072;
 
-/// Whether a program can be started with a variable.
+/// Whether a process can be started with a variable.
 pub fn fits(name: &str, value: &str) -> bool {
     name.len() + value.len() + 2 <= LARGEST
 }
 
-/// Tells a child of the scheduler that its lines are logged already.
+/// Tells a child process of the scheduler that the scheduler has logged the warnings.
 pub const SCHEDULED: &str = "_PGCELLAR_SCHEDULED";
 
-/// What systemd tells a unit that another one has started by its end (`systemd.exec(5)`, "Environment Variables Set on
-/// Triggered Units").
+/// Variables of a unit that the end of another one has started (`systemd.exec(5)`, "Environment Variables Set on Triggered
+/// Units").
 pub const SYSTEMD: &[&str] =
     &["MONITOR_SERVICE_RESULT", "MONITOR_EXIT_CODE", "MONITOR_EXIT_STATUS", "MONITOR_INVOCATION_ID", "MONITOR_UNIT"];
 
-/// What is not declared here and is read all the same: by the S3 client (aws-config and aws-runtime 1; aws-smithy-http-client;
-/// rustls-native-certs), by the reader of libpq's password file, and by the programs that are started.
+/// Variables that libraries and other programs read: the S3 client (aws-config and aws-runtime 1; aws-smithy-http-client;
+/// rustls-native-certs), the reader of libpq's password file, and the programs that are started.
 const READ_BY_LIBRARIES: &[&str] = &[
     "ALL_PROXY",
     "AWS_ACCOUNT_ID",
@@ -116,11 +116,11 @@ const READ_BY_LIBRARIES: &[&str] = &[
     "USER",
 ];
 
-/// What the names of more of them begin with.
-const READ_BY_LIBRARIES_TOO: &[&str] = &["AWS_CONTAINER_", "AWS_EC2_METADATA_", "LC_"];
+/// Beginnings of the names of further ones.
+const READ_BY_LIBRARIES_PREFIXES: &[&str] = &["AWS_CONTAINER_", "AWS_EC2_METADATA_", "LC_"];
 
-/// What systemd itself gives a unit (`systemd.exec(5)`, "Environment Variables in Spawned Processes"), and a terminal what runs
-/// there.
+/// Variables that systemd sets for a unit (`systemd.exec(5)`, "Environment Variables in Spawned Processes"), and those of a
+/// terminal.
 const OF_A_UNIT: &[&str] = &[
     "CACHE_DIRECTORY",
     "COLORTERM",
@@ -154,42 +154,42 @@ const OF_A_UNIT: &[&str] = &[
     "WATCHDOG_USEC",
 ];
 
-/// Whose variables are looked at, and so how much is told of those that nothing reads.
+/// Where the variables are from, which decides how many of the unknown ones are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meant {
-    /// Those of a file for pgcellar alone: everything that it does not read.
+    /// From a file for pgcellar alone: all unknown ones are reported.
     ForUs,
-    /// Those of one of our units, which has that file's and systemd's.
+    /// From a unit of pgcellar, which has those of that file and of systemd.
     ForOurUnit,
-    /// Those of a process, or of a file that other programs read too: what looks like ours.
+    /// From a process, or a file that other programs read, too: only those are reported that look like pgcellar's.
     ForOthersToo,
 }
 
-/// A variable that nothing reads.
+/// An unknown variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownVariable {
     /// Its name.
     pub name: String,
-    /// The known one that is most like it.
+    /// The most similar known name.
     pub nearest: Option<String>,
-    /// Whether that one is meant in all likelihood.
+    /// Whether that is likely the intended one.
     pub is_likely: bool,
-    /// The harm that is done if it is ignored.
+    /// The harm of ignoring it.
     pub harm: Option<Harm>,
 }
 
-/// The harm that is done if the intended setting is ignored; tasks refuse instead.
+/// The harm of ignoring a misspelt setting; tasks refuse to run instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// Backups go to Amazon instead of the server that is meant.
+    /// Backups would be sent to Amazon instead of the intended server.
     Amazon,
-    /// Backups are removed that are meant to stay.
+    /// Backups would be removed that the user intended to keep.
     Removal,
 }
 
-/// Warns of each variable of the environment that looks like ours and that nothing reads.
+/// Logs a warning for each unknown variable of the environment.
 pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
-    // The scheduler has said it.
+    // The scheduler has logged it.
     if std::env::var_os(SCHEDULED).is_some() {
         return;
     }
@@ -203,58 +203,57 @@ pub fn warn(declared: &BTreeSet<String>, meant: Meant) {
     }
 }
 
-/// The variable of the environment that does such harm.
+/// The unknown variable of the environment with this harm.
 pub fn harmful(harm: Harm) -> Option<UnknownVariable> {
-    let unread = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
-    unread.into_iter().find(|unread| unread.harm == Some(harm))
+    let unknown = of_process(&crate::cli::Cli::variables(), Meant::ForOthersToo);
+    unknown.into_iter().find(|variable| variable.harm == Some(harm))
 }
 
 fn of_process(declared: &BTreeSet<String>, meant: Meant) -> Vec<UnknownVariable> {
     let from_file = std::env::var(FROM_FILE).unwrap_or_default();
     let known = known(declared);
-    // The defaults of an image say nothing of what is meant.
+    // The defaults of an image do not show the user's intention.
     let is_default = |name: &str| known.contains(name) && from_file.split(' ').any(|one| one == name);
     let set = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
-        let says = !value.is_empty() && !is_default(&name);
-        Some((name, says))
+        let counts = !value.is_empty() && !is_default(&name);
+        Some((name, counts))
     });
-    unread(&set.collect(), declared, meant)
+    unknown(&set.collect(), declared, meant)
 }
 
-/// Every variable that something of ours reads: those of the command line, the secrets, the schedules and the file
-/// of settings.
+/// All variables of pgcellar: those of the command line, the secrets, the schedules and the file of settings.
 pub fn known(declared: &BTreeSet<String>) -> BTreeSet<&str> {
     let schedules = TASKS.iter().map(|task| task.variable);
     declared.iter().map(String::as_str).chain(SECRETS.iter().copied()).chain(schedules).chain([ENV_FILE]).collect()
 }
 
-/// The variables that nothing reads, in the order of their names. `set` has each name with whether its value says anything.
-pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<UnknownVariable> {
+/// The unknown variables, in the order of their names. `set` has each name with whether its value counts.
+pub fn unknown(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: Meant) -> Vec<UnknownVariable> {
     let known = known(declared);
-    // What systemd sets, nobody means to.
+    // Variables that systemd sets are never the intended ones.
     let candidates = known.iter().copied().filter(|name| !SYSTEMD.contains(name)).collect();
-    let says = |name: &str| set.get(name) == Some(&true);
+    let counts = |name: &str| set.get(name) == Some(&true);
     let is_set_for_us = |name: &str| SYSTEMD.contains(&name) || [UNIT_STARTED, FROM_FILE].contains(&name);
     let is_read = |name: &str| known.contains(name) || is_set_for_us(name) || is_read_by_libraries(name);
     let mut found = Vec::new();
     for name in set.keys().filter(|name| !is_read(name)) {
         let nearest = nearest(name, &candidates);
-        let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let has_prefix = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         let shared = name == "SCHEDULE" || SHARED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        let nearest = nearest.filter(|nearest| ours || nearest.how != How::Vague);
-        let is_told = match (meant, nearest) {
+        let nearest = nearest.filter(|nearest| has_prefix || nearest.how != How::Vague);
+        let is_reported = match (meant, nearest) {
             (Meant::ForUs, _) => true,
             (Meant::ForOurUnit, _) => !OF_A_UNIT.contains(&name.as_str()),
             (Meant::ForOthersToo, _) if is_of_a_link(name) => false,
-            (Meant::ForOthersToo, _) if ours => true,
+            (Meant::ForOthersToo, _) if has_prefix => true,
             (Meant::ForOthersToo, Some(nearest)) => {
-                nearest.how == How::Typo || (shared && nearest.how == How::OtherName && !says(nearest.name))
+                nearest.how == How::Typo || (shared && nearest.how == How::OtherName && !counts(nearest.name))
             }
             (Meant::ForOthersToo, None) => false,
         };
-        if is_told {
-            let harm = says(name).then(|| harm(name, nearest, says)).flatten();
+        if is_reported {
+            let harm = counts(name).then(|| harm(name, nearest, counts)).flatten();
             let is_likely = nearest.is_some_and(|nearest| nearest.how != How::Vague);
             let nearest = nearest.map(|nearest| nearest.name.to_owned());
             found.push(UnknownVariable { name: name.clone(), nearest, is_likely, harm });
@@ -266,11 +265,13 @@ pub fn unread(set: &BTreeMap<String, bool>, declared: &BTreeSet<String>, meant: 
 fn is_read_by_libraries(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let is_proxy = upper.ends_with("_PROXY") && READ_BY_LIBRARIES.contains(&upper.as_str());
-    is_proxy || READ_BY_LIBRARIES.contains(&name) || READ_BY_LIBRARIES_TOO.iter().any(|prefix| name.starts_with(prefix))
+    is_proxy
+        || READ_BY_LIBRARIES.contains(&name)
+        || READ_BY_LIBRARIES_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// What Kubernetes and Docker tell of a service or a container that happens to be called `db` or `backup` (Kubernetes
-/// documentation, "Service"; Docker documentation, "Legacy container links").
+/// Whether Kubernetes or Docker sets this variable for a service or a container with a name such as `db` or `backup`
+/// (Kubernetes documentation, "Service"; Docker documentation, "Legacy container links").
 fn is_of_a_link(name: &str) -> bool {
     let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_ENV"];
     let has = ["_SERVICE_PORT_", "_TCP", "_UDP"];
@@ -278,19 +279,20 @@ fn is_of_a_link(name: &str) -> bool {
         || has.iter().any(|part| name.contains(part))
 }
 
-/// What names of rules of retention begin with.
+/// Beginnings of the names of retention rules.
 const RULES: &[&str] = &["BACKUP_KEEP_", "BACKUP_RETENTION_", "BACKUP_S3_KEEP_", "BACKUP_S3_RETENTION_", "RETENTION_"];
 
-/// What names begin with that programs of all kinds have in the same environment.
+/// Beginnings that variables of many other programs have.
 const COMMON_PREFIXES: &[&str] = &["DB_", "MONITOR_", "NOTIFICATION_", "SMTP_"];
 
-/// A name that is only vaguely like a known one does none, unless it calls itself a rule of retention.
-fn harm(name: &str, nearest: Option<Like<'_>>, says: impl Fn(&str) -> bool) -> Option<Harm> {
+/// The harm of ignoring an unknown variable. A name that is only vaguely similar to a known one has none, unless it is that of
+/// a retention rule.
+fn harm(name: &str, nearest: Option<Like<'_>>, counts: impl Fn(&str) -> bool) -> Option<Harm> {
     let is_rule = |name: &str| RULES.iter().any(|prefix| name.starts_with(prefix));
     match nearest.filter(|nearest| nearest.how != How::Vague) {
-        // The one that is meant is set too.
-        Some(meant) if says(meant.name) => None,
-        Some(meant) if meant.name == "AWS_ENDPOINT_URL" => says("AWS_S3_BUCKET").then_some(Harm::Amazon),
+        // The intended one is set, too.
+        Some(meant) if counts(meant.name) => None,
+        Some(meant) if meant.name == "AWS_ENDPOINT_URL" => counts("AWS_S3_BUCKET").then_some(Harm::Amazon),
         Some(meant) => (is_rule(meant.name) && meant.name != "RETENTION_SCHEDULE").then_some(Harm::Removal),
         None => is_rule(name).then_some(Harm::Removal),
     }

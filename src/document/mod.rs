@@ -1,6 +1,6 @@
-//! JSON documents of ours, as they are read back: nothing stands in them twice.
+//! JSON documents, in which no object may have two members of one name.
 //!
-//! RFC 8259, section 4, leaves open which of two members of one name counts. A reader that takes the first and one that
+//! RFC 8259, section 4, does not define which of two members of one name counts. A reader that takes the first and one that
 //! takes the last would see different backups in one manifest.
 
 pub mod versioned;
@@ -9,15 +9,32 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
+use serde::{Deserialize, Serialize, de};
 
-/// Reads a document. An object with two members of one name is an error, also where nothing is known of the name.
+use crate::error;
+
+/// Reads a document.
+///
+/// # Errors
+/// Malformed JSON, a wrong type, and an object with two members of one name, even of an unknown one.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice::<Unique>(bytes)?;
     serde_json::from_slice(bytes)
 }
 
-/// Any JSON whose objects have each name once.
+/// A document as pgcellar stores it: indented, with a line end.
+///
+/// # Errors
+/// `Internal` for what cannot be written as JSON.
+pub fn to_json(document: &impl Serialize) -> Result<Vec<u8>, error::Error> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(|error| {
+        error::Error::new(error::Kind::Internal, format!("cannot write a document as JSON: {error}"))
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Any JSON value whose objects have unique names.
 struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {
@@ -40,7 +57,7 @@ impl<'de> Visitor<'de> for Walk {
         while let Some(name) = map.next_key::<String>()? {
             map.next_value::<Unique>()?;
             if let Some(name) = names.replace(name) {
-                return Err(A::Error::custom(format_args!("the key '{}' stands twice", name.escape_debug())));
+                return Err(A::Error::custom(format_args!("the key '{}' occurs twice", name.escape_debug())));
             }
         }
         Ok(Unique)
@@ -81,13 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stands_twice() {
+    fn names_are_unique() {
         for once in [r#"{"a": 1, "b": [{"a": 1.5}, {"a": -2, "c": null}], "d": {"a": "x"}, "e": true}"#, "[]", "7"] {
             parse::<serde_json::Value>(once.as_bytes()).unwrap();
         }
         for twice in [r#"{"a": 1, "a": 1}"#, r#"{"b": [{"c": {"a": 1, "\u0061": 2}}]}"#] {
             let error = parse::<serde_json::Value>(twice.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("the key 'a' stands twice"), "{error}");
+            assert!(error.to_string().contains("the key 'a' occurs twice"), "{error}");
         }
         assert!(parse::<serde_json::Value>(b"{").is_err());
     }

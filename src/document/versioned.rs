@@ -1,4 +1,4 @@
-//! Documents of a backup that have a version of their own.
+//! Documents of a backup with a version.
 
 use std::io::{self, BufWriter, Read, Write};
 
@@ -7,13 +7,13 @@ use serde::de::DeserializeOwned;
 
 use crate::document;
 
-/// Largest document that is read, in bytes: the fingerprints of about a million tables.
+/// Size limit of a document, in bytes: the fingerprints of about a million tables.
 const LARGEST: u64 = 512 << 20;
 
-/// Reads a document to its end. `H` has only the field that says whether the rest can be read, and `version` takes it out.
+/// Reads a document. `H` has only the version, which `version` returns; `known` is the newest version that can be read.
 ///
 /// # Errors
-/// `InvalidData` for what is no such document, or has a version above `known`; those of the reader.
+/// `InvalidData` for a malformed document, or a newer version; those of the reader.
 pub fn read<H: DeserializeOwned, T: DeserializeOwned>(
     mut from: impl Read,
     what: &str,
@@ -26,7 +26,7 @@ pub fn read<H: DeserializeOwned, T: DeserializeOwned>(
     if text.len() as u64 > LARGEST {
         return Err(invalid(format!("it has more than {LARGEST} bytes")));
     }
-    let malformed = |error: serde_json::Error| invalid(format!("it is no document of {what}: {error}"));
+    let malformed = |error: serde_json::Error| invalid(format!("it is not a document of {what}: {error}"));
     let header: H = document::parse(&text).map_err(malformed)?;
     match version(&header) {
         version if version > known => {

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use crate::blocking::joined;
 use crate::catalogue::Backup;
 use crate::catalogue::backup_table::archive_format;
-use crate::catalogue::manifest::{DatabaseProperties, Depth, Extension, FileRole, Manifest, Omission, tables_in_words};
+use crate::catalogue::manifest::{DatabaseProperties, Extension, FileRole, Manifest, Omission, tables_in_words};
+use crate::catalogue::records::verification::Depth;
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprints, SequenceFingerprint};
@@ -297,7 +298,7 @@ fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Resul
     };
     let known = |text: &str| if text.is_empty() { "not known".to_owned() } else { identifier(text) };
     let lines = [
-        ("status", format!("{}, in {}", backup.status.name(), backup.store)),
+        ("status", format!("{}, in {}", backup.status.name(), backup.store.kind())),
         ("verified", verified),
         ("drilled", drilled),
         ("pinned", pinned),

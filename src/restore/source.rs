@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
-use crate::catalogue::manifest::{FileRole, MANIFEST, Manifest, StoredFile};
+use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
+use crate::catalogue::name::MANIFEST;
 use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status, name};
 use crate::cli::{RestoreArgs, S3Args};
@@ -155,7 +156,7 @@ impl NamedPath {
     pub fn backup(&self) -> Result<Option<Backup>> {
         let key = self.key.as_str();
         let Some(id) = name::leading_id(key) else { return Ok(None) };
-        let Some(backup) = Backup::read(self.store.as_ref(), id).map_err(|error| self.explain(error))? else {
+        let Some(backup) = Backup::read(&self.store, id).map_err(|error| self.explain(error))? else {
             return Ok(None);
         };
         let inside = format!("{key}/");
@@ -218,7 +219,7 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
         }
     };
     if id == "latest" {
-        merged.tell_doubts();
+        merged.log_doubts();
     }
     if args.force && id == "latest" {
         choice.may_replace()?;
@@ -230,9 +231,7 @@ fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs)
     for remark in &choice.remarks {
         log::warn!("{}", printable(remark));
     }
-    let store = stores.iter().find(|store| store.name() == choice.copy.store);
-    let store =
-        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
+    let store = &choice.copy.store;
     Ok(RestoreSource::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalogue::manifest::{Depth, Manifest, Verification};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::records::verification::{Depth, Verification};
 use crate::catalogue::{records, verification};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;

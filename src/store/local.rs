@@ -9,40 +9,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result, reason};
-use crate::store::{LARGEST_DOCUMENT, Store, StoreEntry, Upload, is_inside};
+use crate::store::interface::{LARGEST_DOCUMENT, ObjectKind, PARTIAL, Store, StoreEntry, StoreKind, Upload, is_inside};
 
 mod irregular;
-mod named;
+mod partial;
 pub mod usable;
 
-pub use named::LocalFolder;
-use named::{LocalUpload, publish, sync_parent};
-
-/// What a name ends in until its bytes are whole.
-pub const PARTIAL: &str = ".partial";
+pub use partial::LocalFolder;
+use partial::{LocalUpload, publish, sync_parent};
 
 /// A directory of the local machine.
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     directory: PathBuf,
-    /// Of the directory of the backups: whether they are nowhere else.
-    alone: Option<bool>,
+    /// For the backup directory: whether it is the only store.
+    is_only_store: Option<bool>,
 }
 
 impl LocalStore {
     /// A store in this directory, which need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        LocalStore { directory: directory.into(), alone: None }
+        LocalStore { directory: directory.into(), is_only_store: None }
     }
 
-    /// The directory of the backups, which must be the one that is meant; `alone` says that they are nowhere else.
-    pub fn of_backups(directory: impl Into<PathBuf>, alone: bool) -> Self {
-        LocalStore { directory: directory.into(), alone: Some(alone) }
+    /// The backup directory, which [`LocalStore::check`] checks; `is_only_store` says that backups are stored nowhere else.
+    pub fn of_backups(directory: impl Into<PathBuf>, is_only_store: bool) -> Self {
+        LocalStore { directory: directory.into(), is_only_store: Some(is_only_store) }
     }
 
-    /// Whether the directory is the one that is meant, before anything is written there.
+    /// Checks that the backup directory is the intended one: its disk is mounted, and the unit sees it.
     pub fn check(&self) -> Result<()> {
-        self.alone.map_or(Ok(()), |_| usable::check(&self.directory))
+        self.is_only_store.map_or(Ok(()), |_| usable::check(&self.directory))
     }
 
     /// The directory.
@@ -50,12 +47,11 @@ impl LocalStore {
         &self.directory
     }
 
-    /// Makes the directory itself (0700) if its parent is there.
-    ///
-    /// Parents are not made: a missing one is more often a disk that is not mounted.
+    /// Creates the directory (0700) if its parent exists. A missing parent is not created: more often than not it is on a disk
+    /// that is not mounted.
     pub fn prepare(&self) -> Result<()> {
         self.check()?;
-        if self.alone == Some(true) {
+        if self.is_only_store == Some(true) {
             usable::must_last(&self.directory)?;
         }
         match DirBuilder::new().mode(0o700).create(&self.directory) {
@@ -83,7 +79,7 @@ impl LocalStore {
         }
     }
 
-    /// Path of a key. A key that would lead out of the directory is refused, wherever it came from.
+    /// Path of a key. A key that would lead out of the directory is refused, whatever its origin.
     pub fn path(&self, key: &str) -> Result<PathBuf> {
         if !is_inside(key) {
             return Err(Error::new(Kind::Data, format!("the file name '{key}' points outside the backup directory")));
@@ -91,7 +87,7 @@ impl LocalStore {
         Ok(self.directory.join(key))
     }
 
-    /// Path of a key while its bytes are not whole.
+    /// Path of a key while its bytes are incomplete.
     pub fn partial_path(&self, key: &str) -> Result<PathBuf> {
         self.path(key)?;
         self.path(&format!("{key}{PARTIAL}"))
@@ -102,23 +98,23 @@ impl LocalStore {
         match error.kind() {
             Kind::Missing => {
                 let next = match self.directory.parent().is_some_and(usable::may_write) {
-                    true => "the first backup makes the folder".to_owned(),
+                    true => "the first backup creates the folder".to_owned(),
                     false => usable::how_to_make(&self.directory),
                 };
-                error.hint(format!("BACKUP_DIR (--backup-dir) says where backups are; {next}"))
+                error.hint(format!("BACKUP_DIR (--backup-dir) is the folder of the backups; {next}"))
             }
             _ => error,
         }
     }
 
-    /// Begins a folder under a temporary name; its files are written there by others.
+    /// Creates a folder under a temporary name; the caller writes its files.
     pub fn create_folder(&self, key: &str) -> Result<LocalFolder> {
         let (path, partial) = (self.path(key)?, self.partial_path(key)?);
         DirBuilder::new().mode(0o700).create(&partial).map_err(|error| Error::write(partial.display(), &error))?;
         Ok(LocalFolder::new(path, partial))
     }
 
-    /// Removes a folder if nothing is in it.
+    /// Removes a folder if it is empty.
     pub fn remove_empty_folder(&self, key: &str) -> Result<()> {
         let path = self.path(key)?;
         match std::fs::remove_dir(&path) {
@@ -129,23 +125,23 @@ impl LocalStore {
         }
     }
 
-    /// The files of a folder, and of the folders in it. A symbolic link is what it leads to.
+    /// The files of a folder, and of the folders in it. Symbolic links are followed.
     fn walk(&self, folder: &Path, prefix: &str, entries: &mut Vec<StoreEntry>) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // The second is the file system's own (`mke2fs(8)`), and root's.
+            // `lost+found` belongs to the file system (`mke2fs(8)`) and to root.
             if name.ends_with(PARTIAL) || name.starts_with('.') || (prefix.is_empty() && name == "lost+found") {
                 continue;
             }
             let key = format!("{prefix}{name}");
-            match irregular::look(&entry.path())? {
+            match irregular::metadata(&entry.path())? {
                 Some(metadata) if metadata.is_dir() && prefix.is_empty() => {
                     match self.walk(&entry.path(), &format!("{key}/"), entries) {
                         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                             let folder = entry.path();
-                            let closed = Error::read(format!("{} in the backup directory", folder.display()), &error);
-                            return Err(closed.hint(usable::how_to_give(&folder)).into());
+                            let error = Error::read(format!("{} in the backup directory", folder.display()), &error);
+                            return Err(error.hint(usable::how_to_give(&folder)).into());
                         }
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
@@ -162,15 +158,15 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
-    fn name(&self) -> &'static str {
-        "local"
+    fn kind(&self) -> StoreKind {
+        StoreKind::Local
     }
 
     fn location(&self) -> String {
         self.directory.display().to_string()
     }
 
-    fn create(&self, key: &str, _bytes: Option<u64>) -> Result<Box<dyn Upload>> {
+    fn create(&self, key: &str, _bytes: Option<u64>, _kind: ObjectKind) -> Result<Box<dyn Upload>> {
         let path = self.path(key)?;
         let partial = self.partial_path(key)?;
         if let Some((folder, _)) = key.rsplit_once('/') {
@@ -202,8 +198,8 @@ impl Store for LocalStore {
 
     fn size(&self, key: &str) -> Result<Option<u64>> {
         let path = self.path(key)?;
-        match irregular::look(&path) {
-            Ok(found) => Ok(found.filter(Metadata::is_file).map(|metadata| metadata.len())),
+        match irregular::metadata(&path) {
+            Ok(metadata) => Ok(metadata.filter(Metadata::is_file).map(|metadata| metadata.len())),
             Err(error) => Err(Error::read(path.display(), &error)),
         }
     }
@@ -226,7 +222,7 @@ impl Store for LocalStore {
                 if name.starts_with('.') || name.ends_with(PARTIAL) {
                     continue;
                 }
-                if let Some(metadata) = irregular::look(&entry.path())?.filter(Metadata::is_file) {
+                if let Some(metadata) = irregular::metadata(&entry.path())?.filter(Metadata::is_file) {
                     let key = format!("{key}/{name}");
                     entries.push(StoreEntry { key, bytes: metadata.len(), modified: modified(&metadata) });
                 }
@@ -254,10 +250,10 @@ impl Store for LocalStore {
         }
     }
 
-    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, key: &str, bytes: &[u8], _kind: ObjectKind) -> Result<()> {
         static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
         let path = self.path(key)?;
-        // Each writer has a temporary file of its own, so that none takes another's half-written one for its own.
+        // Each writer has its own temporary file, so that none renames a file that another is still writing.
         let number = REPLACEMENTS.fetch_add(1, Ordering::Relaxed);
         let partial = self.partial_path(&format!("{key}.{}-{number}", std::process::id()))?;
         let write = || -> io::Result<()> {
@@ -268,7 +264,7 @@ impl Store for LocalStore {
             sync_parent(&path)
         };
         write().map_err(|error| {
-            // It may not have been made, or have got its name already.
+            // It may not have been created, or may have been renamed already.
             let _ = std::fs::remove_file(&partial);
             Error::write(path.display(), &error)
         })
@@ -290,14 +286,14 @@ impl Store for LocalStore {
     }
 
     fn not_a_file(&self, key: &str) -> Result<Option<&'static str>> {
-        Ok(irregular::name(&self.path(key)?))
+        Ok(irregular::describe(&self.path(key)?))
     }
 
     fn not_files(&self) -> Result<Vec<(String, &'static str)>> {
         let names = std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))?;
         let names = names.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let shown = names.filter(|name| !name.ends_with(PARTIAL) && !name.starts_with('.'));
-        Ok(shown.filter_map(|name| irregular::name(&self.directory.join(&name)).map(|what| (name, what))).collect())
+        Ok(shown.filter_map(|name| irregular::describe(&self.directory.join(&name)).map(|what| (name, what))).collect())
     }
 
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
@@ -316,7 +312,7 @@ impl Store for LocalStore {
         for entry in std::fs::read_dir(&self.directory).map_err(|error| self.cannot_read(&error))? {
             let entry = entry.map_err(|error| self.cannot_read(&error))?;
             let name = entry.file_name();
-            // Also those with a dot at their beginning: what replaces a record of the directory has a temporary name, too.
+            // Including names that begin with a dot: records of the directory are replaced through temporary files, too.
             let name = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
             let Some(key) = name.map(str::to_owned) else { continue };
             match entry.metadata() {
@@ -361,7 +357,7 @@ impl Store for LocalStore {
     }
 }
 
-/// When a file was written last; the beginning of time where nobody can tell.
+/// When a file was written last; the earliest possible time if that is unknown.
 fn modified(metadata: &Metadata) -> Timestamp {
     metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MIN)
 }

@@ -1,7 +1,7 @@
-//! A bucket as a store: parts that come together at commit, and conditional writes.
+//! A bucket as a store: multipart uploads that are completed at commit, and conditional writes.
 //!
-//! All keys are under the prefix of the settings. What is not whole is either an upload that was begun or, under the
-//! temporary name of its key, an announcement.
+//! All keys are under the prefix of the settings. What is incomplete is either a begun upload or, under the temporary name of its
+//! key, an announcement.
 
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -13,23 +13,23 @@ use jiff::Timestamp;
 use crate::config::{Place, S3Settings};
 use crate::error::{Kind, Result};
 use crate::identity::Identity;
-use crate::store::local::PARTIAL;
-use crate::store::{LARGEST_DOCUMENT, Store, StoreEntry, Upload};
+use crate::store::interface::{LARGEST_DOCUMENT, ObjectKind, PARTIAL, Store, StoreEntry, StoreKind, Upload};
 
 pub mod browse;
 mod bucket;
 mod client;
 mod download;
 mod errors;
-mod life;
 mod list;
+mod liveness;
+mod object;
 pub mod probe;
 mod rate;
 mod upload;
 
 use bucket::Bucket;
-use download::{S3Reader, whole};
-use life::Life;
+use download::{S3Reader, read_small};
+use liveness::Liveness;
 use upload::S3Upload;
 
 /// A bucket, or what is under a prefix of it.
@@ -39,37 +39,45 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Makes the client; nothing is asked of the server yet. What is written carries the instance and the host as
-    /// metadata. Requests run on the runtime of the caller, which must have several threads.
+    /// Makes the client; no request is sent yet. Objects that are written get the instance and the host as metadata. Requests run
+    /// on the caller's runtime, which must have several threads.
     ///
-    /// A server that is silent for 10 seconds while something is looked up is not waited for: that is `Kind::Unavailable`.
+    /// A server that is silent for 10 seconds during a read is `Kind::Unavailable`.
     pub async fn open(settings: &S3Settings, instance: &str, host: &str) -> Result<Self> {
-        S3Store::connect(settings, Life::new(life::READING, life::WRITING), (instance, host), Arc::default()).await
+        S3Store::connect(
+            settings,
+            Liveness::new(liveness::READING, liveness::WRITING),
+            (instance, host),
+            Arc::default(),
+        )
+        .await
     }
 
-    /// The same for an instance: once its server is known, what is written carries the server's marks too.
+    /// The same for an instance: once its server is known, objects also get the server's marks.
     pub async fn open_for(settings: &S3Settings, place: &Place) -> Result<Self> {
-        let (life, maker) = (Life::new(life::READING, life::WRITING), (place.instance.as_str(), place.host.as_str()));
-        S3Store::connect(settings, life, maker, Arc::clone(&place.server)).await
+        let (liveness, maker) =
+            (Liveness::new(liveness::READING, liveness::WRITING), (place.instance.as_str(), place.host.as_str()));
+        S3Store::connect(settings, liveness, maker, Arc::clone(&place.server)).await
     }
 
-    /// The same for those who come to write: they wait for 30 seconds.
+    /// The same for backups, which wait for 30 seconds.
     pub async fn open_to_write(settings: &S3Settings, place: &Place) -> Result<Self> {
-        let (life, maker) = (Life::new(life::WRITING, life::WRITING), (place.instance.as_str(), place.host.as_str()));
-        S3Store::connect(settings, life, maker, Arc::clone(&place.server)).await
+        let (liveness, maker) =
+            (Liveness::new(liveness::WRITING, liveness::WRITING), (place.instance.as_str(), place.host.as_str()));
+        S3Store::connect(settings, liveness, maker, Arc::clone(&place.server)).await
     }
 
     async fn connect(
         settings: &S3Settings,
-        life: Life,
+        liveness: Liveness,
         maker: (&str, &str),
         server: Arc<OnceLock<Identity>>,
     ) -> Result<Self> {
-        let client = client::connect(settings, life.clone()).await?;
-        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), life, maker, server)) })
+        let client = client::connect(settings, liveness.clone()).await?;
+        Ok(S3Store { bucket: Arc::new(Bucket::new(client, settings.clone(), liveness, maker, server)) })
     }
 
-    /// What is listed of the keys that begin so.
+    /// The listed objects whose keys begin with `begin`, in the order of their keys.
     fn listed(&self, begin: &str) -> Result<Vec<StoreEntry>> {
         let mut entries = self.bucket.wait(self.bucket.objects(begin))?;
         entries.retain(|entry| list::is_listed(&entry.key));
@@ -77,9 +85,9 @@ impl S3Store {
         Ok(entries)
     }
 
-    /// Reads a document, unless the server says nothing.
-    fn small(&self, full: String, most: u64) -> Result<Vec<u8>> {
-        self.bucket.wait(self.bucket.ask(errors::READ, &full, || whole(&self.bucket, &full, most)))?
+    /// Reads a small object, but at most `limit` bytes of it.
+    fn small(&self, full: String, limit: u64) -> Result<Vec<u8>> {
+        self.bucket.wait(self.bucket.ask(errors::READ, &full, || read_small(&self.bucket, &full, limit)))?
     }
 
     fn partial_key(&self, key: &str) -> Result<String> {
@@ -88,28 +96,24 @@ impl S3Store {
 }
 
 impl Store for S3Store {
-    fn name(&self) -> &'static str {
-        "s3"
+    fn kind(&self) -> StoreKind {
+        StoreKind::S3
     }
 
     fn location(&self) -> String {
         self.bucket.address(&self.bucket.settings.prefix)
     }
 
-    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes, false)?))
-    }
-
-    fn create_bulk(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes, true)?))
+    fn create(&self, key: &str, bytes: Option<u64>, kind: ObjectKind) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(S3Upload::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, bytes, kind)?))
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(S3Reader::begin(Arc::clone(&self.bucket), self.bucket.full_key(key)?, offset)?))
     }
 
-    fn read_whole(&self, key: &str, most: u64) -> Result<Vec<u8>> {
-        self.small(self.bucket.full_key(key)?, most)
+    fn read_whole(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+        self.small(self.bucket.full_key(key)?, limit)
     }
 
     fn size(&self, key: &str) -> Result<Option<u64>> {
@@ -131,16 +135,19 @@ impl Store for S3Store {
         self.bucket.wait(self.bucket.delete(&full))
     }
 
-    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, key: &str, bytes: &[u8], kind: ObjectKind) -> Result<()> {
         let full = self.bucket.full_key(key)?;
-        self.bucket.wait(self.bucket.replace(&full, Bytes::copy_from_slice(bytes)))
+        self.bucket.wait(self.bucket.replace(&full, Bytes::copy_from_slice(bytes), kind))
     }
 
-    /// At each moment the object is there, or its bytes are under the temporary name.
+    /// At each moment either the object exists, or its bytes are under the temporary name.
     fn withdraw(&self, key: &str) -> Result<()> {
         match self.read_whole(key, LARGEST_DOCUMENT) {
             Err(error) if error.kind() == Kind::Missing => return Ok(()),
-            bytes => self.bucket.wait(self.bucket.replace(&self.partial_key(key)?, Bytes::from(bytes?)))?,
+            bytes => {
+                let (partial, bytes) = (self.partial_key(key)?, Bytes::from(bytes?));
+                self.bucket.wait(self.bucket.replace(&partial, bytes, ObjectKind::Record))?;
+            }
         }
         self.delete(key)
     }
@@ -148,19 +155,20 @@ impl Store for S3Store {
     fn reinstate(&self, key: &str) -> Result<()> {
         let bytes = Bytes::from(self.read_partial(key)?);
         let full = self.bucket.full_key(key)?;
-        self.bucket.wait(self.bucket.put_new(&full, bytes, &upload::mark(), false))?;
+        self.bucket.wait(self.bucket.put_new(&full, bytes, &upload::mark(), ObjectKind::Document))?;
         self.bucket.wait(self.bucket.delete(&self.partial_key(key)?))
     }
 
     fn announce(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let full = self.partial_key(key)?;
-        self.bucket.wait(self.bucket.put_new(&full, Bytes::copy_from_slice(bytes), &upload::mark(), false))
+        let (bytes, mark) = (Bytes::copy_from_slice(bytes), upload::mark());
+        self.bucket.wait(self.bucket.put_new(&full, bytes, &mark, ObjectKind::Record))
     }
 
     fn announce_anew(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let full = self.partial_key(key)?;
         self.bucket.wait(async {
-            self.bucket.replace(&full, Bytes::copy_from_slice(bytes)).await?;
+            self.bucket.replace(&full, Bytes::copy_from_slice(bytes), ObjectKind::Record).await?;
             self.bucket.abort_uploads(key).await
         })
     }
@@ -184,7 +192,7 @@ impl Store for S3Store {
     fn is_labelled(&self, key: &str) -> Result<bool> {
         let full = self.bucket.full_key(key)?;
         let head = self.bucket.wait(self.bucket.head(&full))?;
-        Ok(head.is_some_and(|head| self.bucket.is_ours(&head)))
+        Ok(head.is_some_and(|head| self.bucket.is_own(&head)))
     }
 
     fn locked_until(&self, key: &str) -> Result<Option<Timestamp>> {
@@ -203,7 +211,7 @@ impl Store for S3Store {
     }
 
     fn is_silent(&self) -> bool {
-        self.bucket.life.is_given_up()
+        self.bucket.liveness.is_silent()
     }
 
     fn lists(&self, key: &str) -> Result<bool> {

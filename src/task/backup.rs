@@ -233,7 +233,7 @@ fn log_stored(run: &BackupRun<'_>, manifest: &Manifest) {
     log::info!(
         MESSAGE_ID = event::BACKUP_MADE,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-        PGCELLAR_BYTES = manifest.stored_bytes(), PGCELLAR_STORE = run.store.name();
+        PGCELLAR_BYTES = manifest.stored_bytes(), PGCELLAR_STORE = run.store.kind().name();
         "backed up '{}' as {} in {seconds:.1} s: {}, {} stored from {}{}",
         manifest.database.escape_debug(),
         manifest.id,
@@ -266,8 +266,9 @@ fn log_stored(run: &BackupRun<'_>, manifest: &Manifest) {
 
 fn print(run: &BackupRun<'_>, manifests: &[Manifest], copies: &Copies) -> Result<()> {
     let printed = manifests.iter().map(|manifest| {
-        let copied = run.bucket.iter().filter(|_| copies.there.contains(&manifest.id)).map(|bucket| bucket.name());
-        BackupJson { manifest, stores: std::iter::once(run.store.name()).chain(copied).collect() }
+        let copied =
+            run.bucket.iter().filter(|_| copies.there.contains(&manifest.id)).map(|bucket| bucket.kind().name());
+        BackupJson { manifest, stores: std::iter::once(run.store.kind().name()).chain(copied).collect() }
     });
     let text = serde_json::to_string_pretty(&printed.collect::<Vec<_>>())
         .map_err(|error| Error::new(Kind::Internal, format!("cannot write the manifests as JSON: {error}")))?;

@@ -58,8 +58,8 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let run = DrillRun { args, jobs: jobs("DRILL_JOBS (--jobs)", args.jobs.as_deref())?, stop };
     let stores = Stores::open(&place).await?.selected(args.store.as_deref())?;
-    let mut inventory = Inventory::read(stores.clone(), &place, || None, stop).await?;
-    let targets = match targets::find(&inventory, args, &stores) {
+    let mut inventory = Inventory::read(stores, &place, || None, stop).await?;
+    let targets = match targets::find(&inventory, args) {
         Ok(targets) => targets,
         Err(error) => return Err(inventory.or_unread(error)),
     };

@@ -16,8 +16,8 @@ use crate::host::mounts;
 use crate::printable::printable;
 use crate::stdout;
 use crate::stop::Stop;
-use crate::store::Stores;
 use crate::store::local::usable;
+use crate::store::{StoreKind, Stores};
 
 /// The number of makers in a message.
 const NAMED: usize = 3;
@@ -49,7 +49,7 @@ pub async fn run(args: &ListArgs, stop: &Stop) -> Result<()> {
             let of = database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
             log::info!("no backups{of} in {}", inventory.locations.join(" and "));
         }
-        inventory.tell_doubts();
+        inventory.log_doubts();
         warn_likely(&groups);
         groups.iter().flat_map(|group| group.copies()).for_each(warn_unread);
         warn_unusable(&inventory, database, args.all_instances);
@@ -93,7 +93,7 @@ fn json(backups: &[&Backup]) -> Result<String> {
 /// Warns that the record of a verify cannot be read: it may have said that the backup is damaged.
 fn warn_unread(backup: &Backup) {
     if let Some(error) = &backup.verification_error {
-        let (id, store) = (printable(&backup.manifest.id), backup.store);
+        let (id, store) = (printable(&backup.manifest.id), backup.store.kind());
         log::warn!(
             "{id} in {store}: the result of its last verify cannot be read: {}: pgcellar verify {id} makes a new one",
             printable(error)
@@ -117,7 +117,7 @@ fn warn_unusable(inventory: &Inventory, database: Option<&str>, all: bool) {
         let unmanaged = inventory.unmanaged.iter().filter(|file| file.location == *location && of_database(&file.name));
         if let [first, rest @ ..] = unmanaged.collect::<Vec<_>>().as_slice() {
             let argument = match first.store {
-                "local" => "path".to_owned(),
+                StoreKind::Local => "path".to_owned(),
                 _ => format!("address {}/…", location.trim_end_matches('/')),
             };
             let (first, more) = (printable(&first.name), and_more(rest.len()));
@@ -171,7 +171,8 @@ fn log_others(inventory: &Inventory, database: Option<&str>) {
 fn without_backups(inventory: &mut Inventory, place: &Place) -> Result<()> {
     let Some(folder) = &place.directory else { return Ok(()) };
     let local = folder.display().to_string();
-    let unread = inventory.unread.iter().position(|one| one.store == "local" && one.error.kind() == Kind::Missing);
+    let unread =
+        inventory.unread.iter().position(|one| one.store == StoreKind::Local && one.error.kind() == Kind::Missing);
     let nothing = inventory.groups.is_empty() && inventory.strange.is_empty() && inventory.unmanaged.is_empty();
     if !nothing || (unread.is_none() && !inventory.locations.contains(&local)) {
         return Ok(());
@@ -196,6 +197,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Status;
     use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
+    use crate::store::sample::empty;
 
     #[test]
     fn a_backup_as_json_has_its_proof() {
@@ -203,7 +205,7 @@ mod tests {
         drill.result = DrillOutcome::Passed;
         let backup = Backup {
             manifest: serde_json::from_str(include_str!("../../tests/golden/manifest.json")).unwrap(),
-            store: "local",
+            store: empty(StoreKind::Local),
             status: Status::Good,
             verification: None,
             verification_error: None,

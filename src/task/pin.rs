@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
-use crate::catalogue::manifest::Pin;
 use crate::catalogue::ownership::Whose;
 use crate::catalogue::records;
+use crate::catalogue::records::pin::Pin;
 use crate::cli::{PinArgs, PlaceArgs, UnpinArgs};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -61,7 +61,7 @@ pub async fn unpin(args: &UnpinArgs, stop: &Stop) -> Result<()> {
 async fn find(query: BackupQuery<'_>, place: &PlaceArgs, stop: &Stop) -> Result<PinTarget> {
     let place = Place::new(place)?;
     let stores = Stores::open(&place).await?.all();
-    let mut inventory = Inventory::read(stores.clone(), &place, || None, stop).await?;
+    let mut inventory = Inventory::read(stores, &place, || None, stop).await?;
     let group = match inventory.resolve(query) {
         Ok(choice) => {
             choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
@@ -75,8 +75,7 @@ async fn find(query: BackupQuery<'_>, place: &PlaceArgs, stop: &Stop) -> Result<
         return Err(Error::new(Kind::Missing, message)
             .hint("only the instance that made a backup removes it, and so only that one pins it"));
     }
-    let has = |store: &Arc<dyn Store>| group.copies().any(|copy| copy.store == store.name());
-    let stores = stores.into_iter().filter(has).collect();
+    let stores = group.copies().map(|copy| Arc::clone(&copy.store)).collect();
     Ok(PinTarget { id, stores, failure: inventory.unread.pop().map(|unread| unread.error) })
 }
 

@@ -21,7 +21,7 @@ use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::local::{LocalStore, usable};
-use crate::store::{Store, Stores};
+use crate::store::{Store, StoreKind, Stores};
 
 mod clock;
 mod read;
@@ -99,7 +99,7 @@ fn lock(place: &Place, stores: &Stores) -> Result<Lock> {
 fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
     let (ownership, mut read) = read_all(run, stores);
     let mut listed = run.rules.store_backups(stores, |store| {
-        let catalogue = read.remove(store.name());
+        let catalogue = read.remove(&store.kind());
         let unread = || Error::new(Kind::Internal, format!("{} was not read", store.location()));
         own(run, &ownership, catalogue.ok_or_else(unread)??)
     });
@@ -129,14 +129,13 @@ fn clean(run: &RetentionRun, stores: &Stores) -> Result<()> {
 }
 
 /// Reads all stores, and decides whose the backups are.
-fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<&'static str, Result<Catalogue>>) {
-    let read: HashMap<_, _> =
-        stores.all().iter().map(|store| (store.name(), Catalogue::read(store.as_ref()))).collect();
+fn read_all(run: &RetentionRun, stores: &Stores) -> (Ownership, HashMap<StoreKind, Result<Catalogue>>) {
+    let read: HashMap<_, _> = stores.all().iter().map(|store| (store.kind(), Catalogue::read(store))).collect();
     let ask = identity::ask_blocking(run.connection.clone());
     let ownership =
         Ownership::ask(&Owner::of(&run.rules.place), read.values().filter_map(|read| read.as_ref().ok()), ask);
     ownership.server.iter().for_each(|server| drop(run.rules.place.server.set(server.clone())));
-    ownership.doubts.iter().for_each(Doubt::tell);
+    ownership.doubts.iter().for_each(Doubt::log);
     (ownership, read)
 }
 

@@ -55,7 +55,7 @@ fn print(listed: &[Listed], begin: &str, zone: &TimeZone) -> Result<()> {
     let folder = begin.rfind('/').map_or(0, |at| at + 1);
     let name = |key: &str| printable(key.get(folder..).unwrap_or(key));
     let line = |entry: &Listed| match entry {
-        Listed::Bucket { made, name } => format!("{} {}\n", time(made), printable(name)),
+        Listed::Bucket { created, name } => format!("{} {}\n", time(created), printable(name)),
         Listed::Prefix(prefix) => format!("{:>30} {}\n", "PRE", name(prefix)),
         Listed::Object { modified, bytes, key } => format!("{} {bytes:>10} {}\n", time(modified), name(key)),
     };

@@ -7,7 +7,7 @@ use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::cli::ShowArgs;
 use crate::config::{Place, identities};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
@@ -51,7 +51,7 @@ async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
         return by_name(named, args, stop).await;
     }
     let stores = Stores::open(place).await?.all();
-    let merged = Inventory::read(stores.clone(), place, || None, stop).await?;
+    let merged = Inventory::read(stores, place, || None, stop).await?;
     let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "show" };
     let choice = match merged.resolve(asked) {
         Ok(choice) => choice,
@@ -66,10 +66,7 @@ async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
     for remark in &choice.remarks {
         log::warn!("{}", printable(remark));
     }
-    let store = stores.iter().find(|store| store.name() == choice.copy.store);
-    let store =
-        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(Found::Backup(Arc::clone(store), Box::new(choice.copy.clone())))
+    Ok(Found::Backup(Arc::clone(&choice.copy.store), Box::new(choice.copy.clone())))
 }
 
 async fn by_name(named: NamedPath, args: &ShowArgs, stop: &Stop) -> Result<Found> {

@@ -8,19 +8,19 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::StoreListing;
-use crate::catalogue::manifest::to_json;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, SUCCEEDED, Whose};
 use crate::catalogue::takeover::Takeover;
 use crate::catalogue::{Backup, Catalogue};
 use crate::cli::TakeoverArgs;
 use crate::config::{Connection, Maker, Place, instance_name};
+use crate::document::to_json;
 use crate::error::{Error, Kind, Result};
 use crate::format::ago;
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::stdout;
 use crate::stop::Stop;
-use crate::store::{Store, Stores};
+use crate::store::{ObjectKind, Store, Stores};
 
 /// The number of makers in a message.
 const NAMED: usize = 8;
@@ -38,11 +38,7 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
     let from = args.maker.as_deref().map(|text| maker(text, &place)).transpose()?;
     let connection = Connection::new(&args.connection)?;
     let stores = Stores::open_to_write(&place).await?.all();
-    let to_read = stores.clone();
-    let listings = blocking::run(stop, move || {
-        Ok(to_read.iter().map(|store| StoreListing::read(store.as_ref())).collect::<Vec<_>>())
-    })
-    .await?;
+    let listings = blocking::run(stop, move || Ok(stores.iter().map(StoreListing::read).collect::<Vec<_>>())).await?;
     let server = stop.or(async { Ok(identity::of_server(&connection).await) }).await?;
     let owner = Owner { maker: place.maker(), server: server.clone() };
     let Some(from) = from else { return list(&listings, &owner) };
@@ -52,12 +48,12 @@ pub async fn run(args: &TakeoverArgs, stop: &Stop) -> Result<()> {
         return Ok(());
     }
     let takeover = Takeover { from, to: owner.maker, server: server.unwrap_or_default(), at: Timestamp::now() };
-    let (recorded, failure) = record(&stores, &listings, takeover.clone(), stop).await?;
+    let (recorded, failure) = record(&listings, takeover.clone(), stop).await?;
     if !recorded.is_empty() {
         log(&takeover, &made, &recorded);
     }
     let unread =
-        listings.into_iter().filter_map(|listing| listing.found.err()).find(|error| error.kind() != Kind::Missing);
+        listings.into_iter().filter_map(|listing| listing.catalogue.err()).find(|error| error.kind() != Kind::Missing);
     failure.or(unread).map_or(Ok(()), Err)
 }
 
@@ -72,7 +68,7 @@ fn maker(text: &str, place: &Place) -> Result<Maker> {
 }
 
 fn catalogues(listings: &[StoreListing]) -> impl Iterator<Item = &Catalogue> + Clone {
-    listings.iter().filter_map(|listing| listing.found.as_ref().ok())
+    listings.iter().filter_map(|listing| listing.catalogue.as_ref().ok())
 }
 
 /// The backups that this maker made.
@@ -98,7 +94,7 @@ fn is_needed(
 ) -> Result<bool> {
     if made.is_empty() {
         let message = format!("there are no backups of {}", name(from));
-        let unread = listings.iter().find_map(|listing| listing.found.as_ref().err());
+        let unread = listings.iter().find_map(|listing| listing.catalogue.as_ref().err());
         return Err(match unread.filter(|error| error.kind() != Kind::Missing) {
             Some(unread) => Error::new(unread.kind(), format!("{message} in what can be read: {}", unread.message())),
             None => Error::new(Kind::Missing, message).hint(others_in_words(listings, owner)),
@@ -164,7 +160,7 @@ fn list(listings: &[StoreListing], owner: &Owner) -> Result<()> {
     if makers.is_empty() {
         log::info!("there are no backups but this instance's own");
     }
-    let mut unread = listings.iter().filter_map(|listing| listing.found.as_ref().err());
+    let mut unread = listings.iter().filter_map(|listing| listing.catalogue.as_ref().err());
     match unread.rfind(|error| error.kind() != Kind::Missing) {
         Some(error) => Err(Error::new(error.kind(), error.to_string())),
         None => Ok(()),
@@ -204,23 +200,15 @@ fn others_in_words(listings: &[StoreListing], owner: &Owner) -> String {
 }
 
 /// Writes the record into each store that has such backups.
-async fn record(
-    stores: &[Arc<dyn Store>],
-    listings: &[StoreListing],
-    takeover: Takeover,
-    stop: &Stop,
-) -> Result<(Vec<String>, Option<Error>)> {
-    let has = |name: &str| {
-        listings
-            .iter()
-            .any(|listing| listing.store == name && !made_by(std::slice::from_ref(listing), &takeover.from).is_empty())
-    };
-    let with_backups: Vec<Arc<dyn Store>> = stores.iter().filter(|store| has(store.name())).cloned().collect();
+async fn record(listings: &[StoreListing], takeover: Takeover, stop: &Stop) -> Result<(Vec<String>, Option<Error>)> {
+    let has_backups = |listing: &&StoreListing| !made_by(std::slice::from_ref(*listing), &takeover.from).is_empty();
+    let with_backups: Vec<Arc<dyn Store>> =
+        listings.iter().filter(has_backups).map(|listing| Arc::clone(&listing.store)).collect();
     let (key, document) = (Takeover::key(&takeover.from), to_json(&takeover)?);
     blocking::run(stop, move || {
         let (mut recorded, mut failure) = (Vec::new(), None);
         for store in with_backups {
-            match store.replace(&key, &document) {
+            match store.replace(&key, &document, ObjectKind::Document) {
                 Ok(()) => recorded.push(store.location()),
                 Err(error) => drop(failure.get_or_insert(error)),
             }

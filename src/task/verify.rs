@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::blocking;
 use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
-use crate::catalogue::manifest::{Depth, Verification};
 use crate::catalogue::name::{is_of, leading_id};
+use crate::catalogue::records::verification::{Depth, Verification};
 use crate::catalogue::sweep;
 use crate::cli::VerifyArgs;
 use crate::config::{Connection, Place, identities};
@@ -67,8 +67,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
         reports.extend(unusable(&inventory, args.database.as_deref()));
     }
     for backup in copies {
-        let Some(store) = stores.iter().find(|store| store.name() == backup.store) else { continue };
-        let report = verify(&run, store, backup).await;
+        let report = verify(&run, &backup.store, backup).await;
         if stop.requested() {
             return Err(stop.error());
         }
@@ -122,7 +121,7 @@ fn select<'a>(inventory: &'a Inventory, args: &'a VerifyArgs) -> Result<Vec<&'a 
     if let others @ 1.. = inventory.others(database).count() {
         log::info!("{others} backups of other instances, hosts or servers are left to these");
     }
-    inventory.tell_doubts();
+    inventory.log_doubts();
     Ok(inventory.own(database).collect())
 }
 
@@ -157,7 +156,7 @@ fn unusable(inventory: &Inventory, database: Option<&str>) -> Vec<VerifyReport> 
 
 async fn verify(run: &VerifyRun<'_>, store: &Arc<dyn Store>, backup: &Backup) -> VerifyReport {
     let manifest = &backup.manifest;
-    let mut report = VerifyReport::new(&manifest.id, backup.store);
+    let mut report = VerifyReport::new(&manifest.id, backup.store.kind());
     report.database.clone_from(&manifest.database);
     report.tables = Some(manifest.contents.tables);
     let unread = |error: &String| format!("the result of the verify before could not be read: {error}");

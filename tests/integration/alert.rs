@@ -258,7 +258,7 @@ fn missing_credentials_are_reported_with_the_faulty_file() {
     let path = "/etc/credstore.encrypted/pgcellar.main.db-password.encrypted";
     for said in [
         "systemd could not load its credentials (exit status 243, CREDENTIALS)",
-        &format!("{path} is not what systemd-creds encrypt makes"),
+        &format!("{path} is not output of systemd-creds encrypt"),
         &format!("systemd-creds encrypt --name=db-password.encrypted - {path}"),
         "pgcellar config check -i main",
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use serde_json::Value;
 
 use crate::common::bucket::Bucket;
@@ -60,7 +60,7 @@ pub fn moved_to_another_host(cellar: &Cellar, bucket: &Bucket, instance: &str, h
             manifest["server"]["identity"] = serde_json::json!({ "system_identifier": identifier.to_string() });
             bytes = manifest.to_string().into_bytes();
         }
-        store.replace(key, &bytes).unwrap();
+        store.replace(key, &bytes, ObjectKind::Document).unwrap();
     }
     lose_directory(cellar);
 }
@@ -71,7 +71,7 @@ fn damage(bucket: &Bucket, key: &str) {
     let mut bytes = bucket.objects().remove(key).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] = !bytes[middle];
-    store.replace(key, &bytes).unwrap();
+    store.replace(key, &bytes, ObjectKind::Document).unwrap();
 }
 
 /// The words of each line of a table, without the headings.

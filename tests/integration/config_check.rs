@@ -107,7 +107,7 @@ TZ=Nowhere/Else
         ("1: warning: DB_HOST ", "set again in line 2"),
         ("3: DB_PORT: is 'many'", "1 to 65535"),
         ("4: DB_SSLMODE: is 'maybe'", "verify-full"),
-        ("5: ", "'export' is the shell's"),
+        ("5: ", "'export' belongs to the shell"),
         ("6: BACKUP_FORMAT: is 'zip'", "custom, directory, tar or plain"),
         ("7: BACKUP_COMPRESION: ", "did you mean BACKUP_COMPRESSION?"),
         ("8: BACKUP_COMPRESSION: is 'lzma'", "zstd"),

@@ -242,7 +242,7 @@ fn invalid_settings() {
                 ("SMTP_PASS", PASSWORD),
                 ("SMTP_TLS", "none"),
             ],
-            "SMTP_TLS=insecure says that this is meant",
+            "SMTP_TLS=insecure to send it unencrypted",
         ),
     ];
     for (settings, expected) in cases {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 
 use crate::common::bucket::Bucket;
 use crate::common::pgcellar::{Outcome, Run};
@@ -355,7 +355,7 @@ fn a_bucket_that_lags_behind() {
         for entry in fs::read_dir(cellar.backup_dir()).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             if name.starts_with(id) {
-                let mut upload = bucket.store_of("main", &host).create(&name, None).unwrap();
+                let mut upload = bucket.store_of("main", &host).create(&name, None, ObjectKind::Archive).unwrap();
                 upload.write_all(&fs::read(entry.path()).unwrap()).unwrap();
                 upload.seal().unwrap();
                 upload.commit().unwrap();

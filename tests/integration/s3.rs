@@ -10,7 +10,7 @@ use pgcellar::catalogue::publish::publish;
 use pgcellar::config::S3Settings;
 use pgcellar::error::{Error, Kind};
 use pgcellar::store::s3::S3Store;
-use pgcellar::store::{Store, Upload};
+use pgcellar::store::{ObjectKind, Store, Upload};
 use tokio::runtime::Runtime;
 
 use crate::common::fault_proxy::{Fault, FaultProxy, Seen};
@@ -68,7 +68,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8], size: Option<u64>) -> Result<(), Error> {
-    fill(store.create(key, size)?, bytes)
+    fill(store.create(key, size, ObjectKind::Document)?, bytes)
 }
 
 fn fill(mut upload: Box<dyn Upload>, bytes: &[u8]) -> Result<(), Error> {
@@ -139,7 +139,7 @@ fn garbled_bytes_are_sent_again() {
         false => Fault::None,
     });
     put(&faulty.proxied, KEY, b"small", Some(5)).unwrap();
-    faulty.proxied.replace("other.json", b"first").unwrap();
+    faulty.proxied.replace("other.json", b"first", ObjectKind::Document).unwrap();
     assert_eq!(get(&faulty.direct, KEY).unwrap(), b"small");
     assert_eq!(get(&faulty.direct, "other.json").unwrap(), b"first");
     assert_eq!(faulty.proxy.faults(), 2);
@@ -177,7 +177,7 @@ fn a_writer_that_continues_after_an_error_gets_no_object() {
         true => Fault::Answer(403, "AccessDenied"),
         false => Fault::None,
     });
-    let mut upload = faulty.proxied.create(KEY, None).unwrap();
+    let mut upload = faulty.proxied.create(KEY, None, ObjectKind::Document).unwrap();
     let failed = pattern(120 << 20).chunks(1 << 20).filter(|piece| upload.write_all(piece).is_err()).count();
     assert!(failed >= 1);
     assert_eq!(upload.seal().unwrap_err().kind(), Kind::Unavailable);
@@ -188,7 +188,7 @@ fn a_writer_that_continues_after_an_error_gets_no_object() {
 #[test]
 fn an_upload_dropped_on_a_runtime_thread_leaves_nothing() {
     let faulty = FaultyBucket::new(|_| Fault::None);
-    let mut upload = faulty.direct.create(KEY, None).unwrap();
+    let mut upload = faulty.direct.create(KEY, None, ObjectKind::Document).unwrap();
     upload.write_all(&pattern(LARGE)).unwrap();
     runtime().block_on(runtime().spawn(async move { drop(upload) })).unwrap();
     faulty.is_empty();
@@ -420,7 +420,10 @@ fn missing_permissions_are_named() {
     let reader = open(&settings(&server.endpoint(), &bucket, READER));
     assert_eq!(get(&reader, KEY).unwrap(), b"x");
     all_say(&[reader.delete(KEY).unwrap_err()], Kind::NotPermitted, &["cannot delete s3://", "s3:DeleteObject"]);
-    let refused = [put(&reader, "a.dump", b"x", Some(1)).unwrap_err(), reader.replace(KEY, b"y").unwrap_err()];
+    let refused = [
+        put(&reader, "a.dump", b"x", Some(1)).unwrap_err(),
+        reader.replace(KEY, b"y", ObjectKind::Document).unwrap_err(),
+    ];
     all_say(&refused, Kind::NotPermitted, &["cannot write s3://", "s3:PutObject"]);
     let writer = open(&settings(&server.endpoint(), &bucket, WRITER));
     all_say(&[writer.list().unwrap_err()], Kind::NotPermitted, &["cannot list s3://", "s3:ListBucket"]);
@@ -434,7 +437,7 @@ fn an_object_in_cold_storage_is_reported() {
         false => Fault::None,
     });
     put(&faulty.direct, KEY, b"x", None).unwrap();
-    all_say(&[faulty.proxied.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["fetched first", "restore-object"]);
+    all_say(&[faulty.proxied.read(KEY, 0).err().unwrap()], Kind::Unavailable, &["retrieved first", "restore-object"]);
 }
 
 #[test]
@@ -601,7 +604,7 @@ fn every_object_is_labelled_with_its_owner() {
     let store = runtime().block_on(S3Store::open(&settings, "main", "höst 1")).unwrap();
     put(&store, "small", b"x", Some(1)).unwrap();
     put(&store, "large", &pattern(LARGE), None).unwrap();
-    store.replace("replaced", b"x").unwrap();
+    store.replace("replaced", b"x", ObjectKind::Document).unwrap();
     store.announce("announced", b"x").unwrap();
     let others = [("other", "höst 1"), ("main", "host")]
         .map(|(instance, host)| runtime().block_on(S3Store::open(&settings, instance, host)).unwrap());
@@ -627,7 +630,7 @@ fn locked_objects_are_reported() {
         let left = until.duration_since(jiff::Timestamp::now()).as_hours();
         assert!((71..=72).contains(&left), "{key}: {until}");
     }
-    store.replace("a.verify.json", b"x").unwrap();
+    store.replace("a.verify.json", b"x", ObjectKind::Record).unwrap();
     store.announce("b", b"x").unwrap();
     for key in ["a.verify.json", "b.partial", "missing"] {
         assert_eq!(store.locked_until(key).unwrap(), None, "{key}");
@@ -653,7 +656,7 @@ fn objects_are_stored_as_the_settings_say() {
     let store = open(&settings);
     // Whether this server can encrypt does not matter here.
     for (key, length) in [(KEY, 1), ("large.dump", LARGE)] {
-        drop(store.create_bulk(key, None).and_then(|upload| fill(upload, &pattern(length))));
+        drop(store.create(key, None, ObjectKind::Archive).and_then(|upload| fill(upload, &pattern(length))));
     }
     // Files that verbs read regularly do not get the storage class.
     for key in ["a.manifest.json", "a.globals.sql.gz", "a.fingerprints.json.zst.age"] {

@@ -243,7 +243,7 @@ fn a_url_in_place_of_a_name_is_refused_and_not_shown() {
         ("AWS_REGION", url("https"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_SECRET_ACCESS_KEY_FILE", HUSH.to_owned(), "the file must exist"),
         ("PGCELLAR_INSTANCE", url("postgres"), "letters"),
-        ("MONITOR_PING_URL", format!("https://someone:{HUSH}@ping.invalid"), "no URL that can be pinged"),
+        ("MONITOR_PING_URL", format!("https://someone:{HUSH}@ping.invalid"), "is not a valid URL"),
     ];
     let cellar = || with(&mail, Cellar::unconnected().with("DB_NAME", "shop").with("DB_HOST", "/nowhere"));
     let (bucket, cellar) = (with(&bucket, cellar()), cellar());

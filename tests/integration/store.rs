@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pgcellar::error::Kind;
-use pgcellar::store::Store;
 use pgcellar::store::local::LocalStore;
 use pgcellar::store::s3::S3Store;
+use pgcellar::store::{ObjectKind, Store, StoreKind};
 
 use crate::common::process::new_folder;
 use crate::common::s3_server::S3Server;
@@ -50,7 +50,7 @@ fn conforms(store: &dyn Store) {
 }
 
 fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
-    let mut upload = store.create(key, None).unwrap();
+    let mut upload = store.create(key, None, ObjectKind::Archive).unwrap();
     upload.write_all(bytes).unwrap();
     upload.seal().unwrap();
     upload.commit().unwrap();
@@ -113,7 +113,7 @@ fn any_part_is_read(store: &dyn Store) {
 fn nothing_is_seen_before_commit(store: &dyn Store) {
     for key in KEYS {
         let unseen = || store.size(key).unwrap().is_none() && !keys(store).iter().any(|listed| listed == key);
-        let mut upload = store.create(key, None).unwrap();
+        let mut upload = store.create(key, None, ObjectKind::Archive).unwrap();
         assert!(unseen(), "{key} is seen before its first byte");
         upload.write_all(&pattern(100_000, 1)).unwrap();
         upload.flush().unwrap();
@@ -128,11 +128,11 @@ fn nothing_is_seen_before_commit(store: &dyn Store) {
 }
 
 fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
-    drop(store.create(KEYS[0], None).unwrap());
-    let mut upload = store.create(KEYS[0], None).unwrap();
+    drop(store.create(KEYS[0], None, ObjectKind::Archive).unwrap());
+    let mut upload = store.create(KEYS[0], None, ObjectKind::Archive).unwrap();
     upload.write_all(b"half").unwrap();
     drop(upload);
-    let mut upload = store.create(KEYS[0], None).unwrap();
+    let mut upload = store.create(KEYS[0], None, ObjectKind::Archive).unwrap();
     upload.write_all(b"all of it").unwrap();
     upload.seal().unwrap();
     drop(upload);
@@ -146,7 +146,7 @@ fn what_is_not_committed_leaves_nothing(store: &dyn Store) {
 fn nothing_is_overwritten(store: &dyn Store) {
     put(store, KEYS[0], b"old");
     // A store may refuse at the start or at the commit.
-    let refused = match store.create(KEYS[0], None) {
+    let refused = match store.create(KEYS[0], None, ObjectKind::Archive) {
         Err(error) => error,
         Ok(mut upload) => {
             upload.write_all(b"new").unwrap();
@@ -162,17 +162,19 @@ fn nothing_is_overwritten(store: &dyn Store) {
 
 fn small_objects_are_replaced_whole(store: &dyn Store) {
     const KEY: &str = "shop_20231231_020000.verify.json";
-    store.replace(KEY, b"first").unwrap();
+    store.replace(KEY, b"first", ObjectKind::Record).unwrap();
     assert_eq!(get(store, KEY, 0), b"first");
-    store.replace(KEY, b"2").unwrap();
+    store.replace(KEY, b"2", ObjectKind::Record).unwrap();
     assert_eq!(get(store, KEY, 0), b"2");
     // Two writers and a reader: the reader never sees a mixture or an incomplete object.
     let versions: [Vec<u8>; 2] = [vec![b'a'; 200_000], vec![b'b'; 100_000]];
-    store.replace(KEY, &versions[0]).unwrap();
+    store.replace(KEY, &versions[0], ObjectKind::Record).unwrap();
     std::thread::scope(|scope| {
         let writers: Vec<_> = versions
             .iter()
-            .map(|version| scope.spawn(move || (0..20).for_each(|_| store.replace(KEY, version).unwrap())))
+            .map(|version| {
+                scope.spawn(move || (0..20).for_each(|_| store.replace(KEY, version, ObjectKind::Record).unwrap()))
+            })
             .collect();
         while writers.iter().any(|writer| !writer.is_finished()) {
             let seen = get(store, KEY, 0);
@@ -193,11 +195,11 @@ fn missing_objects_are_reported(store: &dyn Store) {
 
 fn keys_that_lead_outside_are_refused(store: &dyn Store) {
     for key in OUTSIDE {
-        assert!(store.create(key, None).is_err(), "{key:?} was created");
+        assert!(store.create(key, None, ObjectKind::Archive).is_err(), "{key:?} was created");
         assert!(store.read(key, 0).is_err(), "{key:?} was read");
         assert!(store.size(key).is_err(), "{key:?} was looked at");
         assert!(store.delete(key).is_err(), "{key:?} was deleted");
-        assert!(store.replace(key, b"x").is_err(), "{key:?} was replaced");
+        assert!(store.replace(key, b"x", ObjectKind::Record).is_err(), "{key:?} was replaced");
         assert!(store.withdraw(key).is_err(), "{key:?} was withdrawn");
         assert!(store.announce(key, b"x").is_err(), "{key:?} was announced");
         assert!(store.read_partial(key).is_err(), "{key:?} was read");
@@ -218,7 +220,7 @@ fn writers_do_not_disturb_each_other(store: &dyn Store) {
     // Of several writers of one key one wins completely.
     let won: Vec<u64> = std::thread::scope(|scope| {
         let write = |seed| {
-            let mut upload = store.create(KEYS[0], None).ok()?;
+            let mut upload = store.create(KEYS[0], None, ObjectKind::Archive).ok()?;
             upload.write_all(&pattern(300_000, seed)).ok()?;
             upload.seal().ok()?;
             upload.commit().ok().map(|()| seed)
@@ -260,7 +262,7 @@ const LARGE: usize = (40 << 20) + 4321;
 fn large_objects_are_read_from_anywhere(store: &dyn Store) {
     let bytes = pattern(LARGE, 3);
     for size in [None, Some(LARGE as u64)] {
-        let mut upload = store.create(KEYS[0], size).unwrap();
+        let mut upload = store.create(KEYS[0], size, ObjectKind::Archive).unwrap();
         // In pieces of an odd size.
         bytes.chunks(1_000_003).for_each(|piece| upload.write_all(piece).unwrap());
         upload.seal().unwrap();
@@ -283,7 +285,9 @@ fn long_lists_are_whole(store: &dyn Store) {
     let names: Vec<String> = (0..1_203).map(|at| format!("shop_20231231_{at:06}.verify.json")).collect();
     std::thread::scope(|scope| {
         for some in names.chunks(names.len().div_ceil(8)) {
-            scope.spawn(|| some.iter().for_each(|name| store.replace(name, name.as_bytes()).unwrap()));
+            scope.spawn(|| {
+                some.iter().for_each(|name| store.replace(name, name.as_bytes(), ObjectKind::Record).unwrap())
+            });
         }
     });
     assert!(keys(store) == names);
@@ -352,12 +356,12 @@ fn announcements_are_not_listed(store: &dyn Store) {
 fn what_was_left_behind_can_be_discarded(store: &dyn Store) {
     let bytes = pattern(LARGE, 9);
     for key in [KEYS[0], KEYS[5]] {
-        let mut upload = store.create(key, None).unwrap();
+        let mut upload = store.create(key, None, ObjectKind::Archive).unwrap();
         upload.write_all(&bytes).unwrap();
         upload.seal().unwrap();
         std::mem::forget(upload);
         // A common prefix does not mix keys.
-        let mut other = store.create(&format!("{key}.age"), None).unwrap();
+        let mut other = store.create(&format!("{key}.age"), None, ObjectKind::Archive).unwrap();
         other.write_all(&bytes).unwrap();
         assert_eq!(partials(store), [key.to_owned(), format!("{key}.age")]);
         assert_eq!(keys(store), Vec::<String>::new());
@@ -378,7 +382,7 @@ fn local() {
     let store = LocalStore::new(folder.path().join("backups"));
     store.prepare().unwrap();
     conforms(&store);
-    assert_eq!(store.name(), "local");
+    assert_eq!(store.kind(), StoreKind::Local);
     put(&store, KEYS[0], b"x");
     assert!(!store.is_labelled(KEYS[0]).unwrap());
     assert_eq!(store.locked_until(KEYS[0]).unwrap(), None);
@@ -399,7 +403,7 @@ fn s3() {
     let settings = server.settings(&server.bucket());
     let store = runtime.block_on(S3Store::open(&settings, "main", "host")).unwrap();
     conforms(&store);
-    assert_eq!((store.name(), store.location()), ("s3", format!("s3://{}/database-backups", settings.bucket)));
+    assert_eq!((store.kind(), store.location()), (StoreKind::S3, format!("s3://{}/database-backups", settings.bucket)));
     // The same at the top of a bucket, and from a thread of the runtime.
     let mut settings = server.settings(&server.bucket());
     settings.prefix = String::new();
@@ -418,12 +422,12 @@ fn local_files_are_for_their_owner_alone() {
     let store = LocalStore::new(&directory);
     store.prepare().unwrap();
     assert_eq!(mode(&directory), 0o700);
-    let mut upload = store.create("shop_20231231_020000.dump", None).unwrap();
+    let mut upload = store.create("shop_20231231_020000.dump", None, ObjectKind::Archive).unwrap();
     upload.write_all(b"x").unwrap();
     assert_eq!(mode(directory.join("shop_20231231_020000.dump.partial")), 0o600);
     upload.commit().unwrap();
     put(&store, "shop_20231231_020000/toc.dat", b"x");
-    store.replace("shop_20231231_020000.verify.json", b"x").unwrap();
+    store.replace("shop_20231231_020000.verify.json", b"x", ObjectKind::Record).unwrap();
     let held = store.create_folder("shop_20231231_030000").unwrap();
     assert_eq!(mode(held.folder()), 0o700);
     assert_eq!(mode(directory.join("shop_20231231_020000")), 0o700);

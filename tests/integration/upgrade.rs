@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, ToSpan};
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn backups_in_a_bucket() {
     for file in tree::files(&folder) {
         let key = file.strip_prefix(&folder).unwrap().to_str().unwrap();
         if !key.starts_with('.') {
-            store.replace(key, &fs::read(&file).unwrap()).unwrap();
+            store.replace(key, &fs::read(&file).unwrap(), ObjectKind::Record).unwrap();
         }
     }
     can_be_used(&cellar, &cluster);

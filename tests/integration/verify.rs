@@ -454,7 +454,7 @@ fn every_verb_reports_what_is_not_a_file() {
     let makers: [(&str, Make); 3] = [
         ("a named pipe", |path| drop(must(std::process::Command::new("mkfifo").arg(path)))),
         ("a folder", |path| fs::create_dir(path).unwrap()),
-        ("a symbolic link that leads nowhere", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
+        ("a dangling symbolic link", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
     ];
     let clear = |path: &Path| if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();
     for (what, make) in makers {
@@ -504,5 +504,5 @@ fn a_manifest_that_names_a_file_twice_is_refused() {
     let path = backups.folder().join(format!("{once}.manifest.json"));
     let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"files\": [], ", 1);
     fs::write(&path, text).unwrap();
-    backups.cellar.run(["verify", &once]).fails(exit::DATAERR).says("stands twice");
+    backups.cellar.run(["verify", &once]).fails(exit::DATAERR).says("occurs twice");
 }

@@ -6,8 +6,8 @@ use crate::calendar::cron::{Cron, values};
 const WEEKDAYS: &[&str] = &["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 impl Cron {
-    /// The expressions for `OnCalendar=`. Where a line comes on a day of the month or on a weekday, there are two: systemd
-    /// itself only knows days that fit both.
+    /// The expressions for `OnCalendar=`. There are two if a day has to match the day of the month or the weekday: in systemd,
+    /// days must always match both.
     pub fn on_calendar(&self) -> Vec<String> {
         let time = format!("{}:{}:00", part(self.hours, 0, 23), part(self.minutes, 0, 59));
         let month = part(self.months, 1, 12);
@@ -20,7 +20,7 @@ impl Cron {
     }
 }
 
-/// `Mon..Fri `, or nothing where every weekday fits.
+/// `Mon..Fri `, or nothing for all weekdays.
 fn weekdays(bits: u64) -> String {
     let name = |day: i8| usize::try_from(day).ok().and_then(|day| WEEKDAYS.get(day)).copied().unwrap_or_default();
     match bits {
@@ -48,7 +48,7 @@ fn part(bits: u64, first: i8, last: i8) -> String {
     }
 }
 
-/// Values with commas between; three and more that follow each other as a range.
+/// Values separated by commas; three and more consecutive ones as a range.
 fn list<T: std::fmt::Display>(bits: u64, name: impl Fn(i8) -> T) -> String {
     let mut runs: Vec<(i8, i8)> = Vec::new();
     for value in values(bits) {

@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::calendar::cron::{Cron, days_from, is_usual, values};
 
 impl Cron {
-    /// The days from this moment on, as many as said, on which the clock is put forward over a run.
+    /// The days, within a number of days from this time, on which the clock is put forward over a run.
     pub fn skipped(&self, from: Timestamp, days: i64, zone: &TimeZone) -> Vec<Date> {
         let start = from.to_zoned(zone.clone()).date();
         let end = start.saturating_add(days.days());
@@ -17,9 +17,9 @@ impl Cron {
             .collect()
     }
 
-    /// The runs of these days that come right after the clock was put forward, in the place of those that it skipped: cron
-    /// has them, and systemd has none (`tm_within_bounds` in `src/shared/calendarspec.c`). A line that goes by the clock
-    /// has none either, and a run that is due then anyhow is no other.
+    /// The runs that cron makes up for skipped ones on these days, right after the clock was put forward. systemd has none
+    /// (`tm_within_bounds` in `src/shared/calendarspec.c`). Neither has a line that follows the clock, and a run that is due at
+    /// that time anyway does not count.
     pub fn made_up(&self, from: Timestamp, days: i64, zone: &TimeZone) -> Vec<Timestamp> {
         let days = self.skipped(from, days, zone).into_iter();
         let mut runs: Vec<Timestamp> =
@@ -36,7 +36,7 @@ impl Cron {
         made_up.filter(|run| !self.is_due(*run, zone)).collect()
     }
 
-    /// Whether the clocks show a time of the line at this moment.
+    /// Whether this is a time of the line.
     fn is_due(&self, at: Timestamp, zone: &TimeZone) -> bool {
         let local = at.to_zoned(zone.clone());
         let has = |field: u64, value: i8| values(field).any(|one| one == value);

@@ -1,4 +1,4 @@
-//! What `latest` means, and what is said of what it passed over.
+//! The selection of `latest`, and remarks about newer backups that it skips.
 
 use std::collections::HashSet;
 
@@ -13,20 +13,20 @@ use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 
 impl Inventory {
-    /// The same as of this time: without the backups that began later.
+    /// The inventory as of this time, without backups that began later.
     #[must_use]
     pub fn until(mut self, at: Timestamp) -> Self {
         self.groups.retain(|group| group.manifest().started <= at);
         self
     }
 
-    /// What is to be said of rows that are missing in the backup that was found.
+    /// A remark about rows that are missing in the selected backup.
     pub(super) fn of_rewritten(&self, found: &BackupCopies) -> Option<String> {
         let lacking = found.manifest().lacking().filter(|_| found.lacks_rewritten())?;
         Some(format!("{} is partial: {lacking}", printable(&found.manifest().id)))
     }
 
-    /// Which newer one `latest` passed over, and whose the one is that it took.
+    /// Remarks about a newer backup that `latest` skips, and about whose the selected one is.
     pub(super) fn of_latest(&self, found: &BackupCopies) -> Vec<String> {
         let id = printable(&found.manifest().id);
         let mut remarks = Vec::new();
@@ -35,8 +35,8 @@ impl Inventory {
             let (newer_id, best) = (printable(&newer.manifest().id), newer.best());
             let why = match (best.status, newer.manifest().lacking()) {
                 (Status::Damaged, _) => format!("is damaged ({})", best.faults().join("; ")),
-                (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it to take it"),
-                _ => "began in the future: a clock was wrong; name it to take it".to_owned(),
+                (Status::Partial, Some(lacking)) => format!("is partial ({lacking}): name it by its id to use it"),
+                _ => "began in the future: a clock was wrong; name it by its id to use it".to_owned(),
             };
             remarks.push(format!("{id} is taken; a newer backup, {newer_id}, {why}"));
         }
@@ -48,15 +48,16 @@ impl Inventory {
         remarks
     }
 
-    pub(super) fn latest(&self, asked: BackupQuery<'_>) -> Result<&BackupCopies> {
+    /// The latest backup; see [`Inventory::resolve`].
+    pub(super) fn latest(&self, query: BackupQuery<'_>) -> Result<&BackupCopies> {
         let whole: HashSet<&str> = self
-            .own(asked.database)
+            .own(query.database)
             .filter(|group| group.is_good())
             .map(|group| group.manifest().database.as_str())
             .collect();
         let has_whole = |group: &BackupCopies| whole.contains(group.manifest().database.as_str());
         let good: Vec<&BackupCopies> = self
-            .own(asked.database)
+            .own(query.database)
             .filter(|group| group.is_good() || (group.lacks_rewritten() && !has_whole(group)))
             .collect();
         let mut databases: Vec<&str> = good.iter().map(|group| group.manifest().database.as_str()).collect();
@@ -71,50 +72,50 @@ impl Inventory {
                 format!("'latest' could be a backup of {} databases: {}", several.len(), several.join(", ")),
             )
             .hint("name one with --database")),
-            (None, _) => Err(self.no_latest(asked)),
+            (None, _) => Err(self.no_latest(query)),
         }
     }
 
-    /// Backups of several servers must not pass for those of one.
+    /// The error if the backups may be of several servers.
     fn unclear(&self, group: &BackupCopies) -> Error {
         let doubt = self.doubts.iter().find(|doubt| doubt.is_unclear()).or(self.doubts.first());
         let why = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
         let database = printable(&group.manifest().database);
-        let message = format!("which backup of '{database}' is the latest of this server cannot be told{why}");
+        let message = format!("the latest backup of '{database}' of this server cannot be determined{why}");
         Error::new(Kind::Usage, message).hint(format!(
             "name one by its id (pgcellar list){}",
             doubt.map(|doubt| format!("; {}", doubt.hint())).unwrap_or_default()
         ))
     }
 
-    /// After a disaster the host is a new one: the backups that it needs are those of another.
-    fn no_latest(&self, asked: BackupQuery<'_>) -> Error {
-        let of = asked.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
-        match self.others(asked.database).filter(|group| group.is_good()).last() {
+    /// The error if this instance has no good backup. After a disaster the host is new, and needs the backups of another one.
+    fn no_latest(&self, query: BackupQuery<'_>) -> Error {
+        let of = query.database.map(|name| format!(" of '{}'", printable(name))).unwrap_or_default();
+        match self.others(query.database).filter(|group| group.is_good()).last() {
             Some(newest) => {
                 let id = printable(&newest.manifest().id);
                 let message = format!("there is no good whole backup{of} that this instance made on this host");
                 let Manifest { instance, host, .. } = newest.manifest();
                 Error::new(Kind::Missing, message).hint(format!(
-                    "the newest of others is of {}: pgcellar {} {id}; pgcellar takeover {}/{} makes all of that one ours; \
-                     pgcellar list --all-instances shows all",
+                    "the newest of another instance is of {}: pgcellar {} {id}; pgcellar takeover {}/{} takes all its backups over; \
+                     pgcellar list --all-instances lists all",
                     newest.maker(),
-                    asked.verb,
+                    query.verb,
                     printable(host),
                     printable(instance)
                 ))
             }
             None => Error::new(Kind::Missing, format!("there is no good whole backup{of}"))
-                .hint("pgcellar list shows what there is"),
+                .hint("pgcellar list shows the backups"),
         }
     }
 }
 
 impl Choice<'_> {
-    /// Refuses to replace a database with what is only likely this server's own.
+    /// Refuses to replace a database with a backup that may be of another server.
     ///
     /// # Errors
-    /// `Usage`, with what to type.
+    /// `Usage`, with the command to use.
     pub fn may_replace(&self) -> Result<()> {
         if self.group.whose == Whose::Own || (self.group.whose == Whose::Before && self.is_near) {
             return Ok(());

@@ -1,12 +1,13 @@
 use super::*;
-use crate::catalogue::manifest::{Depth, Verification};
+use crate::catalogue::records::verification::{Depth, Verification};
 use crate::config::Maker;
 use crate::identity::Identity;
+use crate::store::sample::empty;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
 /// A backup of this database, made at this second of the last day of 2023, as a store has it.
-fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup {
+fn backup(store: StoreKind, host: &str, database: &str, second: u8) -> Backup {
     let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
     manifest.started = format!("2023-12-31T02:00:{second:02}Z").parse().unwrap();
     manifest.id = name::id(database, manifest.started);
@@ -17,7 +18,7 @@ fn backup(store: &'static str, host: &str, database: &str, second: u8) -> Backup
     manifest.omitted.retain(|omission| !omission.rewritten);
     Backup {
         manifest,
-        store,
+        store: empty(store),
         status: Status::Good,
         verification: None,
         verification_error: None,
@@ -35,18 +36,14 @@ fn with(status: Status, mut backup: Backup) -> Backup {
     backup
 }
 
-fn shelf(store: &'static str, backups: Vec<Backup>) -> StoreListing {
-    let found = Ok(Catalogue { backups, ..Catalogue::default() });
-    StoreListing { store, location: format!("the {store} store"), found, others: Vec::new() }
+fn shelf(store: StoreKind, backups: Vec<Backup>) -> StoreListing {
+    let catalogue = Ok(Catalogue { backups, ..Catalogue::default() });
+    StoreListing { store: empty(store), catalogue, others: Vec::new() }
 }
 
-fn broken(store: &'static str, kind: Kind) -> StoreListing {
-    StoreListing {
-        store,
-        location: String::new(),
-        found: Err(Error::new(kind, format!("no {store}"))),
-        others: Vec::new(),
-    }
+fn broken(store: StoreKind, kind: Kind) -> StoreListing {
+    let catalogue = Err(Error::new(kind, format!("no {store}")));
+    StoreListing { store: empty(store), catalogue, others: Vec::new() }
 }
 
 fn merged(shelves: Vec<StoreListing>) -> Inventory {
@@ -56,8 +53,8 @@ fn merged(shelves: Vec<StoreListing>) -> Inventory {
 
 /// The local backups of several databases, by their names and seconds.
 fn local(backups: &[(&str, u8)]) -> Inventory {
-    let backups = backups.iter().map(|(database, second)| backup("local", "new", database, *second));
-    merged(vec![shelf("local", backups.collect())])
+    let backups = backups.iter().map(|(database, second)| backup(StoreKind::Local, "new", database, *second));
+    merged(vec![shelf(StoreKind::Local, backups.collect())])
 }
 
 fn asked<'a>(id: &'a str, database: Option<&'a str>) -> BackupQuery<'a> {
@@ -65,9 +62,9 @@ fn asked<'a>(id: &'a str, database: Option<&'a str>) -> BackupQuery<'a> {
 }
 
 /// The id and the store of what is found.
-fn found(merged: &Inventory, id: &str, database: Option<&str>) -> (String, &'static str) {
+fn found(merged: &Inventory, id: &str, database: Option<&str>) -> (String, StoreKind) {
     let choice = merged.resolve(asked(id, database)).unwrap();
-    (choice.group.manifest().id.clone(), choice.copy.store)
+    (choice.group.manifest().id.clone(), choice.copy.store.kind())
 }
 
 fn refused(merged: &Inventory, id: &str, database: Option<&str>) -> Error {
@@ -117,8 +114,9 @@ fn latest_of_one_database() {
 #[test]
 fn latest_is_whole_and_good() {
     let statuses = [Status::Good, Status::Verified, Status::Partial, Status::Damaged];
-    let backups = (1..).zip(statuses).map(|(second, status)| with(status, backup("local", "new", "foo", second)));
-    let merged = merged(vec![shelf("local", backups.collect())]);
+    let backups =
+        (1..).zip(statuses).map(|(second, status)| with(status, backup(StoreKind::Local, "new", "foo", second)));
+    let merged = merged(vec![shelf(StoreKind::Local, backups.collect())]);
     assert_eq!(found(&merged, "latest", None).0, id("foo", 2));
     for second in [3, 4] {
         assert_eq!(found(&merged, &id("foo", second), None).0, id("foo", second));
@@ -128,40 +126,42 @@ fn latest_is_whole_and_good() {
 #[test]
 fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
     let lacking = |second| {
-        let mut backup = with(Status::Partial, backup("local", "new", "foo", second));
+        let mut backup = with(Status::Partial, backup(StoreKind::Local, "new", "foo", second));
         backup.manifest.omitted = serde_json::from_str::<Manifest>(SAMPLE).unwrap().omitted;
         backup
     };
     let remarks = |merged: &Inventory, id: &str| merged.resolve(asked(id, None)).unwrap().remarks;
     // Options that left data out were meant, and nothing else takes the place of a whole backup.
-    let by_options = with(Status::Partial, backup("local", "new", "foo", 3));
-    let no_whole = merged(vec![shelf("local", vec![lacking(1), lacking(2), by_options])]);
+    let by_options = with(Status::Partial, backup(StoreKind::Local, "new", "foo", 3));
+    let no_whole = merged(vec![shelf(StoreKind::Local, vec![lacking(1), lacking(2), by_options])]);
     assert_eq!(found(&no_whole, "latest", None).0, id("foo", 2));
     let told = remarks(&no_whole, "latest");
     assert!(told.len() == 2 && told.iter().any(|remark| remark.contains(&id("foo", 3))), "{told:?}");
-    let passed_over = merged(vec![shelf("local", vec![backup("local", "new", "foo", 1), lacking(2)])]);
+    let passed_over =
+        merged(vec![shelf(StoreKind::Local, vec![backup(StoreKind::Local, "new", "foo", 1), lacking(2)])]);
     assert_eq!(found(&passed_over, "latest", None).0, id("foo", 1));
     let [remark] = remarks(&passed_over, "latest").try_into().unwrap();
     assert!(remark.contains(&id("foo", 2)) && remark.contains("public.staging"), "{remark}");
     assert!(remarks(&passed_over, &id("foo", 1)).is_empty());
-    let newer = merged(vec![shelf("local", vec![lacking(1), backup("local", "new", "foo", 2)])]);
+    let newer = merged(vec![shelf(StoreKind::Local, vec![lacking(1), backup(StoreKind::Local, "new", "foo", 2)])]);
     assert!(remarks(&newer, "latest").is_empty());
 }
 
 #[test]
 fn latest_tells_what_it_passed_over() {
-    let mut tomorrow = backup("local", "new", "foo", 3);
+    let mut tomorrow = backup(StoreKind::Local, "new", "foo", 3);
     tomorrow.manifest.started = Timestamp::now() + jiff::SignedDuration::from_hours(24);
     tomorrow.manifest.id = name::id("foo", tomorrow.manifest.started);
-    let (future, damaged) = (tomorrow.manifest.id.clone(), with(Status::Damaged, backup("local", "new", "foo", 2)));
+    let (future, damaged) =
+        (tomorrow.manifest.id.clone(), with(Status::Damaged, backup(StoreKind::Local, "new", "foo", 2)));
     let told = |backups: Vec<Backup>| {
-        let merged = merged(vec![shelf("local", backups)]);
+        let merged = merged(vec![shelf(StoreKind::Local, backups)]);
         let choice = merged.resolve(asked("latest", None)).unwrap();
         (choice.group.manifest().id.clone(), choice.remarks.join("; "))
     };
-    let (found, remark) = told(vec![backup("local", "new", "foo", 1), tomorrow.clone()]);
+    let (found, remark) = told(vec![backup(StoreKind::Local, "new", "foo", 1), tomorrow.clone()]);
     assert!(found == id("foo", 1) && remark.contains(&future) && remark.contains("in the future"), "{found} {remark}");
-    let (found, remark) = told(vec![backup("local", "new", "foo", 1), damaged]);
+    let (found, remark) = told(vec![backup(StoreKind::Local, "new", "foo", 1), damaged]);
     assert!(
         found == id("foo", 1) && remark.contains(&id("foo", 2)) && remark.contains("x.dump is missing"),
         "{remark}"
@@ -173,11 +173,11 @@ fn latest_tells_what_it_passed_over() {
 #[test]
 fn latest_of_two_servers_is_refused() {
     let of = |server: &str, second| {
-        let mut backup = backup("local", "new", "foo", second);
+        let mut backup = backup(StoreKind::Local, "new", "foo", second);
         backup.manifest.server.identity.system_identifier = Some(server.to_owned());
         backup
     };
-    let both = merged(vec![shelf("local", vec![of("1", 1), of("2", 2)])]);
+    let both = merged(vec![shelf(StoreKind::Local, vec![of("1", 1), of("2", 2)])]);
     let error = refused(&both, "latest", None);
     assert_eq!(error.kind(), Kind::Usage);
     assert!(error.to_string().contains("pgcellar takeover new/main"), "{error}");
@@ -188,23 +188,23 @@ fn latest_of_two_servers_is_refused() {
 #[test]
 fn a_good_local_copy_comes_first() {
     let cases = [
-        (Some(Status::Good), Some(Status::Verified), "local", 0),
-        (Some(Status::Good), Some(Status::Damaged), "local", 0),
-        (Some(Status::Damaged), Some(Status::Good), "s3", 1),
-        (Some(Status::Damaged), Some(Status::Partial), "s3", 1),
-        (Some(Status::Damaged), Some(Status::Damaged), "local", 0),
-        (None, Some(Status::Good), "s3", 0),
-        (Some(Status::Good), None, "local", 0),
+        (Some(Status::Good), Some(Status::Verified), StoreKind::Local, 0),
+        (Some(Status::Good), Some(Status::Damaged), StoreKind::Local, 0),
+        (Some(Status::Damaged), Some(Status::Good), StoreKind::S3, 1),
+        (Some(Status::Damaged), Some(Status::Partial), StoreKind::S3, 1),
+        (Some(Status::Damaged), Some(Status::Damaged), StoreKind::Local, 0),
+        (None, Some(Status::Good), StoreKind::S3, 0),
+        (Some(Status::Good), None, StoreKind::Local, 0),
     ];
     for (here, there, expected, remarks) in cases {
         let copy = |store, status: Option<Status>| {
             let backup = status.map(|status| with(status, backup(store, "new", "foo", 1)));
             shelf(store, backup.into_iter().collect())
         };
-        let merged = merged(vec![copy("local", here), copy("s3", there)]);
+        let merged = merged(vec![copy(StoreKind::Local, here), copy(StoreKind::S3, there)]);
         assert_eq!(merged.groups.len(), 1);
         let choice = merged.resolve(asked("foo", None)).unwrap();
-        assert_eq!((choice.copy.store, choice.remarks.len()), (expected, remarks), "{here:?} {there:?}");
+        assert_eq!((choice.copy.store.kind(), choice.remarks.len()), (expected, remarks), "{here:?} {there:?}");
         for remark in choice.remarks {
             assert!(remark.contains("x.dump is missing") && remark.contains("s3 is taken"), "{remark}");
         }
@@ -213,19 +213,26 @@ fn a_good_local_copy_comes_first() {
 
 #[test]
 fn latest_is_the_newest_that_any_store_has_whole() {
-    let here = vec![with(Status::Damaged, backup("local", "new", "foo", 2)), backup("local", "new", "foo", 1)];
-    let merged = merged(vec![shelf("local", here), shelf("s3", vec![backup("s3", "new", "foo", 2)])]);
-    assert_eq!(found(&merged, "latest", None), (id("foo", 2), "s3"));
+    let here = vec![
+        with(Status::Damaged, backup(StoreKind::Local, "new", "foo", 2)),
+        backup(StoreKind::Local, "new", "foo", 1),
+    ];
+    let merged =
+        merged(vec![shelf(StoreKind::Local, here), shelf(StoreKind::S3, vec![backup(StoreKind::S3, "new", "foo", 2)])]);
+    assert_eq!(found(&merged, "latest", None), (id("foo", 2), StoreKind::S3));
 }
 
 #[test]
 fn a_failed_verify_is_told() {
-    let mut here = with(Status::Damaged, backup("local", "new", "foo", 1));
+    let mut here = with(Status::Damaged, backup(StoreKind::Local, "new", "foo", 1));
     here.damage.clear();
     let at = "2024-01-01T00:00:00Z".parse().unwrap();
     let damage = vec!["a bit is wrong".to_owned()];
     here.verification = Some(Verification { id: id("foo", 1), at, passed: false, depth: Depth::Full, damage });
-    let merged = merged(vec![shelf("local", vec![here]), shelf("s3", vec![backup("s3", "new", "foo", 1)])]);
+    let merged = merged(vec![
+        shelf(StoreKind::Local, vec![here]),
+        shelf(StoreKind::S3, vec![backup(StoreKind::S3, "new", "foo", 1)]),
+    ]);
     let remarks = merged.resolve(asked("latest", None)).unwrap().remarks;
     assert!(remarks.iter().any(|remark| remark.contains("a bit is wrong")), "{remarks:?}");
 }
@@ -233,10 +240,10 @@ fn a_failed_verify_is_told() {
 #[test]
 fn a_manifest_that_cannot_be_used_is_told_whether_there_is_a_copy_or_not() {
     let unusable = |key: &str| Unusable { key: key.to_owned(), error: Error::new(Kind::Data, "not JSON") };
-    let mut here = shelf("local", Vec::new());
-    here.found.as_mut().unwrap().unusable =
+    let mut here = shelf(StoreKind::Local, Vec::new());
+    here.catalogue.as_mut().unwrap().unusable =
         [id("foo", 1), id("foo", 2)].map(|id| unusable(&Manifest::key(&id))).into_iter().collect();
-    let merged = merged(vec![here, shelf("s3", vec![backup("s3", "new", "foo", 1)])]);
+    let merged = merged(vec![here, shelf(StoreKind::S3, vec![backup(StoreKind::S3, "new", "foo", 1)])]);
     let choice = merged.resolve(asked(&id("foo", 1), None)).unwrap();
     assert_eq!(choice.remarks, ["not JSON; the copy in s3 is taken"]);
     assert_eq!(refused(&merged, &id("foo", 2), None).kind(), Kind::Data);
@@ -245,11 +252,14 @@ fn a_manifest_that_cannot_be_used_is_told_whether_there_is_a_copy_or_not() {
 #[test]
 fn a_bucket_has_others_backups() {
     let bucket = || {
-        let mut another = backup("s3", "new", "foo", 3);
+        let mut another = backup(StoreKind::S3, "new", "foo", 3);
         another.manifest.instance = "another".to_owned();
-        shelf("s3", vec![backup("s3", "new", "foo", 1), backup("s3", "old", "foo", 2), another])
+        shelf(
+            StoreKind::S3,
+            vec![backup(StoreKind::S3, "new", "foo", 1), backup(StoreKind::S3, "old", "foo", 2), another],
+        )
     };
-    let all = merged(vec![shelf("local", Vec::new()), bucket()]);
+    let all = merged(vec![shelf(StoreKind::Local, Vec::new()), bucket()]);
     assert_eq!((all.own(None).count(), all.others(None).count()), (1, 2));
     assert_eq!(found(&all, "latest", None).0, id("foo", 1));
     assert_eq!(found(&all, "foo", None).0, id("foo", 1));
@@ -257,28 +267,30 @@ fn a_bucket_has_others_backups() {
     let unclear = refused(&all, "foo_20231231_020002x", None);
     assert_eq!(unclear.kind(), Kind::Missing);
     // A directory is of one host, whatever that was called then: its copies in the bucket are of the same.
-    let here = merged(vec![shelf("local", vec![backup("local", "old", "foo", 2)]), bucket()]);
+    let here = merged(vec![shelf(StoreKind::Local, vec![backup(StoreKind::Local, "old", "foo", 2)]), bucket()]);
     assert_eq!(here.own(None).count(), 2);
 }
 
 #[test]
 fn two_hosts_may_back_up_in_the_same_second() {
-    let shelves =
-        vec![shelf("local", vec![backup("local", "new", "foo", 1)]), shelf("s3", vec![backup("s3", "old", "foo", 1)])];
+    let shelves = vec![
+        shelf(StoreKind::Local, vec![backup(StoreKind::Local, "new", "foo", 1)]),
+        shelf(StoreKind::S3, vec![backup(StoreKind::S3, "old", "foo", 1)]),
+    ];
     let merged = merged(shelves);
     assert_eq!(merged.groups.len(), 2);
-    assert_eq!(found(&merged, &id("foo", 1), None), (id("foo", 1), "local"));
+    assert_eq!(found(&merged, &id("foo", 1), None), (id("foo", 1), StoreKind::Local));
 }
 
 #[test]
 fn a_new_host_is_told_what_to_type() {
     let bucket = vec![
-        backup("s3", "old", "foo", 1),
-        backup("s3", "old", "foo", 2),
-        with(Status::Damaged, backup("s3", "old", "foo", 3)),
-        backup("s3", "older", "bar", 1),
+        backup(StoreKind::S3, "old", "foo", 1),
+        backup(StoreKind::S3, "old", "foo", 2),
+        with(Status::Damaged, backup(StoreKind::S3, "old", "foo", 3)),
+        backup(StoreKind::S3, "older", "bar", 1),
     ];
-    let merged = merged(vec![broken("local", Kind::Missing), shelf("s3", bucket)]);
+    let merged = merged(vec![broken(StoreKind::Local, Kind::Missing), shelf(StoreKind::S3, bucket)]);
     let error = refused(&merged, "latest", Some("foo"));
     let typed = format!("pgcellar restore {}", id("foo", 2));
     assert!(error.to_string().contains(&typed) && error.to_string().contains("on host 'old'"), "{error}");
@@ -291,20 +303,20 @@ fn a_new_host_is_told_what_to_type() {
 fn what_cannot_be_read_is_the_error_only_if_nothing_is_found() {
     let nothing = || Error::new(Kind::Missing, "nothing");
     let cases = [
-        (vec![shelf("local", Vec::new()), broken("s3", Kind::Unavailable)], "no s3"),
-        (vec![shelf("local", Vec::new()), broken("s3", Kind::Missing)], "no s3"),
-        (vec![broken("local", Kind::Missing), shelf("s3", Vec::new())], "nothing"),
-        (vec![broken("local", Kind::System), shelf("s3", Vec::new())], "no local"),
-        (vec![broken("local", Kind::Missing)], "no local"),
-        (vec![broken("local", Kind::Missing), broken("s3", Kind::Unavailable)], "no s3"),
-        (vec![shelf("local", Vec::new()), shelf("s3", Vec::new())], "nothing"),
+        (vec![shelf(StoreKind::Local, Vec::new()), broken(StoreKind::S3, Kind::Unavailable)], "no s3"),
+        (vec![shelf(StoreKind::Local, Vec::new()), broken(StoreKind::S3, Kind::Missing)], "no s3"),
+        (vec![broken(StoreKind::Local, Kind::Missing), shelf(StoreKind::S3, Vec::new())], "nothing"),
+        (vec![broken(StoreKind::Local, Kind::System), shelf(StoreKind::S3, Vec::new())], "no local"),
+        (vec![broken(StoreKind::Local, Kind::Missing)], "no local"),
+        (vec![broken(StoreKind::Local, Kind::Missing), broken(StoreKind::S3, Kind::Unavailable)], "no s3"),
+        (vec![shelf(StoreKind::Local, Vec::new()), shelf(StoreKind::S3, Vec::new())], "nothing"),
     ];
     for (shelves, expected) in cases {
         assert_eq!(merged(shelves).or_unread(nothing()).message(), expected);
     }
-    let here = shelf("local", vec![backup("local", "new", "foo", 1)]);
-    let merged = merged(vec![here, broken("s3", Kind::Unavailable)]);
-    assert_eq!(found(&merged, "latest", None).1, "local");
+    let here = shelf(StoreKind::Local, vec![backup(StoreKind::Local, "new", "foo", 1)]);
+    let merged = merged(vec![here, broken(StoreKind::S3, Kind::Unavailable)]);
+    assert_eq!(found(&merged, "latest", None).1, StoreKind::Local);
     assert_eq!(merged.unread.len(), 1);
     assert_eq!(merged.or_unread(Error::new(Kind::Usage, "two")).message(), "two");
 }

@@ -1,4 +1,4 @@
-//! What belongs to a database itself, and is in no archive that `pg_dump` makes without `--create`.
+//! Properties of a database that are in no archive that `pg_dump` makes without `--create`.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct DatabaseProperties {
     pub collate: String,
     /// LC_CTYPE.
     pub ctype: String,
-    /// Locale of the provider, where it is not libc.
+    /// Locale of the provider, unless that is libc.
     pub locale: Option<String>,
     /// Rules of ICU's collation.
     pub icu_rules: Option<String>,
@@ -35,14 +35,14 @@ pub struct DatabaseProperties {
     pub security_labels: Vec<SecurityLabel>,
     /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
     pub settings: Vec<ParameterSetting>,
-    /// The parameters by which a session of this database computes values, whether the database or the server sets them:
+    /// The parameters that affect the values that a session of this database computes, set by the database or the server:
     /// `TimeZone`, `DateStyle` … Backups of version 0.1.0 have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub session_parameters: BTreeMap<String, String>,
 }
 
 impl DatabaseProperties {
-    /// Of a database of which nothing is known: each text is empty.
+    /// Unknown properties: each text is empty.
     pub fn unknown() -> Self {
         DatabaseProperties {
             owner: String::new(),
@@ -63,15 +63,15 @@ impl DatabaseProperties {
         }
     }
 
-    /// Whether it is known how the database was made.
+    /// Whether the properties are known.
     pub fn are_known(&self) -> bool {
         !self.encoding.is_empty()
     }
 
-    /// These, and the defaults for what is not known.
+    /// These properties, with defaults for unknown ones.
     pub fn complete(self, defaults: DatabaseProperties) -> Self {
-        let known = |ours: String, default: String| if ours.is_empty() { default } else { ours };
-        // A locale is meant for its provider: either both are known or neither.
+        let known = |value: String, default: String| if value.is_empty() { default } else { value };
+        // A locale belongs to its provider: both are known, or neither.
         let (locale_provider, locale, icu_rules) = match self.locale_provider.is_empty() {
             true => (defaults.locale_provider, defaults.locale, defaults.icu_rules),
             false => (self.locale_provider, self.locale, self.icu_rules),

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::verification::Verification;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const ENCRYPTED: &str = include_str!("../../../tests/golden/encrypted.json");
@@ -211,7 +213,7 @@ fn nothing_stands_twice_in_a_manifest() {
     Manifest::parse(key, sample.as_bytes()).unwrap();
     let unknown = sample.replacen('{', "{\"later\": 1, \"later\": 2,", 1);
     let error = Manifest::parse(key, unknown.as_bytes()).unwrap_err();
-    assert!(error.message().contains("the key 'later' stands twice"), "{error}");
+    assert!(error.message().contains("the key 'later' occurs twice"), "{error}");
     let mut manifest: Manifest = serde_json::from_str(sample).unwrap();
     manifest.files.push(manifest.files[0].clone());
     let error = Manifest::parse(key, &manifest.to_json().unwrap()).unwrap_err();

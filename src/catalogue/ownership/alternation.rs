@@ -1,21 +1,23 @@
-//! Servers that run side by side under one name: their backups come in turns.
+//! Servers that run side by side under one name: their backups alternate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalogue::ownership::{Doubt, Entry, Owner, Whose};
+use crate::catalogue::ownership::doubt::Doubt;
+use crate::catalogue::ownership::entry::{Entry, Owner, Whose};
 
-/// Where a backup was made: the host, if the bucket has it, and the copy of the data directory, if that is known.
+/// Where a backup was made: the host, for backups in the bucket, and the copy of the data directory, if it is known.
 type Site<'a> = (Option<&'a str>, Option<&'a str>);
 
-/// Where an unbroken run of backups at one site begins, and its timelines.
+/// An unbroken run of backups at one site: where it begins, and its timelines.
 struct Stretch {
     place: usize,
     first: Option<u32>,
     last: Option<u32>,
 }
 
-/// Takes those away from ours that another site makes, in turns with ours. If ours is none of the sites, they are unclear.
-pub fn take_apart(owner: &Owner, entries: &[Entry<'_>], whose: &mut [Whose]) -> Option<Doubt> {
+/// Makes backups another's if another site makes them in alternation with this one. If neither site is this one, they are
+/// unclear.
+pub fn separate(owner: &Owner, entries: &[Entry<'_>], whose: &mut [Whose]) -> Option<Doubt> {
     let places: Vec<usize> = (0..entries.len()).filter(|at| matches!(whose[*at], Whose::Own | Whose::Likely)).collect();
     let sites: Vec<Site<'_>> = sites(entries, &places);
     let beside = side_by_side(entries, &places, &sites);
@@ -23,13 +25,13 @@ pub fn take_apart(owner: &Owner, entries: &[Entry<'_>], whose: &mut [Whose]) -> 
         return None;
     }
     let data_directory = owner.server.as_ref().and_then(|server| server.data_directory.as_deref());
-    let is_ours = |(host, directory): &Site<'_>| {
+    let is_own_site = |(host, directory): &Site<'_>| {
         host.is_none_or(|host| host == owner.maker.host)
-            && directory.is_none_or(|found| data_directory.is_none_or(|ours| ours == found))
+            && directory.is_none_or(|found| data_directory.is_none_or(|own| own == found))
     };
-    let ours: Vec<&Site<'_>> = beside.iter().filter(|site| is_ours(site)).collect();
+    let own_sites: Vec<&Site<'_>> = beside.iter().filter(|site| is_own_site(site)).collect();
     for (at, site) in places.iter().zip(&sites).filter(|(_, site)| beside.contains(*site)) {
-        whose[*at] = match ours.as_slice() {
+        whose[*at] = match own_sites.as_slice() {
             [one] if *one == site => whose[*at],
             [_] => Whose::Another,
             _ => Whose::Unclear,
@@ -37,15 +39,15 @@ pub fn take_apart(owner: &Owner, entries: &[Entry<'_>], whose: &mut [Whose]) -> 
     }
     let hosts: BTreeSet<&str> =
         places.iter().zip(&sites).filter(|(_, site)| beside.contains(*site)).map(|(at, _)| entries[*at].host).collect();
-    Some(Doubt::SideBySide { hosts: hosts.into_iter().map(str::to_owned).collect(), clear: ours.len() == 1 })
+    Some(Doubt::SideBySide { hosts: hosts.into_iter().map(str::to_owned).collect(), clear: own_sites.len() == 1 })
 }
 
-/// The site of each. One that does not tell its data directory has that of the backup before it on its host.
+/// The site of each backup. Without a data directory, it is that of the backup before it on its host.
 fn sites<'a>(entries: &[Entry<'a>], places: &[usize]) -> Vec<Site<'a>> {
     let mut last: BTreeMap<Option<&str>, Option<&str>> = BTreeMap::new();
     let site = |at: &usize| {
         let entry = &entries[*at];
-        let host = (entry.backup.store != "local").then_some(entry.host);
+        let host = (!entry.backup.is_local()).then_some(entry.host);
         let directory = entry.server.data_directory.as_deref().or_else(|| last.get(&host).copied().flatten());
         last.insert(host, directory);
         (host, directory)
@@ -53,15 +55,15 @@ fn sites<'a>(entries: &[Entry<'a>], places: &[usize]) -> Vec<Site<'a>> {
     places.iter().map(site).collect()
 }
 
-/// The sites that come again after another one that came again itself: `a b a b`, where the second `a` is on no higher
-/// timeline than the `b` before it. After a switch to a standby and back it is on a higher one.
+/// The sites that alternate: `a b a b`, where the second `a` is on no higher timeline than the `b` before it. After a switch to
+/// a standby and back it is on a higher one.
 fn side_by_side<'a>(entries: &[Entry<'_>], places: &[usize], sites: &[Site<'a>]) -> BTreeSet<Site<'a>> {
     let mut stretches: BTreeMap<Site<'a>, Vec<Stretch>> = BTreeMap::new();
-    for store in ["local", "s3"] {
+    for is_local in [true, false] {
         let mut before = None;
         for (place, site) in sites.iter().enumerate() {
             let entry = &entries[places[place]];
-            if (entry.backup.store == "local") != (store == "local") {
+            if entry.backup.is_local() != is_local {
                 continue;
             }
             let timeline = entry.server.timeline;
@@ -78,7 +80,7 @@ fn side_by_side<'a>(entries: &[Entry<'_>], places: &[usize], sites: &[Site<'a>])
     let all: Vec<(&Site<'a>, &Vec<Stretch>)> = stretches.iter().collect();
     for (at, (a, of_a)) in all.iter().enumerate() {
         for (b, of_b) in all.iter().skip(at + 1).filter(|(b, _)| b.0.is_none() == a.0.is_none()) {
-            if takes_turns(of_a, of_b) || takes_turns(of_b, of_a) {
+            if alternate(of_a, of_b) || alternate(of_b, of_a) {
                 beside.extend([**a, **b]);
             }
         }
@@ -86,8 +88,8 @@ fn side_by_side<'a>(entries: &[Entry<'_>], places: &[usize], sites: &[Site<'a>])
     beside
 }
 
-/// Whether there are `a b a b` among these, with no promotion before the second `a`.
-fn takes_turns(of_a: &[Stretch], of_b: &[Stretch]) -> bool {
+/// Whether these contain `a b a b` with no promotion before the second `a`.
+fn alternate(of_a: &[Stretch], of_b: &[Stretch]) -> bool {
     let Some(first) = of_a.first() else { return false };
     let Some(other) = of_b.iter().find(|stretch| stretch.place > first.place) else { return false };
     let again = of_a.iter().filter(|stretch| stretch.place > other.place);

@@ -1,31 +1,31 @@
-//! What is to be said of other servers under the same name, and what to do about it.
+//! Doubts about other servers with the same instance name, and what to do about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Entry, Owner, Whose};
+use crate::catalogue::ownership::entry::{Entry, Owner, Whose};
 use crate::printable::printable;
 
 /// How many hosts or servers are named.
 const NAMED: usize = 3;
 
-/// Others under the instance's name.
+/// A doubt about backups under the instance's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// Backups of several servers lie where one was expected.
+    /// Near backups are of several servers.
     Servers {
         /// Name of the instance and the host.
         name: String,
-        /// The servers in words, the last one first.
+        /// The servers in words, the latest one first.
         servers: Vec<String>,
-        /// Whether it is known which is ours.
+        /// Whether it is known which is this instance's.
         clear: bool,
     },
-    /// Backups of one server, or of copies of it, are made in turns in several places.
+    /// Several sites back up one server, or copies of it, in alternation.
     SideBySide {
         /// The hosts.
         hosts: Vec<String>,
-        /// Whether it is known which is ours.
+        /// Whether it is known which is this instance's.
         clear: bool,
     },
     /// Backups of the server before its data directory was moved, or of a copy of it.
@@ -34,22 +34,23 @@ pub enum Doubt {
         hosts: Vec<String>,
         /// Name of the instance.
         instance: String,
-        /// Whether there is one of the data directory as it is now.
+        /// Whether there is a backup of the present data directory.
         begun: bool,
     },
-    /// Backups with the server's identifier, from hosts that nothing ties to it.
+    /// Backups with the server's identifier from hosts that no mark connects to it.
     Copies {
-        /// The hosts, the last one first.
+        /// The hosts, the latest one first.
         hosts: Vec<String>,
         /// Name of the instance.
         instance: String,
-        /// Whether they are at work beside ours, under names of their own.
+        /// Whether they make backups at the same time as this one, under their own host names.
         beside: bool,
     },
 }
 
 impl Doubt {
-    pub(super) fn servers(owner: &Owner, entries: &[Entry<'_>], ours: Option<&str>) -> Self {
+    /// The doubt that near backups are of several servers. `own` is the system identifier of this instance's server.
+    pub fn servers(owner: &Owner, entries: &[Entry<'_>], own: Option<&str>) -> Self {
         let mut last: BTreeMap<&str, &Entry<'_>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.near) {
             last.extend(entry.identifier().map(|identifier| (identifier, entry)));
@@ -58,7 +59,7 @@ impl Doubt {
         last.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.backup.manifest.started));
         let words = |(identifier, entry): &(&str, &Entry<'_>)| {
             let manifest = &entry.backup.manifest;
-            let this = if Some(*identifier) == ours { ", this one" } else { "" };
+            let this = if Some(*identifier) == own { ", this one" } else { "" };
             format!(
                 "{identifier} (PostgreSQL {}, last {}{this})",
                 printable(&manifest.server.version),
@@ -68,21 +69,22 @@ impl Doubt {
         Doubt::Servers {
             name: format!("{}/{}", owner.maker.host, owner.maker.instance),
             servers: last.iter().map(words).collect(),
-            clear: ours.is_some(),
+            clear: own.is_some(),
         }
     }
 
-    pub(super) fn copies(owner: &Owner, entries: &[Entry<'_>], whose: &[Whose], ours: Option<&str>) -> Option<Self> {
-        // Ours may have been given to the host that works in our place.
+    /// The doubt about hosts that back up this server or a copy of it, if there are any.
+    pub fn copies(owner: &Owner, entries: &[Entry<'_>], whose: &[Whose], own: Option<&str>) -> Option<Self> {
+        // The host that replaces this one may have taken its backups over.
         let is_given = |entry: &Entry<'_>| entry.taken && !entry.near && entry.backup.manifest.host == owner.maker.host;
         let given = entries.iter().any(is_given);
         let first = entries.iter().zip(whose).find(|(entry, whose)| entry.near && **whose == Whose::Own);
         let first = first.map(|(entry, _)| entry.backup.manifest.started);
         let of_another = entries.iter().zip(whose).filter(|(_, whose)| **whose == Whose::Another);
-        let same = |entry: &&Entry<'_>| !entry.near && ours.is_some() && entry.identifier() == ours;
+        let same = |entry: &&Entry<'_>| !entry.near && own.is_some() && entry.identifier() == own;
         let (mut before, mut beside): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         let (mut known, mut instance) = (BTreeSet::new(), None);
-        // The last backup of each host tells whether it is still at work.
+        // The last backup of each host shows whether it still makes backups.
         for entry in of_another.map(|(entry, _)| entry).rev().filter(same).filter(|entry| known.insert(entry.host)) {
             instance.get_or_insert(&entry.backup.manifest.instance);
             match first.map_or(given, |first| entry.backup.manifest.started > first) {
@@ -95,7 +97,7 @@ impl Doubt {
         instance.map(|instance| Doubt::Copies { hosts, instance: instance.clone(), beside: is_beside })
     }
 
-    /// A word for it.
+    /// The name of the kind of doubt.
     pub fn name(&self) -> &'static str {
         match self {
             Doubt::Servers { .. } => "servers",
@@ -105,12 +107,12 @@ impl Doubt {
         }
     }
 
-    /// Whether backups of ours cannot be told from those of others.
+    /// Whether it is unclear which backups are own.
     pub fn is_unclear(&self) -> bool {
         matches!(self, Doubt::Servers { clear: false, .. } | Doubt::SideBySide { clear: false, .. })
     }
 
-    /// Whether nothing is to be done: time settles it, or each host has backups of its own.
+    /// Whether nothing has to be done: it resolves with time, or each host has its own backups.
     pub fn is_settled(&self) -> bool {
         match self {
             Doubt::Moved { begun, .. } => *begun,
@@ -120,10 +122,10 @@ impl Doubt {
         }
     }
 
-    /// Warns, or only says so where nothing is to be done.
-    pub fn tell(&self) {
+    /// Logs the doubt, as a warning if something has to be done.
+    pub fn log(&self) {
         let level = match self {
-            // It says why nothing of them is removed.
+            // It explains why none of them is removed.
             Doubt::Moved { begun: true, .. } => log::Level::Info,
             _ if self.is_settled() => log::Level::Debug,
             _ => log::Level::Warn,

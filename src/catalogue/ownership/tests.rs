@@ -1,9 +1,13 @@
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
 use crate::catalogue::Status;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
+use crate::catalogue::takeover::Takeover;
+use crate::config::Maker;
+use crate::store::sample::empty;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 const A: &str = "7000000000000000001";
@@ -12,29 +16,29 @@ const B: &str = "7000000000000000002";
 /// A backup: where it is, the host, the server and the copy of its data directory.
 #[derive(Clone, Copy, Debug)]
 struct Made {
-    store: &'static str,
+    store: StoreKind,
     host: &'static str,
     server: Option<&'static str>,
     directory: Option<&'static str>,
     timeline: u32,
 }
 
-const fn made(store: &'static str, host: &'static str, server: Option<&'static str>, directory: &'static str) -> Made {
+const fn made(store: StoreKind, host: &'static str, server: Option<&'static str>, directory: &'static str) -> Made {
     Made { store, host, server, directory: Some(directory), timeline: 1 }
 }
 
 /// In the bucket, from a host that tells its server.
 const fn there(host: &'static str, server: &'static str, directory: &'static str) -> Made {
-    made("s3", host, Some(server), directory)
+    made(StoreKind::S3, host, Some(server), directory)
 }
 
 /// In the bucket, from a host that tells nothing, as before.
 const fn old(host: &'static str) -> Made {
-    Made { store: "s3", host, server: None, directory: None, timeline: 1 }
+    Made { store: StoreKind::S3, host, server: None, directory: None, timeline: 1 }
 }
 
 const fn local(made: Made) -> Made {
-    Made { store: "local", ..made }
+    Made { store: StoreKind::Local, ..made }
 }
 
 fn backup(second: usize, made: Made) -> Backup {
@@ -49,7 +53,7 @@ fn backup(second: usize, made: Made) -> Backup {
         data_directory: made.directory.map(str::to_owned),
         ..Identity::default()
     };
-    let store = made.store;
+    let store = empty(made.store);
     Backup {
         manifest,
         store,
@@ -63,7 +67,7 @@ fn backup(second: usize, made: Made) -> Backup {
 }
 
 fn stores(all: &[Made], takeovers: &[Takeover]) -> Vec<Catalogue> {
-    let of = |store: &str| Catalogue {
+    let of = |store: StoreKind| Catalogue {
         backups: all
             .iter()
             .enumerate()
@@ -73,7 +77,7 @@ fn stores(all: &[Made], takeovers: &[Takeover]) -> Vec<Catalogue> {
         takeovers: takeovers.to_vec(),
         ..Catalogue::default()
     };
-    vec![of("local"), of("s3")]
+    vec![of(StoreKind::Local), of(StoreKind::S3)]
 }
 
 fn maker(host: &str) -> Maker {
@@ -252,8 +256,10 @@ fn what_was_taken_over_is_the_new_owners() {
 fn any_made() -> impl Strategy<Value = Made> {
     let server = prop::option::weighted(0.8, prop::sample::select(vec![A, B]));
     let directory = prop::option::weighted(0.8, prop::sample::select(vec!["a", "b", "c"]));
-    let (store, host) =
-        (prop::sample::select(vec!["local", "s3"]), prop::sample::select(vec!["here", "c1", "c2", "db"]));
+    let (store, host) = (
+        prop::sample::select(vec![StoreKind::Local, StoreKind::S3]),
+        prop::sample::select(vec!["here", "c1", "c2", "db"]),
+    );
     (store, host, server, directory, 1..4_u32).prop_map(|(store, host, server, directory, timeline)| Made {
         store,
         host,

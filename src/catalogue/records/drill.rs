@@ -1,27 +1,24 @@
-//! What the last drill of a backup came to, in `ID.drill.json` beside its manifest. `doc/manifest.md` describes each field.
+//! The result of the last drill of a backup, in `ID.drill.json` beside its manifest. `doc/manifest.md` describes each field.
 
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::manifest;
 use crate::catalogue::manifest::{FileRole, Manifest};
+use crate::catalogue::name::DRILL;
 use crate::document;
 use crate::error::Result;
 
-/// Version of the record that this pgcellar writes. One with a newer version proves nothing here.
+/// Version of the record that this pgcellar writes. A record with a newer version is ignored.
 pub const VERSION: u32 = 1;
 
-/// What follows a backup's id in the name of its last drill's record.
-pub const DRILL: &str = ".drill.json";
-
-/// How many differences a record names; the others are counted.
+/// How many differences a record lists; the others are counted.
 pub const NAMED: usize = 100;
 
-/// The note in the place of names.
+/// The note in place of names.
 const UNNAMED: &str = "the backup is encrypted: what differs and what is to be noted is in the log of the drill alone";
 
-/// The record of a drill that came to an end. One that could not be held here leaves none.
+/// The record of a completed drill. A drill that was not possible on this host leaves none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrillRecord {
     /// Version of this document.
@@ -30,13 +27,13 @@ pub struct DrillRecord {
     pub id: String,
     /// When it ended, UTC.
     pub at: Timestamp,
-    /// What it came to.
+    /// Its result.
     pub result: DrillOutcome,
     /// The archive that was restored: see [`archive_sha256`].
     pub archive_sha256: String,
     /// Version of the PostgreSQL in which it was restored.
     pub postgres: String,
-    /// Whether the restored code had none of our rights.
+    /// Whether the restored code ran without the permissions of pgcellar.
     pub isolated: bool,
     /// How long the restore took, in seconds, from the empty cluster to the last index: the measured recovery time.
     pub restore_seconds: f64,
@@ -47,23 +44,23 @@ pub struct DrillRecord {
     pub database_bytes: Option<u64>,
     /// What was compared with the fingerprints of the backup.
     pub compared: Compared,
-    /// What differs, the first [`NAMED`] of it; empty if nothing does.
+    /// The first [`NAMED`] differences; empty if there are none.
     pub differences: Vec<String>,
     /// How many further differences there are.
     pub more_differences: u64,
-    /// What the drill could not do or look at, and why it matters not.
+    /// What the drill could not do or compare, and why that does not matter.
     pub notes: Vec<String>,
 }
 
-/// What a drill came to.
+/// The result of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DrillOutcome {
-    /// It was restored, and everything in it is what was backed up: the backup is proven.
+    /// It was restored, and its contents are what was backed up: the backup is proven.
     Passed,
-    /// It was restored without an error, and had no fingerprints to compare its rows with.
+    /// It was restored without an error, and has no fingerprints to compare its rows with.
     Restored,
-    /// It could not be restored, or what came back differs.
+    /// It could not be restored, or its contents differ.
     Failed,
 }
 
@@ -101,14 +98,14 @@ impl DrillRecord {
         format!("{id}{DRILL}")
     }
 
-    /// The record in these bytes, if it is one of this very archive.
+    /// Reads a record; none if it is not one of this archive.
     pub fn of(manifest: &Manifest, bytes: &[u8]) -> Option<Self> {
         let drill: DrillRecord = document::parse(bytes).ok()?;
         let same = drill.id == manifest.id && drill.archive_sha256 == archive_sha256(manifest);
         (same && drill.drill_version <= VERSION).then_some(drill)
     }
 
-    /// The same for everybody: differences are counted, and notes left out.
+    /// The same without names: differences are counted, and notes left out.
     #[must_use]
     pub fn without_names(mut self) -> Self {
         self.more_differences += self.differences.len() as u64;
@@ -126,12 +123,12 @@ impl DrillRecord {
 
     /// The document, as it is stored.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        manifest::to_json(self)
+        document::to_json(self)
     }
 }
 
-/// What tells an archive from every other one: the manifest's `plain_sha256` of it, or for a directory archive, whose files
-/// are many, the SHA-256 of the lines that `sha256sum` prints of them, in the manifest's order.
+/// A digest that identifies an archive: its `plain_sha256` of the manifest, or for a directory archive, which has several
+/// files, the SHA-256 of the lines that `sha256sum` prints for them, in the manifest's order.
 pub fn archive_sha256(manifest: &Manifest) -> String {
     let files: Vec<_> = manifest.files(FileRole::Archive).collect();
     if let [only] = files.as_slice() {
@@ -171,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_may_read_how_many_differences_there_are() {
+    fn without_names_differences_are_counted() {
         let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
         let drill = DrillRecord::of(&manifest, RECORD.as_bytes()).unwrap();
         let of = |differences: &[&str], more: u64, notes: &[&str]| {
@@ -193,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn any_file_of_a_directory_archive_tells_it_from_another() {
+    fn the_digest_covers_all_files_of_a_directory_archive() {
         let mut manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
         let mut second = manifest.files[0].clone();
         second.key.push('2');

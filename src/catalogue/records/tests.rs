@@ -5,9 +5,9 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 
 use super::*;
-use crate::catalogue::manifest::Verification;
+use crate::catalogue::records::verification::Verification;
 use crate::store::local::LocalStore;
-use crate::store::{StoreEntry, Upload};
+use crate::store::{StoreEntry, StoreKind, Upload};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
@@ -46,16 +46,16 @@ impl Held {
 }
 
 impl Store for Held {
-    fn name(&self) -> &'static str {
-        self.store.name()
+    fn kind(&self) -> StoreKind {
+        self.store.kind()
     }
 
     fn location(&self) -> String {
         self.store.location()
     }
 
-    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
-        self.store.create(key, bytes)
+    fn create(&self, key: &str, bytes: Option<u64>, kind: ObjectKind) -> Result<Box<dyn Upload>> {
+        self.store.create(key, bytes, kind)
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
@@ -76,9 +76,9 @@ impl Store for Held {
         self.store.delete(key)
     }
 
-    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, key: &str, bytes: &[u8], kind: ObjectKind) -> Result<()> {
         self.step("replace", key);
-        self.store.replace(key, bytes)
+        self.store.replace(key, bytes, kind)
     }
 
     fn withdraw(&self, key: &str) -> Result<()> {
@@ -131,9 +131,9 @@ impl Shelf {
         let mut manifest: Manifest = serde_json::from_str(SAMPLE).unwrap();
         for file in &mut manifest.files {
             file.stored_bytes = 3;
-            store.replace(&file.key, b"abc").unwrap();
+            store.replace(&file.key, b"abc", ObjectKind::Archive).unwrap();
         }
-        store.replace(&Manifest::key(&manifest.id), &manifest.to_json().unwrap()).unwrap();
+        store.replace(&Manifest::key(&manifest.id), &manifest.to_json().unwrap(), ObjectKind::Document).unwrap();
         Shelf { _folder: folder, store, manifest }
     }
 
@@ -227,7 +227,7 @@ fn one_pin_does_not_take_anothers_away() {
     let manifest = Manifest::key(shelf.id());
     let bytes = shelf.manifest.to_json().unwrap();
     shelf.store.delete(&manifest).unwrap();
-    let back = move |store: &LocalStore| store.replace(&manifest, &bytes).unwrap();
+    let back = move |store: &LocalStore| store.replace(&manifest, &bytes, ObjectKind::Document).unwrap();
     let held = Held::new(&shelf, ("delete", ".pin.json"), 0, Box::new(back));
     pin(&held, &shelf.pin()).unwrap();
     assert!(held.was_open());
@@ -262,9 +262,9 @@ fn a_record_of_what_was_removed_does_not_stay() {
 fn what_a_killed_removal_has_withdrawn_comes_back_if_it_is_pinned_and_whole() {
     let shelf = Shelf::new();
     shelf.store.withdraw(&Manifest::key(shelf.id())).unwrap();
-    assert!(!is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
-    shelf.store.replace(&Pin::key(shelf.id()), &shelf.pin().to_json().unwrap()).unwrap();
-    assert!(is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
+    assert!(!is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
+    shelf.store.replace(&Pin::key(shelf.id()), &shelf.pin().to_json().unwrap(), ObjectKind::Record).unwrap();
+    assert!(is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
     shelf.store.delete(&shelf.manifest.files[0].key).unwrap();
-    assert!(!is_to_come_back(&shelf.store, &shelf.manifest).unwrap());
+    assert!(!is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());
 }

@@ -1,10 +1,10 @@
-//! The rules of age across a gap: a single newcomer, of a clock that was wrong or after a month without backups, is no reason
-//! to remove what the rules would have kept without it.
+//! The rules of age across a gap: a single new backup, made with a wrong clock or after a month without backups, does not cause
+//! the removal of what the rules would have kept without it.
 //!
-//! A gap counts as one if it is longer than half of what the rule keeps, so that most of the backups before it would go
-//! at once, and if it is unusual: more than twice as long as each gap after it, and as the one before it. To the backups
-//! before a gap, it is as if no time had passed in it: they go one by one, as the backups after it come to span as much.
-//! Where backups are made steadily, nothing of this applies.
+//! A gap counts if it is longer than half of what the rule keeps, so that most of the backups before it would be removed at
+//! once, and if it is unusual: more than twice as long as each gap after it, and as the one before it. For the backups before a
+//! gap, the time in it does not count: they are removed one by one, as the backups after it come to span the same time. If
+//! backups are made regularly, none of this applies.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -12,16 +12,16 @@ use jiff::{SignedDuration, Timestamp};
 use crate::catalogue::retention::period;
 use crate::config::Within;
 
-/// What keeps a backup of those that the rules go by.
+/// Why a rule of age keeps a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeptBy {
-    /// It is young enough.
+    /// It is within the age.
     ByAge,
-    /// It was, before this gap.
+    /// It was within the age before this gap.
     BeforeGap(SignedDuration),
 }
 
-/// What a rule of age keeps of these, the newest of which comes first: as many of the first as there are results.
+/// What a rule of age keeps of these backups, the newest first: the first ones, as many as there are results.
 pub fn kept(times: &[Timestamp], rule: &Within, zone: &TimeZone) -> Vec<KeptBy> {
     let Some(newest) = times.first().copied() else { return Vec::new() };
     let since = |skipped: SignedDuration| {
@@ -40,7 +40,7 @@ pub fn kept(times: &[Timestamp], rule: &Within, zone: &TimeZone) -> Vec<KeptBy> 
         }
         let Some(next) = times.get(at + 1) else { break };
         let gap = time.duration_since(*next);
-        // A backup that goes in any case tells nothing of what is usual: the next run would not see it.
+        // A backup that is removed in any case does not count as usual: the next run would not see it.
         let before = times.get(at + 2).filter(|time| **time >= since(skipped + gap));
         let is_usual = longest >= gap / 2 || before.is_some_and(|before| next.duration_since(*before) >= gap / 2);
         if gap > half && !is_usual {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_backups_go_by_age_alone() {
+    fn regular_backups_are_kept_by_age_alone() {
         assert_eq!(count(&daily(0, 30), 7), (8, 0));
         let weekly: Vec<i64> = (0..10).map(|week| week * 7 * DAY).collect();
         assert_eq!(count(&weekly, 7), (2, 0));
@@ -84,20 +84,20 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_removes_one_at_most_and_so_does_each_that_follows() {
+    fn each_new_backup_after_a_gap_removes_at_most_one() {
         for days in 1..=9 {
             let hours = [daily(0, days), daily(days - 1 + 30, 8)].concat();
             let (after, before) = count(&hours, 7);
             let expected = (days as usize, 9 - days as usize);
             assert_eq!((after, before), if days == 9 { (8, 0) } else { expected }, "{days}");
         }
-        // One alone has no usual gap, and stays, too.
+        // A single one has no usual gap, and is kept, too.
         assert_eq!(count(&[0, 30 * DAY], 7), (1, 1));
         assert_eq!(count(&[0, DAY, 31 * DAY], 7), (2, 1));
     }
 
     #[test]
-    fn gaps_that_are_usual_or_short_are_none() {
+    fn usual_and_short_gaps_do_not_count() {
         // Four days off, of seven.
         assert_eq!(count(&[vec![0], daily(3, 8)].concat(), 7), (6, 0));
         // Where backups are rarer than the days of the rule, one more stays than the rule says.

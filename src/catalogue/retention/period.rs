@@ -8,11 +8,11 @@ use crate::config::Within;
 /// A period of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
-    /// An hour. Where a clock is put back, the hour that comes twice is two hours.
+    /// An hour. An hour that a clock change repeats counts as two.
     Hour,
     /// A day.
     Day,
-    /// A week of ISO 8601: from Monday on; it belongs to the year that its Thursday is in.
+    /// A week of ISO 8601: it begins on Monday, and belongs to the year of its Thursday.
     Week,
     /// A month.
     Month,
@@ -21,7 +21,7 @@ pub enum Period {
 }
 
 impl Period {
-    /// The word for it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Period::Hour => "hour",
@@ -32,8 +32,8 @@ impl Period {
         }
     }
 
-    /// What two moments have in common if they lie in the same period, and else have not.
-    pub(super) fn of(self, moment: Timestamp, zone: &TimeZone) -> (i16, i16, i8, i32) {
+    /// A value that is equal for two moments if and only if they are in the same period.
+    pub fn of(self, moment: Timestamp, zone: &TimeZone) -> (i16, i16, i8, i32) {
         let zoned = moment.to_zoned(zone.clone());
         match self {
             Period::Hour => (zoned.year(), zoned.day_of_year(), zoned.hour(), zoned.offset().seconds()),
@@ -48,8 +48,8 @@ impl Period {
     }
 }
 
-/// The moment that lies this long before another: years, months and days by the calendar, then hours. One before the
-/// calendar's beginning is its beginning.
+/// The moment that is this long before another: years, months and days by the calendar, then hours. It is not before the earliest
+/// possible time.
 pub fn before(moment: Timestamp, within: &Within, zone: &TimeZone) -> Timestamp {
     let span = Span::new()
         .try_years(within.years)

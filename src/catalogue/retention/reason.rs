@@ -1,26 +1,26 @@
-//! Why a backup stays or goes, in words.
+//! The reasons to keep or to remove a backup, in words.
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Period;
 use crate::catalogue::Status;
+use crate::catalogue::retention::period::Period;
 use crate::config::Within;
 use crate::format::span;
 
-/// Why a backup stays or goes.
+/// A reason to keep or to remove a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// `BACKUP_RETENTION_DAYS`.
     Days(u32),
-    /// The days that hold where no rule is set.
+    /// The default days, because no rule is set.
     DefaultDays(u32),
-    /// A rule of age would keep it if no time had passed in this gap between backups.
+    /// A rule of age keeps it if the time in this gap between backups does not count.
     BeforeGap(SignedDuration),
     /// `BACKUP_KEEP_WITHIN`.
     Within(Within),
-    /// `BACKUP_KEEP_LAST`; the newest one is the first.
+    /// `BACKUP_KEEP_LAST`; the newest one is number 1.
     Last(usize),
     /// `BACKUP_KEEP_HOURLY` and so on.
     NewestOf(Period),
@@ -30,29 +30,29 @@ pub enum Reason {
     NewestGood,
     /// The last backup of its database that a drill has proven.
     NewestProven,
-    /// The last good backup of its database that was read whole.
+    /// The last good backup of its database that was read completely.
     NewestVerified,
-    /// Its bytes are read before others of its database are removed.
+    /// It must be read before others of its database are removed.
     ReadFirst,
-    /// The backup that stays in its place could not be read.
+    /// The newer backup that would replace it could not be read.
     NewestUnread,
-    /// The last backup from before its database was emptied, which was not acknowledged.
+    /// The last backup before its database was emptied, which was not acknowledged.
     BeforeEmptied,
     /// The first backup of the emptied database.
     FirstEmptied,
-    /// Options left data out of all of them.
+    /// The newest one, and options left data out of all of them.
     NewestPartial,
     /// It is damaged, and there is no good one.
     NoGoodOne,
-    /// It began later than now.
+    /// It began in the future.
     NotYet,
-    /// Somebody pinned it.
+    /// It is pinned.
     Pinned,
-    /// The store refuses to delete it until then; for ever under a legal hold.
+    /// The store refuses to delete it until then; [`Timestamp::MAX`] under a legal hold.
     Locked(Timestamp),
     /// The record of its last verify cannot be read, and may have said that it is damaged.
     Unclear,
-    /// No rule keeps it, and another store does not have it yet.
+    /// No rule keeps it, but it is not copied to another store yet.
     Awaited,
     /// No rule keeps it.
     Expired,
@@ -63,7 +63,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub(super) fn expired(status: Status) -> Self {
+    /// The reason to remove a backup of this status that no rule keeps.
+    pub fn expired(status: Status) -> Self {
         match status {
             Status::Good | Status::Verified => Reason::Expired,
             Status::Partial => Reason::ExpiredPartial,

@@ -1,8 +1,8 @@
-//! What killed runs have left in a bucket.
+//! Removes what killed runs have left in a bucket.
 //!
-//! Hosts may share a bucket, and no lock reaches it. So what is ours must say so itself: an announcement by what it tells, an
-//! object by its metadata, an upload by the announcement of its backup. And it must be old, by the bucket's clock; our own
-//! runs, which could take longer, are kept away by the lock.
+//! Hosts may share a bucket, and no lock covers it. So only what is certainly of this instance is removed: an announcement by
+//! its content, an object by its metadata, an upload by the announcement of its backup. And it must be old, by the bucket's
+//! clock; other runs of this instance, which could take longer, are excluded by the lock.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,9 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::catalogue::announcement::Announcement;
-use crate::catalogue::manifest::{MANIFEST, Manifest, Pin};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::name::MANIFEST;
 use crate::catalogue::name::leading_id;
 use crate::catalogue::records;
+use crate::catalogue::records::pin::Pin;
 use crate::catalogue::sweep::is_older;
 use crate::config::Place;
 use crate::error::Result;
@@ -20,15 +22,15 @@ use crate::parallel;
 use crate::printable::printable;
 use crate::store::{Store, StoreEntry};
 
-/// Removes, where it is at least so old: the announcements of this instance and host, the uploads of their backups that
-/// were begun and never ended, and objects named like a backup's that carry our metadata and have no manifest, whether a
-/// backup never got it or a deletion was killed.
+/// Removes what is at least of this age: the announcements of this instance and host, the begun uploads of their backups, and
+/// objects with the name of a backup and the metadata of this instance that have no manifest, whether a backup or a deletion
+/// was killed.
 pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
     let now = Timestamp::now();
     let partials = store.partials()?;
     let announced = announced(store, place, &partials)?;
     let mut entries = store.list()?;
-    if bring_back(store, &entries, &announced)? {
+    if reinstate(store, &entries, &announced)? {
         entries = store.list()?;
     }
     let whole: HashSet<&str> = entries.iter().filter_map(|entry| entry.key.strip_suffix(MANIFEST)).collect();
@@ -37,7 +39,7 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
     let begun = partials.iter().filter(|entry| !entry.key.ends_with(MANIFEST)).filter(is_old);
     for entry in begun.filter(|entry| id_of(&entry.key).is_some_and(|id| announced.contains(id))) {
         store.discard(&entry.key)?;
-        log::info!("removed the begun upload of {}, which a killed run had left", printable(&entry.key));
+        log::info!("removed the upload of {}, left by a killed run", printable(&entry.key));
     }
     let nameless: Vec<&StoreEntry> = entries
         .iter()
@@ -50,21 +52,20 @@ pub fn sweep(store: &dyn Store, place: &Place, age: Duration) -> Result<()> {
     });
     for key in swept {
         if let Some(key) = key? {
-            log::info!("removed {}, which a killed run had left", printable(key));
+            log::info!("removed {}, left by a killed run", printable(key));
         }
     }
-    // The announcement goes last: until then it says whose the uploads are.
+    // The announcement is removed last: until then it shows whose the uploads are.
     let manifests = partials.iter().filter(|entry| entry.key.ends_with(MANIFEST)).filter(is_old);
     for entry in manifests.filter(|entry| id_of(&entry.key).is_some_and(|id| announced.contains(id))) {
         store.discard(&entry.key)?;
-        log::info!("removed the announcement of {}, which a killed run had left", printable(&entry.key));
+        log::info!("removed the announcement of {}, left by a killed run", printable(&entry.key));
     }
     Ok(())
 }
 
-/// Gives manifests their names again that a killed run had withdrawn, where the backup is pinned and whole. Says whether
-/// there were any.
-fn bring_back(store: &dyn Store, entries: &[StoreEntry], announced: &HashSet<String>) -> Result<bool> {
+/// Reinstates manifests that a killed run has withdrawn, if the backup is pinned and complete. Returns whether there were any.
+fn reinstate(store: &dyn Store, entries: &[StoreEntry], announced: &HashSet<String>) -> Result<bool> {
     let listed: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut any = false;
     for id in announced {
@@ -73,30 +74,30 @@ fn bring_back(store: &dyn Store, entries: &[StoreEntry], announced: &HashSet<Str
             continue;
         }
         let Ok(manifest) = store.read_partial(&key).and_then(|bytes| Manifest::parse(&key, &bytes)) else { continue };
-        if records::is_to_come_back(store, &manifest)? {
+        if records::is_to_be_reinstated(store, &manifest)? {
             store.reinstate(&key)?;
-            log::warn!("{} is listed again: it was pinned when a killed run was to remove it", printable(id));
+            log::warn!("{} is listed again: it was pinned when a killed run was about to remove it", printable(id));
             any = true;
         }
     }
     Ok(any)
 }
 
-/// Ids that this instance announced on this host.
+/// Ids of the backups that this instance has announced.
 fn announced(store: &dyn Store, place: &Place, partials: &[StoreEntry]) -> Result<HashSet<String>> {
     let mut ids = HashSet::new();
     for entry in partials {
         let Some(id) = entry.key.strip_suffix(MANIFEST).filter(|id| leading_id(id) == Some(id)) else { continue };
-        // One that is not there has just got its name, or is an upload under this key.
-        let claim = Announcement::read(store, id)?.and_then(|(_, claim)| claim);
-        if claim.is_some_and(|claim| claim.is_of(&place.maker(), &place.known_server())) {
+        // If there is none, the manifest was just committed, or this is an upload under its key.
+        let announcement = Announcement::read(store, id)?.and_then(|(_, announcement)| announcement);
+        if announcement.is_some_and(|announcement| announcement.is_of(&place.maker(), &place.known_server())) {
             ids.insert(id.to_owned());
         }
     }
     Ok(ids)
 }
 
-/// The backup that an object belongs to by its name: `ID.…`, or `ID/…`.
+/// The id of the backup that an object belongs to by its name, `ID.…` or `ID/…`.
 fn id_of(key: &str) -> Option<&str> {
     match key.split_once('/') {
         Some((folder, _)) => leading_id(folder).filter(|id| *id == folder),
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_backup() {
+    fn names_contain_the_id() {
         let id = Some("a_20231231_020000");
         for key in ["a_20231231_020000.dump.gz", "a_20231231_020000/toc.dat", "a_20231231_020000.verify.json"] {
             assert_eq!(id_of(key), id, "{key}");

@@ -1,15 +1,15 @@
-//! Which known variable is meant by an unknown name.
+//! The known variable that an unknown name is likely meant to be.
 
 use std::collections::BTreeSet;
 
-/// How alike a name must be to be suggested where it is meant for us anyway (Jaro-Winkler).
-const ALIKE: f64 = 0.92;
+/// Minimum similarity of a suggestion for a variable of pgcellar (Jaro-Winkler).
+const SIMILAR: f64 = 0.92;
 
-/// The fewest letters of a name in which one may be wrong, and two: shorter ones are too like the names of other programs.
+/// Minimum lengths of a name for one and for two wrong letters: shorter names are too similar to those of other programs.
 const ONE_LETTER: usize = 8;
 const TWO_LETTERS: usize = 12;
 
-/// Names that other programs have for the same.
+/// Names of the same settings in other programs.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("AWS_DEFAULT_REGION", "AWS_REGION"),
     ("AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL"),
@@ -45,30 +45,30 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("SMTP_USERNAME", "SMTP_USER"),
 ];
 
-/// A known name that another one is like.
+/// A known name that is similar to an unknown one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Like<'a> {
     /// The known name.
     pub name: &'a str,
-    /// How they are alike.
+    /// How they are similar.
     pub how: How,
 }
 
-/// How a name is like a known one.
+/// How a name is similar to a known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// But for a letter or two they are the same.
+    /// They differ in one or two letters.
     Typo,
-    /// It is what others call the same, or has some of its words.
+    /// It is the name in another program, or has some of its words.
     OtherName,
-    /// They look alike, which says something of a name that is meant for us.
+    /// They look similar, which counts only for a variable of pgcellar.
     Vague,
 }
 
-/// The known name that this one is most like.
+/// The most similar known name.
 pub fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<Like<'a>> {
     let like = |how| move |name| Like { name, how };
-    let other = OTHER_NAMES.iter().find(|(other, _)| *other == name).and_then(|(_, ours)| known.get(ours).copied());
+    let other = OTHER_NAMES.iter().find(|(other, _)| *other == name).and_then(|(_, name)| known.get(name).copied());
     typo(name, known)
         .map(like(How::Typo))
         .or_else(|| other.or_else(|| with_the_words_of(name, known)).map(like(How::OtherName)))
@@ -86,12 +86,12 @@ fn typo<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
     (distance(&best) <= allowed).then_some(best)
 }
 
-/// The shortest name that has all the words of this one, and two at least: AWS_ENDPOINT is short for AWS_ENDPOINT_URL.
+/// The shortest known name with all words of this one, which has at least two: AWS_ENDPOINT is short for AWS_ENDPOINT_URL.
 fn with_the_words_of<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
     let words: Vec<&str> = name.split('_').collect();
     let has_all = |known: &&&str| {
-        let mut theirs = known.split('_');
-        words.iter().all(|word| theirs.any(|their| their == *word))
+        let mut remaining = known.split('_');
+        words.iter().all(|word| remaining.any(|one| one == *word))
     };
     known.iter().filter(|_| words.len() > 1).filter(has_all).copied().min_by_key(|known| known.len())
 }
@@ -99,5 +99,5 @@ fn with_the_words_of<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a st
 fn vague<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
     let likeness = |known: &&'a str| (strsim::jaro_winkler(name, known), *known);
     let best = known.iter().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, name)| name)
+    best.filter(|(likeness, _)| *likeness >= SIMILAR).map(|(_, name)| name)
 }

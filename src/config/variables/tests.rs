@@ -5,7 +5,7 @@ fn told(names: &[&str], meant: Meant) -> Vec<(String, Option<String>, Option<Har
     let bucket = ("AWS_S3_BUCKET".to_owned(), !names.contains(&"AWS_BUCKET"));
     let set = names.iter().map(|name| (name.trim_end_matches('=').to_owned(), !name.ends_with('='))).chain([bucket]);
     let set = set.collect();
-    let found = unread(&set, &declared, meant);
+    let found = unknown(&set, &declared, meant);
     found.into_iter().map(|found| (found.name, found.nearest, found.harm)).collect()
 }
 

@@ -76,7 +76,7 @@ fn card(protection: &Coverage<'_>, zone: &TimeZone) -> String {
 
 fn numbers(protection: &Coverage<'_>, zone: &TimeZone) -> String {
     let row = |kept: &CoveredBackup<'_>| {
-        let mut row = vec![name(&kept.backup.id), bytes(kept.backup.bytes), took(kept.backup)];
+        let mut row = vec![name(&kept.backup.id), bytes(kept.backup.bytes), took(kept.backup.duration())];
         row.extend(match kept.drill {
             Some(drill) => {
                 [moment(drill.at, zone), result(drill), drill.database_bytes.map_or_else(dash, bytes), in_all(drill)]

@@ -96,7 +96,7 @@ fn database(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
     }];
     let newest = protection.newest(now);
     let timed = newest.filter(|newest| newest.ended > newest.started);
-    let duration = timed.map(|newest| second(&format!("in {}", took(newest))));
+    let duration = timed.map(|newest| second(&format!("in {}", took(newest.duration()))));
     match newest {
         Some(newest) => row.extend([
             format!(
@@ -184,7 +184,7 @@ fn backups(overview: &Overview<'_>) -> String {
             format!("{}{}", backup.status(), if kept.is_proven() { ", proven" } else { "" }),
             kept.stores.join(", "),
             bytes(backup.bytes),
-            took(backup),
+            took(backup.duration()),
         ]
     };
     let headings = ["Backup", "Began", "Status", "Store", "Size", "Took"];

@@ -86,7 +86,7 @@ fn row(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {
             time(newest.started),
             ago(newest.started, now).trim_end_matches(" ago").to_owned(),
             bytes(newest.bytes),
-            took(newest),
+            took(newest.duration()),
         ]),
         None => row.extend([dash(), dash(), dash(), dash()]),
     }

@@ -93,7 +93,10 @@ fn a_broken_file_is_told_line_by_line() {
     }
     let (files, complaints) = generated(&[("main.env", "BACKUP_SCHEDULE=@daily\nexport DB_NAME=x\n")]);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
-    assert!(complaints[0].starts_with("/etc/pgcellar/main.env: line 2: 'export' is the shell's"), "{complaints:?}");
+    assert!(
+        complaints[0].starts_with("/etc/pgcellar/main.env: line 2: 'export' belongs to the shell"),
+        "{complaints:?}"
+    );
     assert!(files["pgcellar-backup@main.timer.d/50-schedule.conf"].contains("OnCalendar=*-*-* 00:00:00\n"));
 }
 

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use super::*;
 use crate::store::local::LocalStore;
-use crate::store::{StoreEntry, Upload};
+use crate::store::{ObjectKind, StoreEntry, StoreKind, Upload};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
@@ -48,16 +48,16 @@ impl<R: Read> Read for Broken<R> {
 }
 
 impl Store for Shelf {
-    fn name(&self) -> &'static str {
-        self.store.name()
+    fn kind(&self) -> StoreKind {
+        self.store.kind()
     }
 
     fn location(&self) -> String {
         self.store.location()
     }
 
-    fn create(&self, key: &str, bytes: Option<u64>) -> Result<Box<dyn Upload>> {
-        self.store.create(key, bytes)
+    fn create(&self, key: &str, bytes: Option<u64>, kind: ObjectKind) -> Result<Box<dyn Upload>> {
+        self.store.create(key, bytes, kind)
     }
 
     fn read(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
@@ -82,8 +82,8 @@ impl Store for Shelf {
         self.store.delete(key)
     }
 
-    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        self.store.replace(key, bytes)
+    fn replace(&self, key: &str, bytes: &[u8], kind: ObjectKind) -> Result<()> {
+        self.store.replace(key, bytes, kind)
     }
 
     fn withdraw(&self, key: &str) -> Result<()> {
@@ -139,7 +139,7 @@ fn backup(plain: &[u8], disk: Disk) -> (FileReader, Manifest) {
         plain_sha256: sha256,
     }];
     for (key, bytes) in [(key, plain), (Manifest::key(&manifest.id), SAMPLE.as_bytes())] {
-        let mut upload = store.create(&key, None).unwrap();
+        let mut upload = store.create(&key, None, ObjectKind::Archive).unwrap();
         upload.write_all(bytes).unwrap();
         upload.commit().unwrap();
     }

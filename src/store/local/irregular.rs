@@ -1,5 +1,5 @@
-//! What stands under the name of a file and is none: a pipe, a folder, a socket, a link that leads nowhere. A symbolic link
-//! to a file is that file.
+//! What has a name in the store and is not a regular file: a pipe, a folder, a socket, a dangling link. A symbolic link to a file
+//! counts as that file.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -9,12 +9,12 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// What there is; none if there is nothing, or a link that leads nowhere.
-pub fn look(path: &Path) -> io::Result<Option<Metadata>> {
+/// The metadata of a path; none if there is nothing, or a dangling link.
+pub fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if is_nothing(&error) => Ok(None),
-        // Only the link itself can be seen.
+        // The link is readable and its target is not.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_link(path) => Ok(None),
         Err(error) => Err(error),
     }
@@ -28,7 +28,7 @@ fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Opens a file for reading, and nothing else: a pipe would wait for its writer for ever.
+/// Opens a regular file for reading. Anything else is refused: a pipe would wait for its writer without end.
 pub fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
     let file = file.map_err(|error| match Errno::from_io_error(&error) {
@@ -36,29 +36,29 @@ pub fn open(path: &Path) -> io::Result<File> {
         Some(Errno::NXIO) => not_a_file("a socket"),
         _ => error,
     })?;
-    match named(file.metadata()?.file_type()) {
+    match file_type_name(file.metadata()?.file_type()) {
         Some(what) => Err(not_a_file(what)),
         None => Ok(file),
     }
 }
 
 fn not_a_file(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("it is {what} and no file"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is {what}, not a file"))
 }
 
-/// What stands under a name and is no file, in words.
-pub fn name(path: &Path) -> Option<&'static str> {
+/// What a path is, in words; none for a regular file.
+pub fn describe(path: &Path) -> Option<&'static str> {
     let itself = path.symlink_metadata().ok()?;
     match std::fs::metadata(path) {
-        Ok(metadata) => named(metadata.file_type()),
+        Ok(metadata) => file_type_name(metadata.file_type()),
         Err(error) if !itself.is_symlink() || !is_nothing(&error) => {
-            itself.is_symlink().then_some("a symbolic link to what may not be looked at")
+            itself.is_symlink().then_some("a symbolic link whose target may not be read")
         }
-        Err(_) => Some("a symbolic link that leads nowhere"),
+        Err(_) => Some("a dangling symbolic link"),
     }
 }
 
-fn named(kind: FileType) -> Option<&'static str> {
+fn file_type_name(kind: FileType) -> Option<&'static str> {
     match kind {
         kind if kind.is_file() => None,
         kind if kind.is_dir() => Some("a folder"),

@@ -1,5 +1,5 @@
-//! Whether a backup directory is the one that is meant, and keeps what is written to it. A folder that looks like it can be
-//! the mount point of a disk that is not mounted, or a folder that systemd removes with the unit.
+//! Whether a backup directory is the intended one and keeps what is written to it. A folder at its path can also be the mount
+//! point of a disk that is not mounted, or a private folder that systemd removes with the unit.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,36 +11,35 @@ use crate::host::unit::named_files::HOMES;
 use crate::host::{mounts, staging, unit};
 use crate::shell_word::{path_word, shell_word};
 
-/// What the names of the folders begin with that systemd makes in the place of /tmp and /var/tmp (`PrivateTmp=` of
-/// `systemd.exec(5)`).
+/// The beginning of the names of the folders that systemd mounts over /tmp and /var/tmp (`PrivateTmp=` in `systemd.exec(5)`).
 const PRIVATE: &str = "/systemd-private-";
 
-/// Whether the directory is that of the backups, as far as its disk and the unit's view of it go. Blocks.
+/// Checks that the disk of the directory is mounted, and that the unit sees the directory itself. Blocks.
 ///
 /// # Errors
-/// `Unavailable` where its disk is not mounted, and `Config` where the unit has a folder of its own in its place.
+/// `Unavailable` if its disk is not mounted; `Config` if the unit has a private folder in its place or cannot see it.
 pub fn check(directory: &Path) -> Result<()> {
     let shown = directory.display();
     if let Some(unit) = mounts::missing(directory) {
         return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
-            .hint(format!("as root: systemctl start {unit}; journalctl -u {unit} tells why it fails")));
+            .hint(format!("as root: systemctl start {unit}; journalctl -u {unit} shows why it fails")));
     }
     if let Some(place) = mounts::of_fstab(directory) {
         return Err(Error::new(Kind::Unavailable, format!("the disk of the backup directory {shown} is not mounted"))
             .hint(format!("as root: mount {}", path_word(&place))));
     }
-    if let Some(setting) = private(directory) {
-        let why = format!("the service has a private folder in the place of the backup directory {shown} ({setting})");
+    if let Some(setting) = private_mount(directory) {
+        let why = format!("the service has a private folder in place of the backup directory {shown} ({setting})");
         return Err(Error::new(Kind::Config, format!("{why}, which is removed when it stops")).hint(elsewhere()));
     }
     if unit::is_own() && sees_nothing(directory) {
         let why = format!("the units do not see the backup directory {shown} (ProtectHome=yes)");
         return Err(Error::new(Kind::Config, why).hint(elsewhere()));
     }
-    // A link that leads out of what the unit sees, or nowhere.
+    // A link to what the unit does not see, or to nothing.
     match std::fs::read_link(directory) {
         Ok(target) if directory.metadata().is_err() => {
-            let why = format!("the backup directory {shown} is a link to {}, which is not there", target.display());
+            let why = format!("the backup directory {shown} is a link to {}, which does not exist", target.display());
             let why = if unit::is_own() { why + " for a unit" } else { why };
             Err(Error::new(Kind::Config, why).hint(elsewhere()))
         }
@@ -48,24 +47,24 @@ pub fn check(directory: &Path) -> Result<()> {
     }
 }
 
-/// Whether a backup directory is not there, and a backup can make it. In the mount point of a disk that is not there it
-/// cannot, unless that is ours.
+/// Whether a backup directory does not exist and a backup can create it: not in the mount point of a missing disk, unless this
+/// user may write there.
 pub fn is_to_be_made(directory: &Path) -> bool {
     let is_missing = matches!(directory.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
     is_missing && directory.parent().is_some_and(may_write) && check(directory).is_ok()
 }
 
-/// Whether this process may make files in a folder.
+/// Whether this process may create files in a folder.
 pub fn may_write(folder: &Path) -> bool {
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-/// Whether what is written to the directory goes with the next boot.
+/// Whether the directory is in memory, and so is lost at the next boot.
 pub fn is_in_memory(directory: &Path) -> bool {
     existing(directory).is_some_and(|folder| staging::is_in_memory(&folder))
 }
 
-/// Refuses a directory in memory to a unit that keeps backups nowhere else.
+/// Refuses a directory in memory as a unit's only store.
 pub fn must_last(directory: &Path) -> Result<()> {
     match unit::is_own() && is_in_memory(directory) {
         true => {
@@ -80,20 +79,20 @@ pub fn must_last(directory: &Path) -> Result<()> {
     }
 }
 
-/// What to do about a directory that is not there, and that its user cannot make.
+/// What to do about a directory that does not exist and that its user cannot create.
 pub fn how_to_make(directory: &Path) -> String {
     let user = whoami::username().unwrap_or_else(|_| "pgcellar".to_owned());
     format!("as root: {}", command(directory, &user))
 }
 
-/// What to do about a folder in the backup directory that is another user's.
+/// What to do about a folder in the backup directory that belongs to another user.
 pub fn how_to_give(folder: &Path) -> String {
     let user = whoami::username().unwrap_or_else(|_| "pgcellar".to_owned());
     let folder = path_word(folder);
-    format!("as root: chown -R {} {folder} if it is of a backup; if not, move it elsewhere", shell_word(&user))
+    format!("as root: chown -R {} {folder} if it belongs to a backup; if not, move it elsewhere", shell_word(&user))
 }
 
-/// The command that makes a backup directory for a user.
+/// The command that creates a backup directory for a user.
 pub fn command(directory: &Path, user: &str) -> String {
     format!("install -d -o {} -m 700 {}", shell_word(user), path_word(directory))
 }
@@ -101,13 +100,12 @@ pub fn command(directory: &Path, user: &str) -> String {
 /// Where backups can be instead.
 pub fn elsewhere() -> String {
     format!(
-        "set BACKUP_DIR to a folder such as /srv/backups, made by {}",
+        "set BACKUP_DIR to a folder such as /srv/backups, created by {}",
         command(Path::new("/srv/backups"), "pgcellar")
     )
 }
 
-/// Whether the directory is hidden by `ProtectHome=`: nothing of it is seen, or the empty folder that stands in the place of a
-/// home.
+/// Whether `ProtectHome=` hides the directory: it is not visible, or an empty folder is mounted over it.
 fn sees_nothing(directory: &Path) -> bool {
     let is_home = HOMES.iter().any(|home| directory == Path::new(home));
     is_hidden(directory) && (directory.metadata().is_err() || (is_home && is_in_memory(directory)))
@@ -118,9 +116,9 @@ pub fn is_hidden(directory: &Path) -> bool {
     HOMES.iter().any(|home| directory.starts_with(home))
 }
 
-/// The setting by which the mount at the directory is a private one of a unit (`proc_pid_mountinfo(5)`).
-fn private(directory: &Path) -> Option<&'static str> {
-    // The unit's /dev has a /dev/shm that is made anew.
+/// The setting that gives the unit a private mount at the directory.
+fn private_mount(directory: &Path) -> Option<&'static str> {
+    // The unit's private /dev has a new /dev/shm.
     if unit::is_own() && directory.starts_with("/dev") {
         return Some("PrivateDevices=yes");
     }
@@ -129,12 +127,13 @@ fn private(directory: &Path) -> Option<&'static str> {
     root_of(&mounts, &folder)?.contains(PRIVATE).then_some("PrivateTmp=yes")
 }
 
-/// The folder itself, or the nearest one above it that is there.
+/// The folder itself, or the nearest existing one above it.
 fn existing(folder: &Path) -> Option<PathBuf> {
     folder.ancestors().find(|path| path.exists()).map(Path::to_owned)
 }
 
-/// What part of its file system is mounted where the folder is: of several mounts at one point the last one counts.
+/// The root of the mount that the folder is in (`proc_pid_mountinfo(5)`, field 4); of several mounts at one point the last one
+/// counts.
 fn root_of<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
     let fields = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_the_unit_is_told_from_one_that_lasts() {
+    fn private_folders_of_a_unit_are_recognized() {
         let mounts = "\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 22 0:36 /systemd-private-0a-pgcellar-backup@x.service-Zq/tmp /tmp rw - tmpfs tmpfs rw
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_makes_the_folder() {
+    fn the_command_names_user_and_folder() {
         let made = command(Path::new("/srv/a b"), "pgcellar");
         assert_eq!(made, "install -d -o pgcellar -m 700 '/srv/a b'");
     }

@@ -1,4 +1,4 @@
-//! What is at the server, whether it is ours or not: its buckets, and the objects of one.
+//! Lists of a server's buckets and of any bucket's objects, for `s3-ls`.
 
 use aws_sdk_s3::types::EncodingType;
 use jiff::Timestamp;
@@ -9,17 +9,17 @@ use crate::store::s3::bucket::timestamp;
 use crate::store::s3::list::decoded;
 use crate::store::s3::{S3Store, errors};
 
-/// What stands in a list.
+/// An entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// A bucket.
     Bucket {
-        /// When it was made.
-        made: Timestamp,
+        /// When it was created.
+        created: Timestamp,
         /// Its name.
         name: String,
     },
-    /// What keys have in common up to a slash.
+    /// The common beginning of several keys, up to a slash.
     Prefix(String),
     /// An object.
     Object {
@@ -32,42 +32,43 @@ pub enum Listed {
     },
 }
 
-/// Tells of all buckets that the key may see, as the pages come.
+/// Passes all buckets that the access key may list to `each_page`, page by page.
 ///
 /// # Errors
-///
-/// The server refuses the key or the list, or does not answer; and those of `tell`.
-pub async fn buckets(settings: &S3Settings, tell: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send)) -> Result<()> {
+/// The server refuses the key or the list, or does not answer; and those of `each_page`.
+pub async fn buckets(
+    settings: &S3Settings,
+    each_page: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
+) -> Result<()> {
     let store = open(settings).await?;
     let mut next: Option<String> = None;
     loop {
         let request = store.bucket.client.list_buckets().set_continuation_token(next.clone());
         let explain = |error| errors::explain(settings, errors::BUCKETS, "the buckets", &error);
         let page = request.send().await.map_err(explain)?;
-        let found = page.buckets().iter().map(|bucket| Listed::Bucket {
-            made: timestamp(bucket.creation_date()),
+        let buckets = page.buckets().iter().map(|bucket| Listed::Bucket {
+            created: timestamp(bucket.creation_date()),
             name: bucket.name().unwrap_or_default().to_owned(),
         });
-        tell(found.collect())?;
+        each_page(buckets.collect())?;
         match page.continuation_token().filter(|token| !token.is_empty()) {
             None => return Ok(()),
-            Some(token) if next.as_deref() == Some(token) => return Err(store.bucket.circles()),
+            Some(token) if next.as_deref() == Some(token) => return Err(store.bucket.endless_list()),
             Some(token) => next = Some(token.to_owned()),
         }
     }
 }
 
-/// Tells of the objects of the settings' bucket whose keys begin so, as the pages come; unless `all`, those behind a further
-/// slash as the prefix that they have in common.
+/// Passes the objects of the settings' bucket whose keys begin with `begin` to `each_page`, page by page; unless `all`, objects
+/// behind a further slash are replaced by their common prefix.
 ///
 /// # Errors
-///
-/// The server refuses the key or the list, has no such bucket, or does not answer; and those of `tell`.
+/// The server refuses the key or the list, has no such bucket, or does not answer; and those of `each_page`.
 pub async fn objects(
     settings: &S3Settings,
     begin: &str,
     all: bool,
-    tell: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
+    each_page: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
 ) -> Result<()> {
     let bucket = open(settings).await?.bucket;
     let mut next: Option<String> = None;
@@ -88,11 +89,11 @@ pub async fn objects(
             bytes: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             key: plain(object.key()),
         });
-        tell(prefixes.chain(objects).collect())?;
+        each_page(prefixes.chain(objects).collect())?;
         let following = page.next_continuation_token().map(str::to_owned);
         match page.is_truncated() == Some(true) {
             false => return Ok(()),
-            true if following.is_none() || following == next => return Err(bucket.circles()),
+            true if following.is_none() || following == next => return Err(bucket.endless_list()),
             true => next = following,
         }
     }

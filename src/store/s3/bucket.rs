@@ -1,4 +1,4 @@
-//! Single requests to the bucket, and what every object carries.
+//! The bucket: its keys, the metadata and options of its objects, and how long to wait for its server.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,60 +7,57 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{self, ObjectLockConfiguration, ObjectLockMode, StorageClass};
-use aws_smithy_types::base64;
 use bytes::Bytes;
 use jiff::Timestamp;
-use md5::{Digest, Md5};
 use tokio::runtime::Handle;
 
 use crate::config::{ObjectLock, S3Settings, ServerSideEncryption};
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
-use crate::store::s3::life::Life;
+use crate::store::interface::{ObjectKind, is_inside};
+use crate::store::s3::errors::{Operation, RequestError, Silence};
+use crate::store::s3::liveness::{Liveness, WRITING};
 use crate::store::s3::rate::{Pace, Rate};
 use crate::store::s3::{client, errors};
-use crate::store::{is_inside, local::PARTIAL};
 
 /// Metadata: the instance that wrote an object.
 const INSTANCE: &str = "pgcellar-instance";
 /// Metadata: the host that wrote an object.
 const HOST: &str = "pgcellar-host";
-/// Metadata: what ties the object to its server, divided by dots.
+/// Metadata: marks of the server that the object is a backup of, separated by dots.
 const MARKS: &str = "pgcellar-marks";
-const DIVIDER: &str = ".";
+const SEPARATOR: &str = ".";
 
-/// Metadata: the one upload that made the object.
+/// Metadata: the upload that made the object.
 const UPLOAD: &str = "pgcellar-upload";
 
-/// How long is waited when another write was in the way.
-const CONFLICT: Duration = Duration::from_millis(200);
-
-/// The slowest upload that is waited for, in bytes a second.
+/// The slowest upload that is waited for, in bytes per second.
 const SLOWEST: u64 = 32 << 10;
 
-/// The bucket, and whose objects we write there.
+/// The bucket, with the labels of the objects that this instance writes there.
 #[derive(Debug)]
 pub struct Bucket {
     /// The client.
     pub client: Client,
     /// The settings.
     pub settings: S3Settings,
-    /// What is heard of its server.
-    pub life: Life,
+    /// When the server sent something last.
+    pub liveness: Liveness,
     labels: HashMap<String, String>,
     server: Arc<OnceLock<Identity>>,
     handle: Handle,
     rate: Option<Arc<Rate>>,
-    /// Whether the server said that it knows no conditional writes.
+    /// Whether the server has answered that it does not support conditional writes.
     unconditional: AtomicBool,
 }
 
-/// What an object carries beside its bytes.
-pub struct Carried {
+/// Metadata and options of a new object.
+pub struct ObjectOptions {
     pub metadata: HashMap<String, String>,
     pub storage_class: Option<StorageClass>,
     pub encryption: Option<types::ServerSideEncryption>,
@@ -68,9 +65,9 @@ pub struct Carried {
     pub lock: Option<(ObjectLockMode, DateTime)>,
 }
 
-/// Whether an object says that it was made by the upload with this mark.
-pub fn is_by(head: &HeadObjectOutput, mark: &str) -> bool {
-    head.metadata().and_then(|told| told.get(UPLOAD)).is_some_and(|told| told == mark)
+/// Whether the upload with this mark made the object, by its metadata.
+pub fn is_marked_by(head: &HeadObjectOutput, mark: &str) -> bool {
+    head.metadata().and_then(|metadata| metadata.get(UPLOAD)).is_some_and(|upload| upload == mark)
 }
 
 impl Bucket {
@@ -78,7 +75,7 @@ impl Bucket {
     pub fn new(
         client: Client,
         settings: S3Settings,
-        life: Life,
+        liveness: Liveness,
         (instance, host): (&str, &str),
         server: Arc<OnceLock<Identity>>,
     ) -> Self {
@@ -86,7 +83,7 @@ impl Bucket {
         let rate = settings.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
         Bucket {
             client,
-            life,
+            liveness,
             rate,
             settings,
             labels: HashMap::from(labels),
@@ -106,7 +103,7 @@ impl Bucket {
         &self.handle
     }
 
-    /// Key in the bucket of a key of the store. One that would lead out of the prefix is refused, wherever it came from.
+    /// Key in the bucket of a key of the store. A key that would lead out of the prefix is refused, whatever its origin.
     pub fn full_key(&self, key: &str) -> Result<String> {
         match is_inside(key) {
             true => Ok(format!("{}{key}", self.prefix())),
@@ -114,7 +111,7 @@ impl Bucket {
         }
     }
 
-    /// What keys in the bucket begin with.
+    /// The beginning of all keys in the bucket.
     pub fn prefix(&self) -> String {
         match self.settings.prefix.as_str() {
             "" => String::new(),
@@ -127,226 +124,115 @@ impl Bucket {
         format!("s3://{}/{full}", self.settings.bucket)
     }
 
-    /// Says what a failed request about an object means.
-    pub fn explain<E>(&self, doing: errors::Doing, full: &str, error: &errors::Refused<E>) -> Error
+    /// Value of the header `If-None-Match`, if the server supports conditional writes.
+    pub fn if_none_match(&self) -> Option<String> {
+        self.is_conditional().then(|| "*".to_owned())
+    }
+
+    /// Whether the server supports conditional writes, as far as it is known.
+    pub fn is_conditional(&self) -> bool {
+        !self.unconditional.load(Ordering::Relaxed)
+    }
+
+    /// Records that the server does not support conditional writes. Returns false if that was known already.
+    pub fn disable_conditional_writes(&self) -> bool {
+        !self.unconditional.swap(true, Ordering::Relaxed)
+    }
+
+    /// The pace of sending one body.
+    pub fn pace(&self) -> Pace {
+        Pace::new(self.rate.clone())
+    }
+
+    /// The error for a failed request about an object.
+    pub fn explain<E>(&self, operation: Operation, full: &str, error: &RequestError<E>) -> Error
     where
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        errors::explain(&self.settings, doing, &self.address(full), error)
+        errors::explain(&self.settings, operation, &self.address(full), error)
     }
 
-    /// How long one attempt may take that sends so many bytes while others send, too.
-    fn patience(&self, bytes: u64) -> Duration {
+    /// Time limit of one attempt that sends this many bytes while other requests send, too.
+    fn attempt_limit(&self, bytes: u64) -> Duration {
         let slowest = self.settings.rate_limit.map_or(SLOWEST, |rate| SLOWEST.min(rate / 8)).max(1);
         client::ATTEMPT + Duration::from_secs(bytes / slowest)
     }
 
-    /// What a new object carries; `mark` tells this upload from every other. Only what is bulk has the storage class of the
-    /// settings: the others are read in the ordinary course of things, and may not have to be fetched first.
-    pub fn carried(&self, full: &str, mark: Option<&str>, bulk: bool) -> Carried {
+    /// Time-outs for a request that sends these bytes.
+    pub fn time_limits(&self, bytes: &Bytes) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::config::Builder::new().timeout_config(client::timeouts(self.attempt_limit(bytes.len() as u64)))
+    }
+
+    /// Metadata and options of a new object; `mark` distinguishes this upload from every other. Only archives have the storage
+    /// class of the settings: other objects are read regularly, and reading them may not require a retrieval first. Records are
+    /// not locked.
+    pub fn object_options(&self, mark: Option<&str>, kind: ObjectKind) -> ObjectOptions {
         let mut metadata = self.labels.clone();
         let marks: Vec<&str> = self.server.get().into_iter().flat_map(Identity::marks).collect();
-        metadata.extend((!marks.is_empty()).then(|| (MARKS.to_owned(), marks.join(DIVIDER))));
+        metadata.extend((!marks.is_empty()).then(|| (MARKS.to_owned(), marks.join(SEPARATOR))));
         metadata.extend(mark.map(|mark| (UPLOAD.to_owned(), mark.to_owned())));
-        // What is replaced or removed in the ordinary course of things is not locked.
-        let is_lasting = ![PARTIAL, ".verify.json", ".pin.json", ".drill.json", ".acknowledged.json"]
-            .iter()
-            .any(|end| full.ends_with(end));
-        let class = self.settings.storage_class.as_deref().filter(|_| bulk);
+        let class = self.settings.storage_class.as_deref().filter(|_| kind == ObjectKind::Archive);
         let (encryption, encryption_key) = match &self.settings.encryption {
             None => (None, None),
             Some(ServerSideEncryption::Aes256) => (Some(types::ServerSideEncryption::Aes256), None),
             Some(ServerSideEncryption::Kms(key)) => (Some(types::ServerSideEncryption::AwsKms), key.clone()),
         };
-        Carried {
+        ObjectOptions {
             metadata,
             storage_class: class.map(StorageClass::from),
             encryption,
             encryption_key,
-            lock: self.settings.lock.filter(|_| is_lasting).map(retention),
+            lock: self.settings.lock.filter(|_| kind != ObjectKind::Record).map(retention),
         }
     }
 
-    /// Whether the object says that this instance wrote it: on this host, or wherever the host had another name, as its marks
-    /// tell.
-    pub fn is_ours(&self, head: &HeadObjectOutput) -> bool {
-        let told = |name: &str| head.metadata().and_then(|told| told.get(name));
-        let same = |name: &str| told(name).is_some_and(|value| self.labels.get(name) == Some(value));
-        let marks = || told(MARKS).into_iter().flat_map(|marks| marks.split(DIVIDER));
+    /// Whether the metadata say that this instance wrote the object: on this host, or on a host of another name whose server has
+    /// a mark of this one.
+    pub fn is_own(&self, head: &HeadObjectOutput) -> bool {
+        let value_of = |name: &str| head.metadata().and_then(|metadata| metadata.get(name));
+        let same = |name: &str| value_of(name).is_some_and(|value| self.labels.get(name) == Some(value));
+        let marks = || value_of(MARKS).into_iter().flat_map(|marks| marks.split(SEPARATOR));
         let has_mark =
             || marks().any(|mark| self.server.get().is_some_and(|server| server.marks().any(|our| our == mark)));
         same(INSTANCE) && (same(HOST) || has_mark())
     }
 
-    /// Looks at an object; none if there is none.
-    pub async fn head(&self, full: &str) -> Result<Option<HeadObjectOutput>> {
-        let request = self.client.head_object().bucket(&self.settings.bucket).key(full);
-        match self.ask(errors::READ, full, || request.clone().send()).await? {
-            Ok(head) => Ok(Some(head)),
-            Err(error) if errors::status(&error) == Some(404) => Ok(None),
-            Err(error) if error.raw_response().is_some() => {
-                // An answer to HEAD has no body that says why.
-                let request = self.client.get_object().bucket(&self.settings.bucket).key(full).range("bytes=0-0");
-                match self.ask(errors::READ, full, || request.clone().send()).await? {
-                    Err(telling) => Err(self.explain(errors::READ, full, &telling)),
-                    Ok(_) => Err(self.explain(errors::READ, full, &error)),
-                }
-            }
-            Err(error) => Err(self.explain(errors::READ, full, &error)),
-        }
-    }
-
-    /// Whether the object was made by this very upload.
-    pub async fn is_marked(&self, full: &str, mark: &str) -> bool {
-        matches!(self.head(full).await, Ok(Some(head)) if is_by(&head, mark))
-    }
-
-    /// Looks whether the key is free where the server may not look itself when it writes.
-    pub async fn look_first(&self, full: &str) -> Result<()> {
-        match self.settings.endpoint.is_some() || !self.is_conditional() {
-            true => self.must_be_free(full).await,
-            false => Ok(()),
-        }
-    }
-
-    /// An object that is there already is an error. Who may not look gets told when the object is written.
-    pub async fn must_be_free(&self, full: &str) -> Result<()> {
-        match self.head(full).await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(self.taken(full)),
-            Err(error) if error.kind() == Kind::NotPermitted => {
-                log::debug!("cannot look at {full}: {error}");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The error that says that a key has an object.
-    pub fn taken(&self, full: &str) -> Error {
-        Error::new(Kind::CannotWrite, format!("cannot write {}: there is such an object already", self.address(full)))
-    }
-
-    /// What `If-None-Match` is to say.
-    pub fn condition(&self) -> Option<String> {
-        self.is_conditional().then(|| "*".to_owned())
-    }
-
-    fn is_conditional(&self) -> bool {
-        !self.unconditional.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that the server does not know conditional writes; false if it was not asked for one.
-    pub fn goes_without_condition(&self) -> bool {
-        !self.unconditional.swap(true, Ordering::Relaxed)
-    }
-
-    /// `Content-MD5`, by which any server sees that bytes were garbled on their way; Amazon gets the SDK's checksums.
-    pub async fn digest(&self, bytes: &Bytes) -> Option<String> {
-        self.settings.endpoint.as_ref()?;
-        let bytes = bytes.clone();
-        let digest = tokio::task::spawn_blocking(move || base64::encode(Md5::digest(&bytes))).await;
-        digest.ok()
-    }
-
-    /// A request that writes an object with all that it carries.
-    pub async fn put(&self, full: &str, bytes: Bytes, mark: Option<&str>, bulk: bool) -> PutObjectFluentBuilder {
-        let carried = self.carried(full, mark, bulk);
-        let (mode, until) = carried.lock.unzip();
-        self.client
-            .put_object()
-            .bucket(&self.settings.bucket)
-            .key(full)
-            .set_metadata(Some(carried.metadata))
-            .set_storage_class(carried.storage_class)
-            .set_server_side_encryption(carried.encryption)
-            .set_ssekms_key_id(carried.encryption_key)
-            .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .set_content_md5(self.digest(&bytes).await)
-            .body(ByteStream::from(bytes))
-    }
-
-    /// Writes a small object, whatever is there.
-    pub async fn replace(&self, full: &str, bytes: Bytes) -> Result<()> {
-        let mut attempts = 0;
-        loop {
-            let request = self.put(full, bytes.clone(), None, false).await;
-            let pace = self.pace();
-            let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
-            attempts += 1;
-            match self.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
-                None if attempts < client::ATTEMPTS => {}
-                None => return Err(self.stuck(full)),
-                Some(Err(error)) if errors::is_garbled(&error) && attempts < client::ATTEMPTS => {}
-                Some(sent) => return sent.map(drop).map_err(|error| self.explain(errors::WRITE, full, &error)),
-            }
-        }
-    }
-
-    /// Writes an object in one request, unless there is one.
-    pub async fn put_new(&self, full: &str, bytes: Bytes, mark: &str, bulk: bool) -> Result<()> {
-        let mut attempts = 0;
-        loop {
-            self.look_first(full).await?;
-            let request = self.put(full, bytes.clone(), Some(mark), bulk).await.set_if_none_match(self.condition());
-            let pace = self.pace();
-            let request = request.customize().config_override(self.patient(&bytes)).interceptor(pace.clone());
-            attempts += 1;
-            let is_last = attempts >= client::ATTEMPTS;
-            let error = match self.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(error)) => error,
-                None if self.is_marked(full, mark).await => return Ok(()),
-                None if is_last => return Err(self.stuck(full)),
-                None => continue,
-            };
-            match errors::status(&error) {
-                // An answer that got lost makes the request be sent again, and then the object is in its own way.
-                Some(412) if self.is_marked(full, mark).await => return Ok(()),
-                Some(412) => return Err(self.taken(full)),
-                Some(409) if !is_last => tokio::time::sleep(CONFLICT).await,
-                _ if errors::is_garbled(&error) && !is_last => {}
-                _ if errors::is_unknown_there(&error) && self.goes_without_condition() => {}
-                _ if errors::is_in_doubt(&error) && self.is_marked(full, mark).await => return Ok(()),
-                _ => return Err(self.explain(errors::WRITE, full, &error)),
-            }
-        }
-    }
-
-    /// For the sending of one body.
-    pub fn pace(&self) -> Pace {
-        Pace::new(self.rate.clone())
-    }
-
-    /// The error that says that nothing moves.
-    pub fn stuck(&self, full: &str) -> Error {
-        Error::new(Kind::Unavailable, format!("cannot write {}: the server takes no more bytes", self.address(full)))
-    }
-
-    /// Time-outs for a request that sends these bytes.
-    pub fn patient(&self, bytes: &Bytes) -> aws_sdk_s3::config::Builder {
-        aws_sdk_s3::config::Builder::new().timeout_config(client::timeouts(self.patience(bytes.len() as u64)))
-    }
-
-    /// The Object Lock of the bucket, if it has one; none if we may not ask.
+    /// The Object Lock of the bucket, if it has one; none if the key has no permission to ask.
     pub async fn lock_configuration(&self) -> Option<Option<ObjectLockConfiguration>> {
         let request = self.client.get_object_lock_configuration().bucket(&self.settings.bucket);
         match self.ask(errors::READ, "", || request.clone().send()).await.ok()? {
-            Ok(found) => Some(found.object_lock_configuration),
+            Ok(answer) => Some(answer.object_lock_configuration),
             Err(error) if errors::code(&error) == Some("ObjectLockConfigurationNotFoundError") => Some(None),
             Err(_) => None,
         }
     }
 
-    /// Deletes an object; one that is not there is no error.
-    pub async fn delete(&self, full: &str) -> Result<()> {
-        let request = self.client.delete_object().bucket(&self.settings.bucket).key(full);
-        match self.outlast(errors::DELETE, full, None, request.send()).await? {
-            Err(error) if errors::code(&error) == Some("NoSuchKey") => Ok(()),
-            Err(error) => Err(self.explain(errors::DELETE, full, &error)),
-            Ok(_) => Ok(()),
-        }
+    /// Sends a request that reads. Fails if the server is silent for too long.
+    pub async fn ask<F: Future>(&self, operation: Operation, full: &str, request: impl Fn() -> F) -> Result<F::Output> {
+        self.liveness.ask(request).await.map_err(|silence| self.explain_silence(operation, full, &silence))
+    }
+
+    /// Waits for a request that writes or deletes, as long as the server is alive.
+    pub async fn wait_while_alive<T>(
+        &self,
+        operation: Operation,
+        full: &str,
+        pace: Option<&Pace>,
+        request: impl Future<Output = T>,
+    ) -> Result<T> {
+        let answered = self.liveness.wait_while_alive(pace, || self.probe(full), request).await;
+        answered.map_err(|silence| self.explain_silence(operation, full, &silence))
+    }
+
+    /// A request whose only purpose is that the server answers something.
+    fn probe(&self, full: &str) -> impl Future<Output = ()> + Send + 'static {
+        let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(client::timeouts(WRITING));
+        let request = self.client.head_object().bucket(&self.settings.bucket).key(full).customize();
+        async move { drop(request.config_override(once).send().await) }
+    }
+
+    fn explain_silence(&self, operation: Operation, full: &str, silence: &Silence) -> Error {
+        errors::explain_silence(&self.settings, operation, &self.address(full), silence)
     }
 }
 
@@ -356,7 +242,7 @@ fn retention(lock: ObjectLock) -> (ObjectLockMode, DateTime) {
     (mode, DateTime::from_secs(until))
 }
 
-/// A text as a value of metadata, which travels in a header: everything else than plain characters as `%XX`.
+/// A text as a value of metadata, which is sent in a header: all but plain characters are written as `%XX`.
 fn label(text: &str) -> String {
     let mut label = String::new();
     for byte in text.bytes() {
@@ -368,7 +254,7 @@ fn label(text: &str) -> String {
     label
 }
 
-/// The time of an answer; the beginning of time where there is none.
+/// The time in an answer; the earliest possible time if there is none.
 pub fn timestamp(time: Option<&DateTime>) -> Timestamp {
     time.and_then(|time| Timestamp::new(time.secs(), 0).ok()).unwrap_or(Timestamp::MIN)
 }
@@ -378,11 +264,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_upload_itself_has_made_an_object() {
+    fn an_object_is_marked_by_its_own_upload_only() {
         let by = |mark: &str| HeadObjectOutput::builder().metadata(UPLOAD, mark).build();
-        assert!(is_by(&by("a"), "a"));
-        assert!(!is_by(&by("b"), "a"));
-        assert!(!is_by(&HeadObjectOutput::builder().build(), "a"));
+        assert!(is_marked_by(&by("a"), "a"));
+        assert!(!is_marked_by(&by("b"), "a"));
+        assert!(!is_marked_by(&HeadObjectOutput::builder().build(), "a"));
     }
 
     #[test]

@@ -27,32 +27,33 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_types::config_bag::ConfigBag;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::s3::life::Life;
+use crate::store::s3::liveness::Liveness;
 
-/// How often a request is made before it counts as failed.
+/// How many attempts a request gets before it fails.
 pub const ATTEMPTS: u32 = 5;
 
-/// How long one attempt at a request that carries few bytes may take.
+/// Time limit of one attempt at a request that sends few bytes.
 pub const ATTEMPT: Duration = Duration::from_secs(30);
 
-/// How long putting parts together may take, which some servers copy, and a page of a list on a slow line.
+/// Time limit for completing an upload, for which some servers copy the parts, and for a page of a list on a slow line.
 pub const SLOW: Duration = Duration::from_secs(600);
 
-/// How long a body may stand still before the attempt counts as failed.
+/// How long a body may make no progress before the attempt fails.
 pub const STALL: Duration = Duration::from_secs(20);
 
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A host of Amazon answers at once; any other has nobody there.
+/// The instance metadata service answers at once on Amazon's hosts, and is missing on all others.
 const INSTANCE: Duration = Duration::from_secs(1);
 
-/// Makes the client, which tells `life` what it hears. Nothing is asked of the server yet; without keys in the settings, files of the SDK are read.
-pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
+/// Makes the client, which reports the server's bytes to `liveness`. No request is sent to the bucket; without keys in the
+/// settings, the SDK's files are read.
+pub async fn connect(settings: &S3Settings, liveness: Liveness) -> Result<Client> {
     let http = http_client(settings.ca_bundle.as_deref())?;
     let region = Region::new(settings.region.clone());
     let credentials = match &settings.keys {
-        Some(keys) => SharedCredentialsProvider::new(given(keys)),
-        None => SharedCredentialsProvider::new(chain(&http, &region).await),
+        Some(keys) => SharedCredentialsProvider::new(static_credentials(keys)),
+        None => SharedCredentialsProvider::new(default_chain(&http, &region).await),
     };
     let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
@@ -63,12 +64,12 @@ pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
         .load()
         .await;
-    let mut config = Builder::from(&shared).interceptor(life);
+    let mut config = Builder::from(&shared).interceptor(liveness);
     if settings.misspelt_endpoint.is_some() {
-        config = config.interceptor(KeptBack);
+        config = config.interceptor(NoRequest);
     }
     if let Some(endpoint) = &settings.endpoint {
-        // Other servers may know neither names of buckets as hosts nor the newer checksums.
+        // Other servers may support neither bucket names as hosts nor the newer checksums.
         config = config
             .endpoint_url(endpoint)
             .force_path_style(true)
@@ -78,15 +79,14 @@ pub async fn connect(settings: &S3Settings, life: Life) -> Result<Client> {
     Ok(Client::from_conf(config.build()))
 }
 
-/// Lets no request out: it would go to another server than the one that is meant. What is told of it is in
-/// [`S3Settings::misspelt_endpoint`].
+/// Refuses every request, because it would go to Amazon instead of the intended server; see [`S3Settings::misspelt_endpoint`].
 #[derive(Debug)]
-struct KeptBack;
+struct NoRequest;
 
 #[dyn_dispatch_hint]
-impl Intercept for KeptBack {
+impl Intercept for NoRequest {
     fn name(&self) -> &'static str {
-        "KeptBack"
+        "NoRequest"
     }
 
     fn read_before_execution(
@@ -98,19 +98,19 @@ impl Intercept for KeptBack {
     }
 }
 
-/// Time-outs for requests whose single attempts may take this long. There is none for reading: it would count from the
-/// beginning of a request, and bodies that stand still are noticed as such.
+/// Time-outs for requests whose attempts may each take this long. There is no read time-out: it would count from the beginning
+/// of a request, and bodies that make no progress are detected separately.
 pub fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build()
 }
 
-fn given(keys: &Keys) -> Credentials {
+fn static_credentials(keys: &Keys) -> Credentials {
     let token = keys.token.as_ref().map(|token| token.expose().to_owned());
     Credentials::new(keys.id.expose(), keys.secret.expose(), token, None, "settings")
 }
 
 /// The SDK's chain: variables, profile, web identity, container, instance.
-async fn chain(http: &SharedHttpClient, region: &Region) -> DefaultCredentialsChain {
+async fn default_chain(http: &SharedHttpClient, region: &Region) -> DefaultCredentialsChain {
     let provider = ProviderConfig::default().with_http_client(http.clone()).with_region(Some(region.clone()));
     let instance = imds::Client::builder()
         .configure(&provider)
@@ -138,7 +138,7 @@ fn http_client(ca_bundle: Option<&Path>) -> Result<SharedHttpClient> {
     }))
 }
 
-/// Reads a file of certificates, and makes sure that each can be used: the HTTP client takes that for granted.
+/// Reads a file of certificates, and checks that each can be used, which the HTTP client requires.
 fn certificates(path: &Path) -> Result<Vec<u8>> {
     let refuse =
         |why: String| Error::new(Kind::Config, format!("AWS_CA_BUNDLE {} cannot be used: {why}", path.display()));
@@ -149,7 +149,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>> {
         roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
     }
     match roots.is_empty() {
-        true => Err(refuse("there is no certificate in it".to_owned())),
+        true => Err(refuse("it contains no certificate".to_owned())),
         false => Ok(pem),
     }
 }

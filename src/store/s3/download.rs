@@ -1,4 +1,4 @@
-//! Reading an object in ranges: some are on their way at once, each is asked for again where it broke.
+//! Reads an object in ranges, several at once; a range that breaks off is requested again from there.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -13,19 +13,19 @@ use crate::error::{Error, Kind, Result};
 use crate::store::s3::bucket::Bucket;
 use crate::store::s3::{client, errors};
 
-/// The first range is small: often a beginning is all that is wanted.
+/// The first range is small, because often only the beginning is read.
 const FIRST: u64 = 1 << 20;
 
 /// Size of the other ranges.
 const RANGE: u64 = 8 << 20;
 
-/// How many ranges are on their way at once.
+/// How many ranges are requested at once.
 const PARALLEL: usize = 5;
 
-/// How often in a row a range may bring no byte.
+/// How many attempts in a row at a range may yield no byte.
 const ATTEMPTS: u32 = client::ATTEMPTS;
 
-/// How long is waited before a range is asked for again; doubled each time.
+/// Pause before a range is requested again; doubled each time.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// An object that is being read.
@@ -33,7 +33,7 @@ pub struct S3Reader {
     source: Arc<Source>,
     next: u64,
     window: usize,
-    coming: VecDeque<AbortOnDropHandle<Result<Bytes>>>,
+    pending: VecDeque<AbortOnDropHandle<Result<Bytes>>>,
     current: Bytes,
 }
 
@@ -48,11 +48,12 @@ struct Source {
 impl S3Reader {
     /// Reads an object from `offset` on.
     pub fn begin(bucket: Arc<Bucket>, full: String, offset: u64) -> Result<Self> {
-        let begun = bucket.wait(bucket.outlast(errors::READ, &full, None, begin(&bucket, &full, offset)))??;
+        let begun =
+            bucket.wait(bucket.wait_while_alive(errors::READ, &full, None, begin(&bucket, &full, offset)))??;
         let (size, tag) = begun.as_ref().map_or((0, None), |(answer, size)| (*size, answer.e_tag.clone()));
         let source = Arc::new(Source { bucket, full, size, tag });
         let next = size.min(offset + FIRST);
-        let mut reader = S3Reader { source, next, window: 1, coming: VecDeque::new(), current: Bytes::new() };
+        let mut reader = S3Reader { source, next, window: 1, pending: VecDeque::new(), current: Bytes::new() };
         if let Some((answer, _)) = begun {
             reader.spawn(offset, next, Some(answer));
         }
@@ -62,12 +63,12 @@ impl S3Reader {
     fn spawn(&mut self, start: u64, end: u64, begun: Option<GetObjectOutput>) {
         let source = Arc::clone(&self.source);
         let task = self.source.bucket.handle().spawn(async move { source.range(start, end, begun).await });
-        self.coming.push_back(AbortOnDropHandle::new(task));
+        self.pending.push_back(AbortOnDropHandle::new(task));
     }
 
-    /// Asks for ranges until as many as may be are on their way.
-    fn ask(&mut self) {
-        while self.coming.len() < self.window && self.next < self.source.size {
+    /// Requests further ranges, up to the limit.
+    fn request_more(&mut self) {
+        while self.pending.len() < self.window && self.next < self.source.size {
             let (start, end) = (self.next, self.source.size.min(self.next + RANGE));
             self.spawn(start, end, None);
             self.next = end;
@@ -78,12 +79,12 @@ impl S3Reader {
 impl Read for S3Reader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() && !bytes.is_empty() {
-            let Some(range) = self.coming.front_mut() else { return Ok(0) };
-            let broke_down = |_| Error::new(Kind::Internal, "the download of a range broke down");
-            self.current = self.source.bucket.wait(range).map_err(broke_down)??;
-            self.coming.pop_front();
+            let Some(range) = self.pending.front_mut() else { return Ok(0) };
+            let ended = |_| Error::new(Kind::Internal, "the task that downloads a range has ended");
+            self.current = self.source.bucket.wait(range).map_err(ended)??;
+            self.pending.pop_front();
             self.window = (self.window + 1).min(PARALLEL);
-            self.ask();
+            self.request_more();
         }
         let length = bytes.len().min(self.current.len());
         self.current.copy_to_slice(&mut bytes[..length]);
@@ -91,7 +92,7 @@ impl Read for S3Reader {
     }
 }
 
-/// Asks for the first range, and learns the size from the answer; none if the object ends at `offset` or before.
+/// Requests the first range, whose answer has the object's size; none if the object ends at `offset` or before.
 async fn begin(bucket: &Bucket, full: &str, offset: u64) -> Result<Option<(GetObjectOutput, u64)>> {
     let range = format!("bytes={offset}-{}", offset + FIRST - 1);
     let request = bucket.client.get_object().bucket(&bucket.settings.bucket).key(full).range(range);
@@ -110,28 +111,28 @@ async fn begin(bucket: &Bucket, full: &str, offset: u64) -> Result<Option<(GetOb
         Some(size) => Ok(Some((answer, size))),
         None => {
             let what = bucket.address(full);
-            Err(Error::new(Kind::Unavailable, format!("cannot read {what}: the server does not tell its size")))
+            Err(Error::new(Kind::Unavailable, format!("cannot read {what}: the server does not report its size")))
         }
     }
 }
 
-/// Reads a small object, but no more than so many bytes of it.
-pub async fn whole(bucket: &Arc<Bucket>, full: &str, most: u64) -> Result<Vec<u8>> {
+/// Reads a small object, but at most `limit` bytes of it.
+pub async fn read_small(bucket: &Arc<Bucket>, full: &str, limit: u64) -> Result<Vec<u8>> {
     let Some((answer, size)) = begin(bucket, full, 0).await? else { return Ok(Vec::new()) };
     let source = Source { bucket: Arc::clone(bucket), full: full.to_owned(), size, tag: answer.e_tag.clone() };
     let mut next = size.min(FIRST);
     let mut bytes = source.range(0, next, Some(answer)).await?.to_vec();
-    while next < size.min(most) {
+    while next < size.min(limit) {
         let end = size.min(next + RANGE);
         bytes.extend_from_slice(&source.range(next, end, None).await?);
         next = end;
     }
-    bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(bytes)
 }
 
 impl Source {
-    /// The bytes from `start` up to `end`.
+    /// The bytes from `start` up to `end`. `begun` is the answer of a request that was sent already.
     async fn range(&self, start: u64, end: u64, mut begun: Option<GetObjectOutput>) -> Result<Bytes> {
         let mut bytes = BytesMut::with_capacity((end - start) as usize);
         let mut failures = 0;
@@ -139,7 +140,7 @@ impl Source {
             let before = bytes.len();
             let filled = match begun.take() {
                 Some(answer) => self.fill(&mut bytes, start, end, answer).await,
-                None => match self.ask(start + bytes.len() as u64, end).await {
+                None => match self.request(start + bytes.len() as u64, end).await {
                     Ok(answer) => self.fill(&mut bytes, start, end, answer).await,
                     Err(error) => Err(error),
                 },
@@ -149,13 +150,13 @@ impl Source {
             if failures >= ATTEMPTS || error.kind() != Kind::Unavailable {
                 return Err(error);
             }
-            log::debug!("asking again from byte {}: {error}", start + bytes.len() as u64);
+            log::debug!("requesting again from byte {}: {error}", start + bytes.len() as u64);
             tokio::time::sleep(PAUSE * (1 << failures)).await;
         }
     }
 
-    /// Asks for the bytes from `from` up to `end` of the object as it was.
-    async fn ask(&self, from: u64, end: u64) -> Result<GetObjectOutput> {
+    /// Requests the bytes from `from` up to `end` of the object as it was when reading began.
+    async fn request(&self, from: u64, end: u64) -> Result<GetObjectOutput> {
         let request = self.bucket.client.get_object().bucket(&self.bucket.settings.bucket).key(&self.full);
         let request = request.range(format!("bytes={from}-{}", end - 1)).set_if_match(self.tag.clone());
         request.send().await.map_err(|error| match errors::status(&error) {
@@ -167,13 +168,13 @@ impl Source {
         })
     }
 
-    /// Keeps what comes of an answer that goes on where `bytes` ends.
+    /// Appends the body of an answer, which must continue where `bytes` ends.
     async fn fill(&self, bytes: &mut BytesMut, start: u64, end: u64, mut answer: GetObjectOutput) -> Result<()> {
         let from = start + bytes.len() as u64;
         let what = || self.bucket.address(&self.full);
-        let is_it =
+        let is_requested =
             answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {from}-{}/", end - 1)));
-        if !is_it && (from, end) != (0, self.size) {
+        if !is_requested && (from, end) != (0, self.size) {
             return Err(Error::new(Kind::Data, format!("cannot read {}: the server sent another range", what())));
         }
         let broken = |why: String| Error::new(Kind::Unavailable, format!("cannot read {} to its end: {why}", what()));

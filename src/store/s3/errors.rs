@@ -1,54 +1,55 @@
-//! What a failed request means: which object, why, and what to do.
+//! The errors of failed requests: which object, why, and what to do.
+
+use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::config::S3Settings;
 use crate::error::{Error, Kind};
-use crate::store::s3::life::Silence;
 
-/// The longest piece of a server's own words that is passed on, in characters.
-const WORDS: usize = 300;
+/// The longest part of a server's own message that is shown, in characters.
+const LONGEST_MESSAGE: usize = 300;
 
 /// A failed request to S3.
-pub type Refused<E> = SdkError<E, HttpResponse>;
+pub type RequestError<E> = SdkError<E, HttpResponse>;
 
-/// What was being done, and the permission that it takes.
+/// An operation, and the permission that it needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Doing {
-    /// As in `cannot …`.
-    pub words: &'static str,
-    /// As in policies.
+pub struct Operation {
+    /// The verb, as in `cannot …`.
+    pub verb: &'static str,
+    /// The permission's name in policies.
     pub permission: &'static str,
 }
 
-/// Reading an object or looking at it.
-pub const READ: Doing = Doing { words: "read", permission: "s3:GetObject" };
+/// Reading an object or its metadata.
+pub const READ: Operation = Operation { verb: "read", permission: "s3:GetObject" };
 /// Writing an object.
-pub const WRITE: Doing = Doing { words: "write", permission: "s3:PutObject" };
+pub const WRITE: Operation = Operation { verb: "write", permission: "s3:PutObject" };
 /// Deleting an object.
-pub const DELETE: Doing = Doing { words: "delete", permission: "s3:DeleteObject" };
+pub const DELETE: Operation = Operation { verb: "delete", permission: "s3:DeleteObject" };
 /// Listing objects.
-pub const LIST: Doing = Doing { words: "list", permission: "s3:ListBucket" };
+pub const LIST: Operation = Operation { verb: "list", permission: "s3:ListBucket" };
 /// Listing the buckets of an account.
-pub const BUCKETS: Doing = Doing { words: "list", permission: "s3:ListAllMyBuckets" };
-/// Listing uploads that were begun.
-pub const UPLOADS: Doing = Doing { words: "list the uploads of", permission: "s3:ListBucketMultipartUploads" };
-/// Giving up an upload.
-pub const ABORT: Doing = Doing { words: "end the upload of", permission: "s3:AbortMultipartUpload" };
+pub const BUCKETS: Operation = Operation { verb: "list", permission: "s3:ListAllMyBuckets" };
+/// Listing begun uploads.
+pub const UPLOADS: Operation = Operation { verb: "list the uploads of", permission: "s3:ListBucketMultipartUploads" };
+/// Aborting an upload.
+pub const ABORT: Operation = Operation { verb: "abort the upload of", permission: "s3:AbortMultipartUpload" };
 
-/// The error code, or what stands for it where an answer has no body.
-pub fn code<E: ProvideErrorMetadata>(error: &Refused<E>) -> Option<&str> {
+/// The error code, if the answer has one.
+pub fn code<E: ProvideErrorMetadata>(error: &RequestError<E>) -> Option<&str> {
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
 /// The HTTP status of the answer, if there was one.
-pub fn status<E>(error: &Refused<E>) -> Option<u16> {
+pub fn status<E>(error: &RequestError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// Whether the server may have done what it was asked for, although it did not say so.
-pub fn is_in_doubt<E>(error: &Refused<E>) -> bool {
+/// Whether the server may have carried out the request although it did not confirm it.
+pub fn is_uncertain<E>(error: &RequestError<E>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
         SdkError::ServiceError(_) => status(error).is_some_and(|status| status >= 500),
@@ -56,33 +57,33 @@ pub fn is_in_doubt<E>(error: &Refused<E>) -> bool {
     }
 }
 
-/// Whether the server says that it does not know this kind of request.
-pub fn is_unknown_there<E: ProvideErrorMetadata>(error: &Refused<E>) -> bool {
+/// Whether the server answers that it does not support this kind of request.
+pub fn is_unsupported<E: ProvideErrorMetadata>(error: &RequestError<E>) -> bool {
     matches!(status(error), Some(405 | 501)) || matches!(code(error), Some("NotImplemented" | "MethodNotAllowed"))
 }
 
-/// Whether the server got other bytes than were sent.
-pub fn is_garbled<E: ProvideErrorMetadata>(error: &Refused<E>) -> bool {
+/// Whether the bytes that the server received are not those that were sent.
+pub fn is_corrupted<E: ProvideErrorMetadata>(error: &RequestError<E>) -> bool {
     matches!(code(error), Some("BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch"))
 }
 
-/// How far a request had come when it was refused.
+/// At which stage a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The server was not reached, or did not answer as one of S3.
+    /// The server was not reached, or does not answer as an S3 server.
     Server,
-    /// It does not take the access key, or there is none.
+    /// The access key is missing, or the server does not accept it.
     Key,
-    /// There is no such bucket, or not here.
+    /// There is no such bucket, or it is in another region.
     Bucket,
-    /// Key and bucket are right, as far as is known, and this is not permitted.
+    /// Key and bucket seem right, and the operation is not permitted.
     Permission,
 }
 
-/// How far a request about the bucket had come.
-pub fn stage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &Refused<E>) -> Stage {
+/// The stage at which a request about the bucket failed.
+pub fn stage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &RequestError<E>) -> Stage {
     match (code(error).unwrap_or_default(), status(error)) {
-        (_, None) if says_credential(error) => Stage::Key,
+        (_, None) if mentions_credentials(error) => Stage::Key,
         (_, None) => Stage::Server,
         (
             "InvalidAccessKeyId"
@@ -109,84 +110,96 @@ pub fn stage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &Refu
     }
 }
 
-fn says_credential(error: &(dyn std::error::Error + 'static)) -> bool {
+fn mentions_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|cause| cause.to_string().to_lowercase().contains("credential"))
 }
 
-/// Says what a failed request means.
-pub fn explain<E>(settings: &S3Settings, doing: Doing, what: &str, error: &Refused<E>) -> Error
+/// The error for a failed request.
+pub fn explain<E>(settings: &S3Settings, operation: Operation, what: &str, error: &RequestError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     if let Some(name) = &settings.misspelt_endpoint {
         let why =
             format!("{name} is set, and pgcellar does not know it: without AWS_ENDPOINT_URL the bucket is Amazon's");
-        return Error::new(Kind::Config, format!("cannot {} {what}: {why}", doing.words))
+        return Error::new(Kind::Config, format!("cannot {} {what}: {why}", operation.verb))
             .hint(format!("rename {name} to AWS_ENDPOINT_URL, or unset it if Amazon is meant"));
     }
     let (kind, why, hint) = match error {
-        SdkError::ServiceError(_) => refused(settings, doing, error),
-        SdkError::TimeoutError(_) => (Kind::Unavailable, "no answer in time".to_owned(), Some(REACH.to_owned())),
+        SdkError::ServiceError(_) => refused(settings, operation, error),
+        SdkError::TimeoutError(_) => {
+            (Kind::Unavailable, "no answer in time".to_owned(), Some(CHECK_REACHABLE.to_owned()))
+        }
         _ => broken(error),
     };
-    say(settings, doing, what, (kind, why, hint))
+    error_of(settings, operation, what, (kind, why, hint))
 }
 
-/// Says that nothing was heard of the server.
-pub fn explain_silence(settings: &S3Settings, doing: Doing, what: &str, silence: &Silence) -> Error {
-    let silent = || (Kind::Unavailable, format!("no byte in {} s", silence.lasted.as_secs()), Some(REACH.to_owned()));
-    say(settings, doing, what, silence.failure.clone().unwrap_or_else(silent))
+/// The error for a server that sent nothing.
+pub fn explain_silence(settings: &S3Settings, operation: Operation, what: &str, silence: &Silence) -> Error {
+    let silent =
+        || (Kind::Unavailable, format!("no byte in {} s", silence.lasted.as_secs()), Some(CHECK_REACHABLE.to_owned()));
+    error_of(settings, operation, what, silence.failure.clone().unwrap_or_else(silent))
 }
 
-fn say(settings: &S3Settings, doing: Doing, what: &str, (kind, why, hint): Meaning) -> Error {
+fn error_of(settings: &S3Settings, operation: Operation, what: &str, (kind, why, hint): Explanation) -> Error {
     let at = match &settings.endpoint {
         Some(url) => url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host).to_owned(),
         None => format!("Amazon, {}", settings.region),
     };
-    let error = Error::new(kind, format!("cannot {} {what} ({at}): {why}", doing.words));
+    let error = Error::new(kind, format!("cannot {} {what} ({at}): {why}", operation.verb));
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
 
-const REACH: &str = "is the server up, and are AWS_ENDPOINT_URL and the proxy right?";
+const CHECK_REACHABLE: &str = "is the server up, and are AWS_ENDPOINT_URL and the proxy right?";
 
 /// Kind, reason and hint of a failure.
-pub type Meaning = (Kind, String, Option<String>);
+pub type Explanation = (Kind, String, Option<String>);
 
-/// No answer came, or none that could be read.
-pub fn broken(error: &(dyn std::error::Error + 'static)) -> Meaning {
-    let words = innermost(error);
+/// The server sent nothing for this long.
+#[derive(Clone, Debug)]
+pub struct Silence {
+    /// How long.
+    pub lasted: Duration,
+    /// Why the last attempt failed, if one did.
+    pub failure: Option<Explanation>,
+}
+
+/// Explains a request without a readable answer.
+pub fn broken(error: &(dyn std::error::Error + 'static)) -> Explanation {
+    let reason = innermost(error);
     let mentions = |word| causes(error).any(|cause| cause.to_string().to_lowercase().contains(word));
-    if says_credential(error) {
-        let why = format!("no access key was found: {}", cut(&words));
-        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their _FILE variables or their credentials; looked for \
-                    a profile in ~/.aws, a web identity, a container role and an instance role, too";
+    if mentions_credentials(error) {
+        let why = format!("no access key was found: {}", truncated(&reason));
+        let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their _FILE variables or their credentials; there is also no \
+                    profile in ~/.aws, no web identity, no container role and no instance role";
         return (Kind::NotPermitted, why, Some(hint.to_owned()));
     }
     let hint = match mentions("certificate") || mentions("tls") {
         true => "AWS_CA_BUNDLE names the authorities to trust instead of the system's",
-        false => REACH,
+        false => CHECK_REACHABLE,
     };
-    (Kind::Unavailable, cut(&words), Some(hint.to_owned()))
+    (Kind::Unavailable, truncated(&reason), Some(hint.to_owned()))
 }
 
-/// The server said no.
+/// Explains an answer that is an error.
 fn refused<E: ProvideErrorMetadata + std::error::Error + 'static>(
     settings: &S3Settings,
-    doing: Doing,
-    error: &Refused<E>,
-) -> Meaning {
+    operation: Operation,
+    error: &RequestError<E>,
+) -> Explanation {
     let status = status(error).unwrap_or_default();
     let code = code(error).unwrap_or_default();
-    let told = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
     let header = |name| error.raw_response().and_then(|response| response.headers().get(name)).map(str::to_owned);
-    let words = || match (code, told) {
+    let reason = || match (code, message) {
         ("", "") => format!("the server answered {status}"),
-        ("", told) => format!("{} ({status})", cut(told)),
+        ("", message) => format!("{} ({status})", truncated(message)),
         (code, "") => format!("{code} ({status})"),
-        (code, told) => format!("{} ({code})", cut(told)),
+        (code, message) => format!("{} ({code})", truncated(message)),
     };
     let say = |kind, why: &str, hint: String| (kind, format!("{why} ({code})"), Some(hint));
     match (code, status) {
@@ -195,11 +208,11 @@ fn refused<E: ProvideErrorMetadata + std::error::Error + 'static>(
         }
         ("SignatureDoesNotMatch", _) => say(
             Kind::NotPermitted,
-            "the secret access key does not fit the access key",
+            "the secret access key does not match the access key",
             "check AWS_SECRET_ACCESS_KEY".to_owned(),
         ),
         ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
-            say(Kind::NotPermitted, "the temporary access key is not valid any more", "renew it".to_owned())
+            say(Kind::NotPermitted, "the temporary access key has expired", "renew it".to_owned())
         }
         ("RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture", _) => say(
             Kind::NotPermitted,
@@ -216,49 +229,49 @@ fn refused<E: ProvideErrorMetadata + std::error::Error + 'static>(
         ),
         ("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IncorrectEndpoint", _)
         | ("", 301 | 307) => {
-            let right = header("x-amz-bucket-region").or_else(|| quoted_region(told));
+            let right = header("x-amz-bucket-region").or_else(|| quoted_region(message));
             let hint = match right {
                 Some(region) => format!("set AWS_REGION to {region}"),
                 None => "AWS_REGION must be the bucket's region".to_owned(),
             };
-            (Kind::Config, format!("the region {} is not the bucket's: {}", settings.region, words()), Some(hint))
+            (Kind::Config, format!("the region {} is not the bucket's: {}", settings.region, reason()), Some(hint))
         }
         ("InvalidObjectState", _) => say(
             Kind::Unavailable,
-            "the object is in an archive from which it must be fetched first",
-            "ask for it with `aws s3api restore-object`, and try again when it is there".to_owned(),
+            "the object is in an archive storage class and must be retrieved first",
+            "retrieve it with `aws s3api restore-object`, and try again when that is complete".to_owned(),
         ),
         ("NoSuchKey" | "NotFound" | "NoSuchVersion", _) | ("", 404) => {
             (Kind::Missing, "no such object".to_owned(), None)
         }
         ("AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden", _) | ("", 401 | 403) => (
             Kind::NotPermitted,
-            words(),
-            Some(format!("this takes the permission {} in the policy of the key or the bucket", doing.permission)),
+            reason(),
+            Some(format!("this takes the permission {} in the policy of the key or the bucket", operation.permission)),
         ),
         ("EntityTooLarge" | "QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, 507) => {
-            (Kind::CannotWrite, words(), None)
+            (Kind::CannotWrite, reason(), None)
         }
-        ("InvalidStorageClass", _) => (Kind::Config, words(), Some("check AWS_S3_STORAGE_CLASS".to_owned())),
-        (code, _) if code.starts_with("KMS.") => {
-            (Kind::NotPermitted, words(), Some("check AWS_S3_SSE_KMS_KEY_ID, and who may use that key".to_owned()))
-        }
-        ("InvalidRequest", _) if told.contains("ObjectLock") => (
-            Kind::Config,
-            words(),
-            Some("AWS_S3_OBJECT_LOCK_DAYS needs a bucket that was made with Object Lock".to_owned()),
+        ("InvalidStorageClass", _) => (Kind::Config, reason(), Some("check AWS_S3_STORAGE_CLASS".to_owned())),
+        (code, _) if code.starts_with("KMS.") => (
+            Kind::NotPermitted,
+            reason(),
+            Some("check AWS_S3_SSE_KMS_KEY_ID, and the permission to use that key".to_owned()),
         ),
-        _ => (Kind::Unavailable, words(), None),
+        ("InvalidRequest", _) if message.contains("ObjectLock") => {
+            (Kind::Config, reason(), Some("AWS_S3_OBJECT_LOCK_DAYS needs a bucket with Object Lock".to_owned()))
+        }
+        _ => (Kind::Unavailable, reason(), None),
     }
 }
 
 /// The region in `…; expecting 'eu-west-1'`.
-fn quoted_region(told: &str) -> Option<String> {
-    let (_, rest) = told.split_once("expecting '")?;
+fn quoted_region(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("expecting '")?;
     rest.split_once('\'').map(|(region, _)| region.to_owned())
 }
 
-/// An error and its causes. Those in the middle mostly name the layers of the SDK.
+/// An error and its causes. The middle ones mostly name layers of the SDK.
 fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -274,10 +287,10 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-fn cut(words: &str) -> String {
-    match words.char_indices().nth(WORDS) {
-        Some((at, _)) => format!("{}…", &words[..at]),
-        None => words.to_owned(),
+fn truncated(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }
 
@@ -286,9 +299,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_right_region_is_found_in_words() {
-        let told = "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'";
-        assert_eq!(quoted_region(told).as_deref(), Some("eu-central-1"));
+    fn the_right_region_is_read_from_a_message() {
+        let message =
+            "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'";
+        assert_eq!(quoted_region(message).as_deref(), Some("eu-central-1"));
         assert_eq!(quoted_region("expecting something"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A small object that goes through all that backups need of a bucket, and is taken away again.
+//! A test of a bucket with a small object and an upload, which are removed again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,71 +15,71 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Kind, Result};
-use crate::store::local::PARTIAL;
+use crate::store::interface::{ObjectKind, PARTIAL};
 use crate::store::s3::bucket::Bucket;
 use crate::store::s3::{S3Store, client, errors, upload};
 
 pub use crate::store::s3::errors::Stage;
 
-/// How long the first attempt to reach a server may take: somebody waits for it.
+/// Time limit of the first attempt to reach a server: a person waits for it.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// What the names of our objects begin with. No list of backups shows names that begin with a dot.
+/// The beginning of the test objects' names. Lists of backups skip names that begin with a dot.
 const BEGIN: &str = ".pgcellar-doctor-";
 
-/// A request that the server or the way there refused, and how far it had come.
+/// A failed request and its stage.
 #[derive(Debug)]
 pub struct Refusal {
-    /// How far.
+    /// The stage.
     pub stage: Stage,
-    /// What is wrong.
+    /// The failure.
     pub error: Error,
 }
 
 /// How a bucket treats what is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keeping {
-    /// Whether old versions of objects stay; none if we may not ask.
+    /// Whether old versions of objects are kept; none if the key has no permission to ask.
     pub versions: Option<bool>,
-    /// Whether the bucket has Object Lock; none if we may not ask.
+    /// Whether the bucket has Object Lock; none if the key has no permission to ask.
     pub lock: Option<bool>,
     /// For how long new objects are locked by default, in words.
     pub default_lock: Option<String>,
 }
 
-/// An object of ours, and an upload, that stand in nobody's way.
+/// A test object and a test upload. Their names are unique.
 #[derive(Debug)]
 pub struct Probe {
     bucket: Arc<Bucket>,
-    /// Of the upload in parts, which carries what archives carry, and is never completed.
+    /// Key of the upload, which has the options of an archive and is never completed.
     archive: String,
-    /// Of the object, which is neither locked nor of another storage class.
+    /// Key of the object, which is neither locked nor of another storage class.
     object: String,
     mark: String,
-    heard: Heard,
-    upload: Mutex<Begun>,
+    clock: ServerClock,
+    upload: Mutex<UploadState>,
 }
 
-/// What is known of the upload in parts.
+/// The state of the upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Begun {
-    Not,
-    /// The server was asked to begin one, and its answer is not here.
-    Asked,
-    /// Under this name.
-    As(String),
+enum UploadState {
+    None,
+    /// It was requested, and the answer has not arrived.
+    Requested,
+    /// It has this id.
+    Begun(String),
 }
 
 impl S3Store {
-    /// An object that is not there yet. `host` makes its name one that no other host has.
+    /// Prepares a test; no request is sent yet. `host` makes the names unique among hosts.
     pub fn probe(&self, host: &str) -> Result<Probe> {
         let mark = upload::mark();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let host: String = host.chars().filter(|c| plain(*c)).collect();
         let archive = self.bucket.full_key(&format!("{BEGIN}{host}-{mark}"))?;
         let object = format!("{archive}{PARTIAL}");
-        let (bucket, heard, upload) = (Arc::clone(&self.bucket), Heard::default(), Mutex::new(Begun::Not));
-        Ok(Probe { bucket, archive, object, mark, heard, upload })
+        let (bucket, clock, upload) = (Arc::clone(&self.bucket), ServerClock::default(), Mutex::new(UploadState::None));
+        Ok(Probe { bucket, archive, object, mark, clock, upload })
     }
 }
 
@@ -89,12 +89,12 @@ impl Probe {
         self.bucket.address(&self.object)
     }
 
-    /// How far the server's clock is ahead of ours, to a second, if an answer told.
+    /// How far the server's clock is ahead of this host's, to a second, if an answer had its time.
     pub fn ahead(&self) -> Option<SignedDuration> {
-        *self.heard.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.clock.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists at most one object under the prefix: the server must be there, know the key, have the bucket, and let us look.
+    /// Lists at most one object under the prefix: checks the server, the access key, the bucket, and the permission to list.
     pub async fn reach(&self) -> std::result::Result<(), Refusal> {
         let prefix = self.bucket.prefix();
         let quick = Builder::new()
@@ -104,7 +104,7 @@ impl Probe {
         let request = request.prefix(&prefix).max_keys(1);
         let ask = || {
             let quick = quick.clone();
-            request.clone().customize().config_override(quick).interceptor(self.heard.clone()).send()
+            request.clone().customize().config_override(quick).interceptor(self.clock.clone()).send()
         };
         let answer = self.bucket.ask(errors::LIST, &prefix, ask).await;
         match answer.map_err(|error| Refusal { stage: Stage::Server, error })? {
@@ -115,18 +115,19 @@ impl Probe {
         }
     }
 
-    /// Writes the object, as every announcement and manifest is written.
+    /// Writes the object as announcements and manifests are written.
     pub async fn write(&self) -> Result<()> {
-        self.bucket.put_new(&self.object, self.bytes(), &self.mark, false).await
+        self.bucket.put_new(&self.object, self.bytes(), &self.mark, ObjectKind::Record).await
     }
 
-    /// Writes it once more on the condition that it is not there: whether the server refuses that.
+    /// Whether the server refuses a write of the object on the condition that it does not exist.
     pub async fn is_conditional(&self) -> Result<bool> {
-        let request = self.bucket.put(&self.object, self.bytes(), Some(&self.mark), false).await.if_none_match("*");
+        let request =
+            self.bucket.put(&self.object, self.bytes(), Some(&self.mark), ObjectKind::Record).await.if_none_match("*");
         match request.send().await {
             Ok(_) => Ok(false),
             Err(error) if matches!(errors::status(&error), Some(409 | 412)) => Ok(true),
-            Err(error) if errors::is_unknown_there(&error) => Ok(false),
+            Err(error) if errors::is_unsupported(&error) => Ok(false),
             Err(error) => Err(self.bucket.explain(errors::WRITE, &self.object, &error)),
         }
     }
@@ -140,28 +141,30 @@ impl Probe {
         let bytes = body.collect().await.map_err(|error| broken(errors::innermost(&error)))?.into_bytes();
         match bytes == self.bytes() {
             true => Ok(()),
-            false => Err(Error::new(Kind::Data, format!("{} has other bytes than were written", self.address()))),
+            false => {
+                Err(Error::new(Kind::Data, format!("{} does not have the bytes that were written", self.address())))
+            }
         }
     }
 
-    /// Whether the object stands in the list of objects.
+    /// Whether the list of objects contains the object.
     pub async fn is_listed(&self) -> Result<bool> {
         let prefix = self.bucket.prefix();
         let key = self.object.strip_prefix(&prefix).unwrap_or(&self.object);
         Ok(self.bucket.objects(key).await?.iter().any(|entry| entry.key == key))
     }
 
-    /// Begins an upload as that of an archive (storage class, Object Lock, key of the encryption), sends a part, finds it
-    /// among the begun uploads, and gives it up.
+    /// Begins an upload with the options of an archive (storage class, Object Lock, key of the encryption), sends a part, lists
+    /// the begun uploads, and aborts it.
     pub async fn upload(&self) -> Result<()> {
-        self.note(Begun::Asked);
-        let begun = upload::Parts::begin(&self.bucket, &self.archive, &self.mark, true).await;
+        self.note(UploadState::Requested);
+        let begun = upload::Parts::begin(&self.bucket, &self.archive, &self.mark, ObjectKind::Archive).await;
         let parts = begun.inspect_err(|error| {
             if error.kind() != Kind::Unavailable {
-                self.note(Begun::Not);
+                self.note(UploadState::None);
             }
         })?;
-        self.note(Begun::As(parts.id().to_owned()));
+        self.note(UploadState::Begun(parts.id().to_owned()));
         let used = async {
             let part = ByteStream::from(self.bytes());
             let request = self.bucket.client.upload_part().bucket(&self.bucket.settings.bucket).key(&self.archive);
@@ -171,20 +174,20 @@ impl Probe {
         };
         let used = used.await;
         self.bucket.abort(&self.archive, parts.id()).await?;
-        self.note(Begun::Not);
+        self.note(UploadState::None);
         used
     }
 
-    fn note(&self, begun: Begun) {
+    fn note(&self, begun: UploadState) {
         *self.upload.lock().unwrap_or_else(PoisonError::into_inner) = begun;
     }
 
-    /// What becomes of deleted objects. Who may not ask learns nothing.
+    /// What the bucket does with deleted objects, as far as the key has the permission to ask.
     pub async fn keeping(&self) -> Keeping {
         let (client, bucket) = (&self.bucket.client, &self.bucket.settings.bucket);
         let versions = client.get_bucket_versioning().bucket(bucket).send().await.ok();
         let lock = self.bucket.lock_configuration().await;
-        let rule = lock.as_ref().and_then(|found| found.as_ref()?.rule()?.default_retention());
+        let rule = lock.as_ref().and_then(|lock| lock.as_ref()?.rule()?.default_retention());
         Keeping {
             versions: versions.map(|found| found.status() == Some(&BucketVersioningStatus::Enabled)),
             default_lock: rule.and_then(|rule| {
@@ -199,7 +202,7 @@ impl Probe {
         }
     }
 
-    /// Deletes the object, and its versions where the bucket keeps them. Returns whether a version stays.
+    /// Deletes the object and its versions. Returns whether a version is left.
     pub async fn delete(&self) -> Result<bool> {
         let version = match self.bucket.head(&self.object).await? {
             Some(head) => head.version_id().map(str::to_owned),
@@ -210,7 +213,7 @@ impl Probe {
         let deleted = deleted.map_err(|error| self.bucket.explain(errors::DELETE, &self.object, &error))?;
         if self.bucket.head(&self.object).await?.is_some() {
             let what = self.address();
-            return Err(Error::new(Kind::Unavailable, format!("{what} was deleted, and is still there")));
+            return Err(Error::new(Kind::Unavailable, format!("{what} was deleted, and still exists")));
         }
         let versions = version.as_deref().into_iter().chain(deleted.version_id());
         let mut stays = false;
@@ -221,14 +224,14 @@ impl Probe {
         Ok(stays)
     }
 
-    /// Takes everything away that may be there, whatever became of the rest.
+    /// Removes the object and the upload, whatever failed before.
     pub async fn clear(&self) -> Result<()> {
         let deleted = self.delete().await.map(drop);
         let begun = self.upload.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let aborted = match begun {
-            Begun::Not => Ok(()),
-            Begun::As(id) => self.bucket.abort(&self.archive, &id).await,
-            Begun::Asked => {
+            UploadState::None => Ok(()),
+            UploadState::Begun(id) => self.bucket.abort(&self.archive, &id).await,
+            UploadState::Requested => {
                 let key = self.archive.strip_prefix(&self.bucket.prefix()).unwrap_or(&self.archive);
                 self.bucket.abort_uploads(key).await
             }
@@ -236,9 +239,9 @@ impl Probe {
         deleted.and(aborted)
     }
 
-    /// Whether an upload may be there that was not given up.
+    /// Whether an upload may be left that was not aborted.
     pub fn has_upload(&self) -> bool {
-        *self.upload.lock().unwrap_or_else(PoisonError::into_inner) != Begun::Not
+        *self.upload.lock().unwrap_or_else(PoisonError::into_inner) != UploadState::None
     }
 
     fn bytes(&self) -> Bytes {
@@ -246,14 +249,14 @@ impl Probe {
     }
 }
 
-/// Hears what the server's clock says in its answers.
+/// Reads the server's time from its answers.
 #[derive(Clone, Debug, Default)]
-struct Heard(Arc<Mutex<Option<SignedDuration>>>);
+struct ServerClock(Arc<Mutex<Option<SignedDuration>>>);
 
 #[dyn_dispatch_hint]
-impl Intercept for Heard {
+impl Intercept for ServerClock {
     fn name(&self) -> &'static str {
-        "Heard"
+        "ServerClock"
     }
 
     fn read_before_deserialization(

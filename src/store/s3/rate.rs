@@ -1,4 +1,4 @@
-//! What is sent goes in small pieces: so it can wait for its turn where uploads are bounded, and one sees that it moves.
+//! Bodies are sent in small pieces, so that uploads can be limited in speed, and their progress can be observed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,77 +14,77 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-/// The largest and the smallest piece, in bytes.
+/// The smallest and the largest piece, in bytes.
 const PIECES: (u64, u64) = (1 << 10, 64 << 10);
 
-/// How long nothing may move. What the kernel still holds goes out unseen, and the SDK pauses before it tries again.
-const STILL: Duration = Duration::from_secs(60);
+/// How long a body may make no progress. The kernel's buffers are sent unobserved, and the SDK pauses before a new attempt.
+const STALL: Duration = Duration::from_secs(60);
 
-/// What may be sent in a second, by all uploads of a store together.
+/// The speed limit of all uploads of a store together.
 #[derive(Debug)]
 pub struct Rate {
-    bytes_a_second: u64,
+    bytes_per_second: u64,
     free_at: Mutex<Instant>,
 }
 
 impl Rate {
-    /// A bound of so many bytes a second.
-    pub fn new(bytes_a_second: u64) -> Self {
-        Rate { bytes_a_second, free_at: Mutex::new(Instant::now()) }
+    /// A limit in bytes per second.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Rate { bytes_per_second, free_at: Mutex::new(Instant::now()) }
     }
 
     fn piece(&self) -> usize {
-        (self.bytes_a_second / 16).clamp(PIECES.0, PIECES.1) as usize
+        (self.bytes_per_second / 16).clamp(PIECES.0, PIECES.1) as usize
     }
 
-    /// When so many bytes may be sent, which are then counted.
+    /// When this many bytes may be sent. They count as sent from then on.
     fn turn(&self, bytes: usize) -> Instant {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = (*free_at).max(Instant::now());
-        *free_at = turn + Duration::from_secs_f64(bytes as f64 / self.bytes_a_second as f64);
+        *free_at = turn + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         turn
     }
 }
 
-/// The sending of one body, over all attempts at it.
+/// The progress of sending one body, over all attempts.
 #[derive(Clone, Debug)]
 pub struct Pace {
     rate: Option<Arc<Rate>>,
-    moved: Arc<Mutex<Instant>>,
+    last_progress: Arc<Mutex<Instant>>,
 }
 
 impl Pace {
-    /// With an upper bound, or without.
+    /// With a speed limit, or without.
     pub fn new(rate: Option<Arc<Rate>>) -> Self {
-        Pace { rate, moved: Arc::new(Mutex::new(Instant::now())) }
+        Pace { rate, last_progress: Arc::new(Mutex::new(Instant::now())) }
     }
 
-    /// Waits for the request that sends the body; none if nothing moves for too long. The SDK sees no more of a body than
-    /// that all of it was handed over.
+    /// Waits for the request that sends the body; none if it makes no progress for too long. The SDK's own detection of stalls
+    /// ends once the body has been handed over.
     pub async fn watch<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         let mut request = std::pin::pin!(request);
         loop {
-            let limit = self.moved() + STILL;
+            let limit = self.last_progress() + STALL;
             match tokio::time::timeout_at(limit, request.as_mut()).await {
                 Ok(answer) => return Some(answer),
-                Err(_) if !self.has_moved(limit) => return None,
+                Err(_) if !self.has_progressed(limit) => return None,
                 Err(_) => {}
             }
         }
     }
 
-    fn has_moved(&self, limit: Instant) -> bool {
-        self.moved() + STILL > limit
+    fn has_progressed(&self, limit: Instant) -> bool {
+        self.last_progress() + STALL > limit
     }
 
-    /// When the last piece went out.
-    pub fn moved(&self) -> Instant {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the last piece was sent.
+    pub fn last_progress(&self) -> Instant {
+        *self.last_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A piece goes out.
-    pub fn moves(&self) {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// A piece is being sent.
+    pub fn note_progress(&self) {
+        *self.last_progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn piece(&self) -> usize {
@@ -96,7 +96,7 @@ impl Pace {
     }
 }
 
-/// After the body of a request was signed, it is cut into pieces.
+/// Cuts the body into pieces after the request was signed.
 #[dyn_dispatch_hint]
 impl Intercept for Pace {
     fn name(&self) -> &'static str {
@@ -149,7 +149,7 @@ impl Body for Paced {
             ready!(turn.as_mut().poll(context));
             this.turn = None;
         }
-        this.pace.moves();
+        this.pace.note_progress();
         Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(length)))))
     }
 
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_as_far_apart_as_the_rate_says() {
+    fn turns_are_spaced_by_the_rate() {
         let rate = Rate::new(1000);
         let first = rate.turn(500);
         assert_eq!(rate.turn(2000) - first, Duration::from_millis(500));

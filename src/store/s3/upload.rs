@@ -1,4 +1,4 @@
-//! A new object on its way into the bucket: in one request if it is small, else in parts.
+//! Writes a new object: in one request if it is small, else as a multipart upload.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::Upload;
-use crate::store::s3::bucket::{Bucket, is_by};
+use crate::store::interface::{ObjectKind, Upload};
+use crate::store::s3::bucket::{Bucket, is_marked_by};
 use crate::store::s3::{client, errors};
 
 /// Size of a part, in bytes; an object up to this goes in one request.
 const PART: u64 = 8 << 20;
 
-/// Most parts of an upload ("Amazon S3 multipart upload limits").
+/// Maximum number of parts ("Amazon S3 multipart upload limits").
 const PARTS: u64 = 10_000;
 
-/// Parts of unknown sizes double after so many of them…
+/// If the size of the object is unknown, the size of the parts doubles after each of so many parts…
 const STEP: usize = 850;
 
-/// …so many times: 10,000 parts have room for 5.2 TB then.
+/// …so many times: 10,000 parts then hold 5.2 TB.
 const STEPS: usize = 7;
 
 /// How many parts are sent at once, and how many bytes, unless a single part has more.
@@ -37,14 +37,13 @@ pub struct S3Upload {
     bucket: Arc<Bucket>,
     full: String,
     mark: String,
-    /// Whether it is the bulk of a backup, which the storage class is for.
-    bulk: bool,
+    kind: ObjectKind,
     expected: Option<u64>,
     written: u64,
     buffer: Vec<u8>,
     parts: Option<Parts>,
-    /// Whether bytes are missing: a part could not be sent.
-    is_broken: bool,
+    /// Whether a part could not be sent.
+    is_incomplete: bool,
     is_sealed: bool,
     is_committed: bool,
 }
@@ -58,21 +57,21 @@ pub struct Parts {
 }
 
 impl S3Upload {
-    /// Begins an object. What is large is not sent at all if its key is taken.
-    pub fn begin(bucket: Arc<Bucket>, full: String, expected: Option<u64>, bulk: bool) -> Result<Self> {
+    /// Begins an object. Nothing of a large one is sent if its key already has an object.
+    pub fn begin(bucket: Arc<Bucket>, full: String, expected: Option<u64>, kind: ObjectKind) -> Result<Self> {
         if expected.is_none_or(|bytes| bytes > PART) {
-            bucket.wait(bucket.must_be_free(&full))?;
+            bucket.wait(bucket.check_free(&full))?;
         }
         Ok(S3Upload {
             bucket,
             full,
             mark: mark(),
-            bulk,
+            kind,
             expected,
             written: 0,
             buffer: Vec::new(),
             parts: None,
-            is_broken: false,
+            is_incomplete: false,
             is_sealed: false,
             is_committed: false,
         })
@@ -82,7 +81,7 @@ impl S3Upload {
         part_size(self.expected, self.parts.as_ref().map_or(0, |parts| parts.begun))
     }
 
-    /// Sends what is buffered as a part, as soon as there is room for one more on its way.
+    /// Sends the buffer as a part, once fewer than the permitted number are being sent.
     fn send_part(&mut self) -> Result<()> {
         let size = self.part_size();
         let bytes = Bytes::from(std::mem::take(&mut self.buffer));
@@ -90,15 +89,15 @@ impl S3Upload {
         let sent = bucket.wait(async {
             let parts = match &mut self.parts {
                 Some(parts) => parts,
-                none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark, self.bulk).await?),
+                none => none.insert(Parts::begin(&self.bucket, &self.full, &self.mark, self.kind).await?),
             };
-            let most = (IN_FLIGHT / size).clamp(1, PARALLEL);
-            while parts.running.len() as u64 >= most {
-                parts.take_one().await?;
+            let limit = (IN_FLIGHT / size).clamp(1, PARALLEL);
+            while parts.running.len() as u64 >= limit {
+                parts.finish_one().await?;
             }
             parts.send(Arc::clone(&self.bucket), self.full.clone(), bytes)
         });
-        self.is_broken |= sent.is_err();
+        self.is_incomplete |= sent.is_err();
         sent
     }
 
@@ -109,7 +108,7 @@ impl S3Upload {
         match &mut self.parts {
             Some(parts) => self.bucket.wait(async {
                 while !parts.running.is_empty() {
-                    parts.take_one().await?;
+                    parts.finish_one().await?;
                 }
                 parts.done.sort_unstable_by_key(CompletedPart::part_number);
                 Ok(())
@@ -118,9 +117,9 @@ impl S3Upload {
         }
     }
 
-    /// Gives the parts their name, and looks what came of it.
+    /// Completes the upload, and checks the result.
     async fn complete(&self, id: &str, parts: Vec<CompletedPart>) -> Result<()> {
-        self.bucket.look_first(&self.full).await?;
+        self.bucket.check_free_first(&self.full).await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         loop {
             let slow = client::timeouts(client::SLOW);
@@ -132,49 +131,49 @@ impl S3Upload {
                 .key(&self.full)
                 .upload_id(id)
                 .multipart_upload(parts.clone())
-                .set_if_none_match(self.bucket.condition());
+                .set_if_none_match(self.bucket.if_none_match());
             let request = request.customize().config_override(Builder::new().timeout_config(slow)).send();
-            let Err(error) = self.bucket.outlast(errors::WRITE, &self.full, None, request).await? else {
+            let Err(error) = self.bucket.wait_while_alive(errors::WRITE, &self.full, None, request).await? else {
                 return self.compare_size().await;
             };
             let is_gone = errors::code(&error) == Some("NoSuchUpload");
-            let may_be_there = is_gone || errors::status(&error) == Some(412) || errors::is_in_doubt(&error);
+            let may_be_there = is_gone || errors::status(&error) == Some(412) || errors::is_uncertain(&error);
             match errors::status(&error) {
-                // An answer that got lost makes the request be sent again, and then the object is in its own way.
+                // If the answer is lost, the request is sent again, and finds the object that it has completed itself.
                 _ if may_be_there && self.bucket.is_marked(&self.full, &self.mark).await => {
                     return self.compare_size().await;
                 }
-                Some(409 | 412) => return Err(self.bucket.taken(&self.full)),
-                _ if errors::is_unknown_there(&error) && self.bucket.goes_without_condition() => {
-                    self.bucket.must_be_free(&self.full).await?;
+                Some(409 | 412) => return Err(self.bucket.already_exists(&self.full)),
+                _ if errors::is_unsupported(&error) && self.bucket.disable_conditional_writes() => {
+                    self.bucket.check_free(&self.full).await?;
                 }
                 _ => return Err(self.bucket.explain(errors::WRITE, &self.full, &error)),
             }
         }
     }
 
-    /// An object that is not as long as what was sent is taken away again. Where the server knows no conditional writes,
-    /// another writer's may stand there by now: that one stays, and ours is not there.
+    /// Deletes the object again if it does not have the size of what was sent. Without conditional writes, it may be another
+    /// writer's by now: then it stays, and this upload has failed.
     async fn compare_size(&self) -> Result<()> {
         let head = match self.bucket.head(&self.full).await {
             Ok(head) => head,
             Err(error) => {
-                log::warn!("what was uploaded cannot be looked at: {error}");
+                log::warn!("the uploaded object cannot be checked: {error}");
                 return Ok(());
             }
         };
-        if head.as_ref().is_some_and(|head| !is_by(head, &self.mark)) {
-            return Err(self.bucket.taken(&self.full));
+        if head.as_ref().is_some_and(|head| !is_marked_by(head, &self.mark)) {
+            return Err(self.bucket.already_exists(&self.full));
         }
         let length = head.as_ref().and_then(|head| u64::try_from(head.content_length()?).ok());
         if length == Some(self.written) {
             return Ok(());
         }
-        let has = length.map_or("no object".to_owned(), |length| format!("{length} bytes"));
+        let size = length.map_or("no object".to_owned(), |length| format!("{length} bytes"));
         let what = self.bucket.address(&self.full);
         let error = Error::new(
             Kind::Unavailable,
-            format!("{what} is not what was uploaded: the server has {has} instead of {} bytes", self.written),
+            format!("{what} is not what was uploaded: the server has {size} instead of {} bytes", self.written),
         );
         if head.is_some() {
             self.bucket.delete(&self.full).await?;
@@ -184,33 +183,33 @@ impl S3Upload {
 }
 
 impl Parts {
-    /// The upload's name.
+    /// The upload's id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Begins an upload.
-    pub async fn begin(bucket: &Bucket, full: &str, mark: &str, bulk: bool) -> Result<Self> {
-        let carried = bucket.carried(full, Some(mark), bulk);
-        let (mode, until) = carried.lock.unzip();
+    pub async fn begin(bucket: &Bucket, full: &str, mark: &str, kind: ObjectKind) -> Result<Self> {
+        let options = bucket.object_options(Some(mark), kind);
+        let (mode, until) = options.lock.unzip();
         let begun = bucket
             .client
             .create_multipart_upload()
             .bucket(&bucket.settings.bucket)
             .key(full)
-            .set_metadata(Some(carried.metadata))
-            .set_storage_class(carried.storage_class)
-            .set_server_side_encryption(carried.encryption)
-            .set_ssekms_key_id(carried.encryption_key)
+            .set_metadata(Some(options.metadata))
+            .set_storage_class(options.storage_class)
+            .set_server_side_encryption(options.encryption)
+            .set_ssekms_key_id(options.encryption_key)
             .set_object_lock_mode(mode)
             .set_object_lock_retain_until_date(until);
-        let begun = bucket.outlast(errors::WRITE, full, None, begun.send()).await?;
+        let begun = bucket.wait_while_alive(errors::WRITE, full, None, begun.send()).await?;
         let begun = begun.map_err(|error| bucket.explain(errors::WRITE, full, &error))?;
         match begun.upload_id() {
             Some(id) => Ok(Parts { id: id.to_owned(), begun: 0, running: JoinSet::new(), done: Vec::new() }),
             None => Err(Error::new(
                 Kind::Unavailable,
-                format!("cannot write {}: the server gave the upload no name", bucket.address(full)),
+                format!("cannot write {}: the server returned no id for the upload", bucket.address(full)),
             )),
         }
     }
@@ -219,7 +218,7 @@ impl Parts {
         self.begun += 1;
         if self.begun as u64 > PARTS {
             let what = bucket.address(&full);
-            return Err(Error::new(Kind::CannotWrite, format!("cannot write {what}: it is larger than S3 can hold")));
+            return Err(Error::new(Kind::CannotWrite, format!("cannot write {what}: it is larger than S3 permits")));
         }
         let (number, id) = (self.begun as i32, self.id.clone());
         let handle = bucket.handle().clone();
@@ -227,10 +226,10 @@ impl Parts {
         Ok(())
     }
 
-    async fn take_one(&mut self) -> Result<()> {
+    async fn finish_one(&mut self) -> Result<()> {
         match self.running.join_next().await {
             Some(Ok(part)) => self.done.push(part?),
-            Some(Err(_)) => return Err(Error::new(Kind::Internal, "the upload of a part broke down")),
+            Some(Err(_)) => return Err(Error::new(Kind::Internal, "the task that uploads a part has ended")),
             None => {}
         }
         Ok(())
@@ -244,19 +243,19 @@ async fn send_part(bucket: &Bucket, full: &str, id: &str, number: i32, bytes: By
         let request = bucket.client.upload_part().bucket(&bucket.settings.bucket).key(full).upload_id(id);
         let request = request.part_number(number).set_content_md5(digest.clone()).body(ByteStream::from(bytes.clone()));
         let pace = bucket.pace();
-        let request = request.customize().config_override(bucket.patient(&bytes)).interceptor(pace.clone());
-        // Content-MD5 is signed with the other headers and tells of the bytes what a second digest over them would.
+        let request = request.customize().config_override(bucket.time_limits(&bytes)).interceptor(pace.clone());
+        // Content-MD5 is signed with the other headers, so a second digest of the bytes adds nothing.
         let request = if digest.is_some() { request.disable_payload_signing() } else { request };
         attempts += 1;
-        match bucket.outlast(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
+        match bucket.wait_while_alive(errors::WRITE, full, Some(&pace), pace.watch(request.send())).await? {
             Some(Ok(sent)) => break sent,
             None if attempts < client::ATTEMPTS => {}
-            None => return Err(bucket.stuck(full)),
-            Some(Err(error)) if errors::is_garbled(&error) && attempts < client::ATTEMPTS => {}
+            None => return Err(bucket.stalled(full)),
+            Some(Err(error)) if errors::is_corrupted(&error) && attempts < client::ATTEMPTS => {}
             Some(Err(error)) => return Err(bucket.explain(errors::WRITE, full, &error)),
         }
     };
-    // The checksums are only there where they were sent.
+    // The answer has only the checksums that were sent.
     Ok(CompletedPart::builder()
         .part_number(number)
         .set_e_tag(sent.e_tag)
@@ -291,7 +290,7 @@ impl Write for S3Upload {
 
 impl Upload for S3Upload {
     fn seal(&mut self) -> Result<()> {
-        if self.is_broken {
+        if self.is_incomplete {
             let what = self.bucket.address(&self.full);
             return Err(Error::new(Kind::Unavailable, format!("cannot write {what}: a part of it could not be sent")));
         }
@@ -301,7 +300,7 @@ impl Upload for S3Upload {
             return Err(Error::new(Kind::Data, text));
         }
         let finished = self.finish_parts();
-        self.is_broken |= finished.is_err();
+        self.is_incomplete |= finished.is_err();
         self.is_sealed = finished.is_ok();
         finished
     }
@@ -317,7 +316,7 @@ impl Upload for S3Upload {
             }
             None => {
                 let bytes = Bytes::from(std::mem::take(&mut self.buffer));
-                self.bucket.wait(self.bucket.put_new(&self.full, bytes, &self.mark, self.bulk))?;
+                self.bucket.wait(self.bucket.put_new(&self.full, bytes, &self.mark, self.kind))?;
             }
         }
         self.is_committed = true;
@@ -329,7 +328,7 @@ impl Drop for S3Upload {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take().filter(|_| !self.is_committed) else { return };
         let aborted = self.bucket.wait(async {
-            // A part that comes after the end of its upload would stay.
+            // A part that arrives after the abort would stay.
             parts.running.shutdown().await;
             self.bucket.abort(&self.full, &parts.id).await
         });
@@ -339,7 +338,7 @@ impl Drop for S3Upload {
     }
 }
 
-/// Size of the next part, after so many.
+/// Size of the next part, after `begun` parts.
 fn part_size(expected: Option<u64>, begun: usize) -> u64 {
     match expected {
         Some(bytes) => bytes.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART),
@@ -347,7 +346,7 @@ fn part_size(expected: Option<u64>, begun: usize) -> u64 {
     }
 }
 
-/// A text that no other upload has.
+/// A unique mark for an upload.
 pub fn mark() -> String {
     static UPLOADS: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();

@@ -11,7 +11,7 @@ use crate::cli::AdoptArgs;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
-use crate::store::{Store, Stores};
+use crate::store::{Store, StoreKind, Stores};
 
 /// What the address of an object begins with.
 const ADDRESS: &str = "s3://";
@@ -76,7 +76,7 @@ impl Shelves {
         let (mut shelves, mut unread) = (Vec::new(), Vec::new());
         for store in stores.all() {
             let ours = Arc::clone(&store);
-            let elsewhere = if store.name() == "local" { addresses } else { paths };
+            let elsewhere = if store.kind() == StoreKind::Local { addresses } else { paths };
             match blocking::to_end(move || ours.list()).await {
                 Ok(entries) => {
                     shelves.push(Shelf { store, keys: entries.into_iter().map(|entry| entry.key).collect() })
@@ -94,11 +94,11 @@ impl Shelves {
     pub fn find(&self, argument: &Path) -> Result<Vec<Candidate>> {
         let called = argument.to_string_lossy().into_owned();
         let (key, only) = match address(argument) {
-            Some(address) => (self.key_of_address(address)?, Some("s3")),
-            None if is_path(argument) => (self.key_of_path(argument)?, Some("local")),
+            Some(address) => (self.key_of_address(address)?, Some(StoreKind::S3)),
+            None if is_path(argument) => (self.key_of_path(argument)?, Some(StoreKind::Local)),
             None => (called.clone(), None),
         };
-        let wanted = |shelf: &&Shelf| only.is_none_or(|name| name == shelf.store.name());
+        let wanted = |shelf: &&Shelf| only.is_none_or(|kind| kind == shelf.store.kind());
         let found = self.shelves.iter().filter(wanted).filter_map(|shelf| self.candidate(shelf, &key, &called));
         match found.collect::<Vec<_>>() {
             nothing if nothing.is_empty() => {
@@ -116,7 +116,7 @@ impl Shelves {
             (false, false) => return None,
             (file, _) => !file,
         };
-        let others = self.shelves.iter().map(|other| &other.store).filter(|other| other.name() != shelf.store.name());
+        let others = self.shelves.iter().map(|other| &other.store).filter(|other| other.kind() != shelf.store.kind());
         Some(Candidate {
             store: Arc::clone(&shelf.store),
             key: key.to_owned(),

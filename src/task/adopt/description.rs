@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::catalogue::details::Concealed;
 use crate::catalogue::manifest::{
-    Compression, DatabaseProperties, Encryption, Extension, Manifest, ObjectCounts, Omission, Server, VERSION,
+    Compression, Concealed, DatabaseProperties, Encryption, Extension, Manifest, ObjectCounts, Omission, Server,
+    VERSION,
 };
 use crate::config::{Format, Place};
 use crate::identity::Identity;
@@ -74,8 +74,8 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
         concealed: None,
     };
     if manifest.encryption.is_some() {
-        // It is not known for whom to encrypt what the archive tells: whoever can decrypt the archive finds it there. What was left out is
-        // told in words of our own.
+        // It is not known for whom to encrypt what the archive tells: whoever can decrypt the archive finds it there. What was
+        // left out is told in words of our own.
         let omitted = manifest.omitted.clone();
         manifest.conceal(own_words);
         manifest.concealed = manifest.concealed.map(|concealed| Concealed { omitted: 0, ..concealed });

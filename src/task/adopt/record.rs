@@ -4,13 +4,15 @@
 //! swept, and these files are somebody's only copy.
 
 use crate::catalogue;
-use crate::catalogue::manifest::{FileRole, Manifest, Pin, Verification};
+use crate::catalogue::manifest::{FileRole, Manifest};
 use crate::catalogue::publish::publish;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::pin::Pin;
+use crate::catalogue::records::verification::Verification;
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 use crate::host::lock::Lock;
-use crate::store::Store;
+use crate::store::{ObjectKind, Store, StoreKind};
 use crate::task::adopt::candidate::Candidate;
 
 /// Whether the manifest of this id is already that of this file or folder.
@@ -49,8 +51,8 @@ pub fn write(place: &Place, candidate: &Candidate, manifest: &Manifest) -> Resul
     let (key, bytes) = (Manifest::key(&manifest.id), manifest.to_json()?);
     // Whatever its files are called: a manifest that nobody can read again is not written.
     Manifest::parse(&key, &bytes)?;
-    if store.name() == "local" {
-        return store.replace(&key, &bytes);
+    if store.kind() == StoreKind::Local {
+        return store.replace(&key, &bytes, ObjectKind::Document);
     }
     publish(store, &key, &bytes)
 }

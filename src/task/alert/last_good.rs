@@ -32,7 +32,7 @@ pub async fn find(place: &Place, databases: &Option<Databases>) -> Result<LastGo
     let read = async {
         let store = Stores::open(place).await?.all().into_iter().next();
         let store = store.ok_or_else(|| Error::new(Kind::Config, "there is neither a BACKUP_DIR nor a bucket"))?;
-        blocking::to_end(move || Catalogue::read(store.as_ref())).await
+        blocking::to_end(move || Catalogue::read(&store)).await
     };
     match tokio::time::timeout(LIMIT, read).await {
         Ok(catalogue) => Ok(newest(&catalogue?, place, databases, Timestamp::now())),

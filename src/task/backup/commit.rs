@@ -5,8 +5,8 @@ use crate::catalogue::directory_id;
 use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
 use crate::catalogue::publish::publish_announced;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::store::local::LocalStore;
+use crate::store::{ObjectKind, Store};
 use crate::task::backup::finished::FinishedBackup;
 use crate::task::backup::reservation;
 use crate::task::backup::run::BackupRun;
@@ -34,7 +34,7 @@ pub async fn commit(run: &BackupRun<'_>, finished: FinishedBackup) -> Result<Man
 }
 
 fn name_all(store: &LocalStore, finished: FinishedBackup, manifest: &Manifest) -> Result<()> {
-    let mut upload = store.create(&Manifest::key(&manifest.id), None)?;
+    let mut upload = store.create(&Manifest::key(&manifest.id), None, ObjectKind::Document)?;
     upload.write_all(&manifest.to_json()?).map_err(|error| Error::write("the manifest", &error))?;
     // From here on a sweep finds the names of the files in the manifest under its temporary name.
     upload.seal()?;

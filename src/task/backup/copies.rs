@@ -74,7 +74,7 @@ pub async fn copy(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Stor
                 let ends = error.kind() == Kind::Unavailable || run.stop.requested();
                 log::error!(
                     PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-                    PGCELLAR_STORE = bucket.name();
+                    PGCELLAR_STORE = bucket.kind().name();
                     "{error}"
                 );
                 failure.get_or_insert(error);
@@ -101,17 +101,18 @@ fn address(run: &BackupRun<'_>) -> String {
 async fn survey(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Store>) -> Result<Survey> {
     let (local, bucket, place, rules) = (local.clone(), Arc::clone(bucket), run.place.clone(), run.retention.clone());
     let address = address(run);
-    blocking::to_end(move || find_missing(&local, bucket.as_ref(), &place, &address, rules.as_ref())).await
+    blocking::to_end(move || find_missing(&local, &bucket, &place, &address, rules.as_ref())).await
 }
 
 fn find_missing(
     local: &LocalStore,
-    bucket: &dyn Store,
+    bucket: &Arc<dyn Store>,
     place: &Place,
     address: &str,
     rules: Option<&RetentionSettings>,
 ) -> Result<Survey> {
-    let catalogue = Catalogue::read(local)?;
+    let directory: Arc<dyn Store> = Arc::new(local.clone());
+    let catalogue = Catalogue::read(&directory)?;
     let is_own = |backup: &&Backup| backup.manifest.instance == place.instance;
     let own: Vec<&Backup> = catalogue.backups.iter().filter(is_own).collect();
     let entries = bucket.list()?;
@@ -131,9 +132,9 @@ fn find_missing(
     let mut missing: Vec<(Manifest, Option<Error>)> =
         lacking.missing.iter().map(|backup| (backup.manifest.clone(), problem(backup))).collect();
     for backup in lacking.unknown {
-        match is_there(bucket, &backup.manifest)? {
+        match is_there(bucket.as_ref(), &backup.manifest)? {
             true => copied.add(address, &backup.manifest.id),
-            false => missing.push((backup.manifest.clone(), Some(another(bucket, &backup.manifest.id)))),
+            false => missing.push((backup.manifest.clone(), Some(another(bucket.as_ref(), &backup.manifest.id)))),
         }
     }
     if copied != before
@@ -152,7 +153,7 @@ fn leave_out_expired(
     missing: &mut Vec<&Backup>,
     own: &[&Backup],
     in_bucket: &HashSet<&str>,
-    bucket: &dyn Store,
+    bucket: &Arc<dyn Store>,
     place: &Place,
     rules: &RetentionSettings,
 ) -> Result<()> {
@@ -214,7 +215,7 @@ async fn copy_one(run: &BackupRun<'_>, local: &LocalStore, bucket: &Arc<dyn Stor
     log::info!(
         MESSAGE_ID = event::BACKUP_COPIED,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-        PGCELLAR_BYTES = bytes, PGCELLAR_STORE = bucket.name();
+        PGCELLAR_BYTES = bytes, PGCELLAR_STORE = bucket.kind().name();
         "copied {} to {} in {:.1} s: {}",
         manifest.id,
         bucket.location(),

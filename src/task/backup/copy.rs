@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalogue::announcement::Announcement;
-use crate::catalogue::manifest::{FileRole, Manifest, Pin, StoredFile};
+use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
 use crate::catalogue::publish::publish_announced;
 use crate::catalogue::read_document;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::pin::Pin;
 use crate::config::Maker;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::progress::Counter;
@@ -16,7 +17,7 @@ use crate::identity::Identity;
 use crate::parallel;
 use crate::pipeline::digest::DigestReader;
 use crate::stop::Stop;
-use crate::store::Store;
+use crate::store::{ObjectKind, Store};
 
 /// Bytes per read.
 const PIECE: usize = 256 << 10;
@@ -90,7 +91,7 @@ impl Copier {
     fn copy_records(&self, id: &str) -> Result<()> {
         for key in [Pin::key(id), DrillRecord::key(id)] {
             match read_document(self.from.as_ref(), &key) {
-                Ok(record) => self.to.replace(&key, &record)?,
+                Ok(record) => self.to.replace(&key, &record, ObjectKind::Record)?,
                 Err(error) if error.kind() == Kind::Missing => {}
                 Err(error) => return Err(error),
             }
@@ -194,8 +195,8 @@ impl Copier {
         let mut from = DigestReader::new(self.stop.reader(self.moved.reader(from)));
         let size = Some(file.stored_bytes);
         let mut upload = match file.role {
-            FileRole::Archive => self.to.create_bulk(&file.key, size)?,
-            _ => self.to.create(&file.key, size)?,
+            FileRole::Archive => self.to.create(&file.key, size, ObjectKind::Archive)?,
+            _ => self.to.create(&file.key, size, ObjectKind::Document)?,
         };
         let mut buffer = vec![0; PIECE];
         loop {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::blocking;
 use crate::blocking::joined;
-use crate::catalogue::announcement::{Announcement, Claimed};
+use crate::catalogue::announcement::{AnnouncedServer, Announcement};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name;
 use crate::error::{Error, Kind, Result};
@@ -65,7 +65,7 @@ async fn is_reserved(run: &BackupRun<'_>, id: &str, identity: &Identity) -> Resu
     let Some(bucket) = run.bucket.clone().filter(|_| !run.bucket_fails.load(Ordering::Relaxed)) else {
         return Ok(true);
     };
-    let server = Claimed { identity: identity.clone() };
+    let server = AnnouncedServer { identity: identity.clone() };
     let announcement = Announcement { id: id.to_owned(), maker: run.place.maker(), server };
     let keys = keys(run, id);
     let location = bucket.location();

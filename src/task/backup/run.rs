@@ -16,7 +16,7 @@ use crate::host::staging::must_be_in_memory;
 use crate::postgres::dump::stream::Recipe;
 use crate::stop::Stop;
 use crate::store::local::LocalStore;
-use crate::store::{Store, Stores, Upload};
+use crate::store::{ObjectKind, Store, Stores, Upload};
 
 /// The time a stopped run waits for a bucket.
 pub const PROMPT: Duration = Duration::from_secs(3);
@@ -131,8 +131,8 @@ impl BackupRun<'_> {
     pub async fn create(&self, key: &str, role: FileRole) -> Result<Box<dyn Upload>> {
         let (store, key) = (Arc::clone(&self.store), key.to_owned());
         blocking::run(self.stop, move || match role {
-            FileRole::Archive => store.create_bulk(&key, None),
-            _ => store.create(&key, None),
+            FileRole::Archive => store.create(&key, None, ObjectKind::Archive),
+            _ => store.create(&key, None, ObjectKind::Document),
         })
         .await
     }

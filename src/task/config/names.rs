@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::cron::without_comment;
 use crate::calendar::tasks::TASKS;
-use crate::config::variables::{Harm, LARGEST, Meant, SECRETS, UnknownVariable, fits, known, unread};
+use crate::config::variables::{Harm, LARGEST, Meant, SECRETS, UnknownVariable, fits, known, unknown};
 use crate::host::unit;
 use crate::task::config::findings::SettingFindings;
 use crate::task::config::source::{Origin, SettingsSource};
@@ -50,7 +50,7 @@ pub fn check(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mu
 /// program's does no harm there; but one that is ours but for a letter was meant to hold, and does not.
 pub fn misspelt_for_compose(source: &SettingsSource, declared: &BTreeSet<String>, findings: &mut SettingFindings) {
     let names = source.assignments.iter().map(|one| (one.name.clone(), !one.value.is_empty())).collect();
-    for UnknownVariable { name, nearest, harm, .. } in unread(&names, declared, Meant::ForOthersToo) {
+    for UnknownVariable { name, nearest, harm, .. } in unknown(&names, declared, Meant::ForOthersToo) {
         let Some(nearest) = nearest else {
             findings.warning(&name, "is unknown and is ignored");
             continue;
@@ -71,7 +71,7 @@ pub fn misspelt(source: &SettingsSource, declared: &BTreeSet<String>, findings: 
         Origin::Environment if unit::is_of_instance() => Meant::ForOurUnit,
         Origin::File | Origin::Environment => Meant::ForOthersToo,
     };
-    for UnknownVariable { name, nearest, harm, .. } in unread(&names, declared, meant) {
+    for UnknownVariable { name, nearest, harm, .. } in unknown(&names, declared, meant) {
         // A container's environment, and a file that compose reads, are for other programs too.
         let of_others = match source.origin {
             Origin::Units { .. } => false,

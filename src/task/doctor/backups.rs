@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result, reason};
 use crate::format::{bytes, some};
 use crate::host::staging::IN_MEMORY;
 use crate::host::surroundings::Surroundings;
+use crate::store::Store;
 use crate::store::local::{LocalStore, usable};
 use crate::task::doctor::check::Checks;
 use crate::task::doctor::services::Services;
@@ -203,7 +204,8 @@ fn have(databases: &[&String], size: u64) -> String {
 /// Size of the newest good backup of each database.
 fn last_backups(place: &Place) -> HashMap<String, u64> {
     let Some(directory) = &place.directory else { return HashMap::new() };
-    let Ok(catalogue) = Catalogue::read(&LocalStore::new(directory)) else { return HashMap::new() };
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(directory));
+    let Ok(catalogue) = Catalogue::read(&store) else { return HashMap::new() };
     let ownership = Ownership::new(&Owner::of(place), std::iter::once(&catalogue));
     let good = catalogue
         .backups

@@ -22,29 +22,25 @@ pub struct DrillTarget {
 }
 
 /// The requested backup, or the newest good one of each database.
-pub fn find(inventory: &Inventory, args: &DrillArgs, stores: &[Arc<dyn Store>]) -> Result<Vec<DrillTarget>> {
+pub fn find(inventory: &Inventory, args: &DrillArgs) -> Result<Vec<DrillTarget>> {
     let database = args.database.as_deref();
     if !args.each {
-        return Ok(vec![target(inventory, BackupQuery { id: &args.id, database, verb: "drill" }, stores)?]);
+        return Ok(vec![target(inventory, BackupQuery { id: &args.id, database, verb: "drill" })?]);
     }
     let databases: BTreeSet<&str> = inventory.own(database).map(|group| group.manifest().database.as_str()).collect();
     if databases.is_empty() {
         return Err(Error::new(Kind::Missing, "there is no backup to drill").hint("pgcellar list shows what there is"));
     }
-    let newest = |name| target(inventory, BackupQuery { id: "latest", database: Some(name), verb: "drill" }, stores);
+    let newest = |name| target(inventory, BackupQuery { id: "latest", database: Some(name), verb: "drill" });
     databases.into_iter().map(newest).collect()
 }
 
-fn target(inventory: &Inventory, asked: BackupQuery<'_>, stores: &[Arc<dyn Store>]) -> Result<DrillTarget> {
+fn target(inventory: &Inventory, asked: BackupQuery<'_>) -> Result<DrillTarget> {
     let choice = inventory.resolve(asked)?;
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let manifest = choice.copy.manifest.clone();
     let archive = archive_sha256(&manifest);
-    let named = |name: &str| stores.iter().find(|store| store.name() == name).cloned();
     let same = choice.group.copies().filter(|copy| archive_sha256(&copy.manifest) == archive);
-    let all = same.filter_map(|copy| named(copy.store)).collect();
-    let store = named(choice.copy.store);
-    let store =
-        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    Ok(DrillTarget { manifest, store, stores: all })
+    let stores = same.map(|copy| Arc::clone(&copy.store)).collect();
+    Ok(DrillTarget { manifest, store: Arc::clone(&choice.copy.store), stores })
 }

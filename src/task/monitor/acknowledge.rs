@@ -36,7 +36,7 @@ fn acknowledge(database: &str, instance: &str, stores: &[Arc<dyn Store>], mut me
     stores.iter().for_each(|store| known.merge(Acknowledged::read(store.as_ref(), instance)));
     let good = good(database, &merged);
     let in_store = |store: &Arc<dyn Store>| -> Vec<&Backup> {
-        good.iter().filter_map(|copies| copies.iter().find(|copy| copy.store == store.name())).copied().collect()
+        good.iter().filter_map(|copies| copies.iter().find(|copy| copy.store.kind() == store.kind())).copied().collect()
     };
     let all: Vec<&Backup> = good.iter().filter_map(|copies| copies.first()).copied().collect();
     let found = shown(&all, &known).or_else(|| stores.iter().find_map(|store| shown(&in_store(store), &known)));

@@ -77,11 +77,10 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     // A key that cannot be used would fail each of them.
     identities(&args.identity)?;
     let stores = Stores::open(place).await?.all();
-    let merged = Inventory::read(stores.clone(), place, identity::ask_blocking(Some(connection.clone())), stop).await?;
-    merged.tell_doubts();
+    let merged = Inventory::read(stores, place, identity::ask_blocking(Some(connection.clone())), stop).await?;
+    merged.log_doubts();
     let (ours, maker) = (args.clone(), place.maker());
-    let (mut all, mut failures, unread) =
-        blocking::run(stop, move || choose(merged, at, &stores, (&ours, &maker))).await?;
+    let (mut all, mut failures, unread) = blocking::run(stop, move || choose(merged, at, (&ours, &maker))).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
@@ -129,7 +128,6 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
 fn choose(
     mut merged: Inventory,
     at: Option<Timestamp>,
-    stores: &[Arc<dyn Store>],
     (args, maker): (&RestoreArgs, &Maker),
 ) -> Result<(Vec<Chosen>, Vec<DatabaseFailure>, Option<Error>)> {
     let databases = |merged: &Inventory| -> BTreeSet<String> {
@@ -153,7 +151,7 @@ fn choose(
         failures.push(DatabaseFailure::logged(database, error));
     }
     for database in there {
-        match newest(&merged, &database, stores, args) {
+        match newest(&merged, &database, args) {
             Ok(chosen) => all.push(chosen),
             Err(error) => failures.push(DatabaseFailure::logged(database, error)),
         }
@@ -172,7 +170,7 @@ fn choose(
 fn of_the_server_before<'a>(merged: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
     let near = |group: &&BackupCopies| {
         let manifest = group.manifest();
-        let here = manifest.host == maker.host || group.copies().any(|copy| copy.store == "local");
+        let here = manifest.host == maker.host || group.copies().any(|copy| copy.is_local());
         here && manifest.instance == maker.instance && matches!(group.best().status, Status::Good | Status::Verified)
     };
     merged.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
@@ -206,13 +204,11 @@ fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker
     earlier.into_iter().filter_map(lost).collect()
 }
 
-fn newest(merged: &Inventory, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
+fn newest(merged: &Inventory, database: &str, args: &RestoreArgs) -> Result<Chosen> {
     let choice = merged.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
     let refused = choice.may_replace().err();
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
-    let store = stores.iter().find(|store| store.name() == choice.copy.store);
-    let store =
-        store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
+    let store = &choice.copy.store;
     let known = known(store, choice.copy.manifest.clone(), args)?;
     Ok(Chosen { known, store: Arc::clone(store), refused, replaces_empty: false })
 }

@@ -3,9 +3,10 @@
 
 use indicatif::HumanBytes;
 
-use crate::catalogue::manifest::{Manifest, Verification};
+use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records;
 use crate::catalogue::records::drill::DrillRecord;
+use crate::catalogue::records::verification::Verification;
 use crate::catalogue::retention_plan::{Planned, StoreBackups};
 use crate::error::{Error, Result};
 use crate::host::event;
@@ -65,7 +66,7 @@ fn log_removal(store: &StoreBackups, manifest: &Manifest, planned: &Planned) {
     log::info!(
         MESSAGE_ID = event::BACKUP_REMOVED,
         PGCELLAR_DATABASE = manifest.database, PGCELLAR_BACKUP = manifest.id,
-        PGCELLAR_STORE = store.store.name(), PGCELLAR_BYTES = manifest.stored_bytes();
+        PGCELLAR_STORE = store.store.kind().name(), PGCELLAR_BYTES = manifest.stored_bytes();
         "removed {} ({}) from {}: {}",
         printable(&manifest.id),
         HumanBytes(manifest.stored_bytes()),

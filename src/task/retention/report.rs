@@ -11,6 +11,7 @@ use crate::catalogue::{Backup, Status};
 use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::stdout;
+use crate::store::StoreKind;
 use crate::table;
 use crate::task::retention::run::RetentionRun;
 
@@ -22,7 +23,7 @@ const NAMED: usize = 5;
 struct DecisionJson<'a> {
     id: &'a str,
     database: &'a str,
-    store: &'static str,
+    store: StoreKind,
     started: Timestamp,
     stored_bytes: u64,
     status: Status,
@@ -67,7 +68,7 @@ fn line<'a>(backup: &'a Backup, planned: &Planned) -> DecisionJson<'a> {
     DecisionJson {
         id: &manifest.id,
         database: &manifest.database,
-        store: backup.store,
+        store: backup.store.kind(),
         started: manifest.started,
         stored_bytes: manifest.stored_bytes(),
         status: backup.status,
@@ -87,7 +88,7 @@ fn row(run: &RetentionRun, backup: &Backup, planned: &Planned) -> Vec<String> {
         age(backup.manifest.started, run.rules.now),
         HumanBytes(backup.manifest.stored_bytes()).to_string(),
         backup.status.name().to_owned(),
-        backup.store.to_owned(),
+        backup.store.kind().to_string(),
         decision(planned).to_owned(),
         reasons.join(", "),
     ]
@@ -133,7 +134,7 @@ pub fn log(run: &RetentionRun, store: &StoreBackups, planned: &[Planned]) {
         .fold(0, u64::saturating_add);
     let kept = planned.len() - removed;
     log::info!(
-        PGCELLAR_STORE = store.store.name(), PGCELLAR_REMOVED = removed,
+        PGCELLAR_STORE = store.store.kind().name(), PGCELLAR_REMOVED = removed,
         PGCELLAR_KEPT = kept, PGCELLAR_BYTES = bytes;
         "{}: {} {removed} backup{} ({}), {} {kept}",
         store.store.location(),

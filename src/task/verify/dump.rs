@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::blocking;
-use crate::catalogue::manifest::Depth;
+use crate::catalogue::records::verification::Depth;
 use crate::cli::IdentityArgs;
 use crate::config::identities;
 use crate::error::{Error, Kind, Result};
@@ -17,7 +17,7 @@ use crate::task::verify::report::VerifyReport;
 /// Reads the dump to its end.
 pub async fn verify(named: &NamedPath, identity: &IdentityArgs, stop: &Stop) -> VerifyReport {
     let begun = Instant::now();
-    let mut report = VerifyReport::new(&named.called, named.store.name());
+    let mut report = VerifyReport::new(&named.called, named.store.kind());
     match read(named, identity, stop).await {
         Ok(whole) => {
             report.depth = Some(Depth::Full);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::catalogue::details::Details;
-use crate::catalogue::manifest::{Depth, FileRole, Manifest};
+use crate::catalogue::manifest::{FileRole, Manifest};
+use crate::catalogue::records::verification::Depth;
 use crate::config::Format;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;

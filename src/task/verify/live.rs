@@ -99,15 +99,13 @@ async fn find(
         Inventory::read(stores.clone(), place, identity::ask_blocking(Connection::new(&args.connection).ok()), stop)
             .await?;
     let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "verify" };
-    let (name, manifest) = match inventory.resolve(asked) {
-        Ok(choice) => (choice.copy.store, choice.copy.manifest.clone()),
+    let (store, manifest) = match inventory.resolve(asked) {
+        Ok(choice) => (Arc::clone(&choice.copy.store), choice.copy.manifest.clone()),
         Err(error) => return Err(inventory.or_unread(error)),
     };
     for unread in inventory.unread.drain(..) {
         log::warn!("{}: continuing without this store", printable(&unread.error.to_string()));
     }
-    let store = stores.into_iter().find(|store| store.name() == name);
-    let store = store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{name}' was lost")))?;
     Ok((store, manifest))
 }
 

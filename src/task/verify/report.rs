@@ -3,10 +3,11 @@
 use indicatif::HumanBytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::catalogue::manifest::Depth;
+use crate::catalogue::records::verification::Depth;
 use crate::error::{Error, Kind, Result};
 use crate::host::event;
 use crate::printable::printable;
+use crate::store::StoreKind;
 
 /// The result of the verify of one copy.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub struct VerifyReport {
     /// Its database; empty if its manifest cannot be used.
     pub database: String,
     /// Store that has it.
-    pub store: &'static str,
+    pub store: StoreKind,
     /// How far the files were checked; none if the verify did not complete.
     pub depth: Option<Depth>,
     /// What is damaged.
@@ -37,7 +38,7 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     /// An empty report.
-    pub fn new(id: &str, store: &'static str) -> Self {
+    pub fn new(id: &str, store: StoreKind) -> Self {
         VerifyReport {
             id: id.to_owned(),
             database: String::new(),
@@ -65,7 +66,7 @@ impl VerifyReport {
     /// The name of the copy in messages.
     fn label(&self) -> String {
         match self.store {
-            "local" => printable(&self.id),
+            StoreKind::Local => printable(&self.id),
             store => format!("{} in {store}", printable(&self.id)),
         }
     }
@@ -76,7 +77,7 @@ impl VerifyReport {
         for damage in &self.damage {
             log::error!(
                 MESSAGE_ID = event::BACKUP_DAMAGED,
-                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store;
+                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store.name();
                 "{id}: damaged: {}", printable(damage)
             );
         }
@@ -90,7 +91,7 @@ impl VerifyReport {
         if let Some(good) = self.good() {
             log::info!(
                 MESSAGE_ID = event::BACKUP_VERIFIED,
-                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store,
+                PGCELLAR_DATABASE = self.database, PGCELLAR_BACKUP = self.id, PGCELLAR_STORE = self.store.name(),
                 PGCELLAR_BYTES = self.bytes;
                 "{id}: {good}"
             );
@@ -125,7 +126,7 @@ impl Serialize for VerifyReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut report = serializer.serialize_struct("Report", 9)?;
         report.serialize_field("id", &self.id)?;
-        report.serialize_field("store", self.store)?;
+        report.serialize_field("store", &self.store)?;
         report.serialize_field("result", self.result())?;
         report.serialize_field("depth", &self.depth)?;
         report.serialize_field("damage", &self.damage)?;
@@ -155,7 +156,7 @@ pub fn outcome(mut reports: Vec<VerifyReport>, all: bool, several: bool, unread:
         let which = match all {
             true => format!("{} of {total} {what} are", damaged.len()),
             false if several => {
-                let stores: Vec<&str> = damaged.iter().map(|report| report.store).collect();
+                let stores: Vec<&str> = damaged.iter().map(|report| report.store.name()).collect();
                 format!("{} in {} is", first.id, stores.join(" and "))
             }
             false => format!("{} is", first.id),
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn only_a_completed_verify_is_good() {
-        let mut report = VerifyReport::new("a_20231231_020000", "local");
+        let mut report = VerifyReport::new("a_20231231_020000", StoreKind::Local);
         assert_eq!((report.result(), report.good()), ("unfinished", None));
         report.depth = Some(Depth::Stored);
         report.bytes = 1024;
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn json_has_every_field() {
-        let mut report = VerifyReport::new("a_20231231_020000", "local");
+        let mut report = VerifyReport::new("a_20231231_020000", StoreKind::Local);
         report.error = Some(Error::new(Kind::NotPermitted, "no").hint("ask"));
         let expected = serde_json::json!({
             "id": "a_20231231_020000", "store": "local", "result": "unfinished", "depth": null, "damage": [],

@@ -1,13 +1,13 @@
 //! Dumps that scripts uploaded become backups in the bucket.
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 
 use super::*;
 use crate::common::bucket::Bucket;
 
 /// Uploads a file of the directory unchanged.
 fn upload(bucket: &Bucket, cellar: &Cellar, key: &str) {
-    bucket.store().replace(key, &fs::read(cellar.backup_dir().join(key)).unwrap()).unwrap();
+    bucket.store().replace(key, &fs::read(cellar.backup_dir().join(key)).unwrap(), ObjectKind::Document).unwrap();
 }
 
 /// Dumps a database into the bucket, and not into the directory.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 
 use super::*;
 use crate::common::compare::assert_same;
@@ -19,7 +19,7 @@ fn pg_dump(database: &Database<'_>, arguments: &[&str]) -> Command {
 
 /// Puts a file into the bucket, below the prefix of the backups.
 fn put(bucket: &Bucket, key: &str, file: &Path) {
-    bucket.store().replace(key, &fs::read(file).unwrap()).unwrap();
+    bucket.store().replace(key, &fs::read(file).unwrap(), ObjectKind::Document).unwrap();
 }
 
 fn address(bucket: &Bucket, key: &str) -> String {
@@ -107,13 +107,13 @@ fn dumps_of_other_tools() {
         outcome
     };
     let _ = never("folder/", exit::DATAERR).says("does not have");
-    bucket.store().replace("notes.txt", b"\x01\x02\x03").unwrap();
+    bucket.store().replace("notes.txt", b"\x01\x02\x03", ObjectKind::Document).unwrap();
     let _ = never("notes.txt", exit::DATAERR).says("not a PostgreSQL dump");
     let _ = never("no_such.dump.gz", exit::NOINPUT).says("no_such.dump.gz");
     let _ = never("no_such/", exit::NOINPUT).says("no_such");
     // A truncated one is detected before a database is created.
     let bytes = bucket.objects().remove("backup_file.dump.gz").unwrap();
-    bucket.store().replace("backup_file.dump.gz", &bytes[..bytes.len() / 2]).unwrap();
+    bucket.store().replace("backup_file.dump.gz", &bytes[..bytes.len() / 2], ObjectKind::Document).unwrap();
     let _ = never("backup_file.dump.gz", exit::DATAERR).says("is damaged");
     for wrong in ["s3://", "s3://bucket", "s3://bucket/", "s3:///x", "s3://bucket/a//b"] {
         cellar.run(["restore", wrong]).fails(exit::USAGE);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use rustix::process::Signal;
 
 use super::*;
@@ -119,7 +119,10 @@ fn a_disk_that_is_too_small_or_fills_up() {
     let files = small["files"].as_array_mut().unwrap();
     let largest = files.iter_mut().max_by_key(|file| file["plain_bytes"].as_u64()).unwrap();
     largest["plain_bytes"] = 1.into();
-    bucket.store().replace(&format!("{}.manifest.json", id_of(&manifest)), small.to_string().as_bytes()).unwrap();
+    bucket
+        .store()
+        .replace(&format!("{}.manifest.json", id_of(&manifest)), small.to_string().as_bytes(), ObjectKind::Document)
+        .unwrap();
     let _ = restore().says("no space left");
 }
 
@@ -153,7 +156,7 @@ fn an_object_that_changes_after_the_check_is_not_loaded() {
     let dump = bucket.objects().remove(&archive_of(&manifest)).unwrap();
     let store = bucket.store();
     let address = format!("s3://{}/database-backups/theirs.dump.gz", bucket.name());
-    store.replace("theirs.dump.gz", &dump).unwrap();
+    store.replace("theirs.dump.gz", &dump, ObjectKind::Document).unwrap();
     let target = cluster.name_for("changed");
     let other = cluster.create("another");
     other.sql("CREATE TABLE another (n int)");
@@ -165,7 +168,7 @@ fn an_object_that_changes_after_the_check_is_not_loaded() {
     let run = cellar.run(["restore", &address, "--target-database", &target]).env("PG_BINDIR", programs.path());
     let mut running = run.start();
     running.wait_until("pg_restore is looked for", || gate.reached().is_some());
-    store.replace("theirs.dump.gz", &another).unwrap();
+    store.replace("theirs.dump.gz", &another, ObjectKind::Document).unwrap();
     programs.before_all("pg_restore", "");
     gate.open();
     let outcome = running.wait();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use serde_json::json;
 
 use super::*;
@@ -130,15 +130,18 @@ fn unusual_objects_in_a_bucket_are_reported() {
     let cellar = bucket.copies(Cellar::new(cluster));
     let id = id_of(&cellar.back_up(database.name()));
     let store = bucket.store();
-    store.replace("seed_20231231_020000.dump.gz", b"x").unwrap();
-    store.replace("notes.txt", b"x").unwrap();
+    store.replace("seed_20231231_020000.dump.gz", b"x", ObjectKind::Document).unwrap();
+    store.replace("notes.txt", b"x", ObjectKind::Document).unwrap();
     // Another host is in the middle of a backup.
     store.announce("busy_20231231_020000.manifest.json", b"{}").unwrap();
-    store.replace("busy_20231231_020000.dump.gz", b"x").unwrap();
+    store.replace("busy_20231231_020000.dump.gz", b"x", ObjectKind::Document).unwrap();
     // A manifest of another pgcellar, and a damaged one of our own.
-    store.replace("newer_20231231_020000.manifest.json", br#"{"manifest_version": 99}"#).unwrap();
+    store.replace("newer_20231231_020000.manifest.json", br#"{"manifest_version": 99}"#, ObjectKind::Document).unwrap();
     let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
-    bucket.store_of("main", &host).replace("ours_20231231_020000.manifest.json", b"not JSON").unwrap();
+    bucket
+        .store_of("main", &host)
+        .replace("ours_20231231_020000.manifest.json", b"not JSON", ObjectKind::Document)
+        .unwrap();
 
     let address = format!("address s3://{}/database-backups/…", bucket.name());
     let outcome = cellar.run(["list"]).succeeds().says("seed_20231231_020000.dump.gz: named like").says(&address);
@@ -184,8 +187,10 @@ fn more_backups_than_a_page_of_the_listing() {
                         format!("2023-{:02}-{:02}T{:02}:00:00Z", 1 + at / 672, 1 + at / 24 % 28, at % 24).into();
                     manifest["files"] = json!([template["files"][0]]);
                     manifest["files"][0]["key"] = format!("{id}.dump.gz").into();
-                    store.replace(&format!("{id}.dump.gz"), bytes).unwrap();
-                    store.replace(&format!("{id}.manifest.json"), manifest.to_string().as_bytes()).unwrap();
+                    store.replace(&format!("{id}.dump.gz"), bytes, ObjectKind::Document).unwrap();
+                    store
+                        .replace(&format!("{id}.manifest.json"), manifest.to_string().as_bytes(), ObjectKind::Document)
+                        .unwrap();
                 }
             });
         }

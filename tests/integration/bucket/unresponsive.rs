@@ -64,7 +64,7 @@ fn retention_reads_the_lock_settings_once() {
     let store = bucket.store_of("main", &rustix::system::uname().nodename().to_string_lossy());
     for path in tree::files(&backups.folder()) {
         let name = path.file_name().unwrap().to_str().unwrap();
-        store.replace(name, &fs::read(&path).unwrap()).unwrap();
+        store.replace(name, &fs::read(&path).unwrap(), ObjectKind::Document).unwrap();
     }
     let seen = FaultProxy::start(bucket.server().port(), |_| Fault::None);
     let run = backups.cellar.run(["retention", "--dry-run", "--keep-last", "1", "--json"]);

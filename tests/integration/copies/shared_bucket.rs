@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 
 use super::{all_is_copied, claim, copy_messages, host, ids, small};
 use crate::common::bucket::Bucket;
@@ -71,7 +71,7 @@ fn the_name_of_a_file_without_a_manifest_is_not_used() {
     let store = bucket.store();
     let old: Vec<String> = (0..4).map(|second| format!("{}.dump.gz", id_in(database.name(), second))).collect();
     for key in &old {
-        store.replace(key, b"of the scripts").unwrap();
+        store.replace(key, b"of the scripts", ObjectKind::Document).unwrap();
     }
     cellar.run(["backup"]).succeeds();
     let objects = bucket.objects();
@@ -97,7 +97,7 @@ fn a_copy_never_overwrites_another_hosts_objects() {
     let text = std::fs::read_to_string(cellar.backup_dir().join(&manifest)).unwrap();
     let another = text.replace(&format!("\"host\": \"{}\"", host()), "\"host\": \"another host\"");
     assert_ne!(text, another);
-    theirs.replace(&manifest, another.as_bytes()).unwrap();
+    theirs.replace(&manifest, another.as_bytes(), ObjectKind::Document).unwrap();
 
     let cellar = bucket.copies(cellar);
     let outcome = cellar.run(["backup"]).fails(exit::TEMPFAIL);

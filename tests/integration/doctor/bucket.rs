@@ -80,7 +80,7 @@ fn wrong_keys_and_buckets() {
         "s3",
         "key",
         "FAILED",
-        &["does not fit the access key", "AWS_SECRET_ACCESS_KEY"],
+        &["does not match the access key", "AWS_SECRET_ACCESS_KEY"],
     );
     Report::of(run().env("AWS_S3_BUCKET", "no-such-bucket"), exit::CONFIG).says("s3", "key", "OK", &[]).says(
         "s3",

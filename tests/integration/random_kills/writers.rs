@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use tempfile::TempDir;
 
 use super::checker::{self, Holding, must_have_all};
@@ -256,7 +256,7 @@ pub fn upload(folder: &Path, bucket: &Bucket) {
     for file in files {
         let bytes = fs::read(&file).unwrap();
         let key = file.strip_prefix(folder).unwrap().to_str().unwrap();
-        let mut upload = store.create(key, Some(bytes.len() as u64)).unwrap();
+        let mut upload = store.create(key, Some(bytes.len() as u64), ObjectKind::Document).unwrap();
         upload.write_all(&bytes).unwrap();
         upload.seal().unwrap();
         upload.commit().unwrap();

@@ -9,8 +9,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use pgcellar::catalogue::sweep;
 use pgcellar::cli::{PlaceArgs, S3Args};
 use pgcellar::config::Place;
-use pgcellar::store::Store;
 use pgcellar::store::s3::S3Store;
+use pgcellar::store::{ObjectKind, Store};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ impl Both {
 }
 
 fn put(store: &S3Store, key: &str, bytes: &[u8]) {
-    let mut upload = store.create(key, Some(bytes.len() as u64)).unwrap();
+    let mut upload = store.create(key, Some(bytes.len() as u64), ObjectKind::Document).unwrap();
     upload.write_all(bytes).unwrap();
     upload.seal().unwrap();
     upload.commit().unwrap();
@@ -139,7 +139,7 @@ fn backups_not_yet_copied_are_kept_twice_as_long() {
     // A damaged copy does not count.
     let damaged = both.backups.add("shop", "2024-01-07T03:00:00Z");
     both.copy(std::slice::from_ref(&damaged), &both.store());
-    both.store().replace(&format!("{damaged}.dump.gz"), b"cut").unwrap();
+    both.store().replace(&format!("{damaged}.dump.gz"), b"cut", ObjectKind::Document).unwrap();
     run().succeeds();
     assert!(both.local().contains(&damaged));
     // A backup that the bucket's rules would remove at once is not pending.
@@ -310,7 +310,7 @@ fn only_old_leftovers_of_our_own_are_removed() {
     };
     // Unfinished uploads of three megabytes more than a part.
     let begin = |store: &S3Store, key: &str| {
-        let mut upload = store.create(key, Some(40 << 20)).unwrap();
+        let mut upload = store.create(key, Some(40 << 20), ObjectKind::Archive).unwrap();
         upload.write_all(&vec![7; 20 << 20]).unwrap();
         std::mem::forget(upload);
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pgcellar::store::Store;
+use pgcellar::store::{ObjectKind, Store};
 use serde_json::json;
 
 use super::bucket::Both;
@@ -39,7 +39,7 @@ fn a_pin_during_the_removal_wins() {
             let is_second_look =
                 seen.method == "HEAD" && seen.target.ends_with(&looked) && flag.load(Ordering::Relaxed);
             if deletes && before || is_second_look && !before {
-                store.replace(&looked, pin.as_bytes()).unwrap();
+                store.replace(&looked, pin.as_bytes(), ObjectKind::Record).unwrap();
             }
             flag.fetch_or(deletes, Ordering::Relaxed);
             Fault::None
@@ -110,7 +110,7 @@ fn a_pinned_backup_survives_a_killed_removal() {
     both.backups.cellar.run(["retention", "--keep-last", "1"]).succeeds();
     assert_eq!(both.bucket.ids(), std::slice::from_ref(&new));
     let pin = json!({ "id": old, "at": "2024-02-01T00:00:00Z", "reason": null }).to_string();
-    store.replace(&format!("{old}.pin.json"), pin.as_bytes()).unwrap();
+    store.replace(&format!("{old}.pin.json"), pin.as_bytes(), ObjectKind::Record).unwrap();
     both.backups.cellar.run(["retention", "--keep-last", "1"]).succeeds().says("is listed again");
     assert_eq!(both.bucket.ids(), [old.clone(), new]);
     assert_eq!(both.bucket.unfinished(), [""; 0]);

@@ -10,6 +10,7 @@ use crate::catalogue::retention_plan;
 use crate::config::{Place, RetentionSettings};
 use crate::error::Result;
 use crate::health::facts::Removal;
+use crate::store::StoreKind;
 use crate::task::monitor::gather::stores::StoresState;
 
 /// How long retention may not have run: it is done each day.
@@ -33,8 +34,8 @@ pub async fn foreseen(
         };
         let overdue: HashSet<_> = overdue.iter().map(|(store, backup)| (*store, &backup.manifest.id)).collect();
         removed.sort_by_key(|(_, backup)| backup.manifest.started);
-        let removal = |(store, backup): &(&'static str, Backup)| Removal {
-            store,
+        let removal = |(store, backup): &(StoreKind, Backup)| Removal {
+            store: store.name(),
             id: backup.manifest.id.clone(),
             bytes: backup.manifest.stored_bytes(),
             overdue: overdue.contains(&(*store, &backup.manifest.id)),
@@ -44,7 +45,7 @@ pub async fn foreseen(
     blocking::to_end(foresee).await
 }
 
-fn began_until(backups: &HashMap<&'static str, Vec<Backup>>, then: Timestamp) -> HashMap<&'static str, Vec<Backup>> {
+fn began_until(backups: &HashMap<StoreKind, Vec<Backup>>, then: Timestamp) -> HashMap<StoreKind, Vec<Backup>> {
     let until =
         |backups: &Vec<Backup>| backups.iter().filter(|backup| backup.manifest.started <= then).cloned().collect();
     backups.iter().map(|(store, backups)| (*store, until(backups))).collect()

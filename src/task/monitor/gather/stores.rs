@@ -9,9 +9,10 @@ use crate::blocking;
 use crate::catalogue::acknowledged::Acknowledged;
 use crate::catalogue::announcement::Announcement;
 use crate::catalogue::backup_table::archive_format;
-use crate::catalogue::manifest::{Depth, Manifest};
+use crate::catalogue::manifest::Manifest;
 use crate::catalogue::name::leading_id;
 use crate::catalogue::ownership::{Doubt, Owner, Ownership, Whose};
+use crate::catalogue::records::verification::Depth;
 use crate::catalogue::{self, Catalogue, Status};
 use crate::config::{Connection, Place};
 use crate::error::Result;
@@ -19,7 +20,7 @@ use crate::health::facts::{BackupFacts, DrillFacts, Mixed, State, StoreContents,
 use crate::postgres::identity;
 use crate::printable::printable;
 use crate::store::local::usable;
-use crate::store::{Store, StoreEntry, Stores};
+use crate::store::{Store, StoreEntry, StoreKind, Stores};
 
 /// What the stores tell.
 pub struct StoresState {
@@ -27,7 +28,7 @@ pub struct StoresState {
     /// The stores themselves.
     pub opened: Stores,
     /// Backups of this instance's server in each store that could be read, by the store's name: those that retention goes by.
-    pub backups: HashMap<&'static str, Vec<catalogue::Backup>>,
+    pub backups: HashMap<StoreKind, Vec<catalogue::Backup>>,
     /// Databases of which other instances of this host have backups in these stores.
     pub of_others: BTreeSet<String>,
     /// Other servers under the instance's name.
@@ -60,12 +61,13 @@ pub async fn read(place: &Place, connection: Option<&Connection>) -> Result<Stor
         mixed: ownership.doubts.iter().filter(|doubt| !doubt.is_settled()).map(mixed).collect(),
     };
     for (store, read) in read {
-        let (name, location) = (store.name(), store.location());
+        let (kind, location) = (store.kind(), store.location());
         let contents =
-            read.map(|read| found.sort(name, read, &ownership, place)).map_err(|error| Trouble::from(&error));
-        let to_be_made =
-            name == "local" && contents.is_err() && place.directory.as_deref().is_some_and(usable::is_to_be_made);
-        found.stores.push(StoreFacts { name, location, contents, to_be_made });
+            read.map(|read| found.sort(kind, read, &ownership, place)).map_err(|error| Trouble::from(&error));
+        let to_be_made = kind == StoreKind::Local
+            && contents.is_err()
+            && place.directory.as_deref().is_some_and(usable::is_to_be_made);
+        found.stores.push(StoreFacts { name: kind.name(), location, contents, to_be_made });
     }
     found.stores.extend(bucket);
     Ok(found)
@@ -77,7 +79,7 @@ fn mixed(doubt: &Doubt) -> Mixed {
 
 impl StoresState {
     /// Takes in what one store has, by whose it is.
-    fn sort(&mut self, name: &'static str, read: Read, ownership: &Ownership, place: &Place) -> StoreContents {
+    fn sort(&mut self, kind: StoreKind, read: Read, ownership: &Ownership, place: &Place) -> StoreContents {
         let Read { catalogue, acknowledged, debris } = read;
         let may_be_ours = |backup: &catalogue::Backup| ownership.whose(backup) != Whose::Another;
         let (backups, others): (Vec<_>, Vec<_>) = catalogue.backups.into_iter().partition(may_be_ours);
@@ -105,7 +107,7 @@ impl StoresState {
             unusable: catalogue.unusable.into_iter().map(|bad| (bad.key, bad.error.to_string())).collect(),
             debris,
         };
-        self.backups.insert(name, backups.into_iter().filter(|backup| ownership.owns(backup)).collect());
+        self.backups.insert(kind, backups.into_iter().filter(|backup| ownership.owns(backup)).collect());
         contents
     }
 }
@@ -117,7 +119,7 @@ async fn open(place: &Place) -> Result<(Stores, Option<StoreFacts>)> {
             let local = Stores::open(&Place { s3: None, ..place.clone() }).await?;
             let location = format!("s3://{}/{}", bucket.bucket, bucket.prefix);
             let contents = Err(Trouble::from(&error));
-            Ok((local, Some(StoreFacts { name: "s3", location, contents, to_be_made: false })))
+            Ok((local, Some(StoreFacts { name: StoreKind::S3.name(), location, contents, to_be_made: false })))
         }
         (opened, _, _) => opened.map(|stores| (stores, None)),
     }
@@ -132,7 +134,7 @@ struct Read {
 
 fn read_store(store: &Arc<dyn Store>, place: &Place) -> Result<Read> {
     Ok(Read {
-        catalogue: Catalogue::read(store.as_ref())?,
+        catalogue: Catalogue::read(store)?,
         acknowledged: Acknowledged::read(store.as_ref(), &place.instance),
         debris: debris(store.as_ref(), place)?,
     })
@@ -179,9 +181,9 @@ fn backup(found: &catalogue::Backup, acknowledged: &Acknowledged) -> BackupFacts
 /// covers.
 fn debris(store: &dyn Store, place: &Place) -> Result<Vec<(String, u64, Timestamp)>> {
     let named = store.partials()?.into_iter().filter(|entry| leading_id(&entry.key).is_some());
-    let named: Vec<StoreEntry> = match store.name() {
-        "local" => named.collect(),
-        _ => {
+    let named: Vec<StoreEntry> = match store.kind() {
+        StoreKind::Local => named.collect(),
+        StoreKind::S3 => {
             let named: Vec<StoreEntry> = named.collect();
             let ids: BTreeSet<&str> = named.iter().filter_map(|entry| leading_id(&entry.key)).collect();
             let ours: BTreeSet<String> =

@@ -1,11 +1,11 @@
-//! Files and folders under their temporary names, and how they get their own.
+//! Files and folders under temporary names, and how they get their final ones.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::store::Upload;
+use crate::store::interface::Upload;
 
 /// A file under its temporary name.
 pub struct LocalUpload {
@@ -16,7 +16,7 @@ pub struct LocalUpload {
 }
 
 impl LocalUpload {
-    /// The file, open under its temporary name, and the name that it gets.
+    /// The open file, its final path, and its temporary path.
     pub fn new(file: File, path: PathBuf, partial: PathBuf) -> Self {
         LocalUpload { file, path, partial, committed: false }
     }
@@ -55,7 +55,7 @@ impl Drop for LocalUpload {
     }
 }
 
-/// A folder under its temporary name. Dropping it removes it with all that is in it.
+/// A folder under its temporary name. Dropping it removes it with its contents.
 #[derive(Debug)]
 pub struct LocalFolder {
     path: PathBuf,
@@ -64,7 +64,7 @@ pub struct LocalFolder {
 }
 
 impl LocalFolder {
-    /// A folder that is there under its temporary name, and the name that it gets.
+    /// The final and the temporary path of a folder that exists under the temporary one.
     pub fn new(path: PathBuf, partial: PathBuf) -> Self {
         LocalFolder { path, partial, committed: false }
     }
@@ -108,22 +108,22 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let rename = || -> io::Result<()> {
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some network file systems do not know the flag; the lock of the directory keeps other runs away.
+            // Some network file systems do not support the flag; the lock of the directory excludes other runs.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => std::fs::rename(from, to)?,
             Err(error) => return Err(error.into()),
             Ok(()) => {}
         }
-        // A name that may not last is taken back: its owner is told that it was never given.
+        // If the new name may not be durable, the renaming is undone, because the caller gets an error.
         sync_parent(to).inspect_err(|_| {
             if let Err(error) = std::fs::rename(to, from) {
-                log::warn!("cannot take the name {} back: {error}", to.display());
+                log::warn!("cannot undo the renaming to {}: {error}", to.display());
             }
         })
     };
     rename().map_err(|error| Error::write(to.display(), &error))
 }
 
-/// Makes the names in the folder durable that has this file.
+/// Makes the names in the file's folder durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
