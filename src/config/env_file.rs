@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_of_a_secret_is_not_shown() {
+    fn parts_of_secrets_are_not_shown() {
         for text in
             ["A=1\nDB_PASSWORD hunter2\n", "A=1\nhunter2\n", "A=1\n+hunter2==\n", "A=1\nDB_PASSWORD: hunter2=\n"]
         {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_ignores_is_told() {
+    fn lines_that_systemd_ignores_are_faults() {
         let cases = [
             ("DB_NAME shop\nA=1", 1, "no assignment"),
             ("A=1\nexport B=2\n", 2, "'export' belongs to the shell"),
