@@ -218,7 +218,7 @@ fn warn_unread(backup: &Backup) {
 fn warn_unusable(merged: &Inventory, database: Option<&str>, all: bool) {
     let of_database =
         |name: &str| database.is_none_or(|database| leading_id(name).is_some_and(|id| is_of(id, database)));
-    let strange = merged.strange.iter().filter(|strange| of_database(&strange.unusable.key));
+    let strange = merged.unusable.iter().filter(|strange| of_database(&strange.unusable.key));
     let (hidden, told): (Vec<_>, Vec<_>) = strange.partition(|strange| strange.others && !all);
     for strange in told {
         log::warn!("{}: {}", strange.store, printable(&strange.unusable.error.to_string()));

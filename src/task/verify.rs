@@ -163,7 +163,7 @@ fn unread(mut merged: Inventory) -> Option<Error> {
 fn unusable(merged: &Inventory, database: Option<&str>) -> Vec<VerifyReport> {
     let of_database = |key: &str| database.is_none_or(|name| leading_id(key).is_some_and(|id| is_of(id, name)));
     let mut reports = Vec::new();
-    for strange in merged.strange.iter().filter(|strange| !strange.others && of_database(&strange.unusable.key)) {
+    for strange in merged.unusable.iter().filter(|strange| !strange.others && of_database(&strange.unusable.key)) {
         let bad = &strange.unusable;
         let id = leading_id(&bad.key).unwrap_or(&bad.key);
         let mut report = VerifyReport::new(id, strange.store);

@@ -15,7 +15,7 @@ pub fn before_the_first(merged: &mut Inventory, place: &Place) -> Result<()> {
     let local = folder.display().to_string();
     let unread =
         merged.unread.iter().position(|one| one.store == StoreKind::Local && one.error.kind() == Kind::Missing);
-    let nothing = merged.groups.is_empty() && merged.strange.is_empty() && merged.unmanaged.is_empty();
+    let nothing = merged.groups.is_empty() && merged.unusable.is_empty() && merged.unmanaged.is_empty();
     if !nothing || (unread.is_none() && !merged.locations.contains(&local)) {
         return Ok(());
     }
