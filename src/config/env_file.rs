@@ -353,9 +353,9 @@ mod tests {
         let cases = [
             ("DB_NAME shop\nA=1", 1, "no assignment"),
             ("A=1\nexport B=2\n", 2, "'export' belongs to the shell"),
-            ("A=1\n\n1B=2", 3, "cannot be the name"),
+            ("A=1\n\n1B=2", 3, "not a valid name"),
             ("A=1\nB='open\nC=3\n", 2, "not closed"),
-            ("A=1\nÄ=2\n", 2, "cannot be the name"),
+            ("A=1\nÄ=2\n", 2, "not a valid name"),
             ("A=1\n# see \\\nB=2\n", 2, "backslash"),
         ];
         for (text, line, message) in cases {

@@ -140,7 +140,7 @@ fn files_must_belong_to_the_backup() {
     ];
     for key in outside {
         let error = changed("/files/0/key", json!(key)).unwrap_err();
-        assert!(error.message().contains("none of its backup's"), "{key}: {error}");
+        assert!(error.message().contains("does not belong to its backup"), "{key}: {error}");
     }
     assert!(changed("/files", json!([])).unwrap_err().message().contains("names no file"));
 }
