@@ -160,7 +160,7 @@ pub struct Inventory {
     /// Backups, the oldest first.
     pub groups: Vec<BackupCopies>,
     /// Manifests that cannot be used.
-    pub strange: Vec<UnusableManifest>,
+    pub unusable: Vec<UnusableManifest>,
     /// Files and folders without a manifest.
     pub unmanaged: Vec<Unmanaged>,
     /// Stores that cannot be read.
@@ -230,7 +230,7 @@ impl Inventory {
                     None => inventory.groups.push(BackupCopies { first: backup, others: Vec::new(), whose }),
                 }
             }
-            inventory.strange.extend(unusable.into_iter().map(|unusable| {
+            inventory.unusable.extend(unusable.into_iter().map(|unusable| {
                 let others = others.contains(&unusable.key);
                 UnusableManifest { store, unusable, others }
             }));
@@ -293,9 +293,8 @@ impl Inventory {
             .map(|other| format!("{id} is damaged in {}: {}; {taken}", other.store.kind(), other.faults().join("; ")))
             .collect();
         let key = Manifest::key(&group.manifest().id);
-        let unusable =
-            self.strange.iter().filter(|strange| strange.store == StoreKind::Local && strange.unusable.key == key);
-        remarks.extend(unusable.map(|strange| format!("{}; {taken}", strange.unusable.error)));
+        let unusable = self.unusable.iter().filter(|bad| bad.store == StoreKind::Local && bad.unusable.key == key);
+        remarks.extend(unusable.map(|bad| format!("{}; {taken}", bad.unusable.error)));
         remarks.extend(self.of_rewritten(group));
         if query.id == "latest" {
             remarks.extend(self.of_latest(group));
@@ -333,9 +332,7 @@ impl Inventory {
 
     fn nothing(&self, query: BackupQuery<'_>) -> Error {
         let manifest = Manifest::key(query.id);
-        if let Some(UnusableManifest { unusable, .. }) =
-            self.strange.iter().find(|strange| strange.unusable.key == manifest)
-        {
+        if let Some(UnusableManifest { unusable, .. }) = self.unusable.iter().find(|bad| bad.unusable.key == manifest) {
             return Error::new(unusable.error.kind(), unusable.error.to_string());
         }
         let dump = self.unmanaged.iter().map(|file| &file.name).find(|name| name::leading_id(name) == Some(query.id));

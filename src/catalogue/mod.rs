@@ -17,16 +17,23 @@ use crate::parallel;
 use crate::store::{LARGEST_DOCUMENT, Store, StoreKind};
 
 pub mod acknowledged;
+pub mod announcement;
+pub mod backup_table;
+pub mod copy_record;
 pub mod details;
 pub mod directory_id;
 pub mod emptied;
+pub mod inventory;
 pub mod manifest;
 pub mod name;
 pub mod newest;
 pub mod ownership;
 pub mod product;
+pub mod publish;
+pub mod records;
 pub mod retention;
 pub mod retention_plan;
+pub mod sweep;
 pub mod takeover;
 
 /// How many faults of a backup are reported.
@@ -300,12 +307,5 @@ pub fn read_document(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
     store.read_whole(key, LARGEST_DOCUMENT)
 }
 
-pub mod announcement;
-pub mod backup_table;
-pub mod copy_record;
-pub mod inventory;
-pub mod publish;
-pub mod records;
-pub mod sweep;
 #[cfg(test)]
 mod tests;

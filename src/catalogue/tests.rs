@@ -75,7 +75,7 @@ impl Shelf {
 }
 
 #[test]
-fn oldest_first() {
+fn backups_are_in_the_order_of_their_age() {
     let shelf = Shelf::new();
     let ids = [shelf.back_up("b", 1), shelf.back_up("a", 2), shelf.back_up("b", 3)];
     let catalogue = shelf.read();
@@ -85,7 +85,7 @@ fn oldest_first() {
 }
 
 #[test]
-fn what_is_damaged_is_told() {
+fn damage_is_reported() {
     let shelf = Shelf::new();
     let good = shelf.back_up("foo", 1);
     let partial = shelf.back_up_with("foo", 2, |manifest| manifest.partial = true);
@@ -105,7 +105,7 @@ fn what_is_damaged_is_told() {
 }
 
 #[test]
-fn a_full_verify_shows() {
+fn a_full_verify_changes_the_status() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     assert_eq!(shelf.status(&id), Status::Good);
@@ -120,7 +120,7 @@ fn a_full_verify_shows() {
 }
 
 #[test]
-fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
+fn an_unreadable_result_is_reported_and_proves_nothing() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     let mut drill: DrillRecord = serde_json::from_str(include_str!("../../tests/golden/drill.json")).unwrap();
@@ -146,7 +146,7 @@ fn a_result_that_cannot_be_read_is_told_and_trusted_in_nothing() {
 type Make = fn(&Path);
 
 #[test]
-fn what_stands_in_the_place_of_a_file_is_named() {
+fn what_has_the_name_of_a_file_is_described() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     let archive = shelf.path().join(format!("{id}.dump"));
@@ -193,7 +193,7 @@ fn what_stands_in_the_place_of_a_file_is_named() {
 }
 
 #[test]
-fn pins_are_read_and_one_that_cannot_be_read_pins_too() {
+fn an_unreadable_pin_pins_too() {
     let shelf = Shelf::new();
     let (pinned, broken) = (shelf.back_up("foo", 1), shelf.back_up("foo", 2));
     shelf.back_up("foo", 3);
@@ -211,7 +211,7 @@ fn pins_are_read_and_one_that_cannot_be_read_pins_too() {
 }
 
 #[test]
-fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
+fn a_drill_proves_its_archive_unless_it_is_damaged() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     let proven = || shelf.read().backups[0].is_proven();
@@ -238,7 +238,7 @@ fn a_drill_proves_its_own_archive_as_long_as_it_is_whole() {
 }
 
 #[test]
-fn manifests_that_cannot_be_used_are_named() {
+fn unusable_manifests_are_listed() {
     let shelf = Shelf::new();
     let good = shelf.back_up("foo", 1);
     shelf.put("a_20231231_020000.manifest.json", "not JSON");
@@ -256,7 +256,7 @@ fn manifests_that_cannot_be_used_are_named() {
 }
 
 #[test]
-fn files_without_a_manifest_are_told_and_nothing_else() {
+fn files_without_a_manifest_are_unmanaged() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     shelf.record(&id, true, Depth::Full);
@@ -276,7 +276,7 @@ fn files_without_a_manifest_are_told_and_nothing_else() {
 }
 
 #[test]
-fn machines_read_a_backup_as_its_manifest_and_more() {
+fn json_of_a_backup_is_its_manifest_and_its_state() {
     let shelf = Shelf::new();
     let id = shelf.back_up("foo", 1);
     let json = serde_json::to_value(&shelf.read().backups).unwrap();
@@ -288,7 +288,7 @@ fn machines_read_a_backup_as_its_manifest_and_more() {
 }
 
 #[test]
-fn a_directory_that_is_not_there() {
+fn a_missing_directory_is_an_error() {
     let error = Catalogue::read(&store("/nonexistent/backups")).unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
 }

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named_by_their_whole_path() {
+    fn files_get_absolute_paths() {
         for (line, expected) in [
             ("pgcellar -i main restore a/x.dump", "pgcellar -i main restore /here/a/x.dump"),
             ("pgcellar -i main restore shop -d shop", "pgcellar -i main restore /here/shop -d shop"),

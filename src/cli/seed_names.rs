@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_scripts_did() {
+    fn scripts_are_translated() {
         let cases: &[(&[&str], &[&str])] = &[
             (&["/backup/backup-database.sh"], &["backup"]),
             (&["./restore-database.sh", "list"], &["list"]),
@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_pgcellar_itself() {
+    fn other_names_are_not_translated() {
         for words in [&["pgcellar", "list"][..], &["/usr/bin/pgcellar"], &[], &["list"]] {
             assert_eq!(translated(words).unwrap(), words);
         }
     }
 
     #[test]
-    fn a_wrong_call_is_told_the_right_one_and_the_new_one() {
+    fn a_wrong_call_shows_the_usage() {
         for words in [
             &["backup-database.sh", "now"][..],
             &["restore-database.sh"],

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_unit_looks_for() {
+    fn files_that_no_unit_reads_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "pgcellar.a.db_password",

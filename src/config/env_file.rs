@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_of_a_secret_is_not_shown() {
+    fn parts_of_secrets_are_not_shown() {
         for text in
             ["A=1\nDB_PASSWORD hunter2\n", "A=1\nhunter2\n", "A=1\n+hunter2==\n", "A=1\nDB_PASSWORD: hunter2=\n"]
         {
@@ -349,13 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_ignores_is_told() {
+    fn lines_that_systemd_ignores_are_faults() {
         let cases = [
             ("DB_NAME shop\nA=1", 1, "no assignment"),
             ("A=1\nexport B=2\n", 2, "'export' belongs to the shell"),
-            ("A=1\n\n1B=2", 3, "cannot be the name"),
+            ("A=1\n\n1B=2", 3, "not a valid name"),
             ("A=1\nB='open\nC=3\n", 2, "not closed"),
-            ("A=1\nÄ=2\n", 2, "cannot be the name"),
+            ("A=1\nÄ=2\n", 2, "not a valid name"),
             ("A=1\n# see \\\nB=2\n", 2, "backslash"),
         ];
         for (text, line, message) in cases {

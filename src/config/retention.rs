@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn seven_days_are_the_default_until_a_rule_is_named() {
+    fn seven_days_are_the_default_without_rules() {
         let none = KeepS3Args::default();
         let week = Policy { days: 7, days_by_default: true, ..Policy::default() };
         assert_eq!(policies(&KeepArgs::default(), &none).unwrap(), (week, week));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_told_with_the_setting() {
+    fn wrong_numbers_are_reported_with_the_setting() {
         for wrong in ["", "-1", "7d", "1.5", "100001", "seven"] {
             let keep = KeepArgs { retention_days: text(wrong), ..KeepArgs::default() };
             let error = policies(&keep, &KeepS3Args::default()).unwrap_err();

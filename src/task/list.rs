@@ -104,7 +104,7 @@ fn warn_unread(backup: &Backup) {
 fn warn_unusable(inventory: &Inventory, database: Option<&str>, all: bool) {
     let of_database =
         |name: &str| database.is_none_or(|database| leading_id(name).is_some_and(|id| is_of(id, database)));
-    let manifests = inventory.strange.iter().filter(|manifest| of_database(&manifest.unusable.key));
+    let manifests = inventory.unusable.iter().filter(|manifest| of_database(&manifest.unusable.key));
     let (hidden, shown): (Vec<_>, Vec<_>) = manifests.partition(|manifest| manifest.others && !all);
     for manifest in shown {
         log::warn!("{}: {}", manifest.store, printable(&manifest.unusable.error.to_string()));
@@ -173,7 +173,7 @@ fn without_backups(inventory: &mut Inventory, place: &Place) -> Result<()> {
     let local = folder.display().to_string();
     let unread =
         inventory.unread.iter().position(|one| one.store == StoreKind::Local && one.error.kind() == Kind::Missing);
-    let nothing = inventory.groups.is_empty() && inventory.strange.is_empty() && inventory.unmanaged.is_empty();
+    let nothing = inventory.groups.is_empty() && inventory.unusable.is_empty() && inventory.unmanaged.is_empty();
     if !nothing || (unread.is_none() && !inventory.locations.contains(&local)) {
         return Ok(());
     }

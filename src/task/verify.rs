@@ -138,7 +138,7 @@ fn unread(mut inventory: Inventory) -> Option<Error> {
 fn unusable(inventory: &Inventory, database: Option<&str>) -> Vec<VerifyReport> {
     let of_database = |key: &str| database.is_none_or(|name| leading_id(key).is_some_and(|id| is_of(id, name)));
     let mut reports = Vec::new();
-    for manifest in inventory.strange.iter().filter(|manifest| !manifest.others && of_database(&manifest.unusable.key))
+    for manifest in inventory.unusable.iter().filter(|manifest| !manifest.others && of_database(&manifest.unusable.key))
     {
         let bad = &manifest.unusable;
         let id = leading_id(&bad.key).unwrap_or(&bad.key);

@@ -110,7 +110,7 @@ fn schedules() {
     let run = |line: &str| cellar.run(["doctor", "schedule"]).env("BACKUP_SCHEDULE", line);
     Report::of(run("30 2 * * *"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &[" 02:30 CE"]);
     Report::of(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
-    Report::of(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["no time at which"]);
+    Report::of(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["not a time of day"]);
     let never = Report::of(run("2020-01-01 00:00:00"), exit::CONFIG);
     never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["does not come any more", "again and again"]);
     let retention = cellar.run(["doctor", "schedule"]).env("RETENTION_SCHEDULE", "* * *  * * *");

@@ -350,7 +350,7 @@ fn verify_continues_after_damage_and_counts_unusable_manifests() {
     }
     assert_eq!(results.iter().filter(|(_, result)| result == "good").count(), 1, "{results:?}");
     all(&["--database", other.name()]).succeeds().says("the one backup is good");
-    for (id, word) in [("a", "not JSON"), ("b", "version 99"), ("c", "none of its backup's")] {
+    for (id, word) in [("a", "not JSON"), ("b", "version 99"), ("c", "does not belong to its backup")] {
         kept.cellar.run(["verify", &format!("{id}_20231231_020000")]).fails(exit::DATAERR).says(word);
     }
     kept.cellar.run(["verify", "x_20231231_020000"]).fails(exit::NOINPUT).says("no backup 'x_20231231_020000'");

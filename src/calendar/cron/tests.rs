@@ -20,7 +20,7 @@ fn hours(line: &str, zone_name: &str) -> i64 {
 }
 
 #[test]
-fn what_stands_behind_a_hash_is_a_comment() {
+fn a_hash_begins_a_comment() {
     assert_eq!(without_comment("0 2 * * *  # Daily at 2:00 AM"), "0 2 * * *");
     assert_eq!(without_comment("0 2 * * *\t#daily"), "0 2 * * *");
     assert_eq!(without_comment("0 2 * * 1#2"), "0 2 * * 1#2");
@@ -49,7 +49,7 @@ fn lines_that_mean_the_same() {
 }
 
 #[test]
-fn lines_that_are_refused() {
+fn wrong_lines_are_refused() {
     let refused = [
         ("", "0 fields"),
         ("0 2 * *", "4 fields"),
@@ -65,16 +65,16 @@ fn lines_that_are_refused() {
         ("+5 * * * *", "'+5'"),
         ("-5 * * * *", "''"),
         ("5/10 * * * *", "needs a range, such as 5-59"),
-        ("*/0 * * * *", "from 1 on"),
-        ("*/x * * * *", "from 1 on"),
+        ("*/0 * * * *", "from 1"),
+        ("*/x * * * *", "from 1"),
         ("0 22-2 * * *", "ends before"),
         ("0,,5 * * * *", "''"),
         ("* * * mai *", "'mai'"),
         ("* * L * *", "'L'"),
         ("* * * * 1#2", "'1#2'"),
-        ("0 0 30 2 *", "never comes"),
-        ("0 0 31 4,6,9,11 *", "never comes"),
-        ("@reboot", "start of the machine"),
+        ("0 0 30 2 *", "has no run"),
+        ("0 0 31 4,6,9,11 *", "has no run"),
+        ("@reboot", "not a time of day"),
         ("@often", "@daily"),
     ];
     for (line, why) in refused {
@@ -115,7 +115,7 @@ fn days_of_the_month_and_of_the_week() {
 }
 
 #[test]
-fn clocks_that_are_put_forward_and_back() {
+fn runs_at_clock_changes() {
     // Berlin, 29 March 2026: 02:00 to 03:00 is skipped. The run comes all the same, once, right after.
     for line in ["30 2 * * *", "5,55 2 * * *"] {
         let forward = after(line, "2026-03-28T01:58:00Z", "Europe/Berlin", 2);

@@ -90,7 +90,7 @@ fn found_by_id_and_by_unique_beginning() {
 }
 
 #[test]
-fn a_part_of_a_databases_name_is_no_beginning() {
+fn a_part_of_the_databases_name_selects_nothing() {
     let merged = local(&[("foobar", 1), ("foo_bar", 2)]);
     for wanted in ["foo", "foo_", "foob", "f", "", "foobar_20231231_020009", "foo_bar_20231231_0200021"] {
         assert_eq!(refused(&merged, wanted, None).kind(), Kind::Missing, "{wanted}");
@@ -112,7 +112,7 @@ fn latest_of_one_database() {
 }
 
 #[test]
-fn latest_is_whole_and_good() {
+fn latest_is_complete_and_good() {
     let statuses = [Status::Good, Status::Verified, Status::Partial, Status::Damaged];
     let backups =
         (1..).zip(statuses).map(|(second, status)| with(status, backup(StoreKind::Local, "new", "foo", second)));
@@ -124,7 +124,7 @@ fn latest_is_whole_and_good() {
 }
 
 #[test]
-fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
+fn latest_may_lack_rows_of_rewritten_tables_if_none_is_complete() {
     let lacking = |second| {
         let mut backup = with(Status::Partial, backup(StoreKind::Local, "new", "foo", second));
         backup.manifest.omitted = serde_json::from_str::<Manifest>(SAMPLE).unwrap().omitted;
@@ -148,7 +148,7 @@ fn latest_without_a_whole_one_may_lack_rows_of_rewritten_tables() {
 }
 
 #[test]
-fn latest_tells_what_it_passed_over() {
+fn latest_reports_the_backups_that_it_skips() {
     let mut tomorrow = backup(StoreKind::Local, "new", "foo", 3);
     tomorrow.manifest.started = Timestamp::now() + jiff::SignedDuration::from_hours(24);
     tomorrow.manifest.id = name::id("foo", tomorrow.manifest.started);
@@ -212,7 +212,7 @@ fn a_good_local_copy_comes_first() {
 }
 
 #[test]
-fn latest_is_the_newest_that_any_store_has_whole() {
+fn latest_is_the_newest_with_a_complete_copy() {
     let here = vec![
         with(Status::Damaged, backup(StoreKind::Local, "new", "foo", 2)),
         backup(StoreKind::Local, "new", "foo", 1),
@@ -223,7 +223,7 @@ fn latest_is_the_newest_that_any_store_has_whole() {
 }
 
 #[test]
-fn a_failed_verify_is_told() {
+fn a_failed_verify_is_reported() {
     let mut here = with(Status::Damaged, backup(StoreKind::Local, "new", "foo", 1));
     here.damage.clear();
     let at = "2024-01-01T00:00:00Z".parse().unwrap();
@@ -238,7 +238,7 @@ fn a_failed_verify_is_told() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_used_is_told_whether_there_is_a_copy_or_not() {
+fn an_unusable_manifest_is_reported_with_and_without_another_copy() {
     let unusable = |key: &str| Unusable { key: key.to_owned(), error: Error::new(Kind::Data, "not JSON") };
     let mut here = shelf(StoreKind::Local, Vec::new());
     here.catalogue.as_mut().unwrap().unusable =
@@ -250,7 +250,7 @@ fn a_manifest_that_cannot_be_used_is_told_whether_there_is_a_copy_or_not() {
 }
 
 #[test]
-fn a_bucket_has_others_backups() {
+fn a_bucket_has_backups_of_other_instances() {
     let bucket = || {
         let mut another = backup(StoreKind::S3, "new", "foo", 3);
         another.manifest.instance = "another".to_owned();
@@ -283,7 +283,7 @@ fn two_hosts_may_back_up_in_the_same_second() {
 }
 
 #[test]
-fn a_new_host_is_told_what_to_type() {
+fn a_new_host_gets_the_command_to_use() {
     let bucket = vec![
         backup(StoreKind::S3, "old", "foo", 1),
         backup(StoreKind::S3, "old", "foo", 2),
@@ -300,7 +300,7 @@ fn a_new_host_is_told_what_to_type() {
 }
 
 #[test]
-fn what_cannot_be_read_is_the_error_only_if_nothing_is_found() {
+fn an_unreadable_store_is_the_error_only_if_nothing_is_found() {
     let nothing = || Error::new(Kind::Missing, "nothing");
     let cases = [
         (vec![shelf(StoreKind::Local, Vec::new()), broken(StoreKind::S3, Kind::Unavailable)], "no s3"),

@@ -80,7 +80,7 @@ fn each_field_is_documented() {
 }
 
 #[test]
-fn what_is_no_manifest_is_refused() {
+fn other_documents_are_refused() {
     let refused = |bytes: &[u8]| Manifest::parse(KEY, bytes).unwrap_err();
     for bytes in ["", "{", "[]", "null", "{}", "not JSON", r#"{"manifest_version": 1}"#, r#"{"manifest_version": -1}"#]
     {
@@ -93,7 +93,7 @@ fn what_is_no_manifest_is_refused() {
 }
 
 #[test]
-fn a_newer_version_is_refused_whatever_else_it_has() {
+fn a_newer_version_is_refused_with_any_fields() {
     let error = Manifest::parse(KEY, br#"{"manifest_version": 3, "surprise": []}"#).unwrap_err();
     assert!(error.to_string().contains("version 3") && error.to_string().contains("newer"), "{error}");
 }
@@ -111,7 +111,7 @@ fn a_manifest_of_another_backup_is_refused() {
 }
 
 #[test]
-fn files_must_be_the_backups_own() {
+fn files_must_belong_to_the_backup() {
     const ID: &str = "my%20shop_20231231_020000";
     for own in [".dump", ".dump.gz.age", ".globals.sql", "/toc.dat", "/1.dat.gz.age", "/blobs.toc"] {
         assert!(changed("/files/0/key", json!(format!("{ID}{own}"))).is_ok(), "{own}");
@@ -140,19 +140,19 @@ fn files_must_be_the_backups_own() {
     ];
     for key in outside {
         let error = changed("/files/0/key", json!(key)).unwrap_err();
-        assert!(error.message().contains("none of its backup's"), "{key}: {error}");
+        assert!(error.message().contains("does not belong to its backup"), "{key}: {error}");
     }
     assert!(changed("/files", json!([])).unwrap_err().message().contains("names no file"));
 }
 
 #[test]
-fn sizes_that_cannot_be_do_not_overflow() {
+fn impossible_sizes_do_not_overflow() {
     assert_eq!(changed("/files/0/stored_bytes", json!(u64::MAX)).unwrap().stored_bytes(), u64::MAX);
     assert!(changed("/files/0/stored_bytes", json!(-1)).is_err());
 }
 
 #[test]
-fn a_directory_archive_has_no_compression_of_ours() {
+fn pgcellar_does_not_compress_a_directory_archive() {
     let mut manifest = Manifest::parse(KEY, SAMPLE.as_bytes()).unwrap();
     let methods = |manifest: &Manifest| manifest.files.iter().map(|file| manifest.method(file)).collect::<Vec<_>>();
     assert_eq!(methods(&manifest), [Method::Gzip, Method::Gzip]);
@@ -207,7 +207,7 @@ fn pointers_of(value: &Value, path: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn nothing_stands_twice_in_a_manifest() {
+fn names_in_a_manifest_are_unique() {
     let sample = include_str!("../../../tests/golden/manifest.json");
     let key = "my%20shop_20231231_020000.manifest.json";
     Manifest::parse(key, sample.as_bytes()).unwrap();

@@ -112,14 +112,14 @@ fn whose(all: &[Made], server: Option<Identity>) -> String {
 }
 
 #[test]
-fn names_alone_decide_where_nothing_else_is_told() {
+fn names_decide_if_nothing_else_is_known() {
     assert_eq!(whose(&[old("here"), old("db2"), local(old("earlier"))], None), "o-o");
     assert_eq!(whose(&[old("db2"), old("db2")], None), "ll");
     assert_eq!(whose(&[old("db2"), old("db3")], None), "--");
 }
 
 #[test]
-fn two_servers_of_one_name_are_told_apart_or_not_at_all() {
+fn two_servers_of_one_name_are_distinguished_or_unclear() {
     let both = [there("here", A, "a"), there("here", B, "b"), old("here")];
     let (found, ownership) = whose_of(&both, None, &[]);
     assert_eq!(found, "???");
@@ -150,7 +150,7 @@ fn containers_have_new_names_and_the_same_server() {
 }
 
 #[test]
-fn a_copy_of_the_server_is_another_one() {
+fn a_copy_of_the_server_is_another_server() {
     let copied = [there("here", A, "a"), there("staging", A, "b")];
     let (found, ownership) = whose_of(&copied, None, &[]);
     assert_eq!(found, "o-");
@@ -186,7 +186,7 @@ fn a_copy_of_the_whole_disk_keeps_the_marks() {
 }
 
 #[test]
-fn containers_whose_servers_files_are_given_away_anew_stay_one() {
+fn containers_with_a_new_data_directory_are_one_server() {
     // Each start of the server gives its files another owner, and so PG_VERSION another time.
     let runs = [there("c1", A, "a"), there("c2", A, "a"), there("c3", A, "b")];
     assert_eq!(whose(&runs, asked(A, "b")), "bbo");
@@ -201,7 +201,7 @@ fn containers_whose_servers_files_are_given_away_anew_stay_one() {
 }
 
 #[test]
-fn a_server_that_moves_or_is_promoted_stays_itself() {
+fn a_moved_or_promoted_server_is_the_same() {
     // The data directory got another inode, or another disk: after a week it is sure that there is no other.
     let moved = [there("here", A, "a"), there("here", A, "a"), there("here", A, "b"), there("here", A, "b")];
     assert_eq!(whose(&moved, None), "bboo");
@@ -224,7 +224,7 @@ fn a_server_that_moves_or_is_promoted_stays_itself() {
 }
 
 #[test]
-fn what_was_taken_over_is_the_new_owners() {
+fn backups_that_were_taken_over_belong_to_the_new_owner() {
     let take = |from: &str, to: &str, second: i64, server: Option<Identity>| Takeover {
         from: maker(from),
         to: maker(to),
@@ -273,7 +273,7 @@ proptest! {
     /// Whatever is there: nothing of a server that is known to be another one is ever ours, nor likely or unclear once ours
     /// was asked; and what is ours for certain has one system identifier.
     #[test]
-    fn nothing_of_another_server_is_ours(
+    fn no_backup_of_another_server_is_own(
         all in prop::collection::vec(any_made(), 1..12),
         server in prop::option::of(prop::sample::select(vec![A, B])),
     ) {

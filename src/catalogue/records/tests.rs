@@ -194,7 +194,7 @@ fn ended(pinning: &Pinning) -> Result<()> {
 }
 
 #[test]
-fn a_pin_that_comes_before_the_second_look_wins() {
+fn a_pin_before_the_second_check_holds() {
     // Before the manifest is withdrawn, and behind it.
     for before in [("withdraw", ".manifest.json"), ("size", ".pin.json")] {
         let shelf = Shelf::new();
@@ -208,7 +208,7 @@ fn a_pin_that_comes_before_the_second_look_wins() {
 }
 
 #[test]
-fn a_pin_that_comes_later_fails_and_leaves_nothing() {
+fn a_later_pin_fails_and_leaves_nothing() {
     for before in [("delete", ".dump.gz.age"), ("delete", ".verify.json"), ("discard", ".manifest.json")] {
         let shelf = Shelf::new();
         let (pinning, window) = begins_to_pin(&shelf);
@@ -222,7 +222,7 @@ fn a_pin_that_comes_later_fails_and_leaves_nothing() {
 
 /// The first of two is about to take its pin away when the manifest comes back because of the second's.
 #[test]
-fn one_pin_does_not_take_anothers_away() {
+fn one_pin_does_not_remove_another() {
     let shelf = Shelf::new();
     let manifest = Manifest::key(shelf.id());
     let bytes = shelf.manifest.to_json().unwrap();
@@ -243,7 +243,7 @@ fn a_pinned_backup_is_not_withdrawn() {
 }
 
 #[test]
-fn a_record_of_what_was_removed_does_not_stay() {
+fn a_record_of_a_removed_backup_is_deleted() {
     let shelf = Shelf::new();
     let key = Verification::key(shelf.id());
     let manifest = shelf.manifest.clone();
@@ -259,7 +259,7 @@ fn a_record_of_what_was_removed_does_not_stay() {
 }
 
 #[test]
-fn what_a_killed_removal_has_withdrawn_comes_back_if_it_is_pinned_and_whole() {
+fn a_withdrawn_manifest_is_reinstated_if_the_backup_is_pinned_and_complete() {
     let shelf = Shelf::new();
     shelf.store.withdraw(&Manifest::key(shelf.id())).unwrap();
     assert!(!is_to_be_reinstated(&shelf.store, &shelf.manifest).unwrap());

@@ -63,7 +63,7 @@ fn days_count_back_from_the_newest_good_backup_and_not_from_the_clock() {
 }
 
 #[test]
-fn damaged_and_partial_backups_take_nobodys_place() {
+fn damaged_and_partial_backups_replace_no_good_one() {
     let good = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z"]);
     let mut all = good.clone();
     for (id, time, status) in [
@@ -90,7 +90,7 @@ fn damaged_and_partial_backups_take_nobodys_place() {
 }
 
 #[test]
-fn where_there_is_no_good_one_nothing_damaged_goes() {
+fn damaged_backups_are_kept_if_there_is_no_good_one() {
     let status = |id, time, status| with(facts(id, time), |facts| facts.status = status);
     let damaged = status("damaged", "2020-01-01T02:00:00Z", Status::Damaged);
     let newer = status("newer", "2024-01-01T02:00:00Z", Status::Damaged);
@@ -110,7 +110,7 @@ fn where_there_is_no_good_one_nothing_damaged_goes() {
 }
 
 #[test]
-fn a_clock_that_was_wrong_removes_nothing() {
+fn a_wrong_clock_removes_nothing() {
     let now: Timestamp = "2024-01-09T02:00:00Z".parse().unwrap();
     let all = backups(&["2024-01-07T02:00:00Z", "2024-01-08T02:00:00Z", "2036-01-01T00:00:00Z"]);
     let decisions = decide(&all, &days(7), now, &TimeZone::UTC);
@@ -122,7 +122,7 @@ fn a_clock_that_was_wrong_removes_nothing() {
 }
 
 #[test]
-fn pinned_and_locked_backups_stay_and_count_like_others() {
+fn pinned_and_locked_backups_are_kept_and_count_like_others() {
     let mut all = two_expired();
     all[0].pinned = true;
     all[1].locked_until = Some("2100-01-01T00:00:01Z".parse().unwrap());
@@ -138,7 +138,7 @@ fn pinned_and_locked_backups_stay_and_count_like_others() {
 }
 
 #[test]
-fn what_the_bucket_waits_for_stays_for_as_long_again() {
+fn backups_without_a_copy_are_kept_twice_as_long() {
     let awaited = |id, time| with(facts(id, time), |facts| facts.awaited = true);
     let all = [
         awaited("15 days", "2024-01-01T01:59:59Z"),
@@ -159,7 +159,7 @@ fn what_the_bucket_waits_for_stays_for_as_long_again() {
 }
 
 #[test]
-fn rules_that_count_name_the_newest_of_each_period() {
+fn rules_with_numbers_keep_the_newest_of_each_period() {
     let times = [
         "2024-02-27T23:00:00Z",
         "2024-02-28T01:00:00Z",
@@ -182,7 +182,7 @@ fn rules_that_count_name_the_newest_of_each_period() {
 }
 
 #[test]
-fn the_oldest_stays_until_there_are_enough_periods() {
+fn the_oldest_is_kept_until_there_are_enough_periods() {
     let times = ["2024-01-03T00:00:00Z", "2024-01-04T00:00:00Z", "2024-01-20T00:00:00Z", "2024-02-01T00:00:00Z"];
     let monthly = |monthly| Policy { monthly, ..Policy::default() };
     assert_eq!(kept(&backups(&times), &monthly(2), "UTC"), times[2..]);
@@ -207,7 +207,7 @@ fn weeks_begin_on_monday_and_belong_to_the_year_of_their_thursday() {
 }
 
 #[test]
-fn an_hour_that_comes_twice_is_two_hours() {
+fn a_repeated_hour_counts_as_two() {
     // In Berlin 02:30 came twice on 27 October 2024, and did not come on 31 March.
     let times = ["2024-10-27T00:10:00Z", "2024-10-27T00:30:00Z", "2024-10-27T01:30:00Z", "2024-10-27T02:30:00Z"];
     let hourly = |hourly| Policy { hourly, ..Policy::default() };
@@ -245,7 +245,7 @@ fn durations_go_by_the_calendar() {
 }
 
 #[test]
-fn several_backups_in_one_second_are_told_apart() {
+fn several_backups_in_one_second_are_distinguished() {
     let times = ["2024-01-01T02:00:00.1Z", "2024-01-01T02:00:00.2Z", "2024-01-01T02:00:00.9Z"];
     assert_eq!(kept(&backups(&times), &Policy { last: 2, ..Policy::default() }, "UTC"), times[1..]);
     let same: Vec<RetentionFacts<'_>> = ["a", "b", "c"].iter().map(|id| facts(id, times[0])).collect();
@@ -253,7 +253,7 @@ fn several_backups_in_one_second_are_told_apart() {
 }
 
 #[test]
-fn reasons_are_words() {
+fn reasons_have_texts() {
     let cases = [
         (Reason::Days(1), "within 1 day"),
         (Reason::Days(7), "within 7 days"),
@@ -399,7 +399,7 @@ proptest! {
     }
 
     #[test]
-    fn good_backups_stay_if_and_only_if_a_rule_names_them(
+    fn good_backups_are_kept_if_and_only_if_a_rule_keeps_them(
         drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones()
     ) {
         let drawn: Vec<Drawn> = drawn.into_iter().map(|backup| Drawn { pinned: false, awaited: false, ..backup }).collect();
@@ -416,7 +416,7 @@ proptest! {
     }
 
     #[test]
-    fn one_more_backup_removes_none_that_the_rules_still_name(
+    fn one_more_backup_removes_none_that_the_rules_keep(
         drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones(), more in drawn()
     ) {
         let now = "2100-01-01T00:00:00Z".parse().unwrap();
@@ -452,7 +452,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_removed_now_changes_nothing_of_what_is_decided_next(
+    fn removals_do_not_change_later_decisions(
         drawn in prop::collection::vec(drawn(), 1..40), policy in policies(), zone in zones()
     ) {
         let now = "2100-01-01T00:00:00Z".parse().unwrap();
@@ -464,7 +464,7 @@ proptest! {
 }
 
 #[test]
-fn the_newest_proven_one_stays() {
+fn the_newest_proven_one_is_kept() {
     let mut all = two_expired();
     all[0].proven = true;
     all[1].proven = true;
@@ -484,7 +484,7 @@ fn the_newest_proven_one_stays() {
 }
 
 #[test]
-fn the_newest_verified_one_stays_until_a_newer_one_is_verified() {
+fn the_newest_verified_one_is_kept_until_a_newer_one_is_verified() {
     let verified = |facts: RetentionFacts<'static>| with(facts, |facts| facts.status = Status::Verified);
     let mut all = backups(&["2024-01-01T02:00:00Z", "2024-01-02T02:00:00Z", "2024-01-03T02:00:00Z"]);
     all[0] = verified(all[0].clone());
@@ -501,7 +501,7 @@ fn the_newest_verified_one_stays_until_a_newer_one_is_verified() {
 }
 
 #[test]
-fn the_last_one_from_before_the_database_was_emptied_stays() {
+fn the_last_one_before_the_database_was_emptied_is_kept() {
     let full = Fill { tables: Some(2), rows: Some(200) };
     let times: Vec<String> = (1..=30).map(|day| format!("2024-01-{day:02}T02:00:00Z")).collect();
     let mut all: Vec<RetentionFacts<'_>> = times.iter().map(|time| facts(time, time)).collect();
@@ -527,7 +527,7 @@ fn the_last_one_from_before_the_database_was_emptied_stays() {
 }
 
 #[test]
-fn a_newcomer_after_a_gap_removes_no_more_than_the_run_before_would_have() {
+fn the_first_backup_after_a_gap_removes_no_more_than_the_run_before() {
     let all = backups(&[
         "2024-01-01T02:00:00Z",
         "2024-01-02T02:00:00Z",
@@ -568,7 +568,7 @@ proptest! {
     }
 
     #[test]
-    fn one_newcomer_removes_no_more_than_a_run_in_time(
+    fn one_late_backup_removes_no_more_than_one_in_time(
         number in 1..20_i64, step in 1..72_i64, keep in 7..15_u32, gap in 1..20_000_i64
     ) {
         let zone = TimeZone::UTC;

@@ -48,7 +48,7 @@ const NAMES: &[(&str, Option<&str>, Option<Harm>)] = &[
 ];
 
 #[test]
-fn misspelt_names_are_told_with_the_one_that_is_meant() {
+fn misspelt_names_are_reported_with_the_intended_one() {
     for (name, nearest, harm) in NAMES {
         let expected = [((*name).to_owned(), nearest.map(str::to_owned), *harm)];
         for meant in [Meant::ForOthersToo, Meant::ForUs] {
@@ -61,7 +61,7 @@ fn misspelt_names_are_told_with_the_one_that_is_meant() {
 
 /// What a container or a host has anyway.
 #[test]
-fn variables_of_other_programs_are_not_told_of() {
+fn variables_of_other_programs_are_not_reported() {
     let foreign = [
         "AWS_EXECUTION_ENV",
         "AWS_LAMBDA_FUNCTION_NAME",
@@ -95,7 +95,7 @@ fn variables_of_other_programs_are_not_told_of() {
 }
 
 #[test]
-fn what_is_read_is_not_told_of() {
+fn known_variables_are_not_reported() {
     let read = [
         "AWS_CA_BUNDLE",
         "AWS_CONFIG_FILE",
@@ -120,7 +120,7 @@ fn what_is_read_is_not_told_of() {
 }
 
 #[test]
-fn a_file_of_ours_is_told_of_every_other_name() {
+fn all_unknown_names_in_a_file_for_pgcellar_are_reported() {
     for (name, nearest) in
         [("COLOR", None), ("PG_VERSION", None), ("PGHOST", Some("DB_HOST")), ("DB_SERVICE_HOST", None)]
     {
@@ -131,7 +131,7 @@ fn a_file_of_ours_is_told_of_every_other_name() {
 }
 
 #[test]
-fn a_setting_that_holds_does_no_harm() {
+fn no_harm_if_the_intended_setting_is_set() {
     for names in [["RETENTION_DAYS", "BACKUP_RETENTION_DAYS"], ["AWS_ENDPIONT_URL", "AWS_ENDPOINT_URL"]] {
         let found = told(&names, Meant::ForOthersToo);
         assert_eq!(found.iter().map(|(_, _, harm)| *harm).collect::<Vec<_>>(), [None], "{found:?}");
@@ -142,7 +142,7 @@ fn a_setting_that_holds_does_no_harm() {
 
 /// A prefix that is not here would let its misspelt variables pass.
 #[test]
-fn every_prefix_of_the_options_is_looked_at() {
+fn all_prefixes_of_the_options_are_checked() {
     let declared = crate::cli::Cli::variables();
     for name in ["DB_HOST", "DB_NAME", "BACKUP_DIR", "BACKUP_RETENTION_DAYS", "BACKUP_AGE_IDENTITY_FILE", "PG_BINDIR"] {
         assert!(declared.contains(name), "{name}");
@@ -154,7 +154,7 @@ fn every_prefix_of_the_options_is_looked_at() {
 }
 
 #[test]
-fn one_of_our_units_has_the_file_and_what_systemd_gives() {
+fn a_unit_has_the_variables_of_the_file_and_of_systemd() {
     let names = ["COLOR", "INVOCATION_ID", "STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "LANG", "PATH", "BACKUP_DIR"];
     assert_eq!(told(&names, Meant::ForOurUnit), [("COLOR".to_owned(), None, None)]);
 }
