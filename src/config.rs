@@ -21,8 +21,10 @@ mod credentials;
 pub mod dump_options;
 pub mod env_file;
 mod mail;
+mod moment;
 mod monitor;
 pub mod readers;
+pub mod restore;
 mod retention;
 mod s3;
 pub mod secret;
@@ -34,7 +36,7 @@ pub use credentials::{credential_problems, how_to_store, leave_out, stored_crede
 pub use mail::{KnownMail, Login, MailSettings, PingUrl, ReportPeriod, Security};
 pub use monitor::{MaxAge, MinFree, MonitorSettings, ReportFormat};
 pub use retention::{DEFAULT_DAYS, Policy, RetentionSettings, Within, local_zone, policies, zone};
-pub use s3::{Keys, ObjectLock, S3Settings, ServerSideEncryption};
+pub use s3::{Keys, ObjectLock, S3Access, S3Settings, ServerSideEncryption};
 
 /// Format of an archive (`pg_dump --format`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -414,22 +416,44 @@ pub fn recipients(args: &RecipientArgs) -> Result<Option<Arc<Recipients>>> {
         .map_err(|error| Error::new(Kind::Config, format!("{setting}: {error}")))
 }
 
-/// The private keys, if there are any here: the credential `age-identity`, or the file that is named.
+/// Where the private keys are: in the credential `age-identity`, or in a file.
+#[derive(Clone, Debug)]
+pub struct IdentitySource {
+    file: Option<PathBuf>,
+}
+
+impl From<&IdentityArgs> for IdentitySource {
+    fn from(args: &IdentityArgs) -> Self {
+        IdentitySource { file: args.age_identity_file.clone() }
+    }
+}
+
+impl IdentitySource {
+    /// Reads the private keys; none if there is neither the credential nor a file.
+    ///
+    /// # Errors
+    /// `Config` for keys that cannot be used; what keeps them from being read.
+    pub fn read(&self) -> Result<Option<Identities>> {
+        let sources = Sources {
+            credential: "age-identity",
+            variable: "BACKUP_AGE_IDENTITY",
+            file: self.file.as_deref(),
+            value: None,
+        };
+        let Some(text) = sources.find(credentials("age-identity").as_deref())? else { return Ok(None) };
+        Identities::parse(text.expose()).map(Some).map_err(|error| {
+            let place = sources
+                .place(credentials("age-identity").as_deref())
+                .map(|place| format!(" ({place})"))
+                .unwrap_or_default();
+            Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
+        })
+    }
+}
+
+/// The private keys, if there are any.
 pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
-    let sources = Sources {
-        credential: "age-identity",
-        variable: "BACKUP_AGE_IDENTITY",
-        file: args.age_identity_file.as_deref(),
-        value: None,
-    };
-    let Some(text) = sources.find(credentials("age-identity").as_deref())? else { return Ok(None) };
-    Identities::parse(text.expose()).map(Some).map_err(|error| {
-        let place = sources
-            .place(credentials("age-identity").as_deref())
-            .map(|place| format!(" ({place})"))
-            .unwrap_or_default();
-        Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
-    })
+    IdentitySource::from(args).read()
 }
 
 #[cfg(test)]

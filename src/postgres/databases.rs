@@ -7,9 +7,9 @@ use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::names::shared_in_bytes;
+use crate::postgres::restore_mark::{SAYS, target_of};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::BORN;
-use crate::restore::database::leftover::{SAYS, target_of};
 use crate::restore::server::LOCK;
 
 /// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every

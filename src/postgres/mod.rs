@@ -21,6 +21,7 @@ mod own_encoding;
 pub mod passfile;
 pub mod programs;
 pub mod properties;
+pub mod restore_mark;
 pub mod script;
 pub mod snapshot;
 pub mod tls;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, ObjectCounts, StoredFile};
 use crate::config::Format;
+use crate::config::dump_options::without_definitions;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
 use crate::pipeline::compress::Method;
@@ -16,6 +17,7 @@ use crate::postgres::archive;
 use crate::postgres::archive::{Malformed, TocEntry, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::postgres::script::Script;
+use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::local::LocalStore;
@@ -269,6 +271,32 @@ impl Archive {
             read => read,
         }
     }
+}
+
+/// Refuses a backup that has rows of tables and not their definitions: a new database has no tables.
+///
+/// # Errors
+/// `Usage`.
+pub fn must_have_definitions(manifest: &Manifest) -> Result<()> {
+    match without_definitions(&manifest.dump_options) {
+        None => Ok(()),
+        Some(option) => Err(no_definitions(&printable(&manifest.id), option)),
+    }
+}
+
+/// The error of an archive without definitions.
+pub fn no_definitions(name: &str, option: &str) -> Error {
+    let message =
+        format!("{name} makes no tables, since pg_dump's {option} left them out, and a new database has none to fill");
+    Error::new(Kind::Usage, message).hint(
+        "decrypt and decompress it, and load it by pg_restore (a script: by psql) into a database that has its tables",
+    )
+}
+
+/// The encoding that the entry ENCODING names: `SET client_encoding = 'UTF8';`.
+pub fn encoding_of(entry: &TocEntry<'_>) -> Option<String> {
+    let definition = (entry.desc.bytes == b"ENCODING").then(|| String::from_utf8_lossy(entry.defn.bytes))?;
+    definition.split('\'').nth(1).map(str::to_owned)
 }
 
 /// The major version in `15.18` or `18beta1`; 0 if there is none.

@@ -85,7 +85,7 @@ pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database
     let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
     let moved = progress.counter();
     let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
-    let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
+    let (count, large_objects) = (run.settings.quick, run.part.is_none() && !empty);
     let ask = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
     let held = match run.stop.or(observe(&ask, expected)).await {
         // Whoever gives tables to other roles need not be one who reads them.

@@ -9,9 +9,12 @@ use tokio_postgres::error::SqlState;
 
 use crate::catalogue::manifest::DatabaseProperties;
 use crate::catalogue::product::{RESTORING, beside};
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
+use crate::host::process::Process;
+use crate::postgres::client::{failed, identifier, literal, reason};
+use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
+use crate::postgres::restore_mark::{RestoreMark, SAYS};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server;
@@ -63,7 +66,6 @@ impl NewDatabase {
         properties: &DatabaseProperties,
         manner: CreateOptions,
     ) -> Result<Self> {
-        leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
         let name = match manner.in_place {
             true => target.to_owned(),
@@ -77,7 +79,7 @@ impl NewDatabase {
         };
         let row = row.map_err(|error| cannot_create(target, &error))?;
         let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
-        leftover::mark(server, &database).await;
+        database.mark(server).await;
         database.close(server).await;
         match database.prepare(server, properties).await {
             Ok(()) => Ok(database),
@@ -101,6 +103,23 @@ impl NewDatabase {
                 );
             }
         }
+    }
+
+    /// Marks the database with the process that makes it, so that a later restore can drop it if this one is killed.
+    async fn mark(&self, server: &TargetServer) {
+        let Ok(process) = Process::own() else { return };
+        let Ok(comment) = (RestoreMark { target: self.target.clone(), process }).comment() else { return };
+        let sql = format!("COMMENT ON DATABASE {} IS {}", identifier(&self.name), literal(&comment));
+        if let Err(error) = server.client().batch_execute(&sql).await {
+            log::debug!("{}", failed("the new database cannot be marked")(error));
+        }
+    }
+
+    /// Whether the database has its mark. True if the server does not answer.
+    async fn is_marked(&self, server: &TargetServer) -> bool {
+        let query = "SELECT starts_with(coalesce(shobj_description($1::oid, 'pg_database'), ''), $2)";
+        let row = server.client().query_one(query, &[&self.oid, &SAYS]).await;
+        row.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(true)
     }
 
     /// Its name until it is whole.
@@ -157,7 +176,7 @@ impl NewDatabase {
     async fn was_published(&self, server: &mut TargetServer) -> bool {
         drop(server.client().batch_execute("ROLLBACK").await);
         let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
-        has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
+        has_name && !(self.manner.in_place && self.is_marked(server).await)
     }
 
     /// What is set on the whole database, under the name that it has then. Its comment and its limit are our marks until

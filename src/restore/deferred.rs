@@ -12,14 +12,14 @@ use tokio_postgres::error::SqlState;
 
 use crate::blocking;
 use crate::blocking::joined;
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, reason};
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
-use crate::restore::archive::Archive;
+use crate::restore::archive::{Archive, encoding_of};
+use crate::restore::completeness::missing_objects;
 use crate::restore::refresh::Refresh;
-use crate::restore::requirements::{encoding_of, missing_objects};
 use crate::restore::selection::Selection;
 use crate::restore::server::REFUSED;
 

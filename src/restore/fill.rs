@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use crate::blocking;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::host::progress::Progress;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
@@ -19,10 +19,9 @@ use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::refresh::{cannot_refresh, refresh_all};
 use crate::restore::run::{LoadInput, RestoreRun};
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::{TargetServer, session_in_loaded};
-use crate::restore::use_list::UseList;
-use crate::restore::{archive, compare, options, parallel, public_schema, requirements};
+use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema};
 
 /// How many of a program's warnings are shown.
 const SHOWN: usize = 20;
@@ -46,9 +45,9 @@ pub async fn fill(
 ) -> Result<Option<u64>> {
     let (connection, name) = (&run.sessions.connection, database.name());
     let deferred =
-        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
+        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.settings.left_out, server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
-    let list = public_schema::list(&run.archive, part, run.args.left_out(), (connection, name)).await?;
+    let list = public_schema::list(&run.archive, part, run.settings.left_out, (connection, name)).await?;
     let owners = RefusedOwners::default();
     let load = Load {
         programs: &run.programs,
@@ -57,7 +56,7 @@ pub async fn fill(
         database: name,
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
-        left_out: run.args.left_out(),
+        left_out: run.settings.left_out,
         superuser: server.is_superuser(),
         owners: &owners,
         list: list.as_ref().map(UseList::path),
@@ -68,11 +67,11 @@ pub async fn fill(
     warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
     run.stop.or(give_to_owners(run, &owners, name)).await?;
     let scope = (part, run.part.is_none());
-    let looked = run.stop.or(requirements::all_there(&run.archive, scope, connection, name)).await;
-    options::go_on(run, looked)?;
-    options::go_on(run, compare::with_backup(run, connection, name).await)?;
+    let checked = run.stop.or(completeness::all_there(&run.archive, scope, connection, name)).await;
+    run.keep_going(checked)?;
+    run.keep_going(compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
-    or_not_analyzed(run, run.stop.or(requirements::analyze(connection, name, run.jobs)).await)?;
+    or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
     match run.stop.or(database.bytes(server)).await {
         Err(error) if !run.stop.requested() => {
@@ -182,7 +181,7 @@ async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str
         );
     }
     for (view, error) in &outcome.failed {
-        skip(run, cannot_refresh(view, error))?;
+        run.skip(cannot_refresh(view, error))?;
     }
     if outcome.refreshed > 0 {
         say_how_computed(run, outcome.refreshed);
@@ -211,17 +210,6 @@ fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
     }
 }
 
-/// An error of a statement is one more where errors are skipped, as long as the server answers.
-fn skip(run: &RestoreRun<'_>, error: Error) -> Result<()> {
-    match &run.faults {
-        Some(faults) if error.kind() != Kind::Unavailable => {
-            faults.add(error.message().to_owned());
-            Ok(())
-        }
-        _ => Err(error),
-    }
-}
-
 /// Makes the event triggers, by the last session in the new database.
 async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
     if deferred.event_triggers.is_empty() && last.is_empty() {
@@ -232,10 +220,10 @@ async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[
     let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
     let made_all = errors.is_empty();
     for error in errors {
-        skip(run, error)?;
+        run.skip(error)?;
     }
     if made_all {
-        options::go_on(run, requirements::must_be_none(&missing))?;
+        run.keep_going(completeness::must_be_none(&missing))?;
     }
     Ok(())
 }

@@ -16,25 +16,22 @@ use futures_util::future::join_all;
 use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::child::Messages;
+use crate::restore::parallel::queue::{Batch, LoadQueue};
+use crate::restore::parallel::unpack::Unpacking;
 use crate::restore::pg_restore::load::{Load, LoadFailure};
 use crate::restore::pg_restore::passes::Passes;
 use crate::restore::run::RestoreRun;
-use crate::restore::selection::Selection;
-use crate::restore::use_list::UseList;
+use crate::restore::selection::{Selection, UseList};
 
 pub mod batch;
 pub mod queue;
-mod unpack;
-
-use queue::Batch;
-pub use queue::LoadQueue;
-pub use unpack::{Follower, Unpacking};
+pub mod unpack;
 
 /// Begins to unpack the archive, if there is room for it.
 pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
     // Where errors are gone on after, a table is loaded or not, and never the half of it.
     let sharing = run.faults.is_none();
-    Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
+    Unpacking::begin(&run.archive, run.part.as_ref(), (run.settings.staging_dir.as_deref(), sharing), run.stop)
 }
 
 /// Loads the archive while it is unpacked.
@@ -116,7 +113,7 @@ async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Mess
     let mut all = Messages::default();
     while let Some(share) = next(load, work).await? {
         let ids = share.dump_ids();
-        let list = UseList::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
+        let list = UseList::of(&ids)?;
         let work = Arc::clone(work);
         let poured = load.data(list.path(), move |pipe| batch::pour(&work, &share, pipe));
         all.append(poured.await?);

@@ -10,16 +10,14 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::config::Connection;
+use crate::config::restore::LeftOut;
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
-use crate::restore::archive::Archive;
-use crate::restore::requirements::encoding_of;
-use crate::restore::selection::Selection;
+use crate::restore::archive::{Archive, encoding_of};
+use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::session;
-use crate::restore::use_list::UseList;
 
 /// The role of whoever owns the database. Servers know it since PostgreSQL 14.
 pub const DATABASE_OWNER: &str = "pg_database_owner";

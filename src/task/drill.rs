@@ -12,13 +12,13 @@ use crate::blocking;
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::{DrillOutcome, DrillRecord};
 use crate::cli::DrillArgs;
-use crate::config::{Place, jobs};
+use crate::config::{IdentitySource, Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::host::event;
 use crate::host::progress::Progress;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
-use crate::restore::definitions::must_have_definitions;
+use crate::restore::archive::must_have_definitions;
 use crate::restore::details::{KnownBackup, reveal};
 use crate::restore::fingerprints;
 use crate::stop::Stop;
@@ -118,9 +118,9 @@ async fn hold(run: &Run<'_>, subject: &Subject) -> Result<DrillRecord> {
 /// The archive, with all that is known of it.
 async fn open(run: &Run<'_>, subject: &Subject) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&subject.store), subject.manifest.clone());
-    let identity = run.args.identity.clone();
+    let identities = IdentitySource::from(&run.args.identity);
     blocking::run(&run.stop, move || {
-        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
+        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identities)?;
         Archive::of_backup(store, manifest, identities)
     })
     .await

@@ -6,7 +6,7 @@ use crate::blocking;
 use crate::catalogue::Backup;
 use crate::catalogue::inventory::BackupQuery;
 use crate::cli::ShowArgs;
-use crate::config::{Place, identities};
+use crate::config::{IdentitySource, Place, S3Access, identities};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
@@ -33,7 +33,8 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
     let shown = match find(args, &place, stop).await? {
         Found::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
         Found::Backup(store, mut backup) => {
-            let (from, manifest, identity) = (Arc::clone(&store), backup.manifest.clone(), args.identity.clone());
+            let (from, manifest, identity) =
+                (Arc::clone(&store), backup.manifest.clone(), IdentitySource::from(&args.identity));
             let known = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
             backup.manifest.clone_from(&known.manifest);
             if known.is_closed() {
@@ -48,7 +49,7 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
 }
 
 async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
-    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), place).await? {
         return by_name(named, args, stop).await;
     }
     let stores = Stores::open(place).await?.all();

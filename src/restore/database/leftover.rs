@@ -6,53 +6,17 @@
 //! it held the target's lock, which is ours now. In both cases no session may be in the database. Everything else it only
 //! names. A name proves nothing: people may have made a database of that form too.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use crate::catalogue::product::{RESTORING, What, by_name};
 use crate::error::Result;
 use crate::host::process::Process;
-use crate::postgres::client::{failed, identifier, literal};
+use crate::postgres::client::{failed, identifier};
+use crate::postgres::restore_mark::RestoreMark;
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
 use crate::restore::database::{BORN, CreateOptions, NewDatabase};
 use crate::restore::server::{TargetServer, session};
-
-/// What the comment begins with.
-pub const SAYS: &str = "pgcellar restores into this database: ";
-
-/// The rest of the comment, as JSON.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Marked {
-    /// The name that the database would have got.
-    target: String,
-    /// Who makes it.
-    process: Process,
-}
-
-/// Marks a new database as ours, with the process that may drop it.
-pub async fn mark(server: &TargetServer, database: &NewDatabase) {
-    let Ok(process) = Process::own() else { return };
-    let Ok(json) = serde_json::to_string(&Marked { target: database.target.clone(), process }) else { return };
-    let comment = literal(&format!("{SAYS}{json}"));
-    let sql = format!("COMMENT ON DATABASE {} IS {comment}", identifier(&database.name));
-    if let Err(error) = server.client().batch_execute(&sql).await {
-        log::debug!("{}", failed("the new database cannot be marked")(error));
-    }
-}
-
-/// The target that a comment of ours names.
-pub fn target_of(comment: &str) -> Option<String> {
-    let json = comment.strip_prefix(SAYS)?;
-    serde_json::from_str::<Marked>(json).ok().map(|marked| marked.target)
-}
-
-/// Whether the database still has the mark; it counts as one that has where that cannot be asked.
-pub async fn is_marked(server: &TargetServer, database: &NewDatabase) -> bool {
-    let query = "SELECT starts_with(coalesce(shobj_description($1::oid, 'pg_database'), ''), $2)";
-    let row = server.client().query_one(query, &[&database.oid, &SAYS]).await;
-    row.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(true)
-}
 
 /// A database that may have been left.
 struct Left {
@@ -117,9 +81,9 @@ impl Left {
 
 /// How the database came to be left, or why it must stay.
 fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str> {
-    let origin = match left.comment.strip_prefix(SAYS).map(serde_json::from_str::<Marked>) {
-        Some(Ok(marked)) if marked.target != target => return Err("it was made for another target"),
-        Some(Ok(marked)) => Origin::Process(marked.process),
+    let origin = match RestoreMark::read(&left.comment) {
+        Some(Ok(mark)) if mark.target != target => return Err("it was made for another target"),
+        Some(Ok(mark)) => Origin::Process(mark.process),
         // Of a long name that was shortened nothing tells the target.
         None if left.comment.is_empty() && left.limit == BORN && is_beside(&left.name, target) => Origin::Unmarked,
         Some(Err(_)) | None => return Err("it has no mark of a restore"),
@@ -167,6 +131,7 @@ impl NewDatabase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::restore_mark::{SAYS, target_of};
 
     fn left(comment: &str, limit: i32) -> Left {
         let name = "a 'b'_restoring_20231231_020000".to_owned();
@@ -175,14 +140,12 @@ mod tests {
 
     #[test]
     fn only_what_is_certain_is_dropped() {
-        let living = Process::own().unwrap();
-        let mut json = serde_json::to_value(&living).unwrap();
+        let own = Process::own().unwrap();
+        let mut json = serde_json::to_value(&own).unwrap();
         json["started"] = serde_json::json!(1);
         let ended: Process = serde_json::from_value(json).unwrap();
-        let comment = |process: &Process| {
-            let marked = Marked { target: "a 'b'".to_owned(), process: process.clone() };
-            format!("{SAYS}{}", serde_json::to_string(&marked).unwrap())
-        };
+        let comment =
+            |process: &Process| RestoreMark { target: "a 'b'".to_owned(), process: process.clone() }.comment().unwrap();
         let by_process = left(&comment(&ended), -1);
         assert_eq!(judge(&by_process, "a 'b'"), Ok(Origin::Process(ended.clone())));
         assert_eq!(target_of(&by_process.comment).as_deref(), Some("a 'b'"));
@@ -193,7 +156,7 @@ mod tests {
             ("another target", left(&comment(&ended), BORN), "a"),
             ("another role's", strange(left(&comment(&ended), BORN)), "a 'b'"),
             ("busy", busy(left(&comment(&ended), BORN)), "a 'b'"),
-            ("living", left(&comment(&living), BORN), "a 'b'"),
+            ("its process runs", left(&comment(&own), BORN), "a 'b'"),
             ("no mark", left("", -1), "a 'b'"),
             ("a limit of its own", left("", BORN - 1), "a 'b'"),
             ("a comment of its own", left("mine", BORN), "a 'b'"),

@@ -18,9 +18,8 @@ use crate::host::staging::Staging;
 use crate::postgres::archive::{BlockEvent, BlockLocator, Malformed, TocEntry};
 use crate::restore::archive::Archive;
 use crate::restore::parallel::queue::LoadQueue;
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, is_rows};
 use crate::restore::staging;
-use crate::restore::use_list::is_rows;
 use crate::stop::Stop;
 
 /// An archive that is being unpacked. Dropped, it ends that, and removes what was unpacked.

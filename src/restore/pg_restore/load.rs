@@ -9,12 +9,12 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
+use crate::config::restore::LeftOut;
 use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages, killed};
 use crate::postgres::programs::Programs;
-use crate::postgres::properties::LeftOut;
 use crate::restore::pg_restore::errors::{ErrorWatcher, failure};
 use crate::restore::pg_restore::feed::{Fed, GiveUp, feed};
 use crate::restore::pg_restore::refused_owners::RefusedOwners;

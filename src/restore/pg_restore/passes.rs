@@ -10,12 +10,11 @@ use crate::error::{Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::child::Messages;
 use crate::restore::archive::Archive;
+use crate::restore::completeness;
 use crate::restore::pg_restore::load::Load;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
-use crate::restore::requirements;
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, UseList, is_rows};
 use crate::restore::server::session_in_loaded;
-use crate::restore::use_list::{UseList, is_rows};
 
 /// `teSection` of `src/bin/pg_dump/pg_backup.h`.
 const DATA: u8 = 3;
@@ -142,7 +141,7 @@ async fn by_jobs(
     let faults = load.going_on.map(|_| SkippedErrors::default());
     let first = Load { going_on: faults.as_ref(), ..*load };
     let why = match first.after_data(path, list.path(), jobs).await {
-        Ok(messages) => match faults.as_ref().map(SkippedErrors::told) {
+        Ok(messages) => match faults.as_ref().map(SkippedErrors::first_and_count) {
             None | Some((_, 0)) => return Ok(messages),
             Some((first, _)) => first.join("; "),
         },
@@ -150,7 +149,7 @@ async fn by_jobs(
         Err(error) => return Err(error),
     };
     let client = session_in_loaded(load.connection, load.database).await?;
-    let missing = requirements::missing_of(archive, ids, &client).await?;
+    let missing = completeness::missing_of(archive, ids, &client).await?;
     drop(client);
     log::info!("{} entries are restored once more, one after the other: {why}", missing.len());
     load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await

@@ -13,8 +13,8 @@ use crate::catalogue::Status;
 use crate::catalogue::emptied::{Fill, emptied};
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::{FileRole, Manifest};
-use crate::cli::RestoreArgs;
-use crate::config::{Connection, Maker, Place, identities, local_zone};
+use crate::config::restore::{RestoreAction, RestoreSettings};
+use crate::config::{Maker, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::format::{count, second, span};
 use crate::postgres::client::identifier;
@@ -22,16 +22,16 @@ use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::database::empty::has_nothing;
 use crate::restore::details::KnownBackup;
+use crate::restore::engine;
 use crate::restore::globals::roles_first;
 use crate::restore::server::{Needs, TargetServer, session};
 use crate::restore::source::{RestoreSource, known};
-use crate::restore::{moment, options};
 use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::table;
 use crate::task::list;
-use crate::task::restore::{one, plan};
+use crate::task::restore::plan;
 
 /// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
 /// within hours.
@@ -70,31 +70,28 @@ struct Outcome<'a> {
 
 /// Restores them one after the other. One that fails does not keep the others from being restored; the error is then of
 /// the kind of the first.
-pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, stop: &Stop) -> Result<()> {
-    let zone = local_zone();
-    let at = args.at.as_deref().map(|text| moment::of(text, &zone, Timestamp::now())).transpose()?;
-    // A key that cannot be used would fail each of them.
-    identities(&args.identity)?;
-    let stores = Stores::open(place).await?.all();
-    let merged = list::read_asking(stores.clone(), place, Some(connection), stop).await?;
-    merged.tell_doubts();
-    let (ours, maker) = (args.clone(), place.maker());
-    let (mut all, mut failures, unread) =
-        blocking::run(stop, move || choose(merged, at, &stores, (&ours, &maker))).await?;
+pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
+    // Keys that cannot be used would fail each of them.
+    settings.identities.read()?;
+    let stores = Stores::open(&settings.place).await?.all();
+    let inventory = list::read_asking(stores.clone(), &settings.place, Some(&settings.connection), stop).await?;
+    inventory.tell_doubts();
+    let for_choice = settings.clone();
+    let (mut all, mut failures, unread) = blocking::run(stop, move || choose(inventory, &stores, &for_choice)).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
-        options::must_be_meant(args, &chosen.source())?;
+        chosen.source().check(settings)?;
     }
     warn_old(&all);
-    let server = stop.or(TargetServer::open(connection)).await?;
-    let refused = stop.or(check_targets(args, &mut all, &server)).await;
-    if args.dry_run {
+    let server = stop.or(TargetServer::open(&settings.connection)).await?;
+    let refused = stop.or(check_targets(settings, &mut all, &server)).await;
+    if settings.action == RestoreAction::Plan {
         drop(server);
-        return show_plans(args, &all, failures, connection, stop).await;
+        return show_plans(settings, &all, failures, stop).await;
     }
     refused?;
-    stop.or(make_roles(args, &all, &server, stop)).await?;
+    stop.or(make_roles(settings, &all, &server, stop)).await?;
     // A session in a database keeps it from being replaced.
     drop(server);
     let mut outcomes = Vec::new();
@@ -104,11 +101,11 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
             continue;
         }
         let begun = Instant::now();
-        let restored =
-            one(&chosen.args(args), chosen.source(), &chosen.known.manifest.database, connection, stop).await;
+        let database = &chosen.known.manifest.database;
+        let restored = engine::restore(&chosen.settings(settings), chosen.source(), database, stop).await;
         let result = restored.map_err(|error| {
             let shown = format!("failed: {}", error.message());
-            failures.push(DatabaseFailure::logged(chosen.known.manifest.database.clone(), error));
+            failures.push(DatabaseFailure::logged(database.clone(), error));
             shown
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
@@ -126,61 +123,61 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
 /// The newest good backup of each database, as of this time, and why a store could not be read. A database that has no good one
 /// is among the failures.
 fn choose(
-    mut merged: Inventory,
-    at: Option<Timestamp>,
+    mut inventory: Inventory,
     stores: &[Arc<dyn Store>],
-    (args, maker): (&RestoreArgs, &Maker),
+    settings: &RestoreSettings,
 ) -> Result<(Vec<Chosen>, Vec<DatabaseFailure>, Option<Error>)> {
-    let databases = |merged: &Inventory| -> BTreeSet<String> {
-        merged.own(None).map(|group| group.manifest().database.clone()).collect()
+    let (at, maker) = (settings.at, settings.place.maker());
+    let databases = |inventory: &Inventory| -> BTreeSet<String> {
+        inventory.own(None).map(|group| group.manifest().database.clone()).collect()
     };
-    let known = databases(&merged);
+    let known = databases(&inventory);
     if let Some(at) = at {
-        merged = merged.until(at);
+        inventory = inventory.until(at);
     }
-    let mut there = databases(&merged);
-    let earlier = of_the_server_before(&merged, maker);
+    let mut there = databases(&inventory);
+    let earlier = of_the_server_before(&inventory, &maker);
     for name in known.difference(&there) {
         log::warn!("'{}' has no backup of that time: all of its backups are newer", printable(name));
     }
     if there.is_empty() {
-        return Err(nothing(merged, at));
+        return Err(nothing(inventory, at));
     }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
-    for (database, error) in only_before(&merged, earlier, maker) {
+    for (database, error) in only_before(&inventory, earlier, &maker) {
         there.remove(&database);
         failures.push(DatabaseFailure::logged(database, error));
     }
     for database in there {
-        match newest(&merged, &database, stores, args) {
+        match newest(&inventory, &database, stores, settings) {
             Ok(chosen) => all.push(chosen),
             Err(error) => failures.push(DatabaseFailure::logged(database, error)),
         }
     }
-    for unread in &merged.unread {
+    for unread in &inventory.unread {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
     }
     match (all.is_empty(), failures.is_empty()) {
-        (true, false) => Err(merged.or_unread(failures.swap_remove(0).error)),
-        _ => Ok((all, failures, merged.unread.pop().map(|unread| unread.error))),
+        (true, false) => Err(inventory.or_unread(failures.swap_remove(0).error)),
+        _ => Ok((all, failures, inventory.unread.pop().map(|unread| unread.error))),
     }
 }
 
 /// The last good backup of each database that another server made under the same name: after a disaster, or an upgrade, the
 /// new one may have backed up next to nothing.
-fn of_the_server_before<'a>(merged: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
+fn of_the_server_before<'a>(inventory: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
     let near = |group: &&BackupCopies| {
         let manifest = group.manifest();
         let here = manifest.host == maker.host || group.copies().any(|copy| copy.store == "local");
         here && manifest.instance == maker.instance && matches!(group.best().status, Status::Good | Status::Verified)
     };
-    merged.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
+    inventory.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
 }
 
 /// Databases that this server has no backup of, or next to nothing in one, and the server before it has.
-fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
+fn only_before(inventory: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
     let lost = |(database, before): (&str, &BackupCopies)| {
-        let newest = merged.own(Some(database)).next_back();
+        let newest = inventory.own(Some(database)).next_back();
         let fills =
             [Some(before), newest].into_iter().flatten().map(|group| (group, Fill::of(group.manifest()), false));
         let what = match newest {
@@ -205,20 +202,25 @@ fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker
     earlier.into_iter().filter_map(lost).collect()
 }
 
-fn newest(merged: &Inventory, database: &str, stores: &[Arc<dyn Store>], args: &RestoreArgs) -> Result<Chosen> {
-    let choice = merged.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
+fn newest(
+    inventory: &Inventory,
+    database: &str,
+    stores: &[Arc<dyn Store>],
+    settings: &RestoreSettings,
+) -> Result<Chosen> {
+    let choice = inventory.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
     let refused = choice.may_replace().err();
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = stores.iter().find(|store| store.name() == choice.copy.store);
     let store =
         store.ok_or_else(|| Error::new(Kind::Internal, format!("the store '{}' was lost", choice.copy.store)))?;
-    let known = known(store, choice.copy.manifest.clone(), args)?;
+    let known = known(store, choice.copy.manifest.clone(), settings)?;
     Ok(Chosen { known, store: Arc::clone(store), refused, replaces_empty: false })
 }
 
 /// The error where there is no backup at all.
-fn nothing(merged: Inventory, at: Option<Timestamp>) -> Error {
-    let latest = merged.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
+fn nothing(inventory: Inventory, at: Option<Timestamp>) -> Error {
+    let latest = inventory.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
     let error = match (at, latest) {
         (None, Some(error)) => error,
         (at, _) => {
@@ -226,7 +228,7 @@ fn nothing(merged: Inventory, at: Option<Timestamp>) -> Error {
             Error::new(Kind::Missing, format!("there is no backup{of}")).hint("pgcellar list shows what there is")
         }
     };
-    merged.or_unread(error)
+    inventory.or_unread(error)
 }
 
 /// A database that was dropped long ago has a last backup still.
@@ -246,7 +248,7 @@ fn warn_old(all: &[Chosen]) {
 
 /// Finds out which databases are there already, and refuses those with something in them unless they are to be replaced.
 /// What has nothing in it is no obstacle: a new server has `postgres`, and an image of one makes the first database.
-async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
+async fn check_targets(settings: &RestoreSettings, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
     let mut full = Vec::new();
     for chosen in all {
         let name = &chosen.known.manifest.database;
@@ -258,13 +260,13 @@ async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetSe
             Err(_) => false,
         };
         if !chosen.replaces_empty {
-            if let Some(error) = chosen.refused.take().filter(|_| args.force) {
+            if let Some(error) = chosen.refused.take().filter(|_| settings.force) {
                 return Err(error);
             }
             full.push(identifier(name));
         }
     }
-    if args.force || full.is_empty() {
+    if settings.force || full.is_empty() {
         return Ok(());
     }
     let (are, they) = if full.len() == 1 { ("is", "it") } else { ("are", "them") };
@@ -277,8 +279,8 @@ async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetSe
 
 /// Makes the roles that the server lacks, as the newest backup has them. What an older one needs beside these is made
 /// when its turn comes.
-async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
-    if args.no_owner && args.no_privileges {
+async fn make_roles(settings: &RestoreSettings, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
+    if settings.left_out.owners && settings.left_out.privileges {
         return Ok(());
     }
     let newest = all.iter().filter(|chosen| chosen.has_globals()).max_by_key(|chosen| chosen.known.manifest.started);
@@ -300,28 +302,27 @@ impl Chosen {
         self.known.manifest.files(FileRole::Globals).next().is_some()
     }
 
-    /// The options of its own restore.
-    fn args(&self, args: &RestoreArgs) -> RestoreArgs {
-        RestoreArgs { globals: false, replace_empty: self.replaces_empty, ..args.clone() }
+    /// The settings of its own restore.
+    fn settings(&self, settings: &RestoreSettings) -> RestoreSettings {
+        RestoreSettings { globals: false, replace_empty: self.replaces_empty, ..settings.clone() }
     }
 }
 
 /// Shows what each restore would do; the error is that of the first that would fail.
 async fn show_plans(
-    args: &RestoreArgs,
+    settings: &RestoreSettings,
     all: &[Chosen],
     mut failures: Vec<DatabaseFailure>,
-    connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
-    let roles = !(args.no_owner && args.no_privileges);
+    let roles = !(settings.left_out.owners && settings.left_out.privileges);
     for (number, chosen) in all.iter().enumerate() {
         if number > 0 {
             write(b"\n")?;
         }
-        let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
+        let settings = RestoreSettings { globals: roles && chosen.has_globals(), ..chosen.settings(settings) };
         let target = &chosen.known.manifest.database;
-        let shown = plan::show(&args, chosen.source(), target, connection, stop).await;
+        let shown = plan::show(&settings, chosen.source(), target, stop).await;
         failures.extend(shown.err().map(|error| DatabaseFailure { database: target.clone(), error }));
     }
     outcome(&failures, "cannot be restored")

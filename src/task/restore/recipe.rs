@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 
 use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, StoredFile};
-use crate::cli::S3Args;
-use crate::config::{Format, startup_options};
+use crate::config::restore::LeftOut;
+use crate::config::{Format, S3Access, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
+use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::printable::printable;
-use crate::restore::definitions::must_have_definitions;
+use crate::restore::archive::must_have_definitions;
 use crate::restore::details::lacking;
 use crate::restore::parameters::{LASTING, is_parameter};
 use crate::restore::source::RestoreSource;
@@ -30,8 +30,8 @@ const USE_LIST: &str = " --use-list=<(echo \"$list\")";
 const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public; Type: SCHEMA; /,/^CREATE SCHEMA public;$/s/^CREATE SCHEMA public;$//}'";
 
 /// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
-pub fn show(wanted: &RestoreSource, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
-    let RestoreSource::Backup(store, known) = wanted else {
+pub fn show(source: &RestoreSource, target: &str, s3: &S3Access, left_out: LeftOut) -> Result<()> {
+    let RestoreSource::Backup(store, known) = source else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
     };
@@ -42,7 +42,7 @@ pub fn show(wanted: &RestoreSource, target: &str, s3: &S3Args, left_out: LeftOut
     must_have_definitions(manifest)?;
     let bucket = match store.path_of(&manifest.id)? {
         Some(_) => None,
-        None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
+        None => Some(Bucket { location: store.location(), region: s3.region(), endpoint: s3.endpoint_url() }),
     };
     let script = script(manifest, target, bucket.as_ref(), left_out)?;
     stdout::print(script)

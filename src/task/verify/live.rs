@@ -11,7 +11,7 @@ use crate::catalogue::Backup;
 use crate::catalogue::inventory::BackupQuery;
 use crate::catalogue::manifest::Manifest;
 use crate::cli::VerifyArgs;
-use crate::config::{Connection, Place, jobs};
+use crate::config::{Connection, IdentitySource, Place, S3Access, jobs};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, Difference, FingerprintPart, NAMED, NotCompared, compare};
 use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
@@ -58,7 +58,7 @@ pub async fn run(
     let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
     let (store, manifest) = find(args, place, stores, stop).await?;
     let id = manifest.id.clone();
-    let (from, identity) = (Arc::clone(&store), args.identity.clone());
+    let (from, identity) = (Arc::clone(&store), IdentitySource::from(&args.identity));
     let known = stop.or(off_thread(move || reveal_if_whole(&from, manifest, &identity))).await?;
     let archive = Arc::new(Archive::of_backup(store, known.manifest, known.identities)?);
     let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
@@ -86,7 +86,7 @@ async fn find(
     stores: Vec<Arc<dyn Store>>,
     stop: &Stop,
 ) -> Result<(Arc<dyn Store>, Manifest)> {
-    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), place).await? {
         let store = Arc::clone(&named.store);
         let called = named.called.clone();
         let backup = stop.or(off_thread(move || named.backup())).await?;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Connection;
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Sum;
 use crate::fingerprint::compare::ObservedRows;
@@ -17,7 +18,6 @@ use crate::postgres::client::{failed, identifier};
 use crate::postgres::cluster::Cluster;
 use crate::postgres::live::Printer;
 use crate::postgres::properties;
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
 use crate::restore::archive::{Archive, DirectoryContents, ExpectedCounts, PLAIN};
 use crate::restore::database::{CreateOptions, NewDatabase};
@@ -28,8 +28,8 @@ use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::public_schema;
-use crate::restore::requirements as look_for;
 use crate::restore::server::{Needs, TargetServer, session};
+use crate::restore::{completeness, requirements};
 use crate::stop::Stop;
 use crate::task::drill::protocol::{DrillOrder, Message};
 use crate::task::drill::sandbox::load::ArchiveLoad;
@@ -181,7 +181,7 @@ impl Restore<'_> {
     ) -> std::result::Result<Vec<ObservedRows>, DrillFailure> {
         let archive = Arc::new(self.archive(self.files(&mut incoming).await?));
         let Incoming { mut whole, work, path } = incoming;
-        let needs = look_for::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
+        let needs = requirements::needs(&archive, None, LeftOut::default()).await.map_err(of_backup)?;
         lay_roles(&target.server, needs.roles, &mut target.notes).await.map_err(of_backup)?;
         let deferred =
             Deferred::of(&archive, None, LeftOut::default(), target.server.client()).await.map_err(of_backup)?;
@@ -291,7 +291,7 @@ impl Restore<'_> {
         target: &DrillDatabase,
     ) -> std::result::Result<(), DrillFailure> {
         let connection = &target.sessions.connection;
-        let there = look_for::all_there(loading.archive, (loading.part, true), connection, target.name());
+        let there = completeness::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await
@@ -310,7 +310,7 @@ impl Restore<'_> {
         let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
         match errors.into_iter().next() {
             Some(error) => Err(of_backup(error)),
-            None => look_for::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
+            None => completeness::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
         }
     }
 
