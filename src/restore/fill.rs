@@ -1,5 +1,5 @@
-//! How the new database is filled: the archive is loaded, and what came of it is compared with the backup before anything
-//! else runs in the database.
+//! Fills the new database: loads the archive, and compares the result with the backup before anything else runs in the
+//! database.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,20 +23,21 @@ use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::{TargetServer, session_in_loaded};
 use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema};
 
-/// How many of a program's warnings are shown.
+/// How many of a program's warnings are logged.
 const SHOWN: usize = 20;
 
-/// How long a session that the rest of the work needs is tried for, once the data are loaded and compared.
+/// How long to retry to open a session once the data are loaded and compared.
 const SESSION: Duration = Duration::from_secs(60);
 
-/// How often it is tried.
+/// The time between two tries.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes, if the server
-/// tells it.
+/// Loads the archive, checks the result, and gathers statistics. Returns the database's size in bytes, if the server reports
+/// it.
 ///
-/// Once the data are found to be those of the backup, only what makes them incomplete is an error: a database without
-/// statistics is slow and whole.
+/// # Errors
+/// What makes the data incomplete or different. Once the data are compared, missing statistics are only a warning: the
+/// database is slow without them, but complete.
 pub async fn fill(
     run: &RestoreRun<'_>,
     server: &TargetServer,
@@ -82,7 +83,7 @@ pub async fn fill(
     }
 }
 
-/// Whatever keeps the statistics from being gathered is a warning.
+/// Statistics that cannot be gathered are a warning, except after a request to stop.
 fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
     match analyzed {
         Err(error) if !run.stop.requested() => {
@@ -96,8 +97,8 @@ fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
     }
 }
 
-/// A session in the loaded database. What keeps it from beginning may pass: connections that are all taken, a server that
-/// restarts.
+/// A session in the loaded database. It is tried again for a while: all connections may be in use, or the server may be
+/// restarting.
 async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Client> {
     let begun = Instant::now();
     loop {
@@ -111,7 +112,7 @@ async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Cli
     }
 }
 
-/// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
+/// Loads the archive. The statements of a script that make event triggers are put into `last`.
 async fn load_input(
     run: &RestoreRun<'_>,
     load: &Load<'_>,
@@ -132,7 +133,7 @@ async fn load_input(
     }
 }
 
-/// Gives objects to owners who could not have them before all rights were granted.
+/// Runs the changes of owners that were refused before all privileges were granted.
 async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
     if owners.is_empty() {
         return Ok(());
@@ -141,7 +142,7 @@ async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: 
     owners.run(&client, run.faults.as_ref()).await
 }
 
-/// The number of errors that pg_restore went on after is left out: without --keep-going it is that of the known one.
+/// Logs the warnings, without pg_restore's number of ignored errors: without --keep-going these are known and harmless.
 fn warn_of(messages: &Messages) {
     let warnings = messages.warnings();
     for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
@@ -153,8 +154,8 @@ async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<Str
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
-    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
-    let source = blocking::run(&run.stop, move || ours.open(&theirs, &moved)).await?;
+    let (opened, stored, moved) = (Arc::clone(archive), file.clone(), progress.counter());
+    let source = blocking::run(&run.stop, move || opened.open(&stored, &moved)).await?;
     let whole = |digests: &Digests| archive::whole(&file, digests);
     let loaded = match last {
         Some(last) => load.statements(source, whole, last).await,
@@ -167,7 +168,7 @@ async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<Str
     }
 }
 
-/// Refreshes the materialized views. What that does to tables and sequences is none of the backup.
+/// Refreshes the materialized views, after the comparison: a refresh may change tables and sequences.
 async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str) -> Result<()> {
     if deferred.refreshes.is_empty() {
         return Ok(());
@@ -184,14 +185,14 @@ async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str
         run.skip(cannot_refresh(view, error))?;
     }
     if outcome.refreshed > 0 {
-        say_how_computed(run, outcome.refreshed);
+        log_how_computed(run, outcome.refreshed);
     }
     Ok(())
 }
 
-/// What is in materialized views is in no dump: it is as it was where the rows are, and the parameters that it was computed
-/// with. A hash of what was in them at the time of the backup would not do: it is as old as their last refresh.
-fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
+/// Logs how the views were computed. A dump has no rows of materialized views: they are computed from the restored rows with
+/// the session's parameters. The backup's rows of a view could not be compared: they are as old as its last refresh.
+fn log_how_computed(run: &RestoreRun<'_>, views: usize) {
     let views = if views == 1 { "1 materialized view".to_owned() } else { format!("{views} materialized views") };
     let unlike = &run.sessions.unlike;
     if !unlike.is_empty() {
@@ -210,7 +211,7 @@ fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
     }
 }
 
-/// Makes the event triggers, by the last session in the new database.
+/// Makes the event triggers, in the last session of the new database.
 async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
     if deferred.event_triggers.is_empty() && last.is_empty() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! A restore: a database that is made beside the one it will be, loaded by pg_restore or psql, looked at, and given its
-//! name only when it is whole.
+//! The restore engine: makes a database under a name of its own, loads it with pg_restore or psql, checks it, and gives it
+//! the target's name only when it is complete.
 
 pub mod analyze;
 pub mod archive;

@@ -27,9 +27,12 @@ pub mod batch;
 pub mod queue;
 pub mod unpack;
 
-/// Begins to unpack the archive, if there is room for it.
+/// Begins to unpack the archive.
+///
+/// # Errors
+/// As of [`staging::reserve`](crate::restore::staging::reserve).
 pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
-    // Where errors are gone on after, a table is loaded or not, and never the half of it.
+    // With --keep-going a table is loaded whole or not at all.
     let sharing = run.faults.is_none();
     Unpacking::begin(&run.archive, run.part.as_ref(), (run.settings.staging_dir.as_deref(), sharing), run.stop)
 }
@@ -44,7 +47,7 @@ pub(super) async fn load(
     let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
     let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
         Ok(all) => all,
-        Err(failure) => return Err(blame(failure, &mut unpacking).await),
+        Err(failure) => return Err(cause(failure, &mut unpacking).await),
     };
     unpacking.finish().await?;
     let turns = Passes::plan(&run.archive, part, true).await?;
@@ -52,7 +55,10 @@ pub(super) async fn load(
     Ok(all)
 }
 
-/// Loads what comes before the data, and the rows, as far as the archive in the file `path` is there.
+/// Loads what comes before the data, and then the rows, while the file `path` is being unpacked.
+///
+/// # Errors
+/// `LoadFailure::Stream` for an archive that cannot be unpacked; what keeps the load from succeeding.
 pub async fn up_to_rows(
     load: &Load<'_>,
     work: &Arc<LoadQueue>,
@@ -66,9 +72,9 @@ pub async fn up_to_rows(
     Ok(all)
 }
 
-/// An archive that is damaged is told so, rather than what came of it in the database; that can take as long as
-/// unpacking it does.
-async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
+/// The error of a failed load. If the archive is damaged, that is the error, and not its consequence in the database. To find
+/// out, the archive is unpacked to its end.
+async fn cause(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
     match failure {
         LoadFailure::Stream(error) => match unpacking.finish().await {
             Err(reason) => reason,
@@ -82,7 +88,7 @@ async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
     }
 }
 
-/// Loads the rows of all tables, by so many jobs. The first failure ends them all.
+/// Loads the rows of all tables with this number of jobs. The first failure ends them all.
 async fn rows(
     load: &Load<'_>,
     work: &Arc<LoadQueue>,

@@ -3,11 +3,12 @@
 use crate::cli::RestoreArgs;
 use crate::config::restore::{RestoreAction, RestoreSettings};
 use crate::error::Result;
+use crate::restore::engine;
 use crate::restore::source::RestoreSource;
-use crate::restore::{contents, engine};
 use crate::stop::Stop;
 
 mod all;
+mod contents;
 mod plan;
 mod prompt;
 mod recipe;

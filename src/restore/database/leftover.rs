@@ -1,10 +1,10 @@
 //! Databases that killed restores have left.
 //!
-//! A restore marks the database that it makes twice: `CREATE DATABASE` itself sets a limit of connections that nothing else
-//! sets, and a comment then names the process. The next restore into the same target drops what bears the comment if that
-//! process has certainly ended, and what has the limit and no comment if nothing was made in it: the session that made
-//! it held the target's lock, which is ours now. In both cases no session may be in the database. Everything else it only
-//! names. A name proves nothing: people may have made a database of that form too.
+//! A restore marks the database that it makes twice: `CREATE DATABASE` sets a connection limit that nothing else sets, and
+//! then a comment names the process. The next restore into the same target drops a database with the comment if that
+//! process has certainly ended. It drops a database with the limit, without a comment and without any object: the session
+//! that made it had the lock of the target, which this restore has now. A database with sessions is never dropped. All other
+//! databases whose names look like it are only logged: users may have made a database of that name, too.
 
 use tokio_postgres::Row;
 
@@ -23,23 +23,26 @@ struct Left {
     name: String,
     comment: String,
     limit: i32,
-    /// Whether it belongs to our role.
-    ours: bool,
-    /// Whether somebody is connected to it.
+    /// Whether our role may drop it.
+    owned: bool,
+    /// Whether it has sessions.
     busy: bool,
 }
 
-/// What is known of a database that may go.
+/// Why a database may be dropped.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin {
-    /// The process that has left it.
+    /// This process has left it.
     Process(Process),
-    /// Its restore was killed before it had marked it; it may go if nothing is in it.
+    /// Its restore was killed before it set the comment. It may be dropped if it is empty.
     Unmarked,
 }
 
-/// Drops what killed restores into `target` have left, as far as that is certain, and names the rest. The target's name
-/// is reserved for us, so none of them has a session any more that it was begun with.
+/// Drops the databases that killed restores into `target` have certainly left, and logs the others. The caller has reserved
+/// the target's name, so the sessions that made them have ended.
+///
+/// # Errors
+/// Databases that cannot be listed.
 pub async fn clear(server: &mut TargetServer, target: &str) -> Result<()> {
     let longest = server.name_bytes().saturating_sub(RESTORING.len() + "YYYYMMDD_HHMMSS".len());
     let stem = format!("{}{RESTORING}", &target[..target.floor_char_boundary(longest)]);
@@ -73,22 +76,22 @@ impl Left {
             name: text(row, 1)?,
             comment: text(row, 2)?,
             limit: get(row, 3)?,
-            ours: get(row, 4)?,
+            owned: get(row, 4)?,
             busy: get(row, 5)?,
         })
     }
 }
 
-/// How the database came to be left, or why it must stay.
+/// Why the database may be dropped, or why it must stay.
 fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str> {
     let origin = match RestoreMark::read(&left.comment) {
         Some(Ok(mark)) if mark.target != target => return Err("it was made for another target"),
         Some(Ok(mark)) => Origin::Process(mark.process),
-        // Of a long name that was shortened nothing tells the target.
+        // A long name was shortened, and does not tell the target.
         None if left.comment.is_empty() && left.limit == BORN && is_beside(&left.name, target) => Origin::Unmarked,
         Some(Err(_)) | None => return Err("it has no mark of a restore"),
     };
-    if !left.ours {
+    if !left.owned {
         return Err("it belongs to another role");
     }
     if left.busy {
@@ -135,7 +138,7 @@ mod tests {
 
     fn left(comment: &str, limit: i32) -> Left {
         let name = "a 'b'_restoring_20231231_020000".to_owned();
-        Left { name, comment: comment.to_owned(), limit, ours: true, busy: false }
+        Left { name, comment: comment.to_owned(), limit, owned: true, busy: false }
     }
 
     #[test]
@@ -151,7 +154,7 @@ mod tests {
         assert_eq!(target_of(&by_process.comment).as_deref(), Some("a 'b'"));
         assert_eq!(judge(&left("", BORN), "a 'b'"), Ok(Origin::Unmarked));
         let busy = |left: Left| Left { busy: true, ..left };
-        let strange = |left: Left| Left { ours: false, ..left };
+        let strange = |left: Left| Left { owned: false, ..left };
         for (case, left, target) in [
             ("another target", left(&comment(&ended), BORN), "a"),
             ("another role's", strange(left(&comment(&ended), BORN)), "a 'b'"),
