@@ -68,7 +68,7 @@ pub async fn missing_of(archive: &Arc<Archive>, ids: &[u32], client: &Client) ->
     let ours = Arc::clone(&examined);
     let holds = move |entry: &TocEntry<'_>| {
         let holds =
-            all.contains(&entry.dump_id) && missing_objects::is_looked_up(entry.desc.bytes) && !entry.tag.truncated;
+            all.contains(&entry.dump_id) && missing_objects::is_checked(entry.desc.bytes) && !entry.tag.truncated;
         if holds {
             ours.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.dump_id);
         }

@@ -1,4 +1,4 @@
-//! What pg_restore and psql complain of, and what that means for a restore.
+//! The errors that pg_restore and psql print, and what they mean for a restore.
 
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
@@ -11,18 +11,18 @@ use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::REFUSED;
 
-/// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
+/// The only command whose error is ignored: since version 17 pg_restore sets a parameter that older servers do not
 /// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
 const KNOWN: &str = "Command was: SET transaction_timeout = 0;";
 
-/// How pg_restore begins an error that the server made of a command, which it shows behind it.
+/// The beginning of an error of a command, which pg_restore prints on the next line.
 const OF_COMMAND: &str = "could not execute query: ";
 
-/// pg_restore's last line after errors that it went on after: it has reached the end.
+/// pg_restore's last line if it has ignored errors and reached the end.
 const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
 
-/// What libpq says when a session has ended, and what the server says of errors that end one. libpq's texts are in
-/// English, since the programs run in the C locale; whatever follows an ended session, libpq answers with the second.
+/// What libpq prints when a session has ended, and the server for errors that end one. libpq's texts are in English, since
+/// the programs run in the C locale. libpq answers every command after the end of a session with the second text.
 const ENDED: &[&str] = &[
     "server closed the connection unexpectedly",
     "no connection to the server",
@@ -36,150 +36,149 @@ const ENDED: &[&str] = &[
     "PANIC:  ",
 ];
 
-/// How pg_restore shows that it was a comment on an extension that failed, right after the error. Only the extension's
-/// owner may make one, which is not who restores where a server makes extensions in somebody else's name; archives of
-/// pg_dump 10 and older have one on plpgsql.
+/// How pg_restore prints a failed comment on an extension, on the line after the error. Only the extension's owner may
+/// comment on it, and some servers make extensions in another role's name. Archives of pg_dump 10 and older have a comment
+/// on plpgsql.
 const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 
-/// What pg_restore's errors begin with.
+/// The beginning of pg_restore's errors.
 const ERROR: &str = "pg_restore: error: ";
 
-/// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
-/// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
-/// the excused ones too.
+/// Reads pg_restore's messages, and stops it at an error that is not excused; with `--keep-going` only at an error after which
+/// every command fails. `pg_restore --exit-on-error` would also stop at the known error and at the excused ones.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorWatcher {
     going_on: Option<SkippedErrors>,
     owners: RefusedOwners,
     superuser: bool,
-    heard: Arc<Mutex<Heard>>,
+    messages: Arc<Mutex<MessageCounts>>,
     stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct MessageCounts {
     known: u64,
     others: u64,
-    /// Errors that are excused by their command.
+    /// Errors that their command excuses.
     excused: u64,
     reached_end: bool,
     /// Whether the line before was an error.
     after_error: bool,
-    /// An error of a command that has not been shown yet.
+    /// An error whose command is not printed yet.
     open: Option<String>,
-    /// The line that said stop.
+    /// The error that stopped pg_restore.
     last: Option<String>,
 }
 
 impl ErrorWatcher {
-    /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
-    /// superuser is refused go to `owners`.
+    /// With `going_on`, adds errors to it and lets pg_restore go on. Changes of owners that a role without superuser rights is
+    /// refused go to `owners`.
     pub fn new(going_on: Option<SkippedErrors>, superuser: bool, owners: RefusedOwners) -> Self {
         ErrorWatcher { going_on, superuser, owners, ..ErrorWatcher::default() }
     }
 
-    /// Hears a line.
-    pub fn hear(&self, line: &str) {
-        let mut heard = self.heard();
-        heard.reached_end |= line.starts_with(REACHED_END);
-        let after_error = std::mem::take(&mut heard.after_error);
+    /// Reads a line.
+    pub fn read(&self, line: &str) {
+        let mut counts = self.messages();
+        counts.reached_end |= line.starts_with(REACHED_END);
+        let after_error = std::mem::take(&mut counts.after_error);
         let error = line.strip_prefix(ERROR);
         if line.starts_with(COMMAND) {
-            match heard.open.take() {
-                Some(open) => self.hear_command(&mut heard, &open, line),
+            match counts.open.take() {
+                Some(open) => self.read_command(&mut counts, &open, line),
                 None => self.going_on.iter().for_each(|faults| faults.explain(&shorten(line))),
             }
         } else if let Some(error) = error {
-            if let Some(open) = heard.open.take() {
-                self.judge(&mut heard, &open);
+            if let Some(open) = counts.open.take() {
+                self.judge(&mut counts, &open);
             }
-            heard.after_error = true;
+            counts.after_error = true;
             match error.starts_with(OF_COMMAND) && !is_over(of_server(error)) {
-                true => heard.open = Some(line.to_owned()),
-                false => self.judge(&mut heard, line),
+                true => counts.open = Some(line.to_owned()),
+                false => self.judge(&mut counts, line),
             }
         } else if after_error && self.going_on.is_some() && has_ended(line) {
-            self.condemn(&mut heard, line);
+            self.condemn(&mut counts, line);
         }
     }
 
-    /// Hears which command the error was made of.
-    fn hear_command(&self, heard: &mut Heard, error: &str, command: &str) {
-        // The extension is there, with the comment of its own control file.
+    /// Reads the command of an error.
+    fn read_command(&self, counts: &mut MessageCounts, error: &str, command: &str) {
+        // The extension has the comment of its control file.
         let is_comment = !self.superuser && command.starts_with(COMMENT);
         if command == KNOWN {
-            heard.known += 1;
+            counts.known += 1;
         } else if !self.superuser && self.owners.keep(command) {
-            heard.excused += 1;
+            counts.excused += 1;
         } else if is_comment {
-            heard.excused += 1;
+            counts.excused += 1;
             log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(command));
         } else {
-            self.judge(heard, error);
+            self.judge(counts, error);
             self.going_on.iter().for_each(|faults| faults.explain(&shorten(command)));
         }
     }
 
-    fn judge(&self, heard: &mut Heard, line: &str) {
+    fn judge(&self, counts: &mut MessageCounts, line: &str) {
         let said = of_server(line.strip_prefix(ERROR).unwrap_or(line));
         match &self.going_on {
-            // A server that is gone or full would spoil everything that follows.
+            // On a server that has ended or is full everything that follows fails.
             Some(faults) if !is_over(said) => faults.add(shorten(said)),
-            _ => self.condemn(heard, line),
+            _ => self.condemn(counts, line),
         }
     }
 
-    fn condemn(&self, heard: &mut Heard, line: &str) {
-        heard.others += 1;
-        heard.last.get_or_insert_with(|| line.to_owned());
+    fn condemn(&self, counts: &mut MessageCounts, line: &str) {
+        counts.others += 1;
+        counts.last.get_or_insert_with(|| line.to_owned());
         self.stop.cancel();
     }
 
-    /// The messages from the one on that decided, if one did: those before it were gone on after.
+    /// The messages from the error on that stopped pg_restore; those before it were skipped.
     pub fn decisive(&self, messages: &Messages) -> Vec<String> {
-        let heard = self.heard();
+        let counts = self.messages();
         let all: Vec<&str> = messages.lines().collect();
-        let from = match &heard.last {
+        let from = match &counts.last {
             Some(last) => all.iter().position(|line| line == last),
-            // What it ended with is no error that it went on after.
+            // The last error is not a skipped one.
             None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with(ERROR)),
             None => Some(0),
         };
-        match (from.and_then(|from| all.get(from..)), &heard.last) {
+        match (from.and_then(|from| all.get(from..)), &counts.last) {
             (Some(lines), _) => lines.iter().map(|line| (*line).to_owned()).collect(),
             (None, Some(last)) => vec![last.clone()],
             (None, None) => all.iter().map(|line| (*line).to_owned()).collect(),
         }
     }
 
-    /// What was heard. A thread that broke down while it held the lock has left numbers that are right.
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// The messages so far. They are valid even if a thread has panicked with the lock.
+    fn messages(&self) -> std::sync::MutexGuard<'_, MessageCounts> {
+        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits for an error that is not the known one.
+    /// Waits for an error that stops pg_restore.
     pub async fn condemned(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether a pg_restore that exited so has done all that it should.
+    /// Whether pg_restore has succeeded, by its exit status and its messages.
     pub fn accepts(&self, status: ExitStatus) -> bool {
-        let mut heard = self.heard();
-        if let Some(open) = heard.open.take() {
-            self.judge(&mut heard, &open);
+        let mut counts = self.messages();
+        if let Some(open) = counts.open.take() {
+            self.judge(&mut counts, &open);
         }
         match status.code() {
-            Some(0) => heard.others == 0,
+            Some(0) => counts.others == 0,
             Some(1) => {
-                let gone_on = heard.known > 0 || heard.excused > 0 || self.going_on.is_some();
-                heard.others == 0 && gone_on && heard.reached_end
+                let may_ignore = counts.known > 0 || counts.excused > 0 || self.going_on.is_some();
+                counts.others == 0 && may_ignore && counts.reached_end
             }
             _ => false,
         }
     }
 }
 
-/// The error of a program that failed: what it said first that is an error, its kind, and what to do.
+/// The error of a program that failed: the first error that it printed, its kind, and what to do.
 pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> Error {
     let Some(why) = first_error(messages.iter().map(String::as_str)) else {
         return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
@@ -188,7 +187,7 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> 
     Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
 }
 
-/// What the server or libpq said, without pg_restore's words before it.
+/// The server's or libpq's own text, without pg_restore's words before it.
 fn of_server(error: &str) -> &str {
     if let Some(said) = error.strip_prefix(OF_COMMAND) {
         return said;
@@ -197,7 +196,7 @@ fn of_server(error: &str) -> &str {
     rows.map_or(error, |(_, said)| said)
 }
 
-/// Whether a session has ended with that.
+/// Whether this error has ended the session.
 fn has_ended(said: &str) -> bool {
     ENDED.iter().any(|text| said.starts_with(text))
 }

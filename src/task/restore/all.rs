@@ -1,5 +1,5 @@
-//! `restore --all-databases`: the newest good backup of every database, each under its own name, with the roles first.
-//! This is what a machine needs that has nothing but a server.
+//! `restore --all-databases`: makes the missing roles, and restores the newest good backup of every database under its own
+//! name. This fills a new server after a disaster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,17 +33,17 @@ use crate::table;
 use crate::task::list;
 use crate::task::restore::plan;
 
-/// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
-/// within hours.
+/// How much older than the newest of all backups the newest backup of a database may be without a warning: the backups of one
+/// run begin within hours.
 const APART: SignedDuration = SignedDuration::from_hours(48);
 
-/// A database, and the backup that it is restored from.
+/// The backup from which a database is restored.
 struct Chosen {
     known: KnownBackup,
     store: Arc<dyn Store>,
-    /// Why it may not take the place of a database that has something in it.
+    /// Why it may not replace a database that is not empty.
     refused: Option<Error>,
-    /// Whether the server has a database of this name with nothing in it, which it takes the place of.
+    /// Whether it replaces an empty database of this name.
     replaces_empty: bool,
 }
 
@@ -54,22 +54,24 @@ struct DatabaseFailure {
 }
 
 impl DatabaseFailure {
-    /// Tells why at once.
+    /// Logs the error at once.
     fn logged(database: String, error: Error) -> Self {
         log::error!("{}", printable(&format!("database '{database}': {error}")));
         DatabaseFailure { database, error }
     }
 }
 
-/// What has come of a database.
+/// The result of a restore.
 struct Outcome<'a> {
     chosen: &'a Chosen,
     seconds: Option<f64>,
     result: std::result::Result<(), String>,
 }
 
-/// Restores them one after the other. One that fails does not keep the others from being restored; the error is then of
-/// the kind of the first.
+/// Restores the databases one after the other. One that fails does not keep the others from being restored.
+///
+/// # Errors
+/// Of the kind of the first database that fails; what keeps all of them from being restored.
 pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
     // Keys that cannot be used would fail each of them.
     settings.identities.read()?;
@@ -120,8 +122,8 @@ pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
     unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
 }
 
-/// The newest good backup of each database, as of this time, and why a store could not be read. A database that has no good one
-/// is among the failures.
+/// The newest good backup of each database at `settings.at`, and why a store could not be read. A database without a good
+/// backup is among the failures.
 fn choose(
     mut inventory: Inventory,
     stores: &[Arc<dyn Store>],
@@ -163,8 +165,8 @@ fn choose(
     }
 }
 
-/// The last good backup of each database that another server made under the same name: after a disaster, or an upgrade, the
-/// new one may have backed up next to nothing.
+/// The last good backup of each database that another server of the same host or instance has made: after a disaster or an
+/// upgrade, the backups of the new server may be nearly empty.
 fn of_the_server_before<'a>(inventory: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
     let near = |group: &&BackupCopies| {
         let manifest = group.manifest();
@@ -174,7 +176,7 @@ fn of_the_server_before<'a>(inventory: &'a Inventory, maker: &Maker) -> BTreeMap
     inventory.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
 }
 
-/// Databases that this server has no backup of, or next to nothing in one, and the server before it has.
+/// Databases of which the previous server has a backup, and this server has none or a nearly empty one.
 fn only_before(inventory: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
     let lost = |(database, before): (&str, &BackupCopies)| {
         let newest = inventory.own(Some(database)).next_back();
@@ -218,7 +220,7 @@ fn newest(
     Ok(Chosen { known, store: Arc::clone(store), refused, replaces_empty: false })
 }
 
-/// The error where there is no backup at all.
+/// The error if there is no backup.
 fn nothing(inventory: Inventory, at: Option<Timestamp>) -> Error {
     let latest = inventory.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
     let error = match (at, latest) {
@@ -231,7 +233,7 @@ fn nothing(inventory: Inventory, at: Option<Timestamp>) -> Error {
     inventory.or_unread(error)
 }
 
-/// A database that was dropped long ago has a last backup still.
+/// Warns of old backups: a database that was dropped long ago still has a last one.
 fn warn_old(all: &[Chosen]) {
     let Some(newest) = all.iter().map(|chosen| chosen.known.manifest.started).max() else { return };
     for Chosen { known: KnownBackup { manifest, .. }, .. } in all {
@@ -246,8 +248,8 @@ fn warn_old(all: &[Chosen]) {
     }
 }
 
-/// Finds out which databases are there already, and refuses those with something in them unless they are to be replaced.
-/// What has nothing in it is no obstacle: a new server has `postgres`, and an image of one makes the first database.
+/// Refuses databases that exist and are not empty, unless they are replaced. Empty ones are always replaced: a new server has
+/// `postgres`, and a container image makes the first database.
 async fn check_targets(settings: &RestoreSettings, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
     let mut full = Vec::new();
     for chosen in all {
@@ -277,8 +279,8 @@ async fn check_targets(settings: &RestoreSettings, all: &mut [Chosen], server: &
     )))
 }
 
-/// Makes the roles that the server lacks, as the newest backup has them. What an older one needs beside these is made
-/// when its turn comes.
+/// Makes the roles that the server lacks, as in the newest backup. Further roles of an older backup are made before it is
+/// restored.
 async fn make_roles(settings: &RestoreSettings, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
     if settings.left_out.owners && settings.left_out.privileges {
         return Ok(());
@@ -308,7 +310,7 @@ impl Chosen {
     }
 }
 
-/// Shows what each restore would do; the error is that of the first that would fail.
+/// Shows what each restore would do; fails as the first that would fail.
 async fn show_plans(
     settings: &RestoreSettings,
     all: &[Chosen],
@@ -328,7 +330,7 @@ async fn show_plans(
     outcome(&failures, "cannot be restored")
 }
 
-/// The error of what failed, of the kind of the first.
+/// The error of the failures, of the kind of the first.
 fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
     let Some(first) = failures.first() else { return Ok(()) };
     let names: Vec<String> = failures.iter().map(|failure| identifier(&failure.database)).collect();
@@ -337,7 +339,7 @@ fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
         .hint("the messages above say why; pgcellar restore ID restores one of them alone"))
 }
 
-/// A line for each database, those first that have no backup to be restored.
+/// Prints a line for each database, first those without a backup to restore.
 fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     let zone = local_zone();
     let made = list::made_heading(&zone, Timestamp::now());
@@ -363,7 +365,7 @@ fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     write(table::table(header, without.chain(rows), &[3, 4]).as_bytes())
 }
 
-/// What was restored, and what of it there was not.
+/// `restored`, and what the backup lacks.
 fn restored(manifest: &Manifest) -> String {
     let mut words = vec!["restored".to_owned()];
     words.extend(manifest.lacking().map(|lacking| format!("partial: {}", printable(&lacking))));
