@@ -14,7 +14,7 @@ use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::fingerprints;
-use crate::restore::object_numbers::{ComparedDatabase, look_again, may_differ_in_numbers};
+use crate::restore::object_numbers::{ComparedDatabase, compare_again, may_differ_in_numbers};
 use crate::restore::run::RestoreRun;
 use crate::restore::selection::Selection;
 use crate::stop::Stop;
@@ -99,7 +99,7 @@ pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database
     };
     drop(progress);
     let (mut observed, place) = (observed, ComparedDatabase { connection, database, loaded: true });
-    look_again(&run.archive, expected, &mut observed.tables, may_differ_in_numbers, (place, run.stop)).await?;
+    compare_again(&run.archive, expected, &mut observed.tables, may_differ_in_numbers, (place, run.stop)).await?;
     let comparison = compare(expected, &observed);
     for table in &comparison.named {
         log::info!("table {}: {NAMED}", printable(table));

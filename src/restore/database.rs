@@ -53,7 +53,7 @@ pub struct NewDatabase {
     name: String,
     oid: u32,
     target: String,
-    manner: CreateOptions,
+    options: CreateOptions,
 }
 
 impl NewDatabase {
@@ -66,10 +66,10 @@ impl NewDatabase {
         server: &mut TargetServer,
         target: &str,
         properties: &DatabaseProperties,
-        manner: CreateOptions,
+        options: CreateOptions,
     ) -> Result<Self> {
         let tablespace = tablespace(server, properties).await?;
-        let name = match manner.in_place {
+        let name = match options.in_place {
             true => target.to_owned(),
             false => free_name(server, target).await?,
         };
@@ -80,7 +80,7 @@ impl NewDatabase {
             Err(error) => Err(error),
         };
         let row = row.map_err(|error| cannot_create(target, &error))?;
-        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
+        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), options };
         database.mark(server).await;
         database.close(server).await;
         match database.prepare(server, properties).await {
@@ -95,7 +95,7 @@ impl NewDatabase {
     /// Keeps clients out of a database that has the target's name before it is complete. The limit does not apply to
     /// superusers.
     async fn close(&self, server: &TargetServer) {
-        if self.manner.in_place && server.is_superuser() {
+        if self.options.in_place && server.is_superuser() {
             let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = 0", identifier(&self.name));
             if let Err(error) = server.client().batch_execute(&sql).await {
                 log::warn!(
@@ -156,8 +156,8 @@ impl NewDatabase {
         self.apply(client, &parameters(&self.name, properties)).await?;
         client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
         // With --keep-going a refused property does not keep the load from starting.
-        if self.manner.faults.is_none() {
-            self.apply(client, &statements(&self.name, properties, self.manner.left_out)?).await?;
+        if self.options.faults.is_none() {
+            self.apply(client, &statements(&self.name, properties, self.options.left_out)?).await?;
         }
         let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
         end.map_err(failed("the parameters of the database cannot be set"))
@@ -181,7 +181,7 @@ impl NewDatabase {
     async fn was_published(&self, server: &mut TargetServer) -> bool {
         drop(server.client().batch_execute("ROLLBACK").await);
         let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
-        has_name && !(self.manner.in_place && self.is_marked(server).await)
+        has_name && !(self.options.in_place && self.is_marked(server).await)
     }
 
     /// The statements that set the properties of the complete database, which is called `name` then. They also remove the
@@ -191,7 +191,7 @@ impl NewDatabase {
         let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
         all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
-        all.extend(statements(name, properties, self.manner.left_out)?);
+        all.extend(statements(name, properties, self.options.left_out)?);
         Ok(all)
     }
 
@@ -203,7 +203,7 @@ impl NewDatabase {
         // No other session belongs in it. If one cannot be terminated, RENAME fails with it.
         drop(client.query(query, &[&self.oid]).await);
         begin(client).await?;
-        if !self.manner.in_place {
+        if !self.options.in_place {
             let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
             client.batch_execute(&sql).await.map_err(|error| match error.code() {
                 Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
@@ -219,7 +219,7 @@ impl NewDatabase {
     async fn apply(&self, client: &Client, all: &[PropertyStatement]) -> Result<()> {
         for statement in all {
             let what = format!("{} of the database cannot be set", statement.what);
-            let faults = self.manner.faults.as_ref();
+            let faults = self.options.faults.as_ref();
             let sql = match statement.parameter || faults.is_some() {
                 true => format!("SAVEPOINT property; {}; RELEASE property", statement.sql),
                 false => statement.sql.clone(),

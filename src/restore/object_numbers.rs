@@ -40,10 +40,12 @@ pub fn may_differ_in_numbers(table: &TableFingerprint, found: &Sum) -> bool {
     table.sum != *found && table.sum.rows == found.rows
 }
 
-/// Turns those of `found` that are the archive's rows, and print otherwise here, into [`Rows::Named`] with the sum of the
-/// archive's. Only tables of which `differs` says that they may be such are looked at. `expected` tells their names; its sums
-/// are not asked for.
-pub async fn look_again(
+/// Compares the tables of `found` that `differs` selects with the rows of the archive, as this server prints them. Equal ones
+/// become [`Rows::Named`] with the sum of the archive's rows. `expected` has the names of the tables; its sums are not used.
+///
+/// # Errors
+/// An archive or a server that cannot be read.
+pub async fn compare_again(
     archive: &Arc<Archive>,
     expected: &Fingerprints,
     found: &mut [ObservedRows],

@@ -53,8 +53,8 @@ pub async fn clear(server: &mut TargetServer, target: &str) -> Result<()> {
     let rows = server.client().query(query, &[&stem]).await.map_err(failed("the databases cannot be listed"))?;
     for row in rows {
         let left = Left::read(&row)?;
-        let (oid, name, manner) = (get(&row, 0)?, left.name.clone(), CreateOptions::default());
-        let database = NewDatabase { oid, name, target: target.to_owned(), manner };
+        let (oid, name, options) = (get(&row, 0)?, left.name.clone(), CreateOptions::default());
+        let database = NewDatabase { oid, name, target: target.to_owned(), options };
         match judge(&left, target) {
             Ok(Origin::Process(process)) => {
                 database.clear_away(server, &format!("process {} had left when it was killed", process.pid)).await;
@@ -87,7 +87,7 @@ fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str>
     let origin = match RestoreMark::read(&left.comment) {
         Some(Ok(mark)) if mark.target != target => return Err("it was made for another target"),
         Some(Ok(mark)) => Origin::Process(mark.process),
-        // A long name was shortened, and does not tell the target.
+        // A long name was shortened, and does not contain the whole target.
         None if left.comment.is_empty() && left.limit == BORN && is_beside(&left.name, target) => Origin::Unmarked,
         Some(Err(_)) | None => return Err("it has no mark of a restore"),
     };

@@ -120,10 +120,10 @@ impl ErrorWatcher {
     }
 
     fn judge(&self, counts: &mut MessageCounts, line: &str) {
-        let said = of_server(line.strip_prefix(ERROR).unwrap_or(line));
+        let message = of_server(line.strip_prefix(ERROR).unwrap_or(line));
         match &self.going_on {
             // On a server that has ended or is full everything that follows fails.
-            Some(faults) if !is_over(said) => faults.add(shorten(said)),
+            Some(faults) if !is_over(message) => faults.add(shorten(message)),
             _ => self.condemn(counts, line),
         }
     }
@@ -189,26 +189,26 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> 
 
 /// The server's or libpq's own text, without pg_restore's words before it.
 fn of_server(error: &str) -> &str {
-    if let Some(said) = error.strip_prefix(OF_COMMAND) {
-        return said;
+    if let Some(message) = error.strip_prefix(OF_COMMAND) {
+        return message;
     }
     let rows = error.strip_prefix("COPY failed for table \"").and_then(|rest| rest.split_once("\": "));
-    rows.map_or(error, |(_, said)| said)
+    rows.map_or(error, |(_, message)| message)
 }
 
 /// Whether this error has ended the session.
-fn has_ended(said: &str) -> bool {
-    ENDED.iter().any(|text| said.starts_with(text))
+fn has_ended(message: &str) -> bool {
+    ENDED.iter().any(|text| message.starts_with(text))
 }
 
 /// Whether the server's disk is full. A value of a row would stand in quotes.
-fn is_disk_full(said: &str) -> bool {
-    said.starts_with("ERROR:  could not ") && said.ends_with(": No space left on device")
+fn is_disk_full(message: &str) -> bool {
+    message.starts_with("ERROR:  could not ") && message.ends_with(": No space left on device")
 }
 
 /// Whether nothing that follows such an error can go well.
-fn is_over(said: &str) -> bool {
-    has_ended(said) || is_disk_full(said)
+fn is_over(message: &str) -> bool {
+    has_ended(message) || is_disk_full(message)
 }
 
 /// The first line that is an error, with the lines that explain it. psql names its input before an error of the server, whose
@@ -232,20 +232,20 @@ fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(NEXT))
 }
 
-/// What stands between an error and each line that explains it.
+/// The text between an error and each line that explains it.
 const NEXT: &str = " | ";
 
-/// An error of PostgreSQL's programs without what explains it: details, contexts and commands have values of rows in them,
-/// and so any words.
-pub fn said(message: &str) -> &str {
+/// An error of PostgreSQL's programs without the lines that explain it: details, contexts and commands contain values of rows,
+/// and so any text.
+pub fn without_details(message: &str) -> &str {
     message.split(NEXT).next().unwrap_or_default()
 }
 
-/// How pg_restore shows the command that failed.
+/// How pg_restore prints the command that failed.
 const COMMAND: &str = "Command was: ";
 
-/// Enough of a line to know what it is about. Of a command nothing from its first text on: that of a subscription or a
-/// user mapping has a password in it.
+/// The beginning of a line, for messages; of a command only up to its first string: that of a subscription or a user mapping
+/// contains a password.
 fn shorten(line: &str) -> String {
     const ENOUGH: usize = 300;
     let shown = match line.starts_with(COMMAND) {
@@ -259,26 +259,26 @@ fn shorten(line: &str) -> String {
     }
 }
 
-/// Whether a library refuses to work because the server has not loaded it when it started. PostgreSQL has no error code of
-/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB says
-/// `extension "timescaledb" must be preloaded`; who gives labels is asked for by the server itself (`ExecSecLabelStmt` of
+/// Whether a library reports that the server must load it when it starts. PostgreSQL has no error code of
+/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB prints
+/// `extension "timescaledb" must be preloaded`; the server itself requires providers of security labels (`ExecSecLabelStmt` of
 /// src/backend/commands/seclabel.c).
 pub fn is_not_preloaded(message: &str) -> bool {
-    let said = said(message);
-    let says = |text: &str| said.contains(text);
-    says("shared_preload_libraries")
-        || says("must be preloaded")
-        || says("no security label providers have been loaded")
-        || says("security label provider") && says("is not loaded")
+    let error = without_details(message);
+    let has = |text: &str| error.contains(text);
+    has("shared_preload_libraries")
+        || has("must be preloaded")
+        || has("no security label providers have been loaded")
+        || has("security label provider") && has("is not loaded")
 }
 
-/// What to do about a session that ended.
+/// The hint for a session that has ended.
 const ENDED_HINT: &str = "the server broke off; look at its log";
 
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
-    let says = |text: &str| why.contains(text);
-    if says("invalid command \\restrict") || says("invalid command \\unrestrict") {
+    let has = |text: &str| why.contains(text);
+    if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
         let hint = format!(
             "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
         );
@@ -289,7 +289,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
         return (Kind::Missing, hint.to_owned());
     }
-    if said(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
+    if without_details(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
         return (Kind::System, KILLED_HINT.to_owned());
     }
     let locks = [
@@ -298,27 +298,23 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "canceling statement due to lock timeout",
         "could not obtain lock on",
     ];
-    if locks.into_iter().any(|text| said(why).contains(text)) {
+    if locks.into_iter().any(|text| without_details(why).contains(text)) {
         return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
     }
-    let line = said(why);
+    let line = without_details(why);
     if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
         return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
-    if says("No space left on device") {
+    if has("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
     }
-    if says("permission denied")
-        || says("must be owner")
-        || says("must be superuser")
-        || says("must be able to SET ROLE")
-    {
+    if has("permission denied") || has("must be owner") || has("must be superuser") || has("must be able to SET ROLE") {
         return (Kind::NotPermitted, REFUSED.to_owned());
     }
-    if says("unsupported version")
-        || says("unsupported compression")
-        || says("not built with support")
-        || says("does not support compression")
+    if has("unsupported version")
+        || has("unsupported compression")
+        || has("not built with support")
+        || has("does not support compression")
     {
         return (
             Kind::System,
@@ -335,7 +331,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "SSL SYSCALL error",
         "could not receive data",
     ];
-    if gone.into_iter().any(says) {
+    if gone.into_iter().any(has) {
         return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
     let hint =

@@ -37,7 +37,7 @@ impl Candidate {
     pub fn id(&self) -> Result<&str> {
         let id = name::leading_id(&self.key);
         let why = match (id, self.folder) {
-            (None, _) => "its name does not tell of which database and when it is",
+            (None, _) => "its name does not contain its database and its time",
             (Some(id), true) if id != self.key => "a folder has nothing behind the time in its name",
             (Some(id), false) if id == self.key => "a file has an ending behind the time in its name",
             (Some(id), _) => return Ok(id),

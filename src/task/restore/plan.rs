@@ -227,7 +227,7 @@ async fn needs(
     let roles = Needs { roles: without_made(&needs.roles), owners: without_made(&needs.owners), ..Needs::default() };
     let extensions = Needs { extensions: needs.extensions, ..Needs::default() };
     let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
-    plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
+    plan.line("roles", format!("{} needed, missing: {}", needs.roles.len(), listed(&lacking)));
     let checked = stop.or(server.check(&roles)).await;
     plan.keep(accept_missing(settings, checked));
     plan.line("extensions", listed(&extensions.extensions));
@@ -238,7 +238,7 @@ async fn needs(
     tablespaces.dedup();
     let lacking = plan.keep(stop.or(server.lacks_tablespaces(&tablespaces)).await).unwrap_or_default();
     if !lacking.is_empty() {
-        plan.line("tablespaces", format!("lacking: {}; what is in them goes to the default one", listed(&lacking)));
+        plan.line("tablespaces", format!("missing: {}; what is in them goes to the default one", listed(&lacking)));
     }
     extensions.extensions
 }

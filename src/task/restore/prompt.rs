@@ -42,17 +42,21 @@ pub async fn complete(mut settings: RestoreSettings, stop: &Stop) -> Result<Rest
     })?;
     let stores = Stores::open(&settings.place).await?.all();
     let inventory = list::read_asking(stores, &settings.place, Some(&settings.connection), stop).await?;
-    let manifest = which(&mut terminal, &inventory, settings.database.as_deref()).await?;
+    let manifest = choose_backup(&mut terminal, &inventory, settings.database.as_deref()).await?;
     settings.backup = Some(manifest.id.clone());
     if !matches!(settings.action, RestoreAction::List | RestoreAction::Recipe) {
         let mut server = stop.or(TargetServer::open(&settings.connection)).await?;
-        into(&mut terminal, &mut settings, manifest, &mut server).await?;
+        choose_target(&mut terminal, &mut settings, manifest, &mut server).await?;
     }
     Ok(settings)
 }
 
 /// Asks which backup to restore.
-async fn which<'a>(terminal: &mut Terminal, inventory: &'a Inventory, database: Option<&str>) -> Result<&'a Manifest> {
+async fn choose_backup<'a>(
+    terminal: &mut Terminal,
+    inventory: &'a Inventory,
+    database: Option<&str>,
+) -> Result<&'a Manifest> {
     for unread in &inventory.unread {
         terminal.print(&format!("{}\n", unread.error))?;
     }
@@ -104,7 +108,7 @@ fn numbered(table: &str) -> String {
 }
 
 /// Asks for the target until it is one that does not exist, or that may be replaced.
-async fn into(
+async fn choose_target(
     terminal: &mut Terminal,
     settings: &mut RestoreSettings,
     manifest: &Manifest,

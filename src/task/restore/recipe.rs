@@ -257,7 +257,7 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
 }
 
 /// Whether the archive may have the statement `CREATE SCHEMA public`: pg_dump writes it where --schema names the schema.
-/// Other tools do not tell how they called it.
+/// The dumps of other tools do not contain its options.
 fn may_make_public(manifest: &Manifest) -> bool {
     lacks_options(manifest) || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
 }

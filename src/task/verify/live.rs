@@ -137,7 +137,7 @@ async fn compared(
     let ask = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
     let mut held = stop.or(observe(&ask, expected)).await?;
     let place = (object_numbers::ComparedDatabase { connection, database, loaded: false }, stop);
-    object_numbers::look_again(archive, expected, &mut held.tables, object_numbers::may_differ_in_numbers, place)
+    object_numbers::compare_again(archive, expected, &mut held.tables, object_numbers::may_differ_in_numbers, place)
         .await?;
     Ok(compare(expected, &held))
 }

@@ -23,7 +23,7 @@ use crate::restore::archive::{Archive, DirectoryContents, ExpectedCounts, PLAIN}
 use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::deferred::Deferred;
 use crate::restore::globals::{Globals, decoded};
-use crate::restore::object_numbers::{ComparedDatabase, look_again};
+use crate::restore::object_numbers::{ComparedDatabase, compare_again};
 use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::errors::is_not_preloaded;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
@@ -227,7 +227,7 @@ impl Restore<'_> {
         if let (Some(wanted), true) = (&self.order.look_at, has_numbers) {
             let place = ComparedDatabase { connection, database: target.name(), loaded: true };
             let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
-            let again = look_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
+            let again = compare_again(&archive, wanted, &mut rows, may_differ, (place, self.stop));
             examine::still_listening(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) })
                 .await?;
         }
