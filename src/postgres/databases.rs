@@ -7,10 +7,8 @@ use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::names::shared_in_bytes;
-use crate::postgres::restore_mark::{SAYS, target_of};
+use crate::postgres::restore_mark::{LOCK, SAYS, UNFINISHED_LIMIT, target_of};
 use crate::postgres::snapshot::{get, text};
-use crate::restore::database::BORN;
-use crate::restore::server::LOCK;
 
 /// By name the databases that are to be backed up: every one that allows connections, but for the two templates that every
 /// server has. A database that is marked as a template can hold anything.
@@ -75,7 +73,9 @@ pub async fn list(client: &Client) -> Result<OnServer> {
     let comment = "coalesce(shobj_description(oid, 'pg_database'), '')";
     let marked = format!("CASE WHEN starts_with({comment}, $1) THEN {comment} ELSE '' END");
     let query = format!("SELECT {}, {}, {LIST}", shared_in_bytes("datname::text"), shared_in_bytes(&marked));
-    for row in client.query(&query, &[&SAYS, &BORN]).await.map_err(failed("the databases cannot be listed"))? {
+    for row in
+        client.query(&query, &[&SAYS, &UNFINISHED_LIMIT]).await.map_err(failed("the databases cannot be listed"))?
+    {
         let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 2)?, get(&row, 3)?);
         if half_dropped {
             found.half_dropped.push(name);

@@ -1,8 +1,17 @@
-//! The mark of a database that a restore has not finished: a comment that names the target and the process.
+//! The marks of a database that a restore has not finished: a connection limit, a comment that names the target and the
+//! process, and the advisory lock of the target.
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::process::Process;
+
+/// First half of the key of the advisory lock on a target's name, which is not used by other programs. The second half is a
+/// hash of the name.
+pub const LOCK: i32 = 0x7067_6365;
+
+/// The connection limit with which a restore makes a database, which no server reaches. Nothing else sets this limit, so it
+/// marks a database whose restore was killed before it could set the comment.
+pub const UNFINISHED_LIMIT: i32 = LOCK;
 
 /// What the comment begins with.
 pub const SAYS: &str = "pgcellar restores into this database: ";

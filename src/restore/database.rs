@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier, literal, reason};
 use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
-use crate::postgres::restore_mark::{RestoreMark, SAYS};
+use crate::postgres::restore_mark::{RestoreMark, SAYS, UNFINISHED_LIMIT};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server;
@@ -24,10 +24,6 @@ pub mod empty;
 pub mod leftover;
 pub mod replaced;
 mod swap;
-
-/// The connection limit with which a restore makes a database, which no server reaches. Nothing else sets this limit, so it
-/// marks a database whose restore was killed before it could set the comment.
-pub const BORN: i32 = server::LOCK;
 
 /// How long dropping may take: systemd kills a task ten seconds after it asks it to stop.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
@@ -74,7 +70,7 @@ impl NewDatabase {
             false => free_name(server, target).await?,
         };
         let sql = create_database(&name, properties, server.major, tablespace)?;
-        let sql = format!("{sql} CONNECTION LIMIT {BORN}");
+        let sql = format!("{sql} CONNECTION LIMIT {UNFINISHED_LIMIT}");
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
             Err(error) => Err(error),

@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
+use crate::postgres::restore_mark::LOCK;
 use crate::postgres::snapshot::{get, number, text};
 
 /// Parameters of sessions: no timeout may end one that waits for hours, and none may be read-only or quote names differently.
@@ -29,9 +30,6 @@ const DATABASE_OWNER: &str = "pg_database_owner";
 /// How long a session that has ended may keep its lock, and the time between two tries to get it.
 const ENDING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// First half of the advisory lock's key, which is not used by other programs.
-pub const LOCK: i32 = 0x7067_6365;
 
 /// A session in a database that is not the one to be made.
 #[derive(Debug)]

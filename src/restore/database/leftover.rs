@@ -12,10 +12,10 @@ use crate::catalogue::product::{RESTORING, What, by_name};
 use crate::error::Result;
 use crate::host::process::Process;
 use crate::postgres::client::{failed, identifier};
-use crate::postgres::restore_mark::RestoreMark;
+use crate::postgres::restore_mark::{RestoreMark, UNFINISHED_LIMIT};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
-use crate::restore::database::{BORN, CreateOptions, NewDatabase};
+use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::server::{TargetServer, session};
 
 /// A database that may have been left.
@@ -88,7 +88,9 @@ fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str>
         Some(Ok(mark)) if mark.target != target => return Err("it was made for another target"),
         Some(Ok(mark)) => Origin::Process(mark.process),
         // A long name was shortened, and does not contain the whole target.
-        None if left.comment.is_empty() && left.limit == BORN && is_beside(&left.name, target) => Origin::Unmarked,
+        None if left.comment.is_empty() && left.limit == UNFINISHED_LIMIT && is_beside(&left.name, target) => {
+            Origin::Unmarked
+        }
         Some(Err(_)) | None => return Err("it has no mark of a restore"),
     };
     if !left.owned {
@@ -152,23 +154,27 @@ mod tests {
         let by_process = left(&comment(&ended), -1);
         assert_eq!(judge(&by_process, "a 'b'"), Ok(Origin::Process(ended.clone())));
         assert_eq!(target_of(&by_process.comment).as_deref(), Some("a 'b'"));
-        assert_eq!(judge(&left("", BORN), "a 'b'"), Ok(Origin::Unmarked));
+        assert_eq!(judge(&left("", UNFINISHED_LIMIT), "a 'b'"), Ok(Origin::Unmarked));
         let busy = |left: Left| Left { busy: true, ..left };
         let strange = |left: Left| Left { owned: false, ..left };
         for (case, left, target) in [
-            ("another target", left(&comment(&ended), BORN), "a"),
-            ("another role's", strange(left(&comment(&ended), BORN)), "a 'b'"),
-            ("busy", busy(left(&comment(&ended), BORN)), "a 'b'"),
-            ("its process runs", left(&comment(&own), BORN), "a 'b'"),
+            ("another target", left(&comment(&ended), UNFINISHED_LIMIT), "a"),
+            ("another role's", strange(left(&comment(&ended), UNFINISHED_LIMIT)), "a 'b'"),
+            ("busy", busy(left(&comment(&ended), UNFINISHED_LIMIT)), "a 'b'"),
+            ("its process runs", left(&comment(&own), UNFINISHED_LIMIT), "a 'b'"),
             ("no mark", left("", -1), "a 'b'"),
-            ("a limit of its own", left("", BORN - 1), "a 'b'"),
-            ("a comment of its own", left("mine", BORN), "a 'b'"),
-            ("half a comment", left(SAYS, BORN), "a 'b'"),
-            ("an empty comment", left(&format!("{SAYS}{{}}"), BORN), "a 'b'"),
-            ("unmarked, another role's", strange(left("", BORN)), "a 'b'"),
-            ("unmarked and busy", busy(left("", BORN)), "a 'b'"),
-            ("unmarked, a shortened name", left("", BORN), "a 'b' and more"),
-            ("unmarked, another name", Left { name: "a 'b'_restoring_now".to_owned(), ..left("", BORN) }, "a 'b'"),
+            ("a limit of its own", left("", UNFINISHED_LIMIT - 1), "a 'b'"),
+            ("a comment of its own", left("mine", UNFINISHED_LIMIT), "a 'b'"),
+            ("half a comment", left(SAYS, UNFINISHED_LIMIT), "a 'b'"),
+            ("an empty comment", left(&format!("{SAYS}{{}}"), UNFINISHED_LIMIT), "a 'b'"),
+            ("unmarked, another role's", strange(left("", UNFINISHED_LIMIT)), "a 'b'"),
+            ("unmarked and busy", busy(left("", UNFINISHED_LIMIT)), "a 'b'"),
+            ("unmarked, a shortened name", left("", UNFINISHED_LIMIT), "a 'b' and more"),
+            (
+                "unmarked, another name",
+                Left { name: "a 'b'_restoring_now".to_owned(), ..left("", UNFINISHED_LIMIT) },
+                "a 'b'",
+            ),
         ] {
             assert!(judge(&left, target).is_err(), "{case}");
         }

@@ -199,7 +199,7 @@ impl Load<'_> {
                 () = self.stop.wait() => break Err(self.stop.error()),
                 () = running.judge.condemned() => break Err(self.condemn(&mut running).await),
                 fed = &mut feeding => break fed.map_err(|error| Error::new(Kind::Internal, format!("a thread broke down: {error}"))),
-                end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.conclude(&running.judge, end)) {
+                end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.outcome(&running.judge, end)) {
                     Ok(messages) => exited = Some(messages),
                     Err(error) => break Err(error),
                 },
@@ -247,7 +247,7 @@ impl Load<'_> {
                 Err(self.stop.error())
             }
             () = running.judge.condemned() => Err(self.condemn(&mut running).await),
-            exited = running.child.wait() => self.conclude(&running.judge, exited?),
+            exited = running.child.wait() => self.outcome(&running.judge, exited?),
         }
     }
 
@@ -268,7 +268,7 @@ impl Load<'_> {
         }
     }
 
-    fn conclude(&self, judge: &ErrorWatcher, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
+    fn outcome(&self, judge: &ErrorWatcher, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
         if judge.accepts(status) {
             return Ok(messages);
         }
