@@ -51,13 +51,7 @@ pub async fn prepare<'a>(
         }
         in_place => in_place?,
     };
-    let missing = stop.or(server.lacks_tablespaces(&needs.tablespaces)).await?;
-    if !missing.is_empty() {
-        log::warn!(
-            "the server lacks the tablespace {}: all tables and indexes go to the database's own",
-            missing.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
-        );
-    }
+    let no_tablespaces = stop.or(lacks_tablespaces(server, &needs.tablespaces)).await?;
     let lc_monetary = stop.or(lc_monetary(expected.as_ref(), server)).await?;
     let sessions = stop.or(LoadSessions::find(server, &archive.properties, lc_monetary.as_deref())).await?;
     Ok(RestoreRun {
@@ -68,7 +62,7 @@ pub async fn prepare<'a>(
         jobs,
         target: target.to_owned(),
         programs,
-        no_tablespaces: !missing.is_empty(),
+        no_tablespaces,
         in_place,
         sessions,
         faults: settings.keep_going.then(SkippedErrors::default),
@@ -109,6 +103,18 @@ pub fn accept_missing(settings: &RestoreSettings, checked: Result<()>) -> Result
         }
         checked => checked,
     }
+}
+
+/// Whether the server lacks any of these tablespaces, which is a warning.
+async fn lacks_tablespaces(server: &TargetServer, tablespaces: &[String]) -> Result<bool> {
+    let missing = server.lacks_tablespaces(tablespaces).await?;
+    if !missing.is_empty() {
+        log::warn!(
+            "the server lacks the tablespace {}: all tables and indexes go to the database's own",
+            missing.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(!missing.is_empty())
 }
 
 /// The locale in which values of type money were dumped, if it is known and the server has it.

@@ -97,7 +97,7 @@ fn judge(left: &Left, target: &str) -> std::result::Result<Origin, &'static str>
         return Err("it belongs to another role");
     }
     if left.busy {
-        return Err("somebody is connected to it");
+        return Err("it has sessions");
     }
     match &origin {
         Origin::Process(process) if !process.has_ended() => {
@@ -125,7 +125,7 @@ impl NewDatabase {
 
     fn name_it(&self, why: &str) {
         log::warn!(
-            "the database '{}' seems to be left from a restore that was killed, and stays: {why}; look at it, and drop \
+            "the database '{}' seems to be left from a restore that was killed, and stays: {why}; check it, and drop \
              it: DROP DATABASE {} WITH (FORCE)",
             self.name.escape_debug(),
             identifier(&self.name)

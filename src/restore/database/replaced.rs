@@ -135,7 +135,7 @@ impl Replaced {
         match self.name_now(server).await? {
             Some(name) if name == kept => {}
             Some(name) => {
-                let message = format!("somebody has renamed it to '{}'", name.escape_debug());
+                let message = format!("it was renamed to '{}'", name.escape_debug());
                 return Err(Error::new(Kind::CannotWrite, message));
             }
             None => return Ok(()),

@@ -70,7 +70,7 @@ impl NewDatabase {
         }
         // The swap is committed: later failures do not undo it.
         Ok(old.name_now(server).await.unwrap_or_else(|error| {
-            log::warn!("it is not known under which name the database is kept that was replaced: {error}");
+            log::warn!("the name under which the replaced database is kept is unknown: {error}");
             None
         }))
     }
@@ -168,12 +168,12 @@ impl NewDatabase {
         );
         match code {
             Some(code) if code == SqlState::OBJECT_IN_USE => {
-                let message = format!("{}{}", failure.message(), who_stays(ender, old).await);
+                let message = format!("{}{}", failure.message(), remaining_sessions(ender, old).await);
                 Err(Failure::Passing(Error::new(Kind::TryAgain, message).hint("end these sessions, and restore again")))
             }
             Some(code) if code == SqlState::LOCK_NOT_AVAILABLE => Err(Failure::Passing(
                 Error::new(Kind::TryAgain, failure.message())
-                    .hint("somebody holds a lock on the database itself: a copy by CREATE DATABASE … TEMPLATE?"),
+                    .hint("another session has a lock on the database itself: a copy by CREATE DATABASE … TEMPLATE?"),
             )),
             // Another swap had the same name for its old database, in the same second.
             Some(code) if code == SqlState::DUPLICATE_DATABASE => Err(Failure::Passing(failure)),
@@ -188,7 +188,7 @@ impl NewDatabase {
 
 fn another(old: &Replaced) -> Error {
     let message = format!("another database got the name {} while the backup was restored, and is left", old.shown());
-    Error::new(Kind::CannotWrite, message).hint("look at it, and restore again")
+    Error::new(Kind::CannotWrite, message).hint("check it, and restore again")
 }
 
 /// Terminates the sessions of these databases, and waits a moment.
@@ -209,7 +209,7 @@ async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
 }
 
 /// The sessions that have not ended, for a message.
-async fn who_stays(ender: &Client, old: &Replaced) -> String {
+async fn remaining_sessions(ender: &Client, old: &Replaced) -> String {
     let query = "SELECT string_agg(format('process %s (%s)', pid, usename), ', ') FROM \
          (SELECT * FROM pg_stat_activity WHERE datid = $1 LIMIT 10) a";
     match ender.query_one(query, &[&old.oid]).await.map(|row| row.try_get::<_, String>(0)) {

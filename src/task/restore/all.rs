@@ -96,8 +96,25 @@ pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
     stop.or(make_roles(settings, &all, &server, stop)).await?;
     // A session in a database keeps it from being replaced.
     drop(server);
+    let outcomes = restore_each(settings, &all, &mut failures, stop).await;
+    print(&outcomes, &early)?;
+    if stop.requested() {
+        return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
+    }
+    outcome(&failures, "could not be restored")?;
+    log::info!("restored {}", count(outcomes.len(), "database"));
+    // There may be newer backups, and of other databases too.
+    unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
+}
+
+async fn restore_each<'a>(
+    settings: &RestoreSettings,
+    all: &'a [Chosen],
+    failures: &mut Vec<DatabaseFailure>,
+    stop: &Stop,
+) -> Vec<Outcome<'a>> {
     let mut outcomes = Vec::new();
-    for chosen in &all {
+    for chosen in all {
         if stop.requested() {
             outcomes.push(Outcome { chosen, seconds: None, result: Err("not begun".to_owned()) });
             continue;
@@ -112,14 +129,7 @@ pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
         });
         outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
     }
-    print(&outcomes, &early)?;
-    if stop.requested() {
-        return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
-    }
-    outcome(&failures, "could not be restored")?;
-    log::info!("restored {}", count(outcomes.len(), "database"));
-    // There may be newer backups, and of other databases too.
-    unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
+    outcomes
 }
 
 /// The newest good backup of each database at `settings.at`, and why a store could not be read. A database without a good
