@@ -7,29 +7,7 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
-
-use crate::host::process::Process;
-
-/// Class of the advisory locks that restores hold on their targets (PostgreSQL documentation, "Advisory Lock Functions"): the
-/// key's second half is the hash of the target's name. Its bytes are `pgce`.
-pub const TARGET_LOCK: i32 = 0x7067_6365;
-
-/// The connection limit that a restore's `CREATE DATABASE` sets, and nothing else: no server has so many connections. It marks
-/// a database whose restore was killed before it wrote the comment.
-pub const CREATION_LIMIT: i32 = TARGET_LOCK;
-
-/// How the comment on a database begins that a restore is loading. A [`Mark`] in JSON follows.
-pub const MARK: &str = "pgcellar restores into this database: ";
-
-/// What the comment on an unfinished database says.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// The name that the database gets when it is complete.
-    pub target: String,
-    /// The process that loads it.
-    pub process: Process,
-}
+use serde::Serialize;
 
 /// What follows the target's name in the name of a database that is being restored; a time follows.
 pub const RESTORING: &str = "_restoring_";
@@ -68,12 +46,6 @@ pub struct Product {
     pub of: String,
     /// When it was created or replaced, if its name contains that.
     pub since: Option<Timestamp>,
-}
-
-/// The target that the comment on a database names, if it begins with [`MARK`].
-pub fn marked_target(comment: &str) -> Option<String> {
-    let json = comment.strip_prefix(MARK)?;
-    serde_json::from_str::<Mark>(json).ok().map(|mark| mark.target)
 }
 
 /// A name derived from the target's: its beginning, a mark, and the time (UTC).

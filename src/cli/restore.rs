@@ -8,7 +8,6 @@ use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::encryption::IdentityArgs;
 use crate::cli::place::PlaceArgs;
-use crate::postgres::properties::LeftOut;
 
 /// `pgcellar restore`.
 #[derive(Clone, Debug, Args)]
@@ -80,9 +79,6 @@ pub struct RestoreArgs {
     /// its own name unless --username says another
     #[arg(long = "as", value_name = "USER")]
     pub as_user: Option<String>,
-    /// Whether the target has nothing in it, and is replaced and dropped.
-    #[arg(skip)]
-    pub replace_empty: bool,
     /// Private keys.
     #[command(flatten)]
     pub identity: IdentityArgs,
@@ -92,16 +88,4 @@ pub struct RestoreArgs {
     /// The store.
     #[command(flatten)]
     pub place: PlaceArgs,
-}
-
-impl RestoreArgs {
-    /// Whether a target that exists is replaced.
-    pub fn replaces(&self) -> bool {
-        self.force || self.replace_empty
-    }
-
-    /// What of the backup is left out.
-    pub fn left_out(&self) -> LeftOut {
-        LeftOut { owners: self.no_owner, privileges: self.no_privileges }
-    }
 }

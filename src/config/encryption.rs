@@ -1,5 +1,6 @@
 //! Who can decrypt the backups, and the private keys.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::{IdentityArgs, RecipientArgs};
@@ -31,20 +32,42 @@ pub fn recipients(args: &RecipientArgs) -> Result<Option<Arc<Recipients>>> {
         .map_err(|error| Error::new(Kind::Config, format!("{setting}: {error}")))
 }
 
-/// Reads the private keys: the credential `age-identity`, or the file of BACKUP_AGE_IDENTITY_FILE; none if neither is set.
+/// The place of the private keys: the credential `age-identity`, or a file.
+#[derive(Clone, Debug)]
+pub struct IdentitySource {
+    file: Option<PathBuf>,
+}
+
+impl From<&IdentityArgs> for IdentitySource {
+    fn from(args: &IdentityArgs) -> Self {
+        IdentitySource { file: args.age_identity_file.clone() }
+    }
+}
+
+impl IdentitySource {
+    /// Reads the private keys; none if there is neither the credential nor a file.
+    ///
+    /// # Errors
+    /// `Config` for keys that cannot be used; what keeps them from being read.
+    pub fn read(&self) -> Result<Option<Identities>> {
+        let sources = Sources {
+            credential: "age-identity",
+            variable: "BACKUP_AGE_IDENTITY",
+            file: self.file.as_deref(),
+            value: None,
+        };
+        let Some(text) = sources.find(directory_of("age-identity").as_deref())? else { return Ok(None) };
+        Identities::parse(text.expose()).map(Some).map_err(|error| {
+            let place = sources
+                .place(directory_of("age-identity").as_deref())
+                .map(|place| format!(" ({place})"))
+                .unwrap_or_default();
+            Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
+        })
+    }
+}
+
+/// The private keys, if there are any.
 pub fn identities(args: &IdentityArgs) -> Result<Option<Identities>> {
-    let sources = Sources {
-        credential: "age-identity",
-        variable: "BACKUP_AGE_IDENTITY",
-        file: args.age_identity_file.as_deref(),
-        value: None,
-    };
-    let Some(text) = sources.find(directory_of("age-identity").as_deref())? else { return Ok(None) };
-    Identities::parse(text.expose()).map(Some).map_err(|error| {
-        let place = sources
-            .place(directory_of("age-identity").as_deref())
-            .map(|place| format!(" ({place})"))
-            .unwrap_or_default();
-        Error::new(Kind::Config, format!("the age identity{place} cannot be used: {error}"))
-    })
+    IdentitySource::from(args).read()
 }

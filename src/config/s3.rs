@@ -105,6 +105,37 @@ impl S3Settings {
     }
 }
 
+/// How the bucket of an address is reached: all settings but its name and its prefix. They are checked when the bucket is
+/// opened: settings that no bucket uses are no error.
+#[derive(Clone, Debug)]
+pub struct S3Access(S3Args);
+
+impl From<&S3Args> for S3Access {
+    fn from(args: &S3Args) -> Self {
+        S3Access(args.clone())
+    }
+}
+
+impl S3Access {
+    /// The settings of this bucket.
+    ///
+    /// # Errors
+    /// As of [`S3Settings::new`].
+    pub fn bucket(&self, bucket: &str, prefix: &str) -> Result<S3Settings> {
+        S3Settings::of_address(&self.0, bucket, prefix)
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// The URL of a server that is not Amazon's.
+    pub fn endpoint_url(&self) -> Option<&str> {
+        self.0.endpoint_url.as_deref()
+    }
+}
+
 /// The settings for keys.
 const KEYS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys, or files or credentials with them";
 

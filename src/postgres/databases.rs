@@ -2,12 +2,13 @@
 
 use tokio_postgres::Client;
 
-use crate::catalogue::product::{CREATION_LIMIT, MARK, Product, TARGET_LOCK, What, by_name, marked_target};
+use crate::catalogue::product::{Product, What, by_name};
 use crate::config::Connection;
 use crate::error::{Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, failed};
 use crate::postgres::columns::{get, text};
 use crate::postgres::names::shared_in_bytes;
+use crate::postgres::restore_mark::{LOCK, SAYS, UNFINISHED_LIMIT, target_of};
 
 /// The databases to back up, by name: all that allow connections, except the two templates of every server. Other databases
 /// that are marked as templates may contain anything.
@@ -73,7 +74,7 @@ pub async fn list(client: &Client) -> Result<OnServer> {
     let marked = format!("CASE WHEN starts_with({comment}, $1) THEN {comment} ELSE '' END");
     let query = format!("SELECT {}, {}, {LIST}", shared_in_bytes("datname::text"), shared_in_bytes(&marked));
     for row in
-        client.query(&query, &[&MARK, &CREATION_LIMIT]).await.map_err(failed("the databases cannot be listed"))?
+        client.query(&query, &[&SAYS, &UNFINISHED_LIMIT]).await.map_err(failed("the databases cannot be listed"))?
     {
         let (name, half_dropped, template) = (text(&row, 0)?, get(&row, 2)?, get(&row, 3)?);
         if half_dropped {
@@ -98,10 +99,10 @@ pub async fn list(client: &Client) -> Result<OnServer> {
 async fn unfinished(client: &Client, name: String, comment: &str, busy: bool) -> Result<Product> {
     let named = by_name(&name, &[]).filter(|product| product.what == What::Unfinished);
     let since = named.as_ref().and_then(|product| product.since);
-    let of = marked_target(comment).or(named.map(|product| product.of)).unwrap_or_else(|| name.clone());
+    let of = target_of(comment).or(named.map(|product| product.of)).unwrap_or_else(|| name.clone());
     let query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' \
          AND classid = $1::int4::oid AND objid = hashtext($2::text)::oid AND objsubid = 2)";
-    let row = client.query_one(query, &[&TARGET_LOCK, &of]).await.map_err(failed("the locks cannot be listed"))?;
+    let row = client.query_one(query, &[&LOCK, &of]).await.map_err(failed("the locks cannot be listed"))?;
     let what = if busy || get(&row, 0)? { What::Loading } else { What::Unfinished };
     Ok(Product { name, what, of, since })
 }

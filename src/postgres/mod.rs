@@ -23,6 +23,7 @@ pub mod passfile;
 pub mod programs;
 pub mod properties;
 mod quoting;
+pub mod restore_mark;
 pub mod script;
 pub mod snapshot;
 pub mod tls;

@@ -4,6 +4,7 @@
 //! `makeAlterConfigCommand` in `src/bin/pg_dump/dumputils.c`.
 
 use crate::catalogue::manifest::{DatabaseProperties, ParameterSetting};
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::acl::{self, AclItem};
 use crate::postgres::quoting::{identifier, literal};
@@ -18,15 +19,6 @@ const LISTS: &[&str] = &[
     "temp_tablespaces",
     "unix_socket_directories",
 ];
-
-/// What of a backup a restore leaves out (`pg_restore --no-owner`, `--no-privileges`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Owners: everything belongs to the role that restores.
-    pub owners: bool,
-    /// Privileges, default privileges among them.
-    pub privileges: bool,
-}
 
 /// A statement about the database.
 #[derive(Clone, Debug, PartialEq, Eq)]

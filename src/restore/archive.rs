@@ -1,5 +1,4 @@
-//! An archive: its files opened, and compared with what the manifest says of them, or with what they were when they were
-//! read first.
+//! An archive: opens its files, and compares them with the manifest, or with what they were when they were read first.
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +6,7 @@ use std::sync::Arc;
 
 use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, ObjectCounts, StoredFile};
 use crate::config::Format;
+use crate::config::dump_options::without_definitions;
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::{CountedReader, Counter};
 use crate::pipeline::compress::Method;
@@ -16,6 +16,7 @@ use crate::postgres::archive;
 use crate::postgres::archive::{Malformed, TocEntry, read_toc, tar_toc};
 use crate::postgres::foreign::{Dump, WholeDump};
 use crate::postgres::script::Script;
+use crate::printable::printable;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::local::LocalStore;
@@ -33,9 +34,9 @@ pub struct Archive {
     pub format: Format,
     /// Its files. Those of an archive without a manifest were read once, so their digests are known too.
     pub files: Vec<StoredFile>,
-    /// Version of the pg_dump that made it; empty if nobody knows.
+    /// Version of the pg_dump that made it; empty if unknown.
     pub pg_dump: String,
-    /// Major version of the server that was dumped; 0 if nobody knows.
+    /// Major version of the server that was dumped; 0 if unknown.
     pub made_by: u32,
     /// What belongs to the database and is in no archive.
     pub properties: DatabaseProperties,
@@ -67,7 +68,7 @@ pub struct ExpectedCounts {
     pub extensions: Vec<String>,
 }
 
-/// What is told of an archive in a folder.
+/// What a caller knows of an archive in a folder.
 #[derive(Debug)]
 pub struct DirectoryContents {
     /// The backup's id.
@@ -123,7 +124,7 @@ impl Archive {
         })
     }
 
-    /// The archive of another tool, which was read to its end.
+    /// The archive of another tool, which has been read whole.
     pub fn of_dump(dump: Dump, whole: WholeDump, properties: DatabaseProperties) -> Self {
         let WholeDump { files, tables, large_objects, extensions, schema_only, data_only, script } = whole;
         Archive {
@@ -146,18 +147,18 @@ impl Archive {
         }
     }
 
-    /// An archive of which nothing is known but its files, plain in a folder: a file `archive`, or a folder of that name.
-    pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, told: DirectoryContents) -> Self {
+    /// An archive without a manifest and without encryption in a folder: a file `archive`, or a folder of that name.
+    pub fn in_folder(folder: &Path, format: Format, files: Vec<StoredFile>, contents: DirectoryContents) -> Self {
         Archive {
             store: Arc::new(LocalStore::new(folder)),
-            name: told.name,
+            name: contents.name,
             format,
             files,
-            pg_dump: told.pg_dump,
-            made_by: told.made_by,
-            properties: told.properties,
-            expected: told.expected,
-            partial: told.partial,
+            pg_dump: contents.pg_dump,
+            made_by: contents.made_by,
+            properties: contents.properties,
+            expected: contents.expected,
+            partial: contents.partial,
             checked: true,
             script: None,
             folder: PLAIN.to_owned(),
@@ -168,15 +169,15 @@ impl Archive {
         }
     }
 
-    /// The one file of an archive that is no folder.
+    /// The file of an archive that is not in the directory format.
     pub fn file(&self) -> Result<&StoredFile> {
         self.files
             .first()
             .ok_or_else(|| Error::new(Kind::Data, format!("the manifest of {} names no archive", self.name)))
     }
 
-    /// Where pg_restore can read the archive as it is stored: none if it is encrypted, compressed as a whole, or in a store
-    /// that has no files.
+    /// The path at which pg_restore can read the archive as it is stored: none if it is encrypted, compressed as a whole, or
+    /// not in a folder.
     pub fn in_place(&self) -> Result<Option<PathBuf>> {
         match self.format {
             Format::Directory if !self.is_encrypted() => self.store.path_of(&self.folder),
@@ -192,7 +193,7 @@ impl Archive {
         self.identities.is_some()
     }
 
-    /// The name of a folder's file before its encryption.
+    /// The name of a file of a directory archive, without the ending of its encryption.
     pub fn plain_name<'a>(&self, file: &'a StoredFile) -> &'a str {
         let name = file.key.rsplit('/').next().unwrap_or(&file.key);
         match self.is_encrypted() {
@@ -251,7 +252,7 @@ impl Archive {
         whole(file, &digests)
     }
 
-    /// The error of a file whose bytes cannot be had.
+    /// The error of a file whose bytes cannot be read, decrypted or decompressed.
     pub fn unreadable(&self, key: &str, error: &io::Error) -> Error {
         if is_no_matching_key(error) {
             return Error::new(Kind::NotPermitted, format!("{key} cannot be decrypted with this private key")).hint(
@@ -269,6 +270,32 @@ impl Archive {
             read => read,
         }
     }
+}
+
+/// Refuses a backup that has rows of tables and not their definitions: a new database has no tables.
+///
+/// # Errors
+/// `Usage`.
+pub fn must_have_definitions(manifest: &Manifest) -> Result<()> {
+    match without_definitions(&manifest.dump_options) {
+        None => Ok(()),
+        Some(option) => Err(no_definitions(&printable(&manifest.id), option)),
+    }
+}
+
+/// The error of an archive without definitions.
+pub fn no_definitions(name: &str, option: &str) -> Error {
+    let message =
+        format!("{name} makes no tables, since pg_dump's {option} left them out, and a new database has none to fill");
+    Error::new(Kind::Usage, message).hint(
+        "decrypt and decompress it, and load it by pg_restore (a script: by psql) into a database that has its tables",
+    )
+}
+
+/// The encoding that the entry ENCODING names: `SET client_encoding = 'UTF8';`.
+pub fn encoding_of(entry: &TocEntry<'_>) -> Option<String> {
+    let definition = (entry.desc.bytes == b"ENCODING").then(|| String::from_utf8_lossy(entry.defn.bytes))?;
+    definition.split('\'').nth(1).map(str::to_owned)
 }
 
 /// The major version in `15.18` or `18beta1`; 0 if there is none.
@@ -294,7 +321,7 @@ pub fn whole(file: &StoredFile, digests: &Digests) -> Result<()> {
     Ok(())
 }
 
-/// The error of a file that is not what it was.
+/// The error of a file that has changed.
 pub fn damaged(key: &str, why: &str) -> Error {
     Error::new(Kind::Data, format!("{key} is damaged: {why}"))
         .hint("restore another backup; pgcellar verify --all tells which are whole")

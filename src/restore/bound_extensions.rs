@@ -1,5 +1,5 @@
-//! Extensions that belong to the one database whose name the server's configuration has: they refuse any other name, and so
-//! the name that a database has while it is restored.
+//! Extensions that work only in the database that the server's configuration names. They refuse any other name, also that of a
+//! database that is being restored.
 
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{failed, identifier};
@@ -11,11 +11,10 @@ use crate::restore::server::TargetServer;
 /// `src/job_metadata.c`, README "Setting up pg_cron").
 const BOUND: &[(&str, &str)] = &[("pg_cron", "cron.database_name")];
 
-/// Whether the new database must have the target's name from its beginning, since one of these extensions asks for it.
+/// Whether the new database must have the target's name from its beginning, because one of these extensions requires it.
 ///
 /// # Errors
-/// `Config` where the server binds the extension to another database; `Usage` where the database that is to be `replaced`
-/// has the name. Both are known before anything is made.
+/// `Config` if the server binds the extension to another database; `Usage` if the database that is `replaced` has the name.
 pub async fn needs_name(
     server: &TargetServer,
     extensions: &[String],
@@ -26,7 +25,7 @@ pub async fn needs_name(
     for (extension, parameter) in BOUND.iter().filter(|(name, _)| extensions.iter().any(|known| known == name)) {
         let row = server.client().query_one("SELECT current_setting($1, true)", &[parameter]).await;
         let row = row.map_err(failed("the server's configuration cannot be read"))?;
-        // Without it the extension's library is not loaded, and the extension itself says so.
+        // Without the parameter the extension's library is not loaded, and the extension reports that itself.
         let Some(database) = get::<Option<String>>(&row, 0)? else { continue };
         if database != target {
             let message = format!(

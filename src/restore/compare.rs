@@ -1,5 +1,4 @@
-//! The safety net: whether the new database holds what the backup's fingerprints say, before anybody can take it for the
-//! one that was backed up.
+//! Compares the new database with the backup's fingerprints before it gets the target's name.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,16 +14,19 @@ use crate::postgres::live::{Query, observe};
 use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::fingerprints;
-use crate::restore::object_numbers::{ComparedDatabase, look_again, may_differ_in_numbers};
+use crate::restore::object_numbers::{ComparedDatabase, compare_again, may_differ_in_numbers};
 use crate::restore::run::RestoreRun;
 use crate::restore::selection::Selection;
 use crate::stop::Stop;
 
-/// How many differences are listed.
+/// How many differences an error names.
 const LISTED: usize = 20;
 
-/// What the new database must hold, if anybody knows: of a part of the backup the fingerprints of that part. It is read
-/// before anything is loaded. Fingerprints that are damaged keep nobody from an archive that is not.
+/// The fingerprints that the new database must have, if the backup has any; of a part of the backup, those of the part. They
+/// are read before anything is loaded. Damaged fingerprints are only a warning: the archive may be undamaged.
+///
+/// # Errors
+/// What keeps them from being read.
 pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &Stop) -> Result<Option<Fingerprints>> {
     let all = match fingerprints::read(archive, stop).await {
         Err(error) if matches!(error.kind(), Kind::Data | Kind::Missing) => {
@@ -43,7 +45,7 @@ pub async fn expected(archive: &Arc<Archive>, part: Option<&Selection>, stop: &S
     Ok(Some(all))
 }
 
-/// Schema and name of what has data in a part.
+/// Schemas and names of the tables and sequences of a part.
 #[derive(Default)]
 struct Names {
     tables: HashSet<(Vec<u8>, Vec<u8>)>,
@@ -72,7 +74,7 @@ impl Names {
     }
 }
 
-/// Compares the new database with what it must hold.
+/// Compares the new database with the fingerprints.
 ///
 /// # Errors
 /// `Data` if anything differs.
@@ -85,30 +87,30 @@ pub async fn with_backup(run: &RestoreRun<'_>, connection: &Connection, database
     let progress = Progress::begin(&format!("compare {}", run.target), Some(bytes));
     let moved = progress.counter();
     let empty = run.archive.manifest.as_ref().is_some_and(|manifest| without_data(&manifest.dump_options));
-    let (count, large_objects) = (run.args.quick, run.part.is_none() && !empty);
-    let ask = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
-    let held = match run.stop.or(observe(&ask, expected)).await {
-        // Whoever gives tables to other roles need not be one who reads them.
+    let (count, large_objects) = (run.settings.quick, run.part.is_none() && !empty);
+    let query = Query { connection, database, jobs: run.jobs, count, large_objects, loaded: true, moved: &moved };
+    let observed = match run.stop.or(observe(&query, expected)).await {
+        // A role that may give tables to other roles may not be allowed to read them.
         Err(error) if error.kind() == Kind::NotPermitted && !run.stop.requested() => {
             log::warn!("the new database was not compared with the backup's fingerprints: {error}");
             return Ok(());
         }
-        held => held?,
+        observed => observed?,
     };
     drop(progress);
-    let (mut held, place) = (held, ComparedDatabase { connection, database, loaded: true });
-    look_again(&run.archive, expected, &mut held.tables, may_differ_in_numbers, (place, run.stop)).await?;
-    let comparison = compare(expected, &held);
+    let (mut observed, place) = (observed, ComparedDatabase { connection, database, loaded: true });
+    compare_again(&run.archive, expected, &mut observed.tables, may_differ_in_numbers, (place, run.stop)).await?;
+    let comparison = compare(expected, &observed);
     for table in &comparison.named {
         log::info!("table {}: {NAMED}", printable(table));
     }
     for part in &comparison.not_compared {
         log::warn!("{}: not compared: {}", printable(&part.to_string()), part.why);
     }
-    conclude(&comparison, &run.archive.name)
+    outcome(&comparison, &run.archive.name)
 }
 
-fn conclude(comparison: &Comparison, name: &str) -> Result<()> {
+fn outcome(comparison: &Comparison, name: &str) -> Result<()> {
     if comparison.is_equal() {
         match comparison.counted_only {
             false => log::info!("{comparison} compared with the backup's fingerprints: equal"),
@@ -127,7 +129,7 @@ fn conclude(comparison: &Comparison, name: &str) -> Result<()> {
     Err(Error::new(Kind::Data, message).hint(differing(name)))
 }
 
-/// What to do about a backup whose bytes were right when they were loaded, and that came back as something else.
+/// The hint for a backup whose bytes were right and whose restored rows are different.
 fn differing(name: &str) -> String {
     let name = printable(name);
     format!(

@@ -1,4 +1,4 @@
-//! `restore --list` and `show`: what a backup contains, for people and for machines. No server is asked.
+//! What an archive contains, as text or as JSON, for `restore --list` and `show`. No server is needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,18 +13,17 @@ use crate::catalogue::Backup;
 use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{DatabaseProperties, Extension, FileRole, Manifest, Omission, tables_in_words};
 use crate::catalogue::records::verification::Depth;
+use crate::config::restore::LeftOut;
 use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprints, SequenceFingerprint};
 use crate::format::second;
 use crate::postgres::archive::{Oids, TocEntry};
 use crate::postgres::client::identifier;
-use crate::postgres::properties::LeftOut;
 use crate::printable::printable;
 use crate::restore::archive::Archive;
+use crate::restore::requirements;
 use crate::restore::server::Needs;
-use crate::restore::source::RestoreSource;
-use crate::restore::{foreign, requirements};
 use crate::stdout;
 use crate::stop::Stop;
 use counted::Counted;
@@ -38,7 +37,7 @@ pub mod json;
 const TABLES: &[(&[u8], &str)] =
     &[(b"TABLE", "table"), (b"FOREIGN TABLE", "foreign table"), (b"MATERIALIZED VIEW", "materialized view")];
 
-/// Entries that are no objects, or are told of elsewhere.
+/// Entries that are no objects, or are shown elsewhere.
 const UNCOUNTED: &[&[u8]] = &[
     b"ENCODING",
     b"STDSTRINGS",
@@ -57,42 +56,35 @@ const UNCOUNTED: &[&[u8]] = &[
     b"STATISTICS DATA",
 ];
 
-/// The kind of an omission that is about a table's rows.
+/// The kind of an omission of a table's rows.
 const TABLE_DATA: &str = "table data";
 
 /// Number of objects of each kind, by schema and kind.
 type Counts = BTreeMap<(String, String), u64>;
 
-/// What tells whether a table's rows are in the archive.
+/// The tables whose rows are in the archive.
 enum Filled {
+    /// By the table of contents.
     Toc(Oids),
-    /// Hashes of the schemas and names of the tables that a script fills.
+    /// By hashes of their schemas and names, which a script's headings have.
     Script(HashSet<u64>),
 }
 
-/// What is shown.
+/// The contents of an archive, and what is recorded of its backup.
 pub struct Shown {
     archive: Arc<Archive>,
     needs: Needs,
-    /// The backup, if it is one of ours.
+    /// The backup; none for a dump of another tool.
     backup: Option<Box<Backup>>,
     fingerprints: Option<Fingerprints>,
     counted: Counted,
 }
 
-/// Prints the contents to standard output.
-pub async fn show(wanted: RestoreSource, stop: &Stop) -> Result<()> {
-    let archive = Arc::new(match wanted {
-        RestoreSource::Backup(_, known) if known.is_closed() => return closed::show(&known.manifest, None, false),
-        RestoreSource::Backup(store, known) => Archive::of_backup(store, known.manifest, known.identities)?,
-        RestoreSource::Dump(dump) => foreign::only_to_show(*dump, stop).await?,
-    });
-    let shown = Shown::new(archive, None, None).await?;
-    shown.print(false, stop).await
-}
-
 impl Shown {
-    /// Reads the table of contents for what the archive needs of a server.
+    /// Reads from the table of contents what the archive needs of a server.
+    ///
+    /// # Errors
+    /// A table of contents that cannot be read.
     pub async fn new(
         archive: Arc<Archive>,
         backup: Option<Box<Backup>>,
@@ -204,7 +196,8 @@ struct Table<'a> {
 }
 
 impl Shown {
-    /// Counts of everything, and every table. The table of contents is read twice, so that nothing of it is held.
+    /// The number of objects of each kind, and every table. The table of contents is read twice, so that it need not be kept in
+    /// memory.
     fn objects(&self, stop: &Stop, out: &mut impl Write) -> Result<()> {
         let (counts, filled) = self.counts(stop)?;
         heading("OBJECTS", out)?;
@@ -223,7 +216,7 @@ impl Shown {
                     (Some(rows), ..) => rows.in_words(),
                     (None, true, _) => "rows".to_owned(),
                     (None, false, Some(reason)) => format!("no rows ({reason})"),
-                    // A partitioned table, or what has its rows elsewhere.
+                    // A partitioned or a foreign table.
                     (None, false, None) => "no rows of its own".to_owned(),
                 };
                 written = writeln!(out, "{:<17}  {}  {}", table.kind, printable(&name), printable(&rows));
@@ -270,7 +263,7 @@ impl Table<'_> {
     }
 }
 
-/// What is known of the backup itself.
+/// What is recorded of the backup.
 fn state(backup: &Backup, fingerprints: bool, out: &mut impl Write) -> io::Result<()> {
     let manifest = &backup.manifest;
     let zone = local_zone();
@@ -340,7 +333,7 @@ fn add(counts: &mut Counts, desc: &str, schema: &str) {
     *counts.entry((schema, printable(&desc.to_lowercase()))).or_default() += 1;
 }
 
-/// Which tables a script fills, and what it makes.
+/// The tables that a script fills; counts the objects that it makes.
 fn scan(archive: &Archive, stop: &Stop, counts: &mut Counts) -> Result<HashSet<u64>> {
     let mut filled = HashSet::new();
     headings::read(archive, stop, |kind, schema, name| match kind {
@@ -375,7 +368,7 @@ fn tail(archive: &Archive, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", printable(&line))?;
     }
     if archive.format == Format::Plain {
-        writeln!(out, "\nRoles that only the script's GRANT statements name are not told of.")?;
+        writeln!(out, "\nRoles that only the script's GRANT statements name are not listed.")?;
     }
     Ok(())
 }

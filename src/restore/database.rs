@@ -1,5 +1,5 @@
-//! The database that a restore makes: under a name of its own until it is whole, so that nobody can take it for the one
-//! that was backed up. Whatever goes wrong before that, it is dropped again.
+//! The database that a restore makes. It has a name of its own until it is complete, so that it cannot be mistaken for the
+//! one that was backed up. If anything fails before, it is dropped.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,13 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::catalogue::manifest::DatabaseProperties;
-use crate::catalogue::product::{CREATION_LIMIT, RESTORING, beside};
+use crate::catalogue::product::{RESTORING, beside};
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
-use crate::postgres::client::{failed, identifier, reason};
-use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
+use crate::host::process::Process;
+use crate::postgres::client::{failed, identifier, literal, reason};
+use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
+use crate::postgres::restore_mark::{RestoreMark, SAYS, UNFINISHED_LIMIT};
 use crate::postgres::snapshot::{get, text};
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server;
@@ -22,18 +25,17 @@ pub mod leftover;
 pub mod replaced;
 mod swap;
 
-/// How long dropping may take: a task that is told to stop has ten seconds.
+/// How long dropping may take: systemd kills a task ten seconds after it asks it to stop.
 const DROP_LIMIT: Duration = Duration::from_secs(7);
 
-/// How long a server that has gone away may take to come back before dropping is given up, and how often it is asked: a
-/// crash of one of its processes restarts it.
+/// How long to wait for a server that restarts after a crash before dropping is given up, and the time between two tries.
 const RECOVERY: Duration = Duration::from_secs(4);
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// How a database gets its properties.
 #[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
-    /// What of them is left out.
+    /// The properties to leave out.
     pub left_out: LeftOut,
     /// Errors skipped because of `--keep-going`: a property that cannot be set is one of them.
     pub faults: Option<SkippedErrors>,
@@ -41,39 +43,41 @@ pub struct CreateOptions {
     pub in_place: bool,
 }
 
-/// A database in the making.
+/// A database that is not complete.
 #[derive(Debug)]
 pub struct NewDatabase {
     name: String,
     oid: u32,
     target: String,
-    manner: CreateOptions,
+    options: CreateOptions,
 }
 
 impl NewDatabase {
-    /// Makes the database, empty, with the properties that cannot be changed later, and tries those that can. A missing
+    /// Makes the empty database with the properties that cannot be changed later, and tries to set the others. A missing
     /// tablespace is replaced by the server's default, with a warning.
+    ///
+    /// # Errors
+    /// What the server refuses; the database is dropped then.
     pub async fn create(
         server: &mut TargetServer,
         target: &str,
         properties: &DatabaseProperties,
-        manner: CreateOptions,
+        options: CreateOptions,
     ) -> Result<Self> {
-        leftover::clear(server, target).await?;
         let tablespace = tablespace(server, properties).await?;
-        let name = match manner.in_place {
+        let name = match options.in_place {
             true => target.to_owned(),
             false => free_name(server, target).await?,
         };
         let sql = create_database(&name, properties, server.major, tablespace)?;
-        let sql = format!("{sql} CONNECTION LIMIT {CREATION_LIMIT}");
+        let sql = format!("{sql} CONNECTION LIMIT {UNFINISHED_LIMIT}");
         let row = match server.client().batch_execute(&sql).await {
             Ok(()) => server.client().query_one("SELECT oid FROM pg_database WHERE datname = $1", &[&name]).await,
             Err(error) => Err(error),
         };
         let row = row.map_err(|error| cannot_create(target, &error))?;
-        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), manner };
-        leftover::mark(server, &database).await;
+        let database = NewDatabase { oid: get(&row, 0)?, name, target: target.to_owned(), options };
+        database.mark(server).await;
         database.close(server).await;
         match database.prepare(server, properties).await {
             Ok(()) => Ok(database),
@@ -84,10 +88,10 @@ impl NewDatabase {
         }
     }
 
-    /// Keeps clients out of a database that has its name before it is whole, as far as our role can: the limit does not hold
-    /// for superusers.
+    /// Keeps clients out of a database that has the target's name before it is complete. The limit does not apply to
+    /// superusers.
     async fn close(&self, server: &TargetServer) {
-        if self.manner.in_place && server.is_superuser() {
+        if self.options.in_place && server.is_superuser() {
             let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = 0", identifier(&self.name));
             if let Err(error) = server.client().batch_execute(&sql).await {
                 log::warn!(
@@ -99,7 +103,24 @@ impl NewDatabase {
         }
     }
 
-    /// Its name until it is whole.
+    /// Marks the database with the process that makes it, so that a later restore can drop it if this one is killed.
+    async fn mark(&self, server: &TargetServer) {
+        let Ok(process) = Process::own() else { return };
+        let Ok(comment) = (RestoreMark { target: self.target.clone(), process }).comment() else { return };
+        let sql = format!("COMMENT ON DATABASE {} IS {}", identifier(&self.name), literal(&comment));
+        if let Err(error) = server.client().batch_execute(&sql).await {
+            log::debug!("{}", failed("the new database cannot be marked")(error));
+        }
+    }
+
+    /// Whether the database has its mark. True if the server does not answer.
+    async fn is_marked(&self, server: &TargetServer) -> bool {
+        let query = "SELECT starts_with(coalesce(shobj_description($1::oid, 'pg_database'), ''), $2)";
+        let row = server.client().query_one(query, &[&self.oid, &SAYS]).await;
+        row.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(true)
+    }
+
+    /// Its name until it is complete.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -115,7 +136,7 @@ impl NewDatabase {
         Ok(u64::try_from(get::<i64>(&row, 0)?).unwrap_or_default())
     }
 
-    /// How many deadlocks the server has ended in it.
+    /// The number of deadlocks that the server has detected in it.
     pub async fn deadlocks(&self, server: &TargetServer) -> Result<i64> {
         let query = "SELECT coalesce((SELECT deadlocks FROM pg_stat_database WHERE datid = $1::oid), 0)";
         let row =
@@ -123,22 +144,25 @@ impl NewDatabase {
         get(&row, 0)
     }
 
-    /// Sets the parameters, which decide what the load computes. Sets the other properties too, and takes them back: what
-    /// the server refuses shows before hours of loading.
+    /// Sets the parameters, which affect what the load computes. Also sets the other properties and rolls them back, so that
+    /// the server refuses them before hours of loading and not after.
     async fn prepare(&self, server: &TargetServer, properties: &DatabaseProperties) -> Result<()> {
         let client = server.client();
         begin(client).await?;
         self.apply(client, &parameters(&self.name, properties)).await?;
         client.batch_execute("SAVEPOINT rehearsal").await.map_err(failed("a transaction cannot go on"))?;
-        // Where errors are skipped, nothing that is refused keeps the load from starting.
-        if self.manner.faults.is_none() {
-            self.apply(client, &statements(&self.name, properties, self.manner.left_out)?).await?;
+        // With --keep-going a refused property does not keep the load from starting.
+        if self.options.faults.is_none() {
+            self.apply(client, &statements(&self.name, properties, self.options.left_out)?).await?;
         }
         let end = client.batch_execute("ROLLBACK TO rehearsal; COMMIT").await;
         end.map_err(failed("the parameters of the database cannot be set"))
     }
 
-    /// Gives the whole database its name and its properties, in one transaction. If that fails, it is dropped.
+    /// Gives the complete database its name and its properties, in one transaction.
+    ///
+    /// # Errors
+    /// What the server refuses; the database is dropped then.
     pub async fn publish(self, server: &mut TargetServer, properties: &DatabaseProperties) -> Result<()> {
         match self.rename(server, properties).await {
             Ok(()) => Ok(()),
@@ -149,21 +173,21 @@ impl NewDatabase {
         }
     }
 
-    /// Ends a transaction that failed. It may have been committed, and only the answer was lost.
+    /// Whether a transaction that failed was committed nevertheless, and only the server's answer was lost.
     async fn was_published(&self, server: &mut TargetServer) -> bool {
         drop(server.client().batch_execute("ROLLBACK").await);
         let has_name = matches!(self.name_now(server).await, Ok(Some(name)) if name == self.target);
-        has_name && !(self.manner.in_place && leftover::is_marked(server, self).await)
+        has_name && !(self.options.in_place && self.is_marked(server).await)
     }
 
-    /// What is set on the whole database, under the name that it has then. Its comment and its limit are our marks until
-    /// then.
+    /// The statements that set the properties of the complete database, which is called `name` then. They also remove the
+    /// restore's marks, the comment and the connection limit.
     fn properties(&self, name: &str, properties: &DatabaseProperties) -> Result<Vec<PropertyStatement>> {
         let sql = format!("COMMENT ON DATABASE {} IS NULL", identifier(name));
         let mut all = vec![PropertyStatement { what: "the comment".to_owned(), sql, parameter: false }];
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT = -1", identifier(name));
         all.push(PropertyStatement { what: "the connection limit".to_owned(), sql, parameter: false });
-        all.extend(statements(name, properties, self.manner.left_out)?);
+        all.extend(statements(name, properties, self.options.left_out)?);
         Ok(all)
     }
 
@@ -172,10 +196,10 @@ impl NewDatabase {
         let client = server.client();
         let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
              WHERE datid = $1::oid AND backend_type = 'client backend'";
-        // Nobody has any business in it. Who cannot be ended, the renaming complains of.
+        // No other session belongs in it. If one cannot be terminated, RENAME fails with it.
         drop(client.query(query, &[&self.oid]).await);
         begin(client).await?;
-        if !self.manner.in_place {
+        if !self.options.in_place {
             let sql = format!("ALTER DATABASE {} RENAME TO {}", identifier(&self.name), identifier(&self.target));
             client.batch_execute(&sql).await.map_err(|error| match error.code() {
                 Some(code) if *code == SqlState::DUPLICATE_DATABASE => exists(&self.target),
@@ -186,12 +210,12 @@ impl NewDatabase {
         client.batch_execute("COMMIT").await.map_err(failed("the new database cannot be given its name"))
     }
 
-    /// Runs the statements in the transaction that is open. A parameter or a role that this server does not know is left
-    /// out, with a warning; so is whatever else is refused, where errors are skipped.
+    /// Runs the statements in the open transaction. A parameter that this server does not know is left out with a warning.
+    /// With `--keep-going` any other refused statement is a skipped error.
     async fn apply(&self, client: &Client, all: &[PropertyStatement]) -> Result<()> {
         for statement in all {
             let what = format!("{} of the database cannot be set", statement.what);
-            let faults = self.manner.faults.as_ref();
+            let faults = self.options.faults.as_ref();
             let sql = match statement.parameter || faults.is_some() {
                 true => format!("SAVEPOINT property; {}; RELEASE property", statement.sql),
                 false => statement.sql.clone(),
@@ -210,7 +234,8 @@ impl NewDatabase {
         Ok(())
     }
 
-    /// Drops the database because of `error`, and gives this error back; if that cannot be done, it says what is left.
+    /// Drops the database because of `error`, and returns this error. If the database cannot be dropped, the error also says
+    /// so.
     pub async fn discard(self, server: &mut TargetServer, error: Error) -> Error {
         let dropped = tokio::time::timeout(DROP_LIMIT, self.drop_patiently(server)).await;
         let why = match dropped {
@@ -227,7 +252,7 @@ impl NewDatabase {
             .hint(format!("drop it: DROP DATABASE {} WITH (FORCE)", identifier(&self.name)))
     }
 
-    /// Drops it, if need be when the server is back.
+    /// Drops it, waiting for a server that restarts.
     async fn drop_patiently(&self, server: &mut TargetServer) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -241,14 +266,14 @@ impl NewDatabase {
     }
 
     async fn drop_it(&self, server: &mut TargetServer) -> Result<()> {
-        // Only what we made: somebody else may have dropped it, and made another one of that name.
+        // A database of that name with another OID is not ours.
         if self.name_now(server).await?.as_ref() != Some(&self.name) {
             return Ok(());
         }
         let what = "the unfinished database cannot be dropped";
         let sql = format!("DROP DATABASE {} WITH (FORCE)", identifier(&self.name));
         match server.client().batch_execute(&sql).await {
-            // Not even FORCE drops a database that has a subscription.
+            // FORCE does not drop a database that has a subscription.
             Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) => {
                 self.drop_subscriptions(server).await?;
                 server.client().batch_execute(&sql).await.map_err(failed(what))
@@ -257,14 +282,14 @@ impl NewDatabase {
         }
     }
 
-    /// The name that our database has now, if it is still there.
+    /// The name that the database has now; none if it does not exist any more.
     async fn name_now(&self, server: &mut TargetServer) -> Result<Option<String>> {
         server.revive().await?;
         server.name_of(self.oid).await
     }
 
-    /// Drops the subscriptions that the archive brought. They were never connected, and their slots on other servers
-    /// belong to the database that was backed up.
+    /// Drops the restored subscriptions. They were never enabled, and their slots on other servers belong to the database that
+    /// was backed up.
     async fn drop_subscriptions(&self, server: &TargetServer) -> Result<()> {
         let what = "the subscriptions of the unfinished database cannot be dropped";
         let client = session(server.connection(), &self.name).await?;
@@ -288,7 +313,7 @@ async fn begin(client: &Client) -> Result<()> {
     client.batch_execute("BEGIN").await.map_err(failed("a transaction cannot be begun"))
 }
 
-/// How messages about a security label begin; without its provider it is refused as an invalid value.
+/// How messages about a security label begin. A label without its provider is refused as an invalid value.
 const LABEL: &str = "a security label";
 
 fn cannot_set(what: &str, error: tokio_postgres::Error) -> Error {
@@ -324,22 +349,22 @@ fn cannot_create(target: &str, error: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// The tablespace to make the database in; none is the server's default.
+/// The tablespace of the new database; none for the server's default.
 async fn tablespace<'a>(server: &TargetServer, properties: &'a DatabaseProperties) -> Result<Option<&'a str>> {
-    let wanted = properties.tablespace.as_str();
-    if wanted == "pg_default" {
+    let tablespace = properties.tablespace.as_str();
+    if tablespace == "pg_default" {
         return Ok(None);
     }
-    match server.lacks_tablespaces(&[wanted.to_owned()]).await?.is_empty() {
-        true => Ok(Some(wanted)),
+    match server.lacks_tablespaces(&[tablespace.to_owned()]).await?.is_empty() {
+        true => Ok(Some(tablespace)),
         false => {
-            log::warn!("the server has no tablespace '{wanted}': the database is made in the server's default one");
+            log::warn!("the server has no tablespace '{tablespace}': the database is made in the server's default one");
             Ok(None)
         }
     }
 }
 
-/// The name of this second; if a killed run began in it too, that of a later one.
+/// An unused name with the current time; waits for another second if a killed run has left a database of that name.
 async fn free_name(server: &TargetServer, target: &str) -> Result<String> {
     loop {
         let name = beside(target, RESTORING, Timestamp::now(), server.name_bytes());

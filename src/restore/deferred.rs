@@ -1,8 +1,8 @@
-//! What is restored last, when the rows have been compared: materialized views are refreshed, then event triggers are made.
+//! Restores the last entries after the rows have been compared: refreshes materialized views, and then makes event triggers.
 //!
-//! pg_dump writes both behind everything else, but the event triggers first (`pg_dump_sort.c`), so that each REFRESH would
-//! fire them: an audit of DDL would begin with statements of the restore. What a refresh itself writes into tables is not
-//! part of the backup either, and is kept out of the database.
+//! pg_dump writes both after everything else, but the event triggers first (`pg_dump_sort.c`), so each REFRESH would fire
+//! them: an audit of DDL would begin with statements of the restore. Rows that a refresh writes into tables are not part of
+//! the backup, and are not kept.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use tokio_postgres::error::SqlState;
 
 use crate::blocking;
 use crate::blocking::joined;
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::{failed, reason};
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
-use crate::restore::archive::Archive;
+use crate::restore::archive::{Archive, encoding_of};
+use crate::restore::completeness::missing_objects;
 use crate::restore::refresh::Refresh;
-use crate::restore::requirements::{encoding_of, missing_objects};
 use crate::restore::selection::Selection;
 use crate::restore::server::REFUSED;
 
 /// Entries of an archive that are restored last.
 #[derive(Debug, Default)]
 pub struct Deferred {
-    /// All else that is restored; none if nothing is deferred.
+    /// All other entries; none if nothing is deferred.
     pub rest: Option<Selection>,
-    /// The materialized views, in the order of the archive, in which each comes behind those that it reads.
+    /// The materialized views in the order of the archive: each comes after those that it reads.
     pub refreshes: Vec<Refresh>,
-    /// Statements that make event triggers, with their comments, labels and owners.
+    /// The statements that make event triggers, with their comments, labels and owners.
     pub event_triggers: Vec<String>,
-    /// Their entries.
+    /// The entries of the event triggers.
     ids: HashSet<u32>,
     standard_strings: bool,
 }
 
-/// What the table of contents has of them, in the archive's encoding.
+/// The deferred entries of the table of contents, in the archive's encoding.
 struct Read {
     refreshes: Vec<(u32, Vec<u8>)>,
     event_triggers: Vec<(u32, Vec<u8>)>,
@@ -46,8 +46,11 @@ struct Read {
 }
 
 impl Deferred {
-    /// Reads them from the table of contents. Those of a script are its own; and so are those that cannot be told to this
-    /// server in its encoding, which pg_restore then restores with all else.
+    /// Reads them from the table of contents. Scripts have none here. Statements that cannot be written in the encoding of this
+    /// server are left to pg_restore.
+    ///
+    /// # Errors
+    /// A table of contents that cannot be read.
     pub async fn of(
         archive: &Arc<Archive>,
         part: Option<&Selection>,
@@ -58,8 +61,8 @@ impl Deferred {
         let Read { refreshes, event_triggers, encoding, standard_strings } =
             blocking::to_end(move || Read::of(&ours, base.as_ref(), left_out)).await?;
         let mut ids = HashSet::new();
-        let refreshes = told(client, &encoding, refreshes, &mut ids).await?;
-        let event_triggers = told(client, &encoding, event_triggers, &mut ids).await?;
+        let refreshes = converted(client, &encoding, refreshes, &mut ids).await?;
+        let event_triggers = converted(client, &encoding, event_triggers, &mut ids).await?;
         if ids.is_empty() {
             return Ok(Deferred { standard_strings, ..Deferred::default() });
         }
@@ -73,20 +76,20 @@ impl Deferred {
         Ok(Deferred { rest: Some(joined(rest.await)?), refreshes, event_triggers, ids, standard_strings })
     }
 
-    /// Whether nothing is restored last.
+    /// Whether nothing is deferred.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// Makes a session read the statements as the archive means them.
+    /// Sets the session's parameters as the archive does.
     pub async fn prepare(&self, client: &Client) -> Result<()> {
         let strings = if self.standard_strings { "on" } else { "off" };
         let sql = format!("SET standard_conforming_strings = {strings}; SET client_min_messages = warning");
         client.batch_execute(&sql).await.map_err(failed("the session cannot be set up"))
     }
 
-    /// Makes the event triggers, and those of a script: what could not be made, and what is missing without an error. Those that fire when a
-    /// session begins must not meet another one of ours, so this session also looks whether all of them are there.
+    /// Makes the event triggers, and those of a script. Returns the errors, and what is missing without an error. A login event
+    /// trigger would fire in another session of the restore, so this session also checks that all of them exist.
     pub async fn make_event_triggers(
         &self,
         of_script: &[String],
@@ -144,7 +147,7 @@ impl Read {
                 return;
             }
             match entry.desc.bytes {
-                // What is cut off is left to pg_restore, as if it were no text.
+                // A truncated statement is left to pg_restore.
                 b"MATERIALIZED VIEW DATA" if entry.defn.truncated => read.refreshes.push((entry.dump_id, vec![0xff])),
                 b"MATERIALIZED VIEW DATA" => read.refreshes.push((entry.dump_id, entry.defn.bytes.to_vec())),
                 EVENT_TRIGGER => {
@@ -161,7 +164,7 @@ impl Read {
     }
 }
 
-/// An event trigger's statements, with the one for its owner that pg_restore adds.
+/// The statements of an event trigger, with the change of its owner that pg_restore adds.
 fn with_owner(entry: &TocEntry<'_>, left_out: LeftOut) -> Vec<u8> {
     let mut sql = entry.defn.bytes.to_vec();
     if !left_out.owners && !entry.owner.bytes.is_empty() {
@@ -174,14 +177,14 @@ fn with_owner(entry: &TocEntry<'_>, left_out: LeftOut) -> Vec<u8> {
     sql
 }
 
-/// A name of any encoding as an identifier: no byte of a longer letter is a quote in those that a server can have.
+/// A name of any encoding as an identifier: in the encodings of servers no byte of a multibyte character is a quote.
 fn quoted(name: &[u8]) -> Vec<u8> {
     let doubled = name.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
     std::iter::once(b'"').chain(doubled).chain([b'"']).collect()
 }
 
-/// Statements as texts; none if one of them has letters that the server cannot be told of.
-async fn told(
+/// The statements converted by the server; none if the server's encoding lacks a character of one.
+async fn converted(
     client: &Client,
     encoding: &str,
     statements: Vec<(u32, Vec<u8>)>,

@@ -1,5 +1,5 @@
-//! The files of a directory archive, made ready for pg_restore, which reads them itself and in any order. Every file is
-//! compared with the manifest before pg_restore sees one, or was read to its end already.
+//! Prepares the files of a directory archive for pg_restore, which reads them itself and in any order. Every file is compared
+//! with the manifest before, unless it has been read whole already.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use crate::restore::archive::Archive;
 use crate::restore::staging;
 use crate::stop::Stop;
 
-/// Files that are copied at once: a bucket takes its time to answer for each.
+/// How many files are copied at once: a bucket answers slowly for each.
 const AT_ONCE: usize = 4;
 
-/// Files of more bytes come one after the other.
+/// Files with more bytes are copied one after the other.
 const LARGE: u64 = 8 << 20;
 
 /// A file or folder that pg_restore can read.
 pub enum Files {
-    /// The backup's own.
+    /// The files of the backup.
     InPlace(PathBuf),
-    /// A copy, decrypted and decompressed, which goes with this value.
+    /// A decrypted and decompressed copy, which is removed with this value.
     Staged {
         /// Removes the copy when it is dropped.
         _staging: Staging,
@@ -34,7 +34,7 @@ pub enum Files {
 }
 
 impl Files {
-    /// Where it is.
+    /// The file or folder.
     pub fn path(&self) -> &Path {
         match self {
             Files::InPlace(path) | Files::Staged { path, .. } => path,
@@ -42,16 +42,19 @@ impl Files {
     }
 }
 
-/// Checks every file where it is; one that is encrypted, or comes from a bucket, is copied while it is checked.
-pub async fn ready(archive: &Arc<Archive>, wanted: Option<&Path>, stop: &Stop) -> Result<Files> {
-    let (archive, wanted, stop) = (Arc::clone(archive), wanted.map(Path::to_owned), stop.clone());
+/// Checks every file. Encrypted files and those in a bucket are copied at the same time.
+///
+/// # Errors
+/// `Data` for a damaged file; a staging folder without enough space; what keeps a file from being read.
+pub async fn ready(archive: &Arc<Archive>, requested: Option<&Path>, stop: &Stop) -> Result<Files> {
+    let (archive, requested, stop) = (Arc::clone(archive), requested.map(Path::to_owned), stop.clone());
     let files: u64 = archive.files.iter().map(|file| file.stored_bytes).sum();
     let progress = Progress::begin(&format!("{} (checking)", archive.name), Some(files));
     let moved = progress.counter();
     blocking::to_end(move || match archive.in_place()? {
         Some(path) if archive.checked => Ok(Files::InPlace(path)),
         Some(path) => check(&archive, path, &moved, &stop),
-        None => stage(&archive, wanted.as_deref(), &moved, &stop),
+        None => stage(&archive, requested.as_deref(), &moved, &stop),
     })
     .await
 }
@@ -63,12 +66,12 @@ fn check(archive: &Archive, path: PathBuf, moved: &Counter, stop: &Stop) -> Resu
     Ok(Files::InPlace(path))
 }
 
-fn stage(archive: &Archive, wanted: Option<&Path>, moved: &Counter, stop: &Stop) -> Result<Files> {
+fn stage(archive: &Archive, requested: Option<&Path>, moved: &Counter, stop: &Stop) -> Result<Files> {
     let needed = archive.files.iter().map(|file| file.plain_bytes).sum();
-    let staging = staging::reserve(archive, wanted, needed)?;
+    let staging = staging::reserve(archive, requested, needed)?;
     let (large, small): (Vec<_>, Vec<_>) = archive.files.iter().partition(|file| file.stored_bytes > LARGE);
     let (large, small) = (Mutex::new(large.into_iter()), Mutex::new(small.into_iter()));
-    // A large file takes memory on its way: only one worker has such.
+    // Copying a large file takes memory: only one worker copies these.
     let next = |first: bool| if first { lock(&large).next() } else { None }.or_else(|| lock(&small).next());
     let failed = AtomicBool::new(false);
     let work = |first: bool| {
@@ -82,7 +85,7 @@ fn stage(archive: &Archive, wanted: Option<&Path>, moved: &Counter, stop: &Stop)
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE).map(|at| scope.spawn(move || work(at == 0))).collect();
         let broken = || Err(Error::new(Kind::Internal, "a thread broke down"));
-        // All of them are waited for, and the first error is told.
+        // Waits for all of them, and returns the first error.
         let done: Vec<Result<()>> = workers.into_iter().map(|one| one.join().unwrap_or_else(|_| broken())).collect();
         done.into_iter().collect::<Result<()>>()
     })?;

@@ -1,5 +1,5 @@
-//! How the new database is filled: the archive is loaded, and what came of it is compared with the backup before anything
-//! else runs in the database.
+//! Fills the new database: loads the archive, and compares the result with the backup before anything else runs in the
+//! database.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use crate::blocking;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::host::progress::Progress;
 use crate::pipeline::Digests;
 use crate::postgres::child::Messages;
@@ -19,25 +19,25 @@ use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::refresh::{cannot_refresh, refresh_all};
 use crate::restore::run::{LoadInput, RestoreRun};
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::{TargetServer, session_in_loaded};
-use crate::restore::use_list::UseList;
-use crate::restore::{archive, compare, options, parallel, public_schema, requirements};
+use crate::restore::{analyze, archive, compare, completeness, parallel, public_schema};
 
-/// How many of a program's warnings are shown.
+/// How many of a program's warnings are logged.
 const SHOWN: usize = 20;
 
-/// How long a session that the rest of the work needs is tried for, once the data are loaded and compared.
+/// How long to retry to open a session once the data are loaded and compared.
 const SESSION: Duration = Duration::from_secs(60);
 
-/// How often it is tried.
+/// The time between two tries.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Loads the archive, looks at what came of it, and gathers statistics. Gives the database's size in bytes, if the server
-/// tells it.
+/// Loads the archive, checks the result, and gathers statistics. Returns the database's size in bytes, if the server reports
+/// it.
 ///
-/// Once the data are found to be those of the backup, only what makes them incomplete is an error: a database without
-/// statistics is slow and whole.
+/// # Errors
+/// What makes the data incomplete or different. Once the data are compared, missing statistics are only a warning: the
+/// database is slow without them, but complete.
 pub async fn fill(
     run: &RestoreRun<'_>,
     server: &TargetServer,
@@ -46,9 +46,9 @@ pub async fn fill(
 ) -> Result<Option<u64>> {
     let (connection, name) = (&run.sessions.connection, database.name());
     let deferred =
-        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.args.left_out(), server.client())).await?;
+        run.stop.or(Deferred::of(&run.archive, run.part.as_ref(), run.settings.left_out, server.client())).await?;
     let part = deferred.rest.as_ref().or(run.part.as_ref());
-    let list = public_schema::list(&run.archive, part, run.args.left_out(), (connection, name)).await?;
+    let list = public_schema::list(&run.archive, part, run.settings.left_out, (connection, name)).await?;
     let owners = RefusedOwners::default();
     let load = Load {
         programs: &run.programs,
@@ -57,7 +57,7 @@ pub async fn fill(
         database: name,
         format: run.archive.format,
         no_tablespaces: run.no_tablespaces,
-        left_out: run.args.left_out(),
+        left_out: run.settings.left_out,
         superuser: server.is_superuser(),
         owners: &owners,
         list: list.as_ref().map(UseList::path),
@@ -68,11 +68,11 @@ pub async fn fill(
     warn_of(&load_input(run, &load, part, (input, &mut last)).await?);
     run.stop.or(give_to_owners(run, &owners, name)).await?;
     let scope = (part, run.part.is_none());
-    let looked = run.stop.or(requirements::all_there(&run.archive, scope, connection, name)).await;
-    options::go_on(run, looked)?;
-    options::go_on(run, compare::with_backup(run, connection, name).await)?;
+    let checked = run.stop.or(completeness::all_there(&run.archive, scope, connection, name)).await;
+    run.keep_going(checked)?;
+    run.keep_going(compare::with_backup(run, connection, name).await)?;
     run.stop.or(refresh_views(run, &deferred, name)).await?;
-    or_not_analyzed(run, run.stop.or(requirements::analyze(connection, name, run.jobs)).await)?;
+    or_not_analyzed(run, run.stop.or(analyze::analyze(connection, name, run.jobs)).await)?;
     run.stop.or(make_event_triggers(run, &deferred, &last, name)).await?;
     match run.stop.or(database.bytes(server)).await {
         Err(error) if !run.stop.requested() => {
@@ -83,7 +83,7 @@ pub async fn fill(
     }
 }
 
-/// Whatever keeps the statistics from being gathered is a warning.
+/// Statistics that cannot be gathered are a warning, except after a request to stop.
 fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
     match analyzed {
         Err(error) if !run.stop.requested() => {
@@ -97,8 +97,8 @@ fn or_not_analyzed(run: &RestoreRun<'_>, analyzed: Result<()>) -> Result<()> {
     }
 }
 
-/// A session in the loaded database. What keeps it from beginning may pass: connections that are all taken, a server that
-/// restarts.
+/// A session in the loaded database. It is tried again for a while: all connections may be in use, or the server may be
+/// restarting.
 async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Client> {
     let begun = Instant::now();
     loop {
@@ -112,7 +112,7 @@ async fn session_in_compared(run: &RestoreRun<'_>, database: &str) -> Result<Cli
     }
 }
 
-/// Loads it. Of a script, the statements that make event triggers are handed over as `last`.
+/// Loads the archive. The statements of a script that make event triggers are put into `last`.
 async fn load_input(
     run: &RestoreRun<'_>,
     load: &Load<'_>,
@@ -133,7 +133,7 @@ async fn load_input(
     }
 }
 
-/// Gives objects to owners who could not have them before all rights were granted.
+/// Runs the changes of owners that were refused before all privileges were granted.
 async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: &str) -> Result<()> {
     if owners.is_empty() {
         return Ok(());
@@ -142,7 +142,7 @@ async fn give_to_owners(run: &RestoreRun<'_>, owners: &RefusedOwners, database: 
     owners.run(&client, run.faults.as_ref()).await
 }
 
-/// The number of errors that pg_restore went on after is left out: without --keep-going it is that of the known one.
+/// Logs the warnings, without pg_restore's number of ignored errors: without --keep-going these are known and harmless.
 fn warn_of(messages: &Messages) {
     let warnings = messages.warnings();
     for warning in warnings.iter().filter(|warning| !warning.starts_with("errors ignored")).take(SHOWN) {
@@ -154,8 +154,8 @@ async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<Str
     let archive = &run.archive;
     let file = archive.file()?.clone();
     let progress = Progress::begin(&run.target, Some(file.stored_bytes));
-    let (ours, theirs, moved) = (Arc::clone(archive), file.clone(), progress.counter());
-    let source = blocking::run(&run.stop, move || ours.open(&theirs, &moved)).await?;
+    let (opened, stored, moved) = (Arc::clone(archive), file.clone(), progress.counter());
+    let source = blocking::run(&run.stop, move || opened.open(&stored, &moved)).await?;
     let whole = |digests: &Digests| archive::whole(&file, digests);
     let loaded = match last {
         Some(last) => load.statements(source, whole, last).await,
@@ -168,7 +168,7 @@ async fn stream(run: &RestoreRun<'_>, load: &Load<'_>, last: Option<&mut Vec<Str
     }
 }
 
-/// Refreshes the materialized views. What that does to tables and sequences is none of the backup.
+/// Refreshes the materialized views, after the comparison: a refresh may change tables and sequences.
 async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str) -> Result<()> {
     if deferred.refreshes.is_empty() {
         return Ok(());
@@ -182,17 +182,17 @@ async fn refresh_views(run: &RestoreRun<'_>, deferred: &Deferred, database: &str
         );
     }
     for (view, error) in &outcome.failed {
-        skip(run, cannot_refresh(view, error))?;
+        run.skip(cannot_refresh(view, error))?;
     }
     if outcome.refreshed > 0 {
-        say_how_computed(run, outcome.refreshed);
+        log_how_computed(run, outcome.refreshed);
     }
     Ok(())
 }
 
-/// What is in materialized views is in no dump: it is as it was where the rows are, and the parameters that it was computed
-/// with. A hash of what was in them at the time of the backup would not do: it is as old as their last refresh.
-fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
+/// Logs how the views were computed. A dump has no rows of materialized views: they are computed from the restored rows with
+/// the session's parameters. The backup's rows of a view could not be compared: they are as old as its last refresh.
+fn log_how_computed(run: &RestoreRun<'_>, views: usize) {
     let views = if views == 1 { "1 materialized view".to_owned() } else { format!("{views} materialized views") };
     let unlike = &run.sessions.unlike;
     if !unlike.is_empty() {
@@ -211,18 +211,7 @@ fn say_how_computed(run: &RestoreRun<'_>, views: usize) {
     }
 }
 
-/// An error of a statement is one more where errors are skipped, as long as the server answers.
-fn skip(run: &RestoreRun<'_>, error: Error) -> Result<()> {
-    match &run.faults {
-        Some(faults) if error.kind() != Kind::Unavailable => {
-            faults.add(error.message().to_owned());
-            Ok(())
-        }
-        _ => Err(error),
-    }
-}
-
-/// Makes the event triggers, by the last session in the new database.
+/// Makes the event triggers, in the last session of the new database.
 async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[String], database: &str) -> Result<()> {
     if deferred.event_triggers.is_empty() && last.is_empty() {
         return Ok(());
@@ -232,10 +221,10 @@ async fn make_event_triggers(run: &RestoreRun<'_>, deferred: &Deferred, last: &[
     let (errors, missing) = deferred.make_event_triggers(last, &run.archive, &client).await?;
     let made_all = errors.is_empty();
     for error in errors {
-        skip(run, error)?;
+        run.skip(error)?;
     }
     if made_all {
-        options::go_on(run, requirements::must_be_none(&missing))?;
+        run.keep_going(completeness::must_be_none(&missing))?;
     }
     Ok(())
 }

@@ -10,10 +10,10 @@ use crate::host::progress::Counter;
 use crate::restore::archive::{Archive, whole};
 use crate::stop::Stop;
 
-/// The fingerprints of a backup, if it has any: one of another tool, and one of an older pgcellar, has none.
+/// The fingerprints of a backup. Dumps of other tools and backups of older versions have none.
 ///
 /// # Errors
-/// Of kind `Data` if they are not what the manifest says; what keeps the file from being read.
+/// `Data` if they are not what the manifest says; what keeps the file from being read.
 pub async fn read(archive: &Arc<Archive>, stop: &Stop) -> Result<Option<Fingerprints>> {
     let archive = Arc::clone(archive);
     blocking::run(stop, move || read_now(&archive)).await
@@ -25,7 +25,7 @@ fn read_now(archive: &Archive) -> Result<Option<Fingerprints>> {
     };
     let mut plain = archive.open(file, &Counter::default())?;
     let read = Fingerprints::from_json(&mut plain);
-    // Bytes that are not those that were written may be no document any more: that they are damaged says more.
+    // Damaged bytes may be no JSON any more. That they are damaged is the more useful error.
     let digests = plain.finish().map_err(|error| archive.unreadable(&file.key, &error))?;
     whole(file, &digests)?;
     read.map(Some).map_err(|error| Error::read(&file.key, &error))

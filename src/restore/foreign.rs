@@ -1,4 +1,4 @@
-//! A dump that another tool made, on its way to become an archive that can be restored.
+//! Dumps of other tools: reads and checks them before they are restored, shown or adopted.
 
 use std::sync::Arc;
 
@@ -8,14 +8,16 @@ use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::postgres::facts::defaults;
 use crate::postgres::foreign::{Dump, WholeDump, damaged};
-use crate::restore::archive::Archive;
+use crate::restore::archive::{Archive, no_definitions};
 use crate::restore::database::replaced::Replaced;
-use crate::restore::definitions::no_definitions;
 use crate::restore::script::judge;
 use crate::restore::server::TargetServer;
 use crate::stop::Stop;
 
-/// Reads the dump whole, before anything is made on the server: without a manifest nothing else can tell that it is.
+/// Reads the whole dump before anything is made on the server: without a manifest there is no other way to find damage.
+///
+/// # Errors
+/// `Data` for a damaged dump, `Usage` for one that cannot be restored.
 pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
     let (mut dump, whole) = read(dump, stop).await?;
     if replaced.is_some() && whole.schema_only {
@@ -31,45 +33,55 @@ pub async fn archive(dump: Dump, server: &TargetServer, replaced: Option<&Replac
         return Err(no_definitions(&dump.name, "--data-only"));
     }
     fit(&dump, &whole)?;
-    let told = std::mem::take(&mut dump.properties);
-    for statement in &told.unparsed {
-        log::warn!("{} says something of its database that is not understood, and is left out: {statement}", dump.name);
+    let entries = std::mem::take(&mut dump.properties);
+    for statement in &entries.unparsed {
+        log::warn!("{}: a statement about the database is not understood, and is left out: {statement}", dump.name);
     }
-    let properties = complete(&dump.name, told.complete(DatabaseProperties::unknown()), server, replaced, stop).await?;
+    let properties =
+        complete(&dump.name, entries.complete(DatabaseProperties::unknown()), server, replaced, stop).await?;
     Ok(Archive::of_dump(dump, whole, properties))
 }
 
-/// What an archive does not tell of its database, the server's defaults do; if it tells nothing, the database that it
-/// replaces does.
+/// Completes the properties in an archive with the server's defaults; if it has none at all, with those of the database that
+/// is replaced.
+///
+/// # Errors
+/// What keeps them from being read from the server.
 pub async fn complete(
     name: &str,
-    told: DatabaseProperties,
+    properties: DatabaseProperties,
     server: &TargetServer,
     replaced: Option<&Replaced>,
     stop: &Stop,
 ) -> Result<DatabaseProperties> {
-    if let (false, Some(old)) = (told.are_known(), replaced) {
+    if let (false, Some(old)) = (properties.are_known(), replaced) {
         log::info!(
             "{name} does not tell the database's encoding, locale, owner, privileges and settings: those of {} are kept",
             old.shown()
         );
         return stop.or(old.properties(server)).await;
     }
-    if !told.are_known() {
+    if !properties.are_known() {
         log::warn!(
             "{name} does not tell the database's encoding, locale, owner, privileges and settings: the server's defaults are used"
         );
     }
-    Ok(told.complete(stop.or(defaults(server.client(), server.major, &server.role)).await?))
+    Ok(properties.complete(stop.or(defaults(server.client(), server.major, &server.role)).await?))
 }
 
-/// The dump as it is, to be looked at and not to be restored.
+/// The archive of a dump that is only shown.
+///
+/// # Errors
+/// A dump that is damaged or cannot be read.
 pub async fn only_to_show(dump: Dump, stop: &Stop) -> Result<Archive> {
     let (dump, whole) = read(dump, stop).await?;
     Ok(Archive::of_dump(dump, whole, DatabaseProperties::unknown()))
 }
 
-/// Reads the dump whole, and refuses a script that does more than fill one database.
+/// Reads the whole dump, and refuses a script that does more than fill one database.
+///
+/// # Errors
+/// `Data`.
 pub async fn checked(dump: Dump, stop: &Stop) -> Result<(Dump, WholeDump)> {
     let (dump, whole) = read(dump, stop).await?;
     fit(&dump, &whole).map(|()| (dump, whole))
@@ -82,8 +94,8 @@ fn fit(dump: &Dump, whole: &WholeDump) -> Result<()> {
 async fn read(dump: Dump, stop: &Stop) -> Result<(Dump, WholeDump)> {
     let progress = Progress::begin(&format!("{} (checking)", dump.name), Some(dump.bytes));
     let (dump, moved, stop) = (Arc::new(dump), progress.counter(), stop.clone());
-    let ours = Arc::clone(&dump);
-    let whole = blocking::to_end(move || ours.read(&moved, &stop)).await?;
+    let shared = Arc::clone(&dump);
+    let whole = blocking::to_end(move || shared.read(&moved, &stop)).await?;
     let dump = Arc::into_inner(dump).ok_or_else(|| Error::new(Kind::Internal, "a thread still reads the dump"))?;
     Ok((dump, whole))
 }

@@ -1,5 +1,5 @@
-//! Roles of a backup's globals, made on a server that lacks them. A role that is there is never touched: globals also
-//! carry the passwords and attributes of the roles that every cluster has, its superuser's among them.
+//! Makes the roles of a backup's globals that a server lacks. A role that exists is never changed: globals also contain the
+//! passwords and attributes of the roles that every cluster has, such as its superuser.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,15 +20,15 @@ use script::{GlobalsStatement, Membership};
 /// Version since which memberships have options of their own.
 const MEMBERSHIP_OPTIONS: u32 = 16;
 
-/// A role as the globals have it.
+/// A role in the globals.
 #[derive(Clone)]
 struct Role {
     name: String,
-    /// As SQL, a password among them.
+    /// As SQL, with the password.
     attributes: String,
     inherits: bool,
     comment: Option<String>,
-    /// Parameters, and their values as SQL.
+    /// Parameters, with their values as SQL.
     settings: Vec<(String, String)>,
 }
 
@@ -49,8 +49,8 @@ fn encoding(script: &[u8]) -> Option<String> {
 }
 
 /// The script as a text that makes names of the same bytes on this server. Roles belong to the whole cluster, and their
-/// names are bytes: pg_dumpall writes them as they are, whatever encoding its database has, and the database of this
-/// session must get them so. Only what is no text to that is one of the encoding that the script names.
+/// names are bytes: pg_dumpall writes them unchanged, in any encoding of its database, and this session must send the same
+/// bytes. Only bytes that are no valid text in this session's encoding are converted from the encoding that the script names.
 pub async fn decoded(client: &Client, script: &[u8]) -> Result<String> {
     if script.is_ascii() {
         return Ok(String::from_utf8_lossy(script).into_owned());
@@ -67,7 +67,7 @@ pub async fn decoded(client: &Client, script: &[u8]) -> Result<String> {
 }
 
 impl Globals {
-    /// Reads the script of pg_dumpall; none where it ends in the middle of a statement.
+    /// Reads the script of pg_dumpall; none if it ends in the middle of a statement.
     pub fn parse(script: &str) -> Option<Self> {
         let mut globals = Globals::default();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -90,25 +90,25 @@ impl Globals {
                 (GlobalsStatement::Comment(_, text), Some(role)) => role.comment = Some(text),
                 (GlobalsStatement::Membership(membership), _) => globals.memberships.push(membership),
                 (GlobalsStatement::Unknown(words), _) => globals.unknown.push(words),
-                // About a role that the script does not make, or about no role.
+                // Of a role that the script does not make, or of no role.
                 _ => {}
             }
         }
         Some(globals)
     }
 
-    /// Names of the statements that were not understood: their first words.
+    /// The first words of the statements that were not understood.
     pub fn unknown(&self) -> &[String] {
         &self.unknown
     }
 
-    /// Those of the roles that the server lacks, in the script's order.
+    /// The roles that the server lacks, in the script's order.
     pub async fn lacking(&self, server: &TargetServer) -> Result<Vec<String>> {
         let existing = existing(server, &self.names()).await?;
         Ok(self.roles.iter().map(|role| &role.name).filter(|name| !existing.contains(*name)).cloned().collect())
     }
 
-    /// Every role that is named.
+    /// Every role that the script names.
     fn names(&self) -> Vec<&str> {
         let of_memberships = self.memberships.iter().flat_map(|membership| {
             [Some(&membership.role), Some(&membership.member), membership.grantor.as_ref()].into_iter().flatten()
@@ -116,8 +116,11 @@ impl Globals {
         self.roles.iter().map(|role| &role.name).chain(of_memberships).map(String::as_str).collect()
     }
 
-    /// Makes the roles that the server lacks, and then looks whether it has all that the backup needs; if it has not,
-    /// no role is made. Gives the names of the new roles.
+    /// Makes the roles that the server lacks, and checks that it then has all that the backup needs. Returns the names of the
+    /// new roles.
+    ///
+    /// # Errors
+    /// What the server lacks or refuses; no role is made then.
     pub async fn make(&self, server: &TargetServer, needs: &Needs) -> Result<Vec<String>> {
         let lacking = self.lacking(server).await?;
         may_make(server, &lacking).await?;
@@ -131,7 +134,7 @@ impl Globals {
         match made.await {
             Ok(()) => client.batch_execute("COMMIT").await.map_err(&cannot)?,
             Err(error) => {
-                // A server that has closed the connection has taken everything back by itself.
+                // A server that has closed the connection has rolled back.
                 drop(client.batch_execute("ROLLBACK").await);
                 return Err(error);
             }
@@ -161,10 +164,13 @@ impl Globals {
     }
 }
 
-/// Whether our role may make roles; before anything is tried.
+/// Checks that our role may make roles.
+///
+/// # Errors
+/// `NotPermitted`.
 pub async fn may_make(server: &TargetServer, lacking: &[String]) -> Result<()> {
     let query = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user";
-    let row = server.client().query_one(query, &[]).await.map_err(failed("our own role cannot be looked up"))?;
+    let row = server.client().query_one(query, &[]).await.map_err(failed("our own role cannot be read"))?;
     if lacking.is_empty() || get(&row, 0)? {
         return Ok(());
     }
@@ -184,8 +190,8 @@ impl Role {
         Role { name, attributes: String::new(), inherits: true, comment: None, settings: Vec::new() }
     }
 
-    /// In one statement with its attributes: to name one of a superuser's, even to deny it, an ALTER ROLE would need a
-    /// superuser (`CreateRole` and `AlterRole` in `src/backend/commands/user.c`).
+    /// In one statement with its attributes: an ALTER ROLE with an attribute that only superusers may set needs a superuser even
+    /// to unset it (`CreateRole` and `AlterRole` in `src/backend/commands/user.c`).
     async fn make(&self, server: &TargetServer) -> Result<()> {
         let name = identifier(&self.name);
         let what = format!("the role {name} cannot be made");
@@ -193,7 +199,8 @@ impl Role {
         let created = run(format!("CREATE ROLE {name} {}", self.attributes)).await;
         created.map_err(|error| match error.code() {
             Some(code) if *code == SqlState::DUPLICATE_OBJECT => {
-                Error::new(Kind::TryAgain, format!("{what}: somebody else has made it now")).hint("run it again")
+                Error::new(Kind::TryAgain, format!("{what}: another session has made it meanwhile"))
+                    .hint("run it again")
             }
             _ => failed(&what)(error),
         })?;
@@ -204,7 +211,7 @@ impl Role {
         for (parameter, values) in &self.settings {
             let sql = format!("ALTER ROLE {name} SET {} TO {values}", identifier(parameter));
             if let Err(error) = attempt(server, &sql).await? {
-                // Another version may not know it, and no data hang on it.
+                // Another version may not know it, and no data depend on it.
                 log::warn!("{}", failed(&format!("the parameter {parameter} of the role {name} is not set"))(error));
             }
         }
@@ -213,8 +220,8 @@ impl Role {
 }
 
 impl Membership {
-    /// Why this server cannot have it. Before version 16 a member inherits, or does not, from all roles alike, and may
-    /// become each of them.
+    /// Why this server cannot have it. Before version 16 a member inherits from all its roles or from none, and may SET ROLE to
+    /// each of them.
     fn why_not(&self, server: u32, present: &HashSet<String>, member_inherits: bool) -> Option<&'static str> {
         let narrow = self.inherit == Some(false) && member_inherits || self.set == Some(false);
         match present.contains(&self.role) {
@@ -239,7 +246,7 @@ impl Membership {
         format!("GRANT {} TO {}{with}{}", identifier(&self.role), identifier(&self.member), options.join(", "))
     }
 
-    /// In the name of who granted it, if he is here and may, and else in our own.
+    /// With the original grantor if that role exists and may grant it, else by our role.
     async fn grant(&self, server: &TargetServer, present: &HashSet<String>) -> Result<()> {
         let sql = self.sql(server.major);
         if let Some(grantor) = self.grantor.as_ref().filter(|grantor| present.contains(*grantor))
@@ -253,7 +260,7 @@ impl Membership {
     }
 }
 
-/// Runs a statement in the open transaction, which survives its failure.
+/// Runs a statement in the open transaction, which goes on if the statement fails.
 async fn attempt(server: &TargetServer, sql: &str) -> Result<std::result::Result<(), tokio_postgres::Error>> {
     let client = server.client();
     let cannot = failed("roles cannot be made");

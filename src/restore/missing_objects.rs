@@ -1,4 +1,4 @@
-//! A look at a database after its load: whether every object that the archive's table of contents names is there.
+//! Checks after a load whether the database has every object that the archive's table of contents names.
 //!
 //! Names are compared as pg_dump writes them into the table of contents (`src/bin/pg_dump/pg_dump.c`, the `tag` of each
 //! `ArchiveEntry`), by queries that build the same names from the catalogues.
@@ -11,7 +11,7 @@ use crate::postgres::client::failed;
 use crate::postgres::names::in_bytes;
 use crate::postgres::snapshot::{get, text};
 
-/// How many objects of a kind are asked for at once.
+/// How many objects of a kind a query checks.
 const BATCH: usize = 2000;
 
 /// Relations of these kinds.
@@ -39,7 +39,7 @@ macro_rules! part {
     };
 }
 
-/// Objects that lie in a schema.
+/// Objects in a schema.
 macro_rules! in_schema {
     ($catalogue:literal, $schema:literal, $name:literal) => {
         concat!(
@@ -53,7 +53,7 @@ macro_rules! in_schema {
     };
 }
 
-/// Objects that lie in none.
+/// Objects without a schema.
 macro_rules! global {
     ($catalogue:literal, $name:literal) => {
         concat!("SELECT '', ", $name, "::text FROM ", $catalogue)
@@ -71,7 +71,7 @@ macro_rules! function {
     };
 }
 
-/// Descriptions of entries that are looked up, and the query for the schema and name of all such objects.
+/// Descriptions of entries that are checked, with the query for the schema and name of all such objects.
 const KINDS: &[(&str, &str)] = &[
     ("SCHEMA", global!("pg_namespace", "nspname")),
     ("EXTENSION", global!("pg_extension", "extname")),
@@ -130,7 +130,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Objects of one kind that are looked for.
+/// Objects of one kind to check.
 #[derive(Debug)]
 pub struct ExpectedObjects {
     /// Index in [`KINDS`].
@@ -140,28 +140,28 @@ pub struct ExpectedObjects {
     tags: Vec<Vec<u8>>,
 }
 
-/// An entry whose object the database does not have.
+/// An entry whose object the database lacks.
 #[derive(Debug)]
 pub struct Missing {
     /// The entry.
     pub dump_id: u32,
-    /// What it is and what it is called, for messages.
+    /// Its kind and name, for messages.
     pub name: String,
 }
 
-/// Whether objects of this description can be looked up.
-pub fn is_looked_up(desc: &[u8]) -> bool {
+/// Whether objects of this description can be checked.
+pub fn is_checked(desc: &[u8]) -> bool {
     KINDS.iter().any(|(known, _)| known.as_bytes() == desc)
 }
 
-/// Gathers the entries of a table of contents into batches; what it holds does not grow with the archive.
+/// Gathers the entries of a table of contents into batches, so that its memory does not grow with the archive.
 #[derive(Debug, Default)]
 pub struct Gatherer {
     batches: Vec<ExpectedObjects>,
 }
 
 impl Gatherer {
-    /// Takes an entry, and gives a batch when one is full.
+    /// Adds an entry, and returns a batch when one is full.
     pub fn add(&mut self, entry: &TocEntry<'_>) -> Option<ExpectedObjects> {
         let kind = KINDS.iter().position(|(desc, _)| desc.as_bytes() == entry.desc.bytes)?;
         if entry.tag.truncated {
@@ -193,7 +193,7 @@ impl Gatherer {
 }
 
 impl ExpectedObjects {
-    /// Names those that the database does not have. `encoding` is that of the names. The session's search path is empty.
+    /// The objects that the database lacks. `encoding` is that of the names. The session's search path must be empty.
     pub async fn missing(&self, client: &Client, encoding: &str) -> Result<Vec<Missing>> {
         let Some((desc, all)) = KINDS.get(self.kind) else { return Ok(Vec::new()) };
         let query = format!(
@@ -221,19 +221,19 @@ impl ExpectedObjects {
     }
 }
 
-/// Large objects of the database.
+/// Number of large objects of the database.
 pub async fn large_objects(client: &Client) -> Result<u64> {
     number(client, "SELECT count(*) FROM pg_largeobject_metadata", "the large objects cannot be counted").await
 }
 
-/// Tables of the database that initdb did not make.
+/// Number of tables of the database that initdb did not make.
 pub async fn tables(client: &Client) -> Result<u64> {
     // FirstNormalObjectId (`src/include/access/transam.h`).
     let query = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'f') AND oid >= 16384";
     number(client, query, "the tables cannot be counted").await
 }
 
-/// Those of these extensions that the database does not have.
+/// The extensions among these that the database lacks.
 pub async fn missing_extensions(client: &Client, extensions: &[&str]) -> Result<Vec<String>> {
     let query =
         "SELECT e FROM unnest($1::text[]) e WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = e) ORDER BY 1";
@@ -241,20 +241,19 @@ pub async fn missing_extensions(client: &Client, extensions: &[&str]) -> Result<
     rows.iter().map(|row| get::<String>(row, 0).map(|name| format!("extension {name}"))).collect()
 }
 
-/// A table of which the planner wants statistics.
+/// A table to analyze.
 #[derive(Debug)]
 pub struct Analyzable {
     /// OID.
     pub oid: u32,
-    /// Quoted name for people.
+    /// Quoted name, for messages.
     pub shown: String,
-    /// Whether that is its name, as it can be sent.
+    /// Whether a statement can name it so.
     pub is_text: bool,
 }
 
 impl Analyzable {
-    /// The statement that gathers them. A name that is no text is known to the server alone, which then builds the
-    /// statement itself.
+    /// The statement that analyzes it. If the name is no valid text, the server builds the statement.
     pub fn statement(&self) -> String {
         match self.is_text {
             true => format!("ANALYZE {}", self.shown),
@@ -268,7 +267,7 @@ impl Analyzable {
     }
 }
 
-/// Tables and materialized views with OIDs above `last`, the lowest first, some hundreds at once.
+/// Some hundred tables and materialized views with OIDs above `last`, the lowest first.
 pub async fn analyzable(client: &Client, last: u32) -> Result<Vec<Analyzable>> {
     let query = format!(
         "SELECT c.oid, {} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

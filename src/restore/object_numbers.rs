@@ -1,5 +1,5 @@
-//! A second look at tables whose rows print otherwise than in the backup: numbers of objects that were gone when it was made
-//! can be those of other objects in the new database. What the archive has, the server is to print once more.
+//! Compares tables again whose rows print differently from the backup. A number of an object that did not exist any more at
+//! the time of the backup can be that of another object in the new database. The server prints the archive's rows again.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -24,26 +24,28 @@ use crate::stop::Stop;
 /// Batches of rows that may wait to be printed.
 const WAITING: usize = 4;
 
-/// The database that is looked at.
+/// The database that is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct ComparedDatabase<'a> {
     /// The server.
     pub connection: &'a Connection,
     /// The database.
     pub database: &'a str,
-    /// Whether all that it holds was loaded from the backup.
+    /// Whether everything in it was loaded from the backup.
     pub loaded: bool,
 }
 
-/// Whether a table may differ in such numbers alone: it has as many rows as the backup, and not the same.
+/// Whether a table may differ only in such numbers: it has as many rows as in the backup, and other ones.
 pub fn may_differ_in_numbers(table: &TableFingerprint, found: &Sum) -> bool {
     table.sum != *found && table.sum.rows == found.rows
 }
 
-/// Turns those of `found` that are the archive's rows, and print otherwise here, into [`Rows::Named`] with the sum of the
-/// archive's. Only tables of which `differs` says that they may be such are looked at. `expected` tells their names; its sums
-/// are not asked for.
-pub async fn look_again(
+/// Compares the tables of `found` that `differs` selects with the rows of the archive, as this server prints them. Equal ones
+/// become [`Rows::Named`] with the sum of the archive's rows. `expected` has the names of the tables; its sums are not used.
+///
+/// # Errors
+/// An archive or a server that cannot be read.
+pub async fn compare_again(
     archive: &Arc<Archive>,
     expected: &Fingerprints,
     found: &mut [ObservedRows],
@@ -57,8 +59,8 @@ pub async fn look_again(
         return Ok(());
     }
     let tables = differing.iter().map(|(table, _)| (*table).clone()).collect();
-    let wanted = Fingerprints { settings: expected.settings.clone(), tables, ..Fingerprints::default() };
-    let mut printer = stop.or(Printer::open(place.connection, place.database, &wanted, place.loaded)).await?;
+    let targets = Fingerprints { settings: expected.settings.clone(), tables, ..Fingerprints::default() };
+    let mut printer = stop.or(Printer::open(place.connection, place.database, &targets, place.loaded)).await?;
     if printer.tables().is_empty() {
         return Ok(());
     }
@@ -94,7 +96,7 @@ pub async fn look_again(
     Ok(())
 }
 
-/// Reads the rows of the tables that are tapped. Blocks.
+/// Reads the rows of these tables. Blocks.
 fn read(archive: &Archive, mut recorder: Recorder, stop: &Stop) -> Result<Record> {
     let open = |file| Ok::<_, Error>(stop.reader(archive.open(file, &Counter::default())?));
     let read = match archive.format {

@@ -16,25 +16,25 @@ use futures_util::future::join_all;
 use crate::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::child::Messages;
+use crate::restore::parallel::queue::{Batch, LoadQueue};
+use crate::restore::parallel::unpack::Unpacking;
 use crate::restore::pg_restore::load::{Load, LoadFailure};
 use crate::restore::pg_restore::passes::Passes;
 use crate::restore::run::RestoreRun;
-use crate::restore::selection::Selection;
-use crate::restore::use_list::UseList;
+use crate::restore::selection::{Selection, UseList};
 
 pub mod batch;
 pub mod queue;
-mod unpack;
+pub mod unpack;
 
-use queue::Batch;
-pub use queue::LoadQueue;
-pub use unpack::{Follower, Unpacking};
-
-/// Begins to unpack the archive, if there is room for it.
+/// Begins to unpack the archive.
+///
+/// # Errors
+/// As of [`staging::reserve`](crate::restore::staging::reserve).
 pub fn begin(run: &RestoreRun<'_>) -> Result<Unpacking> {
-    // Where errors are gone on after, a table is loaded or not, and never the half of it.
+    // With --keep-going a table is loaded whole or not at all.
     let sharing = run.faults.is_none();
-    Unpacking::begin(&run.archive, run.part.as_ref(), (run.args.staging_dir.as_deref(), sharing), run.stop)
+    Unpacking::begin(&run.archive, run.part.as_ref(), (run.settings.staging_dir.as_deref(), sharing), run.stop)
 }
 
 /// Loads the archive while it is unpacked.
@@ -47,7 +47,7 @@ pub(super) async fn load(
     let (path, jobs) = (unpacking.path().to_owned(), run.jobs);
     let mut all = match up_to_rows(load, &unpacking.work, &path, jobs).await {
         Ok(all) => all,
-        Err(failure) => return Err(blame(failure, &mut unpacking).await),
+        Err(failure) => return Err(cause(failure, &mut unpacking).await),
     };
     unpacking.finish().await?;
     let turns = Passes::plan(&run.archive, part, true).await?;
@@ -55,7 +55,10 @@ pub(super) async fn load(
     Ok(all)
 }
 
-/// Loads what comes before the data, and the rows, as far as the archive in the file `path` is there.
+/// Loads what comes before the data, and then the rows, while the file `path` is being unpacked.
+///
+/// # Errors
+/// `LoadFailure::Stream` for an archive that cannot be unpacked; what keeps the load from succeeding.
 pub async fn up_to_rows(
     load: &Load<'_>,
     work: &Arc<LoadQueue>,
@@ -69,9 +72,9 @@ pub async fn up_to_rows(
     Ok(all)
 }
 
-/// An archive that is damaged is told so, rather than what came of it in the database; that can take as long as
-/// unpacking it does.
-async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
+/// The error of a failed load. If the archive is damaged, that is the error, and not its consequence in the database. To find
+/// out, the archive is unpacked to its end.
+async fn cause(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
     match failure {
         LoadFailure::Stream(error) => match unpacking.finish().await {
             Err(reason) => reason,
@@ -85,7 +88,7 @@ async fn blame(failure: LoadFailure, unpacking: &mut Unpacking) -> Error {
     }
 }
 
-/// Loads the rows of all tables, by so many jobs. The first failure ends them all.
+/// Loads the rows of all tables with this number of jobs. The first failure ends them all.
 async fn rows(
     load: &Load<'_>,
     work: &Arc<LoadQueue>,
@@ -116,7 +119,7 @@ async fn job(load: &Load<'_>, work: &Arc<LoadQueue>) -> std::result::Result<Mess
     let mut all = Messages::default();
     while let Some(share) = next(load, work).await? {
         let ids = share.dump_ids();
-        let list = UseList::write(|line| ids.iter().try_for_each(|id| line(*id)))?;
+        let list = UseList::of(&ids)?;
         let work = Arc::clone(work);
         let poured = load.data(list.path(), move |pipe| batch::pour(&work, &share, pipe));
         all.append(poured.await?);

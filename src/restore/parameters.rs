@@ -1,9 +1,9 @@
-//! The parameters of the sessions that load a backup and look at it.
+//! The parameters of the sessions that load a backup and check the result.
 //!
-//! A session in the new database has what the database's own settings say, as under `pg_restore --create`: they decide what
-//! materialized views, constraints and indexes compute. Three kinds of parameters are set over that: those that would end a
-//! load half-way; those that decide what is computed, with the values that they had where the backup was made, for that
-//! server may have set them and not the database; and the language of messages, which are read by programs.
+//! A session in the new database has the database's own settings, as with `pg_restore --create`: they affect what materialized
+//! views, constraints and indexes compute. Three kinds of parameters override them: those that could end a load; those that
+//! affect what is computed, with their values at the time of the backup, which the old server and not the database may have
+//! set; and the language of messages, which pgcellar reads.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ use crate::postgres::client::failed;
 use crate::postgres::snapshot::{get, later_timeouts};
 use crate::restore::server::TargetServer;
 
-/// What every version knows, and would end a load half-way, or refuse what pg_dump writes. A load in several serializable sessions would end with serialization failures.
+/// Parameters of every version that could end a load, or make the server refuse what pg_dump writes. Several serializable
+/// sessions would end with serialization failures.
 pub const LASTING: &[(&str, &str)] = &[
     ("default_transaction_read_only", "off"),
     ("default_transaction_isolation", "read committed"),
@@ -26,18 +27,21 @@ pub const LASTING: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
-/// How sessions in a new database are begun.
+/// The sessions in a new database.
 #[derive(Clone, Debug)]
 pub struct LoadSessions {
     /// The server, with these parameters.
     pub connection: Connection,
-    /// Parameters that decide what is computed, and that this server does not take as the backup's had them: name and value.
+    /// Parameters that affect what is computed and whose value in the backup this server refuses: name and value.
     pub unlike: BTreeMap<String, String>,
 }
 
 impl LoadSessions {
-    /// Asks the server which parameters it takes. `lc_monetary` is the locale of the backup's amounts of money, if the server
-    /// has it.
+    /// Finds out which parameters the server takes. `lc_monetary` is the locale of the backup's values of type money, if the
+    /// server has it.
+    ///
+    /// # Errors
+    /// A server that does not answer.
     pub async fn find(
         server: &TargetServer,
         properties: &DatabaseProperties,
@@ -55,14 +59,14 @@ impl LoadSessions {
         if server.may_set_lc_messages().await? {
             set("lc_messages", "C");
         }
-        // Set for the database, it would take away the rights that the load needs.
+        // A role that is set for the database would lack the privileges that the load needs.
         if sets(properties, "role") {
             set("role", &server.role);
         }
         for (name, value) in &properties.session_parameters {
             match is_parameter(name) && server.takes(name, value).await? {
                 true => set(name, value),
-                // Of what the new database itself has, and this server refuses, the task has been told.
+                // A setting of the new database that this server refuses has been logged already.
                 false if sets(properties, name) => {}
                 false => drop(unlike.insert(name.clone(), value.clone())),
             }
@@ -74,18 +78,18 @@ impl LoadSessions {
     }
 }
 
-/// Whether the database sets this parameter, for everybody or for a role.
+/// Whether the database sets this parameter, for all roles or for one.
 fn sets(properties: &DatabaseProperties, parameter: &str) -> bool {
     properties.settings.iter().any(|setting| setting.name.eq_ignore_ascii_case(parameter))
 }
 
-/// Whether it can be a parameter's name, which needs no quotes.
+/// Whether it can be the name of a parameter, without quotes.
 pub fn is_parameter(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
 }
 
 impl TargetServer {
-    /// Whether a session of ours can have this parameter.
+    /// Whether our sessions can set this parameter.
     pub async fn takes(&self, name: &str, value: &str) -> Result<bool> {
         match self.client().query_one("SELECT set_config($1, $2, true)", &[&name, &value]).await {
             Ok(_) => Ok(true),
@@ -107,14 +111,14 @@ impl TargetServer {
         }
     }
 
-    /// Whether our role may choose the language of the server's messages: superusers, and since PostgreSQL 15 those who were
-    /// granted it.
+    /// Whether our role may set the language of the server's messages: superusers may, and since PostgreSQL 15 roles with a
+    /// grant.
     async fn may_set_lc_messages(&self) -> Result<bool> {
         if self.is_superuser() || self.major < 15 {
             return Ok(self.is_superuser());
         }
         let query = "SELECT has_parameter_privilege('lc_messages', 'SET')";
-        let row = self.client().query_one(query, &[]).await.map_err(failed("privileges cannot be looked up"))?;
+        let row = self.client().query_one(query, &[]).await.map_err(failed("privileges cannot be read"))?;
         get(&row, 0)
     }
 }

@@ -1,5 +1,5 @@
-//! A script that is run statement by statement, through a session of our own: where a statement fails, its SQLSTATE tells
-//! whether to go on, and the rows of a COPY that was refused go nowhere. psql would take them for commands.
+//! Runs a script statement by statement in a session of our own. If a statement fails, its SQLSTATE decides whether to go on.
+//! The rows of a refused COPY are skipped; psql would take them for commands.
 
 use std::io::{self, BufRead, Read};
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use crate::restore::refresh::{Refreshed, refresh};
 /// Pieces that may wait to be run.
 const WAITING: usize = 4;
 
-/// Codes of what is not there.
+/// SQLSTATEs of missing objects.
 const MISSING: &[SqlState] = &[
     SqlState::UNDEFINED_TABLE,
     SqlState::UNDEFINED_OBJECT,
@@ -35,14 +35,14 @@ const MISSING: &[SqlState] = &[
     SqlState::UNDEFINED_COLUMN,
 ];
 
-/// Codes of a server that takes nothing any more.
+/// SQLSTATEs of a server that accepts nothing more.
 const OVER: &[SqlState] =
     &[SqlState::DISK_FULL, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
 
 impl Load<'_> {
-    /// Loads a script. As psql would, but for what a new database may refuse ([`Excuse`]), and for errors that are to be
-    /// skipped, and for event triggers: the statements that make these go to `last`. It counts only when the stream was read
-    /// to its end, and `whole` says that its digests are right.
+    /// Loads a script as psql would, with three differences: what a new database may refuse ([`Excuse`]) is excused, errors may
+    /// be skipped, and the statements that make event triggers are put into `last`. The load succeeds only if the stream has been
+    /// read to its end and `whole` accepts its digests.
     pub async fn statements<R: Read + Send + 'static>(
         &self,
         source: Source<R>,
@@ -73,7 +73,7 @@ impl Load<'_> {
     }
 }
 
-/// Reads the script to its end, and hands its pieces over. Blocks.
+/// Reads the script to its end, and sends its pieces. Blocks.
 fn take_apart<R: Read + Send + 'static>(
     mut source: Source<R>,
     to: &mpsc::Sender<ScriptPiece>,
@@ -82,7 +82,7 @@ fn take_apart<R: Read + Send + 'static>(
     let unwanted = || io::Error::new(io::ErrorKind::Interrupted, "the load has stopped");
     let mut pieces = ScriptPieces::default();
     loop {
-        if give_up.wanted() {
+        if give_up.requested() {
             return Err(unwanted());
         }
         let bytes = source.fill_buf()?;
@@ -101,13 +101,13 @@ struct Session<'a> {
     client: Client,
     /// The script's encoding, if it is not the session's own.
     encoding: Option<String>,
-    /// What the script has set for its session, each parameter once.
+    /// The statements that set the session's parameters, one for each parameter.
     settings: Vec<(String, String)>,
     /// Whether the script has begun a transaction of its own.
     in_transaction: bool,
     /// Statements that make event triggers.
     last: Vec<String>,
-    /// The COPY that rows are for, and where they go; nowhere if it was refused.
+    /// The current COPY, and the sink of its rows; none if it was refused.
     copy: Option<(Command, Pin<Box<CopyInSink<Bytes>>>)>,
 }
 
@@ -125,8 +125,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Begins a new session with what the script has set: tokio-postgres ends a COPY that the server refused in a way after
-    /// which the answers do not belong to their questions any more (`copy_in.rs`: it sends Sync twice).
+    /// Opens a new session with the parameters that the script has set: after a refused COPY tokio-postgres assigns answers to
+    /// the wrong statements (`copy_in.rs`: it sends Sync twice).
     async fn renew(&mut self) -> Result<()> {
         self.client = connect_for_script(self.load.connection, self.load.database).await?;
         for (_, sql) in &self.settings {
@@ -183,14 +183,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Keeps a statement for later, with what the script has set that it depends on.
+    /// Keeps a statement for later, with the parameters that it depends on.
     fn hold_back(&mut self, sql: String) {
         let is_needed = |name: &str| ["standard_conforming_strings", "session authorization"].contains(&name);
         self.last.extend(self.settings.iter().filter(|(name, _)| is_needed(name)).map(|(_, sql)| sql.clone()));
         self.last.push(sql);
     }
 
-    /// Refreshes a materialized view, and puts back what its functions write.
+    /// Refreshes a materialized view, and undoes what its functions write.
     async fn refresh(&mut self, command: &Command, sql: &str) -> Result<()> {
         let positions = Positions::read(&self.client).await?;
         let refreshed = refresh(&self.client, sql).await;
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
         self.encoding.is_some()
     }
 
-    /// The statement in the session's encoding; none if that cannot be had, and was told of.
+    /// The statement in the session's encoding; none, after a logged error, if it cannot be converted.
     async fn sql(&self, command: &Command) -> Result<Option<String>> {
         let encoding = match &self.encoding {
             None => "UTF8",
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a statement sets for its session, as pg_dump writes it: `SET x = y;`, `SELECT pg_catalog.set_config('x', …, false);`,
+/// The parameter that a statement sets for its session, as pg_dump writes it: `SET x = y;`, `SELECT pg_catalog.set_config('x', …, false);`,
 /// `SET SESSION AUTHORIZATION x;`.
 fn parameter(sql: &str) -> Option<String> {
     if let Some(rest) = sql.strip_prefix("SELECT pg_catalog.set_config('") {
@@ -269,7 +269,7 @@ fn parameter(sql: &str) -> Option<String> {
     }
 }
 
-/// Whether to go on after this error: if the statement may be refused so, or errors are skipped.
+/// Whether to go on after this error: if it is excused, or errors are skipped.
 fn judge(load: &Load<'_>, command: &Command, error: &tokio_postgres::Error) -> Result<()> {
     let (what, why) = (shown(command), reason(error));
     let Some(code) = error.code() else {
@@ -318,8 +318,7 @@ fn failure(command: &Command, code: &SqlState, why: &str, what: &str) -> Error {
     Error::new(kind, format!("the script failed at line {}: {why} | {what}", command.line)).hint(hint)
 }
 
-/// Enough of a statement to know which one it is, and nothing from its first text on: that of a subscription or a user
-/// mapping has a password in it.
+/// The beginning of a statement up to its first string: that of a subscription or a user mapping contains a password.
 fn shown(command: &Command) -> String {
     const ENOUGH: usize = 120;
     let head = command.text.split(|byte| matches!(byte, b'\'' | b'$')).next().unwrap_or_default();

@@ -10,26 +10,24 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::config::Connection;
+use crate::config::restore::LeftOut;
 use crate::error::Result;
 use crate::postgres::archive::TocEntry;
 use crate::postgres::client::failed;
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
-use crate::restore::archive::Archive;
-use crate::restore::requirements::encoding_of;
-use crate::restore::selection::Selection;
+use crate::restore::archive::{Archive, encoding_of};
+use crate::restore::selection::{Selection, UseList};
 use crate::restore::server::session;
-use crate::restore::use_list::UseList;
 
-/// The role of whoever owns the database. Servers know it since PostgreSQL 14.
+/// The role that stands for the owner of the database, since PostgreSQL 14.
 pub const DATABASE_OWNER: &str = "pg_database_owner";
 
-/// The statement that takes the comment away; no row where there is none, or where it is not ours to change, as in old servers.
+/// The statement that removes the comment; no row if there is none, or if our role may not change it, as in old servers.
 const COMMENT: &str = "SELECT 'COMMENT ON SCHEMA public IS NULL' FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public' \
      AND pg_catalog.obj_description(n.oid, 'pg_namespace') IS NOT NULL AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')";
 
-/// The statement that gives the schema to the role `$1` in the encoding `$2`; no row where the role has it already, or where
-/// an old server does not know the owner of all new ones.
+/// The statement that gives the schema to the role `$1`, whose name is in the encoding `$2`; no row if the role has it already,
+/// or if an old server lacks the role `pg_database_owner`.
 const OWNER: &str = "SELECT pg_catalog.format('ALTER SCHEMA public OWNER TO %I', w.role) \
      FROM (SELECT pg_catalog.convert_from($1::bytea, $2::text)) w (role) \
      LEFT JOIN pg_catalog.pg_roles r ON r.rolname = w.role \
@@ -43,20 +41,23 @@ struct Creation {
     encoding: String,
 }
 
-/// The list by which pg_restore makes all of the archive, or of the part, in the new database; none if there is nothing to
-/// leave out. The schema `public` is made ready here, before anything is made in it.
+/// The list with which pg_restore restores the archive, or the part of it, without the entry of the schema `public`; none if
+/// nothing is left out. Prepares the schema `public` of the new database.
+///
+/// # Errors
+/// A table of contents that cannot be read; a server that refuses a change of the schema.
 pub async fn list(
     archive: &Arc<Archive>,
     part: Option<&Selection>,
     left_out: LeftOut,
     (connection, database): (&Connection, &str),
 ) -> Result<Option<UseList>> {
-    let (ours, wanted) = (Arc::clone(archive), part.cloned());
+    let (archive, part) = (Arc::clone(archive), part.cloned());
     let (creation, list) = blocking::to_end(move || {
-        let Some(creation) = Creation::find(&ours, wanted.as_ref())? else {
-            return Ok((None, wanted.as_ref().map(Selection::list).transpose()?));
+        let Some(creation) = Creation::find(&archive, part.as_ref())? else {
+            return Ok((None, part.as_ref().map(Selection::list).transpose()?));
         };
-        let list = Selection::without(&ours, wanted.as_ref(), &HashSet::from([creation.dump_id]))?.list()?;
+        let list = Selection::without(&archive, part.as_ref(), &HashSet::from([creation.dump_id]))?.list()?;
         Ok((Some(creation), Some(list)))
     })
     .await?;
@@ -67,7 +68,7 @@ pub async fn list(
 }
 
 impl Creation {
-    /// Looks for it in the table of contents. Blocks.
+    /// Reads it from the table of contents. Blocks.
     fn find(archive: &Archive, part: Option<&Selection>) -> Result<Option<Self>> {
         let (mut encoding, mut found) = (String::from("UTF8"), None);
         archive.contents(|entry| {
@@ -95,7 +96,7 @@ impl Creation {
     }
 }
 
-/// Whether the entry makes the schema. Where only its owner is another one, a comment stands in the place of the statement.
+/// Whether the entry makes the schema. If only its owner was changed, the entry has a comment instead of the statement.
 fn makes_public(entry: &TocEntry<'_>) -> bool {
     entry.desc.bytes == b"SCHEMA" && entry.tag.bytes == b"public" && entry.defn.bytes.starts_with(b"CREATE SCHEMA ")
 }

@@ -1,4 +1,4 @@
-//! Materialized views, refreshed one by one, with nothing left of it but the views.
+//! Refreshes materialized views one by one, and undoes what their functions write into tables and sequences.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as ServerError};
@@ -8,17 +8,17 @@ use crate::postgres::client::reason;
 use crate::postgres::live::Positions;
 
 /// Ordinary tables whose rows the transaction has written. TRUNCATE is not counted among writes, and gives a table a new file,
-/// which its row in pg_class tells (`ExecuteTruncateGuts` in `src/backend/commands/tablecmds.c`).
+/// which its row in pg_class shows (`ExecuteTruncateGuts` in `src/backend/commands/tablecmds.c`).
 const WRITTEN: &str = "SELECT c.oid FROM pg_catalog.pg_class c \
      LEFT JOIN pg_catalog.pg_stat_xact_user_tables s ON s.relid = c.oid \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND (s.n_tup_ins + s.n_tup_upd + s.n_tup_del > 0 \
        OR c.xmin = pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid)";
 
-/// A schema for the rows that are put back. It does not outlive its transaction.
+/// A schema for the rows to put back, which exists only in the transaction.
 const SCHEMA: &str = "pgcellar_refresh";
 
 /// For each of the tables `$1` the statement that keeps its rows, and the one that puts them back. Values of generated columns
-/// are made again.
+/// are computed again.
 const KEEPING: &str = "SELECT pg_catalog.format('CREATE TABLE %I.%I AS SELECT %s FROM ONLY %I.%I', $2::text, c.oid::text, a.names, \
        n.nspname, c.relname), \
      pg_catalog.format('DELETE FROM ONLY %4$I.%5$I; INSERT INTO %4$I.%5$I (%3$s) OVERRIDING SYSTEM VALUE SELECT %3$s FROM %1$I.%2$I', \
@@ -28,7 +28,7 @@ const KEEPING: &str = "SELECT pg_catalog.format('CREATE TABLE %I.%I AS SELECT %s
        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') a (names) \
      WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
-/// Counters tell what a transaction writes. Only a superuser can switch them on.
+/// Switches on the counters of what a transaction writes, which only a superuser can.
 const COUNT: &str = "SELECT pg_catalog.set_config('track_counts', 'on', false) \
      WHERE pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'";
 
@@ -41,31 +41,31 @@ pub struct Refresh {
     pub sql: String,
 }
 
-/// What came of refreshing several.
+/// The result of refreshing several views.
 #[derive(Debug, Default)]
 pub struct RefreshOutcome {
-    /// How many were refreshed.
+    /// Number of refreshed views.
     pub refreshed: usize,
-    /// Those that also wrote rows of tables which could not be put back, and of how many tables.
+    /// Views that also wrote rows of tables which could not be put back, with the number of these tables.
     pub with_tables: Vec<(String, usize)>,
-    /// Those that failed, with the server's own error.
+    /// Views that failed, with the server's error.
     pub failed: Vec<(String, ServerError)>,
 }
 
 /// How a materialized view was refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refreshed {
-    /// Nothing else has changed.
+    /// It has changed nothing else.
     Alone,
-    /// It has written rows of so many tables, which could not be put back.
+    /// It has written rows of this number of tables, which could not be put back.
     WithTables(usize),
 }
 
-/// Refreshes materialized views in their order. One that reads another through a function is refreshed behind it, wherever
-/// it stands. Sequences have the values afterwards that they had before.
+/// Refreshes materialized views in their order. A view that reads a later one through a function is refreshed after it.
+/// Sequences keep their values.
 ///
 /// # Errors
-/// `Unavailable` where the server does not answer any more.
+/// `Unavailable` if the server does not answer any more.
 pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutcome> {
     let positions = Positions::read(client).await?;
     client.batch_execute(COUNT).await.map_err(crate::postgres::client::failed("the session cannot be set up"))?;
@@ -102,11 +102,11 @@ pub async fn refresh_all(client: &Client, all: &[Refresh]) -> Result<RefreshOutc
     Ok(outcome)
 }
 
-/// Refreshes a materialized view in a transaction of its own. Where functions that it calls write rows of tables, it is done
-/// again, and the tables get the rows back that they had.
+/// Refreshes a materialized view in a transaction of its own. If functions of the view write rows of tables, it is refreshed
+/// again, and the tables get their rows back.
 ///
 /// # Errors
-/// The server's own error of the statement.
+/// The server's error of the statement.
 pub async fn refresh(client: &Client, sql: &str) -> std::result::Result<Refreshed, ServerError> {
     client.batch_execute("BEGIN").await?;
     let written = written_by(client, sql).await;
@@ -156,7 +156,7 @@ async fn alone(client: &Client, sql: &str, tables: &[u32]) -> std::result::Resul
     if !written(client).await?.iter().all(|table| kept(table) || ours.contains(table)) {
         return Ok(false);
     }
-    // No trigger, rule or foreign key has anything to do with it: the rows are those that were there.
+    // Triggers, rules and foreign keys must not act: the rows are the same as before.
     client.batch_execute("SET LOCAL session_replication_role = replica").await?;
     for row in &statements {
         client.batch_execute(row.try_get(1)?).await?;
@@ -165,7 +165,7 @@ async fn alone(client: &Client, sql: &str, tables: &[u32]) -> std::result::Resul
     Ok(true)
 }
 
-/// The error of a REFRESH: an unfit statement is the archive's, and a right that is missing is not.
+/// The error of a REFRESH: of kind `Data` if the archive's statement is refused, but not if a privilege is missing.
 pub fn cannot_refresh(view: &str, error: &ServerError) -> Error {
     let message = format!("materialized view {view} cannot be refreshed: {}", reason(error));
     match error.code() {

@@ -1,16 +1,16 @@
-//! Roles that an archive's rights and policies name: a restore needs them, though they own nothing.
+//! Roles that an archive's privileges and policies name: a restore needs them, even if they own nothing.
 //!
 //! pg_dump writes these definitions itself (`buildACLCommands` and `buildDefaultACLCommands` in `src/bin/pg_dump/
-//! dumputils.c`, `dumpPolicy` in `pg_dump.c`), so a role stands in a few places only: in the list behind TO or FROM, and
-//! behind FOR ROLE and SET SESSION AUTHORIZATION. TO and FROM are reserved words: as names they stand in quotes.
+//! dumputils.c`, `dumpPolicy` in `pg_dump.c`), so a role is only in a few places: in the list after TO or FROM, and after
+//! FOR ROLE and SET SESSION AUTHORIZATION. TO and FROM are reserved words: as names they are quoted.
 
-/// Words that stand in a role's place and name none.
+/// Words that can be in the place of a role and name none.
 const NO_ROLES: &[&str] = &["public", "current_user", "current_role", "session_user"];
 
 /// A part of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
-    /// A name or a key word; `quoted` tells a name for sure.
+    /// A name or a key word; a name for sure if `quoted`.
     Word { text: String, quoted: bool },
     /// A comma.
     Comma,
@@ -33,8 +33,8 @@ impl Token {
     }
 }
 
-/// The roles in the definition of an ACL, DEFAULT ACL or POLICY entry. An expression that follows in a policy is not
-/// looked at.
+/// The roles in the definition of an ACL, DEFAULT ACL or POLICY entry. The expression of a policy is not
+/// read.
 pub fn named_in(definition: &str) -> Vec<String> {
     let mut roles = Vec::new();
     let mut tokens = Tokens(definition).peekable();
@@ -90,7 +90,7 @@ impl Iterator for Tokens<'_> {
 }
 
 impl Tokens<'_> {
-    /// Takes a text in quotes; a quote within it stands twice.
+    /// Reads a quoted text, in which a quote is doubled.
     fn quoted(&mut self, quote: char) -> String {
         let mut text = String::new();
         let mut letters = self.0.char_indices().skip(1).peekable();

@@ -1,28 +1,29 @@
-//! What a restore works with.
+//! What the steps of a restore share: the settings, the archive, the programs and the errors skipped so far.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::cli::RestoreArgs;
+use crate::config::restore::RestoreSettings;
+use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;
 use crate::postgres::programs::Programs;
 use crate::restore::archive::Archive;
 use crate::restore::directory::Files;
-use crate::restore::parallel::Unpacking;
+use crate::restore::parallel::unpack::Unpacking;
 use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::selection::Selection;
 use crate::stop::Stop;
 
-/// What a run works with.
+/// What the steps of a restore share.
 pub struct RestoreRun<'a> {
-    /// The options of the restore.
-    pub args: &'a RestoreArgs,
-    /// What is restored.
+    /// The settings.
+    pub settings: &'a RestoreSettings,
+    /// The archive that is restored.
     pub archive: Arc<Archive>,
-    /// What of it is restored, if not all.
+    /// The part of it that is restored; none for all of it.
     pub part: Option<Selection>,
-    /// What the new database must hold, if known.
+    /// The fingerprints that the new database must have, if known.
     pub expected: Option<Fingerprints>,
     /// How many jobs load it.
     pub jobs: NonZeroUsize,
@@ -36,20 +37,55 @@ pub struct RestoreRun<'a> {
     pub in_place: bool,
     /// How sessions in the new database begin.
     pub sessions: LoadSessions,
-    /// Errors skipped because of `--keep-going`.
+    /// Errors skipped because of `--keep-going`; none without that option.
     pub faults: Option<SkippedErrors>,
     /// Whether to stop.
     pub stop: &'a Stop,
 }
 
+impl RestoreRun<'_> {
+    /// With `--keep-going`, adds a failed check of the new database to the skipped errors.
+    ///
+    /// # Errors
+    /// Any other error; every error without `--keep-going`.
+    pub fn keep_going(&self, checked: Result<()>) -> Result<()> {
+        match (checked, &self.faults) {
+            (Err(error), Some(faults)) if error.kind() == Kind::Data => {
+                let message = match faults.first_and_count() {
+                    (_, 0) => error.message().to_owned(),
+                    // The archive was not loaded without an error.
+                    _ => error.message().replacen("the archive was loaded without an error, and yet ", "", 1),
+                };
+                faults.add(message);
+                Ok(())
+            }
+            (checked, _) => checked,
+        }
+    }
+
+    /// With `--keep-going`, adds the error of a statement to the skipped errors, as long as the server answers.
+    ///
+    /// # Errors
+    /// Any other error; every error without `--keep-going`.
+    pub fn skip(&self, error: Error) -> Result<()> {
+        match &self.faults {
+            Some(faults) if error.kind() != Kind::Unavailable => {
+                faults.add(error.message().to_owned());
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
 /// How the archive gets to the programs that load it.
 pub enum LoadInput {
-    /// As it is read.
+    /// As a stream.
     Stream,
-    /// As it is read, statement by statement.
+    /// As a stream of single statements.
     Statements,
     /// As files that are ready.
     Files(Files),
-    /// As a file that is being made.
+    /// As a file that is being unpacked.
     Unpacking(Unpacking),
 }

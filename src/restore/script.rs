@@ -1,5 +1,5 @@
-//! An SQL script is read whole before psql starts: psql would run its first half before the damage in the second one
-//! shows, and would follow it into another database.
+//! Reads an SQL script whole before psql starts: psql would run the first half of a script with damage in the second one, and
+//! would follow a \connect into another database.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,10 @@ use crate::postgres::script::{Script, ScriptScanner, ServerWide as Found};
 use crate::restore::archive::{Archive, damaged};
 use crate::stop::Stop;
 
-/// Reads the whole script, compares it with the manifest, and refuses one that is not fit.
+/// Reads the whole script, compares it with the manifest, and refuses one that cannot be restored.
+///
+/// # Errors
+/// `Data`; what keeps it from being read.
 pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<Script> {
     let (archive, stop) = (Arc::clone(archive), stop.clone());
     let file = archive.file()?.clone();
@@ -27,10 +30,10 @@ pub async fn must_be_fit(archive: &Arc<Archive>, stop: &Stop) -> Result<Script> 
     .await
 }
 
-/// Refuses a script that is not whole, or that does more than fill one database. `damaged` makes the error of one that is
-/// not whole, from its name and the reason.
+/// Refuses a script that is incomplete, or that does more than fill one database. `damaged` makes the error of an incomplete
+/// one, from its name and the reason.
 pub fn judge(name: &str, script: &Script, damaged: impl Fn(&str, &str) -> Error) -> Result<()> {
-    // What psql would do comes before what it would lack: a script with \connect has more than one end.
+    // The findings come first: a script with \connect has more than one end.
     if let Some(finding) = script.findings.first() {
         let message = format!("{name} cannot be restored: it has {} at {}", finding.kind, finding.place);
         return Err(Error::new(Kind::Data, message).hint(remedy(finding.kind)));
@@ -44,7 +47,7 @@ pub fn judge(name: &str, script: &Script, damaged: impl Fn(&str, &str) -> Error)
     }
 }
 
-/// What to do about a script that has this.
+/// The hint for a script with this finding.
 fn remedy(finding: Found) -> &'static str {
     match finding {
         Found::Connect | Found::CreateDatabase | Found::DropDatabase => {

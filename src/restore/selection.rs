@@ -1,55 +1,41 @@
-//! A part of an archive: some of its schemas, or some of its tables. It is chosen by the table of contents, entry by entry,
-//! so that the load, the look before it and the look after it have the same part in mind.
+//! A part of an archive: some of its schemas, or some of its tables. It is a set of entries of the table of contents, so
+//! that the checks before the load, the load and the checks after it use the same part.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blocking;
-use crate::cli::RestoreArgs;
 use crate::config::Format;
+use crate::config::restore::SelectionNames;
 use crate::error::{Error, Kind, Result};
+use crate::host::staging::Staging;
 use crate::postgres::archive::TocEntry;
 use crate::restore::archive::Archive;
-use crate::restore::use_list::UseList;
 
-/// What `--table` names.
+/// Entries that `--table` can name.
 const RELATIONS: &[&[u8]] = &[b"TABLE", b"FOREIGN TABLE", b"VIEW", b"MATERIALIZED VIEW", b"SEQUENCE"];
 
-/// What they hold.
+/// Entries with their contents.
 const ROWS: &[&[u8]] = &[b"TABLE DATA", b"MATERIALIZED VIEW DATA", b"SEQUENCE SET"];
 
-/// What belongs to the entry that it depends on first.
+/// Entries that belong to the first entry that they depend on.
 const DEPENDENT: &[&[u8]] = &[b"ACL", b"COMMENT", b"SECURITY LABEL"];
 
-/// What has a table's schema though it belongs to the database.
+/// Entries that name a schema but belong to the database.
 const OUTSIDE: &[&[u8]] = &[b"PUBLICATION", b"SUBSCRIPTION"];
 
 /// How alike a name must be to be suggested (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
-/// What the command line names.
-#[derive(Clone, Debug)]
-pub enum SelectionNames {
-    /// Schemas.
-    Schemas(Vec<String>),
-    /// Tables, or what can be asked like one.
-    Tables(Vec<String>),
-}
-
-/// The part that is wanted, if not all is; refuses what cannot be meant.
-pub fn asked_for(args: &RestoreArgs) -> Result<Option<SelectionNames>> {
-    match (args.schema.as_slice(), args.table.as_slice()) {
-        ([], []) => Ok(None),
-        (schemas, []) => Ok(Some(SelectionNames::Schemas(schemas.to_vec()))),
-        ([], tables) => Ok(Some(SelectionNames::Tables(tables.to_vec()))),
-        _ => Err(Error::new(Kind::Usage, "--schema and --table name two different parts")
-            .hint("give a table of one schema as --table SCHEMA.TABLE")),
-    }
-}
-
-/// The entries of the archive that are wanted. Every name must be there.
-pub async fn find(archive: &Arc<Archive>, wanted: Option<SelectionNames>) -> Result<Option<Selection>> {
-    let Some(wanted) = wanted else { return Ok(None) };
+/// The entries that these names select; none if there are no names.
+///
+/// # Errors
+/// `Usage` for a script, `Missing` for a name that is not in the archive; what keeps it from being read.
+pub async fn find(archive: &Arc<Archive>, names: Option<&SelectionNames>) -> Result<Option<Selection>> {
+    let Some(names) = names.cloned() else { return Ok(None) };
     if archive.format == Format::Plain {
         return Err(Error::new(Kind::Usage, format!("no part of {} can be restored: it is a script", archive.name))
             .hint(
@@ -58,11 +44,11 @@ pub async fn find(archive: &Arc<Archive>, wanted: Option<SelectionNames>) -> Res
     }
     let archive = Arc::clone(archive);
     blocking::to_end(move || {
-        let mut search = Search::new(&wanted);
-        archive.contents(|entry| search.look_at(entry))?;
+        let mut search = Search::new(&names);
+        archive.contents(|entry| search.read(entry))?;
         let schemas = search.finish(&archive.name)?;
         let mut choice =
-            Choice { wanted: &wanted, schemas, ids: Vec::new(), set: HashSet::new(), rowless: BTreeSet::new() };
+            Choice { requested: &names, schemas, ids: Vec::new(), set: HashSet::new(), rowless: BTreeSet::new() };
         archive.contents(|entry| choice.add(entry))?;
         for table in &choice.rowless {
             log::warn!(
@@ -72,35 +58,14 @@ pub async fn find(archive: &Arc<Archive>, wanted: Option<SelectionNames>) -> Res
         Ok(Some(Selection {
             ids: choice.ids.into(),
             set: Arc::new(choice.set),
-            words: wanted.words(),
-            tables: wanted.is_tables(),
+            words: names.words(),
+            tables: names.is_tables(),
         }))
     })
     .await
 }
 
-impl SelectionNames {
-    fn names(&self) -> &[String] {
-        match self {
-            SelectionNames::Schemas(names) | SelectionNames::Tables(names) => names,
-        }
-    }
-
-    fn is_tables(&self) -> bool {
-        matches!(self, SelectionNames::Tables(_))
-    }
-
-    fn kind(&self) -> &'static str {
-        if self.is_tables() { "table" } else { "schema" }
-    }
-
-    fn words(&self) -> String {
-        let names: Vec<String> = self.names().iter().map(|name| format!("'{}'", name.escape_debug())).collect();
-        format!("{} {}", self.kind(), names.join(", "))
-    }
-}
-
-/// Whether a table is the one that this name means: `TABLE` or `SCHEMA.TABLE`, exactly.
+/// Whether the name is exactly `TABLE` or `SCHEMA.TABLE`.
 fn means(name: &str, schema: &[u8], table: &[u8]) -> bool {
     let name = name.as_bytes();
     let rest = name.strip_prefix(schema).and_then(|rest| rest.strip_prefix(b"."));
@@ -111,52 +76,52 @@ fn is_relation(entry: &TocEntry<'_>) -> bool {
     RELATIONS.contains(&entry.desc.bytes)
 }
 
-/// Looks for the names.
+/// A search for the names in the table of contents.
 struct Search<'a> {
-    wanted: &'a SelectionNames,
+    requested: &'a SelectionNames,
     found: Vec<bool>,
-    /// The names that are most like those that are wanted.
+    /// The most similar name to each that is not found yet, with its likeness.
     near: Vec<(f64, String)>,
-    /// Schemas that are wanted, or that wanted tables are in.
+    /// The schemas requested, or those of the tables requested.
     schemas: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Search<'a> {
-    fn new(wanted: &'a SelectionNames) -> Self {
-        let names = wanted.names().len();
+    fn new(requested: &'a SelectionNames) -> Self {
+        let names = requested.names().len();
         let near = vec![(ALIKE, String::new()); names];
-        Search { wanted, found: vec![false; names], near, schemas: BTreeSet::new() }
+        Search { requested, found: vec![false; names], near, schemas: BTreeSet::new() }
     }
 
-    fn look_at(&mut self, entry: &TocEntry<'_>) {
+    fn read(&mut self, entry: &TocEntry<'_>) {
         let (schema, tag) = (entry.namespace.bytes, entry.tag.bytes);
-        match self.wanted {
+        match self.requested {
             SelectionNames::Schemas(_) => {
                 let name = if entry.desc.bytes == b"SCHEMA" { tag } else { schema };
                 if !name.is_empty() {
-                    self.compare(name, &[String::from_utf8_lossy(name).into_owned()], |wanted| {
-                        wanted.as_bytes() == name
+                    self.compare(name, &[String::from_utf8_lossy(name).into_owned()], |requested| {
+                        requested.as_bytes() == name
                     });
                 }
             }
             SelectionNames::Tables(_) if is_relation(entry) => {
                 let full = format!("{}.{}", entry.namespace, entry.tag);
-                self.compare(schema, &[entry.tag.to_string(), full], |wanted| means(wanted, schema, tag));
+                self.compare(schema, &[entry.tag.to_string(), full], |requested| means(requested, schema, tag));
             }
             SelectionNames::Tables(_) => {}
         }
     }
 
     fn compare(&mut self, schema: &[u8], names: &[String], is_meant: impl Fn(&str) -> bool) {
-        for ((wanted, found), near) in self.wanted.names().iter().zip(&mut self.found).zip(&mut self.near) {
-            if is_meant(wanted) {
+        for ((requested, found), near) in self.requested.names().iter().zip(&mut self.found).zip(&mut self.near) {
+            if is_meant(requested) {
                 *found = true;
                 if !self.schemas.contains(schema) {
                     self.schemas.insert(schema.to_vec());
                 }
             } else if !*found {
                 for name in names {
-                    let likeness = strsim::jaro_winkler(wanted, name);
+                    let likeness = strsim::jaro_winkler(requested, name);
                     if likeness > near.0 {
                         *near = (likeness, name.clone());
                     }
@@ -167,8 +132,8 @@ impl<'a> Search<'a> {
 
     fn finish(self, id: &str) -> Result<BTreeSet<Vec<u8>>> {
         let Some(missing) = self.found.iter().position(|found| !found) else { return Ok(self.schemas) };
-        let name = self.wanted.names().get(missing).map(String::as_str).unwrap_or_default();
-        let kind = self.wanted.kind();
+        let name = self.requested.names().get(missing).map(String::as_str).unwrap_or_default();
+        let kind = self.requested.kind();
         let error = Error::new(Kind::Missing, format!("{id} has no {kind} '{}'", name.escape_debug()));
         Err(match self.near.get(missing) {
             Some((_, near)) if !near.is_empty() => error.hint(format!("is '{}' meant?", near.escape_debug())),
@@ -177,22 +142,22 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Chooses the entries.
+/// The choice of entries.
 struct Choice<'a> {
-    wanted: &'a SelectionNames,
+    requested: &'a SelectionNames,
     schemas: BTreeSet<Vec<u8>>,
     ids: Vec<u32>,
     set: HashSet<u32>,
-    /// Tables whose rows have not come yet.
+    /// Tables without an entry for their rows so far.
     rowless: BTreeSet<String>,
 }
 
 impl Choice<'_> {
     fn add(&mut self, entry: &TocEntry<'_>) {
-        if self.wants(entry) && self.set.insert(entry.dump_id) {
+        if self.selects(entry) && self.set.insert(entry.dump_id) {
             self.ids.push(entry.dump_id);
             let name = || format!("{}.{}", entry.namespace, entry.tag);
-            match (self.wanted, entry.desc.bytes) {
+            match (self.requested, entry.desc.bytes) {
                 (SelectionNames::Tables(_), b"TABLE") => drop(self.rowless.insert(name())),
                 (SelectionNames::Tables(_), b"TABLE DATA") => drop(self.rowless.remove(&name())),
                 _ => {}
@@ -200,7 +165,7 @@ impl Choice<'_> {
         }
     }
 
-    fn wants(&self, entry: &TocEntry<'_>) -> bool {
+    fn selects(&self, entry: &TocEntry<'_>) -> bool {
         let (desc, schema, tag) = (entry.desc.bytes, entry.namespace.bytes, entry.tag.bytes);
         if DEPENDENT.contains(&desc) {
             // The schema public has an entry of its own only where it was changed.
@@ -211,7 +176,7 @@ impl Choice<'_> {
         if desc == b"SCHEMA" {
             return self.schemas.contains(tag);
         }
-        match self.wanted {
+        match self.requested {
             SelectionNames::Schemas(_) if desc == b"EXTENSION" => {
                 extension_schema(entry.defn.bytes).is_some_and(|schema| self.schemas.contains(&schema))
             }
@@ -225,7 +190,7 @@ impl Choice<'_> {
     }
 }
 
-/// A name as it is, from the form that it has in a statement (`fmtId` of `src/fe_utils/string_utils.c`).
+/// A name without the quotes that it has in a statement (`fmtId` of `src/fe_utils/string_utils.c`).
 fn unquoted(name: &[u8]) -> Vec<u8> {
     match name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")) {
         Some(inner) => String::from_utf8_lossy(inner).replace("\"\"", "\"").into_bytes(),
@@ -240,7 +205,7 @@ fn extension_schema(definition: &[u8]) -> Option<Vec<u8>> {
     rest.trim_end().strip_suffix(';').map(|name| unquoted(name.as_bytes()))
 }
 
-/// The entries of an archive that are wanted.
+/// A part of an archive.
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// In the archive's order.
@@ -251,7 +216,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// All of an archive, or of a part of it, but these entries. Blocks.
+    /// The archive, or the part of it, without these entries. Blocks.
     pub fn without(archive: &Archive, part: Option<&Selection>, left_out: &HashSet<u32>) -> Result<Self> {
         let mut ids = Vec::new();
         archive.contents(|entry| {
@@ -271,10 +236,10 @@ impl Selection {
 
     /// Writes the list of its entries for pg_restore.
     pub fn list(&self) -> Result<UseList> {
-        UseList::write(|line| self.ids.iter().try_for_each(|id| line(*id)))
+        UseList::of(&self.ids)
     }
 
-    /// What it is, and what it leaves out by its nature.
+    /// A description, with what `--table` always leaves out.
     pub fn words(&self) -> String {
         match self.tables {
             true => format!("only {}, without indexes, constraints, defaults and triggers", self.words),
@@ -283,12 +248,54 @@ impl Selection {
     }
 }
 
-/// Adds to the error of a load that a part, or a partial backup, may lean on what is not in it.
+/// The file of a list of entries, as `pg_restore --use-list` reads it. It is removed with this value.
+#[derive(Debug)]
+pub struct UseList {
+    _staging: Staging,
+    path: PathBuf,
+    entries: usize,
+}
+
+impl UseList {
+    /// Writes these dump ids, in their order.
+    ///
+    /// # Errors
+    /// A folder for temporary files that cannot be written.
+    pub fn of(ids: &[u32]) -> Result<Self> {
+        let staging = Staging::anywhere(&std::env::temp_dir())?;
+        let path = staging.path().join("list");
+        let write = || {
+            let mut file = BufWriter::new(File::create(&path)?);
+            ids.iter().try_for_each(|id| writeln!(file, "{id};"))?;
+            file.flush()
+        };
+        write().map_err(|error| Error::write(path.display(), &error).hint("set TMPDIR to another folder"))?;
+        Ok(UseList { _staging: staging, path, entries: ids.len() })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it lists no entry.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+}
+
+/// Whether the entry is the rows of a table. These need only what comes before the data. Large objects can depend on other
+/// entries of the data.
+pub fn is_rows(entry: &TocEntry<'_>) -> bool {
+    entry.has_data && entry.desc.bytes == b"TABLE DATA"
+}
+
+/// Adds a hint to the error of a load: a part, or a partial backup, may depend on objects outside of it.
 pub fn explain(archive: &Archive, part: Option<&Selection>, error: Error) -> Error {
     let hint = match (part, archive.manifest.as_ref().filter(|manifest| manifest.partial)) {
         _ if !error.message().contains("does not exist") => return error,
         (Some(_), _) => {
-            "the part needs what is outside of it: name that schema too, or restore the whole backup".to_owned()
+            "the part depends on objects outside of it: name that schema too, or restore the whole backup".to_owned()
         }
         (None, Some(manifest)) => format!(
             "pg_dump's options have left out what the backup needs ({}): pg_restore loads it into a database that has that; \

@@ -1,4 +1,4 @@
-//! The server that a restore goes to: what it has of what the backup needs, asked before anything starts.
+//! The server of a restore. It is checked for what the backup needs before anything starts.
 
 pub mod survey;
 
@@ -7,28 +7,27 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::catalogue::product::TARGET_LOCK;
 use crate::config::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::{MAINTENANCE, connect, connect_patiently, failed, identifier};
+use crate::postgres::restore_mark::LOCK;
 use crate::postgres::snapshot::{get, number, text};
 
-/// Nothing may end a session that waits for hours, and nothing may keep it from writing or write names in another way. A
-/// version has those of these parameters that it knows.
+/// Parameters of sessions: no timeout may end one that waits for hours, and none may be read-only or quote names differently.
+/// Parameters that the version does not have are left out.
 const SETTINGS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', \
      'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'); \
      SET default_transaction_read_only = off; SET quote_all_identifiers = off; \
      SELECT set_config('search_path', '', false)";
 
-/// What to do where the server refuses our role something.
+/// The hint if the server refuses our role something.
 pub const REFUSED: &str = "name another role with --username; --no-owner and --no-privileges leave owners and privileges \
      out, and --keep-going skips what is refused";
 
-/// The role that the owner of each database is a member of, and that can have no other members: whoever restores owns the
-/// new database while it is loaded (PostgreSQL documentation, "Predefined Roles").
+/// The role whose only member is the owner of the database: the role that restores owns the new database while it is loaded (PostgreSQL documentation, "Predefined Roles").
 const DATABASE_OWNER: &str = "pg_database_owner";
 
-/// How long a session that has ended may keep its lock, and how often it is asked for.
+/// How long a session that has ended may keep its lock, and the time between two tries to get it.
 const ENDING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct TargetServer {
     client: Client,
-    /// The session's database.
+    /// Database of the session.
     database: &'static str,
     connection: Connection,
     /// Major version.
@@ -51,9 +50,9 @@ pub struct TargetServer {
 /// What a backup needs.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// Roles that own something, or that rights, policies and settings name.
+    /// Roles that own something, or that privileges, policies and settings name.
     pub roles: Vec<String>,
-    /// Those of them that own something.
+    /// The roles among them that own something.
     pub owners: Vec<String>,
     /// Extensions.
     pub extensions: Vec<String>,
@@ -61,14 +60,14 @@ pub struct Needs {
     pub tablespaces: Vec<String>,
 }
 
-/// Connects to a database, and makes the session last.
+/// A session in a database, without timeouts.
 pub async fn session(connection: &Connection, database: &str) -> Result<Client> {
     let client = connect(connection, database).await?;
     client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
     Ok(client)
 }
 
-/// The same, for a database that has been loaded.
+/// As [`session`], in a database that has been loaded.
 pub async fn session_in_loaded(connection: &Connection, database: &str) -> Result<Client> {
     let client = connect_patiently(connection, database).await?;
     client.batch_execute(SETTINGS).await.map_err(failed("timeouts cannot be switched off"))?;
@@ -85,7 +84,7 @@ async fn maintenance(connection: &Connection) -> Result<(Client, &'static str)> 
 }
 
 impl TargetServer {
-    /// Connects, and asks who we are.
+    /// Connects, and reads the version and the role.
     pub async fn open(connection: &Connection) -> Result<Self> {
         let (client, database) = maintenance(connection).await?;
         let query = "SELECT current_setting('server_version_num')::int4 / 10000, rolname::text, rolsuper, rolcreatedb, \
@@ -120,7 +119,7 @@ impl TargetServer {
         &self.connection
     }
 
-    /// Connects anew if the session has ended.
+    /// Connects again if the session has ended.
     pub async fn revive(&mut self) -> Result<()> {
         if self.client.is_closed() {
             self.client = self.another().await?;
@@ -128,8 +127,8 @@ impl TargetServer {
         Ok(())
     }
 
-    /// Goes to another database if the session is in this one, which would keep it from being renamed. Not earlier than
-    /// needed: a session in template1 keeps everybody from making databases.
+    /// Connects to another database if the session is in this one, which could not be renamed then. This is done late, since a
+    /// session in template1 keeps all clients from making databases.
     pub async fn leave(&mut self, database: &str) -> Result<()> {
         if database != self.database {
             return self.revive().await;
@@ -140,7 +139,7 @@ impl TargetServer {
         Ok(())
     }
 
-    /// One more session in the same database.
+    /// Another session in the same database.
     pub async fn another(&self) -> Result<Client> {
         session(&self.connection, self.database).await
     }
@@ -169,8 +168,10 @@ impl TargetServer {
         self.name_bytes
     }
 
-    /// Keeps other restores away from this name until the session ends, and gives the OID of the database that has it
-    /// already.
+    /// Reserves this name against other restores until the session ends. Returns the OID of the database that has it.
+    ///
+    /// # Errors
+    /// Another restore that has reserved the name.
     pub async fn reserve(&self, target: &str) -> Result<Option<u32>> {
         if target.is_empty() || target.len() > self.name_bytes || target.contains('\0') {
             let message = format!("'{}' cannot be a database's name", target.escape_debug());
@@ -182,7 +183,7 @@ impl TargetServer {
         }
         let begun = Instant::now();
         while !self.locks(target).await? {
-            // The server takes a moment to notice the end of a session that had it.
+            // The server may notice late that the session that had it has ended.
             if begun.elapsed() > ENDING {
                 let message = format!("another pgcellar restores into '{}' now", target.escape_debug());
                 return Err(Error::new(Kind::TryAgain, message).hint("wait until it has ended"));
@@ -194,12 +195,15 @@ impl TargetServer {
 
     async fn locks(&self, target: &str) -> Result<bool> {
         let query = "SELECT pg_try_advisory_lock($1, hashtext($2::text))";
-        let row = self.client.query_one(query, &[&TARGET_LOCK, &target]).await;
+        let row = self.client.query_one(query, &[&LOCK, &target]).await;
         get(&row.map_err(failed("the target's name cannot be locked"))?, 0)
     }
 
-    /// Names what the server lacks and the restore would stop at. What the server alone can decide, such as who may create
-    /// an extension, is not asked here: the server answers when it is tried.
+    /// Checks that the server has what the backup needs. Whether our role may create an extension is not checked: only trying it
+    /// shows that.
+    ///
+    /// # Errors
+    /// `Missing` or `NotPermitted`, with the names of what is missing.
     pub async fn check(&self, needs: &Needs) -> Result<()> {
         self.check_roles(&needs.roles).await?;
         if !self.superuser {
@@ -227,13 +231,13 @@ impl TargetServer {
         )))
     }
 
-    /// A role that is no superuser can give an object only to roles that it may become.
+    /// Without superuser rights our role can change the owner of an object only to roles that it may SET ROLE to.
     async fn check_memberships(&self, owners: &[String]) -> Result<()> {
         let privilege = if self.major >= 16 { "SET" } else { "MEMBER" };
         let query = format!("SELECT r FROM unnest($1::text[]) r WHERE NOT pg_has_role(r, '{privilege}') ORDER BY 1");
         let mut owners = known(owners);
         owners.retain(|owner| *owner != DATABASE_OWNER);
-        let strange = self.names(&query, &[&owners], "memberships cannot be looked up").await?;
+        let strange = self.names(&query, &[&owners], "memberships cannot be read").await?;
         if strange.is_empty() {
             return Ok(());
         }
@@ -249,7 +253,7 @@ impl TargetServer {
         )))
     }
 
-    /// Those of these extensions that are not installed beside the server.
+    /// The extensions among these that are not installed on the server's host.
     pub async fn lacks_extensions(&self, extensions: &[String]) -> Result<Vec<String>> {
         let query = "SELECT e FROM unnest($1::text[]) e \
              WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = e) ORDER BY 1";
@@ -267,7 +271,7 @@ impl TargetServer {
         }
     }
 
-    /// Those of these tablespaces that the server lacks.
+    /// The tablespaces among these that the server lacks.
     pub async fn lacks_tablespaces(&self, tablespaces: &[String]) -> Result<Vec<String>> {
         let query = "SELECT t FROM unnest($1::text[]) t WHERE NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = t) ORDER BY 1";
         self.names(query, &[&tablespaces], "the tablespaces cannot be listed").await
@@ -279,7 +283,7 @@ impl TargetServer {
     }
 }
 
-/// Names that can be asked for: those of a dump in another encoding have lost letters here.
+/// Names that can be checked, without those of a dump in another encoding that lost letters.
 fn known(names: &[String]) -> Vec<&String> {
     names.iter().filter(|name| !name.contains(char::REPLACEMENT_CHARACTER)).collect()
 }
@@ -295,7 +299,7 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The error of a target that is there already.
+/// The error of a target that exists.
 pub fn exists(target: &str) -> Error {
     Error::new(
         Kind::CannotWrite,

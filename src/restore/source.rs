@@ -1,9 +1,7 @@
-//! What is to be restored: a backup by its id, a file or folder by its path, or an object by its address.
+//! The backup or dump to restore: by its id, by the path of a file or folder, or by the address of an object.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use jiff::Timestamp;
 
 use crate::blocking;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
@@ -11,17 +9,17 @@ use crate::catalogue::manifest::{FileRole, Manifest, StoredFile};
 use crate::catalogue::name::MANIFEST;
 use crate::catalogue::ownership::Owner;
 use crate::catalogue::{Backup, Status, name};
-use crate::cli::{RestoreArgs, S3Args};
-use crate::config::{Connection, Format, Place, S3Settings, identities, local_zone};
+use crate::config::restore::{LeftOut, RestoreSettings, WITHOUT_FORCE};
+use crate::config::{Format, Place, S3Access};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::foreign::Dump;
 use crate::postgres::identity;
 use crate::printable::printable;
-use crate::restore::archive::Archive;
+use crate::restore::archive::{Archive, must_have_definitions};
 use crate::restore::database::replaced::Replaced;
 use crate::restore::details::{KnownBackup, reveal, reveal_if_whole};
+use crate::restore::foreign;
 use crate::restore::server::TargetServer;
-use crate::restore::{foreign, moment};
 use crate::stop::Stop;
 use crate::store::local::LocalStore;
 use crate::store::s3::S3Store;
@@ -33,31 +31,35 @@ const ADDRESS: &str = "s3://";
 /// The files that begin a directory archive.
 const TOCS: [&str; 2] = ["toc.dat", "toc.dat.age"];
 
-/// What is to be restored.
+/// A backup or dump to restore.
 pub enum RestoreSource {
-    /// A backup with all that can be known of it here, and the store that has it.
+    /// A backup, and the store that has it.
     Backup(Arc<dyn Store>, Box<KnownBackup>),
     /// A dump without a manifest.
     Dump(Box<Dump>),
 }
 
 impl RestoreSource {
-    /// Finds it. An argument that begins with s3:// is an address, and another one with a slash a path. Any other is an
-    /// id; only if there is no such backup, it may be the name of a file in the current folder or among the backups.
-    pub async fn find(args: &RestoreArgs, place: &Place, stop: &Stop) -> Result<Self> {
-        let id = args.id.as_deref().ok_or_else(|| {
+    /// Finds what `settings.backup` names. An argument that begins with s3:// is an address, and another one with a slash a
+    /// path. Any other is an id; only if there is no such backup, it may be the name of a file in the current folder or in
+    /// the folder of the backups.
+    ///
+    /// # Errors
+    /// `Usage` for options that do not fit; `Missing` if there is no such backup; what keeps it from being read.
+    pub async fn find(settings: &RestoreSettings, stop: &Stop) -> Result<Self> {
+        let id = settings.backup.clone().ok_or_else(|| {
             Error::new(Kind::Usage, "no backup is named")
                 .hint("name one by its id, or latest; pgcellar list shows them")
         })?;
-        let (ours, id) = (args.clone(), id.to_owned());
-        if let Some(named) = NamedPath::find(&id, &args.place.s3, place).await? {
-            return off_thread(stop, move || by_name(named, &ours)).await;
+        let settings = settings.clone();
+        if let Some(named) = NamedPath::find(&id, &settings.s3, &settings.place).await? {
+            return blocking::run(stop, move || by_name(named, &settings)).await;
         }
-        let (stores, place) = (Stores::open(place).await?.all(), place.clone());
-        off_thread(stop, move || by_id(&id, &stores, &place, &ours)).await
+        let stores = Stores::open(&settings.place).await?.all();
+        blocking::run(stop, move || by_id(&id, &stores, &settings)).await
     }
 
-    /// The manifest, if it is a backup of ours.
+    /// The manifest; none of a dump.
     pub fn manifest(&self) -> Option<&Manifest> {
         match self {
             RestoreSource::Backup(_, known) => Some(&known.manifest),
@@ -65,7 +67,7 @@ impl RestoreSource {
         }
     }
 
-    /// Format of the archive.
+    /// The archive's format.
     pub fn format(&self) -> Format {
         match self {
             RestoreSource::Backup(_, known) => known.manifest.format,
@@ -73,14 +75,19 @@ impl RestoreSource {
         }
     }
 
-    /// The database to make: the one that is asked for, or the one that was dumped.
-    pub fn target(&self, args: &RestoreArgs) -> Result<String> {
-        let asked = args.target_database.clone();
+    /// The database to make: the requested one, or the one that was dumped.
+    ///
+    /// # Errors
+    /// `Usage` if neither is known.
+    pub fn target(&self, requested: Option<&str>) -> Result<String> {
+        if let Some(requested) = requested {
+            return Ok(requested.to_owned());
+        }
         match self {
-            RestoreSource::Backup(_, known) => Ok(asked.unwrap_or_else(|| known.manifest.database.clone())),
+            RestoreSource::Backup(_, known) => Ok(known.manifest.database.clone()),
             RestoreSource::Dump(dump) => {
-                let id = name::leading_id(&dump.key).map(name::database);
-                asked.or_else(|| dump.database.clone()).or(id).ok_or_else(|| {
+                let by_name = name::leading_id(&dump.key).map(name::database);
+                dump.database.clone().or(by_name).ok_or_else(|| {
                     Error::new(Kind::Usage, format!("{} does not tell which database it is of", dump.name))
                         .hint("name the database to make with --target-database")
                 })
@@ -88,14 +95,52 @@ impl RestoreSource {
         }
     }
 
-    /// Its archive, ready to be restored.
+    /// Refuses settings that this backup or dump cannot be restored with.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn check(&self, settings: &RestoreSettings) -> Result<()> {
+        settings.check_replacement()?;
+        if let Some(manifest) = self.manifest() {
+            must_have_definitions(manifest)?;
+            if settings.force {
+                must_be_whole(manifest)?;
+            }
+        }
+        self.can_leave_out(settings.left_out)
+    }
+
+    /// Refuses to leave owners or privileges out of a script: they are statements among its others.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn can_leave_out(&self, left_out: LeftOut) -> Result<()> {
+        let option = match (left_out.owners, left_out.privileges) {
+            (false, false) => return Ok(()),
+            (true, _) => "--no-owner",
+            (false, true) => "--no-privileges",
+        };
+        if self.format() != Format::Plain {
+            return Ok(());
+        }
+        let message = format!(
+            "an SQL script cannot be restored with {option}: owners and privileges are statements among its others"
+        );
+        Err(Error::new(Kind::Usage, message)
+            .hint("leave the option out; pg_dump makes scripts without them by the same options"))
+    }
+
+    /// Its archive, with the properties of the database that it makes.
+    ///
+    /// # Errors
+    /// A dump that is damaged or cannot be restored; what keeps it or the server's defaults from being read.
     pub async fn archive(self, server: &TargetServer, replaced: Option<&Replaced>, stop: &Stop) -> Result<Archive> {
         match self {
             RestoreSource::Backup(store, known) => {
                 let KnownBackup { manifest, identities } = *known;
-                let is_silent = manifest.adopted.is_some() || manifest.concealed.is_some();
+                let lacks_properties = manifest.adopted.is_some() || manifest.concealed.is_some();
                 let mut archive = Archive::of_backup(store, manifest, identities)?;
-                if is_silent {
+                if lacks_properties {
                     archive.properties =
                         foreign::complete(&archive.name, archive.properties, server, replaced, stop).await?;
                 }
@@ -106,34 +151,40 @@ impl RestoreSource {
     }
 }
 
-/// A file, folder or object that a person names.
+/// A file, folder or object that the command line names.
 pub struct NamedPath {
     /// Store that has it.
     pub store: Arc<dyn Store>,
-    /// Its key, or that of the folder.
+    /// Key of the file, or of the folder.
     pub key: String,
-    /// What messages call it.
+    /// Its name in messages.
     pub called: String,
 }
 
 impl NamedPath {
     /// What an address or a path names; none for an argument that is neither.
-    pub async fn find(argument: &str, s3: &S3Args, place: &Place) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// `Usage` for a malformed address; settings of the bucket that cannot be used; a path that cannot be read.
+    pub async fn find(argument: &str, s3: &S3Access, place: &Place) -> Result<Option<Self>> {
         if let Some(address) = argument.strip_prefix(ADDRESS) {
             let (bucket, prefix, key) = parts(address)?;
-            let settings = S3Settings::of_address(s3, bucket, prefix)?;
+            let settings = s3.bucket(bucket, prefix)?;
             let store = Arc::new(S3Store::open(&settings, &place.instance, &place.host).await?);
             return Ok(Some(NamedPath { store, key: key.to_owned(), called: printable(argument) }));
         }
         argument.contains('/').then(|| NamedPath::at(argument, Path::new(argument))).transpose()
     }
 
-    /// The file of this name in the current folder or among the backups, if there is one.
+    /// The file of this name in the current folder or in the folder of the backups, if there is one.
+    ///
+    /// # Errors
+    /// `Usage` if both have one.
     pub fn among(name: &str, place: &Place) -> Result<Option<Self>> {
         file_named(name, place)?.map(|path| NamedPath::at(name, &path)).transpose()
     }
 
-    /// What the file or folder at `path` is; `called` is what the person wrote.
+    /// The file or folder at `path`; `called` is the argument.
     fn at(called: &str, path: &Path) -> Result<Self> {
         let called = printable(called);
         let cannot_read = |error: std::io::Error| Error::read(&called, &error);
@@ -152,7 +203,10 @@ impl NamedPath {
         Ok(NamedPath { store: Arc::new(LocalStore::new(parent)), key: key.to_owned(), called })
     }
 
-    /// The backup whose manifest lies beside it and names it. Blocks.
+    /// The backup whose manifest is beside the file and lists it. Blocks.
+    ///
+    /// # Errors
+    /// `Usage` for a file of a backup that is not its archive; a manifest that cannot be read.
     pub fn backup(&self) -> Result<Option<Backup>> {
         let key = self.key.as_str();
         let Some(id) = name::leading_id(key) else { return Ok(None) };
@@ -160,8 +214,8 @@ impl NamedPath {
             return Ok(None);
         };
         let inside = format!("{key}/");
-        let its = |file: &&StoredFile| file.key == key || file.key.starts_with(&inside);
-        match backup.manifest.files.iter().find(its) {
+        let is_named = |file: &&StoredFile| file.key == key || file.key.starts_with(&inside);
+        match backup.manifest.files.iter().find(is_named) {
             Some(file) if file.role == FileRole::Globals => {
                 Err(Error::new(Kind::Usage, format!("{key} has the roles of the backup {id}, and no database"))
                     .hint(format!("name {id}; restore --globals makes the roles that are missing")))
@@ -189,58 +243,67 @@ impl NamedPath {
     }
 }
 
-async fn off_thread<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    blocking::run(stop, work).await
+/// Refuses a partial backup: it would replace a whole database.
+fn must_be_whole(manifest: &Manifest) -> Result<()> {
+    let Some(lacking) = manifest.lacking() else { return Ok(()) };
+    let options = match manifest.dump_options.as_slice() {
+        [] => String::new(),
+        options => format!(" ({})", options.join(" ")),
+    };
+    let message = format!(
+        "the backup {} is partial, {lacking}{options}, and cannot be restored with --force (FORCE_RESTORE): it would \
+         replace a whole database",
+        manifest.id
+    );
+    Err(Error::new(Kind::Usage, message).hint(WITHOUT_FORCE))
 }
 
-/// The backup in whatever store has it whole. A store that cannot be read is in nobody's way as long as another has it.
-fn by_id(id: &str, stores: &[Arc<dyn Store>], place: &Place, args: &RestoreArgs) -> Result<RestoreSource> {
-    let at = args.at.as_deref().map(|text| moment::of(text, &local_zone(), Timestamp::now())).transpose()?;
-    if at.is_some() && id != "latest" {
+/// The backup in any store that has it undamaged. A store that cannot be read is only a warning if another has the backup.
+fn by_id(id: &str, stores: &[Arc<dyn Store>], settings: &RestoreSettings) -> Result<RestoreSource> {
+    if settings.at.is_some() && id != "latest" {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one is named")
             .hint("restore latest --at TIME takes the newest one of that time or before"));
     }
-    let merged = Inventory::read_blocking(
-        stores,
-        &Owner::of(place),
-        identity::ask_blocking(Connection::new(&args.connection).ok()),
-    );
-    let merged = match at {
-        Some(at) => merged.until(at),
-        None => merged,
+    let server = identity::ask_blocking(Some(settings.connection.clone()));
+    let inventory = Inventory::read_blocking(stores, &Owner::of(&settings.place), server);
+    let inventory = match settings.at {
+        Some(at) => inventory.until(at),
+        None => inventory,
     };
-    let asked = BackupQuery { id, database: args.database.as_deref(), verb: "restore" };
-    let choice = match merged.resolve(asked) {
+    let query = BackupQuery { id, database: settings.database.as_deref(), verb: "restore" };
+    let choice = match inventory.resolve(query) {
         Ok(choice) => choice,
         Err(error) => {
-            let sought = error.kind() == Kind::Missing && id != "latest";
-            let named = if sought { NamedPath::among(id, place)? } else { None };
-            return named.map_or_else(|| Err(merged.or_unread(error)), |named| by_name(named, args));
+            let may_be_file = error.kind() == Kind::Missing && id != "latest";
+            let named = if may_be_file { NamedPath::among(id, &settings.place)? } else { None };
+            return named.map_or_else(|| Err(inventory.or_unread(error)), |named| by_name(named, settings));
         }
     };
     if id == "latest" {
-        merged.log_doubts();
+        inventory.log_doubts();
     }
-    if args.force && id == "latest" {
+    if settings.force && id == "latest" {
         choice.may_replace()?;
     }
     let manifest = whole(choice.copy)?;
-    for unread in &merged.unread {
+    for unread in &inventory.unread {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
     }
     for remark in &choice.remarks {
         log::warn!("{}", printable(remark));
     }
     let store = &choice.copy.store;
-    Ok(RestoreSource::Backup(Arc::clone(store), Box::new(known(store, manifest, args)?)))
+    Ok(RestoreSource::Backup(Arc::clone(store), Box::new(known(store, manifest, settings)?)))
 }
 
-/// What can be known of the backup. Damaged details do not stop a person who looks, nor a restore that goes on after
-/// errors.
-pub fn known(store: &Arc<dyn Store>, manifest: Manifest, args: &RestoreArgs) -> Result<KnownBackup> {
-    match args.list || args.recipe || args.keep_going {
-        true => reveal_if_whole(store, manifest, &args.identity),
-        false => reveal(store, manifest, &args.identity),
+/// The backup with its details, as far as the settings require them. Blocks.
+///
+/// # Errors
+/// As of [`reveal`] or [`reveal_if_whole`].
+pub fn known(store: &Arc<dyn Store>, manifest: Manifest, settings: &RestoreSettings) -> Result<KnownBackup> {
+    match settings.tolerates_damaged_details() {
+        true => reveal_if_whole(store, manifest, &settings.identities),
+        false => reveal(store, manifest, &settings.identities),
     }
 }
 
@@ -254,7 +317,7 @@ fn whole(backup: &Backup) -> Result<Manifest> {
     Err(Error::new(Kind::Data, message).hint("pgcellar list shows the others; verify it again if it was mended"))
 }
 
-/// The file of this name in the current folder or among the backups.
+/// The file of this name in the current folder or in the folder of the backups.
 fn file_named(file: &str, place: &Place) -> Result<Option<PathBuf>> {
     let here = std::fs::canonicalize(file).ok();
     let there = place.directory.as_ref().and_then(|directory| std::fs::canonicalize(directory.join(file)).ok());
@@ -268,7 +331,7 @@ fn file_named(file: &str, place: &Place) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Bucket, prefix and key of an address without its `s3://`. The table of contents stands for its folder.
+/// Bucket, prefix and key of an address without its `s3://`. A table of contents names its folder.
 fn parts(address: &str) -> Result<(&str, &str, &str)> {
     let wrong = |why: &str| {
         Error::new(Kind::Usage, format!("{ADDRESS}{} {why}", printable(address)))
@@ -285,25 +348,25 @@ fn parts(address: &str) -> Result<(&str, &str, &str)> {
     Ok((bucket, prefix, key))
 }
 
-/// What is there: a backup that its manifest names, or a dump.
-fn by_name(named: NamedPath, args: &RestoreArgs) -> Result<RestoreSource> {
-    if args.at.is_some() {
+/// The backup whose manifest lists the file, or a dump.
+fn by_name(named: NamedPath, settings: &RestoreSettings) -> Result<RestoreSource> {
+    if settings.at.is_some() {
         return Err(Error::new(Kind::Usage, "--at chooses among backups, and one file is named"));
     }
-    if args.database.is_some() {
+    if settings.database.is_some() {
         return Err(Error::new(Kind::Usage, "--database selects among backups, and one file is named")
             .hint("the database to make is named with --target-database"));
     }
     if let Some(backup) = named.backup()? {
         let manifest = whole(&backup).map_err(|error| named.explain(error))?;
-        let known = known(&named.store, manifest, args)?;
+        let known = known(&named.store, manifest, settings)?;
         return Ok(RestoreSource::Backup(named.store, Box::new(known)));
     }
-    if args.globals {
+    if settings.globals {
         return Err(Error::new(Kind::Usage, format!("{} has no manifest, and so no globals", named.called))
             .hint("run the script of pg_dumpall --globals-only by hand, if there is one"));
     }
-    let dump = Dump::recognize(named.store, &named.key, &named.called, || identities(&args.identity))?;
+    let dump = Dump::recognize(named.store, &named.key, &named.called, || settings.identities.read())?;
     Ok(RestoreSource::Dump(Box::new(dump)))
 }
 

@@ -1,4 +1,4 @@
-//! How many jobs a restore has, and where what they read waits for them unpacked.
+//! The number of jobs of a restore, and the folder in which an archive is unpacked for them.
 
 use std::fs::OpenOptions;
 use std::num::NonZeroUsize;
@@ -9,8 +9,7 @@ use indicatif::HumanBytes;
 use rustix::fs::Access;
 
 use crate::catalogue::manifest::StoredFile;
-use crate::cli::RestoreArgs;
-use crate::config::{Format, jobs, processors};
+use crate::config::{Format, processors};
 use crate::error::{Error, Kind, Result, reason};
 use crate::host::memory;
 use crate::host::progress::Counter;
@@ -18,45 +17,47 @@ use crate::host::staging::{Staging, free_bytes, is_in_memory, must_be_in_memory,
 use crate::restore::archive::Archive;
 use crate::stop::Stop;
 
-/// What a user would change.
+/// The setting that an error names.
 const SETTING: &str = "RESTORE_STAGING_DIR";
 
-/// The usual place in memory.
+/// The usual folder in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// How many jobs a restore has: more than one only where pg_restore can read the archive in any order.
-pub fn wanted_jobs(args: &RestoreArgs, format: Format) -> Result<NonZeroUsize> {
-    let wanted = jobs("--jobs", args.jobs.as_deref()).map_err(|error| Error::new(Kind::Usage, error.message()))?;
-    match (format, wanted) {
-        (Format::Directory, None) => Ok(processors()),
+/// The number of jobs: more than one only if pg_restore can read the archive in any order.
+pub fn jobs_for(requested: Option<NonZeroUsize>, format: Format) -> NonZeroUsize {
+    match (format, requested) {
+        (Format::Directory, None) => processors(),
         (Format::Custom, None) => {
             log::debug!("the archive is restored serially: --jobs would load several tables at once");
-            Ok(NonZeroUsize::MIN)
+            NonZeroUsize::MIN
         }
-        (Format::Custom | Format::Directory, Some(jobs)) => Ok(jobs),
-        (Format::Tar | Format::Plain, wanted) => {
-            if wanted.is_some_and(|jobs| jobs > NonZeroUsize::MIN) {
+        (Format::Custom | Format::Directory, Some(jobs)) => jobs,
+        (Format::Tar | Format::Plain, requested) => {
+            if requested.is_some_and(|jobs| jobs > NonZeroUsize::MIN) {
                 log::warn!(
                     "the archive is restored serially: --jobs needs the custom or directory format, not {format}"
                 );
             }
-            Ok(NonZeroUsize::MIN)
+            NonZeroUsize::MIN
         }
     }
 }
 
-/// Removes what killed runs left in the places that a run like this one uses.
-pub fn sweep_up(wanted: Option<&Path>) {
-    match wanted {
+/// Removes what killed runs left in the folders that this run uses.
+pub fn sweep_up(requested: Option<&Path>) {
+    match requested {
         Some(parent) => sweep(parent),
         None => [PathBuf::from(MEMORY), disk()].iter().for_each(|parent| sweep(parent)),
     }
 }
 
-/// Where there is room for this many plain bytes of the archive, and how many are free there.
-pub fn place(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<(PathBuf, u64)> {
+/// The folder for so many plain bytes of the archive, and the free bytes in it.
+///
+/// # Errors
+/// `CannotWrite` without enough space, `Config` for a folder that must be in memory and is not.
+pub fn place(archive: &Archive, requested: Option<&Path>, needed: u64) -> Result<(PathBuf, u64)> {
     let encrypted = archive.is_encrypted();
-    let parent = wanted.map_or_else(|| usual_place(encrypted, needed), Path::to_owned);
+    let parent = requested.map_or_else(|| usual_place(encrypted, needed), Path::to_owned);
     if encrypted {
         must_be_in_memory(&parent, SETTING).map_err(advise)?;
     }
@@ -72,9 +73,12 @@ pub fn place(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<(P
     Ok((parent, free))
 }
 
-/// Makes a folder for this many plain bytes of the archive, if there is room for them.
-pub fn reserve(archive: &Archive, wanted: Option<&Path>, needed: u64) -> Result<Staging> {
-    let (parent, _) = place(archive, wanted, needed)?;
+/// Makes a folder for so many plain bytes of the archive.
+///
+/// # Errors
+/// As of [`place`]; a folder that cannot be written.
+pub fn reserve(archive: &Archive, requested: Option<&Path>, needed: u64) -> Result<Staging> {
+    let (parent, _) = place(archive, requested, needed)?;
     if let Err(error) = rustix::fs::access(&parent, Access::WRITE_OK | Access::EXEC_OK) {
         let user = whoami::username().unwrap_or_else(|_| "this user".to_owned());
         let why = format!("'{user}' cannot write in {}: {}", parent.display(), reason(&error.into()));
@@ -95,7 +99,7 @@ pub fn write(archive: &Archive, file: &StoredFile, path: &Path, moved: &Counter,
     })
 }
 
-/// Adds what to do about a place that does not take the archive.
+/// Adds a hint to the error of a folder that cannot take the archive.
 pub fn advise(error: Error) -> Error {
     let place = match error.kind() {
         Kind::Config => "a tmpfs",
@@ -105,7 +109,7 @@ pub fn advise(error: Error) -> Error {
         .hint(format!("set {SETTING} to {place}; a custom archive needs none without --jobs"))
 }
 
-/// Memory for what is stored encrypted. For the rest too, as long as that leaves three quarters of what is free to the
+/// The default: memory for an encrypted archive, and for any other that leaves three quarters of the free memory to the
 /// server; else a disk.
 fn usual_place(encrypted: bool, needed: u64) -> PathBuf {
     let shared = PathBuf::from(MEMORY);
@@ -119,7 +123,7 @@ fn usual_place(encrypted: bool, needed: u64) -> PathBuf {
     }
 }
 
-/// A place that is usually on a disk, and usually large.
+/// A folder that is usually on a disk, and usually large.
 fn disk() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }

@@ -1,5 +1,5 @@
-//! `pgcellar adopt`: the dumps that other scripts have left become backups. Each is read to its end, as a restore would
-//! read it, and given a manifest; the dump itself is never touched.
+//! `pgcellar adopt`: makes backups of the dumps of other scripts. It reads each dump whole, as a restore would, and writes a
+//! manifest. The dump itself is never changed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,10 +29,10 @@ mod description;
 pub mod name_time;
 mod record;
 
-use candidate::{Candidate, Shelves};
+use candidate::{Candidate, StoreListings};
 use description::NameFacts;
 
-/// What a run works with.
+/// What the steps of a run share.
 struct AdoptRun<'a> {
     args: &'a AdoptArgs,
     zone: TimeZone,
@@ -41,26 +41,28 @@ struct AdoptRun<'a> {
     stop: &'a Stop,
 }
 
-/// Adopts one after the other. One that cannot be adopted does not keep the others from it; the error is then that of the
-/// damage, or else of the first.
+/// Adopts the dumps one after the other. One that cannot be adopted does not keep the others from it.
+///
+/// # Errors
+/// `Data` if a dump is damaged, or else the kind of the first error.
 pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let stores = Stores::open_to_write(&place).await?;
     stores.local.as_ref().map_or(Ok(()), LocalStore::check)?;
     let run = AdoptRun { args, zone: name_time::zone(&args.timezone)?, place, stores, stop };
     if let (false, Some(directory)) = (args.dry_run, run.place.directory.as_deref().filter(|path| path.is_dir())) {
-        // Whether it can be had is told before hours of reading. While these last, a backup may take it.
+        // A lock that another task has is an error before hours of reading. During these a backup may take the lock.
         drop(Lock::take(directory, "adopt")?);
     }
-    let mut shelves = stop.or(Shelves::read(args, &run.place, &run.stores)).await?;
+    let mut listings = stop.or(StoreListings::read(args, &run.place, &run.stores)).await?;
     let mut failures = Failures { several: args.files.len() > 1, all: Vec::new() };
-    shelves.unread.drain(..).for_each(|error| failures.add(error));
+    listings.unread.drain(..).for_each(|error| failures.add(error));
     for file in &args.files {
-        let found = shelves.find(file).unwrap_or_else(|error| {
+        let candidates = listings.find(file).unwrap_or_else(|error| {
             failures.add(error);
             Vec::new()
         });
-        for candidate in found {
+        for candidate in candidates {
             match adopt(&run, candidate).await {
                 Ok(()) => {}
                 Err(error) if stop.requested() || error.kind() == Kind::TryAgain => return Err(error),
@@ -72,7 +74,7 @@ pub async fn run(args: &AdoptArgs, stop: &Stop) -> Result<()> {
     failures.outcome()
 }
 
-/// Takes away what adoptions that were killed have left.
+/// Removes what killed adoptions have left.
 async fn sweep_up(run: &AdoptRun<'_>) {
     let stores = run.stores.all();
     let swept = off_thread(run, move || stores.iter().try_for_each(|store| sweep::records(store.as_ref())));
@@ -81,7 +83,7 @@ async fn sweep_up(run: &AdoptRun<'_>) {
     }
 }
 
-/// What went wrong so far.
+/// The errors so far.
 struct Failures {
     several: bool,
     all: Vec<Error>,
@@ -95,7 +97,7 @@ impl Failures {
         self.all.push(error);
     }
 
-    /// The only error, or that of the worst kind.
+    /// The only error, or one of the worst kind for all.
     fn outcome(mut self) -> Result<()> {
         let Some(first) = self.all.first() else { return Ok(()) };
         let kind = if self.all.iter().any(|error| error.kind() == Kind::Data) { Kind::Data } else { first.kind() };
@@ -127,8 +129,8 @@ async fn adopt(run: &AdoptRun<'_>, candidate: Candidate) -> Result<()> {
         log::warn!("{called}: {note}");
     }
     if !run.args.dry_run {
-        let (place, ours) = (run.place.clone(), manifest.clone());
-        off_thread(run, move || record::write(&place, &candidate, &ours)).await?;
+        let (place, written) = (run.place.clone(), manifest.clone());
+        off_thread(run, move || record::write(&place, &candidate, &written)).await?;
     }
     log_adopted(run, &manifest, &called, begun.elapsed().as_secs_f64());
     Ok(())
@@ -147,10 +149,10 @@ async fn read_dump(run: &AdoptRun<'_>, candidate: &Candidate) -> Result<Dump> {
     off_thread(run, move || Dump::recognize(store, &key, &called, || identities(&identity))).await
 }
 
-/// The database that the dump is of: the one that is asked for, or the one that the archive and the name agree upon.
-fn database(asked: Option<&str>, id: &str, dump: &Dump) -> Result<String> {
-    if let Some(asked) = asked {
-        return Ok(asked.to_owned());
+/// The database of the dump: the requested one, or the one in the name, if the archive names no other.
+fn database(requested: Option<&str>, id: &str, dump: &Dump) -> Result<String> {
+    if let Some(requested) = requested {
+        return Ok(requested.to_owned());
     }
     let by_name = name::database(id);
     match &dump.database {

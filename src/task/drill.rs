@@ -12,12 +12,12 @@ use crate::blocking;
 use crate::catalogue::inventory::Inventory;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::cli::DrillArgs;
-use crate::config::{Place, jobs};
+use crate::config::{IdentitySource, Place, jobs};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::health::missed_drills;
 use crate::host::progress::Progress;
 use crate::restore::archive::Archive;
-use crate::restore::definitions::must_have_definitions;
+use crate::restore::archive::must_have_definitions;
 use crate::restore::details::{KnownBackup, reveal};
 use crate::restore::fingerprints;
 use crate::stop::Stop;
@@ -118,9 +118,9 @@ async fn drill(run: &DrillRun<'_>, target: &DrillTarget) -> Result<DrillRecord> 
 /// Opens the archive.
 async fn open(run: &DrillRun<'_>, target: &DrillTarget) -> Result<Arc<Archive>> {
     let (store, manifest) = (Arc::clone(&target.store), target.manifest.clone());
-    let identity = run.args.identity.clone();
+    let identities = IdentitySource::from(&run.args.identity);
     blocking::run(run.stop, move || {
-        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identity)?;
+        let KnownBackup { manifest, identities } = reveal(&store, manifest, &identities)?;
         Archive::of_backup(store, manifest, identities)
     })
     .await

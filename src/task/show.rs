@@ -1,4 +1,4 @@
-//! `pgcellar show`: what a backup contains, and what is known of it. No server is asked.
+//! `pgcellar show`: what a backup contains, and what is recorded of it. No server is needed.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::blocking;
 use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::cli::ShowArgs;
-use crate::config::{Place, identities};
+use crate::config::{IdentitySource, Place, S3Access};
 use crate::error::{Kind, Result};
 use crate::postgres::foreign::Dump;
 use crate::printable::printable;
@@ -18,22 +18,26 @@ use crate::restore::{fingerprints, foreign};
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 
-/// What was asked for.
-enum Found {
+/// What the argument names.
+enum ShowSource {
     /// A backup, and the store that has it.
     Backup(Arc<dyn Store>, Box<Backup>),
     /// A dump of another tool.
     Dump(Box<Dump>),
 }
 
-/// Prints the contents. A damaged backup is shown as far as its table of contents and its fingerprints can be read.
+/// Prints the contents. A damaged backup is shown if its table of contents and its fingerprints can be read.
+///
+/// # Errors
+/// What keeps the backup from being found or read.
 pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
     let place = Place::new(&args.place)?;
     let shown = match find(args, &place, stop).await? {
-        Found::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
-        Found::Backup(store, mut backup) => {
-            let (from, manifest, identity) = (Arc::clone(&store), backup.manifest.clone(), args.identity.clone());
-            let known = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
+        ShowSource::Dump(dump) => Shown::new(Arc::new(foreign::only_to_show(*dump, stop).await?), None, None).await?,
+        ShowSource::Backup(store, mut backup) => {
+            let (from, manifest, identities) =
+                (Arc::clone(&store), backup.manifest.clone(), IdentitySource::from(&args.identity));
+            let known = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identities)).await?;
             backup.manifest.clone_from(&known.manifest);
             if known.is_closed() {
                 return closed::show(&known.manifest, Some(&backup), args.json);
@@ -46,36 +50,36 @@ pub async fn run(args: &ShowArgs, stop: &Stop) -> Result<()> {
     shown.print(args.json, stop).await
 }
 
-async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<Found> {
-    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
+async fn find(args: &ShowArgs, place: &Place, stop: &Stop) -> Result<ShowSource> {
+    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), place).await? {
         return by_name(named, args, stop).await;
     }
     let stores = Stores::open(place).await?.all();
-    let merged = Inventory::read(stores, place, || None, stop).await?;
-    let asked = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "show" };
-    let choice = match merged.resolve(asked) {
+    let inventory = Inventory::read(stores, place, || None, stop).await?;
+    let query = BackupQuery { id: &args.id, database: args.database.as_deref(), verb: "show" };
+    let choice = match inventory.resolve(query) {
         Ok(choice) => choice,
         Err(error) => {
-            let sought = error.kind() == Kind::Missing && args.id != "latest";
-            return match if sought { NamedPath::among(&args.id, place)? } else { None } {
+            let may_be_file = error.kind() == Kind::Missing && args.id != "latest";
+            return match if may_be_file { NamedPath::among(&args.id, place)? } else { None } {
                 Some(named) => by_name(named, args, stop).await,
-                None => Err(merged.or_unread(error)),
+                None => Err(inventory.or_unread(error)),
             };
         }
     };
     for remark in &choice.remarks {
         log::warn!("{}", printable(remark));
     }
-    Ok(Found::Backup(Arc::clone(&choice.copy.store), Box::new(choice.copy.clone())))
+    Ok(ShowSource::Backup(Arc::clone(&choice.copy.store), Box::new(choice.copy.clone())))
 }
 
-async fn by_name(named: NamedPath, args: &ShowArgs, stop: &Stop) -> Result<Found> {
-    let identity = args.identity.clone();
+async fn by_name(named: NamedPath, args: &ShowArgs, stop: &Stop) -> Result<ShowSource> {
+    let identities = IdentitySource::from(&args.identity);
     blocking::run(stop, move || match named.backup()? {
-        Some(backup) => Ok(Found::Backup(named.store, Box::new(backup))),
+        Some(backup) => Ok(ShowSource::Backup(named.store, Box::new(backup))),
         None => {
-            let dump = Dump::recognize(named.store, &named.key, &named.called, || identities(&identity))?;
-            Ok(Found::Dump(Box::new(dump)))
+            let dump = Dump::recognize(named.store, &named.key, &named.called, || identities.read())?;
+            Ok(ShowSource::Dump(Box::new(dump)))
         }
     })
     .await

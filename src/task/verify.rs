@@ -12,7 +12,7 @@ use crate::catalogue::name::{is_of, leading_id};
 use crate::catalogue::records::verification::{Depth, Verification};
 use crate::catalogue::sweep;
 use crate::cli::VerifyArgs;
-use crate::config::{Connection, Place, identities};
+use crate::config::{Connection, Place, S3Access, identities};
 use crate::error::{Error, Kind, Result};
 use crate::host::progress::Progress;
 use crate::postgres::identity;
@@ -45,7 +45,7 @@ pub async fn run(args: &VerifyArgs, stop: &Stop) -> Result<()> {
     }
     let identities = identities(&args.identity)?.map(Arc::new);
     let run = VerifyRun { identities, bindir: args.connection.pg_bindir.as_deref(), stop };
-    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, &place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), &place).await? {
         return verify_named(&run, named, args).await;
     }
     let connection = Connection::new(&args.connection).ok();

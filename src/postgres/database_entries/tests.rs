@@ -96,7 +96,7 @@ fn everything_that_pg_dump_writes() {
         session_parameters: std::collections::BTreeMap::new(),
     };
     assert_eq!(found.complete(defaults()), expected);
-    assert!(properties::statements("x", &expected, properties::LeftOut::default()).is_ok());
+    assert!(properties::statements("x", &expected, crate::config::restore::LeftOut::default()).is_ok());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! An encrypted backup without a private key: what its manifest says, and what cannot be said.
+//! The contents of an encrypted backup without a private key, as far as its manifest has them.
 
 use std::io::{self, BufWriter, Write};
 
@@ -8,7 +8,10 @@ use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
 use crate::error::Result;
 use crate::restore::contents::{cannot_write, head_of_backup, json, line, state};
 
-/// Prints what is known to standard output. `backup` is what is recorded of it, if that is to be shown too.
+/// Prints what is known to standard output. `backup` is what is recorded of it, to be shown too.
+///
+/// # Errors
+/// Standard output that cannot be written.
 pub fn show(manifest: &Manifest, backup: Option<&Backup>, as_json: bool) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if let (true, Some(backup)) = (as_json, backup) {

@@ -18,7 +18,7 @@ pub struct Counted(HashMap<(Vec<u8>, Vec<u8>), RowCount>);
 pub enum RowCount {
     /// Its own, or, of a partitioned table, those that are loaded through it.
     Own {
-        /// How many.
+        /// Number of rows.
         rows: u64,
         /// Their bytes as COPY's text, without line ends.
         bytes: u64,
@@ -31,7 +31,7 @@ pub enum RowCount {
 }
 
 impl Counted {
-    /// By the fingerprints.
+    /// The numbers in the fingerprints.
     pub fn of(prints: &Fingerprints) -> Self {
         let mut sums: HashMap<(Vec<u8>, Vec<u8>), Sum> = HashMap::new();
         let mut counted = Counted::default();
@@ -47,7 +47,7 @@ impl Counted {
         counted
     }
 
-    /// What is known of a table.
+    /// The rows of a table; none if they were not counted.
     pub fn rows(&self, schema: &[u8], name: &[u8]) -> Option<&RowCount> {
         self.0.get(&(schema.to_owned(), name.to_owned()))
     }

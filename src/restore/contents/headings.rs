@@ -1,5 +1,5 @@
 //! The headings that pg_dump writes before each object of a script: `-- Name: …; Type: …; Schema: …; Owner: …`,
-//! or `-- Data for Name: …` (`_printTocEntry` in `src/bin/pg_dump/pg_backup_archiver.c`). They are comments: good enough to show, and for nothing else.
+//! or `-- Data for Name: …` (`_printTocEntry` in `src/bin/pg_dump/pg_backup_archiver.c`). They are comments: good enough to be shown, and used for nothing else.
 
 use std::io::{BufRead, Read};
 
@@ -8,7 +8,7 @@ use crate::host::progress::Counter;
 use crate::restore::archive::Archive;
 use crate::stop::Stop;
 
-/// Bytes of a line that are looked at: a COPY statement with 1600 columns fits.
+/// How many bytes of a line are read: a COPY statement with 1600 columns fits.
 const LINE: u64 = 256 << 10;
 
 /// Calls `visit` with kind, schema (empty for none) and name of each object of the script.
@@ -51,7 +51,7 @@ fn each(mut script: impl BufRead, stop: &Stop, mut visit: impl FnMut(&str, &str,
     Ok(())
 }
 
-/// A name may have everything in it that follows a name: the last type counts, which is never more than words.
+/// A name may itself contain such text, so the last `; Type: ` counts.
 fn parts(heading: &str) -> Option<(&str, &str, &str)> {
     let (rest, _) = heading.rsplit_once("; Owner: ")?;
     let (name, rest) = rest.rsplit_once("; Type: ")?;

@@ -1,4 +1,4 @@
-//! The contents for machines.
+//! The contents as JSON.
 
 use std::io::Write;
 
@@ -13,13 +13,13 @@ use crate::restore::contents::{Shown, omitted_tables};
 use crate::stdout;
 use crate::stop::Stop;
 
-/// All that is shown.
+/// The document.
 #[derive(Serialize)]
 struct Document<'a> {
     /// The manifest and what is recorded of the backup; nothing for the archive of another tool.
     #[serde(flatten)]
     backup: Option<&'a Backup>,
-    /// What the file was called; only for the archive of another tool.
+    /// The name of the file; only for the archive of another tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
     format: Format,
@@ -100,7 +100,7 @@ impl Shown {
     }
 }
 
-/// What is known of an encrypted backup without a private key.
+/// Writes what is known of an encrypted backup without a private key.
 pub(super) fn closed(backup: &Backup, out: &mut impl Write) -> Result<()> {
     let number = backup.manifest.contents.large_objects;
     let document = Document {

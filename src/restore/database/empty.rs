@@ -44,6 +44,6 @@ pub async fn has_nothing(client: &Client) -> Result<bool> {
          SELECT FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))",
         each.join(" UNION ALL ")
     );
-    let row = client.query_one(&query, &[]).await.map_err(failed("the contents of a database cannot be looked up"))?;
+    let row = client.query_one(&query, &[]).await.map_err(failed("the contents of a database cannot be read"))?;
     get(&row, 0)
 }

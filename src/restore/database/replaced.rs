@@ -1,4 +1,5 @@
-//! The database that a restore replaces: what is in the way is told before anything starts, and again before the swap.
+//! The database that a restore replaces. What keeps it from being replaced is an error before anything starts, and again
+//! before the swap.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -11,11 +12,10 @@ use crate::postgres::snapshot::{get, text};
 use crate::restore::database::empty::has_nothing;
 use crate::restore::server::{TargetServer, exists, session};
 
-/// How many things in the way are named.
+/// How many obstacles an error names.
 const NAMED: i64 = 20;
 
-/// What would be stranded in a database that gets another name, and would be deleted with it. Temporary slots go with
-/// their sessions.
+/// What would stay behind in a renamed database, and be deleted with it. Temporary slots end with their sessions.
 const OBSTACLES: &str = "SELECT 0, slot_name::text, active FROM pg_replication_slots s \
      JOIN pg_database d ON d.datname = s.database WHERE d.oid = $1::oid AND NOT temporary \
      UNION ALL SELECT 1, subname::text, subenabled FROM pg_subscription WHERE subdbid = $1::oid \
@@ -28,8 +28,8 @@ const STRANGERS: &str = "SELECT DISTINCT r.rolname::text FROM pg_stat_activity a
      WHERE a.datid = $1::oid AND (r.rolsuper OR NOT (pg_has_role(r.oid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))) \
      ORDER BY 1";
 
-/// A database that is there already, and that the restored one takes the place of. It is known by its OID: whatever
-/// else gets its name meanwhile is not replaced.
+/// A database that the restored one replaces. It is identified by its OID: another database that gets its name meanwhile is
+/// not replaced.
 #[derive(Debug)]
 pub struct Replaced {
     pub(super) oid: u32,
@@ -37,8 +37,10 @@ pub struct Replaced {
 }
 
 impl Replaced {
-    /// Keeps other restores away from the target's name. A database that has this name is refused unless `force` says
-    /// that it is to be replaced; then it is given, if it can be replaced at all.
+    /// Reserves the target's name against other restores. Returns the database that has this name.
+    ///
+    /// # Errors
+    /// A database of this name without `force`, or one that cannot be replaced; another restore that has the name.
     pub async fn reserve(server: &TargetServer, target: &str, force: bool) -> Result<Option<Self>> {
         let Some(oid) = server.reserve(target).await? else { return Ok(None) };
         if !force {
@@ -82,7 +84,7 @@ impl Replaced {
         }
     }
 
-    /// Refuses while something is in the database that would be stranded in it.
+    /// Refuses a database with something that would stay behind in it.
     pub async fn must_be_free(&self, client: &Client) -> Result<()> {
         let rows = client
             .query(OBSTACLES, &[&self.oid, &NAMED])
@@ -101,16 +103,16 @@ impl Replaced {
         Err(Error::new(Kind::CannotWrite, message).hint(format!("in that database: {}", todo.join(" "))))
     }
 
-    /// The name that it has now, if it is still there.
+    /// The name that it has now; none if it does not exist any more.
     pub async fn name_now(&self, server: &mut TargetServer) -> Result<Option<String>> {
         server.revive().await?;
         server.name_of(self.oid).await
     }
 
-    /// Whether nothing was made in it, under the name that it got in the swap. What cannot be looked at may have something.
+    /// Whether it is empty, under the name that it got in the swap. A database that cannot be read counts as not empty.
     pub async fn is_empty(&self, server: &TargetServer, kept: &str) -> bool {
-        let look = async { has_nothing(&session(server.connection(), kept).await?).await };
-        look.await.unwrap_or(false)
+        let is_empty = async { has_nothing(&session(server.connection(), kept).await?).await };
+        is_empty.await.unwrap_or(false)
     }
 
     /// Drops it, under the name that it got in the swap.
@@ -129,11 +131,11 @@ impl Replaced {
     }
 
     async fn try_drop(&self, server: &mut TargetServer, kept: &str) -> Result<()> {
-        // Only what was replaced, and not a newer one that somebody gave this name.
+        // Not a newer database that was given this name.
         match self.name_now(server).await? {
             Some(name) if name == kept => {}
             Some(name) => {
-                let message = format!("somebody has renamed it to '{}'", name.escape_debug());
+                let message = format!("it was renamed to '{}'", name.escape_debug());
                 return Err(Error::new(Kind::CannotWrite, message));
             }
             None => return Ok(()),
@@ -141,7 +143,7 @@ impl Replaced {
         self.must_be_free(server.client()).await?;
         let client = server.client();
         let name = identifier(kept);
-        // A template is not dropped. Who may not change that is told so by the server.
+        // A template cannot be dropped. If our role may not change that, the server says so.
         match client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await {
             Err(error) if error.code() == Some(&SqlState::WRONG_OBJECT_TYPE) => {
                 let sql = format!("ALTER DATABASE {name} IS_TEMPLATE false");
@@ -153,7 +155,7 @@ impl Replaced {
         }
     }
 
-    /// Its properties, for a dump that tells none.
+    /// Its properties, for a dump without any.
     pub async fn properties(&self, server: &TargetServer) -> Result<DatabaseProperties> {
         properties_of(server.client(), server.major, &self.name).await
     }
@@ -164,12 +166,12 @@ impl Replaced {
     }
 }
 
-/// How a person drops a database that was kept.
+/// The statement that drops a database that was kept.
 pub fn drop_statement(kept: &str) -> String {
     format!("drop it: DROP DATABASE {} WITH (FORCE)", identifier(kept))
 }
 
-/// Something in a database that a swap would strand.
+/// Something that would stay behind in a renamed database.
 #[derive(Debug)]
 struct Obstacle {
     kind: i32,

@@ -1,11 +1,11 @@
-//! The swap: the restored database takes the place of another one, which is kept under another name.
+//! The swap: the restored database gets the name of another one, which is kept under another name.
 //!
-//! It is one transaction, so whatever fails, and whoever is killed, the old database has its name and its place. `ALTER
+//! It is one transaction: if it fails, or a process is killed, the old database keeps its name. `ALTER
 //! DATABASE … RENAME` locks the database before it looks for sessions in it, and waits up to five seconds for them to
 //! end (`RenameDatabase` in `src/backend/commands/dbcommands.c`, `CountOtherDBBackends` in
 //! `src/backend/storage/ipc/procarray.c`). A session that begins takes a lock on its database before it is counted
-//! (`InitPostgres` in `src/backend/utils/init/postinit.c`), so while the renaming waits no client comes in any more, not
-//! even a superuser, and those that were in are ended by a second session of ours.
+//! (`InitPostgres` in `src/backend/utils/init/postinit.c`), so while RENAME waits no client can connect, not even a
+//! superuser, and a second session of the restore terminates those that are connected.
 
 use std::time::Duration;
 
@@ -23,22 +23,22 @@ use crate::restore::database::{NewDatabase, begin};
 use crate::restore::server::TargetServer;
 use crate::stop::Stop;
 
-/// How often the swap is tried. New clients wait for up to eight seconds each time, so it is not often, and a task
-/// that is told to stop has ten.
+/// How many times the swap is tried. New clients wait for up to eight seconds each time, and a task that is asked to stop has
+/// ten seconds.
 const TRIES: u32 = 3;
 
-/// How long clients are let in between two tries. The name that the old database gets changes every second.
+/// The time between two tries, in which clients can connect. The name that the old database gets changes every second.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the swap waits for somebody else's lock on the old database: somebody copies it, or changes its properties.
+/// How long the swap waits for another session's lock on the old database, which is copied or changed at the moment.
 const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '3s'";
 
-/// How often sessions are looked for while the renaming waits for their end.
+/// How often sessions are terminated while RENAME waits for their end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why a try failed.
 enum Failure {
-    /// It may go well the next time.
+    /// It may succeed the next time.
     Passing(Error),
     /// It would fail again.
     Final(Error),
@@ -51,9 +51,11 @@ impl From<Error> for Failure {
 }
 
 impl NewDatabase {
-    /// Puts the whole database into the place of `old`, with its properties, in one transaction. Gives the name that the
-    /// old one has now; none if somebody has dropped it meanwhile. If it fails, the old one is as it was, but for its
-    /// sessions, and the new one is dropped.
+    /// Replaces `old` by the complete database, with its properties, in one transaction. Returns the name that the old one has
+    /// now; none if it was dropped meanwhile.
+    ///
+    /// # Errors
+    /// What keeps it from being replaced. The old database is as before, except for its sessions; the new one is dropped.
     pub async fn replace(
         self,
         server: &mut TargetServer,
@@ -66,9 +68,9 @@ impl NewDatabase {
         {
             return Err(self.discard(server, error).await);
         }
-        // The swap is done, whatever comes now.
+        // The swap is committed: later failures do not undo it.
         Ok(old.name_now(server).await.unwrap_or_else(|error| {
-            log::warn!("it is not known under which name the database is kept that was replaced: {error}");
+            log::warn!("the name under which the replaced database is kept is unknown: {error}");
             None
         }))
     }
@@ -119,17 +121,17 @@ impl NewDatabase {
         let sql =
             format!("ALTER DATABASE {target} RENAME TO {}; ALTER DATABASE {new} RENAME TO {target}", identifier(&kept));
         self.rename_both(client, ender, &sql, old).await?;
-        // Nobody is in it any more, and nobody comes in: what is looked at now stays as it is.
+        // It has no sessions, and none can begin: what is read here cannot change.
         if server.name_of(old.oid).await? != Some(kept) {
             return Err(Failure::Final(another(old)));
         }
         old.must_be_free(client).await?;
-        // Not before the renaming: a role that gave the database to its owner may not be allowed to rename it.
+        // After RENAME: a role that has given the database to its owner may not be allowed to rename it.
         self.apply(client, &self.properties(&self.target, properties)?).await?;
         Ok(client.batch_execute("COMMIT").await.map_err(failed("the databases cannot be swapped"))?)
     }
 
-    /// Renames, and ends the sessions of both databases until that is done.
+    /// Renames both databases, and terminates their sessions until that is done.
     async fn rename_both(
         &self,
         client: &Client,
@@ -166,12 +168,12 @@ impl NewDatabase {
         );
         match code {
             Some(code) if code == SqlState::OBJECT_IN_USE => {
-                let message = format!("{}{}", failure.message(), who_stays(ender, old).await);
+                let message = format!("{}{}", failure.message(), remaining_sessions(ender, old).await);
                 Err(Failure::Passing(Error::new(Kind::TryAgain, message).hint("end these sessions, and restore again")))
             }
             Some(code) if code == SqlState::LOCK_NOT_AVAILABLE => Err(Failure::Passing(
                 Error::new(Kind::TryAgain, failure.message())
-                    .hint("somebody holds a lock on the database itself: a copy by CREATE DATABASE … TEMPLATE?"),
+                    .hint("another session has a lock on the database itself: a copy by CREATE DATABASE … TEMPLATE?"),
             )),
             // Another swap had the same name for its old database, in the same second.
             Some(code) if code == SqlState::DUPLICATE_DATABASE => Err(Failure::Passing(failure)),
@@ -186,12 +188,12 @@ impl NewDatabase {
 
 fn another(old: &Replaced) -> Error {
     let message = format!("another database got the name {} while the backup was restored, and is left", old.shown());
-    Error::new(Kind::CannotWrite, message).hint("look at it, and restore again")
+    Error::new(Kind::CannotWrite, message).hint("check it, and restore again")
 }
 
-/// Ends everything that is connected to these databases, and waits a moment.
+/// Terminates the sessions of these databases, and waits a moment.
 async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
-    // A session without a role is autovacuum's, which the renaming ends itself.
+    // A session without a role is autovacuum's, which RENAME terminates itself.
     let query = "SELECT pid, usename::text FROM pg_stat_activity WHERE datid = ANY ($1::oid[]) AND usename IS NOT NULL";
     let rows = ender.query(query, &[&databases]).await.map_err(failed("sessions cannot be listed"))?;
     for row in rows {
@@ -206,8 +208,8 @@ async fn end_sessions(ender: &Client, databases: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Who has not ended, for a message.
-async fn who_stays(ender: &Client, old: &Replaced) -> String {
+/// The sessions that have not ended, for a message.
+async fn remaining_sessions(ender: &Client, old: &Replaced) -> String {
     let query = "SELECT string_agg(format('process %s (%s)', pid, usename), ', ') FROM \
          (SELECT * FROM pg_stat_activity WHERE datid = $1 LIMIT 10) a";
     match ender.query_one(query, &[&old.oid]).await.map(|row| row.try_get::<_, String>(0)) {

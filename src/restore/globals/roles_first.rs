@@ -1,4 +1,4 @@
-//! `restore --globals`: the roles of the backup's globals that the server lacks are made before the restore begins.
+//! `restore --globals`: makes the roles of the backup's globals that the server lacks before the restore begins.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,16 +14,19 @@ use crate::restore::globals::{Globals, decoded};
 use crate::restore::server::{Needs, TargetServer};
 use crate::stop::Stop;
 
-/// Largest script of roles that is read, in bytes: a hundred thousand roles take a quarter of it.
+/// Largest script that is read, in bytes: a hundred thousand roles take a quarter of it.
 const LARGEST: u64 = 128 << 20;
 
-/// How many statements are named.
+/// How many statements a warning names.
 const NAMED: usize = 20;
 
 /// Makes the roles that the server lacks, if it then has all that the backup needs.
+///
+/// # Errors
+/// Globals that cannot be read; what the server lacks or refuses.
 pub async fn make(archive: &Arc<Archive>, server: &TargetServer, needs: &Needs, stop: &Stop) -> Result<()> {
     let globals = read(archive, server, stop).await?;
-    tell_unknown(&globals);
+    log_unknown(&globals);
     let made = stop.or(globals.make(server, needs)).await?;
     match made.is_empty() {
         true => log::info!("the server has every role of the globals already"),
@@ -39,7 +42,7 @@ pub fn has(archive: &Archive) -> bool {
     archive.manifest.as_ref().is_some_and(|manifest| manifest.files(FileRole::Globals).next().is_some())
 }
 
-/// What to type where the server lacks roles that the backup's globals may have.
+/// Adds the command to the error of missing roles that the backup's globals may have.
 pub fn advise(archive: &Archive, made: bool, lacking: &[String], error: Error) -> Error {
     if made || lacking.is_empty() || !has(archive) || error.kind() != Kind::Missing {
         return error;
@@ -53,7 +56,7 @@ pub fn advise(archive: &Archive, made: bool, lacking: &[String], error: Error) -
     ))
 }
 
-/// The command line of this process with `--globals` behind it. The old script's name takes no such option.
+/// The command line of this process with `--globals` at its end. The name of the former script takes no such option.
 fn typed(line: Vec<OsString>, id: &str) -> String {
     let is_ours =
         line.first().is_some_and(|program| Path::new(program).file_stem().is_some_and(|stem| stem == "pgcellar"));
@@ -62,7 +65,7 @@ fn typed(line: Vec<OsString>, id: &str) -> String {
     format!("pgcellar {} --globals", typed.unwrap_or_else(|| format!("restore {id}")))
 }
 
-fn tell_unknown(globals: &Globals) {
+fn log_unknown(globals: &Globals) {
     for words in globals.unknown().iter().take(NAMED) {
         log::warn!("left out of the globals, because it is not about roles alone: {words} …");
     }
@@ -71,7 +74,10 @@ fn tell_unknown(globals: &Globals) {
     }
 }
 
-/// The backup's globals, read and compared with the manifest.
+/// Reads the backup's globals, and compares them with the manifest.
+///
+/// # Errors
+/// `Data` if they are damaged; what keeps them from being read.
 pub async fn read(archive: &Arc<Archive>, server: &TargetServer, stop: &Stop) -> Result<Globals> {
     let file = archive.manifest.iter().find_map(|manifest| manifest.files(FileRole::Globals).next()).cloned();
     let file = file.ok_or_else(|| {

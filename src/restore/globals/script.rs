@@ -1,13 +1,13 @@
-//! The script of `pg_dumpall --globals-only`, taken apart statement by statement.
+//! Parses the script of `pg_dumpall --globals-only` into statements.
 //!
 //! Its statements are those of `dumpRoles`, `dumpRoleMembership` and `dumpUserConfig` in `src/bin/pg_dump/pg_dumpall.c`
-//! of PostgreSQL 13 to 18, and of `makeAlterConfigCommand` in `dumputils.c`. Only what is understood to its last word is
-//! taken, and what is run later is written anew from that: nothing of the script itself reaches a server. Values are not
-//! printed: passwords are among them.
+//! of PostgreSQL 13 to 18, and of `makeAlterConfigCommand` in `dumputils.c`. Only statements that are understood
+//! completely are used, and the statements for the server are made from them: no text of the script itself reaches a server.
+//! Values are not printed, since some are passwords.
 
 use crate::postgres::client::{identifier, literal};
 
-/// Words that stand alone in a role's attributes.
+/// Attributes of roles without a value.
 const ATTRIBUTES: &[&str] = &[
     "superuser",
     "nosuperuser",
@@ -25,7 +25,7 @@ const ATTRIBUTES: &[&str] = &[
     "nobypassrls",
 ];
 
-/// How many words of a statement are shown.
+/// How many words of a statement a warning shows.
 const SHOWN: usize = 6;
 
 /// A statement of the script.
@@ -33,7 +33,7 @@ const SHOWN: usize = 6;
 pub enum GlobalsStatement {
     /// `CREATE ROLE`.
     Create(String),
-    /// `ALTER ROLE … WITH`: the role, its attributes as SQL, a password among them, and whether it inherits.
+    /// `ALTER ROLE … WITH`: the role, its attributes as SQL with the password, and whether it inherits.
     Attributes(String, String, bool),
     /// `ALTER ROLE … SET`: the role, the parameter, and the values as SQL.
     Setting(String, String, String),
@@ -41,9 +41,9 @@ pub enum GlobalsStatement {
     Comment(String, String),
     /// `GRANT role TO member`.
     Membership(Membership),
-    /// What is no role's: tablespaces, and the parameters of the script's own session.
+    /// Statements that are not about roles: tablespaces, and parameters of the script's session.
     Other,
-    /// What is not understood: its first words.
+    /// The first words of a statement that is not understood.
     Unknown(String),
 }
 
@@ -54,17 +54,17 @@ pub struct Membership {
     pub role: String,
     /// Its new member.
     pub member: String,
-    /// `ADMIN`, where it is said.
+    /// `ADMIN`, if given.
     pub admin: Option<bool>,
-    /// `INHERIT`, where it is said: since version 16.
+    /// `INHERIT`, if given: since version 16.
     pub inherit: Option<bool>,
-    /// `SET`, where it is said: since version 16.
+    /// `SET`, if given: since version 16.
     pub set: Option<bool>,
-    /// Who granted it.
+    /// The grantor.
     pub grantor: Option<String>,
 }
 
-/// A part of a statement.
+/// A token of a statement.
 #[derive(Clone, PartialEq, Eq)]
 enum Token {
     /// A name without quotes or a key word, in lower case.
@@ -77,7 +77,7 @@ enum Token {
     Sign(char),
 }
 
-/// The statements of a script, or none where it ends in the middle of one.
+/// The statements of a script; none if it ends in the middle of one.
 pub fn statements(script: &str) -> Option<Vec<GlobalsStatement>> {
     let mut found = Vec::new();
     let mut tokens = Vec::new();
@@ -98,7 +98,7 @@ pub fn statements(script: &str) -> Option<Vec<GlobalsStatement>> {
     }
 }
 
-/// What is left of a script.
+/// The rest of a script.
 struct Rest<'a>(&'a str);
 
 impl Rest<'_> {
@@ -193,7 +193,7 @@ fn other(tokens: &[Token]) -> GlobalsStatement {
     }
 }
 
-/// The rest of a statement. Its methods take what they find, or give nothing.
+/// The rest of a statement. Each method consumes what it returns, or returns none.
 struct Words<'a>(&'a [Token]);
 
 impl Words<'_> {

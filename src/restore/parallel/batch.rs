@@ -1,5 +1,5 @@
-//! A share of an archive as an archive of its own, written to a pg_restore: the header, the table of contents, and the
-//! blocks that this pg_restore has in its list.
+//! Writes a batch to a call of pg_restore as an archive of its own: the header, the table of contents, and the blocks in its
+//! list.
 
 use std::io::{self, Write};
 use std::sync::PoisonError;
@@ -11,7 +11,7 @@ use crate::restore::parallel::queue::{Batch, LoadQueue, Table};
 /// How many bytes are copied at once.
 const PIECE: usize = 256 << 10;
 
-/// Writes a share, as it is unpacked. Blocks.
+/// Writes a batch while it is being unpacked. Blocks.
 pub fn pour(work: &LoadQueue, share: &Batch, to: &mut impl Write) -> io::Result<()> {
     copy(work, 0, work.front()?, to)?;
     match share {
@@ -38,7 +38,7 @@ fn copy(work: &LoadQueue, mut at: u64, end: u64, to: &mut impl Write) -> io::Res
     Ok(())
 }
 
-/// Writes a block with some of a table's rows, until all are taken.
+/// Writes a block with some of a table's rows, until all rows are taken.
 fn rows(work: &LoadQueue, table: &Table, to: &mut impl Write) -> io::Result<()> {
     to.write_all(&BlockRows::head(table.span.block.dump_id))?;
     let mut piece = Vec::new();
@@ -51,7 +51,7 @@ fn rows(work: &LoadQueue, table: &Table, to: &mut impl Write) -> io::Result<()> 
                 if kind != RowPiece::Unfinished {
                     break kind;
                 }
-                // The others wait meanwhile: what comes next belongs to the same row.
+                // Keeps the lock: the next bytes belong to the same row.
                 chunk(&piece, to)?;
             }
         };
@@ -64,7 +64,7 @@ fn rows(work: &LoadQueue, table: &Table, to: &mut impl Write) -> io::Result<()> 
     }
 }
 
-/// Without anything in it, it would be the end of the block.
+/// An empty piece would end the block.
 fn chunk(piece: &[u8], to: &mut impl Write) -> io::Result<()> {
     if piece.is_empty() {
         return Ok(());

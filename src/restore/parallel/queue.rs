@@ -1,4 +1,4 @@
-//! What there is to load of an archive that is still being unpacked, and who loads what.
+//! The queue of blocks to load from an archive that is still being unpacked.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,32 +9,32 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::postgres::archive::{Block, BlockEvent, BlockRows};
 
-/// How many bytes are worth a call of pg_restore, which takes some hundredths of a second.
+/// The bytes to load that justify a call of pg_restore, which takes some hundredths of a second.
 const WORTH: u64 = 16 << 20;
 
-/// How many times as long as the table of contents, which every call reads, what it loads should be.
+/// How many times the size of the table of contents a call should load: every call reads the table of contents.
 const TIMES_FRONT: u64 = 8;
 
-/// How many blocks are loaded by one call at the most, for small tables take time too; of more that wait, a quarter.
+/// The largest number of blocks of one call: small tables take time, too. If more blocks wait, a call loads a quarter of them.
 const BLOCKS: usize = 1000;
 
 /// A block of the archive.
 #[derive(Debug)]
 pub struct Span {
-    /// What is known since it began.
+    /// The block.
     pub block: Block,
     /// Where it ends, once that is known.
     end: OnceLock<u64>,
 }
 
-/// A table that several load at once.
+/// A table that several calls load at once.
 #[derive(Debug)]
 pub struct Table {
     /// Its block.
     pub span: Arc<Span>,
     /// Its rows.
     pub rows: Mutex<BlockRows>,
-    /// How far its rows have been taken, to be asked while others hold them.
+    /// Offset up to which its rows have been taken, which can be read without the lock on `rows`.
     pub at: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ pub struct Table {
 pub enum Batch {
     /// Whole blocks, in the archive's order.
     Blocks(Vec<Arc<Span>>),
-    /// A table's rows, together with all who have the same share.
+    /// Some rows of a table that other calls load, too.
     Rows(Arc<Table>),
 }
 
@@ -69,40 +69,40 @@ struct State {
     there: u64,
     /// Size of its header and table of contents.
     front: Option<u64>,
-    /// Blocks that nobody loads yet.
+    /// Blocks that no call has taken.
     waiting: VecDeque<Arc<Span>>,
     /// The block whose end is not there yet.
     growing: Option<Arc<Span>>,
-    /// Tables whose rows are shared out.
+    /// Tables that several calls load.
     tables: Vec<Arc<Table>>,
     end: Option<End>,
 }
 
-/// An archive in a file that grows, and what of it waits to be loaded.
+/// An archive in a growing file, and its blocks that wait to be loaded.
 #[derive(Debug)]
 pub struct LoadQueue {
     archive: File,
-    /// Whether a table may be loaded by several calls, which succeed or fail each by itself.
+    /// Whether several calls may load a table. Each of them succeeds or fails by itself.
     sharing: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl LoadQueue {
-    /// Nothing is known of the archive yet.
+    /// An empty queue.
     pub fn new(archive: File, sharing: bool) -> Self {
         LoadQueue { archive, sharing, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Tells of the next bytes of the archive: they are in the file, up to the offset `there`.
-    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, is_wanted: impl Fn(u32) -> bool) {
+    /// Adds the blocks that begin or end in the bytes that are new in the file, up to the offset `there`.
+    pub fn add(&self, marks: impl IntoIterator<Item = BlockEvent>, there: u64, is_selected: impl Fn(u32) -> bool) {
         let mut state = self.lock();
         for mark in marks {
             match mark {
                 BlockEvent::Front(bytes) => state.front = Some(bytes),
                 BlockEvent::Begins(block) => {
                     let span = Arc::new(Span { block, end: OnceLock::new() });
-                    if is_wanted(block.dump_id) {
+                    if is_selected(block.dump_id) {
                         state.waiting.push_back(Arc::clone(&span));
                     }
                     state.growing = Some(span);
@@ -119,12 +119,12 @@ impl LoadQueue {
         self.changed.notify_all();
     }
 
-    /// Says that all of the archive is there.
+    /// Marks the archive as complete.
     pub fn whole(&self) {
         self.end(End::Whole);
     }
 
-    /// Says that no more of it will come, or that nobody wants it any more, unless all of it is there.
+    /// Ends the queue, unless the archive is complete: unpacking has failed, or the load has stopped.
     pub fn abandon(&self) {
         self.end(End::Lost);
     }
@@ -134,17 +134,17 @@ impl LoadQueue {
         self.changed.notify_all();
     }
 
-    /// Whether nobody wants the rest.
+    /// Whether the queue has ended before the archive was complete.
     pub fn is_abandoned(&self) -> bool {
         self.lock().end == Some(End::Lost)
     }
 
-    /// Waits for the table of contents, and tells how many bytes it is with the header. Blocks.
+    /// Waits for the table of contents, and returns its size with the header in bytes. Blocks.
     pub fn front(&self) -> io::Result<u64> {
         self.wait_for(|state| state.front)
     }
 
-    /// Waits for something to load; none is left when the archive is whole and all of it is being loaded. Blocks.
+    /// Waits for a batch; none if the archive is complete and all of it has been taken. Blocks.
     pub fn take(&self) -> io::Result<Option<Batch>> {
         self.wait_for(|state| match state.next(self.sharing) {
             Some(share) => Some(Some(share)),
@@ -152,7 +152,7 @@ impl LoadQueue {
         })
     }
 
-    /// Reads at least so many bytes of the archive from an offset on, once they are there. Blocks.
+    /// Reads at least `least` bytes of the archive from the offset `at`, once they are in the file. Blocks.
     pub fn read(&self, at: u64, least: usize, buffer: &mut [u8]) -> io::Result<usize> {
         let there = self.wait_for(|state| (state.there >= at.saturating_add(least as u64)).then_some(state.there))?;
         let length = usize::try_from(there - at).unwrap_or(usize::MAX).min(buffer.len());
@@ -161,7 +161,8 @@ impl LoadQueue {
         Ok(length)
     }
 
-    /// Waits until more of a block is known than what is before `at`, and tells up to where; none if that is all. Blocks.
+    /// Waits for bytes of a block from the offset `at`, and returns the offset of their end; none if the block ends at `at`.
+    /// Blocks.
     pub fn known(&self, span: &Span, at: u64) -> io::Result<Option<u64>> {
         self.wait_for(|state| {
             let known = state.known_end(span);
@@ -172,14 +173,14 @@ impl LoadQueue {
         })
     }
 
-    fn wait_for<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> io::Result<T> {
+    fn wait_for<T>(&self, mut read: impl FnMut(&mut State) -> Option<T>) -> io::Result<T> {
         let mut state = self.lock();
         loop {
             if state.end == Some(End::Lost) {
                 return Err(io::Error::other("the archive was not unpacked to its end"));
             }
-            if let Some(found) = look(&mut state) {
-                return Ok(found);
+            if let Some(value) = read(&mut state) {
+                return Ok(value);
             }
             if state.end == Some(End::Whole) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -188,14 +189,14 @@ impl LoadQueue {
         }
     }
 
-    /// Who broke down while it held the lock has left nothing half-done in it.
+    /// The state is valid even if a thread has panicked with the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Large blocks first, for they take longest; then small ones together; then a part of a table that others load.
+    /// Large blocks first, since they take longest; then several small ones; then a part of a table that other calls load.
     fn next(&mut self, sharing: bool) -> Option<Batch> {
         let worth = WORTH.max(self.front?.saturating_mul(TIMES_FRONT));
         if let Some(large) = self.waiting.iter().position(|span| self.known_end(span) - span.block.start >= worth) {
@@ -219,14 +220,14 @@ impl State {
         if number > 0 {
             return Some(Batch::Blocks(self.waiting.drain(..number).collect()));
         }
-        // Those that have ended hold memory.
+        // Tables that are loaded would keep memory.
         self.tables.retain(|table| table.span.end.get().is_none_or(|end| table.at.load(Ordering::Relaxed) < *end));
         let left = |table: &Table| self.known_end(&table.span).saturating_sub(table.at.load(Ordering::Relaxed));
         let table = self.tables.iter().max_by_key(|table| left(table)).filter(|table| left(table) >= worth)?;
         Some(Batch::Rows(Arc::clone(table)))
     }
 
-    /// Up to where a block is there.
+    /// Offset up to which a block is in the file.
     fn known_end(&self, span: &Span) -> u64 {
         span.end.get().copied().unwrap_or(self.there)
     }

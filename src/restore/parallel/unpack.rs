@@ -1,5 +1,5 @@
-//! An archive in one file, unpacked into a file that can be read in any order, while what is there already is loaded. It
-//! is compared with the manifest meanwhile: until that has come to its end, nothing that was loaded counts.
+//! Unpacks an archive of one file into a file that can be read in any order, while its beginning is already being loaded. The
+//! archive is compared with the manifest at the same time: a load succeeds only if that succeeds.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -18,14 +18,13 @@ use crate::host::staging::Staging;
 use crate::postgres::archive::{BlockEvent, BlockLocator, Malformed, TocEntry};
 use crate::restore::archive::Archive;
 use crate::restore::parallel::queue::LoadQueue;
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, is_rows};
 use crate::restore::staging;
-use crate::restore::use_list::is_rows;
 use crate::stop::Stop;
 
-/// An archive that is being unpacked. Dropped, it ends that, and removes what was unpacked.
+/// An archive that is being unpacked. Dropping it stops that, and removes the file.
 pub struct Unpacking {
-    /// What of it waits to be loaded.
+    /// The queue of its blocks.
     pub work: Arc<LoadQueue>,
     path: PathBuf,
     thread: JoinHandle<Result<()>>,
@@ -34,7 +33,10 @@ pub struct Unpacking {
 }
 
 impl Unpacking {
-    /// Begins, if there is room. A plain archive is read where it is. Blocks only for a moment.
+    /// Begins to unpack. An archive that is stored plain is read in place. Blocks only for a moment.
+    ///
+    /// # Errors
+    /// Without enough space in the staging folder; a file that cannot be made or read.
     pub fn begin(
         archive: &Arc<Archive>,
         part: Option<&Selection>,
@@ -63,12 +65,15 @@ impl Unpacking {
         Ok(Unpacking { work, path, thread, _staging: staging, _progress: progress })
     }
 
-    /// Where the archive is, as far as it is there.
+    /// The file, which is growing.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Waits for the end: whether the archive is what it was when it was made.
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// `Data` if the archive is not what the manifest says; what keeps it from being read or written.
     pub async fn finish(&mut self) -> Result<()> {
         joined((&mut self.thread).await)
     }
@@ -80,24 +85,24 @@ impl Drop for Unpacking {
     }
 }
 
-/// Takes the plain bytes, and tells of what is in them.
+/// Writes the plain bytes of the archive, and adds their blocks to the queue.
 pub struct Follower {
     to: Option<File>,
     work: Arc<LoadQueue>,
     part: Option<Selection>,
     places: BlockLocator,
     marks: Vec<BlockEvent>,
-    /// Entries whose rows are wanted.
-    wanted: HashSet<u32>,
+    /// Entries whose rows are loaded.
+    selected: HashSet<u32>,
     there: u64,
     malformed: Option<io::Error>,
 }
 
 impl Follower {
-    /// Writes what it takes to `to`, unless it is there already, and tells `work` of the wanted part of it.
+    /// Writes the bytes to `to`, if they are not in a file already, and adds the blocks of the part to `work`.
     pub fn new(to: Option<File>, work: Arc<LoadQueue>, part: Option<Selection>) -> Self {
-        let (marks, wanted) = (Vec::new(), HashSet::new());
-        Follower { to, work, part, places: BlockLocator::default(), marks, wanted, there: 0, malformed: None }
+        let (marks, selected) = (Vec::new(), HashSet::new());
+        Follower { to, work, part, places: BlockLocator::default(), marks, selected, there: 0, malformed: None }
     }
 
     fn follow(
@@ -118,14 +123,17 @@ impl Follower {
         self.finish().map_err(|error| archive.unreadable(&file.key, &error))
     }
 
-    /// Tells that this was all; an error if it is no whole archive.
+    /// Marks the archive as complete.
+    ///
+    /// # Errors
+    /// An archive that ends too early.
     pub fn finish(mut self) -> io::Result<()> {
         std::mem::take(&mut self.places).finish()?;
         self.work.whole();
         Ok(())
     }
 
-    /// What is wrong with the archive, after a write that failed for it.
+    /// Why the archive is malformed, after a write that failed because of it.
     pub fn malformed(&mut self) -> Option<io::Error> {
         self.malformed.take()
     }
@@ -134,24 +142,23 @@ impl Follower {
 impl Write for Follower {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         if self.work.is_abandoned() {
-            return Err(io::Error::other("nobody wants the rest"));
+            return Err(io::Error::other("the load has stopped"));
         }
         if let Some(to) = &mut self.to {
             to.write_all(piece)?;
         }
-        let (part, wanted, marks) = (&self.part, &mut self.wanted, &mut self.marks);
+        let (part, selected, marks) = (&self.part, &mut self.selected, &mut self.marks);
         let mut visit = |entry: &TocEntry<'_>| {
             if is_rows(entry) && part.as_ref().is_none_or(|part| part.holds(entry)) {
-                wanted.insert(entry.dump_id);
+                selected.insert(entry.dump_id);
             }
         };
         if let Err(error) = self.places.take(piece, &mut visit, &mut |mark| marks.push(mark)) {
-            let told = io::Error::other("not an archive");
             self.malformed = Malformed::in_error(&error).is_some().then_some(error);
-            return Err(told);
+            return Err(io::Error::other("not an archive"));
         }
         self.there += piece.len() as u64;
-        self.work.add(self.marks.drain(..), self.there, |dump_id| self.wanted.contains(&dump_id));
+        self.work.add(self.marks.drain(..), self.there, |dump_id| self.selected.contains(&dump_id));
         Ok(piece.len())
     }
 
@@ -161,7 +168,7 @@ impl Write for Follower {
 }
 
 impl Drop for Follower {
-    /// Also if this thread broke down: nobody waits for what will not come.
+    /// Ends the queue even if this thread panics, so that no load waits for it.
     fn drop(&mut self) {
         self.work.abandon();
     }

@@ -1,4 +1,4 @@
-//! What pg_restore and psql complain of, and what that means for a restore.
+//! The errors that pg_restore and psql print, and what they mean for a restore.
 
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
@@ -11,18 +11,18 @@ use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::REFUSED;
 
-/// The one command of which the error is passed over: since version 17 pg_restore sets a parameter that older servers do not
+/// The only command whose error is ignored: since version 17 pg_restore sets a parameter that older servers do not
 /// know (`_doSetFixedOutputState` in `src/bin/pg_dump/pg_backup_archiver.c`). The error's own text is in the server's language.
 const KNOWN: &str = "Command was: SET transaction_timeout = 0;";
 
-/// How pg_restore begins an error that the server made of a command, which it shows behind it.
+/// The beginning of an error of a command, which pg_restore prints on the next line.
 const OF_COMMAND: &str = "could not execute query: ";
 
-/// pg_restore's last line after errors that it went on after: it has reached the end.
+/// pg_restore's last line if it has ignored errors and reached the end.
 const REACHED_END: &str = "pg_restore: warning: errors ignored on restore: ";
 
-/// What libpq says when a session has ended, and what the server says of errors that end one. libpq's texts are in
-/// English, since the programs run in the C locale; whatever follows an ended session, libpq answers with the second.
+/// What libpq prints when a session has ended, and the server for errors that end one. libpq's texts are in English, since
+/// the programs run in the C locale. libpq answers every command after the end of a session with the second text.
 const ENDED: &[&str] = &[
     "server closed the connection unexpectedly",
     "no connection to the server",
@@ -36,150 +36,149 @@ const ENDED: &[&str] = &[
     "PANIC:  ",
 ];
 
-/// How pg_restore shows that it was a comment on an extension that failed, right after the error. Only the extension's
-/// owner may make one, which is not who restores where a server makes extensions in somebody else's name; archives of
-/// pg_dump 10 and older have one on plpgsql.
+/// How pg_restore prints a failed comment on an extension, on the line after the error. Only the extension's owner may
+/// comment on it, and some servers make extensions in another role's name. Archives of pg_dump 10 and older have a comment
+/// on plpgsql.
 const COMMENT: &str = "Command was: COMMENT ON EXTENSION ";
 
-/// What pg_restore's errors begin with.
+/// The beginning of pg_restore's errors.
 const ERROR: &str = "pg_restore: error: ";
 
-/// Hears pg_restore's messages, and says stop at an error that nothing excuses; where it was told to go on after all of
-/// them, only at one after which nothing else can go well. `pg_restore --exit-on-error` would stop at the known error and at
-/// the excused ones too.
+/// Reads pg_restore's messages, and stops it at an error that is not excused; with `--keep-going` only at an error after which
+/// every command fails. `pg_restore --exit-on-error` would also stop at the known error and at the excused ones.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorWatcher {
     going_on: Option<SkippedErrors>,
     owners: RefusedOwners,
     superuser: bool,
-    heard: Arc<Mutex<Heard>>,
+    messages: Arc<Mutex<MessageCounts>>,
     stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct MessageCounts {
     known: u64,
     others: u64,
-    /// Errors that are excused by their command.
+    /// Errors that their command excuses.
     excused: u64,
     reached_end: bool,
     /// Whether the line before was an error.
     after_error: bool,
-    /// An error of a command that has not been shown yet.
+    /// An error whose command is not printed yet.
     open: Option<String>,
-    /// The line that said stop.
+    /// The error that stopped pg_restore.
     last: Option<String>,
 }
 
 impl ErrorWatcher {
-    /// One who lets pg_restore go on, if there is somebody to tell the errors to. Changes of owners that a role that is no
-    /// superuser is refused go to `owners`.
+    /// With `going_on`, adds errors to it and lets pg_restore go on. Changes of owners that a role without superuser rights is
+    /// refused go to `owners`.
     pub fn new(going_on: Option<SkippedErrors>, superuser: bool, owners: RefusedOwners) -> Self {
         ErrorWatcher { going_on, superuser, owners, ..ErrorWatcher::default() }
     }
 
-    /// Hears a line.
-    pub fn hear(&self, line: &str) {
-        let mut heard = self.heard();
-        heard.reached_end |= line.starts_with(REACHED_END);
-        let after_error = std::mem::take(&mut heard.after_error);
+    /// Reads a line.
+    pub fn read(&self, line: &str) {
+        let mut counts = self.messages();
+        counts.reached_end |= line.starts_with(REACHED_END);
+        let after_error = std::mem::take(&mut counts.after_error);
         let error = line.strip_prefix(ERROR);
         if line.starts_with(COMMAND) {
-            match heard.open.take() {
-                Some(open) => self.hear_command(&mut heard, &open, line),
+            match counts.open.take() {
+                Some(open) => self.read_command(&mut counts, &open, line),
                 None => self.going_on.iter().for_each(|faults| faults.explain(&shorten(line))),
             }
         } else if let Some(error) = error {
-            if let Some(open) = heard.open.take() {
-                self.judge(&mut heard, &open);
+            if let Some(open) = counts.open.take() {
+                self.judge(&mut counts, &open);
             }
-            heard.after_error = true;
+            counts.after_error = true;
             match error.starts_with(OF_COMMAND) && !is_over(of_server(error)) {
-                true => heard.open = Some(line.to_owned()),
-                false => self.judge(&mut heard, line),
+                true => counts.open = Some(line.to_owned()),
+                false => self.judge(&mut counts, line),
             }
         } else if after_error && self.going_on.is_some() && has_ended(line) {
-            self.condemn(&mut heard, line);
+            self.condemn(&mut counts, line);
         }
     }
 
-    /// Hears which command the error was made of.
-    fn hear_command(&self, heard: &mut Heard, error: &str, command: &str) {
-        // The extension is there, with the comment of its own control file.
+    /// Reads the command of an error.
+    fn read_command(&self, counts: &mut MessageCounts, error: &str, command: &str) {
+        // The extension has the comment of its control file.
         let is_comment = !self.superuser && command.starts_with(COMMENT);
         if command == KNOWN {
-            heard.known += 1;
+            counts.known += 1;
         } else if !self.superuser && self.owners.keep(command) {
-            heard.excused += 1;
+            counts.excused += 1;
         } else if is_comment {
-            heard.excused += 1;
+            counts.excused += 1;
             log::warn!("left as the extension has it: {} | {}", shorten(error), shorten(command));
         } else {
-            self.judge(heard, error);
+            self.judge(counts, error);
             self.going_on.iter().for_each(|faults| faults.explain(&shorten(command)));
         }
     }
 
-    fn judge(&self, heard: &mut Heard, line: &str) {
-        let said = of_server(line.strip_prefix(ERROR).unwrap_or(line));
+    fn judge(&self, counts: &mut MessageCounts, line: &str) {
+        let message = of_server(line.strip_prefix(ERROR).unwrap_or(line));
         match &self.going_on {
-            // A server that is gone or full would spoil everything that follows.
-            Some(faults) if !is_over(said) => faults.add(shorten(said)),
-            _ => self.condemn(heard, line),
+            // On a server that has ended or is full everything that follows fails.
+            Some(faults) if !is_over(message) => faults.add(shorten(message)),
+            _ => self.condemn(counts, line),
         }
     }
 
-    fn condemn(&self, heard: &mut Heard, line: &str) {
-        heard.others += 1;
-        heard.last.get_or_insert_with(|| line.to_owned());
+    fn condemn(&self, counts: &mut MessageCounts, line: &str) {
+        counts.others += 1;
+        counts.last.get_or_insert_with(|| line.to_owned());
         self.stop.cancel();
     }
 
-    /// The messages from the one on that decided, if one did: those before it were gone on after.
+    /// The messages from the error on that stopped pg_restore; those before it were skipped.
     pub fn decisive(&self, messages: &Messages) -> Vec<String> {
-        let heard = self.heard();
+        let counts = self.messages();
         let all: Vec<&str> = messages.lines().collect();
-        let from = match &heard.last {
+        let from = match &counts.last {
             Some(last) => all.iter().position(|line| line == last),
-            // What it ended with is no error that it went on after.
+            // The last error is not a skipped one.
             None if self.going_on.is_some() => all.iter().rposition(|line| line.starts_with(ERROR)),
             None => Some(0),
         };
-        match (from.and_then(|from| all.get(from..)), &heard.last) {
+        match (from.and_then(|from| all.get(from..)), &counts.last) {
             (Some(lines), _) => lines.iter().map(|line| (*line).to_owned()).collect(),
             (None, Some(last)) => vec![last.clone()],
             (None, None) => all.iter().map(|line| (*line).to_owned()).collect(),
         }
     }
 
-    /// What was heard. A thread that broke down while it held the lock has left numbers that are right.
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// The messages so far. They are valid even if a thread has panicked with the lock.
+    fn messages(&self) -> std::sync::MutexGuard<'_, MessageCounts> {
+        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits for an error that is not the known one.
+    /// Waits for an error that stops pg_restore.
     pub async fn condemned(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether a pg_restore that exited so has done all that it should.
+    /// Whether pg_restore has succeeded, by its exit status and its messages.
     pub fn accepts(&self, status: ExitStatus) -> bool {
-        let mut heard = self.heard();
-        if let Some(open) = heard.open.take() {
-            self.judge(&mut heard, &open);
+        let mut counts = self.messages();
+        if let Some(open) = counts.open.take() {
+            self.judge(&mut counts, &open);
         }
         match status.code() {
-            Some(0) => heard.others == 0,
+            Some(0) => counts.others == 0,
             Some(1) => {
-                let gone_on = heard.known > 0 || heard.excused > 0 || self.going_on.is_some();
-                heard.others == 0 && gone_on && heard.reached_end
+                let may_ignore = counts.known > 0 || counts.excused > 0 || self.going_on.is_some();
+                counts.others == 0 && may_ignore && counts.reached_end
             }
             _ => false,
         }
     }
 }
 
-/// The error of a program that failed: what it said first that is an error, its kind, and what to do.
+/// The error of a program that failed: the first error that it printed, its kind, and what to do.
 pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> Error {
     let Some(why) = first_error(messages.iter().map(String::as_str)) else {
         return Error::new(Kind::Unavailable, format!("{program} {how}")).hint("look at the server's log");
@@ -188,28 +187,28 @@ pub fn failure(program: &str, version: &str, how: &str, messages: &[String]) -> 
     Error::new(kind, format!("{program} {how}: {why}")).hint(hint)
 }
 
-/// What the server or libpq said, without pg_restore's words before it.
+/// The server's or libpq's own text, without pg_restore's words before it.
 fn of_server(error: &str) -> &str {
-    if let Some(said) = error.strip_prefix(OF_COMMAND) {
-        return said;
+    if let Some(message) = error.strip_prefix(OF_COMMAND) {
+        return message;
     }
     let rows = error.strip_prefix("COPY failed for table \"").and_then(|rest| rest.split_once("\": "));
-    rows.map_or(error, |(_, said)| said)
+    rows.map_or(error, |(_, message)| message)
 }
 
-/// Whether a session has ended with that.
-fn has_ended(said: &str) -> bool {
-    ENDED.iter().any(|text| said.starts_with(text))
+/// Whether this error has ended the session.
+fn has_ended(message: &str) -> bool {
+    ENDED.iter().any(|text| message.starts_with(text))
 }
 
 /// Whether the server's disk is full. A value of a row would stand in quotes.
-fn is_disk_full(said: &str) -> bool {
-    said.starts_with("ERROR:  could not ") && said.ends_with(": No space left on device")
+fn is_disk_full(message: &str) -> bool {
+    message.starts_with("ERROR:  could not ") && message.ends_with(": No space left on device")
 }
 
 /// Whether nothing that follows such an error can go well.
-fn is_over(said: &str) -> bool {
-    has_ended(said) || is_disk_full(said)
+fn is_over(message: &str) -> bool {
+    has_ended(message) || is_disk_full(message)
 }
 
 /// The first line that is an error, with the lines that explain it. psql names its input before an error of the server, whose
@@ -233,20 +232,20 @@ fn first_error<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     Some(std::iter::once(first).chain(rest).map(|line| shorten(line)).collect::<Vec<_>>().join(NEXT))
 }
 
-/// What stands between an error and each line that explains it.
+/// The text between an error and each line that explains it.
 const NEXT: &str = " | ";
 
-/// An error of PostgreSQL's programs without what explains it: details, contexts and commands have values of rows in them,
-/// and so any words.
-pub fn said(message: &str) -> &str {
+/// An error of PostgreSQL's programs without the lines that explain it: details, contexts and commands contain values of rows,
+/// and so any text.
+pub fn without_details(message: &str) -> &str {
     message.split(NEXT).next().unwrap_or_default()
 }
 
-/// How pg_restore shows the command that failed.
+/// How pg_restore prints the command that failed.
 const COMMAND: &str = "Command was: ";
 
-/// Enough of a line to know what it is about. Of a command nothing from its first text on: that of a subscription or a
-/// user mapping has a password in it.
+/// The beginning of a line, for messages; of a command only up to its first string: that of a subscription or a user mapping
+/// contains a password.
 fn shorten(line: &str) -> String {
     const ENOUGH: usize = 300;
     let shown = match line.starts_with(COMMAND) {
@@ -260,26 +259,26 @@ fn shorten(line: &str) -> String {
     }
 }
 
-/// Whether a library refuses to work because the server has not loaded it when it started. PostgreSQL has no error code of
-/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB says
-/// `extension "timescaledb" must be preloaded`; who gives labels is asked for by the server itself (`ExecSecLabelStmt` of
+/// Whether a library reports that the server must load it when it starts. PostgreSQL has no error code of
+/// its own for that. pg_stat_statements, pg_cron, Citus and most others name the parameter; TimescaleDB prints
+/// `extension "timescaledb" must be preloaded`; the server itself requires providers of security labels (`ExecSecLabelStmt` of
 /// src/backend/commands/seclabel.c).
 pub fn is_not_preloaded(message: &str) -> bool {
-    let said = said(message);
-    let says = |text: &str| said.contains(text);
-    says("shared_preload_libraries")
-        || says("must be preloaded")
-        || says("no security label providers have been loaded")
-        || says("security label provider") && says("is not loaded")
+    let error = without_details(message);
+    let has = |text: &str| error.contains(text);
+    has("shared_preload_libraries")
+        || has("must be preloaded")
+        || has("no security label providers have been loaded")
+        || has("security label provider") && has("is not loaded")
 }
 
-/// What to do about a session that ended.
+/// The hint for a session that has ended.
 const ENDED_HINT: &str = "the server broke off; look at its log";
 
 /// The kind of an error and what to do, by the words that the programs use for it.
 fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
-    let says = |text: &str| why.contains(text);
-    if says("invalid command \\restrict") || says("invalid command \\unrestrict") {
+    let has = |text: &str| why.contains(text);
+    if has("invalid command \\restrict") || has("invalid command \\unrestrict") {
         let hint = format!(
             "install the newest minor version of it: {program} {version} is older than the pg_dump that wrote the script"
         );
@@ -290,7 +289,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
             "add the library that it names to shared_preload_libraries of the server, restart it, and restore again";
         return (Kind::Missing, hint.to_owned());
     }
-    if said(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
+    if without_details(why).strip_prefix(ERROR) == Some(WORKER_DIED) {
         return (Kind::System, KILLED_HINT.to_owned());
     }
     let locks = [
@@ -299,27 +298,23 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "canceling statement due to lock timeout",
         "could not obtain lock on",
     ];
-    if locks.into_iter().any(|text| said(why).contains(text)) {
+    if locks.into_iter().any(|text| without_details(why).contains(text)) {
         return (Kind::Conflict, "other sessions held locks in the new database; restore again".to_owned());
     }
-    let line = said(why);
+    let line = without_details(why);
     if has_ended(of_server(line.strip_prefix(ERROR).unwrap_or(line))) {
         return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
-    if says("No space left on device") {
+    if has("No space left on device") {
         return (Kind::CannotWrite, "free space on the server, and restore again".to_owned());
     }
-    if says("permission denied")
-        || says("must be owner")
-        || says("must be superuser")
-        || says("must be able to SET ROLE")
-    {
+    if has("permission denied") || has("must be owner") || has("must be superuser") || has("must be able to SET ROLE") {
         return (Kind::NotPermitted, REFUSED.to_owned());
     }
-    if says("unsupported version")
-        || says("unsupported compression")
-        || says("not built with support")
-        || says("does not support compression")
+    if has("unsupported version")
+        || has("unsupported compression")
+        || has("not built with support")
+        || has("does not support compression")
     {
         return (
             Kind::System,
@@ -336,7 +331,7 @@ fn meaning(program: &str, version: &str, why: &str) -> (Kind, String) {
         "SSL SYSCALL error",
         "could not receive data",
     ];
-    if gone.into_iter().any(says) {
+    if gone.into_iter().any(has) {
         return (Kind::Unavailable, ENDED_HINT.to_owned());
     }
     let hint =

@@ -1,5 +1,5 @@
-//! From a stored stream into a program's standard input. The program sees the end of its input only if the stream was
-//! whole.
+//! Writes a stored stream into a program's standard input. The program gets the end of its input only if the stream was
+//! complete.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -8,40 +8,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pipeline::{Digests, Source};
 
-/// How far into a script its settings stand, at the most, in bytes.
+/// How many bytes at the beginning of a script can contain its settings.
 const HEAD: u64 = 16 << 10;
 
-/// Told to a thread that feeds: nobody wants the rest.
+/// A request to a thread that feeds to stop.
 #[derive(Clone, Debug, Default)]
 pub struct GiveUp(Arc<AtomicBool>);
 
 impl GiveUp {
-    /// Lets the thread end at its next piece.
+    /// Stops the thread before its next piece.
     pub fn now(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was told.
-    pub fn wanted(&self) -> bool {
+    /// Whether it has to stop.
+    pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What came of feeding. As long as the pipe is kept, the program waits for more.
+/// The result of feeding. As long as the pipe is open, the program waits for more.
 #[derive(Debug)]
 pub struct Fed<T> {
     /// The program's standard input.
     pub pipe: File,
-    /// What is known of the stream that was read to its end, such as its digests.
+    /// The result of reading the stream to its end, such as its digests.
     pub outcome: io::Result<T>,
     /// Whether the program took every byte.
     pub taken: bool,
 }
 
-/// Writes the whole stream into the pipe. A program that has read enough (pg_restore stops behind the last block of an
-/// archive) closes its end; the rest is then read for its digest alone. Blocks.
+/// Writes the whole stream into the pipe. pg_restore closes its end of the pipe after the last block of an archive; the rest
+/// is then read only for its digest. Blocks.
 ///
-/// `without` is a line that the program must not see; it stands at the beginning of the stream, or nowhere.
+/// `without` is a line at the beginning of the stream that the program must not get.
 pub fn feed<R: Read + Send + 'static>(
     source: Source<R>,
     mut pipe: File,
@@ -66,8 +66,8 @@ fn pour<R: Read + Send + 'static>(
         *open = offer(pipe, &without_line(&head, line))?;
     }
     loop {
-        if give_up.wanted() {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "nobody wants the rest"));
+        if give_up.requested() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the reader has stopped"));
         }
         let piece = source.fill_buf()?;
         let length = piece.len();
@@ -81,7 +81,7 @@ fn pour<R: Read + Send + 'static>(
     }
 }
 
-/// Whether the program took it, and may take more.
+/// Writes a piece. False if the program has closed its input.
 fn offer(pipe: &mut impl Write, piece: &[u8]) -> io::Result<bool> {
     match pipe.write_all(piece) {
         Ok(()) => Ok(true),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_read_though_nobody_takes_it() {
+    fn the_rest_is_read_after_the_program_closes_its_input() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let bytes = vec![7; 300_000];
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_what_nobody_wants() {
+    fn a_request_to_stop_ends_the_thread() {
         let give_up = GiveUp::default();
         give_up.now();
         let error = pour(source(b"text"), &mut io::sink(), &mut true, None, &give_up).unwrap_err();

@@ -1,4 +1,4 @@
-//! pg_restore and psql: how they are called, fed and judged.
+//! Calls pg_restore and psql, writes their input, and reads their errors.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,19 +9,19 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
+use crate::config::restore::LeftOut;
 use crate::config::{Connection, Format};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{Digests, Source};
 use crate::postgres::child::{Child, Messages, killed};
 use crate::postgres::programs::Programs;
-use crate::postgres::properties::LeftOut;
 use crate::restore::pg_restore::errors::{ErrorWatcher, failure};
 use crate::restore::pg_restore::feed::{Fed, GiveUp, feed};
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::stop::Stop;
 
-/// What pg_dump 17 and newer write into a script, and older servers do not know.
+/// A line that pg_dump 17 and newer write into a script and older servers do not know.
 pub const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
 
 /// First version of the server that knows it.
@@ -31,7 +31,7 @@ const PRE_DATA: &str = "--section=pre-data";
 const DATA: &str = "--section=data";
 const POST_DATA: &str = "--section=post-data";
 
-/// How an archive gets into a new database.
+/// A load of an archive into a new database.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// Programs that can read the archive.
@@ -46,26 +46,26 @@ pub struct Load<'a> {
     pub format: Format,
     /// Whether tables and indexes go to the database's own tablespace.
     pub no_tablespaces: bool,
-    /// What of the archive pg_restore leaves out; a script has all.
+    /// What pg_restore leaves out of the archive; nothing is left out of a script.
     pub left_out: LeftOut,
     /// Whether our role is a superuser.
     pub superuser: bool,
     /// Changes of owners that are to be tried again when everything is loaded.
     pub owners: &'a RefusedOwners,
-    /// The dump ids of the entries that are wanted, one a line; none means all.
+    /// The file of the dump ids to restore, for `--use-list`; none for all.
     pub list: Option<&'a Path>,
-    /// Where pg_restore goes on after errors: who is told of them.
+    /// Errors skipped because of `--keep-going`.
     pub going_on: Option<&'a SkippedErrors>,
-    /// Being told to stop.
+    /// Whether to stop.
     pub stop: &'a Stop,
 }
 
-/// How a load ended, with all that can be said of it. Only `Ok` is a loaded database.
+/// Why a load failed.
 #[derive(Debug)]
 pub enum LoadFailure {
-    /// The stream was not what it should be: the task knows its name and digests.
+    /// The archive could not be read, or its bytes are not those of the manifest.
     Stream(std::io::Error),
-    /// Everything else.
+    /// Any other error.
     Other(Error),
 }
 
@@ -75,7 +75,7 @@ impl From<Error> for LoadFailure {
     }
 }
 
-/// A program at work.
+/// A running program.
 struct Running {
     child: Child,
     judge: ErrorWatcher,
@@ -112,8 +112,8 @@ impl Load<'_> {
 
     fn start(&self, command: Command) -> Result<Running> {
         let judge = ErrorWatcher::new(self.going_on.cloned(), self.superuser, self.owners.clone());
-        let ear = judge.clone();
-        let child = Child::start_with(self.program(), command, move |line| ear.hear(line))?;
+        let watcher = judge.clone();
+        let child = Child::start_with(self.program(), command, move |line| watcher.read(line))?;
         Ok(Running { child, judge })
     }
 
@@ -122,7 +122,7 @@ impl Load<'_> {
         self.call(path, self.list, &[]).await
     }
 
-    /// Loads what comes before the data of a file or folder. Of an archive in one file that may lack the data.
+    /// Loads what comes before the data of a file or folder. A file may still lack the data.
     ///
     /// In one parallel call for all sections grants can get lost, and triggers fire on partitions that are still being
     /// loaded. An entry of no section belongs to the section in which it stands (`ProcessArchiveRestoreOptions` in
@@ -131,12 +131,12 @@ impl Load<'_> {
         self.call(path, self.list, &[PRE_DATA]).await
     }
 
-    /// Loads what the list has of the data and of what comes after it, by several jobs.
+    /// Loads the listed entries of the data and of what comes after it, with several jobs.
     pub async fn data_and_after(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
         self.call(path, Some(list), &[DATA, POST_DATA, &format!("--jobs={jobs}")]).await
     }
 
-    /// Loads what the list has of what comes after the data, by several jobs.
+    /// Loads the listed entries of what comes after the data, with several jobs.
     pub async fn after_data(&self, path: &Path, list: &Path, jobs: NonZeroUsize) -> Result<Messages> {
         self.call(path, Some(list), &[POST_DATA, &format!("--jobs={jobs}")]).await
     }
@@ -148,22 +148,22 @@ impl Load<'_> {
         self.finish(running).await
     }
 
-    /// Loads a stream. The program gets the end of its input only when the stream was read to its end and `whole` says
-    /// that its digests are right; in any other case it is killed.
+    /// Loads a stream. The program gets the end of its input only when the stream has been read to its end and `whole` accepts
+    /// its digests; otherwise it is killed.
     pub async fn stream<R: Read + Send + 'static>(
         &self,
         source: Source<R>,
         whole: impl FnOnce(&Digests) -> Result<()>,
     ) -> std::result::Result<Messages, LoadFailure> {
         let without = self.without();
-        // pg_restore stops behind the last block of an archive; psql has no reason to stop before the end.
+        // pg_restore stops after the last block of an archive; psql reads to the end.
         let takes_all = self.format == Format::Plain;
         let feed = move |pipe, give_up: &GiveUp| feed(source, pipe, without, give_up);
         self.fed(self.command(self.list), feed, takes_all, whole).await
     }
 
-    /// Loads the data in the list, which `pour` writes as an archive that has that data and no other. The program gets the
-    /// end of its input only when `pour` came to its end.
+    /// Loads the data in the list, which `pour` writes as an archive with that data alone. The program gets the end of its
+    /// input only when `pour` has succeeded.
     pub async fn data(
         &self,
         list: &Path,
@@ -199,7 +199,7 @@ impl Load<'_> {
                 () = self.stop.wait() => break Err(self.stop.error()),
                 () = running.judge.condemned() => break Err(self.condemn(&mut running).await),
                 fed = &mut feeding => break fed.map_err(|error| Error::new(Kind::Internal, format!("a thread broke down: {error}"))),
-                end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.conclude(&running.judge, end)) {
+                end = running.child.wait(), if exited.is_none() => match end.and_then(|end| self.outcome(&running.judge, end)) {
                     Ok(messages) => exited = Some(messages),
                     Err(error) => break Err(error),
                 },
@@ -214,13 +214,13 @@ impl Load<'_> {
             }
         };
         let verdict = match outcome {
-            Ok(told) => whole(&told).map_err(LoadFailure::Other),
+            Ok(digests) => whole(&digests).map_err(LoadFailure::Other),
             Err(error) => Err(LoadFailure::Stream(error)),
         };
         if verdict.is_err() {
             running.child.kill().await;
         }
-        // Not before this: a program that still lives takes a closed pipe for the end of its input.
+        // Only after the program has ended: it would take a closed pipe for the end of its input.
         drop(pipe);
         verdict?;
         let messages = match exited {
@@ -233,12 +233,12 @@ impl Load<'_> {
         }
     }
 
-    /// The line that this server's psql must not see.
+    /// The line that psql must not get for this server.
     fn without(&self) -> Option<&'static [u8]> {
         (self.format == Format::Plain && self.server < KNOWS_TRANSACTION_TIMEOUT).then_some(TRANSACTION_TIMEOUT)
     }
 
-    /// Waits for a program that has all its input.
+    /// Waits for a program that has got all its input.
     async fn finish(&self, mut running: Running) -> Result<Messages> {
         tokio::select! {
             biased;
@@ -247,11 +247,11 @@ impl Load<'_> {
                 Err(self.stop.error())
             }
             () = running.judge.condemned() => Err(self.condemn(&mut running).await),
-            exited = running.child.wait() => self.conclude(&running.judge, exited?),
+            exited = running.child.wait() => self.outcome(&running.judge, exited?),
         }
     }
 
-    /// Ends a program that goes on after an error.
+    /// Kills a program that goes on after an error.
     async fn condemn(&self, running: &mut Running) -> Error {
         running.child.kill().await;
         match running.child.wait().await {
@@ -268,7 +268,7 @@ impl Load<'_> {
         }
     }
 
-    fn conclude(&self, judge: &ErrorWatcher, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
+    fn outcome(&self, judge: &ErrorWatcher, (status, messages): (ExitStatus, Messages)) -> Result<Messages> {
         if judge.accepts(status) {
             return Ok(messages);
         }

@@ -1,4 +1,4 @@
-//! Restores by several jobs: in which calls of pg_restore what is restored.
+//! Restores with several jobs: which call of pg_restore restores which entries.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -10,42 +10,44 @@ use crate::error::{Kind, Result};
 use crate::postgres::archive::TocEntry;
 use crate::postgres::child::Messages;
 use crate::restore::archive::Archive;
+use crate::restore::completeness;
 use crate::restore::pg_restore::load::Load;
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
-use crate::restore::requirements;
-use crate::restore::selection::Selection;
+use crate::restore::selection::{Selection, UseList, is_rows};
 use crate::restore::server::session_in_loaded;
-use crate::restore::use_list::{UseList, is_rows};
 
 /// `teSection` of `src/bin/pg_dump/pg_backup.h`.
 const DATA: u8 = 3;
 const POST_DATA: u8 = 4;
 
-/// The calls of pg_restore that restore an archive by several jobs, behind the one for what comes before the data.
+/// The calls of pg_restore that restore an archive with several jobs, after the call for what comes before the data.
 ///
 /// The indexes, primary keys and unique constraints of a table are made as soon as its rows are there, while other tables
 /// still load. The keys of partitioned tables, whose making locks partitions that are being loaded, wait for all rows, and
-/// so does everything else. One job attaches indexes to those of the roots: where several attach the last ones of a tree at
-/// once, neither sees that the index of the root has become valid (`validatePartitionedIndex` in
-/// `src/backend/commands/tablecmds.c`). Foreign keys wait for that: they need valid indexes, and to add one and to attach an
-/// index lock the same partitions in other orders, and each other out. What is left, such as triggers and rules, takes no
-/// time, and is made by one job.
+/// so does everything else. One job attaches indexes to those of the roots: if two attach the last ones of a tree at the same
+/// time, neither sees that the index of the root has become valid (`validatePartitionedIndex` in
+/// `src/backend/commands/tablecmds.c`). Foreign keys wait for that: they need valid indexes, and adding one locks the
+/// same partitions as attaching an index in another order, which would deadlock. The rest, such as triggers and rules, takes
+/// no time, and is made by one job.
 #[derive(Debug)]
 pub struct Passes {
-    /// What stands among the data, and the indexes of the tables that are in it.
+    /// The entries of the data, and the indexes of the tables in it.
     data: UseList,
     /// The other indexes and their constraints.
     indexes: Vec<u32>,
-    /// What makes them parts of the roots' indexes.
+    /// The entries that attach them to the indexes of the roots.
     attached: UseList,
-    /// Constraints that read rows to be checked.
+    /// Constraints that the server checks by reading rows.
     checks: Vec<u32>,
     /// Everything else.
     rest: UseList,
 }
 
 impl Passes {
-    /// Reads the table of contents. The rows of tables may be `loaded` by other calls already.
+    /// Reads the table of contents. If `loaded`, other calls have loaded the rows of tables.
+    ///
+    /// # Errors
+    /// A table of contents that cannot be read.
     pub async fn plan(archive: &Arc<Archive>, part: Option<&Selection>, loaded: bool) -> Result<Self> {
         let (archive, part) = (Arc::clone(archive), part.cloned());
         blocking::to_end(move || {
@@ -58,8 +60,8 @@ impl Passes {
             let mut planner = Planner { tables, late: HashSet::new(), after: false, lists: Default::default() };
             archive.contents(|entry| {
                 planner.after |= entry.section == POST_DATA;
-                let is_wanted = part.as_ref().is_none_or(|part| part.holds(entry)) && !(loaded && is_rows(entry));
-                if is_wanted {
+                let is_selected = part.as_ref().is_none_or(|part| part.holds(entry)) && !(loaded && is_rows(entry));
+                if is_selected {
                     planner.add(entry);
                 }
             })?;
@@ -70,7 +72,10 @@ impl Passes {
         .await
     }
 
-    /// Makes the calls, for an archive that can be read in any order.
+    /// Makes the calls. The archive must be a file or folder.
+    ///
+    /// # Errors
+    /// The first call that fails.
     pub async fn load(
         &self,
         archive: &Arc<Archive>,
@@ -95,13 +100,13 @@ impl Passes {
 const DURING: usize = 0;
 const REST: usize = 4;
 
-/// Shares entries out, which come in an order in which each stands behind those that it depends on.
+/// Assigns entries to calls. Each entry comes after those that it depends on.
 struct Planner {
     /// Tables whose rows are in the archive.
     tables: HashSet<u32>,
-    /// What the last list has: what depends on it cannot be made before.
+    /// The entries of the last list: what depends on them must be in it, too.
     late: HashSet<u32>,
-    /// Whether what stands behind the data has begun.
+    /// Whether the entries after the data have begun.
     after: bool,
     lists: [Vec<u32>; 5],
 }
@@ -127,8 +132,8 @@ impl Planner {
     }
 }
 
-/// Makes entries by several jobs. Those jobs can still lock each other out, or meet another session's lock, and the server
-/// then ends one of them: what is missing after a failure is made once more by one job, whose error counts.
+/// Restores entries with several jobs. These jobs can deadlock with each other or with another session, and the server then
+/// ends one of them. What is missing after a failure is restored again by one job, whose error counts.
 async fn by_jobs(
     archive: &Arc<Archive>,
     load: &Load<'_>,
@@ -142,7 +147,7 @@ async fn by_jobs(
     let faults = load.going_on.map(|_| SkippedErrors::default());
     let first = Load { going_on: faults.as_ref(), ..*load };
     let why = match first.after_data(path, list.path(), jobs).await {
-        Ok(messages) => match faults.as_ref().map(SkippedErrors::told) {
+        Ok(messages) => match faults.as_ref().map(SkippedErrors::first_and_count) {
             None | Some((_, 0)) => return Ok(messages),
             Some((first, _)) => first.join("; "),
         },
@@ -150,8 +155,8 @@ async fn by_jobs(
         Err(error) => return Err(error),
     };
     let client = session_in_loaded(load.connection, load.database).await?;
-    let missing = requirements::missing_of(archive, ids, &client).await?;
+    let missing = completeness::missing_of(archive, ids, &client).await?;
     drop(client);
-    log::info!("{} entries are restored once more, one after the other: {why}", missing.len());
+    log::info!("{} entries are restored again, one after the other: {why}", missing.len());
     load.after_data(path, UseList::of(&missing)?.path(), NonZeroUsize::MIN).await
 }

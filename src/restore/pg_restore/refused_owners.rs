@@ -1,6 +1,6 @@
-//! Changes of owners that the server refused for the time being. pg_restore gives an object away as soon as it has made it,
-//! and grants rights at the end: a new owner who has the right to create in the schema by a grant of the archive has it only
-//! then. Superusers are not asked for that right (`AlterObjectOwner_internal` in `src/backend/commands/alter.c`).
+//! Changes of owners that the server has refused, to be tried again at the end. pg_restore changes the owner of an object as
+//! soon as it has made it, and grants privileges at the end. A new owner that gets CREATE on the schema by a grant in the
+//! archive has it only then. Superusers do not need that privilege (`AlterObjectOwner_internal` in `src/backend/commands/alter.c`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::postgres::client::{failed, reason};
 use crate::restore::pg_restore::skipped_errors::SkippedErrors;
 use crate::restore::server::REFUSED;
 
-/// How many are kept.
+/// How many statements are kept.
 const KEPT: usize = 20_000;
 
-/// How pg_restore shows a statement that failed, if it changes an owner.
+/// How pg_restore prints a failed statement that changes an owner.
 const COMMAND: &str = "Command was: ";
 
 /// The statements, to be tried again.
@@ -23,7 +23,7 @@ const COMMAND: &str = "Command was: ";
 pub struct RefusedOwners(Arc<Mutex<Vec<String>>>);
 
 impl RefusedOwners {
-    /// Keeps the statement that this line of pg_restore shows, if it changes an owner. Whether it did.
+    /// Keeps the statement that this line of pg_restore shows, if it changes an owner. Returns whether it did.
     pub fn keep(&self, line: &str) -> bool {
         let Some(sql) = line.strip_prefix(COMMAND) else { return false };
         if !(sql.starts_with("ALTER ") && sql.contains(" OWNER TO ") && sql.ends_with(';')) {
@@ -37,13 +37,15 @@ impl RefusedOwners {
         true
     }
 
-    /// Whether none is kept.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Runs the statements, now that all rights are granted. What fails now too is an error like any other: the restore's,
-    /// or one of those that are skipped.
+    /// Runs the statements after all privileges are granted.
+    ///
+    /// # Errors
+    /// A statement that fails again, unless errors are skipped.
     pub async fn run(&self, client: &Client, faults: Option<&SkippedErrors>) -> Result<()> {
         let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for sql in kept {

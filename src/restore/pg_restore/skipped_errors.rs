@@ -1,54 +1,54 @@
-//! Errors that a load goes on after, because it was told to.
+//! Errors that a restore skips because of `--keep-going`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many errors are kept; the others are counted.
 const KEPT: usize = 200;
 
-/// The errors of a load that goes on after them.
+/// The errors that a restore has skipped.
 #[derive(Clone, Debug, Default)]
-pub struct SkippedErrors(Arc<Mutex<Heard>>);
+pub struct SkippedErrors(Arc<Mutex<Skipped>>);
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Skipped {
     first: Vec<String>,
     all: u64,
-    /// Whether what comes next explains the last of them.
+    /// Whether the last of them was kept and has no explanation yet.
     open: bool,
 }
 
 impl SkippedErrors {
-    /// Adds one.
+    /// Adds an error.
     pub fn add(&self, fault: String) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.all += 1;
-        heard.open = heard.first.len() < KEPT;
-        if heard.open {
-            heard.first.push(fault);
+        let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.all += 1;
+        skipped.open = skipped.first.len() < KEPT;
+        if skipped.open {
+            skipped.first.push(fault);
         }
     }
 
     /// Adds an explanation to the last one, if it has none yet.
     pub fn explain(&self, how: &str) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::take(&mut heard.open) {
+        let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut skipped.open) {
             return;
         }
-        if let Some(last) = heard.first.last_mut() {
+        if let Some(last) = skipped.first.last_mut() {
             last.push_str(" | ");
             last.push_str(how);
         }
     }
 
-    /// Forgets them: the load begins again.
+    /// Removes all: the load begins again.
     pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard::default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Skipped::default();
     }
 
-    /// The first of them, and how many there are in all.
-    pub fn told(&self) -> (Vec<String>, u64) {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (heard.first.clone(), heard.all)
+    /// The first of them, and the number of all.
+    pub fn first_and_count(&self) -> (Vec<String>, u64) {
+        let skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (skipped.first.clone(), skipped.all)
     }
 }
 
@@ -60,11 +60,11 @@ mod tests {
     fn all_are_counted_and_some_kept() {
         let faults = SkippedErrors::default();
         (0..500).for_each(|number| faults.add(number.to_string()));
-        let (first, all) = faults.told();
+        let (first, all) = faults.first_and_count();
         assert_eq!((first.len(), all), (KEPT, 500));
         assert_eq!(first.last().unwrap(), "199");
         faults.explain("of number 499");
-        assert_eq!(faults.told().0.last().unwrap(), "199");
+        assert_eq!(faults.first_and_count().0.last().unwrap(), "199");
     }
 
     #[test]
@@ -74,6 +74,6 @@ mod tests {
         faults.add("a".to_owned());
         faults.explain("b");
         faults.explain("c");
-        assert_eq!(faults.told().0, ["a | b"]);
+        assert_eq!(faults.first_and_count().0, ["a | b"]);
     }
 }

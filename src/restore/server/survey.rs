@@ -1,4 +1,4 @@
-//! What a server has of what a restore would touch, looked up and left as it is.
+//! Reads what a restore would change on the server, without changing it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::restore::server::TargetServer;
 /// A database that exists.
 #[derive(Clone, Copy, Debug)]
 pub struct Existing {
-    /// `pg_database_size()` in bytes; none where our role may not look.
+    /// `pg_database_size()` in bytes; none if our role may not read it.
     pub bytes: Option<i64>,
     /// Sessions of clients in it.
     pub sessions: i64,
@@ -43,7 +43,7 @@ impl TargetServer {
         text(&row.map_err(failed("the server's version cannot be read"))?, 0)
     }
 
-    /// Those of these roles that the server lacks.
+    /// The roles among these that the server lacks.
     pub async fn lacks_roles(&self, roles: &[String]) -> Result<Vec<String>> {
         let query =
             "SELECT r FROM unnest($1::text[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) ORDER BY 1";

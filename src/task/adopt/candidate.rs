@@ -1,4 +1,4 @@
-//! What is to be adopted: files, folders and objects that are in the stores already.
+//! The files, folders and objects to adopt, which are in the stores already.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use crate::error::{Error, Kind, Result};
 use crate::printable::printable;
 use crate::store::{Store, StoreKind, Stores};
 
-/// What the address of an object begins with.
+/// The beginning of an address.
 const ADDRESS: &str = "s3://";
 
-/// The files that begin a directory archive, and stand for it.
+/// The tables of contents of directory archives, which name their folder.
 const TOCS: [&str; 2] = ["toc.dat", "toc.dat.age"];
 
 /// A file, folder or object that may become a backup.
 pub struct Candidate {
     /// Store that has it.
     pub store: Arc<dyn Store>,
-    /// Its key, or that of the folder.
+    /// Key of the file or object, or of the folder.
     pub key: String,
-    /// What the person called it.
+    /// The argument that names it.
     pub called: String,
-    /// The other stores that can be read: they may have a backup with its id.
+    /// The other stores that can be read, which may have a backup with the same id.
     pub others: Vec<Arc<dyn Store>>,
     folder: bool,
 }
@@ -37,7 +37,7 @@ impl Candidate {
     pub fn id(&self) -> Result<&str> {
         let id = name::leading_id(&self.key);
         let why = match (id, self.folder) {
-            (None, _) => "its name does not tell of which database and when it is",
+            (None, _) => "its name does not contain its database and its time",
             (Some(id), true) if id != self.key => "a folder has nothing behind the time in its name",
             (Some(id), false) if id == self.key => "a file has an ending behind the time in its name",
             (Some(id), _) => return Ok(id),
@@ -47,50 +47,53 @@ impl Candidate {
             .hint("rename it to DATABASE_YYYYMMDD_HHMMSS, or leave it: restore takes it by its path"))
     }
 
-    /// The manifest that there is for its id. Blocks once it is called.
+    /// Reads the manifest of its id, if there is one. The returned function blocks.
     pub fn manifest(&self) -> impl FnOnce() -> Result<Option<Manifest>> + Send + use<> {
         let (store, id) = (Arc::clone(&self.store), self.id().map(str::to_owned));
         move || catalogue::manifest(store.as_ref(), &id?)
     }
 }
 
-/// What the stores have.
-pub struct Shelves {
+/// The keys in the stores.
+pub struct StoreListings {
     place: Place,
-    shelves: Vec<Shelf>,
+    listings: Vec<StoreKeys>,
     /// Why a store could not be read.
     pub unread: Vec<Error>,
 }
 
-/// What a store has.
-struct Shelf {
+/// The keys in a store.
+struct StoreKeys {
     store: Arc<dyn Store>,
     keys: BTreeSet<String>,
 }
 
-impl Shelves {
-    /// Lists the stores. One that cannot be read is in nobody's way whose files are in another.
+impl StoreListings {
+    /// Lists the stores. A store that cannot be read is only a warning if every argument names something in another one.
     pub async fn read(args: &AdoptArgs, place: &Place, stores: &Stores) -> Result<Self> {
         let addresses = args.files.iter().filter(|file| address(file).is_some()).count();
         let paths = args.files.iter().filter(|file| address(file).is_none() && is_path(file)).count();
-        let (mut shelves, mut unread) = (Vec::new(), Vec::new());
+        let (mut listings, mut unread) = (Vec::new(), Vec::new());
         for store in stores.all() {
-            let ours = Arc::clone(&store);
+            let listed = Arc::clone(&store);
             let elsewhere = if store.kind() == StoreKind::Local { addresses } else { paths };
-            match blocking::to_end(move || ours.list()).await {
+            match blocking::to_end(move || listed.list()).await {
                 Ok(entries) => {
-                    shelves.push(Shelf { store, keys: entries.into_iter().map(|entry| entry.key).collect() })
+                    listings.push(StoreKeys { store, keys: entries.into_iter().map(|entry| entry.key).collect() })
                 }
                 Err(error) if elsewhere == args.files.len() => {
-                    log::warn!("{error}: whether something else with their ids is there is not known");
+                    log::warn!("{error}: it is not known whether it has other backups with their ids");
                 }
                 Err(error) => unread.push(error),
             }
         }
-        Ok(Shelves { place: place.clone(), shelves, unread })
+        Ok(StoreListings { place: place.clone(), listings, unread })
     }
 
-    /// What an argument names: an object by its address, a file by its path, and by its name alone each of the two.
+    /// What an argument names: an object by its address, a file by its path, and both by a name alone.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such file or object; `Usage` for one that is not in a store.
     pub fn find(&self, argument: &Path) -> Result<Vec<Candidate>> {
         let called = argument.to_string_lossy().into_owned();
         let (key, only) = match address(argument) {
@@ -98,12 +101,12 @@ impl Shelves {
             None if is_path(argument) => (self.key_of_path(argument)?, Some(StoreKind::Local)),
             None => (called.clone(), None),
         };
-        let wanted = |shelf: &&Shelf| only.is_none_or(|kind| kind == shelf.store.kind());
-        let found = self.shelves.iter().filter(wanted).filter_map(|shelf| self.candidate(shelf, &key, &called));
+        let is_named = |listing: &&StoreKeys| only.is_none_or(|kind| kind == listing.store.kind());
+        let found = self.listings.iter().filter(is_named).filter_map(|listing| self.candidate(listing, &key, &called));
         match found.collect::<Vec<_>>() {
             nothing if nothing.is_empty() => {
                 let stores: Vec<String> =
-                    self.shelves.iter().filter(wanted).map(|shelf| shelf.store.location()).collect();
+                    self.listings.iter().filter(is_named).map(|listing| listing.store.location()).collect();
                 let message = format!("there is no file {} in {}", printable(&called), stores.join(" or "));
                 Err(Error::new(Kind::Missing, message).hint("only what is in BACKUP_DIR or in the bucket is adopted"))
             }
@@ -111,14 +114,15 @@ impl Shelves {
         }
     }
 
-    fn candidate(&self, shelf: &Shelf, key: &str, called: &str) -> Option<Candidate> {
-        let folder = match (shelf.keys.contains(key), shelf.has_folder(key)) {
+    fn candidate(&self, listing: &StoreKeys, key: &str, called: &str) -> Option<Candidate> {
+        let folder = match (listing.keys.contains(key), listing.has_folder(key)) {
             (false, false) => return None,
             (file, _) => !file,
         };
-        let others = self.shelves.iter().map(|other| &other.store).filter(|other| other.kind() != shelf.store.kind());
+        let others =
+            self.listings.iter().map(|other| &other.store).filter(|other| other.kind() != listing.store.kind());
         Some(Candidate {
-            store: Arc::clone(&shelf.store),
+            store: Arc::clone(&listing.store),
             key: key.to_owned(),
             called: called.to_owned(),
             others: others.cloned().collect(),
@@ -127,17 +131,17 @@ impl Shelves {
     }
 
     fn key_of_address(&self, address: &str) -> Result<String> {
-        let in_ours = self.place.s3.as_ref().and_then(|s3| {
+        let in_bucket = self.place.s3.as_ref().and_then(|s3| {
             let key = address.strip_prefix(&s3.bucket)?.strip_prefix('/')?;
             let key = if s3.prefix.is_empty() { key } else { key.strip_prefix(&s3.prefix)?.strip_prefix('/')? };
             Some(key.trim_end_matches('/'))
         });
         let key =
-            in_ours.map(|key| key.rsplit_once('/').filter(|(_, name)| TOCS.contains(name)).map_or(key, |(at, _)| at));
+            in_bucket.map(|key| key.rsplit_once('/').filter(|(_, name)| TOCS.contains(name)).map_or(key, |(at, _)| at));
         key.filter(|key| !key.is_empty()).map(str::to_owned).ok_or_else(|| {
             let message = format!("{ADDRESS}{} is not in the bucket that is configured", printable(address));
             Error::new(Kind::Usage, message)
-                .hint("AWS_S3_BUCKET and AWS_S3_PREFIX name the bucket and what it has of us")
+                .hint("AWS_S3_BUCKET and AWS_S3_PREFIX name the bucket and the prefix of the backups")
         })
     }
 
@@ -152,8 +156,9 @@ impl Shelves {
         let parent = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
         let parent = parent.canonicalize().map_err(|error| Error::read(&called, &error))?;
         let directory = self.place.directory.as_deref();
-        let ours = directory.and_then(|directory| directory.canonicalize().ok()).is_some_and(|ours| ours == parent);
-        match (name, ours) {
+        let is_inside =
+            directory.and_then(|directory| directory.canonicalize().ok()).is_some_and(|directory| directory == parent);
+        match (name, is_inside) {
             (Some(name), true) => Ok(name),
             (None, _) => Err(Error::new(Kind::Usage, format!("{called} is not the name of a dump"))),
             (Some(_), false) => {
@@ -166,7 +171,7 @@ impl Shelves {
     }
 }
 
-impl Shelf {
+impl StoreKeys {
     fn has_folder(&self, key: &str) -> bool {
         let inside = format!("{key}/");
         self.keys.range(inside.clone()..).next().is_some_and(|first| first.starts_with(&inside))

@@ -1,4 +1,4 @@
-//! The manifest of a dump that another tool made: what its bytes and its name tell, and nothing else.
+//! The manifest of a dump of another tool, with what its bytes and its name contain.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::pipeline::compress::Method;
 use crate::postgres::archive::ArchiveCompression as Packed;
 use crate::postgres::foreign::{Dump, WholeDump};
 
-/// What its name and the person tell.
+/// The facts in its name and on the command line.
 pub struct NameFacts {
     /// Id.
     pub id: String,
@@ -22,7 +22,7 @@ pub struct NameFacts {
     pub started: Timestamp,
 }
 
-/// The manifest of a dump that was read to its end.
+/// The manifest of a dump that has been read whole.
 pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -> Manifest {
     let mut warnings = vec!["it has no globals: whoever made it left out roles and tablespaces".to_owned()];
     let (method, warning) = method(&dump);
@@ -74,8 +74,8 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
         concealed: None,
     };
     if manifest.encryption.is_some() {
-        // It is not known for whom to encrypt what the archive tells: whoever can decrypt the archive finds it there. What was
-        // left out is told in words of our own.
+        // The recipients are unknown, so details cannot be encrypted to them: they are in the archive. What was
+        // left out is described without names.
         let omitted = manifest.omitted.clone();
         manifest.conceal(own_words);
         manifest.concealed = manifest.concealed.map(|concealed| Concealed { omitted: 0, ..concealed });
@@ -84,7 +84,7 @@ pub fn manifest(named: NameFacts, place: &Place, dump: Dump, whole: WholeDump) -
     manifest
 }
 
-/// The compression, and what is to be said of it. That of a folder is pg_dump's own.
+/// The compression, and a warning about it. The files of a folder are compressed by pg_dump.
 fn method(dump: &Dump) -> (Method, Option<String>) {
     match (dump.format, dump.packed) {
         (Format::Directory, Packed::None) => (Method::None, None),

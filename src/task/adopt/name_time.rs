@@ -1,4 +1,4 @@
-//! When a dump was made, by the time in its name.
+//! The time in the name of a dump.
 
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -12,7 +12,7 @@ use crate::printable::printable;
 pub struct Moment {
     /// The moment.
     pub at: Timestamp,
-    /// What is not certain about it.
+    /// What is uncertain about it.
     pub note: Option<String>,
 }
 
@@ -24,8 +24,11 @@ pub fn zone(name: &str) -> Result<TimeZone> {
     })
 }
 
-/// When a dump with this id was made, by a clock of this zone. `now` bounds it: retention counts from the newest backup, and
-/// one from the future would let all others expire.
+/// When a dump with this id was made, by a clock of this zone.
+///
+/// # Errors
+/// `Usage` for a time that does not exist, and for one after `now`: retention counts from the newest backup, so one from the
+/// future would let all others expire.
 pub fn of_id(id: &str, zone: &TimeZone, now: Timestamp) -> Result<Moment> {
     let refused = |why: String| Error::new(Kind::Usage, format!("{} cannot be adopted: {why}", printable(id)));
     let Some(local) = name::time(id) else {

@@ -1,7 +1,7 @@
 //! The manifest of an adopted dump, written beside it.
 //!
-//! It is never announced under the temporary name that a backup's manifest has: whatever an unfinished manifest names is
-//! swept, and these files are somebody's only copy.
+//! It is never announced under the temporary name of a backup's manifest: the files of an unfinished manifest are deleted,
+//! and these files may be the only copy.
 
 use crate::catalogue;
 use crate::catalogue::manifest::{FileRole, Manifest};
@@ -15,7 +15,7 @@ use crate::host::lock::Lock;
 use crate::store::{ObjectKind, Store, StoreKind};
 use crate::task::adopt::candidate::Candidate;
 
-/// Whether the manifest of this id is already that of this file or folder.
+/// Checks that the manifest of this id is that of this file or folder.
 ///
 /// # Errors
 /// `CannotWrite` if it is that of another one: two dumps of the same second cannot both be the backup.
@@ -33,8 +33,10 @@ pub fn belongs_to(manifest: &Manifest, key: &str, called: &str) -> Result<()> {
         .hint("there is one backup of a database in a second: if it is needed too, rename it by a second"))
 }
 
-/// Writes the manifest, durably, under the directory's lock. Nothing is written where anything of this id has changed since
-/// it was looked at. Blocks.
+/// Writes the manifest durably, with the lock of the directory. Blocks.
+///
+/// # Errors
+/// Files that have changed since they were read; a manifest that exists meanwhile; what keeps it from being written.
 pub fn write(place: &Place, candidate: &Candidate, manifest: &Manifest) -> Result<()> {
     let store = candidate.store.as_ref();
     let _lock = match &place.directory {
@@ -49,7 +51,7 @@ pub fn write(place: &Place, candidate: &Candidate, manifest: &Manifest) -> Resul
     // Copies of one backup have one manifest.
     let manifest = copied.as_ref().unwrap_or(manifest);
     let (key, bytes) = (Manifest::key(&manifest.id), manifest.to_json()?);
-    // Whatever its files are called: a manifest that nobody can read again is not written.
+    // The names of the files may make a manifest that cannot be read again.
     Manifest::parse(&key, &bytes)?;
     if store.kind() == StoreKind::Local {
         return store.replace(&key, &bytes, ObjectKind::Document);
@@ -66,7 +68,7 @@ fn nothing_changed(store: &dyn Store, manifest: &Manifest) -> Result<()> {
         Err(error) if error.kind() == Kind::Missing => {}
         Err(error) => return Err(error),
         Ok(_) => {
-            let message = format!("{id} cannot be adopted: it is what a backup that was not finished has left");
+            let message = format!("{id} cannot be adopted: it was left by a backup that did not finish");
             return Err(
                 Error::new(Kind::CannotWrite, message).hint("the next backup removes it; move it away to keep it")
             );
@@ -84,8 +86,10 @@ fn nothing_changed(store: &dyn Store, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// What has the same id in another store is taken for a copy, so it must be one. Gives the manifest that it was adopted
-/// with.
+/// The manifest of the same id in another store, which must be that of a copy.
+///
+/// # Errors
+/// `CannotWrite` if it is another backup.
 fn same_elsewhere(other: &dyn Store, manifest: &Manifest) -> Result<Option<Manifest>> {
     let Some(there) = catalogue::manifest(other, &manifest.id)? else { return Ok(None) };
     let archive = |manifest: &Manifest| -> Vec<(String, String)> {

@@ -1,5 +1,5 @@
-//! `restore --all-databases`: the newest good backup of every database, each under its own name, with the roles first.
-//! This is what a machine needs that has nothing but a server.
+//! `restore --all-databases`: makes the missing roles, and restores the newest good backup of every database under its own
+//! name. This fills a new server after a disaster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::catalogue::backup_table;
 use crate::catalogue::emptied::{Fill, emptied};
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::{FileRole, Manifest};
-use crate::cli::RestoreArgs;
-use crate::config::{Connection, Maker, Place, identities, local_zone};
+use crate::config::restore::{RestoreAction, RestoreSettings};
+use crate::config::{Maker, local_zone};
 use crate::error::{Error, Kind, Result};
 use crate::format::{count, second, span};
 use crate::postgres::client::identifier;
@@ -24,27 +24,27 @@ use crate::printable::printable;
 use crate::restore::archive::Archive;
 use crate::restore::database::empty::has_nothing;
 use crate::restore::details::KnownBackup;
+use crate::restore::engine;
 use crate::restore::globals::roles_first;
 use crate::restore::server::{Needs, TargetServer, session};
 use crate::restore::source::{RestoreSource, known};
-use crate::restore::{moment, options};
 use crate::stdout;
 use crate::stop::Stop;
 use crate::store::{Store, Stores};
 use crate::table;
-use crate::task::restore::{one, plan};
+use crate::task::restore::plan;
 
-/// How much older than the newest of all the newest backup of a database may be without a word: backups of one run begin
-/// within hours.
+/// How much older than the newest of all backups the newest backup of a database may be without a warning: the backups of one
+/// run begin within hours.
 const APART: SignedDuration = SignedDuration::from_hours(48);
 
-/// A database, and the backup that it is restored from.
+/// The backup from which a database is restored.
 struct Chosen {
     known: KnownBackup,
     store: Arc<dyn Store>,
-    /// Why it may not take the place of a database that has something in it.
+    /// Why it may not replace a database that is not empty.
     refused: Option<Error>,
-    /// Whether the server has a database of this name with nothing in it, which it takes the place of.
+    /// Whether it replaces an empty database of this name.
     replaces_empty: bool,
 }
 
@@ -55,64 +55,50 @@ struct DatabaseFailure {
 }
 
 impl DatabaseFailure {
-    /// Tells why at once.
+    /// Logs the error at once.
     fn logged(database: String, error: Error) -> Self {
         log::error!("{}", printable(&format!("database '{database}': {error}")));
         DatabaseFailure { database, error }
     }
 }
 
-/// What has come of a database.
+/// The result of a restore.
 struct Outcome<'a> {
     chosen: &'a Chosen,
     seconds: Option<f64>,
     result: std::result::Result<(), String>,
 }
 
-/// Restores them one after the other. One that fails does not keep the others from being restored; the error is then of
-/// the kind of the first.
-pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, stop: &Stop) -> Result<()> {
-    let zone = local_zone();
-    let at = args.at.as_deref().map(|text| moment::of(text, &zone, Timestamp::now())).transpose()?;
-    // A key that cannot be used would fail each of them.
-    identities(&args.identity)?;
-    let stores = Stores::open(place).await?.all();
-    let merged = Inventory::read(stores, place, identity::ask_blocking(Some(connection.clone())), stop).await?;
-    merged.log_doubts();
-    let (ours, maker) = (args.clone(), place.maker());
-    let (mut all, mut failures, unread) = blocking::run(stop, move || choose(merged, at, (&ours, &maker))).await?;
+/// Restores the databases one after the other. One that fails does not keep the others from being restored.
+///
+/// # Errors
+/// Of the kind of the first database that fails; what keeps all of them from being restored.
+pub async fn run(settings: &RestoreSettings, stop: &Stop) -> Result<()> {
+    // Keys that cannot be used would fail each of them.
+    settings.identities.read()?;
+    let stores = Stores::open(&settings.place).await?.all();
+    let server = identity::ask_blocking(Some(settings.connection.clone()));
+    let inventory = Inventory::read(stores, &settings.place, server, stop).await?;
+    inventory.log_doubts();
+    let for_choice = settings.clone();
+    let (mut all, mut failures, unread) = blocking::run(stop, move || choose(inventory, &for_choice)).await?;
     let early: Vec<(String, String)> =
         failures.iter().map(|failure| (failure.database.clone(), failure.error.message().to_owned())).collect();
     for chosen in &all {
-        options::must_be_meant(args, &chosen.source())?;
+        chosen.source().check(settings)?;
     }
     warn_old(&all);
-    let server = stop.or(TargetServer::open(connection)).await?;
-    let refused = stop.or(check_targets(args, &mut all, &server)).await;
-    if args.dry_run {
+    let server = stop.or(TargetServer::open(&settings.connection)).await?;
+    let refused = stop.or(check_targets(settings, &mut all, &server)).await;
+    if settings.action == RestoreAction::Plan {
         drop(server);
-        return show_plans(args, &all, failures, connection, stop).await;
+        return show_plans(settings, &all, failures, stop).await;
     }
     refused?;
-    stop.or(make_roles(args, &all, &server, stop)).await?;
+    stop.or(make_roles(settings, &all, &server, stop)).await?;
     // A session in a database keeps it from being replaced.
     drop(server);
-    let mut outcomes = Vec::new();
-    for chosen in &all {
-        if stop.requested() {
-            outcomes.push(Outcome { chosen, seconds: None, result: Err("not begun".to_owned()) });
-            continue;
-        }
-        let begun = Instant::now();
-        let restored =
-            one(&chosen.args(args), chosen.source(), &chosen.known.manifest.database, connection, stop).await;
-        let result = restored.map_err(|error| {
-            let shown = format!("failed: {}", error.message());
-            failures.push(DatabaseFailure::logged(chosen.known.manifest.database.clone(), error));
-            shown
-        });
-        outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
-    }
+    let outcomes = restore_each(settings, &all, &mut failures, stop).await;
     print(&outcomes, &early)?;
     if stop.requested() {
         return Err(stop.error().hint("databases that are whole stay; restore the others one by one, by their ids"));
@@ -123,63 +109,88 @@ pub async fn run(args: &RestoreArgs, place: &Place, connection: &Connection, sto
     unread.map_or(Ok(()), |error| Err(error.context("what another store has was not restored")))
 }
 
-/// The newest good backup of each database, as of this time, and why a store could not be read. A database that has no good one
-/// is among the failures.
-fn choose(
-    mut merged: Inventory,
-    at: Option<Timestamp>,
-    (args, maker): (&RestoreArgs, &Maker),
-) -> Result<(Vec<Chosen>, Vec<DatabaseFailure>, Option<Error>)> {
-    let databases = |merged: &Inventory| -> BTreeSet<String> {
-        merged.own(None).map(|group| group.manifest().database.clone()).collect()
-    };
-    let known = databases(&merged);
-    if let Some(at) = at {
-        merged = merged.until(at);
+async fn restore_each<'a>(
+    settings: &RestoreSettings,
+    all: &'a [Chosen],
+    failures: &mut Vec<DatabaseFailure>,
+    stop: &Stop,
+) -> Vec<Outcome<'a>> {
+    let mut outcomes = Vec::new();
+    for chosen in all {
+        if stop.requested() {
+            outcomes.push(Outcome { chosen, seconds: None, result: Err("not begun".to_owned()) });
+            continue;
+        }
+        let begun = Instant::now();
+        let database = &chosen.known.manifest.database;
+        let restored = engine::restore(&chosen.settings(settings), chosen.source(), database, stop).await;
+        let result = restored.map_err(|error| {
+            let shown = format!("failed: {}", error.message());
+            failures.push(DatabaseFailure::logged(database.clone(), error));
+            shown
+        });
+        outcomes.push(Outcome { chosen, seconds: Some(begun.elapsed().as_secs_f64()), result });
     }
-    let mut there = databases(&merged);
-    let earlier = of_the_server_before(&merged, maker);
+    outcomes
+}
+
+/// The newest good backup of each database at `settings.at`, and why a store could not be read. A database without a good
+/// backup is among the failures.
+fn choose(
+    mut inventory: Inventory,
+    settings: &RestoreSettings,
+) -> Result<(Vec<Chosen>, Vec<DatabaseFailure>, Option<Error>)> {
+    let (at, maker) = (settings.at, settings.place.maker());
+    let databases = |inventory: &Inventory| -> BTreeSet<String> {
+        inventory.own(None).map(|group| group.manifest().database.clone()).collect()
+    };
+    let known = databases(&inventory);
+    if let Some(at) = at {
+        inventory = inventory.until(at);
+    }
+    let mut there = databases(&inventory);
+    let earlier = of_the_server_before(&inventory, &maker);
     for name in known.difference(&there) {
         log::warn!("'{}' has no backup of that time: all of its backups are newer", printable(name));
     }
     if there.is_empty() {
-        return Err(nothing(merged, at));
+        return Err(nothing(inventory, at));
     }
     let (mut all, mut failures) = (Vec::new(), Vec::new());
-    for (database, error) in only_before(&merged, earlier, maker) {
+    for (database, error) in only_before(&inventory, earlier, &maker) {
         there.remove(&database);
         failures.push(DatabaseFailure::logged(database, error));
     }
     for database in there {
-        match newest(&merged, &database, args) {
+        match newest(&inventory, &database, settings) {
             Ok(chosen) => all.push(chosen),
             Err(error) => failures.push(DatabaseFailure::logged(database, error)),
         }
     }
-    for unread in &merged.unread {
+    for unread in &inventory.unread {
         log::warn!("{}: going on without what is there", printable(&unread.error.to_string()));
     }
     match (all.is_empty(), failures.is_empty()) {
-        (true, false) => Err(merged.or_unread(failures.swap_remove(0).error)),
-        _ => Ok((all, failures, merged.unread.pop().map(|unread| unread.error))),
+        (true, false) => Err(inventory.or_unread(failures.swap_remove(0).error)),
+        _ => Ok((all, failures, inventory.unread.pop().map(|unread| unread.error))),
     }
 }
 
-/// The last good backup of each database that another server made under the same name: after a disaster, or an upgrade, the
-/// new one may have backed up next to nothing.
-fn of_the_server_before<'a>(merged: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
+/// The last good backup of each database that another server of the same host or instance has made: after a disaster or an
+/// upgrade, the backups of the new server may be nearly empty.
+fn of_the_server_before<'a>(inventory: &'a Inventory, maker: &Maker) -> BTreeMap<&'a str, &'a BackupCopies> {
     let near = |group: &&BackupCopies| {
         let manifest = group.manifest();
         let here = manifest.host == maker.host || group.copies().any(|copy| copy.is_local());
         here && manifest.instance == maker.instance && matches!(group.best().status, Status::Good | Status::Verified)
     };
-    merged.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
+    inventory.others(None).filter(near).map(|group| (group.manifest().database.as_str(), group)).collect()
 }
 
-/// Databases that this server has no backup of, or next to nothing in one, and the server before it has.
-fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
+/// Databases of which the previous server has a backup, and this server has none or a nearly empty one.
+fn only_before(inventory: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker: &Maker) -> Vec<(String, Error)> {
     let lost = |(database, before): (&str, &BackupCopies)| {
-        let newest = merged.own(Some(database)).next_back();
+        let newest = inventory.own(Some(database)).next_back();
         let fills =
             [Some(before), newest].into_iter().flatten().map(|group| (group, Fill::of(group.manifest()), false));
         let what = match newest {
@@ -204,18 +215,18 @@ fn only_before(merged: &Inventory, earlier: BTreeMap<&str, &BackupCopies>, maker
     earlier.into_iter().filter_map(lost).collect()
 }
 
-fn newest(merged: &Inventory, database: &str, args: &RestoreArgs) -> Result<Chosen> {
-    let choice = merged.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
+fn newest(inventory: &Inventory, database: &str, settings: &RestoreSettings) -> Result<Chosen> {
+    let choice = inventory.resolve(BackupQuery { id: "latest", database: Some(database), verb: "restore" })?;
     let refused = choice.may_replace().err();
     choice.remarks.iter().for_each(|remark| log::warn!("{}", printable(remark)));
     let store = &choice.copy.store;
-    let known = known(store, choice.copy.manifest.clone(), args)?;
+    let known = known(store, choice.copy.manifest.clone(), settings)?;
     Ok(Chosen { known, store: Arc::clone(store), refused, replaces_empty: false })
 }
 
-/// The error where there is no backup at all.
-fn nothing(merged: Inventory, at: Option<Timestamp>) -> Error {
-    let latest = merged.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
+/// The error if there is no backup.
+fn nothing(inventory: Inventory, at: Option<Timestamp>) -> Error {
+    let latest = inventory.resolve(BackupQuery { id: "latest", database: None, verb: "restore" }).err();
     let error = match (at, latest) {
         (None, Some(error)) => error,
         (at, _) => {
@@ -223,10 +234,10 @@ fn nothing(merged: Inventory, at: Option<Timestamp>) -> Error {
             Error::new(Kind::Missing, format!("there is no backup{of}")).hint("pgcellar list shows what there is")
         }
     };
-    merged.or_unread(error)
+    inventory.or_unread(error)
 }
 
-/// A database that was dropped long ago has a last backup still.
+/// Warns of old backups: a database that was dropped long ago still has a last one.
 fn warn_old(all: &[Chosen]) {
     let Some(newest) = all.iter().map(|chosen| chosen.known.manifest.started).max() else { return };
     for Chosen { known: KnownBackup { manifest, .. }, .. } in all {
@@ -241,9 +252,9 @@ fn warn_old(all: &[Chosen]) {
     }
 }
 
-/// Finds out which databases are there already, and refuses those with something in them unless they are to be replaced.
-/// What has nothing in it is no obstacle: a new server has `postgres`, and an image of one makes the first database.
-async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
+/// Refuses databases that exist and are not empty, unless they are replaced. Empty ones are always replaced: a new server has
+/// `postgres`, and a container image makes the first database.
+async fn check_targets(settings: &RestoreSettings, all: &mut [Chosen], server: &TargetServer) -> Result<()> {
     let mut full = Vec::new();
     for chosen in all {
         let name = &chosen.known.manifest.database;
@@ -255,13 +266,13 @@ async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetSe
             Err(_) => false,
         };
         if !chosen.replaces_empty {
-            if let Some(error) = chosen.refused.take().filter(|_| args.force) {
+            if let Some(error) = chosen.refused.take().filter(|_| settings.force) {
                 return Err(error);
             }
             full.push(identifier(name));
         }
     }
-    if args.force || full.is_empty() {
+    if settings.force || full.is_empty() {
         return Ok(());
     }
     let (are, they) = if full.len() == 1 { ("is", "it") } else { ("are", "them") };
@@ -272,10 +283,10 @@ async fn check_targets(args: &RestoreArgs, all: &mut [Chosen], server: &TargetSe
     )))
 }
 
-/// Makes the roles that the server lacks, as the newest backup has them. What an older one needs beside these is made
-/// when its turn comes.
-async fn make_roles(args: &RestoreArgs, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
-    if args.no_owner && args.no_privileges {
+/// Makes the roles that the server lacks, as in the newest backup. Further roles of an older backup are made before it is
+/// restored.
+async fn make_roles(settings: &RestoreSettings, all: &[Chosen], server: &TargetServer, stop: &Stop) -> Result<()> {
+    if settings.left_out.owners && settings.left_out.privileges {
         return Ok(());
     }
     let newest = all.iter().filter(|chosen| chosen.has_globals()).max_by_key(|chosen| chosen.known.manifest.started);
@@ -297,34 +308,33 @@ impl Chosen {
         self.known.manifest.files(FileRole::Globals).next().is_some()
     }
 
-    /// The options of its own restore.
-    fn args(&self, args: &RestoreArgs) -> RestoreArgs {
-        RestoreArgs { globals: false, replace_empty: self.replaces_empty, ..args.clone() }
+    /// The settings of its own restore.
+    fn settings(&self, settings: &RestoreSettings) -> RestoreSettings {
+        RestoreSettings { globals: false, replace_empty: self.replaces_empty, ..settings.clone() }
     }
 }
 
-/// Shows what each restore would do; the error is that of the first that would fail.
+/// Shows what each restore would do; fails as the first that would fail.
 async fn show_plans(
-    args: &RestoreArgs,
+    settings: &RestoreSettings,
     all: &[Chosen],
     mut failures: Vec<DatabaseFailure>,
-    connection: &Connection,
     stop: &Stop,
 ) -> Result<()> {
-    let roles = !(args.no_owner && args.no_privileges);
+    let roles = !(settings.left_out.owners && settings.left_out.privileges);
     for (number, chosen) in all.iter().enumerate() {
         if number > 0 {
             write(b"\n")?;
         }
-        let args = RestoreArgs { globals: roles && chosen.has_globals(), ..chosen.args(args) };
+        let settings = RestoreSettings { globals: roles && chosen.has_globals(), ..chosen.settings(settings) };
         let target = &chosen.known.manifest.database;
-        let shown = plan::show(&args, chosen.source(), target, connection, stop).await;
+        let shown = plan::show(&settings, chosen.source(), target, stop).await;
         failures.extend(shown.err().map(|error| DatabaseFailure { database: target.clone(), error }));
     }
     outcome(&failures, "cannot be restored")
 }
 
-/// The error of what failed, of the kind of the first.
+/// The error of the failures, of the kind of the first.
 fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
     let Some(first) = failures.first() else { return Ok(()) };
     let names: Vec<String> = failures.iter().map(|failure| identifier(&failure.database)).collect();
@@ -333,7 +343,7 @@ fn outcome(failures: &[DatabaseFailure], what: &str) -> Result<()> {
         .hint("the messages above say why; pgcellar restore ID restores one of them alone"))
 }
 
-/// A line for each database, those first that have no backup to be restored.
+/// Prints a line for each database, first those without a backup to restore.
 fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     let zone = local_zone();
     let made = backup_table::made_heading(&zone, Timestamp::now());
@@ -359,7 +369,7 @@ fn print(outcomes: &[Outcome<'_>], early: &[(String, String)]) -> Result<()> {
     write(table::table(header, without.chain(rows), &[3, 4]).as_bytes())
 }
 
-/// What was restored, and what of it there was not.
+/// `restored`, and what the backup lacks.
 fn restored(manifest: &Manifest) -> String {
     let mut words = vec!["restored".to_owned()];
     words.extend(manifest.lacking().map(|lacking| format!("partial: {}", printable(&lacking))));

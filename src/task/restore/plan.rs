@@ -1,4 +1,4 @@
-//! `restore --dry-run`: what a restore would do, and what would be in its way. The server is asked and left as it is.
+//! `restore --dry-run`: what a restore would do, and what would keep it from succeeding. It changes nothing on the server.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use indicatif::HumanBytes;
 
 use crate::catalogue::backup_table::archive_format;
 use crate::catalogue::manifest::{FileRole, Manifest, tables_in_words};
-use crate::cli::RestoreArgs;
-use crate::config::{Connection, Format, local_zone};
+use crate::config::restore::{RestoreSettings, SelectionNames};
+use crate::config::{Format, local_zone};
 use crate::error::{Error, Result};
 use crate::format::second;
 use crate::postgres::client::identifier;
 use crate::postgres::programs::Programs;
 use crate::printable::printable;
-use crate::restore::archive::Archive;
+use crate::restore::archive::{Archive, major};
 use crate::restore::bound_extensions::needs_name;
 use crate::restore::database::replaced::Replaced;
 use crate::restore::details::lacking;
 use crate::restore::globals::may_make;
 use crate::restore::globals::roles_first;
+use crate::restore::prepare::accept_missing;
 use crate::restore::server::{Needs, TargetServer};
 use crate::restore::source::RestoreSource;
-use crate::restore::{options, requirements, selection, staging};
+use crate::restore::{requirements, selection, staging};
 use crate::stdout;
 use crate::stop::Stop;
-use crate::task::restore::major;
 
-/// The plan in the making: what is known so far, and what stands against it.
+/// The plan so far, and the problems with it.
 #[derive(Default)]
 struct Plan {
     lines: Vec<(&'static str, String)>,
@@ -38,12 +38,12 @@ impl Plan {
         self.lines.push((label, text.into()));
     }
 
-    /// What is there, or one problem more.
+    /// The value, or none after adding the error to the problems.
     fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.problems.push(error)).ok()
     }
 
-    /// Prints the plan; gives the error with which the restore would end.
+    /// Prints the plan; fails with the first problem.
     fn print(self) -> Result<()> {
         let mut text = String::new();
         let problems = self.problems.iter().map(|error| ("problem", error.to_string()));
@@ -58,39 +58,33 @@ impl Plan {
     }
 }
 
-/// Prints the plan of this restore, and fails as the restore would. A backup's bytes are not read to their end: that is
-/// what verify does.
-pub async fn show(
-    args: &RestoreArgs,
-    wanted: RestoreSource,
-    target: &str,
-    connection: &Connection,
-    stop: &Stop,
-) -> Result<()> {
+/// Prints the plan of this restore, and fails as the restore would. The files of a backup are not read whole: that is what
+/// verify does.
+pub async fn show(settings: &RestoreSettings, source: RestoreSource, target: &str, stop: &Stop) -> Result<()> {
     let mut plan = Plan::default();
-    match &wanted {
+    match &source {
         RestoreSource::Backup(store, known) => {
-            backup(&mut plan, args, &known.manifest);
+            backup(&mut plan, settings, &known.manifest);
             plan.line("from", store.location());
         }
         RestoreSource::Dump(dump) => plan.line("file", format!("{}, {}", dump.name, dump.format)),
     }
-    if let Some(server) = plan.keep(stop.or(TargetServer::open(connection)).await) {
-        let replaced = place(&mut plan, args, &server, target, stop).await;
-        let archive = wanted.archive(&server, replaced.as_ref(), stop).await;
+    if let Some(server) = plan.keep(stop.or(TargetServer::open(&settings.connection)).await) {
+        let replaced = database(&mut plan, settings, &server, target, stop).await;
+        let archive = source.archive(&server, replaced.as_ref(), stop).await;
         if let Some(archive) = plan.keep(archive).map(Arc::new) {
             programs(&mut plan, &archive, &server).await;
-            let extensions = needs(&mut plan, args, &archive, &server, stop).await;
+            let extensions = needs(&mut plan, settings, &archive, &server, stop).await;
             plan.keep(stop.or(needs_name(&server, &extensions, target, replaced.as_ref())).await);
-            staging(&mut plan, args, &archive);
+            staging(&mut plan, settings, &archive);
         }
-        // The server may take a moment to notice that we are gone, and the name is free for the restore at once.
+        // The server may notice the end of the session late, and the restore must be able to reserve the name at once.
         drop(server.client().batch_execute("SELECT pg_advisory_unlock_all()").await);
     }
     plan.print()
 }
 
-fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
+fn backup(plan: &mut Plan, settings: &RestoreSettings, manifest: &Manifest) {
     let contents = &manifest.contents;
     let plain: u64 = manifest.files(FileRole::Archive).map(|file| file.plain_bytes).sum();
     plan.line("backup", format!("{}, {}", manifest.id, archive_format(manifest)));
@@ -113,14 +107,13 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
         number => format!(", {number} large objects"),
     };
     plan.line("contents", format!("rows of {}{objects}", tables_in_words(contents.tables)));
-    for (label, names) in [("only schema", &args.schema), ("only table", &args.table)] {
-        for name in names {
-            plan.line(label, name);
-        }
+    for name in settings.selection.iter().flat_map(SelectionNames::names) {
+        let is_tables = settings.selection.as_ref().is_some_and(SelectionNames::is_tables);
+        plan.line(if is_tables { "only table" } else { "only schema" }, name);
     }
     plan.line(
         "compared",
-        match (manifest.files(FileRole::Fingerprints).next(), args.quick) {
+        match (manifest.files(FileRole::Fingerprints).next(), settings.quick) {
             (None, _) => "nothing: the backup has no fingerprints",
             (Some(_), true) => "numbers of rows and large objects, with the backup's fingerprints",
             (Some(_), false) => "every row and large object, with the backup's fingerprints",
@@ -137,9 +130,9 @@ fn backup(plan: &mut Plan, args: &RestoreArgs, manifest: &Manifest) {
     }
 }
 
-/// Where the archive waits, if pg_restore has to read it from a file.
-fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
-    let several = args.jobs.as_deref().is_some_and(|jobs| jobs != "1");
+/// Where the archive is unpacked, if pg_restore has to read it from a file.
+fn staging(plan: &mut Plan, settings: &RestoreSettings, archive: &Archive) {
+    let several = settings.jobs.is_some_and(|jobs| jobs.get() > 1);
     let Some(in_place) = plan.keep(archive.in_place()) else { return };
     let staged = match archive.format {
         Format::Directory => in_place.is_none(),
@@ -155,16 +148,18 @@ fn staging(plan: &mut Plan, args: &RestoreArgs, archive: &Archive) {
         return plan.line("staging", note);
     }
     let needed: u64 = archive.files.iter().map(|file| file.plain_bytes).sum();
-    let Some((folder, free)) = plan.keep(staging::place(archive, args.staging_dir.as_deref(), needed)) else { return };
+    let Some((folder, free)) = plan.keep(staging::place(archive, settings.staging_dir.as_deref(), needed)) else {
+        return;
+    };
     plan.line(
         "staging",
         format!("{} in {}, which has {} free", HumanBytes(needed), folder.display(), HumanBytes(free)),
     );
 }
 
-async fn place(
+async fn database(
     plan: &mut Plan,
-    args: &RestoreArgs,
+    settings: &RestoreSettings,
     server: &TargetServer,
     target: &str,
     stop: &Stop,
@@ -177,13 +172,15 @@ async fn place(
         "database",
         match existing {
             None => format!("{name}, which is made"),
-            Some(_) if args.replace_empty => format!("{name}, which exists with nothing in it, and is replaced"),
-            Some(old) if !args.force => format!("{name}, which exists ({old}), and is not replaced without --force"),
-            Some(old) if args.drop_replaced => format!("{name}, which exists ({old}), and is replaced and dropped"),
+            Some(_) if settings.replace_empty => format!("{name}, which exists with nothing in it, and is replaced"),
+            Some(old) if !settings.force => {
+                format!("{name}, which exists ({old}), and is not replaced without --force")
+            }
+            Some(old) if settings.drop_replaced => format!("{name}, which exists ({old}), and is replaced and dropped"),
             Some(old) => format!("{name}, which exists ({old}), and is replaced; it is kept under another name"),
         },
     );
-    plan.keep(stop.or(Replaced::reserve(server, target, args.replaces())).await).flatten()
+    plan.keep(stop.or(Replaced::reserve(server, target, settings.replaces())).await).flatten()
 }
 
 async fn programs(plan: &mut Plan, archive: &Archive, server: &TargetServer) {
@@ -201,47 +198,47 @@ async fn programs(plan: &mut Plan, archive: &Archive, server: &TargetServer) {
     }
 }
 
-/// What the server lacks of what the backup needs. Gives the extensions.
+/// What the backup needs, and what of it the server lacks. Returns the extensions.
 async fn needs(
     plan: &mut Plan,
-    args: &RestoreArgs,
+    settings: &RestoreSettings,
     archive: &Arc<Archive>,
     server: &TargetServer,
     stop: &Stop,
 ) -> Vec<String> {
-    let part = async { selection::find(archive, selection::asked_for(args)?).await };
+    let part = selection::find(archive, settings.selection.as_ref());
     let Some(part) = plan.keep(stop.or(part).await) else { return Vec::new() };
-    for (is_left_out, what) in [(args.no_owner, "owners"), (args.no_privileges, "privileges")] {
+    for (is_left_out, what) in [(settings.left_out.owners, "owners"), (settings.left_out.privileges, "privileges")] {
         if is_left_out {
             plan.line("left out", what);
         }
     }
-    let Some(needs) = plan.keep(stop.or(requirements::needs(archive, part.as_ref(), args.left_out())).await) else {
+    let Some(needs) = plan.keep(stop.or(requirements::needs(archive, part.as_ref(), settings.left_out)).await) else {
         return Vec::new();
     };
-    let made = match args.globals {
+    let made = match settings.globals {
         true => plan.keep(stop.or(roles_to_make(archive, server, stop)).await).unwrap_or_default(),
         false => Vec::new(),
     };
-    if args.globals {
+    if settings.globals {
         plan.line("new roles", listed(&made));
     }
     let without_made = |names: &[String]| names.iter().filter(|name| !made.contains(name)).cloned().collect();
     let roles = Needs { roles: without_made(&needs.roles), owners: without_made(&needs.owners), ..Needs::default() };
     let extensions = Needs { extensions: needs.extensions, ..Needs::default() };
     let lacking = plan.keep(stop.or(server.lacks_roles(&roles.roles)).await).unwrap_or_default();
-    plan.line("roles", format!("{} needed, lacking: {}", needs.roles.len(), listed(&lacking)));
+    plan.line("roles", format!("{} needed, missing: {}", needs.roles.len(), listed(&lacking)));
     let checked = stop.or(server.check(&roles)).await;
-    plan.keep(options::refuse(args, checked));
+    plan.keep(accept_missing(settings, checked));
     plan.line("extensions", listed(&extensions.extensions));
     let checked = stop.or(server.check(&extensions)).await;
-    plan.keep(options::refuse(args, checked));
+    plan.keep(accept_missing(settings, checked));
     let mut tablespaces = needs.tablespaces;
     tablespaces.push(archive.properties.tablespace.clone());
     tablespaces.dedup();
     let lacking = plan.keep(stop.or(server.lacks_tablespaces(&tablespaces)).await).unwrap_or_default();
     if !lacking.is_empty() {
-        plan.line("tablespaces", format!("lacking: {}; what is in them goes to the default one", listed(&lacking)));
+        plan.line("tablespaces", format!("missing: {}; what is in them goes to the default one", listed(&lacking)));
     }
     extensions.extensions
 }

@@ -1,5 +1,5 @@
-//! A restore without an argument, at a terminal: which backup and to where is asked for, and nothing is replaced that the
-//! person did not say may be.
+//! A restore without an argument, at a terminal: pgcellar asks for the backup and the target, and replaces a database only
+//! after a `yes`.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -12,8 +12,8 @@ use crate::catalogue::backup_table::backup_table;
 use crate::catalogue::inventory::{BackupCopies, BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::ownership::Whose;
-use crate::cli::RestoreArgs;
-use crate::config::{Connection, Place, local_zone};
+use crate::config::local_zone;
+use crate::config::restore::{RestoreAction, RestoreSettings};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::client::identifier;
 use crate::postgres::identity;
@@ -23,53 +23,57 @@ use crate::restore::server::survey::Existing;
 use crate::stop::Stop;
 use crate::store::Stores;
 
-/// What a person types to have a database replaced. A letter would be typed too easily.
+/// The answer that replaces a database. A single letter would be typed too easily.
 const YES: &str = "yes";
 
-/// What a person types to have nothing done.
+/// The answers that do not.
 const NO: &[&str] = &["n", "no"];
 
 /// Longest answer in bytes.
 const LINE: u64 = 4096;
 
-/// Asks for what the command line does not say, and gives it as if it had.
-pub async fn complete(args: &RestoreArgs, place: &Place, connection: &Connection, stop: &Stop) -> Result<RestoreArgs> {
+/// Asks for the backup and the target, and returns the settings with them.
+///
+/// # Errors
+/// `Usage` without a terminal; what keeps the backups or the server from being read; an answer that does not come.
+pub async fn complete(mut settings: RestoreSettings, stop: &Stop) -> Result<RestoreSettings> {
     let mut terminal = Terminal::open(stop).ok_or_else(|| {
         Error::new(Kind::Usage, "no backup is named, and there is no terminal to ask at")
             .hint("name one by its id, or latest; pgcellar list shows them")
     })?;
-    let merged = Inventory::read(
-        Stores::open(place).await?.all(),
-        place,
-        identity::ask_blocking(Some(connection.clone())),
-        stop,
-    )
-    .await?;
-    let manifest = which(&mut terminal, &merged, args).await?;
-    let mut args = RestoreArgs { id: Some(manifest.id.clone()), ..args.clone() };
-    if !args.list && !args.recipe {
-        let mut server = stop.or(TargetServer::open(connection)).await?;
-        into(&mut terminal, &mut args, manifest, &mut server).await?;
+    let stores = Stores::open(&settings.place).await?.all();
+    let inventory =
+        Inventory::read(stores, &settings.place, identity::ask_blocking(Some(settings.connection.clone())), stop)
+            .await?;
+    let manifest = choose_backup(&mut terminal, &inventory, settings.database.as_deref()).await?;
+    settings.backup = Some(manifest.id.clone());
+    if !matches!(settings.action, RestoreAction::List | RestoreAction::Recipe) {
+        let mut server = stop.or(TargetServer::open(&settings.connection)).await?;
+        choose_target(&mut terminal, &mut settings, manifest, &mut server).await?;
     }
-    Ok(args)
+    Ok(settings)
 }
 
-async fn which<'a>(terminal: &mut Terminal, merged: &'a Inventory, args: &RestoreArgs) -> Result<&'a Manifest> {
-    let database = args.database.as_deref();
-    for unread in &merged.unread {
+/// Asks which backup to restore.
+async fn choose_backup<'a>(
+    terminal: &mut Terminal,
+    inventory: &'a Inventory,
+    database: Option<&str>,
+) -> Result<&'a Manifest> {
+    for unread in &inventory.unread {
         terminal.print(&format!("{}\n", unread.error))?;
     }
-    // After a disaster the host is a new one, and has made none itself.
-    let own: Vec<&BackupCopies> = merged.own(database).collect();
+    // After a disaster the host is new, and has no backups of its own.
+    let own: Vec<&BackupCopies> = inventory.own(database).collect();
     let (groups, makers) = match own.is_empty() {
-        true => (merged.others(database).collect(), true),
+        true => (inventory.others(database).collect(), true),
         false => {
             let makers = own.iter().any(|group| group.whose == Whose::Likely);
             (own, makers)
         }
     };
     if groups.is_empty() {
-        let places = merged.locations.join(" and ");
+        let places = inventory.locations.join(" and ");
         return Err(Error::new(Kind::Missing, format!("there are no backups in {places}"))
             .hint("look at BACKUP_DIR, AWS_S3_BUCKET and --instance"));
     }
@@ -81,7 +85,7 @@ async fn which<'a>(terminal: &mut Terminal, merged: &'a Inventory, args: &Restor
         let found = match (answer.as_str(), answer.parse::<usize>()) {
             ("", _) => groups.get(newest).copied(),
             (_, Ok(number)) => number.checked_sub(1).and_then(|at| groups.get(at)).copied(),
-            (id, Err(_)) => match merged.resolve(BackupQuery { id, database, verb: "restore" }) {
+            (id, Err(_)) => match inventory.resolve(BackupQuery { id, database, verb: "restore" }) {
                 Ok(choice) => Some(choice.group),
                 Err(error) => {
                     terminal.print(&format!("{error}\n"))?;
@@ -107,14 +111,14 @@ fn numbered(table: &str) -> String {
 }
 
 /// Asks for the target until it is one that does not exist, or that may be replaced.
-async fn into(
+async fn choose_target(
     terminal: &mut Terminal,
-    args: &mut RestoreArgs,
+    settings: &mut RestoreSettings,
     manifest: &Manifest,
     server: &mut TargetServer,
 ) -> Result<()> {
-    let whole = !manifest.partial && args.schema.is_empty() && args.table.is_empty() && !args.keep_going;
-    let on_command_line = args.target_database.take();
+    let whole = !manifest.partial && settings.selection.is_none() && !settings.keep_going;
+    let on_command_line = settings.target.take();
     let mut named = on_command_line.clone();
     loop {
         let target = match named.take() {
@@ -125,7 +129,7 @@ async fn into(
                 if answer.is_empty() { manifest.database.clone() } else { answer }
             }
         };
-        // What was offered, or named before, is no slip of the finger.
+        // The default and the name on the command line are no typing errors.
         let is_sure = target == manifest.database || on_command_line.as_ref() == Some(&target);
         if !is_sure && is_answer(&target) {
             terminal.print(&format!("{target} answers another question, and is not taken for a database's name.\n"))?;
@@ -139,7 +143,7 @@ async fn into(
             None => {
                 Some(format!("There is no database {} yet. Make it? {YES}, or another name: ", identifier(&target)))
             }
-            Some(old) => Some(question(&target, old, whole, args.drop_replaced)),
+            Some(old) => Some(question(&target, old, whole, settings.drop_replaced)),
         };
         let answer = match question {
             Some(question) => terminal.ask(&question).await?,
@@ -147,9 +151,9 @@ async fn into(
         };
         match answer.as_str() {
             YES if may => {
-                args.force = exists;
-                args.drop_replaced &= exists;
-                args.target_database = Some(target);
+                settings.force = exists;
+                settings.drop_replaced &= exists;
+                settings.target = Some(target);
                 return Ok(());
             }
             "" => {}
@@ -159,7 +163,7 @@ async fn into(
     }
 }
 
-/// Whether a word is an answer to a question for yes or no. A database of such a name can be named on the command line.
+/// Whether a word is an answer to a yes-or-no question. A database of that name can be named on the command line.
 fn is_answer(word: &str) -> bool {
     let word = word.to_lowercase();
     [YES, "y"].contains(&word.as_str()) || NO.contains(&word.as_str())
@@ -181,7 +185,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// None unless a person can read what is said and answer it.
+    /// None unless standard input and standard error are a terminal.
     fn open(stop: &Stop) -> Option<Self> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
@@ -194,7 +198,7 @@ impl Terminal {
         io::stderr().write_all(lines.join("\n").as_bytes()).map_err(|error| Error::write("standard error", &error))
     }
 
-    /// Asks, and gives the answer without blanks around it.
+    /// Prints the question, and reads the answer without blanks around it.
     async fn ask(&mut self, question: &str) -> Result<String> {
         self.print(question)?;
         let answer = self.stop.or(self.line()).await;
@@ -204,18 +208,19 @@ impl Terminal {
         answer
     }
 
-    /// One line: a terminal gives them whole. Who ends the process does not have to wait for the thread that reads.
+    /// One line, read by a thread of its own, so that a signal ends the process without an answer.
     async fn line(&self) -> Result<String> {
         let unreadable = |error| Error::read("the terminal", &error);
         let tty = self.tty.try_clone().map_err(unreadable)?;
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         std::thread::spawn(move || {
             let mut line = Vec::new();
             let read = BufReader::new(tty).take(LINE).read_until(b'\n', &mut line);
-            // Nobody waits for it any more after a signal.
-            drop(tell.send(read.map(|_| line)));
+            // After a signal the receiver is gone.
+            drop(sender.send(read.map(|_| line)));
         });
-        let line = told.await.map_err(|_| Error::new(Kind::Internal, "a thread broke down"))?.map_err(unreadable)?;
+        let line =
+            receiver.await.map_err(|_| Error::new(Kind::Internal, "a thread broke down"))?.map_err(unreadable)?;
         match line.is_empty() {
             true => Err(Error::new(Kind::TryAgain, "no answer came, and nothing was restored")),
             false => Ok(String::from_utf8_lossy(&line).trim().to_owned()),

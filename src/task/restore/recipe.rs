@@ -1,17 +1,16 @@
-//! `restore --recipe`: the commands that restore one backup with stock programs alone, as a bash script that runs as it
-//! stands. It is made of the manifest: no server is needed to print it, and a private key only for what an encrypted backup
-//! says of its database.
+//! `restore --recipe`: a bash script that restores one backup with PostgreSQL's and the system's programs alone. It is made
+//! from the manifest, so printing it needs no server, and a private key only for the details of an encrypted backup.
 
 use std::fmt::Write as _;
 
 use crate::catalogue::manifest::{DatabaseProperties, FileRole, Manifest, StoredFile};
-use crate::cli::S3Args;
-use crate::config::{Format, startup_options};
+use crate::config::restore::LeftOut;
+use crate::config::{Format, S3Access, startup_options};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::{LeftOut, PropertyStatement, create_database, parameters, statements};
+use crate::postgres::properties::{PropertyStatement, create_database, parameters, statements};
 use crate::printable::printable;
-use crate::restore::definitions::must_have_definitions;
+use crate::restore::archive::must_have_definitions;
 use crate::restore::details::lacking;
 use crate::restore::parameters::{LASTING, is_parameter};
 use crate::restore::source::RestoreSource;
@@ -20,18 +19,22 @@ use crate::stdout;
 #[cfg(test)]
 mod tests;
 
-/// How psql is called: no settings of the person's own, an error ends it, and our texts are UTF-8.
+/// The call of psql: without the user's settings, ending at an error, with texts in UTF-8.
 const PSQL: &str = "PGCLIENTENCODING=UTF8 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1";
 
-/// How pg_restore is given a list that is in no file.
+/// The option that gives pg_restore a list without a file.
 const USE_LIST: &str = " --use-list=<(echo \"$list\")";
 
-/// What takes the statement that makes the schema `public` out of a script. It stands under its heading, and before any row.
+/// The command that removes the statement that makes the schema `public` from a script. It is under its heading, and before
+/// any row.
 const SCRIPT_WITHOUT_PUBLIC: &str = "LC_ALL=C sed '1,/^COPY /{/^-- Name: public; Type: SCHEMA; /,/^CREATE SCHEMA public;$/s/^CREATE SCHEMA public;$//}'";
 
-/// Prints the script. `s3` is how the bucket is reached that has the backup, if one has it.
-pub fn show(wanted: &RestoreSource, target: &str, s3: &S3Args, left_out: LeftOut) -> Result<()> {
-    let RestoreSource::Backup(store, known) = wanted else {
+/// Prints the script. `s3` is how to reach the bucket that has the backup, if it is in one.
+///
+/// # Errors
+/// `Usage` for a dump without a manifest; `Data` for a manifest that lacks something.
+pub fn show(source: &RestoreSource, target: &str, s3: &S3Access, left_out: LeftOut) -> Result<()> {
+    let RestoreSource::Backup(store, known) = source else {
         return Err(Error::new(Kind::Usage, "a file without a manifest has no recipe")
             .hint("decompress it, and give it to pg_restore or psql"));
     };
@@ -42,13 +45,13 @@ pub fn show(wanted: &RestoreSource, target: &str, s3: &S3Args, left_out: LeftOut
     must_have_definitions(manifest)?;
     let bucket = match store.path_of(&manifest.id)? {
         Some(_) => None,
-        None => Some(Bucket { location: store.location(), region: &s3.region, endpoint: s3.endpoint_url.as_deref() }),
+        None => Some(Bucket { location: store.location(), region: s3.region(), endpoint: s3.endpoint_url() }),
     };
     let script = script(manifest, target, bucket.as_ref(), left_out)?;
     stdout::print(script)
 }
 
-/// Where the files have to be fetched from.
+/// The bucket from which the script downloads the files.
 struct Bucket<'a> {
     /// `s3://BUCKET/PREFIX`.
     location: String,
@@ -146,13 +149,13 @@ fn head(manifest: &Manifest, target: &str, in_bucket: bool, left_out: LeftOut) -
     )
 }
 
-/// A text that an adopted archive may not tell.
+/// A text in the heading; empty if it is unknown, as of an adopted dump.
 fn comment(before: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{before}{}", printable(text)) }
 }
 
 fn settings(manifest: &Manifest, target: &str) -> Result<String> {
-    // A name with an equals sign would be taken for a connection string.
+    // psql takes a name with an equals sign for a connection string.
     let database = format!("dbname='{}'", target.replace('\\', "\\\\").replace('\'', "\\'"));
     let mut text = format!("set -euo pipefail\numask 077\ndatabase={}\n", quoted(&database)?);
     if manifest.encryption.is_some() {
@@ -237,7 +240,7 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
         }
         format => {
             let file = archive(manifest)?;
-            // pg_restore stops behind the last block of an archive, and who writes to it would fail.
+            // pg_restore stops after the last block of an archive, and the program that writes to it would fail.
             let pg_restore = |rest: &str| format!("{{ pg_restore --format={format} {rest} && cat > /dev/null; }}");
             let (listed, by_list) = match public {
                 true => (without_public(manifest, &plain(manifest, file, &pg_restore("--list"))?, left_out), USE_LIST),
@@ -254,12 +257,12 @@ fn contents(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
 }
 
 /// Whether the archive may have the statement `CREATE SCHEMA public`: pg_dump writes it where --schema names the schema.
-/// Other tools do not tell how they called it.
+/// The dumps of other tools do not contain its options.
 fn may_make_public(manifest: &Manifest) -> bool {
     lacks_options(manifest) || manifest.dump_options.iter().any(|option| option.starts_with("--schema="))
 }
 
-/// Whether it is not known which options pg_dump was given.
+/// Whether the options of pg_dump are unknown.
 fn lacks_options(manifest: &Manifest) -> bool {
     manifest.adopted.is_some() || manifest.concealed.is_some()
 }
@@ -267,7 +270,7 @@ fn lacks_options(manifest: &Manifest) -> bool {
 /// The steps that leave the schema `public` out of a list of the archive's entries, which `list` prints, and give the schema
 /// that a new database has to the owner that the archive names.
 fn without_public(manifest: &Manifest, list: &str, left_out: LeftOut) -> String {
-    // Of what another tool made the entry may be there for the owner alone.
+    // In the dump of another tool the entry may be there only for the owner.
     let comment = if lacks_options(manifest) { "" } else { "COMMENT ON SCHEMA public IS NULL;\n" };
     let owner = if left_out.owners { "" } else { "ALTER SCHEMA public OWNER TO :\"owner\";\n" };
     format!(
@@ -318,7 +321,7 @@ fn folder(manifest: &Manifest, left_out: LeftOut) -> Result<String> {
     ))
 }
 
-/// What is set on the whole database comes last: some of it would be in the way of its data.
+/// The properties of the database come last: some of them would keep its data from being loaded.
 fn properties(manifest: &Manifest, target: &str, left_out: LeftOut) -> Result<String> {
     let sql = lines(statements(target, &manifest.properties, left_out)?);
     if sql.is_empty() {

@@ -12,7 +12,7 @@ use crate::catalogue::Backup;
 use crate::catalogue::inventory::{BackupQuery, Inventory};
 use crate::catalogue::manifest::Manifest;
 use crate::cli::VerifyArgs;
-use crate::config::{Connection, Place, jobs};
+use crate::config::{Connection, IdentitySource, Place, S3Access, jobs};
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::compare::{Comparison, Difference, FingerprintPart, NAMED, NotCompared, compare};
 use crate::fingerprint::{Fingerprints, Quoted, TableFingerprint};
@@ -58,7 +58,7 @@ pub async fn run(
     let jobs = jobs("--jobs", args.jobs.as_deref())?.unwrap_or(NonZeroUsize::MIN);
     let (store, manifest) = find(args, place, stores, stop).await?;
     let id = manifest.id.clone();
-    let (from, identity) = (Arc::clone(&store), args.identity.clone());
+    let (from, identity) = (Arc::clone(&store), IdentitySource::from(&args.identity));
     let revealed = blocking::run(stop, move || reveal_if_whole(&from, manifest, &identity)).await?;
     let archive = Arc::new(Archive::of_backup(store, revealed.manifest, revealed.identities)?);
     let mut expected = fingerprints::read(&archive, stop).await?.ok_or_else(|| {
@@ -86,7 +86,7 @@ async fn find(
     stores: Vec<Arc<dyn Store>>,
     stop: &Stop,
 ) -> Result<(Arc<dyn Store>, Manifest)> {
-    if let Some(named) = NamedPath::find(&args.id, &args.place.s3, place).await? {
+    if let Some(named) = NamedPath::find(&args.id, &S3Access::from(&args.place.s3), place).await? {
         let store = Arc::clone(&named.store);
         let called = named.called.clone();
         let backup = blocking::run(stop, move || named.backup()).await?;
@@ -136,8 +136,14 @@ async fn compared(
     let query = Query { connection, database, jobs, count: false, large_objects: true, loaded: false, moved: &moved };
     let mut observed = stop.or(observe(&query, expected)).await?;
     let place = (object_numbers::ComparedDatabase { connection, database, loaded: false }, stop);
-    object_numbers::look_again(archive, expected, &mut observed.tables, object_numbers::may_differ_in_numbers, place)
-        .await?;
+    object_numbers::compare_again(
+        archive,
+        expected,
+        &mut observed.tables,
+        object_numbers::may_differ_in_numbers,
+        place,
+    )
+    .await?;
     Ok(compare(expected, &observed))
 }
 

@@ -75,8 +75,8 @@ fn a_plan_names_every_problem() {
     assert!(plan.contains("\"needy\", which is made") && plan.contains("private key"), "{plan}");
     let cellar = cellar.with("BACKUP_AGE_IDENTITY_FILE", key.identity);
     let plan = planned(&cellar, &to, &["latest"], exit::NOINPUT);
-    assert!(plan.contains("lacking: \"reader\", \"the owner\"\n"), "{plan}");
-    assert!(plan.contains("lacking: \"fast\""), "{plan}");
+    assert!(plan.contains("missing: \"reader\", \"the owner\"\n"), "{plan}");
+    assert!(plan.contains("missing: \"fast\""), "{plan}");
     assert!(plan.contains("--globals"), "{plan}");
     let unreachable = cellar.run(["restore", "latest", "--dry-run"]).env("DB_PORT", "1").fails(exit::UNAVAILABLE);
     assert!(unreachable.stdout.contains("needy_"), "{unreachable}");

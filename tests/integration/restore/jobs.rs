@@ -446,7 +446,7 @@ fn selections_that_match_nothing() {
     let _ = restore(&["--table", "shop.wines"]).fails(exit::NOINPUT).says("is 'shop.wine' meant?");
     let _ = restore(&["--table", "wine", "--table", "zzz"]).fails(exit::NOINPUT).says("no table 'zzz'").says("exact");
     // Its foreign key refers to another schema.
-    let _ = restore(&["--schema", "public"]).fails(exit::DATAERR).says("needs what is outside of it");
+    let _ = restore(&["--schema", "public"]).fails(exit::DATAERR).says("depends on objects outside of it");
     assert_eq!(left(cluster, &target), "");
     // Both together are complete.
     restore(&["--schema", "public", "--schema", "shop"]).env("FORCE_RESTORE", "false").succeeds();

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A statement as one text.
-fn told(statement: &GlobalsStatement) -> String {
+fn words(statement: &GlobalsStatement) -> String {
     match statement {
         GlobalsStatement::Create(role) => format!("create {role}"),
         GlobalsStatement::Attributes(role, sql, true) => format!("{role}: {sql}"),
@@ -17,13 +17,13 @@ fn told(statement: &GlobalsStatement) -> String {
 }
 
 fn read(script: &str) -> Vec<String> {
-    statements(script).expect("whole").iter().map(told).collect()
+    statements(script).expect("whole").iter().map(words).collect()
 }
 
 fn membership(admin: Option<bool>, inherit: Option<bool>, set: Option<bool>, grantor: Option<&str>) -> String {
     let grantor = grantor.map(str::to_owned);
     let of = Membership { role: "a b".into(), member: "c".into(), admin, inherit, set, grantor };
-    told(&GlobalsStatement::Membership(of))
+    words(&GlobalsStatement::Membership(of))
 }
 
 #[test]
@@ -117,7 +117,7 @@ proptest! {
     fn any_name_and_text_is_read_back(role in "[^\0]{1,20}", text in "[^\0]{0,20}") {
         let quoted = identifier(&role);
         let script = format!("CREATE ROLE {quoted};\nCOMMENT ON ROLE {quoted} IS {};\n", literal(&text));
-        let expected = [told(&GlobalsStatement::Create(role.clone())), told(&GlobalsStatement::Comment(role, text))];
+        let expected = [words(&GlobalsStatement::Create(role.clone())), words(&GlobalsStatement::Comment(role, text))];
         prop_assert_eq!(read(&script), expected);
     }
 

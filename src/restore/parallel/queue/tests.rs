@@ -6,7 +6,7 @@ use crate::restore::parallel::batch::pour;
 
 const FRONT: &[u8] = b"header and table of contents";
 
-/// An archive with these blocks, of rows or of something else, and what is told of it.
+/// An archive with these blocks, of rows or of something else, and its block events.
 fn archive(blocks: &[(u32, bool, Vec<u8>)]) -> (Vec<u8>, Vec<BlockEvent>) {
     let (mut bytes, mut marks) = (FRONT.to_vec(), vec![BlockEvent::Front(FRONT.len() as u64)]);
     for (dump_id, rows, data) in blocks {
@@ -75,10 +75,10 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
     let blocks = blocks.map(|(id, rows, bytes)| (id, rows, lines(bytes)));
     let (bytes, marks) = archive(&blocks);
     let there = bytes.len() as u64;
-    let wanted = |id| id != 4;
+    let is_selected = |id| id != 4;
     for sharing in [true, false] {
         let work = LoadQueue::new(file(&bytes), sharing);
-        work.add(marks.clone(), there, wanted);
+        work.add(marks.clone(), there, is_selected);
         work.whole();
         assert_eq!(work.front().unwrap(), FRONT.len() as u64);
         assert_eq!(ids(&work), Some((vec![3], sharing)));
@@ -88,14 +88,14 @@ fn large_ones_first_then_small_ones_together_then_a_part() {
     }
     // A block that still grows is begun when it is large, and small ones when they are all there.
     let work = LoadQueue::new(file(&bytes), true);
-    work.add(marks[..4].to_vec(), FRONT.len() as u64 + 60, wanted);
+    work.add(marks[..4].to_vec(), FRONT.len() as u64 + 60, is_selected);
     assert_eq!(ids(&work), Some((vec![1], false)));
-    work.add([], there, wanted);
+    work.add([], there, is_selected);
     assert_eq!(ids(&work), Some((vec![2], true)));
 }
 
 #[test]
-fn nobody_waits_for_what_will_not_come() {
+fn an_abandoned_queue_ends_every_wait() {
     let work = Arc::new(LoadQueue::new(file(b""), true));
     let waiting: Vec<_> = [
         (|work: &LoadQueue| work.take().map(drop)) as fn(&LoadQueue) -> io::Result<()>,
@@ -155,15 +155,15 @@ fn everything_is_poured_once_while_it_comes() {
             BlockEvent::Front(at) | BlockEvent::Ends(at) => *at <= there,
             BlockEvent::Begins(block) => block.start + 6 <= there,
         };
-        let told: Vec<BlockEvent> = std::iter::from_fn(|| marks.next_if(passed)).collect();
-        work.add(told, there, |_| true);
+        let events: Vec<BlockEvent> = std::iter::from_fn(|| marks.next_if(passed)).collect();
+        work.add(events, there, |_| true);
     }
     work.whole();
     let mut found: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
     for (id, data) in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
         found.entry(id).or_default().push(data);
     }
-    assert!(found[&2].len() > 1, "nobody helped");
+    assert!(found[&2].len() > 1, "no other call took rows of it");
     for (id, _, expected) in blocks {
         let parts = &found[&id];
         assert!(id == 2 || parts.len() == 1);

@@ -3,7 +3,7 @@ use std::os::unix::process::ExitStatusExt;
 
 fn judge(lines: &[&str]) -> ErrorWatcher {
     let judge = ErrorWatcher::new(None, true, RefusedOwners::default());
-    lines.iter().for_each(|line| judge.hear(line));
+    lines.iter().for_each(|line| judge.read(line));
     judge
 }
 
@@ -35,8 +35,8 @@ fn only_the_known_error_is_accepted() {
         }
         assert!(!judge(&[error, KNOWN, end]).accepts(ExitStatus::from_raw(9)), "killed");
         assert!(judge(&[error, near]).stop.is_cancelled() && !judge(&[error, KNOWN, end]).stop.is_cancelled());
-        let told = first_error([error, KNOWN, "", "pg_restore: error: FEHLER:  x", near].into_iter()).unwrap();
-        assert!(told.starts_with("pg_restore: error: FEHLER:  x"), "{told}");
+        let error = first_error([error, KNOWN, "", "pg_restore: error: FEHLER:  x", near].into_iter()).unwrap();
+        assert!(error.starts_with("pg_restore: error: FEHLER:  x"), "{error}");
     }
 }
 
@@ -48,12 +48,12 @@ fn going_on_after_errors() {
     let judge = ErrorWatcher::new(Some(faults.clone()), true, RefusedOwners::default());
     let command = "Command was: REFRESH MATERIALIZED VIEW nap;";
     for line in [error, "LINE 1: x", command, error, command, error, KNOWN, end] {
-        judge.hear(line);
+        judge.read(line);
     }
-    let told = format!("ERROR:  relation \"x\" does not exist | {command}");
-    assert_eq!(faults.told(), (vec![told.clone(), told], 2));
+    let error = format!("ERROR:  relation \"x\" does not exist | {command}");
+    assert_eq!(faults.first_and_count(), (vec![error.clone(), error], 2));
     assert!(judge.accepts(exited(1)) && judge.accepts(exited(0)) && !judge.stop.is_cancelled());
-    judge.hear("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
+    judge.read("pg_restore: error: could not execute query: ERROR:  could not extend file: No space left on device");
     assert!(judge.stop.is_cancelled() && !judge.accepts(exited(1)));
     assert!(
         !ErrorWatcher::new(Some(faults), true, RefusedOwners::default()).accepts(exited(1)),
@@ -65,7 +65,7 @@ fn going_on_after_errors() {
 fn only_the_end_of_a_session_ends_going_on() {
     let judge = |lines: &[&str]| {
         let judge = ErrorWatcher::new(Some(SkippedErrors::default()), false, RefusedOwners::default());
-        lines.iter().for_each(|line| judge.hear(line));
+        lines.iter().for_each(|line| judge.read(line));
         judge
     };
     let end = "pg_restore: warning: errors ignored on restore: 1";
@@ -94,7 +94,7 @@ fn only_the_end_of_a_session_ends_going_on() {
 }
 
 #[test]
-fn what_is_told_is_the_error_that_ended_it() {
+fn the_error_that_ended_it_is_reported() {
     let judge = ErrorWatcher::new(Some(SkippedErrors::default()), false, RefusedOwners::default());
     let lines = [
         "pg_restore: error: could not execute query: ERROR:  permission denied for schema x",
@@ -102,9 +102,9 @@ fn what_is_told_is_the_error_that_ended_it() {
         "pg_restore: error: could not execute query: no connection to the server",
         "Command was: CREATE TABLE x.u ();",
     ];
-    lines.iter().for_each(|line| judge.hear(line));
-    let told = failure("pg_restore", "15.1", "failed", &judge.decisive(&Messages::of(&lines)));
-    assert_eq!(told.kind(), Kind::Unavailable, "{told}");
+    lines.iter().for_each(|line| judge.read(line));
+    let error = failure("pg_restore", "15.1", "failed", &judge.decisive(&Messages::of(&lines)));
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn comments_on_extensions_of_others_are_left() {
         (false, &["pg_restore: error: could not execute query: ERROR:  no"], false),
     ] {
         let judge = ErrorWatcher::new(None, superuser, RefusedOwners::default());
-        lines.iter().chain(more).for_each(|line| judge.hear(line));
+        lines.iter().chain(more).for_each(|line| judge.read(line));
         assert_eq!(judge.accepts(exited(1)), accepted, "{more:?}");
     }
 }
@@ -180,7 +180,7 @@ fn libraries_that_must_be_preloaded() {
 }
 
 #[test]
-fn hints_of_the_server_are_told() {
+fn hints_of_the_server_are_reported() {
     let lines = [
         "pg_restore: while PROCESSING TOC:",
         "pg_restore: error: could not execute query: ERROR:  pg_cron can only be loaded via shared_preload_libraries",
@@ -188,8 +188,11 @@ fn hints_of_the_server_are_told() {
         "Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;",
         "",
     ];
-    let told = first_error(lines.into_iter()).unwrap();
-    assert!(told.ends_with(" | Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;"), "{told}");
+    let error = first_error(lines.into_iter()).unwrap();
+    assert!(
+        error.ends_with(" | Command was: CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;"),
+        "{error}"
+    );
 }
 
 #[test]

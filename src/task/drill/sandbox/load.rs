@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Format;
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Result};
 use crate::pipeline::Source;
 use crate::pipeline::compress::Method;
-use crate::postgres::properties::LeftOut;
 use crate::postgres::script::ScriptScanner;
 use crate::restore::archive::{Archive, PLAIN, damaged};
 use crate::restore::parallel;
@@ -21,8 +21,7 @@ use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::load::{Load, LoadFailure};
 use crate::restore::pg_restore::passes::Passes;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
-use crate::restore::selection::Selection;
-use crate::restore::use_list::UseList;
+use crate::restore::selection::{Selection, UseList};
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 use crate::task::drill::sandbox::ground::SandboxRun;
 use crate::task::drill::sandbox::monetary::MonetaryLocale;
@@ -70,7 +69,7 @@ impl ArchiveLoad<'_> {
     pub async fn rows(
         &self,
         load: &Load<'_>,
-        work: &Arc<parallel::LoadQueue>,
+        work: &Arc<parallel::queue::LoadQueue>,
         whole: &mut oneshot::Receiver<Result<Vec<StoredFile>>>,
     ) -> std::result::Result<(), DrillFailure> {
         let jobs = self.run.ground.jobs;

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Fingerprints;
 use crate::postgres::client::failed;
 use crate::postgres::snapshot::get;
-use crate::restore::pg_restore::errors::said;
+use crate::restore::pg_restore::errors::without_details;
 use crate::restore::server::TargetServer;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
 
@@ -53,7 +53,7 @@ impl MonetaryLocale {
 
     /// Classifies an error of loading. An amount that is refused in its own locale is the backup's fault.
     pub fn classify(&self, error: Error) -> DrillFailure {
-        let refused = || REFUSED.iter().any(|text| said(error.message()).contains(text));
+        let refused = || REFUSED.iter().any(|text| without_details(error.message()).contains(text));
         match self {
             MonetaryLocale::Unknown | MonetaryLocale::Lacks(_) if refused() => {
                 DrillFailure::Here(cannot_be_read(error.message()))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::blocking;
 use crate::catalogue::manifest::StoredFile;
 use crate::config::Connection;
+use crate::config::restore::LeftOut;
 use crate::error::{Error, Kind, Result};
 use crate::fingerprint::Sum;
 use crate::fingerprint::compare::ObservedRows;
@@ -14,18 +15,17 @@ use crate::host::surroundings::Surroundings;
 use crate::postgres::client::{failed, identifier};
 use crate::postgres::live::Printer;
 use crate::postgres::properties;
-use crate::postgres::properties::LeftOut;
 use crate::postgres::snapshot::text;
 use crate::restore::archive::{Archive, DirectoryContents, ExpectedCounts, PLAIN};
 use crate::restore::database::{CreateOptions, NewDatabase};
 use crate::restore::deferred::Deferred;
 use crate::restore::globals::{Globals, decoded};
-use crate::restore::object_numbers::{ComparedDatabase, look_again};
+use crate::restore::object_numbers::{ComparedDatabase, compare_again};
 use crate::restore::parameters::LoadSessions;
 use crate::restore::pg_restore::refused_owners::RefusedOwners;
 use crate::restore::public_schema;
-use crate::restore::requirements;
 use crate::restore::server::{Needs, TargetServer, session};
+use crate::restore::{completeness, requirements};
 use crate::task::drill::protocol::{DrillOrder, Message};
 use crate::task::drill::sandbox::examine;
 use crate::task::drill::sandbox::failure::{DrillFailure, of_backup};
@@ -169,7 +169,7 @@ impl SandboxRun<'_> {
         let Some(expected) = &self.order.look_at else { return Ok(()) };
         let place = ComparedDatabase { connection: target.connection(), database: target.name(), loaded: true };
         let may_differ = |_: &_, sum: &Sum| sum.rows > 0;
-        let again = look_again(archive, expected, rows, may_differ, (place, self.stop));
+        let again = compare_again(archive, expected, rows, may_differ, (place, self.stop));
         examine::with_progress(self, &Counter::default(), async { again.await.map_err(DrillFailure::Other) }).await
     }
 
@@ -230,7 +230,7 @@ impl SandboxRun<'_> {
         target: &DrillDatabase,
     ) -> std::result::Result<(), DrillFailure> {
         let connection = &target.sessions.connection;
-        let there = requirements::all_there(loading.archive, (loading.part, true), connection, target.name());
+        let there = completeness::all_there(loading.archive, (loading.part, true), connection, target.name());
         self.stop.or(there).await.map_err(of_backup)?;
         let client = session(connection, target.name()).await.map_err(of_backup)?;
         target.money.must_be_readable(&client).await
@@ -249,7 +249,7 @@ impl SandboxRun<'_> {
         let (errors, missing) = deferred.make_event_triggers(last, archive, &client).await.map_err(of_backup)?;
         match errors.into_iter().next() {
             Some(error) => Err(of_backup(error)),
-            None => requirements::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
+            None => completeness::must_be_none(&missing).map(|()| refreshed).map_err(of_backup),
         }
     }
 
