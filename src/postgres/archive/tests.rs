@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use super::sample::{SampleArchive, SampleBlock, rows, shop};
 use super::*;
