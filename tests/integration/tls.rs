@@ -153,7 +153,7 @@ fn a_server_may_require_the_curve_p_521() {
 }
 
 #[test]
-fn a_refused_certificate_is_reported_with_a_remedy() {
+fn a_refused_certificate_is_reported_with_a_hint() {
     let servers = Servers::start(Version::V15);
     let database = servers.cluster.create("over_tls");
     let cellar = Cellar::new(&servers.cluster).with("DB_NAME", database.name()).with("DB_HOST", "localhost");
@@ -163,8 +163,8 @@ fn a_refused_certificate_is_reported_with_a_remedy() {
         ("another alternative name", ["is for elsewhere, and not for 'localhost'", "verify-ca"]),
         ("expired", ["'CN=localhost' has expired", "the server needs a new certificate"]),
         ("expired root", ["'CN=r' has expired", "the server needs a new certificate"]),
-        ("for clients", ["is not for servers (extendedKeyUsage)", "made for servers"]),
-        ("no authority between", ["'CN=an authority between' is not of an authority", "made for servers"]),
+        ("for clients", ["is not for servers (extendedKeyUsage)", "issued for servers"]),
+        ("no authority between", ["'CN=an authority between' is not of an authority", "issued for servers"]),
     ] {
         servers.show(kind);
         let run = cellar.run(["backup"]).env("DB_SSLMODE", "verify-full").env("DB_SSLROOTCERT", Servers::root(kind));

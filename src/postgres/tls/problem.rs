@@ -55,7 +55,7 @@ impl CertificateProblem {
             CertificateProblem::Expired { .. } => {
                 "the server needs a new certificate; check the clock of this host too"
             }
-            CertificateProblem::NotAllowed { .. } => "the server needs a certificate for the purpose of servers",
+            CertificateProblem::NotAllowed { .. } => "the server needs a certificate that is issued for servers",
             CertificateProblem::WrongHost { .. } => {
                 "set DB_HOST to a name that the certificate has, or DB_SSLMODE=verify-ca, which does not check the name"
             }
