@@ -22,7 +22,7 @@ fn drill(result: DrillOutcome, hours: i64) -> DrillFacts {
     }
 }
 
-/// Several databases, a strange name, damage, a bucket that is behind, and a backup that is late.
+/// Several databases, a name with special characters, damage, a bucket with missing copies, and a late backup.
 fn in_trouble() -> Facts {
     let strange = "a<b>&\"c'|d=e\n";
     let mut shop = daily("shop");
@@ -112,7 +112,7 @@ fn an_instance_without_findings_is_one_line() {
 }
 
 #[test]
-fn strange_names_break_no_report() {
+fn special_characters_break_no_report() {
     let [(_, plugin), (_, text), (_, json), (_, html), (_, metrics)] = reports(&in_trouble());
     assert!(plugin.lines().next().unwrap().matches('|').count() == 1, "{plugin}");
     assert!(plugin.lines().skip(1).all(|line| line.starts_with('[') && !line.contains('|')), "{plugin}");
@@ -125,14 +125,14 @@ fn strange_names_break_no_report() {
 }
 
 #[test]
-fn a_page_needs_nothing_from_elsewhere() {
+fn a_page_is_self_contained() {
     let [.., (_, html), _] = reports(&in_trouble());
     for foreign in ["<script", "<link", "<img", "http:", "https:", "url(", "@import", "@font-face", "src="] {
         assert!(!html.contains(foreign), "{foreign}");
     }
 }
 
-/// Whether each element is closed where it should be, and nothing stands outside of one.
+/// Whether all elements are closed in order, and no text stands outside of one.
 #[track_caller]
 fn is_sound(html: &str) {
     let mut open = Vec::new();
@@ -180,7 +180,7 @@ fn a_page_is_sound_with_few_backups_and_many_and_any_name() {
     }
 }
 
-/// An id breaks into lines only where it could not stand on one.
+/// Only an id too long for one line may break.
 #[test]
 fn short_names_stay_on_one_line() {
     let html = page(daily("shop"));

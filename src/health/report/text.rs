@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
-
 use crate::format::{ago, bytes, count, some, span, time, took};
 use crate::health::Level;
 use crate::health::coverage::Coverage;
 use crate::health::facts::DrillFacts;
 use crate::health::report::Overview;
 use crate::printable::printable;
+use crate::table;
 
 /// The number of backups that are named.
 const SHOWN: usize = 5;
@@ -55,21 +53,9 @@ fn databases(overview: &Overview<'_>) -> String {
     if overview.protections.is_empty() {
         return String::new();
     }
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["DATABASE", "PROTECTED SINCE", "UNTIL", "AGE", "SIZE", "TOOK", "BACKUPS", "PROVEN", "RECOVERY"]);
-    for protection in &overview.protections {
-        table.add_row(row(overview, protection));
-    }
-    for right in [3, 4, 5, 8] {
-        if let Some(column) = table.column_mut(right) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+    let header = vec!["DATABASE", "PROTECTED SINCE", "UNTIL", "AGE", "SIZE", "TOOK", "BACKUPS", "PROVEN", "RECOVERY"];
+    let rows = overview.protections.iter().map(|protection| row(overview, protection));
+    table::table(header, rows, &[3, 4, 5, 8]).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn row(overview: &Overview<'_>, protection: &Coverage<'_>) -> Vec<String> {

@@ -6,17 +6,17 @@ use crate::store::{ObjectKind, StoreEntry, StoreKind, Upload};
 
 const SAMPLE: &str = include_str!("../../../tests/golden/manifest.json");
 
-/// What a disk does while a file is read.
+/// The behaviour of a disk while a file is read.
 #[derive(Clone, Copy, PartialEq)]
 enum Disk {
     Healthy,
-    /// Gives EIO once, behind the first bytes.
+    /// Returns EIO once, after the first bytes.
     Failing,
     /// The backup is deleted while it is read.
     Emptied,
 }
 
-/// A local store on such a disk. No real one can be made to fail at a known byte without rights over the machine.
+/// A local store on such a disk: a real disk that fails at a known byte needs root.
 struct Shelf {
     folder: tempfile::TempDir,
     store: LocalStore,
@@ -155,20 +155,20 @@ fn read(
     reading.read(manifest, &manifest.files[0], check)
 }
 
-/// A check that finds nothing.
+/// A check without findings.
 fn content(mut plain: SharedPlain) -> ContentFindings {
     io::copy(&mut plain, &mut io::sink()).map(|_| Vec::new())
 }
 
 #[test]
-fn whole_bytes_are_read_once_and_found_good() {
+fn unchanged_bytes_are_read_once_and_are_good() {
     let (reading, manifest) = backup(&[7; 5000], Disk::Healthy);
     assert_eq!(read(&reading, &manifest, content).unwrap(), Vec::<String>::new());
     assert_eq!(reading.moved.get(), 5000);
 }
 
 #[test]
-fn a_check_that_reads_nothing_does_not_spare_the_bytes() {
+fn bytes_are_read_to_the_end_after_a_check_that_reads_nothing() {
     let (reading, mut manifest) = backup(&[7; 5000], Disk::Healthy);
     assert_eq!(read(&reading, &manifest, |_| Ok(Vec::new())).unwrap(), Vec::<String>::new());
     manifest.files[0].stored_sha256 = "0".repeat(64);
@@ -179,7 +179,7 @@ fn a_check_that_reads_nothing_does_not_spare_the_bytes() {
 #[test]
 fn a_failing_disk_is_no_damage() {
     let checks: [fn(SharedPlain) -> ContentFindings; 2] = [content, |plain| {
-        // A check that makes its own conclusion of the end that it saw.
+        // A check may report the early end as damage.
         let mut plain = plain;
         let _ = io::copy(&mut plain, &mut io::sink());
         Ok(vec!["is cut".to_owned()])
@@ -201,7 +201,7 @@ fn a_backup_that_is_deleted_meanwhile_is_no_damage() {
 }
 
 #[test]
-fn what_a_check_finds_is_told_with_whose_fault_it_is() {
+fn a_finding_says_whether_the_store_changed_the_bytes() {
     let (reading, mut manifest) = backup(&[7; 5000], Disk::Healthy);
     let key = manifest.files[0].key.clone();
     let found = read(&reading, &manifest, |_| Ok(vec!["is odd".to_owned()])).unwrap();

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_refused() {
+    fn malformed_frames_are_refused() {
         let refused = |stream: &[u8]| read(&mut &*stream, &mut Vec::new()).unwrap_err().kind();
         assert_eq!(refused(b"X\0\0\0\0"), io::ErrorKind::InvalidData);
         assert_eq!(refused(b"M\xff\xff\xff\xff"), io::ErrorKind::InvalidData);

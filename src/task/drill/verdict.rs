@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_and_what_fails() {
+    fn outcomes_of_comparisons() {
         let sum = Sum { rows: 2, bytes: 3, hash: 4 };
         let expected = Fingerprints {
             tables: vec![TableFingerprint { sum, ..TableFingerprint::default() }],

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_goes() {
+    fn later_objects_are_removed() {
         let make = |kind: &str, value: &str| {
             let made = Command::new("ipcmk").args([kind, value]).output().unwrap();
             let text = String::from_utf8(made.stdout).unwrap();

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_disk_that_runs_short_ends_the_drill() {
+    async fn a_disk_that_fills_up_ends_the_drill() {
         let folder = tempfile::tempdir().unwrap();
         let error = short_of(folder.path().to_owned(), u64::MAX).await;
         assert!(error.kind() == Kind::CannotWrite && error.message().contains("stay for others"), "{error}");

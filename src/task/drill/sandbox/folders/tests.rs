@@ -6,7 +6,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A chain of folders deeper than any path may be, which ends in a closed one.
+/// A chain of folders deeper than any path may be, the last without permissions.
 fn bury(folder: &Path) {
     let name = CString::new("d".repeat(200)).unwrap();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -28,7 +28,7 @@ fn left(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_folder_of_our_own_is_emptied_and_the_given_one_is_not() {
+fn the_sandbox_folder_is_emptied_and_its_parent_is_not() {
     let given = tempfile::tempdir().unwrap();
     fs::create_dir(given.path().join("photos")).unwrap();
     fs::write(given.path().join("photos/cat"), "a cat").unwrap();
@@ -53,7 +53,7 @@ fn a_folder_of_our_own_is_emptied_and_the_given_one_is_not() {
 }
 
 #[test]
-fn what_took_the_place_of_our_folder_is_not_followed() {
+fn a_link_in_place_of_the_sandbox_folder_is_not_followed() {
     let given = tempfile::tempdir().unwrap();
     let backups = tempfile::tempdir().unwrap();
     fs::write(backups.path().join("shop.dump"), "rows").unwrap();
@@ -65,7 +65,7 @@ fn what_took_the_place_of_our_folder_is_not_followed() {
     own.empty().unwrap();
     assert!(own.path().symlink_metadata().unwrap().is_dir());
     assert_eq!(left(backups.path()), ["shop.dump"]);
-    // A file that was there before it is not ours.
+    // A file of its name that existed before is not the sandbox's.
     fs::remove_dir(own.path()).unwrap();
     fs::write(own.path(), "a letter").unwrap();
     let error = OwnFolder::below(given.path()).empty().unwrap_err();
@@ -85,7 +85,7 @@ fn two_sandboxes_do_not_share_a_folder() {
 }
 
 #[test]
-fn what_was_there_at_the_start_stays() {
+fn initial_files_stay() {
     let shared = tempfile::tempdir().unwrap();
     let at = |name: &str| shared.path().join(name);
     fs::create_dir(at("photos")).unwrap();
@@ -97,7 +97,7 @@ fn what_was_there_at_the_start_stays() {
     fs::write(at("reach.log"), "left").unwrap();
     bury(&at("new"));
     symlink(at("photos"), at("link")).unwrap();
-    // Under another name it still is what was there.
+    // A renamed file is still an initial one.
     fs::rename(at("letter"), at("moved")).unwrap();
     mode(&at("new"), 0o000);
     stock.restore().unwrap();

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_but_a_socket_makes_room_for_one() {
+    async fn only_a_socket_is_replaced_by_the_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("drill.socket");
         fs::write(folder.path().join("shop.dump"), "rows").unwrap();
