@@ -26,6 +26,7 @@ pub mod readers;
 mod retention;
 mod s3;
 pub mod secret;
+pub mod usable_settings;
 pub mod variables;
 
 pub use connection::{Connection, Host, SslMode, Tls, startup_options};

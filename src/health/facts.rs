@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::catalogue::emptied::Fill;
 use crate::catalogue::product::Product;
 use crate::catalogue::records::drill::DrillOutcome;
+use crate::host::disk::Disk;
 use crate::host::surroundings::Surroundings;
+use crate::host::task_units::Unit;
 
 /// Everything that the checks and the reports look at.
 #[derive(Clone, Debug, Serialize)]
@@ -232,77 +234,6 @@ pub struct Schedule {
     /// Whether the settings switch it off.
     #[serde(skip)]
     pub is_off: bool,
-}
-
-/// A disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Disk {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// Free for us, in bytes.
-    pub free_bytes: u64,
-    /// Files that can still be made; none where the file system does not count them.
-    pub free_files: Option<u64>,
-    /// Whether it is memory, and goes with the next boot.
-    pub in_memory: bool,
-}
-
-/// A unit of systemd.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unit {
-    /// Name.
-    pub name: String,
-    /// What is wrong with it.
-    pub trouble: UnitTrouble,
-}
-
-impl Unit {
-    /// Whether the last run of this task has failed, as its service or as a scheduler's task.
-    pub fn is_failure_of(&self, task: &str) -> bool {
-        self.is_failed_service_of(task) || (self.name == task && matches!(self.trouble, UnitTrouble::Failed(_)))
-    }
-
-    /// Whether it is the service of this task, and its last run failed.
-    pub fn is_failed_service_of(&self, task: &str) -> bool {
-        matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))
-    }
-}
-
-/// What is wrong with a unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnitTrouble {
-    /// A timer whose schedule does not come any more.
-    NoNextRun,
-    /// A timer that has stopped for good, though its schedule comes again.
-    Elapsed,
-    /// A timer that does not run, though the target of its instance does.
-    Stopped,
-    /// A unit that is needed and that systemd cannot load: systemd's state of it.
-    NotLoaded(String),
-    /// A target that does not run, and no timer of the backups either.
-    Off,
-    /// The same, though the next start of the machine starts it.
-    NotStarted,
-    /// A target that runs, and that nothing starts with the machine.
-    NotAtBoot,
-    /// A unit that is masked: by which unit, which may be its template, and until when.
-    Masked(Mask),
-    /// Units that run without a file of settings: the path that it should have.
-    NoSettings(String),
-    /// A service whose last run failed: systemd's result of it.
-    Failed(String),
-}
-
-/// Where a unit is masked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mask {
-    /// The unit that `systemctl unmask` takes: the unit itself, or its template.
-    pub unit: String,
-    /// Whether it lasts until the next start of the machine.
-    pub runtime: bool,
-    /// Whether the unit still runs, from before.
-    pub active: bool,
 }
 
 /// A key or credential that cannot be used.

@@ -7,6 +7,7 @@ pub mod notified;
 pub mod checks;
 pub mod coverage;
 pub mod facts;
+pub mod missed_drills;
 pub mod products;
 pub mod report;
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Which process did something, told so that another process can find out later whether that one has ended.
+//! The identity of a process, by which another process can find out later whether that one has ended.
 
 use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// A process: on which running kernel, in which PID namespace, its ID there and when it was started. IDs are used again;
-/// the time of the start tells two processes of one ID apart.
+/// A process: its boot, its PID namespace, its ID there and its start time. IDs are reused; the start time
+/// distinguishes processes with the same ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The host's name, for people.
+    /// The host's name, for messages.
     pub host: String,
     /// `/proc/sys/kernel/random/boot_id`.
     boot: String,
@@ -34,8 +34,8 @@ impl Process {
         })
     }
 
-    /// Whether it has certainly ended. One on another host, before another boot or in another container cannot be looked
-    /// at from here, and counts as one that lives.
+    /// Whether it has certainly ended. One on another host, of another boot or in another container cannot be examined
+    /// from here, and counts as running.
     pub fn has_ended(&self) -> bool {
         let here = boot().is_ok_and(|boot| boot == self.boot) && namespace().is_ok_and(|own| own == self.namespace);
         here && match started(self.pid) {
@@ -58,8 +58,7 @@ fn started(pid: u32) -> io::Result<u64> {
     field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has another form"))
 }
 
-/// The start's time. The second field, the program's name, stands in parentheses, and may have blanks and parentheses in
-/// it.
+/// The start time. The second field, the program's name, is in parentheses, and may contain blanks and parentheses.
 fn field(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()

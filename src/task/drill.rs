@@ -26,7 +26,6 @@ use crate::store::Stores;
 use crate::task::list;
 
 mod connect;
-pub mod missed;
 mod protocol;
 mod receiver;
 mod record;
@@ -78,7 +77,7 @@ pub async fn run(args: &DrillArgs, stop: &Stop) -> Result<()> {
         reports.push(report);
     }
     if args.each {
-        missed::note(&place, turns).await;
+        crate::health::missed_drills::note(&place, turns).await;
     }
     if args.json {
         report::print(&reports)?;

@@ -227,7 +227,7 @@ fn the_exit_code_alone_does_not_say_what_was_in_the_way() {
     let mailbox = Mailbox::start(Manner::plain());
     cellar(&mailbox).run(["alert", "--task", "backup", "--exit-status", "75"]).succeeds();
     let text = mailbox.only_mail().text().to_owned();
-    assert!(text.contains("may pass (exit status 75)") && !text.contains("lock"), "{text}");
+    assert!(text.contains("a temporary failure (exit status 75)") && !text.contains("lock"), "{text}");
 }
 
 /// The unit's credentials as systemd lays them out.
@@ -265,7 +265,7 @@ fn a_unit_that_gets_no_credentials_is_told_with_the_file_that_is_wrong() {
         assert!(text.contains(said), "no '{said}' in {text}");
     }
     // The alert of an alert: one that has run has said what it could not do.
-    run(unit, "69").succeeds().says("has said itself");
+    run(unit, "69").succeeds().says("has logged what it could not do");
     assert_eq!(mailbox.mails().len(), 1);
     run(unit, "243").succeeds();
     let mails = mailbox.mails();

@@ -152,7 +152,7 @@ fn a_stop_ends_the_backup_and_the_next_start_makes_it_up() {
     assert!(cellar.list().is_empty());
     let _database = held.release();
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
     running.wait_for_stderr("backup: done in");
     stops(running);
     assert_eq!(cellar.list().len(), 1);
@@ -172,7 +172,7 @@ fn a_container_that_is_killed_makes_its_backup_up_once_and_tells_when_it_is_kill
     assert_eq!(state(&cellar)["tasks"]["backup"]["run"]["again"], false);
 
     let mut running = schedule(&cellar).start();
-    running.wait_for_stderr("was broken off with the scheduler, and is made up");
+    running.wait_for_stderr("was interrupted by a scheduler restart, and is made up");
     held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
     container_is_killed(running);
     held.forget();
@@ -238,7 +238,7 @@ fn a_run_that_lasts_longer_than_a_minute_is_not_overlapped() {
     let cellar = cellar.with("MONITOR_SCHEDULE", "* * * * *");
     let mut running = with_backup(&cellar);
     held.wait_for_halt(&mut running, Some(&cellar.backup_dir()));
-    running.wait_for_stderr("is left out: the one before still goes on");
+    running.wait_for_stderr("is skipped: the previous one is still running");
     // Another task has its own turn meanwhile.
     running.wait_for_stderr("monitor: begins");
     running.wait_for_stderr("monitor: ended after");

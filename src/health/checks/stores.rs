@@ -6,8 +6,9 @@ use crate::config::{MinFree, MonitorSettings};
 use crate::format::{bytes, count, quoted, some, span};
 use crate::health::checks::finding;
 use crate::health::coverage::Coverage;
-use crate::health::facts::{BackupFacts, Disk, Facts, Mixed, State, StoreContents, StoreFacts};
+use crate::health::facts::{BackupFacts, Facts, Mixed, State, StoreContents, StoreFacts};
 use crate::health::{Finding, Level};
+use crate::host::disk::Disk;
 
 /// How long what is not whole may belong to a run that goes on.
 const DEBRIS_AGE: SignedDuration = SignedDuration::from_hours(24);

@@ -44,10 +44,7 @@ fn the_units_of_an_instance() {
     let settings = "BACKUP_SCHEDULE=0 2 * * *  # Daily at 2:00 AM\nRETENTION_SCHEDULE=Sun 04:00\nDB_NAME=shop\n";
     let (files, complaints) = generated(&[("main.env", settings)]);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
-    assert!(
-        complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: what stands behind #"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].starts_with("/etc/pgcellar/main.env: BACKUP_SCHEDULE: the text behind #"), "{complaints:?}");
     assert_eq!(tree(&files), include_str!("../../../tests/golden/generator-main.txt"));
 }
 
@@ -122,8 +119,8 @@ fn a_file_that_cannot_be_used_costs_the_others_nothing() {
     for (name, why) in
         [("a.env", "it is no file"), ("b.env", "it is no file"), ("c.env", "larger than 1 MiB"), ("x@y.env", "x@y")]
     {
-        let told = |one: &&String| one.contains(name) && one.contains(why);
-        assert_eq!(complaints.iter().filter(told).count(), 1, "{name}: {complaints:?}");
+        let matching = |one: &&String| one.contains(name) && one.contains(why);
+        assert_eq!(complaints.iter().filter(matching).count(), 1, "{name}: {complaints:?}");
     }
     assert_eq!(complaints.len(), 4, "{complaints:?}");
     let timer = units.join("pgcellar-backup@d.timer.d/50-schedule.conf");

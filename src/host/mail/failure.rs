@@ -1,4 +1,4 @@
-//! What went wrong on a mail's way, in words.
+//! Errors of sending a mail, in words.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,7 +10,7 @@ use rustls::pki_types::UnixTime;
 
 use crate::config::{MailSettings, Security};
 use crate::error::{Error, Kind, reason};
-use crate::host::mail::MailStep;
+use crate::host::mail::step::MailStep;
 use crate::printable::printable;
 
 /// The error of a step.
@@ -18,7 +18,7 @@ pub fn at(settings: &MailSettings, step: MailStep, kind: Kind, why: &str) -> Err
     Error::new(kind, format!("mail server {}:{}, {}: {why}", settings.host, settings.port, step.name()))
 }
 
-/// The step at which an error was made, and what is left of its message without the server and the step.
+/// The step of an error, and its message without the server and the step.
 pub fn step_of<'a>(settings: &MailSettings, error: &'a Error) -> Option<(MailStep, &'a str)> {
     let message = error.message();
     // A recipient's error begins with the address.
@@ -50,7 +50,7 @@ pub fn too_late(settings: &MailSettings, step: MailStep, seconds: u64) -> Error 
     }
 }
 
-/// What the server answered, or that it did not.
+/// The error for a server's reply, or for a missing one.
 pub fn answer(settings: &MailSettings, step: MailStep, error: &SmtpError) -> Error {
     let Some(code) = error.status() else { return at(settings, step, Kind::Unavailable, &broken(error)) };
     let text = error.source().map(|text| printable(&text.to_string())).unwrap_or_default();
@@ -66,7 +66,7 @@ pub fn answer(settings: &MailSettings, step: MailStep, error: &SmtpError) -> Err
     }
 }
 
-/// A letter that is refused as it is would be refused again; everything else may become right.
+/// A message that the server rejects would be rejected again; every other refusal may pass.
 fn refusal(step: MailStep, transient: bool) -> Kind {
     match step {
         _ if transient => Kind::TryAgain,
@@ -81,7 +81,7 @@ fn broken(error: &SmtpError) -> String {
         return connection_lost(error);
     }
     match source.map(ToString::to_string).as_deref() {
-        // What lettre says of an answer that ends before its end.
+        // lettre's text for a truncated reply.
         Some("incomplete response") => "the server closed the connection".to_owned(),
         Some(text) if error.is_response() => format!("the server's answer is none of SMTP: {}", printable(text)),
         Some(text) => printable(text),
@@ -89,7 +89,7 @@ fn broken(error: &SmtpError) -> String {
     }
 }
 
-/// A connection that broke.
+/// The reason for a lost connection.
 pub fn connection_lost(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
@@ -99,7 +99,7 @@ pub fn connection_lost(error: &io::Error) -> String {
     }
 }
 
-/// A handshake that failed.
+/// The error for a failed TLS handshake.
 pub fn handshake(settings: &MailSettings, error: &io::Error) -> Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let refuse = |why: &str| at(settings, MailStep::Tls, Kind::Unavailable, why);
@@ -133,7 +133,7 @@ fn certificate(settings: &MailSettings, error: &CertificateError) -> Error {
             let why = format!("the server's certificate is for {}, not for '{}'", presented.join(", "), settings.host);
             refuse(&printable(&why)).hint(name)
         }
-        // webpki calls a certificate that signs itself one of an authority that a server uses.
+        // webpki reports a self-signed certificate as that of an authority used as a server's.
         CertificateError::UnknownIssuer | CertificateError::Other(_) => {
             refuse("the server's certificate is signed by itself, or by an authority that is not trusted here")
                 .hint("set SMTP_CA_FILE to the authority's certificate, or to the server's own")

@@ -8,9 +8,9 @@ use crate::catalogue::manifest::Manifest;
 use crate::catalogue::records::drill::DrillRecord;
 use crate::error::{Error, Kind, Result};
 use crate::health::facts::Trouble;
+use crate::health::missed_drills::{DrillAttempt, DueDrill};
 use crate::printable::printable;
 use crate::stdout;
-use crate::task::drill::missed::{DrillAttempt, DueDrill};
 
 /// What came of one backup.
 #[derive(Debug, Serialize)]

@@ -1,4 +1,4 @@
-//! The settings of the scheduler and, so that none is found wrong only at night, those of the backups.
+//! The settings of the scheduler, and those of the backups, so that errors show at the start and not at night.
 
 use jiff::tz::TimeZone;
 
@@ -13,13 +13,13 @@ use crate::printable::printable;
 /// A task and its schedule.
 pub struct Line {
     pub task: &'static Task,
-    /// As it was written.
+    /// The schedule as it is set.
     pub text: String,
     /// None if the task is switched off.
     pub cron: Option<Cron>,
 }
 
-/// Everything, checked.
+/// All settings, checked.
 pub struct Settings {
     pub lines: Vec<Line>,
     pub zone: TimeZone,

@@ -1,66 +1,124 @@
-//! What systemd tells of an instance's timers and services.
+//! The state of an instance's timers and services as systemd reports it.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::calendar::tasks::{TASKS, Task};
-use crate::health::facts::{Mask, Unit, UnitTrouble};
 use crate::host::systemctl::{UnitProperties, show};
 use crate::host::systemd_analyze::Question;
 use crate::host::unit::settings;
 
-/// What is asked of each unit (`org.freedesktop.systemd1(5)`). Whether its file is enabled tells nothing: a template's says
-/// `static` or `disabled`, whatever runs.
+/// The properties read of each unit (`org.freedesktop.systemd1(5)`). UnitFileState of a template is `static` or
+/// `disabled`, whatever runs, so it does not show what is enabled.
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Wants,WantedBy,RequiredBy,UpheldBy,UnitFileState,\
                           NextElapseUSecRealtime,NextElapseUSecMonotonic,TimersCalendar,NeedDaemonReload,DropInPaths";
 
 /// Where the generator's drop-ins are.
 const GENERATED: &str = "/run/systemd/generator";
 
-/// Where `systemctl mask` makes its links, and with `--runtime`.
+/// Where `systemctl mask` creates its links, without and with `--runtime`.
 const MASKS: &str = "/etc/systemd/system";
 const RUNTIME_MASKS: &str = "/run/systemd/system";
 
+/// A unit with a problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Name.
+    pub name: String,
+    /// What is wrong with it.
+    pub trouble: UnitTrouble,
+}
+
+impl Unit {
+    /// Whether the last run of this task has failed, as its service or as a scheduler's task.
+    pub fn is_failure_of(&self, task: &str) -> bool {
+        self.is_failed_service_of(task) || (self.name == task && matches!(self.trouble, UnitTrouble::Failed(_)))
+    }
+
+    /// Whether it is the service of this task, and its last run failed.
+    pub fn is_failed_service_of(&self, task: &str) -> bool {
+        matches!(self.trouble, UnitTrouble::Failed(_)) && self.name.starts_with(&format!("pgcellar-{task}@"))
+    }
+}
+
+/// What is wrong with a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitTrouble {
+    /// A timer whose schedule never elapses again.
+    NoNextRun,
+    /// A timer that has elapsed for good, though its schedule has further runs.
+    Elapsed,
+    /// A timer that does not run, though the target of its instance does.
+    Stopped,
+    /// A needed unit that systemd cannot load: its LoadState.
+    NotLoaded(String),
+    /// The target and the timer of the backups are not active.
+    Off,
+    /// The same, though the next boot starts the target.
+    NotStarted,
+    /// The target is active, but is not started at boot.
+    NotAtBoot,
+    /// A masked unit.
+    Masked(Mask),
+    /// Units that run without a file of settings: the path of the missing file.
+    NoSettings(String),
+    /// A service whose last run failed: its Result.
+    Failed(String),
+}
+
+/// How a unit is masked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mask {
+    /// The unit to unmask: the unit itself, or its template.
+    pub unit: String,
+    /// Whether it lasts only until the next boot.
+    pub runtime: bool,
+    /// Whether the unit is still active.
+    pub active: bool,
+}
+
 /// The units of an instance.
 #[derive(Debug, Default)]
-pub struct Units {
+pub struct TaskUnits {
     target: Target,
     units: Vec<UnitProperties>,
 }
 
-/// A timer that runs.
+/// An active timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timer {
     /// Its name.
     pub name: String,
     /// Its schedule, as systemd writes it.
     pub expressions: Vec<String>,
-    /// When it elapses next, with its delay; none while its service runs.
+    /// When it elapses next, with its randomized delay; none while its service runs.
     pub next: Option<Timestamp>,
     /// Whether its files, or the settings, have changed since systemd read them.
     pub is_stale: bool,
-    /// The drop-ins that others than the generator have made.
+    /// The drop-ins that were not written by the generator.
     pub drop_ins: Vec<String>,
 }
 
-impl Units {
-    /// Asks systemd. Where none runs there are no units.
+impl TaskUnits {
+    /// Asks systemd. Empty where none runs.
     pub async fn ask(instance: &str) -> Self {
         let asked = show([format!("pgcellar@{instance}.target")], PROPERTIES).await;
-        let Some(target) = asked.first().map(Target::of) else { return Units::default() };
+        let Some(target) = asked.first().map(Target::of) else { return TaskUnits::default() };
         let timers = TASKS.iter().map(|task| timer_of(task, instance));
         // The monitor's own exit status is its verdict.
         let services = TASKS.iter().filter(|task| task.name != "monitor");
         let services = services.map(|task| format!("pgcellar-{}@{instance}.service", task.name));
         let names: BTreeSet<String> = timers.chain(services).chain(target.timers.iter().cloned()).collect();
-        Units { units: show(names, PROPERTIES).await, target }
+        TaskUnits { units: show(names, PROPERTIES).await, target }
     }
 
-    /// The units that do not do what the instance's target wants of them; and those of any instance that have no settings.
-    /// Of units that are not installed, nothing is told.
+    /// The units that are not in the state that the instance's target requires, and active units of any instance that
+    /// have no settings. Units that are not installed are left out.
     pub async fn troubled(&self) -> Vec<Unit> {
         let mut found = found(&self.target, &self.units);
         for unit in &mut found {
@@ -113,17 +171,17 @@ fn timer_of(task: &Task, instance: &str) -> String {
     format!("pgcellar-{}@{instance}.timer", task.name)
 }
 
-/// Whether a schedule comes again, if systemd tells.
+/// Whether a schedule elapses again; none if systemd gives no answer.
 async fn comes(expressions: &[String]) -> Option<bool> {
     let question = Question { expressions, number: 1, after: Timestamp::now(), as_timers: true };
     question.ask().await.ok().map(|runs| !runs.is_empty())
 }
 
-/// Units that run, of instances whose settings are not there: one of each.
+/// Active units of instances without a file of settings: one of each instance.
 fn without_settings(units: &[UnitProperties], has_settings: impl Fn(&str) -> bool) -> Vec<Unit> {
     let mut instances = BTreeSet::new();
     let mut found = Vec::new();
-    // Targets come first: who stops one stops its timers.
+    // Targets come first: stopping one stops its timers.
     let of_kind = |kind: &'static str| units.iter().filter(move |unit| unit.get("Id").ends_with(kind));
     for unit in of_kind(".target").chain(of_kind(".timer")).filter(|unit| unit.is_active()) {
         let name = unit.get("Id");
@@ -137,7 +195,7 @@ fn without_settings(units: &[UnitProperties], has_settings: impl Fn(&str) -> boo
     found
 }
 
-/// Whether a timer elapses again; while it runs its service, that is open.
+/// Whether a timer elapses again; true while its service runs, since systemd has no next time then.
 fn elapses(unit: &UnitProperties) -> bool {
     let never = |property: &str| matches!(unit.get(property), "" | "0" | "n/a" | "infinity");
     unit.get("SubState") == "running" || !never("NextElapseUSecRealtime") || !never("NextElapseUSecMonotonic")
@@ -150,7 +208,7 @@ struct Target {
     active: bool,
     /// Whether it is masked.
     masked: Option<Mask>,
-    /// Whether something starts it with the machine.
+    /// Whether it is started at boot.
     at_boot: bool,
     /// The timers that it starts.
     timers: Vec<String>,
@@ -169,7 +227,7 @@ impl Target {
         }
     }
 
-    fn wants(&self, timer: &str) -> bool {
+    fn requires(&self, timer: &str) -> bool {
         self.active && self.timers.iter().any(|name| name == timer)
     }
 }
@@ -180,8 +238,8 @@ fn found(target: &Target, units: &[UnitProperties]) -> Vec<Unit> {
         .filter_map(|unit| {
             let name = unit.get("Id");
             let trouble = match name.rsplit_once('.') {
-                Some((_, "timer")) => of_timer(unit, target.wants(name)),
-                Some((service, "service")) => of_service(unit, target.wants(&format!("{service}.timer"))),
+                Some((_, "timer")) => of_timer(unit, target.requires(name)),
+                Some((service, "service")) => of_service(unit, target.requires(&format!("{service}.timer"))),
                 _ => None,
             };
             trouble.map(|trouble| Unit { name: name.to_owned(), trouble })
@@ -207,7 +265,7 @@ fn found(target: &Target, units: &[UnitProperties]) -> Vec<Unit> {
     found
 }
 
-/// A unit that is masked, as far as systemd tells: not whether its template is.
+/// The mask of a unit as systemd reports it, which does not show whether its template is masked.
 fn mask(unit: &UnitProperties) -> Option<Mask> {
     (unit.get("LoadState") == "masked").then(|| Mask {
         unit: unit.get("Id").to_owned(),
@@ -216,8 +274,8 @@ fn mask(unit: &UnitProperties) -> Option<Mask> {
     })
 }
 
-/// What masks a unit, which `systemctl unmask` takes, and whether until the next start of the machine: a link to /dev/null or an
-/// empty file (`systemd.unit(5)`) under its own name, or under that of its template.
+/// The unit to unmask, and whether the mask lasts only until the next boot: a link to /dev/null or an empty file
+/// (`systemd.unit(5)`) under the unit's own name or its template's.
 fn mask_of(unit: &str, folder: &Path, runtime: &Path) -> Option<(String, bool)> {
     let is_mask = |path: &Path| {
         let is_empty = |found: std::fs::Metadata| found.file_type().is_char_device() || found.len() == 0;
@@ -237,8 +295,8 @@ fn not_loaded(unit: &UnitProperties) -> UnitTrouble {
     mask(unit).map_or_else(|| UnitTrouble::NotLoaded(unit.get("LoadState").to_owned()), UnitTrouble::Masked)
 }
 
-fn of_timer(unit: &UnitProperties, wanted: bool) -> Option<UnitTrouble> {
-    match (unit.is_active(), wanted) {
+fn of_timer(unit: &UnitProperties, required: bool) -> Option<UnitTrouble> {
+    match (unit.is_active(), required) {
         (true, _) if !elapses(unit) => Some(UnitTrouble::NoNextRun),
         (true, _) => mask(unit).map(UnitTrouble::Masked),
         (false, true) if !unit.is_loaded() => Some(not_loaded(unit)),
@@ -247,11 +305,11 @@ fn of_timer(unit: &UnitProperties, wanted: bool) -> Option<UnitTrouble> {
     }
 }
 
-fn of_service(unit: &UnitProperties, wanted: bool) -> Option<UnitTrouble> {
+fn of_service(unit: &UnitProperties, required: bool) -> Option<UnitTrouble> {
     match (unit.get("LoadState"), unit.get("Result")) {
         ("loaded", "success" | "") | ("not-found", _) => None,
         ("loaded", result) => Some(UnitTrouble::Failed(result.to_owned())),
-        _ if wanted => Some(not_loaded(unit)),
+        _ if required => Some(not_loaded(unit)),
         _ => None,
     }
 }
@@ -317,14 +375,18 @@ mod tests {
             ("retention", "dead", "masked\nUnitFileState=masked-runtime", "", "Masked(until the next start, off)"),
             ("retention", "waiting", "masked", NEXT, "Masked(for good, on)"),
             ("retention", "dead", "bad-setting", "", r#"NotLoaded("bad-setting")"#),
-            // The target does not want it, so nobody misses it; but who started it waits for its runs.
+            // The target does not require it; but if it is active, its runs are expected.
             ("drill", "dead", "loaded", "", ""),
             ("drill", "dead", "not-found", "", ""),
             ("drill", "elapsed", "loaded", "", "NoNextRun"),
         ] {
-            let told = blocked_states(true, &[timer(task, state, load, next)]);
+            let troubles = blocked_states(true, &[timer(task, state, load, next)]);
             let unit = format!("pgcellar-{task}@main.timer {expected}");
-            assert_eq!(told, if expected.is_empty() { vec![] } else { vec![unit] }, "{task} {state} {load} '{next}'");
+            assert_eq!(
+                troubles,
+                if expected.is_empty() { vec![] } else { vec![unit] },
+                "{task} {state} {load} '{next}'"
+            );
         }
     }
 
@@ -344,8 +406,8 @@ mod tests {
             ("LoadState=loaded\nActiveState=inactive\nWantedBy=multi-user.target\n", "NotStarted"),
             ("LoadState=masked\nActiveState=inactive\n", "Masked(for good, off)"),
         ] {
-            let told = blocked_states_of(&target_of(properties), &[stopped("backup")]);
-            assert_eq!(told, [format!("pgcellar@main.target {expected}")]);
+            let troubles = blocked_states_of(&target_of(properties), &[stopped("backup")]);
+            assert_eq!(troubles, [format!("pgcellar@main.target {expected}")]);
         }
     }
 
@@ -358,9 +420,9 @@ mod tests {
             ("LoadState=masked\nWantedBy=multi-user.target\n", "Masked(for good, on)"),
             ("LoadState=masked\nUnitFileState=masked-runtime\n", "Masked(until the next start, on)"),
         ] {
-            let told = blocked_states_of(&target_of(&format!("ActiveState=active\n{properties}")), &backup);
+            let troubles = blocked_states_of(&target_of(&format!("ActiveState=active\n{properties}")), &backup);
             let target = format!("pgcellar@main.target {expected}");
-            assert_eq!(told, if expected.is_empty() { vec![] } else { vec![target] }, "{properties}");
+            assert_eq!(troubles, if expected.is_empty() { vec![] } else { vec![target] }, "{properties}");
         }
     }
 
@@ -412,7 +474,7 @@ mod tests {
              NeedDaemonReload=yes\nDropInPaths={drop_ins}\n",
             timer("backup", "waiting", "loaded", NEXT)
         );
-        let units = Units { target: target(true), units: parse(&text) };
+        let units = TaskUnits { target: target(true), units: parse(&text) };
         let timer = units.timer(&TASKS[0]).unwrap();
         assert_eq!(timer.expressions, ["*-*-* 02:00:00", "2027-03-28 01:00:00 UTC"]);
         assert_eq!(timer.next.map(|next| next.to_string()).as_deref(), Some("2026-11-23T02:00:00Z"));

@@ -1,5 +1,5 @@
-//! Drills that were due and could not be held: a run of the schedule that ends with 72 is no failure, so the monitor is told
-//! here how often that was so.
+//! Drills that were due and could not be run: a scheduled run that exits with 72 is no failure, so how often that
+//! happened is saved for the monitor.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::host::state::StateFile;
 /// Name of the state.
 const NAME: &str = "drill";
 
-/// How long another run that holds the state is waited for.
+/// How long to wait for another run that holds the state.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A drill that was due.
@@ -24,23 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct DueDrill {
     /// Database.
     pub database: String,
-    /// What came of it.
+    /// Its outcome.
     pub held: DrillAttempt,
 }
 
-/// Whether a drill was held.
+/// Whether a drill was run.
 #[derive(Debug)]
 pub enum DrillAttempt {
-    /// It was, whatever its result.
+    /// It was run, whatever its result.
     Yes,
-    /// None can be held here, and why.
+    /// No drill can be run here: the reason.
     No(Trouble),
-    /// Something else failed, of which the run itself tells.
+    /// Something else failed, which the run itself reports.
     Unknown,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
+struct MissedDrills {
     /// By database.
     not_held: BTreeMap<String, NotHeld>,
 }
@@ -53,19 +53,19 @@ struct NotHeld {
     hint: String,
 }
 
-/// Remembers what came of the drills that were due. Databases without one are forgotten.
+/// Records the outcome of the drills that were due. Databases without one are forgotten.
 pub async fn note(place: &Place, turns: Vec<DueDrill>) {
     let noted = async {
         let file = StateFile::open(place, NAME, PATIENCE).await?;
-        let before: State = file.read()?;
+        let before: MissedDrills = file.read()?;
         file.write(&after(&before, turns, Timestamp::now()))
     };
     if let Err(error) = noted.await {
-        log::warn!("whether drills can be held is not remembered: {error}");
+        log::warn!("the outcome of drills is not recorded: {error}");
     }
 }
 
-fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
+fn after(before: &MissedDrills, turns: Vec<DueDrill>, now: Timestamp) -> MissedDrills {
     let one = |DueDrill { database, held }| {
         let known = before.not_held.get(&database);
         let not_held = match held {
@@ -80,10 +80,10 @@ fn after(before: &State, turns: Vec<DueDrill>, now: Timestamp) -> State {
         };
         not_held.map(|not_held| (database, not_held))
     };
-    State { not_held: turns.into_iter().filter_map(one).collect() }
+    MissedDrills { not_held: turns.into_iter().filter_map(one).collect() }
 }
 
-/// The databases whose last drills could not be held; none where drills are switched off.
+/// The databases whose last drills could not be run; empty if drills are switched off.
 pub fn not_held(place: &Place) -> Vec<NotDrilled> {
     let is_off = TASKS
         .iter()
@@ -91,7 +91,7 @@ pub fn not_held(place: &Place) -> Vec<NotDrilled> {
     if is_off {
         return Vec::new();
     }
-    let state: State = state::peek(place, NAME).unwrap_or_default();
+    let state: MissedDrills = state::peek(place, NAME).unwrap_or_default();
     let one = |(database, NotHeld { turns, since, reason, hint })| NotDrilled {
         database,
         turns,
@@ -110,7 +110,7 @@ mod tests {
         let turn = |held| vec![DueDrill { database: "shop".to_owned(), held }];
         let no = || turn(DrillAttempt::No(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());
-        let once = after(&State::default(), no(), first);
+        let once = after(&MissedDrills::default(), no(), first);
         let twice = after(&once, no(), later);
         let found = &twice.not_held["shop"];
         assert_eq!((found.turns, found.since), (2, first));
