@@ -23,15 +23,15 @@ use pgcellar::{stdout, task};
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    start_report::end(run_verb())
+    start_report::report_exit(run_verb())
 }
 
 fn run_verb() -> ExitCode {
-    if let Some(error) = settings_file::become_with_settings() {
+    if let Some(error) = settings_file::exec_with_env_file() {
         log::error!("{error}");
         return error.exit_code();
     }
-    settings_file::become_with_what_systemd_could_not_read();
+    settings_file::exec_with_alert_settings();
     let line = match seed_names::translate(std::env::args_os().collect()) {
         Ok(line) => line,
         Err(usage) => return usage.print(),
@@ -41,8 +41,8 @@ fn run_verb() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     journal::start(cli.voice.quiet, cli.voice.verbose, cli.verb.instance());
-    start_report::make_known();
-    log_by_hand(&cli.verb);
+    start_report::report_start();
+    copy_log_of_manual_run(&cli.verb);
     if let Some(ended) = run_as_instance(&cli) {
         return ended.unwrap_or_else(|error| {
             log::error!("{error}");
@@ -85,7 +85,7 @@ fn report(verb: &Verb, error: &Error) {
 }
 
 /// In a container, a run that is started by hand is also logged to the scheduler's file.
-fn log_by_hand(verb: &Verb) {
+fn copy_log_of_manual_run(verb: &Verb) {
     let task = match verb {
         Verb::Backup(_) => "backup",
         Verb::Restore(_) => "restore",

@@ -84,7 +84,7 @@ fn after(before: &MissedDrills, turns: Vec<DueDrill>, now: Timestamp) -> MissedD
 }
 
 /// The databases whose last drills could not be run; empty if drills are switched off.
-pub fn not_held(place: &Place) -> Vec<NotDrilled> {
+pub fn recorded(place: &Place) -> Vec<NotDrilled> {
     let is_off = TASKS
         .iter()
         .any(|task| task.name == "drill" && task.setting(task.setting_here().as_deref()) == ScheduleSetting::Off);
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_counted_until_a_drill_is_held() {
+    fn missed_drills_are_counted_until_one_is_run() {
         let turn = |held| vec![DueDrill { database: "shop".to_owned(), held }];
         let no = || turn(DrillAttempt::No(Trouble { message: "no sandbox".to_owned(), hint: String::new() }));
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::now());

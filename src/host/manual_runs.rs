@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_program_is_no_run_of_ours() {
+    fn another_program_is_not_ended() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(is_ours(getpid()) && !is_ours(Pid::from_child(&child)));
         assert!(comes_from_init(Pid::INIT));

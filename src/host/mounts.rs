@@ -118,7 +118,7 @@ mod tests {
     const ROOT: &str = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
 
     #[test]
-    fn places_of_fstab_without_a_mount_are_told() {
+    fn mount_points_of_fstab_without_a_mount_are_found() {
         let disk = "40 22 8:2 / /srv/disk rw shared:2 - ext4 /dev/sdb1 rw\n";
         let nas = "41 22 0:50 / /srv/my\\040nas rw shared:3 - nfs nas:/x rw\n";
         let cases = [

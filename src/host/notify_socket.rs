@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_child_sends_is_heard() {
+    async fn messages_of_a_child_are_read() {
         let socket = NotifySocket::bind().unwrap();
         let path = socket.path().to_owned();
         let child = std::os::unix::net::UnixDatagram::unbound().unwrap();

@@ -114,7 +114,7 @@ fn lines(error: &Error) -> Vec<String> {
     lines
 }
 
-/// One request: why it failed, in words that do not have the URL in them.
+/// Sends one request. The error does not contain the URL.
 async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result::Result<(), String> {
     let mut request = HttpRequest::new(body.clone().map_or_else(SdkBody::empty, SdkBody::from));
     let built = request.set_method(if body.is_some() { "POST" } else { "GET" }).is_ok()
@@ -135,7 +135,7 @@ async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result:
     }
 }
 
-/// The innermost reason, which names neither URL nor layers.
+/// The innermost cause, without the URL and the layers above.
 fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

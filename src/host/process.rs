@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_stands_behind_the_name() {
+    fn the_start_time_follows_the_name() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         assert_eq!(field(&format!("12 (a) b) {rest}")), Some(4711));
         assert_eq!(field("12 (a) S 1"), None);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_looked_at_has_ended() {
+    fn only_a_process_of_this_host_can_have_ended() {
         let own = Process::own().unwrap();
         assert!(!own.has_ended());
         assert!(Process { started: own.started + 1, ..own.clone() }.has_ended());

@@ -122,7 +122,7 @@ async fn beat(what: String, counter: Counter, bar: Option<ProgressBar>, extensio
         if now != last {
             last = now;
             let status = format!("{what}: {}", HumanBytes(now));
-            // Nobody listens outside systemd, and progress is never a reason to fail.
+            // Outside systemd there is no socket, and progress is never a reason to fail.
             drop(sd_notify::notify(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(extension)]));
         }
     }

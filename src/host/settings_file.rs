@@ -14,7 +14,7 @@ use crate::printable::printable;
 
 /// If PGCELLAR_ENV_FILE names a file, executes this program again with the file's variables added to the environment,
 /// and without PGCELLAR_ENV_FILE. Returns none if there is no such file, and an error if that fails.
-pub fn become_with_settings() -> Option<Error> {
+pub fn exec_with_env_file() -> Option<Error> {
     let path = std::env::var_os(ENV_FILE).filter(|path| !path.is_empty())?;
     // The executed program reads the verbosity from the command line.
     journal::start(false, false, None);
@@ -50,7 +50,7 @@ const CREDENTIAL: &str = "settings";
 /// In an alert's unit, executes this program again with the variables of its file of settings that the environment
 /// lacks: systemd ignores a file that is not UTF-8 as a whole. Returns if there is nothing to add, or if that fails: an
 /// alert is sent without them, too.
-pub fn become_with_what_systemd_could_not_read() {
+pub fn exec_with_alert_settings() {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|_| std::env::var_os(FROM_FILE).is_none());
     let Some(file) = directory.and_then(|directory| EnvFile::read(&Path::new(&directory).join(CREDENTIAL)).ok()) else {
         return;

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_dead_left_is_swept() {
+    fn only_folders_of_ended_runs_are_removed() {
         let parent = tempfile::tempdir().unwrap();
         let live = Staging::anywhere(parent.path()).unwrap();
         assert_eq!(live.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);

@@ -33,7 +33,7 @@ pub fn is_expected() -> bool {
 }
 
 /// Reports the start of this process to the caller, if it is expected.
-pub fn make_known() {
+pub fn report_start() {
     let Some(path) = std::env::var_os(UNIT_STARTED) else { return };
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(UnixStream::connect(path)).ok());
@@ -45,7 +45,7 @@ pub fn make_known() {
 }
 
 /// Sends the exit code to the caller, if it is expected.
-pub fn end(code: ExitCode) -> ExitCode {
+pub fn report_exit(code: ExitCode) -> ExitCode {
     let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
     if let (Some(mut caller), Some(status)) = (CALLER.get(), status) {
         // The caller may have ended already.
@@ -60,7 +60,7 @@ pub enum ProgramOutcome {
     /// It was not started.
     NotStarted,
     /// It was started, and ended without sending an exit code.
-    BrokenOff,
+    Interrupted,
     /// It has ended with this status.
     Ended(u8),
 }
@@ -128,7 +128,7 @@ async fn serve(listener: UnixListener, unit: String, outcome: Arc<Mutex<ProgramO
             continue;
         }
         let set = |program| *outcome.lock().unwrap_or_else(PoisonError::into_inner) = program;
-        set(ProgramOutcome::BrokenOff);
+        set(ProgramOutcome::Interrupted);
         let mut status = [0];
         if stream.read_exact(&mut status).await.is_ok() {
             set(ProgramOutcome::Ended(status[0]));

@@ -95,8 +95,8 @@ pub fn of_unit() -> Option<PathBuf> {
     first.filter(|folder| folder.is_absolute())
 }
 
-/// Where a state is kept: in the unit's state directory; by hand and in a container in the backup directory, where no
-/// backup's name begins with a dot; else where a user's state belongs.
+/// The path of a state: in the unit's state directory; by hand and in a container in the backup directory, where no
+/// backup's name begins with a dot; else in the user's state folder.
 pub fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let file = format!("{}.{name}.json", place.instance);
     if let Some(folder) = of_unit() {
@@ -108,12 +108,12 @@ pub fn path(place: &Place, name: &str) -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     let folder = base.map(|base| base.join("pgcellar")).ok_or_else(|| {
-        Error::new(Kind::CannotWrite, "there is no folder for what is to be remembered")
+        Error::new(Kind::CannotWrite, "there is no folder for the state")
             .hint("set STATE_DIRECTORY to one that pgcellar may write to")
     })?;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     let made = made.map_err(|error| Error::write(folder.display(), &error));
-    // Where the root is read-only, or the user has no name, there is still the folder for what outlives a start.
+    // With a read-only root, or a user without a name, /var/tmp still survives a restart.
     let folder = made.map(|()| folder).or_else(|error| runtime_folder::private("/var/tmp").map_err(|_| error))?;
     Ok(folder.join(file))
 }

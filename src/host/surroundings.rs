@@ -186,19 +186,19 @@ fn is_of_init() -> bool {
             return true;
         }
         match parent_of(process) {
-            Some(parent) if parent.is_init() || hands_on(parent, &arguments) => process = parent,
+            Some(parent) if parent.is_init() || passes_on(parent, &arguments) => process = parent,
             _ => return false,
         }
     }
 }
 
 /// Whether the command line of a process ends with these arguments.
-fn hands_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
+fn passes_on(process: Pid, arguments: &[Vec<u8>]) -> bool {
     let line = std::fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero())).unwrap_or_default();
     ends_with(&line, arguments)
 }
 
-/// The arguments of a command line have a zero behind each (`proc_pid_cmdline(5)`).
+/// Each argument in the file is followed by a zero byte (`proc_pid_cmdline(5)`).
 fn ends_with(line: &[u8], arguments: &[Vec<u8>]) -> bool {
     let line = line.strip_suffix(&[0]).unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();

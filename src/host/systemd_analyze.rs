@@ -118,7 +118,7 @@ fn with_zone(expression: &str) -> Option<(&str, &str)> {
 pub async fn usable(schedule: &str) -> Result<()> {
     let expressions = on_calendar(schedule)?;
     if is_cron(schedule) {
-        // Those that never come are refused.
+        // `on_calendar` refuses cron lines that never come.
         return Ok(());
     }
     match (Question { expressions: &expressions, number: 2, after: Timestamp::now(), as_timers: true }).ask().await {
@@ -128,19 +128,18 @@ pub async fn usable(schedule: &str) -> Result<()> {
     }
 }
 
-/// Refuses a schedule with these coming runs, of which at least two were asked for, if it does not come again and
-/// again: its timer would stop for good.
+/// Refuses a schedule with less than two of these next runs, of which at least two were requested: its timer would stop for good.
 pub fn must_come_again(expressions: &[String], runs: &[Timestamp]) -> Result<()> {
     let expression = printable(&expressions.join(" and "));
     let message = match runs {
-        [] => format!("the schedule '{expression}' does not come any more"),
+        [] => format!("the schedule '{expression}' never elapses again"),
         [last] => {
             let last = last.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
-            format!("the schedule '{expression}' comes once more, at {last}, and then never again")
+            format!("the schedule '{expression}' elapses only once more, at {last}")
         }
         _ => return Ok(()),
     };
-    Err(Error::new(Kind::Config, message).hint("a schedule comes again and again, as *-*-* 02:00:00 and 0 2 * * * do"))
+    Err(Error::new(Kind::Config, message).hint("a schedule must elapse repeatedly, as *-*-* 02:00:00 and 0 2 * * * do"))
 }
 
 #[cfg(test)]

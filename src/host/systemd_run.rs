@@ -131,7 +131,7 @@ fn explained(code: Option<u8>, program: ProgramOutcome, unit: &TransientUnit<'_>
     let why = code.and_then(|code| unit_failure::of_status(code.into(), &unit.call.instance));
     match (program, code, why) {
         (ProgramOutcome::Ended(status), ..) => Ok(ExitCode::from(status)),
-        (ProgramOutcome::BrokenOff, ..) => {
+        (ProgramOutcome::Interrupted, ..) => {
             failed(format!("{name} was ended by a signal or a limit of the unit, perhaps for lack of memory"), hint)
         }
         (ProgramOutcome::NotStarted, _, Some(why)) => failed(format!("{name} was not run: {}", why.what), why.hint),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_stands_in_the_name_of_the_unit() {
+    fn another_user_is_part_of_the_name_of_the_unit() {
         let unit = |user| words(Some(user), "").into_iter().find(|word| word.starts_with("--unit=")).unwrap();
         let begin = format!("--unit=pgcellar-as-restore-{}-", std::process::id());
         assert_eq!(unit("postgres"), format!("{begin}postgres@shop.service"));
@@ -284,8 +284,8 @@ mod tests {
             (Some(0), ProgramOutcome::NotStarted, "something that it needs"),
             (Some(243), ProgramOutcome::NotStarted, "243"),
             (Some(1), ProgramOutcome::NotStarted, "lines above"),
-            (Some(0), ProgramOutcome::BrokenOff, "signal"),
-            (None, ProgramOutcome::BrokenOff, "signal"),
+            (Some(0), ProgramOutcome::Interrupted, "signal"),
+            (None, ProgramOutcome::Interrupted, "signal"),
         ] {
             assert!(end(code, program).unwrap_err().contains(part), "{code:?} {program:?}");
         }

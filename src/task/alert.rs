@@ -61,7 +61,7 @@ pub async fn run(
     ping(args, &failure, &logged).await;
 
     let Mail { settings, error } =
-        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::are_there());
+        usable_settings::mail(&args.mail, &place.host, state.mail, usable_settings::any_is_set());
     let Some(settings) = settings else { return no_mail(&failure, error) };
     let files = context::files(&failure);
     if failure.task == "monitor" && !failure.has_run() {
@@ -104,7 +104,7 @@ fn no_mail(failure: &FailedTask, error: Option<Error>) -> Result<()> {
     let what = failure.in_short();
     match error {
         Some(error) => Err(error.context(format!("cannot mail that {what}"))),
-        None if usable_settings::are_there() => {
+        None if usable_settings::any_is_set() => {
             log::info!("no mail is sent that {what}: no mail is configured (SMTP_HOST, NOTIFICATION_EMAIL)");
             Ok(())
         }
@@ -123,7 +123,7 @@ async fn last_good(place: &Place, failure: &FailedTask) -> Result<LastGood> {
     let directory = place.directory.as_deref();
     match mounts.map(|(mount, _)| mount).find(|mount| directory.is_some_and(|directory| directory.starts_with(mount))) {
         Some(mount) => Err(Error::new(Kind::Missing, format!("they are on the disk of {mount}, which is not mounted"))),
-        None if !failure.has_run() && !usable_settings::are_there() => {
+        None if !failure.has_run() && !usable_settings::any_is_set() => {
             Err(Error::new(Kind::Missing, "without settings it is not known where they are"))
         }
         None => last_good::find(place, &failure.databases).await,

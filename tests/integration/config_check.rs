@@ -298,7 +298,7 @@ fn calendar_expressions_are_systemds() {
     let expected = [
         ("3: warning: MONITOR_SCHEDULE: ", "left out"),
         ("4: RETENTION_SCHEDULE: ", "systemd does not take the schedule"),
-        ("5: DRILL_SCHEDULE: ", "does not come any more"),
+        ("5: DRILL_SCHEDULE: ", "never elapses again"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);
     // The timers of an instance run all the same.
@@ -312,5 +312,5 @@ fn calendar_expressions_are_systemds() {
     ];
     assert_lines(&check_file(text, &["-i", "shop"], exit::CONFIG), &expected);
     let once = check_file("DB_NAME=shop\nBACKUP_SCHEDULE=2099-01-01 02:00:00\n", &[], exit::CONFIG);
-    assert_lines(&once, &[("2: BACKUP_SCHEDULE: ", "comes once more, at 2099-01-01 02:00:00")]);
+    assert_lines(&once, &[("2: BACKUP_SCHEDULE: ", "elapses only once more, at 2099-01-01 02:00:00")]);
 }

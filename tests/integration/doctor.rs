@@ -110,7 +110,7 @@ fn schedules() {
     Told::by(run("off"), 0).says("schedule", "BACKUP_SCHEDULE", "OK", &["switched off"]);
     Told::by(run("@reboot"), exit::CONFIG).says("schedule", "BACKUP_SCHEDULE", "FAILED", &["no time at which"]);
     let never = Told::by(run("2020-01-01 00:00:00"), exit::CONFIG);
-    never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["does not come any more", "again and again"]);
+    never.says("schedule", "BACKUP_SCHEDULE", "FAILED", &["never elapses again", "elapse repeatedly"]);
     let retention = cellar.run(["doctor", "schedule"]).env("RETENTION_SCHEDULE", "* * *  * * *");
     Told::by(retention, exit::CONFIG).says("schedule", "RETENTION_SCHEDULE", "FAILED", &["6 fields instead of five"]);
 }

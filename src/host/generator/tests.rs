@@ -67,7 +67,7 @@ fn folders_that_need_care() {
 }
 
 #[test]
-fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
+fn an_unusable_schedule_is_reported_and_the_packaged_one_stays() {
     for bad in ["@reboot", "61 2 * * *", "bad", "a b c d e f"] {
         let (files, complaints) = generated(&[("main.env", &format!("BACKUP_SCHEDULE={bad}\n"))]);
         assert_eq!(complaints.len(), 1, "{bad}: {complaints:?}");
@@ -80,7 +80,7 @@ fn what_cannot_be_used_leaves_the_packaged_schedule_and_is_told() {
 }
 
 #[test]
-fn a_broken_file_is_told_line_by_line() {
+fn faults_of_a_file_are_reported_by_line() {
     let off = "DRILL_SCHEDULE=off\nMONITOR_SCHEDULE=never # for now\nBACKUP_SCHEDULE=\n";
     let (files, complaints) = generated(&[("main.env", off)]);
     assert_eq!(complaints, [""; 0]);
@@ -159,7 +159,7 @@ fn runs_that_the_clock_skips_are_made_up() {
     assert_eq!(own[..2], ["", "*-*-* 02:30:00"]);
     assert_eq!(own[2..], berlin);
     assert_eq!(made_up("BACKUP_SCHEDULE=30 1 * * *\n", "Europe/Berlin", "backup"), ["", "*-*-* 01:30:00"]);
-    // Whoever writes systemd's expressions means systemd's ways.
+    // systemd's own expressions follow systemd's rules for clock changes.
     assert_eq!(made_up("BACKUP_SCHEDULE=*-*-* 02:30:00\n", "Europe/Berlin", "backup"), ["", "*-*-* 02:30:00"]);
 }
 

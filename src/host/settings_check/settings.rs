@@ -195,7 +195,7 @@ mod tests {
 
     /// Errors that follow from a reported variable are not reported again.
     #[test]
-    fn errors_are_told_at_the_variable_that_is_set() {
+    fn errors_are_reported_at_the_variable_that_is_set() {
         let declared = Cli::variables();
         let known = crate::config::variables::known(&declared);
         let set = [("DB_SSLKEY", "/k"), ("SMTP_PASS_FILE", "/p")];

@@ -120,7 +120,7 @@ pub fn files(failure: &FailedTask) -> Vec<Error> {
                 false => problems.into_iter().map(Error::from).collect(),
             }
         }
-        Some(_) if !usable_settings::are_there() || is_resources && usable_settings::are_of_file() => {
+        Some(_) if !usable_settings::any_is_set() || is_resources && usable_settings::are_from_file() => {
             let path = unit::settings(instance);
             let message = match path.try_exists() {
                 Ok(false) => format!("there is no {}", path.display()),

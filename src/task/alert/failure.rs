@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_did_not_come_about() {
+    fn a_run_that_was_not_started() {
         let cases = [
             (Some("exit-code"), Some("exited"), Some("203"), "execute its program"),
             (Some("exit-code"), Some("exited"), Some("243"), "load its credentials"),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_in_the_way_is_what_the_run_has_said() {
+    fn the_cause_that_the_run_logged_is_shown() {
         let mut failure = failure(Some("exit-code"), Some("exited"), Some("75"));
         for (cause, expected) in [
             (Cause::AnotherRun, "another run"),

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_run_was_stopped_is_said_once() {
+    fn an_interruption_is_mentioned_once() {
         let failure = |result: &str| FailedTask {
             task: "backup".to_owned(),
             result: Some(result.to_owned()),

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_one_line_whatever_was_found() {
+    fn a_check_is_always_one_line() {
         let mut checks = Checks::new(DoctorPart::Database);
         checks.ok("login", "as 'a\nb'");
         checks.failed("port", &Error::new(Kind::Unavailable, "no answer").hint("start it"));

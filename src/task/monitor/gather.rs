@@ -127,7 +127,7 @@ async fn facts(args: &HealthArgs, settings: &MonitorSettings) -> Result<Facts> {
         schedule,
         disk: place.directory.as_deref().and_then(crate::host::disk::of),
         closed: closed_folders(&place),
-        not_drilled: missed_drills::not_held(&place),
+        not_drilled: missed_drills::recorded(&place),
         units: troubled.into_iter().chain(failed.into_iter().map(failed_task)).collect(),
         unusable_keys,
     }

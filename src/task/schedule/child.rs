@@ -160,22 +160,22 @@ async fn wait(
     socket: Option<&NotifySocket>,
     stop: &Stop,
 ) -> (io::Result<ExitStatus>, bool) {
-    let stands_still = async {
+    let no_progress = async {
         match socket {
-            Some(socket) => stands_still(limit, socket).await,
+            Some(socket) => no_progress(limit, socket).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         status = child.wait() => (status, false),
         () = stop.wait() => (end(child).await, false),
-        () = stands_still => (end(child).await, true),
+        () = no_progress => (end(child).await, true),
     }
 }
 
 /// Waits until the time limit that a unit of systemd would have: its `TimeoutStartSec=`, extended as often as the child
 /// asks for it (`sd_notify(3)`, `EXTEND_TIMEOUT_USEC=`).
-async fn stands_still(limit: Duration, socket: &NotifySocket) {
+async fn no_progress(limit: Duration, socket: &NotifySocket) {
     let mut deadline = Instant::now() + limit;
     loop {
         tokio::select! {
@@ -213,13 +213,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_moves_is_given_time_and_who_stands_still_is_not() {
+    async fn a_child_that_makes_progress_gets_more_time() {
         let socket = NotifySocket::bind().unwrap();
         let started = Instant::now();
         let child = UnixDatagram::unbound().unwrap();
         let moves = Duration::from_millis(1500);
         child.send_to(b"EXTEND_TIMEOUT_USEC=1500000", socket.path()).unwrap();
-        stands_still(Duration::from_millis(50), &socket).await;
+        no_progress(Duration::from_millis(50), &socket).await;
         assert!(started.elapsed() >= moves, "{:?}", started.elapsed());
     }
 
