@@ -152,8 +152,8 @@ mod tests {
         let late = output(Command::new("sleep").arg("600"), begun + Duration::from_millis(100)).unwrap_err();
         assert_eq!(late.kind(), Kind::TryAgain);
         assert!(begun.elapsed() < Duration::from_secs(60), "it was waited for");
-        let stderr = output(Command::new("echo").arg("x"), begun + Duration::from_secs(600)).unwrap().unwrap();
-        assert_eq!(said.stdout, b"x\n");
+        let echoed = output(Command::new("echo").arg("x"), begun + Duration::from_secs(600)).unwrap().unwrap();
+        assert_eq!(echoed.stdout, b"x\n");
         let missing = output(&mut Command::new("/nonexistent/program"), begun + Duration::from_secs(600)).unwrap();
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
