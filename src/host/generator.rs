@@ -57,7 +57,7 @@ pub fn generate(
         timers(&source, file, &asked, &mut complaints)?;
     }
     if asked.gave_up.get() {
-        let what = "schedules in the form of systemd that it has not accepted are left out, and the packaged ones stay";
+        let what = "schedules in systemd's form that it has not accepted are ignored, and the packaged ones apply";
         complaints.push(format!("systemd-analyze did not answer in time: {what} until systemctl daemon-reload"));
     }
     Ok(complaints)

@@ -120,7 +120,7 @@ async fn once(url: &PingUrl, action: &str, body: Option<String>) -> std::result:
     let built = request.set_method(if body.is_some() { "POST" } else { "GET" }).is_ok()
         && request.set_uri(url.with(action).expose()).is_ok();
     if !built {
-        return Err("MONITOR_PING_URL is no URL".to_owned());
+        return Err("MONITOR_PING_URL is not a URL".to_owned());
     }
     request.headers_mut().insert("user-agent", concat!("pgcellar/", env!("CARGO_PKG_VERSION")));
     let connector = Connector::builder()

@@ -55,7 +55,7 @@ fn namespace() -> io::Result<String> {
 
 fn started(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has another form"))
+    field(&stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat cannot be parsed"))
 }
 
 /// The start time. The second field, the program's name, is in parentheses, and may contain blanks and parentheses.

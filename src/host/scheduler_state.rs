@@ -78,7 +78,7 @@ impl SchedulerState {
         let file = StateFile::open(place, NAME, PATIENCE).await.map_err(|error| match error.kind() {
             Kind::TryAgain => error
                 .context(format!("another scheduler runs for the instance '{}'", place.instance))
-                .hint("end that one first, or give this one another --instance"),
+                .hint("stop that one first, or set another --instance for this one"),
             _ => error,
         })?;
         let state = file.read()?;

@@ -23,7 +23,7 @@ pub fn exec_with_env_file() -> Option<Error> {
         let bytes = std::fs::read(path).map_err(|error| {
             let read = Error::read(path.display(), &error).context(ENV_FILE);
             Error::new(Kind::Config, read.message())
-                .hint("it must be readable for the user that pgcellar runs as; without the variable no file is read")
+                .hint("the user that pgcellar runs as must be able to read it; without the variable no file is read")
         })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::new(Kind::Config, format!("{ENV_FILE}: {} is not UTF-8", path.display())))?;

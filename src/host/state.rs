@@ -55,8 +55,9 @@ impl StateFile {
         let bytes = serde_json::to_vec_pretty(state)
             .map_err(|error| Error::new(Kind::Internal, format!("the state cannot be written as JSON: {error}")))?;
         replace_file::replace(&self.path, &bytes, MODE).map_err(|error| {
-            Error::new(Kind::CannotWrite, format!("cannot write {}: {}", self.path.display(), reason(&error)))
-                .hint("the folder must be writable for the user that pgcellar runs as; a unit sets StateDirectory=")
+            Error::new(Kind::CannotWrite, format!("cannot write {}: {}", self.path.display(), reason(&error))).hint(
+                "the user that pgcellar runs as must be able to write to the folder; in a unit set StateDirectory=",
+            )
         })
     }
 }

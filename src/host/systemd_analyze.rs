@@ -70,11 +70,11 @@ impl Question<'_> {
     fn answer(&self, output: io::Result<Output>) -> Result<Vec<Timestamp>> {
         let output = output.map_err(|error| {
             Error::new(Kind::System, format!("cannot run systemd-analyze: {}", reason(&error)))
-                .hint("it is of the package systemd; cron lines need no systemd")
+                .hint("it is part of the package systemd; cron lines do not need it")
         })?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            let message = format!("systemd does not take the schedule: {}", printable(stderr.trim()));
+            let message = format!("systemd does not accept the schedule: {}", printable(stderr.trim()));
             return Err(
                 Error::new(Kind::Config, message).hint("a cron line has five fields; systemd.time(7) has the others")
             );

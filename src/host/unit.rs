@@ -76,7 +76,7 @@ pub fn folders(instance: &str, file: &EnvFile) -> (Vec<String>, Vec<String>) {
 /// Why systemd does not accept a path for a unit.
 pub fn why_unusable(path: &str) -> Option<&'static str> {
     match path {
-        path if !path.starts_with('/') || path.contains(|c: char| c.is_control()) => Some("is no absolute path"),
+        path if !path.starts_with('/') || path.contains(|c: char| c.is_control()) => Some("is not an absolute path"),
         path if path.split('/').any(|part| part == "..") => Some("has '..' in it, and systemd ignores such a path"),
         _ => None,
     }
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(of(three), (vec!["/srv/a b".to_owned(), "/mnt/ram".to_owned()], vec![]));
         let (folders, faults) = of("BACKUP_DIR=backups\nRESTORE_STAGING_DIR=/srv/x\n");
         assert_eq!(folders, ["/srv/x"]);
-        assert_eq!(faults, ["BACKUP_DIR=backups is no absolute path"]);
+        assert_eq!(faults, ["BACKUP_DIR=backups is not an absolute path"]);
         let (folders, faults) = of("BACKUP_DIR=/srv/x/../x\n");
         assert!(folders.is_empty() && faults[0].starts_with("BACKUP_DIR=/srv/x/../x has '..' in it"), "{faults:?}");
     }

@@ -97,7 +97,7 @@ fn hint(status: u16, instance: &str) -> String {
 /// What to do about credentials that systemd could not load.
 pub fn credentials_hint(instance: &str) -> String {
     format!(
-        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that mends it"
+        "as root, pgcellar config check -i {instance} names the file, what is wrong with it and the command that repairs it"
     )
 }
 

@@ -352,5 +352,5 @@ fn a_monitor_that_cannot_start_is_stood_in_for() {
     assert_eq!(mailbox.mails().len(), 1, "{:#?}", mailbox.mails());
     monitor(&cellar).finish();
     let mails = mailbox.mails();
-    assert!(words(mails.last().unwrap().text()).contains("this is over: monitor could not start"), "{mails:#?}");
+    assert!(words(mails.last().unwrap().text()).contains("recovered: monitor could not start"), "{mails:#?}");
 }

@@ -191,7 +191,7 @@ fn paths_that_the_units_cannot_see_are_errors_for_their_files_alone() {
         ("3: BACKUP_DIR: /home/me/backups is hidden", "/var/backups/pgcellar"),
         ("4: BACKUP_STAGING_DIR: ", "/dev/shm"),
         ("5: DB_PASSWORD_FILE: ", "ProtectHome=yes (put the file into /etc/pgcellar"),
-        ("6: PGCELLAR_INSTANCE: ", "leave it out"),
+        ("6: PGCELLAR_INSTANCE: ", "remove it"),
     ];
     assert_lines(&check_file(text, &["-i", "shop"], exit::CONFIG), &expected);
     assert_lines(&check_file(text, &[], 0), &[("5: warning: DB_PASSWORD_FILE: ", "/root/password")]);
@@ -297,7 +297,7 @@ fn calendar_expressions_are_systemds() {
                 DRILL_SCHEDULE=2020-01-01 00:00:00\n";
     let expected = [
         ("3: warning: MONITOR_SCHEDULE: ", "left out"),
-        ("4: RETENTION_SCHEDULE: ", "systemd does not take the schedule"),
+        ("4: RETENTION_SCHEDULE: ", "systemd does not accept the schedule"),
         ("5: DRILL_SCHEDULE: ", "never elapses again"),
     ];
     assert_lines(&check_file(text, &[], exit::CONFIG), &expected);

@@ -132,7 +132,7 @@ fn directories_that_cannot_be_written() {
     let new = cellar.scratch().join("new");
     // The server is asked for the databases' size, and that it cannot be reached is not kept back.
     Told::by(run().env("BACKUP_DIR", &new), exit::UNAVAILABLE)
-        .says("backups", "write", "OK", &["not there yet"])
+        .says("backups", "write", "OK", &["does not exist yet"])
         .says("backups", "space", "OK", &["are free"])
         .says("database", "name", "FAILED", &["nowhere.invalid"]);
     assert!(!new.exists());

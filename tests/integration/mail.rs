@@ -134,7 +134,7 @@ fn tls_that_does_not_come_about() {
     let mailbox = Mailbox::start(Manner::plain());
     let run = || test_mail(&cellar, mailbox.port(), &certificates);
     held_up(run(), exit::UNAVAILABLE, "TLS: the server offers no STARTTLS").says("SMTP_TLS=tls");
-    held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not speak TLS at once");
+    held_up(run().env("SMTP_TLS", "tls"), exit::UNAVAILABLE, "TLS: the server does not start with TLS");
     assert!(mailbox.mails().is_empty());
     // Somebody on the way, who cannot encrypt, sends answers in the clear for later.
     let port = strange_server(|mut stream| {
@@ -185,7 +185,7 @@ fn servers_that_are_not_there_or_are_none() {
     held_up(run(closes).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server closed the connection");
     let web = strange_server(|mut stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")));
     held_up(run(web), exit::UNAVAILABLE, "connection: HTTP/1.1 400");
-    held_up(run(web).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server's answer is none of SMTP");
+    held_up(run(web).env("SMTP_TLS", "none"), exit::UNAVAILABLE, "connection: the server's reply is not SMTP");
 }
 
 #[test]

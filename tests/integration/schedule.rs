@@ -179,7 +179,7 @@ fn a_container_that_is_killed_makes_its_backup_up_once_and_tells_when_it_is_kill
     assert_eq!(mailbox.mails().len(), 0);
 
     let running = schedule(&cellar).start();
-    running.wait_for_stderr("for the second time, and is not begun again");
+    running.wait_for_stderr("was interrupted by a scheduler restart twice; not retrying");
     let mail = wait_for_mail(&mailbox);
     assert!(mail.text().contains("killed (SIGKILL)"), "{}", mail.text());
     running.wait_for_stderr("mailed that backup failed");
@@ -282,9 +282,9 @@ fn what_cannot_work_is_refused_at_the_start() {
     refused(
         "RETENTION_SCHEDULE",
         "0 2 * *",
-        "RETENTION_SCHEDULE is '0 2 * *', which is no cron line (here schedules have five fields",
+        "RETENTION_SCHEDULE is '0 2 * *', which is not a cron line (here schedules have five fields",
     );
-    refused("MONITOR_SCHEDULE", "*-*-* 02:00:00", "MONITOR_SCHEDULE is '*-*-* 02:00:00', which is no cron line");
+    refused("MONITOR_SCHEDULE", "*-*-* 02:00:00", "MONITOR_SCHEDULE is '*-*-* 02:00:00', which is not a cron line");
     refused("TZ", "Europe/Nowhere", "TZ (--timezone)");
     refused("DB_NAME", "", "no database is named");
     refused("DB_PORT", "x", "DB_PORT");
@@ -312,7 +312,7 @@ fn a_folder_that_cannot_be_written_keeps_nothing_from_starting_and_is_told_until
     assert!(outcome.stdout.contains("[CRITICAL] closed_folder") && outcome.stdout.contains(&command), "{outcome}");
     crate::common::process::hand_over(&folder);
     crate::common::process::hand_over(&cellar.scratch().join("log"));
-    running.wait_for_stderr("is made up from now on");
+    running.wait_for_stderr("are made up from now on");
     let outcome = health().succeeds();
     assert!(!outcome.stdout.contains("closed_folder"), "{outcome}");
     stops(running);

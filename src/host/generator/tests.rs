@@ -75,7 +75,7 @@ fn an_unusable_schedule_is_reported_and_the_packaged_one_stays() {
         assert!(!files["pgcellar-backup@main.timer.d/50-schedule.conf"].contains("OnCalendar"), "{bad}");
     }
     let (files, complaints) = generated(&[("main.env", "BACKUP_DIR=backups\n")]);
-    assert!(complaints[0].contains("BACKUP_DIR=backups is no absolute path"), "{complaints:?}");
+    assert!(complaints[0].contains("BACKUP_DIR=backups is not an absolute path"), "{complaints:?}");
     assert!(!files["pgcellar-backup@main.service.d/50-paths.conf"].contains("=backups"));
 }
 

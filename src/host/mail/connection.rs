@@ -131,7 +131,7 @@ async fn start_tls(settings: &MailSettings, stream: &mut TcpStream) -> Result<()
     // Lines begin with the code and a blank or a dash.
     if !offers.lines().skip(1).any(|line| line.get(4..).is_some_and(|offer| offer.trim() == "STARTTLS")) {
         return Err(at(settings, MailStep::Tls, Kind::Unavailable, "the server offers no STARTTLS")
-            .hint("set SMTP_TLS=tls for a port that wants TLS at once, or SMTP_TLS=none to send in the clear"));
+            .hint("set SMTP_TLS=tls for a port that starts with TLS, or SMTP_TLS=none to send unencrypted"));
     }
     expect(settings, stream, MailStep::Tls, Some("STARTTLS\r\n"), "220").await.map(drop)
 }

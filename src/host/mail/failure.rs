@@ -43,7 +43,7 @@ pub fn too_late(settings: &MailSettings, step: MailStep, seconds: u64) -> Error 
     let error = at(settings, step, Kind::Unavailable, &format!("no answer within {seconds} s"));
     match (step, settings.security) {
         (MailStep::Connection, Security::StartTls) => {
-            error.hint("is SMTP_PORT right? A port that wants TLS at once, as 465 does, needs SMTP_TLS=tls")
+            error.hint("is SMTP_PORT right? A port that starts with TLS, such as 465, needs SMTP_TLS=tls")
         }
         (MailStep::Connection, _) => error.hint("is SMTP_PORT right, and does a firewall let it through?"),
         _ => error,
@@ -56,12 +56,10 @@ pub fn answer(settings: &MailSettings, step: MailStep, error: &SmtpError) -> Err
     let text = error.source().map(|text| printable(&text.to_string())).unwrap_or_default();
     let found = at(settings, step, refusal(step, error.is_transient()), format!("{code} {text}").trim_end());
     match step {
-        _ if error.is_transient() => found.hint("the server may take it later"),
-        MailStep::Login => found.hint("are SMTP_USER and SMTP_PASS right? Gmail and others want an app password here"),
+        _ if error.is_transient() => found.hint("the server may accept it later"),
+        MailStep::Login => found.hint("are SMTP_USER and SMTP_PASS right? Gmail and others require an app password"),
         MailStep::Sender => found.hint("set SMTP_FROM to an address that this server lets you send from"),
-        MailStep::Recipient => {
-            found.hint("is the address in NOTIFICATION_EMAIL right? Some servers want a login first")
-        }
+        MailStep::Recipient => found.hint("is the address in NOTIFICATION_EMAIL right? Some servers require a login"),
         _ => found,
     }
 }
@@ -83,7 +81,7 @@ fn broken(error: &SmtpError) -> String {
     match source.map(ToString::to_string).as_deref() {
         // lettre's text for a truncated reply.
         Some("incomplete response") => "the server closed the connection".to_owned(),
-        Some(text) if error.is_response() => format!("the server's answer is none of SMTP: {}", printable(text)),
+        Some(text) if error.is_response() => format!("the server's reply is not SMTP: {}", printable(text)),
         Some(text) => printable(text),
         None => error.to_string(),
     }
@@ -106,7 +104,7 @@ pub fn handshake(settings: &MailSettings, error: &io::Error) -> Error {
     match inner {
         Some(rustls::Error::InvalidCertificate(error)) => certificate(settings, error),
         Some(rustls::Error::InvalidMessage(_)) if settings.security == Security::Tls => {
-            refuse("the server does not speak TLS at once").hint("set SMTP_TLS=starttls, and SMTP_PORT to 587 or 25")
+            refuse("the server does not start with TLS").hint("set SMTP_TLS=starttls, and SMTP_PORT to 587 or 25")
         }
         Some(error) => refuse(&printable(&error.to_string())),
         None => refuse(&connection_lost(error)),
@@ -138,7 +136,7 @@ fn certificate(settings: &MailSettings, error: &CertificateError) -> Error {
             refuse("the server's certificate is signed by itself, or by an authority that is not trusted here")
                 .hint("set SMTP_CA_FILE to the authority's certificate, or to the server's own")
         }
-        other => refuse(&printable(&format!("the server's certificate is not good: {other}"))),
+        other => refuse(&printable(&format!("the server's certificate is invalid: {other}"))),
     }
 }
 

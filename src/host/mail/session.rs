@@ -46,7 +46,7 @@ impl<'a, 'b> SmtpSession<'a, 'b> {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         if self.connection.server_info().get_auth_mechanism(&mechanisms).is_none() {
             return Err(at(settings, MailStep::Login, Kind::Unavailable, "the server offers no login by password")
-                .hint("leave SMTP_USER and SMTP_PASS out if it needs none; many offer it under TLS only"));
+                .hint("remove SMTP_USER and SMTP_PASS if it needs none; many servers offer it under TLS only"));
         }
         let credentials = Credentials::new(login.user.clone(), login.password.expose().to_owned());
         let work = self.connection.auth(&mechanisms, &credentials);

@@ -102,7 +102,7 @@ fn comment(name: &str, value: &mut String, findings: &mut SettingFindings) {
         return;
     }
     match TASKS.iter().any(|task| task.variable == name) {
-        true => findings.warning(name, "the comment behind the value is left out; put it on a line of its own"),
+        true => findings.warning(name, "the comment behind the value is ignored; put it on a line of its own"),
         false => findings.error(name, "the comment behind the value is a part of it; put it on a line of its own"),
     }
     *value = rest.to_owned();

@@ -113,7 +113,7 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
     let shown = printable(&name(variable, path));
     if !path.is_absolute() {
         let what = if FILES.contains(&variable) { "its value" } else { &shown };
-        return Some(format!("{what} is no absolute path, and the units need one"));
+        return Some(format!("{what} is not an absolute path, which the units need"));
     }
     if let Some(why) = path.to_str().and_then(unit::why_unusable) {
         return Some(format!("{shown} {why}: name it without"));
@@ -141,7 +141,7 @@ fn confined(variable: &str, path: &Path) -> Option<String> {
             );
         }
         "BACKUP_STAGING_DIR" | "RESTORE_STAGING_DIR" => {
-            "leave it out for /dev/shm, or take a folder such as /var/lib/pgcellar/INSTANCE"
+            "remove the setting to use /dev/shm, or use a folder such as /var/lib/pgcellar/INSTANCE"
         }
         "DB_HOST" => "the server's unix_socket_directories can have /var/run/postgresql too",
         "PG_BINDIR" => "take a folder such as /usr/lib/postgresql/17/bin",

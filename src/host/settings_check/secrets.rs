@@ -27,8 +27,7 @@ pub fn check(source: &SettingsSource, values: &Values, findings: &mut SettingFin
             format!("a secret is safer outside of this file: {}", elsewhere(source, variable, credential)),
         );
         if let Some(readers) = &source.readers {
-            findings
-                .warning(variable, format!("{readers} may read this file: chmod {} takes that away", readers.mode()));
+            findings.warning(variable, format!("{readers} may read this file: chmod {} prevents that", readers.mode()));
         }
     }
     let has = |variable: &str| values.contains_key(variable) || values.contains_key(&format!("{variable}_FILE"));

@@ -171,7 +171,7 @@ fn wrong_instance(source: &SettingsSource, values: &Values, findings: &mut Setti
     if let (Origin::Units { instance }, Some(named)) = (&source.origin, named)
         && instance != named
     {
-        findings.error("PGCELLAR_INSTANCE", format!("is '{named}' in the settings of {instance}: leave it out"));
+        findings.error("PGCELLAR_INSTANCE", format!("is '{named}' in the settings of {instance}: remove it"));
     }
 }
 

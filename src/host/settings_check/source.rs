@@ -45,7 +45,7 @@ impl SettingsSource {
             _ => std::fs::File::open(path).and_then(env_file::no_more_than_a_mebibyte),
         };
         let read = read.map_err(|error| Error::read("it", &error).to_string()).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| "it is not UTF-8, and systemd does not take it".to_owned())
+            String::from_utf8(bytes).map_err(|_| "it is not UTF-8, and systemd ignores it".to_owned())
         });
         let text = match read {
             Ok(text) => text,

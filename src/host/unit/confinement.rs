@@ -25,7 +25,7 @@ pub fn must_be_handed_in(path: &Path) -> Result<()> {
     }
     let is_hidden = HOMES.iter().chain(TEMPORARY).any(|folder| path.starts_with(folder));
     if is_hidden && shown.to_string().contains(['"', '\\']) {
-        return Err(Error::new(Kind::Usage, format!("systemd does not take the name {shown} for a unit"))
+        return Err(Error::new(Kind::Usage, format!("systemd does not accept the name {shown} in a unit"))
             .hint("rename the file, or make a link with another name in a folder such as /srv"));
     }
     Ok(())

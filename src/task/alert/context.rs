@@ -54,7 +54,7 @@ pub async fn predecessor(failure: &mut FailedTask) -> Predecessor {
     });
     failure.status = of("ExecMainStatus").filter(|_| failure.code.is_some());
     failure.invocation = of("InvocationID");
-    Predecessor::Silent(format!("{alert}: {how}; this mail comes without credentials and folders"), hint)
+    Predecessor::Silent(format!("{alert}: {how}; this mail was sent without credentials and folders"), hint)
 }
 
 /// Records in `failure` if systemd did not start the unit at all, because a dependency is missing. Then the arguments
@@ -150,7 +150,7 @@ fn undecryptable(instance: &str, stored: &[(&str, String)]) -> Option<Error> {
     };
     let error = Error::new(Kind::Config, message);
     Some(match stored {
-        [(credential, _)] => error.hint(format!("{} gives it its name", rename_command(instance, credential))),
+        [(credential, _)] => error.hint(format!("{} corrects its name", rename_command(instance, credential))),
         _ => error,
     })
 }

@@ -92,7 +92,7 @@ pub fn in_words(units: &[MissingUnit], task: &str) -> (String, String) {
     let (what, hint) = match (units.iter().find_map(|one| one.mount.as_ref().map(|mount| (one, mount))), device) {
         (Some((mount, (place, disk))), Some(_)) => (
             format!(
-                "{} is not mounted, because its disk {} is not there ({})",
+                "{} is not mounted, because its disk {} is missing ({})",
                 printable(place),
                 printable(disk),
                 mount.unit
@@ -134,7 +134,7 @@ mod tests {
         let (what, hint) = in_words(&all, "pgcellar-backup@main.service");
         assert_eq!(
             what,
-            "systemd did not start it: /mnt/bk is not mounted, because its disk /dev/gone is not there (mnt-bk.mount)"
+            "systemd did not start it: /mnt/bk is not mounted, because its disk /dev/gone is missing (mnt-bk.mount)"
         );
         assert!(hint.ends_with("then systemctl start pgcellar-backup@main.service"), "{hint}");
         let parsed = systemctl::parse(MOUNT);

@@ -94,7 +94,7 @@ fn try_out(directory: &Path) -> Result<Written> {
         Ok(found) if !found.is_dir() => {
             return Err(Error::new(Kind::CannotWrite, format!("{shown} is not a directory")).hint("correct BACKUP_DIR"));
         }
-        Ok(_) => (directory, format!("a file was written to {shown}, forced to the disk and removed, as '{user}'")),
+        Ok(_) => (directory, format!("a file was written to {shown}, flushed to the disk and removed, as '{user}'")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().filter(|parent| parent.is_dir()).ok_or_else(|| {
                 Error::new(Kind::CannotWrite, format!("{shown} does not exist, and neither does the folder above it"))
@@ -104,7 +104,7 @@ fn try_out(directory: &Path) -> Result<Written> {
                 let why = format!("{shown} does not exist, and '{user}' cannot create it: {}", reason(&error));
                 Error::new(Kind::CannotWrite, why).hint(usable::how_to_make(directory))
             })?;
-            (parent, format!("{shown} is not there yet, and the first backup can make it, as '{user}'"))
+            (parent, format!("{shown} does not exist yet, and the first backup can create it, as '{user}'"))
         }
         Err(error) => return Err(refused(directory, &user, &error)),
     };
@@ -143,7 +143,10 @@ fn lasts(folder: &Path, alone: bool, checks: &mut Checks) {
     } else if found.f_type == OVERLAY {
         checks.warning(
             "disk",
-            format!("{} is in an overlay, as the layer of a container is, and may go with it", folder.display()),
+            format!(
+                "{} is in an overlay, such as a container's layer, and may be lost with the container",
+                folder.display()
+            ),
             "mount a volume there",
         );
     }
@@ -189,7 +192,7 @@ async fn room(services: &Arc<Services>, place: &Place, folder: &Path, checks: &m
     } else if free < of_backups.saturating_add(of_databases) {
         checks.warning("space", found + ", which will be less when compressed", mend);
     } else if disk.free_files == Some(0) {
-        let found = "the file system takes no further files";
+        let found = "the file system has no free inodes";
         checks.failed("space", &Error::new(Kind::CannotWrite, found).hint("remove files there"));
     } else {
         checks.ok("space", found);

@@ -115,7 +115,7 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
         return checks.skipped("read, upload, delete", "nothing could be written");
     }
     conditional(probe, checks).await;
-    checks.act("read", probe.read().await.map(|()| "it was read back, and has the same bytes".to_owned()));
+    checks.act("read", probe.read().await.map(|()| "it was read back unchanged".to_owned()));
     match (&bucket.refusal, probe.is_listed().await) {
         // That has been reported.
         (Some(_), _) => {}
@@ -134,7 +134,7 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
     match missing_lock(&keeping, &bucket.settings) {
         Some(error) => {
             checks.failed("lock", &error);
-            checks.skipped("upload", "an archive would be locked, and cannot be");
+            checks.skipped("upload", "archives cannot be locked");
         }
         None => drop(checks.act("upload", probe.upload().await.map(|()| upload(&bucket.settings)))),
     }
@@ -148,7 +148,7 @@ async fn acts(bucket: &BucketAccess, left: &mut Left, checks: &mut Checks) {
 
 async fn conditional(probe: &Probe, checks: &mut Checks) {
     match probe.is_conditional().await {
-        Ok(true) => checks.ok("overwrite", "the server refuses to write over what is there (conditional writes)"),
+        Ok(true) => checks.ok("overwrite", "the server refuses to overwrite an object (conditional writes)"),
         Ok(false) => checks.ok(
             "overwrite",
             "the server knows no conditional writes: pgcellar checks for the object before it writes, so no two hosts may share a prefix",
@@ -171,7 +171,7 @@ fn upload(settings: &S3Settings) -> String {
 fn report_deletion(deleted: &Result<bool>, checks: &mut Checks) {
     match deleted {
         Ok(false) => checks.ok("delete", "it was deleted, and is gone"),
-        Ok(true) => checks.ok("delete", "it was deleted; its old version stays, for the bucket keeps versions"),
+        Ok(true) => checks.ok("delete", "it was deleted; its old version stays, because the bucket keeps versions"),
         Err(error) => checks.failed("delete", error),
     }
 }
@@ -194,7 +194,7 @@ fn report_keeping(keeping: &Keeping, checks: &mut Checks) {
     match keeping.versions {
         Some(true) => checks.ok(
             "versions",
-            "the bucket keeps old versions: what retention deletes takes room until a lifecycle rule removes it",
+            "the bucket keeps old versions: deleted backups take space until a lifecycle rule removes them",
         ),
         Some(false) => checks.ok("versions", "the bucket keeps no old versions"),
         None => {}

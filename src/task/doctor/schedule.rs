@@ -91,7 +91,7 @@ async fn timers(units: &TaskUnits, checks: &mut Checks) {
             }
             Some(ScheduleMismatch::Overridden) if task.setting(set.as_deref()) != ScheduleSetting::Default => {
                 let found = format!("{words}, and not by {}: {} sets it", task.variable, timer.drop_ins.join(" and "));
-                checks.warning(&timer.name, found, format!("leave {} out, or remove the drop-in", task.variable));
+                checks.warning(&timer.name, found, format!("remove {}, or the drop-in", task.variable));
             }
             _ if timer_schedule::schedule(&timer).is_empty() => {}
             _ => {

@@ -64,7 +64,7 @@ fn unusable_credentials() -> Vec<UnusableKey> {
 }
 
 fn not_loaded(instance: &str) -> UnusableKey {
-    let message = "no credential could be loaded, so neither the server nor the bucket was asked";
+    let message = "no credential could be loaded, so neither the server nor the bucket was checked";
     let error = Error::new(Kind::Config, message).hint(credentials_hint(instance));
     UnusableKey { setting: ALL, for_backups: true, trouble: Trouble::from(&error) }
 }
@@ -78,7 +78,8 @@ fn take(found: &mut Vec<UnusableKey>, setting: &'static str, path: &mut Option<P
         return false;
     };
     *path = None;
-    let error = error.context(setting).hint("the file must exist and be readable for the user pgcellar runs as");
+    let error =
+        error.context(setting).hint("the file must exist, and the user that pgcellar runs as must be able to read it");
     found.push(UnusableKey { setting, for_backups: true, trouble: Trouble::from(&error) });
     true
 }
